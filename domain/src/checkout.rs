@@ -1,0 +1,172 @@
+//! The checkout policy: which commands follow which event. Pure; the process manager runs it.
+//!
+//! The order stream alone decides what becomes of an order; stock and payments follow it. No reaction undoes
+//! its own work: only a durable rejection, cancellation or expiry releases stock, and a reaction that finds
+//! the order further on than its event does nothing.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Amount, OrderId, PaymentId, Sku, StreamName,
+    order::{
+        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderStatus, Shortage, units_by_sku,
+    },
+    payment::{Payment, PaymentCommand, PaymentEvent, PaymentState, RefundReason},
+    stock::StockCommand,
+};
+
+/// What follows an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reaction {
+    /// Nothing, or nothing any more.
+    None,
+    /// Reserve every SKU; then [`settle`] decides between allocation and rejection.
+    Reserve(BTreeMap<Sku, u32>),
+    /// Send these commands; they do not depend on one another.
+    Send(Vec<Step>),
+}
+
+/// A command and the stream it goes to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    Stock(Sku, StockCommand),
+    Payment(PaymentId, PaymentCommand),
+    Order(OrderId, OrderCommand),
+}
+
+impl Step {
+    pub fn target(&self) -> StreamName {
+        match self {
+            Self::Stock(sku, _) => sku.clone().into(),
+            Self::Payment(id, _) => (*id).into(),
+            Self::Order(id, _) => (*id).into(),
+        }
+    }
+
+    pub fn command_name(&self) -> &'static str {
+        match self {
+            Self::Stock(_, command) => command.name(),
+            Self::Payment(_, command) => command.name(),
+            Self::Order(_, command) => command.name(),
+        }
+    }
+}
+
+/// What follows an event of an order, given the order as it stands now (at the event or later).
+pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> Reaction {
+    match event {
+        OrderEvent::Placed(_) => match order.status() {
+            OrderStatus::Placed => Reaction::Reserve(reservations(order)),
+            _ => Reaction::None,
+        },
+        OrderEvent::Allocated(_) => match (order.payment_id(), order.currency()) {
+            (Some(payment_id), Some(currency)) if !order.status().is_final() => {
+                let amount = order.total();
+                let request = PaymentCommand::Request { payment_id, order_id, amount, currency };
+                Reaction::Send(vec![Step::Payment(payment_id, request)])
+            }
+            _ => Reaction::None,
+        },
+        OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
+            Reaction::Send(close(order_id, order))
+        }
+        OrderEvent::Shipped(shipped) => {
+            let shipment_id = shipped.shipment_id;
+            let units = units_by_sku(order, shipped.lines.iter().copied());
+            let ship =
+                |(sku, quantity)| Step::Stock(sku, StockCommand::Ship { order_id, shipment_id, quantity });
+            Reaction::Send(units.into_iter().map(ship).collect())
+        }
+        OrderEvent::Returned(returned) => {
+            let return_id = returned.return_id;
+            let restocked = returned.lines.iter().filter(|part| part.restock);
+            let restocked = restocked.map(|part| LineQuantity { line: part.line, quantity: part.quantity });
+            let put_back =
+                |(sku, quantity)| Step::Stock(sku, StockCommand::Return { order_id, return_id, quantity });
+            let mut steps: Vec<Step> = units_by_sku(order, restocked).into_iter().map(put_back).collect();
+            steps.extend(refund(order, return_id.into(), returned.refund_amount, RefundReason::Return));
+            Reaction::Send(steps)
+        }
+        OrderEvent::RefundRequested(request) => {
+            let step = refund(order, request.refund_id, request.amount, RefundReason::Requested);
+            Reaction::Send(step.into_iter().collect())
+        }
+        OrderEvent::PaymentRecorded(_) | OrderEvent::Paid(_) | OrderEvent::Delivered(_) => Reaction::None,
+    }
+}
+
+/// What follows an event of a payment, given the payment as it stands now.
+pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
+    let Some(order_id) = payment.order_id() else { return Reaction::None };
+    let command = match event {
+        PaymentEvent::Captured(_) | PaymentEvent::Refunded(_) | PaymentEvent::RefundFailed(_) => {
+            OrderCommand::RecordPayment {
+                captured: payment.captured(),
+                refunded: payment.refunded(),
+                refunds_failed: payment.refunds_failed(),
+            }
+        }
+        PaymentEvent::Failed(failed) if !failed.retryable && nothing_captured(payment) => {
+            OrderCommand::Cancel { reason: CancelReason::PaymentFailed, note: None }
+        }
+        PaymentEvent::Voided(_) if payment.state() == PaymentState::Voided && !payment.is_closed() => {
+            OrderCommand::Cancel { reason: CancelReason::PaymentVoided, note: None }
+        }
+        PaymentEvent::Failed(_)
+        | PaymentEvent::Voided(_)
+        | PaymentEvent::Requested(_)
+        | PaymentEvent::Authorized(_)
+        | PaymentEvent::VoidRequested(_)
+        | PaymentEvent::OutcomeUnknown(_)
+        | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::Closed(_) => return Reaction::None,
+    };
+    Reaction::Send(vec![Step::Order(order_id, command)])
+}
+
+fn nothing_captured(payment: &Payment) -> bool {
+    payment.captured() == Amount::ZERO && !payment.is_closed()
+}
+
+/// What an order must hold before it is allocated: the units of each stocked SKU, lines added up.
+pub fn reservations(order: &Order) -> BTreeMap<Sku, u32> {
+    let ordered = (1..).zip(order.lines());
+    units_by_sku(order, ordered.map(|(line, state)| LineQuantity { line, quantity: state.quantity }))
+}
+
+/// The end of a reservation round: allocated if nothing is short.
+pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
+    if shortages.is_empty() {
+        OrderCommand::Allocate { payment_id: PaymentId::of_order(order_id) }
+    } else {
+        OrderCommand::Reject { shortages }
+    }
+}
+
+/// Gives back the unshipped stock of an ended order. Also what the sweep sends again for reservations that
+/// are still open.
+pub fn releases(order_id: OrderId, order: &Order) -> Vec<Step> {
+    let unshipped = (1..).zip(order.lines());
+    let unshipped = unshipped
+        .map(|(line, state)| LineQuantity { line, quantity: state.quantity - state.shipped })
+        .filter(|part| part.quantity > 0);
+    let release = |(sku, quantity)| Step::Stock(sku, StockCommand::Release { order_id, quantity });
+    units_by_sku(order, unshipped).into_iter().map(release).collect()
+}
+
+fn close(order_id: OrderId, order: &Order) -> Vec<Step> {
+    let mut steps = releases(order_id, order);
+    if let Some(payment_id) = order.payment_id() {
+        let command = PaymentCommand::Close { order_id, amount_due: order.amount_due() };
+        steps.push(Step::Payment(payment_id, command));
+    }
+    steps
+}
+
+fn refund(order: &Order, refund_id: crate::RefundId, amount: Amount, reason: RefundReason) -> Option<Step> {
+    let payment_id = order.payment_id().filter(|_| amount.is_positive())?;
+    Some(Step::Payment(payment_id, PaymentCommand::RequestRefund { refund_id, amount, reason }))
+}
+
+#[cfg(test)]
+mod tests;

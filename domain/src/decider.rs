@@ -1,0 +1,117 @@
+//! What every aggregate is: three pure functions, and events with stable stored names.
+
+use std::fmt::Debug;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Revision, StreamName};
+
+/// An aggregate as pure functions (the decider pattern): `State::default()` is the state before the first
+/// event, [`Decider::evolve`] folds one event, [`Decider::decide`] answers one command.
+pub trait Decider: Sized + Send + Sync + 'static {
+    /// Names one aggregate of this kind.
+    type Id: Clone + Eq + std::hash::Hash + Debug + Into<StreamName> + Send + Sync + 'static;
+    type State: Default + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Command: Debug + Send + 'static;
+    type Event: StoredEvent;
+    /// Why a command is refused. Not an error of the program: an answer.
+    type Refusal: std::error::Error + Clone + PartialEq + Send + Sync + 'static;
+    /// The part of the state that answers to a command tell; small and cheap to copy out.
+    type Summary: Clone + Debug + PartialEq + Send + Sync + 'static;
+
+    /// Folds one event. Never fails: what is in the log has happened.
+    fn evolve(state: &mut Self::State, event: &Self::Event);
+
+    /// Answers a command with the events it causes; none when the command is already satisfied.
+    fn decide(state: &Self::State, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
+
+    fn summary(state: &Self::State) -> Self::Summary;
+
+    /// The stored name of a command, for metadata and for the ids of reactions.
+    fn command_name(command: &Self::Command) -> &'static str;
+
+    /// Whether a retry of the command that caused `event` is recognised by its command id (otherwise the
+    /// state itself makes the retry a no-op).
+    fn deduplicated_by_command_id(event: &Self::Event) -> bool;
+
+    /// How many command ids a stream remembers in memory; older ones are looked up in the stream.
+    const REMEMBERED_COMMANDS_MAX: usize;
+
+    /// About how much memory a cached state takes, in units of one small state.
+    fn weight(_state: &Self::State) -> usize {
+        1
+    }
+
+    /// Folds a whole stream.
+    fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self::State {
+        let mut state = Self::State::default();
+        for event in events {
+            Self::evolve(&mut state, event);
+        }
+        state
+    }
+}
+
+/// An event with the name and version it is stored under.
+pub trait StoredEvent: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// The stored name, version included. Never changes for what was ever stored.
+    fn type_name(&self) -> &'static str;
+    /// The event's data as JSON.
+    fn to_json(&self) -> Vec<u8>;
+    fn from_json(type_name: &str, data: &[u8]) -> Result<Self, DecodeError>;
+    /// Every name that [`StoredEvent::from_json`] accepts.
+    const TYPE_NAMES: &'static [&'static str];
+}
+
+/// A stored event that this version of Orderly cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("unknown event type {0:?}: it was written by a newer version or does not belong to this stream")]
+    UnknownType(String),
+    #[error("the data of an event of type {type_name:?} cannot be read: {source}")]
+    Data { type_name: String, source: serde_json::Error },
+    #[error("the metadata of an event cannot be read: {0}")]
+    Metadata(serde_json::Error),
+}
+
+/// An event's stored name is its storage format: renaming a variant here is free, changing a string is not.
+macro_rules! stored_events {
+    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum $name { $($(#[$variant_doc])* $variant($data),)* }
+
+        impl $crate::decider::StoredEvent for $name {
+            const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
+
+            fn type_name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $type_name,)* }
+            }
+
+            fn to_json(&self) -> Vec<u8> {
+                let json = match self { $(Self::$variant(data) => serde_json::to_vec(data),)* };
+                json.expect("event data has string keys and no failing serializers")
+            }
+
+            fn from_json(type_name: &str, data: &[u8]) -> Result<Self, $crate::DecodeError> {
+                let event = match type_name {
+                    $($type_name => serde_json::from_slice(data).map(Self::$variant),)*
+                    _ => return Err($crate::DecodeError::UnknownType(type_name.to_owned())),
+                };
+                event.map_err(|source| $crate::DecodeError::Data { type_name: type_name.to_owned(), source })
+            }
+        }
+
+        $(impl From<$data> for $name {
+            fn from(data: $data) -> Self { Self::$variant(data) }
+        })*
+    };
+}
+pub(crate) use stored_events;
+
+/// An aggregate's state with the revision it stands at; `None` before the first event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<S> {
+    pub state: S,
+    pub revision: Option<Revision>,
+}

@@ -1,0 +1,142 @@
+//! What surrounds an event: who caused it, under which key, where it stands.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
+    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, stock::StockEvent,
+};
+
+/// What comes with a command besides its content.
+#[derive(Debug, Clone)]
+pub struct CommandContext {
+    pub id: CommandId,
+    /// The command from outside that began it all; equal to `id` for that one.
+    pub correlation_id: Uuid,
+    /// The event this command reacts to; none for a command from outside.
+    pub causation_id: Option<EventId>,
+    pub idempotency: Option<Idempotency>,
+    /// Refuse unless the stream stands at this revision (HTTP `If-Match`).
+    pub if_revision: Option<Revision>,
+}
+
+impl CommandContext {
+    /// A command from outside.
+    pub fn external(id: CommandId, idempotency: Idempotency) -> Self {
+        Self {
+            id,
+            correlation_id: id.0,
+            causation_id: None,
+            idempotency: Some(idempotency),
+            if_revision: None,
+        }
+    }
+
+    /// A command that a reaction to `cause` sends to `target`.
+    pub fn reaction(cause: EventId, correlation_id: Uuid, target: &StreamName, command: &str) -> Self {
+        Self {
+            id: CommandId::of_reaction(cause, target, command),
+            correlation_id,
+            causation_id: Some(cause),
+            idempotency: None,
+            if_revision: None,
+        }
+    }
+}
+
+/// The caller's key and what it was used for, kept with every event of the command for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    pub key: String,
+    /// SHA-256 of the decoded command, in hex.
+    pub fingerprint: String,
+    /// Version of the command's schema that the fingerprint was taken under.
+    pub schema: u16,
+}
+
+/// Stored beside each event's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventMetadata {
+    pub command_id: CommandId,
+    /// The stored name of the command.
+    pub command: String,
+    pub correlation_id: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<EventId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An event on its way to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    pub id: EventId,
+    pub type_name: &'static str,
+    /// JSON.
+    pub data: Vec<u8>,
+    /// JSON of [`EventMetadata`]; shared by all events of one command.
+    pub metadata: std::sync::Arc<[u8]>,
+}
+
+/// Makes the stored form of the events that one command caused.
+pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[A::Event]) -> Vec<NewEvent> {
+    let metadata = EventMetadata {
+        command_id: context.id,
+        command: command_name.to_owned(),
+        correlation_id: context.correlation_id,
+        causation_id: context.causation_id,
+        idempotency: context.idempotency.clone(),
+    };
+    let metadata: std::sync::Arc<[u8]> =
+        serde_json::to_vec(&metadata).expect("metadata has string keys and no failing serializers").into();
+    (0u32..)
+        .zip(events)
+        .map(|(index, event)| NewEvent {
+            id: EventId::of_command(context.id, index),
+            type_name: event.type_name(),
+            data: event.to_json(),
+            metadata: metadata.clone(),
+        })
+        .collect()
+}
+
+/// An event as the store gave it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedEvent {
+    pub position: Position,
+    pub stream: StreamName,
+    pub revision: Revision,
+    pub id: EventId,
+    pub type_name: Box<str>,
+    /// JSON.
+    pub data: Box<[u8]>,
+    /// JSON of [`EventMetadata`].
+    pub metadata: Box<[u8]>,
+    /// When the store recorded it. Microseconds.
+    pub recorded_at: Timestamp,
+}
+
+/// An event of any aggregate, decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Stock(StockEvent),
+    Order(OrderEvent),
+    Payment(PaymentEvent),
+}
+
+impl RecordedEvent {
+    pub fn decode(&self) -> Result<Event, DecodeError> {
+        match self.stream {
+            StreamName::Stock(_) => StockEvent::from_json(&self.type_name, &self.data).map(Event::Stock),
+            StreamName::Order(_) => OrderEvent::from_json(&self.type_name, &self.data).map(Event::Order),
+            StreamName::Payment(_) => {
+                PaymentEvent::from_json(&self.type_name, &self.data).map(Event::Payment)
+            }
+        }
+    }
+
+    pub fn decode_metadata(&self) -> Result<EventMetadata, DecodeError> {
+        serde_json::from_slice(&self.metadata).map_err(DecodeError::Metadata)
+    }
+}

@@ -1,0 +1,256 @@
+//! Identifiers. Each kind is its own type, so that none can stand in for another.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Root of every name-based (version 5) id that Orderly derives.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_726c_7900_8000_c0de_0000_0001);
+
+macro_rules! uuid_ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::try_parse(text).map(Self)
+            }
+        }
+    )*};
+}
+
+uuid_ids! {
+    /// Names an order and its stream.
+    OrderId;
+    /// Names a payment and its stream.
+    PaymentId;
+    /// Names one shipment of an order.
+    ShipmentId;
+    /// Names one return of an order.
+    ReturnId;
+    /// Names one refund; the refund of a return has the return's id.
+    RefundId;
+    /// Names one command: the same id is the same command, however often it is sent.
+    CommandId;
+    /// The deduplication key of an event.
+    EventId;
+}
+
+/// Joins the parts of a name, each after its length, so that no two lists of parts give the same bytes.
+fn length_prefixed(parts: &[&str]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        name.extend_from_slice(part.as_bytes());
+    }
+    name
+}
+
+impl CommandId {
+    /// The id of a command that came over HTTP under an `Idempotency-Key`.
+    pub fn of_request(caller: &str, method: &str, path: &str, key: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&[caller, method, path, key])))
+    }
+
+    /// The id of the command that a reaction to `cause` sends to `target`.
+    pub fn of_reaction(cause: EventId, target: &StreamName, command: &str) -> Self {
+        Self(Uuid::new_v5(&cause.0, &length_prefixed(&[&target.to_string(), command])))
+    }
+}
+
+impl EventId {
+    /// The id of the `index`-th event that `command` caused.
+    pub fn of_command(command: CommandId, index: u32) -> Self {
+        Self(Uuid::new_v5(&command.0, &index.to_be_bytes()))
+    }
+}
+
+macro_rules! derived_from_command {
+    ($($name:ident = $label:literal),*) => {$(
+        impl $name {
+            /// The id of what `command` creates, so that a retry names the same thing.
+            pub fn of_command(command: CommandId) -> Self {
+                Self(Uuid::new_v5(&command.0, $label))
+            }
+        }
+    )*};
+}
+
+derived_from_command!(
+    OrderId = b"order",
+    ShipmentId = b"shipment",
+    ReturnId = b"return",
+    RefundId = b"refund"
+);
+
+impl PaymentId {
+    /// The one payment of an order.
+    pub fn of_order(order: OrderId) -> Self {
+        Self(Uuid::new_v5(&order.0, b"payment"))
+    }
+}
+
+impl RefundId {
+    /// The refund that a closed payment owes once it has captured `captured` minor units in all.
+    pub fn of_closing(payment: PaymentId, captured: i64) -> Self {
+        Self(Uuid::new_v5(&payment.0, &captured.to_be_bytes()))
+    }
+}
+
+impl From<ReturnId> for RefundId {
+    fn from(id: ReturnId) -> Self {
+        Self(id.0)
+    }
+}
+
+/// A stock keeping unit, as its shop writes it: case matters, spaces inside are allowed.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sku(Arc<str>);
+
+/// Why a text is no SKU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a SKU has 1 to {max} characters, none of them a control character, and no space at either end", max = Sku::MAX_CHARS)]
+pub struct InvalidSku;
+
+impl Sku {
+    /// The most characters a SKU may have.
+    pub const MAX_CHARS: usize = 64;
+
+    /// Accepts 1 to [`Sku::MAX_CHARS`] characters without control characters or outer white space.
+    pub fn new(text: &str) -> Result<Self, InvalidSku> {
+        let length_fits = (1..=Self::MAX_CHARS).contains(&text.chars().count());
+        if !length_fits || text.trim() != text || text.chars().any(char::is_control) {
+            return Err(InvalidSku);
+        }
+        Ok(Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Sku {
+    type Error = InvalidSku;
+    fn try_from(text: String) -> Result<Self, InvalidSku> {
+        Self::new(&text)
+    }
+}
+
+impl From<Sku> for String {
+    fn from(sku: Sku) -> Self {
+        sku.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for Sku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Sku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sku({:?})", self.as_str())
+    }
+}
+
+/// The name of an event stream: one stream per aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StreamName {
+    Stock(Sku),
+    Order(OrderId),
+    Payment(PaymentId),
+}
+
+/// Why a text is no stream name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a stream name: expected stock-SKU, order-UUID or payment-UUID")]
+pub struct InvalidStreamName(String);
+
+impl StreamName {
+    /// The kind of aggregate, as it begins the stream's name.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Stock(_) => "stock",
+            Self::Order(_) => "order",
+            Self::Payment(_) => "payment",
+        }
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stock(sku) => write!(f, "stock-{sku}"),
+            Self::Order(id) => write!(f, "order-{id}"),
+            Self::Payment(id) => write!(f, "payment-{id}"),
+        }
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = InvalidStreamName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidStreamName(text.to_owned());
+        let (category, id) = text.split_once('-').ok_or_else(invalid)?;
+        match category {
+            "stock" => Sku::new(id).map(Self::Stock).map_err(|_| invalid()),
+            "order" => id.parse().map(Self::Order).map_err(|_| invalid()),
+            "payment" => id.parse().map(Self::Payment).map_err(|_| invalid()),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl From<Sku> for StreamName {
+    fn from(sku: Sku) -> Self {
+        Self::Stock(sku)
+    }
+}
+
+impl From<OrderId> for StreamName {
+    fn from(id: OrderId) -> Self {
+        Self::Order(id)
+    }
+}
+
+impl From<PaymentId> for StreamName {
+    fn from(id: PaymentId) -> Self {
+        Self::Payment(id)
+    }
+}
+
+impl Serialize for StreamName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! An order: what was bought, whether it is held, paid, shipped, returned.
+//!
+//! Stream `order-{uuid}`, the only source of truth for what becomes of an order; stock and payments follow
+//! it. Three separate axes rather than one long enumeration: [`OrderStatus`] (placed, allocated, rejected,
+//! cancelled, expired), [`PaymentStatus`] and [`FulfilmentStatus`], the last two computed from the state.
+
+mod command;
+mod decide;
+mod event;
+mod state;
+
+pub(crate) use decide::units_by_sku;
+
+pub use command::{NewLine, NewReturn, OrderCommand, PlaceOrder};
+pub use decide::{InvalidOrder, OrderRefusal};
+pub use event::{
+    Adjustment, CancelReason, LineQuantity, OrderAllocated, OrderCancelled, OrderDelivered, OrderEvent,
+    OrderExpired, OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested,
+    OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
+};
+pub use state::{
+    FulfilmentStatus, Line, Order, OrderStatus, OrderSummary, PaymentStatus, RefundRecord, ReturnRecord,
+    Shipment,
+};
+
+use crate::{Decider, OrderId};
+
+/// The most lines an order may have. The largest real order seen has 1,114.
+pub const LINES_MAX: usize = 5_000;
+/// The most units one line may have. The largest real line seen has 80,995.
+pub const LINE_QUANTITY_MAX: u32 = 1_000_000;
+/// The most adjustments (tax, shipping, discounts) an order may have.
+pub const ADJUSTMENTS_MAX: usize = 100;
+/// The most entries, and the most characters of a key or a value, that an order's metadata may have.
+pub const METADATA_ENTRIES_MAX: usize = 50;
+/// The most characters of any free text of an order (references, reasons, metadata keys and values).
+pub const TEXT_CHARS_MAX: usize = 500;
+/// The most shipments, and the most returns, that one order may have.
+pub const PARTS_MAX: usize = 1_000;
+
+/// The order aggregate.
+#[derive(Debug)]
+pub struct OrderDecider;
+
+impl Decider for OrderDecider {
+    type Id = OrderId;
+    type State = Order;
+    type Command = OrderCommand;
+    type Event = OrderEvent;
+    type Refusal = OrderRefusal;
+    type Summary = OrderSummary;
+
+    fn evolve(state: &mut Order, event: &OrderEvent) {
+        state::evolve(state, event);
+    }
+
+    fn decide(state: &Order, command: OrderCommand) -> Result<Vec<OrderEvent>, OrderRefusal> {
+        decide::decide(state, command)
+    }
+
+    fn summary(state: &Order) -> OrderSummary {
+        state.summary()
+    }
+
+    fn command_name(command: &OrderCommand) -> &'static str {
+        command.name()
+    }
+
+    fn deduplicated_by_command_id(_event: &OrderEvent) -> bool {
+        true
+    }
+
+    const REMEMBERED_COMMANDS_MAX: usize = usize::MAX;
+
+    fn weight(state: &Order) -> usize {
+        1 + state.lines().len() / 4
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The payment of one order: requested, authorized, captured in parts, refunded in parts.
+//!
+//! Stream `payment-{uuid}`. `captured <= authorized <= amount` and `refunded <= captured`. When its order
+//! ends, the payment is closed: it takes no new authorisation or capture, but what the provider reports is
+//! always recorded, and the same decision that records it also asks for the void or the refund that gives the
+//! money back. A provider whose answer was lost leaves the payment in *outcome unknown*, a state of its own.
+
+mod command;
+mod decide;
+mod event;
+mod state;
+
+pub use command::{PaymentCommand, Source};
+pub use decide::PaymentRefusal;
+pub use event::{
+    Operation, PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentEvent, PaymentFailed,
+    PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+    PaymentVoidRequested, PaymentVoided, RefundReason,
+};
+pub use state::{Payment, PaymentState, PaymentSummary, Refund, RefundState};
+
+use crate::{Decider, PaymentId};
+
+/// The payment aggregate.
+#[derive(Debug)]
+pub struct PaymentDecider;
+
+impl Decider for PaymentDecider {
+    type Id = PaymentId;
+    type State = Payment;
+    type Command = PaymentCommand;
+    type Event = PaymentEvent;
+    type Refusal = PaymentRefusal;
+    type Summary = PaymentSummary;
+
+    fn evolve(state: &mut Payment, event: &PaymentEvent) {
+        state::evolve(state, event);
+    }
+
+    fn decide(state: &Payment, command: PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+        decide::decide(state, command)
+    }
+
+    fn summary(state: &Payment) -> PaymentSummary {
+        state.summary()
+    }
+
+    fn command_name(command: &PaymentCommand) -> &'static str {
+        command.name()
+    }
+
+    fn deduplicated_by_command_id(_event: &PaymentEvent) -> bool {
+        true
+    }
+
+    const REMEMBERED_COMMANDS_MAX: usize = usize::MAX;
+}
+
+#[cfg(test)]
+mod tests;

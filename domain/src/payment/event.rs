@@ -1,0 +1,117 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Amount, Currency, OrderId, PaymentId, RefundId, decider::stored_events};
+
+stored_events! {
+    /// What happened to a payment.
+    pub enum PaymentEvent {
+        Requested(PaymentRequested) = "payment.requested.v1",
+        Authorized(PaymentAuthorized) = "payment.authorized.v1",
+        Captured(PaymentCaptured) = "payment.captured.v1",
+        Failed(PaymentFailed) = "payment.failed.v1",
+        /// A closed payment still holds an authorisation: the provider is to give it back.
+        VoidRequested(PaymentVoidRequested) = "payment.void_requested.v1",
+        Voided(PaymentVoided) = "payment.voided.v1",
+        OutcomeUnknown(PaymentOutcomeUnknown) = "payment.outcome_unknown.v1",
+        RefundRequested(PaymentRefundRequested) = "payment.refund_requested.v1",
+        Refunded(PaymentRefunded) = "payment.refunded.v1",
+        RefundFailed(PaymentRefundFailed) = "payment.refund_failed.v1",
+        Closed(PaymentClosed) = "payment.closed.v1",
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRequested {
+    pub payment_id: PaymentId,
+    pub order_id: OrderId,
+    /// Minor units.
+    pub amount: Amount,
+    pub currency: Currency,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAuthorized {
+    pub amount: Amount,
+    /// The provider's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCaptured {
+    /// This capture alone.
+    pub amount: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentFailed {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub retryable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentVoidRequested {}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentVoided {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentOutcomeUnknown {
+    pub operation: Operation,
+}
+
+/// What the provider was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    Authorize,
+    Capture,
+    Void,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundRequested {
+    pub refund_id: RefundId,
+    pub amount: Amount,
+    pub reason: RefundReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundReason {
+    /// Goods came back.
+    Return,
+    /// Asked for by hand.
+    Requested,
+    /// The order ended and keeps less than was captured.
+    OrderClosed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    pub refund_id: RefundId,
+    pub amount: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundFailed {
+    pub refund_id: RefundId,
+    pub amount: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentClosed {
+    pub order_id: OrderId,
+    /// What the order keeps of what was or will be captured.
+    pub amount_due: Amount,
+}

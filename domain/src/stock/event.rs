@@ -1,0 +1,55 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{OrderId, ReturnId, ShipmentId, decider::stored_events};
+
+stored_events! {
+    /// What happened to the stock of a SKU.
+    pub enum StockEvent {
+        Received(StockReceived) = "stock.received.v1",
+        Adjusted(StockAdjusted) = "stock.adjusted.v1",
+        Reserved(StockReserved) = "stock.reserved.v1",
+        Released(StockReleased) = "stock.released.v1",
+        Shipped(StockShipped) = "stock.shipped.v1",
+        Returned(StockReturned) = "stock.returned.v1",
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReceived {
+    pub quantity: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockAdjusted {
+    pub delta: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReserved {
+    pub order_id: OrderId,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReleased {
+    pub order_id: OrderId,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockShipped {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+    pub quantity: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReturned {
+    pub order_id: OrderId,
+    pub return_id: ReturnId,
+    pub quantity: u32,
+}

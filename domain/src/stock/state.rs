@@ -1,0 +1,88 @@
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::StockEvent;
+use crate::{OrderId, ShipmentId};
+
+/// The stock of one SKU. Holds reservations only while they are open, so its size follows open orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stock {
+    on_hand: u32,
+    reserved: u32,
+    reservations: HashMap<OrderId, Reservation>,
+}
+
+/// What one order holds of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Units still held.
+    pub quantity: u32,
+    /// An order is released at most once; what is then left was shipped, and its shipment is on the way here.
+    pub released: bool,
+    /// Shipments already drawn from this reservation.
+    pub shipments: Vec<ShipmentId>,
+}
+
+/// The numbers of a SKU, in units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StockLevels {
+    pub on_hand: u32,
+    pub reserved: u32,
+}
+
+impl StockLevels {
+    pub fn available(self) -> u32 {
+        self.on_hand - self.reserved
+    }
+}
+
+impl Stock {
+    pub fn levels(&self) -> StockLevels {
+        StockLevels { on_hand: self.on_hand, reserved: self.reserved }
+    }
+
+    pub fn reservation(&self, order: OrderId) -> Option<&Reservation> {
+        self.reservations.get(&order)
+    }
+
+    pub fn open_reservations(&self) -> &HashMap<OrderId, Reservation> {
+        &self.reservations
+    }
+
+    fn draw_down(&mut self, order: OrderId, quantity: u32, mark: impl FnOnce(&mut Reservation)) {
+        self.reserved -= quantity;
+        if let Some(reservation) = self.reservations.get_mut(&order) {
+            reservation.quantity -= quantity;
+            mark(reservation);
+            if reservation.quantity == 0 {
+                self.reservations.remove(&order);
+            }
+        }
+    }
+}
+
+pub(super) fn evolve(stock: &mut Stock, event: &StockEvent) {
+    match event {
+        StockEvent::Received(received) => stock.on_hand += received.quantity,
+        StockEvent::Adjusted(adjusted) => {
+            let on_hand = i64::from(stock.on_hand) + adjusted.delta;
+            stock.on_hand = u32::try_from(on_hand).expect("decide keeps stock between 0 and UNITS_MAX");
+        }
+        StockEvent::Reserved(reserved) => {
+            stock.reserved += reserved.quantity;
+            let held = Reservation { quantity: reserved.quantity, released: false, shipments: Vec::new() };
+            stock.reservations.insert(reserved.order_id, held);
+        }
+        StockEvent::Released(released) => {
+            stock.draw_down(released.order_id, released.quantity, |held| held.released = true);
+        }
+        StockEvent::Shipped(shipped) => {
+            stock.on_hand -= shipped.quantity;
+            let shipment = shipped.shipment_id;
+            stock.draw_down(shipped.order_id, shipped.quantity, |held| held.shipments.push(shipment));
+        }
+        StockEvent::Returned(returned) => stock.on_hand += returned.quantity,
+    }
+    assert!(stock.reserved <= stock.on_hand, "oversold: {stock:?} after {event:?}");
+}

@@ -1,0 +1,83 @@
+//! The accept loop: HTTP/1.1 with the timers and bounds that `axum::serve` does not set.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore, time};
+use tokio_util::sync::CancellationToken;
+
+/// Bounds of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerOptions {
+    /// Connections beyond this wait to be accepted.
+    pub connections_max: usize,
+    /// How long a client may take to send a request's headers, and how long an idle connection is kept.
+    pub header_read_timeout: Duration,
+    /// How long requests under way may take to finish after a shutdown was asked for.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            header_read_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until `shutdown`, then lets requests under way finish within the drain time.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServerOptions,
+    shutdown: CancellationToken,
+) {
+    let connections = Arc::new(Semaphore::new(options.connections_max));
+    let draining = GracefulShutdown::new();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(options.header_read_timeout).pipeline_flush(true);
+
+    loop {
+        let permit = tokio::select! {
+            () = shutdown.cancelled() => break,
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { break };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or the peer went away before it was accepted.
+                tracing::warn!(%error, "could not accept a connection");
+                time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Small answers must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let connection =
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let connection = draining.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+
+    drop(listener);
+    if time::timeout(options.drain_timeout, draining.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way when the drain time was over");
+    }
+}

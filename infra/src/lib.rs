@@ -1,0 +1,10 @@
+//! Ports to the outside world, and their adapters.
+//!
+//! Every port is a trait with a contract suite under `tests/`; every adapter passes it. No rule of the shop
+//! lives here: those are in `domain`.
+
+pub mod event_source;
+pub mod event_store;
+pub mod http;
+pub mod read_models;
+pub mod telemetry;

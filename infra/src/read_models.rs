@@ -1,0 +1,325 @@
+//! The read-model port: rows that projections fold from events, and the queries over them.
+//!
+//! Rows are the same whatever database keeps them. A projection loads the rows that a batch of events touches
+//! ([`ReadModels::load`]), folds, and writes them back with its new checkpoint in one transaction
+//! ([`ReadModels::commit`]); the checkpoint moves by compare-and-set, so a second owner is found out before it
+//! writes anything. Each row carries the revision of the stream it reflects: that is the deduplication.
+
+pub mod sqlite;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use domain::{
+    Currency, EventId, OrderId, PaymentId, Position, Revision, Sku, StreamName, Timestamp,
+    order::{Order, OrderStatus},
+    payment::{Payment, PaymentState},
+};
+use tokio::sync::watch;
+
+use crate::event_source::Partition;
+
+/// The read models, each a projection of its own name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Projection {
+    Stock,
+    Orders,
+    Payments,
+    /// Folded from the order stream together with the orders.
+    Sales,
+}
+
+impl Projection {
+    pub const ALL: [Self; 4] = [Self::Stock, Self::Orders, Self::Payments, Self::Sales];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Orders => "orders",
+            Self::Payments => "payments",
+            Self::Sales => "sales",
+        }
+    }
+}
+
+/// Levels of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockRow {
+    pub sku: Sku,
+    pub on_hand: u32,
+    pub reserved: u32,
+    /// Revision of the stock stream that this row reflects.
+    pub revision: Revision,
+}
+
+/// An open reservation. The row exists only while units are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationRow {
+    pub sku: Sku,
+    pub order_id: OrderId,
+    /// Units still held, at least 1.
+    pub quantity: u32,
+}
+
+/// An order. The searchable columns (status, customer, SKUs, …) are derived from `order` by the adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderRow {
+    pub order_id: OrderId,
+    pub revision: Revision,
+    /// When the store recorded the order's first event, and its latest.
+    pub recorded_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub order: Order,
+}
+
+/// A payment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaymentRow {
+    pub payment_id: PaymentId,
+    pub revision: Revision,
+    pub recorded_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub payment: Payment,
+}
+
+/// What sales are summed by, besides the hour and the currency.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SalesDimension {
+    /// Every order once.
+    All,
+    /// Each SKU of each order once.
+    Sku(Sku),
+    /// By the order's country as the shop wrote it; empty for orders without one.
+    Country(String),
+}
+
+/// A row of sales.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SalesKey {
+    pub dimension: SalesDimension,
+    pub currency: Currency,
+    /// The hour of `placed_at` in UTC, in whole hours since 1970-01-01T00:00Z.
+    pub hour: i64,
+}
+
+/// Sums over orders ever allocated, by `placed_at`. `gross` is quantity x unit price of the lines, adjustments
+/// apart, and is never reduced: what was cancelled and refunded stands in columns of its own. Minor units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SalesTotals {
+    pub orders: i64,
+    pub lines: i64,
+    pub units: i64,
+    pub gross: i64,
+    pub cancelled: i64,
+    pub refunded: i64,
+}
+
+impl SalesTotals {
+    pub fn add(&mut self, other: &Self) {
+        self.orders += other.orders;
+        self.lines += other.lines;
+        self.units += other.units;
+        self.gross += other.gross;
+        self.cancelled += other.cancelled;
+        self.refunded += other.refunded;
+    }
+}
+
+/// A stream whose events a projection could not apply. It waits; the others go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedStream {
+    pub projection: Projection,
+    pub stream: StreamName,
+    pub partition: Partition,
+    /// The event that could not be applied.
+    pub event_id: EventId,
+    pub revision: Revision,
+    pub position: Position,
+    /// What was wrong, for the operator.
+    pub reason: String,
+    pub parked_at: Timestamp,
+}
+
+/// The rows a batch touches.
+#[derive(Debug, Default)]
+pub struct RowKeys {
+    pub stock: BTreeSet<Sku>,
+    pub reservations: BTreeSet<(Sku, OrderId)>,
+    pub orders: BTreeSet<OrderId>,
+    pub payments: BTreeSet<PaymentId>,
+}
+
+/// The rows that exist of those asked for.
+#[derive(Debug, Default)]
+pub struct Rows {
+    pub stock: Vec<StockRow>,
+    pub reservations: Vec<ReservationRow>,
+    pub orders: Vec<OrderRow>,
+    pub payments: Vec<PaymentRow>,
+}
+
+/// What one batch changes; written in one transaction. Vectors are sorted by key, one entry per key.
+#[derive(Debug)]
+pub struct Changes {
+    pub partition: Partition,
+    /// Every projection moves from `from` to `to`, or nothing is written.
+    pub projections: Vec<Projection>,
+    pub from: Option<Position>,
+    pub to: Position,
+    pub stock: Vec<StockRow>,
+    pub reservations: Vec<ReservationRow>,
+    pub reservations_closed: Vec<(Sku, OrderId)>,
+    pub orders: Vec<OrderRow>,
+    pub payments: Vec<PaymentRow>,
+    /// Added to the rows of this partition.
+    pub sales: Vec<(SalesKey, SalesTotals)>,
+    pub parked: Vec<ParkedStream>,
+    /// Parked streams that have caught up.
+    pub resumed: Vec<(Projection, StreamName)>,
+}
+
+/// Why read models cannot be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadModelError {
+    #[error("the read models are not reachable: {0}")]
+    Unavailable(Arc<str>),
+    #[error("the read models are damaged; `orderly projections rebuild` makes them anew: {0}")]
+    Corrupt(Arc<str>),
+    /// Another owner has moved the checkpoint: drop cached rows and read the position again.
+    #[error("the checkpoint is not where this projector left it")]
+    CheckpointMoved,
+}
+
+/// The write side, for projectors.
+#[async_trait]
+pub trait ReadModels: Send + Sync + 'static {
+    /// Where the projections stand in a partition; `None`: at its beginning.
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError>;
+
+    async fn load(&self, keys: RowKeys) -> Result<Rows, ReadModelError>;
+
+    async fn commit(&self, changes: Changes) -> Result<(), ReadModelError>;
+
+    /// Every parked stream.
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
+}
+
+/// A page of rows, newest first or by key, and whether more follow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub has_more: bool,
+}
+
+/// Which orders to list: newest `placed_at` first, then by descending id. All filters together.
+#[derive(Debug, Clone, Default)]
+pub struct OrderFilter {
+    pub status: Option<OrderStatus>,
+    pub customer_id: Option<String>,
+    pub sku: Option<Sku>,
+    /// Inclusive.
+    pub placed_from: Option<Timestamp>,
+    /// Exclusive.
+    pub placed_to: Option<Timestamp>,
+    /// Continue after this order.
+    pub after: Option<(Timestamp, OrderId)>,
+}
+
+/// Which payments to list: by ascending id.
+#[derive(Debug, Clone, Default)]
+pub struct PaymentFilter {
+    pub order_id: Option<OrderId>,
+    pub state: Option<PaymentState>,
+    pub after: Option<PaymentId>,
+}
+
+/// Which stock to list: by ascending SKU.
+#[derive(Debug, Clone, Default)]
+pub struct StockFilter {
+    /// Only SKUs with fewer than this many units available.
+    pub available_below: Option<u32>,
+    pub after: Option<Sku>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SalesGroup {
+    Hour,
+    Day,
+    Month,
+    Sku,
+    Country,
+}
+
+/// Which sales to sum.
+#[derive(Debug, Clone)]
+pub struct SalesQuery {
+    pub currency: Currency,
+    /// Whole hours since the epoch, inclusive.
+    pub from_hour: Option<i64>,
+    /// Exclusive.
+    pub to_hour: Option<i64>,
+    /// None: the total alone.
+    pub group: Option<SalesGroup>,
+}
+
+/// Sums, in all and by group. Keys: `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU, a country.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sales {
+    pub total: SalesTotals,
+    /// In ascending order of keys.
+    pub groups: Vec<(String, SalesTotals)>,
+}
+
+/// Where a projection stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    pub projection: String,
+    pub partition: Partition,
+    pub position: Option<Position>,
+    pub updated_at: Option<Timestamp>,
+}
+
+/// The read side, for the query API and for the process manager's sweep.
+#[async_trait]
+pub trait Queries: Send + Sync + 'static {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError>;
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<Page<OrderRow>, ReadModelError>;
+    async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError>;
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<Page<StockRow>, ReadModelError>;
+    /// Open reservations of a SKU, by ascending order id, after `after`.
+    async fn reservations(
+        &self,
+        sku: &Sku,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Page<ReservationRow>, ReadModelError>;
+    async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError>;
+    async fn payments(
+        &self,
+        filter: &PaymentFilter,
+        limit: usize,
+    ) -> Result<Page<PaymentRow>, ReadModelError>;
+    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError>;
+    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError>;
+    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
+    /// Whether a projection of this stream is parked, so that waiting for a revision is no use.
+    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError>;
+
+    /// Orders that hold an open reservation although they have ended: candidates for the sweep.
+    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
+    /// Orders still `placed` that were recorded before `before`: candidates for the sweep.
+    async fn placed_orders_recorded_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError>;
+
+    /// Changes whenever rows may have changed; what a wait for a revision waits on.
+    fn changed(&self) -> watch::Receiver<u64>;
+}
+
+impl fmt::Display for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
