@@ -12,7 +12,7 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// Names one aggregate of this kind.
     type Id: Clone + Eq + std::hash::Hash + Debug + Into<StreamName> + Send + Sync + 'static;
     type State: Default + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
-    type Command: Debug + Send + 'static;
+    type Command: Clone + Debug + Send + 'static;
     type Event: StoredEvent;
     /// Why a command is refused. Not an error of the program: an answer.
     type Refusal: std::error::Error + Clone + PartialEq + Send + Sync + 'static;
@@ -30,9 +30,9 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// The stored name of a command, for metadata and for the ids of reactions.
     fn command_name(command: &Self::Command) -> &'static str;
 
-    /// Whether a retry of the command that caused `event` is recognised by its command id (otherwise the
-    /// state itself makes the retry a no-op).
-    fn deduplicated_by_command_id(event: &Self::Event) -> bool;
+    /// Whether a retry of a command of this name is recognised by its command id, which the stream then
+    /// remembers (otherwise the state itself makes the retry a no-op).
+    fn deduplicated_by_command_id(command_name: &str) -> bool;
 
     /// How many command ids a stream remembers in memory; older ones are looked up in the stream.
     const REMEMBERED_COMMANDS_MAX: usize;

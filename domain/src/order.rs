@@ -66,7 +66,7 @@ impl Decider for OrderDecider {
         command.name()
     }
 
-    fn deduplicated_by_command_id(_event: &OrderEvent) -> bool {
+    fn deduplicated_by_command_id(_command_name: &str) -> bool {
         true
     }
 

@@ -49,7 +49,7 @@ impl Decider for PaymentDecider {
         command.name()
     }
 
-    fn deduplicated_by_command_id(_event: &PaymentEvent) -> bool {
+    fn deduplicated_by_command_id(_command_name: &str) -> bool {
         true
     }
 

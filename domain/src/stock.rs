@@ -50,11 +50,8 @@ impl Decider for StockDecider {
         command.name()
     }
 
-    fn deduplicated_by_command_id(event: &StockEvent) -> bool {
-        match event {
-            StockEvent::Received(_) | StockEvent::Adjusted(_) | StockEvent::Returned(_) => true,
-            StockEvent::Reserved(_) | StockEvent::Released(_) | StockEvent::Shipped(_) => false,
-        }
+    fn deduplicated_by_command_id(command_name: &str) -> bool {
+        matches!(command_name, "stock.receive" | "stock.adjust" | "stock.return")
     }
 
     const REMEMBERED_COMMANDS_MAX: usize = 10_000;

@@ -23,6 +23,15 @@ pub trait EventLog: Send + Sync + 'static {
     /// At most `limit` events of the whole log, in order, after position `after` (`None`: from the beginning).
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError>;
 
+    /// Which of these streams have events. One round trip where the store can.
+    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+        let mut found = Vec::with_capacity(streams.len());
+        for stream in streams {
+            found.push(!self.read_stream(stream, 0, 1).await?.is_empty());
+        }
+        Ok(found)
+    }
+
     /// Names this log. A new log, or one restored from elsewhere, has another id.
     fn store_id(&self) -> Uuid;
 }
