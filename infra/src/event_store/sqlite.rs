@@ -1,1 +1,190 @@
+//! The event store in one SQLite file, for a single server without other moving parts.
+//!
+//! One process owns the file for writing ([`SqliteEventStore`], held by a lock beside it); any number of others
+//! may read it meanwhile ([`SqliteEventLog`]). Within the owner one thread writes: it takes every append that
+//! waits, writes them in one transaction and answers them once that is on disk, so the cost of a disk flush is
+//! shared by all. Because it works strictly in the order of submission, an append may build on one before it
+//! that is not yet durable.
 
+mod appender;
+mod backup;
+mod open;
+mod readers;
+mod writer;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use domain::{Position, RecordedEvent, Revision, StreamName};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::{
+    appender::SharedEpoch,
+    readers::Readers,
+    writer::{Pending, Writer},
+};
+pub use self::{
+    backup::{BackupError, BackupProgress, backup},
+    open::OpenError,
+};
+use super::{Append, AppendError, Done, Epoch, EventLog, EventStore, ReadError};
+
+/// How much memory the store may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Streams whose latest revision is kept in memory, about 150 bytes each; others are looked up.
+    pub cached_streams_max: usize,
+    /// Pages that the writer keeps in memory, KiB.
+    pub page_cache_kib: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cached_streams_max: 100_000, page_cache_kib: 128 * 1024 }
+    }
+}
+
+/// The event store, owned by this process.
+#[derive(Debug)]
+pub struct SqliteEventStore {
+    log: SqliteEventLog,
+    /// None once the store is closed.
+    queue: RwLock<Option<mpsc::Sender<Pending>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    epoch: SharedEpoch,
+    head: watch::Receiver<Option<Position>>,
+}
+
+impl SqliteEventStore {
+    /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Reads the whole file once to
+    /// find damage, so it takes time in proportion to its size.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let lock = open::lock(path)?;
+        if !open::exists(path)? {
+            open::create(path)?;
+        }
+        let (store_id, reader) = open::read_only(path)?;
+        open::check_integrity(&reader, path)?;
+        let connection = open::writable(path, options.page_cache_kib)?;
+        let (queue, jobs) = mpsc::channel();
+        let (writer, head) = Writer::new(connection, jobs, options.cached_streams_max)
+            .map_err(|error| OpenError::from_sqlite(path, error))?;
+        let epoch = writer.epoch();
+        let thread = std::thread::Builder::new()
+            .name("event-store-writer".to_owned())
+            .spawn(move || {
+                writer.run();
+                drop(lock);
+            })
+            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        let log = SqliteEventLog { store_id, readers: Arc::new(Readers::new(path, reader)) };
+        Ok(Self { log, queue: RwLock::new(Some(queue)), writer: Mutex::new(Some(thread)), epoch, head })
+    }
+
+    /// Finishes every append submitted so far, tidies the file up and releases the lock. Appends submitted later
+    /// answer [`AppendError::Unavailable`]; reads go on. Blocks; dropping the store does the same.
+    pub fn close(&self) {
+        drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("The event store's writer had panicked");
+        }
+    }
+}
+
+impl Drop for SqliteEventStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl EventLog for SqliteEventStore {
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Revision,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.log.read_stream(stream, from, limit).await
+    }
+
+    async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.log.read_all(after, limit).await
+    }
+
+    fn store_id(&self) -> Uuid {
+        self.log.store_id()
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteEventStore {
+    fn submit(&self, append: Append, done: Done) {
+        let pending = Pending::new(append, done);
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match queue.as_ref() {
+            Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
+            None => Some(pending),
+        };
+        drop(queue);
+        if let Some(pending) = refused {
+            pending.answer(Err(AppendError::Unavailable("the event store is closed".into())));
+        }
+    }
+
+    fn accepts_dependent_appends(&self) -> bool {
+        true
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch.load()
+    }
+
+    fn head(&self) -> watch::Receiver<Option<Position>> {
+        self.head.clone()
+    }
+}
+
+/// Reads a store that this or another process may be writing to.
+#[derive(Debug)]
+pub struct SqliteEventLog {
+    store_id: Uuid,
+    readers: Arc<Readers>,
+}
+
+impl SqliteEventLog {
+    /// Opens the store at `path` for reading; takes no lock.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let (store_id, reader) = open::read_only(path)?;
+        Ok(Self { store_id, readers: Arc::new(Readers::new(path, reader)) })
+    }
+}
+
+#[async_trait]
+impl EventLog for SqliteEventLog {
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Revision,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let stream = stream.clone();
+        self.readers.run(move |connection| readers::read_stream(connection, &stream, from, limit)).await
+    }
+
+    async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.readers.run(move |connection| readers::read_all(connection, after, limit)).await
+    }
+
+    fn store_id(&self) -> Uuid {
+        self.store_id
+    }
+}

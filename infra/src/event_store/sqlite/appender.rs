@@ -1,0 +1,296 @@
+//! What one append does to the log, within the transaction of its group.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use domain::{NewEvent, Position, Revision, StreamName, Timestamp};
+use lru::LruCache;
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, params,
+    types::{ToSqlOutput, ValueRef},
+};
+
+use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
+
+const INSERT_STREAM: &str = "INSERT INTO streams (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
+const INSERT_EVENT: &str =
+    "INSERT INTO events (position, stream_no, revision, id, type, data, metadata, recorded_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const SELECT_HEAD: &str = "SELECT stream_no, (SELECT max(revision) FROM events WHERE stream_no = s.stream_no)
+     FROM streams s WHERE name = ?1";
+const SELECT_IDS: &str = "SELECT id, position FROM events WHERE stream_no = ?1 AND revision >= ?2
+     ORDER BY revision LIMIT ?3";
+const SELECT_TAIL: &str = "SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1";
+
+/// The statements of a group, prepared once.
+pub(super) struct Statements<'connection> {
+    insert_stream: CachedStatement<'connection>,
+    insert_event: CachedStatement<'connection>,
+    select_head: CachedStatement<'connection>,
+    select_ids: CachedStatement<'connection>,
+    last_stream_no: &'connection Connection,
+}
+
+impl<'connection> Statements<'connection> {
+    pub(super) fn prepare(connection: &'connection Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            insert_stream: connection.prepare_cached(INSERT_STREAM)?,
+            insert_event: connection.prepare_cached(INSERT_EVENT)?,
+            select_head: connection.prepare_cached(SELECT_HEAD)?,
+            select_ids: connection.prepare_cached(SELECT_IDS)?,
+            last_stream_no: connection,
+        })
+    }
+
+    /// Adds a stream; none if it is there already.
+    fn insert_stream(&mut self, name: &str) -> rusqlite::Result<Option<i64>> {
+        let inserted = self.insert_stream.execute([name])? == 1;
+        Ok(inserted.then(|| self.last_stream_no.last_insert_rowid()))
+    }
+
+    fn select_head(&mut self, name: &str) -> rusqlite::Result<Option<StreamHead>> {
+        let head = |row: &rusqlite::Row<'_>| {
+            Ok(StreamHead { stream_no: row.get(0)?, revision: row.get::<_, i64>(1)?.cast_unsigned() })
+        };
+        self.select_head.query_row([name], head).optional()
+    }
+}
+
+/// The epoch, as others see it. Only the writer raises it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedEpoch(Arc<AtomicU64>);
+
+impl SharedEpoch {
+    pub(super) fn load(&self) -> Epoch {
+        Epoch(self.0.load(Ordering::Acquire))
+    }
+
+    fn raise(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StreamHead {
+    stream_no: i64,
+    revision: Revision,
+}
+
+/// The end of the log.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tail {
+    position: Option<Position>,
+    recorded_at_us: i64,
+}
+
+/// Applies appends and keeps what must be known of the log to do so.
+#[derive(Debug)]
+pub(super) struct Appender {
+    /// As of the open transaction.
+    tail: Tail,
+    /// As of the last commit.
+    committed_tail: Tail,
+    heads: LruCache<StreamName, StreamHead>,
+    epoch: SharedEpoch,
+    name_buffer: String,
+}
+
+impl Appender {
+    pub(super) fn new(connection: &Connection, cached_streams_max: usize) -> rusqlite::Result<Self> {
+        let tail = connection
+            .query_row(SELECT_TAIL, [], |row| {
+                Ok(Tail {
+                    position: Some(row.get::<_, i64>(0)?.cast_unsigned()),
+                    recorded_at_us: row.get(1)?,
+                })
+            })
+            .optional()?
+            .unwrap_or_default();
+        let heads = LruCache::new(NonZeroUsize::new(cached_streams_max).unwrap_or(NonZeroUsize::MIN));
+        Ok(Self {
+            tail,
+            committed_tail: tail,
+            heads,
+            epoch: SharedEpoch::default(),
+            name_buffer: String::new(),
+        })
+    }
+
+    pub(super) fn epoch(&self) -> &SharedEpoch {
+        &self.epoch
+    }
+
+    pub(super) fn committed_position(&self) -> Option<Position> {
+        self.committed_tail.position
+    }
+
+    /// Applies one append. The outer error means that the transaction is lost, the inner one that only this
+    /// append is refused; it has then written nothing.
+    pub(super) fn apply(
+        &mut self,
+        statements: &mut Statements<'_>,
+        append: &Append,
+    ) -> rusqlite::Result<Result<Appended, AppendError>> {
+        if append.epoch.is_some_and(|epoch| epoch < self.epoch.load()) {
+            return Ok(Err(AppendError::Superseded));
+        }
+        if append.events.is_empty() {
+            return Ok(Ok(self.pass_barrier(append)));
+        }
+        let outcome = self.append(statements, append)?;
+        if outcome.is_err() && append.epoch.is_some() {
+            self.epoch.raise();
+        }
+        Ok(outcome)
+    }
+
+    /// An append without events: says where the log stands.
+    pub(super) fn pass_barrier(&self, append: &Append) -> Appended {
+        Appended { last_revision: append.expected.next().checked_sub(1), last_position: self.tail.position }
+    }
+
+    /// What was applied since the last commit is durable.
+    pub(super) fn committed(&mut self) {
+        self.committed_tail = self.tail;
+    }
+
+    /// What was applied since the last commit is undone, so whatever builds on it must fail too.
+    pub(super) fn rolled_back(&mut self) {
+        self.tail = self.committed_tail;
+        self.heads.clear();
+        self.epoch.raise();
+    }
+
+    fn append(
+        &mut self,
+        statements: &mut Statements<'_>,
+        append: &Append,
+    ) -> rusqlite::Result<Result<Appended, AppendError>> {
+        let (stream_no, actual) = match self.find_or_create(statements, append)? {
+            Stream::New { stream_no } => (stream_no, ExpectedRevision::NoStream),
+            Stream::Found(head) => (head.stream_no, ExpectedRevision::Exact(head.revision)),
+            Stream::Missing => return Ok(Err(wrong_revision(append, ExpectedRevision::NoStream))),
+        };
+        if append.expected == actual {
+            return self.insert_events(statements, append, stream_no).map(Ok);
+        }
+        if append.expected.next() < actual.next()
+            && let Some(original) = original_outcome(statements, append, stream_no)?
+        {
+            return Ok(Ok(original));
+        }
+        Ok(Err(wrong_revision(append, actual)))
+    }
+
+    /// Where the stream stands. A stream that is expected to be new is created without looking first.
+    fn find_or_create(
+        &mut self,
+        statements: &mut Statements<'_>,
+        append: &Append,
+    ) -> rusqlite::Result<Stream> {
+        if let Some(&head) = self.heads.get(&append.stream) {
+            return Ok(Stream::Found(head));
+        }
+        self.name_buffer.clear();
+        std::fmt::Write::write_fmt(&mut self.name_buffer, format_args!("{}", append.stream))
+            .expect("writing to a String does not fail");
+        if append.expected == ExpectedRevision::NoStream
+            && let Some(stream_no) = statements.insert_stream(&self.name_buffer)?
+        {
+            return Ok(Stream::New { stream_no });
+        }
+        let Some(head) = statements.select_head(&self.name_buffer)? else { return Ok(Stream::Missing) };
+        self.heads.put(append.stream.clone(), head);
+        Ok(Stream::Found(head))
+    }
+
+    fn insert_events(
+        &mut self,
+        statements: &mut Statements<'_>,
+        append: &Append,
+        stream_no: i64,
+    ) -> rusqlite::Result<Appended> {
+        let recorded_at_us = Timestamp::now().as_microsecond().max(self.tail.recorded_at_us);
+        let first_position = self.tail.position.map_or(1, |position| position + 1);
+        let rows = (first_position..).zip(append.expected.next()..).zip(&append.events);
+        let mut last = (first_position, append.expected.next());
+        for ((position, revision), event) in rows {
+            insert_event(&mut statements.insert_event, position, stream_no, revision, event, recorded_at_us)?;
+            last = (position, revision);
+        }
+        let (position, revision) = last;
+        self.tail = Tail { position: Some(position), recorded_at_us };
+        self.heads.put(append.stream.clone(), StreamHead { stream_no, revision });
+        Ok(Appended { last_revision: Some(revision), last_position: Some(position) })
+    }
+}
+
+/// What is known of an append's stream.
+enum Stream {
+    /// Created in this transaction, for this append.
+    New {
+        stream_no: i64,
+    },
+    Found(StreamHead),
+    Missing,
+}
+
+fn wrong_revision(append: &Append, actual: ExpectedRevision) -> AppendError {
+    AppendError::WrongExpectedRevision { expected: append.expected, actual }
+}
+
+fn insert_event(
+    insert: &mut CachedStatement<'_>,
+    position: Position,
+    stream_no: i64,
+    revision: Revision,
+    event: &NewEvent,
+    recorded_at_us: i64,
+) -> rusqlite::Result<()> {
+    insert.execute(params![
+        position.cast_signed(),
+        stream_no,
+        revision.cast_signed(),
+        event.id.0.as_bytes(),
+        event.type_name,
+        json(&event.data),
+        json(&event.metadata),
+        recorded_at_us,
+    ])?;
+    Ok(())
+}
+
+/// JSON is bound as text, for people who read the file with the sqlite3 shell.
+fn json(bytes: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(ValueRef::Text(bytes))
+}
+
+/// The outcome of this very append, where it was made before: its events are those stored after the expected
+/// revision.
+fn original_outcome(
+    statements: &mut Statements<'_>,
+    append: &Append,
+    stream_no: i64,
+) -> rusqlite::Result<Option<Appended>> {
+    let first_revision = append.expected.next();
+    let count = append.events.len();
+    let mut rows = statements.select_ids.query(params![
+        stream_no,
+        first_revision.cast_signed(),
+        i64::try_from(count).unwrap_or(i64::MAX)
+    ])?;
+    let mut last_position = None;
+    for event in &append.events {
+        let Some(row) = rows.next()? else { return Ok(None) };
+        if row.get_ref(0)?.as_bytes()? != event.id.0.as_bytes() {
+            return Ok(None);
+        }
+        last_position = Some(row.get::<_, i64>(1)?.cast_unsigned());
+    }
+    Ok(Some(Appended { last_revision: Some(first_revision + count as u64 - 1), last_position }))
+}

@@ -1,0 +1,116 @@
+//! Copying the store while it serves.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{
+    Connection,
+    backup::{Backup, StepResult},
+};
+use uuid::Uuid;
+
+use super::open::{self, OpenError};
+
+/// Pages copied between two reports of progress: 16 MiB.
+const STEP_PAGES: i32 = 4_096;
+
+/// How far a backup has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupProgress {
+    pub pages_done: u64,
+    pub pages_total: u64,
+}
+
+/// Why there is no backup. Nothing is left at the destination.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{} exists: a backup overwrites nothing, choose another name", path.display())]
+    Exists { path: PathBuf },
+    #[error(transparent)]
+    Source(OpenError),
+    #[error("the backup {} cannot be written: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the backup cannot be made: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the copy did not pass the check that follows a backup: {0}")]
+    Check(OpenError),
+}
+
+/// Copies the store at `source` as it stands now to the new file `destination`, checks the copy and makes it
+/// durable. Returns the id of the copy: it names another log, for once restored it goes another way than the
+/// original, and whoever keeps positions of the original must notice.
+///
+/// The copy is made by SQLite's online backup within one read transaction: it is one consistent moment, is not
+/// begun again when somebody writes, lets writers go on, and copies pages as they are, at the speed of the disk
+/// (`VACUUM INTO` would build every tree anew and cannot tell how far it is).
+pub fn backup(
+    source: &Path,
+    destination: &Path,
+    mut progress: impl FnMut(BackupProgress),
+) -> Result<Uuid, BackupError> {
+    let io_error = |source| BackupError::Io { path: destination.to_owned(), source };
+    if destination.try_exists().map_err(io_error)? {
+        return Err(BackupError::Exists { path: destination.to_owned() });
+    }
+    let (_, original) = open::read_only(source).map_err(BackupError::Source)?;
+
+    let directory = open::directory_of(destination);
+    let unfinished = tempfile::Builder::new()
+        .prefix(".unfinished-backup-")
+        .tempfile_in(directory)
+        .map_err(io_error)?
+        .into_temp_path();
+    let store_id = copy(&original, &unfinished, &mut progress)?;
+    check(&unfinished).map_err(BackupError::Check)?;
+
+    File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io_error)?;
+    unfinished.persist_noclobber(destination).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists { path: destination.to_owned() },
+        _ => io_error(error.error),
+    })?;
+    open::sync_directory(directory).map_err(io_error)?;
+    Ok(store_id)
+}
+
+fn copy(
+    original: &Connection,
+    destination: &Path,
+    progress: &mut impl FnMut(BackupProgress),
+) -> rusqlite::Result<Uuid> {
+    let snapshot = original.unchecked_transaction()?;
+    snapshot.query_row("SELECT store_id FROM meta", [], |_| Ok(()))?;
+    let mut copy = Connection::open(destination)?;
+    // Flushed once, at the end.
+    copy.pragma_update(None, "synchronous", "OFF")?;
+    {
+        let backup = Backup::new(&snapshot, &mut copy)?;
+        loop {
+            let step = backup.step(STEP_PAGES)?;
+            let pages = backup.progress();
+            progress(BackupProgress {
+                pages_done: u64::from((pages.pagecount - pages.remaining).unsigned_abs()),
+                pages_total: u64::from(pages.pagecount.unsigned_abs()),
+            });
+            match step {
+                StepResult::Done => break,
+                StepResult::More => {}
+                // Somebody holds a lock on the original for a moment, for instance while it is closed.
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+    // One file, without a write-ahead log beside it; a server that opens it turns that on again.
+    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    let store_id = open::rename_store(&copy)?;
+    copy.close().map_err(|(_, error)| error)?;
+    Ok(store_id)
+}
+
+fn check(copy: &Path) -> Result<(), OpenError> {
+    let (_, connection) = open::read_only(copy)?;
+    open::check_integrity(&connection, copy)
+}

@@ -1,0 +1,245 @@
+//! Creating, locking and checking the file.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use uuid::Uuid;
+
+const SCHEMA: &str = include_str!("../../sql/sqlite/event_store.sql");
+/// "Orde": `PRAGMA application_id` of every event store.
+const APPLICATION_ID: i32 = 0x4f72_6465;
+/// `PRAGMA user_version`; raised by one with each change of the schema.
+const SCHEMA_VERSION: i32 = 1;
+const QUICK_CHECK_SLOW: Duration = Duration::from_secs(1);
+/// Pages read by the readers and kept, KiB per connection.
+const READER_CACHE_KIB: i32 = 8 * 1024;
+
+/// Why a store cannot be opened. The text names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "another process owns this event store (it holds the lock {}): stop it first, or choose another data directory",
+        lock.display()
+    )]
+    InUse { lock: PathBuf },
+    #[error("there is no event store at {}: check the path, or start a server there first", path.display())]
+    Missing { path: PathBuf },
+    #[error("{} is not an Orderly event store: check the path; the file was left as it is", path.display())]
+    Foreign { path: PathBuf },
+    #[error(
+        "the event store {} has schema version {found}, and this program knows versions up to {supported}: run the \
+         version of Orderly that wrote it, or a later one",
+        path.display()
+    )]
+    NewerSchema { path: PathBuf, found: i32, supported: i32 },
+    #[error(
+        "the event store {} is damaged: {what}. Nothing was changed. Keep a copy of the file and of the files {}-wal \
+         and -shm, then restore the latest backup made with `orderly backup`",
+        path.display(), path.display()
+    )]
+    Damaged { path: PathBuf, what: String },
+    #[error("the event store {} cannot be opened: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the event store {} cannot be opened: {source}", path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+}
+
+impl OpenError {
+    pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::Foreign { path },
+            Some(ErrorCode::DatabaseCorrupt) => {
+                let what = truncation(&path).unwrap_or_else(|| source.to_string());
+                Self::Damaged { path, what }
+            }
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}
+
+/// Takes the lock that makes this process the only writer. It ends with the file handle, also by `kill -9`.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = beside(path, ".lock");
+    let io_error = |source| OpenError::Io { path: lock_path.clone(), source };
+    let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { lock: lock_path }),
+        Err(TryLockError::Error(source)) => Err(io_error(source)),
+    }
+}
+
+/// Whether there is a store to open. A store is created whole or not at all, so an empty file, or a write-ahead
+/// log without its file, is damage: SQLite by itself would begin a new and empty log there.
+pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
+    let damaged = |what: &str| OpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() == 0 => Err(damaged("it is empty")),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let orphaned_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
+            if orphaned_log {
+                Err(damaged("it is gone, but its write-ahead log is there"))
+            } else {
+                Ok(false)
+            }
+        }
+        Err(source) => Err(OpenError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Makes an empty store, under another name until it is complete. Readable by its owner only, since orders are
+/// personal data.
+pub(super) fn create(path: &Path) -> Result<(), OpenError> {
+    let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+    let directory = directory_of(path);
+    let new_file = tempfile::Builder::new()
+        .prefix(".new-event-store-")
+        .tempfile_in(directory)
+        .map_err(io_error)?
+        .into_temp_path();
+    initialise(&new_file).map_err(|error| OpenError::from_sqlite(path, error))?;
+    new_file.persist_noclobber(path).map_err(|error| io_error(error.error))?;
+    sync_directory(directory).map_err(io_error)
+}
+
+fn initialise(path: &Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(SCHEMA)?;
+    transaction.execute("INSERT INTO meta (store_id) VALUES (?1)", [Uuid::now_v7().to_string()])?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// Gives a copy of a log an id of its own.
+pub(super) fn rename_store(connection: &Connection) -> rusqlite::Result<Uuid> {
+    let store_id = Uuid::now_v7();
+    connection.execute("UPDATE meta SET store_id = ?1", [store_id.to_string()])?;
+    Ok(store_id)
+}
+
+/// A connection for reading, once the file is known to be an event store of a schema we know, and its id.
+pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), OpenError> {
+    if !exists(path)? {
+        return Err(OpenError::Missing { path: path.to_owned() });
+    }
+    let connection = open_reader(path).map_err(|error| OpenError::from_sqlite(path, error))?;
+    Ok((identify(&connection, path)?, connection))
+}
+
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn identify(connection: &Connection, path: &Path) -> Result<Uuid, OpenError> {
+    let sqlite_error = |error| OpenError::from_sqlite(path, error);
+    let application_id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite_error)?;
+    if application_id != APPLICATION_ID {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    let found: i32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite_error)?;
+    if found > SCHEMA_VERSION {
+        return Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
+    }
+    let store_id: String =
+        connection.query_row("SELECT store_id FROM meta", [], |row| row.get(0)).map_err(sqlite_error)?;
+    Uuid::try_parse(&store_id).map_err(|_| OpenError::Damaged {
+        path: path.to_owned(),
+        what: format!("its id {store_id:?} is no UUID"),
+    })
+}
+
+/// Reads the whole file to find damage: broken pages, and positions that are missing.
+pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let sqlite_error = |error| OpenError::from_sqlite(path, error);
+    let damaged = |what| Err(OpenError::Damaged { path: path.to_owned(), what });
+    let started = Instant::now();
+    let finding: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite_error)?;
+    if finding != "ok" {
+        return damaged(finding);
+    }
+    // Counting costs little here: SQLite adds up the pages of the smallest index, which quick_check just read.
+    let (count, last): (i64, i64) = connection
+        .query_row(
+            "SELECT (SELECT count(*) FROM events), (SELECT coalesce(max(position), 0) FROM events)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .map_err(sqlite_error)?;
+    if count != last {
+        return damaged(format!("it holds {count} events, but its last position is {last}"));
+    }
+    let elapsed = started.elapsed();
+    if elapsed > QUICK_CHECK_SLOW {
+        tracing::info!(
+            duration_ms = elapsed.as_millis(),
+            events = count,
+            "Checked the event store for damage"
+        );
+    }
+    Ok(())
+}
+
+/// The connection of the one writer.
+pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, OpenError> {
+    let open = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        // Only now, with the file known to be ours, is anything in it changed.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -i64::from(page_cache_kib))?;
+        connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
+        Ok(connection)
+    };
+    open().map_err(|error| OpenError::from_sqlite(path, error))
+}
+
+/// Says what is missing where the file is shorter than its header states.
+///
+/// Called only for a file that SQLite has just refused. While SQLite uses a file, this process must not open
+/// and close it by other means: closing any handle drops the POSIX locks that SQLite holds on it.
+fn truncation(path: &Path) -> Option<String> {
+    let mut header = [0; 100];
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        bytes => u64::from(bytes),
+    };
+    let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
+    let stated_bytes = u64::from(pages) * page_bytes;
+    let actual_bytes = fs::metadata(path).ok()?.len();
+    (actual_bytes < stated_bytes)
+        .then(|| format!("it is truncated to {actual_bytes} bytes, and should have {stated_bytes}"))
+}
+
+/// `path` with `suffix` after its file name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+pub(super) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a new name in a directory survive power loss.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

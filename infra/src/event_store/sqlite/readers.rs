@@ -1,0 +1,145 @@
+//! Reading, on connections of their own and never on an async worker.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
+use rusqlite::{Connection, ErrorCode, Row, Rows, params};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::open;
+use crate::event_store::ReadError;
+
+/// Reads at the same time, and so connections.
+const READERS_MAX: usize = 4;
+/// What one read returns at most; the first event is returned whatever its size.
+const READ_BYTES_MAX: usize = 4 << 20;
+
+const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
+     WHERE stream_no = (SELECT stream_no FROM streams WHERE name = ?1) AND revision >= ?2
+     ORDER BY revision LIMIT ?3";
+const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, recorded_at, name
+     FROM events JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2";
+
+/// A few read-only connections.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, connection: Connection) -> Self {
+        Self {
+            path: path.to_owned(),
+            idle: Mutex::new(vec![connection]),
+            permits: Arc::new(Semaphore::new(READERS_MAX)),
+        }
+    }
+
+    /// Runs a read on a thread where it may block.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
+        let readers = Arc::clone(self);
+        let blocking = move || {
+            // Held by the read itself: it goes on when the caller stops waiting.
+            let _permit = permit;
+            readers.with_connection(read)
+        };
+        tokio::task::spawn_blocking(blocking)
+            .await
+            .unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string().into())))
+    }
+
+    /// After a failure the connection is given up, not used again.
+    fn with_connection<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open::open_reader(&self.path)?,
+        };
+        let result = read(&connection)?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(result)
+    }
+}
+
+pub(super) fn read_stream(
+    connection: &Connection,
+    stream: &StreamName,
+    from: Revision,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut statement = connection.prepare_cached(SELECT_STREAM)?;
+    let rows = statement.query(params![stream.to_string(), signed(from), signed(limit as u64)])?;
+    collect(rows, |_| Some(stream.clone()))
+}
+
+pub(super) fn read_all(
+    connection: &Connection,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut statement = connection.prepare_cached(SELECT_ALL)?;
+    let rows = statement.query(params![signed(after.unwrap_or(0)), signed(limit as u64)])?;
+    collect(rows, |row| row.get_ref(7).ok()?.as_str().ok()?.parse().ok())
+}
+
+/// SQLite's integers end at `i64::MAX`: beyond it there is no event.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn collect(
+    mut rows: Rows<'_>,
+    stream_of: impl Fn(&Row<'_>) -> Option<StreamName>,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    while bytes < READ_BYTES_MAX
+        && let Some(row) = rows.next()?
+    {
+        let event = recorded_event(row, stream_of(row))?;
+        bytes += event.data.len() + event.metadata.len();
+        events.push(event);
+    }
+    Ok(events)
+}
+
+fn recorded_event(row: &Row<'_>, stream: Option<StreamName>) -> Result<RecordedEvent, ReadError> {
+    let position = row.get::<_, i64>(0)?.cast_unsigned();
+    let unreadable = |what: &str| {
+        ReadError::Corrupt(format!("{what} of the event at position {position} is unreadable").into())
+    };
+    let id = row.get_ref(2)?.as_bytes().ok().and_then(|bytes| Uuid::from_slice(bytes).ok());
+    let recorded_at = Timestamp::from_microsecond(row.get(6)?).ok();
+    Ok(RecordedEvent {
+        position,
+        stream: stream.ok_or_else(|| unreadable("the stream"))?,
+        revision: row.get::<_, i64>(1)?.cast_unsigned(),
+        id: EventId(id.ok_or_else(|| unreadable("the id"))?),
+        type_name: row.get_ref(3)?.as_str().map_err(|_| unreadable("the type"))?.into(),
+        data: row.get_ref(4)?.as_bytes().map_err(|_| unreadable("the data"))?.into(),
+        metadata: row.get_ref(5)?.as_bytes().map_err(|_| unreadable("the metadata"))?.into(),
+        recorded_at: recorded_at.ok_or_else(|| unreadable("the time"))?,
+    })
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        let damaged =
+            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+        let text = error.to_string().into();
+        if damaged { Self::Corrupt(text) } else { Self::Unavailable(text) }
+    }
+}
