@@ -1,0 +1,376 @@
+//! `/v1/orders`: one order in full, and the list of orders.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
+    order::{
+        self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, ReturnLine,
+        TEXT_CHARS_MAX,
+    },
+};
+use http::HeaderMap;
+use infra::read_models::{OrderFilter, OrderRow};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    QueryApi,
+    cursor::{Listing, Paging},
+    docs::{ListProblems, ResourceProblems},
+    error::QueryError,
+    freshness::{self, Freshness},
+    parameters::{FromParameters, Id, Parameters, Params, PathId, check_range, instant, one_of},
+    vocabulary::{CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord},
+};
+
+/// An order, its lines apart. Amounts are in minor units of `currency`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderSummary<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    order_id: OrderId,
+    #[schema(value_type = OrderStatusWord)]
+    status: OrderStatus,
+    #[schema(value_type = PaymentStatusWord)]
+    payment_status: PaymentStatus,
+    #[schema(value_type = FulfilmentStatusWord)]
+    fulfilment_status: FulfilmentStatus,
+    /// Null for a guest.
+    customer_id: Option<&'a str>,
+    country: Option<&'a str>,
+    /// The shop's own.
+    reference: Option<&'a str>,
+    /// ISO 4217.
+    #[schema(value_type = String, example = "GBP")]
+    currency: Option<Currency>,
+    /// Lines plus adjustments, as placed.
+    #[schema(value_type = i64)]
+    total: Amount,
+    /// What the customer owes in all: the total, less what a cancellation or an expiry took off.
+    #[schema(value_type = i64)]
+    amount_due: Amount,
+    #[schema(value_type = i64)]
+    captured: Amount,
+    #[schema(value_type = i64)]
+    refunded: Amount,
+    /// Null until the order is allocated, and where there is nothing to pay.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    payment_id: Option<PaymentId>,
+    line_count: usize,
+    /// Over all lines, as placed.
+    units: u64,
+    #[schema(value_type = String, format = "date-time")]
+    placed_at: Timestamp,
+    /// When an unpaid order expires; null: never.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    payment_due_at: Option<Timestamp>,
+    /// When the platform recorded the order, which for an imported one is later than `placed_at`.
+    #[schema(value_type = String, format = "date-time")]
+    recorded_at: Timestamp,
+    /// When its latest event was recorded.
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+    /// Revision of the order's stream that this answer reflects.
+    revision: Revision,
+}
+
+/// An order in full.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Order<'a> {
+    #[serde(flatten)]
+    summary: OrderSummary<'a>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    metadata: Option<&'a BTreeMap<String, String>>,
+    lines: Vec<OrderLine<'a>>,
+    adjustments: Vec<Adjustment<'a>>,
+    /// What was short when the order was rejected.
+    shortages: Vec<Shortage<'a>>,
+    shipments: Vec<Shipment<'a>>,
+    returns: Vec<Return>,
+    /// Asked for by returns and by hand.
+    refunds: Vec<OrderRefund>,
+    #[schema(value_type = Option<CancelReasonWord>)]
+    cancel_reason: Option<CancelReason>,
+}
+
+/// A line with what became of its units.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderLine<'a> {
+    /// 1-based.
+    line: usize,
+    #[schema(value_type = String)]
+    sku: &'a Sku,
+    quantity: u32,
+    #[schema(value_type = i64)]
+    unit_price: Amount,
+    /// False for postage, fees and services, which are never reserved.
+    stocked: bool,
+    shipped: u32,
+    delivered: u32,
+    returned: u32,
+    cancelled: u32,
+}
+
+/// A signed part of the total that is no line: tax, shipping, a discount.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Adjustment<'a> {
+    code: &'a str,
+    #[schema(value_type = i64)]
+    amount: Amount,
+}
+
+/// A SKU that could not be held, with what was available when that was decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Shortage<'a> {
+    #[schema(value_type = String)]
+    sku: &'a Sku,
+    requested: u32,
+    available: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Shipment<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    shipment_id: ShipmentId,
+    lines: Vec<ShipmentLine>,
+    carrier: Option<&'a str>,
+    tracking_number: Option<&'a str>,
+    delivered: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShipmentLine {
+    /// The number of the order's line.
+    line: u32,
+    quantity: u32,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Return {
+    #[schema(value_type = String, format = "uuid")]
+    return_id: ReturnId,
+    lines: Vec<ReturnedLine>,
+    /// 0 for none.
+    #[schema(value_type = i64)]
+    refund_amount: Amount,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReturnedLine {
+    /// The number of the order's line.
+    line: u32,
+    quantity: u32,
+    /// Whether the units went back on the shelf.
+    restock: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderRefund {
+    #[schema(value_type = String, format = "uuid")]
+    refund_id: RefundId,
+    #[schema(value_type = i64)]
+    amount: Amount,
+}
+
+/// Which orders to list. All filters together.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OrdersWanted {
+    #[param(value_type = Option<OrderStatusWord>)]
+    status: Option<OrderStatus>,
+    customer_id: Option<String>,
+    /// Orders with this SKU on a line.
+    #[param(value_type = Option<String>)]
+    sku: Option<Sku>,
+    /// Placed at this instant or later; a date stands for its beginning in UTC.
+    #[param(value_type = Option<String>, example = "2010-12-01T08:26:00Z")]
+    placed_from: Option<Timestamp>,
+    /// Placed before this instant; a date stands for its beginning in UTC.
+    #[param(value_type = Option<String>, example = "2011-01-01")]
+    placed_to: Option<Timestamp>,
+    #[param(ignore)]
+    paging: Paging,
+}
+
+impl FromParameters for OrdersWanted {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        let status = |text: &str| one_of(text, OrderStatusWord::ALL, OrderStatus::as_str);
+        let wanted = Self {
+            status: parameters.optional("status", status),
+            customer_id: parameters.optional("customer_id", customer_id),
+            sku: parameters.optional("sku", Sku::new),
+            placed_from: parameters.optional("placed_from", instant),
+            placed_to: parameters.optional("placed_to", instant),
+            paging: Paging::read(parameters)?,
+        };
+        check_range(parameters, wanted.placed_from, ("placed_to", wanted.placed_to));
+        Some(wanted)
+    }
+}
+
+/// A customer id that an order may have.
+fn customer_id(text: &str) -> Result<String, String> {
+    let fits = (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let refusal = || format!("has 1 to {TEXT_CHARS_MAX} characters, none of them a control character");
+    fits.then(|| text.to_owned()).ok_or_else(refusal)
+}
+
+/// One order
+#[utoipa::path(
+    get, path = "/v1/orders/{id}", tag = "orders",
+    params(("id" = String, Path, format = "uuid"), Freshness),
+    responses(
+        (status = 200, body = Order, headers(("ETag" = String, description = "The revision, in quotes."))),
+        ResourceProblems,
+    ),
+)]
+pub async fn order(
+    State(api): State<Arc<QueryApi>>,
+    Id(id): Id<OrderId>,
+    Params(freshness): Params<Freshness>,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let row = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
+    let row = row.ok_or(QueryError::NoSuchResource(OrderId::RESOURCE))?;
+    Ok(freshness::tagged(&headers, row.revision, || Order::of(&row)))
+}
+
+/// Orders, the latest placed first
+#[utoipa::path(
+    get, path = "/v1/orders", tag = "orders",
+    params(OrdersWanted, Paging),
+    responses((status = 200, body = Listing<OrderSummary>), ListProblems),
+)]
+pub async fn orders(
+    State(api): State<Arc<QueryApi>>,
+    Params(wanted): Params<OrdersWanted>,
+) -> Result<Response, QueryError> {
+    let paging = wanted.paging;
+    let filter = OrderFilter {
+        status: wanted.status,
+        customer_id: wanted.customer_id,
+        sku: wanted.sku,
+        placed_from: wanted.placed_from,
+        placed_to: wanted.placed_to,
+        after: paging.after()?,
+    };
+    let page = api.query(api.queries.orders(&filter, paging.limit)).await?;
+    let listing = paging.listing(&page, OrderSummary::of, |row| (placed_at(row), row.order_id));
+    Ok(Json(listing).into_response())
+}
+
+fn placed_at(row: &OrderRow) -> Timestamp {
+    row.order.placed_at().expect("an order's row reflects at least the event that placed it")
+}
+
+impl<'a> OrderSummary<'a> {
+    fn of(row: &'a OrderRow) -> Self {
+        let order = &row.order;
+        Self {
+            order_id: row.order_id,
+            status: order.status(),
+            payment_status: order.payment_status(),
+            fulfilment_status: order.fulfilment_status(),
+            customer_id: order.customer_id(),
+            country: order.country(),
+            reference: order.reference(),
+            currency: order.currency(),
+            total: order.total(),
+            amount_due: order.amount_due(),
+            captured: order.captured(),
+            refunded: order.refunded(),
+            payment_id: order.payment_id(),
+            line_count: order.lines().len(),
+            units: order.lines().iter().map(|line| u64::from(line.quantity)).sum(),
+            placed_at: placed_at(row),
+            payment_due_at: order.payment_due_at(),
+            recorded_at: row.recorded_at,
+            updated_at: row.updated_at,
+            revision: row.revision,
+        }
+    }
+}
+
+impl<'a> Order<'a> {
+    fn of(row: &'a OrderRow) -> Self {
+        let order = &row.order;
+        Self {
+            summary: OrderSummary::of(row),
+            metadata: order.metadata(),
+            lines: (1..).zip(order.lines()).map(OrderLine::of).collect(),
+            adjustments: order.adjustments().iter().map(Adjustment::of).collect(),
+            shortages: order.shortages().iter().map(Shortage::of).collect(),
+            shipments: order.shipments().iter().map(Shipment::of).collect(),
+            returns: order.returns().iter().map(Return::of).collect(),
+            refunds: order.refunds().iter().map(OrderRefund::of).collect(),
+            cancel_reason: order.cancel_reason(),
+        }
+    }
+}
+
+impl<'a> OrderLine<'a> {
+    fn of((number, line): (usize, &'a order::Line)) -> Self {
+        Self {
+            line: number,
+            sku: &line.sku,
+            quantity: line.quantity,
+            unit_price: line.unit_price,
+            stocked: line.stocked,
+            shipped: line.shipped,
+            delivered: line.delivered,
+            returned: line.returned,
+            cancelled: line.cancelled,
+        }
+    }
+}
+
+impl<'a> Adjustment<'a> {
+    fn of(adjustment: &'a order::Adjustment) -> Self {
+        Self { code: &adjustment.code, amount: adjustment.amount }
+    }
+}
+
+impl<'a> Shortage<'a> {
+    fn of(shortage: &'a order::Shortage) -> Self {
+        Self { sku: &shortage.sku, requested: shortage.requested, available: shortage.available }
+    }
+}
+
+impl<'a> Shipment<'a> {
+    fn of(shipment: &'a order::Shipment) -> Self {
+        let line = |line: &LineQuantity| ShipmentLine { line: line.line, quantity: line.quantity };
+        Self {
+            shipment_id: shipment.shipment_id,
+            lines: shipment.lines.iter().map(line).collect(),
+            carrier: shipment.carrier.as_deref(),
+            tracking_number: shipment.tracking_number.as_deref(),
+            delivered: shipment.delivered,
+        }
+    }
+}
+
+impl Return {
+    fn of(returned: &order::ReturnRecord) -> Self {
+        let line = |line: &ReturnLine| ReturnedLine {
+            line: line.line,
+            quantity: line.quantity,
+            restock: line.restock,
+        };
+        Self {
+            return_id: returned.return_id,
+            lines: returned.lines.iter().map(line).collect(),
+            refund_amount: returned.refund_amount,
+        }
+    }
+}
+
+impl OrderRefund {
+    fn of(refund: &order::RefundRecord) -> Self {
+        Self { refund_id: refund.refund_id, amount: refund.amount }
+    }
+}

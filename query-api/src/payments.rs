@@ -1,0 +1,198 @@
+//! `/v1/payments`: one payment with its refunds, and the list of payments.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{
+    Amount, Currency, OrderId, PaymentId, RefundId, Revision, Timestamp,
+    payment::{self, Operation, PaymentState, RefundReason, RefundState},
+};
+use http::HeaderMap;
+use infra::read_models::{PaymentFilter, PaymentRow};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    QueryApi,
+    cursor::{Listing, Paging},
+    docs::{ListProblems, ResourceProblems},
+    error::QueryError,
+    freshness::{self, Freshness},
+    parameters::{FromParameters, Id, Parameters, Params, PathId, one_of},
+    vocabulary::{OperationWord, PaymentStateWord, RefundReasonWord, RefundStateWord},
+};
+
+/// A payment, its refunds apart. Amounts are cumulative, in minor units of `currency`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PaymentSummary<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    payment_id: PaymentId,
+    #[schema(value_type = String, format = "uuid")]
+    order_id: Option<OrderId>,
+    #[schema(value_type = PaymentStateWord)]
+    status: PaymentState,
+    /// ISO 4217; null where the order ended before the payment was requested.
+    #[schema(value_type = Option<String>, example = "GBP")]
+    currency: Option<Currency>,
+    /// What was requested.
+    #[schema(value_type = i64)]
+    amount: Amount,
+    #[schema(value_type = i64)]
+    authorized: Amount,
+    #[schema(value_type = i64)]
+    captured: Amount,
+    #[schema(value_type = i64)]
+    refunded: Amount,
+    /// What may still be captured: authorized, and neither captured nor given back.
+    #[schema(value_type = i64)]
+    capturable: Amount,
+    /// What may still be refunded: captured, less the refunds under way and done.
+    #[schema(value_type = i64)]
+    refundable: Amount,
+    /// Whether a failed payment may be tried again.
+    retryable: bool,
+    /// What the provider's lost answer was about, while the outcome is unknown.
+    #[schema(value_type = Option<OperationWord>)]
+    unknown_operation: Option<Operation>,
+    /// Whether the authorisation of a closed payment is still to be given back.
+    void_requested: bool,
+    /// Whether the order has ended: nothing more is authorized or captured.
+    closed: bool,
+    /// The provider's own id of the latest authorisation or capture.
+    reference: Option<&'a str>,
+    #[schema(value_type = String, format = "date-time")]
+    recorded_at: Timestamp,
+    /// When its latest event was recorded.
+    #[schema(value_type = String, format = "date-time")]
+    updated_at: Timestamp,
+    /// Revision of the payment's stream that this answer reflects.
+    revision: Revision,
+}
+
+/// A payment in full.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Payment<'a> {
+    #[serde(flatten)]
+    summary: PaymentSummary<'a>,
+    refunds: Vec<Refund>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Refund {
+    #[schema(value_type = String, format = "uuid")]
+    refund_id: RefundId,
+    #[schema(value_type = i64)]
+    amount: Amount,
+    #[schema(value_type = RefundReasonWord)]
+    reason: RefundReason,
+    #[schema(value_type = RefundStateWord)]
+    status: RefundState,
+}
+
+/// Which payments to list. All filters together.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PaymentsWanted {
+    #[param(value_type = Option<String>, format = "uuid")]
+    order_id: Option<OrderId>,
+    #[param(value_type = Option<PaymentStateWord>)]
+    status: Option<PaymentState>,
+    #[param(ignore)]
+    paging: Paging,
+}
+
+impl FromParameters for PaymentsWanted {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        let order_id = |text: &str| text.parse().map_err(|_| "is not a UUID");
+        let status = |text: &str| one_of(text, PaymentStateWord::ALL, PaymentState::as_str);
+        Some(Self {
+            order_id: parameters.optional("order_id", order_id),
+            status: parameters.optional("status", status),
+            paging: Paging::read(parameters)?,
+        })
+    }
+}
+
+/// One payment
+#[utoipa::path(
+    get, path = "/v1/payments/{id}", tag = "payments",
+    params(("id" = String, Path, format = "uuid"), Freshness),
+    responses(
+        (status = 200, body = Payment, headers(("ETag" = String, description = "The revision, in quotes."))),
+        ResourceProblems,
+    ),
+)]
+pub async fn payment(
+    State(api): State<Arc<QueryApi>>,
+    Id(id): Id<PaymentId>,
+    Params(freshness): Params<Freshness>,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
+    let row = row.ok_or(QueryError::NoSuchResource(PaymentId::RESOURCE))?;
+    Ok(freshness::tagged(&headers, row.revision, || Payment::of(&row)))
+}
+
+/// Payments, by id
+#[utoipa::path(
+    get, path = "/v1/payments", tag = "payments",
+    params(PaymentsWanted, Paging),
+    responses((status = 200, body = Listing<PaymentSummary>), ListProblems),
+)]
+pub async fn payments(
+    State(api): State<Arc<QueryApi>>,
+    Params(wanted): Params<PaymentsWanted>,
+) -> Result<Response, QueryError> {
+    let paging = wanted.paging;
+    let filter = PaymentFilter { order_id: wanted.order_id, state: wanted.status, after: paging.after()? };
+    let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
+    Ok(Json(paging.listing(&page, PaymentSummary::of, |row| row.payment_id)).into_response())
+}
+
+impl<'a> PaymentSummary<'a> {
+    fn of(row: &'a PaymentRow) -> Self {
+        let payment = &row.payment;
+        Self {
+            payment_id: row.payment_id,
+            order_id: payment.order_id(),
+            status: payment.state(),
+            currency: payment.currency(),
+            amount: payment.amount(),
+            authorized: payment.authorized(),
+            captured: payment.captured(),
+            refunded: payment.refunded(),
+            capturable: payment.capturable(),
+            refundable: payment.refundable(),
+            retryable: payment.is_retryable(),
+            unknown_operation: payment.unknown_operation(),
+            void_requested: payment.void_requested(),
+            closed: payment.is_closed(),
+            reference: payment.reference(),
+            recorded_at: row.recorded_at,
+            updated_at: row.updated_at,
+            revision: row.revision,
+        }
+    }
+}
+
+impl<'a> Payment<'a> {
+    fn of(row: &'a PaymentRow) -> Self {
+        let refunds = row.payment.refunds().iter().map(Refund::of).collect();
+        Self { summary: PaymentSummary::of(row), refunds }
+    }
+}
+
+impl Refund {
+    fn of(refund: &payment::Refund) -> Self {
+        Self {
+            refund_id: refund.refund_id,
+            amount: refund.amount,
+            reason: refund.reason,
+            status: refund.state,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `/v1/sales`: what was sold, in all and by hour, day, month, SKU or country.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{Currency, Timestamp};
+use infra::read_models::{Sales, SalesGroup, SalesQuery, SalesTotals};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    QueryApi,
+    docs::QueryProblems,
+    error::QueryError,
+    parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
+};
+
+const GROUPS: &[SalesGroup] =
+    &[SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Sku, SalesGroup::Country];
+
+fn group_name(group: SalesGroup) -> &'static str {
+    match group {
+        SalesGroup::Hour => "hour",
+        SalesGroup::Day => "day",
+        SalesGroup::Month => "month",
+        SalesGroup::Sku => "sku",
+        SalesGroup::Country => "country",
+    }
+}
+
+/// Sums over the orders ever allocated, by the time they were placed at, in UTC.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SalesReport {
+    #[schema(value_type = String, example = "GBP")]
+    currency: Currency,
+    total: Totals,
+    /// By ascending key; left out without `group_by`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<Group>>,
+}
+
+/// Amounts are in minor units. `gross` is never reduced: what was cancelled or refunded stands beside it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Totals {
+    orders: i64,
+    lines: i64,
+    units: i64,
+    /// Quantity x unit price of the lines, adjustments apart.
+    gross: i64,
+    /// What of `gross` was cancelled.
+    cancelled: i64,
+    refunded: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Group {
+    /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country (empty for orders without one).
+    key: String,
+    #[serde(flatten)]
+    totals: Totals,
+}
+
+/// Which sales to sum.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct SalesWanted {
+    /// ISO 4217: amounts of different currencies are never added up.
+    #[param(value_type = String, example = "GBP")]
+    currency: Currency,
+    /// One of `hour`, `day`, `month`, `sku`, `country`. Left out: the total alone.
+    #[param(value_type = Option<String>)]
+    group_by: Option<SalesGroup>,
+    /// Placed at this instant or later: a whole hour, or a date, which stands for its beginning in UTC.
+    #[param(value_type = Option<String>, example = "2010-12-01")]
+    from: Option<Timestamp>,
+    /// Placed before this instant: a whole hour, or a date, which stands for its beginning in UTC.
+    #[param(value_type = Option<String>, example = "2011-01-01T00:00:00Z")]
+    to: Option<Timestamp>,
+}
+
+impl FromParameters for SalesWanted {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        let currency = parameters.required("currency", str::parse::<Currency>);
+        let group_by = parameters.optional("group_by", |text| one_of(text, GROUPS, group_name));
+        let from = parameters.optional("from", whole_hour);
+        let to = parameters.optional("to", whole_hour);
+        check_range(parameters, from, ("to", to));
+        Some(Self { currency: currency?, group_by, from, to })
+    }
+}
+
+const SECONDS_PER_HOUR: i64 = 3_600;
+
+fn whole_hour(text: &str) -> Result<Timestamp, &'static str> {
+    let at = instant(text)?;
+    let is_whole = at.as_second() % SECONDS_PER_HOUR == 0 && at.subsec_nanosecond() == 0;
+    if is_whole { Ok(at) } else { Err("is not a whole hour: sales are summed by hour") }
+}
+
+/// Sales in one currency
+#[utoipa::path(
+    get, path = "/v1/sales", tag = "sales",
+    params(SalesWanted),
+    responses((status = 200, body = SalesReport), QueryProblems),
+)]
+pub async fn sales(
+    State(api): State<Arc<QueryApi>>,
+    Params(wanted): Params<SalesWanted>,
+) -> Result<Response, QueryError> {
+    let hour = |at: Timestamp| at.as_second() / SECONDS_PER_HOUR;
+    let query = SalesQuery {
+        currency: wanted.currency,
+        from_hour: wanted.from.map(hour),
+        to_hour: wanted.to.map(hour),
+        group: wanted.group_by,
+    };
+    let sales = api.query(api.queries.sales(&query)).await?;
+    Ok(Json(SalesReport::of(&query, sales)).into_response())
+}
+
+impl SalesReport {
+    fn of(query: &SalesQuery, sales: Sales) -> Self {
+        let group = |(key, totals): (String, SalesTotals)| Group { key, totals: Totals::of(&totals) };
+        let groups = query.group.map(|_| sales.groups.into_iter().map(group).collect());
+        Self { currency: query.currency, total: Totals::of(&sales.total), groups }
+    }
+}
+
+impl Totals {
+    fn of(totals: &SalesTotals) -> Self {
+        let SalesTotals { orders, lines, units, gross, cancelled, refunded } = *totals;
+        Self { orders, lines, units, gross, cancelled, refunded }
+    }
+}

@@ -1,0 +1,133 @@
+//! `/v1/stock`: levels of SKUs, and what of them is reserved for which order.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{OrderId, Revision, Sku};
+use http::HeaderMap;
+use infra::read_models::{ReservationRow, StockFilter, StockRow};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    QueryApi,
+    cursor::{Listing, Paging},
+    docs::{ListProblems, ResourceProblems, SublistProblems},
+    error::QueryError,
+    freshness::{self, Freshness},
+    parameters::{FromParameters, Id, Parameters, Params, PathId, whole_number},
+};
+
+/// Levels of one SKU, in units.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stock<'a> {
+    #[schema(value_type = String)]
+    sku: &'a Sku,
+    on_hand: u32,
+    reserved: u32,
+    /// On hand and not reserved.
+    available: u32,
+    /// Revision of the SKU's stream that this answer reflects.
+    revision: Revision,
+}
+
+/// Units held for an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Reservation {
+    #[schema(value_type = String, format = "uuid")]
+    order_id: OrderId,
+    quantity: u32,
+}
+
+/// Which stock to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct StockWanted {
+    /// Only SKUs with fewer units available than this.
+    available_below: Option<u32>,
+    #[param(ignore)]
+    paging: Paging,
+}
+
+impl FromParameters for StockWanted {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        let available_below = parameters.optional("available_below", whole_number);
+        Some(Self { available_below, paging: Paging::read(parameters)? })
+    }
+}
+
+/// The stock of one SKU
+#[utoipa::path(
+    get, path = "/v1/stock/{sku}", tag = "stock",
+    params(("sku" = String, Path), Freshness),
+    responses(
+        (status = 200, body = Stock, headers(("ETag" = String, description = "The revision, in quotes."))),
+        ResourceProblems,
+    ),
+)]
+pub async fn stock(
+    State(api): State<Arc<QueryApi>>,
+    Id(sku): Id<Sku>,
+    Params(freshness): Params<Freshness>,
+    headers: HeaderMap,
+) -> Result<Response, QueryError> {
+    let row = freshness.read(&api, sku.clone().into(), || api.queries.stock(&sku)).await?;
+    let row = row.ok_or(QueryError::NoSuchResource(Sku::RESOURCE))?;
+    Ok(freshness::tagged(&headers, row.revision, || Stock::of(&row)))
+}
+
+/// Stock, by SKU
+#[utoipa::path(
+    get, path = "/v1/stock", tag = "stock",
+    params(StockWanted, Paging),
+    responses((status = 200, body = Listing<Stock>), ListProblems),
+)]
+pub async fn stock_list(
+    State(api): State<Arc<QueryApi>>,
+    Params(wanted): Params<StockWanted>,
+) -> Result<Response, QueryError> {
+    let paging = wanted.paging;
+    let filter = StockFilter { available_below: wanted.available_below, after: paging.after()? };
+    let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
+    Ok(Json(paging.listing(&page, Stock::of, |row| &row.sku)).into_response())
+}
+
+/// The open reservations of a SKU, by order
+#[utoipa::path(
+    get, path = "/v1/stock/{sku}/reservations", tag = "stock",
+    params(("sku" = String, Path), Paging),
+    responses((status = 200, body = Listing<Reservation>), SublistProblems),
+)]
+pub async fn reservations(
+    State(api): State<Arc<QueryApi>>,
+    Id(sku): Id<Sku>,
+    Params(paging): Params<Paging>,
+) -> Result<Response, QueryError> {
+    let page = api.query(api.queries.reservations(&sku, paging.after()?, paging.limit)).await?;
+    if page.items.is_empty() && api.query(api.queries.stock(&sku)).await?.is_none() {
+        return Err(QueryError::NoSuchResource(Sku::RESOURCE));
+    }
+    Ok(Json(paging.listing(&page, Reservation::of, |row| row.order_id)).into_response())
+}
+
+impl<'a> Stock<'a> {
+    fn of(row: &'a StockRow) -> Self {
+        Self {
+            sku: &row.sku,
+            on_hand: row.on_hand,
+            reserved: row.reserved,
+            available: row.on_hand - row.reserved,
+            revision: row.revision,
+        }
+    }
+}
+
+impl Reservation {
+    fn of(row: &ReservationRow) -> Self {
+        Self { order_id: row.order_id, quantity: row.quantity }
+    }
+}
