@@ -12,6 +12,8 @@ pub mod money;
 pub mod order;
 pub mod payment;
 pub mod stock;
+#[cfg(test)]
+mod testing;
 
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};

@@ -2,8 +2,9 @@
 //!
 //! Stream `stock-{sku}`. `available = on_hand - reserved`, and `reserved` never exceeds `on_hand`. An order
 //! holds at most one reservation per SKU; shipping and releasing draw it down, and at zero it closes.
-//! Retries need no memory of their own: a second reserve finds the reservation open, a second ship finds its
-//! shipment, a second release finds the reservation released or closed.
+//! A retry finds its work done: a second reserve finds the reservation open or lately closed, a second ship
+//! its shipment, a second release the reservation released or closed. Receipts, adjustments and returns leave
+//! no such trace; their command ids are remembered instead.
 
 mod command;
 mod decide;
@@ -19,7 +20,7 @@ pub use state::{Reservation, Stock, StockLevels};
 
 use crate::{Decider, Sku};
 
-/// The most units a SKU may have on hand, and the most one command may move.
+/// The most units that receipts and adjustments may bring a SKU to, and the most one command may move.
 pub const UNITS_MAX: u32 = 1_000_000_000;
 
 /// The stock aggregate.
@@ -57,7 +58,7 @@ impl Decider for StockDecider {
     const REMEMBERED_COMMANDS_MAX: usize = 10_000;
 
     fn weight(state: &Stock) -> usize {
-        1 + state.open_reservations().len() / 4
+        1 + state.open_reservations().len() / 4 + state.closed_remembered() / 16
     }
 }
 

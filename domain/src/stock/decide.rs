@@ -10,7 +10,7 @@ pub enum StockRefusal {
     Insufficient { requested: u32, available: u32 },
     #[error("an adjustment by {delta} would leave {on_hand} on hand, and {reserved} are reserved for orders")]
     BelowReserved { delta: i64, on_hand: i64, reserved: u32 },
-    #[error("a SKU has at most {UNITS_MAX} units on hand")]
+    #[error("receipts and adjustments bring a SKU to at most {UNITS_MAX} units on hand")]
     AboveLimit,
     #[error("a quantity is between 1 and {UNITS_MAX} units, an adjustment is not zero")]
     InvalidQuantity,
@@ -22,7 +22,11 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
     let levels = stock.levels();
     let decided: StockEvent = match command {
         StockCommand::Receive { quantity, reference } => {
-            fits_on_shelf(stock, quantity)?;
+            positive(quantity)?;
+            // More than this only after returns, which are taken in whatever the shelf holds.
+            if levels.on_hand.saturating_add(quantity) > UNITS_MAX {
+                return Err(StockRefusal::AboveLimit);
+            }
             StockReceived { quantity, reference }.into()
         }
         StockCommand::Adjust { delta, reason } => {
@@ -32,7 +36,7 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
                 _ if on_hand < i64::from(levels.reserved) => {
                     return Err(StockRefusal::BelowReserved { delta, on_hand, reserved: levels.reserved });
                 }
-                _ if on_hand > i64::from(UNITS_MAX) => return Err(StockRefusal::AboveLimit),
+                _ if delta > 0 && on_hand > i64::from(UNITS_MAX) => return Err(StockRefusal::AboveLimit),
                 _ => StockAdjusted { delta, reason }.into(),
             }
         }
@@ -45,6 +49,9 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
                     same if same == quantity || drawn_down => Ok(Vec::new()),
                     other => Err(StockRefusal::ReservedOtherwise { held: other, requested: quantity }),
                 };
+            }
+            if stock.was_closed(order_id) {
+                return Ok(Vec::new());
             }
             let available = levels.available();
             if quantity > available {
@@ -69,7 +76,9 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             }
         }
         StockCommand::Return { order_id, return_id, quantity } => {
-            fits_on_shelf(stock, quantity)?;
+            positive(quantity)?;
+            // A return follows an order that has accepted it: only what cannot be counted is refused.
+            levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
             StockReturned { order_id, return_id, quantity }.into()
         }
     };
@@ -78,9 +87,4 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
 
 fn positive(quantity: u32) -> Result<(), StockRefusal> {
     if (1..=UNITS_MAX).contains(&quantity) { Ok(()) } else { Err(StockRefusal::InvalidQuantity) }
-}
-
-fn fits_on_shelf(stock: &Stock, quantity: u32) -> Result<(), StockRefusal> {
-    positive(quantity)?;
-    if stock.levels().on_hand + quantity > UNITS_MAX { Err(StockRefusal::AboveLimit) } else { Ok(()) }
 }

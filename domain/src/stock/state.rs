@@ -1,9 +1,14 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::StockEvent;
 use crate::{OrderId, ShipmentId};
+
+/// How many orders a SKU remembers after their reservations closed. A reserve that was delayed until its order
+/// was shipped must not hold, and ship, the same units again; more than this many reservations of one SKU would
+/// have to close while it is delayed.
+pub(super) const CLOSED_REMEMBERED_MAX: usize = 1_000;
 
 /// The stock of one SKU. Holds reservations only while they are open, so its size follows open orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +16,8 @@ pub struct Stock {
     on_hand: u32,
     reserved: u32,
     reservations: HashMap<OrderId, Reservation>,
+    /// The orders whose reservations closed last, latest at the end.
+    closed: VecDeque<OrderId>,
 }
 
 /// What one order holds of one SKU.
@@ -50,6 +57,15 @@ impl Stock {
         &self.reservations
     }
 
+    pub(super) fn closed_remembered(&self) -> usize {
+        self.closed.len()
+    }
+
+    /// Whether the order's reservation is among the last [`CLOSED_REMEMBERED_MAX`] that closed.
+    pub(super) fn was_closed(&self, order: OrderId) -> bool {
+        self.closed.contains(&order)
+    }
+
     fn draw_down(&mut self, order: OrderId, quantity: u32, mark: impl FnOnce(&mut Reservation)) {
         self.reserved -= quantity;
         if let Some(reservation) = self.reservations.get_mut(&order) {
@@ -57,8 +73,16 @@ impl Stock {
             mark(reservation);
             if reservation.quantity == 0 {
                 self.reservations.remove(&order);
+                self.remember_closed(order);
             }
         }
+    }
+
+    fn remember_closed(&mut self, order: OrderId) {
+        if self.closed.len() == CLOSED_REMEMBERED_MAX {
+            self.closed.pop_front();
+        }
+        self.closed.push_back(order);
     }
 }
 

@@ -1,1 +1,247 @@
+use uuid::Uuid;
 
+use super::*;
+use crate::{OrderId, ReturnId, ShipmentId, testing};
+
+fn given(events: impl IntoIterator<Item = StockEvent>) -> testing::Given<StockDecider> {
+    testing::given(events)
+}
+
+fn order(number: u128) -> OrderId {
+    OrderId(Uuid::from_u128(number))
+}
+
+fn shipment(number: u128) -> ShipmentId {
+    ShipmentId(Uuid::from_u128(number))
+}
+
+fn returned(order_id: OrderId, quantity: u32) -> StockEvent {
+    StockReturned { order_id, return_id: ReturnId(Uuid::from_u128(9)), quantity }.into()
+}
+
+fn received(quantity: u32) -> StockEvent {
+    StockReceived { quantity, reference: None }.into()
+}
+
+fn reserved(order_id: OrderId, quantity: u32) -> StockEvent {
+    StockReserved { order_id, quantity }.into()
+}
+
+fn released(order_id: OrderId, quantity: u32) -> StockEvent {
+    StockReleased { order_id, quantity }.into()
+}
+
+fn shipped(order_id: OrderId, shipment_id: ShipmentId, quantity: u32) -> StockEvent {
+    StockShipped { order_id, shipment_id, quantity }.into()
+}
+
+fn reserve(order_id: OrderId, quantity: u32) -> StockCommand {
+    StockCommand::Reserve { order_id, quantity }
+}
+
+fn release(order_id: OrderId, quantity: u32) -> StockCommand {
+    StockCommand::Release { order_id, quantity }
+}
+
+fn ship(order_id: OrderId, shipment_id: ShipmentId, quantity: u32) -> StockCommand {
+    StockCommand::Ship { order_id, shipment_id, quantity }
+}
+
+fn put_back(order_id: OrderId, quantity: u32) -> StockCommand {
+    StockCommand::Return { order_id, return_id: ReturnId(Uuid::from_u128(9)), quantity }
+}
+
+fn receive(quantity: u32) -> StockCommand {
+    StockCommand::Receive { quantity, reference: None }
+}
+
+fn adjust(delta: i64) -> StockCommand {
+    StockCommand::Adjust { delta, reason: None }
+}
+
+fn adjusted(delta: i64) -> StockEvent {
+    StockAdjusted { delta, reason: None }.into()
+}
+
+#[test]
+fn goods_that_come_in_are_on_hand_and_available() {
+    given([received(3)])
+        .when(StockCommand::Receive { quantity: 4, reference: Some("po-1".into()) })
+        .then([StockReceived { quantity: 4, reference: Some("po-1".into()) }.into()])
+        .when(reserve(order(1), 7))
+        .then([reserved(order(1), 7)]);
+}
+
+#[test]
+fn a_receipt_takes_a_sku_to_its_limit_and_not_beyond() {
+    given([received(UNITS_MAX - 1)]).when(receive(1)).then([received(1)]);
+    given([received(UNITS_MAX)]).when(receive(1)).then_refused(StockRefusal::AboveLimit);
+}
+
+#[test]
+fn a_quantity_is_at_least_one_and_an_adjustment_not_zero() {
+    let held = [received(10), reserved(order(1), 5)];
+    for command in
+        [receive(0), receive(UNITS_MAX + 1), adjust(0), reserve(order(2), 0), put_back(order(1), 0)]
+    {
+        given(held.clone()).when(command).then_refused(StockRefusal::InvalidQuantity);
+    }
+}
+
+#[test]
+fn a_count_moves_stock_up_to_its_limit_and_down_to_what_is_reserved() {
+    let held = [received(10), reserved(order(1), 4)];
+    given(held.clone()).when(adjust(5)).then([adjusted(5)]);
+    given(held.clone()).when(adjust(-6)).then([adjusted(-6)]);
+    let refusal = StockRefusal::BelowReserved { delta: -7, on_hand: 3, reserved: 4 };
+    given(held.clone()).when(adjust(-7)).then_refused(refusal);
+    given(held.clone()).when(adjust(i64::from(UNITS_MAX) - 9)).then_refused(StockRefusal::AboveLimit);
+    given(held).when(adjust(i64::MAX)).then_refused(StockRefusal::AboveLimit);
+}
+
+#[test]
+fn the_smallest_adjustment_there_is_is_refused_and_does_not_overflow() {
+    let refusal = StockRefusal::BelowReserved { delta: i64::MIN, on_hand: i64::MIN, reserved: 0 };
+    given([]).when(adjust(i64::MIN)).then_refused(refusal);
+}
+
+#[test]
+fn a_reservation_takes_the_last_unit_and_not_one_more() {
+    given([received(5), reserved(order(1), 2)]).when(reserve(order(2), 3)).then([reserved(order(2), 3)]);
+    given([received(5), reserved(order(1), 2)])
+        .when(reserve(order(2), 4))
+        .then_refused(StockRefusal::Insufficient { requested: 4, available: 3 });
+    given([])
+        .when(reserve(order(1), 1))
+        .then_refused(StockRefusal::Insufficient { requested: 1, available: 0 });
+}
+
+#[test]
+fn a_second_reserve_of_the_same_order_changes_nothing() {
+    given([received(5)])
+        .when(reserve(order(1), 5))
+        .then([reserved(order(1), 5)])
+        .when(reserve(order(1), 5))
+        .then_nothing();
+}
+
+#[test]
+fn an_order_that_asks_for_another_quantity_of_what_it_holds_is_refused() {
+    given([received(9), reserved(order(1), 5)])
+        .when(reserve(order(1), 6))
+        .then_refused(StockRefusal::ReservedOtherwise { held: 5, requested: 6 });
+}
+
+#[test]
+fn a_late_reserve_finds_the_reservation_that_was_drawn_down_since() {
+    let part_shipped = [received(9), reserved(order(1), 5), shipped(order(1), shipment(1), 2)];
+    given(part_shipped).when(reserve(order(1), 5)).then_nothing();
+    let part_released = [received(9), reserved(order(1), 5), released(order(1), 3)];
+    given(part_released).when(reserve(order(1), 5)).then_nothing();
+}
+
+#[test]
+fn a_late_reserve_of_an_order_that_was_shipped_holds_nothing_again() {
+    given([received(9), reserved(order(1), 5), shipped(order(1), shipment(1), 5)])
+        .when(reserve(order(1), 5))
+        .then_nothing()
+        .when(ship(order(1), shipment(1), 5))
+        .then_nothing();
+}
+
+#[test]
+fn the_memory_of_closed_reservations_is_bounded() {
+    let others = (2..).take(state::CLOSED_REMEMBERED_MAX);
+    let passed_by = others.flat_map(|number| [reserved(order(number), 1), released(order(number), 1)]);
+    let first = [received(1), reserved(order(1), 1), released(order(1), 1)];
+    let state = StockDecider::fold(&first.into_iter().chain(passed_by).collect::<Vec<_>>());
+    assert_eq!(state.closed_remembered(), state::CLOSED_REMEMBERED_MAX);
+    assert!(!state.was_closed(order(1)) && state.was_closed(order(2)));
+}
+
+#[test]
+fn a_release_gives_back_what_an_order_holds_and_only_once() {
+    given([received(5), reserved(order(1), 5)])
+        .when(release(order(1), 5))
+        .then([released(order(1), 5)])
+        .when(release(order(1), 5))
+        .then_nothing()
+        .when(reserve(order(2), 5))
+        .then([reserved(order(2), 5)]);
+}
+
+#[test]
+fn a_release_leaves_the_units_whose_shipment_is_still_on_its_way_here() {
+    given([received(5), reserved(order(1), 5)])
+        .when(release(order(1), 2))
+        .then([released(order(1), 2)])
+        .when(release(order(1), 2))
+        .then_nothing()
+        .when(ship(order(1), shipment(1), 3))
+        .then([shipped(order(1), shipment(1), 3)])
+        .when(reserve(order(2), 3))
+        .then_refused(StockRefusal::Insufficient { requested: 3, available: 2 });
+}
+
+#[test]
+fn a_release_never_gives_back_more_than_is_held() {
+    given([received(5), reserved(order(1), 2)]).when(release(order(1), 5)).then([released(order(1), 2)]);
+}
+
+#[test]
+fn a_release_or_a_shipment_without_an_open_reservation_or_without_units_changes_nothing() {
+    let commands = [
+        release(order(1), 1),
+        ship(order(1), shipment(1), 1),
+        release(order(2), 0),
+        ship(order(2), shipment(1), 0),
+    ];
+    for command in commands {
+        given([received(5), reserved(order(2), 2)]).when(command).then_nothing();
+    }
+}
+
+#[test]
+fn shipments_draw_a_reservation_down_each_once() {
+    given([received(5), reserved(order(1), 5)])
+        .when(ship(order(1), shipment(1), 2))
+        .then([shipped(order(1), shipment(1), 2)])
+        .when(ship(order(1), shipment(1), 2))
+        .then_nothing()
+        .when(ship(order(1), shipment(2), 3))
+        .then([shipped(order(1), shipment(2), 3)])
+        .when(ship(order(1), shipment(2), 3))
+        .then_nothing();
+}
+
+#[test]
+fn a_shipment_never_takes_what_is_reserved_for_others() {
+    given([received(5), reserved(order(1), 2), reserved(order(2), 3)])
+        .when(ship(order(1), shipment(1), 4))
+        .then([shipped(order(1), shipment(1), 2)]);
+}
+
+#[test]
+fn returned_goods_are_on_hand_again_even_above_the_limit_of_receipts() {
+    given([received(UNITS_MAX)])
+        .when(put_back(order(1), 2))
+        .then([returned(order(1), 2)])
+        .when(adjust(1))
+        .then_refused(StockRefusal::AboveLimit);
+    given([received(UNITS_MAX), returned(order(1), 2)]).when(adjust(-1)).then([adjusted(-1)]);
+    given([received(UNITS_MAX), returned(order(1), 2)])
+        .when(receive(1))
+        .then_refused(StockRefusal::AboveLimit);
+}
+
+#[test]
+fn returned_goods_that_could_not_be_counted_are_refused() {
+    let full = std::iter::repeat_n(returned(order(1), UNITS_MAX), 4);
+    given(full).when(put_back(order(1), UNITS_MAX)).then_refused(StockRefusal::AboveLimit);
+}
+
+#[test]
+#[should_panic(expected = "oversold")]
+fn a_log_that_oversells_is_not_folded() {
+    given([received(1), reserved(order(1), 2)]);
+}
