@@ -108,9 +108,9 @@ impl PaymentId {
 }
 
 impl RefundId {
-    /// The refund that a closed payment owes once it has captured `captured` minor units in all.
-    pub fn of_closing(payment: PaymentId, captured: i64) -> Self {
-        Self(Uuid::new_v5(&payment.0, &captured.to_be_bytes()))
+    /// The refund that a closed payment asks for of itself, after `earlier` refunds of whatever kind.
+    pub fn of_closing(payment: PaymentId, earlier: u64) -> Self {
+        Self(Uuid::new_v5(&payment.0, &earlier.to_be_bytes()))
     }
 }
 

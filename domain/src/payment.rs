@@ -3,7 +3,9 @@
 //! Stream `payment-{uuid}`. `captured <= authorized <= amount` and `refunded <= captured`. When its order
 //! ends, the payment is closed: it takes no new authorisation or capture, but what the provider reports is
 //! always recorded, and the same decision that records it also asks for the void or the refund that gives the
-//! money back. A provider whose answer was lost leaves the payment in *outcome unknown*, a state of its own.
+//! money back. So a closed payment never keeps more than its order owes without a refund under way: one that
+//! fails is asked for again. A provider whose answer was lost leaves the payment in *outcome unknown*, a state
+//! of its own; an operator may then record, also on a closed payment, what is found to have happened.
 
 mod command;
 mod decide;

@@ -1,9 +1,9 @@
 use super::{
     Payment, PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentCommand, PaymentEvent, PaymentFailed,
     PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
-    PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason, RefundState, Source,
+    PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason, RefundState, Source, state::evolve,
 };
-use crate::{Amount, OrderId, RefundId, order::TEXT_CHARS_MAX};
+use crate::{Amount, RefundId, order::TEXT_CHARS_MAX};
 
 /// Why a payment command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,10 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             }
             Ok(vec![PaymentRequested { payment_id, order_id, amount, currency }.into()])
         }
-        PaymentCommand::Close { order_id, amount_due } => Ok(close(payment, order_id, amount_due)),
+        PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
+        PaymentCommand::Close { order_id, amount_due } => {
+            Ok(with_what_closing_asks(payment, PaymentClosed { order_id, amount_due }.into()))
+        }
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
         PaymentCommand::Authorize { amount, reference, source } => {
             authorize(payment, amount.unwrap_or(payment.amount()), reference, source)
@@ -101,7 +104,8 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             let refund = payment.refund(refund_id).ok_or(PaymentRefusal::UnknownRefund(refund_id))?;
             match refund.state {
                 RefundState::Requested => {
-                    Ok(vec![PaymentRefundFailed { refund_id, amount: refund.amount, reason }.into()])
+                    let failed = PaymentRefundFailed { refund_id, amount: refund.amount, reason };
+                    Ok(with_what_closing_asks(payment, failed.into()))
                 }
                 RefundState::Failed => Ok(Vec::new()),
                 RefundState::Refunded => Err(PaymentRefusal::RefundSettled),
@@ -133,13 +137,17 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>, sourc
     if !amount.is_positive() {
         return Err(PaymentRefusal::InvalidAmount);
     }
+    // An operator who says what became of a lost answer: that the authorisation stands.
+    let reconciles = source == Source::Operator && payment.state() == PaymentState::OutcomeUnknown;
     if source == Source::Operator {
-        if payment.is_closed() {
+        if payment.is_closed() && !reconciles {
             return Err(PaymentRefusal::Closed);
         }
+        let raised = amount > payment.authorized();
         match payment.state() {
             PaymentState::Requested | PaymentState::OutcomeUnknown => {}
             PaymentState::Failed if payment.is_retryable() => {}
+            PaymentState::Authorized | PaymentState::Captured if raised => {}
             other => return Err(PaymentRefusal::WrongState(other)),
         }
         if amount > payment.amount() {
@@ -147,19 +155,16 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>, sourc
         }
     }
     // A report that was overtaken by the capture of the same money adds nothing.
-    if amount <= payment.authorized() {
+    if amount <= payment.authorized() && !reconciles {
         return Ok(Vec::new());
     }
-    let mut events = vec![PaymentAuthorized { amount, reference }.into()];
-    if payment.is_closed() && !payment.void_requested() {
-        events.push(PaymentVoidRequested {}.into());
-    }
-    Ok(events)
+    let amount = amount.max(payment.authorized());
+    Ok(with_what_closing_asks(payment, PaymentAuthorized { amount, reference }.into()))
 }
 
 fn capture(payment: &Payment, amount: Amount, reference: Option<String>, source: Source) -> Decided {
     if source == Source::Operator {
-        if payment.is_closed() {
+        if payment.is_closed() && payment.state() != PaymentState::OutcomeUnknown {
             return Err(PaymentRefusal::Closed);
         }
         let nothing_authorized = !payment.capturable().is_positive();
@@ -173,33 +178,30 @@ fn capture(payment: &Payment, amount: Amount, reference: Option<String>, source:
             return Err(PaymentRefusal::AboveAuthorized { requested: amount, capturable });
         }
     }
-    if !amount.is_positive() {
+    if !amount.is_positive() || payment.captured().checked_add(amount).is_err() {
         return Err(PaymentRefusal::InvalidAmount);
     }
-    let captured = payment.captured().checked_add(amount).map_err(|_| PaymentRefusal::InvalidAmount)?;
-    let mut events = vec![PaymentCaptured { amount, reference }.into()];
-    events.extend(give_back(payment, captured, payment.amount_due_at_closing()));
-    Ok(events)
+    Ok(with_what_closing_asks(payment, PaymentCaptured { amount, reference }.into()))
 }
 
-fn close(payment: &Payment, order_id: OrderId, amount_due: Amount) -> Vec<PaymentEvent> {
-    if payment.is_closed() {
-        return Vec::new();
-    }
-    let mut events: Vec<PaymentEvent> = vec![PaymentClosed { order_id, amount_due }.into()];
-    if payment.capturable().is_positive() {
+/// The event, and what a closed payment owes after it: the void of what it still holds authorized, and the
+/// refund of what it has captured beyond what its order keeps. A refund that failed is asked for again, under
+/// a new id.
+fn with_what_closing_asks(payment: &Payment, event: PaymentEvent) -> Vec<PaymentEvent> {
+    let mut after = payment.clone();
+    evolve(&mut after, &event);
+    let mut events = vec![event];
+    let Some(amount_due) = after.amount_due_at_closing() else { return events };
+    if after.capturable().is_positive() && !after.void_requested() {
         events.push(PaymentVoidRequested {}.into());
     }
-    events.extend(give_back(payment, payment.captured(), Some(amount_due)));
+    let amount = after.excess(amount_due);
+    // A payment that was closed before it was requested has no id, and no money.
+    if let Some(payment_id) = after.payment_id().filter(|_| amount.is_positive()) {
+        let refund_id = RefundId::of_closing(payment_id, after.refunds().len() as u64);
+        events.push(PaymentRefundRequested { refund_id, amount, reason: RefundReason::OrderClosed }.into());
+    }
     events
-}
-
-/// The refund that a closed payment owes once `captured` was taken in all.
-fn give_back(payment: &Payment, captured: Amount, amount_due: Option<Amount>) -> Option<PaymentEvent> {
-    let excess = payment.excess(captured, amount_due?);
-    let refund_id = RefundId::of_closing(payment.payment_id()?, captured.minor_units());
-    let refund = PaymentRefundRequested { refund_id, amount: excess, reason: RefundReason::OrderClosed };
-    excess.is_positive().then(|| refund.into())
 }
 
 fn request_refund(payment: &Payment, id: RefundId, amount: Amount, reason: RefundReason) -> Decided {

@@ -12,7 +12,7 @@ pub enum PaymentState {
     New,
     Requested,
     Authorized,
-    /// Some of the amount, or all of it: see the amounts.
+    /// Some of the amount, or all of it: see the amounts. Stays so when the rest then fails or is voided.
     Captured,
     Failed,
     Voided,
@@ -143,13 +143,13 @@ impl Payment {
     }
 
     /// What a closed payment has captured beyond what its order keeps, and has not asked back yet.
-    pub(super) fn excess(&self, captured: Amount, amount_due: Amount) -> Amount {
-        let beyond_due = captured.saturating_sub(amount_due).max(Amount::ZERO);
+    pub(super) fn excess(&self, amount_due: Amount) -> Amount {
+        let beyond_due = self.captured.saturating_sub(amount_due);
         let asked_back = self.sum_of_refunds(|refund| {
             refund.reason == RefundReason::OrderClosed && refund.state != RefundState::Failed
         });
-        let refundable = self.refundable().saturating_add(captured.saturating_sub(self.captured));
-        beyond_due.saturating_sub(asked_back).min(refundable).max(Amount::ZERO)
+        // What the order itself asked for may have taken more than its share: then less is left to give back.
+        beyond_due.saturating_sub(asked_back).min(self.refundable()).max(Amount::ZERO)
     }
 
     pub fn unknown_operation(&self) -> Option<Operation> {
@@ -216,6 +216,8 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             let captured_some = payment.captured.is_positive();
             payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Authorized };
             payment.unknown = None;
+            // Whatever was asked for before: this authorisation has to be given back too.
+            payment.void_requested = false;
             payment.authorized = authorized.amount;
             payment.reference.clone_from(&authorized.reference);
         }
@@ -230,7 +232,8 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             }
         }
         PaymentEvent::Failed(failed) => {
-            payment.state = PaymentState::Failed;
+            let captured_some = payment.captured.is_positive();
+            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Failed };
             payment.unknown = None;
             payment.retryable = failed.retryable;
             payment.authorized = payment.captured;
@@ -240,7 +243,6 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             let captured_some = payment.captured.is_positive();
             payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Voided };
             payment.unknown = None;
-            payment.void_requested = false;
             payment.authorized = payment.captured;
         }
         PaymentEvent::OutcomeUnknown(unknown) => {
@@ -259,6 +261,9 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.order_id = Some(closed.order_id);
             payment.closed = Some(closed.amount_due);
         }
+    }
+    if payment.capturable() == Amount::ZERO {
+        payment.void_requested = false;
     }
     assert!(payment.captured <= payment.authorized, "captured more than authorized: {payment:?}");
     assert!(payment.refunded() <= payment.captured, "refunded more than captured: {payment:?}");
