@@ -219,8 +219,8 @@ fn record_payment(order: &Order, captured: Amount, refunded: Amount, failed: Amo
     if unchanged {
         return Vec::new();
     }
-    let newly_paid =
-        !order.is_paid() && !order.status().is_final() && recorded.captured >= order.amount_due();
+    let awaited = order.status() == OrderStatus::Allocated && !order.is_paid();
+    let newly_paid = awaited && recorded.captured >= order.amount_due();
     let mut events = vec![recorded.into()];
     if newly_paid {
         events.push(OrderPaid {}.into());
@@ -328,6 +328,11 @@ fn refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
 
 fn decide_cancel(order: &Order, reason: CancelReason, note: Option<String>) -> Decided {
     texts(&[("note", note.as_ref())])?;
+    // Money that came after all, or an end that came first, leaves a failed or voided payment nothing to cancel.
+    let for_want_of_payment = reason != CancelReason::Requested;
+    if for_want_of_payment && (order.is_paid() || order.status().is_final()) {
+        return Ok(Vec::new());
+    }
     match order.status() {
         OrderStatus::Cancelled => return Ok(Vec::new()),
         OrderStatus::Placed | OrderStatus::Allocated => {}

@@ -1,0 +1,120 @@
+//! Cancellation and expiry.
+
+use super::*;
+
+#[test]
+fn an_order_is_cancelled_once_while_it_is_placed_or_allocated() {
+    for events in [vec![placed()], vec![placed(), allocated()], paid_order()] {
+        given(events)
+            .when(cancel(CancelReason::Requested))
+            .then([cancelled_whole()])
+            .when(cancel(CancelReason::Requested))
+            .then_nothing();
+    }
+}
+
+#[test]
+fn a_note_on_a_cancellation_is_kept_and_bounded() {
+    let command =
+        |note: &str| OrderCommand::Cancel { reason: CancelReason::Requested, note: Some(note.into()) };
+    let event = OrderCancelled {
+        reason: CancelReason::Requested,
+        note: Some("changed my mind".into()),
+        lines: parts(&[(1, 4), (2, 2), (3, 1)]),
+        amount_due: pence(0),
+    };
+    given([placed()]).when(command("changed my mind")).then([event.into()]);
+    given([placed()]).when(command("")).then_refused(InvalidOrder::Text { member: "note" }.into());
+}
+
+#[test]
+fn an_order_that_was_rejected_expired_or_shipped_in_full_cannot_be_cancelled() {
+    for (events, refusal) in [
+        (vec![placed(), rejected()], OrderRefusal::WrongStatus(OrderStatus::Rejected)),
+        (vec![placed(), allocated(), expired()], OrderRefusal::WrongStatus(OrderStatus::Expired)),
+        (after(paid_order(), [shipped(1, &[(1, 4), (2, 2), (3, 1)])]), OrderRefusal::NothingToCancel),
+    ] {
+        given(events).when(cancel(CancelReason::Requested)).then_refused(refusal);
+    }
+}
+
+#[test]
+fn cancelling_after_a_partial_shipment_cancels_the_rest_and_what_was_shipped_stays_due() {
+    given(after(paid_order(), [shipped(1, &[(1, 3)])]))
+        .when(cancel(CancelReason::Requested))
+        .then([cancelled(CancelReason::Requested, &[(1, 1), (2, 2), (3, 1)], 30)]);
+}
+
+#[test]
+fn tax_and_discounts_stay_with_what_was_shipped_but_never_below_zero() {
+    for (adjustment, amount_due) in [(15, 45), (-10, 20), (-40, 0)] {
+        let adjusted = PlaceOrder {
+            adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(adjustment) }],
+            ..order()
+        };
+        let captured = 85 + adjustment;
+        let events =
+            [placed_as(adjusted), allocated(), recorded(captured, 0, 0), paid(), shipped(1, &[(1, 3)])];
+        given(events).when(cancel(CancelReason::Requested)).then([cancelled(
+            CancelReason::Requested,
+            &[(1, 1), (2, 2), (3, 1)],
+            amount_due,
+        )]);
+    }
+}
+
+#[test]
+fn an_order_without_its_payment_is_cancelled_by_what_became_of_the_payment() {
+    for reason in [CancelReason::PaymentFailed, CancelReason::PaymentVoided] {
+        given([placed(), allocated()]).when(cancel(reason)).then([cancelled(
+            reason,
+            &[(1, 4), (2, 2), (3, 1)],
+            0,
+        )]);
+    }
+}
+
+#[test]
+fn a_failed_payment_cancels_nothing_that_was_paid_after_all_or_has_ended() {
+    for events in [
+        paid_order(),
+        after(paid_order(), [shipped(1, &[(1, 4), (2, 2), (3, 1)])]),
+        vec![placed(), rejected()],
+        vec![placed(), allocated(), cancelled_whole()],
+        vec![placed(), allocated(), expired()],
+    ] {
+        for reason in [CancelReason::PaymentFailed, CancelReason::PaymentVoided] {
+            given(events.clone()).when(cancel(reason)).then_nothing();
+        }
+    }
+}
+
+#[test]
+fn an_unpaid_order_expires_when_its_payment_is_due_and_not_before() {
+    let refusal = || OrderRefusal::NotDueYet { due_at: at(100) };
+    for events in
+        [vec![placed()], vec![placed(), allocated()], vec![placed(), allocated(), recorded(84, 0, 0)]]
+    {
+        given(events.clone()).when(expire(99)).then_refused(refusal());
+        given(events).when(expire(100)).then([expired()]).when(expire(100)).then_nothing();
+    }
+}
+
+#[test]
+fn a_paid_or_ended_order_does_not_expire() {
+    let free = PlaceOrder { lines: vec![line("MUG", 1, 0)], ..order() };
+    for events in [
+        paid_order(),
+        vec![placed_as(free), allocated_free()],
+        vec![placed(), rejected()],
+        vec![placed(), cancelled_whole()],
+    ] {
+        given(events).when(expire(100)).then_nothing();
+    }
+}
+
+#[test]
+fn an_order_that_is_never_due_never_expires() {
+    let patient = PlaceOrder { payment_due_at: None, ..order() };
+    given([placed_as(patient)]).when(expire(i64::from(u32::MAX))).then_refused(OrderRefusal::NeverDue);
+}

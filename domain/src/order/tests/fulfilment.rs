@@ -1,0 +1,152 @@
+//! Shipments, deliveries and returns.
+
+use super::*;
+
+#[test]
+fn an_order_is_shipped_in_parts_until_nothing_is_left() {
+    given(paid_order())
+        .when(ship(1, &[(1, 3), (2, 1)]))
+        .then([shipped(1, &[(1, 3), (2, 1)])])
+        .when(ship_rest(2))
+        .then([shipped(2, &[(1, 1), (2, 1), (3, 1)])])
+        .when(ship_rest(3))
+        .then_refused(OrderRefusal::NothingToShip);
+}
+
+#[test]
+fn a_shipment_keeps_its_carrier_and_number() {
+    let command = |carrier: &str| OrderCommand::Ship {
+        shipment_id: shipment(1),
+        lines: Some(parts(&[(1, 1)])),
+        carrier: Some(carrier.into()),
+        tracking_number: Some("RM1".into()),
+    };
+    let event = OrderShipped {
+        shipment_id: shipment(1),
+        lines: parts(&[(1, 1)]),
+        carrier: Some("Royal Mail".into()),
+        tracking_number: Some("RM1".into()),
+    };
+    given(paid_order()).when(command("Royal Mail")).then([event.into()]);
+    given(paid_order()).when(command("")).then_refused(InvalidOrder::Text { member: "carrier" }.into());
+}
+
+#[test]
+fn nothing_is_shipped_that_is_not_there_to_ship() {
+    let part_shipped = after(paid_order(), [shipped(1, &[(1, 3)])]);
+    for (lines, refusal) in [
+        (vec![(1, 2)], OrderRefusal::NotShippable { line: 1, requested: 2, shippable: 1 }),
+        (vec![(2, 0)], OrderRefusal::NotShippable { line: 2, requested: 0, shippable: 2 }),
+        (vec![(4, 1)], OrderRefusal::UnknownLine(4)),
+        (vec![(0, 1)], OrderRefusal::UnknownLine(0)),
+        (vec![(1, 1), (1, 1)], InvalidOrder::RepeatedLine.into()),
+        (vec![], InvalidOrder::RepeatedLine.into()),
+    ] {
+        given(part_shipped.clone()).when(ship(2, &lines)).then_refused(refusal);
+    }
+}
+
+#[test]
+fn only_an_allocated_order_that_is_paid_is_shipped() {
+    given([placed(), allocated(), recorded(84, 0, 0)]).when(ship_rest(1)).then_refused(OrderRefusal::NotPaid);
+    for (events, status) in [
+        (vec![placed()], OrderStatus::Placed),
+        (vec![placed(), rejected()], OrderStatus::Rejected),
+        (after(paid_order(), [cancelled_whole()]), OrderStatus::Cancelled),
+        (vec![placed(), allocated(), expired()], OrderStatus::Expired),
+    ] {
+        given(events).when(ship_rest(1)).then_refused(OrderRefusal::WrongStatus(status));
+    }
+}
+
+#[test]
+fn a_shipment_is_delivered_once_also_after_the_rest_was_cancelled() {
+    let part_cancelled = after(
+        paid_order(),
+        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],
+    );
+    for events in [after(paid_order(), [shipped(1, &[(1, 4)])]), part_cancelled] {
+        given(events.clone()).when(deliver(1)).then([delivered(1)]).when(deliver(1)).then_nothing();
+        given(events).when(deliver(2)).then_refused(OrderRefusal::UnknownShipment(shipment(2)));
+    }
+}
+
+#[test]
+fn a_return_refunds_the_value_of_its_units_unless_told_otherwise() {
+    let shipped_order = after(paid_order(), [shipped(1, &[(1, 4), (2, 2), (3, 1)])]);
+    for (told, refund_amount) in [(None, 50), (Some(0), 0), (Some(85), 85), (Some(7), 7)] {
+        given(shipped_order.clone()).when(take_back(1, &[(1, 1), (2, 2)], told)).then([returned(
+            1,
+            &[(1, 1), (2, 2)],
+            refund_amount,
+        )]);
+    }
+}
+
+#[test]
+fn a_return_takes_no_more_than_was_shipped_and_is_not_back_yet() {
+    let part_returned = after(paid_order(), [shipped(1, &[(1, 3)]), returned(1, &[(1, 2)], 20)]);
+    given(part_returned.clone()).when(take_back(2, &[(1, 1)], None)).then([returned(2, &[(1, 1)], 10)]);
+    for (lines, refusal) in [
+        (vec![(1, 2)], OrderRefusal::NotReturnable { line: 1, requested: 2, returnable: 1 }),
+        (vec![(1, 0)], OrderRefusal::NotReturnable { line: 1, requested: 0, returnable: 1 }),
+        (vec![(2, 1)], OrderRefusal::NotReturnable { line: 2, requested: 1, returnable: 0 }),
+        (vec![(9, 1)], OrderRefusal::UnknownLine(9)),
+        (vec![(1, 1), (1, 1)], InvalidOrder::RepeatedLine.into()),
+        (vec![], InvalidOrder::RepeatedLine.into()),
+    ] {
+        given(part_returned.clone()).when(take_back(2, &lines, None)).then_refused(refusal);
+    }
+}
+
+#[test]
+fn a_return_refunds_no_more_than_was_captured_and_not_asked_for_yet() {
+    let events = after(paid_order(), [shipped(1, &[(1, 4)]), refund_requested(1, 80)]);
+    given(events.clone())
+        .when(take_back(1, &[(1, 1)], None))
+        .then_refused(OrderRefusal::RefundTooLarge { requested: pence(10), refundable: pence(5) });
+    given(events.clone()).when(take_back(1, &[(1, 1)], Some(5))).then([returned(1, &[(1, 1)], 5)]);
+    given(events).when(take_back(1, &[(1, 1)], Some(-1))).then_refused(InvalidOrder::RefundAmount.into());
+}
+
+#[test]
+fn what_was_bought_at_a_discount_is_not_refunded_at_its_full_price_unasked() {
+    let discounted = PlaceOrder {
+        adjustments: vec![Adjustment { code: "discount".into(), amount: pence(-45) }],
+        ..order()
+    };
+    let shipped_order =
+        [placed_as(discounted), allocated(), recorded(40, 0, 0), paid(), shipped(1, &[(1, 4), (2, 2)])];
+    given(shipped_order.clone())
+        .when(take_back(1, &[(1, 4), (2, 2)], None))
+        .then_refused(OrderRefusal::RefundTooLarge { requested: pence(80), refundable: pence(40) });
+    given(shipped_order).when(take_back(1, &[(1, 4), (2, 2)], Some(40))).then([returned(
+        1,
+        &[(1, 4), (2, 2)],
+        40,
+    )]);
+}
+
+#[test]
+fn shipped_units_of_a_cancelled_order_can_still_come_back() {
+    let part_cancelled = after(
+        paid_order(),
+        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],
+    );
+    given(part_cancelled).when(take_back(1, &[(1, 4)], None)).then([returned(1, &[(1, 4)], 40)]);
+}
+
+#[test]
+fn the_number_of_shipments_and_of_returns_is_bounded() {
+    let order = PlaceOrder { lines: vec![line("MUG", 2_000, 0)], ..order() };
+    let start = [placed_as(order), allocated_free()];
+    let shipments: Vec<_> = (1..=PARTS_MAX as u128).map(|number| shipped(number, &[(1, 1)])).collect();
+    let all_but_one = after(start.to_vec(), shipments[1..].to_vec());
+    given(all_but_one).when(ship(1, &[(1, 1)])).then([shipped(1, &[(1, 1)])]);
+    let shipped_out = after(start.to_vec(), shipments);
+    given(shipped_out.clone()).when(ship_rest(9_999)).then_refused(OrderRefusal::TooManyParts);
+    let returns = (1..=PARTS_MAX as u128).map(|number| returned(number, &[(1, 1)], 0));
+    given(after(shipped_out, returns))
+        .when(take_back(9_999, &[(1, 1)], Some(0)))
+        .then_refused(OrderRefusal::TooManyParts);
+}

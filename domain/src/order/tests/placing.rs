@@ -1,0 +1,140 @@
+//! Placing an order, and what becomes of it once its stock is known.
+
+use super::*;
+
+#[test]
+fn an_order_is_recorded_as_it_was_sent_with_its_total() {
+    let sent = PlaceOrder {
+        adjustments: vec![
+            Adjustment { code: "discount".into(), amount: pence(-10) },
+            Adjustment { code: "tax".into(), amount: pence(15) },
+        ],
+        reference: Some("web-1".into()),
+        metadata: BTreeMap::from([("channel".into(), String::new())]),
+        ..order()
+    };
+    let as_line = |line: &NewLine| OrderLine {
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        stocked: line.stocked,
+    };
+    let expected = OrderPlaced {
+        order_id: sent.order_id,
+        customer_id: sent.customer_id.clone(),
+        currency: sent.currency,
+        country: sent.country.clone(),
+        lines: sent.lines.iter().map(as_line).collect(),
+        adjustments: sent.adjustments.clone(),
+        total: pence(90),
+        reference: sent.reference.clone(),
+        metadata: sent.metadata.clone(),
+        placed_at: sent.placed_at,
+        payment_due_at: sent.payment_due_at,
+    };
+    given([]).when(place(sent)).then([expected.into()]);
+}
+
+#[test]
+fn an_order_is_placed_once() {
+    given([placed()]).when(place(order())).then_refused(OrderRefusal::WrongStatus(OrderStatus::Placed));
+}
+
+#[test]
+fn an_order_at_its_limits_is_accepted() {
+    let text = "x".repeat(TEXT_CHARS_MAX);
+    let entries = (0..METADATA_ENTRIES_MAX).map(|number| (format!("{number}"), text.clone()));
+    let largest = PlaceOrder {
+        customer_id: Some("ß".repeat(TEXT_CHARS_MAX)),
+        lines: vec![line("MUG", 1, 0); LINES_MAX],
+        adjustments: vec![Adjustment { code: text.clone(), amount: pence(0) }; ADJUSTMENTS_MAX],
+        metadata: entries.collect(),
+        ..order()
+    };
+    placed_as(largest);
+    placed_as(PlaceOrder { lines: vec![line("MUG", LINE_QUANTITY_MAX, 9_007_199_254)], ..order() });
+    let heaviest = vec![line("MUG", LINE_QUANTITY_MAX, 0); 1_000];
+    placed_as(PlaceOrder { lines: heaviest, ..order() });
+}
+
+#[test]
+fn an_order_that_no_shop_sends_is_refused_by_name() {
+    let with_line = |line: NewLine| PlaceOrder { lines: vec![self::line("MUG", 1, 1), line], ..order() };
+    let with_adjustment = |code: &str, amount: i64| PlaceOrder {
+        adjustments: vec![Adjustment { code: code.into(), amount: pence(amount) }],
+        ..order()
+    };
+    let with_metadata = |key: &str, value: &str| PlaceOrder {
+        metadata: BTreeMap::from([(key.into(), value.into())]),
+        ..order()
+    };
+    let too_long = "x".repeat(TEXT_CHARS_MAX + 1);
+    let many_entries = (0..=METADATA_ENTRIES_MAX).map(|number| (format!("{number}"), String::new()));
+    let free_adjustment = Adjustment { code: "tax".into(), amount: pence(0) };
+    let cases = [
+        (PlaceOrder { lines: Vec::new(), ..order() }, InvalidOrder::LineCount),
+        (PlaceOrder { lines: vec![line("MUG", 1, 1); LINES_MAX + 1], ..order() }, InvalidOrder::LineCount),
+        (with_line(line("MUG", 0, 1)), InvalidOrder::Quantity { line: 2 }),
+        (with_line(line("MUG", LINE_QUANTITY_MAX + 1, 1)), InvalidOrder::Quantity { line: 2 }),
+        (with_line(line("MUG", 1, -1)), InvalidOrder::NegativePrice { line: 2 }),
+        (
+            PlaceOrder { lines: vec![line("MUG", LINE_QUANTITY_MAX, 0); 1_001], ..order() },
+            InvalidOrder::UnitCount,
+        ),
+        (with_line(line("MUG", 2, Amount::MAX.minor_units())), InvalidOrder::TotalOutOfRange),
+        (with_line(line("MUG", 1, Amount::MAX.minor_units())), InvalidOrder::TotalOutOfRange),
+        (with_adjustment("discount", -86), InvalidOrder::NegativeTotal),
+        (with_adjustment("", 1), InvalidOrder::Text { member: "adjustments.code" }),
+        (with_adjustment(&too_long, 1), InvalidOrder::Text { member: "adjustments.code" }),
+        (
+            PlaceOrder { adjustments: vec![free_adjustment; ADJUSTMENTS_MAX + 1], ..order() },
+            InvalidOrder::AdjustmentCount,
+        ),
+        (PlaceOrder { metadata: many_entries.collect(), ..order() }, InvalidOrder::MetadataCount),
+        (with_metadata("", "x"), InvalidOrder::Text { member: "metadata" }),
+        (with_metadata("key", "a\0"), InvalidOrder::Text { member: "metadata" }),
+        (
+            PlaceOrder { customer_id: Some(String::new()), ..order() },
+            InvalidOrder::Text { member: "customer_id" },
+        ),
+        (PlaceOrder { country: Some("a\nb".into()), ..order() }, InvalidOrder::Text { member: "country" }),
+        (PlaceOrder { reference: Some(too_long), ..order() }, InvalidOrder::Text { member: "reference" }),
+    ];
+    for (sent, problem) in cases {
+        given([]).when(place(sent)).then_refused(problem.into());
+    }
+}
+
+#[test]
+fn an_order_whose_stock_is_held_is_allocated_once() {
+    given([placed()]).when(allocate()).then([allocated()]).when(allocate()).then_nothing();
+}
+
+#[test]
+fn an_order_with_nothing_to_pay_is_paid_when_it_is_allocated() {
+    let free = PlaceOrder { lines: vec![line("MUG", 1, 0)], ..order() };
+    given([placed_as(free)])
+        .when(allocate())
+        .then([allocated_free()])
+        .when(ship_rest(1))
+        .then([shipped(1, &[(1, 1)])]);
+}
+
+#[test]
+fn an_order_whose_stock_is_short_is_rejected_once() {
+    given([placed()]).when(reject()).then([rejected()]).when(reject()).then_nothing();
+}
+
+#[test]
+fn only_an_order_still_placed_is_allocated_or_rejected() {
+    for events in [
+        vec![placed(), allocated()],
+        vec![placed(), rejected()],
+        vec![placed(), cancelled_whole()],
+        vec![placed(), expired()],
+        vec![placed(), allocated(), expired()],
+    ] {
+        given(events.clone()).when(allocate()).then_nothing();
+        given(events).when(reject()).then_nothing();
+    }
+}
