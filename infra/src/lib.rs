@@ -6,5 +6,6 @@
 pub mod event_source;
 pub mod event_store;
 pub mod http;
+pub mod operations;
 pub mod read_models;
 pub mod telemetry;

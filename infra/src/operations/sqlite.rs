@@ -1,0 +1,106 @@
+//! Operational state in a small SQLite file of its own.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use domain::Position;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{OperationsError, Positions};
+use crate::event_source::Partition;
+
+const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
+
+/// See [`Positions`]. A position that a crash takes back only repeats reactions, which is harmless, so nothing
+/// here waits for the disk.
+#[derive(Debug, Clone)]
+pub struct SqliteOperations {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl SqliteOperations {
+    /// Opens the file, or makes it.
+    pub fn open(path: &Path) -> Result<Self, OperationsError> {
+        let describe = |error: rusqlite::Error| OperationsError(format!("{}: {error}", path.display()).into());
+        let connection = Connection::open(path).map_err(describe)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
+        connection.execute_batch(SCHEMA).map_err(describe)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OperationsError> {
+        let connection = Arc::clone(&self.connection);
+        let running = tokio::task::spawn_blocking(move || {
+            run(&connection.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match running.await {
+            Ok(outcome) => outcome.map_err(|error| OperationsError(error.to_string().into())),
+            Err(error) => Err(OperationsError(error.to_string().into())),
+        }
+    }
+}
+
+#[async_trait]
+impl Positions for SqliteOperations {
+    async fn load(
+        &self,
+        reactor: &str,
+        store_id: Uuid,
+        partition: &Partition,
+    ) -> Result<Option<Position>, OperationsError> {
+        const SELECT: &str =
+            "SELECT position FROM reactor_positions WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
+        let key = (reactor.to_owned(), store_id, partition.0.clone());
+        let position = self.with(move |connection| {
+            connection.query_row(SELECT, params![key.0, key.1, key.2], |row| row.get::<_, i64>(0)).optional()
+        });
+        Ok(position.await?.and_then(|position| Position::try_from(position).ok()))
+    }
+
+    async fn save(
+        &self,
+        reactor: &str,
+        store_id: Uuid,
+        partition: &Partition,
+        position: Position,
+    ) -> Result<(), OperationsError> {
+        const UPSERT: &str = "INSERT INTO reactor_positions (reactor, store_id, partition, position)
+             VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = ?2, position = ?4";
+        let key = (reactor.to_owned(), store_id, partition.0.clone());
+        let position = i64::try_from(position).map_err(|error| OperationsError(error.to_string().into()))?;
+        self.with(move |connection| connection.execute(UPSERT, params![key.0, key.1, key.2, position]))
+            .await
+            .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_position_is_kept_over_a_restart_and_not_carried_over_to_another_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("operations.db");
+        let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
+        let operations = SqliteOperations::open(&path).unwrap();
+        assert_eq!(operations.load("pm", log, &partition).await.unwrap(), None);
+        operations.save("pm", log, &partition, 7).await.unwrap();
+        operations.save("pm", log, &partition, 9).await.unwrap();
+        drop(operations);
+
+        let reopened = SqliteOperations::open(&path).unwrap();
+        assert_eq!(reopened.load("pm", log, &partition).await.unwrap(), Some(9));
+        assert_eq!(reopened.load("pm", Uuid::from_u128(2), &partition).await.unwrap(), None);
+        assert_eq!(reopened.load("other", log, &partition).await.unwrap(), None);
+    }
+}
