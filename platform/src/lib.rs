@@ -1,1 +1,5 @@
+//! The composition root: settings, the parts they choose, and the commands of the `orderly` binary.
 
+pub mod commands;
+pub mod config;
+mod progress;

@@ -1,0 +1,215 @@
+//! `orderly audit`: what happened, what was so at a given time, and whether the read models agree with it.
+//!
+//! Reads only, also beside a running server.
+
+use std::{
+    io::{self, BufWriter, Write, stdout},
+    sync::Arc,
+    vec,
+};
+
+use clap::{Args, Subcommand};
+use domain::{
+    Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, decider::StoredEvent,
+    order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
+};
+use infra::event_store::{EventLog, ReadError};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{Failure, open_log};
+use crate::config::Settings;
+
+/// Events read from the store at a time.
+const PAGE_EVENTS: usize = 1_000;
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Every event of a stream: when, what, by which command, because of what.
+    History(HistoryOptions),
+    /// The state of a stream, now or as it was, as JSON.
+    State(StateOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryOptions {
+    /// `stock-SKU`, `order-UUID` or `payment-UUID`.
+    stream: StreamName,
+
+    /// One JSON object per event.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StateOptions {
+    /// `stock-SKU`, `order-UUID` or `payment-UUID`.
+    stream: StreamName,
+
+    /// As of this time, such as 2026-01-31T12:00:00Z: events recorded by then.
+    #[arg(long, value_name = "TIME", conflicts_with = "revision")]
+    at: Option<Timestamp>,
+
+    /// As of this revision.
+    #[arg(long, value_name = "N")]
+    revision: Option<Revision>,
+}
+
+pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failure> {
+    match command {
+        AuditCommand::History(options) => history(open_log(settings)?, options).await,
+        AuditCommand::State(options) => state(open_log(settings)?, options).await,
+    }
+}
+
+async fn history(log: Arc<dyn EventLog>, options: HistoryOptions) -> Result<(), Failure> {
+    let mut events = StreamReader::new(log, options.stream.clone());
+    let mut output = BufWriter::new(stdout().lock());
+    let mut any = false;
+    while let Some(event) = events.next().await? {
+        any = true;
+        let written =
+            if options.json { write_json(&mut output, &event) } else { write_line(&mut output, &event) };
+        match written {
+            // The reader of a pipe has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+    }
+    output.flush()?;
+    if any { Ok(()) } else { Err(no_such_stream(&options.stream)) }
+}
+
+fn no_such_stream(stream: &StreamName) -> Failure {
+    Failure::new(format!("there is no stream {stream}"))
+}
+
+/// An event as an auditor sees it. Data and metadata are shown as they are stored.
+#[derive(Serialize)]
+struct HistoryEntry<'a> {
+    revision: Revision,
+    position: u64,
+    recorded_at: Timestamp,
+    event_id: EventId,
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    data: Stored<'a>,
+    metadata: Stored<'a>,
+}
+
+/// Stored JSON; the text of what should be JSON and is not.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Stored<'a> {
+    Json(&'a RawValue),
+    Text(String),
+}
+
+impl<'a> Stored<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        match serde_json::from_slice(bytes) {
+            Ok(json) => Self::Json(json),
+            Err(_) => Self::Text(String::from_utf8_lossy(bytes).into_owned()),
+        }
+    }
+}
+
+fn write_json(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
+    let entry = HistoryEntry {
+        revision: event.revision,
+        position: event.position,
+        recorded_at: event.recorded_at,
+        event_id: event.id,
+        type_name: &event.type_name,
+        data: Stored::of(&event.data),
+        metadata: Stored::of(&event.metadata),
+    };
+    serde_json::to_writer(&mut *output, &entry)?;
+    writeln!(output)
+}
+
+fn write_line(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
+    let (command, cause) = match event.decode_metadata() {
+        Ok(metadata) => {
+            let by_key = metadata.idempotency.map(|idempotency| format!("key {:?}", idempotency.key));
+            let by_event = metadata.causation_id.map(|event| format!("event {event}"));
+            (metadata.command, by_key.or(by_event).unwrap_or_default())
+        }
+        Err(error) => (error.to_string(), String::new()),
+    };
+    let RecordedEvent { revision, recorded_at, type_name, .. } = event;
+    let data = String::from_utf8_lossy(&event.data);
+    writeln!(output, "{revision:>6}  {recorded_at:.6}  {type_name:<27}  {command:<28}  {cause:<42}  {data}")
+}
+
+/// The state of a stream at some revision.
+#[derive(Serialize)]
+struct StateEntry {
+    stream: StreamName,
+    revision: Revision,
+    /// When its latest event was recorded.
+    recorded_at: Timestamp,
+    state: Value,
+}
+
+async fn state(log: Arc<dyn EventLog>, options: StateOptions) -> Result<(), Failure> {
+    let entry = match options.stream {
+        StreamName::Stock(_) => folded::<StockDecider>(log, &options).await?,
+        StreamName::Order(_) => folded::<OrderDecider>(log, &options).await?,
+        StreamName::Payment(_) => folded::<PaymentDecider>(log, &options).await?,
+    };
+    println!("{}", serde_json::to_string_pretty(&entry)?);
+    Ok(())
+}
+
+async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> Result<StateEntry, Failure> {
+    let is_included = |event: &RecordedEvent| {
+        options.at.is_none_or(|time| event.recorded_at <= time)
+            && options.revision.is_none_or(|revision| event.revision <= revision)
+    };
+    let mut events = StreamReader::new(log, options.stream.clone());
+    let mut state = D::State::default();
+    let mut latest = None;
+    while let Some(event) = events.next().await?.filter(is_included) {
+        let decoded = D::Event::from_json(&event.type_name, &event.data)
+            .map_err(|error| Failure::new(format!("revision {}: {error}", event.revision)))?;
+        D::evolve(&mut state, &decoded);
+        latest = Some((event.revision, event.recorded_at));
+    }
+    let (revision, recorded_at) = match (latest, options.at, options.revision) {
+        (None, Some(time), _) => {
+            return Err(Failure::new(format!("{} had no events at {time}", options.stream)));
+        }
+        (None, None, _) => return Err(no_such_stream(&options.stream)),
+        (Some((latest, _)), _, Some(asked)) if latest < asked => {
+            return Err(Failure::new(format!("{} ends at revision {latest}", options.stream)));
+        }
+        (Some(latest), _, _) => latest,
+    };
+    // By way of a value, so that members come in alphabetical order whatever a map is made of.
+    let state = serde_json::to_value(&state)?;
+    Ok(StateEntry { stream: options.stream.clone(), revision, recorded_at, state })
+}
+
+/// Reads a stream event by event, a page at a time.
+struct StreamReader {
+    log: Arc<dyn EventLog>,
+    stream: StreamName,
+    from: Revision,
+    page: vec::IntoIter<RecordedEvent>,
+}
+
+impl StreamReader {
+    fn new(log: Arc<dyn EventLog>, stream: StreamName) -> Self {
+        Self { log, stream, from: 0, page: Vec::new().into_iter() }
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordedEvent>, ReadError> {
+        if self.page.as_slice().is_empty() {
+            self.page = self.log.read_stream(&self.stream, self.from, PAGE_EVENTS).await?.into_iter();
+        }
+        let event = self.page.next();
+        self.from = event.as_ref().map_or(self.from, |event| event.revision + 1);
+        Ok(event)
+    }
+}

@@ -1,0 +1,159 @@
+//! The command API as the import uses it: every request carries a key, so every request can be repeated.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::config::ApiUrl;
+
+/// Repeats span about half a minute: a restart of the platform is waited out.
+const REPEATS_MAX: usize = 20;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client of the command API. Connections are kept open.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base_url: String,
+}
+
+/// What a command was answered with.
+#[derive(Debug)]
+pub struct Answer<T> {
+    pub body: T,
+    /// The command was carried out before, under the same key.
+    pub replayed: bool,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the command API at {base_url} does not answer: {reason}")]
+    Unreachable { base_url: String, reason: String },
+}
+
+/// An answer that asking again will not change.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Refusal {
+    pub code: String,
+    pub detail: String,
+}
+
+/// One attempt that failed.
+enum Attempt {
+    Final(Refusal),
+    Repeat(String),
+}
+
+/// The members of a problem answer that a person wants to read.
+#[derive(Debug, Default, Deserialize)]
+struct Problem {
+    code: Option<String>,
+    title: Option<String>,
+    detail: Option<String>,
+    #[serde(default)]
+    errors: Vec<FieldError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FieldError {
+    field: String,
+    message: String,
+}
+
+impl Client {
+    pub fn new(base_url: &ApiUrl, connections: usize) -> Result<Self, PostError> {
+        let base_url = base_url.as_str().to_owned();
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .pool_max_idle_per_host(connections)
+            .build()
+            .map_err(|error| unreachable(&base_url, &error))?;
+        Ok(Self { http, base_url })
+    }
+
+    /// Asks once whether anybody is there, so that a wrong address is found out at once.
+    pub async fn check(&self) -> Result<(), PostError> {
+        let answer = self.http.get(format!("{}/livez", self.base_url)).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.map(drop).map_err(|error| unreachable(&self.base_url, &error))
+    }
+
+    /// Sends a command until it is answered for good.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, PostError> {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(PAUSE_MIN)
+            .with_max_delay(PAUSE_MAX)
+            .with_max_times(REPEATS_MAX)
+            .with_jitter();
+        let attempt = || self.attempt(path, key, body);
+        let outcome = attempt.retry(pauses).when(|failed| matches!(failed, Attempt::Repeat(_))).await;
+        outcome.map_err(|failed| match failed {
+            Attempt::Final(refusal) => refusal.into(),
+            Attempt::Repeat(reason) => PostError::Unreachable { base_url: self.base_url.clone(), reason },
+        })
+    }
+
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Attempt> {
+        let url = format!("{}{path}", self.base_url);
+        let request = self.http.post(url).header("idempotency-key", key).json(body);
+        let response = request.send().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
+        let status = response.status();
+        let replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
+        let bytes = response.bytes().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
+        if status.is_success() {
+            let body = serde_json::from_slice(&bytes).map_err(|error| {
+                let detail = format!("{path} was answered with something else than expected: {error}");
+                Attempt::Final(Refusal { code: status.to_string(), detail })
+            })?;
+            return Ok(Answer { body, replayed });
+        }
+        let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
+        Err(problem.into_attempt(status))
+    }
+}
+
+impl Problem {
+    fn into_attempt(self, status: StatusCode) -> Attempt {
+        let passing = status.is_server_error()
+            || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+            // Nothing was recorded: the stream changed too often in the meantime.
+            || self.code.as_deref() == Some("conflict");
+        let code = self.code.unwrap_or_else(|| status.to_string());
+        let said = [self.title, self.detail].into_iter().flatten();
+        let errors = self.errors.into_iter().map(|error| format!("{} {}", error.field, error.message));
+        let detail = said.chain(errors).collect::<Vec<_>>().join("; ");
+        if passing {
+            Attempt::Repeat(format!("{code}: {detail}"))
+        } else {
+            Attempt::Final(Refusal { code, detail })
+        }
+    }
+}
+
+fn unreachable(base_url: &str, error: &reqwest::Error) -> PostError {
+    PostError::Unreachable { base_url: base_url.to_owned(), reason: describe(error) }
+}
+
+/// The innermost cause: `connection refused` says more than `error sending request`.
+fn describe(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
+}

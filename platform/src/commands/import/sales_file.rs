@@ -1,0 +1,233 @@
+//! Reads a file of the Online Retail columns into orders: a row per order line, in CSV, plain or with zstd.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Write as _,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use domain::{Amount, Sku, Timestamp};
+use jiff::{civil, tz::TimeZone};
+use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+/// What times without a zone mean in these files.
+const SHOP_TIME_ZONE: &str = "Europe/London";
+
+/// Everything that a file has to say.
+#[derive(Debug)]
+pub struct SalesFile {
+    /// Names the content: the first 32 hex digits of the SHA-256 of the CSV, before compression.
+    pub id: String,
+    /// By invoice number.
+    pub orders: Vec<Sale>,
+    pub skipped: Skipped,
+}
+
+/// The sale lines of one invoice, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sale {
+    pub invoice: String,
+    /// None for a guest.
+    pub customer_id: Option<String>,
+    pub country: String,
+    /// The earliest time on its lines.
+    pub placed_at: Timestamp,
+    pub lines: Vec<SaleLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleLine {
+    pub sku: Sku,
+    pub quantity: u32,
+    /// Pence.
+    pub unit_price: Amount,
+}
+
+impl Sale {
+    pub fn units(&self) -> u64 {
+        self.lines.iter().map(|line| u64::from(line.quantity)).sum()
+    }
+
+    /// Pence. Beyond what an [`Amount`] holds it stays at the limit; the platform refuses such an order.
+    pub fn gross(&self) -> Amount {
+        self.lines
+            .iter()
+            .fold(Amount::ZERO, |sum, line| sum.saturating_add(line.unit_price.saturating_mul(line.quantity)))
+    }
+}
+
+/// Rows that are no sale lines, counted by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Invoice number `C…`.
+    pub credits: u64,
+    /// Invoice number `A…`: bookkeeping.
+    pub adjustments: u64,
+    /// An invoice of no units, or of fewer than none: stock written off.
+    pub write_offs: u64,
+    /// Units without a price, or with a negative one.
+    pub unpriced: u64,
+    /// An invoice number of any other form.
+    pub unknown: u64,
+}
+
+/// Why a file cannot be imported. Nothing is sent before all of it was read.
+#[derive(Debug, thiserror::Error)]
+pub enum SalesFileError {
+    #[error("the file cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("the file is not CSV of the Online Retail columns: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("line {line}: {reason}")]
+    Row { line: u64, reason: String },
+}
+
+/// A row as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row<'a> {
+    invoice_no: &'a str,
+    stock_code: &'a str,
+    quantity: &'a str,
+    invoice_date: &'a str,
+    unit_price: &'a str,
+    #[serde(rename = "CustomerID")]
+    customer_id: Option<&'a str>,
+    country: &'a str,
+}
+
+/// Reads a whole file; its name ends in `.zst` where it is compressed.
+pub fn read(path: &Path) -> Result<SalesFile, SalesFileError> {
+    let file = File::open(path)?;
+    let compressed = path.extension().is_some_and(|extension| extension == "zst");
+    let content: Box<dyn Read> =
+        if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) };
+    parse(content)
+}
+
+/// Reads CSV.
+pub fn parse(content: impl Read) -> Result<SalesFile, SalesFileError> {
+    let mut reader = csv::Reader::from_reader(Hashed { content, hash: Sha256::new() });
+    let headers = reader.headers()?.clone();
+    let mut record = csv::StringRecord::new();
+    let mut invoices = Invoices { time_zone: shop_time_zone()?, by_number: BTreeMap::new() };
+    let mut skipped = Skipped::default();
+    while reader.read_record(&mut record)? {
+        let row: Row<'_> = record.deserialize(Some(&headers))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        invoices.add(&row, &mut skipped).map_err(|reason| SalesFileError::Row { line, reason })?;
+    }
+    let mut id = String::new();
+    for byte in &reader.into_inner().hash.finalize()[..16] {
+        write!(id, "{byte:02x}").expect("writing to a string does not fail");
+    }
+    Ok(SalesFile { id, orders: invoices.by_number.into_values().collect(), skipped })
+}
+
+fn shop_time_zone() -> Result<TimeZone, io::Error> {
+    TimeZone::get(SHOP_TIME_ZONE).map_err(io::Error::other)
+}
+
+/// The invoices so far. The rows of one invoice need not stand together in the file.
+struct Invoices {
+    time_zone: TimeZone,
+    by_number: BTreeMap<String, Sale>,
+}
+
+impl Invoices {
+    /// Adds a sale line, counts any other row; says what is wrong with one that cannot be read.
+    fn add(&mut self, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
+        let number = row.invoice_no;
+        let is_sales_invoice = number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_sales_invoice {
+            match number.bytes().next() {
+                Some(b'C') => skipped.credits += 1,
+                Some(b'A') => skipped.adjustments += 1,
+                _ => skipped.unknown += 1,
+            }
+            return Ok(());
+        }
+        let quantity: i64 = parsed("Quantity", row.quantity)?;
+        let price = Decimal::from_str_exact(row.unit_price)
+            .map_err(|error| format!("UnitPrice {:?}: {error}", row.unit_price))?;
+        if quantity <= 0 {
+            skipped.write_offs += 1;
+            return Ok(());
+        }
+        if price <= Decimal::ZERO {
+            skipped.unpriced += 1;
+            return Ok(());
+        }
+        let line = SaleLine {
+            sku: Sku::new(row.stock_code)
+                .map_err(|error| format!("StockCode {:?}: {error}", row.stock_code))?,
+            quantity: quantity.try_into().map_err(|_| format!("Quantity {quantity} is too large"))?,
+            unit_price: pence(price).ok_or_else(|| format!("UnitPrice {price} is too large"))?,
+        };
+        self.add_line(row, line)
+    }
+
+    fn add_line(&mut self, row: &Row<'_>, line: SaleLine) -> Result<(), String> {
+        let placed_at = self.instant(row.invoice_date)?;
+        match self.by_number.entry(row.invoice_no.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Sale {
+                    invoice: row.invoice_no.to_owned(),
+                    customer_id: row.customer_id.map(str::to_owned),
+                    country: row.country.to_owned(),
+                    placed_at,
+                    lines: vec![line],
+                });
+            }
+            Entry::Occupied(entry) => {
+                let sale = entry.into_mut();
+                if sale.customer_id.as_deref() != row.customer_id || sale.country != row.country {
+                    return Err(format!("invoice {} has another customer or country before", sale.invoice));
+                }
+                sale.placed_at = sale.placed_at.min(placed_at);
+                sale.lines.push(line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Wall-clock time of the shop as an instant. In the hour that clocks skip in spring it is read as if
+    /// they had not been put forward yet; in the hour that comes twice in autumn, as the first.
+    fn instant(&self, wall_clock: &str) -> Result<Timestamp, String> {
+        let time: civil::DateTime = parsed("InvoiceDate", wall_clock)?;
+        let instant = self.time_zone.to_ambiguous_timestamp(time).compatible();
+        instant.map_err(|error| format!("InvoiceDate {wall_clock:?}: {error}"))
+    }
+}
+
+/// Pounds as whole pence, half a penny rounded up: a price of 0.001 makes the line free.
+fn pence(pounds: Decimal) -> Option<Amount> {
+    let pence = pounds.checked_mul(Decimal::ONE_HUNDRED)?;
+    let pence = pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero);
+    pence.to_i64().and_then(|pence| Amount::new(pence).ok())
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(column: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{column} {text:?}: {error}"))
+}
+
+/// Passes bytes on and hashes them.
+struct Hashed<R> {
+    content: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests;
