@@ -5,6 +5,7 @@
 //! ([`ReadModels::commit`]); the checkpoint moves by compare-and-set, so a second owner is found out before it
 //! writes anything. Each row carries the revision of the stream it reflects: that is the deduplication.
 
+pub mod audit;
 pub mod sqlite;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -16,6 +17,7 @@ use domain::{
     payment::{Payment, PaymentState},
 };
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::event_source::Partition;
 
@@ -38,6 +40,16 @@ impl Projection {
             Self::Orders => "orders",
             Self::Payments => "payments",
             Self::Sales => "sales",
+        }
+    }
+
+    /// The projection that parks, and resumes, events of this stream. Sales go with the orders: one fold makes
+    /// both.
+    pub fn of_stream(stream: &StreamName) -> Self {
+        match stream {
+            StreamName::Stock(_) => Self::Stock,
+            StreamName::Order(_) => Self::Orders,
+            StreamName::Payment(_) => Self::Payments,
         }
     }
 }
@@ -159,23 +171,52 @@ pub struct Rows {
 }
 
 /// What one batch changes; written in one transaction. Vectors are sorted by key, one entry per key.
+///
+/// Nothing is written, and the answer is [`ReadModelError::CheckpointMoved`], unless every projection stands at
+/// `from` and every stream of `skipped` and `resumed` is parked: whoever un-parks a stream must not meet an owner
+/// that still passes its events over.
 #[derive(Debug)]
 pub struct Changes {
     pub partition: Partition,
-    /// Every projection moves from `from` to `to`, or nothing is written.
+    /// All of them move from `from` to `to`.
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
-    pub to: Position,
+    pub to: Option<Position>,
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
     pub reservations_closed: Vec<(Sku, OrderId)>,
-    pub orders: Vec<OrderRow>,
-    pub payments: Vec<PaymentRow>,
+    /// Shared with the projector's cache, as payments are: a row may be large.
+    pub orders: Vec<Arc<OrderRow>>,
+    pub payments: Vec<Arc<PaymentRow>>,
     /// Added to the rows of this partition.
     pub sales: Vec<(SalesKey, SalesTotals)>,
+    /// Replaces what was parked for the same stream, and settles a request to retry it.
     pub parked: Vec<ParkedStream>,
+    /// Parked streams whose events of this batch were passed over.
+    pub skipped: Vec<(Projection, StreamName)>,
     /// Parked streams that have caught up.
     pub resumed: Vec<(Projection, StreamName)>,
+}
+
+impl Changes {
+    /// Moves the checkpoint and nothing else.
+    pub fn none(partition: Partition, from: Option<Position>, to: Option<Position>) -> Self {
+        Self {
+            partition,
+            projections: Projection::ALL.to_vec(),
+            from,
+            to,
+            stock: Vec::new(),
+            reservations: Vec::new(),
+            reservations_closed: Vec::new(),
+            orders: Vec::new(),
+            payments: Vec::new(),
+            sales: Vec::new(),
+            parked: Vec::new(),
+            skipped: Vec::new(),
+            resumed: Vec::new(),
+        }
+    }
 }
 
 /// Why read models cannot be read or written.
@@ -185,14 +226,29 @@ pub enum ReadModelError {
     Unavailable(Arc<str>),
     #[error("the read models are damaged; `orderly projections rebuild` makes them anew: {0}")]
     Corrupt(Arc<str>),
-    /// Another owner has moved the checkpoint: drop cached rows and read the position again.
+    /// Another owner has moved the checkpoint, or un-parked a stream: drop cached rows and read both again.
     #[error("the checkpoint is not where this projector left it")]
     CheckpointMoved,
+}
+
+/// Why read models do not go with an event log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "the read models were made from the event log {bound}, and this one is {given}; \
+         `orderly projections rebuild` makes them anew"
+    )]
+    OtherLog { bound: Uuid, given: Uuid },
+    #[error(transparent)]
+    ReadModels(#[from] ReadModelError),
 }
 
 /// The write side, for projectors.
 #[async_trait]
 pub trait ReadModels: Send + Sync + 'static {
+    /// Notes which log the rows come from, and refuses any other from then on.
+    async fn bind(&self, store_id: Uuid) -> Result<(), BindError>;
+
     /// Where the projections stand in a partition; `None`: at its beginning.
     async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError>;
 
@@ -202,6 +258,12 @@ pub trait ReadModels: Send + Sync + 'static {
 
     /// Every parked stream.
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
+
+    /// Asks the owner to apply a parked stream's events again; false where the stream is not parked.
+    async fn request_retry(&self, stream: &StreamName) -> Result<bool, ReadModelError>;
+
+    /// The parked streams that a retry was asked for and not yet made.
+    async fn retry_requests(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
 }
 
 /// A page of rows, newest first or by key, and whether more follow.

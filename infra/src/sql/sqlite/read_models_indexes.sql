@@ -1,0 +1,14 @@
+-- Ids are random, so these are the costly ones to keep: narrow, and no more of them than queries need.
+CREATE UNIQUE INDEX orders_by_id ON orders (order_id);
+CREATE UNIQUE INDEX payments_by_id ON payments (payment_id);
+
+-- Lists are paged by (placed_at, order_id). Each list that names a customer or a SKU walks one range per status
+-- (five at most), so that no filter ever reads orders it does not show.
+CREATE INDEX orders_by_time ON orders (placed_at, order_id);
+CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
+CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
+
+CREATE INDEX payments_by_order ON payments (order_id, payment_id);
+CREATE INDEX payments_by_state ON payments (state, payment_id);
+
+CREATE INDEX reservations_of_ended_orders ON reservations (order_id) WHERE order_ended = 1;
