@@ -1,0 +1,29 @@
+# Everything a developer runs. Needs a Rust toolchain and a C compiler, nothing else.
+
+CARGO ?= cargo
+
+.PHONY: run test check deny bench
+
+# The platform on its embedded default: builds, starts, prints where it listens. Ctrl-C stops it.
+run:
+	$(CARGO) run --release --locked --bin orderly -- serve
+
+test:
+	$(CARGO) test --workspace --locked
+
+# What has to hold before a change goes in; the same as in CI.
+check: deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+# Licences, sources and doubled dependencies, by deny.toml. Installs the tool when it is missing (about two minutes).
+DENY_VERSION := 0.20.2
+deny:
+	@$(CARGO) deny --version 2>/dev/null | grep --quiet --fixed-strings "$(DENY_VERSION)" \
+	  || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features
+	$(CARGO) deny --workspace --locked check bans licenses sources
+
+# Throughput, latency and their baselines, in release mode.
+bench:
+	$(CARGO) run --release --locked --bin orderly -- bench
