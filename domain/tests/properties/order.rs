@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use domain::{
+    Amount, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    order::{
+        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, OrderDecider,
+        OrderStatus, PlaceOrder, ReturnLine,
+    },
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::Run;
+
+fn pence(minor_units: i64) -> Amount {
+    Amount::new(minor_units).unwrap()
+}
+
+fn placed() -> impl Strategy<Value = OrderCommand> {
+    let line =
+        (0..3usize, 1..5u32, 0..30i64, any::<bool>()).prop_map(|(sku, quantity, price, stocked)| NewLine {
+            sku: Sku::new(["MUG", "BOWL", "PLATE"][sku]).unwrap(),
+            quantity,
+            unit_price: pence(price),
+            stocked,
+        });
+    (prop::collection::vec(line, 1..4), -20..20i64, any::<bool>()).prop_map(|(lines, adjustment, due)| {
+        OrderCommand::Place(Box::new(PlaceOrder {
+            order_id: OrderId(Uuid::from_u128(1)),
+            customer_id: None,
+            currency: "GBP".parse().unwrap(),
+            country: None,
+            lines,
+            adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(adjustment) }],
+            reference: None,
+            metadata: BTreeMap::new(),
+            placed_at: Timestamp::UNIX_EPOCH,
+            payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
+        }))
+    })
+}
+
+fn lines() -> impl Strategy<Value = Vec<LineQuantity>> {
+    prop::collection::vec((1..4u32, 1..4u32), 1..3)
+        .prop_map(|parts| parts.into_iter().map(|(line, quantity)| LineQuantity { line, quantity }).collect())
+}
+
+fn id() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+/// A command, or what a payment could report next: by how much its amounts have grown.
+#[derive(Debug, Clone)]
+enum Step {
+    Command(OrderCommand),
+    PaymentGrew { captured: i64, refunded: i64, failed: i64 },
+    DeliverNext,
+}
+
+impl Step {
+    fn command(self, order: &Order) -> OrderCommand {
+        match self {
+            Self::Command(command) => command,
+            Self::PaymentGrew { captured, refunded, failed } => {
+                let requested: i64 = order.refunds().iter().map(|refund| refund.amount.minor_units()).sum();
+                let captured = order.captured().minor_units() + captured;
+                OrderCommand::RecordPayment {
+                    captured: pence(captured),
+                    refunded: pence((order.refunded().minor_units() + refunded).min(captured)),
+                    refunds_failed: pence((order.refunds_failed().minor_units() + failed).min(requested)),
+                }
+            }
+            Self::DeliverNext => {
+                let next = order.shipments().iter().find(|shipment| !shipment.delivered);
+                let shipment_id = next.map_or(ShipmentId(Uuid::nil()), |shipment| shipment.shipment_id);
+                OrderCommand::Deliver { shipment_id }
+            }
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reason = prop_oneof![
+        Just(CancelReason::Requested),
+        Just(CancelReason::PaymentFailed),
+        Just(CancelReason::PaymentVoided)
+    ];
+    prop_oneof![
+        4 => Just(OrderCommand::Allocate { payment_id: PaymentId(Uuid::from_u128(2)) }).prop_map(Step::Command),
+        1 => Just(OrderCommand::Reject { shortages: Vec::new() }).prop_map(Step::Command),
+        6 => (0..200i64, 0..50i64, 0..50i64)
+            .prop_map(|(captured, refunded, failed)| Step::PaymentGrew { captured, refunded, failed }),
+        6 => (id(), prop::option::of(lines())).prop_map(|(id, lines)| Step::Command(OrderCommand::Ship {
+            shipment_id: ShipmentId(id),
+            lines,
+            carrier: None,
+            tracking_number: None,
+        })),
+        2 => Just(Step::DeliverNext),
+        4 => (id(), lines(), prop::option::of(-1..40i64), any::<bool>()).prop_map(|(id, lines, amount, restock)| {
+            let part = |part: LineQuantity| ReturnLine { line: part.line, quantity: part.quantity, restock };
+            Step::Command(OrderCommand::Return(NewReturn {
+                return_id: ReturnId(id),
+                lines: lines.into_iter().map(part).collect(),
+                refund_amount: amount.map(pence),
+                reason: None,
+            }))
+        }),
+        3 => (id(), 0..60i64).prop_map(|(id, amount)| {
+            Step::Command(OrderCommand::Refund { refund_id: RefundId(id), amount: pence(amount), reason: None })
+        }),
+        1 => reason.prop_map(|reason| Step::Command(OrderCommand::Cancel { reason, note: None })),
+        1 => Just(OrderCommand::Expire { now: Timestamp::UNIX_EPOCH }).prop_map(Step::Command),
+    ]
+}
+
+fn units_are_accounted_for(order: &Order) {
+    for (number, line) in (1..).zip(order.lines()) {
+        assert!(line.shipped + line.cancelled <= line.quantity, "{line:?}");
+        assert!(line.returned <= line.shipped && line.delivered <= line.shipped, "{line:?}");
+        let of_line = |parts: &[LineQuantity]| -> u32 {
+            parts.iter().filter(|part| part.line == number).map(|part| part.quantity).sum()
+        };
+        let shipped: u32 = order.shipments().iter().map(|shipment| of_line(&shipment.lines)).sum();
+        assert_eq!(line.shipped, shipped);
+    }
+}
+
+fn money_is_accounted_for(order: &Order) {
+    let lines: i64 = order.lines().iter().map(|line| line.value().minor_units()).sum();
+    let adjustments: i64 = order.adjustments().iter().map(|part| part.amount.minor_units()).sum();
+    assert_eq!(order.total().minor_units(), lines + adjustments);
+    assert!(!order.amount_due().is_negative() && order.amount_due() <= order.total());
+
+    let requested: i64 = order.refunds().iter().map(|refund| refund.amount.minor_units()).sum();
+    assert!(requested - order.refunds_failed().minor_units() <= order.captured().minor_units());
+    if order.is_paid() {
+        assert!(order.captured() >= order.total() || order.payment_id().is_none());
+    }
+    let shipped: u32 = order.lines().iter().map(|line| line.shipped).sum();
+    assert!(shipped == 0 || order.is_paid(), "shipped before it was paid");
+}
+
+fn status_moves_forward(before: &Order, after: &Order) {
+    use OrderStatus::{Allocated, Cancelled, Expired, New, Placed, Rejected};
+    let (from, to) = (before.status(), after.status());
+    let allowed = match from {
+        New => to == Placed,
+        Placed => matches!(to, Placed | Allocated | Rejected | Cancelled | Expired),
+        Allocated => matches!(to, Allocated | Cancelled | Expired),
+        Rejected | Cancelled | Expired => to == from,
+    };
+    assert!(allowed, "{from:?} to {to:?}");
+    if from.is_final() {
+        assert_eq!(before.amount_due(), after.amount_due());
+        assert!(
+            before.lines().iter().map(|line| line.shipped).eq(after.lines().iter().map(|line| line.shipped))
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn units_and_money_of_an_order_are_accounted_for(
+        place in placed(),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut run = Run::<OrderDecider>::new();
+        let placed = run.execute(place, |before, _, after| status_moves_forward(before, after));
+        prop_assume!(placed.is_ok());
+        for step in steps {
+            let command = step.command(&run.state);
+            let _refused_or_not = run.execute(command, |before, _, after| {
+                status_moves_forward(before, after);
+                units_are_accounted_for(after);
+                money_is_accounted_for(after);
+            });
+        }
+        run.snapshots_are_faithful();
+    }
+}

@@ -1,0 +1,179 @@
+use domain::{
+    Amount, OrderId, PaymentId, RefundId,
+    payment::{
+        Operation, Payment, PaymentCommand, PaymentDecider, PaymentEvent, RefundReason, RefundState, Source,
+    },
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::Run;
+
+const ORDER: OrderId = OrderId(Uuid::from_u128(1));
+const REQUESTED: i64 = 100;
+
+fn pence(minor_units: i64) -> Amount {
+    Amount::new(minor_units).unwrap()
+}
+
+fn request() -> PaymentCommand {
+    PaymentCommand::Request {
+        payment_id: PaymentId(Uuid::from_u128(2)),
+        order_id: ORDER,
+        amount: pence(REQUESTED),
+        currency: "GBP".parse().unwrap(),
+    }
+}
+
+fn close() -> impl Strategy<Value = PaymentCommand> {
+    (0..=REQUESTED).prop_map(|due| PaymentCommand::Close { order_id: ORDER, amount_due: pence(due) })
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![Just(Source::Operator), Just(Source::Provider)]
+}
+
+fn amount() -> impl Strategy<Value = Option<Amount>> {
+    prop::option::of((0..130i64).prop_map(pence))
+}
+
+/// A command, or an outcome of one of the refunds that were asked for.
+#[derive(Debug, Clone)]
+enum Step {
+    Command(PaymentCommand),
+    RefundEnded { which: prop::sample::Index, refunded: bool },
+}
+
+impl Step {
+    fn command(self, payment: &Payment) -> PaymentCommand {
+        match self {
+            Self::Command(command) => command,
+            Self::RefundEnded { which, refunded } => {
+                let refunds = payment.refunds();
+                let known = (!refunds.is_empty()).then(|| which.get(refunds).refund_id);
+                let refund_id = known.unwrap_or(RefundId(Uuid::nil()));
+                if refunded {
+                    PaymentCommand::RecordRefunded { refund_id, reference: None }
+                } else {
+                    PaymentCommand::RecordRefundFailed { refund_id, reason: None }
+                }
+            }
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let operation = prop_oneof![Just(Operation::Authorize), Just(Operation::Capture), Just(Operation::Void)];
+    let refund = (1u128..6, 0..80i64).prop_map(|(number, amount)| PaymentCommand::RequestRefund {
+        refund_id: RefundId(Uuid::from_u128(number)),
+        amount: pence(amount),
+        reason: RefundReason::Requested,
+    });
+    prop_oneof![
+        1 => Just(request()).prop_map(Step::Command),
+        5 => (amount(), source()).prop_map(|(amount, source)| {
+            Step::Command(PaymentCommand::Authorize { amount, reference: None, source })
+        }),
+        5 => (amount(), source()).prop_map(|(amount, source)| {
+            Step::Command(PaymentCommand::Capture { amount, reference: None, source })
+        }),
+        1 => any::<bool>()
+            .prop_map(|retryable| Step::Command(PaymentCommand::Fail { reason: None, retryable })),
+        1 => Just(PaymentCommand::Void { reason: None }).prop_map(Step::Command),
+        1 => operation.prop_map(|operation| Step::Command(PaymentCommand::MarkOutcomeUnknown { operation })),
+        3 => refund.prop_map(Step::Command),
+        4 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(which, refunded)| Step::RefundEnded { which, refunded }),
+        1 => close().prop_map(Step::Command),
+    ]
+}
+
+fn asked_back(payment: &Payment) -> Amount {
+    let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
+    standing.fold(Amount::ZERO, |sum, refund| sum.checked_add(refund.amount).unwrap())
+}
+
+fn no_more_goes_back_than_came(payment: &Payment) {
+    assert!(payment.captured() <= payment.authorized());
+    assert!(payment.refunded() <= payment.captured());
+    assert!(asked_back(payment) <= payment.captured());
+}
+
+fn nothing_is_kept_once_closed(payment: &Payment) {
+    let Some(amount_due) = payment.amount_due_at_closing() else { return };
+    let kept = payment.captured().checked_sub(asked_back(payment)).unwrap();
+    assert!(kept <= amount_due, "kept {kept} of {amount_due} due: {payment:?}");
+    assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
+}
+
+fn only_grows(before: &Payment, after: &Payment) {
+    assert!(before.captured() <= after.captured());
+    assert!(before.refunded() <= after.refunded());
+    assert!(before.refunds_failed() <= after.refunds_failed());
+    assert!(before.refunds().len() <= after.refunds().len());
+    assert!(before.amount_due_at_closing().is_none_or(|due| after.amount_due_at_closing() == Some(due)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn the_money_of_a_payment_is_accounted_for(
+        begins_closed in prop::option::weighted(0.1, close()),
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut run = Run::<PaymentDecider>::new();
+        for command in begins_closed.into_iter().chain([request()]) {
+            prop_assert!(run.execute(command, |_, _, _| ()).is_ok());
+        }
+        for step in steps {
+            let command = step.command(&run.state);
+            let _refused_or_not = run.execute(command, |before, _, after| {
+                no_more_goes_back_than_came(after);
+                only_grows(before, after);
+            });
+            nothing_is_kept_once_closed(&run.state);
+        }
+        run.snapshots_are_faithful();
+    }
+
+    #[test]
+    fn an_operator_takes_no_more_than_was_requested_and_nothing_after_the_end(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut run = Run::<PaymentDecider>::new();
+        prop_assert!(run.execute(request(), |_, _, _| ()).is_ok());
+        for step in steps {
+            let command = match step.command(&run.state) {
+                PaymentCommand::Authorize { amount, reference, .. } => {
+                    PaymentCommand::Authorize { amount, reference, source: Source::Operator }
+                }
+                PaymentCommand::Capture { amount, reference, .. } => {
+                    PaymentCommand::Capture { amount, reference, source: Source::Operator }
+                }
+                PaymentCommand::MarkOutcomeUnknown { .. } => continue,
+                other => other,
+            };
+            let _refused_or_not = run.execute(command, |before, event, _| {
+                let takes = matches!(event, PaymentEvent::Authorized(_) | PaymentEvent::Captured(_));
+                assert!(!takes || !before.is_closed());
+            });
+            prop_assert!(run.state.authorized() <= pence(REQUESTED));
+        }
+    }
+
+    #[test]
+    fn each_refund_has_an_id_of_its_own(steps in prop::collection::vec(step(), 1..60)) {
+        let mut run = Run::<PaymentDecider>::new();
+        for command in [request(), PaymentCommand::Close { order_id: ORDER, amount_due: Amount::ZERO }] {
+            prop_assert!(run.execute(command, |_, _, _| ()).is_ok());
+        }
+        for step in steps {
+            let command = step.command(&run.state);
+            let _refused_or_not = run.execute(command, |_, _, _| ());
+        }
+        let ids: std::collections::HashSet<_> =
+            run.state.refunds().iter().map(|refund| refund.refund_id).collect();
+        prop_assert_eq!(ids.len(), run.state.refunds().len());
+    }
+}

@@ -1,0 +1,106 @@
+use domain::{
+    OrderId, ReturnId, ShipmentId,
+    stock::{Stock, StockCommand, StockDecider, StockEvent, StockRefusal},
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::Run;
+
+fn order() -> impl Strategy<Value = OrderId> {
+    (1u128..5).prop_map(|number| OrderId(Uuid::from_u128(number)))
+}
+
+fn shipment() -> impl Strategy<Value = ShipmentId> {
+    (1u128..4).prop_map(|number| ShipmentId(Uuid::from_u128(number)))
+}
+
+fn command() -> impl Strategy<Value = StockCommand> {
+    prop_oneof![
+        2 => (0u32..20).prop_map(|quantity| StockCommand::Receive { quantity, reference: None }),
+        1 => (-10i64..5).prop_map(|delta| StockCommand::Adjust { delta, reason: None }),
+        4 => (order(), 1u32..8).prop_map(|(order_id, quantity)| StockCommand::Reserve { order_id, quantity }),
+        2 => (order(), 0u32..8).prop_map(|(order_id, quantity)| StockCommand::Release { order_id, quantity }),
+        3 => (order(), shipment(), 0u32..8).prop_map(|(order_id, shipment_id, quantity)| {
+            StockCommand::Ship { order_id, shipment_id, quantity }
+        }),
+        1 => (order(), 1u32..8).prop_map(|(order_id, quantity)| {
+            StockCommand::Return { order_id, return_id: ReturnId(Uuid::nil()), quantity }
+        }),
+    ]
+}
+
+/// What is on hand, counted apart from the fold.
+fn counted(events: &[StockEvent]) -> i64 {
+    let moved = events.iter().map(|event| match event {
+        StockEvent::Received(event) => i64::from(event.quantity),
+        StockEvent::Adjusted(event) => event.delta,
+        StockEvent::Shipped(event) => -i64::from(event.quantity),
+        StockEvent::Returned(event) => i64::from(event.quantity),
+        StockEvent::Reserved(_) | StockEvent::Released(_) => 0,
+    });
+    moved.sum()
+}
+
+fn never_oversold(stock: &Stock) {
+    let levels = stock.levels();
+    let open: u32 = stock.open_reservations().values().map(|held| held.quantity).sum();
+    assert_eq!(levels.reserved, open);
+    assert!(levels.reserved <= levels.on_hand);
+    assert!(stock.open_reservations().values().all(|held| held.quantity > 0));
+}
+
+/// These find their work done when they come again; the others are recognised by their command ids.
+fn is_its_own_memory(command: &StockCommand) -> bool {
+    match command {
+        StockCommand::Reserve { .. } | StockCommand::Release { .. } | StockCommand::Ship { .. } => true,
+        StockCommand::Receive { .. } | StockCommand::Adjust { .. } | StockCommand::Return { .. } => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn stock_is_never_oversold_and_always_accounted_for(
+        commands in prop::collection::vec(command(), 1..60)
+    ) {
+        let mut run = Run::<StockDecider>::new();
+        for command in commands {
+            let _refused_or_not = run.execute(command, |_, _, stock| never_oversold(stock));
+            prop_assert_eq!(i64::from(run.state.levels().on_hand), counted(&run.events));
+        }
+        run.snapshots_are_faithful();
+    }
+
+    #[test]
+    fn whatever_was_done_for_an_order_is_not_done_again(
+        commands in prop::collection::vec(command(), 1..60)
+    ) {
+        let mut run = Run::<StockDecider>::new();
+        let mut done: Vec<StockCommand> = Vec::new();
+        for command in commands {
+            let took_effect = run.execute(command.clone(), |_, _, _| ()).is_ok_and(|events| events > 0);
+            if took_effect && is_its_own_memory(&command) {
+                done.push(command);
+            }
+            for earlier in &done {
+                prop_assert_eq!(run.execute(earlier.clone(), |_, _, _| ()), Ok(0), "{:?}", earlier);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_reservation_names_what_was_available(
+        commands in prop::collection::vec(command(), 1..60)
+    ) {
+        let mut run = Run::<StockDecider>::new();
+        for command in commands {
+            let levels = run.state.levels();
+            if let Err(StockRefusal::Insufficient { requested, available }) = run.execute(command, |_, _, _| ()) {
+                prop_assert_eq!(available, levels.available());
+                prop_assert!(requested > available);
+            }
+        }
+    }
+}
