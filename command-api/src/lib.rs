@@ -1,1 +1,14 @@
+//! The command side: executes commands against aggregates rebuilt from the event store, answers them over HTTP,
+//! and runs the reactions that follow.
 
+pub mod checkout;
+pub mod error;
+pub mod executor;
+pub mod http;
+pub mod idempotency;
+pub mod process_manager;
+
+pub use checkout::Checkout;
+pub use executor::ExecutorOptions;
+pub use http::{CommandApi, CommandApiOptions, openapi, router};
+pub use process_manager::ProcessManager;

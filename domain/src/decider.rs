@@ -12,7 +12,7 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// Names one aggregate of this kind.
     type Id: Clone + Eq + std::hash::Hash + Debug + Into<StreamName> + Send + Sync + 'static;
     type State: Default + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
-    type Command: Clone + Debug + Send + 'static;
+    type Command: Clone + Debug + Send + Sync + 'static;
     type Event: StoredEvent;
     /// Why a command is refused. Not an error of the program: an answer.
     type Refusal: std::error::Error + Clone + PartialEq + Send + Sync + 'static;

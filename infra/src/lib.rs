@@ -8,4 +8,5 @@ pub mod event_store;
 pub mod http;
 pub mod operations;
 pub mod read_models;
+pub mod snapshots;
 pub mod telemetry;

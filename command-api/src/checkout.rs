@@ -1,0 +1,333 @@
+//! Runs the checkout policy of the domain: sends the commands that follow an event.
+//!
+//! Used twice: inline by the HTTP handlers, so that checkout learns at once whether stock is held, and by the
+//! process manager for everything that was cut off. Both take the order's lock first, so the reactions of one
+//! order run one at a time; both derive the same command ids, so whatever ran twice counts once.
+
+mod locks;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use domain::{
+    CommandContext, CommandId, Decider, EventId, OrderId, PaymentId, Revision, Sku,
+    checkout::{Reaction, Step, react_to_payment, reservations, settle},
+    decider::Versioned,
+    order::{Order, OrderDecider, OrderSummary, Shortage},
+    payment::{PaymentCommand, PaymentDecider, PaymentEvent},
+    stock::{StockCommand, StockDecider, StockRefusal},
+};
+use futures::future::{join_all, try_join_all};
+use infra::{
+    event_store::{Epoch, EventStore},
+    snapshots::SnapshotStore,
+};
+use uuid::Uuid;
+
+pub use self::locks::{OrderGuard, OrderLocks};
+use crate::executor::{
+    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Lane, Mode, Outcome, Wait,
+    pause_before_attempt,
+};
+
+/// Events handled inline that the process manager has not come across yet; beyond this it looks for itself.
+const HANDLED_MAX: usize = 100_000;
+
+/// The executors of all aggregates and what ties them together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    pub orders: Executor<OrderDecider>,
+    pub stock: Executor<StockDecider>,
+    pub payments: Executor<PaymentDecider>,
+    pub locks: OrderLocks,
+    store: StoreHandle,
+    handled: Arc<HandledInline>,
+}
+
+#[derive(Clone)]
+struct StoreHandle(Arc<dyn EventStore>);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreHandle")
+    }
+}
+
+/// How the reaction to OrderPlaced ended.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    pub order: OrderSummary,
+    pub order_revision: Option<Revision>,
+    /// Whether this run settled the order, rather than one before it.
+    pub by_this_run: bool,
+}
+
+impl Checkout {
+    pub fn start(
+        store: &Arc<dyn EventStore>,
+        snapshots: Option<&Arc<SnapshotStore>>,
+        options: ExecutorOptions,
+    ) -> Self {
+        Self {
+            // Orders and payments have short streams: reading them back is cheaper than snapshots of them.
+            orders: Executor::start(store, None, options),
+            stock: Executor::start(store, snapshots, options),
+            payments: Executor::start(store, None, options),
+            locks: OrderLocks::default(),
+            store: StoreHandle(Arc::clone(store)),
+            handled: Arc::default(),
+        }
+    }
+
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.store.0
+    }
+
+    /// Events whose reactions were run inline, so that the process manager need not run them again.
+    pub fn handled_inline(&self) -> &HandledInline {
+        &self.handled
+    }
+
+    /// The order as it durably stands.
+    pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, ExecuteError> {
+        self.orders.read(&id, |order, revision| Versioned { state: order.clone(), revision }).await
+    }
+
+    /// The reaction to OrderPlaced, from the reservations to the payment request, submitted step by step
+    /// without waiting where the store allows that; returns when the last step is durable.
+    ///
+    /// All steps run in `epoch`: had an earlier one failed, a later one is refused rather than built upon it.
+    /// The caller holds the order's lock.
+    pub async fn run_placed(
+        &self,
+        order_id: OrderId,
+        units: &BTreeMap<Sku, u32>,
+        placed: EventId,
+        correlation_id: Uuid,
+        epoch: Epoch,
+    ) -> Result<Settled, ExecuteError> {
+        let submitted =
+            Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
+        let shortages = self.reserve(order_id, units, placed, correlation_id, submitted).await?;
+
+        let command = settle(order_id, shortages);
+        let context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
+        let allocated = EventId::of_command(context.id, 0);
+        let settled = self.orders.submit(&order_id, command, context, submitted).await?;
+        let by_this_run = matches!(settled.outcome, Outcome::Recorded);
+
+        let order = settled.summary;
+        let last = Mode { wait: Wait::Durable, ..submitted };
+        match (order.payment_id, order.currency) {
+            (Some(payment_id), Some(currency)) if !order.status.is_final() => {
+                let amount = order.total;
+                let request = PaymentCommand::Request { payment_id, order_id, amount, currency };
+                let context = reaction::<PaymentDecider>(&payment_id, &request, allocated, correlation_id);
+                let request_mode = Mode { new_stream: by_this_run, ..last };
+                self.payments.submit(&payment_id, request, context, request_mode).await?;
+            }
+            // Nothing to pay, or rejected: wait for the order's own last append.
+            _ => self.orders.read(&order_id, |_, _| ()).await?,
+        }
+        if self.store().epoch() != epoch {
+            return Err(ExecuteError::Superseded);
+        }
+        if by_this_run {
+            self.handled.insert([placed, allocated]);
+        }
+        Ok(Settled { order, order_revision: settled.revision, by_this_run })
+    }
+
+    /// Holds the units of every SKU; the shortages tell what could not be held.
+    async fn reserve(
+        &self,
+        order_id: OrderId,
+        units: &BTreeMap<Sku, u32>,
+        cause: EventId,
+        correlation_id: Uuid,
+        mode: Mode,
+    ) -> Result<Vec<Shortage>, ExecuteError> {
+        let reserving = units.iter().map(async |(sku, &quantity)| {
+            let command = StockCommand::Reserve { order_id, quantity };
+            let context = reaction::<StockDecider>(sku, &command, cause, correlation_id);
+            let executed = self.stock.submit(sku, command, context, mode).await?;
+            match executed.outcome {
+                Outcome::Refused(StockRefusal::Insufficient { requested, available }) => {
+                    Ok(Some(Shortage { sku: sku.clone(), requested, available }))
+                }
+                Outcome::Refused(refusal) => {
+                    tracing::error!(order.id = %order_id, %sku, %refusal, "a reservation was refused unexpectedly");
+                    let available = executed.summary.available();
+                    Ok(Some(Shortage { sku: sku.clone(), requested: quantity, available }))
+                }
+                _ => Ok(None),
+            }
+        });
+        let outcomes: Vec<Result<Option<Shortage>, ExecuteError>> = join_all(reserving).await;
+        outcomes.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Runs a reaction that the policy decided on; returns when all of it is durable.
+    pub async fn run(
+        &self,
+        order_id: OrderId,
+        reaction: Reaction,
+        cause: EventId,
+        correlation_id: Uuid,
+    ) -> Result<(), ExecuteError> {
+        match reaction {
+            Reaction::None => Ok(()),
+            Reaction::Reserve(units) => {
+                for attempt in 1..=ATTEMPTS_MAX {
+                    let epoch = self.store().epoch();
+                    match self.run_placed(order_id, &units, cause, correlation_id, epoch).await {
+                        Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
+                            pause_before_attempt(attempt + 1).await;
+                        }
+                        outcome => return outcome.map(drop),
+                    }
+                }
+                Err(ExecuteError::Conflict)
+            }
+            Reaction::Send(steps) => {
+                let sending = steps.into_iter().map(|step| self.send(step, cause, correlation_id));
+                try_join_all(sending).await.map(drop)
+            }
+        }
+    }
+
+    /// The reaction to an event of a payment, against the payment and the order as they now stand.
+    pub async fn react_to_payment(
+        &self,
+        id: PaymentId,
+        event: &PaymentEvent,
+        cause: EventId,
+        correlation_id: Uuid,
+    ) -> Result<(), ExecuteError> {
+        let payment = self.payments.read(&id, |payment, _| payment.clone()).await?;
+        let Some(order_id) = payment.order_id() else { return Ok(()) };
+        match react_to_payment(event, &payment) {
+            Reaction::None => Ok(()),
+            reaction => {
+                let _guard = self.locks.lock(order_id).await;
+                self.run(order_id, reaction, cause, correlation_id).await
+            }
+        }
+    }
+
+    /// Sends one command of a reaction. A refusal is final here: it is reported, since nobody is asked again.
+    pub async fn send(&self, step: Step, cause: EventId, correlation_id: Uuid) -> Result<(), ExecuteError> {
+        let (target, name) = (step.target(), step.command_name());
+        let context = CommandContext::reaction(cause, correlation_id, &target, name);
+        let refusal = match step {
+            Step::Stock(sku, command) => {
+                refusal_of(self.stock.execute(&sku, command, &context, Mode::REACTION).await?)
+            }
+            Step::Payment(id, command) => {
+                refusal_of(self.payments.execute(&id, command, &context, Mode::REACTION).await?)
+            }
+            Step::Order(id, command) => {
+                refusal_of(self.orders.execute(&id, command, &context, Mode::REACTION).await?)
+            }
+        };
+        if let Some(refusal) = refusal {
+            tracing::warn!(stream = %target, command = name, cause = %cause, refusal, "a reaction was refused");
+        }
+        Ok(())
+    }
+
+    /// Gives back what an ended order still holds. Each send is a command of its own (it names the revision
+    /// that the stock stands at), because the one before it may have come too early.
+    pub async fn sweep_ended(&self, order_id: OrderId) -> Result<(), ExecuteError> {
+        let _guard = self.locks.lock(order_id).await;
+        let order = self.order(order_id).await?;
+        if !order.state.status().is_final() {
+            return Ok(());
+        }
+        for step in domain::checkout::releases(order_id, &order.state) {
+            let Step::Stock(sku, command) = step else { continue };
+            let held = self.stock.read(&sku, move |stock, revision| {
+                stock.reservation(order_id).filter(|held| !held.released).and(revision)
+            });
+            let Some(revision) = held.await? else { continue };
+            let cause = EventId(Uuid::new_v5(&order_id.0, &revision.to_be_bytes()));
+            let target = sku.clone().into();
+            let context = CommandContext::reaction(cause, order_id.0, &target, "stock.release");
+            self.stock.execute(&sku, command, &context, Mode::REACTION).await?;
+            tracing::info!(order.id = %order_id, %sku, "released a reservation that its ended order still held");
+        }
+        Ok(())
+    }
+
+    /// Finishes an order that is still `placed`.
+    pub async fn sweep_placed(&self, order_id: OrderId) -> Result<(), ExecuteError> {
+        let _guard = self.locks.lock(order_id).await;
+        let order = self.order(order_id).await?.state;
+        if order.status() != domain::order::OrderStatus::Placed {
+            return Ok(());
+        }
+        let first = self.store().read_stream(&order_id.into(), 0, 1).await;
+        let first = first.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
+        let Some(placed) = first.first() else { return Ok(()) };
+        let metadata = placed.decode_metadata();
+        let metadata = metadata.map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
+        let reaction = Reaction::Reserve(reservations(&order));
+        self.run(order_id, reaction, placed.id, metadata.correlation_id).await
+    }
+}
+
+fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
+    match executed.outcome {
+        Outcome::Refused(refusal) => Some(refusal.to_string()),
+        Outcome::Recorded
+        | Outcome::Unchanged
+        | Outcome::Duplicate { .. }
+        | Outcome::KeyReused
+        | Outcome::PreconditionFailed => None,
+    }
+}
+
+/// The context of a reaction's command to the aggregate `id`.
+fn reaction<A: Decider>(
+    id: &A::Id,
+    command: &A::Command,
+    cause: EventId,
+    correlation_id: Uuid,
+) -> CommandContext {
+    CommandContext::reaction(cause, correlation_id, &id.clone().into(), A::command_name(command))
+}
+
+/// See [`Checkout::handled_inline`].
+#[derive(Debug, Default)]
+pub struct HandledInline {
+    events: Mutex<Option<HashSet<EventId>>>,
+}
+
+impl HandledInline {
+    /// Starts keeping events: somebody in this process takes them out again.
+    pub fn enable(&self) {
+        self.lock().get_or_insert_default();
+    }
+
+    pub fn insert(&self, events: impl IntoIterator<Item = EventId>) {
+        if let Some(handled) = self.lock().as_mut().filter(|handled| handled.len() < HANDLED_MAX) {
+            handled.extend(events);
+        }
+    }
+
+    /// Whether the reaction to this event was run inline; asked once per event.
+    pub fn take(&self, event: EventId) -> bool {
+        self.lock().as_mut().is_some_and(|handled| handled.remove(&event))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashSet<EventId>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The id of the OrderPlaced event of a placing command.
+pub fn placed_event(command: CommandId) -> EventId {
+    EventId::of_command(command, 0)
+}

@@ -1,0 +1,270 @@
+//! An aggregate in memory: its state, its revision, and the commands it remembers.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use domain::{
+    CommandContext, CommandId, Decider, EventId, RecordedEvent, Revision, StreamName,
+    decider::{StoredEvent, Versioned},
+    envelope::EventMetadata,
+};
+use infra::{
+    event_store::{Epoch, EventLog, ReadError},
+    snapshots::SnapshotStore,
+};
+use serde::{Deserialize, Serialize};
+
+use super::ExecuteError;
+
+/// Events read at once when a stream is loaded.
+const PAGE_EVENTS: usize = 1_000;
+
+/// Changed when the JSON of any aggregate's state changes, so that older snapshots are ignored.
+const SNAPSHOT_FORMAT: u32 = 1;
+
+/// The state of an aggregate as a shard caches it.
+#[derive(Debug)]
+pub(super) struct Aggregate<A: Decider> {
+    pub state: A::State,
+    /// Of the last event, durable or submitted; none: the stream has no events.
+    pub revision: Option<Revision>,
+    pub commands: CommandLog,
+    /// Everything here was durable or submitted in this epoch.
+    pub epoch: Epoch,
+    /// Number of the last append that this shard submitted for it.
+    pub submitted: u64,
+    pub last_event: Option<EventId>,
+    pub events_since_snapshot: usize,
+}
+
+/// The commands that a stream remembers, oldest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct CommandLog {
+    entries: VecDeque<RememberedCommand>,
+    /// Whether commands were dropped: then an unknown one may be an old one.
+    forgotten: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct RememberedCommand {
+    id: CommandId,
+    revision: Revision,
+    fingerprint: Option<String>,
+}
+
+/// What a stream knows of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    No,
+    /// Recorded, its last event at `revision`; `same` content or another.
+    Yes {
+        revision: Revision,
+        same: bool,
+    },
+    /// Too long ago to tell without reading the stream.
+    Perhaps,
+}
+
+impl CommandLog {
+    pub fn find(&self, context: &CommandContext) -> Known {
+        match self.entries.iter().rev().find(|entry| entry.id == context.id) {
+            Some(entry) => Known::Yes {
+                revision: entry.revision,
+                same: is_same_content(entry.fingerprint.as_deref(), context),
+            },
+            None if self.forgotten => Known::Perhaps,
+            None => Known::No,
+        }
+    }
+
+    pub fn remember(&mut self, id: CommandId, revision: Revision, fingerprint: Option<String>, max: usize) {
+        match self.entries.back_mut().filter(|last| last.id == id) {
+            // A further event of the same command.
+            Some(last) => last.revision = revision,
+            None => self.entries.push_back(RememberedCommand { id, revision, fingerprint }),
+        }
+        if self.entries.len() > max {
+            self.entries.pop_front();
+            self.forgotten = true;
+        }
+    }
+}
+
+fn is_same_content(fingerprint: Option<&str>, context: &CommandContext) -> bool {
+    match (fingerprint, &context.idempotency) {
+        (Some(known), Some(idempotency)) => known == idempotency.fingerprint,
+        // Commands of reactions are equal whenever their ids are.
+        _ => true,
+    }
+}
+
+/// What is kept in a snapshot file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved<S> {
+    state: S,
+    commands: CommandLog,
+}
+
+impl<A: Decider> Aggregate<A> {
+    pub fn new(epoch: Epoch) -> Self {
+        Self {
+            state: A::State::default(),
+            revision: None,
+            commands: CommandLog::default(),
+            epoch,
+            submitted: 0,
+            last_event: None,
+            events_since_snapshot: 0,
+        }
+    }
+
+    pub fn versioned(&self) -> Versioned<A::State> {
+        Versioned { state: self.state.clone(), revision: self.revision }
+    }
+
+    /// Loads the latest snapshot that fits, if any, and the events after it.
+    pub async fn load(
+        log: &dyn EventLog,
+        snapshots: Option<&Arc<SnapshotStore>>,
+        stream: &StreamName,
+        epoch: Epoch,
+    ) -> Result<Self, ExecuteError> {
+        let mut aggregate = Self::new(epoch);
+        if let Some(snapshots) = snapshots {
+            aggregate.restore(log, snapshots, stream).await?;
+        }
+        aggregate.catch_up(log, stream).await?;
+        Ok(aggregate)
+    }
+
+    async fn restore(
+        &mut self,
+        log: &dyn EventLog,
+        snapshots: &Arc<SnapshotStore>,
+        stream: &StreamName,
+    ) -> Result<(), ExecuteError> {
+        let (store, name) = (Arc::clone(snapshots), stream.clone());
+        let loaded =
+            tokio::task::spawn_blocking(move || store.load::<Saved<A::State>>(&name, SNAPSHOT_FORMAT));
+        let Ok(Some(snapshot)) = loaded.await else { return Ok(()) };
+        // A snapshot is worth nothing unless its last event stands in this log.
+        let last = log.read_stream(stream, snapshot.revision, 1).await.map_err(unreadable)?;
+        if last.first().is_some_and(|event| event.id == snapshot.event_id) {
+            self.state = snapshot.state.state;
+            self.commands = snapshot.state.commands;
+            self.revision = Some(snapshot.revision);
+            self.last_event = Some(snapshot.event_id);
+        }
+        Ok(())
+    }
+
+    /// Folds what the log has beyond this state; says whether there was anything.
+    pub async fn catch_up(&mut self, log: &dyn EventLog, stream: &StreamName) -> Result<bool, ExecuteError> {
+        let before = self.revision;
+        loop {
+            let next = self.revision.map_or(0, |revision| revision + 1);
+            let events = log.read_stream(stream, next, PAGE_EVENTS).await.map_err(unreadable)?;
+            for event in &events {
+                self.apply_recorded(event)?;
+            }
+            if events.is_empty() {
+                return Ok(self.revision != before);
+            }
+        }
+    }
+
+    fn apply_recorded(&mut self, recorded: &RecordedEvent) -> Result<(), ExecuteError> {
+        let unreadable = |error: domain::DecodeError| {
+            let RecordedEvent { stream, revision, .. } = recorded;
+            ExecuteError::Unreadable(format!("{stream} revision {revision}: {error}").into())
+        };
+        let event = A::Event::from_json(&recorded.type_name, &recorded.data).map_err(unreadable)?;
+        let metadata = recorded.decode_metadata().map_err(unreadable)?;
+        guarded(&recorded.stream, || self.apply(&event, recorded.revision, recorded.id))?;
+        let EventMetadata { command_id, command, idempotency, .. } = metadata;
+        let fingerprint = idempotency.map(|idempotency| idempotency.fingerprint);
+        self.remember(command_id, &command, fingerprint);
+        Ok(())
+    }
+
+    pub fn apply(&mut self, event: &A::Event, revision: Revision, id: EventId) {
+        A::evolve(&mut self.state, event);
+        self.revision = Some(revision);
+        self.last_event = Some(id);
+        self.events_since_snapshot += 1;
+    }
+
+    /// Remembers the command of the event applied last, if its kind needs that.
+    pub fn remember(&mut self, id: CommandId, command_name: &str, fingerprint: Option<String>) {
+        if let Some(revision) = self.revision.filter(|_| A::deduplicated_by_command_id(command_name)) {
+            self.commands.remember(id, revision, fingerprint, A::REMEMBERED_COMMANDS_MAX);
+        }
+    }
+
+    /// Looks a command up in the stream itself: for those that memory has let go.
+    pub async fn find_in_stream(
+        log: &dyn EventLog,
+        stream: &StreamName,
+        context: &CommandContext,
+    ) -> Result<Known, ExecuteError> {
+        let mut next = 0;
+        let mut found = Known::No;
+        loop {
+            let events = log.read_stream(stream, next, PAGE_EVENTS).await.map_err(unreadable)?;
+            let Some(last) = events.last() else { return Ok(found) };
+            next = last.revision + 1;
+            for event in &events {
+                let metadata = event
+                    .decode_metadata()
+                    .map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
+                if metadata.command_id == context.id {
+                    let known = metadata.idempotency.as_ref().map(|known| known.fingerprint.as_str());
+                    found = Known::Yes { revision: event.revision, same: is_same_content(known, context) };
+                }
+            }
+        }
+    }
+
+    /// How many events make a new snapshot worth its while: more where the state is large.
+    fn snapshot_interval(&self) -> usize {
+        1_000.max(8 * A::weight(&self.state))
+    }
+
+    /// A snapshot of this state to be written once it is durable, if it is time for one.
+    pub fn due_snapshot(
+        &mut self,
+        snapshots: &Arc<SnapshotStore>,
+        stream: &StreamName,
+    ) -> Option<impl FnOnce() + Send + 'static> {
+        let (revision, event_id) = (self.revision?, self.last_event?);
+        if self.events_since_snapshot < self.snapshot_interval() {
+            return None;
+        }
+        self.events_since_snapshot = 0;
+        let saved = Saved { state: self.state.clone(), commands: self.commands.clone() };
+        let (snapshots, stream) = (Arc::clone(snapshots), stream.clone());
+        Some(move || {
+            if let Err(error) = snapshots.save(&stream, SNAPSHOT_FORMAT, revision, event_id, &saved) {
+                tracing::warn!(%stream, %error, "a snapshot could not be written; it is only needed for speed");
+            }
+        })
+    }
+}
+
+pub(super) fn unreadable(error: ReadError) -> ExecuteError {
+    match error {
+        ReadError::Unavailable(why) => ExecuteError::Unavailable(why),
+        ReadError::Corrupt(why) => ExecuteError::Unreadable(why),
+    }
+}
+
+/// A broken invariant must not take the whole shard down: the stream is reported, the others go on.
+pub(super) fn guarded<T>(stream: &StreamName, run: impl FnOnce() -> T) -> Result<T, ExecuteError> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
+        tracing::error!(%stream, "an event broke an invariant of its aggregate");
+        ExecuteError::Unreadable(format!("an invariant of {stream} is broken").into())
+    })
+}

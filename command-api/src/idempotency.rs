@@ -1,0 +1,76 @@
+//! Idempotency keys: what the header may hold, the command id made from it, the fingerprint of the content.
+
+use domain::{CommandContext, CommandId, Idempotency};
+use http::HeaderMap;
+use infra::http::{Code, Problem};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// The most characters of an `Idempotency-Key`, its quotes apart.
+pub const KEY_CHARS_MAX: usize = 255;
+
+/// Version of the request schemas that fingerprints are taken of. Changes when a member is added or its
+/// default changes, so that fingerprints of different versions are never compared by accident.
+pub const SCHEMA: u16 = 1;
+
+/// Until callers are authenticated there is one of them.
+const CALLER: &str = "anonymous";
+
+/// Reads the `Idempotency-Key` header: an RFC 8941 string (`"abc"`) or the bare characters.
+pub fn key(headers: &HeaderMap) -> Result<String, Problem> {
+    let missing = || Problem::new(Code::IdempotencyKeyMissing);
+    let invalid = |why: &str| Problem::new(Code::InvalidParameter).error("Idempotency-Key", why);
+    let mut values = headers.get_all("idempotency-key").iter();
+    let value = values.next().ok_or_else(missing)?;
+    if values.next().is_some() {
+        return Err(invalid("the header is given more than once"));
+    }
+    let text = value.to_str().map_err(|_| invalid("only visible ASCII characters are allowed"))?.trim();
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let key = match quoted {
+        Some(inner) => unescape(inner).ok_or_else(|| invalid("the quoted string is not well formed"))?,
+        None if text.contains('"') => return Err(invalid("the quoted string is not well formed")),
+        None => text.to_owned(),
+    };
+    match key.chars().count() {
+        0 => Err(missing()),
+        1..=KEY_CHARS_MAX => Ok(key),
+        _ => Err(invalid("a key has at most 255 characters")),
+    }
+}
+
+/// `\"` and `\\` are the only escapes of an RFC 8941 string.
+fn unescape(inner: &str) -> Option<String> {
+    let mut text = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' => text.push(chars.next().filter(|next| matches!(next, '"' | '\\'))?),
+            '"' => return None,
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}
+
+/// The context of a command that came under `key` to `path`, with `content` as its decoded body.
+pub fn context(path: &str, key: String, content: &impl Serialize) -> CommandContext {
+    let id = CommandId::of_request(CALLER, "POST", path, &key);
+    CommandContext::external(id, Idempotency { key, fingerprint: fingerprint(content), schema: SCHEMA })
+}
+
+/// SHA-256 of the decoded command as canonical JSON (members in declared order, no white space), in hex: two
+/// bodies that differ in white space or in the order of members are the same.
+fn fingerprint(content: &impl Serialize) -> String {
+    let json =
+        serde_json::to_vec(content).expect("request types have string keys and no failing serializers");
+    let digest = Sha256::digest(&json);
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        use std::fmt::Write;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests;

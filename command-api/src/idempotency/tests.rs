@@ -1,0 +1,35 @@
+use http::HeaderValue;
+
+use super::*;
+
+fn key_of(value: &str) -> Result<String, Code> {
+    let mut headers = HeaderMap::new();
+    headers.insert("idempotency-key", HeaderValue::from_str(value).unwrap());
+    key(&headers).map_err(|problem| problem.code)
+}
+
+#[test]
+fn a_quoted_key_and_a_bare_key_are_the_same() {
+    assert_eq!(key_of("\"po-1/85123A\""), Ok("po-1/85123A".to_owned()));
+    assert_eq!(key_of("po-1/85123A"), Ok("po-1/85123A".to_owned()));
+    assert_eq!(key_of(r#""a\"b\\c""#), Ok(r#"a"b\c"#.to_owned()));
+}
+
+#[test]
+fn a_key_that_is_missing_empty_too_long_or_malformed_is_refused() {
+    assert_eq!(key(&HeaderMap::new()).unwrap_err().code, Code::IdempotencyKeyMissing);
+    assert_eq!(key_of("\"\""), Err(Code::IdempotencyKeyMissing));
+    assert!(key_of(&"x".repeat(255)).is_ok());
+    for malformed in [&"x".repeat(256), "\"a", "a\"", r#""a\b""#, "\"a\"b\""] {
+        assert_eq!(key_of(malformed), Err(Code::InvalidParameter), "{malformed}");
+    }
+}
+
+#[test]
+fn the_fingerprint_is_that_of_the_content_and_nothing_else() {
+    assert_eq!(fingerprint(&(1, "a")), fingerprint(&(1, "a")));
+    assert_ne!(fingerprint(&(1, "a")), fingerprint(&(1, "b")));
+    // printf null | sha256sum
+    let sha256_of_null = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b";
+    assert_eq!(fingerprint(&()), sha256_of_null);
+}

@@ -1,0 +1,336 @@
+//! The process manager: follows the log and runs the reaction to every event that has one.
+//!
+//! Reactions of one order run one at a time, in the order of its stream; different orders run side by side. The
+//! position saved is the one before the first event whose reaction is not durable yet, so a crash repeats
+//! reactions and never skips one. It is kept apart from projection checkpoints: a rebuild replays no reaction.
+
+mod sweep;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use domain::{
+    Event, EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName, Timestamp,
+    checkout::react_to_order, order::OrderEvent, payment::PaymentEvent,
+};
+use infra::{
+    event_source::{Batch, Delivery, EventSource, Partition},
+    operations::Positions,
+    read_models::Queries,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{checkout::Checkout, executor::ExecuteError};
+
+/// The name its positions are kept under.
+const REACTOR: &str = "process-manager";
+/// Reactions under way at once.
+const REACTIONS_MAX: usize = 256;
+const SAVE_INTERVAL: Duration = Duration::from_millis(500);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What the process manager works with.
+pub struct ProcessManager {
+    pub checkout: Checkout,
+    pub source: Box<dyn EventSource>,
+    pub positions: Arc<dyn Positions>,
+    /// Where the sweep finds its candidates.
+    pub queries: Arc<dyn Queries>,
+}
+
+impl std::fmt::Debug for ProcessManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessManager").finish_non_exhaustive()
+    }
+}
+
+/// Positions read and not yet reacted to, of one partition.
+#[derive(Debug)]
+struct Progress {
+    partition: Partition,
+    read: Option<Position>,
+    under_way: BTreeSet<Position>,
+    saved: Option<Position>,
+}
+
+impl Progress {
+    /// Everything up to here is durable.
+    fn reached(&self) -> Option<Position> {
+        match self.under_way.first() {
+            // Positions need not be dense, but none lies between the first under way and this.
+            Some(first) => first.checked_sub(1),
+            None => self.read,
+        }
+    }
+}
+
+impl ProcessManager {
+    /// Runs until `shutdown`, then lets the reactions under way finish.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        self.checkout.handled_inline().enable();
+        let sweeping = tokio::spawn(sweep::run(
+            self.checkout.clone(),
+            Arc::clone(&self.queries),
+            shutdown.child_token(),
+        ));
+        let mut reactions = Reactions {
+            checkout: self.checkout.clone(),
+            permits: Arc::new(Semaphore::new(REACTIONS_MAX)),
+            tasks: JoinSet::new(),
+            shutdown: shutdown.clone(),
+        };
+        // One partition at a time is enough for the direct source; Kafka brings several.
+        let mut progress: Vec<Progress> = Vec::new();
+        let (finished, mut finishing) = mpsc::unbounded_channel::<(Partition, Position)>();
+        let mut saving = time::interval(SAVE_INTERVAL);
+        saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some((partition, position)) = finishing.recv() => {
+                    mark_finished(&mut progress, &partition, position);
+                    continue;
+                }
+                _ = saving.tick() => {
+                    self.save(&mut progress).await;
+                    reactions.reap();
+                    continue;
+                }
+                delivery = self.source.next() => delivery,
+            };
+            match delivery {
+                Ok(Delivery::Assigned(partitions)) => self.assign(&mut progress, partitions, &shutdown).await,
+                Ok(Delivery::Revoked(partitions)) => {
+                    self.save(&mut progress).await;
+                    progress.retain(|one| !partitions.contains(&one.partition));
+                }
+                Ok(Delivery::Events(batch)) => {
+                    let Some(one) = progress.iter_mut().find(|one| one.partition == batch.partition) else {
+                        continue;
+                    };
+                    reactions.start(batch, one, &finished).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the process manager cannot read events; trying again");
+                    pause(&shutdown, Duration::from_secs(1)).await;
+                }
+            }
+        }
+        while reactions.tasks.join_next().await.is_some() {}
+        while let Ok((partition, position)) = finishing.try_recv() {
+            mark_finished(&mut progress, &partition, position);
+        }
+        self.save(&mut progress).await;
+        if let Err(error) = sweeping.await {
+            tracing::error!(%error, "the sweep ended unexpectedly");
+        }
+    }
+
+    async fn assign(
+        &mut self,
+        progress: &mut Vec<Progress>,
+        partitions: Vec<Partition>,
+        shutdown: &CancellationToken,
+    ) {
+        let store_id = self.checkout.store().store_id();
+        for partition in partitions {
+            let position = loop {
+                match self.positions.load(REACTOR, store_id, &partition).await {
+                    Ok(position) => break position,
+                    Err(error) => tracing::warn!(%error, "the position cannot be read; trying again"),
+                }
+                pause(shutdown, Duration::from_secs(1)).await;
+                if shutdown.is_cancelled() {
+                    return;
+                }
+            };
+            self.source.seek(&partition, position);
+            progress.retain(|one| one.partition != partition);
+            let (read, saved) = (position, position);
+            progress.push(Progress { partition, read, under_way: BTreeSet::new(), saved });
+        }
+    }
+
+    async fn save(&self, progress: &mut [Progress]) {
+        let store_id = self.checkout.store().store_id();
+        for one in progress {
+            let reached = one.reached();
+            let Some(position) = reached.filter(|_| reached > one.saved) else { continue };
+            match self.positions.save(REACTOR, store_id, &one.partition, position).await {
+                Ok(()) => one.saved = reached,
+                // Not saved is only repeated later.
+                Err(error) => tracing::warn!(%error, "the process manager's position was not saved"),
+            }
+        }
+    }
+}
+
+fn mark_finished(progress: &mut [Progress], partition: &Partition, position: Position) {
+    if let Some(one) = progress.iter_mut().find(|one| one.partition == *partition) {
+        one.under_way.remove(&position);
+    }
+}
+
+async fn pause(shutdown: &CancellationToken, duration: Duration) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = time::sleep(duration) => {}
+    }
+}
+
+/// An event that may have a reaction, and what the reaction is looked up by.
+enum Cause {
+    Order(OrderId, OrderEvent),
+    Payment(PaymentId, PaymentEvent),
+}
+
+struct Job {
+    cause: Cause,
+    event: EventId,
+    correlation_id: Uuid,
+    recorded_at: Timestamp,
+}
+
+struct Reactions {
+    checkout: Checkout,
+    permits: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl Reactions {
+    async fn start(
+        &mut self,
+        batch: Batch,
+        progress: &mut Progress,
+        finished: &mpsc::UnboundedSender<(Partition, Position)>,
+    ) {
+        for recorded in &batch.events {
+            let Some(job) = self.job(recorded) else { continue };
+            let permit = Arc::clone(&self.permits).acquire_owned().await;
+            let Ok(permit) = permit else { return };
+            progress.under_way.insert(recorded.position);
+            let done = (finished.clone(), batch.partition.clone(), recorded.position);
+            self.spawn(job, permit, done);
+        }
+        progress.read = Some(batch.position);
+    }
+
+    fn job(&self, recorded: &RecordedEvent) -> Option<Job> {
+        if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
+            return None;
+        }
+        let decoded = recorded.decode().and_then(|event| Ok((event, recorded.decode_metadata()?)));
+        let (event, metadata) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let RecordedEvent { stream, revision, .. } = recorded;
+                tracing::error!(%stream, revision, %error, "an event cannot be read and was not reacted to");
+                return None;
+            }
+        };
+        let cause = match (event, &recorded.stream) {
+            (Event::Order(event), StreamName::Order(id)) => Cause::Order(*id, event),
+            (Event::Payment(event), StreamName::Payment(id)) => Cause::Payment(*id, event),
+            _ => return None,
+        };
+        let correlation_id = metadata.correlation_id;
+        Some(Job { cause, event: recorded.id, correlation_id, recorded_at: recorded.recorded_at })
+    }
+
+    fn spawn(
+        &mut self,
+        job: Job,
+        permit: OwnedSemaphorePermit,
+        done: (mpsc::UnboundedSender<(Partition, Position)>, Partition, Position),
+    ) {
+        let (checkout, shutdown) = (self.checkout.clone(), self.shutdown.clone());
+        // Boxed and polled once here: an order's reactions take their places in its queue in stream order.
+        let mut queued = match &job.cause {
+            Cause::Order(id, _) => {
+                let (locks, id) = (checkout.locks.clone(), *id);
+                Some(Box::pin(async move { locks.lock(id).await }))
+            }
+            Cause::Payment(..) => None,
+        };
+        let ready = queued.as_mut().and_then(|queued| {
+            use futures::FutureExt;
+            queued.now_or_never()
+        });
+        self.tasks.spawn(async move {
+            let guard = match (ready, queued) {
+                (Some(guard), _) => Some(guard),
+                (None, Some(queued)) => Some(queued.await),
+                (None, None) => None,
+            };
+            if react_until_done(&checkout, &job, &shutdown).await {
+                let (finished, partition, position) = done;
+                drop(finished.send((partition, position)));
+            }
+            drop(guard);
+            drop(permit);
+        });
+    }
+
+    fn reap(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a reaction ended unexpectedly; it is repeated after a restart");
+            }
+        }
+    }
+}
+
+/// Whether the checkout policy knows a reaction to events of this type.
+fn may_react(recorded: &RecordedEvent) -> bool {
+    match recorded.stream {
+        StreamName::Stock(_) => false,
+        StreamName::Order(_) => !matches!(
+            &*recorded.type_name,
+            "order.payment_recorded.v1" | "order.paid.v1" | "order.delivered.v1"
+        ),
+        StreamName::Payment(_) => {
+            !matches!(&*recorded.type_name, "payment.requested.v1" | "payment.authorized.v1")
+        }
+    }
+}
+
+/// Repeats the reaction until it is durable; false if a shutdown came first.
+async fn react_until_done(checkout: &Checkout, job: &Job, shutdown: &CancellationToken) -> bool {
+    let mut wait = Duration::from_millis(10);
+    loop {
+        let error = match react(checkout, job).await {
+            Ok(()) => return true,
+            Err(error) => error,
+        };
+        if shutdown.is_cancelled() {
+            return false;
+        }
+        tracing::warn!(event = %job.event, recorded_at = %job.recorded_at, %error, "a reaction failed; trying again");
+        pause(shutdown, wait).await;
+        wait = (wait * 2).min(RETRY_PAUSE_MAX);
+    }
+}
+
+async fn react(checkout: &Checkout, job: &Job) -> Result<(), ExecuteError> {
+    match &job.cause {
+        Cause::Order(id, event) => {
+            // The handler that placed the order may have finished while this waited for the lock.
+            if checkout.handled_inline().take(job.event) {
+                return Ok(());
+            }
+            let order = checkout.order(*id).await?.state;
+            let reaction = react_to_order(*id, event, &order);
+            checkout.run(*id, reaction, job.event, job.correlation_id).await
+        }
+        Cause::Payment(id, event) => {
+            checkout.react_to_payment(*id, event, job.event, job.correlation_id).await
+        }
+    }
+}

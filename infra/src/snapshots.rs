@@ -1,0 +1,109 @@
+//! Snapshots of aggregates: disposable local files that spare reading a long stream from its beginning.
+//!
+//! A snapshot is never the truth. One that is torn, of another log, of another stream or of another format is
+//! ignored; deleting the folder costs time and nothing else. So nothing here waits for the disk.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use domain::{EventId, Revision, StreamName};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Snapshot files of one log. The functions block: call them off the async workers.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    dir: PathBuf,
+    store_id: Uuid,
+}
+
+/// The state of an aggregate at a revision of its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot<S> {
+    pub revision: Revision,
+    /// The event at that revision, by which a reader makes sure that the snapshot is of this very stream.
+    pub event_id: EventId,
+    pub state: S,
+}
+
+/// The first line of a file; the second is the state as JSON.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    store_id: Uuid,
+    stream: StreamName,
+    revision: Revision,
+    event_id: EventId,
+    /// Of the second line, in hex.
+    sha256: String,
+}
+
+impl SnapshotStore {
+    /// Keeps snapshots of the log `store_id` in `dir`, which is made if need be.
+    pub fn open(dir: &Path, store_id: Uuid) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        Ok(Self { dir: dir.to_owned(), store_id })
+    }
+
+    /// The latest snapshot of a stream, if there is one that fits.
+    pub fn load<S: DeserializeOwned>(&self, stream: &StreamName, format: u32) -> Option<Snapshot<S>> {
+        let text = fs::read_to_string(self.path(stream)).ok()?;
+        let (header, body) = text.split_once('\n')?;
+        let header: Header = serde_json::from_str(header).ok()?;
+        let Header { revision, event_id, .. } = header;
+        let fitting = Header {
+            format,
+            store_id: self.store_id,
+            stream: stream.clone(),
+            revision,
+            event_id,
+            sha256: hex_sha256(body.as_bytes()),
+        };
+        if header != fitting {
+            return None;
+        }
+        let state = serde_json::from_str(body).ok()?;
+        Some(Snapshot { revision, event_id, state })
+    }
+
+    /// Replaces the snapshot of a stream. A reader sees the old file or the new one, never a part.
+    pub fn save<S: Serialize>(
+        &self,
+        stream: &StreamName,
+        format: u32,
+        revision: Revision,
+        event_id: EventId,
+        state: &S,
+    ) -> io::Result<()> {
+        let body = serde_json::to_vec(state)?;
+        let sha256 = hex_sha256(&body);
+        let header =
+            Header { format, store_id: self.store_id, stream: stream.clone(), revision, event_id, sha256 };
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        serde_json::to_writer(&mut file, &header)?;
+        file.write_all(b"\n")?;
+        file.write_all(&body)?;
+        file.persist(self.path(stream))?;
+        Ok(())
+    }
+
+    /// A SKU may hold characters that no file name can, so files are named by a hash.
+    fn path(&self, stream: &StreamName) -> PathBuf {
+        self.dir.join(format!("{}.json", &hex_sha256(stream.to_string().as_bytes())[..32]))
+    }
+}
+
+fn hex_sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests;
