@@ -8,6 +8,7 @@
 
 mod appender;
 mod backup;
+mod checkpoint;
 mod open;
 mod readers;
 mod writer;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use self::{
     appender::SharedEpoch,
+    checkpoint::Checkpointer,
     readers::Readers,
     writer::{Pending, Writer},
 };
@@ -72,7 +74,9 @@ impl SqliteEventStore {
         open::check_integrity(&reader, path)?;
         let connection = open::writable(path, options.page_cache_kib)?;
         let (queue, jobs) = mpsc::channel();
-        let (writer, head) = Writer::new(connection, jobs, options.cached_streams_max)
+        let checkpointer = Checkpointer::start(open::checkpointing(path)?)
+            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        let (writer, head) = Writer::new(connection, checkpointer, jobs, options.cached_streams_max)
             .map_err(|error| OpenError::from_sqlite(path, error))?;
         let epoch = writer.epoch();
         let thread = std::thread::Builder::new()

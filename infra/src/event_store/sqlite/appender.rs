@@ -14,15 +14,16 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, params,
     types::{ToSqlOutput, ValueRef},
 };
+use sha2::{Digest, Sha256};
 
 use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
 
-const INSERT_STREAM: &str = "INSERT INTO streams (name) VALUES (?1) ON CONFLICT (name) DO NOTHING";
+const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
 const INSERT_EVENT: &str =
     "INSERT INTO events (position, stream_no, revision, id, type, data, metadata, recorded_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 const SELECT_HEAD: &str = "SELECT stream_no, (SELECT max(revision) FROM events WHERE stream_no = s.stream_no)
-     FROM streams s WHERE name = ?1";
+     FROM streams s WHERE name_hash = ?2 AND name = ?1";
 const SELECT_IDS: &str = "SELECT id, position FROM events WHERE stream_no = ?1 AND revision >= ?2
      ORDER BY revision LIMIT ?3";
 const SELECT_TAIL: &str = "SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1";
@@ -47,17 +48,16 @@ impl<'connection> Statements<'connection> {
         })
     }
 
-    /// Adds a stream; none if it is there already.
-    fn insert_stream(&mut self, name: &str) -> rusqlite::Result<Option<i64>> {
-        let inserted = self.insert_stream.execute([name])? == 1;
-        Ok(inserted.then(|| self.last_stream_no.last_insert_rowid()))
+    fn insert_stream(&mut self, name: &str, hash: i64) -> rusqlite::Result<i64> {
+        self.insert_stream.execute(params![name, hash])?;
+        Ok(self.last_stream_no.last_insert_rowid())
     }
 
-    fn select_head(&mut self, name: &str) -> rusqlite::Result<Option<StreamHead>> {
+    fn select_head(&mut self, name: &str, hash: i64) -> rusqlite::Result<Option<StreamHead>> {
         let head = |row: &rusqlite::Row<'_>| {
             Ok(StreamHead { stream_no: row.get(0)?, revision: row.get::<_, i64>(1)?.cast_unsigned() })
         };
-        self.select_head.query_row([name], head).optional()
+        self.select_head.query_row(params![name, hash], head).optional()
     }
 }
 
@@ -199,12 +199,15 @@ impl Appender {
         self.name_buffer.clear();
         std::fmt::Write::write_fmt(&mut self.name_buffer, format_args!("{}", append.stream))
             .expect("writing to a String does not fail");
-        if append.expected == ExpectedRevision::NoStream
-            && let Some(stream_no) = statements.insert_stream(&self.name_buffer)?
-        {
-            return Ok(Stream::New { stream_no });
-        }
-        let Some(head) = statements.select_head(&self.name_buffer)? else { return Ok(Stream::Missing) };
+        let hash = name_hash(&self.name_buffer);
+        let Some(head) = statements.select_head(&self.name_buffer, hash)? else {
+            return match append.expected {
+                ExpectedRevision::NoStream => {
+                    Ok(Stream::New { stream_no: statements.insert_stream(&self.name_buffer, hash)? })
+                }
+                ExpectedRevision::Exact(_) => Ok(Stream::Missing),
+            };
+        };
         self.heads.put(append.stream.clone(), head);
         Ok(Stream::Found(head))
     }
@@ -293,4 +296,10 @@ fn original_outcome(
         last_position = Some(row.get::<_, i64>(1)?.cast_unsigned());
     }
     Ok(Some(Appended { last_revision: Some(first_revision + count as u64 - 1), last_position }))
+}
+
+/// The key by which a stream is found; see the schema.
+pub(super) fn name_hash(name: &str) -> i64 {
+    let digest = Sha256::digest(name);
+    digest[..6].iter().fold(0, |hash, &byte| hash << 8 | i64::from(byte))
 }

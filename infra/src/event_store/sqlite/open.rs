@@ -198,16 +198,27 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
 /// The connection of the one writer.
 pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, OpenError> {
     let open = || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        // Only now, with the file known to be ours, is anything in it changed.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
+        let connection = open_writable(path)?;
         connection.pragma_update(None, "cache_size", -i64::from(page_cache_kib))?;
-        connection.pragma_update(None, "wal_autocheckpoint", 16_384)?;
+        // The checkpointer's task.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(connection)
     };
     open().map_err(|error| OpenError::from_sqlite(path, error))
+}
+
+/// The connection that moves the write-ahead log into the file.
+pub(super) fn checkpointing(path: &Path) -> Result<Connection, OpenError> {
+    open_writable(path).map_err(|error| OpenError::from_sqlite(path, error))
+}
+
+/// Only with the file known to be ours: this changes its header.
+fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
 }
 
 /// Says what is missing where the file is shorter than its header states.

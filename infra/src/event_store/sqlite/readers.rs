@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, Row, Rows, params};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::open;
+use super::{appender::name_hash, open};
 use crate::event_store::ReadError;
 
 /// Reads at the same time, and so connections.
@@ -19,7 +19,7 @@ const READERS_MAX: usize = 4;
 const READ_BYTES_MAX: usize = 4 << 20;
 
 const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
-     WHERE stream_no = (SELECT stream_no FROM streams WHERE name = ?1) AND revision >= ?2
+     WHERE stream_no = (SELECT stream_no FROM streams WHERE name_hash = ?4 AND name = ?1) AND revision >= ?2
      ORDER BY revision LIMIT ?3";
 const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, recorded_at, name
      FROM events JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2";
@@ -80,8 +80,9 @@ pub(super) fn read_stream(
     from: Revision,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
+    let name = stream.to_string();
     let mut statement = connection.prepare_cached(SELECT_STREAM)?;
-    let rows = statement.query(params![stream.to_string(), signed(from), signed(limit as u64)])?;
+    let rows = statement.query(params![name, signed(from), signed(limit as u64), name_hash(&name)])?;
     collect(rows, |_| Some(stream.clone()))
 }
 

@@ -6,7 +6,10 @@ use domain::Position;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
-use super::appender::{Appender, SharedEpoch, Statements};
+use super::{
+    appender::{Appender, SharedEpoch, Statements},
+    checkpoint::Checkpointer,
+};
 use crate::event_store::{Append, AppendError, Appended, Done};
 
 /// Bounds of one transaction, so that a long queue is answered bit by bit.
@@ -46,6 +49,7 @@ impl Drop for Pending {
 /// Owns the one connection that writes.
 pub(super) struct Writer {
     connection: Connection,
+    checkpointer: Checkpointer,
     appender: Appender,
     jobs: mpsc::Receiver<Pending>,
     head: watch::Sender<Option<Position>>,
@@ -55,12 +59,13 @@ impl Writer {
     /// The writer, and where to see the position of the last event committed.
     pub(super) fn new(
         connection: Connection,
+        checkpointer: Checkpointer,
         jobs: mpsc::Receiver<Pending>,
         cached_streams_max: usize,
     ) -> rusqlite::Result<(Self, watch::Receiver<Option<Position>>)> {
         let appender = Appender::new(&connection, cached_streams_max)?;
         let (head, watcher) = watch::channel(appender.committed_position());
-        Ok((Self { connection, appender, jobs, head }, watcher))
+        Ok((Self { connection, checkpointer, appender, jobs, head }, watcher))
     }
 
     pub(super) fn epoch(&self) -> SharedEpoch {
@@ -74,9 +79,7 @@ impl Writer {
             self.take_group(first, &mut group);
             self.write(&mut group);
         }
-        if let Err(error) = self.connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", |_| Ok(())) {
-            tracing::warn!(%error, "The event store's write-ahead log is left to the next start");
-        }
+        self.checkpointer.finish(&self.connection);
     }
 
     fn take_group(&self, first: Pending, group: &mut Vec<Pending>) {
@@ -99,6 +102,9 @@ impl Writer {
                 for (pending, outcome) in group.drain(..).zip(outcomes) {
                     pending.answer(outcome);
                 }
+                if let Err(error) = self.checkpointer.after_commit(&self.connection) {
+                    tracing::warn!(%error, "The event store's write-ahead log could not be moved; it grows until it can");
+                }
             }
             Err(failure) => {
                 self.appender.rolled_back();
@@ -107,6 +113,8 @@ impl Writer {
                 for pending in group.drain(..) {
                     pending.answer(Err(error.clone()));
                 }
+                // On a full disk this can make room: once moved, the log's pages are used again.
+                self.checkpointer.request();
             }
         }
     }
