@@ -1,0 +1,194 @@
+//! A process manager, reduced to what matters: which command it sends when, and what it forgets in a crash.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use domain::{
+    CommandContext, CommandId, Event, EventId, OrderId, Sku, StreamName,
+    checkout::{self, Reaction, Step},
+    order::Shortage,
+    stock::StockCommand,
+};
+use uuid::Uuid;
+
+use crate::world::{Answer, World};
+
+/// Follows the log and runs the reactions to it, one command at a time. Reactions to one stream run one after
+/// another, in its order; those to different streams in any order.
+#[derive(Debug, Default, Clone)]
+pub struct Process {
+    /// Durable: everything before this place of the log has been reacted to.
+    checkpoint: usize,
+    /// How far the log was read since the last start.
+    read: usize,
+    lanes: BTreeMap<StreamName, Lane>,
+    sweeping: Vec<Step>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Lane {
+    /// Places in the log; the first is the one that runs.
+    queue: VecDeque<usize>,
+    running: Option<Work>,
+}
+
+#[derive(Debug, Clone)]
+enum Work {
+    Reserve { order_id: OrderId, left: Vec<(Sku, u32)>, shortages: Vec<Shortage> },
+    Send(Vec<Step>),
+}
+
+impl Process {
+    /// One that takes everything in the log so far for done.
+    pub fn behind(world: &World) -> Self {
+        Self { checkpoint: world.log.len(), read: world.log.len(), ..Self::default() }
+    }
+
+    /// Loses everything in memory, and starts again from the checkpoint.
+    pub fn crash(&mut self) {
+        *self = Self { checkpoint: self.checkpoint, read: self.checkpoint, ..Self::default() };
+    }
+
+    /// Makes durable how far everything has been reacted to.
+    pub fn save_checkpoint(&mut self) {
+        let under_way = self.lanes.values().flat_map(|lane| lane.queue.iter().copied());
+        self.checkpoint = self.checkpoint.max(under_way.min().unwrap_or(self.read));
+    }
+
+    /// Takes up what is left over: reservations of ended orders, and orders still placed.
+    pub fn sweep(&mut self, world: &World) {
+        for (_, stock) in world.stocks() {
+            for order_id in stock.open_reservations().keys() {
+                let order = world.order(*order_id);
+                if order.status().is_final() {
+                    self.sweeping.extend(checkout::releases(*order_id, &order));
+                }
+            }
+        }
+        for (place, logged) in world.log.iter().enumerate().take(self.read) {
+            if let StreamName::Order(order_id) = logged.stream {
+                let is_placed = matches!(logged.event, Event::Order(domain::order::OrderEvent::Placed(_)));
+                if is_placed && world.order(order_id).status() == domain::order::OrderStatus::Placed {
+                    self.lanes.entry(logged.stream.clone()).or_default().queue.push_back(place);
+                }
+            }
+        }
+    }
+
+    pub fn drain(&mut self, world: &mut World) {
+        while self.advance(world, 0) {}
+    }
+
+    /// Does one thing more: begins a reaction, sends one command, or finds a reaction done. `pick` chooses
+    /// among all that could be done now. False when there is nothing to do.
+    pub fn advance(&mut self, world: &mut World, pick: usize) -> bool {
+        self.read_log(world);
+        let busy: Vec<StreamName> = self.lanes.keys().cloned().collect();
+        let choices = busy.len() + usize::from(!self.sweeping.is_empty());
+        if choices == 0 {
+            return false;
+        }
+        match busy.get(pick % choices) {
+            Some(stream) => self.advance_lane(world, stream, pick),
+            None => {
+                let step = self.sweeping.swap_remove(pick % self.sweeping.len());
+                // A sweep has no event for a cause; what it sends finds its work done, or does it.
+                let id = CommandId(Uuid::from_u128(u128::MAX - world.log.len() as u128));
+                expect_done(&step.clone(), &world.send(step, id));
+            }
+        }
+        true
+    }
+
+    /// [`Process::advance`] for the reactions to one stream.
+    pub fn advance_on(&mut self, world: &mut World, stream: impl Into<StreamName>) {
+        self.read_log(world);
+        self.advance_lane(world, &stream.into(), 0);
+    }
+
+    fn read_log(&mut self, world: &World) {
+        for (place, logged) in world.log.iter().enumerate().skip(self.read) {
+            if !matches!(logged.stream, StreamName::Stock(_)) {
+                self.lanes.entry(logged.stream.clone()).or_default().queue.push_back(place);
+            }
+        }
+        self.read = world.log.len();
+    }
+
+    fn advance_lane(&mut self, world: &mut World, stream: &StreamName, pick: usize) {
+        let lane = self.lanes.get_mut(stream).expect("a lane with something to do");
+        let place = *lane.queue.front().expect("lanes are removed when they are empty");
+        let cause = world.log[place].id;
+        lane.running = match lane.running.take() {
+            None => begin(world, place),
+            Some(work) => work.proceed(world, cause, pick),
+        };
+        if lane.running.is_none() {
+            lane.queue.pop_front();
+            if lane.queue.is_empty() {
+                self.lanes.remove(stream);
+            }
+        }
+    }
+}
+
+fn begin(world: &World, place: usize) -> Option<Work> {
+    let logged = &world.log[place];
+    let (order_id, reaction) = match (&logged.stream, &logged.event) {
+        (StreamName::Order(id), Event::Order(event)) => {
+            (*id, checkout::react_to_order(*id, event, &world.order(*id)))
+        }
+        (StreamName::Payment(id), Event::Payment(event)) => {
+            let payment = world.payment(*id);
+            (payment.order_id()?, checkout::react_to_payment(event, &payment))
+        }
+        _ => return None,
+    };
+    match reaction {
+        Reaction::None => None,
+        Reaction::Reserve(units) => {
+            Some(Work::Reserve { order_id, left: units.into_iter().collect(), shortages: Vec::new() })
+        }
+        Reaction::Send(steps) if steps.is_empty() => None,
+        Reaction::Send(steps) => Some(Work::Send(steps)),
+    }
+}
+
+impl Work {
+    /// Sends one command; what is then left to do.
+    fn proceed(self, world: &mut World, cause: EventId, pick: usize) -> Option<Self> {
+        match self {
+            Self::Reserve { order_id, left, shortages } if left.is_empty() => {
+                let step = Step::Order(order_id, checkout::settle(order_id, shortages));
+                expect_done(&step.clone(), &react(world, cause, step));
+                None
+            }
+            Self::Reserve { order_id, mut left, mut shortages } => {
+                let (sku, quantity) = left.swap_remove(pick % left.len());
+                let step = Step::Stock(sku.clone(), StockCommand::Reserve { order_id, quantity });
+                match react(world, cause, step.clone()) {
+                    Answer::Insufficient { requested, available } => {
+                        assert_eq!(world.stock(&sku).levels().available(), available);
+                        shortages.push(Shortage { sku, requested, available });
+                    }
+                    other => expect_done(&step, &other),
+                }
+                Some(Self::Reserve { order_id, left, shortages })
+            }
+            Self::Send(mut left) => {
+                let step = left.swap_remove(pick % left.len());
+                expect_done(&step.clone(), &react(world, cause, step));
+                (!left.is_empty()).then_some(Self::Send(left))
+            }
+        }
+    }
+}
+
+fn react(world: &mut World, cause: EventId, step: Step) -> Answer {
+    let context = CommandContext::reaction(cause, Uuid::nil(), &step.target(), step.command_name());
+    world.send(step, context.id)
+}
+
+/// Nobody is there to answer to when a reaction is refused: what it was to do would stay undone.
+fn expect_done(step: &Step, answer: &Answer) {
+    assert!(matches!(answer, Answer::Done(_) | Answer::Recorded), "{answer:?} to {step:?}");
+}

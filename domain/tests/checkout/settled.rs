@@ -1,0 +1,90 @@
+//! What must be true once faults have stopped and everything has drained.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Amount, OrderId, Sku,
+    order::{Order, OrderStatus},
+    payment::{Payment, RefundReason, RefundState},
+};
+
+use crate::{process::Process, world::World};
+
+/// Lets every process finish and sweep until nothing more follows.
+pub fn quiesce(world: &mut World, processes: &mut [Process]) {
+    const ROUNDS_MAX: usize = 20;
+    for _ in 0..ROUNDS_MAX {
+        let length = world.log.len();
+        for process in processes.iter_mut() {
+            process.drain(world);
+            process.sweep(world);
+            process.drain(world);
+        }
+        if world.log.len() == length {
+            return;
+        }
+    }
+    panic!("it does not come to rest in {ROUNDS_MAX} rounds");
+}
+
+pub fn everything_adds_up(world: &World) {
+    for (id, order) in world.orders() {
+        assert_ne!(order.status(), OrderStatus::Placed, "{id} was left placed");
+        stock_adds_up(world, id, order);
+        match order.payment_id() {
+            Some(payment_id) => money_adds_up(order, &world.payment(payment_id)),
+            None => assert_eq!(order.captured(), Amount::ZERO),
+        }
+    }
+    for (sku, stock) in world.stocks() {
+        for (id, held) in stock.open_reservations() {
+            assert!(!world.order(*id).status().is_final(), "{held:?} of {sku} is open for an ended order");
+        }
+    }
+}
+
+/// An order holds what it still has to ship, and its shipments and returns have moved stock once.
+fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
+    let mut expected: BTreeMap<&Sku, [u32; 3]> = BTreeMap::new();
+    for line in order.lines().iter().filter(|line| line.stocked) {
+        let [open, shipped, _] = expected.entry(&line.sku).or_default();
+        *open += if order.status().is_final() { 0 } else { line.open() };
+        *shipped += line.shipped;
+    }
+    for part in order.returns().iter().flat_map(|record| &record.lines).filter(|part| part.restock) {
+        let line = order.line(part.line).expect("a line that was returned");
+        if let Some([_, _, returned]) = expected.get_mut(&line.sku).filter(|_| line.stocked) {
+            *returned += part.quantity;
+        }
+    }
+    for (sku, [open, shipped, returned]) in expected {
+        let held = world.stock(sku).reservation(id).map_or(0, |held| held.quantity);
+        assert_eq!(held, open, "{sku} held for {id}, which is {}", order.status().as_str());
+        assert_eq!(world.units(sku, id), (shipped, returned), "{sku} shipped for and returned from {id}");
+    }
+}
+
+/// The order knows what the payment took and gave back; an ended order has asked back all it does not keep.
+fn money_adds_up(order: &Order, payment: &Payment) {
+    assert_eq!(payment.captured(), order.captured());
+    assert_eq!(payment.refunded(), order.refunded());
+    assert_eq!(payment.refunds_failed(), order.refunds_failed());
+
+    let of_order = payment.refunds().iter().filter(|refund| refund.reason != RefundReason::OrderClosed);
+    let asked_at_payment: BTreeMap<_, _> = of_order.map(|refund| (refund.refund_id, refund.amount)).collect();
+    let asked_by_order: BTreeMap<_, _> =
+        order.refunds().iter().map(|refund| (refund.refund_id, refund.amount)).collect();
+    assert_eq!(asked_at_payment, asked_by_order);
+
+    if order.status().is_final() {
+        assert_eq!(payment.amount_due_at_closing(), Some(order.amount_due()), "not closed: {payment:?}");
+        let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
+        let asked_back = standing.map(|refund| refund.amount.minor_units()).sum::<i64>();
+        let kept = payment.captured().minor_units() - asked_back;
+        assert!(kept <= order.amount_due().minor_units(), "kept {kept}: {payment:?}");
+        assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
+    } else {
+        assert!(!payment.is_closed());
+        assert_eq!(payment.order_id(), order.order_id());
+    }
+}

@@ -1,0 +1,178 @@
+//! What customers, operators and the payment provider do.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Amount, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    checkout::Step,
+    order::{
+        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, OrderCommand, PlaceOrder, ReturnLine,
+    },
+    payment::{Operation, PaymentCommand, RefundState, Source},
+    stock::StockCommand,
+};
+use uuid::Uuid;
+
+use crate::world::{Answer, World};
+
+/// The n-th command that comes from outside.
+pub fn request(number: usize) -> CommandId {
+    CommandId(Uuid::from_u128(0xFEED_0000_0000_0000 + number as u128))
+}
+
+pub fn order_id(slot: usize) -> OrderId {
+    OrderId(Uuid::from_u128(1 + slot as u128))
+}
+
+pub fn sku(index: usize) -> Sku {
+    Sku::new(["MUG", "BOWL", "PLATE"][index % 3]).unwrap()
+}
+
+pub fn pence(minor_units: i64) -> Amount {
+    Amount::new(minor_units).unwrap()
+}
+
+/// A line as (SKU, units, price); without a SKU it is postage.
+pub type LineSketch = (Option<usize>, u32, i64);
+
+#[derive(Debug, Clone)]
+pub struct Basket {
+    pub lines: Vec<LineSketch>,
+    pub adjustment: i64,
+}
+
+impl Basket {
+    pub fn place(&self, order_id: OrderId) -> OrderCommand {
+        let line = |&(index, quantity, price): &LineSketch| NewLine {
+            sku: index.map_or_else(|| Sku::new("POST").unwrap(), sku),
+            quantity,
+            unit_price: pence(price),
+            stocked: index.is_some(),
+        };
+        OrderCommand::Place(Box::new(PlaceOrder {
+            order_id,
+            customer_id: None,
+            currency: "GBP".parse().unwrap(),
+            country: None,
+            lines: self.lines.iter().map(line).collect(),
+            adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(self.adjustment) }],
+            reference: None,
+            metadata: BTreeMap::new(),
+            placed_at: Timestamp::UNIX_EPOCH,
+            payment_due_at: Some(Timestamp::UNIX_EPOCH),
+        }))
+    }
+}
+
+/// Something that happens outside; orders are named by their slot.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    Receive { sku: usize, quantity: u32 },
+    Adjust { sku: usize, delta: i64 },
+    Place { slot: usize },
+    Cancel { slot: usize },
+    Expire { slot: usize },
+    Ship { slot: usize, part: Option<(u32, u32)> },
+    Deliver { slot: usize },
+    Return { slot: usize, part: (u32, u32), restock: bool, amount: Option<i64> },
+    Refund { slot: usize, amount: i64 },
+    Authorize { slot: usize, amount: Option<i64>, source: Source },
+    Capture { slot: usize, amount: Option<i64>, source: Source },
+    PayAll { slot: usize },
+    Fail { slot: usize, retryable: bool },
+    Void { slot: usize },
+    LoseAnswer { slot: usize, operation: Operation },
+    RefundEnds { slot: usize, refunded: bool },
+}
+
+/// Does it as the `number`-th request; the same number again is a retry.
+pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) -> Answer {
+    let id = request(number);
+    if let Deed::PayAll { slot } = *deed {
+        let source = Source::Operator;
+        let authorize = PaymentCommand::Authorize { amount: None, reference: None, source };
+        world.send(payment_step(slot, authorize), id);
+        let capture = PaymentCommand::Capture { amount: None, reference: None, source };
+        return world.send(payment_step(slot, capture), CommandId(Uuid::new_v5(&id.0, b"capture")));
+    }
+    match step(world, baskets, deed, id) {
+        Some(step) => world.send(step, id),
+        None => Answer::Refused("nothing to do this to".into()),
+    }
+}
+
+fn payment_step(slot: usize, command: PaymentCommand) -> Step {
+    Step::Payment(PaymentId::of_order(order_id(slot)), command)
+}
+
+fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option<Step> {
+    let to_order = |slot, command| Some(Step::Order(order_id(slot), command));
+    let to_payment = |slot, command| Some(payment_step(slot, command));
+    match *deed {
+        Deed::Receive { sku: index, quantity } => {
+            Some(Step::Stock(sku(index), StockCommand::Receive { quantity, reference: None }))
+        }
+        Deed::Adjust { sku: index, delta } => {
+            Some(Step::Stock(sku(index), StockCommand::Adjust { delta, reason: None }))
+        }
+        Deed::Place { slot } => to_order(slot, baskets.get(slot)?.place(order_id(slot))),
+        Deed::Cancel { slot } => {
+            to_order(slot, OrderCommand::Cancel { reason: CancelReason::Requested, note: None })
+        }
+        Deed::Expire { slot } => to_order(slot, OrderCommand::Expire { now: Timestamp::UNIX_EPOCH }),
+        Deed::Ship { slot, part } => to_order(
+            slot,
+            OrderCommand::Ship {
+                shipment_id: ShipmentId::of_command(id),
+                lines: part.map(|(line, quantity)| vec![LineQuantity { line, quantity }]),
+                carrier: None,
+                tracking_number: None,
+            },
+        ),
+        Deed::Deliver { slot } => {
+            let order = world.order(order_id(slot));
+            let shipment_id = order.shipments().iter().find(|shipment| !shipment.delivered)?.shipment_id;
+            to_order(slot, OrderCommand::Deliver { shipment_id })
+        }
+        Deed::Return { slot, part: (line, quantity), restock, amount } => to_order(
+            slot,
+            OrderCommand::Return(NewReturn {
+                return_id: ReturnId::of_command(id),
+                lines: vec![ReturnLine { line, quantity, restock }],
+                refund_amount: amount.map(pence),
+                reason: None,
+            }),
+        ),
+        Deed::Refund { slot, amount } => to_order(
+            slot,
+            OrderCommand::Refund { refund_id: RefundId::of_command(id), amount: pence(amount), reason: None },
+        ),
+        Deed::Authorize { slot, amount, source } => {
+            let amount = amount.map(pence);
+            to_payment(slot, PaymentCommand::Authorize { amount, reference: None, source })
+        }
+        Deed::Capture { slot, amount, source } => {
+            let amount = amount.map(pence);
+            to_payment(slot, PaymentCommand::Capture { amount, reference: None, source })
+        }
+        Deed::PayAll { .. } => None,
+        Deed::Fail { slot, retryable } => to_payment(slot, PaymentCommand::Fail { reason: None, retryable }),
+        Deed::Void { slot } => to_payment(slot, PaymentCommand::Void { reason: None }),
+        Deed::LoseAnswer { slot, operation } => {
+            to_payment(slot, PaymentCommand::MarkOutcomeUnknown { operation })
+        }
+        Deed::RefundEnds { slot, refunded } => {
+            let payment = world.payment(PaymentId::of_order(order_id(slot)));
+            let open = payment.refunds().iter().find(|refund| refund.state == RefundState::Requested)?;
+            let refund_id = open.refund_id;
+            to_payment(
+                slot,
+                if refunded {
+                    PaymentCommand::RecordRefunded { refund_id, reference: None }
+                } else {
+                    PaymentCommand::RecordRefundFailed { refund_id, reason: None }
+                },
+            )
+        }
+    }
+}

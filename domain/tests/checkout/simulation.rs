@@ -1,0 +1,138 @@
+//! Random deeds and random progress of two processes that both react to everything.
+
+use domain::payment::{Operation, Source};
+use proptest::prelude::*;
+
+use crate::{
+    process::Process,
+    settled::{everything_adds_up, quiesce},
+    shop::{Basket, Deed, act},
+    world::World,
+};
+
+const SLOTS: usize = 3;
+
+#[derive(Debug, Clone)]
+enum Action {
+    Do(Deed),
+    /// The same request as the last one, sent again.
+    RetryLast,
+    /// `steps` of progress, on whatever `pick` chooses: with many steps, the other process lags far behind.
+    Advance {
+        process: usize,
+        pick: usize,
+        steps: usize,
+    },
+    Drain {
+        process: usize,
+    },
+    Crash {
+        process: usize,
+    },
+    SaveCheckpoint {
+        process: usize,
+    },
+    Sweep {
+        process: usize,
+    },
+}
+
+fn basket() -> impl Strategy<Value = Basket> {
+    let line = (prop::option::weighted(0.8, 0..3usize), 1..4u32, 0..20i64);
+    (prop::collection::vec(line, 1..4), -5..10i64).prop_map(|(mut lines, adjustment)| {
+        // Enough value for the discount, most of the time; sometimes an order is free.
+        lines[0].2 += adjustment.min(0).abs();
+        Basket { lines, adjustment }
+    })
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let slot = 0..SLOTS;
+    let part = (1..4u32, 1..3u32);
+    let source = prop_oneof![3 => Just(Source::Operator), 1 => Just(Source::Provider)];
+    let amount = prop::option::of(1..40i64);
+    let operation = prop_oneof![Just(Operation::Authorize), Just(Operation::Capture), Just(Operation::Void)];
+    prop_oneof![
+        1 => (0..3usize, 1..6u32).prop_map(|(sku, quantity)| Deed::Receive { sku, quantity }),
+        1 => (0..3usize, -3..3i64).prop_map(|(sku, delta)| Deed::Adjust { sku, delta }),
+        6 => slot.clone().prop_map(|slot| Deed::Place { slot }),
+        2 => slot.clone().prop_map(|slot| Deed::Cancel { slot }),
+        1 => slot.clone().prop_map(|slot| Deed::Expire { slot }),
+        8 => (slot.clone(), prop::option::weighted(0.6, part.clone())).prop_map(|(slot, part)| Deed::Ship { slot, part }),
+        1 => slot.clone().prop_map(|slot| Deed::Deliver { slot }),
+        5 => (slot.clone(), part, prop::bool::weighted(0.8), prop::option::of(0..20i64))
+            .prop_map(|(slot, part, restock, amount)| Deed::Return { slot, part, restock, amount }),
+        3 => (slot.clone(), 1..30i64).prop_map(|(slot, amount)| Deed::Refund { slot, amount }),
+        2 => (slot.clone(), amount.clone(), source.clone())
+            .prop_map(|(slot, amount, source)| Deed::Authorize { slot, amount, source }),
+        2 => (slot.clone(), amount, source)
+            .prop_map(|(slot, amount, source)| Deed::Capture { slot, amount, source }),
+        8 => slot.clone().prop_map(|slot| Deed::PayAll { slot }),
+        1 => (slot.clone(), any::<bool>()).prop_map(|(slot, retryable)| Deed::Fail { slot, retryable }),
+        1 => slot.clone().prop_map(|slot| Deed::Void { slot }),
+        1 => (slot.clone(), operation).prop_map(|(slot, operation)| Deed::LoseAnswer { slot, operation }),
+        3 => (slot, any::<bool>()).prop_map(|(slot, refunded)| Deed::RefundEnds { slot, refunded }),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let process = 0..2usize;
+    prop_oneof![
+        10 => deed().prop_map(Action::Do),
+        1 => Just(Action::RetryLast),
+        8 => (process.clone(), any::<prop::sample::Index>(), 1..8usize).prop_map(|(process, pick, steps)| {
+            Action::Advance { process, pick: pick.index(60), steps }
+        }),
+        4 => process.clone().prop_map(|process| Action::Drain { process }),
+        1 => process.clone().prop_map(|process| Action::Crash { process }),
+        2 => process.clone().prop_map(|process| Action::SaveCheckpoint { process }),
+        1 => process.prop_map(|process| Action::Sweep { process }),
+    ]
+}
+
+/// `on_hand` is the stock to begin with: sometimes plenty, sometimes too little for all.
+fn run(on_hand: &[u32], baskets: &[Basket], actions: Vec<Action>) -> World {
+    let mut world = World::default();
+    for (sku, &quantity) in on_hand.iter().enumerate() {
+        act(&mut world, baskets, &Deed::Receive { sku, quantity }, usize::MAX - sku);
+    }
+    let mut processes = [Process::default(), Process::default()];
+    let mut last = None;
+    for (number, action) in actions.into_iter().enumerate() {
+        match action {
+            Action::Do(deed) => {
+                act(&mut world, baskets, &deed, number);
+                last = Some((deed, number));
+            }
+            Action::RetryLast => {
+                if let Some((deed, number)) = &last {
+                    act(&mut world, baskets, deed, *number);
+                }
+            }
+            Action::Advance { process, pick, steps } => {
+                for step in 0..steps {
+                    processes[process].advance(&mut world, pick + step);
+                }
+            }
+            Action::Drain { process } => processes[process].drain(&mut world),
+            Action::Crash { process } => processes[process].crash(),
+            Action::SaveCheckpoint { process } => processes[process].save_checkpoint(),
+            Action::Sweep { process } => processes[process].sweep(&world),
+        }
+    }
+    quiesce(&mut world, &mut processes);
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn whatever_happens_stock_orders_and_money_agree_in_the_end(
+        on_hand in prop::collection::vec(0..15u32, 3),
+        baskets in prop::collection::vec(basket(), SLOTS),
+        actions in prop::collection::vec(action(), 10..150),
+    ) {
+        everything_adds_up(&run(&on_hand, &baskets, actions));
+    }
+}

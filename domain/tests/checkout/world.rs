@@ -1,0 +1,221 @@
+//! An event store in memory that answers commands as the executor does, and looks at every event it takes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::{
+    CommandId, Decider, Event, EventId, OrderId, PaymentId, ReturnId, ShipmentId, Sku, StreamName,
+    checkout::{self, Step},
+    order::{Order, OrderDecider, OrderEvent},
+    payment::{Payment, PaymentDecider},
+    stock::{Stock, StockDecider, StockEvent, StockRefusal},
+};
+
+#[derive(Debug)]
+pub struct Stream<A: Decider> {
+    pub state: A::State,
+    command_ids: HashSet<CommandId>,
+}
+
+impl<A: Decider> Default for Stream<A> {
+    fn default() -> Self {
+        Self { state: A::State::default(), command_ids: HashSet::new() }
+    }
+}
+
+/// How a command was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It was executed before: the recorded outcome.
+    Recorded,
+    /// So many events followed.
+    Done(usize),
+    /// The one refusal that checkout reckons with.
+    Insufficient {
+        requested: u32,
+        available: u32,
+    },
+    Refused(String),
+}
+
+#[derive(Debug)]
+pub struct Logged {
+    pub stream: StreamName,
+    pub id: EventId,
+    pub event: Event,
+}
+
+#[derive(Debug, Default)]
+pub struct World {
+    stocks: BTreeMap<Sku, Stream<StockDecider>>,
+    orders: BTreeMap<OrderId, Stream<OrderDecider>>,
+    payments: BTreeMap<PaymentId, Stream<PaymentDecider>>,
+    pub log: Vec<Logged>,
+    reserved: HashSet<(OrderId, Sku)>,
+    shipped: HashSet<(ShipmentId, Sku)>,
+    returned: HashSet<(ReturnId, Sku)>,
+}
+
+impl World {
+    /// Answers as the executor does: a command whose id the stream remembers is not executed again.
+    pub fn send(&mut self, step: Step, id: CommandId) -> Answer {
+        match step {
+            Step::Stock(sku, command) => {
+                let stream = self.stocks.entry(sku.clone()).or_default();
+                match decide(stream, id, command) {
+                    Decided::Recorded => Answer::Recorded,
+                    Decided::Refused(StockRefusal::Insufficient { requested, available }) => {
+                        Answer::Insufficient { requested, available }
+                    }
+                    Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
+                    Decided::Events(events) => self.append(sku.into(), id, events, Event::Stock),
+                }
+            }
+            Step::Order(order_id, command) => {
+                let stream = self.orders.entry(order_id).or_default();
+                match decide(stream, id, command) {
+                    Decided::Recorded => Answer::Recorded,
+                    Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
+                    Decided::Events(events) => self.append(order_id.into(), id, events, Event::Order),
+                }
+            }
+            Step::Payment(payment_id, command) => {
+                let stream = self.payments.entry(payment_id).or_default();
+                match decide(stream, id, command) {
+                    Decided::Recorded => Answer::Recorded,
+                    Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
+                    Decided::Events(events) => self.append(payment_id.into(), id, events, Event::Payment),
+                }
+            }
+        }
+    }
+
+    pub fn orders(&self) -> impl Iterator<Item = (OrderId, &Order)> {
+        self.orders.iter().map(|(id, stream)| (*id, &stream.state)).filter(|(_, order)| order.exists())
+    }
+
+    pub fn order(&self, id: OrderId) -> Order {
+        self.orders.get(&id).map(|stream| stream.state.clone()).unwrap_or_default()
+    }
+
+    pub fn payment(&self, id: PaymentId) -> Payment {
+        self.payments.get(&id).map(|stream| stream.state.clone()).unwrap_or_default()
+    }
+
+    pub fn stocks(&self) -> impl Iterator<Item = (&Sku, &Stock)> {
+        self.stocks.iter().map(|(sku, stream)| (sku, &stream.state))
+    }
+
+    pub fn stock(&self, sku: &Sku) -> Stock {
+        self.stocks.get(sku).map(|stream| stream.state.clone()).unwrap_or_default()
+    }
+
+    /// Units of a SKU that stand in the stock stream as shipped for, or returned from, an order.
+    pub fn units(&self, sku: &Sku, order: OrderId) -> (u32, u32) {
+        let (mut shipped, mut returned) = (0, 0);
+        for logged in self.log.iter().filter(|logged| logged.stream == sku.clone().into()) {
+            match &logged.event {
+                Event::Stock(StockEvent::Shipped(event)) if event.order_id == order => {
+                    shipped += event.quantity
+                }
+                Event::Stock(StockEvent::Returned(event)) if event.order_id == order => {
+                    returned += event.quantity
+                }
+                _ => {}
+            }
+        }
+        (shipped, returned)
+    }
+
+    fn append<E>(
+        &mut self,
+        stream: StreamName,
+        command: CommandId,
+        events: Vec<E>,
+        wrap: fn(E) -> Event,
+    ) -> Answer {
+        let count = events.len();
+        for (index, event) in (0..).zip(events) {
+            let event = wrap(event);
+            self.inspect(&stream, &event);
+            self.log.push(Logged { stream: stream.clone(), id: EventId::of_command(command, index), event });
+        }
+        Answer::Done(count)
+    }
+
+    /// What holds at every prefix of the log. The event is folded already.
+    fn inspect(&mut self, stream: &StreamName, event: &Event) {
+        match (stream, event) {
+            (StreamName::Stock(sku), Event::Stock(event)) => self.inspect_stock(sku, event),
+            (StreamName::Order(id), Event::Order(OrderEvent::Allocated(_))) => {
+                for (sku, quantity) in checkout::reservations(&self.order(*id)) {
+                    let held = self.stock(&sku).reservation(*id).map(|held| held.quantity);
+                    assert_eq!(held, Some(quantity), "allocated without holding {sku}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn inspect_stock(&mut self, sku: &Sku, event: &StockEvent) {
+        let levels = self.stock(sku).levels();
+        assert!(levels.reserved <= levels.on_hand, "{sku} is oversold");
+        match event {
+            StockEvent::Reserved(event) => {
+                let first = self.reserved.insert((event.order_id, sku.clone()));
+                assert!(first, "{sku} was reserved twice for one order");
+            }
+            StockEvent::Released(event) => {
+                assert!(self.order(event.order_id).status().is_final(), "{sku} was released too early");
+            }
+            StockEvent::Shipped(event) => {
+                let first = self.shipped.insert((event.shipment_id, sku.clone()));
+                assert!(first, "{sku} left stock twice for one shipment");
+                let order = self.order(event.order_id);
+                let shipment = order.shipments().iter().find(|part| part.shipment_id == event.shipment_id);
+                let parts = &shipment.expect("the order has shipped").lines;
+                let units = parts.iter().filter(|part| is_of(&order, part.line, sku));
+                assert_eq!(units.map(|part| part.quantity).sum::<u32>(), event.quantity);
+            }
+            StockEvent::Returned(event) => {
+                let first = self.returned.insert((event.return_id, sku.clone()));
+                assert!(first, "{sku} came back twice for one return");
+                let order = self.order(event.order_id);
+                let record = order.returns().iter().find(|record| record.return_id == event.return_id);
+                let parts = &record.expect("the order has taken it back").lines;
+                let units = parts.iter().filter(|part| part.restock && is_of(&order, part.line, sku));
+                assert_eq!(units.map(|part| part.quantity).sum::<u32>(), event.quantity);
+            }
+            StockEvent::Received(_) | StockEvent::Adjusted(_) => {}
+        }
+    }
+}
+
+fn is_of(order: &Order, line: u32, sku: &Sku) -> bool {
+    order.line(line).is_some_and(|line| line.stocked && line.sku == *sku)
+}
+
+enum Decided<A: Decider> {
+    Recorded,
+    Refused(A::Refusal),
+    Events(Vec<A::Event>),
+}
+
+fn decide<A: Decider>(stream: &mut Stream<A>, id: CommandId, command: A::Command) -> Decided<A> {
+    if stream.command_ids.contains(&id) {
+        return Decided::Recorded;
+    }
+    let remembered = A::deduplicated_by_command_id(A::command_name(&command));
+    match A::decide(&stream.state, command) {
+        Err(refusal) => Decided::Refused(refusal),
+        Ok(events) => {
+            for event in &events {
+                A::evolve(&mut stream.state, event);
+            }
+            // A decision without events leaves nothing to remember it by.
+            if remembered && !events.is_empty() {
+                stream.command_ids.insert(id);
+            }
+            Decided::Events(events)
+        }
+    }
+}
