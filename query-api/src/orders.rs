@@ -76,6 +76,7 @@ pub struct OrderSummary<'a> {
     #[schema(value_type = String, format = "date-time")]
     updated_at: Timestamp,
     /// Revision of the order's stream that this answer reflects.
+    #[schema(value_type = u64)]
     revision: Revision,
 }
 
@@ -223,9 +224,17 @@ fn customer_id(text: &str) -> Result<String, String> {
 /// One order
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
-    params(("id" = String, Path, format = "uuid"), Freshness),
+    params(
+        ("id" = String, Path, format = "uuid"),
+        Freshness,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+    ),
     responses(
-        (status = 200, body = Order, headers(("ETag" = String, description = "The revision, in quotes."))),
+        (
+            status = 200, description = "The order.", body = Order,
+            headers(("ETag" = String, description = "The revision, in quotes.")),
+        ),
+        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
         ResourceProblems,
     ),
 )]
@@ -244,7 +253,7 @@ pub async fn order(
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders",
     params(OrdersWanted, Paging),
-    responses((status = 200, body = Listing<OrderSummary>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<OrderSummary>), ListProblems),
 )]
 pub async fn orders(
     State(api): State<Arc<QueryApi>>,

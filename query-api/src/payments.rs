@@ -70,6 +70,7 @@ pub struct PaymentSummary<'a> {
     #[schema(value_type = String, format = "date-time")]
     updated_at: Timestamp,
     /// Revision of the payment's stream that this answer reflects.
+    #[schema(value_type = u64)]
     revision: Revision,
 }
 
@@ -120,9 +121,17 @@ impl FromParameters for PaymentsWanted {
 /// One payment
 #[utoipa::path(
     get, path = "/v1/payments/{id}", tag = "payments",
-    params(("id" = String, Path, format = "uuid"), Freshness),
+    params(
+        ("id" = String, Path, format = "uuid"),
+        Freshness,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+    ),
     responses(
-        (status = 200, body = Payment, headers(("ETag" = String, description = "The revision, in quotes."))),
+        (
+            status = 200, description = "The payment.", body = Payment,
+            headers(("ETag" = String, description = "The revision, in quotes.")),
+        ),
+        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
         ResourceProblems,
     ),
 )]
@@ -141,7 +150,7 @@ pub async fn payment(
 #[utoipa::path(
     get, path = "/v1/payments", tag = "payments",
     params(PaymentsWanted, Paging),
-    responses((status = 200, body = Listing<PaymentSummary>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), ListProblems),
 )]
 pub async fn payments(
     State(api): State<Arc<QueryApi>>,

@@ -18,6 +18,7 @@ use crate::{QueryApi, docs::QueryProblems, error::QueryError, parameters::Params
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Projections<'a> {
     /// Position of the log's last event; null while the log is empty, and where this process does not hold it.
+    #[schema(value_type = Option<u64>)]
     head: Option<Position>,
     projections: Vec<Checkpoint<'a>>,
     /// Streams with an event that a projection could not apply; the reason is in `orderly projections list`.
@@ -30,6 +31,7 @@ pub struct Checkpoint<'a> {
     projection: &'a str,
     partition: &'a str,
     /// Position of the last event taken in; null before the first.
+    #[schema(value_type = Option<u64>)]
     position: Option<Position>,
     /// Events of the log that are not taken in yet; null where `head` is.
     lag_events: Option<u64>,
@@ -46,7 +48,9 @@ pub struct Parked<'a> {
     /// The event that could not be applied.
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
+    #[schema(value_type = u64)]
     revision: Revision,
+    #[schema(value_type = u64)]
     position: Position,
     #[schema(value_type = String, format = "date-time")]
     parked_at: Timestamp,
@@ -55,7 +59,7 @@ pub struct Parked<'a> {
 /// Positions, lag and parked streams
 #[utoipa::path(
     get, path = "/v1/projections", tag = "operations",
-    responses((status = 200, body = Projections), QueryProblems),
+    responses((status = 200, description = "Every projection.", body = Projections), QueryProblems),
 )]
 pub async fn projections(
     State(api): State<Arc<QueryApi>>,

@@ -10,7 +10,10 @@ use axum::{
 use domain::{Currency, Timestamp};
 use infra::read_models::{Sales, SalesGroup, SalesQuery, SalesTotals};
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{Object, RefOr, Schema, Type},
+};
 
 use crate::{
     QueryApi,
@@ -31,6 +34,19 @@ fn group_name(group: SalesGroup) -> &'static str {
         SalesGroup::Country => "country",
     }
 }
+
+/// Describes `group_by`.
+#[derive(Debug)]
+enum SalesGroupWord {}
+
+impl PartialSchema for SalesGroupWord {
+    fn schema() -> RefOr<Schema> {
+        let words = GROUPS.iter().map(|group| group_name(*group));
+        Object::builder().schema_type(Type::String).enum_values(Some(words)).into()
+    }
+}
+
+impl ToSchema for SalesGroupWord {}
 
 /// Sums over the orders ever allocated, by the time they were placed at, in UTC.
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,8 +87,8 @@ pub struct SalesWanted {
     /// ISO 4217: amounts of different currencies are never added up.
     #[param(value_type = String, example = "GBP")]
     currency: Currency,
-    /// One of `hour`, `day`, `month`, `sku`, `country`. Left out: the total alone.
-    #[param(value_type = Option<String>)]
+    /// Left out: the total alone.
+    #[param(value_type = Option<SalesGroupWord>, inline)]
     group_by: Option<SalesGroup>,
     /// Placed at this instant or later: a whole hour, or a date, which stands for its beginning in UTC.
     #[param(value_type = Option<String>, example = "2010-12-01")]
@@ -105,7 +121,7 @@ fn whole_hour(text: &str) -> Result<Timestamp, &'static str> {
 #[utoipa::path(
     get, path = "/v1/sales", tag = "sales",
     params(SalesWanted),
-    responses((status = 200, body = SalesReport), QueryProblems),
+    responses((status = 200, description = "The sums.", body = SalesReport), QueryProblems),
 )]
 pub async fn sales(
     State(api): State<Arc<QueryApi>>,

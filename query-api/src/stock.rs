@@ -32,6 +32,7 @@ pub struct Stock<'a> {
     /// On hand and not reserved.
     available: u32,
     /// Revision of the SKU's stream that this answer reflects.
+    #[schema(value_type = u64)]
     revision: Revision,
 }
 
@@ -63,9 +64,17 @@ impl FromParameters for StockWanted {
 /// The stock of one SKU
 #[utoipa::path(
     get, path = "/v1/stock/{sku}", tag = "stock",
-    params(("sku" = String, Path), Freshness),
+    params(
+        ("sku" = String, Path),
+        Freshness,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+    ),
     responses(
-        (status = 200, body = Stock, headers(("ETag" = String, description = "The revision, in quotes."))),
+        (
+            status = 200, description = "The levels.", body = Stock,
+            headers(("ETag" = String, description = "The revision, in quotes.")),
+        ),
+        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
         ResourceProblems,
     ),
 )]
@@ -84,7 +93,7 @@ pub async fn stock(
 #[utoipa::path(
     get, path = "/v1/stock", tag = "stock",
     params(StockWanted, Paging),
-    responses((status = 200, body = Listing<Stock>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<Stock>), ListProblems),
 )]
 pub async fn stock_list(
     State(api): State<Arc<QueryApi>>,
@@ -100,7 +109,7 @@ pub async fn stock_list(
 #[utoipa::path(
     get, path = "/v1/stock/{sku}/reservations", tag = "stock",
     params(("sku" = String, Path), Paging),
-    responses((status = 200, body = Listing<Reservation>), SublistProblems),
+    responses((status = 200, description = "A page.", body = Listing<Reservation>), SublistProblems),
 )]
 pub async fn reservations(
     State(api): State<Arc<QueryApi>>,

@@ -1,1 +1,1 @@
-
+mod query_api;

@@ -1,0 +1,201 @@
+use axum::http::{Method, header};
+use domain::EventId;
+use infra::{
+    event_source::Partition,
+    http::Code,
+    read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
+};
+use query_api::Options;
+use serde_json::json;
+use tokio::{sync::Semaphore, task::yield_now};
+use uuid::Uuid;
+
+use super::{
+    Api,
+    rows::{at, order_id, sku, stock_row},
+};
+
+/// One URL of each endpoint that queries the read models.
+fn query_endpoints() -> [String; 9] {
+    let id = order_id(1);
+    [
+        format!("/v1/orders/{id}"),
+        "/v1/orders".to_owned(),
+        "/v1/stock/A".to_owned(),
+        "/v1/stock".to_owned(),
+        "/v1/stock/A/reservations".to_owned(),
+        format!("/v1/payments/{id}"),
+        "/v1/payments".to_owned(),
+        "/v1/sales?currency=GBP".to_owned(),
+        "/v1/projections".to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_problem() {
+    let api = Api::new();
+    for path in ["/", "/v1", "/v1/order", "/v1/orders/", "/v1/orders/1/lines", "/v2/orders", "/%FF"] {
+        api.get(path).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_supported_is_a_problem_and_the_answer_says_which_are() {
+    let api = Api::new();
+    for path in query_endpoints() {
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+            let answer = api.method(method, &path).await;
+            answer.problem(405, "method_not_allowed");
+            assert_eq!(answer.header(header::ALLOW), Some("GET,HEAD"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_the_body() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.stock.push(stock_row("A", 1, 0)));
+    let get = api.get("/v1/stock/A").await;
+    let head = api.method(Method::HEAD, "/v1/stock/A").await;
+    assert_eq!((head.status, head.body.len()), (get.status, 0));
+    assert_eq!(head.header(header::ETAG), get.header(header::ETAG));
+    assert_eq!(head.header(header::CONTENT_LENGTH), Some(get.body.len().to_string().as_str()));
+}
+
+#[tokio::test]
+async fn an_unknown_repeated_or_undecodable_parameter_is_refused_everywhere() {
+    let api = Api::new();
+    for path in query_endpoints() {
+        let with = |parameter: &str| match path.split_once('?') {
+            None => format!("{path}?{parameter}"),
+            Some(_) => format!("{path}&{parameter}"),
+        };
+        assert_eq!(api.get(&with("colour=red")).await.invalid_fields(), ["colour"], "{path}");
+        assert_eq!(api.get(&with("colour=%FF")).await.invalid_fields(), ["colour"], "{path}");
+        let repeated = api.get(&with("colour=1&colour=2")).await.invalid_fields();
+        assert_eq!(repeated, ["colour", "colour"], "repeated and unknown: {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_is_from_1_to_200() {
+    let api = Api::new();
+    for list in ["/v1/orders", "/v1/stock", "/v1/payments"] {
+        for limit in [1, 200] {
+            api.get(&format!("{list}?limit={limit}")).await.ok();
+        }
+        for limit in ["0", "201", "-1", "ten", "", "1e2", "99999999999999999999"] {
+            let answer = api.get(&format!("{list}?limit={limit}")).await;
+            assert_eq!(answer.invalid_fields(), ["limit"], "{limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn read_models_that_fail_are_a_503_or_500_without_a_word_of_why() {
+    let secret = "/var/lib/orderly: password rejected";
+    let unavailable = ReadModelError::Unavailable(secret.into());
+    let damaged = ReadModelError::Corrupt(secret.into());
+    for (failure, status, code) in [(unavailable, 503, "unavailable"), (damaged, 500, "internal")] {
+        let api = Api::new();
+        api.queries.rows().failure = Some(failure);
+        for path in query_endpoints() {
+            let answer = api.get(&path).await;
+            answer.problem(status, code);
+            assert!(!String::from_utf8(answer.body).unwrap().contains("password"), "{path}");
+        }
+        api.get("/readyz").await.problem(status, code);
+        assert_eq!(api.get("/livez").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_without_a_word_of_why() {
+    let api = Api::new();
+    api.queries.rows().panics = true;
+    let answer = api.get("/v1/stock/A").await;
+    answer.problem(500, "internal");
+    assert!(!String::from_utf8(answer.body).unwrap().contains("secrets"));
+}
+
+#[tokio::test]
+async fn a_query_beyond_the_bound_is_refused_and_the_others_are_answered() {
+    let api = Api::with_options(Options { queries_max: 2, ..Options::default() });
+    api.queries.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let third = async {
+        yield_now().await;
+        for path in query_endpoints() {
+            api.get(&path).await.problem(503, "overloaded");
+        }
+        assert_eq!(api.get("/livez").await.status, 200);
+        api.queries.gate.add_permits(1_000);
+    };
+    let (first, second, ()) = tokio::join!(api.get("/v1/stock"), api.get("/v1/orders"), third);
+    first.ok();
+    second.ok();
+    api.get("/v1/stock").await.ok();
+}
+
+#[tokio::test]
+async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
+    let api = Api::new();
+    let parked = ParkedStream {
+        projection: Projection::Stock,
+        stream: sku("A").into(),
+        partition: Partition::whole_log(),
+        event_id: EventId(Uuid::from_u128(1)),
+        revision: 4,
+        position: 9,
+        reason: "a reason with internals".to_owned(),
+        parked_at: at("2026-01-01T00:00:00Z"),
+    };
+    let checkpoint = |projection: Projection, position| CheckpointRow {
+        projection: projection.to_string(),
+        partition: Partition::whole_log(),
+        position,
+        updated_at: position.map(|_| at("2026-01-01T00:00:01Z")),
+    };
+    api.queries.change(|rows| {
+        rows.checkpoints = vec![checkpoint(Projection::Orders, Some(7)), checkpoint(Projection::Stock, None)];
+        rows.parked.push(parked);
+    });
+    let before = api.get("/v1/projections").await.ok();
+    assert_eq!((&before["head"], &before["projections"][0]["lag_events"]), (&json!(null), &json!(null)));
+
+    api.queries.log_head.send_replace(Some(10));
+    assert_eq!(
+        api.get("/v1/projections").await.ok(),
+        json!({
+            "head": 10,
+            "projections": [
+                {"projection": "orders", "partition": "log", "position": 7, "lag_events": 3,
+                 "updated_at": "2026-01-01T00:00:01Z"},
+                {"projection": "stock", "partition": "log", "position": null, "lag_events": 10,
+                 "updated_at": null},
+            ],
+            "parked": [{
+                "projection": "stock", "stream": "stock-A", "event_id": Uuid::from_u128(1),
+                "revision": 4, "position": 9, "parked_at": "2026-01-01T00:00:00Z",
+            }],
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_answers_is_live_and_with_read_models_ready() {
+    let api = Api::new();
+    assert_eq!(api.get("/livez").await.status, 200);
+    assert_eq!(api.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn every_problem_has_a_page_under_its_type() {
+    let api = Api::new();
+    for code in Code::ALL {
+        let page = api.get(&format!("/problems/{}", code.as_str())).await;
+        assert_eq!(page.status, 200);
+        assert!(String::from_utf8(page.body).unwrap().contains(code.help()));
+    }
+    assert_eq!(api.get("/problems").await.status, 200);
+    api.get("/problems/unheard_of").await.problem(404, "not_found");
+}

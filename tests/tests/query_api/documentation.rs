@@ -1,0 +1,220 @@
+//! The OpenAPI document says what the API does: each path, parameter and answer is compared with it.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    ShipmentId,
+    order::{LineQuantity, OrderEvent, OrderShipped},
+    payment::{PaymentRefundRequested, RefundReason},
+};
+use infra::{
+    event_source::Partition,
+    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    rows::{allocated, amount, order_id, order_row, payment_row, placed, sku, stock_row},
+};
+
+/// An API with a row of everything.
+fn api_with_rows() -> Api {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        let lines = vec![LineQuantity { line: 1, quantity: 6 }];
+        let shipment_id = ShipmentId(Uuid::from_u128(1));
+        let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
+        rows.orders = vec![order_row(&[placed(1).into(), allocated(1), OrderEvent::from(shipped)])];
+        let refund_id = domain::RefundId(Uuid::from_u128(1));
+        let refund = PaymentRefundRequested { refund_id, amount: amount(1), reason: RefundReason::Requested };
+        let captured = domain::payment::PaymentCaptured { amount: amount(1_800), reference: None };
+        rows.payments = vec![payment_row(1, vec![captured.into(), refund.into()])];
+        rows.stock = vec![stock_row("A", 6, 6)];
+        rows.reservations = vec![ReservationRow { sku: sku("A"), order_id: order_id(1), quantity: 6 }];
+        let totals = SalesTotals::default();
+        rows.sales = Sales { total: totals, groups: vec![("A".to_owned(), totals)] };
+        rows.checkpoints = vec![CheckpointRow {
+            projection: "orders".to_owned(),
+            partition: Partition::whole_log(),
+            position: Some(1),
+            updated_at: None,
+        }];
+    });
+    api
+}
+
+/// A URL of a documented path for which [`api_with_rows`] has rows.
+fn url_of(path: &str) -> String {
+    let id = if path.starts_with("/v1/payments") {
+        domain::PaymentId::of_order(order_id(1)).to_string()
+    } else {
+        order_id(1).to_string()
+    };
+    let url = path.replace("{id}", &id).replace("{sku}", "A");
+    if path == "/v1/sales" { format!("{url}?currency=GBP&group_by=sku") } else { url }
+}
+
+fn document() -> Value {
+    serde_json::to_value(query_api::openapi()).unwrap()
+}
+
+fn paths(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    document["paths"].as_object().unwrap().iter().map(|(path, item)| (path, &item["get"]))
+}
+
+#[test]
+fn the_document_is_openapi_3_1_and_every_reference_in_it_resolves() {
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
+        }
+    }
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    assert!(found.len() > 10);
+    for reference in found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn every_documented_path_is_served_and_answers_what_its_schema_says() {
+    let api = api_with_rows();
+    let document = document();
+    let mut served = Vec::new();
+    for (path, operation) in paths(&document) {
+        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{path}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(response["description"].is_string(), "{path} {status}");
+        }
+        let answer = api.get(&url_of(path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        if let Some(schema) = operation.pointer("/responses/200/content/application~1json/schema") {
+            check(&document, schema, &answer.json(), path);
+        }
+        served.push(path.as_str());
+    }
+    assert_eq!(
+        served,
+        [
+            "/livez",
+            "/readyz",
+            "/v1/orders",
+            "/v1/orders/{id}",
+            "/v1/payments",
+            "/v1/payments/{id}",
+            "/v1/projections",
+            "/v1/sales",
+            "/v1/stock",
+            "/v1/stock/{sku}",
+            "/v1/stock/{sku}/reservations",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn every_documented_parameter_is_known_and_no_other() {
+    let api = api_with_rows();
+    for (path, operation) in paths(&document()) {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let documented: BTreeSet<String> = parameters
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        if !path.starts_with("/v1/") {
+            continue;
+        }
+        let url = url_of(path);
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let answer = api.get(&format!("{url}{separator}no_such_parameter=1")).await;
+        let problem = answer.problem(400, "invalid_parameter");
+        let message = problem["errors"][0]["message"].as_str().unwrap();
+        let known = message.split_once("there are ").unwrap().1.split(", ").map(str::to_owned);
+        let known: BTreeSet<String> = known.filter(|name| name != "no parameters here").collect();
+        assert_eq!(documented, known, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served_without_loading_anything_from_elsewhere() {
+    let api = Api::new();
+    assert_eq!(api.get("/openapi.json").await.ok(), document());
+
+    assert_eq!(api.get("/docs").await.header("location"), Some("/docs/"));
+    let page = String::from_utf8(api.get("/docs/").await.body).unwrap();
+    let sources: Vec<_> = page
+        .split(['"', '\''])
+        .filter(|text| [".js", ".css", ".png"].iter().any(|end| text.ends_with(end)))
+        .collect();
+    assert!(sources.len() > 3, "{page}");
+    for source in sources {
+        let answer = api.get(&format!("/docs/{}", source.trim_start_matches("./"))).await;
+        assert_eq!(answer.status, 200, "{source}");
+    }
+    let start = String::from_utf8(api.get("/docs/swagger-initializer.js").await.body).unwrap();
+    assert!(start.contains("\"validatorUrl\": \"none\"") && start.contains("/openapi.json"), "{start}");
+}
+
+/// Asserts that `value` has the members that `schema` names, all that it requires and no others.
+fn check(document: &Value, schema: &Value, value: &Value, place: &str) {
+    let schemas = flattened(document, schema);
+    match value {
+        Value::Null => assert!(has_type(&schemas, "null"), "{place} is null"),
+        Value::Object(members) => {
+            let is_map = schemas.iter().any(|schema| schema.get("additionalProperties").is_some());
+            for (name, member) in members {
+                let property = schemas.iter().find_map(|schema| schema["properties"].get(name));
+                match property {
+                    Some(property) => check(document, property, member, &format!("{place}.{name}")),
+                    None => assert!(is_map, "{place}.{name} is not documented"),
+                }
+            }
+            let required = schemas.iter().filter_map(|schema| schema["required"].as_array()).flatten();
+            for name in required {
+                assert!(members.contains_key(name.as_str().unwrap()), "{place} lacks {name}");
+            }
+        }
+        Value::Array(items) => {
+            let item = schemas.iter().find_map(|schema| schema.get("items")).unwrap();
+            items.iter().for_each(|value| check(document, item, value, &format!("{place}[]")));
+        }
+        Value::Bool(_) => assert!(has_type(&schemas, "boolean"), "{place} is {value}"),
+        Value::Number(_) => assert!(has_type(&schemas, "integer"), "{place} is {value}"),
+        Value::String(_) => {
+            assert!(has_type(&schemas, "string"), "{place} is {value}");
+            let words = schemas.iter().filter_map(|schema| schema["enum"].as_array());
+            words.for_each(|words| assert!(words.contains(value), "{place} is {value}"));
+        }
+    }
+}
+
+fn has_type(schemas: &[&Value], name: &str) -> bool {
+    schemas.iter().any(|schema| match &schema["type"] {
+        Value::Array(types) => types.contains(&Value::from(name)),
+        only => only == name,
+    })
+}
+
+/// The schema with whatever it refers to and is made of.
+fn flattened<'a>(document: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
+    let mut schemas = vec![schema];
+    if let Some(reference) = schema["$ref"].as_str() {
+        let referred = document.pointer(reference.trim_start_matches('#')).unwrap();
+        schemas.extend(flattened(document, referred));
+    }
+    for composition in ["allOf", "oneOf"] {
+        for part in schema[composition].as_array().into_iter().flatten() {
+            schemas.extend(flattened(document, part));
+        }
+    }
+    schemas
+}

@@ -1,0 +1,194 @@
+//! Read models in memory: rows that a test puts there, filtered and paged as the port says.
+
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
+use infra::read_models::{
+    CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow, Queries,
+    ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+};
+use tokio::sync::{Semaphore, watch};
+
+pub struct FakeQueries {
+    pub log_head: watch::Sender<Option<Position>>,
+    /// Reads take a permit each; with none left they hang.
+    pub gate: Semaphore,
+    changes: watch::Sender<u64>,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Default)]
+pub struct Rows {
+    pub orders: Vec<OrderRow>,
+    pub stock: Vec<StockRow>,
+    pub reservations: Vec<ReservationRow>,
+    pub payments: Vec<PaymentRow>,
+    pub sales: Sales,
+    pub sales_queries: Vec<SalesQuery>,
+    pub checkpoints: Vec<CheckpointRow>,
+    pub parked: Vec<ParkedStream>,
+    pub failure: Option<ReadModelError>,
+    pub panics: bool,
+    /// Done once, by the next read, after it has seen the rows: a change between a read and the wait.
+    pub after_next_read: Option<Box<dyn FnOnce(&mut Rows) + Send>>,
+    pub reads: usize,
+    pub is_closing: bool,
+}
+
+impl Default for FakeQueries {
+    fn default() -> Self {
+        Self {
+            log_head: watch::Sender::new(None),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            changes: watch::Sender::new(0),
+            rows: Mutex::default(),
+        }
+    }
+}
+
+impl FakeQueries {
+    /// Changes the rows and tells whoever waits.
+    pub fn change(&self, change: impl FnOnce(&mut Rows)) {
+        change(&mut self.rows());
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    pub fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap()
+    }
+
+    async fn read<T>(&self, select: impl FnOnce(&mut Rows) -> T) -> Result<T, ReadModelError> {
+        self.gate.acquire().await.unwrap().forget();
+        let mut rows = self.rows();
+        rows.reads += 1;
+        if rows.panics {
+            drop(rows);
+            panic!("a bug, with secrets");
+        }
+        if let Some(failure) = &rows.failure {
+            return Err(failure.clone());
+        }
+        let selected = select(&mut rows);
+        if let Some(change) = rows.after_next_read.take() {
+            change(&mut rows);
+            self.changes.send_modify(|version| *version += 1);
+        }
+        Ok(selected)
+    }
+}
+
+/// The page of `rows` that begins after `after`, in ascending order of `key`.
+fn page<T: Clone, K: Ord>(
+    rows: &[T],
+    limit: usize,
+    after: Option<K>,
+    key: impl Fn(&T) -> K,
+    wanted: impl Fn(&T) -> bool,
+) -> Page<T> {
+    let is_after = |row: &T| after.as_ref().is_none_or(|after| key(row) > *after);
+    let mut items: Vec<T> = rows.iter().filter(|row| wanted(row) && is_after(row)).cloned().collect();
+    items.sort_by_key(&key);
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    Page { items, has_more }
+}
+
+fn is_wanted<T: PartialEq>(filter: Option<&T>, value: Option<&T>) -> bool {
+    filter.is_none_or(|wanted| Some(wanted) == value)
+}
+
+#[async_trait]
+impl Queries for FakeQueries {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+        self.read(|rows| rows.orders.iter().find(|row| row.order_id == id).cloned()).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<Page<OrderRow>, ReadModelError> {
+        use std::cmp::Reverse;
+        let placed_at = |row: &OrderRow| row.order.placed_at().unwrap();
+        let wanted = |row: &OrderRow| {
+            let customer_id = row.order.customer_id().map(str::to_owned);
+            is_wanted(filter.status.as_ref(), Some(&row.order.status()))
+                && is_wanted(filter.customer_id.as_ref(), customer_id.as_ref())
+                && filter.sku.as_ref().is_none_or(|sku| row.order.lines().iter().any(|line| line.sku == *sku))
+                && filter.placed_from.is_none_or(|from| placed_at(row) >= from)
+                && filter.placed_to.is_none_or(|to| placed_at(row) < to)
+        };
+        let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
+        self.read(|rows| page(&rows.orders, limit, filter.after.map(Reverse), key, wanted)).await
+    }
+
+    async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError> {
+        self.read(|rows| rows.stock.iter().find(|row| row.sku == *sku).cloned()).await
+    }
+
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<Page<StockRow>, ReadModelError> {
+        let wanted =
+            |row: &StockRow| filter.available_below.is_none_or(|below| row.on_hand - row.reserved < below);
+        let key = |row: &StockRow| row.sku.clone();
+        self.read(|rows| page(&rows.stock, limit, filter.after.clone(), key, wanted)).await
+    }
+
+    async fn reservations(
+        &self,
+        sku: &Sku,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Page<ReservationRow>, ReadModelError> {
+        let wanted = |row: &ReservationRow| row.sku == *sku;
+        self.read(|rows| page(&rows.reservations, limit, after, |row| row.order_id, wanted)).await
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+        self.read(|rows| rows.payments.iter().find(|row| row.payment_id == id).cloned()).await
+    }
+
+    async fn payments(
+        &self,
+        filter: &PaymentFilter,
+        limit: usize,
+    ) -> Result<Page<PaymentRow>, ReadModelError> {
+        let wanted = |row: &PaymentRow| {
+            is_wanted(filter.order_id.as_ref(), row.payment.order_id().as_ref())
+                && is_wanted(filter.state.as_ref(), Some(&row.payment.state()))
+        };
+        self.read(|rows| page(&rows.payments, limit, filter.after, |row| row.payment_id, wanted)).await
+    }
+
+    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+        self.read(|rows| {
+            rows.sales_queries.push(query.clone());
+            rows.sales.clone()
+        })
+        .await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
+        self.read(|rows| rows.checkpoints.clone()).await
+    }
+
+    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.read(|rows| rows.parked.clone()).await
+    }
+
+    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        self.read(|rows| rows.parked.iter().any(|parked| parked.stream == *stream)).await
+    }
+
+    async fn ended_orders_with_reservations(&self, _limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        unimplemented!("the query API does not sweep")
+    }
+
+    async fn placed_orders_recorded_before(
+        &self,
+        _before: Timestamp,
+        _limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        unimplemented!("the query API does not sweep")
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
+    }
+}

@@ -1,0 +1,190 @@
+use std::time::Duration;
+
+use axum::http::header;
+use domain::{EventId, Revision};
+use infra::{
+    event_source::Partition,
+    read_models::{ParkedStream, Projection, StockRow},
+};
+use query_api::Options;
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    Api,
+    rows::{at, sku, stock_row},
+};
+
+const WAIT: Duration = Duration::from_secs(2);
+
+fn at_revision(revision: Revision) -> StockRow {
+    StockRow { revision, ..stock_row("A", 10, 0) }
+}
+
+fn parked() -> ParkedStream {
+    ParkedStream {
+        projection: Projection::Stock,
+        stream: sku("A").into(),
+        partition: Partition::whole_log(),
+        event_id: EventId(Uuid::from_u128(1)),
+        revision: 4,
+        position: 9,
+        reason: "a reason with internals".to_owned(),
+        parked_at: at("2026-01-01T00:00:00Z"),
+    }
+}
+
+#[tokio::test]
+async fn a_resource_the_caller_has_already_is_not_sent_again() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.stock.push(at_revision(3)));
+    for tags in ["\"3\"", "W/\"3\"", "\"1\", \"3\"", "*"] {
+        let answer = api.get_if_none_match("/v1/stock/A", tags).await;
+        assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0), "{tags}");
+        assert_eq!(answer.header(header::ETAG), Some("\"3\""), "{tags}");
+    }
+    for tags in ["\"2\"", "3", "\"33\"", ""] {
+        let answer = api.get_if_none_match("/v1/stock/A", tags).await;
+        assert_eq!(answer.ok()["revision"], 3, "{tags}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_is_there_is_answered_at_once() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        rows.stock.push(at_revision(3));
+        rows.parked.push(parked());
+    });
+    let start = Instant::now();
+    for min_revision in 0..=3 {
+        api.get(&format!("/v1/stock/A?min_revision={min_revision}")).await.ok();
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_arrives_while_the_caller_waits_is_answered_then() {
+    let api = Api::new();
+    let projector = async {
+        for revision in 0..=5 {
+            yield_now().await;
+            assert!(api.queries.rows().reads > 0, "the caller waits already");
+            api.queries.change(|rows| rows.stock = vec![at_revision(revision)]);
+        }
+    };
+    let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=5"), projector);
+    assert_eq!(answer.ok()["revision"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_arrives_between_the_read_and_the_wait_is_not_missed() {
+    let api = Api::new();
+    api.queries.rows().after_next_read = Some(Box::new(|rows| rows.stock.push(at_revision(0))));
+    let start = Instant::now();
+    api.get("/v1/stock/A?min_revision=0").await.ok();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_does_not_come_ends_the_wait_after_2_seconds() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.stock.push(at_revision(3)));
+    for (uri, detail) in [
+        ("/v1/stock/A?min_revision=4", "revision 4 of the resource is wanted; it stands at 3"),
+        (
+            "/v1/stock/B?min_revision=0",
+            "revision 0 of the resource is wanted; nothing of it is projected yet",
+        ),
+    ] {
+        let start = Instant::now();
+        let problem = api.get(uri).await.problem(503, "revision_not_reached");
+        assert_eq!(problem["detail"], detail);
+        assert_eq!(start.elapsed().as_secs(), WAIT.as_secs());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_elsewhere_do_not_prolong_the_wait() {
+    let api = Api::new();
+    let busy_elsewhere = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            api.queries.change(|_| ());
+        }
+    };
+    let start = Instant::now();
+    let answer = tokio::select! {
+        answer = api.get("/v1/stock/A?min_revision=0") => answer,
+        () = busy_elsewhere => unreachable!(),
+    };
+    answer.problem(503, "revision_not_reached");
+    assert_eq!(start.elapsed().as_secs(), WAIT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_stream_is_not_waited_for() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        rows.stock.push(at_revision(3));
+        rows.parked.push(parked());
+    });
+    let start = Instant::now();
+    api.get("/v1/stock/A?min_revision=4").await.problem(503, "projection_parked");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_parked_meanwhile_ends_the_wait() {
+    let api = Api::new();
+    let start = Instant::now();
+    let projector = async {
+        yield_now().await;
+        api.queries.change(|rows| rows.parked.push(parked()));
+    };
+    let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=4"), projector);
+    answer.problem(503, "projection_parked");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn read_models_that_close_end_the_wait() {
+    let api = Api::new();
+    api.queries.rows().is_closing = true;
+    let start = Instant::now();
+    api.get("/v1/stock/A?min_revision=4").await.problem(503, "revision_not_reached");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_do_not_keep_others_from_reading() {
+    let api = Api::with_options(Options { queries_max: 1, ..Options::default() });
+    api.queries.change(|rows| rows.stock.push(at_revision(3)));
+    let waiting = timeout(WAIT / 2, api.get("/v1/stock/A?min_revision=4"));
+    let reading = async {
+        yield_now().await;
+        api.get("/v1/stock/A").await
+    };
+    let (waited, read) = tokio::join!(waiting, reading);
+    assert!(waited.is_err(), "it still waited");
+    read.ok();
+}
+
+#[tokio::test]
+async fn a_revision_is_a_whole_number_and_only_single_resources_have_one() {
+    let api = Api::new();
+    for bad in ["-1", "1.0", "latest", "", "18446744073709551616"] {
+        let answer = api.get(&format!("/v1/stock/A?min_revision={bad}")).await;
+        assert_eq!(answer.invalid_fields(), ["min_revision"], "{bad}");
+    }
+    for list in ["/v1/stock", "/v1/orders", "/v1/payments", "/v1/stock/A/reservations", "/v1/projections"] {
+        assert_eq!(
+            api.get(&format!("{list}?min_revision=1")).await.invalid_fields(),
+            ["min_revision"],
+            "{list}"
+        );
+    }
+}

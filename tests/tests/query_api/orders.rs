@@ -1,0 +1,250 @@
+use axum::http::header;
+use domain::{
+    PaymentId, RefundId, ReturnId, ShipmentId,
+    order::{
+        CancelReason, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent, OrderPaymentRecorded,
+        OrderPlaced, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
+    },
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    rows::{allocated, amount, at, order_id, order_row, placed, sku},
+};
+
+#[tokio::test]
+async fn an_order_is_answered_in_full() {
+    let api = Api::new();
+    let line = |line, quantity| LineQuantity { line, quantity };
+    let shipment_id = ShipmentId(Uuid::from_u128(20));
+    let events: [OrderEvent; 8] = [
+        placed(1).into(),
+        allocated(1),
+        OrderPaymentRecorded { captured: amount(1_800), refunded: amount(0), refunds_failed: amount(0) }
+            .into(),
+        OrderShipped {
+            shipment_id,
+            lines: vec![line(1, 4)],
+            carrier: Some("Royal Mail".to_owned()),
+            tracking_number: None,
+        }
+        .into(),
+        OrderDelivered { shipment_id }.into(),
+        OrderReturned {
+            return_id: ReturnId(Uuid::from_u128(30)),
+            lines: vec![ReturnLine { line: 1, quantity: 1, restock: true }],
+            refund_amount: amount(255),
+            reason: Some("broken".to_owned()),
+        }
+        .into(),
+        OrderRefundRequested { refund_id: RefundId(Uuid::from_u128(40)), amount: amount(45), reason: None }
+            .into(),
+        OrderCancelled {
+            reason: CancelReason::Requested,
+            note: None,
+            lines: vec![line(1, 2), line(2, 1)],
+            amount_due: amount(990),
+        }
+        .into(),
+    ];
+    api.queries.change(|rows| rows.orders.push(order_row(&events)));
+
+    let answer = api.get(&format!("/v1/orders/{}", order_id(1))).await;
+
+    assert_eq!(answer.header(header::ETAG), Some("\"7\""));
+    assert_eq!(answer.header(header::CONTENT_TYPE), Some("application/json"));
+    assert_eq!(
+        answer.ok(),
+        json!({
+            "order_id": "00000000-0000-0000-0000-000000000001",
+            "status": "cancelled",
+            "payment_status": "paid",
+            "fulfilment_status": "partially_returned",
+            "customer_id": "17850",
+            "country": "United Kingdom",
+            "reference": "536365",
+            "currency": "GBP",
+            "total": 1_800,
+            "amount_due": 990,
+            "captured": 1_800,
+            "refunded": 0,
+            "payment_id": PaymentId::of_order(order_id(1)),
+            "line_count": 2,
+            "units": 7,
+            "placed_at": "2010-12-01T08:26:00Z",
+            "payment_due_at": "2010-12-01T08:56:00Z",
+            "recorded_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:01.5Z",
+            "revision": 7,
+            "metadata": {"channel": "web"},
+            "lines": [
+                {"line": 1, "sku": "85123A", "quantity": 6, "unit_price": 255, "stocked": true,
+                 "shipped": 4, "delivered": 4, "returned": 1, "cancelled": 2},
+                {"line": 2, "sku": "POST", "quantity": 1, "unit_price": 300, "stocked": false,
+                 "shipped": 0, "delivered": 0, "returned": 0, "cancelled": 1},
+            ],
+            "adjustments": [{"code": "discount", "amount": -30}],
+            "shortages": [],
+            "shipments": [{
+                "shipment_id": shipment_id,
+                "lines": [{"line": 1, "quantity": 4}],
+                "carrier": "Royal Mail",
+                "tracking_number": null,
+                "delivered": true,
+            }],
+            "returns": [{
+                "return_id": Uuid::from_u128(30),
+                "lines": [{"line": 1, "quantity": 1, "restock": true}],
+                "refund_amount": 255,
+            }],
+            "refunds": [
+                {"refund_id": Uuid::from_u128(30), "amount": 255},
+                {"refund_id": Uuid::from_u128(40), "amount": 45},
+            ],
+            "cancel_reason": "requested",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_rejected_guest_order_has_its_shortages_and_nulls_for_what_it_lacks() {
+    let api = Api::new();
+    let guest = OrderPlaced { customer_id: None, country: None, payment_due_at: None, ..placed(1) };
+    let shortages = vec![Shortage { sku: sku("85123A"), requested: 6, available: 2 }];
+    let events = [guest.into(), OrderRejected { shortages }.into()];
+    api.queries.change(|rows| rows.orders.push(order_row(&events)));
+
+    let order = api.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+
+    assert_eq!(order["status"], "rejected");
+    assert_eq!(order["shortages"], json!([{"sku": "85123A", "requested": 6, "available": 2}]));
+    for absent in ["customer_id", "country", "payment_due_at", "payment_id", "cancel_reason"] {
+        assert_eq!(order.get(absent), Some(&json!(null)), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_names_no_order_is_not_found() {
+    let api = Api::new();
+    for id in [&order_id(1).to_string(), "4711", "%20", "null"] {
+        let problem = api.get(&format!("/v1/orders/{id}")).await.problem(404, "not_found");
+        assert_eq!(problem["detail"], "there is no such order");
+    }
+}
+
+#[tokio::test]
+async fn a_list_has_the_order_without_its_lines() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.orders.push(order_row(&[placed(1).into()])));
+
+    let list = api.get("/v1/orders").await.ok();
+
+    assert_eq!(list["next_cursor"], json!(null));
+    let item = &list["items"][0];
+    assert_eq!((item["units"].as_u64(), item["line_count"].as_u64()), (Some(7), Some(2)));
+    assert_eq!(item.get("lines"), None);
+    let mut resource = api.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+    resource.as_object_mut().unwrap().retain(|member, _| item.get(member).is_some());
+    assert_eq!(*item, resource, "a member means the same in both");
+}
+
+#[tokio::test]
+async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        for number in 1..=25 {
+            let placed_at = at(["2010-12-01T08:00:00Z", "2010-12-01T09:00:00.000001Z"][number as usize % 2]);
+            rows.orders.push(order_row(&[OrderPlaced { placed_at, ..placed(number) }.into()]));
+        }
+    });
+    let odd_first = (1..=25).rev().filter(|number| number % 2 == 1);
+    let expected: Vec<_> = odd_first
+        .chain((1..=25).rev().filter(|number| number % 2 == 0))
+        .map(|n| order_id(n).to_string())
+        .collect();
+    for limit in [1, 2, 7, 12, 24, 25, 200] {
+        let uri = format!("/v1/orders?customer_id=17850&limit={limit}");
+        assert_eq!(api.walk(&uri, "order_id").await, expected, "limit {limit}");
+        let pages = api.pages(&uri).await;
+        assert!(pages.iter().all(|page| page.len() <= limit), "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_50_items_where_the_caller_does_not_say() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.orders = (1..=51).map(|n| order_row(&[placed(n).into()])).collect());
+    let sizes: Vec<_> = api.pages("/v1/orders").await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [50, 1]);
+}
+
+#[tokio::test]
+async fn every_filter_narrows_the_list_and_all_filters_hold_together() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        let later = at("2010-12-02T00:00:00Z");
+        rows.orders.push(order_row(&[placed(1).into()]));
+        rows.orders.push(order_row(&[placed(2).into(), allocated(2)]));
+        rows.orders.push(order_row(&[OrderPlaced { placed_at: later, ..placed(3) }.into()]));
+        rows.orders.push(order_row(&[OrderPlaced { customer_id: None, ..placed(4) }.into()]));
+        let other_line = placed(5).lines.into_iter().skip(1).collect();
+        rows.orders.push(order_row(&[OrderPlaced { lines: other_line, ..placed(5) }.into()]));
+    });
+    let cases: [(&str, &[u128]); 9] = [
+        ("", &[3, 5, 4, 2, 1]),
+        ("status=allocated", &[2]),
+        ("status=expired", &[]),
+        ("customer_id=17850", &[3, 5, 2, 1]),
+        ("sku=85123A", &[3, 4, 2, 1]),
+        ("placed_from=2010-12-02", &[3]),
+        ("placed_to=2010-12-02T00:00:00Z", &[5, 4, 2, 1]),
+        ("placed_from=2010-12-01T08:26:00Z&placed_to=2010-12-01T08:26:00.000001Z", &[5, 4, 2, 1]),
+        ("status=placed&sku=85123A&customer_id=17850&placed_to=2010-12-02", &[1]),
+    ];
+    for (query, numbers) in cases {
+        let expected: Vec<_> = numbers.iter().map(|number| order_id(*number).to_string()).collect();
+        assert_eq!(api.walk(&format!("/v1/orders?{query}"), "order_id").await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn bad_filters_are_all_named_and_enumerations_list_their_values() {
+    let api = Api::new();
+    let bad = "/v1/orders?status=new&customer_id=&sku=%20&placed_from=soon&placed_to=2010-12-01T08&limit=0&colour=red";
+    let answer = api.get(bad).await;
+    assert_eq!(
+        answer.invalid_fields(),
+        ["status", "customer_id", "sku", "placed_from", "placed_to", "limit", "colour"]
+    );
+    let message = &answer.json()["errors"][0]["message"];
+    assert_eq!(message, "is none of placed, allocated, rejected, cancelled, expired");
+
+    let empty_range = "/v1/orders?placed_from=2010-12-01&placed_to=2010-12-01";
+    assert_eq!(api.get(empty_range).await.invalid_fields(), ["placed_to"]);
+}
+
+#[tokio::test]
+async fn a_cursor_is_refused_with_other_filters_another_list_or_when_it_is_no_cursor() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.orders = (1..=3).map(|n| order_row(&[placed(n).into()])).collect());
+    let first = api.get("/v1/orders?customer_id=17850&sku=85123A&limit=1").await.ok();
+    let cursor = first["next_cursor"].as_str().unwrap();
+
+    let other_order_of_filters = format!("/v1/orders?sku=85123A&limit=2&customer_id=17850&cursor={cursor}");
+    assert_eq!(api.get(&other_order_of_filters).await.ok()["items"].as_array().unwrap().len(), 2);
+
+    let truncated = &cursor[..cursor.len() - 1];
+    for uri in [
+        format!("/v1/orders?cursor={cursor}"),
+        format!("/v1/orders?customer_id=17851&sku=85123A&cursor={cursor}"),
+        format!("/v1/payments?cursor={cursor}"),
+        format!("/v1/orders?customer_id=17850&sku=85123A&cursor={truncated}"),
+        "/v1/orders?cursor=".to_owned(),
+        "/v1/orders?cursor=e30".to_owned(),
+        "/v1/orders?cursor=%2B%2F%3D".to_owned(),
+    ] {
+        api.get(&uri).await.problem(400, "invalid_cursor");
+    }
+}

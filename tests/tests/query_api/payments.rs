@@ -1,0 +1,93 @@
+use axum::http::header;
+use domain::{
+    PaymentId, RefundId,
+    payment::{
+        Operation, PaymentAuthorized, PaymentCaptured, PaymentOutcomeUnknown, PaymentRefundRequested,
+        PaymentRefunded, RefundReason,
+    },
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Api,
+    rows::{amount, order_id, payment_row},
+};
+
+#[tokio::test]
+async fn a_payment_is_answered_with_its_refunds() {
+    let api = Api::new();
+    let refund_id = RefundId(Uuid::from_u128(40));
+    let happened = vec![
+        PaymentAuthorized { amount: amount(1_800), reference: Some("auth-1".to_owned()) }.into(),
+        PaymentCaptured { amount: amount(1_000), reference: None }.into(),
+        PaymentRefundRequested { refund_id, amount: amount(300), reason: RefundReason::Return }.into(),
+        PaymentRefunded { refund_id, amount: amount(300), reference: None }.into(),
+        PaymentOutcomeUnknown { operation: Operation::Capture }.into(),
+    ];
+    api.queries.change(|rows| rows.payments.push(payment_row(1, happened)));
+
+    let payment_id = PaymentId::of_order(order_id(1));
+    let answer = api.get(&format!("/v1/payments/{payment_id}")).await;
+
+    assert_eq!(answer.header(header::ETAG), Some("\"5\""));
+    assert_eq!(
+        answer.ok(),
+        json!({
+            "payment_id": payment_id,
+            "order_id": order_id(1),
+            "status": "outcome_unknown",
+            "currency": "GBP",
+            "amount": 1_800,
+            "authorized": 1_800,
+            "captured": 1_000,
+            "refunded": 300,
+            "capturable": 800,
+            "refundable": 700,
+            "retryable": false,
+            "unknown_operation": "capture",
+            "void_requested": false,
+            "closed": false,
+            "reference": "auth-1",
+            "recorded_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:02Z",
+            "revision": 5,
+            "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded"}],
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_id_that_names_no_payment_is_not_found() {
+    let api = Api::new();
+    for id in [&order_id(1).to_string(), "4711"] {
+        let problem = api.get(&format!("/v1/payments/{id}")).await.problem(404, "not_found");
+        assert_eq!(problem["detail"], "there is no such payment");
+    }
+}
+
+#[tokio::test]
+async fn payments_are_listed_by_order_and_by_status() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        let captured = || PaymentCaptured { amount: amount(1_800), reference: None }.into();
+        rows.payments = (1..=6)
+            .map(|number| payment_row(number, if number % 3 == 0 { vec![captured()] } else { Vec::new() }))
+            .collect();
+    });
+    let of = |numbers: &[u128]| {
+        let mut ids: Vec<_> =
+            numbers.iter().map(|number| PaymentId::of_order(order_id(*number)).to_string()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(api.walk("/v1/payments?limit=2", "payment_id").await, of(&[1, 2, 3, 4, 5, 6]));
+    assert_eq!(api.walk("/v1/payments?status=captured&limit=1", "payment_id").await, of(&[3, 6]));
+    let of_order = format!("/v1/payments?order_id={}", order_id(4));
+    assert_eq!(api.walk(&of_order, "payment_id").await, of(&[4]));
+    let captured_of_order = format!("{of_order}&status=captured");
+    assert_eq!(api.walk(&captured_of_order, "payment_id").await, of(&[]));
+
+    let answer = api.get("/v1/payments?order_id=4711&status=paid").await;
+    assert_eq!(answer.invalid_fields(), ["order_id", "status"]);
+}

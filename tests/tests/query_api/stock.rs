@@ -1,0 +1,75 @@
+use axum::http::header;
+use infra::read_models::ReservationRow;
+use serde_json::json;
+
+use super::{
+    Api,
+    rows::{order_id, sku, stock_row},
+};
+
+#[tokio::test]
+async fn the_stock_of_a_sku_is_what_is_on_hand_reserved_and_available() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.stock.push(stock_row("85123A", 100, 6)));
+    let answer = api.get("/v1/stock/85123A").await;
+    assert_eq!(answer.header(header::ETAG), Some("\"1\""));
+    assert_eq!(
+        answer.ok(),
+        json!({"sku": "85123A", "on_hand": 100, "reserved": 6, "available": 94, "revision": 1})
+    );
+}
+
+#[tokio::test]
+async fn a_sku_may_hold_any_character_that_the_path_encodes() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.stock.push(stock_row("gift/set é+", 1, 0)));
+    let stock = api.get("/v1/stock/gift%2Fset%20%C3%A9+").await.ok();
+    assert_eq!(stock["sku"], "gift/set é+");
+    let reservations = api.get("/v1/stock/gift%2Fset%20%C3%A9+/reservations").await.ok();
+    assert_eq!(reservations["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_unknown_or_impossible_sku_is_not_found() {
+    let api = Api::new();
+    let too_long = "x".repeat(65);
+    for code in ["85123B", "%20", &too_long] {
+        api.get(&format!("/v1/stock/{code}")).await.problem(404, "not_found");
+        api.get(&format!("/v1/stock/{code}/reservations")).await.problem(404, "not_found");
+    }
+    assert_eq!(api.get("/v1/stock/%FF").await.invalid_fields(), ["path"]);
+}
+
+#[tokio::test]
+async fn stock_is_listed_by_sku_and_by_what_is_available() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        rows.stock =
+            vec![stock_row("C", 9, 9), stock_row("A", 5, 0), stock_row("B", 7, 3), stock_row("D", 4, 0)];
+    });
+    assert_eq!(api.walk("/v1/stock?limit=1", "sku").await, ["A", "B", "C", "D"]);
+    assert_eq!(api.walk("/v1/stock?available_below=5&limit=2", "sku").await, ["B", "C", "D"]);
+    assert_eq!(api.walk("/v1/stock?available_below=0", "sku").await, [""; 0]);
+    for bad in ["-1", "1.5", "4294967296", "few", ""] {
+        let answer = api.get(&format!("/v1/stock?available_below={bad}")).await;
+        assert_eq!(answer.invalid_fields(), ["available_below"], "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn the_open_reservations_of_a_sku_are_listed_by_order() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        rows.stock = vec![stock_row("A", 50, 15), stock_row("B", 1, 1)];
+        for number in 1..=5 {
+            let quantity = u32::try_from(number).unwrap();
+            rows.reservations.push(ReservationRow { sku: sku("A"), order_id: order_id(number), quantity });
+        }
+        rows.reservations.push(ReservationRow { sku: sku("B"), order_id: order_id(6), quantity: 1 });
+    });
+    let pages = api.pages("/v1/stock/A/reservations?limit=2").await;
+    let all: Vec<_> = pages.concat();
+    let expected: Vec<_> = (1..=5).map(|n| json!({"order_id": order_id(n), "quantity": n as u32})).collect();
+    assert_eq!(all, expected);
+    assert_eq!(pages.len(), 3);
+}
