@@ -34,13 +34,17 @@ pub struct AllRows {
 pub enum StoredRow {
     Stock(StockRow),
     Reservation(ReservationRow),
-    Order(OrderRow),
+    Order(Box<OrderRow>),
     Payment(PaymentRow),
     /// Summed over source partitions.
     Sales(SalesKey, SalesTotals),
     /// What an adapter keeps beside the row (search columns, index tables, coarser sums) does not go with it, or
     /// the row cannot be read.
-    Broken { projection: Projection, key: String, fault: String },
+    Broken {
+        projection: Projection,
+        key: String,
+        fault: String,
+    },
 }
 
 /// Every row, as one transaction sees them.
@@ -62,8 +66,11 @@ pub trait Audit: Send + Sync + 'static {
 #[async_trait]
 pub trait Rebuild: Send + Sync + 'static {
     /// Writes the rows beside the ones in use.
-    async fn stage(&self, partition: &Partition, rows: Arc<AllRows>)
-    -> Result<Box<dyn Staged>, ReadModelError>;
+    async fn stage(
+        &self,
+        partition: &Partition,
+        rows: Arc<AllRows>,
+    ) -> Result<Box<dyn Staged>, ReadModelError>;
 }
 
 /// Rows that wait to take the place of the ones in use; dropped, they are gone.

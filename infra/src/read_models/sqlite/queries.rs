@@ -1,0 +1,236 @@
+//! The queries, as functions of a connection. Lists fetch one row more than asked for, to see whether more follow.
+
+use domain::{OrderId, PaymentId, Sku, StreamName, Timestamp, order::OrderStatus};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::columns::{
+    ORDER_COLUMNS, ORDER_STATUSES, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, order_row,
+    payment_row, position, reservation_row, state_code, status_code, stock_row, time,
+};
+use crate::{
+    event_source::Partition,
+    read_models::{
+        CheckpointRow, OrderFilter, OrderRow, Page, PaymentFilter, PaymentRow, ReadModelError,
+        ReservationRow, StockFilter, StockRow,
+    },
+};
+
+type Answer<T> = Result<T, ReadModelError>;
+
+pub(super) fn order(connection: &Connection, id: OrderId) -> Answer<Option<OrderRow>> {
+    let sql = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.0], order_row).optional()?)
+}
+
+pub(super) fn orders(connection: &Connection, filter: &OrderFilter, limit: usize) -> Answer<Page<OrderRow>> {
+    let list = OrderList::of(filter);
+    let sql = order_list_sql(list, filter.status);
+    // Before this point in the list, which runs from the newest to the oldest.
+    let until = filter.placed_to.map(|to| (to.as_microsecond(), [0; 16]));
+    let after = filter.after.map(|(placed_at, id)| (placed_at.as_microsecond(), id.0.into_bytes()));
+    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or((i64::MAX, [0; 16]));
+    let from = filter.placed_from.map_or(i64::MIN, Timestamp::as_microsecond);
+    let limit_sql = one_more(limit);
+    let customer = filter.customer_id.as_deref();
+    let sku = filter.sku.as_ref().map(Sku::as_str);
+    let mut values: Vec<&dyn ToSql> = vec![&from, &before_time, &before_id, &limit_sql];
+    match list {
+        OrderList::Time => {}
+        OrderList::Customer => values.push(&customer),
+        OrderList::Sku => values.push(&sku),
+        OrderList::CustomerAndSku => values.extend([&customer as &dyn ToSql, &sku]),
+    }
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(values.as_slice(), order_row)?;
+    page(rows, limit)
+}
+
+/// Which index a list of orders walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderList {
+    /// All orders, or those of one status.
+    Time,
+    Customer,
+    Sku,
+    /// The customer's orders, each looked up among those of the SKU: at worst as many look-ups as the customer
+    /// has orders.
+    CustomerAndSku,
+}
+
+impl OrderList {
+    fn of(filter: &OrderFilter) -> Self {
+        match (&filter.customer_id, &filter.sku) {
+            (None, None) => Self::Time,
+            (Some(_), None) => Self::Customer,
+            (None, Some(_)) => Self::Sku,
+            (Some(_), Some(_)) => Self::CustomerAndSku,
+        }
+    }
+}
+
+/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than the
+/// page needs, so its cost does not grow with the number of orders.
+/// ?1: placed from, ?2 and ?3: before this time and id, ?4: how many, ?5 and ?6: customer, SKU.
+pub(super) fn order_list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
+    const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)
+         ORDER BY placed_at DESC, order_id DESC LIMIT ?4";
+    let codes: Vec<i64> = match (list, status) {
+        (_, Some(status)) => vec![status_code(status)],
+        (OrderList::Time, None) => Vec::new(),
+        (_, None) => ORDER_STATUSES.into_iter().map(status_code).collect(),
+    };
+    let branch = |code: i64| match list {
+        OrderList::Time => {
+            format!("orders INDEXED BY orders_by_status WHERE status = {code} AND {RANGE}")
+        }
+        OrderList::Customer => {
+            format!(
+                "orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code} AND {RANGE}"
+            )
+        }
+        OrderList::Sku => format!("order_skus WHERE sku = ?5 AND status = {code} AND {RANGE}"),
+        OrderList::CustomerAndSku => format!(
+            "orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}
+             AND EXISTS (SELECT 1 FROM order_skus AS contained WHERE contained.sku = ?6
+                 AND contained.status = {code} AND contained.placed_at = orders.placed_at
+                 AND contained.order_id = orders.order_id)
+             AND {RANGE}"
+        ),
+    };
+    let tables: Vec<String> = if codes.is_empty() {
+        vec![format!("orders INDEXED BY orders_by_time WHERE {RANGE}")]
+    } else {
+        codes.into_iter().map(branch).collect()
+    };
+    let selects: Vec<String> = tables
+        .into_iter()
+        .map(|table| format!("SELECT * FROM (SELECT placed_at, order_id FROM {table})"))
+        .collect();
+    let branches = selects.join(" UNION ALL ");
+    // CROSS JOIN keeps SQLite from walking orders and looking each up in the page.
+    format!(
+        "SELECT {ORDER_COLUMNS}
+         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({branches})
+               ORDER BY page_time DESC, page_id DESC LIMIT ?4)
+         CROSS JOIN orders ON order_id = page_id
+         ORDER BY page_time DESC, page_id DESC"
+    )
+}
+
+pub(super) fn stock(connection: &Connection, sku: &Sku) -> Answer<Option<StockRow>> {
+    let sql = format!("SELECT {STOCK_COLUMNS} FROM stock WHERE sku = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([sku.as_str()], stock_row).optional()?)
+}
+
+pub(super) fn stock_list(
+    connection: &Connection,
+    filter: &StockFilter,
+    limit: usize,
+) -> Answer<Page<StockRow>> {
+    let sql = format!(
+        "SELECT {STOCK_COLUMNS} FROM stock WHERE sku > ?1 AND on_hand - reserved < ?2 ORDER BY sku LIMIT ?3"
+    );
+    let after = filter.after.as_ref().map_or("", Sku::as_str);
+    let below = filter.available_below.map_or(i64::MAX, i64::from);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, below, one_more(limit)], stock_row)?;
+    page(rows, limit)
+}
+
+pub(super) fn reservations(
+    connection: &Connection,
+    sku: &Sku,
+    after: Option<OrderId>,
+    limit: usize,
+) -> Answer<Page<ReservationRow>> {
+    let sql = format!(
+        "SELECT {RESERVATION_COLUMNS} FROM reservations WHERE sku = ?1 AND order_id > ?2 ORDER BY order_id LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let after = after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
+    let rows = statement.query_map(params![sku.as_str(), after, one_more(limit)], reservation_row)?;
+    page(rows, limit)
+}
+
+pub(super) fn payment(connection: &Connection, id: PaymentId) -> Answer<Option<PaymentRow>> {
+    let sql = format!("SELECT {PAYMENT_COLUMNS} FROM payments WHERE payment_id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.0], payment_row).optional()?)
+}
+
+pub(super) fn payments(
+    connection: &Connection,
+    filter: &PaymentFilter,
+    limit: usize,
+) -> Answer<Page<PaymentRow>> {
+    let order_id = filter.order_id.map(|id| id.0);
+    let state = filter.state.map(state_code);
+    let condition = match (order_id, state) {
+        (None, None) => "payments INDEXED BY payments_by_id WHERE ?3 IS NULL AND ?4 IS NULL",
+        (None, Some(_)) => "payments INDEXED BY payments_by_state WHERE ?3 IS NULL AND state = ?4",
+        (Some(_), None) => "payments INDEXED BY payments_by_order WHERE order_id = ?3 AND ?4 IS NULL",
+        (Some(_), Some(_)) => "payments INDEXED BY payments_by_order WHERE order_id = ?3 AND state = ?4",
+    };
+    let sql =
+        format!("SELECT {PAYMENT_COLUMNS} FROM {condition} AND payment_id > ?1 ORDER BY payment_id LIMIT ?2");
+    let after = filter.after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, one_more(limit), order_id, state], payment_row)?;
+    page(rows, limit)
+}
+
+pub(super) fn checkpoints(connection: &Connection) -> Answer<Vec<CheckpointRow>> {
+    const SELECT: &str =
+        "SELECT projection, partition, position, updated_at FROM checkpoints ORDER BY projection, partition";
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let rows = statement.query_map([], |row| {
+        Ok(CheckpointRow {
+            projection: row.get(0)?,
+            partition: Partition(row.get(1)?),
+            position: position(row, 2)?,
+            updated_at: Some(time(row, 3)?),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn is_parked(connection: &Connection, stream: &StreamName) -> Answer<bool> {
+    const SELECT: &str = "SELECT EXISTS (SELECT 1 FROM parked WHERE stream = ?1)";
+    Ok(connection.prepare_cached(SELECT)?.query_row([stream.to_string()], |row| row.get(0))?)
+}
+
+pub(super) fn ended_orders_with_reservations(connection: &Connection, limit: usize) -> Answer<Vec<OrderId>> {
+    const SELECT: &str = "SELECT DISTINCT order_id FROM reservations INDEXED BY reservations_of_ended_orders
+         WHERE order_ended = 1 ORDER BY order_id LIMIT ?1";
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let rows = statement.query_map([as_limit(limit)], |row| row.get(0).map(OrderId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn placed_orders_recorded_before(
+    connection: &Connection,
+    before: Timestamp,
+    limit: usize,
+) -> Answer<Vec<OrderId>> {
+    // Orders are `placed` for moments only, so there are few to look at.
+    const SELECT: &str = "SELECT order_id FROM orders INDEXED BY orders_by_status
+         WHERE status = ?1 AND recorded_at < ?2 ORDER BY placed_at, order_id LIMIT ?3";
+    let mut statement = connection.prepare_cached(SELECT)?;
+    let values = params![status_code(OrderStatus::Placed), before.as_microsecond(), as_limit(limit)];
+    let rows = statement.query_map(values, |row| row.get(0).map(OrderId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn one_more(limit: usize) -> i64 {
+    as_limit(limit).saturating_add(1)
+}
+
+fn page<T>(rows: impl Iterator<Item = rusqlite::Result<T>>, limit: usize) -> Answer<Page<T>> {
+    let mut items = rows.collect::<rusqlite::Result<Vec<T>>>()?;
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    Ok(Page { items, has_more })
+}
