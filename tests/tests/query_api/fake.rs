@@ -18,6 +18,8 @@ pub struct FakeQueries {
     rows: Mutex<Rows>,
 }
 
+type Change = Box<dyn FnOnce(&mut Rows) + Send>;
+
 #[derive(Default)]
 pub struct Rows {
     pub orders: Vec<OrderRow>,
@@ -31,7 +33,7 @@ pub struct Rows {
     pub failure: Option<ReadModelError>,
     pub panics: bool,
     /// Done once, by the next read, after it has seen the rows: a change between a read and the wait.
-    pub after_next_read: Option<Box<dyn FnOnce(&mut Rows) + Send>>,
+    pub after_next_read: Option<Change>,
     pub reads: usize,
     pub is_closing: bool,
 }
@@ -82,11 +84,11 @@ impl FakeQueries {
 fn page<T: Clone, K: Ord>(
     rows: &[T],
     limit: usize,
-    after: Option<K>,
+    after: Option<&K>,
     key: impl Fn(&T) -> K,
     wanted: impl Fn(&T) -> bool,
 ) -> Page<T> {
-    let is_after = |row: &T| after.as_ref().is_none_or(|after| key(row) > *after);
+    let is_after = |row: &T| after.is_none_or(|after| key(row) > *after);
     let mut items: Vec<T> = rows.iter().filter(|row| wanted(row) && is_after(row)).cloned().collect();
     items.sort_by_key(&key);
     let has_more = items.len() > limit;
@@ -116,7 +118,7 @@ impl Queries for FakeQueries {
                 && filter.placed_to.is_none_or(|to| placed_at(row) < to)
         };
         let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
-        self.read(|rows| page(&rows.orders, limit, filter.after.map(Reverse), key, wanted)).await
+        self.read(|rows| page(&rows.orders, limit, filter.after.map(Reverse).as_ref(), key, wanted)).await
     }
 
     async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError> {
@@ -127,7 +129,7 @@ impl Queries for FakeQueries {
         let wanted =
             |row: &StockRow| filter.available_below.is_none_or(|below| row.on_hand - row.reserved < below);
         let key = |row: &StockRow| row.sku.clone();
-        self.read(|rows| page(&rows.stock, limit, filter.after.clone(), key, wanted)).await
+        self.read(|rows| page(&rows.stock, limit, filter.after.as_ref(), key, wanted)).await
     }
 
     async fn reservations(
@@ -137,7 +139,7 @@ impl Queries for FakeQueries {
         limit: usize,
     ) -> Result<Page<ReservationRow>, ReadModelError> {
         let wanted = |row: &ReservationRow| row.sku == *sku;
-        self.read(|rows| page(&rows.reservations, limit, after, |row| row.order_id, wanted)).await
+        self.read(|rows| page(&rows.reservations, limit, after.as_ref(), |row| row.order_id, wanted)).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
@@ -153,7 +155,8 @@ impl Queries for FakeQueries {
             is_wanted(filter.order_id.as_ref(), row.payment.order_id().as_ref())
                 && is_wanted(filter.state.as_ref(), Some(&row.payment.state()))
         };
-        self.read(|rows| page(&rows.payments, limit, filter.after, |row| row.payment_id, wanted)).await
+        self.read(|rows| page(&rows.payments, limit, filter.after.as_ref(), |row| row.payment_id, wanted))
+            .await
     }
 
     async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {

@@ -61,15 +61,16 @@ async fn the_open_reservations_of_a_sku_are_listed_by_order() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.stock = vec![stock_row("A", 50, 15), stock_row("B", 1, 1)];
-        for number in 1..=5 {
-            let quantity = u32::try_from(number).unwrap();
-            rows.reservations.push(ReservationRow { sku: sku("A"), order_id: order_id(number), quantity });
+        for number in 1..=5_u32 {
+            let order_id = order_id(number.into());
+            rows.reservations.push(ReservationRow { sku: sku("A"), order_id, quantity: number });
         }
         rows.reservations.push(ReservationRow { sku: sku("B"), order_id: order_id(6), quantity: 1 });
     });
     let pages = api.pages("/v1/stock/A/reservations?limit=2").await;
     let all: Vec<_> = pages.concat();
-    let expected: Vec<_> = (1..=5).map(|n| json!({"order_id": order_id(n), "quantity": n as u32})).collect();
+    let expected: Vec<_> =
+        (1..=5_u32).map(|n| json!({"order_id": order_id(n.into()), "quantity": n})).collect();
     assert_eq!(all, expected);
     assert_eq!(pages.len(), 3);
 }
