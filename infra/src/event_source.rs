@@ -45,7 +45,7 @@ pub enum Delivery {
 
 /// A source of events.
 #[async_trait]
-pub trait EventSource: Send {
+pub trait EventSource: Send + Sync {
     /// Waits for the next delivery. Cancel safe: a delivery is lost neither by dropping the future nor by
     /// failing to apply it, since the consumer's own position decides where reading goes on.
     async fn next(&mut self) -> Result<Delivery, ReadError>;
