@@ -1,5 +1,7 @@
 //! What is stored must be read for ever: event data, enumerations, command names and derived ids.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{

@@ -29,6 +29,9 @@ enum Action {
     Crash {
         process: usize,
     },
+    /// The second process dies with all it was about to do; another takes its place with nothing to catch up
+    /// on, because the first has seen everything too.
+    TakeOver,
     SaveCheckpoint {
         process: usize,
     },
@@ -85,6 +88,7 @@ fn action() -> impl Strategy<Value = Action> {
         }),
         4 => process.clone().prop_map(|process| Action::Drain { process }),
         1 => process.clone().prop_map(|process| Action::Crash { process }),
+        1 => Just(Action::TakeOver),
         2 => process.clone().prop_map(|process| Action::SaveCheckpoint { process }),
         1 => process.prop_map(|process| Action::Sweep { process }),
     ]
@@ -116,6 +120,7 @@ fn run(on_hand: &[u32], baskets: &[Basket], actions: Vec<Action>) -> World {
             }
             Action::Drain { process } => processes[process].drain(&mut world),
             Action::Crash { process } => processes[process].crash(),
+            Action::TakeOver => processes[1] = Process::behind(&world),
             Action::SaveCheckpoint { process } => processes[process].save_checkpoint(),
             Action::Sweep { process } => processes[process].sweep(&world),
         }

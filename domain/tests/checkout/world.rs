@@ -37,6 +37,17 @@ pub enum Answer {
     Refused(String),
 }
 
+impl Answer {
+    /// Why a command was not executed, if it was not.
+    pub fn refusal(self) -> Option<String> {
+        match self {
+            Self::Recorded | Self::Done(_) => None,
+            Self::Insufficient { requested, available } => Some(format!("{requested} of {available}")),
+            Self::Refused(refusal) => Some(refusal),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Logged {
     pub stream: StreamName,
@@ -67,7 +78,7 @@ impl World {
                         Answer::Insufficient { requested, available }
                     }
                     Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
-                    Decided::Events(events) => self.append(sku.into(), id, events, Event::Stock),
+                    Decided::Events(events) => self.append(&sku.into(), id, events, Event::Stock),
                 }
             }
             Step::Order(order_id, command) => {
@@ -75,7 +86,7 @@ impl World {
                 match decide(stream, id, command) {
                     Decided::Recorded => Answer::Recorded,
                     Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
-                    Decided::Events(events) => self.append(order_id.into(), id, events, Event::Order),
+                    Decided::Events(events) => self.append(&order_id.into(), id, events, Event::Order),
                 }
             }
             Step::Payment(payment_id, command) => {
@@ -83,7 +94,7 @@ impl World {
                 match decide(stream, id, command) {
                     Decided::Recorded => Answer::Recorded,
                     Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
-                    Decided::Events(events) => self.append(payment_id.into(), id, events, Event::Payment),
+                    Decided::Events(events) => self.append(&payment_id.into(), id, events, Event::Payment),
                 }
             }
         }
@@ -115,10 +126,10 @@ impl World {
         for logged in self.log.iter().filter(|logged| logged.stream == sku.clone().into()) {
             match &logged.event {
                 Event::Stock(StockEvent::Shipped(event)) if event.order_id == order => {
-                    shipped += event.quantity
+                    shipped += event.quantity;
                 }
                 Event::Stock(StockEvent::Returned(event)) if event.order_id == order => {
-                    returned += event.quantity
+                    returned += event.quantity;
                 }
                 _ => {}
             }
@@ -128,7 +139,7 @@ impl World {
 
     fn append<E>(
         &mut self,
-        stream: StreamName,
+        stream: &StreamName,
         command: CommandId,
         events: Vec<E>,
         wrap: fn(E) -> Event,
@@ -136,7 +147,7 @@ impl World {
         let count = events.len();
         for (index, event) in (0..).zip(events) {
             let event = wrap(event);
-            self.inspect(&stream, &event);
+            self.inspect(stream, &event);
             self.log.push(Logged { stream: stream.clone(), id: EventId::of_command(command, index), event });
         }
         Answer::Done(count)
