@@ -1,1 +1,266 @@
+use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    Decider, RefundId, ReturnId, ShipmentId, Timestamp,
+    order::{
+        NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderExpired, OrderPaid, OrderPaymentRecorded,
+        OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, PlaceOrder, ReturnLine,
+    },
+    payment::{
+        PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentDecider, PaymentFailed,
+        PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoided,
+    },
+};
+
+const ORDER: OrderId = OrderId(Uuid::from_u128(1));
+const SHIPMENT: ShipmentId = ShipmentId(Uuid::from_u128(2));
+const RETURN: ReturnId = ReturnId(Uuid::from_u128(3));
+const REFUND: RefundId = RefundId(Uuid::from_u128(4));
+
+fn pence(minor_units: i64) -> Amount {
+    Amount::new(minor_units).unwrap()
+}
+
+fn sku(text: &str) -> Sku {
+    Sku::new(text).unwrap()
+}
+
+fn payment_id() -> PaymentId {
+    PaymentId::of_order(ORDER)
+}
+
+/// Two mugs at 10, a bowl at 20, two more mugs for nothing, postage of 5: 45 in all.
+fn placed() -> OrderEvent {
+    let line = |name: &str, quantity, unit_price, stocked| NewLine {
+        sku: sku(name),
+        quantity,
+        unit_price: pence(unit_price),
+        stocked,
+    };
+    let lines = vec![
+        line("MUG", 2, 10, true),
+        line("BOWL", 1, 20, true),
+        line("MUG", 2, 0, true),
+        line("POST", 1, 5, false),
+    ];
+    let place = PlaceOrder {
+        order_id: ORDER,
+        customer_id: None,
+        currency: "GBP".parse().unwrap(),
+        country: None,
+        lines,
+        adjustments: Vec::new(),
+        reference: None,
+        metadata: BTreeMap::new(),
+        placed_at: Timestamp::UNIX_EPOCH,
+        payment_due_at: None,
+    };
+    OrderDecider::decide(&Order::default(), OrderCommand::Place(Box::new(place))).unwrap().remove(0)
+}
+
+fn allocated() -> OrderEvent {
+    OrderAllocated { payment_id: Some(payment_id()) }.into()
+}
+
+fn rejected() -> OrderEvent {
+    OrderRejected { shortages: vec![Shortage { sku: sku("BOWL"), requested: 1, available: 0 }] }.into()
+}
+
+fn parts(lines: &[(u32, u32)]) -> Vec<LineQuantity> {
+    lines.iter().map(|&(line, quantity)| LineQuantity { line, quantity }).collect()
+}
+
+fn shipped(lines: &[(u32, u32)]) -> OrderEvent {
+    OrderShipped { shipment_id: SHIPMENT, lines: parts(lines), carrier: None, tracking_number: None }.into()
+}
+
+fn cancelled(lines: &[(u32, u32)], amount_due: i64) -> OrderEvent {
+    let reason = CancelReason::Requested;
+    OrderCancelled { reason, note: None, lines: parts(lines), amount_due: pence(amount_due) }.into()
+}
+
+/// The reaction to the last of these events, as the order stands after it.
+fn reaction_to_last(events: &[OrderEvent]) -> Reaction {
+    react_to_order(ORDER, events.last().unwrap(), &OrderDecider::fold(events))
+}
+
+fn release(name: &str, quantity: u32) -> Step {
+    Step::Stock(sku(name), StockCommand::Release { order_id: ORDER, quantity })
+}
+
+fn close(amount_due: i64) -> Step {
+    let command = PaymentCommand::Close { order_id: ORDER, amount_due: pence(amount_due) };
+    Step::Payment(payment_id(), command)
+}
+
+fn request_refund(refund_id: RefundId, amount: i64, reason: RefundReason) -> Step {
+    let command = PaymentCommand::RequestRefund { refund_id, amount: pence(amount), reason };
+    Step::Payment(payment_id(), command)
+}
+
+#[test]
+fn a_placed_order_reserves_each_stocked_sku_once_lines_added_up() {
+    let units = BTreeMap::from([(sku("BOWL"), 1), (sku("MUG"), 4)]);
+    assert_eq!(reaction_to_last(&[placed()]), Reaction::Reserve(units));
+}
+
+#[test]
+fn an_order_that_is_further_on_than_placed_reserves_nothing() {
+    for later in [allocated(), rejected(), cancelled(&[(1, 2)], 0), OrderExpired {}.into()] {
+        let order = OrderDecider::fold(&[placed(), later]);
+        assert_eq!(react_to_order(ORDER, &placed(), &order), Reaction::None);
+    }
+}
+
+#[test]
+fn a_round_of_reservations_ends_in_an_allocation_or_in_its_shortages() {
+    assert_eq!(settle(ORDER, Vec::new()), OrderCommand::Allocate { payment_id: payment_id() });
+    let shortages = vec![Shortage { sku: sku("MUG"), requested: 4, available: 3 }];
+    assert_eq!(settle(ORDER, shortages.clone()), OrderCommand::Reject { shortages });
+}
+
+#[test]
+fn an_allocated_order_requests_its_total_unless_nothing_is_to_pay_or_it_has_ended() {
+    let request = PaymentCommand::Request {
+        payment_id: payment_id(),
+        order_id: ORDER,
+        amount: pence(45),
+        currency: "GBP".parse().unwrap(),
+    };
+    let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
+    assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
+
+    let nothing_to_pay = OrderAllocated { payment_id: None }.into();
+    assert_eq!(reaction_to_last(&[placed(), nothing_to_pay]), Reaction::None);
+    let ended = OrderDecider::fold(&[placed(), allocated(), cancelled(&[(1, 2)], 0)]);
+    assert_eq!(react_to_order(ORDER, &allocated(), &ended), Reaction::None);
+}
+
+#[test]
+fn an_ended_order_releases_what_it_has_not_shipped_and_closes_its_payment() {
+    let everything = || vec![release("BOWL", 1), release("MUG", 4)];
+    assert_eq!(reaction_to_last(&[placed(), rejected()]), Reaction::Send(everything()));
+    let all = [(1, 2), (2, 1), (3, 2), (4, 1)];
+    assert_eq!(reaction_to_last(&[placed(), cancelled(&all, 0)]), Reaction::Send(everything()));
+
+    let with_close = |amount_due| everything().into_iter().chain([close(amount_due)]).collect();
+    let expired = OrderExpired {}.into();
+    assert_eq!(reaction_to_last(&[placed(), allocated(), expired]), Reaction::Send(with_close(0)));
+
+    let part_shipped = [placed(), allocated(), shipped(&[(1, 2), (2, 1)]), cancelled(&[(3, 2), (4, 1)], 40)];
+    assert_eq!(reaction_to_last(&part_shipped), Reaction::Send(vec![release("MUG", 2), close(40)]));
+}
+
+#[test]
+fn a_shipment_leaves_stock_per_sku_and_postage_leaves_none() {
+    let ship = |name: &str, quantity| {
+        Step::Stock(sku(name), StockCommand::Ship { order_id: ORDER, shipment_id: SHIPMENT, quantity })
+    };
+    let reaction = reaction_to_last(&[placed(), allocated(), shipped(&[(1, 1), (2, 1), (3, 2), (4, 1)])]);
+    assert_eq!(reaction, Reaction::Send(vec![ship("BOWL", 1), ship("MUG", 3)]));
+    assert_eq!(reaction_to_last(&[placed(), allocated(), shipped(&[(4, 1)])]), Reaction::Send(Vec::new()));
+}
+
+#[test]
+fn a_return_puts_back_what_is_restocked_and_asks_for_exactly_its_refund() {
+    let returned = |refund_amount, restock| -> OrderEvent {
+        let part = |line, quantity, restock| ReturnLine { line, quantity, restock };
+        OrderReturned {
+            return_id: RETURN,
+            lines: vec![part(1, 1, restock), part(2, 1, false), part(3, 1, restock)],
+            refund_amount: pence(refund_amount),
+            reason: None,
+        }
+        .into()
+    };
+    let before = [placed(), allocated(), shipped(&[(1, 2), (2, 1), (3, 2)])];
+    let after = |event| [before.as_slice(), &[event]].concat();
+    let put_back = StockCommand::Return { order_id: ORDER, return_id: RETURN, quantity: 2 };
+    let refund = request_refund(RETURN.into(), 30, RefundReason::Return);
+
+    let steps = vec![Step::Stock(sku("MUG"), put_back), refund.clone()];
+    assert_eq!(reaction_to_last(&after(returned(30, true))), Reaction::Send(steps));
+    assert_eq!(reaction_to_last(&after(returned(30, false))), Reaction::Send(vec![refund]));
+    assert_eq!(reaction_to_last(&after(returned(0, false))), Reaction::Send(Vec::new()));
+}
+
+#[test]
+fn a_refund_by_hand_is_asked_of_the_payment_under_its_id() {
+    let asked = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None }.into();
+    let expected = Reaction::Send(vec![request_refund(REFUND, 7, RefundReason::Requested)]);
+    assert_eq!(reaction_to_last(&[placed(), allocated(), asked]), expected);
+}
+
+#[test]
+fn nothing_follows_what_an_order_was_told_about_its_money() {
+    let zero = Amount::ZERO;
+    let recorded = OrderPaymentRecorded { captured: pence(45), refunded: zero, refunds_failed: zero }.into();
+    assert_eq!(reaction_to_last(&[placed(), allocated(), recorded]), Reaction::None);
+    assert_eq!(reaction_to_last(&[placed(), allocated(), OrderPaid {}.into()]), Reaction::None);
+}
+
+fn payment_requested() -> PaymentEvent {
+    let currency = "GBP".parse().unwrap();
+    PaymentRequested { payment_id: payment_id(), order_id: ORDER, amount: pence(45), currency }.into()
+}
+
+fn captured(amount: i64) -> PaymentEvent {
+    PaymentCaptured { amount: pence(amount), reference: None }.into()
+}
+
+/// The reaction to an event of a payment to which more has happened since.
+fn reaction_to_payment(events: &[PaymentEvent], since: &[PaymentEvent]) -> Reaction {
+    let payment = PaymentDecider::fold(&[&[payment_requested()], events, since].concat());
+    react_to_payment(events.last().unwrap(), &payment)
+}
+
+fn to_order(command: OrderCommand) -> Reaction {
+    Reaction::Send(vec![Step::Order(ORDER, command)])
+}
+
+#[test]
+fn the_order_is_told_what_its_payment_stands_at_now() {
+    let asked = PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
+    let refunded = PaymentRefunded { refund_id: REFUND, amount: pence(5), reference: None };
+    let record = |captured, refunded| {
+        let (captured, refunded) = (pence(captured), pence(refunded));
+        to_order(OrderCommand::RecordPayment { captured, refunded, refunds_failed: Amount::ZERO })
+    };
+    assert_eq!(reaction_to_payment(&[captured(30)], &[]), record(30, 0));
+    assert_eq!(reaction_to_payment(&[captured(30)], &[captured(15)]), record(45, 0));
+    assert_eq!(reaction_to_payment(&[captured(30), asked.into(), refunded.into()], &[]), record(30, 5));
+}
+
+#[test]
+fn an_order_is_cancelled_when_its_payment_failed_for_good_or_was_voided() {
+    let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable });
+    let voided = || PaymentEvent::from(PaymentVoided { reason: None });
+    let closed = || PaymentEvent::from(PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO });
+    let cancel = |reason| to_order(OrderCommand::Cancel { reason, note: None });
+
+    assert_eq!(reaction_to_payment(&[failed(false)], &[]), cancel(CancelReason::PaymentFailed));
+    assert_eq!(reaction_to_payment(&[voided()], &[]), cancel(CancelReason::PaymentVoided));
+
+    for (events, since) in [
+        (vec![failed(true)], vec![]),
+        // Money came after all, or before.
+        (vec![failed(false)], vec![captured(45)]),
+        (vec![captured(30), voided()], vec![]),
+        // The order has ended already: that is why it was voided.
+        (vec![closed(), voided()], vec![]),
+        (vec![closed(), failed(false)], vec![]),
+    ] {
+        assert_eq!(reaction_to_payment(&events, &since), Reaction::None, "{events:?} {since:?}");
+    }
+}
+
+#[test]
+fn an_order_hears_nothing_of_what_moves_no_money() {
+    let authorized = PaymentAuthorized { amount: pence(45), reference: None };
+    assert_eq!(reaction_to_payment(&[authorized.into()], &[]), Reaction::None);
+    let orphan = PaymentDecider::fold(&[captured(1)]);
+    assert_eq!(react_to_payment(&captured(1), &orphan), Reaction::None);
+}
