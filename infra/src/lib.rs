@@ -9,4 +9,5 @@ pub mod http;
 pub mod operations;
 pub mod read_models;
 pub mod snapshots;
+mod sqlite;
 pub mod telemetry;

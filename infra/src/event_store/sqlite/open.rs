@@ -10,6 +10,8 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use uuid::Uuid;
 
+use crate::sqlite::keep_plans;
+
 const SCHEMA: &str = include_str!("../../sql/sqlite/event_store.sql");
 /// "Orde": `PRAGMA application_id` of every event store.
 const APPLICATION_ID: i32 = 0x4f72_6465;
@@ -139,6 +141,7 @@ pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), OpenError> {
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    keep_plans(&connection)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(connection)
 }
@@ -216,6 +219,7 @@ pub(super) fn checkpointing(path: &Path) -> Result<Connection, OpenError> {
 fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    keep_plans(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)

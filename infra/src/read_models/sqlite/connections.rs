@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::read_models::ReadModelError;
+use crate::{read_models::ReadModelError, sqlite::keep_plans};
 
 const SCHEMA: &str = include_str!("../../sql/sqlite/read_models.sql");
 const INDEXES: &str = include_str!("../../sql/sqlite/read_models_indexes.sql");
@@ -71,6 +71,7 @@ impl OpenError {
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let mut connection = Connection::open(path)?;
+        keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // Rows and checkpoint stand in one file: a power cut takes the last of both back together.
@@ -104,6 +105,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
+        keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);

@@ -33,6 +33,7 @@ use crate::{
         OrderRow, Projection, ReadModelError, ReservationRow,
         audit::{AllRows, Audit, Rebuild, Staged, Stored},
     },
+    sqlite::keep_plans,
 };
 
 const PAGE_CACHE_KIB: i32 = 256 * 1024;
@@ -180,6 +181,7 @@ impl Staged for StagedFile {
 
 fn write_file(file: &Path, partition: &Partition, rows: &AllRows) -> Result<(), ReadModelError> {
     let mut connection = Connection::open(file)?;
+    keep_plans(&connection)?;
     // A file that is of no use until it is complete needs no journal.
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
