@@ -173,8 +173,8 @@ pub struct Rows {
 /// What one batch changes; written in one transaction. Vectors are sorted by key, one entry per key.
 ///
 /// Nothing is written, and the answer is [`ReadModelError::CheckpointMoved`], unless every projection stands at
-/// `from` and every stream of `skipped` and `resumed` is parked: whoever un-parks a stream must not meet an owner
-/// that still passes its events over.
+/// `from`, every stream of `skipped` is parked, and every stream of `retried` is parked as it says: whoever
+/// un-parks a stream must not meet an owner that still passes its events over, nor another who does the same.
 #[derive(Debug)]
 pub struct Changes {
     pub partition: Partition,
@@ -190,12 +190,12 @@ pub struct Changes {
     pub payments: Vec<Arc<PaymentRow>>,
     /// Added to the rows of this partition.
     pub sales: Vec<(SalesKey, SalesTotals)>,
-    /// Replaces what was parked for the same stream, and settles a request to retry it.
     pub parked: Vec<ParkedStream>,
     /// Parked streams whose events of this batch were passed over.
     pub skipped: Vec<(Projection, StreamName)>,
-    /// Parked streams that have caught up.
-    pub resumed: Vec<(Projection, StreamName)>,
+    /// Streams that were parked like this, with a retry asked for, and were taken up again: parked no more,
+    /// unless `parked` names them again.
+    pub retried: Vec<ParkedStream>,
 }
 
 impl Changes {
@@ -214,7 +214,7 @@ impl Changes {
             sales: Vec::new(),
             parked: Vec::new(),
             skipped: Vec::new(),
-            resumed: Vec::new(),
+            retried: Vec::new(),
         }
     }
 }

@@ -118,7 +118,8 @@ fn move_checkpoints(transaction: &Transaction<'_>, changes: &Changes) -> Result<
 
 fn settle_parked(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), ReadModelError> {
     const IS_PARKED: &str = "SELECT EXISTS (SELECT 1 FROM parked WHERE projection = ?1 AND stream = ?2)";
-    const RESUME: &str = "DELETE FROM parked WHERE projection = ?1 AND stream = ?2";
+    const UNPARK: &str = "DELETE FROM parked
+         WHERE projection = ?1 AND stream = ?2 AND revision = ?3 AND parked_at = ?4 AND retry_requested = 1";
     for (projection, stream) in &changes.skipped {
         let key = params![projection.as_str(), stream.to_string()];
         let is_parked: bool = transaction.prepare_cached(IS_PARKED)?.query_row(key, |row| row.get(0))?;
@@ -126,9 +127,14 @@ fn settle_parked(transaction: &Transaction<'_>, changes: &Changes) -> Result<(),
             return Err(ReadModelError::CheckpointMoved);
         }
     }
-    for (projection, stream) in &changes.resumed {
-        let key = params![projection.as_str(), stream.to_string()];
-        if transaction.prepare_cached(RESUME)?.execute(key)? == 0 {
+    for row in &changes.retried {
+        let as_read = params![
+            row.projection.as_str(),
+            row.stream.to_string(),
+            row.revision.cast_signed(),
+            row.parked_at.as_microsecond(),
+        ];
+        if transaction.prepare_cached(UNPARK)?.execute(as_read)? == 0 {
             return Err(ReadModelError::CheckpointMoved);
         }
     }

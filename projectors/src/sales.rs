@@ -1,0 +1,148 @@
+//! Sales, summed by hour and currency: over all orders, by SKU, by country.
+//!
+//! An order counts once it is allocated, in the hour (UTC) it was placed in, and stays counted. What is cancelled
+//! and refunded later goes to the same hour. A refund is money and names no SKU; it is spread over the order's
+//! SKUs by their value, so that the sums by SKU add up to the total.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    Sku,
+    order::{Line, Order, OrderEvent},
+};
+use infra::read_models::{SalesDimension, SalesKey, SalesTotals};
+
+const SECONDS_PER_HOUR: i64 = 3_600;
+
+/// What one event adds to the sums.
+pub(crate) fn fold(
+    before: Option<&Order>,
+    after: &Order,
+    event: &OrderEvent,
+) -> Vec<(SalesKey, SalesTotals)> {
+    let by_sku = match event {
+        OrderEvent::Allocated(_) => allocated(after),
+        OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => match before {
+            Some(before) if was_allocated(before) => cancelled(before, after),
+            _ => return Vec::new(),
+        },
+        OrderEvent::PaymentRecorded(_) => {
+            let refunded_before = before.map_or(0, |order| order.refunded().minor_units());
+            refunded(after, refunded_before)
+        }
+        OrderEvent::Placed(_)
+        | OrderEvent::Rejected(_)
+        | OrderEvent::Paid(_)
+        | OrderEvent::Shipped(_)
+        | OrderEvent::Delivered(_)
+        | OrderEvent::Returned(_)
+        | OrderEvent::RefundRequested(_) => return Vec::new(),
+    };
+    spread_over_dimensions(after, by_sku)
+}
+
+/// Allocation names the payment to settle, or there is nothing to pay and the order is paid at once.
+fn was_allocated(order: &Order) -> bool {
+    order.payment_id().is_some() || order.is_paid()
+}
+
+fn allocated(order: &Order) -> BTreeMap<&Sku, SalesTotals> {
+    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
+    for line in order.lines() {
+        let sum = by_sku.entry(&line.sku).or_default();
+        sum.orders = 1;
+        sum.lines += 1;
+        sum.units += i64::from(line.quantity);
+        sum.gross += line.value().minor_units();
+    }
+    by_sku
+}
+
+fn cancelled<'a>(before: &Order, after: &'a Order) -> BTreeMap<&'a Sku, SalesTotals> {
+    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
+    for (old, new) in before.lines().iter().zip(after.lines()) {
+        let units = new.cancelled - old.cancelled;
+        if units > 0 {
+            by_sku.entry(&new.sku).or_default().cancelled +=
+                new.unit_price.saturating_mul(units).minor_units();
+        }
+    }
+    by_sku
+}
+
+fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> {
+    let refunded = order.refunded().minor_units();
+    if refunded == refunded_before {
+        return BTreeMap::new();
+    }
+    let shares_before = shares(order.lines(), refunded_before);
+    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
+    for (sku, share) in shares(order.lines(), refunded) {
+        let growth = share - shares_before.get(sku).copied().unwrap_or(0);
+        by_sku.insert(sku, SalesTotals { refunded: growth, ..SalesTotals::default() });
+    }
+    by_sku
+}
+
+/// Divides an amount over the SKUs of an order in proportion to their value (to their units, where all are free),
+/// to the last minor unit: what rounding down leaves goes to the largest remainders. Always of the cumulative
+/// amount, so that the shares do not depend on the steps in which it was refunded.
+fn shares(lines: &[Line], amount: i64) -> BTreeMap<&Sku, i64> {
+    let weights = |of: fn(&Line) -> i128| {
+        let mut weights: BTreeMap<&Sku, i128> = BTreeMap::new();
+        for line in lines {
+            *weights.entry(&line.sku).or_default() += of(line);
+        }
+        let sum: i128 = weights.values().sum();
+        (weights, sum)
+    };
+    let (mut by_sku, mut sum) = weights(|line| i128::from(line.value().minor_units()));
+    if sum == 0 {
+        (by_sku, sum) = weights(|line| i128::from(line.quantity));
+    }
+    let amount_wide = i128::from(amount);
+    let mut rest = amount;
+    let mut remainders = Vec::with_capacity(by_sku.len());
+    let mut shares = BTreeMap::new();
+    for (sku, weight) in by_sku {
+        let share = i64::try_from(amount_wide * weight / sum).unwrap_or(amount);
+        rest -= share;
+        remainders.push((amount_wide * weight % sum, sku));
+        shares.insert(sku, share);
+    }
+    // The largest first; of equal ones, the first by name.
+    remainders.sort_by(|(a, a_sku), (b, b_sku)| b.cmp(a).then_with(|| a_sku.cmp(b_sku)));
+    for (_, sku) in remainders.into_iter().take(usize::try_from(rest).unwrap_or(0)) {
+        *shares.entry(sku).or_default() += 1;
+    }
+    shares
+}
+
+fn spread_over_dimensions(
+    order: &Order,
+    by_sku: BTreeMap<&Sku, SalesTotals>,
+) -> Vec<(SalesKey, SalesTotals)> {
+    let (Some(currency), Some(placed_at)) = (order.currency(), order.placed_at()) else {
+        return Vec::new();
+    };
+    if by_sku.is_empty() {
+        return Vec::new();
+    }
+    let hour = placed_at.as_second().div_euclid(SECONDS_PER_HOUR);
+    let mut total = SalesTotals::default();
+    for sum in by_sku.values() {
+        total.add(sum);
+    }
+    // An order with three SKUs is still one order.
+    total.orders = total.orders.min(1);
+    let country = SalesDimension::Country(order.country().unwrap_or_default().to_owned());
+    let key = |dimension| SalesKey { dimension, currency, hour };
+    let mut sums = Vec::with_capacity(by_sku.len() + 2);
+    sums.push((key(SalesDimension::All), total));
+    sums.push((key(country), total));
+    sums.extend(by_sku.into_iter().map(|(sku, sum)| (key(SalesDimension::Sku(sku.clone())), sum)));
+    sums
+}
+
+#[cfg(test)]
+mod tests;
