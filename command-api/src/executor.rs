@@ -7,6 +7,7 @@
 //! them again; command ids make that harmless.
 
 mod aggregate;
+mod batch;
 mod shard;
 
 use std::{sync::Arc, time::Duration};
@@ -16,16 +17,20 @@ use infra::{
     event_store::{Epoch, EventStore},
     snapshots::SnapshotStore,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use self::shard::{Request, Shard, Work};
+use self::{
+    batch::{Read, Request, Work},
+    shard::Shard,
+};
 
 /// Bounds of an executor.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutorOptions {
     /// Tasks per kind of aggregate.
     pub shards: usize,
-    /// Commands from outside that may wait per shard; more are refused as [`ExecuteError::Overloaded`].
+    /// Commands from outside that may be under way per shard, from their arrival until they are durable; more
+    /// are refused as [`ExecuteError::Overloaded`].
     pub queue_commands_max: usize,
     /// About how many aggregates of ordinary size a shard keeps in memory.
     pub cache_weight_max: usize,
@@ -40,7 +45,7 @@ impl Default for ExecutorOptions {
 /// Which queue a command waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Commands from outside: a bounded queue that refuses when it is full.
+    /// Commands from outside: refused when too many are under way.
     External,
     /// Commands of a reaction: never refused, so that an order once placed is always finished. Their number is
     /// bounded by the orders that were let in.
@@ -131,7 +136,9 @@ pub struct Executor<A: Decider> {
 }
 
 struct ShardHandle<A: Decider> {
-    external: mpsc::Sender<Work<A>>,
+    /// Bounded by `places`.
+    external: mpsc::UnboundedSender<Work<A>>,
+    places: Arc<Semaphore>,
     reactions: mpsc::UnboundedSender<Work<A>>,
 }
 
@@ -155,11 +162,12 @@ impl<A: Decider> Executor<A> {
         options: ExecutorOptions,
     ) -> Self {
         let shards = (0..options.shards.max(1)).map(|_| {
-            let (external, external_queue) = mpsc::channel(options.queue_commands_max);
+            let (external, external_queue) = mpsc::unbounded_channel();
             let (reactions, reaction_queue) = mpsc::unbounded_channel();
             let shard = Shard::new(Arc::clone(store), snapshots.cloned(), options.cache_weight_max);
             tokio::spawn(shard.run(external_queue, reaction_queue));
-            ShardHandle { external, reactions }
+            let places = Arc::new(Semaphore::new(options.queue_commands_max));
+            ShardHandle { external, places, reactions }
         });
         Self { shards: shards.collect() }
     }
@@ -192,9 +200,14 @@ impl<A: Decider> Executor<A> {
         context: CommandContext,
         mode: Mode,
     ) -> Result<Executed<A>, ExecuteError> {
+        let shard = self.shard_of(id);
+        let (queue, place) = match mode.lane {
+            Lane::External => (&shard.external, Some(shard.take_place()?)),
+            Lane::Reaction => (&shard.reactions, None),
+        };
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, context, mode, reply };
-        self.send(id, mode.lane, Work::Execute(id.clone(), request))?;
+        let request = Request { command, context, mode, reply, place };
+        queue.send(Work::Execute(id.clone(), request)).map_err(|_| stopped())?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -206,8 +219,8 @@ impl<A: Decider> Executor<A> {
     ) -> Result<R, ExecuteError> {
         for attempt in 1..=ATTEMPTS_MAX {
             let (reply, answer) = oneshot::channel();
-            let read = shard::Read { reply };
-            self.send(id, Lane::Reaction, Work::Read(id.clone(), read))?;
+            let read = Work::Read(id.clone(), Read { reply });
+            self.shard_of(id).reactions.send(read).map_err(|_| stopped())?;
             match answer.await.unwrap_or_else(|_| Err(stopped())) {
                 Ok(versioned) => return Ok(view(&versioned.state, versioned.revision)),
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
@@ -219,17 +232,16 @@ impl<A: Decider> Executor<A> {
         Err(ExecuteError::Conflict)
     }
 
-    fn send(&self, id: &A::Id, lane: Lane, work: Work<A>) -> Result<(), ExecuteError> {
+    fn shard_of(&self, id: &A::Id) -> &ShardHandle<A> {
         use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
-        let shard = &self.shards[usize::try_from(hash % self.shards.len() as u64).unwrap_or(0)];
-        match lane {
-            Lane::Reaction => shard.reactions.send(work).map_err(|_| stopped()),
-            Lane::External => shard.external.try_send(work).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => ExecuteError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => stopped(),
-            }),
-        }
+        &self.shards[usize::try_from(hash % self.shards.len() as u64).unwrap_or(0)]
+    }
+}
+
+impl<A: Decider> ShardHandle<A> {
+    fn take_place(&self) -> Result<OwnedSemaphorePermit, ExecuteError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| ExecuteError::Overloaded)
     }
 }
 

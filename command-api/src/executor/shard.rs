@@ -9,49 +9,25 @@ use std::{
     time::Duration,
 };
 
-use domain::{CommandContext, Decider, NewEvent, Revision, StreamName, decider::Versioned, envelope::seal};
+use domain::{Decider, StreamName};
 use futures::future::join_all;
 use infra::{
     event_store::{Append, AppendError, Appended, Epoch, EventStore, ExpectedRevision},
     snapshots::SnapshotStore,
 };
 use lru::LruCache;
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-    time,
-};
+use tokio::{runtime::Handle, sync::mpsc, time};
 
 use super::{
-    ExecuteError, Executed, Mode, Outcome, Wait,
-    aggregate::{Aggregate, Known, guarded, unreadable},
+    ExecuteError,
+    aggregate::{Aggregate, unreadable},
+    batch::{Pending, Work, decide_into},
 };
 
 /// Commands taken from the queues at once.
 const BATCH_COMMANDS_MAX: usize = 1_024;
-/// An append is cut at whichever comes first (an EventStoreDB server takes 1 MiB).
-const APPEND_EVENTS_MAX: usize = 1_000;
-const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// How long a shared store may leave an append unanswered before its sender learns that.
 const OUTCOME_RETRY_MAX: Duration = Duration::from_secs(30);
-
-type Reply<T> = oneshot::Sender<Result<T, ExecuteError>>;
-
-pub(super) enum Work<A: Decider> {
-    Execute(A::Id, Request<A>),
-    Read(A::Id, Read<A>),
-}
-
-pub(super) struct Request<A: Decider> {
-    pub command: A::Command,
-    pub context: CommandContext,
-    pub mode: Mode,
-    pub reply: Reply<Executed<A>>,
-}
-
-pub(super) struct Read<A: Decider> {
-    pub reply: Reply<Versioned<A::State>>,
-}
 
 pub(super) struct Shard<A: Decider> {
     store: Arc<dyn EventStore>,
@@ -62,64 +38,9 @@ pub(super) struct Shard<A: Decider> {
     /// Appends submitted, and of those the ones that are durable: they become so in order.
     submitted: u64,
     durable: Arc<AtomicU64>,
+    /// The epoch that everything cached is of; none: state was dropped whose appends may be under way.
+    settled: Option<Epoch>,
     runtime: Handle,
-}
-
-/// What one stream got in a batch, on its way to one append.
-struct Pending<A: Decider> {
-    expected: ExpectedRevision,
-    events: Vec<NewEvent>,
-    bytes: usize,
-    /// Answered once submitted.
-    submitted: Vec<(Reply<Executed<A>>, Executed<A>)>,
-    /// Answered once durable.
-    durable: Vec<(Reply<Executed<A>>, Executed<A>)>,
-    reads: Vec<(Reply<Versioned<A::State>>, Versioned<A::State>)>,
-}
-
-impl<A: Decider> Pending<A> {
-    fn after(revision: Option<Revision>) -> Self {
-        Self {
-            expected: ExpectedRevision::of(revision),
-            events: Vec::new(),
-            bytes: 0,
-            submitted: Vec::new(),
-            durable: Vec::new(),
-            reads: Vec::new(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.events.len() >= APPEND_EVENTS_MAX || self.bytes >= APPEND_BYTES_MAX
-    }
-
-    fn answer(self, outcome: Result<(), ExecuteError>) {
-        for (reply, executed) in self.submitted.into_iter().chain(self.durable) {
-            drop(reply.send(outcome.clone().map(|()| executed)));
-        }
-        for (reply, state) in self.reads {
-            drop(reply.send(outcome.clone().map(|()| state)));
-        }
-    }
-}
-
-impl<A: Decider> Work<A> {
-    fn id(&self) -> &A::Id {
-        match self {
-            Self::Execute(id, _) | Self::Read(id, _) => id,
-        }
-    }
-
-    fn is_for_new_stream(&self) -> bool {
-        matches!(self, Self::Execute(_, request) if request.mode.new_stream)
-    }
-
-    fn fail(self, error: &ExecuteError) {
-        match self {
-            Self::Execute(_, request) => drop(request.reply.send(Err(error.clone()))),
-            Self::Read(_, read) => drop(read.reply.send(Err(error.clone()))),
-        }
-    }
 }
 
 impl<A: Decider> Shard<A> {
@@ -128,6 +49,7 @@ impl<A: Decider> Shard<A> {
         snapshots: Option<Arc<SnapshotStore>>,
         cache_weight_max: usize,
     ) -> Self {
+        let settled = Some(store.epoch());
         Self {
             store,
             snapshots,
@@ -136,13 +58,14 @@ impl<A: Decider> Shard<A> {
             cache_weight_max,
             submitted: 0,
             durable: Arc::new(AtomicU64::new(0)),
+            settled,
             runtime: Handle::current(),
         }
     }
 
     pub async fn run(
         mut self,
-        mut external: mpsc::Receiver<Work<A>>,
+        mut external: mpsc::UnboundedReceiver<Work<A>>,
         mut reactions: mpsc::UnboundedReceiver<Work<A>>,
     ) {
         loop {
@@ -166,8 +89,7 @@ impl<A: Decider> Shard<A> {
     }
 
     async fn run_batch(&mut self, batch: Vec<Work<A>>) {
-        // Read before anything is loaded: what fails later makes this batch's appends superseded.
-        let epoch = self.store.epoch();
+        let epoch = self.settled_epoch(batch[0].id()).await;
         let loaded = self.with_aggregates(by_aggregate(batch), epoch).await;
         if self.store.accepts_dependent_appends() {
             for (id, mut aggregate, work) in loaded {
@@ -185,6 +107,25 @@ impl<A: Decider> Shard<A> {
                 self.keep_if_sound(id, aggregate, outcome);
             }
         }
+    }
+
+    /// The epoch to work in, read before anything is loaded: what fails later makes this batch's appends
+    /// superseded. State that was dropped is read back only when the appends it built on are durable or have
+    /// failed: before that the log does not tell.
+    async fn settled_epoch(&mut self, any: &A::Id) -> Epoch {
+        let mut epoch = self.store.epoch();
+        if self.settled != Some(epoch) {
+            if self.store.accepts_dependent_appends() {
+                let stream = any.clone().into();
+                let (expected, events) = (ExpectedRevision::NoStream, Vec::new());
+                let barrier = Append { stream, expected, events, epoch: None };
+                // Failed or not: when it is answered, so is everything before it.
+                drop(self.store.append(barrier).await);
+                epoch = self.store.epoch();
+            }
+            self.settled = Some(epoch);
+        }
+        epoch
     }
 
     /// Takes each aggregate from the cache, or loads it, all at once.
@@ -210,16 +151,17 @@ impl<A: Decider> Shard<A> {
             Ok(exist) => exist,
             Err(error) => {
                 let error = unreadable(error);
-                missing.into_iter().flat_map(|(_, work)| work).for_each(|work| work.fail(&error));
+                fail_all(missing.into_iter().flat_map(|(_, work)| work), &error);
                 return ready;
             }
         };
         let (store, snapshots) = (&*self.store, self.snapshots.as_ref());
         let loading =
             missing.into_iter().zip(streams).zip(exist).map(async |(((id, work), stream), exists)| {
-                let aggregate = match exists {
-                    true => Aggregate::load(store, snapshots, &stream, epoch).await,
-                    false => Ok(Aggregate::new(epoch)),
+                let aggregate = if exists {
+                    Aggregate::load(store, snapshots, &stream, epoch).await
+                } else {
+                    Ok(Aggregate::new(epoch))
                 };
                 (id, work, aggregate)
             });
@@ -228,7 +170,7 @@ impl<A: Decider> Shard<A> {
                 Ok(aggregate) => ready.push((id, aggregate, work)),
                 Err(error) => {
                     tracing::error!(stream = %id.into(), %error, "a stream could not be loaded");
-                    work.into_iter().for_each(|work| work.fail(&error));
+                    fail_all(work, &error);
                 }
             }
         }
@@ -243,14 +185,14 @@ impl<A: Decider> Shard<A> {
         work: Vec<Work<A>>,
     ) -> Result<(), ExecuteError> {
         let mut pending = Pending::after(aggregate.revision);
-        for work in work {
+        let mut work = work.into_iter();
+        while let Some(next) = work.next() {
             if pending.is_full() {
                 let full = std::mem::replace(&mut pending, Pending::after(aggregate.revision));
                 self.submit(stream, aggregate, full);
             }
-            let decided = decide_into(&*self.store, stream, aggregate, &mut pending, work).await;
-            if let Err(error) = decided {
-                pending.answer(Err(error.clone()));
+            if let Err(error) = decide_into(&*self.store, stream, aggregate, &mut pending, next).await {
+                begin_again(pending, work);
                 return Err(error);
             }
         }
@@ -261,10 +203,10 @@ impl<A: Decider> Shard<A> {
     fn submit(&mut self, stream: &StreamName, aggregate: &mut Aggregate<A>, mut pending: Pending<A>) {
         let everything_durable = aggregate.submitted <= self.durable.load(Ordering::Acquire);
         if pending.events.is_empty() && everything_durable && self.store.epoch() == aggregate.epoch {
-            return pending.answer(Ok(()));
+            return pending.answer();
         }
         if pending.events.is_empty() && pending.durable.is_empty() && pending.reads.is_empty() {
-            return pending.answer(Ok(()));
+            return pending.answer();
         }
         self.submitted += 1;
         let number = self.submitted;
@@ -278,14 +220,15 @@ impl<A: Decider> Shard<A> {
         let snapshot = self.snapshots.as_ref().and_then(|store| aggregate.due_snapshot(store, stream));
         let early_replies = std::mem::take(&mut pending.submitted);
         let (durable, runtime) = (Arc::clone(&self.durable), self.runtime.clone());
-        let done = move |outcome: Result<Appended, AppendError>| {
-            if outcome.is_ok() {
+        let done = move |outcome: Result<Appended, AppendError>| match outcome {
+            Ok(_) => {
                 durable.fetch_max(number, Ordering::Release);
                 if let Some(save) = snapshot {
                     runtime.spawn_blocking(save);
                 }
+                pending.answer();
             }
-            pending.answer(outcome.map(drop).map_err(failed_append));
+            Err(error) => pending.fail(&failed_append(error)),
         };
         self.store.submit(append, Box::new(done));
         // Only now: whoever hears of this may submit what depends on it, and that must come after.
@@ -307,6 +250,7 @@ impl<A: Decider> Shard<A> {
                 self.cache.put(id, aggregate);
             }
             Err(error) => {
+                self.settled = None;
                 let stream: StreamName = id.into();
                 tracing::debug!(%stream, %error, "the cached state of a stream was dropped");
             }
@@ -351,7 +295,7 @@ async fn run_shared<A: Decider>(
     let mut work = work.into_iter().peekable();
     while work.peek().is_some() {
         if let Err(error) = aggregate.catch_up(store, stream).await {
-            work.for_each(|work| work.fail(&error));
+            fail_all(work, &error);
             return Err(error);
         }
         let mut pending = Pending::after(aggregate.revision);
@@ -359,8 +303,7 @@ async fn run_shared<A: Decider>(
             && let Some(next) = work.next()
         {
             if let Err(error) = decide_into(store, stream, aggregate, &mut pending, next).await {
-                pending.answer(Err(error.clone()));
-                work.for_each(|work| work.fail(&error));
+                begin_again(pending, work);
                 return Err(error);
             }
         }
@@ -373,13 +316,26 @@ async fn run_shared<A: Decider>(
             let append = Append { stream: stream.clone(), expected: pending.expected, events, epoch: None };
             append_until_known(store, append).await
         };
-        pending.answer(outcome.clone());
         if let Err(error) = outcome {
-            work.for_each(|work| work.fail(&error));
+            pending.fail(&error);
+            fail_all(work, &error);
             return Err(error);
         }
+        pending.answer();
     }
     Ok(())
+}
+
+/// One command broke the state in memory and was told so: the others of its batch are decided anew without it.
+fn begin_again<A: Decider>(pending: Pending<A>, rest: impl Iterator<Item = Work<A>>) {
+    pending.fail(&ExecuteError::Conflict);
+    fail_all(rest, &ExecuteError::Conflict);
+}
+
+fn fail_all<A: Decider>(work: impl IntoIterator<Item = Work<A>>, error: &ExecuteError) {
+    for work in work {
+        work.fail(error);
+    }
 }
 
 /// Sends the identical append again while its outcome is unknown: the store recognises it by its event ids.
@@ -405,96 +361,4 @@ fn failed_append(error: AppendError) -> ExecuteError {
         AppendError::Unavailable(why) => ExecuteError::Unavailable(why),
         AppendError::OutcomeUnknown(why) => ExecuteError::OutcomeUnknown(why),
     }
-}
-
-/// Decides one piece of work against the aggregate and adds its events and its answer to `pending`. An error
-/// means that the aggregate in memory can no longer be trusted.
-async fn decide_into<A: Decider>(
-    log: &dyn EventStore,
-    stream: &StreamName,
-    aggregate: &mut Aggregate<A>,
-    pending: &mut Pending<A>,
-    work: Work<A>,
-) -> Result<(), ExecuteError> {
-    let request = match work {
-        Work::Execute(_, request) => request,
-        Work::Read(_, read) => {
-            pending.reads.push((read.reply, aggregate.versioned()));
-            return Ok(());
-        }
-    };
-    let Request { command, context, mode, reply } = request;
-    if mode.epoch.is_some_and(|epoch| epoch != aggregate.epoch) {
-        drop(reply.send(Err(ExecuteError::Superseded)));
-        return Ok(());
-    }
-    let outcome = match known_command::<A>(log, stream, aggregate, &command, &context).await {
-        Err(error) => {
-            drop(reply.send(Err(error)));
-            return Ok(());
-        }
-        Ok(Known::Yes { revision, same: true }) => Outcome::Duplicate { revision },
-        Ok(Known::Yes { same: false, .. }) => Outcome::KeyReused,
-        Ok(Known::No | Known::Perhaps) => {
-            let expected = context.if_revision;
-            if expected.is_some() && expected != aggregate.revision {
-                Outcome::PreconditionFailed
-            } else {
-                match guarded(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
-                    Ok(outcome) => outcome,
-                    Err(error) => {
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
-                    }
-                }
-            }
-        }
-    };
-    let summary = A::summary(&aggregate.state);
-    let executed = Executed { outcome, revision: aggregate.revision, summary };
-    match mode.wait {
-        Wait::Submitted => pending.submitted.push((reply, executed)),
-        Wait::Durable => pending.durable.push((reply, executed)),
-    }
-    Ok(())
-}
-
-async fn known_command<A: Decider>(
-    log: &dyn EventStore,
-    stream: &StreamName,
-    aggregate: &Aggregate<A>,
-    command: &A::Command,
-    context: &CommandContext,
-) -> Result<Known, ExecuteError> {
-    if !A::deduplicated_by_command_id(A::command_name(command)) {
-        return Ok(Known::No);
-    }
-    match aggregate.commands.find(context) {
-        Known::Perhaps => Aggregate::<A>::find_in_stream(log, stream, context).await,
-        known => Ok(known),
-    }
-}
-
-fn decide_and_evolve<A: Decider>(
-    aggregate: &mut Aggregate<A>,
-    pending: &mut Pending<A>,
-    command: A::Command,
-    context: &CommandContext,
-) -> Outcome<A> {
-    let name = A::command_name(&command);
-    let events = match A::decide(&aggregate.state, command) {
-        Ok(events) if events.is_empty() => return Outcome::Unchanged,
-        Ok(events) => events,
-        Err(refusal) => return Outcome::Refused(refusal),
-    };
-    let sealed = seal::<A>(context, name, &events);
-    for (event, sealed) in events.iter().zip(&sealed) {
-        let revision = aggregate.revision.map_or(0, |revision| revision + 1);
-        aggregate.apply(event, revision, sealed.id);
-        pending.bytes += sealed.data.len() + sealed.metadata.len();
-    }
-    pending.events.extend(sealed);
-    let fingerprint = context.idempotency.as_ref().map(|idempotency| idempotency.fingerprint.clone());
-    aggregate.remember(context.id, name, fingerprint);
-    Outcome::Recorded
 }

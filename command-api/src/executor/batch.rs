@@ -1,0 +1,199 @@
+//! The commands that one stream gets in a batch: decided one after another, appended at once, answered together.
+
+use domain::{CommandContext, Decider, NewEvent, Revision, StreamName, decider::Versioned, envelope::seal};
+use infra::event_store::{EventStore, ExpectedRevision};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{
+    ExecuteError, Executed, Mode, Outcome, Wait,
+    aggregate::{Aggregate, Known, guarded},
+};
+
+/// An append is cut at whichever comes first (an EventStoreDB server takes 1 MiB).
+const APPEND_EVENTS_MAX: usize = 1_000;
+const APPEND_BYTES_MAX: usize = 512 * 1024;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, ExecuteError>>;
+
+/// Those who wait for a `T`, each with what to tell them.
+type Waiting<T> = Vec<(Reply<T>, T)>;
+
+pub(super) enum Work<A: Decider> {
+    Execute(A::Id, Request<A>),
+    Read(A::Id, Read<A>),
+}
+
+pub(super) struct Request<A: Decider> {
+    pub command: A::Command,
+    pub context: CommandContext,
+    pub mode: Mode,
+    pub reply: Reply<Executed<A>>,
+    /// The place of a command from outside among those under way.
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) struct Read<A: Decider> {
+    pub reply: Reply<Versioned<A::State>>,
+}
+
+/// What one stream got in a batch, on its way to one append.
+pub(super) struct Pending<A: Decider> {
+    pub expected: ExpectedRevision,
+    pub events: Vec<NewEvent>,
+    bytes: usize,
+    /// Answered once submitted.
+    pub submitted: Waiting<Executed<A>>,
+    /// Answered once durable.
+    pub durable: Waiting<Executed<A>>,
+    pub reads: Waiting<Versioned<A::State>>,
+    /// Given back once durable, however early the answer: what is under way stays bounded when the disk stalls.
+    places: Vec<OwnedSemaphorePermit>,
+}
+
+impl<A: Decider> Pending<A> {
+    pub fn after(revision: Option<Revision>) -> Self {
+        Self {
+            expected: ExpectedRevision::of(revision),
+            events: Vec::new(),
+            bytes: 0,
+            submitted: Vec::new(),
+            durable: Vec::new(),
+            reads: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.events.len() >= APPEND_EVENTS_MAX || self.bytes >= APPEND_BYTES_MAX
+    }
+
+    pub fn answer(self) {
+        for (reply, executed) in self.submitted.into_iter().chain(self.durable) {
+            drop(reply.send(Ok(executed)));
+        }
+        for (reply, state) in self.reads {
+            drop(reply.send(Ok(state)));
+        }
+    }
+
+    pub fn fail(self, error: &ExecuteError) {
+        for (reply, _) in self.submitted.into_iter().chain(self.durable) {
+            drop(reply.send(Err(error.clone())));
+        }
+        for (reply, _) in self.reads {
+            drop(reply.send(Err(error.clone())));
+        }
+    }
+}
+
+impl<A: Decider> Work<A> {
+    pub fn id(&self) -> &A::Id {
+        match self {
+            Self::Execute(id, _) | Self::Read(id, _) => id,
+        }
+    }
+
+    pub fn is_for_new_stream(&self) -> bool {
+        matches!(self, Self::Execute(_, request) if request.mode.new_stream)
+    }
+
+    pub fn fail(self, error: &ExecuteError) {
+        match self {
+            Self::Execute(_, request) => drop(request.reply.send(Err(error.clone()))),
+            Self::Read(_, read) => drop(read.reply.send(Err(error.clone()))),
+        }
+    }
+}
+
+/// Decides one piece of work against the aggregate and adds its events and its answer to `pending`. An error
+/// means that the aggregate in memory can no longer be trusted.
+pub(super) async fn decide_into<A: Decider>(
+    log: &dyn EventStore,
+    stream: &StreamName,
+    aggregate: &mut Aggregate<A>,
+    pending: &mut Pending<A>,
+    work: Work<A>,
+) -> Result<(), ExecuteError> {
+    let request = match work {
+        Work::Execute(_, request) => request,
+        Work::Read(_, read) => {
+            pending.reads.push((read.reply, aggregate.versioned()));
+            return Ok(());
+        }
+    };
+    let Request { command, context, mode, reply, place } = request;
+    if mode.epoch.is_some_and(|epoch| epoch != aggregate.epoch) {
+        drop(reply.send(Err(ExecuteError::Superseded)));
+        return Ok(());
+    }
+    let outcome = match known_command::<A>(log, stream, aggregate, &command, &context).await {
+        Err(error) => {
+            drop(reply.send(Err(error)));
+            return Ok(());
+        }
+        Ok(Known::Yes { revision, same: true }) => Outcome::Duplicate { revision },
+        Ok(Known::Yes { same: false, .. }) => Outcome::KeyReused,
+        Ok(Known::No | Known::Perhaps) => {
+            let expected = context.if_revision;
+            if expected.is_some() && expected != aggregate.revision {
+                Outcome::PreconditionFailed
+            } else {
+                match guarded(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
+                    Ok(outcome) => outcome,
+                    Err(error) => {
+                        drop(reply.send(Err(error.clone())));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    };
+    let summary = A::summary(&aggregate.state);
+    let executed = Executed { outcome, revision: aggregate.revision, summary };
+    match mode.wait {
+        Wait::Submitted => pending.submitted.push((reply, executed)),
+        Wait::Durable => pending.durable.push((reply, executed)),
+    }
+    pending.places.extend(place);
+    Ok(())
+}
+
+async fn known_command<A: Decider>(
+    log: &dyn EventStore,
+    stream: &StreamName,
+    aggregate: &Aggregate<A>,
+    command: &A::Command,
+    context: &CommandContext,
+) -> Result<Known, ExecuteError> {
+    if !A::deduplicated_by_command_id(A::command_name(command)) {
+        return Ok(Known::No);
+    }
+    match aggregate.commands.find(context) {
+        Known::Perhaps => Aggregate::<A>::find_in_stream(log, stream, context).await,
+        known => Ok(known),
+    }
+}
+
+fn decide_and_evolve<A: Decider>(
+    aggregate: &mut Aggregate<A>,
+    pending: &mut Pending<A>,
+    command: A::Command,
+    context: &CommandContext,
+) -> Outcome<A> {
+    let name = A::command_name(&command);
+    let events = match A::decide(&aggregate.state, command) {
+        Ok(events) if events.is_empty() => return Outcome::Unchanged,
+        Ok(events) => events,
+        Err(refusal) => return Outcome::Refused(refusal),
+    };
+    let sealed = seal::<A>(context, name, &events);
+    for (event, sealed) in events.iter().zip(&sealed) {
+        let revision = aggregate.revision.map_or(0, |revision| revision + 1);
+        aggregate.apply(event, revision, sealed.id);
+        pending.bytes += sealed.data.len() + sealed.metadata.len();
+    }
+    pending.events.extend(sealed);
+    let fingerprint = context.idempotency.as_ref().map(|idempotency| idempotency.fingerprint.clone());
+    aggregate.remember(context.id, name, fingerprint);
+    Outcome::Recorded
+}
