@@ -7,7 +7,8 @@
 mod locks;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -24,6 +25,7 @@ use infra::{
     event_store::{Epoch, EventStore},
     snapshots::SnapshotStore,
 };
+use lru::LruCache;
 use uuid::Uuid;
 
 pub use self::locks::{OrderGuard, OrderLocks};
@@ -32,8 +34,8 @@ use crate::executor::{
     pause_before_attempt,
 };
 
-/// Events handled inline that the process manager has not come across yet; beyond this it looks for itself.
-const HANDLED_MAX: usize = 100_000;
+/// Events handled inline that the process manager has not come across yet; it looks for itself at older ones.
+const HANDLED_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
 /// The executors of all aggregates and what ties them together. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -111,10 +113,11 @@ impl Checkout {
         let submitted =
             Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
         let shortages = self.reserve(order_id, units, placed, correlation_id, submitted).await?;
+        let nothing_held = shortages.len() == units.len();
 
         let command = settle(order_id, shortages);
         let context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
-        let allocated = EventId::of_command(context.id, 0);
+        let settling = EventId::of_command(context.id, 0);
         let settled = self.orders.submit(&order_id, command, context, submitted).await?;
         let by_this_run = matches!(settled.outcome, Outcome::Recorded);
 
@@ -124,7 +127,7 @@ impl Checkout {
             (Some(payment_id), Some(currency)) if !order.status.is_final() => {
                 let amount = order.total;
                 let request = PaymentCommand::Request { payment_id, order_id, amount, currency };
-                let context = reaction::<PaymentDecider>(&payment_id, &request, allocated, correlation_id);
+                let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
                 let request_mode = Mode { new_stream: by_this_run, ..last };
                 self.payments.submit(&payment_id, request, context, request_mode).await?;
             }
@@ -135,7 +138,11 @@ impl Checkout {
             return Err(ExecuteError::Superseded);
         }
         if by_this_run {
-            self.handled.insert([placed, allocated]);
+            self.handled.insert(placed);
+            // What a rejected order holds is released by the reaction to its rejection.
+            if !order.status.is_final() || nothing_held {
+                self.handled.insert(settling);
+            }
         }
         Ok(Settled { order, order_revision: settled.revision, by_this_run })
     }
@@ -302,27 +309,28 @@ fn reaction<A: Decider>(
 /// See [`Checkout::handled_inline`].
 #[derive(Debug, Default)]
 pub struct HandledInline {
-    events: Mutex<Option<HashSet<EventId>>>,
+    /// None while nobody takes them out. A race may leave an event in: it is the first to be dropped.
+    events: Mutex<Option<LruCache<EventId, ()>>>,
 }
 
 impl HandledInline {
     /// Starts keeping events: somebody in this process takes them out again.
     pub fn enable(&self) {
-        self.lock().get_or_insert_default();
+        self.lock().get_or_insert_with(|| LruCache::new(HANDLED_MAX));
     }
 
-    pub fn insert(&self, events: impl IntoIterator<Item = EventId>) {
-        if let Some(handled) = self.lock().as_mut().filter(|handled| handled.len() < HANDLED_MAX) {
-            handled.extend(events);
+    pub fn insert(&self, event: EventId) {
+        if let Some(handled) = self.lock().as_mut() {
+            handled.put(event, ());
         }
     }
 
     /// Whether the reaction to this event was run inline; asked once per event.
     pub fn take(&self, event: EventId) -> bool {
-        self.lock().as_mut().is_some_and(|handled| handled.remove(&event))
+        self.lock().as_mut().is_some_and(|handled| handled.pop(&event).is_some())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashSet<EventId>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<LruCache<EventId, ()>>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -89,8 +89,7 @@ fn invalid_order(invalid: &InvalidOrder) -> Problem {
 
 pub fn payment_refused(refusal: &PaymentRefusal) -> Problem {
     let code = match refusal {
-        PaymentRefusal::NotFound => Code::NotFound,
-        PaymentRefusal::UnknownRefund(_) => Code::NotFound,
+        PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_) => Code::NotFound,
         PaymentRefusal::WrongState(_) => Code::PaymentState,
         PaymentRefusal::Closed => Code::PaymentClosed,
         PaymentRefusal::InvalidAmount => {

@@ -32,7 +32,7 @@ pub struct CommandApiOptions {
 impl Default for CommandApiOptions {
     fn default() -> Self {
         Self {
-            payment_due_after: Duration::from_secs(30 * 60),
+            payment_due_after: Duration::from_mins(30),
             body_bytes_max: 2 * 1024 * 1024,
             body_read_timeout: Duration::from_secs(30),
         }

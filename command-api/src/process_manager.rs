@@ -9,7 +9,7 @@ mod sweep;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use domain::{
-    Event, EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName, Timestamp,
+    DecodeError, Event, EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName, Timestamp,
     checkout::react_to_order, order::OrderEvent, payment::PaymentEvent,
 };
 use infra::{
@@ -212,7 +212,19 @@ impl Reactions {
         finished: &mpsc::UnboundedSender<(Partition, Position)>,
     ) {
         for recorded in &batch.events {
-            let Some(job) = self.job(recorded) else { continue };
+            if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
+                continue;
+            }
+            let job = match job(recorded) {
+                Ok(Some(job)) => job,
+                Ok(None) => continue,
+                Err(error) => {
+                    let RecordedEvent { stream, revision, .. } = recorded;
+                    tracing::error!(%stream, revision, %error, "an event cannot be read: its reaction waits for a version that can");
+                    progress.under_way.insert(recorded.position);
+                    continue;
+                }
+            };
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let Ok(permit) = permit else { return };
             progress.under_way.insert(recorded.position);
@@ -220,28 +232,6 @@ impl Reactions {
             self.spawn(job, permit, done);
         }
         progress.read = Some(batch.position);
-    }
-
-    fn job(&self, recorded: &RecordedEvent) -> Option<Job> {
-        if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
-            return None;
-        }
-        let decoded = recorded.decode().and_then(|event| Ok((event, recorded.decode_metadata()?)));
-        let (event, metadata) = match decoded {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let RecordedEvent { stream, revision, .. } = recorded;
-                tracing::error!(%stream, revision, %error, "an event cannot be read and was not reacted to");
-                return None;
-            }
-        };
-        let cause = match (event, &recorded.stream) {
-            (Event::Order(event), StreamName::Order(id)) => Cause::Order(*id, event),
-            (Event::Payment(event), StreamName::Payment(id)) => Cause::Payment(*id, event),
-            _ => return None,
-        };
-        let correlation_id = metadata.correlation_id;
-        Some(Job { cause, event: recorded.id, correlation_id, recorded_at: recorded.recorded_at })
     }
 
     fn spawn(
@@ -285,6 +275,16 @@ impl Reactions {
             }
         }
     }
+}
+
+fn job(recorded: &RecordedEvent) -> Result<Option<Job>, DecodeError> {
+    let cause = match (recorded.decode()?, &recorded.stream) {
+        (Event::Order(event), StreamName::Order(id)) => Cause::Order(*id, event),
+        (Event::Payment(event), StreamName::Payment(id)) => Cause::Payment(*id, event),
+        _ => return Ok(None),
+    };
+    let correlation_id = recorded.decode_metadata()?.correlation_id;
+    Ok(Some(Job { cause, event: recorded.id, correlation_id, recorded_at: recorded.recorded_at }))
 }
 
 /// Whether the checkout policy knows a reaction to events of this type.

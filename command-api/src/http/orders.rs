@@ -8,16 +8,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku,
-    Timestamp,
+    Amount, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId,
     order::{
-        self, CancelReason, FulfilmentStatus, LineQuantity, NewLine, NewReturn, OrderCommand, OrderDecider,
-        OrderStatus, OrderSummary, PaymentStatus, PlaceOrder, ReturnLine, Shortage,
+        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderDecider, OrderStatus,
+        OrderSummary, PaymentStatus, ReturnLine,
     },
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use infra::http::{Code, Problem, problem::ProblemBody};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 

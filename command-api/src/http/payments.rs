@@ -296,7 +296,7 @@ async fn react_inline(api: &CommandApi, payment_id: PaymentId, context: &Command
     let Some(Ok(domain::Event::Payment(event))) = recorded.map(|event| event.decode()) else { return };
     let reacted = api.checkout.react_to_payment(payment_id, &event, cause, context.correlation_id).await;
     match reacted {
-        Ok(()) => api.checkout.handled_inline().insert([cause]),
+        Ok(()) => api.checkout.handled_inline().insert(cause),
         Err(error) => {
             tracing::warn!(payment.id = %payment_id, %error, "the order was not told yet; the process manager will");
         }

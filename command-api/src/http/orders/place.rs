@@ -1,13 +1,36 @@
 //! Placing an order: from the request to allocated or rejected, and the same answer for every retry.
 
-use super::*;
-use crate::{
-    checkout::{Settled, placed_event},
-    executor::{ATTEMPTS_MAX, ExecuteError, Executed, Lane, Wait, pause_before_attempt},
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
 };
 use domain::{
-    Decider, Event, RecordedEvent,
-    order::{Order, OrderEvent},
+    Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, Timestamp,
+    checkout::react_to_order,
+    order::{
+        self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStatus, OrderSummary, PlaceOrder,
+        Shortage,
+    },
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use infra::http::{Code, Problem, problem::ProblemBody};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{OrderAnswer, yes};
+use crate::{
+    checkout::placed_event,
+    error::{failed_read, failure, order_refused},
+    executor::{ATTEMPTS_MAX, ExecuteError, Executed, Lane, Mode, Outcome, Wait, pause_before_attempt},
+    http::{
+        CommandApi,
+        extract::{JsonBody, context, etag},
+        precondition_failed, state_at,
+        stock::mark_replayed,
+    },
 };
 
 /// An order.
@@ -38,15 +61,18 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// When an unpaid order expires. Left out: after the platform's setting (30 minutes). Null: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    payment_due_at: Option<Option<Timestamp>>,
+    payment_due_at: Given<Timestamp>,
     /// For imports: when the order was placed. Left out: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
     placed_at: Option<Timestamp>,
 }
 
-/// Tells a member that is null from one that is left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Timestamp>>, D::Error> {
+/// A member that may be left out (`None`) and may be null (`Some(None)`).
+#[allow(clippy::option_option, reason = "the two say different things")]
+type Given<T> = Option<Option<T>>;
+
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Given<Timestamp>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -171,7 +197,7 @@ async fn place_async(
     let replayed = matches!(placed.outcome, Outcome::Duplicate { .. });
     check_recorded(&placed)?;
     // The first event is the same however far the order has come since.
-    let then = super::super::state_at::<OrderDecider>(api, &order_id.into(), 0).await?;
+    let then = state_at::<OrderDecider>(api, &order_id.into(), 0).await?;
     let mut response = OrderAnswer::new(order_id, &then.summary(), 0).respond(StatusCode::ACCEPTED, replayed);
     response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
     Ok(response)
@@ -182,7 +208,7 @@ fn check_recorded(placed: &Executed<OrderDecider>) -> Result<(), Problem> {
     match &placed.outcome {
         Outcome::Recorded | Outcome::Unchanged | Outcome::Duplicate { .. } => Ok(()),
         Outcome::KeyReused => Err(Problem::new(Code::IdempotencyKeyReused)),
-        Outcome::PreconditionFailed => Err(super::super::precondition_failed(placed.revision)),
+        Outcome::PreconditionFailed => Err(precondition_failed(placed.revision)),
         Outcome::Refused(refusal) => Err(order_refused(refusal)),
     }
 }
@@ -242,15 +268,15 @@ async fn attempt_placing(
         // Recorded earlier, and perhaps cut off before it was settled.
         let order = checkout.order(order_id).await?.state;
         if order.status() != OrderStatus::Placed {
-            return Ok(answer_of_first_time(api, order_id).await?);
+            return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
     }
-    let (placed, correlation) = (placed_event(context.id), context.correlation_id);
-    let settled = checkout.run_placed(order_id, &units, placed, correlation, epoch).await?;
+    let (placed, correlation_id) = (placed_event(context.id), context.correlation_id);
+    let settled = checkout.run_placed(order_id, &units, placed, correlation_id, epoch).await?;
     if first_time && settled.by_this_run {
-        return Ok(answer(order_id, &settled, false)?);
+        return Ok(answer(order_id, &settled.order, settled.order_revision, false));
     }
-    Ok(answer_of_first_time(api, order_id).await?)
+    answer_of_first_time(api, order_id, correlation_id, !first_time).await
 }
 
 fn units_to_reserve(command: &PlaceOrder) -> BTreeMap<Sku, u32> {
@@ -263,25 +289,31 @@ fn units_to_reserve(command: &PlaceOrder) -> BTreeMap<Sku, u32> {
 }
 
 /// What a retry is told: the order as it stood when it was first settled, whatever became of it since.
-async fn answer_of_first_time(api: &CommandApi, order_id: OrderId) -> Result<Response, Problem> {
-    let events = api.checkout.store().read_stream(&order_id.into(), 0, 100).await;
-    let events = events.map_err(|error| crate::error::failed_read(&error))?;
-    let settling = events.iter().position(settles);
-    let Some(settling) = settling else {
+async fn answer_of_first_time(
+    api: &CommandApi,
+    order_id: OrderId,
+    correlation_id: Uuid,
+    replayed: bool,
+) -> Result<Response, Attempt> {
+    let stream = order_id.into();
+    let events = api.checkout.store().read_stream(&stream, 0, 100).await;
+    let events = events.map_err(|error| failed_read(&error))?;
+    let Some((settling, event)) = events.iter().find_map(settles) else {
         tracing::error!(order.id = %order_id, "an order that is not `placed` has no event that settled it");
-        return Err(Problem::new(Code::Internal));
+        return Err(Problem::new(Code::Internal).into());
     };
-    let mut order = Order::default();
-    for recorded in &events[..=settling] {
-        if let Ok(Event::Order(event)) = recorded.decode() {
-            OrderDecider::evolve(&mut order, &event);
-        }
+    if matches!(event, OrderEvent::Allocated(_)) {
+        // The answer names the payment to settle; whoever died before it was requested is made up for.
+        let order = api.checkout.order(order_id).await?.state;
+        let reaction = react_to_order(order_id, &event, &order);
+        api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
     }
-    let revision = events[settling].revision;
-    answer_summary(order_id, &order.summary(), Some(revision), true)
+    let then = state_at::<OrderDecider>(api, &stream, settling.revision).await?;
+    Ok(answer(order_id, &then.summary(), Some(settling.revision), replayed))
 }
 
-fn settles(recorded: &RecordedEvent) -> bool {
+/// The event, where it is one that ends the order's first answer.
+fn settles(recorded: &RecordedEvent) -> Option<(&RecordedEvent, OrderEvent)> {
     match recorded.decode() {
         Ok(Event::Order(event)) => matches!(
             event,
@@ -289,54 +321,35 @@ fn settles(recorded: &RecordedEvent) -> bool {
                 | OrderEvent::Rejected(_)
                 | OrderEvent::Cancelled(_)
                 | OrderEvent::Expired(_)
-        ),
-        _ => false,
+        )
+        .then_some((recorded, event)),
+        _ => None,
     }
 }
 
-fn answer(order_id: OrderId, settled: &Settled, replayed: bool) -> Result<Response, Problem> {
-    answer_summary(order_id, &settled.order, settled.order_revision, replayed)
-}
-
-fn answer_summary(
-    order_id: OrderId,
-    order: &OrderSummary,
-    revision: Option<Revision>,
-    replayed: bool,
-) -> Result<Response, Problem> {
+fn answer(order_id: OrderId, order: &OrderSummary, revision: Option<Revision>, replayed: bool) -> Response {
     let revision = revision.unwrap_or_default();
-    let marked = |mut response: Response| {
-        mark_replayed(&mut response, replayed);
-        response
-    };
-    match order.status {
+    let problem = match order.status {
         OrderStatus::Allocated => {
             let mut answer = OrderAnswer::new(order_id, order, revision);
             if let Some(payment_id) = order.payment_id {
                 // A payment's first event is its request.
                 answer.revisions.insert(format!("payment-{payment_id}"), 0);
             }
-            Ok(answer.respond(StatusCode::CREATED, replayed))
+            return answer.respond(StatusCode::CREATED, replayed);
         }
         OrderStatus::Rejected => {
             let shortages: Vec<ShortageItem> = order.shortages.iter().map(ShortageItem::from).collect();
-            let problem = Problem::new(Code::InsufficientStock)
-                .member("order_id", order_id.to_string())
-                .member("revision", revision)
+            Problem::new(Code::InsufficientStock)
                 .member("shortages", serde_json::to_value(shortages).unwrap_or_default())
-                .header(header::ETAG, etag(revision));
-            Ok(marked(problem.into_response()))
         }
         // Ended by somebody before its stock was held.
-        status => {
-            let problem = Problem::new(Code::OrderStatus)
-                .detail(format!("the order is {}", status.as_str()))
-                .member("order_id", order_id.to_string())
-                .member("revision", revision)
-                .header(header::ETAG, etag(revision));
-            Ok(marked(problem.into_response()))
-        }
-    }
+        status => Problem::new(Code::OrderStatus).detail(format!("the order is {}", status.as_str())),
+    };
+    let problem = problem.member("order_id", order_id.to_string()).member("revision", revision);
+    let mut response = problem.header(header::ETAG, etag(revision)).into_response();
+    mark_replayed(&mut response, replayed);
+    response
 }
 
 /// A SKU that was short.
