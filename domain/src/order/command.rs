@@ -39,7 +39,8 @@ pub enum OrderCommand {
         amount: Amount,
         reason: Option<String>,
     },
-    /// Cancel what is not shipped.
+    /// Cancel what is not shipped. For want of payment this changes nothing on an order that was paid after all
+    /// or has ended.
     Cancel {
         reason: CancelReason,
         note: Option<String>,

@@ -4,7 +4,8 @@ use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 /// Who says that money moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Somebody asks for it to be recorded: refused where the rules refuse it.
+    /// Somebody asks for it to be recorded: refused where the rules refuse it. After a lost answer the operator
+    /// says what has happened, also on a closed payment.
     Operator,
     /// The provider reports what has happened: always recorded, also on a closed payment.
     Provider,
@@ -20,7 +21,7 @@ pub enum PaymentCommand {
         amount: Amount,
         currency: Currency,
     },
-    /// No amount given: all of what was requested.
+    /// `amount` is what stands authorized in all, so that a part may be raised; none: all of what was requested.
     Authorize {
         amount: Option<Amount>,
         reference: Option<String>,

@@ -43,9 +43,14 @@ impl Process {
         Self { checkpoint: world.log.len(), read: world.log.len(), ..Self::default() }
     }
 
+    /// Another one that starts where this one would after a crash.
+    pub fn successor(&self) -> Self {
+        Self { checkpoint: self.checkpoint, read: self.checkpoint, ..Self::default() }
+    }
+
     /// Loses everything in memory, and starts again from the checkpoint.
     pub fn crash(&mut self) {
-        *self = Self { checkpoint: self.checkpoint, read: self.checkpoint, ..Self::default() };
+        *self = self.successor();
     }
 
     /// Makes durable how far everything has been reacted to.

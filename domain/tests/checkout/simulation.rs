@@ -29,8 +29,8 @@ enum Action {
     Crash {
         process: usize,
     },
-    /// The second process dies with all it was about to do; another takes its place with nothing to catch up
-    /// on, because the first has seen everything too.
+    /// The second process dies for good with all it was about to do; the one in its place starts from what
+    /// the first has made durable, and so need not look at what the dead one left behind.
     TakeOver,
     SaveCheckpoint {
         process: usize,
@@ -120,7 +120,7 @@ fn run(on_hand: &[u32], baskets: &[Basket], actions: Vec<Action>) -> World {
             }
             Action::Drain { process } => processes[process].drain(&mut world),
             Action::Crash { process } => processes[process].crash(),
-            Action::TakeOver => processes[1] = Process::behind(&world),
+            Action::TakeOver => processes[1] = processes[0].successor(),
             Action::SaveCheckpoint { process } => processes[process].save_checkpoint(),
             Action::Sweep { process } => processes[process].sweep(&world),
         }
