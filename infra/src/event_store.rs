@@ -32,6 +32,9 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(found)
     }
 
+    /// The position of the last event; `None` while the log is empty.
+    async fn last_position(&self) -> Result<Option<Position>, ReadError>;
+
     /// Names this log. A new log, or one restored from elsewhere, has another id.
     fn store_id(&self) -> Uuid;
 }

@@ -124,6 +124,14 @@ impl EventLog for SqliteEventStore {
         self.log.read_all(after, limit).await
     }
 
+    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+        self.log.exist(streams).await
+    }
+
+    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
+        Ok(*self.head.borrow())
+    }
+
     fn store_id(&self) -> Uuid {
         self.log.store_id()
     }
@@ -188,7 +196,19 @@ impl EventLog for SqliteEventLog {
         self.readers.run(move |connection| readers::read_all(connection, after, limit)).await
     }
 
+    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+        let streams = streams.to_vec();
+        self.readers.run(move |connection| readers::exist(connection, &streams)).await
+    }
+
+    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
+        self.readers.run(readers::last_position).await
+    }
+
     fn store_id(&self) -> Uuid {
         self.store_id
     }
 }
+
+#[cfg(test)]
+mod tests;

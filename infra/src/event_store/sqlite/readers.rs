@@ -23,6 +23,8 @@ const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata
      ORDER BY revision LIMIT ?3";
 const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, recorded_at, name
      FROM events JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2";
+const SELECT_LAST: &str = "SELECT max(position) FROM events";
+const SELECT_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM streams WHERE name_hash = ?2 AND name = ?1)";
 
 /// A few read-only connections.
 #[derive(Debug)]
@@ -94,6 +96,20 @@ pub(super) fn read_all(
     let mut statement = connection.prepare_cached(SELECT_ALL)?;
     let rows = statement.query(params![signed(after.unwrap_or(0)), signed(limit as u64)])?;
     collect(rows, |row| row.get_ref(7).ok()?.as_str().ok()?.parse().ok())
+}
+
+pub(super) fn exist(connection: &Connection, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+    let mut statement = connection.prepare_cached(SELECT_EXISTS)?;
+    let mut exists = |stream: &StreamName| {
+        let name = stream.to_string();
+        Ok(statement.query_row(params![name, name_hash(&name)], |row| row.get(0))?)
+    };
+    streams.iter().map(&mut exists).collect()
+}
+
+pub(super) fn last_position(connection: &Connection) -> Result<Option<Position>, ReadError> {
+    let position: Option<i64> = connection.prepare_cached(SELECT_LAST)?.query_row((), |row| row.get(0))?;
+    Ok(position.map(i64::cast_unsigned))
 }
 
 /// SQLite's integers end at `i64::MAX`: beyond it there is no event.
