@@ -2,13 +2,18 @@
 
 pub mod audit;
 pub mod backup;
+pub mod bench;
 pub mod import;
+pub mod projections;
 
 use std::{fmt, sync::Arc};
 
-use infra::event_store::{EventLog, sqlite::SqliteEventLog};
+use infra::{
+    event_store::{EventLog, sqlite::SqliteEventLog},
+    read_models::sqlite::SqliteQueries,
+};
 
-use crate::config::{EventStoreUrl, Settings};
+use crate::config::{EventStoreUrl, ReadModelsUrl, Settings};
 
 /// Why a command failed, for the person who gave it. Shown once, by `main`.
 #[derive(Debug)]
@@ -38,4 +43,10 @@ fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>, Failure> {
     match settings.event_store() {
         EventStoreUrl::Sqlite(path) => Ok(Arc::new(SqliteEventLog::open_read_only(&path)?)),
     }
+}
+
+/// Opens the read models to read, beside the server that may be writing them.
+fn open_queries(settings: &Settings) -> Result<SqliteQueries, Failure> {
+    let ReadModelsUrl::Sqlite(path) = settings.read_models();
+    Ok(SqliteQueries::open_read_only(&path)?)
 }

@@ -3,3 +3,4 @@
 pub mod commands;
 pub mod config;
 mod progress;
+pub mod serve;

@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use platform::{
     commands::{
-        Failure,
         audit::{self, AuditCommand},
         backup::{self, BackupOptions},
+        bench::{self, BenchOptions},
         import::{self, ImportOptions},
+        projections::{self, ProjectionsCommand},
     },
-    config::Settings,
+    config::{Roles, ServeOptions, Settings},
+    serve::{self, ServeConfig},
 };
 
 #[global_allocator]
@@ -29,13 +31,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the platform: command API, process manager, projectors and query API.
+    Serve(ServeOptions),
     /// Place the orders of a sales file (CSV of the Online Retail columns) over HTTP.
     Import(ImportOptions),
     /// Look into the event log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look after the read models.
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
     /// Copy the event store to a file, also while it is served.
     Backup(BackupOptions),
+    /// Measure throughput and latency over HTTP, beside what the machine can do at all.
+    Bench(BenchOptions),
+    /// The baseline that `bench` starts.
+    #[command(hide = true)]
+    BenchEcho,
 }
 
 /// Exit codes: 0 done, 1 failed, 2 called or configured wrongly.
@@ -43,10 +55,21 @@ enum Command {
 async fn main() -> ExitCode {
     let Cli { settings, command } = Cli::parse();
     if let Err(error) = infra::telemetry::init(&settings.log, settings.log_format()) {
-        eprintln!("error: ORDERLY_LOG: {error}");
-        return ExitCode::from(2);
+        return called_wrongly(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
     }
-    match run(&settings, command).await {
+    let outcome = match command {
+        Command::Serve(options) => match Roles::try_from(options.roles.as_slice()) {
+            Ok(roles) => serve::run(ServeConfig::new(&settings, &options, roles)).await,
+            Err(apart) => return called_wrongly(&apart.to_string()),
+        },
+        Command::Import(options) => import::run(options).await,
+        Command::Audit(command) => audit::run(&settings, command).await,
+        Command::Projections(command) => projections::run(&settings, command).await,
+        Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
+        Command::Bench(options) => bench::run(options).await,
+        Command::BenchEcho => bench::echo::run().await,
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
@@ -55,10 +78,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: &Settings, command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Import(options) => import::run(options).await,
-        Command::Audit(command) => audit::run(settings, command).await,
-        Command::Backup(options) => tokio::task::block_in_place(|| backup::run(settings, &options)),
-    }
+fn called_wrongly(what: &str) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(2)
 }

@@ -46,6 +46,14 @@ impl Progress {
         self.write_line();
     }
 
+    /// What comes after the part that can be counted.
+    pub fn step(&self, what: &'static str) {
+        self.bar.set_message(what);
+        if !self.terminal {
+            eprintln!("{what}");
+        }
+    }
+
     fn write_line(&self) {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
         if self.terminal || total == 0 {

@@ -13,12 +13,16 @@ use domain::{
     Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, decider::StoredEvent,
     order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
 };
-use infra::event_store::{EventLog, ReadError};
+use indicatif::HumanCount;
+use infra::{
+    event_store::{EventLog, ReadError},
+    read_models::{Queries, sqlite::SqliteQueries},
+};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Failure, open_log};
-use crate::config::Settings;
+use super::{Failure, open_log, open_queries};
+use crate::{config::Settings, progress::Progress};
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 1_000;
@@ -29,6 +33,8 @@ pub enum AuditCommand {
     History(HistoryOptions),
     /// The state of a stream, now or as it was, as JSON.
     State(StateOptions),
+    /// Fold the whole log and compare with every row of the read models, as they stand now.
+    Verify,
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +65,7 @@ pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failu
     match command {
         AuditCommand::History(options) => history(open_log(settings)?, options).await,
         AuditCommand::State(options) => state(open_log(settings)?, options).await,
+        AuditCommand::Verify => verify(open_log(settings)?, open_queries(settings)?).await,
     }
 }
 
@@ -189,6 +196,23 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
     // By way of a value, so that members come in alphabetical order whatever a map is made of.
     let state = serde_json::to_value(&state)?;
     Ok(StateEntry { stream: options.stream.clone(), revision, recorded_at, state })
+}
+
+async fn verify(log: Arc<dyn EventLog>, read_models: SqliteQueries) -> Result<(), Failure> {
+    let until = read_models.checkpoints().await?.iter().filter_map(|row| row.position).max().unwrap_or(0);
+    let progress = Progress::start("events folded", until);
+    let report = |folded: projectors::log::Progress| progress.set(folded.position, until);
+    let found = projectors::verify::verify(log.as_ref(), &read_models, &report).await?;
+    drop(progress);
+    for difference in &found.described {
+        println!("{difference}");
+    }
+    let position = found.position.unwrap_or(0);
+    println!("{} rows compared with the log up to position {position}", HumanCount(found.rows));
+    match found.differences {
+        0 => Ok(()),
+        count => Err(Failure::new(format!("{} differences", HumanCount(count)))),
+    }
 }
 
 /// Reads a stream event by event, a page at a time.

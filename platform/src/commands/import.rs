@@ -16,7 +16,7 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use self::{
-    client::{Client, PostError, Refusal},
+    client::{Answer, Client, PostError, Refusal},
     report::Report,
     sales_file::{Sale, SaleLine, SalesFile},
 };
@@ -103,6 +103,19 @@ struct LineBody<'a> {
 struct FullAmount {}
 
 #[derive(Deserialize)]
+struct ReceiptsAnswer {
+    receipts: Vec<IgnoredAny>,
+    refused: Vec<RefusedReceipt>,
+}
+
+#[derive(Deserialize)]
+struct RefusedReceipt {
+    /// The SKU.
+    field: String,
+    message: String,
+}
+
+#[derive(Deserialize)]
 struct OrderAnswer {
     order_id: OrderId,
     payment_id: Option<PaymentId>,
@@ -122,8 +135,13 @@ impl Import {
             let receipts = part.iter().map(|&(sku, quantity)| ReceiptBody { sku, quantity, reference });
             let body = ReceiptsBody { receipts: receipts.collect() };
             let key = format!("{}/receipts/{number}", self.key_prefix);
-            match self.client.post::<IgnoredAny>("/v1/stock/receipts", &key, &body).await {
-                Ok(answer) => report.received(part.len(), answer.replayed),
+            match self.client.post("/v1/stock/receipts", &key, &body).await {
+                Ok(Answer { body: ReceiptsAnswer { receipts, refused }, replayed }) => {
+                    report.received(receipts.len(), replayed);
+                    for RefusedReceipt { field: sku, message: detail } in refused {
+                        report.refuse(&sku, &Refusal { code: "receipt_refused".to_owned(), detail });
+                    }
+                }
                 Err(PostError::Refused(refusal)) => report.refuse("stock receipts", &refusal),
                 Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
             }

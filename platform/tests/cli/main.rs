@@ -1,0 +1,9 @@
+//! The `orderly` binary as its user meets it. These tests stand here and not in `tests/` because only the package
+//! of a binary gets it built and named by cargo.
+
+mod audit;
+mod import;
+mod read_models;
+mod serve;
+mod settings;
+mod support;

@@ -1,0 +1,68 @@
+use rusqlite::Connection;
+
+use super::support::DataDir;
+
+#[tokio::test]
+async fn verify_finds_nothing_wrong_beside_the_server_and_names_a_row_that_was_tampered_with() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    server.place_an_order("85123A").await;
+    let report = data.run_well(&["audit", "verify"]).await;
+    assert!(report.contains("rows compared with the log up to position"), "{report}");
+    assert!(server.terminate().await.success());
+
+    let rows = Connection::open(data.path("read-models.db")).unwrap();
+    assert_eq!(rows.execute("UPDATE stock SET on_hand = on_hand + 1", ()).unwrap(), 1);
+    drop(rows);
+    let tampered = data.run(&["audit", "verify"]).await;
+    assert_eq!(tampered.code, Some(1), "{tampered:?}");
+    assert!(tampered.stdout.contains("stock") && tampered.stdout.contains("85123A"), "{tampered:?}");
+
+    data.run_well(&["projections", "rebuild"]).await;
+    data.run_well(&["audit", "verify"]).await;
+}
+
+#[tokio::test]
+async fn list_tells_how_far_the_read_models_are() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    server.place_an_order("85123A").await;
+    assert!(server.terminate().await.success());
+    let list = data.run_well(&["projections", "list"]).await;
+    for projection in ["stock", "orders", "payments", "sales"] {
+        let row: Vec<&str> = list
+            .lines()
+            .find(|line| line.trim().starts_with(projection))
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        assert_eq!(row[..4], [projection, "log", "5", "0"], "{list}");
+    }
+    assert!(list.contains("No stream is parked."), "{list}");
+
+    let retry = data.run(&["projections", "retry", "stock-85123A"]).await;
+    assert_eq!(retry.code, Some(1));
+    assert!(retry.stderr.contains("stock-85123A is not parked"), "{retry:?}");
+}
+
+#[tokio::test]
+async fn a_backup_made_while_serving_can_take_the_place_of_the_store() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    let order = server.place_an_order("85123A").await;
+    let copy = data.path("copy.db");
+    let backup = ["backup", copy.to_str().unwrap()];
+    data.run_well(&backup).await;
+    let again = data.run(&backup).await;
+    assert_eq!(again.code, Some(1), "a backup overwrites nothing: {again:?}");
+    assert!(server.terminate().await.success());
+
+    std::fs::rename(&copy, data.path("events.db")).unwrap();
+    let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
+    assert_eq!(refused.code, Some(1), "the read models are those of the other log: {refused:?}");
+    assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");
+
+    data.run_well(&["projections", "rebuild"]).await;
+    let server = data.serve().await;
+    assert_eq!(server.get(&format!("/v1/orders/{order}")).await["status"], "allocated");
+}

@@ -1,0 +1,60 @@
+use super::support::DataDir;
+
+#[tokio::test]
+async fn a_second_server_on_the_same_files_is_refused_and_the_first_goes_on() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    let second = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.stderr.contains("another process owns this event store"), "{second:?}");
+    assert!(second.stderr.contains("events.db.lock"), "{second:?}");
+    server.place_an_order("85123A").await;
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_its_setting() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let finished = DataDir::new().run(&["serve", "--command-listen", &address]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    for part in ["ORDERLY_COMMAND_LISTEN", &address, "port 0"] {
+        assert!(finished.stderr.contains(part), "{finished:?} does not mention {part}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_asked_to_stop_ends_well_and_keeps_what_it_has() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    let order = server.place_an_order("85123A").await;
+    assert!(server.terminate().await.success());
+
+    let server = data.serve().await;
+    assert_eq!(server.get(&format!("/v1/orders/{order}")).await["status"], "allocated");
+    assert_eq!(server.get("/v1/stock/85123A").await["available"], 7);
+}
+
+#[tokio::test]
+async fn a_query_api_in_a_process_of_its_own_answers_from_the_same_rows() {
+    let data = DataDir::new();
+    let owner = data.serve().await;
+    let order = owner.place_an_order("85123A").await;
+    let address = free_address().await;
+    let mut apart =
+        data.command(&["serve", "--roles", "query-api", "--query-listen", &address]).spawn().unwrap();
+    let url = format!("http://{address}/v1/orders/{order}");
+    // Connections are refused until it is up; a server that does not come up would have ended.
+    let answer = loop {
+        match reqwest::get(&url).await {
+            Ok(answer) => break answer,
+            Err(_) => assert_eq!(apart.try_wait().unwrap(), None),
+        }
+    };
+    let answer: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(answer["status"], "allocated");
+}
+
+async fn free_address() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}

@@ -1,0 +1,29 @@
+use super::support::DataDir;
+
+#[tokio::test]
+async fn a_setting_of_another_build_is_refused_by_name_with_exit_code_2() {
+    let data = DataDir::new();
+    for (setting, given, accepted) in [
+        ("ORDERLY_EVENT_STORE", "esdb://localhost:2113", "sqlite:FILE"),
+        ("ORDERLY_BUS", "kafka://localhost:9092", "direct"),
+        ("ORDERLY_READ_MODELS", "postgres://localhost/orderly", "sqlite:FILE"),
+        ("ORDERLY_COMMAND_LISTEN", "localhost", "--command-listen"),
+        ("ORDERLY_ROLES", "janitor", "query-api"),
+        ("ORDERLY_LOG", "info,=", "ORDERLY_LOG"),
+    ] {
+        let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();
+        let stderr = String::from_utf8(finished.stderr).unwrap();
+        assert_eq!(finished.status.code(), Some(2), "{setting}: {stderr}");
+        for part in [given, accepted] {
+            assert!(stderr.contains(part), "{stderr:?} does not mention {part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn roles_that_must_share_a_process_are_refused_apart_by_name() {
+    let finished = DataDir::new().run(&["serve", "--roles", "projectors,query-api"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let expected = "projectors cannot run without command-api and process-manager";
+    assert!(finished.stderr.contains(expected), "{finished:?}");
+}

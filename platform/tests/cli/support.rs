@@ -1,0 +1,137 @@
+//! Starts the binary and talks to it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{ExitStatus, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+/// A data directory, gone when the test is over.
+pub struct DataDir(TempDir);
+
+impl DataDir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The binary, to be run on this directory, with no settings from the environment of the tests.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
+        command.env_clear().env("ORDERLY_DATA_DIR", self.0.path()).args(arguments).kill_on_drop(true);
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Finished {
+        Finished::from(self.command(arguments).output().await.unwrap())
+    }
+
+    /// Runs the binary to its end, which must be a good one.
+    pub async fn run_well(&self, arguments: &[&str]) -> String {
+        let finished = self.run(arguments).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished.stdout
+    }
+
+    /// `orderly serve` on free ports, up.
+    pub async fn serve(&self) -> Server {
+        let listen = ["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"];
+        Server::start(self.command(&listen)).await
+    }
+}
+
+/// What a run of the binary left.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    http: reqwest::Client,
+    pub command_url: String,
+    pub query_url: String,
+}
+
+impl Server {
+    async fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut urls = Vec::new();
+        while urls.len() < 2 {
+            let line = lines.next_line().await.unwrap().expect("the server prints where its APIs are");
+            let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+            urls.extend(url.map(str::to_owned));
+        }
+        let [command_url, query_url] = urls.try_into().unwrap();
+        Self { child, http: reqwest::Client::new(), command_url, query_url }
+    }
+
+    /// Sends a command under a key; the answer must be a good one.
+    pub async fn post(&self, path: &str, key: &str, body: Value) -> Value {
+        let url = format!("{}{path}", self.command_url);
+        let response = self.http.post(url).header("idempotency-key", key).json(&body).send().await.unwrap();
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap();
+        assert!(status.is_success(), "{path} was answered with {status}: {answer}");
+        answer
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let response = self.http.get(format!("{}{path}", self.query_url)).send().await.unwrap();
+        let status = response.status();
+        let answer: Value = response.json().await.unwrap();
+        assert!(status.is_success(), "{path} was answered with {status}: {answer}");
+        answer
+    }
+
+    /// Receives 10 units of a SKU and orders 3 of them at 2.50, until it is in the read models; the order's id.
+    pub async fn place_an_order(&self, sku: &str) -> String {
+        let received = json!({"quantity": 10, "reference": "po-1"});
+        self.post(&format!("/v1/stock/{sku}/receipts"), &format!("po-1/{sku}"), received).await;
+        let line = json!({"sku": sku, "quantity": 3, "unit_price": 250});
+        let order = json!({"currency": "GBP", "lines": [line], "payment_due_at": null});
+        let answer = self.post("/v1/orders", &format!("checkout/{sku}"), order).await;
+        // Its payment request is the last of its events.
+        let payment_id = answer["payment_id"].as_str().unwrap();
+        self.get(&format!("/v1/payments/{payment_id}?min_revision=0")).await;
+        answer["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for an orderly end and waits for it.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().expect("the server has not been waited for").to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        self.child.wait().await.unwrap()
+    }
+}
+
+/// The lines of a file that [`import`](super::import) reads.
+pub fn write_sales_file(path: &Path, rows: &[&str]) {
+    let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
+    let content = std::iter::once(&header).chain(rows).fold(String::new(), |text, row| text + row + "\n");
+    std::fs::write(path, content).unwrap();
+}
