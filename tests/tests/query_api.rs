@@ -8,9 +8,10 @@ mod orders;
 mod payments;
 mod rows;
 mod sales;
+mod sqlite;
 mod stock;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,6 +21,7 @@ use axum::{
 use fake::FakeQueries;
 use query_api::{Options, QueryApi};
 use serde_json::Value;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 /// A query API and the read models it answers from.
@@ -58,7 +60,9 @@ impl Api {
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        // A request that hangs is a failure, not a test run without an end.
+        let answering = timeout(Duration::from_mins(1), self.router.clone().oneshot(request));
+        let response = answering.await.expect("an answer within a minute").unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         Answer { status: head.status, headers: head.headers, body }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::http::{Method, header};
 use domain::EventId;
 use infra::{
@@ -5,13 +7,15 @@ use infra::{
     http::Code,
     read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
 };
-use query_api::Options;
+use query_api::{Options, QueryApi};
 use serde_json::json;
-use tokio::{sync::Semaphore, task::yield_now};
+use tokio::{net::TcpListener, sync::Semaphore, task::yield_now};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     Api,
+    fake::FakeQueries,
     rows::{at, order_id, sku, stock_row},
 };
 
@@ -198,4 +202,17 @@ async fn every_problem_has_a_page_under_its_type() {
     }
     assert_eq!(api.get("/problems").await.status, 200);
     api.get("/problems/unheard_of").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn it_is_served_until_the_shutdown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/livez", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let api = QueryApi::new(Arc::new(FakeQueries::default()), None, Options::default());
+    let serving = tokio::spawn(query_api::run(listener, api, shutdown.clone()));
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    shutdown.cancel();
+    serving.await.unwrap();
+    assert!(reqwest::get(&url).await.unwrap_err().is_connect());
 }

@@ -1,0 +1,122 @@
+//! The query API over the SQLite read models: what the fake answers, the real thing answers too.
+
+use std::sync::Arc;
+
+use domain::{PaymentId, order::OrderPlaced, payment::PaymentCaptured};
+use infra::{
+    event_source::Partition,
+    read_models::{
+        Changes, ReadModels, ReservationRow, SalesDimension, SalesKey, SalesTotals, StockRow,
+        sqlite::SqliteReadModels,
+    },
+};
+use query_api::{Options, QueryApi};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    Api,
+    fake::FakeQueries,
+    rows::{allocated, amount, at, order_id, order_row, payment_row, placed, stock_row},
+};
+
+/// An API over a new file (its fake is not asked), and the write side.
+fn over_sqlite() -> (Api, SqliteReadModels, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let read_models = SqliteReadModels::open(&directory.path().join("read-models.db")).unwrap();
+    let api = QueryApi::new(Arc::new(read_models.queries()), None, Options::default());
+    let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
+    (api, read_models, directory)
+}
+
+/// Changes that move the checkpoint on by one.
+fn next_changes(position: u64) -> Changes {
+    Changes::none(Partition::whole_log(), position.checked_sub(1).filter(|from| *from > 0), Some(position))
+}
+
+#[tokio::test]
+async fn rows_come_back_as_the_resources_they_make() {
+    let (api, read_models, _directory) = over_sqlite();
+    let order = order_row(&[placed(1).into(), allocated(1)]);
+    let captured = PaymentCaptured { amount: amount(1_800), reference: None };
+    let payment = payment_row(1, vec![captured.into()]);
+    let stock = stock_row("gift/set é", 100, 6);
+    let reservation = ReservationRow { sku: stock.sku.clone(), order_id: order_id(1), quantity: 6 };
+    let hour = placed(1).placed_at.as_second() / 3_600;
+    let totals = SalesTotals { orders: 1, lines: 2, units: 7, gross: 1_830, ..SalesTotals::default() };
+    let key = |dimension| SalesKey { dimension, currency: "GBP".parse().unwrap(), hour };
+    let changes = Changes {
+        orders: vec![Arc::new(order.clone())],
+        payments: vec![Arc::new(payment.clone())],
+        stock: vec![stock.clone()],
+        reservations: vec![reservation.clone()],
+        sales: vec![(key(SalesDimension::All), totals)],
+        ..next_changes(1)
+    };
+    read_models.commit(changes).await.unwrap();
+
+    let fake = Api::new();
+    fake.queries.change(|rows| {
+        rows.orders.push(order);
+        rows.payments.push(payment);
+        rows.stock.push(stock);
+        rows.reservations.push(reservation);
+    });
+    for uri in [
+        format!("/v1/orders/{}", order_id(1)),
+        "/v1/orders?status=allocated&customer_id=17850&sku=85123A&placed_from=2010-12-01".to_owned(),
+        format!("/v1/payments/{}", PaymentId::of_order(order_id(1))),
+        format!("/v1/payments?status=captured&order_id={}", order_id(1)),
+        "/v1/stock/gift%2Fset%20%C3%A9".to_owned(),
+        "/v1/stock?available_below=95".to_owned(),
+        "/v1/stock/gift%2Fset%20%C3%A9/reservations".to_owned(),
+    ] {
+        assert_eq!(api.get(&uri).await.ok(), fake.get(&uri).await.ok(), "{uri}");
+    }
+
+    let sums = json!({"orders": 1, "lines": 2, "units": 7, "gross": 1830, "cancelled": 0, "refunded": 0});
+    let mut hour = sums.clone();
+    hour["key"] = json!("2010-12-01T08:00:00Z");
+    assert_eq!(
+        api.get("/v1/sales?currency=GBP&group_by=hour&from=2010-12-01&to=2010-12-02").await.ok(),
+        json!({"currency": "GBP", "total": sums, "groups": [hour]})
+    );
+    let projections = api.get("/v1/projections").await.ok();
+    let positions = projections["projections"].as_array().unwrap().iter();
+    let positions: Vec<_> = positions.map(|row| (&row["projection"], row["position"].as_u64())).collect();
+    assert_eq!(positions.len(), 4);
+    assert!(positions.iter().all(|(_, position)| *position == Some(1)), "{positions:?}");
+}
+
+#[tokio::test]
+async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant() {
+    let (api, read_models, _directory) = over_sqlite();
+    let instants = [at("2010-12-01T08:00:00Z"), at("2010-12-01T08:00:00.000001Z")];
+    let row = |number: u32| {
+        let placed_at = instants[number as usize % 2];
+        Arc::new(order_row(&[OrderPlaced { placed_at, ..placed(number.into()) }.into()]))
+    };
+    let orders = (1..=25).map(row).collect();
+    read_models.commit(Changes { orders, ..next_changes(1) }).await.unwrap();
+    let (odd, even): (Vec<_>, Vec<_>) = (1..=25_u32).rev().partition(|number| number % 2 == 1);
+    let expected: Vec<_> = odd.into_iter().chain(even).map(|n| order_id(n.into()).to_string()).collect();
+    for filter in ["", "status=placed", "customer_id=17850", "sku=85123A", "sku=POST&status=placed"] {
+        for limit in [1, 7, 24, 25] {
+            let uri = format!("/v1/orders?limit={limit}&{filter}");
+            assert_eq!(api.walk(&uri, "order_id").await, expected, "{uri}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_ends_the_wait_for_a_revision() {
+    let (api, read_models, _directory) = over_sqlite();
+    let commits = async {
+        for position in 1..=3_u64 {
+            let stock = vec![StockRow { revision: position, ..stock_row("A", 10, 0) }];
+            read_models.commit(Changes { stock, ..next_changes(position) }).await.unwrap();
+        }
+    };
+    let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=3"), commits);
+    assert_eq!(answer.ok()["revision"], 3);
+}
