@@ -57,6 +57,12 @@ pub trait EventStore: EventLog {
     /// An append without events is a barrier: it is answered when everything submitted before it is.
     fn submit(&self, append: Append, done: Done);
 
+    /// [`EventStore::submit`] for an append that nobody waits for by itself, because one that depends on it
+    /// follows at once: the store may hold it back a few milliseconds, to commit both together.
+    fn submit_unawaited(&self, append: Append, done: Done) {
+        self.submit(append, done);
+    }
+
     /// Whether an append may be submitted before the appends it builds on are durable: true where a single
     /// writer commits strictly in order of submission, so that a crash loses only a suffix.
     fn accepts_dependent_appends(&self) -> bool;

@@ -219,6 +219,7 @@ impl<A: Decider> Shard<A> {
         };
         let snapshot = self.snapshots.as_ref().and_then(|store| aggregate.due_snapshot(store, stream));
         let early_replies = std::mem::take(&mut pending.submitted);
+        let awaited = !pending.durable.is_empty() || !pending.reads.is_empty();
         let (durable, runtime) = (Arc::clone(&self.durable), self.runtime.clone());
         let done = move |outcome: Result<Appended, AppendError>| match outcome {
             Ok(_) => {
@@ -230,7 +231,11 @@ impl<A: Decider> Shard<A> {
             }
             Err(error) => pending.fail(&failed_append(error)),
         };
-        self.store.submit(append, Box::new(done));
+        if awaited {
+            self.store.submit(append, Box::new(done));
+        } else {
+            self.store.submit_unawaited(append, Box::new(done));
+        }
         // Only now: whoever hears of this may submit what depends on it, and that must come after.
         for (reply, executed) in early_replies {
             drop(reply.send(Ok(executed)));

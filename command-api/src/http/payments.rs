@@ -238,26 +238,14 @@ pub(super) async fn refund_failed(
     run(api, payment_id, PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason }, context).await
 }
 
-/// Runs a payment command and what follows it on the order, not cancelled with the connection.
+/// Runs a payment command and tells the order. If the client goes away on the way, the process manager tells it.
 async fn run(
     api: CommandApi,
     payment_id: PaymentId,
     command: PaymentCommand,
     context: CommandContext,
 ) -> Result<Response, Problem> {
-    let running = tokio::spawn(async move { run_and_react(&api, payment_id, command, &context).await });
-    running.await.unwrap_or_else(|error| {
-        tracing::error!(%error, payment.id = %payment_id, "a payment command ended unexpectedly");
-        Err(Problem::new(Code::Internal))
-    })
-}
-
-async fn run_and_react(
-    api: &CommandApi,
-    payment_id: PaymentId,
-    command: PaymentCommand,
-    context: &CommandContext,
-) -> Result<Response, Problem> {
+    let (api, context) = (&api, &context);
     let executed = api.checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await;
     let Executed { outcome, revision, summary } = executed.map_err(|error| failure(&error))?;
     let (mut answer, replayed) = match outcome {

@@ -90,6 +90,18 @@ impl SqliteEventStore {
         Ok(Self { log, queue: RwLock::new(Some(queue)), writer: Mutex::new(Some(thread)), epoch, head })
     }
 
+    fn enqueue(&self, pending: Pending) {
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = match queue.as_ref() {
+            Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
+            None => Some(pending),
+        };
+        drop(queue);
+        if let Some(pending) = refused {
+            pending.answer(Err(AppendError::Unavailable("the event store is closed".into())));
+        }
+    }
+
     /// Finishes every append submitted so far, tidies the file up and releases the lock. Appends submitted later
     /// answer [`AppendError::Unavailable`]; reads go on. Blocks; dropping the store does the same.
     pub fn close(&self) {
@@ -140,16 +152,11 @@ impl EventLog for SqliteEventStore {
 #[async_trait]
 impl EventStore for SqliteEventStore {
     fn submit(&self, append: Append, done: Done) {
-        let pending = Pending::new(append, done);
-        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        let refused = match queue.as_ref() {
-            Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
-            None => Some(pending),
-        };
-        drop(queue);
-        if let Some(pending) = refused {
-            pending.answer(Err(AppendError::Unavailable("the event store is closed".into())));
-        }
+        self.enqueue(Pending::new(append, done, true));
+    }
+
+    fn submit_unawaited(&self, append: Append, done: Done) {
+        self.enqueue(Pending::new(append, done, false));
     }
 
     fn accepts_dependent_appends(&self) -> bool {

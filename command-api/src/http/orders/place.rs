@@ -159,12 +159,8 @@ pub(in crate::http) async fn place(
     if prefers_async(&headers) {
         return place_async(&api, command, &context).await;
     }
-    // Not cancelled with the connection: an order that was begun is finished in any case.
-    let placing = tokio::spawn(async move { place_and_settle(&api, command, &context).await });
-    placing.await.unwrap_or_else(|error| {
-        tracing::error!(%error, order.id = %order_id, "placing an order ended unexpectedly");
-        Err(Problem::new(Code::Internal))
-    })
+    // If the client goes away on the way, the process manager finishes the order.
+    place_and_settle(&api, command, &context).await
 }
 
 fn check_placed_at(placed_at: Option<Timestamp>, now: Timestamp) -> Result<(), Problem> {

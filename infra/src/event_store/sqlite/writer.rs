@@ -1,6 +1,9 @@
 //! The thread that writes: takes whatever waits, commits it as one group, answers.
 
-use std::sync::mpsc;
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use domain::Position;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
@@ -15,16 +18,19 @@ use crate::event_store::{Append, AppendError, Appended, Done};
 /// Bounds of one transaction, so that a long queue is answered bit by bit.
 const GROUP_APPENDS_MAX: usize = 2_048;
 const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How long appends that nobody waits for are held back.
+const HOLD_MAX: Duration = Duration::from_millis(5);
 
 /// An append whose outcome somebody waits for. It is answered in any case, also when the writer panics.
 pub(super) struct Pending {
     append: Append,
     done: Option<Done>,
+    awaited: bool,
 }
 
 impl Pending {
-    pub(super) fn new(append: Append, done: Done) -> Self {
-        Self { append, done: Some(done) }
+    pub(super) fn new(append: Append, done: Done, awaited: bool) -> Self {
+        Self { append, done: Some(done), awaited }
     }
 
     pub(super) fn answer(mut self, outcome: Result<Appended, AppendError>) {
@@ -82,12 +88,25 @@ impl Writer {
         self.checkpointer.finish(&self.connection);
     }
 
+    /// Takes what waits. Where nobody waits for any of it, the next append that somebody waits for is on its way:
+    /// committing the steps of a flow one by one would cost a disk write each.
     fn take_group(&self, first: Pending, group: &mut Vec<Pending>) {
         let mut bytes = first.bytes();
+        let mut awaited = first.awaited;
         group.push(first);
+        let held_until = Instant::now() + HOLD_MAX;
         while group.len() < GROUP_APPENDS_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(next) = self.jobs.try_recv() else { break };
+            let next = match self.jobs.try_recv() {
+                Ok(next) => next,
+                Err(_) if awaited => break,
+                Err(_) => {
+                    let left = held_until.saturating_duration_since(Instant::now());
+                    let Ok(next) = self.jobs.recv_timeout(left) else { break };
+                    next
+                }
+            };
             bytes += next.bytes();
+            awaited |= next.awaited;
             group.push(next);
         }
     }
