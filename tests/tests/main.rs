@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod architecture_doc;
+mod executor;
 mod query_api;
+mod support;

@@ -1,0 +1,49 @@
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::Value;
+
+/// What an API answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body, whatever the status.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn is_replayed(&self) -> bool {
+        self.header("idempotent-replayed") == Some("true")
+    }
+
+    /// The body of an answer with this status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+
+    /// The body of a problem, after checking what every problem has.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let text = self.text();
+        assert_eq!(self.status, status, "{text}");
+        assert_eq!(self.header(header::CONTENT_TYPE), Some("application/problem+json"), "{text}");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{text}");
+        assert_eq!(problem["status"], status, "{text}");
+        assert_eq!(problem["type"], format!("/problems/{code}"), "{text}");
+        problem
+    }
+}

@@ -1,0 +1,266 @@
+//! A platform in this process: command API, process manager and projectors over one directory.
+
+use std::{path::Path, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Request, header},
+};
+use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
+use infra::{
+    event_source::{Partition, direct::DirectSource},
+    event_store::{EventLog, EventStore, sqlite::SqliteEventStore},
+    operations::{Positions, sqlite::SqliteOperations},
+    read_models::{Queries, ReadModels, sqlite::SqliteReadModels},
+    snapshots::SnapshotStore,
+};
+use projectors::runner::Runner;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{Answer, FaultyStore, Log, PATIENCE};
+
+/// How a [`Shop`] is set up.
+#[derive(Clone, Copy)]
+pub struct ShopOptions {
+    pub executor: ExecutorOptions,
+    pub api: CommandApiOptions,
+    /// The event store has several writers, as EventStoreDB has.
+    pub shared_store: bool,
+    pub process_manager: bool,
+}
+
+impl Default for ShopOptions {
+    fn default() -> Self {
+        let (executor, api) = (ExecutorOptions::default(), CommandApiOptions::default());
+        Self { executor, api, shared_store: false, process_manager: true }
+    }
+}
+
+pub struct Shop {
+    pub store: Arc<FaultyStore>,
+    pub checkout: Checkout,
+    pub queries: Arc<dyn Queries>,
+    router: Router,
+    options: ShopOptions,
+    process_manager: Option<Running>,
+    projectors: Running,
+    files: Files,
+}
+
+/// What outlives a crash.
+struct Files {
+    dir: TempDir,
+    events: Arc<SqliteEventStore>,
+}
+
+struct Running {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    fn start<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Self {
+        let stop = CancellationToken::new();
+        Self { task: tokio::spawn(run(stop.clone())), stop }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+/// A line of an order.
+pub fn line(sku: &str, quantity: u32, unit_price: i64) -> Value {
+    json!({"sku": sku, "quantity": quantity, "unit_price": unit_price})
+}
+
+impl Shop {
+    pub async fn open() -> Self {
+        Self::with(ShopOptions::default()).await
+    }
+
+    /// Nothing reacts but the handlers themselves.
+    pub async fn without_process_manager() -> Self {
+        Self::with(ShopOptions { process_manager: false, ..ShopOptions::default() }).await
+    }
+
+    pub async fn with(options: ShopOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let events = SqliteEventStore::open(&dir.path().join("events.db"), Default::default()).unwrap();
+        Self::start(Files { dir, events: Arc::new(events) }, options).await
+    }
+
+    async fn start(files: Files, options: ShopOptions) -> Self {
+        let events: Arc<dyn EventStore> = files.events.clone();
+        let store =
+            if options.shared_store { FaultyStore::shared(events) } else { FaultyStore::owned(events) };
+        let dyn_store: Arc<dyn EventStore> = store.clone();
+        let snapshots = SnapshotStore::open(&files.path("snapshots"), store.store_id()).unwrap();
+        let checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), options.executor);
+        let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
+        let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
+        read_models.bind(store.store_id()).await.unwrap();
+        let queries = Arc::new(read_models.queries());
+        let projector = Runner::new(
+            DirectSource::new(dyn_store.clone(), 1_000),
+            dyn_store,
+            Arc::new(read_models),
+            projectors::runner::Options::default(),
+        );
+        let projectors = Running::start(|stop| async { projector.run(stop).await.unwrap() });
+        let mut shop =
+            Self { store, checkout, queries, router, options, process_manager: None, projectors, files };
+        if options.process_manager {
+            shop.start_process_manager();
+        }
+        shop
+    }
+
+    pub fn start_process_manager(&mut self) {
+        let store: Arc<dyn EventStore> = self.store.clone();
+        let process_manager = ProcessManager {
+            checkout: self.checkout.clone(),
+            source: Box::new(DirectSource::new(store, 1_000)),
+            positions: Arc::new(self.operations()),
+            queries: self.queries.clone(),
+        };
+        self.process_manager = Some(Running::start(|stop| process_manager.run(stop)));
+    }
+
+    /// In good order: reactions under way finish, and the position is saved.
+    pub async fn stop_process_manager(&mut self) {
+        if let Some(process_manager) = self.process_manager.take() {
+            process_manager.end().await;
+        }
+    }
+
+    fn operations(&self) -> SqliteOperations {
+        SqliteOperations::open(&self.files.path("operations.db")).unwrap()
+    }
+
+    /// The position up to which the process manager has reacted, as saved.
+    pub async fn reacted_up_to(&self) -> Option<u64> {
+        let (operations, store_id) = (self.operations(), self.store.store_id());
+        operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap()
+    }
+
+    /// As after `kill -9`: what is not durable is lost, everything in memory is gone, and it begins again.
+    pub async fn crash(self) -> Self {
+        let options = self.options;
+        self.crash_into(options).await
+    }
+
+    /// [`Shop::crash`], set up otherwise from then on.
+    pub async fn crash_into(self, options: ShopOptions) -> Self {
+        Self::start(self.die().await, options).await
+    }
+
+    /// [`Shop::crash`], with files lost as well.
+    pub async fn crash_without(self, lost: &[&str]) -> Self {
+        let options = self.options;
+        let files = self.die().await;
+        for entry in std::fs::read_dir(files.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if lost.iter().any(|name| path.file_name().unwrap().to_str().unwrap().starts_with(name)) {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        Self::start(files, options).await
+    }
+
+    async fn die(self) -> Files {
+        self.store.die();
+        for running in [Some(self.projectors), self.process_manager].into_iter().flatten() {
+            running.stop.cancel();
+            running.task.abort();
+            // Cancelled, or ended just before.
+            let _ = running.task.await;
+        }
+        self.files
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, key: &str, body: Value) -> Answer {
+        self.post_with(path, key, body, &[]).await
+    }
+
+    pub async fn post_with(
+        &self,
+        path: &str,
+        key: &str,
+        body: Value,
+        headers: &[(&'static str, &str)],
+    ) -> Answer {
+        let mut request = Request::post(path)
+            .header("idempotency-key", key)
+            .header(header::CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    /// Brings stock in.
+    pub async fn receive(&self, sku: &str, quantity: u32) {
+        let path = format!("/v1/stock/{sku}/receipts");
+        self.post(&path, &format!("stock {sku}"), json!({"quantity": quantity})).await.expect(201);
+    }
+
+    pub async fn place(&self, key: &str, lines: &[Value]) -> Answer {
+        self.post("/v1/orders", key, json!({"currency": "GBP", "lines": lines})).await
+    }
+
+    /// Authorizes and captures all of the payment of an order that was just placed.
+    pub async fn pay(&self, order: &Value) {
+        let payment = order["payment_id"].as_str().unwrap();
+        for step in ["authorize", "capture"] {
+            self.post(&format!("/v1/payments/{payment}/{step}"), step, json!({})).await.expect(200);
+        }
+    }
+
+    pub async fn log(&self) -> Log {
+        Log::read(&*self.files.events).await
+    }
+
+    /// Waits until the log satisfies a condition.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Log) -> bool) -> Log {
+        let mut head = self.files.events.head();
+        let waiting = async {
+            loop {
+                head.mark_unchanged();
+                let log = self.log().await;
+                if condition(&log) {
+                    return log;
+                }
+                head.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    }
+
+    pub fn events(&self) -> Arc<SqliteEventStore> {
+        self.files.events.clone()
+    }
+}
+
+impl Files {
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        Path::join(self.dir.path(), name)
+    }
+}
