@@ -166,11 +166,21 @@ fn identify(connection: &Connection, path: &Path) -> Result<Uuid, OpenError> {
     })
 }
 
-/// Reads the whole file to find damage: broken pages, and positions that are missing.
+/// Reads the whole file to find damage: a missing end, broken pages, missing positions.
 pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite_error = |error| OpenError::from_sqlite(path, error);
     let damaged = |what| Err(OpenError::Damaged { path: path.to_owned(), what });
     let started = Instant::now();
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
+    if !has_log {
+        // SQLite itself overlooks a last page that is cut short.
+        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        let pages = number("page_count").map_err(sqlite_error)?.unsigned_abs();
+        let page_bytes = number("page_size").map_err(sqlite_error)?.unsigned_abs();
+        if let Some(what) = shortfall(path, pages * page_bytes) {
+            return damaged(what);
+        }
+    }
     let finding: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite_error)?;
     if finding != "ok" {
@@ -237,7 +247,11 @@ fn truncation(path: &Path) -> Option<String> {
         bytes => u64::from(bytes),
     };
     let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
-    let stated_bytes = u64::from(pages) * page_bytes;
+    shortfall(path, u64::from(pages) * page_bytes)
+}
+
+/// Compares the file's length with what it should be.
+fn shortfall(path: &Path, stated_bytes: u64) -> Option<String> {
     let actual_bytes = fs::metadata(path).ok()?.len();
     (actual_bytes < stated_bytes)
         .then(|| format!("it is truncated to {actual_bytes} bytes, and should have {stated_bytes}"))

@@ -1,0 +1,177 @@
+//! What cannot be brought about from outside: failures within a group, and the life of the write-ahead log.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::PathBuf,
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+
+use domain::{EventId, NewEvent, OrderId};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{checkpoint::Checkpointer, *};
+use crate::event_store::{Appended, ExpectedRevision};
+
+type Outcome = Result<Appended, AppendError>;
+
+struct Given {
+    /// Kept so that the file is.
+    _directory: TempDir,
+    path: PathBuf,
+    writer: Writer,
+    _jobs: mpsc::Sender<Pending>,
+}
+
+/// A writer that is driven by hand, over a new store.
+fn given_writer(configure: impl FnOnce(&Connection)) -> Given {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    open::create(&path).unwrap();
+    let connection = open::writable(&path, 1_024).unwrap();
+    configure(&connection);
+    let checkpointer = Checkpointer::start(open::checkpointing(&path).unwrap()).unwrap();
+    let (jobs_sender, jobs) = channel();
+    let (writer, _) = Writer::new(connection, checkpointer, jobs, 100).unwrap();
+    Given { _directory: directory, path, writer, _jobs: jobs_sender }
+}
+
+fn new_stream() -> StreamName {
+    OrderId(Uuid::new_v4()).into()
+}
+
+fn append(stream: &StreamName, expected: ExpectedRevision, bytes: usize) -> Append {
+    let event = NewEvent {
+        id: EventId(Uuid::new_v4()),
+        type_name: "order.placed.v1",
+        data: vec![b' '; bytes],
+        metadata: Arc::from(*b"{}"),
+    };
+    Append { stream: stream.clone(), expected, events: vec![event], epoch: None }
+}
+
+/// Writes one group; its outcomes, in the order they were answered.
+fn write(writer: &mut Writer, appends: Vec<Append>) -> Vec<Outcome> {
+    let (sender, outcomes) = channel();
+    let mut group = appends
+        .into_iter()
+        .map(|append| {
+            let sender = sender.clone();
+            Pending::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true)
+        })
+        .collect();
+    writer.write(&mut group);
+    assert!(group.is_empty());
+    drain(&outcomes)
+}
+
+fn drain(outcomes: &Receiver<Outcome>) -> Vec<Outcome> {
+    outcomes.try_iter().collect()
+}
+
+fn count(path: &Path, table: &str) -> i64 {
+    let reader = open::open_reader(path).unwrap();
+    reader.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_group_commits_what_came_before_and_after_a_refused_append() {
+    let mut given = given_writer(|_| {});
+    let (stream, other) = (new_stream(), new_stream());
+    let outcomes = write(
+        &mut given.writer,
+        vec![
+            append(&stream, ExpectedRevision::NoStream, 10),
+            append(&stream, ExpectedRevision::Exact(5), 10),
+            append(&stream, ExpectedRevision::Exact(0), 10),
+            append(&other, ExpectedRevision::Exact(0), 10),
+        ],
+    );
+    let succeeded: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(succeeded, [true, false, true, false]);
+    assert_eq!((count(&given.path, "events"), count(&given.path, "streams")), (2, 1));
+}
+
+#[test]
+fn a_group_that_does_not_fit_is_undone_as_a_whole_and_the_next_one_may_fit() {
+    let mut given = given_writer(|connection| {
+        connection.pragma_update(None, "max_page_count", 40).unwrap();
+    });
+    let (stream, other) = (new_stream(), new_stream());
+    let writer = &mut given.writer;
+    write(writer, vec![append(&stream, ExpectedRevision::NoStream, 10)]).remove(0).unwrap();
+
+    let epoch = writer.epoch().load();
+    let too_much = vec![
+        append(&stream, ExpectedRevision::Exact(0), 10),
+        append(&other, ExpectedRevision::NoStream, 10),
+        append(&other, ExpectedRevision::Exact(0), 400_000),
+        append(&stream, ExpectedRevision::Exact(1), 10),
+    ];
+    let outcomes = write(writer, too_much);
+    assert_eq!(outcomes.len(), 4);
+    assert!(
+        outcomes.iter().all(|outcome| matches!(outcome, Err(AppendError::Unavailable(_)))),
+        "{outcomes:?}"
+    );
+    assert_eq!((count(&given.path, "events"), count(&given.path, "streams")), (1, 1));
+
+    assert!(writer.epoch().load() > epoch);
+    let decided_before = Append { epoch: Some(epoch), ..append(&other, ExpectedRevision::NoStream, 10) };
+    let decided_after = append(&stream, ExpectedRevision::Exact(0), 10);
+    let outcomes = write(writer, vec![decided_before, decided_after]);
+    assert!(matches!(outcomes[0], Err(AppendError::Superseded)));
+    let appended = outcomes[1].as_ref().unwrap();
+    assert_eq!((appended.last_revision, appended.last_position), (Some(1), Some(2)));
+}
+
+#[test]
+fn appends_are_answered_also_when_the_writer_ends_without_taking_them() {
+    let (sender, outcomes) = channel();
+    let append = append(&new_stream(), ExpectedRevision::NoStream, 10);
+    drop(Pending::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
+    assert!(matches!(drain(&outcomes)[..], [Err(AppendError::OutcomeUnknown(_))]));
+}
+
+#[test]
+fn recorded_times_never_go_backwards() {
+    let mut given = given_writer(|connection| {
+        // The clock is set back a century between this event and the next.
+        connection
+            .execute_batch(
+                "INSERT INTO events VALUES (1, 99, 0, x'00', 't', '{}', '{}', unixepoch('2120-01-01') * 1000000)",
+            )
+            .unwrap();
+    });
+    write(&mut given.writer, vec![append(&new_stream(), ExpectedRevision::NoStream, 10)]).remove(0).unwrap();
+    let reader = open::open_reader(&given.path).unwrap();
+    let distinct: i64 =
+        reader.query_row("SELECT count(DISTINCT recorded_at) FROM events", [], |row| row.get(0)).unwrap();
+    assert_eq!(distinct, 1);
+}
+
+#[test]
+fn the_write_ahead_log_begins_anew_under_steady_writes() {
+    let mut given = given_writer(|_| {});
+    let log = given.path.with_extension("db-wal");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let header_of = |path: &Path| {
+        let mut header = [0; 32];
+        File::open(path).unwrap().read_exact(&mut header).unwrap();
+        header
+    };
+    let mut write_bytes = |bytes| {
+        let event = append(&new_stream(), ExpectedRevision::NoStream, bytes);
+        write(&mut given.writer, vec![event]).remove(0).unwrap();
+    };
+    write_bytes(20 << 20);
+    let first_header = header_of(&log);
+    while header_of(&log) == first_header {
+        assert!(Instant::now() < deadline, "the write-ahead log only grows");
+        // Beyond the size from which it should begin anew; then small writes, until it does.
+        let is_large = fs::metadata(&log).unwrap().len() > 80 << 20;
+        write_bytes(if is_large { 10 } else { 20 << 20 });
+    }
+}

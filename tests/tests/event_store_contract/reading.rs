@@ -1,0 +1,136 @@
+//! Reading a stream, reading and following the log.
+
+use std::collections::HashMap;
+
+use domain::{Position, RecordedEvent, Revision};
+use infra::event_store::{
+    EventLog,
+    ExpectedRevision::{self, NoStream},
+};
+
+use super::{Fixture, append, event_of, events, given_stream, new_stream};
+
+pub async fn reads_keep_to_their_limit(fixture: impl Fixture) {
+    let store = fixture.store();
+    let stream = given_stream(&*store, 5).await;
+    given_stream(&*store, 2).await;
+    let revisions = |events: Vec<RecordedEvent>| events.iter().map(|e| e.revision).collect::<Vec<_>>();
+
+    assert_eq!(revisions(store.read_stream(&stream, 0, 2).await.unwrap()), [0, 1]);
+    assert_eq!(revisions(store.read_stream(&stream, 3, 9).await.unwrap()), [3, 4]);
+    assert_eq!(revisions(store.read_stream(&stream, 0, 0).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.read_stream(&stream, 5, 9).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.read_stream(&stream, Revision::MAX, usize::MAX).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.read_stream(&new_stream(), 0, 9).await.unwrap()), [0; 0]);
+
+    let log = store.read_all(None, usize::MAX).await.unwrap();
+    assert_eq!(log.len(), 7);
+    assert_eq!(store.read_all(None, 3).await.unwrap(), log[..3]);
+    assert_eq!(store.read_all(Some(log[2].position), 3).await.unwrap(), log[3..6]);
+    assert_eq!(store.read_all(Some(log[6].position), 3).await.unwrap(), []);
+    assert_eq!(store.read_all(Some(Position::MAX), 3).await.unwrap(), []);
+}
+
+/// A reader asks for a number of events, and must not get a gigabyte.
+pub async fn large_events_come_in_several_reads(fixture: impl Fixture) {
+    const MIB: usize = 1 << 20;
+    let store = fixture.store();
+    let stream = new_stream();
+    let sizes = [3 * MIB, 3 * MIB, 6 * MIB, 10, 6 * MIB];
+    for (revision, size) in (0..).zip(sizes) {
+        let large = event_of(format!("\"{}\"", "x".repeat(size)).into());
+        let expected = ExpectedRevision::of(u64::checked_sub(revision, 1));
+        store.append(append(&stream, expected, vec![large])).await.unwrap();
+    }
+    let log: Vec<RecordedEvent> = read_to_end(&*store, 100).await;
+    assert_eq!(log.len(), sizes.len());
+    let first_read = store.read_stream(&stream, 0, 100).await.unwrap();
+    assert!(!first_read.is_empty() && first_read.len() < sizes.len());
+    assert_eq!(first_read, log[..first_read.len()]);
+}
+
+pub async fn existing_streams_are_told_from_missing_ones(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (one, other) = (given_stream(&*store, 1).await, given_stream(&*store, 2).await);
+    assert_eq!(store.exist(&[one, new_stream(), other]).await.unwrap(), [true, false, true]);
+    assert_eq!(store.exist(&[]).await.unwrap(), [false; 0]);
+}
+
+pub async fn a_reader_beside_the_owner_sees_what_is_acknowledged(fixture: impl Fixture) {
+    let reader = fixture.reader().await;
+    let store = fixture.store();
+    assert_eq!(reader.store_id(), store.store_id());
+    for count in 1..20 {
+        let stream = given_stream(&*store, 1).await;
+        assert_eq!(reader.read_stream(&stream, 0, 10).await.unwrap().len(), 1);
+        assert_eq!(reader.read_all(None, 100).await.unwrap().len(), count);
+    }
+}
+
+pub async fn a_follower_misses_nothing_while_appends_race(fixture: impl Fixture) {
+    const WRITERS: u64 = 8;
+    const APPENDS: u64 = 100;
+    let store = fixture.store();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let stream = new_stream();
+                for revision in 0..APPENDS {
+                    let expected = ExpectedRevision::of(revision.checked_sub(1));
+                    store.append(append(&stream, expected, events(1))).await.unwrap();
+                }
+            })
+        })
+        .collect();
+
+    let mut head = store.head();
+    let mut followed: Vec<RecordedEvent> = Vec::new();
+    while (followed.len() as u64) < WRITERS * APPENDS {
+        head.wait_for(|head| *head > followed.last().map(|event| event.position)).await.unwrap();
+        followed.extend(store.read_all(followed.last().map(|event| event.position), 10).await.unwrap());
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(followed, read_to_end(&*store, 1_000).await);
+    let mut next_revisions: HashMap<_, Revision> = HashMap::new();
+    for event in followed {
+        let next = next_revisions.entry(event.stream).or_default();
+        assert_eq!(event.revision, *next);
+        *next += 1;
+    }
+}
+
+pub async fn the_head_has_reached_every_acknowledged_append(fixture: impl Fixture) {
+    let store = fixture.store();
+    let head = store.head();
+    assert_eq!(*head.borrow(), None);
+    for _ in 0..50 {
+        let appended = store.append(append(&new_stream(), NoStream, events(2))).await.unwrap();
+        assert_eq!(*head.borrow(), appended.last_position);
+    }
+}
+
+pub async fn the_head_wakes_a_follower(fixture: impl Fixture) {
+    let store = fixture.store();
+    let mut head = store.head();
+    head.borrow_and_update();
+    let waiting = tokio::spawn(async move {
+        head.changed().await.unwrap();
+        *head.borrow()
+    });
+    let appended = store.append(append(&new_stream(), NoStream, events(1))).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), appended.last_position);
+}
+
+async fn read_to_end(log: &dyn EventLog, limit: usize) -> Vec<RecordedEvent> {
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    loop {
+        let batch = log.read_all(events.last().map(|event| event.position), limit).await.unwrap();
+        if batch.is_empty() {
+            return events;
+        }
+        events.extend(batch);
+    }
+}

@@ -1,0 +1,336 @@
+//! The SQLite event store: the contract, and what is its own (one file, one owner, damage, disk, backup).
+
+use std::{
+    fs::{self, File},
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use domain::StreamName;
+use infra::event_store::{
+    AppendError, Epoch, EventLog, EventStore,
+    ExpectedRevision::{self, Exact, NoStream},
+    sqlite::{BackupError, OpenError, Options, SqliteEventLog, SqliteEventStore, backup},
+};
+use tempfile::TempDir;
+
+use super::{
+    Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
+    new_stream, reading,
+};
+
+pub struct SqliteFixture {
+    directory: TempDir,
+    store: Arc<SqliteEventStore>,
+}
+
+impl SqliteFixture {
+    pub fn close(&self) {
+        self.store.close();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("events.db")
+    }
+
+    /// Closes the store and leaves its file.
+    fn into_file(self) -> (TempDir, PathBuf) {
+        let path = self.path();
+        self.close();
+        (self.directory, path)
+    }
+}
+
+#[async_trait]
+impl Fixture for SqliteFixture {
+    async fn fresh() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(open(&directory.path().join("events.db")).unwrap());
+        Self { directory, store }
+    }
+
+    async fn reopen(self) -> Self {
+        let (directory, path) = self.into_file();
+        Self { directory, store: Arc::new(open(&path).unwrap()) }
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.store) as Arc<dyn EventStore>
+    }
+
+    async fn reader(&self) -> Arc<dyn EventLog> {
+        Arc::new(SqliteEventLog::open_read_only(&self.path()).unwrap())
+    }
+}
+
+fn open(path: &Path) -> Result<SqliteEventStore, OpenError> {
+    SqliteEventStore::open(path, Options::default())
+}
+
+mod contract {
+    use super::*;
+
+    event_store_contract!(SqliteFixture);
+}
+
+#[tokio::test]
+async fn a_second_owner_is_refused_by_the_name_of_the_lock() {
+    let fixture = SqliteFixture::fresh().await;
+    let error = open(&fixture.path()).unwrap_err();
+    assert!(matches!(error, OpenError::InUse { .. }));
+    assert!(error.to_string().contains("events.db.lock"), "{error}");
+
+    fixture.close();
+    open(&fixture.path()).unwrap();
+}
+
+#[tokio::test]
+async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
+    let fixture = SqliteFixture::fresh().await;
+    let store = fixture.store();
+    let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..500 {
+        let sender = sender.clone();
+        let done = move |outcome| drop(sender.send(outcome));
+        store.submit(append(&new_stream(), NoStream, events(1)), Box::new(done));
+    }
+    fixture.close();
+    for _ in 0..500 {
+        answers.try_recv().expect("answered before the store is closed").unwrap();
+    }
+    let late = store.append(append(&new_stream(), NoStream, events(1))).await;
+    assert!(matches!(late, Err(AppendError::Unavailable(_))));
+    assert_eq!(store.read_all(None, 1_000).await.unwrap().len(), 500);
+    let log_beside = fs::metadata(fixture.path().with_extension("db-wal")).map_or(0, |file| file.len());
+    assert_eq!(log_beside, 0, "the write-ahead log was moved into the file");
+}
+
+#[tokio::test]
+async fn a_log_is_read_without_a_server_and_a_missing_one_is_named() {
+    let fixture = SqliteFixture::fresh().await;
+    let stream = given_stream(&*fixture.store(), 2).await;
+    let (_directory, path) = fixture.into_file();
+    let log = SqliteEventLog::open_read_only(&path).unwrap();
+    assert_eq!(log.read_stream(&stream, 0, 9).await.unwrap().len(), 2);
+
+    let error = SqliteEventLog::open_read_only(&path.with_extension("old")).unwrap_err();
+    assert!(matches!(error, OpenError::Missing { .. }));
+    assert!(error.to_string().contains("events.old"), "{error}");
+}
+
+/// A closed store of some 200 pages.
+async fn given_file() -> (TempDir, PathBuf) {
+    let fixture = SqliteFixture::fresh().await;
+    for _ in 0..200 {
+        let large = event_of(format!("\"{}\"", "x".repeat(3_000)).into());
+        fixture.store().append(append(&new_stream(), NoStream, vec![large])).await.unwrap();
+    }
+    fixture.into_file()
+}
+
+fn assert_damaged(path: &Path, what: &str) {
+    let error = open(path).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(what) && text.contains("events.db") && text.contains("orderly backup"), "{text}");
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_refused() {
+    let (_directory, path) = given_file().await;
+    let whole = fs::metadata(&path).unwrap().len();
+    for length in [whole - 1, whole - 4_096, whole / 2, 1_000, 100] {
+        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        assert_damaged(&path, &format!("truncated to {length} bytes, and should have {whole}"));
+    }
+    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_damaged(&path, "it is empty");
+}
+
+#[tokio::test]
+async fn a_broken_page_is_refused() {
+    let (_directory, path) = given_file().await;
+    let intact = fs::read(&path).unwrap();
+    let pages = intact.len() / 4_096;
+    for page in [1, 2, pages / 2, pages - 1] {
+        fs::write(&path, &intact).unwrap();
+        let mut file = File::options().write(true).open(&path).unwrap();
+        file.seek(SeekFrom::Start(page as u64 * 4_096)).unwrap();
+        file.write_all(&[0xff; 4_096]).unwrap();
+        drop(file);
+        assert!(matches!(open(&path), Err(OpenError::Damaged { .. })), "page {page}");
+    }
+    fs::write(&path, &intact).unwrap();
+    open(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_event_is_found_at_start() {
+    let (_directory, path) = given_file().await;
+    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM events WHERE position = 7", []).unwrap();
+    assert_damaged(&path, "it holds 199 events, but its last position is 200");
+}
+
+#[tokio::test]
+async fn a_lost_file_is_not_replaced_by_an_empty_one_while_its_write_ahead_log_is_there() {
+    let (_directory, path) = given_file().await;
+    fs::rename(&path, path.with_extension("db-wal")).unwrap();
+    assert_damaged(&path, "write-ahead log is there");
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    let text = b"Dear diary, ".repeat(1_000);
+    fs::write(&path, &text).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::Foreign { .. })));
+    assert_eq!(fs::read(&path).unwrap(), text);
+
+    fs::remove_file(&path).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE events (position INTEGER PRIMARY KEY)").unwrap();
+    drop(other);
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(open(&path), Err(OpenError::Foreign { .. })));
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_by_its_number() {
+    let (_directory, path) = given_file().await;
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
+    let error = open(&path).unwrap_err();
+    assert!(matches!(error, OpenError::NewerSchema { found: 9, .. }));
+    assert!(error.to_string().contains("schema version 9"), "{error}");
+    assert!(matches!(SqliteEventLog::open_read_only(&path), Err(OpenError::NewerSchema { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_made_while_serving_is_a_log_of_its_own_with_all_that_was_there() {
+    let fixture = SqliteFixture::fresh().await;
+    let stream = given_stream(&*fixture.store(), 1).await;
+    let writer = tokio::spawn(append_until_closed(fixture.store(), stream.clone()));
+
+    let acknowledged = fixture.store().append(append(&new_stream(), NoStream, Vec::new())).await.unwrap();
+    let copy = fixture.directory.path().join("copy.db");
+    let (source, destination) = (fixture.path(), copy.clone());
+    let mut last_progress = None;
+    let (store_id, last_progress) = tokio::task::spawn_blocking(move || {
+        let id = backup(&source, &destination, |progress| last_progress = Some(progress)).unwrap();
+        (id, last_progress.unwrap())
+    })
+    .await
+    .unwrap();
+    fixture.close();
+    writer.await.unwrap();
+
+    assert_eq!(last_progress.pages_done, last_progress.pages_total);
+    assert_ne!(store_id, fixture.store().store_id());
+    let restored = open(&copy).unwrap();
+    assert_eq!(restored.store_id(), store_id);
+    let copied = restored.read_all(None, usize::MAX).await.unwrap();
+    let last = copied.last().unwrap();
+    assert!(Some(last.position) >= acknowledged.last_position);
+    assert_eq!(copied, fixture.store().read_all(None, copied.len()).await.unwrap());
+    let next = Exact(last.revision);
+    restored.append(append(&stream, next, events(1))).await.unwrap();
+}
+
+async fn append_until_closed(store: Arc<dyn EventStore>, stream: StreamName) {
+    for revision in 0.. {
+        if store.append(append(&stream, Exact(revision), events(1))).await.is_err() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_overwrites_nothing_and_leaves_nothing_behind_when_it_fails() {
+    let fixture = SqliteFixture::fresh().await;
+    let copy = fixture.directory.path().join("copy.db");
+    fs::write(&copy, "precious").unwrap();
+    let error = backup(&fixture.path(), &copy, |_| {}).unwrap_err();
+    assert!(matches!(error, BackupError::Exists { .. }));
+    assert_eq!(fs::read(&copy).unwrap(), b"precious");
+
+    let nowhere = fixture.directory.path().join("missing/copy.db");
+    assert!(matches!(backup(&fixture.path(), &nowhere, |_| {}), Err(BackupError::Io { .. })));
+    let missing = fixture.directory.path().join("missing.db");
+    let other = fixture.directory.path().join("other.db");
+    assert!(matches!(backup(&missing, &other, |_| {}), Err(BackupError::Source(OpenError::Missing { .. }))));
+    assert!(!other.exists());
+}
+
+/// A small file system of its own; unmounted when dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// None where mounting is not allowed, that is, without root.
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+            .arg(directory.path())
+            .output();
+        mount.is_ok_and(|output| output.status.success()).then(|| Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_loses_nothing_and_takes_writes_again_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!(
+            "not run: mounting a small disk takes root; the writer's unit tests fill a bounded file instead"
+        );
+        return;
+    };
+    let path = disk.0.path().join("events.db");
+    let ballast = disk.0.path().join("ballast");
+    fs::write(&ballast, vec![1; 2 << 20]).unwrap();
+    let store = open(&path).unwrap();
+    let stream = new_stream();
+    let large = || vec![event_of(format!("\"{}\"", "x".repeat(50_000)).into())];
+
+    let mut acknowledged = 0;
+    let mut failures = 0;
+    while failures < 5 {
+        let expected = ExpectedRevision::of(u64::checked_sub(acknowledged, 1));
+        match store.append(append(&stream, expected, large())).await {
+            Ok(_) => acknowledged += 1,
+            Err(AppendError::Unavailable(_)) => failures += 1,
+            Err(other) => panic!("a full disk is no {other:?}"),
+        }
+    }
+    assert!(acknowledged > 0);
+    assert!(store.epoch() >= Epoch(failures));
+    assert_eq!(count(&store).await, acknowledged, "reads go on");
+
+    fs::remove_file(&ballast).unwrap();
+    let next = Exact(acknowledged - 1);
+    let appended = store.append(append(&stream, next, large())).await.unwrap();
+    assert_eq!(appended.last_revision, Some(acknowledged));
+
+    drop(store);
+    let reopened = open(&path).unwrap();
+    assert_eq!(count(&reopened).await, acknowledged + 1);
+}
+
+/// Events in the log, read to its end.
+async fn count(log: &dyn EventLog) -> u64 {
+    let (mut after, mut count) = (None, 0);
+    while let Some(last) = log.read_all(after, 1_000).await.unwrap().last() {
+        (after, count) = (Some(last.position), last.position);
+    }
+    count
+}
