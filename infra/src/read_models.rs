@@ -287,7 +287,7 @@ pub struct OrderFilter {
     pub after: Option<(Timestamp, OrderId)>,
 }
 
-/// Which payments to list: by ascending id.
+/// Which payments to list: in order of arrival.
 #[derive(Debug, Clone, Default)]
 pub struct PaymentFilter {
     pub order_id: Option<OrderId>,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use domain::{OrderId, Position};
+use domain::Position;
 use rusqlite::{Connection, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
@@ -208,15 +208,11 @@ fn read_orders(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
 }
 
 fn read_payments(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
-    let sql = format!("SELECT {PAYMENT_COLUMNS}, state, order_id FROM payments ORDER BY row_no");
-    let read = |row: &Row<'_>| {
-        let stored: (i64, Option<uuid::Uuid>) = (row.get(5)?, row.get(6)?);
-        Ok((payment_row(row)?, stored))
-    };
-    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, (state, order_id))| {
-        let payment = &row.payment;
-        if (state, order_id.map(OrderId)) != (state_code(payment.state()), payment.order_id()) {
-            let fault = "state or order_id is not that of the payment".to_owned();
+    let sql = format!("SELECT {PAYMENT_COLUMNS}, state FROM payments ORDER BY row_no");
+    let read = |row: &Row<'_>| Ok((payment_row(row)?, row.get::<_, i64>(5)?));
+    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, state)| {
+        if state != state_code(row.payment.state()) {
+            let fault = "state is not that of the payment".to_owned();
             sink.broken(Projection::Payments, row.payment_id.to_string(), fault)?;
         }
         sink.push(StoredRow::Payment(row))

@@ -22,14 +22,16 @@ const SCHEMA_VERSION: i32 = 1;
 
 /// Queries at the same time, and so connections.
 const READERS_MAX: usize = 4;
-const WRITER_CACHE_KIB: i32 = 64 * 1024;
+const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;
 /// How long a commit waits for another process that is writing. Another writer is rare: a rebuild that publishes
 /// its rows, or a second server, which the checkpoint then turns away.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages in the write-ahead log before they are moved into the file. More than SQLite's 1,000, because pages of
-/// random keys written again meanwhile are then moved once.
-const WAL_PAGES: i32 = 8_192;
+/// How often pages are moved from the write-ahead log into the file. A page of random keys that was written again
+/// meanwhile is moved once.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// The writer moves pages itself only from here on: it would keep everybody waiting.
+const WAL_PAGES_MAX: i32 = 65_536;
 const WAL_BYTES_KEPT: i32 = 64 << 20;
 const STATEMENTS_KEPT: usize = 64;
 
@@ -76,7 +78,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // Rows and checkpoint stand in one file: a power cut takes the last of both back together.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
@@ -154,12 +156,14 @@ fn identify(connection: &Connection, path: &Path) -> Result<(), OpenError> {
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The thread that writes.
+/// The thread that writes, and one that moves pages from the write-ahead log into the file meanwhile.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// None once it is told to end.
     jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    writing: Option<JoinHandle<()>>,
+    /// Ends the moving of pages.
+    moving_ends: Option<mpsc::Sender<()>>,
+    moving: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -171,11 +175,16 @@ impl Writer {
                 job(&mut connection);
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("read-models-writer".to_owned())
-            .spawn(run)
-            .map_err(|source| OpenError::Thread { path: path.to_owned(), source })?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        let mut writer = Self { jobs: None, writing: None, moving_ends: None, moving: None };
+        writer.writing = Some(spawn("read-models-writer", path, run)?);
+        let (moving_ends, ended) = mpsc::channel();
+        let moved_by = open_writer(path)?;
+        let of_writer = jobs.clone();
+        let move_pages = move || move_pages(&moved_by, &of_writer, &ended);
+        writer.moving = Some(spawn("read-models-checkpoint", path, move_pages)?);
+        writer.moving_ends = Some(moving_ends);
+        writer.jobs = Some(jobs);
+        Ok(writer)
     }
 
     pub(super) async fn run<T: Send + 'static>(
@@ -194,12 +203,48 @@ impl Writer {
 impl Drop for Writer {
     /// Waits until the file is closed.
     fn drop(&mut self) {
+        self.moving_ends = None;
+        join(self.moving.take());
         self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("The thread that writes read models had panicked");
+        join(self.writing.take());
+    }
+}
+
+fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| OpenError::Thread { path: path.to_owned(), source })
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(Err(_)) = thread.map(JoinHandle::join) {
+        tracing::error!("A thread of the read models had panicked");
+    }
+}
+
+/// Moves most pages beside the writer. It has the writer move the last few, since the log is only begun anew when
+/// a commit finds none left.
+fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc::Receiver<()>) {
+    let mut version = None;
+    while ended.recv_timeout(CHECKPOINT_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let now = connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).ok();
+        if now == version {
+            continue;
         }
+        version = now;
+        checkpoint(connection);
+        let rest: Job = Box::new(|connection| checkpoint(connection));
+        if writer.send(rest).is_err() {
+            return;
+        }
+    }
+}
+
+/// As far as readers allow; the rest is for the next time.
+fn checkpoint(connection: &Connection) {
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        tracing::warn!(%error, "Pages of the read models cannot be moved out of the write-ahead log now");
     }
 }
 

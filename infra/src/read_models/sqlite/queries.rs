@@ -162,20 +162,35 @@ pub(super) fn payments(
     filter: &PaymentFilter,
     limit: usize,
 ) -> Answer<Page<PaymentRow>> {
-    let order_id = filter.order_id.map(|id| id.0);
-    let state = filter.state.map(state_code);
-    let condition = match (order_id, state) {
-        (None, None) => "payments INDEXED BY payments_by_id WHERE ?3 IS NULL AND ?4 IS NULL",
-        (None, Some(_)) => "payments INDEXED BY payments_by_state WHERE ?3 IS NULL AND state = ?4",
-        (Some(_), None) => "payments INDEXED BY payments_by_order WHERE order_id = ?3 AND ?4 IS NULL",
-        (Some(_), Some(_)) => "payments INDEXED BY payments_by_order WHERE order_id = ?3 AND state = ?4",
+    // An order has one payment, whose id follows from the order's.
+    if let Some(order_id) = filter.order_id {
+        let found = payment(connection, PaymentId::of_order(order_id))?;
+        let found = found.filter(|row| {
+            row.payment.order_id() == Some(order_id)
+                && filter.state.is_none_or(|state| state == row.payment.state())
+                && filter.after.is_none_or(|after| after != row.payment_id)
+        });
+        return Ok(Page { items: found.into_iter().take(limit).collect(), has_more: false });
+    }
+    let after = match filter.after {
+        None => 0,
+        Some(id) => row_no_of_payment(connection, id)?,
     };
-    let sql =
-        format!("SELECT {PAYMENT_COLUMNS} FROM {condition} AND payment_id > ?1 ORDER BY payment_id LIMIT ?2");
-    let after = filter.after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
+    let state = filter.state.map(state_code);
+    let table = match state {
+        None => "payments WHERE ?3 IS NULL",
+        Some(_) => "payments INDEXED BY payments_by_state WHERE state = ?3",
+    };
+    let sql = format!("SELECT {PAYMENT_COLUMNS} FROM {table} AND row_no > ?1 ORDER BY row_no LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![after, one_more(limit), order_id, state], payment_row)?;
+    let rows = statement.query_map(params![after, one_more(limit), state], payment_row)?;
     page(rows, limit)
+}
+
+/// 0, from where the list begins again, for a payment that is not there.
+fn row_no_of_payment(connection: &Connection, id: PaymentId) -> Answer<i64> {
+    const SELECT: &str = "SELECT row_no FROM payments WHERE payment_id = ?1";
+    Ok(connection.prepare_cached(SELECT)?.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 pub(super) fn checkpoints(connection: &Connection) -> Answer<Vec<CheckpointRow>> {

@@ -49,21 +49,23 @@ pub(super) fn checkpoint(
 
 pub(super) fn load(connection: &Connection, keys: &RowKeys) -> Result<Rows, ReadModelError> {
     let mut rows = Rows::default();
-    let mut select = select_by(connection, STOCK_COLUMNS, "stock", "sku = ?1")?;
+    // One lock for all of them, rather than one for each.
+    let connection = connection.unchecked_transaction()?;
+    let mut select = select_by(&connection, STOCK_COLUMNS, "stock", "sku = ?1")?;
     for sku in &keys.stock {
         rows.stock.extend(select.query_row([sku.as_str()], stock_row).optional()?);
     }
     let by_key = "sku = ?1 AND order_id = ?2";
-    let mut select = select_by(connection, RESERVATION_COLUMNS, "reservations", by_key)?;
+    let mut select = select_by(&connection, RESERVATION_COLUMNS, "reservations", by_key)?;
     for (sku, order) in &keys.reservations {
         rows.reservations
             .extend(select.query_row(params![sku.as_str(), order.0], reservation_row).optional()?);
     }
-    let mut select = select_by(connection, ORDER_COLUMNS, "orders", "order_id = ?1")?;
+    let mut select = select_by(&connection, ORDER_COLUMNS, "orders", "order_id = ?1")?;
     for id in &keys.orders {
         rows.orders.extend(select.query_row([id.0], order_row).optional()?);
     }
-    let mut select = select_by(connection, PAYMENT_COLUMNS, "payments", "payment_id = ?1")?;
+    let mut select = select_by(&connection, PAYMENT_COLUMNS, "payments", "payment_id = ?1")?;
     for id in &keys.payments {
         rows.payments.extend(select.query_row([id.0], payment_row).optional()?);
     }
@@ -310,13 +312,12 @@ fn write_reservations(
 }
 
 pub(super) const INSERT_PAYMENT: &str = "INSERT INTO payments
-     (payment_id, revision, recorded_at, updated_at, state, order_id, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+     (payment_id, revision, recorded_at, updated_at, state, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 fn write_payments(transaction: &Transaction<'_>, rows: &[Arc<PaymentRow>]) -> Result<(), ReadModelError> {
     let upsert = format!(
         "{INSERT_PAYMENT} ON CONFLICT (payment_id) DO UPDATE
-         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, order_id = ?6, body = ?7"
+         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, body = ?6"
     );
     let mut upsert = transaction.prepare_cached(&upsert)?;
     for row in rows {
@@ -336,7 +337,6 @@ pub(super) fn insert_payment(
         row.recorded_at.as_microsecond(),
         row.updated_at.as_microsecond(),
         state_code(row.payment.state()),
-        row.payment.order_id().map(|id| id.0),
         body,
     ])?;
     Ok(())

@@ -77,9 +77,8 @@ CREATE TABLE payments (
     revision    INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL,
-    -- Search columns, taken from the payment.
+    -- Search column, taken from the payment.
     state       INTEGER NOT NULL,
-    order_id    BLOB,
     -- JSON of domain::payment::Payment.
     body        TEXT NOT NULL
 ) STRICT;

@@ -8,7 +8,7 @@ CREATE INDEX orders_by_time ON orders (placed_at, order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
 
-CREATE INDEX payments_by_order ON payments (order_id, payment_id);
-CREATE INDEX payments_by_state ON payments (state, payment_id);
+-- Payments are listed in order of arrival, and found by their order through the id that the order gives them.
+CREATE INDEX payments_by_state ON payments (state);
 
 CREATE INDEX reservations_of_ended_orders ON reservations (order_id) WHERE order_ended = 1;
