@@ -1,0 +1,185 @@
+//! Clients that buy: what each run has to sell, and the orders that the server acknowledged.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use domain::{OrderId, Revision};
+use http::{StatusCode, header};
+use serde_json::json;
+use tokio::time;
+use uuid::Uuid;
+
+use super::{
+    client::{Answer, Connection},
+    load::{Latencies, LoadSummary, run_clients},
+    server::Target,
+};
+use crate::commands::Failure;
+
+/// The most receipts that the command API takes in one request.
+const RECEIPTS_MAX: usize = 1_000;
+
+/// What one run sells: SKUs and idempotency keys that no other run has, and request bodies made beforehand.
+pub struct Shop {
+    run: String,
+    skus: Vec<String>,
+    /// An order of one unit for each SKU.
+    bodies: Vec<Bytes>,
+}
+
+impl Shop {
+    pub fn new(sku_count: usize) -> Self {
+        let run = format!("{:.8}", Uuid::new_v4().simple());
+        let skus: Vec<String> = (0..sku_count).map(|number| format!("BENCH-{run}-{number:04}")).collect();
+        let body = |sku: &String| {
+            let lines = json!([{ "sku": sku, "quantity": 1, "unit_price": 255 }]);
+            let order = json!({
+                "customer_id": "17850", "currency": "GBP", "country": "United Kingdom", "lines": lines,
+            });
+            Bytes::from(order.to_string())
+        };
+        let bodies = skus.iter().map(body).collect();
+        Self { run, skus, bodies }
+    }
+
+    pub fn skus(&self) -> &[String] {
+        &self.skus
+    }
+
+    /// Receives stock of every SKU.
+    pub async fn receive(&self, target: Target, units_per_sku: u32) -> Result<(), Failure> {
+        let path = "/v1/stock/receipts";
+        let mut connection = Connection::open(target.command).await?;
+        for (number, skus) in self.skus.chunks(RECEIPTS_MAX).enumerate() {
+            let receipts: Vec<_> =
+                skus.iter().map(|sku| json!({ "sku": sku, "quantity": units_per_sku })).collect();
+            let body = Bytes::from(json!({ "receipts": receipts }).to_string());
+            let key = format!("bench-{}-receipts-{number}", self.run);
+            connection.post(path, key, body).await?.expect(StatusCode::OK, path)?;
+        }
+        Ok(())
+    }
+}
+
+/// One client.
+pub struct Buyer {
+    shop: Arc<Shop>,
+    connection: Connection,
+    random: fastrand::Rng,
+    key_prefix: String,
+    asked: u64,
+    pub acknowledged: Vec<OrderId>,
+}
+
+/// An order that the server has acknowledged.
+pub struct Placed {
+    pub order_id: OrderId,
+    pub revision: Revision,
+}
+
+impl Buyer {
+    pub const PATH: &str = "/v1/orders";
+
+    /// `count` clients with a connection each. Their choices of SKUs repeat from run to run.
+    pub async fn connect(shop: &Arc<Shop>, target: Target, count: usize) -> Result<Vec<Self>, Failure> {
+        let connections = Connection::open_many(target.command, count).await?;
+        let buyer = |(number, connection)| Self {
+            shop: Arc::clone(shop),
+            connection,
+            random: fastrand::Rng::with_seed(number),
+            key_prefix: format!("bench-{}-{}", shop.run, Uuid::new_v4().simple()),
+            asked: 0,
+            acknowledged: Vec::new(),
+        };
+        Ok((0..).zip(connections).map(buyer).collect())
+    }
+
+    /// Asks for an order of one unit of a random SKU, whatever the answer.
+    pub async fn ask(&mut self) -> Result<Answer, Failure> {
+        let body = self.shop.bodies[self.random.usize(..self.shop.bodies.len())].clone();
+        let key = format!("{}-{}", self.key_prefix, self.asked);
+        self.asked += 1;
+        self.connection.post(Self::PATH, key, body).await
+    }
+
+    /// Places an order of one unit of a random SKU, of which there is plenty.
+    pub async fn place(&mut self) -> Result<Placed, Failure> {
+        let answer = self.ask().await?.expect(StatusCode::CREATED, Self::PATH)?;
+        self.acknowledge(&answer)
+    }
+
+    pub fn acknowledge(&mut self, answer: &Answer) -> Result<Placed, Failure> {
+        let location = answer.header(header::LOCATION);
+        let order_id = location.strip_prefix("/v1/orders/").unwrap_or_default().parse()?;
+        let revision = answer.header(header::ETAG).trim_matches('"').parse()?;
+        self.acknowledged.push(order_id);
+        Ok(Placed { order_id, revision })
+    }
+}
+
+/// Orders that a load has placed.
+pub struct Bought {
+    pub summary: LoadSummary,
+    pub acknowledged: Vec<OrderId>,
+}
+
+/// Closed loop: each client places its next order as soon as the last is answered.
+pub async fn place_at_full_speed(
+    what: &'static str,
+    buyers: Vec<Buyer>,
+    duration: Duration,
+) -> Result<Bought, Failure> {
+    let started = Instant::now();
+    let clients = buyers.into_iter().map(|mut buyer| async move {
+        let mut latencies = Latencies::new();
+        while started.elapsed() < duration {
+            let asked = Instant::now();
+            buyer.place().await?;
+            latencies.record(asked.elapsed());
+        }
+        Ok((latencies, buyer.acknowledged))
+    });
+    collect(started, run_clients(what, duration, clients).await?)
+}
+
+/// Open loop: orders fall due at a fixed rate, spread over the clients, and latency counts from when an order
+/// was due. So a server that stalls is charged for every order that had to wait for it.
+pub async fn place_at_rate(
+    what: &'static str,
+    buyers: Vec<Buyer>,
+    rate_per_s: f64,
+    duration: Duration,
+) -> Result<Bought, Failure> {
+    let started = Instant::now();
+    let interval = Duration::from_secs_f64(1.0 / rate_per_s);
+    let round = interval.mul_f64(f64::from(u32::try_from(buyers.len())?));
+    let clients = (0u32..).zip(buyers).map(|(number, mut buyer)| async move {
+        let mut latencies = Latencies::new();
+        let mut due = started + interval * number;
+        while due < started + duration {
+            time::sleep_until(due.into()).await;
+            buyer.place().await?;
+            latencies.record(due.elapsed());
+            due += round;
+        }
+        Ok((latencies, buyer.acknowledged))
+    });
+    collect(started, run_clients(what, duration, clients).await?)
+}
+
+fn collect(started: Instant, outputs: Vec<(Latencies, Vec<OrderId>)>) -> Result<Bought, Failure> {
+    let elapsed = started.elapsed();
+    let mut latencies = Latencies::new();
+    let mut acknowledged = Vec::new();
+    for (of_client, placed) in outputs {
+        latencies.add(&of_client);
+        acknowledged.extend(placed);
+    }
+    if acknowledged.is_empty() {
+        return Err(Failure::new("no order was placed"));
+    }
+    Ok(Bought { summary: LoadSummary::new(&latencies, elapsed), acknowledged })
+}

@@ -1,0 +1,115 @@
+//! A keep-alive HTTP/1.1 connection, as light as it gets: the load generator shares the machine with what it
+//! measures.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use crate::commands::Failure;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// One connection to a server; one request at a time.
+pub struct Connection {
+    host: HeaderValue,
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+}
+
+/// What a request was answered with.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| Failure::new(format!("http://{address} cannot be reached: {error}")))?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let host = HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII");
+        Ok(Self { host, sender, connection })
+    }
+
+    /// `count` connections to the same server.
+    pub async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, Failure> {
+        let mut connections = Vec::with_capacity(count);
+        for _ in 0..count {
+            connections.push(Self::open(address).await?);
+        }
+        Ok(connections)
+    }
+
+    /// Posts JSON under an idempotency key, whatever the answer.
+    pub async fn post(&mut self, path: &str, key: String, json: Bytes) -> Result<Answer, Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, self.host.clone())
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(IDEMPOTENCY_KEY, HeaderValue::try_from(key)?)
+            .body(Full::new(json))?;
+        self.exchange(request).await
+    }
+
+    /// Gets what is there; anything but 200 is a failure.
+    pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
+        let request =
+            Request::builder().uri(path).header(header::HOST, self.host.clone()).body(Full::default())?;
+        let answer = self.exchange(request).await?;
+        answer.expect(StatusCode::OK, path)
+    }
+
+    pub async fn get_json<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+        Ok(serde_json::from_slice(&self.get(path).await?.body)?)
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+        let Self { sender, connection, host } = self;
+        let exchange = async {
+            sender.ready().await?;
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Answer { status: head.status, headers: head.headers, body })
+        };
+        let closed = |why: String| {
+            Failure::new(format!(
+                "the connection to {} was closed: {why}",
+                String::from_utf8_lossy(host.as_bytes())
+            ))
+        };
+        // The connection is driven here, not by a task of its own: no switch of tasks for each request.
+        tokio::select! {
+            biased;
+            answer = exchange => answer.map_err(|error| closed(error.to_string())),
+            ended = connection => {
+                Err(closed(ended.err().map_or_else(|| "by the server".to_owned(), |error| error.to_string())))
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// This answer, if it has the status that the benchmark counts on.
+    pub fn expect(self, status: StatusCode, path: &str) -> Result<Self, Failure> {
+        if self.status == status {
+            return Ok(self);
+        }
+        let body = String::from_utf8_lossy(&self.body);
+        Err(Failure::new(format!("{path} was answered {} instead of {status}: {body}", self.status)))
+    }
+
+    /// A header's text; empty where there is none.
+    pub fn header(&self, name: HeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,371 @@
+//! A made-up history of any length: orders placed, paid, shipped, cancelled and rejected, decided by the domain's
+//! own rules and written straight into an event store.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, OnceLock},
+};
+
+use domain::{
+    Amount, CommandContext, CommandId, Decider, Event, EventId, Idempotency, NewEvent, OrderId, PaymentId,
+    ShipmentId, Sku, StreamName, Timestamp,
+    checkout::{self, Reaction, Step},
+    decider::Versioned,
+    envelope::seal,
+    order::{CancelReason, NewLine, Order, OrderCommand, OrderDecider, PlaceOrder, Shortage},
+    payment::{Payment, PaymentCommand, PaymentDecider, Source},
+    stock::{Stock, StockCommand, StockDecider, StockRefusal},
+};
+use infra::event_store::{Append, EventStore, ExpectedRevision};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::{Bench, append::open};
+use crate::{commands::Failure, progress::Progress};
+
+/// 2026-01-01T00:00Z: when the first order is placed.
+const BEGIN_S: i64 = 1_767_225_600;
+/// One order every half minute, so a longer history covers more days, not busier ones.
+const ORDER_EVERY_S: i64 = 30;
+const SKUS: usize = 1_000;
+const UNITS_PER_SKU: u32 = 1_000_000_000;
+const SOLD_OUT: &str = "SOLD-OUT";
+/// Orders written before the writer has to have caught up with the chunk before.
+const CHUNK_ORDERS: u64 = 200;
+const SAMPLE_ORDERS: u64 = 2_000;
+pub const CURRENCY: &str = "GBP";
+const COUNTRIES: [&str; 5] = ["United Kingdom", "Germany", "France", "EIRE", "Netherlands"];
+
+/// A history in the event store of a data directory.
+pub struct Dataset {
+    pub directory: TempDir,
+    pub orders: u64,
+    pub events: u64,
+    /// Evenly spread over the history.
+    pub sample: Vec<OrderId>,
+}
+
+impl Dataset {
+    pub const ORDERS_PER_CANCELLED: u64 = 20;
+    /// Orders of one to four lines.
+    pub const LINES_PER_TWO_ORDERS: u64 = 5;
+
+    pub async fn make(bench: &Bench, orders: u64) -> Result<Self, Failure> {
+        let directory = bench.new_directory()?;
+        let store = open(&directory.path().join("events.db")).await?;
+        let failed = Arc::new(OnceLock::new());
+        let mut history = History::new(|append: Append| {
+            let failed = Arc::clone(&failed);
+            let done = move |outcome| {
+                if let Err(error) = outcome {
+                    // The first failure is the cause of all that follow.
+                    let _ = failed.set(error);
+                }
+            };
+            store.submit(append, Box::new(done));
+        });
+        history.receive_stock();
+        let progress = Progress::start("orders written", orders);
+        let mut sample = Vec::new();
+        let mut earlier_chunk = None;
+        for number in 0..orders {
+            let order_id = history.add_order(number, Fate::of(number));
+            if number % (orders / SAMPLE_ORDERS).max(1) == 0 {
+                sample.push(order_id);
+            }
+            let done = number + 1;
+            if done % CHUNK_ORDERS == 0 || done == orders {
+                if let Some(chunk) = earlier_chunk.replace(chunk_end(&*store)) {
+                    chunk.await?;
+                }
+                progress.set(done, orders);
+            }
+        }
+        if let Some(chunk) = earlier_chunk {
+            chunk.await?;
+        }
+        let events = history.events;
+        drop(history);
+        if let Some(error) = failed.get() {
+            return Err(error.clone().into());
+        }
+        tokio::task::spawn_blocking(move || store.close()).await?;
+        Ok(Self { directory, orders, events, sample })
+    }
+
+    /// When the order of this number was placed.
+    pub fn placed_at(number: u64) -> Timestamp {
+        let seconds = ORDER_EVERY_S * i64::try_from(number).expect("far fewer than 2^63 orders");
+        Timestamp::from_second(BEGIN_S + seconds).expect("a history of less than 7,000 years")
+    }
+
+    /// Each customer has ten orders, not side by side.
+    pub fn customer(number: u64) -> String {
+        format!("customer-{}", number / 1_000 * 100 + number % 100)
+    }
+
+    pub fn sku(number: usize) -> String {
+        format!("SKU-{:04}", number % SKUS)
+    }
+}
+
+/// Resolves when everything submitted before is answered.
+fn chunk_end(store: &dyn EventStore) -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    let barrier = Append {
+        stream: OrderId(uuid::Uuid::nil()).into(),
+        expected: ExpectedRevision::NoStream,
+        events: Vec::new(),
+        epoch: None,
+    };
+    let done = move |_| {
+        // Nobody waits for it any more when the benchmark was stopped.
+        let _ = sender.send(());
+    };
+    store.submit(barrier, Box::new(done));
+    receiver
+}
+
+/// The events of one order of one line: placed, its stock reserved, allocated, its payment requested.
+pub fn events_of_one_order() -> Vec<NewEvent> {
+    let mut appended = Vec::new();
+    let mut history = History::new(|append: Append| appended.push(append));
+    history.receive_stock();
+    history.add_order(0, Fate::Unpaid);
+    drop(history);
+    let of_order = appended.into_iter().skip(SKUS).flat_map(|append| append.events);
+    of_order.collect()
+}
+
+/// What becomes of an order in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Cancelled,
+    /// For want of stock.
+    Rejected,
+    Unpaid,
+    Paid,
+    Shipped,
+}
+
+impl Fate {
+    /// Of twenty orders one is cancelled and one rejected; most of the others are paid and shipped.
+    fn of(number: u64) -> Self {
+        match number % 20 {
+            0 => Self::Cancelled,
+            1 => Self::Rejected,
+            2..=4 => Self::Unpaid,
+            5..=7 => Self::Paid,
+            _ => Self::Shipped,
+        }
+    }
+}
+
+/// Plays orders through the deciders and the checkout policy, as command API and process manager would.
+struct History<S> {
+    append: S,
+    events: u64,
+    stocks: HashMap<Sku, Versioned<Stock>>,
+}
+
+/// An order under way, with what has happened and is not reacted to.
+struct Sale {
+    order_id: OrderId,
+    order: Versioned<Order>,
+    payment: Versioned<Payment>,
+    unreacted: VecDeque<(EventId, Event)>,
+}
+
+impl<S: FnMut(Append)> History<S> {
+    fn new(append: S) -> Self {
+        Self { append, events: 0, stocks: HashMap::new() }
+    }
+
+    fn receive_stock(&mut self) {
+        for number in 0..SKUS {
+            let sku = sku(&Dataset::sku(number));
+            let receive = StockCommand::Receive { quantity: UNITS_PER_SKU, reference: None };
+            let context = asked_for(&format!("receive {sku}"));
+            self.send_stock(&sku, receive, &context).expect("a first receipt within the limit");
+        }
+    }
+
+    /// Adds all that happens to one order; answers with its id.
+    fn add_order(&mut self, number: u64, fate: Fate) -> OrderId {
+        let context = asked_for(&format!("order {number}"));
+        let order_id = OrderId::of_command(context.id);
+        let mut sale = Sale {
+            order_id,
+            order: Versioned { state: Order::default(), revision: None },
+            payment: Versioned { state: Payment::default(), revision: None },
+            unreacted: VecDeque::new(),
+        };
+        let place = OrderCommand::Place(Box::new(new_order(order_id, number, fate)));
+        self.ask(&mut sale, Step::Order(order_id, place), &context);
+        let payment_id = PaymentId::of_order(order_id);
+        let mut ask = |step: Step| {
+            let context = asked_for(&format!("{} {number}", step.command_name()));
+            self.ask(&mut sale, step, &context);
+        };
+        if fate == Fate::Cancelled {
+            let cancel = OrderCommand::Cancel { reason: CancelReason::Requested, note: None };
+            ask(Step::Order(order_id, cancel));
+        }
+        if matches!(fate, Fate::Paid | Fate::Shipped) {
+            let (amount, reference, source) = (None, None, Source::Operator);
+            ask(Step::Payment(
+                payment_id,
+                PaymentCommand::Authorize { amount, reference: reference.clone(), source },
+            ));
+            ask(Step::Payment(payment_id, PaymentCommand::Capture { amount, reference, source }));
+        }
+        if fate == Fate::Shipped {
+            let shipment_id = ShipmentId::of_command(context.id);
+            let (lines, carrier, tracking_number) = (None, None, None);
+            ask(Step::Order(order_id, OrderCommand::Ship { shipment_id, lines, carrier, tracking_number }));
+        }
+        order_id
+    }
+
+    /// Runs a command from outside and every reaction that follows from it.
+    fn ask(&mut self, sale: &mut Sale, step: Step, context: &CommandContext) {
+        self.send(sale, step, context);
+        while let Some((cause, event)) = sale.unreacted.pop_front() {
+            let reaction = match &event {
+                Event::Order(event) => checkout::react_to_order(sale.order_id, event, &sale.order.state),
+                Event::Payment(event) => checkout::react_to_payment(event, &sale.payment.state),
+                Event::Stock(_) => Reaction::None,
+            };
+            let steps = match reaction {
+                Reaction::None => Vec::new(),
+                Reaction::Reserve(units) => {
+                    let shortages = self.reserve(sale.order_id, units, cause, context);
+                    vec![Step::Order(sale.order_id, checkout::settle(sale.order_id, shortages))]
+                }
+                Reaction::Send(steps) => steps,
+            };
+            for step in steps {
+                let context = follows(cause, context, &step);
+                self.send(sale, step, &context);
+            }
+        }
+    }
+
+    fn reserve(
+        &mut self,
+        order_id: OrderId,
+        units: impl IntoIterator<Item = (Sku, u32)>,
+        cause: EventId,
+        context: &CommandContext,
+    ) -> Vec<Shortage> {
+        let mut shortages = Vec::new();
+        for (sku, quantity) in units {
+            let reserve = StockCommand::Reserve { order_id, quantity };
+            let context = follows(cause, context, &Step::Stock(sku.clone(), reserve.clone()));
+            if let Err(StockRefusal::Insufficient { requested, available }) =
+                self.send_stock(&sku, reserve, &context)
+            {
+                shortages.push(Shortage { sku, requested, available });
+            }
+        }
+        shortages
+    }
+
+    fn send(&mut self, sale: &mut Sale, step: Step, context: &CommandContext) {
+        match step {
+            Step::Stock(sku, command) => {
+                self.send_stock(&sku, command, context).expect("units that are held move freely");
+            }
+            Step::Order(id, command) => {
+                let events = self.execute::<OrderDecider>(&mut sale.order, id.into(), command, context);
+                let events = events.expect("a command that fits the order's fate");
+                sale.unreacted.extend(events.into_iter().map(|(id, event)| (id, Event::Order(event))));
+            }
+            Step::Payment(id, command) => {
+                let events = self.execute::<PaymentDecider>(&mut sale.payment, id.into(), command, context);
+                let events = events.expect("a command that fits the order's fate");
+                sale.unreacted.extend(events.into_iter().map(|(id, event)| (id, Event::Payment(event))));
+            }
+        }
+    }
+
+    fn send_stock(
+        &mut self,
+        sku: &Sku,
+        command: StockCommand,
+        context: &CommandContext,
+    ) -> Result<(), StockRefusal> {
+        let unknown = Versioned { state: Stock::default(), revision: None };
+        let mut stock = self.stocks.remove(sku).unwrap_or(unknown);
+        let outcome = self.execute::<StockDecider>(&mut stock, sku.clone().into(), command, context);
+        self.stocks.insert(sku.clone(), stock);
+        outcome.map(drop)
+    }
+
+    fn execute<A: Decider>(
+        &mut self,
+        aggregate: &mut Versioned<A::State>,
+        stream: StreamName,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Result<Vec<(EventId, A::Event)>, A::Refusal> {
+        let name = A::command_name(&command);
+        let decided = A::decide(&aggregate.state, command)?;
+        if decided.is_empty() {
+            return Ok(Vec::new());
+        }
+        let expected = ExpectedRevision::of(aggregate.revision);
+        let events = seal::<A>(context, name, &decided);
+        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+        for event in &decided {
+            A::evolve(&mut aggregate.state, event);
+        }
+        aggregate.revision = Some(expected.next() + events.len() as u64 - 1);
+        self.events += events.len() as u64;
+        (self.append)(Append { stream, expected, events, epoch: None });
+        Ok(ids.into_iter().zip(decided).collect())
+    }
+}
+
+/// One to four lines, no SKU twice.
+fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
+    let seed = usize::try_from(number).expect("a number of orders that fits in memory");
+    let line = |line: usize| NewLine {
+        sku: sku(&Dataset::sku(seed * 7_919 + line * 131)),
+        quantity: 1 + (number % 5) as u32,
+        unit_price: Amount::new(100 + (number % 900).cast_signed()).expect("a small amount"),
+        stocked: true,
+    };
+    let mut lines: Vec<NewLine> = (0..=seed % 4).map(line).collect();
+    if fate == Fate::Rejected {
+        lines.push(NewLine { sku: sku(SOLD_OUT), ..line(0) });
+    }
+    PlaceOrder {
+        order_id,
+        customer_id: Some(Dataset::customer(number)),
+        currency: CURRENCY.parse().expect("a currency"),
+        country: Some(COUNTRIES[seed % COUNTRIES.len()].to_owned()),
+        lines,
+        adjustments: Vec::new(),
+        reference: None,
+        metadata: BTreeMap::new(),
+        placed_at: Dataset::placed_at(number),
+        payment_due_at: None,
+    }
+}
+
+fn sku(text: &str) -> Sku {
+    Sku::new(text).expect("a valid SKU")
+}
+
+/// A command from outside, under a key of its own.
+fn asked_for(key: &str) -> CommandContext {
+    let id = CommandId::of_request("", "POST", "/bench", key);
+    let idempotency = Idempotency { key: key.to_owned(), fingerprint: "0".repeat(64), schema: 1 };
+    CommandContext::external(id, idempotency)
+}
+
+/// The context of a step that a reaction to `cause` sends.
+fn follows(cause: EventId, context: &CommandContext, step: &Step) -> CommandContext {
+    CommandContext::reaction(cause, context.correlation_id, &step.target(), step.command_name())
+}

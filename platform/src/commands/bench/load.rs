@@ -1,0 +1,114 @@
+//! Clients that run side by side, and the latencies they see.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::{task::JoinSet, time};
+
+use crate::{commands::Failure, progress::Progress};
+
+/// The longest latency that is told apart from longer ones.
+const LATENCY_MAX: Duration = Duration::from_mins(1);
+/// How long a run may take beyond what it was meant to, before it is given up.
+pub const OVERTIME_MAX: Duration = Duration::from_mins(1);
+
+/// Latencies, kept to three significant digits.
+pub struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    pub fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, micros(LATENCY_MAX), 3);
+        Self(histogram.expect("the bounds and the precision are valid"))
+    }
+
+    pub fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(micros(latency));
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all histograms have the same bounds");
+    }
+
+    pub fn summary(&self) -> LatencySummary {
+        let percentile = |percentile| in_ms(self.0.value_at_percentile(percentile));
+        LatencySummary {
+            count: self.0.len(),
+            p50_ms: percentile(50.0),
+            p90_ms: percentile(90.0),
+            p99_ms: percentile(99.0),
+            p99_9_ms: percentile(99.9),
+            max_ms: in_ms(self.0.max()),
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a latency has far fewer than 2^53 microseconds")]
+fn in_ms(micros: u64) -> f64 {
+    micros as f64 / 1_000.0
+}
+
+/// How many of something were done, and how long each took.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct LatencySummary {
+    pub count: u64,
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub p99_9_ms: f64,
+    pub max_ms: f64,
+}
+
+/// A load as it was served.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct LoadSummary {
+    pub rate_per_s: f64,
+    #[serde(flatten)]
+    pub latency: LatencySummary,
+}
+
+impl LoadSummary {
+    pub fn new(latencies: &Latencies, elapsed: Duration) -> Self {
+        let latency = latencies.summary();
+        Self { rate_per_s: per_second(latency.count, elapsed), latency }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a count of requests is far below 2^53")]
+pub fn per_second(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
+
+/// Runs clients to their end, all at once, with progress in seconds. The first failure ends them all.
+///
+/// `duration` is how long they are meant to run; far beyond it they are given up.
+pub async fn run_clients<R: Send + 'static>(
+    what: &'static str,
+    duration: Duration,
+    clients: impl IntoIterator<Item = impl Future<Output = Result<R, Failure>> + Send + 'static>,
+) -> Result<Vec<R>, Failure> {
+    let mut clients: JoinSet<_> = clients.into_iter().collect();
+    let mut outputs = Vec::with_capacity(clients.len());
+    let started = Instant::now();
+    let progress = Progress::start(what, duration.as_secs());
+    let mut seconds = time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            ended = clients.join_next() => match ended {
+                Some(output) => outputs.push(output??),
+                None => return Ok(outputs),
+            },
+            _ = seconds.tick() => progress.set(started.elapsed().as_secs().min(duration.as_secs()), duration.as_secs()),
+            () = time::sleep_until((started + duration + OVERTIME_MAX).into()) => {
+                return Err(Failure::new(format!("{what}: not done {} s after its end", OVERTIME_MAX.as_secs())));
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! `queries`: the latency of each kind of query, over a short history and over a long one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use indicatif::HumanCount;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    client::Connection,
+    dataset::{CURRENCY, Dataset},
+    load::{Latencies, LatencySummary, run_clients},
+    report::{milliseconds, ratio, table},
+    server::Server,
+};
+use crate::commands::Failure;
+
+/// Clients that ask, one request under way each: enough to keep two cores busy, too few to queue.
+const ASKERS: usize = 2;
+/// How long each kind of query is asked.
+const DURATION: Duration = Duration::from_secs(2);
+/// Items of the pages that are measured.
+const PAGE_ITEMS: usize = 50;
+/// The longest page that the query API gives, to walk to deep pages.
+const STRIDE_ITEMS: usize = 200;
+/// How deep a deep page is at most.
+const DEEP_ORDERS_MAX: u64 = 200_000;
+const ORDERS_PER_DAY: u64 = 2_880;
+
+/// Latencies over one history.
+#[derive(Debug, Serialize)]
+pub struct HistoryLatencies {
+    pub orders: u64,
+    pub queries: Vec<QueryLatency>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct QueryLatency {
+    pub query: &'static str,
+    #[serde(flatten)]
+    pub latency: LatencySummary,
+}
+
+/// A kind of query, and the paths to ask for in turn.
+struct Query {
+    name: &'static str,
+    paths: Vec<String>,
+}
+
+/// Asks the read models of `dataset`, which are to be made already.
+pub async fn run(dataset: &Dataset) -> Result<HistoryLatencies, Failure> {
+    let server = Server::query_api(dataset.directory.path()).await?;
+    let address = server.target().query;
+    let mut connection = Connection::open(address).await?;
+    let mut queries = Vec::new();
+    for Query { name, paths } in all_queries(dataset, &mut connection).await? {
+        let paths: Arc<[String]> = paths.into();
+        let connections = Connection::open_many(address, ASKERS).await?;
+        let (began, askers) = (Instant::now(), (0..).zip(connections));
+        let askers = askers.map(|(offset, connection)| ask(connection, Arc::clone(&paths), offset, began));
+        let mut latencies = Latencies::new();
+        for of_asker in run_clients(name, DURATION, askers).await? {
+            latencies.add(&of_asker);
+        }
+        queries.push(QueryLatency { query: name, latency: latencies.summary() });
+    }
+    server.stop().await?;
+    Ok(HistoryLatencies { orders: dataset.orders, queries })
+}
+
+async fn ask(
+    mut connection: Connection,
+    paths: Arc<[String]>,
+    offset: usize,
+    began: Instant,
+) -> Result<Latencies, Failure> {
+    let mut latencies = Latencies::new();
+    let mut next = offset * paths.len() / ASKERS;
+    while began.elapsed() < DURATION {
+        let asked = Instant::now();
+        connection.get(&paths[next % paths.len()]).await?;
+        latencies.record(asked.elapsed());
+        next += 1;
+    }
+    Ok(latencies)
+}
+
+async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<Vec<Query>, Failure> {
+    let orders = dataset.orders;
+    let day = |number: u64| Dataset::placed_at(number / ORDERS_PER_DAY * ORDERS_PER_DAY);
+    // A day in the middle of the history.
+    let (from, to) = (day(orders / 2), day(orders / 2 + ORDERS_PER_DAY));
+    let week_later = day(orders / 2 + 7 * ORDERS_PER_DAY);
+    let sales = |rest: String| vec![format!("/v1/sales?currency={CURRENCY}&{rest}")];
+    let sample = dataset.sample.iter();
+    let skus = || (0..1_000).map(Dataset::sku);
+    let customers = (0..1_000).map(|number| Dataset::customer(orders / 1_000 * number));
+
+    let all = vec!["/v1/orders?".to_owned()];
+    let of_status = vec!["/v1/orders?status=cancelled&".to_owned()];
+    let of_day = vec![format!("/v1/orders?placed_from={from}&placed_to={to}&")];
+    let of_skus: Vec<_> = skus().step_by(10).map(|sku| format!("/v1/orders?sku={sku}&")).collect();
+    let (all_deep, of_status_deep, of_day_deep, of_skus_deep) = (
+        deep_pages(connection, &all, orders / 2).await?,
+        deep_pages(connection, &of_status, orders / Dataset::ORDERS_PER_CANCELLED / 2).await?,
+        deep_pages(connection, &of_day, ORDERS_PER_DAY / 2).await?,
+        deep_pages(connection, &of_skus, orders * Dataset::LINES_PER_TWO_ORDERS / 2 / 1_000 / 2).await?,
+    );
+    let query = |name, paths| Query { name, paths };
+    Ok(vec![
+        query("order by id", sample.clone().map(|id| format!("/v1/orders/{id}")).collect()),
+        query("orders, first page", first_pages(&all)),
+        query("orders, deep page", all_deep),
+        query("orders by status, first page", first_pages(&of_status)),
+        query("orders by status, deep page", of_status_deep),
+        query("orders of a day, first page", first_pages(&of_day)),
+        query("orders of a day, deep page", of_day_deep),
+        query("orders by SKU, first page", first_pages(&of_skus)),
+        query("orders by SKU, deep page", of_skus_deep),
+        query(
+            "orders of a customer",
+            customers.map(|customer| format!("/v1/orders?customer_id={customer}")).collect(),
+        ),
+        query("payments of an order", sample.map(|id| format!("/v1/payments?order_id={id}")).collect()),
+        query("stock of a SKU", skus().map(|sku| format!("/v1/stock/{sku}")).collect()),
+        query("stock running low", vec!["/v1/stock?available_below=10".to_owned()]),
+        query("sales of a week by day", sales(format!("group_by=day&from={from}&to={week_later}"))),
+        query("sales of a day by SKU", sales(format!("group_by=sku&from={from}&to={to}"))),
+        query("all sales by month", sales("group_by=month".to_owned())),
+    ])
+}
+
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<IgnoredAny>,
+    next_cursor: Option<String>,
+}
+
+fn first_pages(lists: &[String]) -> Vec<String> {
+    lists.iter().map(|list| format!("{list}limit={PAGE_ITEMS}")).collect()
+}
+
+/// For each list the page that begins after `skipped` orders, or, where there are fewer, the last one.
+async fn deep_pages(
+    connection: &mut Connection,
+    lists: &[String],
+    skipped: u64,
+) -> Result<Vec<String>, Failure> {
+    let mut pages = Vec::new();
+    for list in lists {
+        let mut cursor = String::new();
+        let mut seen = 0;
+        while seen < skipped.min(DEEP_ORDERS_MAX) {
+            let path = format!("{list}limit={STRIDE_ITEMS}{cursor}");
+            let page: Page = connection.get_json(&path).await?;
+            seen += page.items.len() as u64;
+            let Some(next) = page.next_cursor else { break };
+            cursor = format!("&cursor={next}");
+        }
+        pages.push(format!("{list}limit={PAGE_ITEMS}{cursor}"));
+    }
+    Ok(pages)
+}
+
+/// The queries as rows, with the latencies over each history side by side.
+pub fn tables(histories: &[HistoryLatencies]) -> String {
+    let (Some(shortest), Some(longest)) = (histories.first(), histories.last()) else { return String::new() };
+    let column =
+        |name: &str, history: &HistoryLatencies| format!("{name} ms, {}", HumanCount(history.orders));
+    let header = [
+        "query, orders".to_owned(),
+        column("p50", shortest),
+        column("p99", shortest),
+        column("p50", longest),
+        column("p99", longest),
+        "p99 ratio".to_owned(),
+    ];
+    let rows = shortest.queries.iter().zip(&longest.queries).map(|(short, long)| {
+        [
+            short.query.to_owned(),
+            milliseconds(short.latency.p50_ms),
+            milliseconds(short.latency.p99_ms),
+            milliseconds(long.latency.p50_ms),
+            milliseconds(long.latency.p99_ms),
+            ratio(long.latency.p99_ms / short.latency.p99_ms),
+        ]
+    });
+    table(header, rows).to_string()
+}

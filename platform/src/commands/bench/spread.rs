@@ -1,0 +1,159 @@
+//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half of it, beside what the
+//! machine can do at all.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::OrderId;
+use futures::future::try_join_all;
+use serde::Serialize;
+use tokio::time;
+
+use super::{
+    Bench,
+    append::append_raw,
+    buyer::{Buyer, Placed, Shop, place_at_full_speed, place_at_rate},
+    client::Connection,
+    load::{Latencies, LatencySummary, LoadSummary, OVERTIME_MAX},
+    read_back::{Agreement, Drain},
+    report::{fact_table, load_table, ratio},
+    server::{Server, Target},
+};
+use crate::commands::Failure;
+
+pub const SKUS: usize = 1_000;
+/// More than any run sells.
+pub const PLENTY: u32 = 100_000_000;
+/// Clients that place an order now and then and wait to see it in the query API.
+const WATCHERS: usize = 4;
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Serialize)]
+pub struct SpreadReport {
+    pub echo: LoadSummary,
+    pub raw_append: LoadSummary,
+    pub spread: LoadSummary,
+    pub ratio_to_echo: f64,
+    pub ratio_to_raw_append: f64,
+    pub after_full_load: Drain,
+    pub half_load: LoadSummary,
+    /// From an order's 201 to the answer of `GET /v1/orders/{id}?min_revision=`, at half load.
+    pub ack_to_visible: LatencySummary,
+    pub after_half_load: Drain,
+    pub agreement: Agreement,
+}
+
+pub async fn run(bench: &Bench) -> Result<SpreadReport, Failure> {
+    let echo = full_speed_echo(bench).await?;
+    let raw_append = append_raw(bench).await?;
+    let (server, target) = bench.target().await?;
+
+    let shop = Arc::new(Shop::new(SKUS));
+    shop.receive(target, PLENTY).await?;
+    let buyers = Buyer::connect(&shop, target, bench.clients).await?;
+    let full = place_at_full_speed("spread: seconds at full speed", buyers, bench.duration).await?;
+    let after_full_load = Drain::wait(target).await?;
+    let mut acknowledged = full.acknowledged;
+
+    let buyers = Buyer::connect(&shop, target, bench.clients).await?;
+    let half_rate_per_s = full.summary.rate_per_s / 2.0;
+    let (half, watched) = tokio::try_join!(
+        place_at_rate("spread: seconds at half speed", buyers, half_rate_per_s, bench.duration),
+        watch(bench, &shop, target),
+    )?;
+    let after_half_load = Drain::wait(target).await?;
+    acknowledged.extend(half.acknowledged);
+    acknowledged.extend(watched.acknowledged);
+    let agreement = Agreement::check(&shop, target, acknowledged).await?;
+    Server::stop_own(server).await?;
+    Ok(SpreadReport {
+        echo,
+        raw_append,
+        spread: full.summary,
+        ratio_to_echo: full.summary.rate_per_s / echo.rate_per_s,
+        ratio_to_raw_append: full.summary.rate_per_s / raw_append.rate_per_s,
+        after_full_load,
+        half_load: half.summary,
+        ack_to_visible: watched.ack_to_visible,
+        after_half_load,
+        agreement,
+    })
+}
+
+/// The same clients and bodies against a handler that does nothing.
+async fn full_speed_echo(bench: &Bench) -> Result<LoadSummary, Failure> {
+    let server = Server::echo().await?;
+    let buyers = Buyer::connect(&Arc::new(Shop::new(SKUS)), server.target(), bench.clients).await?;
+    let echoed = place_at_full_speed("echo: seconds at full speed", buyers, bench.duration).await?;
+    server.stop().await?;
+    Ok(echoed.summary)
+}
+
+/// What the watchers have placed and seen.
+struct Watched {
+    acknowledged: Vec<OrderId>,
+    ack_to_visible: LatencySummary,
+}
+
+async fn watch(bench: &Bench, shop: &Arc<Shop>, target: Target) -> Result<Watched, Failure> {
+    let buyers = Buyer::connect(shop, target, WATCHERS).await?;
+    let readers = Connection::open_many(target.query, WATCHERS).await?;
+    let end = Instant::now() + bench.duration;
+    let watchers = buyers.into_iter().zip(readers).map(|(buyer, reader)| watch_as_one(buyer, reader, end));
+    let watchers = time::timeout(bench.duration + OVERTIME_MAX, try_join_all(watchers)).await;
+    let watched = watchers.map_err(|_| Failure::new("an order was placed and did not become visible"))??;
+    let mut latencies = Latencies::new();
+    let mut acknowledged = Vec::new();
+    for (of_watcher, placed) in watched {
+        latencies.add(&of_watcher);
+        acknowledged.extend(placed);
+    }
+    Ok(Watched { acknowledged, ack_to_visible: latencies.summary() })
+}
+
+async fn watch_as_one(
+    mut buyer: Buyer,
+    mut reader: Connection,
+    end: Instant,
+) -> Result<(Latencies, Vec<OrderId>), Failure> {
+    let mut latencies = Latencies::new();
+    let mut ticks = time::interval(WATCH_INTERVAL);
+    while Instant::now() < end {
+        ticks.tick().await;
+        let Placed { order_id, revision } = buyer.place().await?;
+        let acknowledged = Instant::now();
+        reader.get(&format!("/v1/orders/{order_id}?min_revision={revision}")).await?;
+        latencies.record(acknowledged.elapsed());
+    }
+    Ok((latencies, buyer.acknowledged))
+}
+
+impl SpreadReport {
+    pub fn tables(&self) -> String {
+        let loads = load_table(
+            "spread",
+            [
+                ("echo: a bare axum handler", &self.echo),
+                ("raw append: 4 events, durable", &self.raw_append),
+                ("orders at full speed", &self.spread),
+                ("orders at half speed", &self.half_load),
+            ],
+        );
+        let LatencySummary { count, p50_ms, p99_ms, .. } = self.ack_to_visible;
+        let visible = format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {count} samples");
+        let facts = fact_table(
+            "spread",
+            [
+                ("ratio to echo", ratio(self.ratio_to_echo)),
+                ("ratio to raw append", ratio(self.ratio_to_raw_append)),
+                ("ack to visible at half speed", visible),
+                ("lag after full speed", self.after_full_load.to_string()),
+                ("lag after half speed", self.after_half_load.to_string()),
+                ("read models agree", self.agreement.to_string()),
+            ],
+        );
+        format!("{loads}\n{facts}")
+    }
+}
