@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod architecture_doc;
+mod event_store_contract;
 mod executor;
 mod query_api;
 mod support;
