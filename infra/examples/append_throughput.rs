@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p infra --example append_throughput -- [new|hot] [in flight] [seconds] [streams before]`
 
+#![allow(clippy::cast_precision_loss, reason = "rates are rounded anyway")]
+
 use std::{
     path::Path,
     sync::{
@@ -37,10 +39,10 @@ async fn main() {
         run(&store, false, 4_096, |count, _| count < streams_before).await;
     }
     let started = Instant::now();
-    let mut latencies_us = run(&store, hot, in_flight, |_, at| at < started + duration).await;
-    let rate = latencies_us.len() as f64 / started.elapsed().as_secs_f64();
-    latencies_us.sort_unstable();
-    let percentile = |p: usize| latencies_us[(latencies_us.len() - 1) * p / 1_000];
+    let mut latencies = run(&store, hot, in_flight, |_, at| at < started + duration).await;
+    let rate = latencies.len() as f64 / started.elapsed().as_secs_f64();
+    latencies.sort_unstable();
+    let percentile = |p: usize| latencies[(latencies.len() - 1) * p / 1_000].as_micros();
     println!(
         "{rate:.0} appends/s; latency in us: p50 {} p99 {} p99.9 {} max {}",
         percentile(500),
@@ -67,7 +69,7 @@ async fn run(
     hot: bool,
     in_flight: u64,
     go_on: impl Fn(u64, Instant) -> bool,
-) -> Vec<u64> {
+) -> Vec<Duration> {
     let permits = Arc::new(Semaphore::new(usize::try_from(in_flight).expect("a small number")));
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let hot_streams: Vec<StreamName> = (0..16).map(|_| OrderId(Uuid::new_v4()).into()).collect();
@@ -96,18 +98,18 @@ async fn run(
         let done = move |outcome: Result<_, _>| {
             failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
             // The receiver outlives every append.
-            let _ = sender.send(submitted.elapsed().as_micros() as u64);
+            let _ = sender.send(submitted.elapsed());
             drop(permit);
         };
         store.submit(append, Box::new(done));
     }
     drop(sender);
-    let mut latencies_us = Vec::new();
-    while let Some(latency_us) = receiver.recv().await {
-        latencies_us.push(latency_us);
+    let mut latencies = Vec::new();
+    while let Some(latency) = receiver.recv().await {
+        latencies.push(latency);
     }
     assert_eq!(failed.load(Ordering::Relaxed), 0, "appends failed");
-    latencies_us
+    latencies
 }
 
 fn file_bytes(path: &Path) -> u64 {

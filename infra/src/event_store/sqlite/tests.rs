@@ -156,7 +156,7 @@ fn recorded_times_never_go_backwards() {
 fn the_write_ahead_log_begins_anew_under_steady_writes() {
     let mut given = given_writer(|_| {});
     let log = given.path.with_extension("db-wal");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let header_of = |path: &Path| {
         let mut header = [0; 32];
         File::open(path).unwrap().read_exact(&mut header).unwrap();
