@@ -5,5 +5,6 @@
 mod architecture_doc;
 mod event_store_contract;
 mod executor;
+mod interleavings;
 mod query_api;
 mod support;

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use self::{
     answer::Answer,
     faulty_store::{Fault, FaultyStore, appends},
-    log::Log,
+    log::{Log, metadata},
     shop::{Shop, ShopOptions, line},
 };
 

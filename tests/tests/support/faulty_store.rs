@@ -87,13 +87,9 @@ impl FaultyStore {
         self.state().faults.push((which, fault, Repeat::Once));
     }
 
-    /// Every such append is refused until [`FaultyStore::heal`].
+    /// Every such append is refused from now on.
     pub fn refuse_all(&self, which: Which) {
         self.state().faults.push((which, Fault::Refuse, Repeat::Always));
-    }
-
-    pub fn heal(&self) {
-        self.state().faults.clear();
     }
 
     /// From the first such append on, nothing becomes durable: the disk stalls.

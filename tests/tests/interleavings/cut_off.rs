@@ -1,0 +1,82 @@
+//! The process dies, or a step fails, somewhere between OrderPlaced and the answer.
+
+use super::*;
+use crate::support::{Fault, ShopOptions};
+
+const STEPS: [&str; 3] = ["stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
+
+#[tokio::test]
+async fn the_process_manager_finishes_what_a_crash_cut_off() {
+    for step in STEPS {
+        let shop = Shop::without_process_manager().await;
+        stock_up(&shop).await;
+        leave_at(&shop, step).await;
+        let shop = shop.crash_into(ShopOptions::default()).await;
+        let log = shop.until("the payment is requested", |log| log.count("payment.requested.v1") == 1).await;
+        assert_placed_once(&log);
+        let retried = shop.place("checkout", &basket()).await;
+        assert_eq!(retried.expect(201)["order_id"], log.orders()[0].to_string());
+        assert!(retried.is_replayed());
+        assert_eq!(shop.log().await.0.len(), log.0.len(), "the retry after {step} recorded something");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_finishes_what_a_crash_cut_off() {
+    for step in STEPS {
+        let shop = Shop::without_process_manager().await;
+        stock_up(&shop).await;
+        leave_at(&shop, step).await;
+        let shop = shop.crash().await;
+        let answer = shop.place("checkout", &basket()).await.expect(201);
+        assert_placed_once(&shop.log().await);
+        // The payment that the answer names is there to be settled.
+        shop.pay(&answer).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_its_order_to_the_process_manager() {
+    let shop = Shop::open().await;
+    stock_up(&shop).await;
+    leave_at(&shop, "stock.reserved.v1").await;
+    shop.store.release();
+    let log = shop.until("the payment is requested", |log| log.count("payment.requested.v1") == 1).await;
+    assert_placed_once(&log);
+}
+
+#[tokio::test]
+async fn no_step_stands_upon_a_step_that_failed() {
+    for step in ["order.placed.v1", STEPS[0], STEPS[1], STEPS[2]] {
+        for fault in [Fault::Refuse, Fault::LoseAppend, Fault::LoseAnswer] {
+            let shop = Shop::without_process_manager().await;
+            stock_up(&shop).await;
+            let what = format!("{fault:?} of {step}");
+            shop.store.fail_next(appends(step), fault);
+            let mut answer = shop.place("checkout", &basket()).await;
+            if answer.status == 503 {
+                answer = shop.place("checkout", &basket()).await;
+            }
+            assert_eq!(answer.status, 201, "{what}: {}", answer.text());
+            assert_placed_once(&shop.log().await);
+        }
+    }
+}
+
+/// The units of the first order are lost with its reservation: whoever asks next may have them, and the first
+/// order must not have been told that it holds them.
+#[tokio::test]
+async fn stock_is_never_promised_twice_when_a_reservation_fails() {
+    let shop = Shop::without_process_manager().await;
+    shop.receive("last", 1).await;
+    shop.store.fail_next(appends("stock.reserved.v1"), Fault::Refuse);
+    let lines = [line("last", 1, 100)];
+    let (first, second) = tokio::join!(shop.place("first", &lines), shop.place("second", &lines));
+    let mut outcomes = [first.status.as_u16(), second.status.as_u16()];
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [201, 409], "{} {}", first.text(), second.text());
+    let log = shop.log().await;
+    let allocated: Vec<OrderId> =
+        log.orders().into_iter().filter(|id| log.order(*id).status() == OrderStatus::Allocated).collect();
+    assert!(log.stock("last").open_reservations().keys().eq(&allocated));
+}

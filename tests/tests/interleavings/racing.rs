@@ -1,0 +1,115 @@
+//! Two that work on one order at the same time.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::*;
+use crate::support::{ShopOptions, eventually, metadata};
+
+/// The release of a cancelled order must not come before the reservation it is to undo: both are reactions of
+/// one order, and those run one at a time.
+#[tokio::test]
+async fn an_order_cancelled_while_its_stock_is_being_reserved_gives_it_all_back() {
+    let shop = Shop::with(ShopOptions { shared_store: true, ..ShopOptions::default() }).await;
+    stock_up(&shop).await;
+    shop.store.hold_only(appends("stock.reserved.v1"));
+    let lines = basket();
+    let mut placing = Box::pin(shop.place("checkout", &lines));
+    tokio::select! {
+        answer = &mut placing => panic!("answered: {answer:?}"),
+        () = shop.store.held(2) => {}
+    }
+    let order = shop.log().await.orders()[0];
+    let cancelled = shop.post(&format!("/v1/orders/{order}/cancel"), "cancel", json!({})).await.expect(200);
+    assert_eq!(cancelled["status"], "cancelled");
+    shop.store.release();
+    let answer = placing.await;
+    assert_eq!(answer.problem(409, "order_status")["order_id"], order.to_string());
+
+    let log = shop.until("both SKUs are released", |log| log.count("stock.released.v1") == 2).await;
+    assert_eq!(log.loose_reservations(), []);
+    assert_eq!(log.count("payment.requested.v1"), 0);
+    let cancelled = log.first("order.cancelled.v1").id;
+    for released in log.0.iter().filter(|event| &*event.type_name == "stock.released.v1") {
+        assert_eq!(metadata(released).causation_id, Some(cancelled), "not by the reaction, but by the sweep");
+    }
+    let again = shop.place("checkout", &basket()).await;
+    assert_eq!(again.json(), answer.json());
+    assert!(again.is_replayed());
+}
+
+#[tokio::test]
+async fn orders_cancelled_at_any_moment_hold_nothing_in_the_end() {
+    let shop = Shop::open().await;
+    shop.receive("a", 200).await;
+    shop.receive("b", 300).await;
+    let shop = &shop;
+    let place_and_cancel = async |number: usize| {
+        let body = json!({"currency": "GBP", "lines": basket()});
+        let asynchronous = [("prefer", "respond-async")];
+        let placed = shop.post_with("/v1/orders", &number.to_string(), body, &asynchronous).await.expect(202);
+        // The process manager is at it meanwhile, each time somewhere else.
+        for _ in 0..number {
+            tokio::task::yield_now().await;
+        }
+        let path = format!("/v1/orders/{}/cancel", placed["order_id"].as_str().unwrap());
+        shop.post(&path, "cancel", json!({})).await.expect(200);
+    };
+    join_all((0..100).map(place_and_cancel)).await;
+    let log = shop.until("nothing is held", |log| log.loose_reservations().is_empty()).await;
+    log.walk_stock(|_, _, _| {});
+    assert_eq!((log.stock("a").levels().available(), log.stock("b").levels().available()), (200, 300));
+    for order in log.orders() {
+        let payment = log.order(order).payment_id();
+        assert!(payment.is_none_or(|payment| log.payment(payment).is_closed()), "{order} can still be paid");
+    }
+}
+
+/// A reserve that was on its way for so long that its order has ended, and been released, in between.
+#[tokio::test]
+async fn the_sweep_gives_back_what_landed_after_the_release() {
+    let mut shop = Shop::open().await;
+    shop.receive("a", 1).await;
+    let rejected = shop.place("checkout", &[line("a", 2, 100)]).await.problem(409, "insufficient_stock");
+    let order = order_id(&rejected);
+    shop.stop_process_manager().await;
+    shop.post("/v1/stock/a/receipts", "more", json!({"quantity": 5})).await.expect(201);
+    // As another process would have sent it.
+    late_reserve(&shop, order, "a", 2).await;
+    let queries = shop.queries.clone();
+    eventually("the read models show it", async || {
+        let candidates = queries.ended_orders_with_reservations(10).await.unwrap();
+        candidates.contains(&order).then_some(())
+    })
+    .await;
+    assert_eq!(shop.log().await.loose_reservations(), [(Sku::new("a").unwrap(), order)]);
+
+    shop.start_process_manager();
+    let log = shop.until("it is released", |log| log.loose_reservations().is_empty()).await;
+    assert_eq!(log.stock("a").levels().available(), 6);
+}
+
+#[tokio::test]
+async fn the_sweep_finishes_an_order_that_was_left_placed() {
+    let shop = Shop::without_process_manager().await;
+    stock_up(&shop).await;
+    leave_at(&shop, "stock.reserved.v1").await;
+    let shop = shop.crash().await;
+    let order = shop.log().await.orders()[0];
+    shop.checkout.sweep_placed(order).await.unwrap();
+    assert_placed_once(&shop.log().await);
+    // Once more changes nothing.
+    shop.checkout.sweep_placed(order).await.unwrap();
+    shop.checkout.sweep_ended(order).await.unwrap();
+    assert_placed_once(&shop.log().await);
+}
+
+async fn late_reserve(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) {
+    use command_api::executor::Mode;
+    use domain::{CommandContext, EventId, stock::StockCommand};
+    let sku = Sku::new(sku).unwrap();
+    let cause = EventId(uuid::Uuid::new_v4());
+    let context = CommandContext::reaction(cause, order_id.0, &sku.clone().into(), "stock.reserve");
+    let command = StockCommand::Reserve { order_id, quantity };
+    shop.checkout.stock.execute(&sku, command, &context, Mode::REACTION).await.unwrap();
+}
