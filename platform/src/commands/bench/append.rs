@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     Bench,
     dataset::events_of_one_order,
-    load::{Latencies, LoadSummary, run_clients},
+    load::{Latencies, LoadSummary, run_load},
 };
 use crate::commands::Failure;
 
@@ -29,7 +29,7 @@ pub async fn append_raw(bench: &Bench) -> Result<LoadSummary, Failure> {
     let (started, duration) = (Instant::now(), bench.duration);
     let submitters =
         (0..bench.clients).map(|_| submit(Arc::clone(&store), Arc::clone(&events), started, duration));
-    let outputs = run_clients("raw append: seconds", duration, submitters).await?;
+    let outputs = run_load("raw append, seconds", duration, submitters).await?;
     let elapsed = started.elapsed();
     let mut latencies = Latencies::new();
     for of_submitter in outputs {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     client::{Answer, Connection},
-    load::{Latencies, LoadSummary, run_clients},
+    load::{Latencies, LoadSummary, run_load},
     server::Target,
 };
 use crate::commands::Failure;
@@ -142,7 +142,7 @@ pub async fn place_at_full_speed(
         }
         Ok((latencies, buyer.acknowledged))
     });
-    collect(started, run_clients(what, duration, clients).await?)
+    collect(started, run_load(what, duration, clients).await?)
 }
 
 /// Open loop: orders fall due at a fixed rate, spread over the clients, and latency counts from when an order
@@ -167,7 +167,7 @@ pub async fn place_at_rate(
         }
         Ok((latencies, buyer.acknowledged))
     });
-    collect(started, run_clients(what, duration, clients).await?)
+    collect(started, run_load(what, duration, clients).await?)
 }
 
 fn collect(started: Instant, outputs: Vec<(Latencies, Vec<OrderId>)>) -> Result<Bought, Failure> {

@@ -69,7 +69,7 @@ async fn place_orders(bench: &Bench, target: Target, skus: usize) -> Result<(Arc
     let shop = Arc::new(Shop::new(skus));
     shop.receive(target, PLENTY).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
-    let what = if skus == 1 { "hot: seconds at full speed" } else { "spread: seconds at full speed" };
+    let what = if skus == 1 { "hot at full speed, seconds" } else { "spread at full speed, seconds" };
     let bought = place_at_full_speed(what, buyers, bench.duration).await?;
     Ok((shop, bought))
 }
@@ -109,7 +109,7 @@ async fn sell_out(bench: &Bench, target: Target) -> Result<SellOut, Failure> {
         Ok((buyer.acknowledged, refused as usize))
     });
     let (mut acknowledged, mut refused) = (Vec::new(), 0);
-    for (placed, refused_here) in run_clients("hot: seconds of the sell-out", SELL_OUT_MAX, clients).await? {
+    for (placed, refused_here) in run_clients("hot: the sell-out", SELL_OUT_MAX, clients).await? {
         acknowledged.extend(placed);
         refused += refused_here;
     }
@@ -148,6 +148,6 @@ impl HotReport {
                 ("sell-out", sell_out),
             ],
         );
-        format!("{loads}\n{facts}")
+        format!("{loads}\n\n{facts}")
     }
 }

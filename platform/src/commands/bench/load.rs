@@ -1,9 +1,6 @@
 //! Clients that run side by side, and the latencies they see.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -14,7 +11,7 @@ use crate::{commands::Failure, progress::Progress};
 /// The longest latency that is told apart from longer ones.
 const LATENCY_MAX: Duration = Duration::from_mins(1);
 /// How long a run may take beyond what it was meant to, before it is given up.
-pub const OVERTIME_MAX: Duration = Duration::from_mins(1);
+const OVERTIME_MAX: Duration = Duration::from_mins(1);
 
 /// Latencies, kept to three significant digits.
 pub struct Latencies(Histogram<u64>);
@@ -86,7 +83,7 @@ pub fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
 
-/// Runs clients to their end, all at once, with progress in seconds. The first failure ends them all.
+/// Runs clients to their end, all at once. The first failure ends them all.
 ///
 /// `duration` is how long they are meant to run; far beyond it they are given up.
 pub async fn run_clients<R: Send + 'static>(
@@ -95,20 +92,37 @@ pub async fn run_clients<R: Send + 'static>(
     clients: impl IntoIterator<Item = impl Future<Output = Result<R, Failure>> + Send + 'static>,
 ) -> Result<Vec<R>, Failure> {
     let mut clients: JoinSet<_> = clients.into_iter().collect();
-    let mut outputs = Vec::with_capacity(clients.len());
-    let started = Instant::now();
-    let progress = Progress::start(what, duration.as_secs());
-    let mut seconds = time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            ended = clients.join_next() => match ended {
-                Some(output) => outputs.push(output??),
-                None => return Ok(outputs),
-            },
-            _ = seconds.tick() => progress.set(started.elapsed().as_secs().min(duration.as_secs()), duration.as_secs()),
-            () = time::sleep_until((started + duration + OVERTIME_MAX).into()) => {
-                return Err(Failure::new(format!("{what}: not done {} s after its end", OVERTIME_MAX.as_secs())));
-            }
+    let outputs = async {
+        let mut outputs = Vec::with_capacity(clients.len());
+        while let Some(output) = clients.join_next().await {
+            outputs.push(output??);
         }
+        Ok(outputs)
+    };
+    let overdue = |_| Failure::new(format!("{what}: not done {} s after its end", OVERTIME_MAX.as_secs()));
+    time::timeout(duration + OVERTIME_MAX, outputs).await.map_err(overdue)?
+}
+
+/// [`run_clients`], and shows how much of the time is over.
+pub async fn run_load<R: Send + 'static>(
+    what: &'static str,
+    duration: Duration,
+    clients: impl IntoIterator<Item = impl Future<Output = Result<R, Failure>> + Send + 'static>,
+) -> Result<Vec<R>, Failure> {
+    tokio::select! {
+        outputs = run_clients(what, duration, clients) => outputs,
+        never = show_seconds(what, duration) => never,
+    }
+}
+
+async fn show_seconds<N>(what: &'static str, duration: Duration) -> N {
+    let total = duration.as_secs();
+    let progress = Progress::start(what, total);
+    let mut seconds = time::interval(Duration::from_secs(1));
+    let mut passed = 0;
+    loop {
+        seconds.tick().await;
+        progress.set(passed, total);
+        passed = (passed + 1).min(total);
     }
 }

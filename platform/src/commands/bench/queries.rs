@@ -15,7 +15,7 @@ use super::{
     report::{milliseconds, ratio, table},
     server::Server,
 };
-use crate::commands::Failure;
+use crate::{commands::Failure, progress::Progress};
 
 /// Clients that ask, one request under way each: enough to keep two cores busy, too few to queue.
 const ASKERS: usize = 2;
@@ -54,8 +54,10 @@ pub async fn run(dataset: &Dataset) -> Result<HistoryLatencies, Failure> {
     let server = Server::query_api(dataset.directory.path()).await?;
     let address = server.target().query;
     let mut connection = Connection::open(address).await?;
+    let kinds = all_queries(dataset, &mut connection).await?;
+    let progress = Progress::start("kinds of queries asked", kinds.len() as u64);
     let mut queries = Vec::new();
-    for Query { name, paths } in all_queries(dataset, &mut connection).await? {
+    for Query { name, paths } in kinds {
         let paths: Arc<[String]> = paths.into();
         let connections = Connection::open_many(address, ASKERS).await?;
         let (began, askers) = (Instant::now(), (0..).zip(connections));
@@ -65,6 +67,7 @@ pub async fn run(dataset: &Dataset) -> Result<HistoryLatencies, Failure> {
             latencies.add(&of_asker);
         }
         queries.push(QueryLatency { query: name, latency: latencies.summary() });
+        progress.advance();
     }
     server.stop().await?;
     Ok(HistoryLatencies { orders: dataset.orders, queries })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -51,10 +51,13 @@ impl fmt::Display for Report {
     }
 }
 
+/// A line under the header and no others.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 /// A table with its first column to the left and the others, numbers mostly, to the right.
 pub fn table<const N: usize>(header: [String; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(cells(header));
+    table.load_style(STYLE).set_header(cells(header));
     for row in rows {
         table.add_row(cells(row));
     }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use domain::OrderId;
-use futures::future::try_join_all;
 use serde::Serialize;
 use tokio::time;
 
@@ -16,7 +15,7 @@ use super::{
     append::append_raw,
     buyer::{Buyer, Placed, Shop, place_at_full_speed, place_at_rate},
     client::Connection,
-    load::{Latencies, LatencySummary, LoadSummary, OVERTIME_MAX},
+    load::{Latencies, LatencySummary, LoadSummary, run_clients},
     read_back::{Agreement, Drain},
     report::{fact_table, load_table, ratio},
     server::{Server, Target},
@@ -53,14 +52,14 @@ pub async fn run(bench: &Bench) -> Result<SpreadReport, Failure> {
     let shop = Arc::new(Shop::new(SKUS));
     shop.receive(target, PLENTY).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
-    let full = place_at_full_speed("spread: seconds at full speed", buyers, bench.duration).await?;
+    let full = place_at_full_speed("spread at full speed, seconds", buyers, bench.duration).await?;
     let after_full_load = Drain::wait(target).await?;
     let mut acknowledged = full.acknowledged;
 
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
     let half_rate_per_s = full.summary.rate_per_s / 2.0;
     let (half, watched) = tokio::try_join!(
-        place_at_rate("spread: seconds at half speed", buyers, half_rate_per_s, bench.duration),
+        place_at_rate("spread at half speed, seconds", buyers, half_rate_per_s, bench.duration),
         watch(bench, &shop, target),
     )?;
     let after_half_load = Drain::wait(target).await?;
@@ -86,7 +85,7 @@ pub async fn run(bench: &Bench) -> Result<SpreadReport, Failure> {
 async fn full_speed_echo(bench: &Bench) -> Result<LoadSummary, Failure> {
     let server = Server::echo().await?;
     let buyers = Buyer::connect(&Arc::new(Shop::new(SKUS)), server.target(), bench.clients).await?;
-    let echoed = place_at_full_speed("echo: seconds at full speed", buyers, bench.duration).await?;
+    let echoed = place_at_full_speed("echo at full speed, seconds", buyers, bench.duration).await?;
     server.stop().await?;
     Ok(echoed.summary)
 }
@@ -102,8 +101,7 @@ async fn watch(bench: &Bench, shop: &Arc<Shop>, target: Target) -> Result<Watche
     let readers = Connection::open_many(target.query, WATCHERS).await?;
     let end = Instant::now() + bench.duration;
     let watchers = buyers.into_iter().zip(readers).map(|(buyer, reader)| watch_as_one(buyer, reader, end));
-    let watchers = time::timeout(bench.duration + OVERTIME_MAX, try_join_all(watchers)).await;
-    let watched = watchers.map_err(|_| Failure::new("an order was placed and did not become visible"))??;
+    let watched = run_clients("spread: watching orders become visible", bench.duration, watchers).await?;
     let mut latencies = Latencies::new();
     let mut acknowledged = Vec::new();
     for (of_watcher, placed) in watched {
@@ -154,6 +152,6 @@ impl SpreadReport {
                 ("read models agree", self.agreement.to_string()),
             ],
         );
-        format!("{loads}\n{facts}")
+        format!("{loads}\n\n{facts}")
     }
 }
