@@ -179,12 +179,8 @@ impl Appender {
         if append.expected == actual {
             return self.insert_events(statements, append, stream_no).map(Ok);
         }
-        if append.expected.next() < actual.next()
-            && let Some(original) = original_outcome(statements, append, stream_no)?
-        {
-            return Ok(Ok(original));
-        }
-        Ok(Err(wrong_revision(append, actual)))
+        let original = original_outcome(statements, append, stream_no)?;
+        Ok(original.ok_or_else(|| wrong_revision(append, actual)))
     }
 
     /// Where the stream stands. A stream that is expected to be new is created without looking first.
