@@ -187,11 +187,13 @@ pub fn pages<S: Clone + Send + Sync + 'static>() -> Router<S> {
 }
 
 /// The fallback of a router: nothing is served under this path.
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub async fn no_such_path() -> Problem {
     Problem::new(Code::NotFound).detail("nothing is served under this path; /docs lists what is")
 }
 
 /// The fallback of a route: it does not support the method.
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub async fn no_such_method() -> Problem {
     Problem::new(Code::MethodNotAllowed)
 }
