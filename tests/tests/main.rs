@@ -6,5 +6,6 @@ mod architecture_doc;
 mod event_store_contract;
 mod executor;
 mod interleavings;
+mod projectors;
 mod query_api;
 mod support;

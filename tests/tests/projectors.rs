@@ -1,0 +1,108 @@
+//! Projectors over SQLite read models: whatever happens on the way, each event is in the rows exactly once.
+
+mod delivery;
+mod feed;
+mod memory_log;
+mod parking;
+mod rebuilding;
+mod story;
+mod verification;
+
+use std::{path::PathBuf, sync::Arc};
+
+use domain::StreamName;
+use infra::{
+    event_source::Partition,
+    event_store::EventLog,
+    read_models::{
+        Queries, ReadModels,
+        sqlite::{SqliteQueries, SqliteReadModels},
+    },
+};
+use projectors::{
+    runner::{Options, Runner},
+    verify::{Verification, verify},
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::{feed::Feed, memory_log::MemoryLog};
+use crate::support::PATIENCE;
+
+/// Read models in a file of their own, and the log they come from.
+struct Bench {
+    log: Arc<MemoryLog>,
+    models: Arc<SqliteReadModels>,
+    queries: SqliteQueries,
+    path: PathBuf,
+    _directory: TempDir,
+}
+
+impl Bench {
+    fn new(log: MemoryLog) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("read-models.db");
+        let models = Arc::new(SqliteReadModels::open(&path).unwrap());
+        let queries = models.queries();
+        Self { log: Arc::new(log), models, queries, path, _directory: directory }
+    }
+
+    fn run(&self) -> RunningProjector {
+        RunningProjector::start(Feed::new(&self.log), &self.log, self.models.clone())
+    }
+
+    /// Waits until the whole log is projected.
+    async fn caught_up(&self) {
+        self.until("the checkpoint reaches the head", async || {
+            self.models.checkpoint(&Partition::whole_log()).await.unwrap() == self.log.head()
+        })
+        .await;
+    }
+
+    async fn is_parked(&self, stream: impl Into<StreamName>) -> bool {
+        self.queries.is_parked(&stream.into()).await.unwrap()
+    }
+
+    /// Waits for what some commit brings about.
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let mut changed = self.queries.changed();
+        let waiting = async {
+            while !holds().await {
+                changed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+    }
+
+    async fn verify(&self) -> Verification {
+        verify(self.log.as_ref(), &self.queries, &|_| {}).await.unwrap()
+    }
+
+    async fn assert_rows_are_those_of_the_log(&self) {
+        let found = self.verify().await;
+        assert_eq!(found.differences, 0, "{:#?}", found.described);
+        assert_eq!(found.position, self.log.head());
+    }
+}
+
+struct RunningProjector {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningProjector {
+    fn start(feed: Feed, log: &Arc<MemoryLog>, models: Arc<dyn ReadModels>) -> Self {
+        let shutdown = CancellationToken::new();
+        let log: Arc<dyn EventLog> = log.clone();
+        let runner = Runner::new(feed, log, models, Options { cached_rows_max: 8 });
+        let stop = shutdown.clone();
+        let task = tokio::spawn(async move { runner.run(stop).await.unwrap() });
+        Self { shutdown, task }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+}

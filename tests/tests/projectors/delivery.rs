@@ -1,0 +1,229 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use domain::{Amount, Position, StreamName, order::OrderStatus};
+use infra::{
+    event_source::Partition,
+    read_models::{
+        BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
+        SalesGroup, SalesQuery, SalesTotals, StockFilter, sqlite::SqliteReadModels,
+    },
+};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{
+    Bench, RunningProjector,
+    feed::Feed,
+    memory_log::MemoryLog,
+    story::{Act, Story, acts},
+};
+
+/// What becomes of a commit.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Done,
+    Refused,
+    /// Done, and the projector does not learn that.
+    AnswerLost,
+}
+
+/// Read models that are not always reachable.
+struct Unsteady {
+    inner: Arc<dyn ReadModels>,
+    /// Of the first commits; later ones are done.
+    fates: Mutex<VecDeque<Fate>>,
+}
+
+fn unreachable_now() -> ReadModelError {
+    ReadModelError::Unavailable("the test says so".into())
+}
+
+#[async_trait]
+impl ReadModels for Unsteady {
+    async fn bind(&self, store_id: Uuid) -> Result<(), BindError> {
+        self.inner.bind(store_id).await
+    }
+
+    async fn generation(&self) -> Result<Generation, ReadModelError> {
+        self.inner.generation().await
+    }
+
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {
+        self.inner.checkpoint(partition).await
+    }
+
+    async fn load(&self, keys: RowKeys) -> Result<Rows, ReadModelError> {
+        self.inner.load(keys).await
+    }
+
+    async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
+        let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Done);
+        match fate {
+            Fate::Done => self.inner.commit(changes).await,
+            Fate::Refused => Err(unreachable_now()),
+            Fate::AnswerLost => {
+                self.inner.commit(changes).await?;
+                Err(unreachable_now())
+            }
+        }
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.inner.parked().await
+    }
+
+    async fn request_retry(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        self.inner.request_retry(stream).await
+    }
+
+    async fn retry_requests(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.inner.retry_requests().await
+    }
+}
+
+/// How events reach the projectors.
+#[derive(Debug, Clone)]
+struct Circumstances {
+    cuts: Vec<usize>,
+    redelivered: usize,
+    fates: Vec<Fate>,
+    /// A second projector that takes itself for the owner, over the same file.
+    competitor: Option<Vec<usize>>,
+}
+
+fn circumstances() -> impl Strategy<Value = Circumstances> {
+    let fate = prop_oneof![4 => Just(Fate::Done), 1 => Just(Fate::Refused), 1 => Just(Fate::AnswerLost)];
+    let cuts = || prop::collection::vec(1..25_usize, 1..5);
+    (cuts(), 0..6_usize, prop::collection::vec(fate, 0..5), prop::option::of(cuts())).prop_map(
+        |(cuts, redelivered, fates, competitor)| Circumstances { cuts, redelivered, fates, competitor },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_event_is_in_the_rows_exactly_once_however_it_was_delivered(
+        acts in acts(),
+        circumstances in circumstances(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(project_and_check(&acts, circumstances));
+    }
+}
+
+async fn project_and_check(acts: &[Act], circumstances: Circumstances) {
+    let Circumstances { cuts, redelivered, fates, competitor } = circumstances;
+    let story = Story::of(acts);
+    let bench = Bench::new(MemoryLog::new(story.events.clone()));
+    let unsteady = Unsteady { inner: bench.models.clone(), fates: Mutex::new(fates.into()) };
+    let feed = Feed::new(&bench.log).cut(cuts).redeliver(redelivered);
+    let mut running = vec![RunningProjector::start(feed, &bench.log, Arc::new(unsteady))];
+    if let Some(cuts) = competitor {
+        let models = Arc::new(SqliteReadModels::open(&bench.path).unwrap());
+        running.push(RunningProjector::start(Feed::new(&bench.log).cut(cuts), &bench.log, models));
+    }
+    // Another file handle may make the last commit, so this looks at times without being told.
+    crate::support::eventually("the checkpoint reaches the head", async || {
+        let position = bench.models.checkpoint(&Partition::whole_log()).await.unwrap();
+        (position == bench.log.head()).then_some(())
+    })
+    .await;
+    for projector in running {
+        projector.stop().await;
+    }
+    bench.assert_rows_are_those_of_the_log().await;
+    assert_rows_are_the_aggregates(&bench, &story).await;
+}
+
+/// The rows against what the deciders hold, by ways that do not go through the projections.
+async fn assert_rows_are_the_aggregates(bench: &Bench, story: &Story) {
+    for (sku, stock) in story.stock.iter().filter(|(_, stock)| stock.levels().on_hand > 0) {
+        let row = bench.queries.stock(sku).await.unwrap().unwrap();
+        assert_eq!((row.on_hand, row.reserved), (stock.levels().on_hand, stock.levels().reserved), "{sku}");
+        let held = bench.queries.reservations(sku, None, 1_000).await.unwrap().items;
+        assert_eq!(held.len(), stock.open_reservations().len(), "{sku}");
+        for row in held {
+            assert_eq!(stock.reservation(row.order_id).unwrap().quantity, row.quantity, "{sku}");
+        }
+    }
+    for (id, order) in story.orders.iter().filter(|(_, order)| order.exists()) {
+        assert_eq!(bench.queries.order(*id).await.unwrap().unwrap().order, *order);
+    }
+    let recorded = story.payments.iter().filter(|(_, payment)| payment.order_id().is_some());
+    for (id, payment) in recorded {
+        assert_eq!(bench.queries.payment(*id).await.unwrap().unwrap().payment, *payment);
+    }
+    assert_sales_are_those_of_the_orders(bench, story).await;
+}
+
+async fn assert_sales_are_those_of_the_orders(bench: &Bench, story: &Story) {
+    let mut expected = SalesTotals::default();
+    let sold = story.orders.values().filter(|order| order.payment_id().is_some() || order.is_paid());
+    for order in sold {
+        let sum = |value: fn(&domain::order::Line) -> i64| order.lines().iter().map(value).sum::<i64>();
+        let ended = matches!(order.status(), OrderStatus::Cancelled | OrderStatus::Expired);
+        expected.add(&SalesTotals {
+            orders: 1,
+            lines: i64::try_from(order.lines().len()).unwrap(),
+            units: sum(|line| i64::from(line.quantity)),
+            gross: sum(|line| line.value().minor_units()),
+            cancelled: if ended {
+                sum(|line| line.unit_price.minor_units() * i64::from(line.cancelled))
+            } else {
+                0
+            },
+            refunded: order.refunded().minor_units(),
+        });
+        assert!(order.refunded() >= Amount::ZERO);
+    }
+    let query =
+        |group| SalesQuery { currency: "GBP".parse().unwrap(), from_hour: None, to_hour: None, group };
+    for group in [None, Some(SalesGroup::Hour), Some(SalesGroup::Day), Some(SalesGroup::Month)] {
+        let sales = bench.queries.sales(&query(group)).await.unwrap();
+        assert_eq!(sales.total, expected, "{group:?}");
+    }
+    for group in [SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Country, SalesGroup::Sku]
+    {
+        let mut sum = SalesTotals::default();
+        for (_, part) in bench.queries.sales(&query(Some(group))).await.unwrap().groups {
+            sum.add(&part);
+        }
+        // An order counts for each of its SKUs.
+        let orders = if group == SalesGroup::Sku { sum.orders } else { expected.orders };
+        assert_eq!(sum, SalesTotals { orders, ..expected }, "{group:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_projector_that_is_stopped_goes_on_from_its_checkpoint() {
+    let story = Story::eventful();
+    let bench = Bench::new(MemoryLog::new(story.events[..10].to_vec()));
+    let first = bench.run();
+    bench.caught_up().await;
+    first.stop().await;
+    bench.log.extend(&story.events);
+    let second = bench.run();
+    bench.caught_up().await;
+    second.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+    assert!(bench.queries.stock_list(&StockFilter::default(), 10).await.unwrap().items.len() > 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_one_log_are_not_continued_from_another() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events));
+    bench.models.bind(Uuid::from_u128(99)).await.unwrap();
+    let runner = projectors::runner::Runner::new(
+        Feed::new(&bench.log),
+        bench.log.clone(),
+        bench.models.clone(),
+        projectors::runner::Options::default(),
+    );
+    let refused = runner.run(tokio_util::sync::CancellationToken::new()).await;
+    assert!(matches!(refused, Err(BindError::OtherLog { .. })), "{refused:?}");
+}

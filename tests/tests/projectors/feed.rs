@@ -1,0 +1,82 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::{Position, RecordedEvent};
+use infra::{
+    event_source::{Batch, Delivery, EventSource, Partition},
+    event_store::{EventLog, ReadError},
+};
+
+use super::MemoryLog;
+
+/// A source that delivers the log in batches of given sizes, with events in front of a batch that came before.
+pub struct Feed {
+    log: Arc<MemoryLog>,
+    /// Sizes of batches, over and over.
+    cuts: Vec<usize>,
+    batches: usize,
+    redelivered: usize,
+    withheld: Option<Position>,
+    assigned: bool,
+    after: Option<Option<Position>>,
+}
+
+impl Feed {
+    pub fn new(log: &Arc<MemoryLog>) -> Self {
+        Self {
+            log: Arc::clone(log),
+            cuts: vec![100],
+            batches: 0,
+            redelivered: 0,
+            withheld: None,
+            assigned: false,
+            after: None,
+        }
+    }
+
+    pub fn cut(self, cuts: Vec<usize>) -> Self {
+        Self { cuts, ..self }
+    }
+
+    /// Delivers so many of the events before each batch again.
+    pub fn redeliver(self, redelivered: usize) -> Self {
+        Self { redelivered, ..self }
+    }
+
+    /// Loses the event at this position.
+    pub fn withhold(self, position: Position) -> Self {
+        Self { withheld: Some(position), ..self }
+    }
+
+    async fn events_after(&self, after: Option<Position>) -> Result<Vec<RecordedEvent>, ReadError> {
+        let size = self.cuts[self.batches % self.cuts.len()];
+        self.log.read_all(after, size).await
+    }
+}
+
+#[async_trait]
+impl EventSource for Feed {
+    async fn next(&mut self) -> Result<Delivery, ReadError> {
+        if !std::mem::replace(&mut self.assigned, true) {
+            return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
+        }
+        let Some(after) = self.after else { return std::future::pending().await };
+        let mut head = self.log.head_changes();
+        while *head.borrow_and_update() <= after {
+            head.changed().await.map_err(|_| ReadError::Unavailable("the log is gone".into()))?;
+        }
+        let fresh = self.events_after(after).await?;
+        let position = fresh.last().unwrap().position;
+        let mut events = self.log.all();
+        events.retain(|event| Some(event.position) <= after);
+        events.drain(..events.len().saturating_sub(self.redelivered));
+        events.extend(fresh.into_iter().filter(|event| Some(event.position) != self.withheld));
+        self.batches += 1;
+        self.after = Some(Some(position));
+        Ok(Delivery::Events(Batch { partition: Partition::whole_log(), after, events, position }))
+    }
+
+    fn seek(&mut self, _: &Partition, position: Option<Position>) {
+        self.after = Some(position);
+    }
+}

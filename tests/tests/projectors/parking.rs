@@ -1,0 +1,207 @@
+use std::time::Duration;
+
+use domain::{
+    OrderId, Position, Revision, ShipmentId, StreamName,
+    decider::StoredEvent,
+    order::{OrderDelivered, OrderEvent},
+};
+use infra::{
+    event_source::Partition,
+    read_models::{Changes, ParkedStream, Projection, Queries, ReadModelError, ReadModels},
+};
+use projectors::retry::{Retried, retry};
+use uuid::Uuid;
+
+use super::{
+    Bench, RunningProjector,
+    feed::Feed,
+    memory_log::MemoryLog,
+    story::{Act, Story, sku},
+};
+
+const NO_PATIENCE: Duration = Duration::ZERO;
+
+/// A log in which one event of the first order is not what it was.
+struct Poisoned {
+    bench: Bench,
+    story: Story,
+    order: OrderId,
+    position: Position,
+    revision: Revision,
+}
+
+impl Poisoned {
+    /// Cannot be decoded.
+    fn unknown_type() -> Self {
+        Self::with("order.paid.v1", |event| event.type_name = "order.teleported.v9".into())
+    }
+
+    /// Breaks what the domain asserts.
+    fn contradiction() -> Self {
+        Self::with("order.delivered.v1", |event| {
+            let delivered = OrderDelivered { shipment_id: ShipmentId(Uuid::nil()) };
+            event.data = OrderEvent::from(delivered).to_json().into();
+        })
+    }
+
+    fn with(type_name: &str, spoil: impl FnOnce(&mut domain::RecordedEvent)) -> Self {
+        let story = Story::eventful();
+        let poison = story.events.iter().find(|event| *event.type_name == *type_name).unwrap();
+        let (position, revision) = (poison.position, poison.revision);
+        let bench = Bench::new(MemoryLog::new(story.events.clone()));
+        bench.log.change(position, spoil);
+        let order = story.placed[0];
+        Self { bench, story, order, position, revision }
+    }
+
+    fn stream(&self) -> StreamName {
+        self.order.into()
+    }
+
+    /// As a program does that can read the event.
+    fn cure(&self) {
+        let cured = self.story.events.iter().find(|event| event.position == self.position).unwrap();
+        self.bench.log.change(self.position, |event| *event = cured.clone());
+    }
+
+    async fn parked(&self) -> ParkedStream {
+        let parked = self.bench.queries.parked_streams().await.unwrap();
+        assert_eq!(parked.len(), 1, "{parked:?}");
+        parked.into_iter().next().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
+    let poisoned = Poisoned::unknown_type();
+    let running = poisoned.bench.run();
+    poisoned.bench.caught_up().await;
+    running.stop().await;
+
+    let parked = poisoned.parked().await;
+    assert_eq!((parked.projection, &parked.stream), (Projection::Orders, &poisoned.stream()));
+    assert_eq!((parked.revision, parked.position), (poisoned.revision, poisoned.position));
+    assert!(parked.reason.contains("order.teleported.v9"), "{}", parked.reason);
+    assert!(poisoned.bench.is_parked(poisoned.order).await);
+    let row = poisoned.bench.queries.order(poisoned.order).await.unwrap().unwrap();
+    assert_eq!(row.revision, poisoned.revision - 1);
+    let other = poisoned.story.placed[3];
+    assert!(!poisoned.bench.is_parked(other).await);
+    let other_row = poisoned.bench.queries.order(other).await.unwrap().unwrap();
+    assert_eq!(other_row.order, poisoned.story.orders[&other]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_the_fold_panics_on_leaves_the_row_as_it_was_before() {
+    let poisoned = Poisoned::contradiction();
+    let running = poisoned.bench.run();
+    poisoned.bench.caught_up().await;
+    running.stop().await;
+    let parked = poisoned.parked().await;
+    assert!(parked.reason.contains("contradicts"), "{}", parked.reason);
+    let row = poisoned.bench.queries.order(poisoned.order).await.unwrap().unwrap();
+    assert_eq!(row.revision, poisoned.revision - 1);
+    // A fold of the whole log parks it at the same event.
+    poisoned.bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_event_is_noticed_and_taken_from_the_log_on_retry() {
+    let story = Story::eventful();
+    let order: StreamName = story.placed[0].into();
+    let lost = story.events.iter().find(|event| event.stream == order && event.revision == 2).unwrap();
+    let bench = Bench::new(MemoryLog::new(story.events.clone()));
+    let feed = Feed::new(&bench.log).withhold(lost.position);
+    let running = RunningProjector::start(feed, &bench.log, bench.models.clone());
+    bench.caught_up().await;
+    let parked = bench.queries.parked_streams().await.unwrap();
+    assert!(parked[0].reason.contains("missing"), "{parked:?}");
+    assert_eq!((&parked[0].stream, parked[0].revision), (&order, 3));
+
+    assert!(bench.models.request_retry(&order).await.unwrap());
+    bench.until("the stream is resumed", async || !bench.is_parked(order.clone()).await).await;
+    running.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_resumes_a_stream_when_asked_and_goes_on_with_it() {
+    let poisoned = Poisoned::unknown_type();
+    let bench = &poisoned.bench;
+    let running = bench.run();
+    bench.caught_up().await;
+    poisoned.cure();
+    let patience = crate::support::PATIENCE;
+    let retried = retry(bench.log.as_ref(), bench.models.as_ref(), &poisoned.stream(), patience).await;
+    assert_eq!(retried.unwrap(), Retried::Resumed);
+
+    let mut story = Story::eventful();
+    story.act(&Act::Refund { order: 0, amount: 1 });
+    story.act(&Act::SettleRefund { order: 0, succeeds: true });
+    bench.log.extend(&story.events);
+    bench.caught_up().await;
+    running.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_runner_the_retry_is_made_at_once_and_parks_again_while_the_cause_is_there() {
+    let poisoned = Poisoned::unknown_type();
+    let bench = &poisoned.bench;
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    let (log, models) = (bench.log.as_ref(), bench.models.as_ref());
+
+    let retried = retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap();
+    assert!(
+        matches!(&retried, Retried::StillParked(row) if row.revision == poisoned.revision),
+        "{retried:?}"
+    );
+    assert_eq!(retry(log, models, &sku(0).into(), NO_PATIENCE).await.unwrap(), Retried::NotParked);
+    poisoned.cure();
+    assert_eq!(retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap(), Retried::Resumed);
+    assert_eq!(retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap(), Retried::NotParked);
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_takes_a_resumed_stream_for_parked_cannot_commit() {
+    let poisoned = Poisoned::unknown_type();
+    let bench = &poisoned.bench;
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    let head = bench.log.head();
+    let passes_over = || Changes {
+        skipped: vec![(Projection::Orders, poisoned.stream())],
+        ..Changes::none(Partition::whole_log(), head, head)
+    };
+    bench.models.commit(passes_over()).await.unwrap();
+    poisoned.cure();
+    retry(bench.log.as_ref(), bench.models.as_ref(), &poisoned.stream(), NO_PATIENCE).await.unwrap();
+    let refused = bench.models.commit(passes_over()).await;
+    assert!(matches!(refused, Err(ReadModelError::CheckpointMoved)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_is_settled_once() {
+    let poisoned = Poisoned::unknown_type();
+    let bench = &poisoned.bench;
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    let head = bench.log.head();
+    let parked = poisoned.parked().await;
+    let settles = || Changes {
+        retried: vec![parked.clone()],
+        parked: vec![parked.clone()],
+        ..Changes::none(Partition::whole_log(), head, head)
+    };
+    let unasked = bench.models.commit(settles()).await;
+    assert!(matches!(unasked, Err(ReadModelError::CheckpointMoved)), "{unasked:?}");
+    assert!(bench.models.request_retry(&poisoned.stream()).await.unwrap());
+    bench.models.commit(settles()).await.unwrap();
+    let again = bench.models.commit(settles()).await;
+    assert!(matches!(again, Err(ReadModelError::CheckpointMoved)), "{again:?}");
+}

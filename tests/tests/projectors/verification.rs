@@ -1,0 +1,112 @@
+use std::fs;
+
+use infra::read_models::sqlite::SqliteQueries;
+use projectors::verify::verify;
+use rusqlite::Connection;
+
+use super::{Bench, memory_log::MemoryLog, story::Story};
+
+/// One change to a file of read models each, to every table and every kind of column.
+const TAMPERINGS: &[&str] = &[
+    "UPDATE stock SET on_hand = on_hand + 1",
+    "UPDATE stock SET reserved = reserved - 1 WHERE reserved > 0",
+    "UPDATE stock SET revision = revision + 1",
+    "DELETE FROM stock WHERE sku = 'SKU 0'",
+    "INSERT INTO stock VALUES ('GHOST', 1, 0, 0)",
+    "UPDATE reservations SET quantity = quantity + 1",
+    "UPDATE reservations SET order_ended = 1 - order_ended",
+    "DELETE FROM reservations",
+    "INSERT INTO reservations VALUES ('GHOST', zeroblob(16), 1, 0)",
+    "UPDATE orders SET revision = revision + 1",
+    "UPDATE orders SET recorded_at = recorded_at + 1",
+    "UPDATE orders SET updated_at = updated_at + 1",
+    "UPDATE orders SET status = 5",
+    "UPDATE orders SET customer_id = 'somebody else'",
+    "UPDATE orders SET placed_at = placed_at + 1",
+    "UPDATE orders SET body = json_set(body, '$.captured', 1)",
+    "UPDATE orders SET body = '{'",
+    "UPDATE orders SET order_id = randomblob(16)",
+    "DELETE FROM orders WHERE row_no = 1",
+    "INSERT INTO orders SELECT row_no + 100, randomblob(16), revision, recorded_at, updated_at, status,
+         customer_id, placed_at, body FROM orders WHERE row_no = 1",
+    "DELETE FROM order_skus WHERE sku = 'SKU 0'",
+    "UPDATE order_skus SET placed_at = placed_at + 1",
+    "INSERT INTO order_skus VALUES ('GHOST', 2, 0, zeroblob(16))",
+    "UPDATE payments SET revision = revision + 1",
+    "UPDATE payments SET recorded_at = recorded_at + 1",
+    "UPDATE payments SET updated_at = updated_at + 1",
+    "UPDATE payments SET state = 0",
+    "UPDATE payments SET body = json_set(body, '$.captured', 1)",
+    "UPDATE payments SET body = 'null'",
+    "DELETE FROM payments WHERE row_no = 1",
+    "UPDATE sales SET orders = orders + 1 WHERE span = 0",
+    "UPDATE sales SET lines = lines + 1 WHERE span = 0",
+    "UPDATE sales SET units = units + 1 WHERE span = 0",
+    "UPDATE sales SET gross = gross + 1 WHERE span = 0",
+    "UPDATE sales SET cancelled = cancelled + 1 WHERE span = 0",
+    "UPDATE sales SET refunded = refunded + 1 WHERE span = 0",
+    "UPDATE sales SET gross = gross + 1 WHERE span = 1",
+    "UPDATE sales SET key = 'GHOST' WHERE dimension = 1 AND key = 'SKU 0'",
+    "UPDATE sales SET currency = 'EUR'",
+    "DELETE FROM sales WHERE span = 0 AND dimension = 2",
+    "DELETE FROM sales WHERE span = 1 AND dimension = 0",
+    "UPDATE checkpoints SET position = position - 1 WHERE projection = 'orders'",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_changed_in_the_rows_is_found() {
+    let Bench { log, models, queries, path, _directory } = {
+        let bench = Bench::new(MemoryLog::new(Story::eventful().events));
+        let running = bench.run();
+        bench.caught_up().await;
+        running.stop().await;
+        bench.assert_rows_are_those_of_the_log().await;
+        bench
+    };
+    drop((models, queries));
+    for tampering in TAMPERINGS {
+        let tampered = path.with_extension("tampered");
+        fs::copy(&path, &tampered).unwrap();
+        let connection = Connection::open(&tampered).unwrap();
+        let changed = connection.execute(tampering, []).unwrap();
+        assert!(changed > 0, "{tampering} changes nothing");
+        drop(connection);
+        let stored = SqliteQueries::open_read_only(&tampered).unwrap();
+        match verify(log.as_ref(), &stored, &|_| {}).await {
+            Ok(found) => assert!(found.differences > 0, "{tampering} was not found"),
+            Err(projectors::verify::VerifyError::ReadModels(_)) => {}
+            Err(error) => panic!("{tampering}: {error}"),
+        }
+        drop(stored);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", tampered.display()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_names_the_row_and_both_values() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events));
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    let connection = Connection::open(&bench.path).unwrap();
+    connection.execute("UPDATE stock SET on_hand = 77 WHERE sku = 'SKU 1'", []).unwrap();
+    let found = bench.verify().await;
+    assert_eq!((found.differences, found.described.len()), (1, 1));
+    let text = found.described[0].to_string();
+    assert!(text.starts_with("stock Sku(\"SKU 1\"): stored: "), "{text}");
+    assert!(text.contains("on_hand: 77") && text.contains("on_hand: 20"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_compared_with_the_log_up_to_their_checkpoint() {
+    let story = Story::eventful();
+    let bench = Bench::new(MemoryLog::new(story.events[..12].to_vec()));
+    let running = bench.run();
+    bench.caught_up().await;
+    running.stop().await;
+    bench.log.extend(&story.events);
+    let found = bench.verify().await;
+    assert_eq!((found.differences, found.position), (0, Some(12)), "{:#?}", found.described);
+}
