@@ -152,6 +152,10 @@ pub struct ParkedStream {
     pub parked_at: Timestamp,
 }
 
+/// Tells rows that were rebuilt from the ones before, which may have stood at the same position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(pub i64);
+
 /// The rows a batch touches.
 #[derive(Debug, Default)]
 pub struct RowKeys {
@@ -172,12 +176,14 @@ pub struct Rows {
 
 /// What one batch changes; written in one transaction. Vectors are sorted by key, one entry per key.
 ///
-/// Nothing is written, and the answer is [`ReadModelError::CheckpointMoved`], unless every projection stands at
-/// `from`, every stream of `skipped` is parked, and every stream of `retried` is parked as it says: whoever
+/// Nothing is written, and the answer is [`ReadModelError::CheckpointMoved`], unless the rows are still those of
+/// `generation`, every projection stands at `from`, every stream of `skipped` is parked, and every stream of `retried` is parked as it says: whoever
 /// un-parks a stream must not meet an owner that still passes its events over, nor another who does the same.
 #[derive(Debug)]
 pub struct Changes {
     pub partition: Partition,
+    /// That of the rows these changes were folded onto; none where they were folded onto no rows.
+    pub generation: Option<Generation>,
     /// All of them move from `from` to `to`.
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
@@ -203,6 +209,7 @@ impl Changes {
     pub fn none(partition: Partition, from: Option<Position>, to: Option<Position>) -> Self {
         Self {
             partition,
+            generation: None,
             projections: Projection::ALL.to_vec(),
             from,
             to,
@@ -248,6 +255,9 @@ pub enum BindError {
 pub trait ReadModels: Send + Sync + 'static {
     /// Notes which log the rows come from, and refuses any other from then on.
     async fn bind(&self, store_id: Uuid) -> Result<(), BindError>;
+
+    /// Changes with each rebuild. Whoever keeps rows in memory reads this first, and then the checkpoint.
+    async fn generation(&self) -> Result<Generation, ReadModelError>;
 
     /// Where the projections stand in a partition; `None`: at its beginning.
     async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError>;

@@ -90,6 +90,7 @@ async fn apply_request(
     request: &ParkedStream,
 ) -> Result<(), RetryError> {
     let ParkedStream { partition, stream, .. } = request;
+    let generation = models.generation().await?;
     let position = models.checkpoint(partition).await?;
     let events = read_whole(log, stream).await?;
     let mut fold = Fold::batch(HashSet::new());
@@ -98,6 +99,7 @@ async fn apply_request(
         fold.apply(event, partition);
     }
     let mut changes = fold.into_changes(partition, position, position);
+    changes.generation = Some(generation);
     changes.retried.push(request.clone());
     let still_parked = changes.parked.first().map(|row| row.reason.clone());
     models.commit(changes).await?;

@@ -11,7 +11,7 @@ use domain::{Position, RecordedEvent, StreamName};
 use infra::{
     event_source::{Batch, Delivery, EventSource, Partition},
     event_store::{EventLog, ReadError},
-    read_models::{BindError, Changes, ReadModelError, ReadModels},
+    read_models::{BindError, Changes, Generation, ReadModelError, ReadModels},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +62,10 @@ impl<S> fmt::Debug for Runner<S> {
 }
 
 /// A partition of ours.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Owned {
+    /// Of the rows in the cache; none before the first were read.
+    generation: Option<Generation>,
     position: Option<Position>,
     parked: HashSet<StreamName>,
 }
@@ -147,7 +149,7 @@ impl<S: EventSource> Runner<S> {
             Delivery::Assigned(partitions) => {
                 for partition in partitions {
                     // Owned from now on, even if its position cannot be read yet.
-                    self.owned.insert(partition.clone(), Owned { position: None, parked: HashSet::new() });
+                    self.owned.insert(partition.clone(), Owned::default());
                     self.resume(&partition).await?;
                 }
                 Ok(())
@@ -163,10 +165,11 @@ impl<S: EventSource> Runner<S> {
 
     /// Reads where a partition stands, and has its events come from there.
     async fn resume(&mut self, partition: &Partition) -> Result<(), Interruption> {
+        let generation = Some(self.models.generation().await?);
         let position = self.models.checkpoint(partition).await?;
         let parked = self.models.parked().await?.into_iter().filter(|row| row.partition == *partition);
         let parked = parked.map(|row| row.stream).collect();
-        self.owned.insert(partition.clone(), Owned { position, parked });
+        self.owned.insert(partition.clone(), Owned { generation, position, parked });
         self.source.seek(partition, position);
         Ok(())
     }
@@ -204,6 +207,7 @@ impl<S: EventSource> Runner<S> {
         self.cache.fill(&mut fold, &mut keys);
         fold.put_rows(self.models.load(keys).await?);
         let changes = fold_batch(fold, events, partition.clone(), after, position).await?;
+        let changes = Changes { generation: owned.generation, ..changes };
         for parked in &changes.parked {
             tracing::error!(
                 stream = %parked.stream, event.id = %parked.event_id, revision = parked.revision,

@@ -27,9 +27,9 @@ use uuid::Uuid;
 use self::connections::{Readers, Writer, open_reader};
 pub use self::{connections::OpenError, rebuild::SqliteRebuild};
 use super::{
-    BindError, Changes, CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow,
-    Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales, SalesQuery, StockFilter,
-    StockRow,
+    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
+    PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales, SalesQuery,
+    StockFilter, StockRow,
     audit::{Audit, Stored},
 };
 use crate::event_source::Partition;
@@ -51,7 +51,8 @@ impl SqliteReadModels {
         let writer = Writer::start(path)?;
         let readers = Arc::new(Readers::open(path)?);
         let (changed, receiver) = watch::channel(0);
-        Ok(Self { writer, queries: SqliteQueries { readers, changed: receiver, _watching: None }, changed })
+        let queries = SqliteQueries { readers, changed: receiver, _watching: None };
+        Ok(Self { writer, queries, changed })
     }
 
     /// The read side; it learns of each commit at once.
@@ -64,6 +65,10 @@ impl SqliteReadModels {
 impl ReadModels for SqliteReadModels {
     async fn bind(&self, store_id: Uuid) -> Result<(), BindError> {
         self.writer.run(move |connection| Ok(write::bind(connection, store_id))).await?
+    }
+
+    async fn generation(&self) -> Result<Generation, ReadModelError> {
+        self.writer.run(|connection| write::generation(connection)).await
     }
 
     async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {

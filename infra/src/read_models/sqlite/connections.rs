@@ -174,6 +174,8 @@ impl Writer {
             for job in queue {
                 job(&mut connection);
             }
+            // Leaves one file behind. SQLite would do it by itself, were a reader not the last to close.
+            checkpoint(&connection, "TRUNCATE");
         };
         let mut writer = Self { jobs: None, writing: None, moving_ends: None, moving: None };
         writer.writing = Some(spawn("read-models-writer", path, run)?);
@@ -233,8 +235,8 @@ fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc:
             continue;
         }
         version = now;
-        checkpoint(connection);
-        let rest: Job = Box::new(|connection| checkpoint(connection));
+        checkpoint(connection, "PASSIVE");
+        let rest: Job = Box::new(|connection| checkpoint(connection, "PASSIVE"));
         if writer.send(rest).is_err() {
             return;
         }
@@ -242,8 +244,8 @@ fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc:
 }
 
 /// As far as readers allow; the rest is for the next time.
-fn checkpoint(connection: &Connection) {
-    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+fn checkpoint(connection: &Connection, mode: &str) {
+    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
         tracing::warn!(%error, "Pages of the read models cannot be moved out of the write-ahead log now");
     }
 }

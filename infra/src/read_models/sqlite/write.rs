@@ -20,8 +20,8 @@ use super::{
 use crate::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
-        RowKeys, Rows, SalesKey, SalesTotals, StockRow,
+        BindError, Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError,
+        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
     },
 };
 
@@ -32,6 +32,11 @@ pub(super) fn bind(connection: &Connection, store_id: Uuid) -> Result<(), BindEr
         .query_row("SELECT store_id FROM log", [], |row| row.get(0))
         .map_err(ReadModelError::from)?;
     if bound == store_id { Ok(()) } else { Err(BindError::OtherLog { bound, given: store_id }) }
+}
+
+pub(super) fn generation(connection: &Connection) -> Result<Generation, ReadModelError> {
+    let mut select = connection.prepare_cached("SELECT generation FROM log")?;
+    Ok(select.query_row([], |row| row.get(0).map(Generation))?)
 }
 
 pub(super) fn checkpoint(
@@ -84,6 +89,11 @@ fn select_by<'c>(
 pub(super) fn commit(connection: &mut Connection, changes: &Changes) -> Result<(), ReadModelError> {
     // Immediate: a transaction that began as a read could not wait for another writer.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some(known) = changes.generation
+        && known != generation(&transaction)?
+    {
+        return Err(ReadModelError::CheckpointMoved);
+    }
     move_checkpoints(&transaction, changes)?;
     settle_parked(&transaction, changes)?;
     write_stock(&transaction, &changes.stock)?;

@@ -2,12 +2,14 @@
 -- minor units, and a status or state is a number (see columns.rs). Indexes come from read_models_indexes.sql, so
 -- that a rebuild can make them after the rows.
 
--- The one row says which event log the rows come from; NULL until a projector has begun.
+-- The one row says which event log the rows come from (NULL until a projector has begun), and tells rows that were
+-- rebuilt from the ones before: what a projector knows of those is worth nothing.
 CREATE TABLE log (
-    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    store_id BLOB
+    only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
+    store_id   BLOB,
+    generation INTEGER NOT NULL
 ) STRICT;
-INSERT INTO log (only_row, store_id) VALUES (1, NULL);
+INSERT INTO log (only_row, store_id, generation) VALUES (1, NULL, random());
 
 CREATE TABLE checkpoints (
     projection TEXT NOT NULL,
