@@ -75,7 +75,32 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     let rest =
         deserializer.end().map_err(|error| Problem::new(Code::MalformedJson).detail(error.to_string()));
-    rest.map(|()| parsed)
+    rest?;
+    if has_unnamed_members(bytes) {
+        return Err(Problem::new(Code::InvalidRequest).error("body", "expected an object, found an array"));
+    }
+    Ok(parsed)
+}
+
+/// Whether an object was written as an array of its members' values, which serde takes as well: no request has
+/// an array that is not the value of a member.
+fn has_unnamed_members(json: &[u8]) -> bool {
+    let (mut in_string, mut escaped, mut last) = (false, false, b' ');
+    for &byte in json {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        if byte == b'[' && last != b':' {
+            return true;
+        }
+        in_string = byte == b'"';
+        if !byte.is_ascii_whitespace() {
+            last = byte;
+        }
+    }
+    false
 }
 
 /// Path segments, percent-decoded.
