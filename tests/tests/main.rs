@@ -1,11 +1,15 @@
 //! One test binary over the whole platform.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::needless_pass_by_value, reason = "tests write values where they use them")]
 
 mod architecture_doc;
+mod command_api;
 mod event_store_contract;
 mod executor;
+mod flash_sale;
 mod interleavings;
+mod malformed_input;
 mod projectors;
 mod query_api;
 mod support;

@@ -201,7 +201,7 @@ impl EventStore for FaultyStore {
                 done = self.failing(done, |_| AppendError::OutcomeUnknown("lost on demand".into()));
             }
             Some(Fault::Overtake(other)) => {
-                self.inner.submit(other, Box::new(|other| assert!(other.is_ok())))
+                self.inner.submit(other, Box::new(|other| assert!(other.is_ok())));
             }
         }
         if state.is_held(&append) {

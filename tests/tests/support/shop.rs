@@ -10,7 +10,10 @@ use axum::{
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
     event_source::{Partition, direct::DirectSource},
-    event_store::{EventLog, EventStore, sqlite::SqliteEventStore},
+    event_store::{
+        EventLog, EventStore,
+        sqlite::{self, SqliteEventStore},
+    },
     operations::{Positions, sqlite::SqliteOperations},
     read_models::{Queries, ReadModels, sqlite::SqliteReadModels},
     snapshots::SnapshotStore,
@@ -92,7 +95,8 @@ impl Shop {
 
     pub async fn with(options: ShopOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let events = SqliteEventStore::open(&dir.path().join("events.db"), Default::default()).unwrap();
+        let events =
+            SqliteEventStore::open(&dir.path().join("events.db"), sqlite::Options::default()).unwrap();
         Self::start(Files { dir, events: Arc::new(events) }, options).await
     }
 

@@ -1,0 +1,92 @@
+use axum::{body::Body, http::Request};
+
+use super::*;
+
+#[tokio::test]
+async fn if_match_runs_a_command_only_at_the_revision_it_names() {
+    let shop = Shop::open().await;
+    let order = paid_order(&shop).await;
+    let ship = async |key: &str, revision: &str| {
+        let body = json!({"lines": [part(1, 1)]});
+        shop.post_with(&path_of(&order, "/shipments"), key, body, &[("if-match", revision)]).await
+    };
+    // Placed, allocated, payment recorded, paid.
+    let stale = ship("s", "\"1\"").await;
+    stale.problem(412, "precondition_failed");
+    assert_eq!(stale.header("etag"), Some("\"3\""));
+    ship("s", "\"3\"").await.expect(201);
+    ship("s", "\"3\"").await.expect(201);
+    ship("t", "*").await.expect(201);
+    for malformed in ["3", "W/\"3\"", "\"3\", \"4\"", "\"x\""] {
+        ship("u", malformed).await.problem(400, "invalid_parameter");
+    }
+    let adjust = json!({"delta": 1});
+    let path = "/v1/stock/85123A/adjustments";
+    shop.post_with(path, "a", adjust, &[("if-match", "\"99\"")]).await.problem(412, "precondition_failed");
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_commands_is_under_way_and_the_rest_is_told_when_to_come_again() {
+    use crate::support::{ShopOptions, appends};
+    use command_api::ExecutorOptions;
+    let executor = ExecutorOptions { shards: 1, queue_commands_max: 1, ..ExecutorOptions::default() };
+    let shop = Shop::with(ShopOptions { executor, ..ShopOptions::default() }).await;
+    shop.store.hold_from(appends("stock.received.v1"));
+    let receive = |key: &'static str| shop.post("/v1/stock/a/receipts", key, json!({"quantity": 1}));
+    let mut first = Box::pin(receive("first"));
+    tokio::select! {
+        answer = &mut first => panic!("answered: {answer:?}"),
+        () = shop.store.held(1) => {}
+    }
+    let refused = receive("second").await;
+    refused.problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    shop.store.release();
+    first.await.expect(201);
+    receive("second").await.expect(201);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_is_reported_without_its_inner_text() {
+    use crate::support::{Fault, appends};
+    let shop = Shop::open().await;
+    for (fault, code) in [(Fault::Refuse, "unavailable"), (Fault::LoseAppend, "outcome_unknown")] {
+        shop.store.fail_next(appends("stock.received.v1"), fault);
+        let refused = shop.post("/v1/stock/a/receipts", "in", json!({"quantity": 1})).await;
+        refused.problem(503, code);
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert!(!refused.text().contains("on demand"), "{}", refused.text());
+    }
+    shop.receive("a", 1).await;
+}
+
+#[tokio::test]
+async fn every_documented_operation_is_served_and_every_code_explained() {
+    let shop = Shop::open().await;
+    let description = shop.get("/openapi.json").await.expect(200);
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));
+    let paths = description["paths"].as_object().unwrap();
+    for (path, operations) in paths {
+        let concrete = path
+            .replace("{id}", "00000000-0000-0000-0000-000000000000")
+            .replace("{refund_id}", "00000000-0000-0000-0000-000000000000")
+            .replace("{sku}", "none");
+        for method in operations.as_object().unwrap().keys() {
+            let request = Request::builder().method(method.to_uppercase().as_str()).uri(&concrete);
+            let answer = shop.send(request.body(Body::empty()).unwrap()).await;
+            let text = answer.text();
+            assert!(answer.status != 405 && !text.contains("nothing is served"), "{method} {path}: {text}");
+        }
+        let wrong = shop.send(Request::delete(&concrete).body(Body::empty()).unwrap()).await;
+        wrong.problem(405, "method_not_allowed");
+        assert!(wrong.headers.contains_key("allow"), "{path}");
+    }
+    assert_eq!(paths.len(), 17, "{:?}", paths.keys());
+    assert_eq!(shop.get("/docs/").await.status, 200);
+    assert_eq!(shop.get("/livez").await.text(), "ok\n");
+    assert_eq!(shop.get("/readyz").await.text(), "ready\n");
+    for code in ["insufficient_stock", "idempotency_key_reused"] {
+        assert!(shop.get(&format!("/problems/{code}")).await.text().starts_with(code));
+    }
+    shop.get("/problems/no_such_code").await.problem(404, "not_found");
+}

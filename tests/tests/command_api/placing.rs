@@ -1,0 +1,181 @@
+use command_api::CommandApiOptions;
+use domain::{OrderId, Timestamp};
+use jiff::SignedDuration;
+
+use super::*;
+use crate::support::ShopOptions;
+
+fn id_of(order: &Value) -> OrderId {
+    order["order_id"].as_str().unwrap().parse().unwrap()
+}
+
+async fn place_with(shop: &Shop, key: &str, members: Value) -> Answer {
+    let mut order = json!({"currency": "GBP", "lines": [line("a", 1, 100)]});
+    order.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    shop.post("/v1/orders", key, order).await
+}
+
+#[tokio::test]
+async fn an_order_whose_stock_is_held_is_answered_with_the_payment_to_settle() {
+    let shop = Shop::open().await;
+    shop.receive("85123A", 100).await;
+    let order = json!({"customer_id": "17850", "currency": "GBP", "country": "United Kingdom",
+        "lines": [line("85123A", 6, 255)]});
+    let answer = shop.post("/v1/orders", "checkout-4711", order).await;
+    let body = answer.expect(201);
+    let (order, payment) = (body["order_id"].as_str().unwrap(), body["payment_id"].as_str().unwrap());
+    assert_eq!(
+        body,
+        json!({
+            "order_id": order, "status": "allocated", "payment_status": "pending",
+            "fulfilment_status": "unfulfilled", "currency": "GBP", "total": 1530, "captured": 0, "refunded": 0,
+            "payment_id": payment, "revision": 1,
+            "revisions": {format!("order-{order}"): 1, format!("payment-{payment}"): 0},
+        })
+    );
+    assert_eq!(answer.header("location"), Some(&*format!("/v1/orders/{order}")));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    assert_eq!(shop.log().await.stock("85123A").levels().available(), 94);
+}
+
+#[tokio::test]
+async fn an_order_that_is_short_is_answered_with_every_shortage() {
+    let shop = Shop::open().await;
+    shop.receive("85123A", 2).await;
+    let lines = [line("85123A", 4, 255), line("none", 1, 1), line("85123A", 2, 200)];
+    let answer = shop.place("checkout", &lines).await;
+    let body = answer.problem(409, "insufficient_stock");
+    assert_eq!(
+        body["shortages"],
+        json!([
+            {"sku": "85123A", "requested": 6, "available": 2},
+            {"sku": "none", "requested": 1, "available": 0},
+        ])
+    );
+    assert_has(&body, json!({"revision": 1, "type": "/problems/insufficient_stock"}));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    assert_eq!(shop.log().await.order(id_of(&body)).shortages().len(), 2);
+    // Rejected for good under this key, also when there is stock again.
+    shop.receive("none", 9).await;
+    assert_eq!(shop.place("checkout", &lines).await.json(), body);
+}
+
+#[tokio::test]
+async fn only_stocked_units_are_held_and_lines_of_one_sku_are_added_up() {
+    let shop = Shop::open().await;
+    shop.receive("a", 7).await;
+    let postage = json!({"sku": "POST", "quantity": 1, "unit_price": 1800, "stocked": false});
+    let lines = [line("a", 3, 100), postage.clone(), line("a", 4, 90)];
+    assert_has(&shop.place("one", &lines).await.expect(201), json!({"total": 2460}));
+    assert_eq!(shop.log().await.stock("a").levels().reserved, 7);
+    let fees = shop.place("two", &[postage]).await.expect(201);
+    assert_has(&fees, json!({"status": "allocated", "total": 1800}));
+}
+
+#[tokio::test]
+async fn an_order_without_anything_to_pay_is_paid_when_it_is_allocated() {
+    let shop = Shop::open().await;
+    shop.receive("a", 3).await;
+    let free = shop.place("free", &[line("a", 1, 0)]).await.expect(201);
+    assert_has(&free, json!({"payment_status": "paid", "payment_id": null, "total": 0}));
+    let discount = json!({"adjustments": [{"code": "voucher", "amount": -100}]});
+    let given = place_with(&shop, "discounted", discount).await.expect(201);
+    assert_has(&given, json!({"payment_status": "paid", "total": 0}));
+    shop.post(&path_of(&given, "/shipments"), "ship", json!({})).await.expect(201);
+    let below = json!({"adjustments": [{"code": "voucher", "amount": -101}]});
+    place_with(&shop, "below zero", below).await.problem(422, "invalid_request");
+    assert_eq!(shop.log().await.count("payment.requested.v1"), 0);
+}
+
+#[tokio::test]
+async fn the_due_date_is_the_one_given_or_never_or_after_the_setting() {
+    let api =
+        CommandApiOptions { payment_due_after: std::time::Duration::from_mins(7), ..Default::default() };
+    let shop = Shop::with(ShopOptions { api, ..ShopOptions::default() }).await;
+    shop.receive("a", 3).await;
+    let placed_at = json!({"placed_at": "2010-12-01T08:26:00Z"});
+    let before = Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap();
+    let absent = place_with(&shop, "absent", placed_at).await.expect(201);
+    let never = place_with(&shop, "never", json!({"payment_due_at": null})).await.expect(201);
+    let due_at = "2030-01-01T00:00:00.123456Z";
+    let given = place_with(&shop, "given", json!({"payment_due_at": due_at})).await.expect(201);
+
+    let log = shop.log().await;
+    let recorded_at = log.of(id_of(&absent))[0].recorded_at;
+    let absent = log.order(id_of(&absent));
+    assert_eq!(absent.placed_at().unwrap().to_string(), "2010-12-01T08:26:00Z");
+    // Counted from when the request came, not from when the order was placed.
+    let counted_from = absent.payment_due_at().unwrap() - SignedDuration::from_mins(7);
+    assert!((before..=recorded_at).contains(&counted_from), "{counted_from} is not after {before}");
+    assert_eq!(log.order(id_of(&never)).payment_due_at(), None);
+    assert_eq!(log.order(id_of(&given)).payment_due_at(), Some(due_at.parse().unwrap()));
+    // Left out and null are not the same request.
+    place_with(&shop, "never", json!({})).await.problem(422, "idempotency_key_reused");
+    for placed_at in ["1969-12-31T23:59:59Z", "2150-01-01T00:00:00Z"] {
+        let bad = place_with(&shop, placed_at, json!({"placed_at": placed_at})).await;
+        assert_eq!(bad.problem(422, "invalid_request")["errors"][0]["field"], "placed_at");
+    }
+}
+
+#[tokio::test]
+async fn the_largest_real_order_works_and_more_than_5000_lines_are_refused() {
+    let shop = Shop::open().await;
+    let lines = |count: u32| -> Vec<Value> {
+        (0..count).map(|number| line(&format!("sku {}", number % 1_110), 1, 100)).collect()
+    };
+    for chunk in (0..1_110).collect::<Vec<u32>>().chunks(1_000) {
+        let receipts: Vec<Value> =
+            chunk.iter().map(|number| json!({"sku": format!("sku {number}"), "quantity": 5})).collect();
+        let key = chunk[0].to_string();
+        shop.post("/v1/stock/receipts", &key, json!({"receipts": receipts})).await.expect(200);
+    }
+    let largest = shop.place("largest", &lines(1_114)).await.expect(201);
+    assert_has(&largest, json!({"status": "allocated", "total": 111_400}));
+    let log = shop.log().await;
+    assert_eq!(log.stock("sku 0").levels().reserved, 2);
+    assert_eq!(log.stock("sku 1109").levels().reserved, 1);
+    shop.place("limit", &lines(5_000)).await.problem(409, "insufficient_stock");
+    let beyond = shop.place("beyond", &lines(5_001)).await;
+    assert_eq!(beyond.problem(422, "invalid_request")["errors"][0]["field"], "lines");
+    let log = shop.until("all is given back", |log| log.loose_reservations().is_empty()).await;
+    assert_eq!(log.stock("sku 700").levels().available(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_may_be_had_before_the_stock_is_held() {
+    let shop = Shop::open().await;
+    shop.receive("a", 1).await;
+    let body = json!({"currency": "GBP", "lines": [line("a", 1, 100)]});
+    for prefer in ["respond-async", "wait=5, Respond-Async; foo"] {
+        let answer = shop.post_with("/v1/orders", "async", body.clone(), &[("prefer", prefer)]).await;
+        let placed = answer.expect(202);
+        assert_has(&placed, json!({"status": "placed", "revision": 0, "payment_id": null}));
+        assert_eq!(answer.header("preference-applied"), Some("respond-async"));
+        assert_eq!(answer.header("location"), Some(&*path_of(&placed, "")));
+        shop.until("it is allocated", |log| log.count("payment.requested.v1") == 1).await;
+    }
+    // How it is to be answered is no part of the request.
+    let answer = shop.post("/v1/orders", "async", body).await;
+    assert_has(&answer.expect(201), json!({"status": "allocated"}));
+    assert!(answer.is_replayed());
+}
+
+#[tokio::test]
+async fn all_that_an_order_may_carry_is_kept() {
+    let shop = Shop::open().await;
+    shop.receive("a", 1).await;
+    let members = json!({
+        "customer_id": "Ünï", "country": "EIRE", "reference": "web-1",
+        "metadata": {"channel": "app", "gift": ""},
+        "adjustments": [{"code": "shipping", "amount": 395}, {"code": "voucher", "amount": -95}],
+    });
+    let placed = place_with(&shop, "full", members).await.expect(201);
+    assert_has(&placed, json!({"total": 400}));
+    let order = shop.log().await.order(id_of(&placed));
+    assert_eq!(
+        (order.customer_id(), order.country(), order.reference()),
+        (Some("Ünï"), Some("EIRE"), Some("web-1"))
+    );
+    assert_eq!(order.metadata().unwrap()["channel"], "app");
+    assert_eq!(order.adjustments().len(), 2);
+}

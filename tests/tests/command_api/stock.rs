@@ -1,0 +1,86 @@
+use super::*;
+
+#[tokio::test]
+async fn a_receipt_is_answered_with_the_levels_and_the_revision() {
+    let shop = Shop::open().await;
+    let body = json!({"quantity": 100, "reference": "po-1"});
+    let answer = shop.post("/v1/stock/85123A/receipts", "\"po-1/85123A\"", body).await;
+    let expected = json!({"sku": "85123A", "on_hand": 100, "reserved": 0, "available": 100, "revision": 0});
+    assert_eq!(answer.expect(201), expected);
+    assert_eq!(answer.header("etag"), Some("\"0\""));
+}
+
+#[tokio::test]
+async fn an_adjustment_goes_down_to_what_is_reserved_and_up_to_the_limit() {
+    let shop = Shop::open().await;
+    shop.receive("a", 10).await;
+    shop.place("order", &[line("a", 6, 100)]).await.expect(201);
+    let adjust = async |key, delta: i64| {
+        shop.post("/v1/stock/a/adjustments", key, json!({"delta": delta, "reason": "count"})).await
+    };
+    adjust("down", -5).await.problem(409, "stock_below_reserved");
+    assert_has(&adjust("down", -4).await.expect(201), json!({"on_hand": 6, "reserved": 6, "available": 0}));
+    assert_has(&adjust("up", 999_999_994).await.expect(201), json!({"on_hand": 1_000_000_000}));
+    adjust("more", 1).await.problem(409, "stock_limit");
+    shop.post("/v1/stock/a/receipts", "more", json!({"quantity": 1})).await.problem(409, "stock_limit");
+    adjust("nothing", 0).await.problem(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn stock_answers_are_replayed_as_they_were() {
+    let shop = Shop::open().await;
+    post_twice(&shop, "/v1/stock/a/receipts", "in", json!({"quantity": 10})).await;
+    post_twice(&shop, "/v1/stock/a/adjustments", "count", json!({"delta": -1})).await;
+    shop.place("order", &[line("a", 5, 100)]).await.expect(201);
+    let replay = shop.post("/v1/stock/a/receipts", "in", json!({"quantity": 10})).await;
+    assert_has(&replay.expect(201), json!({"on_hand": 10, "reserved": 0, "available": 10, "revision": 0}));
+    let other = shop.post("/v1/stock/a/receipts", "in", json!({"quantity": 11})).await;
+    other.problem(422, "idempotency_key_reused");
+}
+
+#[tokio::test]
+async fn a_sku_is_named_percent_encoded_in_the_path() {
+    let shop = Shop::open().await;
+    for (path, sku) in
+        [("A%2FB%20%C3%BC%3F", "A/B ü?"), ("receipts", "receipts"), ("gift_0001_20", "gift_0001_20")]
+    {
+        let answer = shop.post(&format!("/v1/stock/{path}/receipts"), "in", json!({"quantity": 3})).await;
+        assert_has(&answer.expect(201), json!({"sku": sku, "on_hand": 3}));
+        shop.place(path, &[line(sku, 3, 1)]).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_receipt_answers_for_each_sku_and_a_retry_completes_it() {
+    let shop = Shop::open().await;
+    shop.receive("full", 1_000_000_000).await;
+    let receipts = json!({"receipts": [
+        {"sku": "a", "quantity": 1, "reference": "po-2"},
+        {"sku": "full", "quantity": 1},
+        {"sku": "b", "quantity": 2},
+    ]});
+    let answer = shop.post("/v1/stock/receipts", "po-2", receipts.clone()).await.expect(200);
+    assert_eq!(
+        answer["receipts"],
+        json!([
+            {"sku": "a", "on_hand": 1, "reserved": 0, "available": 1, "revision": 0},
+            {"sku": "b", "on_hand": 2, "reserved": 0, "available": 2, "revision": 0},
+        ])
+    );
+    assert_eq!(answer["refused"][0]["field"], "full");
+    // There is room now: the retry takes in what was refused, and nothing twice.
+    shop.post("/v1/stock/full/adjustments", "room", json!({"delta": -10})).await.expect(201);
+    let retried = shop.post("/v1/stock/receipts", "po-2", receipts.clone()).await.expect(200);
+    assert_eq!(retried["refused"], json!([]));
+    let log = shop.log().await;
+    assert_eq!(["a", "full", "b"].map(|sku| log.stock(sku).levels().on_hand), [1, 999_999_991, 2]);
+    assert!(shop.post("/v1/stock/receipts", "po-2", receipts).await.is_replayed());
+
+    let other = json!({"receipts": [{"sku": "a", "quantity": 5}]});
+    shop.post("/v1/stock/receipts", "po-2", other).await.problem(422, "idempotency_key_reused");
+    for bad in [json!([]), json!([{"sku": "a", "quantity": 1}, {"sku": "a", "quantity": 2}])] {
+        shop.post("/v1/stock/receipts", "po-3", json!({"receipts": bad}))
+            .await
+            .problem(422, "invalid_request");
+    }
+}
