@@ -9,6 +9,7 @@
 mod appender;
 mod backup;
 mod checkpoint;
+mod known_streams;
 mod open;
 mod readers;
 mod writer;
@@ -25,8 +26,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
-    appender::SharedEpoch,
+    appender::{SharedEpoch, name_hash},
     checkpoint::Checkpointer,
+    known_streams::KnownStreams,
     readers::Readers,
     writer::{Pending, Writer},
 };
@@ -59,6 +61,7 @@ pub struct SqliteEventStore {
     queue: RwLock<Option<mpsc::Sender<Pending>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     epoch: SharedEpoch,
+    known_streams: KnownStreams,
     head: watch::Receiver<Option<Position>>,
 }
 
@@ -78,7 +81,7 @@ impl SqliteEventStore {
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         let (writer, head) = Writer::new(connection, checkpointer, jobs, options.cached_streams_max)
             .map_err(|error| OpenError::from_sqlite(path, error))?;
-        let epoch = writer.epoch();
+        let (epoch, known_streams) = (writer.epoch(), writer.known_streams());
         let thread = std::thread::Builder::new()
             .name("event-store-writer".to_owned())
             .spawn(move || {
@@ -87,7 +90,14 @@ impl SqliteEventStore {
             })
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         let log = SqliteEventLog { store_id, readers: Arc::new(Readers::new(path, reader)) };
-        Ok(Self { log, queue: RwLock::new(Some(queue)), writer: Mutex::new(Some(thread)), epoch, head })
+        Ok(Self {
+            log,
+            queue: RwLock::new(Some(queue)),
+            writer: Mutex::new(Some(thread)),
+            epoch,
+            known_streams,
+            head,
+        })
     }
 
     fn enqueue(&self, pending: Pending) {
@@ -137,7 +147,16 @@ impl EventLog for SqliteEventStore {
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-        self.log.exist(streams).await
+        let may_exist = |stream: &StreamName| self.known_streams.may_contain(name_hash(&stream.to_string()));
+        let mut exist: Vec<bool> = streams.iter().map(may_exist).collect();
+        let perhaps: Vec<usize> = (0..streams.len()).filter(|&place| exist[place]).collect();
+        if !perhaps.is_empty() {
+            let looked_up: Vec<StreamName> = perhaps.iter().map(|&place| streams[place].clone()).collect();
+            for (place, found) in perhaps.into_iter().zip(self.log.exist(&looked_up).await?) {
+                exist[place] = found;
+            }
+        }
+        Ok(exist)
     }
 
     async fn last_position(&self) -> Result<Option<Position>, ReadError> {

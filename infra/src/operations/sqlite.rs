@@ -25,7 +25,8 @@ pub struct SqliteOperations {
 impl SqliteOperations {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, OperationsError> {
-        let describe = |error: rusqlite::Error| OperationsError(format!("{}: {error}", path.display()).into());
+        let describe =
+            |error: rusqlite::Error| OperationsError(format!("{}: {error}", path.display()).into());
         let connection = Connection::open(path).map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;

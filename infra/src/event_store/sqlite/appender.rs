@@ -16,6 +16,7 @@ use rusqlite::{
 };
 use sha2::{Digest, Sha256};
 
+use super::known_streams::KnownStreams;
 use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
 
 const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
@@ -97,6 +98,7 @@ pub(super) struct Appender {
     committed_tail: Tail,
     heads: LruCache<StreamName, StreamHead>,
     epoch: SharedEpoch,
+    known_streams: KnownStreams,
     name_buffer: String,
 }
 
@@ -117,8 +119,13 @@ impl Appender {
             committed_tail: tail,
             heads,
             epoch: SharedEpoch::default(),
+            known_streams: KnownStreams::load(connection)?,
             name_buffer: String::new(),
         })
+    }
+
+    pub(super) fn known_streams(&self) -> &KnownStreams {
+        &self.known_streams
     }
 
     pub(super) fn epoch(&self) -> &SharedEpoch {
@@ -196,9 +203,14 @@ impl Appender {
         std::fmt::Write::write_fmt(&mut self.name_buffer, format_args!("{}", append.stream))
             .expect("writing to a String does not fail");
         let hash = name_hash(&self.name_buffer);
-        let Some(head) = statements.select_head(&self.name_buffer, hash)? else {
+        let found = match self.known_streams.may_contain(hash) {
+            true => statements.select_head(&self.name_buffer, hash)?,
+            false => None,
+        };
+        let Some(head) = found else {
             return match append.expected {
                 ExpectedRevision::NoStream => {
+                    self.known_streams.add(hash);
                     Ok(Stream::New { stream_no: statements.insert_stream(&self.name_buffer, hash)? })
                 }
                 ExpectedRevision::Exact(_) => Ok(Stream::Missing),

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::{
     appender::{Appender, SharedEpoch, Statements},
     checkpoint::Checkpointer,
+    known_streams::KnownStreams,
 };
 use crate::event_store::{Append, AppendError, Appended, Done};
 
@@ -72,6 +73,10 @@ impl Writer {
         let appender = Appender::new(&connection, cached_streams_max)?;
         let (head, watcher) = watch::channel(appender.committed_position());
         Ok((Self { connection, checkpointer, appender, jobs, head }, watcher))
+    }
+
+    pub(super) fn known_streams(&self) -> KnownStreams {
+        self.appender.known_streams().clone()
     }
 
     pub(super) fn epoch(&self) -> SharedEpoch {
