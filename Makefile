@@ -15,7 +15,7 @@ test:
 check: deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
 # Licences, sources and doubled dependencies, by deny.toml. Installs the tool when it is missing (about two minutes).
 DENY_VERSION := 0.20.2
