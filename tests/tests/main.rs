@@ -12,4 +12,5 @@ mod interleavings;
 mod malformed_input;
 mod projectors;
 mod query_api;
+mod read_models_contract;
 mod support;

@@ -1,0 +1,158 @@
+//! What read models must do, whatever keeps them: one suite, run over each adapter.
+
+mod lists;
+mod rows;
+mod sales;
+mod sqlite;
+mod writing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::{
+    Amount, Decider, OrderId, PaymentId, Position, Sku, Timestamp,
+    order::{
+        CancelReason, LineQuantity, Order, OrderAllocated, OrderCancelled, OrderDecider, OrderEvent,
+        OrderLine, OrderPlaced, OrderRejected, OrderStatus,
+    },
+};
+use infra::{
+    event_source::Partition,
+    read_models::{Changes, OrderRow, Queries, ReadModels},
+};
+use uuid::Uuid;
+
+/// Read models under test.
+#[async_trait]
+trait Fixture: Send + Sync + Sized {
+    /// New and empty ones.
+    async fn fresh() -> Self;
+
+    fn models(&self) -> Arc<dyn ReadModels>;
+
+    fn queries(&self) -> Arc<dyn Queries>;
+
+    /// Reads them as another process does.
+    async fn queries_elsewhere(&self) -> Arc<dyn Queries>;
+}
+
+/// Makes a test of every rule of the contract for one adapter.
+macro_rules! read_models_contract {
+    ($fixture:ty) => {
+        read_models_contract! { $fixture:
+            writing::the_checkpoint_moves_with_the_rows_or_not_at_all,
+            writing::of_owners_racing_for_a_position_exactly_one_wins,
+            writing::partitions_move_by_themselves,
+            writing::rows_are_bound_to_one_log,
+            writing::parked_streams_are_listed_until_they_are_retried,
+            writing::commits_are_noticed_here_and_in_other_processes,
+            rows::rows_read_back_as_they_were_written,
+            rows::only_rows_that_exist_are_loaded,
+            rows::closed_reservations_are_gone,
+            rows::open_reservations_of_ended_orders_are_found_whichever_came_first,
+            rows::orders_left_placed_are_found,
+            lists::every_filter_of_orders_gives_what_it_says_page_by_page,
+            lists::payments_come_in_order_of_arrival,
+            lists::stock_is_listed_by_sku_and_by_what_is_available,
+            lists::reservations_of_a_sku_are_paged_by_order,
+            sales::sums_are_those_of_the_rows_for_any_span_of_time,
+            sales::sums_are_taken_over_partitions_and_within_a_currency,
+        }
+    };
+    ($fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $rule() {
+            let fixture = <$fixture as super::Fixture>::fresh().await;
+            super::$topic::$rule(fixture).await;
+        }
+    )*};
+}
+use read_models_contract;
+
+fn partition() -> Partition {
+    Partition::whole_log()
+}
+
+/// Changes that move the checkpoint from one position to the next.
+fn step(to: Position) -> Changes {
+    Changes::none(partition(), to.checked_sub(1).filter(|from| *from > 0), Some(to))
+}
+
+fn sku(name: &str) -> Sku {
+    Sku::new(name).unwrap()
+}
+
+/// Random, and always the same for a number.
+fn order_id(number: u32) -> OrderId {
+    OrderId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()))
+}
+
+fn payment_id(number: u32) -> PaymentId {
+    PaymentId::of_order(order_id(number))
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_300_000_000 + second).unwrap()
+}
+
+/// What orders of the tests differ in.
+struct Sample<'a> {
+    number: u32,
+    customer: Option<&'a str>,
+    skus: &'a [&'a str],
+    placed_at: Timestamp,
+    status: OrderStatus,
+}
+
+impl Sample<'_> {
+    const fn numbered(number: u32) -> Self {
+        Self {
+            number,
+            customer: None,
+            skus: &["A"],
+            placed_at: Timestamp::UNIX_EPOCH,
+            status: OrderStatus::Placed,
+        }
+    }
+
+    fn row(&self) -> Arc<OrderRow> {
+        let line = |name: &&str| OrderLine {
+            sku: sku(name),
+            quantity: 2,
+            unit_price: Amount::new(50).unwrap(),
+            stocked: true,
+        };
+        let lines: Vec<OrderLine> = self.skus.iter().map(line).collect();
+        let placed = OrderPlaced {
+            order_id: order_id(self.number),
+            customer_id: self.customer.map(str::to_owned),
+            currency: "GBP".parse().unwrap(),
+            country: None,
+            total: Amount::new(100 * i64::try_from(lines.len()).unwrap()).unwrap(),
+            lines,
+            adjustments: Vec::new(),
+            reference: None,
+            metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
+            placed_at: self.placed_at,
+            payment_due_at: None,
+        };
+        let mut events: Vec<OrderEvent> = vec![placed.into()];
+        let allocated = OrderAllocated { payment_id: Some(payment_id(self.number)) };
+        match self.status {
+            OrderStatus::Placed | OrderStatus::New => {}
+            OrderStatus::Allocated => events.push(allocated.into()),
+            OrderStatus::Rejected => events.push(OrderRejected { shortages: Vec::new() }.into()),
+            OrderStatus::Cancelled | OrderStatus::Expired => {
+                let lines = vec![LineQuantity { line: 1, quantity: 1 }];
+                let reason = CancelReason::Requested;
+                let cancelled = OrderCancelled { reason, note: None, lines, amount_due: Amount::ZERO };
+                events.extend([allocated.into(), cancelled.into()]);
+            }
+        }
+        let order: Order = OrderDecider::fold(&events);
+        let revision = events.len() as u64 - 1;
+        let recorded_at = at(i64::from(self.number));
+        let updated_at = at(i64::from(self.number) + 1);
+        Arc::new(OrderRow { order_id: order_id(self.number), revision, recorded_at, updated_at, order })
+    }
+}

@@ -1,0 +1,175 @@
+use domain::{
+    OrderId, Timestamp,
+    order::OrderStatus,
+    payment::{PaymentState, PaymentVoided},
+};
+use infra::read_models::{
+    Changes, OrderFilter, OrderRow, PaymentFilter, Queries, ReservationRow, StockFilter, StockRow,
+};
+
+use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step};
+
+const STATUSES: [OrderStatus; 4] =
+    [OrderStatus::Placed, OrderStatus::Allocated, OrderStatus::Rejected, OrderStatus::Cancelled];
+const CUSTOMERS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
+const SKUS: [&[&str]; 3] = [&["A"], &["A", "B", "A"], &["C", "B"]];
+
+/// 60 orders, ten at each of six instants; every status, customer and set of SKUs with every other.
+fn orders() -> Vec<OrderRow> {
+    let row = |number: u32| {
+        let index = number as usize;
+        let sample = Sample {
+            number,
+            customer: CUSTOMERS[index % 3],
+            skus: SKUS[index / 3 % 3],
+            placed_at: at(i64::from(number % 6) * 100),
+            status: STATUSES[index / 9 % 4],
+        };
+        OrderRow::clone(&sample.row())
+    };
+    (0..60).map(row).collect()
+}
+
+/// Walks all pages.
+async fn pages(queries: &dyn Queries, filter: &OrderFilter, limit: usize) -> Vec<OrderId> {
+    let mut filter = filter.clone();
+    let mut found = Vec::new();
+    loop {
+        let page = queries.orders(&filter, limit).await.unwrap();
+        assert!(page.items.len() <= limit);
+        found.extend(page.items.iter().map(|row| row.order_id));
+        let last = page.items.last().map(|row| (row.order.placed_at().unwrap(), row.order_id));
+        if !page.has_more {
+            return found;
+        }
+        filter.after = last;
+    }
+}
+
+pub async fn every_filter_of_orders_gives_what_it_says_page_by_page<F: Fixture>(fixture: F) {
+    let mut rows = orders();
+    let by_key = {
+        let mut rows: Vec<_> = rows.iter().cloned().map(std::sync::Arc::new).collect();
+        rows.sort_by_key(|row| row.order_id);
+        rows
+    };
+    fixture.models().commit(Changes { orders: by_key, ..step(1) }).await.unwrap();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.order.placed_at(), row.order_id)));
+    let queries = fixture.queries();
+    let mut met = 0;
+    for filter in filters() {
+        let expected: Vec<OrderId> =
+            rows.iter().filter(|row| matches(&filter, row)).map(|row| row.order_id).collect();
+        met += usize::from(!expected.is_empty());
+        for limit in [3, 100] {
+            assert_eq!(pages(queries.as_ref(), &filter, limit).await, expected, "{filter:?}");
+        }
+    }
+    assert!(met > 40, "only {met} filters met an order");
+}
+
+fn filters() -> Vec<OrderFilter> {
+    let statuses = STATUSES.into_iter().map(Some).chain([None, Some(OrderStatus::Expired)]);
+    let times: [(Option<Timestamp>, Option<Timestamp>); 4] =
+        [(None, None), (Some(at(200)), None), (None, Some(at(300))), (Some(at(100)), Some(at(400)))];
+    let mut filters = Vec::new();
+    for status in statuses {
+        for customer in CUSTOMERS {
+            for name in [None, Some("A"), Some("B")] {
+                for (placed_from, placed_to) in times {
+                    filters.push(OrderFilter {
+                        status,
+                        customer_id: customer.map(str::to_owned),
+                        sku: name.map(sku),
+                        placed_from,
+                        placed_to,
+                        after: None,
+                    });
+                }
+            }
+        }
+    }
+    filters
+}
+
+fn matches(filter: &OrderFilter, row: &OrderRow) -> bool {
+    let placed_at = row.order.placed_at().unwrap();
+    filter.status.is_none_or(|status| row.order.status() == status)
+        && filter.customer_id.as_deref().is_none_or(|customer| row.order.customer_id() == Some(customer))
+        && filter.sku.as_ref().is_none_or(|sku| row.order.lines().iter().any(|line| line.sku == *sku))
+        && filter.placed_from.is_none_or(|from| placed_at >= from)
+        && filter.placed_to.is_none_or(|to| placed_at < to)
+}
+
+pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    for number in 1..=7 {
+        let payments = vec![payment_row(number, &[])];
+        models.commit(Changes { payments, ..step(number.into()) }).await.unwrap();
+    }
+    let voided = PaymentVoided { reason: None };
+    let payments = vec![payment_row(3, &[voided.clone().into()])];
+    models.commit(Changes { payments, ..step(8) }).await.unwrap();
+    let payments = vec![payment_row(1, &[voided.into()])];
+    models.commit(Changes { payments, ..step(9) }).await.unwrap();
+
+    let list = async |state, order_id| {
+        let mut filter = PaymentFilter { order_id, state, after: None };
+        let mut found = Vec::new();
+        loop {
+            let page = queries.payments(&filter, 2).await.unwrap();
+            filter.after = page.items.last().map(|row| row.payment_id);
+            found.extend(page.items.into_iter().map(|row| row.payment_id));
+            if !page.has_more {
+                return found;
+            }
+        }
+    };
+    assert_eq!(list(None, None).await, (1..=7).map(payment_id).collect::<Vec<_>>());
+    let requested = [2, 4, 5, 6, 7].map(payment_id);
+    assert_eq!(list(Some(PaymentState::Requested), None).await, requested);
+    assert_eq!(list(Some(PaymentState::Voided), None).await, [1, 3].map(payment_id));
+    assert_eq!(list(None, Some(order_id(3))).await, [payment_id(3)]);
+    assert_eq!(list(Some(PaymentState::Requested), Some(order_id(3))).await, []);
+    assert_eq!(list(None, Some(order_id(99))).await, []);
+}
+
+pub async fn stock_is_listed_by_sku_and_by_what_is_available<F: Fixture>(fixture: F) {
+    let row = |name: &str, on_hand, reserved| StockRow { sku: sku(name), on_hand, reserved, revision: 0 };
+    let stock = vec![row("A", 10, 10), row("B", 10, 5), row("C", 3, 0), row("a", 0, 0), row("é", 7, 1)];
+    fixture.models().commit(Changes { stock: stock.clone(), ..step(1) }).await.unwrap();
+    let queries = fixture.queries();
+    let first = queries.stock_list(&StockFilter::default(), 2).await.unwrap();
+    assert_eq!((first.items.as_slice(), first.has_more), (&stock[..2], true));
+    let after = StockFilter { after: Some(sku("B")), ..StockFilter::default() };
+    let rest = queries.stock_list(&after, 3).await.unwrap();
+    assert_eq!((rest.items.as_slice(), rest.has_more), (&stock[2..], false));
+    let below = StockFilter { available_below: Some(5), after: None };
+    let low = queries.stock_list(&below, 10).await.unwrap().items;
+    assert_eq!(low.iter().map(|row| row.sku.as_str()).collect::<Vec<_>>(), ["A", "C", "a"]);
+}
+
+pub async fn reservations_of_a_sku_are_paged_by_order<F: Fixture>(fixture: F) {
+    let mut expected: Vec<_> = (1..=5).map(order_id).collect();
+    expected.sort_unstable();
+    let mut reservations: Vec<_> = ["A", "B"]
+        .into_iter()
+        .flat_map(|name| {
+            let held = |id: &OrderId| ReservationRow { sku: sku(name), order_id: *id, quantity: 1 };
+            expected.iter().map(held).collect::<Vec<_>>()
+        })
+        .collect();
+    reservations.sort_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
+    fixture.models().commit(Changes { reservations, ..step(1) }).await.unwrap();
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = fixture.queries().reservations(&sku("A"), after, 2).await.unwrap();
+        assert!(page.items.iter().all(|row| row.sku == sku("A")));
+        found.extend(page.items.iter().map(|row| row.order_id));
+        after = found.last().copied();
+        if !page.has_more {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use domain::{
+    Amount, Decider,
+    order::OrderStatus,
+    payment::{PaymentDecider, PaymentEvent, PaymentRequested},
+};
+use infra::read_models::{Changes, PaymentRow, ReservationRow, RowKeys, StockRow};
+
+use super::{Fixture, Sample, at, order_id, payment_id, sku, step};
+
+pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
+    let requested = PaymentRequested {
+        payment_id: payment_id(number),
+        order_id: order_id(number),
+        amount: Amount::new(100).unwrap(),
+        currency: "GBP".parse().unwrap(),
+    };
+    let mut payment = domain::payment::Payment::default();
+    PaymentDecider::evolve(&mut payment, &requested.into());
+    for event in events {
+        PaymentDecider::evolve(&mut payment, event);
+    }
+    let revision = events.len() as u64;
+    Arc::new(PaymentRow {
+        payment_id: payment_id(number),
+        revision,
+        recorded_at: at(5),
+        updated_at: at(6),
+        payment,
+    })
+}
+
+fn reservation(number: u32, quantity: u32) -> ReservationRow {
+    ReservationRow { sku: sku("A"), order_id: order_id(number), quantity }
+}
+
+pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let stock = StockRow { sku: sku("gift/set é"), on_hand: u32::MAX, reserved: 6, revision: 1 << 40 };
+    let mut order = Sample { customer: Some("17850"), skus: &["A", "B", "A"], ..Sample::numbered(1) };
+    let mut changes = Changes {
+        stock: vec![stock.clone()],
+        reservations: vec![reservation(1, 4)],
+        orders: vec![order.row()],
+        payments: vec![payment_row(1, &[])],
+        ..step(1)
+    };
+    for position in 1..=2 {
+        let expected = (changes.orders[0].clone(), changes.payments[0].clone());
+        models.commit(changes).await.unwrap();
+        assert_eq!(queries.order(order_id(1)).await.unwrap().as_ref(), Some(expected.0.as_ref()));
+        assert_eq!(queries.payment(payment_id(1)).await.unwrap().as_ref(), Some(expected.1.as_ref()));
+        let keys = RowKeys {
+            stock: [stock.sku.clone()].into(),
+            reservations: [(sku("A"), order_id(1))].into(),
+            orders: [order_id(1)].into(),
+            payments: [payment_id(1)].into(),
+        };
+        let loaded = models.load(keys).await.unwrap();
+        assert_eq!((&loaded.orders[0], &loaded.payments[0]), (expected.0.as_ref(), expected.1.as_ref()));
+        assert_eq!(loaded.stock, [stock.clone()]);
+        assert_eq!(loaded.reservations, [reservation(1, 4)]);
+        // Once more, changed.
+        order.status = OrderStatus::Allocated;
+        let voided = domain::payment::PaymentVoided { reason: None };
+        changes = Changes {
+            orders: vec![order.row()],
+            payments: vec![payment_row(1, &[voided.into()])],
+            ..step(position + 1)
+        };
+    }
+    assert_eq!(queries.order(order_id(2)).await.unwrap(), None);
+    assert_eq!(queries.payment(payment_id(2)).await.unwrap(), None);
+    assert_eq!(queries.stock(&sku("B")).await.unwrap(), None);
+}
+
+pub async fn only_rows_that_exist_are_loaded<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    models.commit(Changes { orders: vec![Sample::numbered(1).row()], ..step(1) }).await.unwrap();
+    let keys = RowKeys {
+        stock: [sku("A")].into(),
+        reservations: [(sku("A"), order_id(1))].into(),
+        orders: [order_id(1), order_id(2)].into(),
+        payments: [payment_id(1)].into(),
+    };
+    let loaded = models.load(keys).await.unwrap();
+    assert_eq!(loaded.orders.len(), 1);
+    assert!(loaded.stock.is_empty() && loaded.reservations.is_empty() && loaded.payments.is_empty());
+}
+
+pub async fn closed_reservations_are_gone<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    let mut reservations = vec![reservation(1, 1), reservation(2, 2)];
+    reservations.sort_by_key(|row| row.order_id);
+    models.commit(Changes { reservations, ..step(1) }).await.unwrap();
+    let reservations_closed = vec![(sku("A"), order_id(1)), (sku("B"), order_id(7))];
+    models.commit(Changes { reservations_closed, ..step(2) }).await.unwrap();
+    let left = fixture.queries().reservations(&sku("A"), None, 10).await.unwrap();
+    assert_eq!(left.items, [reservation(2, 2)]);
+}
+
+pub async fn open_reservations_of_ended_orders_are_found_whichever_came_first<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let found = async || {
+        let mut found = queries.ended_orders_with_reservations(10).await.unwrap();
+        found.sort_unstable();
+        found
+    };
+    let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();
+    // 1: held, then ended. 2: ended, then held. 3: both at once. 4: held by an order that goes on.
+    models.commit(Changes { reservations: vec![reservation(1, 1)], ..step(1) }).await.unwrap();
+    models.commit(Changes { orders: vec![order(2, OrderStatus::Rejected)], ..step(2) }).await.unwrap();
+    assert_eq!(found().await, []);
+    models.commit(Changes { orders: vec![order(1, OrderStatus::Cancelled)], ..step(3) }).await.unwrap();
+    models.commit(Changes { reservations: vec![reservation(2, 1)], ..step(4) }).await.unwrap();
+    let at_once = Changes {
+        reservations: vec![reservation(3, 1)],
+        orders: vec![order(3, OrderStatus::Cancelled)],
+        ..step(5)
+    };
+    models.commit(at_once).await.unwrap();
+    let going_on = Changes {
+        reservations: vec![reservation(4, 1)],
+        orders: vec![order(4, OrderStatus::Allocated)],
+        ..step(6)
+    };
+    models.commit(going_on).await.unwrap();
+    let mut expected = vec![order_id(1), order_id(2), order_id(3)];
+    expected.sort_unstable();
+    assert_eq!(found().await, expected);
+    assert_eq!(queries.ended_orders_with_reservations(2).await.unwrap().len(), 2);
+
+    // Partly released it is still held; then it is not.
+    models.commit(Changes { reservations: vec![reservation(1, 1)], ..step(7) }).await.unwrap();
+    assert_eq!(found().await, expected);
+    for (position, number) in (8..).zip(1..=3) {
+        let reservations_closed = vec![(sku("A"), order_id(number))];
+        models.commit(Changes { reservations_closed, ..step(position) }).await.unwrap();
+    }
+    assert_eq!(found().await, []);
+}
+
+pub async fn orders_left_placed_are_found<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let mut orders: Vec<_> = (1..=6)
+        .map(|number| {
+            let status = if number % 2 == 0 { OrderStatus::Allocated } else { OrderStatus::Placed };
+            Sample { status, ..Sample::numbered(number) }.row()
+        })
+        .collect();
+    orders.sort_by_key(|row| row.order_id);
+    models.commit(Changes { orders, ..step(1) }).await.unwrap();
+    // Order n was recorded in second n.
+    let mut found = queries.placed_orders_recorded_before(at(5), 10).await.unwrap();
+    found.sort_unstable();
+    let mut expected = vec![order_id(1), order_id(3)];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(queries.placed_orders_recorded_before(at(5), 1).await.unwrap().len(), 1);
+}

@@ -1,0 +1,145 @@
+use domain::{EventId, StreamName};
+use infra::{
+    event_source::Partition,
+    read_models::{BindError, Changes, ParkedStream, Projection, ReadModelError, StockRow},
+};
+use uuid::Uuid;
+
+use super::{Fixture, at, order_id, partition, sku, step};
+use crate::support::PATIENCE;
+
+fn stock_row(on_hand: u32) -> Vec<StockRow> {
+    vec![StockRow { sku: sku("A"), on_hand, reserved: 0, revision: 0 }]
+}
+
+fn assert_moved(outcome: &Result<(), ReadModelError>) {
+    assert!(matches!(outcome, Err(ReadModelError::CheckpointMoved)), "{outcome:?}");
+}
+
+pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    assert_eq!(models.checkpoint(&partition()).await.unwrap(), None);
+    models.commit(Changes { stock: stock_row(1), ..step(1) }).await.unwrap();
+    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
+
+    let behind = Changes { stock: stock_row(2), ..step(1) };
+    assert_moved(&models.commit(behind).await);
+    let ahead = Changes { stock: stock_row(3), ..Changes::none(partition(), Some(7), Some(8)) };
+    assert_moved(&models.commit(ahead).await);
+    let rebuilt_meanwhile = infra::read_models::Generation(models.generation().await.unwrap().0 ^ 1);
+    let stale = Changes { stock: stock_row(4), generation: Some(rebuilt_meanwhile), ..step(2) };
+    assert_moved(&models.commit(stale).await);
+    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
+    assert_eq!(queries.stock(&sku("A")).await.unwrap().unwrap().on_hand, 1);
+
+    let known = Some(models.generation().await.unwrap());
+    models.commit(Changes { stock: stock_row(5), generation: known, ..step(2) }).await.unwrap();
+    let checkpoints = queries.checkpoints().await.unwrap();
+    assert_eq!(checkpoints.len(), Projection::ALL.len());
+    for row in checkpoints {
+        assert_eq!((row.partition, row.position), (partition(), Some(2)));
+        assert!(row.updated_at.is_some());
+    }
+}
+
+pub async fn of_owners_racing_for_a_position_exactly_one_wins<F: Fixture>(fixture: F) {
+    for position in 1..=20 {
+        let attempts = (0..4).map(|owner| {
+            let models = fixture.models();
+            tokio::spawn(async move {
+                models.commit(Changes { stock: stock_row(owner), ..step(position) }).await.map(|()| owner)
+            })
+        });
+        let mut winners = Vec::new();
+        for attempt in attempts.collect::<Vec<_>>() {
+            match attempt.await.unwrap() {
+                Ok(owner) => winners.push(owner),
+                refused => assert_moved(&refused.map(drop)),
+            }
+        }
+        assert_eq!(winners.len(), 1);
+        let row = fixture.queries().stock(&sku("A")).await.unwrap().unwrap();
+        assert_eq!(row.on_hand, winners[0]);
+    }
+}
+
+pub async fn partitions_move_by_themselves<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    let other = Partition("orders/3".to_owned());
+    models.commit(step(1)).await.unwrap();
+    models.commit(Changes::none(other.clone(), None, Some(40))).await.unwrap();
+    models.commit(step(2)).await.unwrap();
+    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(2));
+    assert_eq!(models.checkpoint(&other).await.unwrap(), Some(40));
+}
+
+pub async fn rows_are_bound_to_one_log<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    let (log, another) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    models.bind(log).await.unwrap();
+    models.bind(log).await.unwrap();
+    let refused = models.bind(another).await;
+    assert!(
+        matches!(refused, Err(BindError::OtherLog { bound, given }) if (bound, given) == (log, another)),
+        "{refused:?}"
+    );
+}
+
+pub async fn parked_streams_are_listed_until_they_are_retried<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let stream: StreamName = order_id(1).into();
+    let parked = ParkedStream {
+        projection: Projection::Orders,
+        stream: stream.clone(),
+        partition: partition(),
+        event_id: EventId(Uuid::from_u128(9)),
+        revision: 3,
+        position: 1,
+        reason: "it is \"broken\"".to_owned(),
+        parked_at: at(0),
+    };
+    models.commit(Changes { parked: vec![parked.clone()], ..step(1) }).await.unwrap();
+    assert_eq!(queries.parked_streams().await.unwrap(), [parked.clone()]);
+    assert_eq!(models.parked().await.unwrap(), [parked.clone()]);
+    assert!(queries.is_parked(&stream).await.unwrap());
+    assert!(!queries.is_parked(&order_id(2).into()).await.unwrap());
+    assert_eq!(models.retry_requests().await.unwrap(), []);
+
+    let passes_over = |stream: &StreamName, to| Changes {
+        skipped: vec![(Projection::Orders, stream.clone())],
+        stock: stock_row(1),
+        ..step(to)
+    };
+    models.commit(passes_over(&stream, 2)).await.unwrap();
+    assert_moved(&models.commit(passes_over(&order_id(2).into(), 3)).await);
+
+    assert!(!models.request_retry(&order_id(2).into()).await.unwrap());
+    assert!(models.request_retry(&stream).await.unwrap());
+    assert_eq!(models.retry_requests().await.unwrap(), [parked.clone()]);
+    let retried = |row: &ParkedStream| Changes { retried: vec![row.clone()], ..step(3) };
+    let otherwise = ParkedStream { revision: 4, ..parked.clone() };
+    assert_moved(&models.commit(retried(&otherwise)).await);
+    models.commit(retried(&parked)).await.unwrap();
+    assert_eq!(models.parked().await.unwrap(), []);
+    assert!(!queries.is_parked(&stream).await.unwrap());
+    assert_moved(&models.commit(passes_over(&stream, 4)).await);
+}
+
+pub async fn commits_are_noticed_here_and_in_other_processes<F: Fixture>(fixture: F) {
+    let elsewhere = fixture.queries_elsewhere().await;
+    for queries in [fixture.queries(), elsewhere] {
+        let mut changed = queries.changed();
+        let position = fixture.models().checkpoint(&partition()).await.unwrap().unwrap_or(0);
+        changed.mark_unchanged();
+        fixture.models().commit(Changes { stock: stock_row(7), ..step(position + 1) }).await.unwrap();
+        let noticed = async {
+            loop {
+                changed.changed().await.unwrap();
+                if queries.stock(&sku("A")).await.unwrap().is_some() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, noticed).await.expect("the commit is noticed");
+    }
+}
