@@ -249,3 +249,6 @@ fn page<T>(rows: impl Iterator<Item = rusqlite::Result<T>>, limit: usize) -> Ans
     items.truncate(limit);
     Ok(Page { items, has_more })
 }
+
+#[cfg(test)]
+mod tests;

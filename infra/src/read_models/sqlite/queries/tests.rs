@@ -1,0 +1,30 @@
+use super::*;
+use crate::read_models::sqlite::connections::{create_indexes, create_tables};
+
+fn plan_of(sql: &str, parameters: usize) -> Vec<String> {
+    let connection = Connection::open_in_memory().unwrap();
+    create_tables(&connection).unwrap();
+    create_indexes(&connection).unwrap();
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let values = rusqlite::params_from_iter(vec![0; parameters]);
+    statement.query_map(values, |row| row.get(3)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn no_list_of_orders_reads_a_whole_table_or_sorts_more_than_pages() {
+    let lists =
+        [(OrderList::Time, 4), (OrderList::Customer, 5), (OrderList::Sku, 5), (OrderList::CustomerAndSku, 6)];
+    for (list, parameters) in lists {
+        for status in [None, Some(OrderStatus::Cancelled)] {
+            let plan = plan_of(&order_list_sql(list, status), parameters);
+            let walks = plan.iter().filter(|step| step.contains("orders") || step.contains("order_skus"));
+            for step in walks {
+                assert!(step.starts_with("SEARCH"), "{list:?} {status:?} has {step:?} in {plan:#?}");
+            }
+            // What is sorted are pages, which the branches have cut already.
+            for steps in plan.windows(2).filter(|steps| steps[1].contains("TEMP B-TREE")) {
+                assert!(steps[0].starts_with("SCAN (subquery"), "{list:?} {status:?} sorts rows: {plan:#?}");
+            }
+        }
+    }
+}
