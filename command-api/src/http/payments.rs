@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, Decider, EventId, OrderId, PaymentId, RefundId, Revision, StreamName,
+    Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RefundId, Revision,
+    StreamName,
     payment::{PaymentCommand, PaymentDecider, PaymentState, PaymentSummary, Source},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -251,11 +252,14 @@ async fn run(
     let (mut answer, replayed) = match outcome {
         Outcome::Recorded => {
             let revision = revision.unwrap_or_default();
-            react_inline(api, payment_id, context, revision).await;
+            tell_order(api, payment_id, context, revision).await?;
+            api.checkout.handled_inline().insert(EventId::of_command(context.id, 0));
             (PaymentAnswer::new(payment_id, &summary, revision), false)
         }
         Outcome::Unchanged => (PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default()), false),
         Outcome::Duplicate { revision } => {
+            // The first request may have been cut off before this.
+            tell_order(api, payment_id, context, revision).await?;
             let then = super::state_at::<PaymentDecider>(api, &payment_id.into(), revision).await?;
             (PaymentAnswer::new(payment_id, &PaymentDecider::summary(&then), revision), true)
         }
@@ -275,20 +279,25 @@ async fn run(
     Ok(response)
 }
 
-/// Tells the order at once. Whatever goes wrong here the process manager makes good: the payment is durable.
-async fn react_inline(api: &CommandApi, payment_id: PaymentId, context: &CommandContext, last: Revision) {
+/// Tells the order what was recorded, so that it knows when the answer comes. If this fails the command is
+/// recorded all the same: the process manager, or a retry, tells the order.
+async fn tell_order(
+    api: &CommandApi,
+    payment_id: PaymentId,
+    context: &CommandContext,
+    last: Revision,
+) -> Result<(), Problem> {
     let stream: StreamName = payment_id.into();
     let cause = EventId::of_command(context.id, 0);
+    // A command records at most three events of a payment.
     let recorded = api.checkout.store().read_stream(&stream, last.saturating_sub(2), 3).await;
-    let recorded = recorded.unwrap_or_default().into_iter().find(|event| event.id == cause);
-    let Some(Ok(domain::Event::Payment(event))) = recorded.map(|event| event.decode()) else { return };
-    let reacted = api.checkout.react_to_payment(payment_id, &event, cause, context.correlation_id).await;
-    match reacted {
-        Ok(()) => api.checkout.handled_inline().insert(cause),
-        Err(error) => {
-            tracing::warn!(payment.id = %payment_id, %error, "the order was not told yet; the process manager will");
-        }
-    }
+    let recorded = recorded.map_err(|error| failed_read(&error))?.into_iter().find(|event| event.id == cause);
+    let Some(Ok(Event::Payment(event))) = recorded.map(|event| event.decode()) else {
+        tracing::error!(payment.id = %payment_id, "the event that the order is to be told of cannot be read");
+        return Err(Problem::new(Code::Internal));
+    };
+    let told = api.checkout.react_to_payment(payment_id, &event, cause, context.correlation_id).await;
+    told.map_err(|error| failure(&error))
 }
 
 /// The revision of the order's event that this command's first event caused.

@@ -1,5 +1,7 @@
 //! The process dies, or a step fails, somewhere between OrderPlaced and the answer.
 
+use serde_json::json;
+
 use super::*;
 use crate::support::{Fault, ShopOptions};
 
@@ -33,6 +35,28 @@ async fn a_retry_finishes_what_a_crash_cut_off() {
         // The payment that the answer names is there to be settled.
         shop.pay(&answer).await;
     }
+}
+
+#[tokio::test]
+async fn a_retried_capture_tells_the_order_what_the_first_one_could_not() {
+    let shop = Shop::without_process_manager().await;
+    shop.receive("a", 1).await;
+    let order = shop.place("checkout", &[line("a", 1, 100)]).await.expect(201);
+    let payment = format!("/v1/payments/{}", order["payment_id"].as_str().unwrap());
+    shop.post(&format!("{payment}/authorize"), "authorize", json!({})).await.expect(200);
+    let capture = format!("{payment}/capture");
+    shop.store.hold_from(appends("order.payment_recorded.v1"));
+    tokio::select! {
+        answer = shop.post(&capture, "capture", json!({})) => panic!("answered: {answer:?}"),
+        () = shop.store.held(1) => {}
+    }
+    let shop = shop.crash().await;
+    let retried = shop.post(&capture, "capture", json!({})).await;
+    assert_eq!(retried.expect(200)["captured"], 100);
+    assert!(retried.is_replayed());
+    let ship = format!("/v1/orders/{}/shipments", order["order_id"].as_str().unwrap());
+    shop.post(&ship, "ship", json!({})).await.expect(201);
+    assert_eq!(shop.post(&capture, "capture", json!({})).await.json(), retried.json());
 }
 
 #[tokio::test]
