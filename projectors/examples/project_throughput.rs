@@ -62,10 +62,6 @@ impl EventLog for MemoryLog {
         Ok(self.events.last().map(|event| event.position))
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        Ok(self.events.last().map(|event| event.position))
-    }
-
     fn store_id(&self) -> Uuid {
         Uuid::from_u128(7)
     }
@@ -101,7 +97,6 @@ impl EventSource for WholeLog {
 
 #[tokio::main]
 async fn main() {
-    let only_live = std::env::args().nth(2).is_some();
     let orders = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let log = Arc::new(made_up_log(orders));
     let events = log.events.len();
@@ -111,7 +106,6 @@ async fn main() {
 
     let elapsed = project_live(&log, &path).await;
     print_rate("live", events, orders, elapsed);
-    if only_live { return; }
 
     let begun = Instant::now();
     let reader = infra::read_models::sqlite::SqliteQueries::open_read_only(&path).expect("read models");

@@ -18,7 +18,8 @@ pub struct Feed {
     redelivered: usize,
     withheld: Option<Position>,
     assigned: bool,
-    after: Option<Option<Position>>,
+    sought: bool,
+    after: Option<Position>,
 }
 
 impl Feed {
@@ -30,6 +31,7 @@ impl Feed {
             redelivered: 0,
             withheld: None,
             assigned: false,
+            sought: false,
             after: None,
         }
     }
@@ -60,7 +62,10 @@ impl EventSource for Feed {
         if !std::mem::replace(&mut self.assigned, true) {
             return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
         }
-        let Some(after) = self.after else { return std::future::pending().await };
+        if !self.sought {
+            return std::future::pending().await;
+        }
+        let after = self.after;
         let mut head = self.log.head_changes();
         while *head.borrow_and_update() <= after {
             head.changed().await.map_err(|_| ReadError::Unavailable("the log is gone".into()))?;
@@ -72,11 +77,11 @@ impl EventSource for Feed {
         events.drain(..events.len().saturating_sub(self.redelivered));
         events.extend(fresh.into_iter().filter(|event| Some(event.position) != self.withheld));
         self.batches += 1;
-        self.after = Some(Some(position));
+        self.after = Some(position);
         Ok(Delivery::Events(Batch { partition: Partition::whole_log(), after, events, position }))
     }
 
     fn seek(&mut self, _: &Partition, position: Option<Position>) {
-        self.after = Some(position);
+        (self.sought, self.after) = (true, position);
     }
 }

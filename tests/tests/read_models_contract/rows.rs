@@ -59,7 +59,7 @@ pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
         };
         let loaded = models.load(keys).await.unwrap();
         assert_eq!((&loaded.orders[0], &loaded.payments[0]), (expected.0.as_ref(), expected.1.as_ref()));
-        assert_eq!(loaded.stock, [stock.clone()]);
+        assert_eq!(loaded.stock, std::slice::from_ref(&stock));
         assert_eq!(loaded.reservations, [reservation(1, 4)]);
         // Once more, changed.
         order.status = OrderStatus::Allocated;
