@@ -128,41 +128,44 @@ impl Platform {
     /// Opens the stores and starts the roles. On its return the APIs take requests.
     pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
         let BusUrl::Direct = config.bus;
-        let mut platform = Self {
-            command_address: None,
-            query_address: None,
+        let opening = config.clone();
+        let Stores { owned, queries } = tokio::task::spawn_blocking(move || Stores::open(&opening)).await??;
+
+        // Whatever can fail comes before the first role is started.
+        let mut command_door = None;
+        if let Some(owned) = &owned {
+            owned.read_models.bind(owned.event_store.store_id()).await?;
+            command_door = Some(Door::open("ORDERLY_COMMAND_LISTEN", config.command_listen).await?);
+        }
+        let mut query_door = None;
+        if config.roles.query_api {
+            query_door = Some(Door::open("ORDERLY_QUERY_LISTEN", config.query_listen).await?);
+        }
+
+        let platform = Self {
+            command_address: command_door.as_ref().map(|door| door.address),
+            query_address: query_door.as_ref().map(|door| door.address),
             doors: Stage::default(),
             reactions: Stage::default(),
             projections: Stage::default(),
-            event_store: None,
+            event_store: owned.as_ref().map(|owned| Arc::clone(&owned.event_store)),
             failed: CancellationToken::new(),
         };
-        let opening = config.clone();
-        let Stores { owned, queries } = tokio::task::spawn_blocking(move || Stores::open(&opening)).await??;
         let queries: Arc<dyn Queries> = Arc::new(queries);
-        let log_head = owned.as_ref().map(|owned| owned.event_store.head());
-        if let Some(owned) = owned {
-            platform.event_store = Some(Arc::clone(&owned.event_store));
-            platform.start_owner(&config, owned, Arc::clone(&queries)).await?;
-        }
-        if config.roles.query_api {
-            let (listener, address) = listen("ORDERLY_QUERY_LISTEN", config.query_listen).await?;
-            platform.query_address = Some(address);
-            let api = QueryApi::new(queries, log_head, query_api::Options::default());
+        if let Some(door) = query_door {
+            let log_head = owned.as_ref().map(|owned| owned.event_store.head());
+            let api = QueryApi::new(Arc::clone(&queries), log_head, query_api::Options::default());
             let stop = platform.doors.stop.clone();
-            platform.spawn(&platform.doors, Role::QueryApi, query_api::run(listener, api, stop));
+            platform.spawn(&platform.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
+        }
+        if let (Some(owned), Some(door)) = (owned, command_door) {
+            platform.start_owner(owned, door, queries);
         }
         Ok(platform)
     }
 
     /// Command API, process manager and projectors.
-    async fn start_owner(
-        &mut self,
-        config: &ServeConfig,
-        owned: OwnedStores,
-        queries: Arc<dyn Queries>,
-    ) -> Result<(), StartError> {
-        owned.read_models.bind(owned.event_store.store_id()).await?;
+    fn start_owner(&self, owned: OwnedStores, door: Door, queries: Arc<dyn Queries>) {
         let event_store: Arc<dyn EventStore> = owned.event_store;
         let follow_log = || DirectSource::new(Arc::clone(&event_store), BATCH_EVENTS_MAX);
 
@@ -185,12 +188,10 @@ impl Platform {
         };
         self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(self.reactions.stop.clone()));
 
-        let (listener, address) = listen("ORDERLY_COMMAND_LISTEN", config.command_listen).await?;
-        self.command_address = Some(address);
         let router = command_api::router(CommandApi::new(checkout, CommandApiOptions::default()));
-        let serving = infra::http::serve(listener, router, ServerOptions::default(), self.doors.stop.clone());
+        let stop = self.doors.stop.clone();
+        let serving = infra::http::serve(door.listener, router, ServerOptions::default(), stop);
         self.spawn(&self.doors, Role::CommandApi, serving);
-        Ok(())
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
@@ -261,11 +262,19 @@ impl Stores {
     }
 }
 
-async fn listen(setting: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let describe = |source| StartError::Listen { setting, address, source };
-    let listener = TcpListener::bind(address).await.map_err(describe)?;
-    let address = listener.local_addr().map_err(describe)?;
-    Ok((listener, address))
+/// Where an API is listened for.
+struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Door {
+    async fn open(setting: &'static str, address: SocketAddr) -> Result<Self, StartError> {
+        let describe = |source| StartError::Listen { setting, address, source };
+        let listener = TcpListener::bind(address).await.map_err(describe)?;
+        let address = listener.local_addr().map_err(describe)?;
+        Ok(Self { listener, address })
+    }
 }
 
 /// `orderly serve`: until a signal, or until a role fails.
@@ -273,7 +282,12 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
     log_panics();
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
-    let platform = Platform::start(config).await?;
+    let platform = tokio::select! {
+        started = Platform::start(config) => started?,
+        // The check of a large event store takes a while, and leaving it loses nothing.
+        _ = interrupts.recv() => process::exit(1),
+        _ = terminations.recv() => process::exit(1),
+    };
     println!("{platform}");
 
     let failed = tokio::select! {
