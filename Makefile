@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test check deny bench
+.PHONY: run test crash-test check deny bench
 
 # The platform on its embedded default: builds, starts, prints where it listens. Ctrl-C stops it.
 run:
@@ -10,6 +10,10 @@ run:
 
 test:
 	$(CARGO) test --workspace --locked
+
+# 200 times kill -9 under load, where `make test` does it 5 times.
+crash-test:
+	tests/crash-cycles.sh 200
 
 # What has to hold before a change goes in; the same as in CI.
 check: deny

@@ -1,0 +1,155 @@
+//! Folds the log as it grows, beside the server that owns it, and says what is not as it must be in the end.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
+    time::Duration,
+};
+
+use domain::{
+    Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, Revision, Sku, StreamName,
+    order::{Order, OrderDecider, OrderStatus},
+    payment::{Payment, PaymentDecider, RefundState},
+    stock::{Stock, StockDecider, StockEvent},
+};
+use infra::event_store::{EventLog, sqlite::SqliteEventLog};
+
+/// Whatever a crash has left undone is done within this long after the restart, or never.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct LogReader {
+    log: SqliteEventLog,
+    position: Option<u64>,
+    revisions: HashMap<StreamName, Revision>,
+    event_ids: HashSet<EventId>,
+    received: BTreeMap<Sku, u32>,
+    stock: HashMap<Sku, Stock>,
+    payments: HashMap<PaymentId, Payment>,
+    pub orders: HashMap<OrderId, Order>,
+}
+
+impl LogReader {
+    pub fn open(path: &Path) -> Self {
+        Self {
+            log: SqliteEventLog::open_read_only(path).unwrap(),
+            position: None,
+            revisions: HashMap::new(),
+            event_ids: HashSet::new(),
+            received: BTreeMap::new(),
+            stock: HashMap::new(),
+            payments: HashMap::new(),
+            orders: HashMap::new(),
+        }
+    }
+
+    /// Waits until every reaction to everything in the log is in the log, too.
+    pub async fn wait_until_drained(&mut self) {
+        let waiting = async {
+            loop {
+                self.catch_up().await;
+                if self.loose_ends().is_empty() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Its time may be over: then this says what is left.
+        let _ = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(self.loose_ends().is_empty(), "left after {PATIENCE:?}:\n{}", self.loose_ends().join("\n"));
+    }
+
+    async fn catch_up(&mut self) {
+        loop {
+            let events = self.log.read_all(self.position, 5_000).await.unwrap();
+            if events.is_empty() {
+                return;
+            }
+            for event in &events {
+                self.apply(event);
+            }
+        }
+    }
+
+    fn apply(&mut self, recorded: &RecordedEvent) {
+        self.position = Some(recorded.position);
+        assert!(self.event_ids.insert(recorded.id), "recorded twice: {recorded:?}");
+        let next = self.revisions.get(&recorded.stream).map_or(0, |revision| revision + 1);
+        assert_eq!(recorded.revision, next, "a gap in {}", recorded.stream);
+        self.revisions.insert(recorded.stream.clone(), next);
+        match (&recorded.stream, recorded.decode().unwrap()) {
+            (StreamName::Stock(sku), Event::Stock(event)) => {
+                if let StockEvent::Received(received) = &event {
+                    *self.received.entry(sku.clone()).or_default() += received.quantity;
+                }
+                let stock = self.stock.entry(sku.clone()).or_default();
+                // Asserts that no more is reserved than there is.
+                StockDecider::evolve(stock, &event);
+            }
+            (StreamName::Order(id), Event::Order(event)) => {
+                OrderDecider::evolve(self.orders.entry(*id).or_default(), &event);
+            }
+            (StreamName::Payment(id), Event::Payment(event)) => {
+                PaymentDecider::evolve(self.payments.entry(*id).or_default(), &event);
+            }
+            (stream, event) => panic!("{event:?} in {stream}"),
+        }
+    }
+
+    /// What is not as the orders say.
+    fn loose_ends(&self) -> Vec<String> {
+        let mut loose = Vec::new();
+        let mut held: HashMap<(Sku, OrderId), u32> = HashMap::new();
+        let mut on_hand = self.received.clone();
+        for (id, order) in &self.orders {
+            if order.status() == OrderStatus::Placed {
+                loose.push(format!("order {id} is still placed"));
+            }
+            let is_held = order.status() == OrderStatus::Allocated;
+            for line in order.lines() {
+                let stock = on_hand.entry(line.sku.clone()).or_default();
+                *stock = *stock + line.returned - line.shipped;
+                if is_held && line.open() > 0 {
+                    *held.entry((line.sku.clone(), *id)).or_default() += line.open();
+                }
+            }
+            if let Some(payment_id) = order.payment_id() {
+                let payment = self.payments.get(&payment_id);
+                loose.extend(
+                    loose_payment(order, payment).map(|what| format!("payment of order {id}: {what}")),
+                );
+            }
+        }
+        for (sku, stock) in &self.stock {
+            if stock.levels().on_hand != on_hand[sku] {
+                loose.push(format!(
+                    "{sku}: {} on hand, by its orders {}",
+                    stock.levels().on_hand,
+                    on_hand[sku]
+                ));
+            }
+            for (order, reservation) in stock.open_reservations() {
+                if held.remove(&(sku.clone(), *order)) != Some(reservation.quantity) {
+                    loose.push(format!("{sku}: {} held for order {order}", reservation.quantity));
+                }
+            }
+        }
+        loose.extend(
+            held.iter().map(|((sku, order), units)| format!("{sku}: {units} not held for order {order}")),
+        );
+        loose
+    }
+}
+
+fn loose_payment(order: &Order, payment: Option<&Payment>) -> Option<&'static str> {
+    let Some(payment) = payment else { return Some("not requested") };
+    let asked_back = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
+    let asked_back: i64 = asked_back.map(|refund| refund.amount.minor_units()).sum();
+    let kept = payment.captured().minor_units() - asked_back;
+    let returned: i64 = order.returns().iter().map(|returned| returned.refund_amount.minor_units()).sum();
+    match () {
+        () if payment.captured() != order.captured() => Some("captured, and the order does not know"),
+        () if order.status().is_final() && !payment.is_closed() => Some("not closed"),
+        () if kept > order.amount_due().minor_units() - returned => Some("not given back"),
+        () => None,
+    }
+}
