@@ -34,6 +34,9 @@ use crate::config::ApiUrl;
 /// The short history that queries over a long one are compared with.
 const SHORT_HISTORY_ORDERS: u64 = 10_000;
 
+/// Each of the many kinds of queries is asked for a part of the time that a load takes.
+const QUERIES_PER_LOAD: u32 = 5;
+
 #[derive(Debug, Args)]
 pub struct BenchOptions {
     /// What to measure.
@@ -177,7 +180,7 @@ async fn measure_histories(bench: &Bench, with_queries: bool, report: &mut Repor
         let dataset = Dataset::make(bench, orders).await?;
         report.rebuild.push(rebuild::run(&dataset).await?);
         if with_queries {
-            report.queries.push(queries::run(&dataset).await?);
+            report.queries.push(queries::run(&dataset, bench.duration / QUERIES_PER_LOAD).await?);
         }
     }
     Ok(())
@@ -197,3 +200,6 @@ fn print(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

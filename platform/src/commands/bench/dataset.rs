@@ -137,6 +137,19 @@ pub fn events_of_one_order() -> Vec<NewEvent> {
     of_order.collect()
 }
 
+/// All appends of a short history, receipts of stock first.
+#[cfg(test)]
+pub fn history_of(orders: u64) -> Vec<Append> {
+    let mut appended = Vec::new();
+    let mut history = History::new(|append: Append| appended.push(append));
+    history.receive_stock();
+    for number in 0..orders {
+        history.add_order(number, Fate::of(number));
+    }
+    drop(history);
+    appended
+}
+
 /// What becomes of an order in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {

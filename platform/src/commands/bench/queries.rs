@@ -19,8 +19,6 @@ use crate::{commands::Failure, progress::Progress};
 
 /// Clients that ask, one request under way each: enough to keep two cores busy, too few to queue.
 const ASKERS: usize = 2;
-/// How long each kind of query is asked.
-const DURATION: Duration = Duration::from_secs(2);
 /// Items of the pages that are measured.
 const PAGE_ITEMS: usize = 50;
 /// The longest page that the query API gives, to walk to deep pages.
@@ -49,8 +47,8 @@ struct Query {
     paths: Vec<String>,
 }
 
-/// Asks the read models of `dataset`, which are to be made already.
-pub async fn run(dataset: &Dataset) -> Result<HistoryLatencies, Failure> {
+/// Asks the read models of `dataset`, which are to be made already, for `duration` each kind of query.
+pub async fn run(dataset: &Dataset, duration: Duration) -> Result<HistoryLatencies, Failure> {
     let server = Server::query_api(dataset.directory.path()).await?;
     let address = server.target().query;
     let mut connection = Connection::open(address).await?;
@@ -60,10 +58,11 @@ pub async fn run(dataset: &Dataset) -> Result<HistoryLatencies, Failure> {
     for Query { name, paths } in kinds {
         let paths: Arc<[String]> = paths.into();
         let connections = Connection::open_many(address, ASKERS).await?;
-        let (began, askers) = (Instant::now(), (0..).zip(connections));
-        let askers = askers.map(|(offset, connection)| ask(connection, Arc::clone(&paths), offset, began));
+        let end = Instant::now() + duration;
+        let askers = (0..).zip(connections);
+        let askers = askers.map(|(offset, connection)| ask(connection, Arc::clone(&paths), offset, end));
         let mut latencies = Latencies::new();
-        for of_asker in run_clients(name, DURATION, askers).await? {
+        for of_asker in run_clients(name, duration, askers).await? {
             latencies.add(&of_asker);
         }
         queries.push(QueryLatency { query: name, latency: latencies.summary() });
@@ -77,11 +76,11 @@ async fn ask(
     mut connection: Connection,
     paths: Arc<[String]>,
     offset: usize,
-    began: Instant,
+    end: Instant,
 ) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new();
     let mut next = offset * paths.len() / ASKERS;
-    while began.elapsed() < DURATION {
+    while Instant::now() < end {
         let asked = Instant::now();
         connection.get(&paths[next % paths.len()]).await?;
         latencies.record(asked.elapsed());

@@ -16,6 +16,7 @@ use tokio::{
     time,
 };
 
+use super::client::Connection;
 use crate::{commands::Failure, config::ApiUrl};
 
 /// How long a server may take to start. One that holds a large log checks all of it first.
@@ -33,10 +34,13 @@ pub struct Target {
 impl Target {
     /// A server that runs already. One on another machine only if that is allowed: it is filled with orders.
     pub async fn running(command: &ApiUrl, query: &ApiUrl, allow_remote: bool) -> Result<Self, Failure> {
-        Ok(Self {
-            command: resolve(command, allow_remote).await?,
-            query: resolve(query, allow_remote).await?,
-        })
+        let command = resolve(command, allow_remote).await?;
+        let query = resolve(query, allow_remote).await?;
+        // Found out now rather than after the baselines.
+        for address in [command, query] {
+            Connection::open(address).await?.get("/readyz").await?;
+        }
+        Ok(Self { command, query })
     }
 }
 

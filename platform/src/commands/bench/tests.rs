@@ -1,0 +1,61 @@
+use std::{collections::HashMap, time::Duration};
+
+use domain::StreamName;
+use infra::event_store::{Append, ExpectedRevision};
+
+use super::{
+    dataset::{events_of_one_order, history_of},
+    load::Latencies,
+    load_duration,
+};
+
+#[test]
+fn an_order_of_one_line_is_four_events() {
+    let names: Vec<_> = events_of_one_order().iter().map(|event| event.type_name).collect();
+    let expected = ["order.placed.v1", "stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_history_is_a_log_without_gaps() {
+    let mut revisions: HashMap<StreamName, ExpectedRevision> = HashMap::new();
+    for Append { stream, expected, events, .. } in history_of(100) {
+        let before = revisions.get(&stream).copied().unwrap_or(ExpectedRevision::NoStream);
+        assert_eq!(expected, before, "{stream}");
+        revisions.insert(stream, ExpectedRevision::Exact(expected.next() + events.len() as u64 - 1));
+    }
+}
+
+#[test]
+fn of_a_hundred_orders_five_are_cancelled_five_rejected_and_sixty_shipped() {
+    let events: Vec<_> = history_of(100).into_iter().flat_map(|append| append.events).collect();
+    let count = |name| events.iter().filter(|event| event.type_name == name).count();
+    assert_eq!(count("order.placed.v1"), 100);
+    assert_eq!(count("order.cancelled.v1"), 5);
+    assert_eq!(count("order.rejected.v1"), 5);
+    assert_eq!(count("order.paid.v1"), 75);
+    assert_eq!(count("order.shipped.v1"), 60);
+    assert_eq!(count("payment.closed.v1"), 5);
+}
+
+#[test]
+fn percentiles_are_in_milliseconds() {
+    let mut latencies = Latencies::new();
+    for ms in 1..=100 {
+        latencies.record(Duration::from_millis(ms));
+    }
+    let summary = latencies.summary();
+    assert_eq!(summary.count, 100);
+    for (measured, expected) in [(summary.p50_ms, 50.0), (summary.p99_ms, 99.0), (summary.max_ms, 100.0)] {
+        assert!((measured - expected).abs() < 0.1, "{measured} ms instead of {expected} ms");
+    }
+}
+
+#[test]
+fn a_load_lasts_from_a_second_to_an_hour() {
+    assert_eq!(load_duration("90s"), Ok(Duration::from_secs(90)));
+    assert_eq!(load_duration("1m"), Ok(Duration::from_mins(1)));
+    for refused in ["0s", "-1s", "2h", "ten", ""] {
+        assert!(load_duration(refused).is_err(), "{refused:?} was taken");
+    }
+}
