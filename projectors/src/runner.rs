@@ -13,6 +13,7 @@ use infra::{
     event_store::{EventLog, ReadError},
     read_models::{BindError, Changes, Generation, ReadModelError, ReadModels},
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,11 +27,14 @@ use crate::{
 pub struct Options {
     /// Rows of each kind kept in memory; an order counts once more for each line. About 300 bytes each.
     pub cached_rows_max: usize,
+    /// How long after a commit the next small batch is taken. Rows that several events touch are then written
+    /// once, which leaves more of the processor to whoever takes orders.
+    pub commit_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cached_rows_max: 50_000 }
+        Self { cached_rows_max: 50_000, commit_every: Duration::from_millis(10) }
     }
 }
 
@@ -38,6 +42,8 @@ impl Default for Options {
 const RETRY_REQUESTS_POLLED_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A batch of this many events gains nothing by waiting for more.
+const BATCH_LARGE: usize = 500;
 /// Up to this many events, folding takes less time than a thread to fold on.
 const FOLDED_IN_PLACE_MAX: usize = 32;
 
@@ -48,6 +54,9 @@ pub struct Runner<S> {
     models: Arc<dyn ReadModels>,
     owned: HashMap<Partition, Owned>,
     cache: Cache,
+    commit_every: Duration,
+    /// Before this, only a large batch is worth a commit.
+    next_batch_at: Instant,
     pause: Option<Duration>,
 }
 
@@ -94,7 +103,16 @@ impl<S: EventSource> Runner<S> {
     /// `log` is read when a parked stream is retried; it holds the events that `source` delivers.
     pub fn new(source: S, log: Arc<dyn EventLog>, models: Arc<dyn ReadModels>, options: Options) -> Self {
         let cache = Cache::new(options.cached_rows_max);
-        Self { source, log, models, owned: HashMap::new(), cache, pause: None }
+        Self {
+            source,
+            log,
+            models,
+            owned: HashMap::new(),
+            cache,
+            commit_every: options.commit_every,
+            next_batch_at: Instant::now(),
+            pause: None,
+        }
     }
 
     /// Projects until `shutdown`; the batch under way is finished. While a store cannot be reached it waits and
@@ -111,7 +129,7 @@ impl<S: EventSource> Runner<S> {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = poll.tick(), if any_parked => self.retry_parked().await,
-                delivery = self.source.next() => match delivery {
+                delivery = next_delivery(&mut self.source, self.next_batch_at) => match delivery {
                     Ok(delivery) => self.take(delivery).await,
                     Err(error) => Err(error.into()),
                 },
@@ -196,6 +214,8 @@ impl<S: EventSource> Runner<S> {
     async fn project(&mut self, batch: Batch) -> Result<(), Interruption> {
         let Batch { partition, after, events, position } = batch;
         let Some(owned) = self.owned.get_mut(&partition) else { return Ok(()) };
+        let begun = Instant::now();
+        let large = events.len() >= BATCH_LARGE;
         if after != owned.position {
             // Fetched before the partition was last sought.
             self.source.seek(&partition, owned.position);
@@ -219,6 +239,7 @@ impl<S: EventSource> Runner<S> {
         let written = Written::of(&changes);
         self.models.commit(changes).await?;
         self.cache.keep(written);
+        self.next_batch_at = if large { begun } else { begun + self.commit_every };
         owned.position = Some(position);
         owned.parked.extend(newly_parked);
         Ok(())
@@ -255,6 +276,12 @@ impl<S: EventSource> Runner<S> {
         let pause = self.pause.unwrap_or(PAUSE_MIN);
         shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
+}
+
+/// Cancel safe, as the source is.
+async fn next_delivery(source: &mut impl EventSource, not_before: Instant) -> Result<Delivery, ReadError> {
+    tokio::time::sleep_until(not_before).await;
+    source.next().await
 }
 
 async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<Decoded>, Interruption> {

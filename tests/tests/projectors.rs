@@ -8,7 +8,7 @@ mod rebuilding;
 mod story;
 mod verification;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::StreamName;
 use infra::{
@@ -95,7 +95,8 @@ impl RunningProjector {
     fn start(feed: Feed, log: &Arc<MemoryLog>, models: Arc<dyn ReadModels>) -> Self {
         let shutdown = CancellationToken::new();
         let log: Arc<dyn EventLog> = log.clone();
-        let runner = Runner::new(feed, log, models, Options { cached_rows_max: 8 });
+        let runner =
+            Runner::new(feed, log, models, Options { cached_rows_max: 8, commit_every: Duration::ZERO });
         let stop = shutdown.clone();
         let task = tokio::spawn(async move { runner.run(stop).await.unwrap() });
         Self { shutdown, task }

@@ -74,11 +74,7 @@ impl OrderList {
 pub(super) fn order_list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
     const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)
          ORDER BY placed_at DESC, order_id DESC LIMIT ?4";
-    let codes: Vec<i64> = match (list, status) {
-        (_, Some(status)) => vec![status_code(status)],
-        (OrderList::Time, None) => Vec::new(),
-        (_, None) => ORDER_STATUSES.into_iter().map(status_code).collect(),
-    };
+    let statuses = status.map_or(ORDER_STATUSES.to_vec(), |status| vec![status]);
     let branch = |code: i64| match list {
         OrderList::Time => {
             format!("orders INDEXED BY orders_by_status WHERE status = {code} AND {RANGE}")
@@ -97,15 +93,9 @@ pub(super) fn order_list_sql(list: OrderList, status: Option<OrderStatus>) -> St
              AND {RANGE}"
         ),
     };
-    let tables: Vec<String> = if codes.is_empty() {
-        vec![format!("orders INDEXED BY orders_by_time WHERE {RANGE}")]
-    } else {
-        codes.into_iter().map(branch).collect()
-    };
-    let selects: Vec<String> = tables
-        .into_iter()
-        .map(|table| format!("SELECT * FROM (SELECT placed_at, order_id FROM {table})"))
-        .collect();
+    let select = |table| format!("SELECT * FROM (SELECT placed_at, order_id FROM {table})");
+    let selects: Vec<String> =
+        statuses.into_iter().map(|status| select(branch(status_code(status)))).collect();
     let branches = selects.join(" UNION ALL ");
     // CROSS JOIN keeps SQLite from walking orders and looking each up in the page.
     format!(
