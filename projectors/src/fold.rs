@@ -18,7 +18,7 @@ use infra::{
     event_source::Partition,
     read_models::{
         Changes, OrderRow, ParkedStream, PaymentRow, Projection, ReservationRow, RowKeys, Rows, SalesKey,
-        SalesTotals, StockRow,
+        SalesTotals, StockRow, audit::AllRows,
     },
 };
 
@@ -244,8 +244,8 @@ impl Fold {
         changes
     }
 
-    /// Every row, in the order that [`AllRows`](infra::read_models::audit::AllRows) asks for.
-    pub fn into_rows(self) -> infra::read_models::audit::AllRows {
+    /// Every row, in the order that [`AllRows`] asks for.
+    pub fn into_rows(self) -> AllRows {
         let held = self.reservations.into_iter();
         let mut reservations: Vec<_> =
             held.map(|((sku, order_id), quantity)| ReservationRow { sku, order_id, quantity }).collect();
@@ -256,7 +256,7 @@ impl Fold {
         orders.sort_unstable_by_key(|row| (row.recorded_at, row.order_id));
         let mut payments: Vec<_> = self.payments.into_values().collect();
         payments.sort_unstable_by_key(|row| (row.recorded_at, row.payment_id));
-        infra::read_models::audit::AllRows {
+        AllRows {
             stock,
             reservations,
             orders,
@@ -289,10 +289,8 @@ fn add_keys(keys: &mut RowKeys, event: &Decoded) {
             if !keys.stock.contains(sku) {
                 keys.stock.insert(sku.clone());
             }
-            // A reservation begins with its event; only what draws on it needs the row.
-            if let Ok(Event::Stock(StockEvent::Released(_) | StockEvent::Shipped(_))) = &event.event
-                && let Ok(Event::Stock(data)) = &event.event
-                && let Some(order) = stock::order_of(data)
+            if let Ok(Event::Stock(data)) = &event.event
+                && let Some(order) = stock::order_drawn_on(data)
             {
                 keys.reservations.insert((sku.clone(), order));
             }

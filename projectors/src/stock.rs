@@ -22,6 +22,19 @@ pub(crate) fn order_of(event: &StockEvent) -> Option<OrderId> {
     }
 }
 
+/// The order whose open reservation an event draws on. Only these events need the row of the reservation: others
+/// begin it, or have none.
+pub(crate) fn order_drawn_on(event: &StockEvent) -> Option<OrderId> {
+    match event {
+        StockEvent::Released(released) => Some(released.order_id),
+        StockEvent::Shipped(shipped) => Some(shipped.order_id),
+        StockEvent::Reserved(_)
+        | StockEvent::Received(_)
+        | StockEvent::Adjusted(_)
+        | StockEvent::Returned(_) => None,
+    }
+}
+
 /// `held`: units that the order of the event held before it.
 pub(crate) fn fold(
     sku: &Sku,

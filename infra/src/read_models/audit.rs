@@ -14,7 +14,7 @@ use super::{
 use crate::event_source::Partition;
 
 /// Every row that a log folds to. Each vector is in the order in which rows are best loaded: stock,
-/// reservations and sales by key, orders and payments by the position of their first event.
+/// reservations and sales by key, orders and payments as they were recorded.
 #[derive(Debug, Default)]
 pub struct AllRows {
     /// The log the rows were folded from.
