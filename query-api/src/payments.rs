@@ -146,7 +146,7 @@ pub async fn payment(
     Ok(freshness::tagged(&headers, row.revision, || Payment::of(&row)))
 }
 
-/// Payments, by id
+/// Payments, in order of arrival
 #[utoipa::path(
     get, path = "/v1/payments", tag = "payments",
     params(PaymentsWanted, Paging),
