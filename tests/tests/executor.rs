@@ -1,6 +1,7 @@
 //! The executor on its own, over a store that fails on demand.
 
 mod batching;
+mod broken_command;
 mod durability;
 mod memory;
 mod shared_store;

@@ -68,6 +68,8 @@ impl<A: Decider> Pending<A> {
     }
 
     pub fn answer(self) {
+        // First: whoever hears the answer may send the next command at once.
+        drop(self.places);
         for (reply, executed) in self.submitted.into_iter().chain(self.durable) {
             drop(reply.send(Ok(executed)));
         }
@@ -77,6 +79,7 @@ impl<A: Decider> Pending<A> {
     }
 
     pub fn fail(self, error: &ExecuteError) {
+        drop(self.places);
         for (reply, _) in self.submitted.into_iter().chain(self.durable) {
             drop(reply.send(Err(error.clone())));
         }
