@@ -203,9 +203,10 @@ impl Appender {
         std::fmt::Write::write_fmt(&mut self.name_buffer, format_args!("{}", append.stream))
             .expect("writing to a String does not fail");
         let hash = name_hash(&self.name_buffer);
-        let found = match self.known_streams.may_contain(hash) {
-            true => statements.select_head(&self.name_buffer, hash)?,
-            false => None,
+        let found = if self.known_streams.may_contain(hash) {
+            statements.select_head(&self.name_buffer, hash)?
+        } else {
+            None
         };
         let Some(head) = found else {
             return match append.expected {
