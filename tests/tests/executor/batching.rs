@@ -1,6 +1,6 @@
 use command_api::executor::{ExecuteError, Lane, Mode, Wait};
 use domain::stock::StockCommand;
-use futures::future::join_all;
+use futures::{FutureExt, future::join_all};
 
 use super::*;
 use crate::support::appends;
@@ -58,7 +58,7 @@ async fn commands_beyond_the_bound_are_refused_while_the_disk_stalls_and_reactio
     let mut under_way = Box::pin(join_all(keys.iter().map(|key| stock.receive(&hot, 1, key))));
     assert!(futures::poll!(&mut under_way).is_pending());
     stock.store.held(1).await;
-    let refused = stock.receive(&hot, 1, "one too many").await;
+    let refused = stock.receive(&hot, 1, "one too many").now_or_never().expect("refused at once");
     assert_eq!(refused.unwrap_err(), ExecuteError::Overloaded);
 
     // Answered when submitted, as the steps of placing an order are.

@@ -6,8 +6,10 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use domain::{Position, RecordedEvent, Revision, StreamName};
-use infra::event_store::{Append, AppendError, Appended, Done, Epoch, EventLog, EventStore, ReadError};
+use domain::{OrderId, Position, RecordedEvent, Revision, StreamName};
+use infra::event_store::{
+    Append, AppendError, Appended, Done, Epoch, EventLog, EventStore, ExpectedRevision, ReadError,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -125,6 +127,12 @@ impl FaultyStore {
         let mut state = self.state();
         state.dead = true;
         state.held.clear();
+    }
+
+    /// Waits for what has reached the inner store.
+    pub async fn settle(&self) {
+        let (stream, expected) = (OrderId(Uuid::nil()).into(), ExpectedRevision::NoStream);
+        self.inner.append(Append { stream, expected, events: Vec::new(), epoch: None }).await.unwrap();
     }
 
     /// The appends with events that were submitted so far.

@@ -186,6 +186,8 @@ impl Shop {
             // Cancelled, or ended just before.
             let _ = running.task.await;
         }
+        // What was passed on before the crash is durable before anybody looks.
+        self.store.settle().await;
         self.files
     }
 
