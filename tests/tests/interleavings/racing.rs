@@ -38,6 +38,45 @@ async fn an_order_cancelled_while_its_stock_is_being_reserved_gives_it_all_back(
     assert!(again.is_replayed());
 }
 
+/// Both orders' commands go to one SKU, so they land in the order in which they are sent: what the second one
+/// has done, the first one would have done before, had it not waited for its lock.
+#[tokio::test]
+async fn a_reaction_waits_until_whoever_works_on_its_order_is_done() {
+    let shop = Shop::open().await;
+    shop.receive("a", 2).await;
+    let worked_on = order_id(&shop.place("worked on", &[line("a", 1, 100)]).await.expect(201));
+    let other = order_id(&shop.place("other", &[line("a", 1, 100)]).await.expect(201));
+    let working = shop.checkout.locks.lock(worked_on).await;
+    for order in [worked_on, other] {
+        shop.post(&format!("/v1/orders/{order}/cancel"), "cancel", json!({})).await.expect(200);
+    }
+    let log = shop.until("the other is released", |log| log.count("stock.released.v1") > 0).await;
+    let held = log.stock("a");
+    assert!(held.reservation(worked_on).is_some() && held.reservation(other).is_none());
+    drop(working);
+    shop.until("both are released", |log| log.count("stock.released.v1") == 2).await;
+}
+
+#[tokio::test]
+async fn a_retry_waits_until_whoever_works_on_its_order_is_done() {
+    let shop = Shop::without_process_manager().await;
+    shop.receive("a", 2).await;
+    let lines = [line("a", 1, 100)];
+    let body = json!({"currency": "GBP", "lines": lines});
+    let asynchronous = [("prefer", "respond-async")];
+    let placed = shop.post_with("/v1/orders", "worked on", body.clone(), &asynchronous).await.expect(202);
+    let working = shop.checkout.locks.lock(order_id(&placed)).await;
+    let mut retry = Box::pin(shop.post("/v1/orders", "worked on", body));
+    tokio::select! {
+        biased;
+        answer = &mut retry => panic!("answered: {answer:?}"),
+        answer = shop.place("other", &lines) => drop(answer.expect(201)),
+    }
+    assert!(shop.log().await.stock("a").reservation(order_id(&placed)).is_none());
+    drop(working);
+    retry.await.expect(201);
+}
+
 #[tokio::test]
 async fn orders_cancelled_at_any_moment_hold_nothing_in_the_end() {
     let shop = Shop::open().await;
