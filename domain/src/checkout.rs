@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use crate::{
     Amount, OrderId, PaymentId, Sku, StreamName,
     order::{
-        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderStatus, Shortage, units_by_sku,
+        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderStatus, PlaceOrder, Shortage,
+        units_by_sku,
     },
     payment::{Payment, PaymentCommand, PaymentEvent, PaymentState, RefundReason},
     stock::StockCommand,
@@ -130,8 +131,22 @@ fn nothing_captured(payment: &Payment) -> bool {
 
 /// What an order must hold before it is allocated: the units of each stocked SKU, lines added up.
 pub fn reservations(order: &Order) -> BTreeMap<Sku, u32> {
-    let ordered = (1..).zip(order.lines());
-    units_by_sku(order, ordered.map(|(line, state)| LineQuantity { line, quantity: state.quantity }))
+    stocked_units(order.lines().iter().map(|line| (&line.sku, line.quantity, line.stocked)))
+}
+
+/// [`reservations`] of an order that is about to be placed.
+pub fn reservations_to_be(order: &PlaceOrder) -> BTreeMap<Sku, u32> {
+    stocked_units(order.lines.iter().map(|line| (&line.sku, line.quantity, line.stocked)))
+}
+
+fn stocked_units<'a>(lines: impl Iterator<Item = (&'a Sku, u32, bool)>) -> BTreeMap<Sku, u32> {
+    let mut units = BTreeMap::new();
+    for (sku, quantity, _) in lines.filter(|(_, _, stocked)| *stocked) {
+        let sum: &mut u32 = units.entry(sku.clone()).or_default();
+        // An order is refused before it has more units than fit; this is asked before that.
+        *sum = sum.saturating_add(quantity);
+    }
+    units
 }
 
 /// The end of a reservation round: allocated if nothing is short.

@@ -4,6 +4,9 @@
 //! of rows, whatever database those came from. [`runner`] does so live, batch by batch; [`rebuild`] for the whole
 //! log at once; [`verify`] compares the two; [`retry`] takes up a stream that was parked.
 
+// An event that a projection does not name would be skipped in silence.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 mod cache;
 pub mod fold;
 pub mod log;

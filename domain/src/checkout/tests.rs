@@ -33,7 +33,7 @@ fn payment_id() -> PaymentId {
 }
 
 /// Two mugs at 10, a bowl at 20, two more mugs for nothing, postage of 5: 45 in all.
-fn placed() -> OrderEvent {
+fn placing() -> PlaceOrder {
     let line = |name: &str, quantity, unit_price, stocked| NewLine {
         sku: sku(name),
         quantity,
@@ -46,7 +46,7 @@ fn placed() -> OrderEvent {
         line("MUG", 2, 0, true),
         line("POST", 1, 5, false),
     ];
-    let place = PlaceOrder {
+    PlaceOrder {
         order_id: ORDER,
         customer_id: None,
         currency: "GBP".parse().unwrap(),
@@ -57,8 +57,19 @@ fn placed() -> OrderEvent {
         metadata: BTreeMap::new(),
         placed_at: Timestamp::UNIX_EPOCH,
         payment_due_at: None,
-    };
-    OrderDecider::decide(&Order::default(), OrderCommand::Place(Box::new(place))).unwrap().remove(0)
+    }
+}
+
+fn placed() -> OrderEvent {
+    let place = OrderCommand::Place(Box::new(placing()));
+    OrderDecider::decide(&Order::default(), place).unwrap().remove(0)
+}
+
+#[test]
+fn an_order_to_be_placed_reserves_what_it_reserves_once_it_is_placed() {
+    let expected = BTreeMap::from([(sku("MUG"), 4), (sku("BOWL"), 1)]);
+    assert_eq!(reservations_to_be(&placing()), expected);
+    assert_eq!(reservations(&OrderDecider::fold(&[placed()])), expected);
 }
 
 fn allocated() -> OrderEvent {

@@ -89,7 +89,7 @@ impl SqliteEventStore {
                 drop(lock);
             })
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        let log = SqliteEventLog { store_id, readers: Arc::new(Readers::new(path, reader)) };
+        let log = SqliteEventLog { store_id, readers: Arc::new(readers::readers(path, reader)) };
         Ok(Self {
             log,
             queue: RwLock::new(Some(queue)),
@@ -202,7 +202,7 @@ impl SqliteEventLog {
     /// Opens the store at `path` for reading; takes no lock.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         let (store_id, reader) = open::read_only(path)?;
-        Ok(Self { store_id, readers: Arc::new(Readers::new(path, reader)) })
+        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)) })
     }
 }
 

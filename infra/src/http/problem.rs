@@ -53,7 +53,7 @@ codes! {
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large" "`detail` states the limit.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request did not arrive in time" "Send the whole request without pausing.";
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED "The resource has changed" "Read it again: `If-Match` names a revision that is not the current one.";
-    Conflict "conflict" CONFLICT "The stream changed under the command again and again" "Nothing was recorded; send the request again, with the same key.";
+    Conflict "conflict" CONFLICT "The stream changed under the command again and again" "Send the request again, with the same key: what was recorded of it is not repeated.";
     InsufficientStock "insufficient_stock" CONFLICT "Not enough stock" "`shortages` lists what is short. The order is recorded as rejected: order again under a new key.";
     StockBelowReserved "stock_below_reserved" CONFLICT "The adjustment would go below what is reserved" "Cancel orders first, or adjust by less.";
     StockLimit "stock_limit" CONFLICT "A SKU cannot have that many units" "A SKU has at most 1,000,000,000 units on hand.";

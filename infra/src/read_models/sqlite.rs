@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::connections::{Readers, Writer, open_reader};
+use self::connections::{Readers, Writer, open_reader, open_readers};
 pub use self::{connections::OpenError, rebuild::SqliteRebuild};
 use super::{
     BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
@@ -49,7 +49,7 @@ impl SqliteReadModels {
     /// Opens the read models at `path`, or makes empty ones.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let writer = Writer::start(path)?;
-        let readers = Arc::new(Readers::open(path)?);
+        let readers = Arc::new(open_readers(path)?);
         let (changed, receiver) = watch::channel(0);
         let queries = SqliteQueries { readers, changed: receiver, _watching: None };
         Ok(Self { writer, queries, changed })
@@ -112,7 +112,7 @@ pub struct SqliteQueries {
 impl SqliteQueries {
     /// Opens the read models that another process keeps. It learns of commits by looking 50 times a second.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        let readers = Arc::new(Readers::open(path)?);
+        let readers = Arc::new(open_readers(path)?);
         let (changed, watching) = watch_file(path)?;
         Ok(Self { readers, changed, _watching: Some(Arc::new(watching)) })
     }

@@ -155,3 +155,27 @@ async fn late_reserve(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) 
     let command = StockCommand::Reserve { order_id, quantity };
     shop.checkout.stock.execute(&sku, command, &context, Mode::REACTION).await.unwrap();
 }
+
+/// A refusal is decided upon what may never become durable: it must wait for it like any other answer.
+#[tokio::test]
+async fn a_key_is_not_said_to_be_reused_before_its_first_use_is_durable() {
+    let shop = Shop::without_process_manager().await;
+    shop.store.hold_from(appends("order.placed.v1"));
+    let first = json!({"currency": "GBP", "lines": [line("a", 1, 100)]});
+    let mut placing =
+        Box::pin(shop.post_with("/v1/orders", "checkout", first, &[("prefer", "respond-async")]));
+    tokio::select! {
+        answer = &mut placing => panic!("answered: {answer:?}"),
+        () = shop.store.held(1) => {}
+    }
+    let other = [line("a", 1, 999)];
+    let mut reusing = Box::pin(shop.place("checkout", &other));
+    tokio::select! {
+        answer = &mut reusing => panic!("answered: {answer:?}"),
+        // The barrier behind which the answer waits.
+        () = shop.store.held(2) => {}
+    }
+    shop.store.release();
+    placing.await.expect(202);
+    reusing.await.problem(422, "idempotency_key_reused");
+}

@@ -8,7 +8,7 @@ use axum::{
 };
 use domain::{
     Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, Timestamp,
-    checkout::react_to_order,
+    checkout::{react_to_order, reservations_to_be},
     order::{
         self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStatus, OrderSummary, PlaceOrder,
         Shortage,
@@ -254,15 +254,19 @@ async fn attempt_placing(
     let checkout = &api.checkout;
     let order_id = command.order_id;
     let epoch = checkout.store().epoch();
-    let units = units_to_reserve(&command);
+    let units = reservations_to_be(&command);
     let mode = Mode { lane: Lane::External, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
     let command = OrderCommand::Place(Box::new(command));
     let placed = checkout.orders.submit(&order_id, command, context.clone(), mode).await?;
-    check_recorded(&placed)?;
     let first_time = matches!(placed.outcome, Outcome::Recorded);
     if !first_time {
-        // Recorded earlier, and perhaps cut off before it was settled.
+        // What this outcome was decided upon may not be durable yet, and may never be.
         let order = checkout.order(order_id).await?.state;
+        if checkout.store().epoch() != epoch {
+            return Err(Attempt::Again);
+        }
+        check_recorded(&placed)?;
+        // Recorded earlier, and perhaps cut off before it was settled.
         if order.status() != OrderStatus::Placed {
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
@@ -273,15 +277,6 @@ async fn attempt_placing(
         return Ok(answer(order_id, &settled.order, settled.order_revision, false));
     }
     answer_of_first_time(api, order_id, correlation_id, !first_time).await
-}
-
-fn units_to_reserve(command: &PlaceOrder) -> BTreeMap<Sku, u32> {
-    let mut units = BTreeMap::new();
-    for line in command.lines.iter().filter(|line| line.stocked) {
-        let sum: &mut u32 = units.entry(line.sku.clone()).or_default();
-        *sum = sum.saturating_add(line.quantity);
-    }
-    units
 }
 
 /// What a retry is told: the order as it stood when it was first settled, whatever became of it since.

@@ -1,20 +1,15 @@
 //! Reading, on connections of their own and never on an async worker.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::path::Path;
 
 use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use rusqlite::{Connection, ErrorCode, Row, Rows, params};
-use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use uuid::Uuid;
 
 use super::{appender::name_hash, open};
-use crate::event_store::ReadError;
+use crate::{event_store::ReadError, sqlite};
 
-/// Reads at the same time, and so connections.
-const READERS_MAX: usize = 4;
 /// What one read returns at most; the first event is returned whatever its size.
 const READ_BYTES_MAX: usize = 4 << 20;
 
@@ -26,54 +21,11 @@ const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, r
 const SELECT_LAST: &str = "SELECT max(position) FROM events";
 const SELECT_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM streams WHERE name_hash = ?2 AND name = ?1)";
 
-/// A few read-only connections.
-#[derive(Debug)]
-pub(super) struct Readers {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
-}
+/// The connections that read an event store.
+pub(super) type Readers = sqlite::Readers<ReadError>;
 
-impl Readers {
-    pub(super) fn new(path: &Path, connection: Connection) -> Self {
-        Self {
-            path: path.to_owned(),
-            idle: Mutex::new(vec![connection]),
-            permits: Arc::new(Semaphore::new(READERS_MAX)),
-        }
-    }
-
-    /// Runs a read on a thread where it may block.
-    pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        read: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        let readers = Arc::clone(self);
-        let blocking = move || {
-            // Held by the read itself: it goes on when the caller stops waiting.
-            let _permit = permit;
-            readers.with_connection(read)
-        };
-        tokio::task::spawn_blocking(blocking)
-            .await
-            .unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string().into())))
-    }
-
-    /// After a failure the connection is given up, not used again.
-    fn with_connection<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => open::open_reader(&self.path)?,
-        };
-        let result = read(&connection)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        Ok(result)
-    }
+pub(super) fn readers(path: &Path, first: Connection) -> Readers {
+    sqlite::Readers::new(path, first, |path| Ok(open::open_reader(path)?))
 }
 
 pub(super) fn read_stream(
@@ -150,6 +102,12 @@ fn recorded_event(row: &Row<'_>, stream: Option<StreamName>) -> Result<RecordedE
         metadata: row.get_ref(5)?.as_bytes().map_err(|_| unreadable("the metadata"))?.into(),
         recorded_at: recorded_at.ok_or_else(|| unreadable("the time"))?,
     })
+}
+
+impl From<JoinError> for ReadError {
+    fn from(error: JoinError) -> Self {
+        Self::Unavailable(error.to_string().into())
+    }
 }
 
 impl From<rusqlite::Error> for ReadError {

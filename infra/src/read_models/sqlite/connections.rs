@@ -3,15 +3,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::mpsc,
     thread::JoinHandle,
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{sync::oneshot, task::JoinError};
 
-use crate::{read_models::ReadModelError, sqlite::keep_plans};
+use crate::{
+    read_models::ReadModelError,
+    sqlite::{self, keep_plans},
+};
 
 const SCHEMA: &str = include_str!("../../sql/sqlite/read_models.sql");
 const INDEXES: &str = include_str!("../../sql/sqlite/read_models_indexes.sql");
@@ -20,8 +23,6 @@ const APPLICATION_ID: i32 = 0x4f72_6476;
 /// `PRAGMA user_version`; raised by one with each change of the schema, or of what a column holds.
 const SCHEMA_VERSION: i32 = 1;
 
-/// Queries at the same time, and so connections.
-const READERS_MAX: usize = 4;
 const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;
 /// How long a commit waits for another process that is writing. Another writer is rare: a rebuild that publishes
@@ -250,58 +251,17 @@ fn checkpoint(connection: &Connection, mode: &str) {
     }
 }
 
-/// A few connections that read.
-#[derive(Debug)]
-pub(super) struct Readers {
-    path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
+/// The connections that query.
+pub(super) type Readers = sqlite::Readers<ReadModelError>;
+
+pub(super) fn open_readers(path: &Path) -> Result<Readers, OpenError> {
+    let first = open_reader(path)?;
+    Ok(sqlite::Readers::new(path, first, |path| Ok(open_reader(path)?)))
 }
 
-impl Readers {
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        let first = open_reader(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            idle: Mutex::new(vec![first]),
-            permits: Arc::new(Semaphore::new(READERS_MAX)),
-        })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Runs a query where it may block.
-    pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&Connection) -> Result<T, ReadModelError> + Send + 'static,
-    ) -> Result<T, ReadModelError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
-        let readers = Arc::clone(self);
-        let blocking = move || {
-            // Held by the query itself: it goes on when the caller stops waiting.
-            let _permit = permit;
-            readers.with_connection(query)
-        };
-        tokio::task::spawn_blocking(blocking)
-            .await
-            .unwrap_or_else(|error| Err(ReadModelError::Unavailable(error.to_string().into())))
-    }
-
-    /// After a failure the connection is given up, not used again.
-    fn with_connection<T>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T, ReadModelError>,
-    ) -> Result<T, ReadModelError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => open_reader(&self.path)?,
-        };
-        let result = query(&connection)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        Ok(result)
+impl From<JoinError> for ReadModelError {
+    fn from(error: JoinError) -> Self {
+        Self::Unavailable(error.to_string().into())
     }
 }
 
