@@ -1,15 +1,23 @@
-# Everything a developer runs. Needs a Rust toolchain and a C compiler, nothing else.
+# Everything a developer runs. Needs a Rust toolchain and a C compiler; the tests of the production path also need
+# Postgres, Java and Maven, and are left out where these are missing.
 
 CARGO ?= cargo
 
-.PHONY: run test crash-test check deny bench
+.PHONY: run test services services-down crash-test check deny bench
 
 # The platform on its embedded default: builds, starts, prints where it listens. Ctrl-C stops it.
 run:
 	$(CARGO) run --release --locked --bin orderly -- serve
 
 test:
-	$(CARGO) test --workspace --locked
+	CARGO="$(CARGO)" tests/run.sh
+
+# A private Postgres and Kafka in .dev/, left running; `source .dev/env` says where they are.
+services:
+	infra/dev/services up
+
+services-down:
+	infra/dev/services down
 
 # 200 times kill -9 under load, where `make test` does it 5 times.
 crash-test:

@@ -1,0 +1,129 @@
+# A private Postgres for `infra/dev/services`: the machine's programs, a cluster of our own.
+# shellcheck shell=bash disable=SC2154
+
+POSTGRES_OLDEST=14
+POSTGRES_USER=orderly
+
+postgres_up() {
+  local bin data port
+  if postgres_status >/dev/null; then
+    postgres_status >&2
+    return
+  fi
+  bin=$(postgres_bin) || return 1
+  data=$(postgres_data)
+  if [ ! -s "$data/PG_VERSION" ]; then
+    postgres_create "$bin" "$data"
+  fi
+  port=$(cat "$DEV/postgres.port" 2>/dev/null || free_port)
+  port_is_free "$port" || port=$(free_port)
+  # Started without the descriptors of this script: whoever waits for its output would wait for the server.
+  if ! postgres_as "$data" "$bin/pg_ctl" start --pgdata="$data" --log="$data/server.log" --timeout=60 \
+    --options="$(postgres_settings "$port")" --silent </dev/null >/dev/null 2>&1; then
+    say "Postgres does not start; the end of $data/server.log:"
+    tail -n 20 "$data/server.log" >&2
+    return 1
+  fi
+  echo "$port" >"$DEV/postgres.port"
+  echo "$bin" >"$DEV/postgres.bin"
+  postgres_status >&2
+}
+
+postgres_down() {
+  local data
+  data=$(postgres_data)
+  if postgres_status >/dev/null; then
+    postgres_as "$data" "$(cat "$DEV/postgres.bin")/pg_ctl" stop --pgdata="$data" --mode=fast --timeout=60 --silent >/dev/null
+  fi
+  say "Postgres is stopped"
+}
+
+postgres_status() {
+  local data
+  data=$(postgres_data)
+  if [ -s "$DEV/postgres.bin" ] && [ -s "$data/postmaster.pid" ] \
+    && postgres_as "$data" "$(cat "$DEV/postgres.bin")/pg_ctl" status --pgdata="$data" >/dev/null 2>&1; then
+    echo "Postgres runs on 127.0.0.1:$(cat "$DEV/postgres.port"), data in $data"
+  else
+    echo "Postgres does not run"
+    return 1
+  fi
+}
+
+postgres_env() {
+  echo "export ORDERLY_TEST_POSTGRES=postgres://$POSTGRES_USER:$(cat "$DEV/postgres.password")@127.0.0.1:$(cat "$DEV/postgres.port")/postgres"
+}
+
+# The folder of the newest Postgres programs of this machine; says what to install where there are none.
+postgres_bin() {
+  local candidates bin newest='' newest_version=0 version
+  candidates=$(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin 2>/dev/null || true)
+  if command -v initdb >/dev/null; then
+    candidates+=" $(dirname "$(readlink -f "$(command -v initdb)")")"
+  fi
+  for bin in $candidates; do
+    [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ] || continue
+    version=$("$bin/initdb" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    if [ "$version" -gt "$newest_version" ]; then
+      newest=$bin
+      newest_version=$version
+    fi
+  done
+  if [ "$newest_version" -lt "$POSTGRES_OLDEST" ]; then
+    say "there is no Postgres $POSTGRES_OLDEST or newer on this machine; install one: apt-get install postgresql (Debian, Ubuntu), dnf install postgresql-server (Fedora), brew install postgresql (macOS)"
+    return 1
+  fi
+  echo "$newest"
+}
+
+# Where the cluster is. Postgres refuses to run as root, so root runs it as another user, who may not be let into
+# the project's folder.
+postgres_data() {
+  if [ "$(id -u)" != 0 ] || postgres_runuser test -x "$DEV" 2>/dev/null; then
+    echo "$DEV/postgres"
+  else
+    echo "/var/tmp/orderly-dev-$(printf %s "$ROOT" | cksum | cut -d' ' -f1)/postgres"
+  fi
+}
+
+postgres_create() {
+  local bin=$1 data=$2
+  say "making a Postgres cluster in $data"
+  if [ ! -s "$DEV/postgres.password" ]; then
+    (umask 077; od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DEV/postgres.password")
+  fi
+  mkdir -p "$data"
+  # initdb opens the file itself, as the user that it runs as.
+  cp "$DEV/postgres.password" "$data.initdb-password"
+  if [ "$(id -u)" = 0 ]; then
+    chown "$(postgres_user)" "$data" "$data.initdb-password"
+  fi
+  postgres_as "$data" "$bin/initdb" --pgdata="$data" --username="$POSTGRES_USER" --auth=scram-sha-256 \
+    --pwfile="$data.initdb-password" --encoding=UTF8 --locale=C --no-instructions >"$DEV/initdb.log" 2>&1 \
+    || { say "initdb has failed:"; cat "$DEV/initdb.log" >&2; return 1; }
+  rm "$data.initdb-password"
+}
+
+# Durable, as in production: what is measured and what survives a kill shall mean something. mmap: containers often
+# have a small /dev/shm.
+postgres_settings() {
+  printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
+    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap
+}
+
+# Runs a command as whoever owns the cluster, and in a folder that this user may enter.
+postgres_as() {
+  local data=$1
+  shift
+  if [ "$(id -u)" = 0 ]; then
+    (cd / && postgres_runuser "$@")
+  else
+    "$@"
+  fi
+}
+
+postgres_runuser() { runuser -u "$(postgres_user)" -- "$@"; }
+
+postgres_user() {
+  if id postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi
+}
