@@ -6,6 +6,7 @@
 pub mod event_source;
 pub mod event_store;
 pub mod http;
+pub mod kafka;
 pub mod operations;
 pub mod read_models;
 pub mod snapshots;

@@ -1,0 +1,140 @@
+//! `kafka://…`: where Kafka is and how its topics are made.
+
+use std::{fmt, str::FromStr};
+
+/// Settings of the bus, read from a URL:
+/// `kafka://HOST:PORT[,HOST:PORT…][?prefix=orderly&partitions=12&replication=3&min_insync=2]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    brokers: String,
+    prefix: String,
+    partitions: u16,
+    replication: u16,
+    min_insync: u16,
+}
+
+/// Why a text is no such URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{problem}; expected kafka://HOST:PORT[,HOST:PORT…][?prefix=NAME&partitions=N&replication=N&min_insync=N], \
+     for example kafka://10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092"
+)]
+pub struct InvalidKafkaUrl {
+    problem: String,
+}
+
+impl KafkaConfig {
+    pub const SCHEME: &'static str = "kafka://";
+    const PARTITIONS_DEFAULT: u16 = 12;
+    const PARTITIONS_MAX: u16 = 1_000;
+    const REPLICATION_DEFAULT_MAX: u16 = 3;
+
+    /// `HOST:PORT,…`: any of the brokers, to learn the others from.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// What the names of topics, consumer groups and the relay's transactions begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Of each topic of events. It says which partition a stream is in, so it stays as it is.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// Copies of each partition; by default one for each broker named, up to three.
+    pub fn replication(&self) -> u16 {
+        self.replication
+    }
+
+    /// How many copies must have an event before it counts as written; by default all but one.
+    pub fn min_insync(&self) -> u16 {
+        self.min_insync
+    }
+
+    /// The same brokers and settings, under another prefix.
+    pub fn with_prefix(&self, prefix: &str) -> Result<Self, InvalidKafkaUrl> {
+        check_prefix(prefix)?;
+        Ok(Self { prefix: prefix.to_owned(), ..self.clone() })
+    }
+}
+
+impl FromStr for KafkaConfig {
+    type Err = InvalidKafkaUrl;
+
+    fn from_str(url: &str) -> Result<Self, InvalidKafkaUrl> {
+        let rest =
+            url.strip_prefix(Self::SCHEME).ok_or_else(|| invalid("it does not begin with kafka://"))?;
+        let (brokers, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let brokers = brokers.trim_end_matches('/');
+        let mut brokers_named = 0u16;
+        for broker in brokers.split(',') {
+            check_broker(broker)?;
+            brokers_named = brokers_named.saturating_add(1);
+        }
+        let (mut prefix, mut partitions) = ("orderly", Self::PARTITIONS_DEFAULT);
+        let mut replication = brokers_named.min(Self::REPLICATION_DEFAULT_MAX);
+        let mut min_insync = None;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "prefix" => prefix = value,
+                "partitions" => partitions = number(name, value, Self::PARTITIONS_MAX)?,
+                "replication" => replication = number(name, value, u16::MAX)?,
+                "min_insync" => min_insync = Some(number(name, value, u16::MAX)?),
+                _ => return Err(invalid(format!("there is no parameter {name:?}"))),
+            }
+        }
+        check_prefix(prefix)?;
+        let min_insync = min_insync.unwrap_or(replication.saturating_sub(1).max(1));
+        if min_insync > replication {
+            return Err(invalid(format!("min_insync={min_insync} is more than replication={replication}")));
+        }
+        let (brokers, prefix) = (brokers.to_owned(), prefix.to_owned());
+        Ok(Self { brokers, prefix, partitions, replication, min_insync })
+    }
+}
+
+impl fmt::Display for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { brokers, prefix, partitions, replication, min_insync } = self;
+        write!(
+            f,
+            "{scheme}{brokers}?prefix={prefix}&partitions={partitions}&replication={replication}&min_insync={min_insync}",
+            scheme = Self::SCHEME
+        )
+    }
+}
+
+fn invalid(problem: impl Into<String>) -> InvalidKafkaUrl {
+    InvalidKafkaUrl { problem: problem.into() }
+}
+
+fn check_broker(broker: &str) -> Result<(), InvalidKafkaUrl> {
+    let (host, port) =
+        broker.rsplit_once(':').ok_or_else(|| invalid(format!("{broker:?} is no HOST:PORT")))?;
+    let plain = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    if host.is_empty() || !plain(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(invalid(format!("{broker:?} is no HOST:PORT")));
+    }
+    Ok(())
+}
+
+/// Leaves room for what follows the prefix in the names of topics, which have at most 249 characters.
+fn check_prefix(prefix: &str) -> Result<(), InvalidKafkaUrl> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if !(1..=200).contains(&prefix.len()) || !prefix.chars().all(allowed) {
+        return Err(invalid(format!("prefix={prefix:?} is not 1 to 200 of A-Z a-z 0-9 - . _")));
+    }
+    Ok(())
+}
+
+fn number(name: &str, value: &str, max: u16) -> Result<u16, InvalidKafkaUrl> {
+    let parsed = value.parse().ok().filter(|number| (1..=max).contains(number));
+    parsed.ok_or_else(|| invalid(format!("{name}={value} is not a number from 1 to {max}")))
+}
+
+#[cfg(test)]
+mod tests;

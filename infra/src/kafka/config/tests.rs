@@ -1,0 +1,53 @@
+use super::*;
+
+fn parse(url: &str) -> KafkaConfig {
+    url.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn a_url_with_nothing_but_a_broker_has_the_defaults() {
+    let config = parse("kafka://127.0.0.1:9092");
+    assert_eq!(config.brokers(), "127.0.0.1:9092");
+    assert_eq!(config.prefix(), "orderly");
+    assert_eq!((config.partitions(), config.replication(), config.min_insync()), (12, 1, 1));
+}
+
+#[test]
+fn copies_follow_the_brokers_named_up_to_three() {
+    let copies = |url| (parse(url).replication(), parse(url).min_insync());
+    assert_eq!(copies("kafka://a:1,b:2"), (2, 1));
+    assert_eq!(copies("kafka://a:1,b:2,c:3,d:4"), (3, 2));
+    assert_eq!(copies("kafka://a:1,b:2,c:3?replication=2"), (2, 1));
+    assert_eq!(copies("kafka://a:1?replication=3&min_insync=3"), (3, 3));
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    for url in ["kafka://a:1", "kafka://a:1,[::1]:2/?prefix=shop-2.x&partitions=7&replication=3&min_insync=1"]
+    {
+        let config = parse(url);
+        assert_eq!(parse(&config.to_string()), config);
+    }
+}
+
+#[test]
+fn a_wrong_url_is_refused_with_what_is_wrong_about_it() {
+    for (url, says) in [
+        ("redis://a:1", "does not begin with kafka://"),
+        ("kafka://", "is no HOST:PORT"),
+        ("kafka://a", "\"a\" is no HOST:PORT"),
+        ("kafka://a:0", "\"a:0\" is no HOST:PORT"),
+        ("kafka://a:1,", "is no HOST:PORT"),
+        ("kafka://user@a:1", "is no HOST:PORT"),
+        ("kafka://a:1?partitions=0", "partitions=0 is not a number from 1 to 1000"),
+        ("kafka://a:1?partitions=many", "partitions=many is not a number"),
+        ("kafka://a:1?prefix=", "prefix=\"\""),
+        ("kafka://a:1?prefix=a/b", "prefix=\"a/b\""),
+        ("kafka://a:1?replicas=3", "no parameter \"replicas\""),
+        ("kafka://a:1?min_insync=2", "min_insync=2 is more than replication=1"),
+    ] {
+        let error = url.parse::<KafkaConfig>().unwrap_err().to_string();
+        assert!(error.contains(says), "{url}: {error}");
+        assert!(error.contains("expected kafka://HOST:PORT"), "{error}");
+    }
+}

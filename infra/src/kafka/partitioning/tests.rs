@@ -1,0 +1,60 @@
+use domain::{OrderId, Sku};
+use uuid::Uuid;
+
+use super::*;
+
+fn config(partitions: u16) -> KafkaConfig {
+    format!("kafka://a:1?partitions={partitions}").parse().unwrap()
+}
+
+/// Known from Kafka's own tests of its hash (org.apache.kafka.common.utils, signed there).
+#[test]
+fn the_hash_is_that_of_kafkas_java_clients() {
+    for (data, hash) in [
+        ("21", -973_932_308),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        ("abc", 479_470_107),
+    ] {
+        assert_eq!(murmur2(data.as_bytes()).cast_signed(), hash, "{data}");
+    }
+}
+
+/// Rows and checkpoints rely on it: another answer here would be another place for the events of old streams.
+#[test]
+fn streams_stay_in_their_partitions() {
+    let stock = StreamName::Stock(Sku::new("85123A").unwrap());
+    let order = StreamName::Order(OrderId(Uuid::nil()));
+    assert_eq!(config(12).partition_of(&stock).0, "orderly.stock/10");
+    assert_eq!(config(12).partition_of(&order).0, "orderly.orders/10");
+    assert_eq!(config(1).partition_of(&order).0, "orderly.orders/0");
+}
+
+#[test]
+fn streams_spread_over_all_partitions() {
+    let config = config(12);
+    let mut streams = [0u32; 12];
+    for number in 0..12_000u128 {
+        let stream = StreamName::Order(OrderId(Uuid::from_u128(number << 64)));
+        let (topic, partition) = config.parse_partition(&config.partition_of(&stream)).unwrap();
+        assert_eq!(topic, Topic::Orders);
+        streams[usize::from(partition)] += 1;
+    }
+    assert!(streams.iter().all(|count| (800..1_200).contains(count)), "{streams:?}");
+}
+
+#[test]
+fn names_of_partitions_read_back() {
+    let config = config(3);
+    for topic in Topic::ALL {
+        assert_eq!(config.parse_partition(&config.partition(topic, 2)), Some((topic, 2)));
+    }
+    assert_eq!(config.all_partitions().len(), 9);
+    for name in
+        ["log", "orderly.orders", "orderly.orders/3", "orderly.orders/x", "other.orders/1", "orderly.relay/0"]
+    {
+        assert_eq!(config.parse_partition(&Partition(name.to_owned())), None, "{name}");
+    }
+}

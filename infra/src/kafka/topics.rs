@@ -1,0 +1,226 @@
+//! Makes the topics, checks that they are as stated, and says where they end.
+
+use std::{collections::HashMap, time::Duration};
+
+use domain::Position;
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+    metadata::MetadataTopic,
+    util::Timeout,
+};
+use tokio::time::Instant;
+
+use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Topic, client};
+use crate::event_source::Partition;
+
+/// Topics that were made are known to every broker after this long.
+const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);
+/// The largest event: a command of 2 MiB, and what the rules add to it.
+pub(crate) const MESSAGE_BYTES_MAX: &str = "4194304";
+/// Events are kept for ever.
+const EVENTS: [(&str, &str); 5] = [
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    ("unclean.leader.election.enable", "false"),
+    ("max.message.bytes", MESSAGE_BYTES_MAX),
+];
+/// Of the relay's progress only the last is wanted. Segments are small because only closed ones are compacted.
+const PROGRESS: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("unclean.leader.election.enable", "false"),
+    ("segment.bytes", "16777216"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+
+/// One topic as it should be.
+struct Wanted {
+    name: String,
+    partitions: u16,
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Wanted {
+    fn new(config: &KafkaConfig, name: String, partitions: u16, settings: &[(&'static str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let min_insync = ("min.insync.replicas", config.min_insync().to_string());
+        Self { name, partitions, settings: settings.chain([min_insync]).collect() }
+    }
+
+    fn all(config: &KafkaConfig) -> Vec<Self> {
+        let events = |topic| Self::new(config, config.topic_name(topic), config.partitions(), &EVENTS);
+        let progress = Self::new(config, config.progress_topic_name(), 1, &PROGRESS);
+        Topic::ALL.into_iter().map(events).chain([progress]).collect()
+    }
+}
+
+/// Creates what is missing, and refuses topics that are not as the settings say. Whoever starts first does it.
+pub async fn ensure(config: &KafkaConfig) -> Result<(), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> =
+        client(config, "admin").create().map_err(|error| KafkaError::Client(error.to_string().into()))?;
+    let wanted = Wanted::all(config);
+    create(config, &admin, &wanted).await?;
+    let admin = tokio::task::spawn_blocking({
+        let config = config.clone();
+        let layout: Vec<(String, u16)> =
+            wanted.iter().map(|one| (one.name.clone(), one.partitions)).collect();
+        move || check_layout(&config, &admin, &layout).map(|()| admin)
+    });
+    let admin = admin.await.map_err(|error| KafkaError::Client(error.to_string().into()))??;
+    check_settings(config, &admin, &wanted).await
+}
+
+async fn create(
+    config: &KafkaConfig,
+    admin: &AdminClient<DefaultClientContext>,
+    wanted: &[Wanted],
+) -> Result<(), KafkaError> {
+    let replication = i32::from(config.replication());
+    let topics: Vec<NewTopic<'_>> = wanted
+        .iter()
+        .map(|one| {
+            let topic =
+                NewTopic::new(&one.name, i32::from(one.partitions), TopicReplication::Fixed(replication));
+            one.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+        })
+        .collect();
+    let options =
+        AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX)).operation_timeout(Some(REQUEST_TIME_MAX));
+    let answers = admin.create_topics(&topics, &options).await;
+    for answer in answers.map_err(|error| KafkaError::unreachable(config, error))? {
+        match answer {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) => {
+                let hint = if code == RDKafkaErrorCode::InvalidReplicationFactor {
+                    "; there are fewer brokers than copies of a partition asked for: say ?replication=N"
+                } else {
+                    ""
+                };
+                return Err(KafkaError::NotCreated { topic, reason: code.to_string().into(), hint });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the brokers know the topics; then partitions and copies have to be as stated.
+fn check_layout(
+    config: &KafkaConfig,
+    admin: &AdminClient<DefaultClientContext>,
+    layout: &[(String, u16)],
+) -> Result<(), KafkaError> {
+    let deadline = Instant::now() + SETTLING_TIME_MAX;
+    for (name, partitions) in layout {
+        loop {
+            let metadata = admin
+                .inner()
+                .fetch_metadata(Some(name), REQUEST_TIME_MAX)
+                .map_err(|error| KafkaError::unreachable(config, error))?;
+            let topic = metadata.topics().first().filter(|topic| is_settled(topic));
+            if let Some(topic) = topic {
+                check_topic(config, topic, *partitions)?;
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(KafkaError::unreachable(
+                    config,
+                    format!("{name} has partitions without a leader"),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+fn is_settled(topic: &MetadataTopic) -> bool {
+    let partitions = topic.partitions();
+    topic.error().is_none()
+        && !partitions.is_empty()
+        && partitions.iter().all(|partition| partition.error().is_none() && partition.leader() >= 0)
+}
+
+fn check_topic(config: &KafkaConfig, topic: &MetadataTopic, partitions: u16) -> Result<(), KafkaError> {
+    let same = |property, actual: usize, expected: u16| {
+        if actual == usize::from(expected) {
+            return Ok(());
+        }
+        let topic = topic.name().to_owned();
+        let (actual, expected) = (actual.to_string(), expected.to_string());
+        Err(KafkaError::TopicDiffers { topic, property, actual, expected })
+    };
+    same("partitions", topic.partitions().len(), partitions)?;
+    for partition in topic.partitions() {
+        same("replication", partition.replicas().len(), config.replication())?;
+    }
+    Ok(())
+}
+
+async fn check_settings(
+    config: &KafkaConfig,
+    admin: &AdminClient<DefaultClientContext>,
+    wanted: &[Wanted],
+) -> Result<(), KafkaError> {
+    let topics: Vec<_> = wanted.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
+    let answers = admin.describe_configs(&topics, &options).await;
+    let answers = answers.map_err(|error| KafkaError::unreachable(config, error))?;
+    for (answer, one) in answers.into_iter().zip(wanted) {
+        let answer = answer.map_err(|code| KafkaError::unreachable(config, code))?;
+        let actual: HashMap<&str, &str> = answer
+            .entries
+            .iter()
+            .map(|entry| (entry.name.as_str(), entry.value.as_deref().unwrap_or_default()))
+            .collect();
+        for (property, expected) in &one.settings {
+            let actual = actual.get(property).copied().unwrap_or_default();
+            if actual != expected {
+                return Err(KafkaError::TopicDiffers {
+                    topic: one.name.clone(),
+                    property,
+                    actual: actual.to_owned(),
+                    expected: expected.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The position of the last message of each partition, `None` where there is none: what has ever been relayed is at or
+/// before it. Markers and messages of unfinished transactions count.
+pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Option<Position>)>, KafkaError> {
+    let config = config.clone();
+    let asking = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = client(&config, "admin")
+            .create()
+            .map_err(|error| KafkaError::Client(error.to_string().into()))?;
+        let mut positions = Vec::new();
+        for topic in Topic::ALL {
+            let name = config.topic_name(topic);
+            for number in 0..config.partitions() {
+                let end = end_offset(&config, &consumer, &name, number)?;
+                positions.push((config.partition(topic, number), end.checked_sub(1)));
+            }
+        }
+        Ok(positions)
+    });
+    asking.await.map_err(|error| KafkaError::Client(error.to_string().into()))?
+}
+
+/// The offset that the next message of a partition will have.
+pub(crate) fn end_offset(
+    config: &KafkaConfig,
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: u16,
+) -> Result<u64, KafkaError> {
+    let (_, end) =
+        consumer
+            .fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX))
+            .map_err(|error| KafkaError::unreachable(config, format!("{topic}/{partition}: {error}")))?;
+    Ok(u64::try_from(end).unwrap_or_default())
+}
