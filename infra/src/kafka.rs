@@ -7,7 +7,7 @@ pub mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::RDKafkaErrorCode};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 pub use self::{config::KafkaConfig, partitioning::Topic};
 
@@ -35,7 +35,7 @@ pub enum KafkaError {
 }
 
 impl KafkaError {
-    pub(crate) fn unreachable(config: &KafkaConfig, reason: impl ToString) -> Self {
+    pub(crate) fn unreachable(config: &KafkaConfig, reason: &impl ToString) -> Self {
         Self::Unreachable { brokers: config.brokers().to_owned(), reason: reason.to_string().into() }
     }
 }
@@ -52,12 +52,4 @@ pub(crate) fn client(config: &KafkaConfig, role: &str) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         .set_log_level(RDKafkaLogLevel::Warning);
     client
-}
-
-/// Whether another producer with our name has taken over.
-pub(crate) fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Fenced | RDKafkaErrorCode::ProducerFenced | RDKafkaErrorCode::InvalidProducerEpoch
-    )
 }

@@ -90,7 +90,7 @@ async fn create(
     let options =
         AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX)).operation_timeout(Some(REQUEST_TIME_MAX));
     let answers = admin.create_topics(&topics, &options).await;
-    for answer in answers.map_err(|error| KafkaError::unreachable(config, error))? {
+    for answer in answers.map_err(|error| KafkaError::unreachable(config, &error))? {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
@@ -118,7 +118,7 @@ fn check_layout(
             let metadata = admin
                 .inner()
                 .fetch_metadata(Some(name), REQUEST_TIME_MAX)
-                .map_err(|error| KafkaError::unreachable(config, error))?;
+                .map_err(|error| KafkaError::unreachable(config, &error))?;
             let topic = metadata.topics().first().filter(|topic| is_settled(topic));
             if let Some(topic) = topic {
                 check_topic(config, topic, *partitions)?;
@@ -167,9 +167,9 @@ async fn check_settings(
     let topics: Vec<_> = wanted.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
     let answers = admin.describe_configs(&topics, &options).await;
-    let answers = answers.map_err(|error| KafkaError::unreachable(config, error))?;
+    let answers = answers.map_err(|error| KafkaError::unreachable(config, &error))?;
     for (answer, one) in answers.into_iter().zip(wanted) {
-        let answer = answer.map_err(|code| KafkaError::unreachable(config, code))?;
+        let answer = answer.map_err(|code| KafkaError::unreachable(config, &code))?;
         let actual: HashMap<&str, &str> = answer
             .entries
             .iter()
@@ -221,6 +221,6 @@ pub(crate) fn end_offset(
     let (_, end) =
         consumer
             .fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX))
-            .map_err(|error| KafkaError::unreachable(config, format!("{topic}/{partition}: {error}")))?;
+            .map_err(|error| KafkaError::unreachable(config, &format!("{topic}/{partition}: {error}")))?;
     Ok(u64::try_from(end).unwrap_or_default())
 }
