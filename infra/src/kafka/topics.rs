@@ -127,7 +127,7 @@ fn check_layout(
             if Instant::now() > deadline {
                 return Err(KafkaError::unreachable(
                     config,
-                    format!("{name} has partitions without a leader"),
+                    &format!("{name} has partitions without a leader"),
                 ));
             }
             std::thread::sleep(Duration::from_millis(50));
