@@ -5,13 +5,16 @@
 //! answers with [`EventSource::seek`]; only then do events of that partition come.
 
 pub mod direct;
+pub mod layout;
 
 use async_trait::async_trait;
 use domain::{Position, RecordedEvent};
 
 use crate::event_store::ReadError;
 
-/// Names an ordered part of the log: all events of one stream are in one partition.
+/// Names an ordered part of the log: all events of one stream are in one partition, and its events come in the order
+/// of the log. `log` is the whole of it; `TOPIC/NUMBER` a partition of a topic, whose name ends in the kind of streams
+/// it has: `orderly.orders/3`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub String);
 
@@ -26,7 +29,8 @@ impl Partition {
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub partition: Partition,
-    /// The position the consumer stood at before this batch.
+    /// The position the consumer stood at before this batch. Positions here are those of the source: of the log where
+    /// it reads the event store itself, offsets where it reads Kafka. Events have their position in the log besides.
     pub after: Option<Position>,
     pub events: Vec<RecordedEvent>,
     /// The position to resume after once the batch is applied.

@@ -43,6 +43,17 @@ impl Projection {
         }
     }
 
+    /// The projections that events of a partition change: those of its topic, or all.
+    pub fn fed_by(partition: &Partition) -> &'static [Self] {
+        let topic = partition.0.rsplit_once('/').map(|(topic, _)| topic);
+        match topic.and_then(|topic| topic.rsplit('.').next()) {
+            Some("stock") => &[Self::Stock],
+            Some("orders") => &[Self::Orders, Self::Sales],
+            Some("payments") => &[Self::Payments],
+            _ => &Self::ALL,
+        }
+    }
+
     /// The projection that parks, and resumes, events of this stream. Sales go with the orders: one fold makes
     /// both.
     pub fn of_stream(stream: &StreamName) -> Self {
@@ -184,10 +195,13 @@ pub struct Changes {
     pub partition: Partition,
     /// That of the rows these changes were folded onto; none where they were folded onto no rows.
     pub generation: Option<Generation>,
-    /// All of them move from `from` to `to`.
+    /// All of them move from `from` to `to`: positions of the source.
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
     pub to: Option<Position>,
+    /// Position in the log of the last event taken in with these changes; none where they come with no new event. The
+    /// checkpoints keep the highest: rows that were rebuilt may reflect events that are still to be delivered.
+    pub log_position: Option<Position>,
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
     pub reservations_closed: Vec<(Sku, OrderId)>,
@@ -208,11 +222,12 @@ impl Changes {
     /// Moves the checkpoint and nothing else.
     pub fn none(partition: Partition, from: Option<Position>, to: Option<Position>) -> Self {
         Self {
-            partition,
             generation: None,
-            projections: Projection::ALL.to_vec(),
+            projections: Projection::fed_by(&partition).to_vec(),
+            partition,
             from,
             to,
+            log_position: None,
             stock: Vec::new(),
             reservations: Vec::new(),
             reservations_closed: Vec::new(),
@@ -259,7 +274,7 @@ pub trait ReadModels: Send + Sync + 'static {
     /// Changes with each rebuild. Whoever keeps rows in memory reads this first, and then the checkpoint.
     async fn generation(&self) -> Result<Generation, ReadModelError>;
 
-    /// Where the projections stand in a partition; `None`: at its beginning.
+    /// Where the projections stand in a partition, as a position of the source; `None`: at its beginning.
     async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError>;
 
     async fn load(&self, keys: RowKeys) -> Result<Rows, ReadModelError>;
@@ -347,7 +362,10 @@ pub struct Sales {
 pub struct CheckpointRow {
     pub projection: String,
     pub partition: Partition,
+    /// Of the source: of the log, or an offset of Kafka.
     pub position: Option<Position>,
+    /// Of the last event taken in, in the log.
+    pub log_position: Option<Position>,
     pub updated_at: Option<Timestamp>,
 }
 

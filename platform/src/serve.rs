@@ -5,7 +5,10 @@ use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
-    event_source::direct::DirectSource,
+    event_source::{
+        direct::DirectSource,
+        layout::{SourceLayout, WholeLog},
+    },
     event_store::{
         EventLog, EventStore,
         sqlite::{self, OpenError, SqliteEventStore},
@@ -153,8 +156,10 @@ impl Platform {
         };
         let queries: Arc<dyn Queries> = Arc::new(queries);
         if let Some(door) = query_door {
-            let log_head = owned.as_ref().map(|owned| owned.event_store.head());
-            let api = QueryApi::new(Arc::clone(&queries), log_head, query_api::Options::default());
+            let source = owned.as_ref().map(|owned| -> Arc<dyn SourceLayout> {
+                Arc::new(WholeLog(Arc::clone(&owned.event_store) as Arc<dyn EventLog>))
+            });
+            let api = QueryApi::new(Arc::clone(&queries), source, query_api::Options::default());
             let stop = platform.doors.stop.clone();
             platform.spawn(&platform.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
         }

@@ -20,7 +20,10 @@ use domain::{
     stock::{StockCommand, StockDecider},
 };
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{
+        Batch, Delivery, EventSource, Partition,
+        layout::{SourceLayout, WholeLog},
+    },
     event_store::{EventLog, ReadError},
     read_models::{
         Queries,
@@ -67,7 +70,7 @@ impl EventLog for MemoryLog {
     }
 }
 
-struct WholeLog {
+struct Feed {
     log: Arc<MemoryLog>,
     after: Option<Position>,
     assigned: bool,
@@ -75,7 +78,7 @@ struct WholeLog {
 }
 
 #[async_trait]
-impl EventSource for WholeLog {
+impl EventSource for Feed {
     async fn next(&mut self) -> Result<Delivery, ReadError> {
         if !std::mem::replace(&mut self.assigned, true) {
             return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
@@ -107,9 +110,10 @@ async fn main() {
     let elapsed = project_live(&log, &path).await;
     print_rate("live", events, orders, elapsed);
 
+    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(log.clone()));
     let begun = Instant::now();
     let reader = infra::read_models::sqlite::SqliteQueries::open_read_only(&path).expect("read models");
-    let verification = verify(log.as_ref(), &reader, &|_| {}).await.expect("a verification");
+    let verification = verify(log.as_ref(), &layout, &reader, &|_| {}).await.expect("a verification");
     print_rate("verify", events, orders, begun.elapsed());
     assert_eq!(verification.differences, 0, "{:?}", verification.described.first());
 
@@ -120,7 +124,7 @@ async fn main() {
                 println!("  {step:?} after {:?}", begun.elapsed());
             }
         };
-        rebuild(log.as_ref(), &SqliteRebuild::new(&target), &step_ended).await.expect("a rebuild");
+        rebuild(log.as_ref(), &layout, &SqliteRebuild::new(&target), &step_ended).await.expect("a rebuild");
         print_rate(name, events, orders, begun.elapsed());
     }
 }
@@ -130,7 +134,7 @@ async fn project_live(log: &Arc<MemoryLog>, path: &Path) -> Duration {
     let queries = models.queries();
     let delivered = Arc::new(AtomicU64::new(0));
     let source =
-        WholeLog { log: Arc::clone(log), after: None, assigned: false, delivered: Arc::clone(&delivered) };
+        Feed { log: Arc::clone(log), after: None, assigned: false, delivered: Arc::clone(&delivered) };
     let begun = Instant::now();
     let shutdown = CancellationToken::new();
     let runner = Runner::new(source, log.clone(), models, Options::default());

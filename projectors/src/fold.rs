@@ -73,8 +73,10 @@ pub struct Fold {
     reservations: HashMap<(Sku, OrderId), u32>,
     orders: HashMap<OrderId, Arc<OrderRow>>,
     payments: HashMap<PaymentId, Arc<PaymentRow>>,
-    /// What is to be added to the sums.
-    sales: HashMap<SalesKey, SalesTotals>,
+    /// Where events come from.
+    partitions: Vec<Partition>,
+    /// What is to be added to the sums of each of `partitions`.
+    sales: Vec<HashMap<SalesKey, SalesTotals>>,
     /// The streams that are parked now.
     parked: HashSet<StreamName>,
     /// Those of them that were parked by this fold.
@@ -86,14 +88,15 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Folds a batch onto rows of the same streams; [`Fold::into_changes`] tells what changed.
-    pub fn batch(parked: HashSet<StreamName>) -> Self {
-        Self { parked, touched: Some(RowKeys::default()), ..Self::default() }
+    /// Folds a batch of a partition onto rows of the same streams; [`Fold::into_changes`] tells what changed.
+    pub fn batch(partition: Partition, parked: HashSet<StreamName>) -> Self {
+        Self { parked, touched: Some(RowKeys::default()), ..Self::whole_log(vec![partition]) }
     }
 
-    /// Folds a whole log from nothing.
-    pub fn whole_log() -> Self {
-        Self::default()
+    /// Folds a whole log, divided into `partitions`, from nothing.
+    pub fn whole_log(partitions: Vec<Partition>) -> Self {
+        let sales = partitions.iter().map(|_| HashMap::new()).collect();
+        Self { partitions, sales, ..Self::default() }
     }
 
     pub fn put_rows(&mut self, rows: Rows) {
@@ -116,8 +119,8 @@ impl Fold {
         self.payments.insert(row.payment_id, row);
     }
 
-    /// Applies an event, or parks its stream. `partition` is where the event came from.
-    pub fn apply(&mut self, event: &Decoded, partition: &Partition) {
+    /// Applies an event, or parks its stream. `source` says which of the partitions the event came from.
+    pub fn apply(&mut self, event: &Decoded, source: usize) {
         if self.parked.contains(&event.stream) {
             let parked_here = self.newly_parked.iter().any(|parked| parked.stream == event.stream);
             if !parked_here {
@@ -132,14 +135,14 @@ impl Fold {
         let outcome = if event.revision > expected {
             Err(Poison::Gap { expected, found: event.revision })
         } else {
-            self.apply_next(event)
+            self.apply_next(event, source)
         };
         if let Err(poison) = outcome {
             self.parked.insert(event.stream.clone());
             self.newly_parked.push(ParkedStream {
                 projection: Projection::of_stream(&event.stream),
                 stream: event.stream.clone(),
-                partition: partition.clone(),
+                partition: self.partitions[source].clone(),
                 event_id: event.id,
                 revision: event.revision,
                 position: event.position,
@@ -158,11 +161,11 @@ impl Fold {
         }
     }
 
-    fn apply_next(&mut self, event: &Decoded) -> Result<(), Poison> {
+    fn apply_next(&mut self, event: &Decoded, source: usize) -> Result<(), Poison> {
         let data = event.event.as_ref().map_err(|error| Poison::Undecodable(error.clone()))?;
         match (&event.stream, data) {
             (StreamName::Stock(sku), Event::Stock(data)) => self.apply_stock(sku, data, event.revision),
-            (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event),
+            (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event, source),
             (StreamName::Payment(id), Event::Payment(data)) => self.apply_payment(*id, data, event),
             (StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_), _) => {
                 Err(Poison::Contradiction("it belongs to a stream of another kind".to_owned()))
@@ -191,13 +194,19 @@ impl Fold {
         Ok(())
     }
 
-    fn apply_order(&mut self, id: OrderId, data: &OrderEvent, event: &Decoded) -> Result<(), Poison> {
+    fn apply_order(
+        &mut self,
+        id: OrderId,
+        data: &OrderEvent,
+        event: &Decoded,
+        source: usize,
+    ) -> Result<(), Poison> {
         let before = self.orders.get(&id);
         let after = orders::fold(id, before.map(AsRef::as_ref), data, event)?;
         let sums = guarded(|| sales::fold(before.map(|row| &row.order), &after.order, data))?;
         self.orders.insert(id, Arc::new(after));
         for (key, sum) in sums {
-            self.sales.entry(key).or_default().add(&sum);
+            self.sales[source].entry(key).or_default().add(&sum);
         }
         if let Some(touched) = &mut self.touched {
             touched.orders.insert(id);
@@ -216,14 +225,10 @@ impl Fold {
     }
 
     /// What the batch changed, to be written with a checkpoint that goes from `from` to `to`.
-    pub fn into_changes(
-        mut self,
-        partition: &Partition,
-        from: Option<Position>,
-        to: Option<Position>,
-    ) -> Changes {
+    pub fn into_changes(mut self, from: Option<Position>, to: Option<Position>) -> Changes {
         let touched = self.touched.take().unwrap_or_default();
-        let mut changes = Changes::none(partition.clone(), from, to);
+        let partition = self.partitions.swap_remove(0);
+        let mut changes = Changes::none(partition, from, to);
         changes.stock = touched.stock.iter().filter_map(|sku| self.stock.remove(sku)).collect();
         for key in touched.reservations {
             match self.reservations.get(&key) {
@@ -236,7 +241,7 @@ impl Fold {
         }
         changes.orders = touched.orders.iter().filter_map(|id| self.orders.remove(id)).collect();
         changes.payments = touched.payments.iter().filter_map(|id| self.payments.remove(id)).collect();
-        changes.sales = sorted_sales(self.sales);
+        changes.sales = sorted_sales(self.sales.swap_remove(0));
         changes.parked = self.newly_parked;
         changes.skipped =
             self.skipped.into_iter().map(|stream| (Projection::of_stream(&stream), stream)).collect();
@@ -256,12 +261,14 @@ impl Fold {
         orders.sort_unstable_by_key(|row| (row.recorded_at, row.order_id));
         let mut payments: Vec<_> = self.payments.into_values().collect();
         payments.sort_unstable_by_key(|row| (row.recorded_at, row.payment_id));
+        let sales = self.partitions.into_iter().zip(self.sales);
+        let sales = sales.filter(|(_, sums)| !sums.is_empty());
         AllRows {
             stock,
             reservations,
             orders,
             payments,
-            sales: sorted_sales(self.sales),
+            sales: sales.map(|(partition, sums)| (partition, sorted_sales(sums))).collect(),
             parked: self.newly_parked,
             ..Default::default()
         }

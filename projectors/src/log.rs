@@ -1,8 +1,10 @@
 //! The whole log, folded in memory.
 
+use std::sync::Arc;
+
 use domain::{Position, RecordedEvent};
 use infra::{
-    event_source::Partition,
+    event_source::layout::SourceLayout,
     event_store::{EventLog, ReadError},
     read_models::audit::AllRows,
 };
@@ -20,57 +22,77 @@ pub struct Progress {
     pub position: Position,
 }
 
-/// Folds the log from its beginning up to `until`, or up to its end. Reading and decoding go on while the events
-/// before are folded.
+/// Folds the log from its beginning: all of it, or each partition up to its place in `until`. Reading and decoding go
+/// on while the events before are folded.
 pub async fn fold_log(
     log: &dyn EventLog,
-    partition: &Partition,
-    until: Option<Position>,
+    layout: &Arc<dyn SourceLayout>,
+    until: Option<Vec<Option<Position>>>,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<AllRows, ReadError> {
-    let (chunks, mut decoded) = mpsc::channel::<Vec<Decoded>>(READS_AHEAD);
-    let partition = partition.clone();
+    let (chunks, mut decoded) = mpsc::channel::<Vec<FromPartition>>(READS_AHEAD);
+    let partitions = layout.partitions();
     let folding = tokio::task::spawn_blocking(move || {
-        let mut fold = Fold::whole_log();
+        let mut fold = Fold::whole_log(partitions);
         while let Some(chunk) = decoded.blocking_recv() {
-            for event in &chunk {
-                fold.apply(event, &partition);
+            for FromPartition { source, event } in &chunk {
+                fold.apply(event, *source);
             }
         }
         fold.into_rows()
     });
-    let position = read_log(log, until, chunks, progress).await;
+    let reader = Reader { log, layout, until: until.map(Arc::new), chunks, progress };
+    let position = reader.read().await;
     let rows = folding.await.map_err(|error| ReadError::Unavailable(error.to_string().into()))?;
     Ok(AllRows { store_id: log.store_id(), position: position?, ..rows })
 }
 
-/// Sends the log on, decoded; answers with the position of its last event.
-async fn read_log(
-    log: &dyn EventLog,
-    until: Option<Position>,
-    chunks: mpsc::Sender<Vec<Decoded>>,
-    progress: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<Option<Position>, ReadError> {
-    let mut position = None;
-    let mut events_read = 0;
-    loop {
-        let mut events = log.read_all(position, EVENTS_PER_READ).await?;
-        if let Some(until) = until {
-            events.truncate(events.partition_point(|event| event.position <= until));
-        }
-        let Some(last) = events.last() else { return Ok(position) };
-        position = Some(last.position);
-        events_read += events.len() as u64;
-        progress(Progress { events: events_read, position: last.position });
-        let chunk = decode(events).await?;
-        if chunks.send(chunk).await.is_err() {
-            // The fold has panicked, and its join says so.
-            return Ok(position);
-        }
-    }
+/// An event, and which partition of the source it is in.
+struct FromPartition {
+    source: usize,
+    event: Decoded,
 }
 
-async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<Decoded>, ReadError> {
-    let decoding = tokio::task::spawn_blocking(|| events.into_iter().map(Decoded::from).collect());
-    decoding.await.map_err(|error| ReadError::Unavailable(error.to_string().into()))
+/// Sends the log on, decoded.
+struct Reader<'a> {
+    log: &'a dyn EventLog,
+    layout: &'a Arc<dyn SourceLayout>,
+    until: Option<Arc<Vec<Option<Position>>>>,
+    chunks: mpsc::Sender<Vec<FromPartition>>,
+    progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+impl Reader<'_> {
+    /// Answers with the position of the last event read.
+    async fn read(self) -> Result<Option<Position>, ReadError> {
+        let end = self.until.as_ref().map(|until| until.iter().copied().max().flatten());
+        let mut position = None;
+        let mut events_read = 0;
+        loop {
+            let mut events = self.log.read_all(position, EVENTS_PER_READ).await?;
+            if let Some(end) = end {
+                events.truncate(events.partition_point(|event| Some(event.position) <= end));
+            }
+            let Some(last) = events.last() else { return Ok(position) };
+            position = Some(last.position);
+            events_read += events.len() as u64;
+            (self.progress)(Progress { events: events_read, position: last.position });
+            let chunk = self.decode(events).await?;
+            if self.chunks.send(chunk).await.is_err() {
+                // The fold has panicked, and its join says so.
+                return Ok(position);
+            }
+        }
+    }
+
+    async fn decode(&self, events: Vec<RecordedEvent>) -> Result<Vec<FromPartition>, ReadError> {
+        let (layout, until) = (Arc::clone(self.layout), self.until.clone());
+        let decode = move |event: RecordedEvent| {
+            let source = layout.index_of(&event.stream);
+            let counts = until.as_ref().is_none_or(|until| Some(event.position) <= until[source]);
+            counts.then(|| FromPartition { source, event: event.into() })
+        };
+        let decoding = tokio::task::spawn_blocking(|| events.into_iter().filter_map(decode).collect());
+        decoding.await.map_err(|error| ReadError::Unavailable(error.to_string().into()))
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::Position;
 use infra::{
-    event_source::Partition,
+    event_source::layout::SourceLayout,
     event_store::{EventLog, ReadError},
     read_models::{ReadModelError, audit::Rebuild},
 };
@@ -44,17 +44,22 @@ pub enum RebuildError {
     Differs(Box<Verification>),
 }
 
-/// Folds the log to its end, writes the rows, reads them back and compares, and only then publishes them.
+/// Folds the log to its end, writes the rows, reads them back and compares, and only then publishes them. Projectors
+/// go on from where the partitions ended when the rebuild began: what was delivered since then is passed over where
+/// the rows have it.
 pub async fn rebuild(
     log: &dyn EventLog,
+    layout: &Arc<dyn SourceLayout>,
     target: &dyn Rebuild,
     progress: &(dyn Fn(Step) + Send + Sync),
 ) -> Result<Rebuilt, RebuildError> {
-    let partition = Partition::whole_log();
+    // Before the log is read: an event that is in a partition by now is in the log, and will be in the rows.
+    let ends = layout.last_positions().await?;
+    let positions: Vec<_> = layout.partitions().into_iter().zip(ends).collect();
     let folding = |at| progress(Step::Folding(at));
-    let rows = Arc::new(fold_log(log, &partition, None, &folding).await?);
+    let rows = Arc::new(fold_log(log, layout, None, &folding).await?);
     progress(Step::Writing);
-    let staged = target.stage(&partition, Arc::clone(&rows)).await?;
+    let staged = target.stage(&positions, Arc::clone(&rows)).await?;
     progress(Step::Verifying);
     let found = compare(Arc::clone(&rows), staged.stored().await?).await?;
     if found.differences > 0 {

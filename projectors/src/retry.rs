@@ -93,12 +93,12 @@ async fn apply_request(
     let generation = models.generation().await?;
     let position = models.checkpoint(partition).await?;
     let events = read_whole(log, stream).await?;
-    let mut fold = Fold::batch(HashSet::new());
+    let mut fold = Fold::batch(partition.clone(), HashSet::new());
     fold.put_rows(models.load(keys_of(&events)).await?);
     for event in &events {
-        fold.apply(event, partition);
+        fold.apply(event, 0);
     }
-    let mut changes = fold.into_changes(partition, position, position);
+    let mut changes = fold.into_changes(position, position);
     changes.generation = Some(generation);
     changes.retried.push(request.clone());
     let still_parked = changes.parked.first().map(|row| row.reason.clone());

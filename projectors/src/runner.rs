@@ -222,11 +222,11 @@ impl<S: EventSource> Runner<S> {
             return Ok(());
         }
         let events = decode(events).await?;
-        let mut fold = Fold::batch(owned.parked.clone());
+        let mut fold = Fold::batch(partition, owned.parked.clone());
         let mut keys = keys_of(&events);
         self.cache.fill(&mut fold, &mut keys);
         fold.put_rows(self.models.load(keys).await?);
-        let changes = fold_batch(fold, events, partition.clone(), after, position).await?;
+        let changes = fold_batch(fold, events, after, position).await?;
         let changes = Changes { generation: owned.generation, ..changes };
         for parked in &changes.parked {
             tracing::error!(
@@ -293,16 +293,16 @@ async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<Decoded>, Interruption
 async fn fold_batch(
     mut fold: Fold,
     events: Vec<Decoded>,
-    partition: Partition,
     from: Option<Position>,
     to: Position,
 ) -> Result<Changes, Interruption> {
     let in_place = events.len() <= FOLDED_IN_PLACE_MAX;
     let run = move || {
         for event in &events {
-            fold.apply(event, &partition);
+            fold.apply(event, 0);
         }
-        fold.into_changes(&partition, from, Some(to))
+        let log_position = events.last().map(|event| event.position);
+        Changes { log_position, ..fold.into_changes(from, Some(to)) }
     };
     Ok(if in_place { run() } else { tokio::task::spawn_blocking(run).await? })
 }

@@ -9,10 +9,10 @@ use std::{
 
 use domain::Position;
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, ReadError},
     read_models::{
-        OrderRow, PaymentRow, Projection, ReadModelError,
+        OrderRow, PaymentRow, Projection, ReadModelError, SalesKey, SalesTotals,
         audit::{AllRows, Audit, Stored, StoredRow},
     },
 };
@@ -78,29 +78,52 @@ pub enum VerifyError {
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
+    /// Which events it has cannot be told.
+    #[error(
+        "the read models have events of the partition {}, which ORDERLY_BUS does not have: set it as it is set for \
+         the projectors, or run `orderly projections rebuild`",
+        .0.0
+    )]
+    OtherLayout(Partition),
 }
 
-/// Folds the log up to where the read models stand and compares. Works while a server runs: the rows are those
-/// of one moment.
+/// Folds the log as far as the read models have come in each partition, and compares. Works while a server runs: the
+/// rows are those of one moment.
 pub async fn verify(
     log: &dyn EventLog,
+    layout: &Arc<dyn SourceLayout>,
     models: &dyn Audit,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Verification, VerifyError> {
     let stored = models.stored().await?;
-    let partition = Partition::whole_log();
-    let position = stored.checkpoints.iter().find(|(name, _)| *name == partition).and_then(|(_, at)| *at);
-    let expected = match position {
-        Some(until) => fold_log(log, &partition, Some(until), progress).await?,
-        None => AllRows::default(),
-    };
+    let until = reached(&layout.partitions(), &stored.log_positions)?;
+    let expected = fold_log(log, layout, Some(until), progress).await?;
     Ok(compare(Arc::new(expected), stored).await?)
+}
+
+/// How far each of `partitions` is in the rows. Projectors that used to follow the log itself have brought all of them
+/// up to where they stopped.
+fn reached(
+    partitions: &[Partition],
+    log_positions: &[(Partition, Option<Position>)],
+) -> Result<Vec<Option<Position>>, VerifyError> {
+    let of = |partition: &Partition| {
+        log_positions.iter().find(|(name, _)| name == partition).and_then(|(_, position)| *position)
+    };
+    let everything = of(&Partition::whole_log());
+    for (partition, position) in log_positions {
+        if *position > everything && !partitions.contains(partition) {
+            return Err(VerifyError::OtherLayout(partition.clone()));
+        }
+    }
+    Ok(partitions.iter().map(|partition| of(partition).max(everything)).collect())
 }
 
 /// Compares rows with those expected, in both directions.
 pub async fn compare(expected: Arc<AllRows>, mut stored: Stored) -> Result<Verification, ReadModelError> {
     let comparing = tokio::task::spawn_blocking(move || {
-        let mut comparison = Comparison::new(&expected);
+        let sales = summed(&expected.sales);
+        let mut comparison = Comparison::new(&expected, &sales);
         while let Some(chunk) = stored.rows.blocking_recv() {
             for row in chunk? {
                 comparison.take(row);
@@ -111,12 +134,21 @@ pub async fn compare(expected: Arc<AllRows>, mut stored: Stored) -> Result<Verif
     comparing.await.unwrap_or_else(|error| Err(ReadModelError::Unavailable(error.to_string().into())))
 }
 
+/// Sums over all partitions.
+fn summed(sales: &[(Partition, Vec<(SalesKey, SalesTotals)>)]) -> HashMap<SalesKey, SalesTotals> {
+    let mut sums: HashMap<SalesKey, SalesTotals> = HashMap::new();
+    for (key, sum) in sales.iter().flat_map(|(_, sums)| sums) {
+        sums.entry(key.clone()).or_default().add(sum);
+    }
+    sums
+}
+
 struct Comparison<'a> {
     stock: Expected<'a, domain::Sku, infra::read_models::StockRow>,
     reservations: Expected<'a, (domain::Sku, domain::OrderId), infra::read_models::ReservationRow>,
     orders: Expected<'a, domain::OrderId, OrderRow>,
     payments: Expected<'a, domain::PaymentId, PaymentRow>,
-    sales: Expected<'a, infra::read_models::SalesKey, infra::read_models::SalesTotals>,
+    sales: Expected<'a, SalesKey, SalesTotals>,
     found: Verification,
 }
 
@@ -160,12 +192,12 @@ impl Verification {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(rows: &'a AllRows) -> Self {
+    fn new(rows: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
         let count = rows.stock.len()
             + rows.reservations.len()
             + rows.orders.len()
             + rows.payments.len()
-            + rows.sales.len();
+            + sales.len();
         let reservations = rows.reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
         Self {
             stock: Expected::new(Projection::Stock, rows.stock.iter().map(|row| (row.sku.clone(), row))),
@@ -178,7 +210,7 @@ impl<'a> Comparison<'a> {
                 Projection::Payments,
                 rows.payments.iter().map(|row| (row.payment_id, row.as_ref())),
             ),
-            sales: Expected::new(Projection::Sales, rows.sales.iter().map(|(key, sum)| (key.clone(), sum))),
+            sales: Expected::new(Projection::Sales, sales.iter().map(|(key, sum)| (key.clone(), sum))),
             found: Verification { position: rows.position, rows: count as u64, ..Verification::default() },
         }
     }

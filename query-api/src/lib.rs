@@ -19,16 +19,13 @@ mod vocabulary;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::Router;
-use domain::Position;
 use error::QueryError;
 use infra::{
+    event_source::layout::SourceLayout,
     http::{ServerOptions, problem},
     read_models::{Queries, ReadModelError},
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
@@ -52,21 +49,17 @@ impl Default for Options {
 /// What the query API answers from.
 pub struct QueryApi {
     queries: Arc<dyn Queries>,
-    log_head: Option<watch::Receiver<Option<Position>>>,
+    source: Option<Arc<dyn SourceLayout>>,
     permits: Semaphore,
     revision_wait_max: Duration,
 }
 
 impl QueryApi {
-    /// `log_head` is the event store's `head()`, from which lags are counted; none where this process does
-    /// not hold the event store, and then no lag is told.
-    pub fn new(
-        queries: Arc<dyn Queries>,
-        log_head: Option<watch::Receiver<Option<Position>>>,
-        options: Options,
-    ) -> Self {
+    /// `source` is where projectors take their events from; it says how far they are behind. None where this process
+    /// cannot look there, and then no lag is told.
+    pub fn new(queries: Arc<dyn Queries>, source: Option<Arc<dyn SourceLayout>>, options: Options) -> Self {
         let permits = Semaphore::new(options.queries_max);
-        Self { queries, log_head, permits, revision_wait_max: options.revision_wait_max }
+        Self { queries, source, permits, revision_wait_max: options.revision_wait_max }
     }
 
     /// Runs a query, or refuses it when too many are under way.

@@ -1,6 +1,6 @@
 //! `/v1/projections`: how far the read models are behind the log, and what they could not take in.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -8,16 +8,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{EventId, Position, Revision, StreamName, Timestamp};
-use infra::read_models::{CheckpointRow, ParkedStream};
+use infra::{
+    event_source::Partition,
+    read_models::{CheckpointRow, ParkedStream},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{QueryApi, docs::QueryProblems, error::QueryError, parameters::Params};
 
+/// How long an answer waits to learn where the partitions end.
+const ENDS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Where every projection stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Projections<'a> {
-    /// Position of the log's last event; null while the log is empty, and where this process does not hold it.
+    /// Position of the log's last event; null while the log is empty, where projectors do not follow the log itself,
+    /// and where this process does not know it.
     #[schema(value_type = Option<u64>)]
     head: Option<Position>,
     projections: Vec<Checkpoint<'a>>,
@@ -30,10 +37,14 @@ pub struct Projections<'a> {
 pub struct Checkpoint<'a> {
     projection: &'a str,
     partition: &'a str,
-    /// Position of the last event taken in; null before the first.
+    /// Of the last event taken in, in the partition: of the log itself, or an offset of Kafka; null before the first.
     #[schema(value_type = Option<u64>)]
     position: Option<Position>,
-    /// Events of the log that are not taken in yet; null where `head` is.
+    /// Of the last event taken in, in the log.
+    #[schema(value_type = Option<u64>)]
+    log_position: Option<Position>,
+    /// Events of the partition that are not taken in yet, by their positions; null where the end of the partition is
+    /// not known. (Kafka gives a position to the end of a transaction as well, and EventStoreDB counts bytes.)
     lag_events: Option<u64>,
     #[schema(value_type = Option<String>, format = "date-time")]
     updated_at: Option<Timestamp>,
@@ -68,22 +79,44 @@ pub async fn projections(
     let checkpoints = api.query(api.queries.checkpoints()).await?;
     let parked = api.query(api.queries.parked_streams()).await?;
     // Read last: a lag is then overstated by what has just happened, never understated.
-    let head = api.log_head.as_ref().and_then(|head| *head.borrow());
+    let ends = ends(&api).await;
     let projections = Projections {
-        head,
-        projections: checkpoints.iter().map(|checkpoint| Checkpoint::of(checkpoint, head)).collect(),
+        head: ends.get(&Partition::whole_log()).copied().flatten(),
+        projections: checkpoints.iter().map(|checkpoint| Checkpoint::of(checkpoint, &ends)).collect(),
         parked: parked.iter().map(Parked::of).collect(),
     };
     Ok(Json(projections).into_response())
 }
 
+/// The last position of each partition; empty where that cannot be known now.
+async fn ends(api: &QueryApi) -> HashMap<Partition, Option<Position>> {
+    let Some(source) = &api.source else { return HashMap::new() };
+    match tokio::time::timeout(ENDS_PATIENCE, source.last_positions()).await {
+        Ok(Ok(positions)) => source.partitions().into_iter().zip(positions).collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "How far the projections are behind cannot be told");
+            HashMap::new()
+        }
+        Err(_) => HashMap::new(),
+    }
+}
+
+/// Positions of the log count from 1, offsets from 0.
+fn events_up_to(partition: &Partition, position: Option<Position>) -> u64 {
+    let first = u64::from(*partition == Partition::whole_log());
+    position.map_or(0, |position| (position + 1).saturating_sub(first))
+}
+
 impl<'a> Checkpoint<'a> {
-    fn of(row: &'a CheckpointRow, log_head: Option<Position>) -> Self {
+    fn of(row: &'a CheckpointRow, ends: &HashMap<Partition, Option<Position>>) -> Self {
+        let taken_in = events_up_to(&row.partition, row.position);
+        let end = ends.get(&row.partition).map(|end| events_up_to(&row.partition, *end));
         Self {
             projection: &row.projection,
             partition: &row.partition.0,
             position: row.position,
-            lag_events: log_head.map(|head| head.saturating_sub(row.position.unwrap_or(0))),
+            log_position: row.log_position,
+            lag_events: end.map(|end| end.saturating_sub(taken_in)),
             updated_at: row.updated_at,
         }
     }

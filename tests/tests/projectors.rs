@@ -12,7 +12,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use domain::StreamName;
 use infra::{
-    event_source::Partition,
+    event_source::{
+        Partition,
+        layout::{SourceLayout, WholeLog},
+    },
     event_store::EventLog,
     read_models::{
         Queries, ReadModels,
@@ -48,6 +51,10 @@ impl Bench {
         Self { log: Arc::new(log), models, queries, path, _directory: directory }
     }
 
+    fn layout(&self) -> Arc<dyn SourceLayout> {
+        Arc::new(WholeLog(self.log.clone()))
+    }
+
     fn run(&self) -> RunningProjector {
         RunningProjector::start(Feed::new(&self.log), &self.log, self.models.clone())
     }
@@ -76,7 +83,7 @@ impl Bench {
     }
 
     async fn verify(&self) -> Verification {
-        verify(self.log.as_ref(), &self.queries, &|_| {}).await.unwrap()
+        verify(self.log.as_ref(), &self.layout(), &self.queries, &|_| {}).await.unwrap()
     }
 
     async fn assert_rows_are_those_of_the_log(&self) {

@@ -43,7 +43,7 @@ impl Api {
 
     fn with_options(options: Options) -> Self {
         let queries = Arc::new(FakeQueries::default());
-        let api = QueryApi::new(queries.clone(), Some(queries.log_head.subscribe()), options);
+        let api = QueryApi::new(queries.clone(), Some(queries.clone()), options);
         Self { router: query_api::router(api), queries }
     }
 

@@ -25,7 +25,8 @@ pub struct AllRows {
     pub reservations: Vec<ReservationRow>,
     pub orders: Vec<Arc<OrderRow>>,
     pub payments: Vec<Arc<PaymentRow>>,
-    pub sales: Vec<(SalesKey, SalesTotals)>,
+    /// The sums of each partition by themselves.
+    pub sales: Vec<(Partition, Vec<(SalesKey, SalesTotals)>)>,
     pub parked: Vec<ParkedStream>,
 }
 
@@ -50,8 +51,8 @@ pub enum StoredRow {
 /// Every row, as one transaction sees them.
 #[derive(Debug)]
 pub struct Stored {
-    /// Where each partition stands.
-    pub checkpoints: Vec<(Partition, Option<Position>)>,
+    /// The position in the log up to which events of each partition are in the rows.
+    pub log_positions: Vec<(Partition, Option<Position>)>,
     /// Rows in chunks. They come as they are read; reading stops when this is dropped.
     pub rows: mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>,
 }
@@ -65,10 +66,11 @@ pub trait Audit: Send + Sync + 'static {
 /// Read models that can be replaced as a whole.
 #[async_trait]
 pub trait Rebuild: Send + Sync + 'static {
-    /// Writes the rows beside the ones in use.
+    /// Writes the rows beside the ones in use. `positions`: where each partition of the source goes on. Events that
+    /// come from there and are in the rows already are passed over by their revision.
     async fn stage(
         &self,
-        partition: &Partition,
+        positions: &[(Partition, Option<Position>)],
         rows: Arc<AllRows>,
     ) -> Result<Box<dyn Staged>, ReadModelError>;
 }

@@ -15,6 +15,7 @@ use domain::{
 };
 use indicatif::HumanCount;
 use infra::{
+    event_source::layout::{SourceLayout, WholeLog},
     event_store::{EventLog, ReadError},
     read_models::{Queries, sqlite::SqliteQueries},
 };
@@ -199,10 +200,11 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
 }
 
 async fn verify(log: Arc<dyn EventLog>, read_models: SqliteQueries) -> Result<(), Failure> {
-    let until = read_models.checkpoints().await?.iter().filter_map(|row| row.position).max().unwrap_or(0);
+    let until = read_models.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
     let progress = Progress::start("events folded", until);
     let report = |folded: projectors::log::Progress| progress.set(folded.position, until);
-    let found = projectors::verify::verify(log.as_ref(), &read_models, &report).await?;
+    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(Arc::clone(&log)));
+    let found = projectors::verify::verify(log.as_ref(), &layout, &read_models, &report).await?;
     drop(progress);
     for difference in &found.described {
         println!("{difference}");

@@ -2,15 +2,21 @@
 //!
 //! Works beside a running server.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use clap::Subcommand;
 use comfy_table::{Table, presets::NOTHING};
 use domain::StreamName;
 use indicatif::HumanCount;
-use infra::read_models::{
-    Queries,
-    sqlite::{SqliteReadModels, SqliteRebuild},
+use infra::{
+    event_source::layout::{SourceLayout, WholeLog},
+    read_models::{
+        Queries,
+        sqlite::{SqliteReadModels, SqliteRebuild},
+    },
 };
 use projectors::{
     rebuild::{self, Step},
@@ -85,6 +91,7 @@ fn table(header: &[&str]) -> Table {
 async fn rebuild(settings: &Settings) -> Result<(), Failure> {
     let ReadModelsUrl::Sqlite(path) = settings.read_models();
     let log = open_log(settings)?;
+    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(Arc::clone(&log)));
     let head = log.last_position().await?.unwrap_or(0);
     let progress = Progress::start("events folded", head);
     let started = Instant::now();
@@ -94,7 +101,7 @@ async fn rebuild(settings: &Settings) -> Result<(), Failure> {
         Step::Verifying => progress.step("comparing what was written"),
         Step::Publishing => progress.step("putting the rows in place"),
     };
-    let rebuilt = rebuild::rebuild(log.as_ref(), &SqliteRebuild::new(&path), &report).await?;
+    let rebuilt = rebuild::rebuild(log.as_ref(), &layout, &SqliteRebuild::new(&path), &report).await?;
     drop(progress);
     println!(
         "{} rows made from the log up to position {} in {:.1} s",

@@ -20,7 +20,8 @@ async fn a_rebuild_gives_the_rows_that_live_projection_gives() {
     bench.caught_up().await;
     running.stop().await;
     let rebuilt = bench.path.with_extension("rebuilt");
-    let summary = rebuild(bench.log.as_ref(), &SqliteRebuild::new(&rebuilt), &|_| {}).await.unwrap();
+    let summary =
+        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&rebuilt), &|_| {}).await.unwrap();
     assert_eq!(summary.position, bench.log.head());
     let (live, anew) = (dump(&bench.path), dump(&rebuilt));
     assert!(live.len() > 30, "{live:#?}");
@@ -32,7 +33,7 @@ fn dump(path: &std::path::Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let tables = [
         ("log", "store_id"),
-        ("checkpoints", "projection, partition, position"),
+        ("checkpoints", "projection, partition, position, log_position"),
         ("parked", "*"),
         ("stock", "*"),
         ("reservations", "*"),
@@ -77,11 +78,11 @@ async fn a_projector_at_work_forgets_its_rows_and_goes_on_from_the_rebuilt_ones(
     };
     receive().await;
     assert!(bench.verify().await.differences > 0);
-    rebuild(bench.log.as_ref(), &SqliteRebuild::new(&bench.path), &|_| {}).await.unwrap();
+    rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&bench.path), &|_| {}).await.unwrap();
     receive().await;
     running.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
-    let seen_elsewhere = verify(bench.log.as_ref(), &other_process, &|_| {}).await.unwrap();
+    let seen_elsewhere = verify(bench.log.as_ref(), &bench.layout(), &other_process, &|_| {}).await.unwrap();
     assert_eq!((seen_elsewhere.differences, seen_elsewhere.position), (0, bench.log.head()));
     assert!(!bench.path.with_extension("db.rebuild").exists());
 }
@@ -102,9 +103,9 @@ async fn damaged_files_and_files_of_another_schema_are_refused_and_rebuilt() {
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
 
     for path in [other_schema, damaged] {
-        rebuild(bench.log.as_ref(), &SqliteRebuild::new(&path), &|_| {}).await.unwrap();
+        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&path), &|_| {}).await.unwrap();
         let models = SqliteReadModels::open(&path).unwrap();
-        let found = verify(bench.log.as_ref(), &models.queries(), &|_| {}).await.unwrap();
+        let found = verify(bench.log.as_ref(), &bench.layout(), &models.queries(), &|_| {}).await.unwrap();
         assert_eq!((found.differences, found.position), (0, bench.log.head()));
     }
 }
@@ -119,7 +120,7 @@ async fn a_database_that_holds_something_else_is_never_overwritten() {
         .unwrap();
     let refused = SqliteReadModels::open(&foreign).unwrap_err();
     assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
-    let refused = rebuild(bench.log.as_ref(), &SqliteRebuild::new(&foreign), &|_| {}).await;
+    let refused = rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&foreign), &|_| {}).await;
     assert!(matches!(refused, Err(RebuildError::ReadModels(_))), "{refused:?}");
     let gold: i64 = connection.query_row("SELECT gold FROM treasure", [], |row| row.get(0)).unwrap();
     assert_eq!(gold, 7);

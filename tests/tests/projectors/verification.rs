@@ -55,12 +55,14 @@ const TAMPERINGS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_changed_in_the_rows_is_found() {
+    let layout;
     let Bench { log, models, queries, path, _directory } = {
         let bench = Bench::new(MemoryLog::new(Story::eventful().events));
         let running = bench.run();
         bench.caught_up().await;
         running.stop().await;
         bench.assert_rows_are_those_of_the_log().await;
+        layout = bench.layout();
         bench
     };
     drop((models, queries));
@@ -72,7 +74,7 @@ async fn whatever_is_changed_in_the_rows_is_found() {
         assert!(changed > 0, "{tampering} changes nothing");
         drop(connection);
         let stored = SqliteQueries::open_read_only(&tampered).unwrap();
-        match verify(log.as_ref(), &stored, &|_| {}).await {
+        match verify(log.as_ref(), &layout, &stored, &|_| {}).await {
             Ok(found) => assert!(found.differences > 0, "{tampering} was not found"),
             Err(projectors::verify::VerifyError::ReadModels(_)) => {}
             Err(error) => panic!("{tampering}: {error}"),

@@ -157,6 +157,7 @@ async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
         projection: projection.to_string(),
         partition: Partition::whole_log(),
         position,
+        log_position: position,
         updated_at: position.map(|_| at("2026-01-01T00:00:01Z")),
     };
     api.queries.change(|rows| {
@@ -172,10 +173,10 @@ async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
         json!({
             "head": 10,
             "projections": [
-                {"projection": "orders", "partition": "log", "position": 7, "lag_events": 3,
+                {"projection": "orders", "partition": "log", "position": 7, "log_position": 7, "lag_events": 3,
                  "updated_at": "2026-01-01T00:00:01Z"},
-                {"projection": "stock", "partition": "log", "position": null, "lag_events": 10,
-                 "updated_at": null},
+                {"projection": "stock", "partition": "log", "position": null, "log_position": null,
+                 "lag_events": 10, "updated_at": null},
             ],
             "parked": [{
                 "projection": "stock", "stream": "stock-A", "event_id": Uuid::from_u128(1),

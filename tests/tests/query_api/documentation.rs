@@ -39,6 +39,7 @@ fn api_with_rows() -> Api {
             projection: "orders".to_owned(),
             partition: Partition::whole_log(),
             position: Some(1),
+            log_position: Some(1),
             updated_at: None,
         }];
     });

@@ -4,13 +4,18 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
-use infra::read_models::{
-    CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow, Queries,
-    ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+use infra::{
+    event_source::{Partition, layout::SourceLayout},
+    event_store::ReadError,
+    read_models::{
+        CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow, Queries,
+        ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+    },
 };
 use tokio::sync::{Semaphore, watch};
 
 pub struct FakeQueries {
+    /// Not known while there is none.
     pub log_head: watch::Sender<Option<Position>>,
     /// Reads take a permit each; with none left they hang.
     pub gate: Semaphore,
@@ -77,6 +82,22 @@ impl FakeQueries {
             self.changes.send_modify(|version| *version += 1);
         }
         Ok(selected)
+    }
+}
+
+#[async_trait]
+impl SourceLayout for FakeQueries {
+    fn partitions(&self) -> Vec<Partition> {
+        vec![Partition::whole_log()]
+    }
+
+    fn index_of(&self, _stream: &StreamName) -> usize {
+        0
+    }
+
+    async fn last_positions(&self) -> Result<Vec<Option<Position>>, ReadError> {
+        let head = *self.log_head.borrow();
+        head.map(|head| vec![Some(head)]).ok_or_else(|| ReadError::Unavailable("no head".into()))
     }
 }
 

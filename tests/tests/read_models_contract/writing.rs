@@ -37,7 +37,7 @@ pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixtur
     let checkpoints = queries.checkpoints().await.unwrap();
     assert_eq!(checkpoints.len(), Projection::ALL.len());
     for row in checkpoints {
-        assert_eq!((row.partition, row.position), (partition(), Some(2)));
+        assert_eq!((row.partition, row.position, row.log_position), (partition(), Some(2), Some(2)));
         assert!(row.updated_at.is_some());
     }
 }
@@ -71,6 +71,42 @@ pub async fn partitions_move_by_themselves<F: Fixture>(fixture: F) {
     models.commit(step(2)).await.unwrap();
     assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(2));
     assert_eq!(models.checkpoint(&other).await.unwrap(), Some(40));
+}
+
+pub async fn a_partition_of_a_topic_moves_only_what_it_feeds<F: Fixture>(fixture: F) {
+    let moved = [
+        ("shop.stock/0", vec!["stock"]),
+        ("shop.orders/11", vec!["orders", "sales"]),
+        ("shop.payments/2", vec!["payments"]),
+    ];
+    for (name, projections) in moved {
+        let partition = Partition(name.to_owned());
+        let models = fixture.models();
+        assert_eq!(models.checkpoint(&partition).await.unwrap(), None);
+        models.commit(Changes::none(partition.clone(), None, Some(5))).await.unwrap();
+        assert_moved(&models.commit(Changes::none(partition.clone(), None, Some(6))).await);
+        assert_eq!(models.checkpoint(&partition).await.unwrap(), Some(5));
+        let mut found = fixture.queries().checkpoints().await.unwrap();
+        found.retain(|row| row.partition == partition);
+        assert_eq!(found.iter().map(|row| row.projection.as_str()).collect::<Vec<_>>(), projections);
+    }
+}
+
+pub async fn the_position_in_the_log_never_goes_back<F: Fixture>(fixture: F) {
+    let models = fixture.models();
+    let orders = Partition("shop.orders/1".to_owned());
+    let (mut from, mut reached) = (None, None);
+    // Offsets with and without an event, and events that rows rebuilt meanwhile reflect already.
+    let steps = [(0, None), (4, Some(70)), (5, None), (6, Some(40)), (9, Some(71)), (9, None)];
+    for (to, log_position) in steps {
+        let changes = Changes { log_position, ..Changes::none(orders.clone(), from, Some(to)) };
+        models.commit(changes).await.unwrap();
+        from = Some(to);
+        reached = reached.max(log_position);
+        for row in fixture.queries().checkpoints().await.unwrap() {
+            assert_eq!((row.position, row.log_position), (from, reached), "{row:?}");
+        }
+    }
 }
 
 pub async fn rows_are_bound_to_one_log<F: Fixture>(fixture: F) {

@@ -26,27 +26,27 @@ use crate::{
 const ROWS_PER_CHUNK: usize = 1_000;
 const CHUNKS_AHEAD: usize = 4;
 
-type Checkpoints = Vec<(Partition, Option<Position>)>;
+type LogPositions = Vec<(Partition, Option<Position>)>;
 
 pub(super) async fn stored(path: &Path) -> Result<Stored, ReadModelError> {
     let path = path.to_owned();
-    let (begun, checkpoints) = oneshot::channel();
+    let (begun, log_positions) = oneshot::channel();
     let (chunks, rows) = mpsc::channel(CHUNKS_AHEAD);
     // Ends by itself when the receiver is dropped.
     drop(tokio::task::spawn_blocking(move || read(&path, begun, Sink { chunk: Vec::new(), chunks })));
     let ended = |_| ReadModelError::Unavailable("the reading of all rows has ended".into());
-    Ok(Stored { checkpoints: checkpoints.await.map_err(ended)??, rows })
+    Ok(Stored { log_positions: log_positions.await.map_err(ended)??, rows })
 }
 
-fn read(path: &Path, begun: oneshot::Sender<Result<Checkpoints, ReadModelError>>, mut sink: Sink) {
+fn read(path: &Path, begun: oneshot::Sender<Result<LogPositions, ReadModelError>>, mut sink: Sink) {
     let opened = open_reader(path).map_err(ReadModelError::from).and_then(|connection| {
         connection.execute_batch("BEGIN")?;
-        let checkpoints = checkpoints(&connection)?;
-        Ok((connection, checkpoints))
+        let log_positions = log_positions(&connection)?;
+        Ok((connection, log_positions))
     });
     let connection = match opened {
-        Ok((connection, checkpoints)) => {
-            if begun.send(Ok(checkpoints)).is_err() {
+        Ok((connection, log_positions)) => {
+            if begun.send(Ok(log_positions)).is_err() {
                 return;
             }
             connection
@@ -62,13 +62,14 @@ fn read(path: &Path, begun: oneshot::Sender<Result<Checkpoints, ReadModelError>>
     }
 }
 
-fn checkpoints(connection: &Connection) -> Result<Checkpoints, ReadModelError> {
-    const SELECT: &str = "SELECT DISTINCT partition, position FROM checkpoints ORDER BY partition";
+fn log_positions(connection: &Connection) -> Result<LogPositions, ReadModelError> {
+    const SELECT: &str =
+        "SELECT DISTINCT partition, position, log_position FROM checkpoints ORDER BY partition";
     let mut statement = connection.prepare(SELECT)?;
-    let rows = statement.query_map([], |row| Ok((Partition(row.get(0)?), position(row, 1)?)))?;
-    let checkpoints: Checkpoints = rows.collect::<rusqlite::Result<_>>()?;
-    match checkpoints.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        None => Ok(checkpoints),
+    let rows = statement.query_map([], |row| Ok((Partition(row.get(0)?), position(row, 2)?)))?;
+    let log_positions: LogPositions = rows.collect::<rusqlite::Result<_>>()?;
+    match log_positions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        None => Ok(log_positions),
         Some(pair) => {
             let text = format!("the projections of partition {} stand at different positions", pair[0].0.0);
             Err(ReadModelError::Corrupt(text.into()))

@@ -184,15 +184,16 @@ fn row_no_of_payment(connection: &Connection, id: PaymentId) -> Answer<i64> {
 }
 
 pub(super) fn checkpoints(connection: &Connection) -> Answer<Vec<CheckpointRow>> {
-    const SELECT: &str =
-        "SELECT projection, partition, position, updated_at FROM checkpoints ORDER BY projection, partition";
+    const SELECT: &str = "SELECT projection, partition, position, log_position, updated_at FROM checkpoints
+         ORDER BY projection, partition";
     let mut statement = connection.prepare_cached(SELECT)?;
     let rows = statement.query_map([], |row| {
         Ok(CheckpointRow {
             projection: row.get(0)?,
             partition: Partition(row.get(1)?),
             position: position(row, 2)?,
-            updated_at: Some(time(row, 3)?),
+            log_position: position(row, 3)?,
+            updated_at: Some(time(row, 4)?),
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{OrderId, Timestamp};
+use domain::{OrderId, Position, Timestamp};
 use rusqlite::{
     Connection, Transaction,
     backup::{Backup, StepResult},
@@ -59,14 +59,14 @@ impl SqliteRebuild {
 impl Rebuild for SqliteRebuild {
     async fn stage(
         &self,
-        partition: &Partition,
+        positions: &[(Partition, Option<Position>)],
         rows: Arc<AllRows>,
     ) -> Result<Box<dyn Staged>, ReadModelError> {
         let path = self.path.clone();
-        let partition = partition.clone();
+        let positions = positions.to_vec();
         blocking(move || {
             let staged = StagedFile::reserve(&path)?;
-            write_file(&staged.file, &partition, &rows)?;
+            write_file(&staged.file, &positions, &rows)?;
             Ok(Box::new(staged) as Box<dyn Staged>)
         })
         .await
@@ -179,7 +179,11 @@ impl Staged for StagedFile {
     }
 }
 
-fn write_file(file: &Path, partition: &Partition, rows: &AllRows) -> Result<(), ReadModelError> {
+fn write_file(
+    file: &Path,
+    positions: &[(Partition, Option<Position>)],
+    rows: &AllRows,
+) -> Result<(), ReadModelError> {
     let mut connection = Connection::open(file)?;
     keep_plans(&connection)?;
     // A file that is of no use until it is complete needs no journal.
@@ -189,7 +193,7 @@ fn write_file(file: &Path, partition: &Partition, rows: &AllRows) -> Result<(), 
     connection.pragma_update(None, "threads", 2)?;
     let transaction = connection.transaction()?;
     create_tables(&transaction)?;
-    write_rows(&transaction, partition, rows)?;
+    write_rows(&transaction, positions, rows)?;
     create_indexes(&transaction)?;
     transaction.commit()?;
     Ok(connection.close().map_err(|(_, error)| error)?)
@@ -197,16 +201,21 @@ fn write_file(file: &Path, partition: &Partition, rows: &AllRows) -> Result<(), 
 
 fn write_rows(
     transaction: &Transaction<'_>,
-    partition: &Partition,
+    positions: &[(Partition, Option<Position>)],
     rows: &AllRows,
 ) -> Result<(), ReadModelError> {
     const CHECKPOINT: &str =
-        "INSERT INTO checkpoints (projection, partition, position, updated_at) VALUES (?1, ?2, ?3, ?4)";
+        "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)";
     transaction.execute("UPDATE log SET store_id = ?1", [rows.store_id])?;
     let now = Timestamp::now().as_microsecond();
-    for projection in Projection::ALL {
-        let position = signed_position(rows.position);
-        transaction.execute(CHECKPOINT, params![projection.as_str(), partition.0, position, now])?;
+    let log_position = signed_position(rows.position);
+    for (partition, position) in positions {
+        let position = signed_position(*position);
+        for projection in Projection::fed_by(partition) {
+            let values = params![projection.as_str(), partition.0, position, log_position, now];
+            transaction.execute(CHECKPOINT, values)?;
+        }
     }
     write_parked(transaction, &rows.parked)?;
     write_stock(transaction, &rows.stock)?;
@@ -215,7 +224,7 @@ fn write_rows(
     write_reservations(transaction, rows)?;
     let mut insert = transaction.prepare(INSERT_PAYMENT)?;
     with_json(&rows.payments, |row| json(&row.payment), |row, body| insert_payment(&mut insert, row, body))?;
-    write_sales(transaction, partition, &rows.sales)
+    rows.sales.iter().try_for_each(|(partition, sums)| write_sales(transaction, partition, sums))
 }
 
 fn write_orders(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {

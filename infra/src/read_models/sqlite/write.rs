@@ -45,9 +45,10 @@ pub(super) fn checkpoint(
 ) -> Result<Option<Position>, ReadModelError> {
     // All projections of a partition move together; this one stands for them, and commits check each.
     const SELECT: &str = "SELECT position FROM checkpoints WHERE projection = ?1 AND partition = ?2";
+    let projection = Projection::fed_by(partition)[0];
     let row = connection
         .prepare_cached(SELECT)?
-        .query_row(params![Projection::Stock.as_str(), partition.0], |row| position(row, 0))
+        .query_row(params![projection.as_str(), partition.0], |row| position(row, 0))
         .optional()?;
     Ok(row.flatten())
 }
@@ -105,20 +106,26 @@ pub(super) fn commit(connection: &mut Connection, changes: &Changes) -> Result<(
 }
 
 fn move_checkpoints(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), ReadModelError> {
-    const BEGIN: &str = "INSERT INTO checkpoints (projection, partition, position, updated_at)
-         VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (projection, partition) DO UPDATE SET position = ?3, updated_at = ?4
+    const BEGIN: &str = "INSERT INTO checkpoints (projection, partition, position, updated_at, log_position)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (projection, partition) DO UPDATE SET position = ?3, updated_at = ?4,
+             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END
          WHERE position IS NULL";
-    const MOVE: &str = "UPDATE checkpoints SET position = ?3, updated_at = ?4
-         WHERE projection = ?1 AND partition = ?2 AND position = ?5";
+    const MOVE: &str = "UPDATE checkpoints SET position = ?3, updated_at = ?4,
+             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END
+         WHERE projection = ?1 AND partition = ?2 AND position = ?6";
     let now = Timestamp::now().as_microsecond();
-    let to = signed_position(changes.to);
+    let (to, log_position) = (signed_position(changes.to), signed_position(changes.log_position));
     for projection in &changes.projections {
         let (projection, partition) = (projection.as_str(), &changes.partition.0);
         let moved = match signed_position(changes.from) {
-            None => transaction.prepare_cached(BEGIN)?.execute(params![projection, partition, to, now])?,
+            None => {
+                let values = params![projection, partition, to, now, log_position];
+                transaction.prepare_cached(BEGIN)?.execute(values)?
+            }
             Some(from) => {
-                transaction.prepare_cached(MOVE)?.execute(params![projection, partition, to, now, from])?
+                let values = params![projection, partition, to, now, log_position, from];
+                transaction.prepare_cached(MOVE)?.execute(values)?
             }
         };
         if moved == 0 {

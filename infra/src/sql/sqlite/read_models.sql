@@ -12,10 +12,13 @@ CREATE TABLE log (
 INSERT INTO log (only_row, store_id, generation) VALUES (1, NULL, random());
 
 CREATE TABLE checkpoints (
-    projection TEXT NOT NULL,
-    partition  TEXT NOT NULL,
-    position   INTEGER,
-    updated_at INTEGER NOT NULL,
+    projection   TEXT NOT NULL,
+    partition    TEXT NOT NULL,
+    -- Where the source of events goes on: a position of the log, or an offset of Kafka.
+    position     INTEGER,
+    -- The last event taken in, by its position in the log.
+    log_position INTEGER,
+    updated_at   INTEGER NOT NULL,
     PRIMARY KEY (projection, partition)
 ) STRICT, WITHOUT ROWID;
 
