@@ -8,6 +8,7 @@ pub mod event_store;
 pub mod http;
 pub mod kafka;
 pub mod operations;
+pub mod postgres;
 pub mod read_models;
 pub mod snapshots;
 mod sqlite;

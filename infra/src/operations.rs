@@ -1,5 +1,6 @@
 //! Operational state: what the platform must remember that is no read model. Survives every rebuild.
 
+pub mod postgres;
 pub mod sqlite;
 
 use std::sync::Arc;

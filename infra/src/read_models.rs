@@ -6,6 +6,8 @@
 //! writes anything. Each row carries the revision of the stream it reflects: that is the deduplication.
 
 pub mod audit;
+pub mod postgres;
+mod spans;
 pub mod sqlite;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -174,6 +176,15 @@ pub struct RowKeys {
     pub reservations: BTreeSet<(Sku, OrderId)>,
     pub orders: BTreeSet<OrderId>,
     pub payments: BTreeSet<PaymentId>,
+}
+
+impl RowKeys {
+    pub fn is_empty(&self) -> bool {
+        self.stock.is_empty()
+            && self.reservations.is_empty()
+            && self.orders.is_empty()
+            && self.payments.is_empty()
+    }
 }
 
 /// The rows that exist of those asked for.
@@ -406,6 +417,11 @@ pub trait Queries: Send + Sync + 'static {
 
     /// Changes whenever rows may have changed; what a wait for a revision waits on.
     fn changed(&self) -> watch::Receiver<u64>;
+}
+
+/// The distinct SKUs of an order.
+fn skus_of(order: &Order) -> BTreeSet<&Sku> {
+    order.lines().iter().map(|line| &line.sku).collect()
 }
 
 impl fmt::Display for Projection {

@@ -1,6 +1,7 @@
 //! What read models must do, whatever keeps them: one suite, run over each adapter.
 
 mod lists;
+mod postgres;
 mod rows;
 mod sales;
 mod sqlite;
@@ -38,8 +39,9 @@ trait Fixture: Send + Sync + Sized {
 
 /// Makes a test of every rule of the contract for one adapter.
 macro_rules! read_models_contract {
-    ($fixture:ty) => {
-        read_models_contract! { $fixture:
+    ($fixture:ty) => { read_models_contract!(#[cfg(test)] $fixture); };
+    (#[$attribute:meta] $fixture:ty) => {
+        read_models_contract! { #[$attribute] $fixture:
             writing::the_checkpoint_moves_with_the_rows_or_not_at_all,
             writing::of_owners_racing_for_a_position_exactly_one_wins,
             writing::partitions_move_by_themselves,
@@ -61,8 +63,9 @@ macro_rules! read_models_contract {
             sales::sums_are_taken_over_partitions_and_within_a_currency,
         }
     };
-    ($fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
+    (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[$attribute]
         async fn $rule() {
             let fixture = <$fixture as super::Fixture>::fresh().await;
             super::$topic::$rule(fixture).await;

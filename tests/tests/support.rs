@@ -3,6 +3,7 @@
 mod answer;
 mod faulty_store;
 mod log;
+mod postgres;
 mod shop;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ pub use self::{
     answer::Answer,
     faulty_store::{Fault, FaultyStore, appends},
     log::{Log, metadata},
+    postgres::TestDatabase,
     shop::{Shop, ShopOptions, line},
 };
 

@@ -9,7 +9,6 @@ mod connections;
 mod queries;
 mod rebuild;
 mod sales;
-mod spans;
 mod write;
 
 use std::{

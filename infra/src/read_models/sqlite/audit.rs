@@ -9,17 +9,18 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     columns::{
         ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, dimension_of,
-        is_final_code, order_row, payment_row, position, reservation_row, skus_of, state_code, stock_row,
+        is_final_code, order_row, payment_row, position, reservation_row, span_code, state_code, stock_row,
         totals,
     },
     connections::open_reader,
-    spans::{HOUR, MONTH, month_of},
 };
 use crate::{
     event_source::Partition,
     read_models::{
         Projection, ReadModelError, ReservationRow, SalesKey, SalesTotals,
         audit::{Stored, StoredRow},
+        skus_of,
+        spans::{Span, month_of},
     },
 };
 
@@ -222,7 +223,8 @@ fn read_payments(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
 
 fn read_sales(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
     // By the hour first: the months are sums of them.
-    let sql = |span: i64| {
+    let sql = |span| {
+        let span = span_code(span);
         format!(
             "SELECT dimension, key, currency, start,
                  sum(orders), sum(lines), sum(units), sum(gross), sum(cancelled), sum(refunded)
@@ -238,12 +240,12 @@ fn read_sales(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
         Ok((SalesKey { dimension, currency, hour: row.get(3)? }, totals(row, 4)?))
     };
     let mut months: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
-    each(connection, sink, &sql(HOUR), Projection::Sales, read, |sink, (key, sum)| {
+    each(connection, sink, &sql(Span::Hour), Projection::Sales, read, |sink, (key, sum)| {
         let month = SalesKey { hour: month_of(key.hour), ..key.clone() };
         months.entry(month).or_default().add(&sum);
         sink.push(StoredRow::Sales(key, sum))
     })?;
-    each(connection, sink, &sql(MONTH), Projection::Sales, read, |sink, (key, sum)| {
+    each(connection, sink, &sql(Span::Month), Projection::Sales, read, |sink, (key, sum)| {
         if months.remove(&key) == Some(sum) {
             return Ok(());
         }

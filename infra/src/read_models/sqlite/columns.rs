@@ -1,7 +1,5 @@
 //! How values stand in columns, and rows read back from them.
 
-use std::collections::BTreeSet;
-
 use domain::{
     EventId, OrderId, PaymentId, Position, Revision, Sku, Timestamp,
     order::{Order, OrderStatus},
@@ -17,7 +15,7 @@ use crate::{
     event_source::Partition,
     read_models::{
         OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow,
+        SalesTotals, StockRow, spans::Span,
     },
 };
 
@@ -76,9 +74,12 @@ pub(super) fn dimension_of(code: i64, key: &str) -> rusqlite::Result<SalesDimens
     }
 }
 
-/// The distinct SKUs of an order.
-pub(super) fn skus_of(order: &Order) -> BTreeSet<&Sku> {
-    order.lines().iter().map(|line| &line.sku).collect()
+/// Stored: changing a number needs a new schema version.
+pub(super) fn span_code(span: Span) -> i64 {
+    match span {
+        Span::Hour => 0,
+        Span::Month => 1,
+    }
 }
 
 /// What an order is searched by besides its SKUs; `None` for one that was never placed.

@@ -20,7 +20,7 @@ use rusqlite::{
 
 use super::{
     audit,
-    columns::{signed_position, skus_of},
+    columns::signed_position,
     connections::{OpenError, create_indexes, create_tables, expect_read_models, open_writer},
     write::{
         INSERT_ORDER, INSERT_ORDER_SKU, INSERT_PAYMENT, INSERT_RESERVATION, columns_of, insert_order,
@@ -32,6 +32,7 @@ use crate::{
     read_models::{
         OrderRow, Projection, ReadModelError, ReservationRow,
         audit::{AllRows, Audit, Rebuild, Staged, Stored},
+        skus_of,
     },
     sqlite::keep_plans,
 };

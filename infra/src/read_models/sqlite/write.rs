@@ -1,27 +1,22 @@
 //! The write side: what a batch touches is loaded, what it changes is written in one transaction.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use domain::{OrderId, Position, StreamName, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::{
-    columns::{
-        ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS,
-        dimension_code, is_final_code, order_row, parked_row, payment_row, position, reservation_row,
-        signed_position, skus_of, state_code, stock_row,
-    },
-    spans::{HOUR, MONTH, month_of},
+use super::columns::{
+    ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS,
+    dimension_code, is_final_code, order_row, parked_row, payment_row, position, reservation_row,
+    signed_position, span_code, state_code, stock_row,
 };
 use crate::{
     event_source::Partition,
     read_models::{
         BindError, Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError,
-        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
+        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, skus_of,
+        spans::{Span, by_month},
     },
 };
 
@@ -372,11 +367,11 @@ pub(super) fn write_sales(
          SET orders = orders + ?7, lines = lines + ?8, units = units + ?9,
              gross = gross + ?10, cancelled = cancelled + ?11, refunded = refunded + ?12";
     let mut add = connection.prepare_cached(ADD)?;
-    let mut add = |span: i64, start: i64, key: &SalesKey, totals: &SalesTotals| {
+    let mut add = |span: Span, start: i64, key: &SalesKey, totals: &SalesTotals| {
         let (dimension, name) = dimension_code(&key.dimension);
         add.execute(params![
             dimension,
-            span,
+            span_code(span),
             key.currency.as_str(),
             start,
             name,
@@ -390,22 +385,12 @@ pub(super) fn write_sales(
         ])
     };
     for (key, totals) in sales {
-        add(HOUR, key.hour, key, totals)?;
+        add(Span::Hour, key.hour, key, totals)?;
     }
     for (key, totals) in by_month(sales) {
-        add(MONTH, key.hour, &key, &totals)?;
+        add(Span::Month, key.hour, &key, &totals)?;
     }
     Ok(())
-}
-
-/// The same sums by month; `hour` of each key is the first hour of its month.
-pub(super) fn by_month(sales: &[(SalesKey, SalesTotals)]) -> BTreeMap<SalesKey, SalesTotals> {
-    let mut months: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
-    for (key, totals) in sales {
-        let month = SalesKey { hour: month_of(key.hour), ..key.clone() };
-        months.entry(month).or_default().add(totals);
-    }
-    months
 }
 
 pub(super) fn parked(connection: &Connection, condition: &str) -> Result<Vec<ParkedStream>, ReadModelError> {

@@ -1,0 +1,70 @@
+//! Operational state in the Postgres database of the read models; a rebuild of these leaves it alone.
+
+use async_trait::async_trait;
+use domain::Position;
+use uuid::Uuid;
+
+use super::{OperationsError, Positions};
+use crate::{
+    event_source::Partition,
+    postgres::{Database, Fault},
+};
+
+/// See [`Positions`]. A position that a crash of the server takes back only repeats reactions, which is harmless.
+#[derive(Debug, Clone)]
+pub struct PostgresOperations {
+    database: Database,
+}
+
+impl PostgresOperations {
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl Positions for PostgresOperations {
+    async fn load(
+        &self,
+        reactor: &str,
+        store_id: Uuid,
+        partition: &Partition,
+    ) -> Result<Option<Position>, OperationsError> {
+        const SELECT: &str = "SELECT position FROM reactor_positions
+             WHERE reactor = $1 AND partition = $2 AND store_id = $3";
+        let select = async |client: &mut deadpool_postgres::Object| {
+            let statement = client.prepare_cached(SELECT).await?;
+            let row = client.query_opt(&statement, &[&reactor, &partition.0, &store_id]).await?;
+            row.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(Fault::from)
+        };
+        Ok(self.database.run(select).await?.map(i64::cast_unsigned))
+    }
+
+    async fn save(
+        &self,
+        reactor: &str,
+        store_id: Uuid,
+        partition: &Partition,
+        position: Position,
+    ) -> Result<(), OperationsError> {
+        const UPSERT: &str = "INSERT INTO reactor_positions (reactor, partition, store_id, position)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (reactor, partition) DO UPDATE
+             SET store_id = excluded.store_id, position = excluded.position";
+        let position = position.cast_signed();
+        let upsert = async |client: &mut deadpool_postgres::Object| {
+            let statement = client.prepare_cached(UPSERT).await?;
+            client.execute(&statement, &[&reactor, &partition.0, &store_id, &position]).await?;
+            Ok::<_, Fault>(())
+        };
+        Ok(self.database.run(upsert).await?)
+    }
+}
+
+impl From<Fault> for OperationsError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(text) | Fault::Corrupt(text) => Self(text),
+        }
+    }
+}

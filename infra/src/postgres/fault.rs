@@ -1,0 +1,63 @@
+//! What errors of Postgres and of its connections mean, by SQLSTATE and never by text.
+
+use std::{error::Error as _, sync::Arc};
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::{Error, error::SqlState};
+
+/// What an error comes to for whoever asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// It may go by itself. Of a commit it leaves open whether it was made.
+    Unavailable(Arc<str>),
+    /// What is stored is not what it should be.
+    Corrupt(Arc<str>),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let text: Arc<str> = describe(&error).into();
+        match error.code() {
+            Some(code) if is_damage(code) => Self::Corrupt(text),
+            // Without a code the server has not answered.
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
+/// By class: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn is_damage(code: &SqlState) -> bool {
+    match code.code().get(..2) {
+        // Values that do not fit their column, rows that break a constraint, damaged pages.
+        Some("22" | "23" | "XX") => true,
+        // Tables and columns that are not there, as against rights that are not.
+        Some("42") => *code != SqlState::INSUFFICIENT_PRIVILEGE,
+        _ => false,
+    }
+}
+
+/// The server's message and code. Not its detail, which quotes values.
+fn describe(error: &Error) -> String {
+    match (error.as_db_error(), error.source()) {
+        (Some(answer), _) => format!("{} (SQLSTATE {})", answer.message(), answer.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+impl From<PoolError> for Fault {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                Self::Unavailable("every connection to Postgres is in use".into())
+            }
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+                Self::Unavailable("Postgres does not answer".into())
+            }
+            PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                Self::Unavailable(error.to_string().into())
+            }
+        }
+    }
+}

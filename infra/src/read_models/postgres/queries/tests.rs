@@ -1,0 +1,88 @@
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+
+use super::*;
+use crate::{postgres::Database, read_models::postgres::schema};
+
+/// 20,000 orders of one SKU and a hundred customers, in every status but one.
+const ORDERS: &str = "
+    INSERT INTO orders
+    SELECT gen_random_uuid(), 0, now(), now(),
+        (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
+        '2026-01-01'::timestamptz + n * interval '1 second', '{}'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders";
+const PAGE: u64 = 51;
+
+/// The rows that a plan has read from tables and indexes, as it was run.
+fn rows_read(node: &Value) -> u64 {
+    let count = |name: &str| node[name].as_f64().unwrap_or(0.0);
+    let loops = count("Actual Loops");
+    let mut rows = 0.0;
+    if node["Node Type"].as_str().is_some_and(|name| name.contains("Scan") && name != "Subquery Scan") {
+        let removed = count("Rows Removed by Filter") + count("Rows Removed by Index Recheck");
+        rows = loops * (count("Actual Rows") + removed);
+    }
+    let below: u64 = node["Plans"].as_array().into_iter().flatten().map(rows_read).sum();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of rows")]
+    let own = rows as u64;
+    own + below
+}
+
+async fn explain(client: &Client, sql: &str, types: &str, values: &str) -> Value {
+    client.batch_execute(&format!("PREPARE list ({types}) AS {sql}")).await.unwrap();
+    let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE list ({values})");
+    let row = client.query_one(&explain, &[]).await.unwrap();
+    client.batch_execute("DEALLOCATE list").await.unwrap();
+    let postgres_types::Json(plan) = row.get::<_, postgres_types::Json<Value>>(0);
+    plan[0]["Plan"].clone()
+}
+
+/// With the settings of the adapter's own sessions, on tables that were never analysed.
+async fn plans_of(client: &Client) {
+    client.batch_execute(ORDERS).await.unwrap();
+    let lists = [
+        (OrderList::Time, "", ""),
+        (OrderList::Customer, ", text", ", 'c7'"),
+        (OrderList::Sku, ", text", ", 'A'"),
+        (OrderList::CustomerAndSku, ", text, text", ", 'c7', 'A'"),
+    ];
+    for (list, types, values) in lists {
+        for status in [None, Some(Status::Cancelled)] {
+            let types = format!("timestamptz, timestamptz, uuid, bigint{types}");
+            let nil = "00000000-0000-0000-0000-000000000000";
+            let values = format!("'-infinity', '2026-01-01 04:00Z', '{nil}', {PAGE}{values}");
+            let plan = explain(client, &order_list_sql(list, status), &types, &values).await;
+            // Each of the branches reads a page at most; a look-up for each row of it; then the page itself.
+            let branches = if status.is_none() { Status::ALL.len() as u64 } else { 1 };
+            let bound = PAGE * (2 * branches + 1);
+            let read = rows_read(&plan);
+            assert!(read >= PAGE && read <= bound, "{list:?} {status:?} reads {read} rows: {plan:#}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn no_list_of_orders_reads_more_than_it_shows() {
+    let server = std::env::var("ORDERLY_TEST_POSTGRES").expect("ORDERLY_TEST_POSTGRES: source .dev/env");
+    let (admin, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+    let driving = tokio::spawn(connection);
+    let name = format!("plans_{}", uuid::Uuid::new_v4().simple());
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    let checked = tokio::spawn(async move {
+        let database = Database::connect(url.parse().unwrap()).await.unwrap();
+        schema::ensure(&database).await.unwrap();
+        let work = async |client: &mut Object| {
+            plans_of(client).await;
+            Ok::<_, ReadModelError>(())
+        };
+        database.run(work).await.unwrap();
+    })
+    .await;
+    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    drop(admin);
+    driving.await.unwrap().unwrap();
+    checked.unwrap();
+}
