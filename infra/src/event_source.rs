@@ -5,6 +5,7 @@
 //! answers with [`EventSource::seek`]; only then do events of that partition come.
 
 pub mod direct;
+pub mod kafka;
 pub mod layout;
 
 use async_trait::async_trait;

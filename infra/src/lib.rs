@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod operations;
 pub mod postgres;
 pub mod read_models;
+pub mod relay;
 pub mod snapshots;
 mod sqlite;
 pub mod telemetry;
