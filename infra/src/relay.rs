@@ -106,11 +106,11 @@ impl Relay {
         options: Options,
     ) -> Result<Self, RelayError> {
         topics::ensure(&config).await?;
-        let last = log.last_position().await?;
         let relay = Self { config, log, head, options };
+        let runtime = Handle::current();
         let checking = tokio::task::spawn_blocking(move || {
             let progress = progress::read(&relay.config)?;
-            relay.check(progress.as_ref(), last).map(|()| relay)
+            relay.check(progress.as_ref(), &runtime).map(|()| relay)
         });
         checking.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
     }
@@ -156,8 +156,7 @@ impl Relay {
         // In this order: progress read earlier could be overtaken by a transaction of the relay before.
         let publisher = Publisher::open(&self.config)?;
         let found = progress::read(&self.config)?;
-        let last = runtime.block_on(self.log.last_position()).map_err(|error| broken(&error))?;
-        self.check(found.as_ref(), last)?;
+        self.check(found.as_ref(), runtime)?;
         let mut progress = found.unwrap_or_else(|| Progress::none(self.log.store_id()));
         tracing::info!(after = ?progress.position, "The relay publishes");
         publisher.publish(&[], &mut progress)?;
@@ -188,13 +187,15 @@ impl Relay {
     }
 
     /// Whether what Kafka holds is the beginning of our log.
-    fn check(&self, progress: Option<&Progress>, last: Option<Position>) -> Result<(), RelayError> {
+    fn check(&self, progress: Option<&Progress>, runtime: &Handle) -> Result<(), RelayError> {
         let Some(progress) = progress else { return Ok(()) };
         let prefix = self.config.prefix().to_owned();
         let (theirs, ours) = (progress.store_id, self.log.store_id());
         if theirs != ours {
             return Err(RelayError::OtherStore { prefix, theirs, ours });
         }
+        // Asked after the progress was read: another relay may be at work.
+        let last = runtime.block_on(self.log.last_position())?;
         if let Some(published) = progress.position.filter(|published| Some(*published) > last) {
             return Err(RelayError::StoreBehind { prefix, published, last });
         }
@@ -245,6 +246,7 @@ impl From<RelayError> for Ended {
     fn from(error: RelayError) -> Self {
         match error {
             RelayError::Kafka(error) => error.into(),
+            RelayError::Log(error) => broken(&error),
             refusal => Self::Refused(refusal),
         }
     }

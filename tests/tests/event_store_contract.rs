@@ -2,7 +2,6 @@
 
 mod appending;
 mod dependent_appends;
-mod direct_source;
 mod reading;
 mod sqlite;
 

@@ -5,6 +5,7 @@
 
 mod architecture_doc;
 mod command_api;
+mod event_source_contract;
 mod event_store_contract;
 mod executor;
 mod flash_sale;
@@ -13,4 +14,5 @@ mod malformed_input;
 mod projectors;
 mod query_api;
 mod read_models_contract;
+mod relay;
 mod support;

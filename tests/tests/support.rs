@@ -2,6 +2,7 @@
 
 mod answer;
 mod faulty_store;
+mod kafka;
 mod log;
 mod postgres;
 mod shop;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use self::{
     answer::Answer,
     faulty_store::{Fault, FaultyStore, appends},
+    kafka::KafkaTopics,
     log::{Log, metadata},
     postgres::TestDatabase,
     shop::{Shop, ShopOptions, line},

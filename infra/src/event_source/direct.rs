@@ -67,7 +67,9 @@ impl EventSource for DirectSource {
         }
     }
 
-    fn seek(&mut self, _partition: &Partition, position: Option<Position>) {
-        self.state = State::Reading { after: position };
+    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+        if *partition == Partition::whole_log() {
+            self.state = State::Reading { after: position };
+        }
     }
 }

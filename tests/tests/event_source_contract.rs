@@ -1,0 +1,166 @@
+//! What every source of events must do, wherever it reads: one suite, run over each adapter.
+
+mod direct;
+mod kafka;
+mod reading;
+mod seeking;
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use domain::{EventId, NewEvent, Position, RecordedEvent, StreamName};
+use infra::{
+    event_source::{Batch, Delivery, EventSource, Partition},
+    event_store::{Append, EventStore, ExpectedRevision},
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::support::PATIENCE;
+
+/// A source under test, over a store that can be appended to.
+#[async_trait]
+trait Fixture: Send + Sync + Sized {
+    async fn fresh() -> Self;
+
+    fn store(&self) -> Arc<dyn EventStore>;
+
+    /// A source that nobody has asked for anything yet.
+    async fn source(&self, batch_events_max: usize) -> Box<dyn EventSource>;
+
+    fn partition_of(&self, stream: &StreamName) -> Partition;
+
+    fn partitions(&self) -> Vec<Partition>;
+}
+
+/// Makes a test of every rule of the contract for one adapter.
+macro_rules! event_source_contract {
+    ($fixture:ty $(, $ignore:literal)?) => {
+        event_source_contract! { $fixture, [$($ignore)?]:
+            reading::every_event_comes_once_and_in_order,
+            reading::batches_keep_to_their_limit_and_follow_one_another,
+            reading::a_source_that_has_caught_up_is_woken_by_the_next_append,
+            reading::nothing_is_lost_while_appends_race_and_waits_are_given_up,
+            seeking::nothing_comes_before_the_consumer_has_said_from_where,
+            seeking::a_source_starts_after_the_position_it_is_given,
+            seeking::a_source_can_be_set_back,
+            seeking::what_was_fetched_before_a_seek_does_not_come_after_it,
+            seeking::seeking_what_is_not_ours_changes_nothing,
+        }
+    };
+    ($fixture:ty, $ignore:tt: $($topic:ident::$rule:ident),* $(,)?) => {
+        $(event_source_contract! { @test $fixture, $ignore, $topic, $rule })*
+    };
+    (@test $fixture:ty, [$($ignore:literal)?], $topic:ident, $rule:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[ignore = $ignore])?
+        async fn $rule() {
+            let fixture = <$fixture as super::Fixture>::fresh().await;
+            super::$topic::$rule(fixture).await;
+        }
+    };
+}
+use event_source_contract;
+
+/// Reads a source as a consumer does, and keeps what came.
+struct Reader {
+    source: Box<dyn EventSource>,
+    /// Where each partition that is ours stands.
+    positions: HashMap<Partition, Option<Position>>,
+    batches: Vec<Batch>,
+}
+
+impl Reader {
+    fn new(source: Box<dyn EventSource>) -> Self {
+        Self { source, positions: HashMap::new(), batches: Vec::new() }
+    }
+
+    /// A reader that has every partition of the fixture, and reads each from its beginning.
+    async fn of_all(fixture: &impl Fixture, batch_events_max: usize) -> Self {
+        let mut reader = Self::new(fixture.source(batch_events_max).await);
+        while reader.positions.len() < fixture.partitions().len() {
+            reader.take().await;
+        }
+        reader
+    }
+
+    /// Waits for one delivery, and does with it what a consumer does.
+    async fn take(&mut self) {
+        let delivery = timeout(PATIENCE, self.source.next()).await.expect("something comes").unwrap();
+        self.keep(delivery);
+    }
+
+    fn keep(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Assigned(partitions) => {
+                for partition in partitions {
+                    self.source.seek(&partition, None);
+                    self.positions.insert(partition, None);
+                }
+            }
+            Delivery::Revoked(partitions) => {
+                self.positions.retain(|partition, _| !partitions.contains(partition));
+            }
+            Delivery::Events(batch) => {
+                let position =
+                    self.positions.get_mut(&batch.partition).expect("events of a partition of ours");
+                assert_eq!(batch.after, *position, "batches follow one another");
+                assert!(Some(batch.position) > *position);
+                assert!(!batch.events.is_empty());
+                *position = Some(batch.position);
+                self.batches.push(batch);
+            }
+        }
+    }
+
+    async fn take_events(&mut self, count: usize) {
+        while self.events().count() < count {
+            self.take().await;
+        }
+    }
+
+    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+        self.source.seek(partition, position);
+        self.positions.insert(partition.clone(), position);
+    }
+
+    fn events(&self) -> impl Iterator<Item = &RecordedEvent> {
+        self.batches.iter().flat_map(|batch| &batch.events)
+    }
+
+    fn of(&self, partition: &Partition) -> Vec<RecordedEvent> {
+        let batches = self.batches.iter().filter(|batch| batch.partition == *partition);
+        batches.flat_map(|batch| batch.events.clone()).collect()
+    }
+}
+
+/// The events of a partition, as the store has them.
+async fn stored(fixture: &impl Fixture, partition: &Partition) -> Vec<RecordedEvent> {
+    let log = fixture.store().read_all(None, usize::MAX).await.unwrap();
+    log.into_iter().filter(|event| fixture.partition_of(&event.stream) == *partition).collect()
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::new_v4()),
+        type_name: "order.delivered.v1",
+        data: br#"{ "shipment_id": "0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f" }"#.to_vec(),
+        metadata: Arc::from(*br#"{"command":"deliver"}"#),
+    }
+}
+
+fn new_stream() -> StreamName {
+    domain::OrderId(Uuid::new_v4()).into()
+}
+
+/// Appends `count` events to a new stream.
+async fn given_stream(fixture: &impl Fixture, count: usize) -> StreamName {
+    let stream = new_stream();
+    given_events(&*fixture.store(), &stream, ExpectedRevision::NoStream, count).await;
+    stream
+}
+
+async fn given_events(store: &dyn EventStore, stream: &StreamName, expected: ExpectedRevision, count: usize) {
+    let events = (0..count).map(|_| event()).collect();
+    store.append(Append { stream: stream.clone(), expected, events, epoch: None }).await.unwrap();
+}

@@ -1,0 +1,64 @@
+//! The source that reads Kafka, fed by the relay.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::StreamName;
+use infra::{
+    event_source::{
+        EventSource, Partition,
+        kafka::{KafkaSource, Options},
+    },
+    event_store::{EventLog, EventStore, sqlite::SqliteEventStore},
+    relay::{self, Relay},
+};
+use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Fixture, event_source_contract, reading, seeking};
+use crate::support::KafkaTopics;
+
+struct KafkaFixture {
+    _directory: TempDir,
+    store: Arc<SqliteEventStore>,
+    _relay: DropGuard,
+    topics: KafkaTopics,
+}
+
+#[async_trait]
+impl Fixture for KafkaFixture {
+    async fn fresh() -> Self {
+        let topics = KafkaTopics::new();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events.db");
+        let store = Arc::new(SqliteEventStore::open(&file, Default::default()).unwrap());
+        let log = Arc::clone(&store) as Arc<dyn EventLog>;
+        let relay = Relay::open(topics.config(), log, store.head(), relay::Options::default()).await.unwrap();
+        let shutdown = CancellationToken::new();
+        tokio::spawn(relay.run(shutdown.clone()));
+        Self { _directory: directory, store, _relay: shutdown.drop_guard(), topics }
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.store) as Arc<dyn EventStore>
+    }
+
+    async fn source(&self, batch_events_max: usize) -> Box<dyn EventSource> {
+        let options = Options::new("projectors", batch_events_max);
+        Box::new(KafkaSource::open(self.topics.config(), options, self.store.store_id()).await.unwrap())
+    }
+
+    fn partition_of(&self, stream: &StreamName) -> Partition {
+        self.topics.config().partition_of(stream)
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        self.topics.config().all_partitions()
+    }
+}
+
+mod contract {
+    use super::*;
+
+    event_source_contract!(KafkaFixture, "needs Kafka: infra/dev/services up");
+}

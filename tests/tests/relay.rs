@@ -1,0 +1,132 @@
+//! The relay against a real Kafka: each event once and in order, whatever happens to the relay.
+
+mod kills;
+mod official_client;
+mod publishing;
+mod refusals;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use domain::{EventId, NewEvent, OrderId, RecordedEvent, Revision, Sku, StreamName};
+use infra::{
+    event_source::Partition,
+    event_store::{
+        Append, EventLog, EventStore, ExpectedRevision,
+        sqlite::{Options, SqliteEventStore},
+    },
+    kafka::KafkaConfig,
+    relay::{self, Relay, RelayError},
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::support::{KafkaTopics, eventually};
+
+/// Short, so that tests see a relay take over.
+const QUICK: relay::Options = relay::Options {
+    events_per_transaction_max: 100,
+    heartbeat_every: Duration::from_millis(300),
+    takeover_after: Duration::from_millis(1_500),
+};
+
+/// An event store to publish from.
+struct Source {
+    directory: TempDir,
+    store: Arc<SqliteEventStore>,
+}
+
+impl Source {
+    fn new() -> Self {
+        Self::reopen(tempfile::tempdir().unwrap())
+    }
+
+    fn reopen(directory: TempDir) -> Self {
+        let store = SqliteEventStore::open(&directory.path().join("events.db"), Options::default()).unwrap();
+        Self { directory, store: Arc::new(store) }
+    }
+
+    async fn open(&self, config: KafkaConfig) -> Result<Relay, RelayError> {
+        let log = Arc::clone(&self.store) as Arc<dyn EventLog>;
+        Relay::open(config, log, self.store.head(), QUICK).await
+    }
+
+    /// A relay at work.
+    async fn relay(&self, topics: &KafkaTopics) -> Running {
+        let relay = self.open(topics.config()).await.unwrap();
+        let shutdown = CancellationToken::new();
+        Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown: shutdown.drop_guard() }
+    }
+
+    /// Appends `count` events to a stream, one by one.
+    async fn append(&self, stream: &StreamName, count: usize) {
+        for _ in 0..count {
+            let last = self.store.read_stream(stream, 0, usize::MAX).await.unwrap().len().checked_sub(1);
+            let expected = ExpectedRevision::of(last.map(|revision| revision as u64));
+            let append = Append { stream: stream.clone(), expected, events: vec![event()], epoch: None };
+            self.store.append(append).await.unwrap();
+        }
+    }
+
+    async fn log(&self) -> Vec<RecordedEvent> {
+        self.store.read_all(None, usize::MAX).await.unwrap()
+    }
+
+    /// Waits until the relay says that all is published, and checks that a reader with `read_committed` sees every event
+    /// of the store once, in order.
+    async fn eventually_all_in(&self, topics: &KafkaTopics) {
+        let log = self.log().await;
+        let last = log.last().map(|event| event.position);
+        eventually("all events are published", async || {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            (topics.published() == last).then_some(())
+        })
+        .await;
+        let config = topics.config();
+        let mut stored: HashMap<Partition, Vec<RecordedEvent>> = HashMap::new();
+        for event in log {
+            stored.entry(config.partition_of(&event.stream)).or_default().push(event);
+        }
+        for (partition, events) in topics.committed() {
+            // By place first: of two events that differ, only their place is worth reading.
+            let expected = stored.remove(&partition).unwrap_or_default();
+            assert_eq!(places(&events), places(&expected), "{partition:?}");
+            assert_eq!(events, expected, "{partition:?}");
+        }
+        assert!(stored.is_empty(), "events outside of the topics: {:?}", stored.keys());
+    }
+}
+
+fn places(events: &[RecordedEvent]) -> Vec<(&StreamName, Revision)> {
+    events.iter().map(|event| (&event.stream, event.revision)).collect()
+}
+
+struct Running {
+    task: JoinHandle<Result<(), RelayError>>,
+    shutdown: DropGuard,
+}
+
+impl Running {
+    async fn stop(self) {
+        drop(self.shutdown);
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::new_v4()),
+        type_name: "stock.adjusted.v1",
+        data: br#"{ "delta":1 }"#.to_vec(),
+        metadata: Arc::from(*br#"{ "command": "adjust" }"#),
+    }
+}
+
+fn order() -> StreamName {
+    OrderId(Uuid::new_v4()).into()
+}
+
+fn sku(name: &str) -> StreamName {
+    Sku::new(name).unwrap().into()
+}

@@ -1,0 +1,1 @@
+//! An official client, kcat, reads what docs/events.md says.

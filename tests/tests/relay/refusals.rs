@@ -1,0 +1,125 @@
+//! What the relay does not publish to, and how it says so.
+
+use std::{fs, time::Duration};
+
+use domain::RecordedEvent;
+use futures::executor::block_on;
+use infra::{
+    event_store::EventLog,
+    kafka::{KafkaConfig, KafkaError, Topic, topics::ensure},
+    relay::RelayError,
+};
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+
+use super::{Source, order};
+use crate::support::{KafkaTopics, eventually};
+
+async fn given_published_events(topics: &KafkaTopics) -> (Source, Vec<RecordedEvent>) {
+    let source = Source::new();
+    source.append(&order(), 10).await;
+    let relay = source.relay(topics).await;
+    source.eventually_all_in(topics).await;
+    // The record after knows how far the events went.
+    source.append(&order(), 1).await;
+    source.eventually_all_in(topics).await;
+    relay.stop().await;
+    let log = source.log().await;
+    (source, log)
+}
+
+async fn refusal(source: &Source, topics: &KafkaTopics) -> RelayError {
+    source.open(topics.config()).await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn topics_of_another_store_are_refused_by_its_name() {
+    let topics = KafkaTopics::new();
+    let (source, _) = given_published_events(&topics).await;
+    let other = Source::new();
+    other.append(&order(), 20).await;
+    let error = refusal(&other, &topics).await;
+    assert!(matches!(error, RelayError::OtherStore { .. }), "{error}");
+    for id in [source.store.store_id(), other.store.store_id()] {
+        assert!(error.to_string().contains(&id.to_string()), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn a_store_that_went_back_in_time_is_refused() {
+    let topics = KafkaTopics::new();
+    let source = Source::new();
+    source.append(&order(), 5).await;
+    source.store.close();
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(source.directory.path().join("events.db"), directory.path().join("events.db")).unwrap();
+    let source = Source::reopen(source.directory);
+    source.append(&order(), 5).await;
+    let relay = source.relay(&topics).await;
+    source.eventually_all_in(&topics).await;
+    relay.stop().await;
+
+    let restored = Source::reopen(directory);
+    let error = refusal(&restored, &topics).await;
+    assert!(matches!(error, RelayError::StoreBehind { published: 10, last: Some(5), .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn a_topic_that_was_made_anew_is_refused() {
+    let topics = KafkaTopics::new();
+    let (source, _) = given_published_events(&topics).await;
+    let orders = topics.config().topic_name(Topic::Orders);
+    let admin = topics.admin();
+    block_on(admin.delete_topics(&[&orders], &AdminOptions::new())).unwrap();
+    eventually("the topic is gone", async || {
+        let metadata = admin.inner().fetch_metadata(Some(&orders), Duration::from_secs(5)).unwrap();
+        metadata.topics()[0].error().map(drop)
+    })
+    .await;
+    let error = refusal(&source, &topics).await;
+    assert!(matches!(error, RelayError::EventsLost { actual: 0, .. }), "{error}");
+    assert!(error.to_string().contains(&orders), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn topics_that_differ_from_the_settings_are_refused_by_what_differs() {
+    let topics = KafkaTopics::new();
+    let config = topics.config();
+    ensure(&config).await.unwrap();
+    ensure(&config).await.unwrap();
+
+    let more: KafkaConfig = config.to_string().replace("partitions=3", "partitions=4").parse().unwrap();
+    let error = ensure(&more).await.unwrap_err();
+    assert!(matches!(error, KafkaError::TopicDiffers { property: "partitions", .. }), "{error}");
+
+    let stock = config.topic_name(Topic::Stock);
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&stock)).set("retention.ms", "604800000");
+    topics.admin().alter_configs(&[change], &AdminOptions::new()).await.unwrap();
+    let error = eventually("the change is known", async || ensure(&config).await.err()).await;
+    let text = error.to_string();
+    assert!(
+        text.contains(&stock) && text.contains("has retention.ms=604800000 and should have -1"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn more_copies_than_brokers_are_refused_with_the_setting() {
+    let topics = KafkaTopics::new();
+    let copies: KafkaConfig =
+        format!("{}", topics.config()).replace("replication=1", "replication=3").parse().unwrap();
+    let error = ensure(&copies).await.unwrap_err().to_string();
+    assert!(error.contains("ORDERLY_BUS") && error.contains("?replication=N"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kafka_that_does_not_answer_is_named() {
+    let config: KafkaConfig = "kafka://127.0.0.1:1".parse().unwrap();
+    let error = ensure(&config).await.unwrap_err();
+    assert!(matches!(error, KafkaError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("ORDERLY_BUS: no answer from Kafka at 127.0.0.1:1"), "{error}");
+}

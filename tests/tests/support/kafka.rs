@@ -1,0 +1,128 @@
+//! A Kafka of a test's own: topics under a prefix that no other test has.
+
+use std::{collections::HashMap, time::Duration};
+
+use domain::{Position, RecordedEvent};
+use futures::executor::block_on;
+use infra::{
+    event_source::Partition,
+    kafka::{KafkaConfig, Topic, message},
+};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    message::{BorrowedMessage, Headers},
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::PATIENCE;
+
+/// Topics that are deleted in the end.
+#[derive(Debug)]
+pub struct KafkaTopics {
+    config: KafkaConfig,
+}
+
+impl KafkaTopics {
+    /// Names for topics that do not exist yet.
+    pub fn new() -> Self {
+        let url = std::env::var("ORDERLY_TEST_KAFKA")
+            .expect("ORDERLY_TEST_KAFKA is not set: run infra/dev/services up, and source .dev/env");
+        let prefix = format!("test-{}", Uuid::new_v4().simple());
+        let config = format!("{url}?partitions=3&prefix={prefix}").parse().unwrap();
+        Self { config }
+    }
+
+    pub fn config(&self) -> KafkaConfig {
+        self.config.clone()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let names = Topic::ALL.map(|topic| self.config.topic_name(topic));
+        names.into_iter().chain([self.config.progress_topic_name()]).collect()
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.config.brokers());
+        client
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().unwrap()
+    }
+
+    /// Deletes the topics, also before the end.
+    pub fn delete(&self) {
+        let names = self.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        drop(block_on(self.admin().delete_topics(&names, &options)));
+    }
+
+    /// All events that a reader with `read_committed` sees, partition by partition, in order.
+    pub fn committed(&self) -> HashMap<Partition, Vec<RecordedEvent>> {
+        let mut events: HashMap<Partition, Vec<RecordedEvent>> = HashMap::new();
+        for topic in Topic::ALL {
+            for number in 0..self.config.partitions() {
+                let partition = self.config.partition(topic, number);
+                let mut read = Vec::new();
+                self.read_committed(&self.config.topic_name(topic), number, |message| {
+                    read.push(event(message))
+                });
+                events.insert(partition, read);
+            }
+        }
+        events
+    }
+
+    /// How far the log is published, as the relay has written it down.
+    pub fn published(&self) -> Option<Position> {
+        let mut position = None;
+        self.read_committed(&self.config.progress_topic_name(), 0, |message| {
+            let progress: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            position = progress["position"].as_u64();
+        });
+        position
+    }
+
+    /// Shows every committed message of a partition up to where it ends now.
+    pub fn read_committed(&self, topic: &str, number: u16, mut look: impl FnMut(&BorrowedMessage<'_>)) {
+        let (number, deadline) = (i32::from(number), Instant::now() + PATIENCE);
+        let consumer: BaseConsumer = self
+            .client()
+            .set("group.id", "nobody")
+            .set("isolation.level", "read_committed")
+            .create()
+            .unwrap();
+        let (_, end) = consumer.fetch_watermarks(topic, number, PATIENCE).unwrap();
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, number, Offset::Beginning).unwrap();
+        consumer.assign(&from).unwrap();
+        // The position moves over markers and over what was aborted, too.
+        let position =
+            || consumer.position().unwrap().elements()[0].offset().to_raw().map_or(0, |offset| offset.max(0));
+        while position() < end {
+            assert!(Instant::now() < deadline, "{topic}/{number} cannot be read up to {end}");
+            match consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => look(&message),
+                Some(Err(error)) => panic!("{topic}/{number}: {error}"),
+            }
+        }
+    }
+}
+
+impl Drop for KafkaTopics {
+    fn drop(&mut self) {
+        self.delete();
+    }
+}
+
+fn event(message: &BorrowedMessage<'_>) -> RecordedEvent {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    message::decode(headers.map(|header| (header.key, header.value)), message.payload()).unwrap().1
+}
