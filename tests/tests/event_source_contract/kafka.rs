@@ -9,7 +9,10 @@ use infra::{
         EventSource, Partition,
         kafka::{KafkaSource, Options},
     },
-    event_store::{EventLog, EventStore, sqlite::SqliteEventStore},
+    event_store::{
+        EventLog, EventStore,
+        sqlite::{self, SqliteEventStore},
+    },
     relay::{self, Relay},
 };
 use tempfile::TempDir;
@@ -31,7 +34,7 @@ impl Fixture for KafkaFixture {
         let topics = KafkaTopics::new();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("events.db");
-        let store = Arc::new(SqliteEventStore::open(&file, Default::default()).unwrap());
+        let store = Arc::new(SqliteEventStore::open(&file, sqlite::Options::default()).unwrap());
         let log = Arc::clone(&store) as Arc<dyn EventLog>;
         let relay = Relay::open(topics.config(), log, store.head(), relay::Options::default()).await.unwrap();
         let shutdown = CancellationToken::new();

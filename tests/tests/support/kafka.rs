@@ -71,7 +71,7 @@ impl KafkaTopics {
                 let partition = self.config.partition(topic, number);
                 let mut read = Vec::new();
                 self.read_committed(&self.config.topic_name(topic), number, |message| {
-                    read.push(event(message))
+                    read.push(event(message));
                 });
                 events.insert(partition, read);
             }
