@@ -4,6 +4,7 @@ mod delivery;
 mod feed;
 mod memory_log;
 mod parking;
+mod postgres;
 mod rebuilding;
 mod story;
 mod verification;

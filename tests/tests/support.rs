@@ -4,6 +4,7 @@ mod answer;
 mod faulty_store;
 mod kafka;
 mod log;
+mod network;
 mod postgres;
 mod shop;
 
@@ -14,6 +15,7 @@ pub use self::{
     faulty_store::{Fault, FaultyStore, appends},
     kafka::KafkaTopics,
     log::{Log, metadata},
+    network::Network,
     postgres::TestDatabase,
     shop::{Shop, ShopOptions, line},
 };

@@ -33,6 +33,9 @@ pub(crate) async fn lock(transaction: &Transaction<'_>) -> Result<(), Fault> {
     // A migration of another process may take long.
     transaction.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MAKING_LOCK]).await?;
+    // Which schemas there are is kept in memory, and what others have made meanwhile is only taken in with a lock on
+    // some table.
+    transaction.execute("SELECT count(*) FROM pg_namespace", &[]).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! A Postgres database for one test.
 
+use std::net::SocketAddr;
+
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
@@ -28,6 +30,33 @@ impl TestDatabase {
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> SocketAddr {
+        let (_user, address) = self.url.split_once('@').unwrap();
+        address
+            .split('/')
+            .next()
+            .unwrap()
+            .parse()
+            .expect("the server of the tests is given by its IP address")
+    }
+
+    /// The same database, reached by another address.
+    pub fn url_through(&self, address: SocketAddr) -> String {
+        self.url.replace(&self.address().to_string(), &address.to_string())
+    }
+
+    /// A connection of the test's own.
+    pub async fn client(&self) -> Client {
+        connect(&self.url.parse().unwrap()).await
+    }
+
+    /// Ends every connection to the database; says how many.
+    pub async fn cut_connections(&self) -> usize {
+        const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+        connect(&self.server).await.query(CUT, &[&self.name]).await.unwrap().len()
     }
 }
 

@@ -1,0 +1,221 @@
+//! Projectors over Postgres read models: what only a database of its own process can do to them.
+
+mod rebuilding;
+mod starting;
+mod verification;
+
+use std::{sync::Arc, time::Duration};
+
+use infra::{
+    event_source::{
+        Partition,
+        layout::{SourceLayout, WholeLog},
+    },
+    postgres::Database,
+    read_models::{
+        Changes, Queries, ReadModelError, ReadModels,
+        postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
+    },
+};
+use projectors::{
+    rebuild::rebuild,
+    verify::{Verification, verify},
+};
+
+use super::{RunningProjector, feed::Feed, memory_log::MemoryLog, story::Story};
+use crate::support::{Network, PATIENCE, TestDatabase, eventually};
+
+/// Read models in a database of their own, and the log they come from.
+struct Bench {
+    log: Arc<MemoryLog>,
+    models: Arc<PostgresReadModels>,
+    queries: PostgresQueries,
+    connected: Database,
+    database: TestDatabase,
+}
+
+impl Bench {
+    async fn new(log: MemoryLog) -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url().to_owned();
+        Self::at(log, database, &url).await
+    }
+
+    /// With connections that take another way than the test's own.
+    async fn at(log: MemoryLog, database: TestDatabase, url: &str) -> Self {
+        let connected = Database::connect(url.parse().unwrap()).await.unwrap();
+        let models = Arc::new(PostgresReadModels::open(connected.clone()).await.unwrap());
+        let queries = PostgresQueries::open(connected.clone()).await.unwrap();
+        Self { log: Arc::new(log), models, queries, connected, database }
+    }
+
+    fn layout(&self) -> Arc<dyn SourceLayout> {
+        Arc::new(WholeLog(self.log.clone()))
+    }
+
+    fn run(&self, feed: Feed) -> RunningProjector {
+        RunningProjector::start(feed, &self.log, self.models.clone())
+    }
+
+    async fn checkpoint(&self) -> Option<u64> {
+        self.models.checkpoint(&Partition::whole_log()).await.ok().flatten()
+    }
+
+    async fn caught_up(&self) {
+        let head = self.log.head();
+        eventually("the checkpoint reaches the head", async || {
+            (self.checkpoint().await == head).then_some(())
+        })
+        .await;
+    }
+
+    async fn rebuild(&self) {
+        let target = PostgresRebuild::new(self.connected.clone());
+        rebuild(self.log.as_ref(), &self.layout(), &target, &|_| {}).await.unwrap();
+    }
+
+    async fn verify(&self) -> Verification {
+        verify(self.log.as_ref(), &self.layout(), &self.queries, &|_| {}).await.unwrap()
+    }
+
+    async fn assert_rows_are_those_of_the_log(&self) {
+        let found = self.verify().await;
+        assert_eq!(found.differences, 0, "{:#?}", found.described);
+        assert_eq!(found.position, self.log.head());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn each_event_is_applied_once_by_projectors_that_race_and_lose_their_connections() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
+    let feed = || Feed::new(&bench.log).cut(vec![1, 3, 2]).redeliver(4);
+    let running = [bench.run(feed()), bench.run(feed())];
+    let mut cut = 0;
+    for _ in 0..20 {
+        cut += bench.database.cut_connections().await;
+        let before = bench.checkpoint().await;
+        let head = bench.log.head();
+        // So that it goes on between two cuts, and the cuts come wherever it is.
+        eventually("the projectors go on", async || {
+            let at = bench.checkpoint().await;
+            (at > before || at == head).then_some(())
+        })
+        .await;
+    }
+    bench.caught_up().await;
+    for projector in running {
+        projector.stop().await;
+    }
+    assert!(cut >= 20, "only {cut} connections were cut");
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_commit_whose_answer_is_lost_was_made_and_is_not_made_again() {
+    let database = TestDatabase::create().await;
+    let network = Network::before(database.address()).await;
+    let url = database.url_through(network.address());
+    let story = Story::eventful();
+    let bench = Bench::at(MemoryLog::new(story.events.clone()), database, &url).await;
+
+    network.lose_answers_to_commits();
+    let step = Changes::none(Partition("shop.stock/0".to_owned()), None, Some(1));
+    let outcome = bench.models.commit(step).await;
+    assert!(matches!(outcome, Err(ReadModelError::Unavailable(_))), "{outcome:?}");
+    let stock = Partition("shop.stock/0".to_owned());
+    assert_eq!(bench.models.checkpoint(&stock).await.unwrap(), Some(1));
+    assert_eq!(network.answers_lost(), 1);
+
+    let running = bench.run(Feed::new(&bench.log).cut(vec![4]));
+    eventually("some commits are made whose answers are lost", async || {
+        (network.answers_lost() >= 3).then_some(())
+    })
+    .await;
+    network.restore();
+    bench.caught_up().await;
+    running.stop().await;
+    bench.rows_of_the_whole_log_are_right().await;
+}
+
+impl Bench {
+    /// [`Bench::assert_rows_are_those_of_the_log`], where other partitions have checkpoints too.
+    async fn rows_of_the_whole_log_are_right(&self) {
+        let client = self.database.client().await;
+        client
+            .execute("DELETE FROM orderly_read_models.checkpoints WHERE partition <> 'log'", &[])
+            .await
+            .unwrap();
+        self.assert_rows_are_those_of_the_log().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn while_the_server_cannot_be_reached_this_is_said_and_afterwards_everything_goes_on() {
+    let database = TestDatabase::create().await;
+    let network = Network::before(database.address()).await;
+    let url = database.url_through(network.address());
+    let story = Story::eventful();
+    let bench = Bench::at(MemoryLog::new(story.events[..10].to_vec()), database, &url).await;
+    let running = bench.run(Feed::new(&bench.log));
+    bench.caught_up().await;
+
+    network.take_down();
+    bench.log.extend(&story.events);
+    let answer = bench.queries.checkpoints().await;
+    assert!(matches!(answer, Err(ReadModelError::Unavailable(_))), "{answer:?}");
+    let mut changed = bench.queries.changed();
+    changed.mark_unchanged();
+    network.restore();
+
+    tokio::time::timeout(PATIENCE, changed.changed()).await.expect("changes are heard of again").unwrap();
+    bench.caught_up().await;
+    running.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn whoever_blocks_a_commit_or_a_query_makes_it_fail_in_time_and_not_wait_for_ever() {
+    let database = TestDatabase::create().await;
+    for limit in ["lock_timeout", "statement_timeout"] {
+        let url = format!("{}?options=-c%20{limit}%3D100", database.url());
+        let connected = Database::connect(url.parse().unwrap()).await.unwrap();
+        let models = PostgresReadModels::open(connected.clone()).await.unwrap();
+        let queries = PostgresQueries::open(connected).await.unwrap();
+        let position = models.checkpoint(&Partition::whole_log()).await.unwrap();
+        let next = position.unwrap_or(0) + 1;
+        let step = || Changes::none(Partition::whole_log(), position, Some(next));
+
+        let mut client = database.client().await;
+        let blocking = client.transaction().await.unwrap();
+        blocking.batch_execute("LOCK TABLE orderly_read_models.checkpoints").await.unwrap();
+        let refused = models.commit(step()).await;
+        assert!(matches!(refused, Err(ReadModelError::Unavailable(_))), "{limit}: {refused:?}");
+        let refused = queries.checkpoints().await;
+        assert!(matches!(refused, Err(ReadModelError::Unavailable(_))), "{limit}: {refused:?}");
+        blocking.rollback().await.unwrap();
+
+        models.commit(step()).await.unwrap();
+        assert_eq!(models.checkpoint(&Partition::whole_log()).await.unwrap(), Some(next));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_server_that_hangs_does_not_hold_a_caller_for_long() {
+    let bench = Bench::new(MemoryLog::new(Vec::new())).await;
+    let client = bench.database.client().await;
+    // The server ends no statement of these sessions by itself.
+    let endless =
+        format!("{}?options=-c%20lock_timeout%3D0%20-c%20statement_timeout%3D0", bench.database.url());
+    let connected = Database::connect(endless.parse().unwrap()).await.unwrap();
+    let queries = PostgresQueries::open(connected).await.unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE orderly_read_models.checkpoints").await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), queries.checkpoints()).await;
+    assert!(matches!(answer, Ok(Err(ReadModelError::Unavailable(_)))), "{answer:?}");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    queries.checkpoints().await.unwrap();
+}

@@ -1,0 +1,75 @@
+use infra::{
+    event_source::Partition,
+    operations::{Positions, postgres::PostgresOperations},
+    postgres::{Database, OpenError},
+    read_models::postgres::{PostgresQueries, PostgresReadModels},
+};
+use uuid::Uuid;
+
+use super::{Bench, MemoryLog, Story};
+use crate::support::TestDatabase;
+
+async fn connect(database: &TestDatabase) -> Result<Database, OpenError> {
+    Database::connect(database.url().parse().unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn processes_that_start_at_once_make_the_tables_once() {
+    let database = TestDatabase::create().await;
+    let start = async || {
+        let connected = connect(&database).await?;
+        PostgresReadModels::open(connected.clone()).await?;
+        PostgresQueries::open(connected).await.map(drop)
+    };
+    for outcome in futures::future::join_all((0..8).map(|_| start())).await {
+        outcome.unwrap();
+    }
+    let count =
+        "SELECT (SELECT count(*) FROM orderly.migrations), (SELECT count(*) FROM orderly_read_models.log)";
+    let row = database.client().await.query_one(count, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
+    let nowhere = Database::connect("postgres://u:hunter2@127.0.0.1:1/d".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(nowhere, OpenError::Unavailable(_)), "{nowhere}");
+    assert!(nowhere.to_string().contains("check that it runs") && !nowhere.to_string().contains("hunter2"));
+
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
+    let client = bench.database.client().await;
+    client.batch_execute("UPDATE orderly_read_models.log SET schema_version = 99").await.unwrap();
+    let refused = PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::OtherSchema { found: 99, .. }), "{refused}");
+    client.batch_execute("DROP TABLE orderly_read_models.log, orderly_read_models.orders").await.unwrap();
+    let refused = PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap_err();
+    assert!(matches!(refused, OpenError::OtherSchema { .. }), "{refused}");
+    bench.rebuild().await;
+    PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap();
+    bench.assert_rows_are_those_of_the_log().await;
+
+    client.batch_execute("INSERT INTO orderly.migrations (version) VALUES (99)").await.unwrap();
+    let refused = connect(&bench.database).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { found: 2, supported: 1 }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_position_of_a_reactor_survives_a_rebuild_and_is_not_carried_over_to_another_log() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
+    let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
+    let operations = PostgresOperations::new(bench.connected.clone());
+    assert_eq!(operations.load("pm", log, &partition).await.unwrap(), None);
+    operations.save("pm", log, &partition, 7).await.unwrap();
+    operations.save("pm", log, &partition, 9).await.unwrap();
+    bench.rebuild().await;
+
+    let elsewhere = PostgresOperations::new(connect(&bench.database).await.unwrap());
+    assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), Some(9));
+    assert_eq!(elsewhere.load("pm", Uuid::from_u128(2), &partition).await.unwrap(), None);
+    assert_eq!(elsewhere.load("other", log, &partition).await.unwrap(), None);
+    elsewhere.save("pm", Uuid::from_u128(2), &partition, 3).await.unwrap();
+    assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), None);
+}

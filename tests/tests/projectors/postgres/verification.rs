@@ -1,0 +1,69 @@
+use projectors::verify::{VerifyError, verify};
+
+use super::{Bench, MemoryLog, Story};
+
+/// One change to the read models each, to every table and every kind of column.
+const TAMPERINGS: &[&str] = &[
+    "UPDATE stock SET on_hand = on_hand + 1",
+    "UPDATE stock SET reserved = reserved - 1 WHERE reserved > 0",
+    "UPDATE stock SET revision = revision + 1",
+    "UPDATE stock SET on_hand = -1, reserved = -1",
+    "DELETE FROM stock WHERE sku = 'SKU 0'",
+    "INSERT INTO stock VALUES ('GHOST', 1, 0, 0)",
+    "UPDATE reservations SET quantity = quantity + 1",
+    "DELETE FROM reservations",
+    "INSERT INTO reservations VALUES ('GHOST', gen_random_uuid(), 1)",
+    "UPDATE orders SET revision = revision + 1",
+    "UPDATE orders SET recorded_at = recorded_at + interval '1 microsecond'",
+    "UPDATE orders SET updated_at = updated_at + interval '1 microsecond'",
+    "UPDATE orders SET status = 'expired'",
+    "UPDATE orders SET customer_id = 'somebody else'",
+    "UPDATE orders SET placed_at = placed_at + interval '1 microsecond'",
+    "UPDATE orders SET body = jsonb_set(body::jsonb, '{captured}', '1')::json",
+    "UPDATE orders SET body = '{}'",
+    "UPDATE orders SET order_id = gen_random_uuid()",
+    "DELETE FROM orders WHERE status = 'cancelled'",
+    "INSERT INTO orders SELECT gen_random_uuid(), revision, recorded_at, updated_at, status, customer_id,
+         placed_at, body FROM orders LIMIT 1",
+    "DELETE FROM order_skus WHERE sku = 'SKU 0'",
+    "UPDATE order_skus SET placed_at = placed_at + interval '1 microsecond'",
+    "INSERT INTO order_skus VALUES ('GHOST', 'placed', now(), gen_random_uuid())",
+    "UPDATE payments SET revision = revision + 1",
+    "UPDATE payments SET recorded_at = recorded_at + interval '1 microsecond'",
+    "UPDATE payments SET updated_at = updated_at + interval '1 microsecond'",
+    "UPDATE payments SET state = 'outcome_unknown'",
+    "UPDATE payments SET body = jsonb_set(body::jsonb, '{captured}', '1')::json",
+    "UPDATE payments SET body = 'null'",
+    "DELETE FROM payments WHERE row_no = 1",
+    "UPDATE sales SET orders = orders + 1 WHERE span = 'hour'",
+    "UPDATE sales SET lines = lines + 1 WHERE span = 'hour'",
+    "UPDATE sales SET units = units + 1 WHERE span = 'hour'",
+    "UPDATE sales SET gross = gross + 1 WHERE span = 'hour'",
+    "UPDATE sales SET cancelled = cancelled + 1 WHERE span = 'hour'",
+    "UPDATE sales SET refunded = refunded + 1 WHERE span = 'hour'",
+    "UPDATE sales SET gross = gross + 1 WHERE span = 'month'",
+    "UPDATE sales SET key = 'GHOST' WHERE dimension = 'sku' AND key = 'SKU 0'",
+    "UPDATE sales SET currency = 'EUR'",
+    "DELETE FROM sales WHERE span = 'hour' AND dimension = 'country'",
+    "DELETE FROM sales WHERE span = 'month' AND dimension = 'all'",
+    "UPDATE checkpoints SET position = position - 1 WHERE projection = 'orders'",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn whatever_is_changed_in_the_rows_is_found_and_a_rebuild_mends_it() {
+    let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
+    let client = bench.database.client().await;
+    client.batch_execute("SET search_path = orderly_read_models, orderly").await.unwrap();
+    for tampering in TAMPERINGS {
+        bench.rebuild().await;
+        bench.assert_rows_are_those_of_the_log().await;
+        let changed = client.execute(*tampering, &[]).await.unwrap();
+        assert!(changed > 0, "{tampering} changes nothing");
+        match verify(bench.log.as_ref(), &bench.layout(), &bench.queries, &|_| {}).await {
+            Ok(found) => assert!(found.differences > 0, "{tampering} was not found"),
+            Err(VerifyError::ReadModels(_)) => {}
+            Err(error) => panic!("{tampering}: {error}"),
+        }
+    }
+}
