@@ -1,16 +1,20 @@
 //! From a command to a durable answer: the hot path.
 //!
-//! Commands are sharded by stream. Each shard is one task that owns the cached state of its aggregates, takes
-//! all commands that wait, decides them one after another against the state in memory and appends what each
-//! stream got as one batch: a thousand commands on one hot SKU cost one append. Nothing is rolled back by
-//! cloning. When an append fails, the cached state it built on is dropped and whoever sent the commands sends
+//! Commands are sharded by stream. A shard owns the cached state of its aggregates. Where everything that a command
+//! needs is in memory and the store takes dependent appends, whoever sends it decides and submits it at once, on
+//! its own task. Everything else waits for the shard's task, which takes all commands that wait, decides them one
+//! after another and appends what each stream got as one batch: a thousand commands on one hot SKU cost one
+//! append. Nothing is rolled back by cloning. When an append fails, the cached state it built on is dropped and whoever sent the commands sends
 //! them again; command ids make that harmless.
 
 mod aggregate;
 mod batch;
 mod shard;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use domain::{CommandContext, Decider, Revision};
 use infra::{
@@ -136,6 +140,8 @@ pub struct Executor<A: Decider> {
 }
 
 struct ShardHandle<A: Decider> {
+    /// Empty while the shard's task works on what waits.
+    shard: Arc<Mutex<Option<Shard<A>>>>,
     /// Bounded by `places`.
     external: mpsc::UnboundedSender<Work<A>>,
     places: Arc<Semaphore>,
@@ -165,9 +171,10 @@ impl<A: Decider> Executor<A> {
             let (external, external_queue) = mpsc::unbounded_channel();
             let (reactions, reaction_queue) = mpsc::unbounded_channel();
             let shard = Shard::new(Arc::clone(store), snapshots.cloned(), options.cache_weight_max);
-            tokio::spawn(shard.run(external_queue, reaction_queue));
+            let shard = Arc::new(Mutex::new(Some(shard)));
+            tokio::spawn(shard::run(Arc::clone(&shard), external_queue, reaction_queue));
             let places = Arc::new(Semaphore::new(options.queue_commands_max));
-            ShardHandle { external, places, reactions }
+            ShardHandle { shard, external, places, reactions }
         });
         Self { shards: shards.collect() }
     }
@@ -207,7 +214,9 @@ impl<A: Decider> Executor<A> {
         };
         let (reply, answer) = oneshot::channel();
         let request = Request { command, context, mode, reply, place };
-        queue.send(Work::Execute(id.clone(), request)).map_err(|_| stopped())?;
+        if let Err(waits) = shard.run_now(Work::Execute(id.clone(), request)) {
+            queue.send(waits).map_err(|_| stopped())?;
+        }
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -219,8 +228,10 @@ impl<A: Decider> Executor<A> {
     ) -> Result<R, ExecuteError> {
         for attempt in 1..=ATTEMPTS_MAX {
             let (reply, answer) = oneshot::channel();
-            let read = Work::Read(id.clone(), Read { reply });
-            self.shard_of(id).reactions.send(read).map_err(|_| stopped())?;
+            let shard = self.shard_of(id);
+            if let Err(waits) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
+                shard.reactions.send(waits).map_err(|_| stopped())?;
+            }
             match answer.await.unwrap_or_else(|_| Err(stopped())) {
                 Ok(versioned) => return Ok(view(&versioned.state, versioned.revision)),
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
@@ -240,6 +251,14 @@ impl<A: Decider> Executor<A> {
 }
 
 impl<A: Decider> ShardHandle<A> {
+    /// Runs work that need not wait for anything; gives back what must.
+    fn run_now(&self, work: Work<A>) -> Result<(), Work<A>> {
+        match self.shard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(shard) => shard.run_now(work),
+            None => Err(work),
+        }
+    }
+
     fn take_place(&self) -> Result<OwnedSemaphorePermit, ExecuteError> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| ExecuteError::Overloaded)
     }

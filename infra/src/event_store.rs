@@ -67,6 +67,12 @@ pub trait EventStore: EventLog {
     /// writer commits strictly in order of submission, so that a crash loses only a suffix.
     fn accepts_dependent_appends(&self) -> bool;
 
+    /// Whether it is known, without looking at a disk or asking a server, that a stream has no durable events.
+    fn lacks(&self, stream: &StreamName) -> bool {
+        let _ = stream;
+        false
+    }
+
     /// Counts failed appends. An append that carries an older epoch than this is refused as
     /// [`AppendError::Superseded`]: it may build on one that failed.
     fn epoch(&self) -> Epoch;

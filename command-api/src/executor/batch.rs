@@ -100,6 +100,16 @@ impl<A: Decider> Work<A> {
         matches!(self, Self::Execute(_, request) if request.mode.new_stream)
     }
 
+    /// Whether its command was done before, as far as memory tells. Reads are new each time.
+    pub fn known_to(&self, aggregate: &Aggregate<A>) -> Known {
+        match self {
+            Self::Execute(_, request) if A::deduplicated_by_command_id(A::command_name(&request.command)) => {
+                aggregate.commands.find(&request.context)
+            }
+            Self::Execute(..) | Self::Read(..) => Known::No,
+        }
+    }
+
     pub fn fail(self, error: &ExecuteError) {
         match self {
             Self::Execute(_, request) => drop(request.reply.send(Err(error.clone()))),
@@ -117,6 +127,29 @@ pub(super) async fn decide_into<A: Decider>(
     pending: &mut Pending<A>,
     work: Work<A>,
 ) -> Result<(), ExecuteError> {
+    let known = match (work.known_to(aggregate), &work) {
+        (Known::Perhaps, Work::Execute(_, request)) => {
+            match Aggregate::<A>::find_in_stream(log, stream, &request.context).await {
+                Ok(known) => known,
+                Err(error) => {
+                    work.fail(&error);
+                    return Ok(());
+                }
+            }
+        }
+        (known, _) => known,
+    };
+    decide_known(stream, aggregate, pending, work, known)
+}
+
+/// [`decide_into`] for work of which it is known whether it was done before.
+pub(super) fn decide_known<A: Decider>(
+    stream: &StreamName,
+    aggregate: &mut Aggregate<A>,
+    pending: &mut Pending<A>,
+    work: Work<A>,
+    known: Known,
+) -> Result<(), ExecuteError> {
     let request = match work {
         Work::Execute(_, request) => request,
         Work::Read(_, read) => {
@@ -129,24 +162,19 @@ pub(super) async fn decide_into<A: Decider>(
         drop(reply.send(Err(ExecuteError::Superseded)));
         return Ok(());
     }
-    let outcome = match known_command::<A>(log, stream, aggregate, &command, &context).await {
-        Err(error) => {
-            drop(reply.send(Err(error)));
-            return Ok(());
+    let expected = context.if_revision;
+    let outcome = match known {
+        Known::Yes { revision, same: true } => Outcome::Duplicate { revision },
+        Known::Yes { same: false, .. } => Outcome::KeyReused,
+        Known::No | Known::Perhaps if expected.is_some() && expected != aggregate.revision => {
+            Outcome::PreconditionFailed
         }
-        Ok(Known::Yes { revision, same: true }) => Outcome::Duplicate { revision },
-        Ok(Known::Yes { same: false, .. }) => Outcome::KeyReused,
-        Ok(Known::No | Known::Perhaps) => {
-            let expected = context.if_revision;
-            if expected.is_some() && expected != aggregate.revision {
-                Outcome::PreconditionFailed
-            } else {
-                match guarded(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
-                    Ok(outcome) => outcome,
-                    Err(error) => {
-                        drop(reply.send(Err(error.clone())));
-                        return Err(error);
-                    }
+        Known::No | Known::Perhaps => {
+            match guarded(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    drop(reply.send(Err(error.clone())));
+                    return Err(error);
                 }
             }
         }
@@ -159,22 +187,6 @@ pub(super) async fn decide_into<A: Decider>(
     }
     pending.places.extend(place);
     Ok(())
-}
-
-async fn known_command<A: Decider>(
-    log: &dyn EventStore,
-    stream: &StreamName,
-    aggregate: &Aggregate<A>,
-    command: &A::Command,
-    context: &CommandContext,
-) -> Result<Known, ExecuteError> {
-    if !A::deduplicated_by_command_id(A::command_name(command)) {
-        return Ok(Known::No);
-    }
-    match aggregate.commands.find(context) {
-        Known::Perhaps => Aggregate::<A>::find_in_stream(log, stream, context).await,
-        known => Ok(known),
-    }
 }
 
 fn decide_and_evolve<A: Decider>(

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,8 +20,8 @@ use tokio::{runtime::Handle, sync::mpsc, time};
 
 use super::{
     ExecuteError,
-    aggregate::{Aggregate, unreadable},
-    batch::{Pending, Work, decide_into},
+    aggregate::{Aggregate, Known, unreadable},
+    batch::{Pending, Work, decide_into, decide_known},
 };
 
 /// Commands taken from the queues at once.
@@ -63,29 +63,36 @@ impl<A: Decider> Shard<A> {
         }
     }
 
-    pub async fn run(
-        mut self,
-        mut external: mpsc::UnboundedReceiver<Work<A>>,
-        mut reactions: mpsc::UnboundedReceiver<Work<A>>,
-    ) {
-        loop {
-            // Reactions first: what was let in is finished before more is let in.
-            let first = tokio::select! {
-                biased;
-                Some(work) = reactions.recv() => work,
-                Some(work) = external.recv() => work,
-                else => return,
-            };
-            let mut batch = vec![first];
-            while batch.len() < BATCH_COMMANDS_MAX {
-                match reactions.try_recv().or_else(|_| external.try_recv()) {
-                    Ok(work) => batch.push(work),
-                    Err(_) => break,
-                }
-            }
-            self.run_batch(batch).await;
-            self.evict();
+    /// Decides and submits work whose aggregate is in memory, or known not to exist, without waiting for anything;
+    /// gives back what this cannot be said of.
+    pub fn run_now(&mut self, work: Work<A>) -> Result<(), Work<A>> {
+        let epoch = self.store.epoch();
+        if !self.store.accepts_dependent_appends() || self.settled != Some(epoch) {
+            return Err(work);
         }
+        let id = work.id().clone();
+        let stream: StreamName = id.clone().into();
+        let mut aggregate = match self.take_cached(&id).filter(|cached| cached.epoch == epoch) {
+            Some(aggregate) => aggregate,
+            None if work.is_for_new_stream() || self.store.lacks(&stream) => Aggregate::new(epoch),
+            None => return Err(work),
+        };
+        let mut pending = Pending::after(aggregate.revision);
+        let known = work.known_to(&aggregate);
+        let outcome = match known {
+            Known::Perhaps => {
+                self.keep_if_sound(id, aggregate, Ok(()));
+                return Err(work);
+            }
+            known => decide_known(&stream, &mut aggregate, &mut pending, work, known),
+        };
+        match &outcome {
+            Ok(()) => self.submit(&stream, &mut aggregate, pending),
+            Err(error) => pending.fail(error),
+        }
+        self.keep_if_sound(id, aggregate, outcome);
+        self.evict();
+        Ok(())
     }
 
     async fn run_batch(&mut self, batch: Vec<Work<A>>) {
@@ -273,6 +280,38 @@ impl<A: Decider> Shard<A> {
             self.cache.pop_lru();
         }
     }
+}
+
+/// The task of a shard: works on what has to wait, until every sender is gone.
+pub(super) async fn run<A: Decider>(
+    place: Arc<Mutex<Option<Shard<A>>>>,
+    mut external: mpsc::UnboundedReceiver<Work<A>>,
+    mut reactions: mpsc::UnboundedReceiver<Work<A>>,
+) {
+    loop {
+        // Reactions first: what was let in is finished before more is let in.
+        let first = tokio::select! {
+            biased;
+            Some(work) = reactions.recv() => work,
+            Some(work) = external.recv() => work,
+            else => return,
+        };
+        let Some(mut shard) = lock(&place).take() else { return };
+        let mut batch = vec![first];
+        while batch.len() < BATCH_COMMANDS_MAX {
+            match reactions.try_recv().or_else(|_| external.try_recv()) {
+                Ok(work) => batch.push(work),
+                Err(_) => break,
+            }
+        }
+        shard.run_batch(batch).await;
+        shard.evict();
+        *lock(&place) = Some(shard);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Groups a batch by aggregate, keeping the order within each.

@@ -147,8 +147,7 @@ impl EventLog for SqliteEventStore {
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-        let may_exist = |stream: &StreamName| self.known_streams.may_contain(name_hash(&stream.to_string()));
-        let mut exist: Vec<bool> = streams.iter().map(may_exist).collect();
+        let mut exist: Vec<bool> = streams.iter().map(|stream| !self.lacks(stream)).collect();
         let perhaps: Vec<usize> = (0..streams.len()).filter(|&place| exist[place]).collect();
         if !perhaps.is_empty() {
             let looked_up: Vec<StreamName> = perhaps.iter().map(|&place| streams[place].clone()).collect();
@@ -180,6 +179,10 @@ impl EventStore for SqliteEventStore {
 
     fn accepts_dependent_appends(&self) -> bool {
         true
+    }
+
+    fn lacks(&self, stream: &StreamName) -> bool {
+        !self.known_streams.may_contain(name_hash(&stream.to_string()))
     }
 
     fn epoch(&self) -> Epoch {
