@@ -1,5 +1,7 @@
 //! What surrounds an event: who caused it, under which key, where it stands.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -76,7 +78,7 @@ pub struct NewEvent {
     /// JSON.
     pub data: Vec<u8>,
     /// JSON of [`EventMetadata`]; shared by all events of one command.
-    pub metadata: std::sync::Arc<[u8]>,
+    pub metadata: Arc<[u8]>,
 }
 
 /// Makes the stored form of the events that one command caused.
@@ -88,7 +90,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         causation_id: context.causation_id,
         idempotency: context.idempotency.clone(),
     };
-    let metadata: std::sync::Arc<[u8]> =
+    let metadata: Arc<[u8]> =
         serde_json::to_vec(&metadata).expect("metadata has string keys and no failing serializers").into();
     (0u32..)
         .zip(events)
@@ -101,18 +103,18 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         .collect()
 }
 
-/// An event as the store gave it back.
+/// An event as the store gave it back. Cheap to clone: several follow the same log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
     pub position: Position,
     pub stream: StreamName,
     pub revision: Revision,
     pub id: EventId,
-    pub type_name: Box<str>,
+    pub type_name: Arc<str>,
     /// JSON.
-    pub data: Box<[u8]>,
+    pub data: Arc<[u8]>,
     /// JSON of [`EventMetadata`].
-    pub metadata: Box<[u8]>,
+    pub metadata: Arc<[u8]>,
     /// When the store recorded it. Microseconds.
     pub recorded_at: Timestamp,
 }

@@ -12,6 +12,7 @@ mod checkpoint;
 mod known_streams;
 mod open;
 mod readers;
+mod recent;
 mod writer;
 
 use std::{
@@ -30,6 +31,7 @@ use self::{
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
     readers::Readers,
+    recent::RecentEvents,
     writer::{Pending, Writer},
 };
 pub use self::{
@@ -62,6 +64,7 @@ pub struct SqliteEventStore {
     writer: Mutex<Option<JoinHandle<()>>>,
     epoch: SharedEpoch,
     known_streams: KnownStreams,
+    recent: RecentEvents,
     head: watch::Receiver<Option<Position>>,
 }
 
@@ -81,7 +84,7 @@ impl SqliteEventStore {
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
         let (writer, head) = Writer::new(connection, checkpointer, jobs, options.cached_streams_max)
             .map_err(|error| OpenError::from_sqlite(path, error))?;
-        let (epoch, known_streams) = (writer.epoch(), writer.known_streams());
+        let (epoch, known_streams, recent) = (writer.epoch(), writer.known_streams(), writer.recent());
         let thread = std::thread::Builder::new()
             .name("event-store-writer".to_owned())
             .spawn(move || {
@@ -96,6 +99,7 @@ impl SqliteEventStore {
             writer: Mutex::new(Some(thread)),
             epoch,
             known_streams,
+            recent,
             head,
         })
     }
@@ -143,7 +147,10 @@ impl EventLog for SqliteEventStore {
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.log.read_all(after, limit).await
+        match self.recent.after(after, limit) {
+            Some(events) => Ok(events),
+            None => self.log.read_all(after, limit).await,
+        }
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {

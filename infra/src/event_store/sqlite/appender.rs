@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use domain::{NewEvent, Position, Revision, StreamName, Timestamp};
+use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use lru::LruCache;
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, params,
@@ -16,7 +16,7 @@ use rusqlite::{
 };
 use sha2::{Digest, Sha256};
 
-use super::known_streams::KnownStreams;
+use super::{known_streams::KnownStreams, recent::RecentEvents};
 use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
 
 const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
@@ -99,6 +99,9 @@ pub(super) struct Appender {
     heads: LruCache<StreamName, StreamHead>,
     epoch: SharedEpoch,
     known_streams: KnownStreams,
+    recent: RecentEvents,
+    /// What the open transaction has added so far.
+    uncommitted: Vec<RecordedEvent>,
     name_buffer: String,
 }
 
@@ -120,12 +123,18 @@ impl Appender {
             heads,
             epoch: SharedEpoch::default(),
             known_streams: KnownStreams::load(connection)?,
+            recent: RecentEvents::default(),
+            uncommitted: Vec::new(),
             name_buffer: String::new(),
         })
     }
 
     pub(super) fn known_streams(&self) -> &KnownStreams {
         &self.known_streams
+    }
+
+    pub(super) fn recent(&self) -> &RecentEvents {
+        &self.recent
     }
 
     pub(super) fn epoch(&self) -> &SharedEpoch {
@@ -164,11 +173,13 @@ impl Appender {
     /// What was applied since the last commit is durable.
     pub(super) fn committed(&mut self) {
         self.committed_tail = self.tail;
+        self.recent.extend(self.uncommitted.drain(..));
     }
 
     /// What was applied since the last commit is undone, so whatever builds on it must fail too.
     pub(super) fn rolled_back(&mut self) {
         self.tail = self.committed_tail;
+        self.uncommitted.clear();
         self.heads.clear();
         self.epoch.raise();
     }
@@ -228,11 +239,22 @@ impl Appender {
         stream_no: i64,
     ) -> rusqlite::Result<Appended> {
         let recorded_at_us = Timestamp::now().as_microsecond().max(self.tail.recorded_at_us);
+        let recorded_at = Timestamp::from_microsecond(recorded_at_us).unwrap_or(Timestamp::MAX);
         let first_position = self.tail.position.map_or(1, |position| position + 1);
         let rows = (first_position..).zip(append.expected.next()..).zip(&append.events);
         let mut last = (first_position, append.expected.next());
         for ((position, revision), event) in rows {
             insert_event(&mut statements.insert_event, position, stream_no, revision, event, recorded_at_us)?;
+            self.uncommitted.push(RecordedEvent {
+                position,
+                stream: append.stream.clone(),
+                revision,
+                id: event.id,
+                type_name: event.type_name.into(),
+                data: event.data.as_slice().into(),
+                metadata: Arc::clone(&event.metadata),
+                recorded_at,
+            });
             last = (position, revision);
         }
         let (position, revision) = last;

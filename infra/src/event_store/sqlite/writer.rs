@@ -13,6 +13,7 @@ use super::{
     appender::{Appender, SharedEpoch, Statements},
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
+    recent::RecentEvents,
 };
 use crate::event_store::{Append, AppendError, Appended, Done};
 
@@ -77,6 +78,10 @@ impl Writer {
 
     pub(super) fn known_streams(&self) -> KnownStreams {
         self.appender.known_streams().clone()
+    }
+
+    pub(super) fn recent(&self) -> RecentEvents {
+        self.appender.recent().clone()
     }
 
     pub(super) fn epoch(&self) -> SharedEpoch {
