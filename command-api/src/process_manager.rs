@@ -14,6 +14,7 @@ use domain::{
 };
 use infra::{
     event_source::{Batch, Delivery, EventSource, Partition},
+    event_store::ReadError,
     operations::Positions,
     read_models::Queries,
 };
@@ -32,6 +33,9 @@ const REACTOR: &str = "process-manager";
 /// Reactions under way at once.
 const REACTIONS_MAX: usize = 256;
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
+/// From one batch of events to the next. Whoever places an order runs its first reactions inline, and has nearly
+/// always finished when its events are looked at here; taken up at once, each would cost a task that waits.
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What the process manager works with.
@@ -89,6 +93,7 @@ impl ProcessManager {
         let (finished, mut finishing) = mpsc::unbounded_channel::<(Partition, Position)>();
         let mut saving = time::interval(SAVE_INTERVAL);
         saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut next_batch_at = time::Instant::now();
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -102,7 +107,7 @@ impl ProcessManager {
                     reactions.reap();
                     continue;
                 }
-                delivery = self.source.next() => delivery,
+                delivery = next_delivery(&mut *self.source, next_batch_at) => delivery,
             };
             match delivery {
                 Ok(Delivery::Assigned(partitions)) => self.assign(&mut progress, partitions, &shutdown).await,
@@ -114,6 +119,7 @@ impl ProcessManager {
                     let Some(one) = progress.iter_mut().find(|one| one.partition == batch.partition) else {
                         continue;
                     };
+                    next_batch_at = time::Instant::now() + BATCH_INTERVAL;
                     reactions.start(batch, one, &finished).await;
                 }
                 Err(error) => {
@@ -169,6 +175,12 @@ impl ProcessManager {
             }
         }
     }
+}
+
+/// Cancel safe, as the source is.
+async fn next_delivery(source: &mut dyn EventSource, not_before: time::Instant) -> Result<Delivery, ReadError> {
+    time::sleep_until(not_before).await;
+    source.next().await
 }
 
 fn mark_finished(progress: &mut [Progress], partition: &Partition, position: Position) {
