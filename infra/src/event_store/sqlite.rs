@@ -51,7 +51,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cached_streams_max: 100_000, page_cache_kib: 128 * 1024 }
+        Self { cached_streams_max: 100_000, page_cache_kib: 16 * 1024 }
     }
 }
 
