@@ -178,7 +178,10 @@ impl ProcessManager {
 }
 
 /// Cancel safe, as the source is.
-async fn next_delivery(source: &mut dyn EventSource, not_before: time::Instant) -> Result<Delivery, ReadError> {
+async fn next_delivery(
+    source: &mut dyn EventSource,
+    not_before: time::Instant,
+) -> Result<Delivery, ReadError> {
     time::sleep_until(not_before).await;
     source.next().await
 }

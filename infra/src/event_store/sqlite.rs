@@ -45,7 +45,8 @@ use super::{Append, AppendError, Done, Epoch, EventLog, EventStore, ReadError};
 pub struct Options {
     /// Streams whose latest revision is kept in memory, about 150 bytes each; others are looked up.
     pub cached_streams_max: usize,
-    /// Pages that the writer keeps in memory, KiB.
+    /// Pages that the writer keeps in memory, KiB. More is not better: SQLite walks through all of them at the end
+    /// of a transaction that has split a page.
     pub page_cache_kib: u32,
 }
 

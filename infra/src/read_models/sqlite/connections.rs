@@ -28,9 +28,9 @@ const READER_CACHE_KIB: i32 = 16 * 1024;
 /// How long a commit waits for another process that is writing. Another writer is rare: a rebuild that publishes
 /// its rows, or a second server, which the checkpoint then turns away.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often pages are moved from the write-ahead log into the file. A page of random keys that was written again
-/// meanwhile is moved once.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How often pages are moved from the write-ahead log into the file. The longer, the more often a page of random keys
+/// has been written again meanwhile and is moved once; the shorter, the less the event store's flushes are held up.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// The writer moves pages itself only from here on: it would keep everybody waiting.
 const WAL_PAGES_MAX: i32 = 65_536;
 const WAL_BYTES_KEPT: i32 = 64 << 20;
@@ -77,8 +77,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // Rows and checkpoint stand in one file: a power cut takes the last of both back together.
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // Each commit is flushed. Not for safety (rows and checkpoint stand in one file, and a power cut may take the
+        // last of both back together), but to write little at a time: left to the checkpoint, a second's worth of
+        // pages goes to the disk at once, and whoever waits for the log to be flushed waits for that too.
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
