@@ -214,7 +214,7 @@ impl<A: Decider> Executor<A> {
         };
         let (reply, answer) = oneshot::channel();
         let request = Request { command, context, mode, reply, place };
-        if let Err(waits) = shard.run_now(Work::Execute(id.clone(), request)) {
+        if let Some(waits) = shard.run_now(Work::Execute(id.clone(), request)) {
             queue.send(waits).map_err(|_| stopped())?;
         }
         answer.await.unwrap_or_else(|_| Err(stopped()))
@@ -229,7 +229,7 @@ impl<A: Decider> Executor<A> {
         for attempt in 1..=ATTEMPTS_MAX {
             let (reply, answer) = oneshot::channel();
             let shard = self.shard_of(id);
-            if let Err(waits) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
+            if let Some(waits) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
                 shard.reactions.send(waits).map_err(|_| stopped())?;
             }
             match answer.await.unwrap_or_else(|_| Err(stopped())) {
@@ -252,10 +252,10 @@ impl<A: Decider> Executor<A> {
 
 impl<A: Decider> ShardHandle<A> {
     /// Runs work that need not wait for anything; gives back what must.
-    fn run_now(&self, work: Work<A>) -> Result<(), Work<A>> {
+    fn run_now(&self, work: Work<A>) -> Option<Work<A>> {
         match self.shard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(shard) => shard.run_now(work),
-            None => Err(work),
+            None => Some(work),
         }
     }
 

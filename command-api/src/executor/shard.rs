@@ -65,24 +65,24 @@ impl<A: Decider> Shard<A> {
 
     /// Decides and submits work whose aggregate is in memory, or known not to exist, without waiting for anything;
     /// gives back what this cannot be said of.
-    pub fn run_now(&mut self, work: Work<A>) -> Result<(), Work<A>> {
+    pub fn run_now(&mut self, work: Work<A>) -> Option<Work<A>> {
         let epoch = self.store.epoch();
         if !self.store.accepts_dependent_appends() || self.settled != Some(epoch) {
-            return Err(work);
+            return Some(work);
         }
         let id = work.id().clone();
         let stream: StreamName = id.clone().into();
         let mut aggregate = match self.take_cached(&id).filter(|cached| cached.epoch == epoch) {
             Some(aggregate) => aggregate,
             None if work.is_for_new_stream() || self.store.lacks(&stream) => Aggregate::new(epoch),
-            None => return Err(work),
+            None => return Some(work),
         };
         let mut pending = Pending::after(aggregate.revision);
         let known = work.known_to(&aggregate);
         let outcome = match known {
             Known::Perhaps => {
                 self.keep_if_sound(id, aggregate, Ok(()));
-                return Err(work);
+                return Some(work);
             }
             known => decide_known(&stream, &mut aggregate, &mut pending, work, known),
         };
@@ -92,7 +92,7 @@ impl<A: Decider> Shard<A> {
         }
         self.keep_if_sound(id, aggregate, outcome);
         self.evict();
-        Ok(())
+        None
     }
 
     async fn run_batch(&mut self, batch: Vec<Work<A>>) {

@@ -10,7 +10,7 @@ use crate::support::appends;
 #[tokio::test]
 async fn commands_that_wait_together_cost_one_append_and_are_answered_in_order() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let (hot, keys) = (sku("hot"), (0..1_000).map(|key| key.to_string()).collect::<Vec<_>>());
     let answers = join_all(keys.iter().map(|key| stock.receive(&hot, 1, key))).await;
 
@@ -25,7 +25,7 @@ async fn commands_that_wait_together_cost_one_append_and_are_answered_in_order()
 #[tokio::test]
 async fn an_append_is_cut_at_a_thousand_events_and_at_half_a_mebibyte() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let (many, keys) = (sku("many"), (0..1_020).map(|key| key.to_string()).collect::<Vec<_>>());
     join_all(keys.iter().map(|key| stock.receive(&many, 1, key))).await;
     let lengths: Vec<usize> = stock.store.submitted().iter().map(|append| append.events.len()).collect();
@@ -43,6 +43,26 @@ async fn an_append_is_cut_at_a_thousand_events_and_at_half_a_mebibyte() {
         assert!(bytes < 512 * 1024 + 4_096, "an append of {bytes} bytes");
     }
     assert_eq!(files.log().await.stock("large").levels().on_hand, 500);
+}
+
+#[tokio::test]
+async fn a_command_that_need_not_wait_is_submitted_before_its_sender_waits() {
+    let files = Files::new();
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let (unknown, known, keys) = (sku("unknown"), sku("known"), ["a", "b", "c"]);
+    for (sent, key) in (1..).zip(keys) {
+        let mut answer = Box::pin(stock.receive(&unknown, 1, key));
+        // Polled once: no other task has run.
+        assert!(futures::poll!(&mut answer).is_pending());
+        assert_eq!(stock.store.submitted().len(), sent);
+        assert!(is_recorded(&answer.await));
+    }
+
+    files.smuggle(&known, ExpectedRevision::NoStream, "stock.received.v1", r#"{"quantity":1}"#).await;
+    let mut answer = Box::pin(stock.receive(&known, 1, "d"));
+    assert!(futures::poll!(&mut answer).is_pending());
+    assert_eq!(stock.store.submitted().len(), keys.len(), "decided before its stream was read");
+    assert_eq!(answer.await.unwrap().revision, Some(1));
 }
 
 #[tokio::test]

@@ -224,6 +224,10 @@ impl EventStore for FaultyStore {
         !self.shared
     }
 
+    fn lacks(&self, stream: &StreamName) -> bool {
+        !self.shared && self.inner.lacks(stream)
+    }
+
     fn epoch(&self) -> Epoch {
         if self.shared {
             return Epoch(0);

@@ -62,3 +62,58 @@ impl RecentEvents {
 fn size(event: &RecordedEvent) -> usize {
     event.data.len() + event.metadata.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{EventId, OrderId, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn event(position: Position, bytes: usize) -> RecordedEvent {
+        RecordedEvent {
+            position,
+            stream: OrderId(Uuid::nil()).into(),
+            revision: position,
+            id: EventId(Uuid::nil()),
+            type_name: "order.placed.v1".into(),
+            data: vec![b' '; bytes].into(),
+            metadata: Arc::from(*b"{}"),
+            recorded_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn positions(events: Option<Vec<RecordedEvent>>) -> Option<Vec<Position>> {
+        events.map(|events| events.iter().map(|event| event.position).collect())
+    }
+
+    #[test]
+    fn what_is_in_memory_is_given_from_any_position_on() {
+        let recent = RecentEvents::default();
+        assert_eq!(positions(recent.after(None, 10)), None);
+        // The log was not empty when it was opened.
+        recent.extend((5..=8).map(|position| event(position, 1)));
+        assert_eq!(positions(recent.after(None, 10)), None);
+        assert_eq!(positions(recent.after(Some(3), 10)), None);
+        assert_eq!(positions(recent.after(Some(4), 10)), Some(vec![5, 6, 7, 8]));
+        assert_eq!(positions(recent.after(Some(5), 2)), Some(vec![6, 7]));
+        assert_eq!(positions(recent.after(Some(8), 10)), None);
+        assert_eq!(positions(recent.after(Some(Position::MAX), 10)), None);
+    }
+
+    #[test]
+    fn the_oldest_are_let_go_by_number_and_by_size() {
+        let recent = RecentEvents::default();
+        recent.extend((1..=EVENTS_MAX as u64 + 10).map(|position| event(position, 1)));
+        assert_eq!(positions(recent.after(Some(9), 10)), None);
+        assert_eq!(positions(recent.after(Some(10), 1)), Some(vec![11]));
+
+        let after = EVENTS_MAX as u64 + 10;
+        recent.extend([event(after + 1, BYTES_MAX - 100), event(after + 2, 1)].into_iter());
+        assert!(recent.lock().bytes <= BYTES_MAX);
+        assert_eq!(positions(recent.after(Some(after), 10)), Some(vec![after + 1, after + 2]));
+        recent.extend([event(after + 3, 200)].into_iter());
+        assert_eq!(positions(recent.after(Some(after), 10)), None);
+        assert_eq!(positions(recent.after(Some(after + 1), 10)), Some(vec![after + 2, after + 3]));
+    }
+}
