@@ -7,6 +7,7 @@ mod architecture_doc;
 mod command_api;
 mod event_source_contract;
 mod event_store_contract;
+mod events_doc;
 mod executor;
 mod flash_sale;
 mod interleavings;

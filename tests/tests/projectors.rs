@@ -2,7 +2,7 @@
 
 mod delivery;
 mod feed;
-mod memory_log;
+pub mod memory_log;
 mod parking;
 mod postgres;
 mod rebuilding;

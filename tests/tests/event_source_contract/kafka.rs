@@ -1,5 +1,10 @@
 //! The source that reads Kafka, fed by the relay.
 
+mod ledger;
+mod members;
+mod paused;
+mod unreadable;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

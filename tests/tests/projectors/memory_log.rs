@@ -6,6 +6,9 @@ use infra::event_store::{EventLog, ReadError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+/// The id of every log in memory.
+pub const STORE_ID: Uuid = Uuid::from_u128(0x01a2_0b76_e8be_76be_ba79_aae0_ff70_14aa);
+
 /// An event log in memory, whose past may be changed. Positions are 1, 2, 3, …
 pub struct MemoryLog {
     events: Mutex<Vec<RecordedEvent>>,
@@ -66,6 +69,6 @@ impl EventLog for MemoryLog {
     }
 
     fn store_id(&self) -> Uuid {
-        Uuid::from_u128(1)
+        STORE_ID
     }
 }

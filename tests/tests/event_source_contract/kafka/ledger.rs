@@ -1,0 +1,102 @@
+//! What consumers write to, as projectors write to their database: applied only where the position is as expected.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard},
+};
+
+use domain::Position;
+use infra::event_source::{Batch, Delivery, EventSource, Partition};
+
+#[derive(Default)]
+pub struct Ledger(Mutex<Books>);
+
+#[derive(Default)]
+struct Books {
+    positions: HashMap<Partition, Position>,
+    /// How many events of each stream are applied.
+    streams: HashMap<String, u64>,
+    refused: u64,
+    /// Events that were applied twice, or too early.
+    violations: Vec<String>,
+}
+
+impl Ledger {
+    pub fn position(&self, partition: &Partition) -> Option<Position> {
+        self.books().positions.get(partition).copied()
+    }
+
+    /// Applies a batch as a database does that compares the position first; false where another was faster.
+    pub fn apply(&self, batch: &Entry) -> bool {
+        let mut books = self.books();
+        if books.positions.get(&batch.partition).copied() != batch.after {
+            books.refused += 1;
+            return false;
+        }
+        books.positions.insert(batch.partition.clone(), batch.position);
+        for (stream, revision) in &batch.events {
+            let next = books.streams.entry(stream.clone()).or_default();
+            let expected = *next;
+            *next = revision + 1;
+            if expected != *revision {
+                books.violations.push(format!("{stream}: {revision} came where {expected} was due"));
+            }
+        }
+        true
+    }
+
+    pub fn applied(&self) -> u64 {
+        self.books().streams.values().sum()
+    }
+
+    /// Batches that came too late.
+    pub fn refused(&self) -> u64 {
+        self.books().refused
+    }
+
+    pub fn assert_every_event_was_applied_once_and_in_order(&self) {
+        assert_eq!(self.books().violations, Vec::<String>::new());
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// What is applied of a batch: streams and revisions.
+pub struct Entry {
+    pub partition: Partition,
+    pub after: Option<Position>,
+    pub position: Position,
+    pub events: Vec<(String, u64)>,
+}
+
+impl From<&Batch> for Entry {
+    fn from(batch: &Batch) -> Self {
+        let events = batch.events.iter().map(|event| (event.stream.to_string(), event.revision)).collect();
+        Self { partition: batch.partition.clone(), after: batch.after, position: batch.position, events }
+    }
+}
+
+/// Consumes as the projectors do, whatever keeps the ledger. Never ends.
+pub async fn consume(
+    mut source: impl EventSource,
+    position: impl Fn(&Partition) -> Option<Position>,
+    apply: impl Fn(&Entry) -> bool,
+) {
+    loop {
+        match source.next().await.unwrap() {
+            Delivery::Assigned(partitions) => {
+                for partition in partitions {
+                    source.seek(&partition, position(&partition));
+                }
+            }
+            Delivery::Revoked(_) => {}
+            Delivery::Events(batch) => {
+                if !apply(&Entry::from(&batch)) {
+                    source.seek(&batch.partition, position(&batch.partition));
+                }
+            }
+        }
+    }
+}

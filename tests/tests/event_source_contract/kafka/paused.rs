@@ -1,0 +1,166 @@
+//! Consumers in processes of their own: stopped for longer than their session, and killed.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use domain::Position;
+use infra::{
+    event_source::{
+        Partition,
+        kafka::{KafkaSource, Options},
+    },
+    event_store::EventLog,
+    kafka::topics::last_positions,
+};
+
+use super::{
+    super::{Fixture, new_stream},
+    KafkaFixture,
+    ledger::{Entry, Ledger, consume},
+    members::{SESSION_TIME_MAX, append_until_aborted},
+};
+use crate::support::eventually;
+
+const BUS: &str = "ORDERLY_TEST_CONSUMER_BUS";
+const STORE_ID: &str = "ORDERLY_TEST_CONSUMER_STORE_ID";
+
+/// The consumer's process: this test, run by the one below. It asks its parent for positions, and to apply batches, so
+/// that it holds no lock while it is stopped. Questions begin with `@`, because the test runner writes there too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn a_consumer_in_a_process_of_its_own() {
+    let Ok(bus) = env::var(BUS) else { return };
+    let store_id = env::var(STORE_ID).unwrap().parse().unwrap();
+    let options = Options { session_time_max: SESSION_TIME_MAX, ..Options::new("projectors", 50) };
+    let source = KafkaSource::open(bus.parse().unwrap(), options, store_id).await.unwrap();
+    let asking = Mutex::new(());
+    let ask = |question: String| {
+        let _one_at_a_time = asking.lock().unwrap();
+        println!("@{question}");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    };
+    let position = |partition: &Partition| number(&ask(format!("position {}", partition.0)));
+    let apply = |entry: &Entry| {
+        let events: Vec<_> =
+            entry.events.iter().map(|(stream, revision)| format!("{stream}#{revision}")).collect();
+        let after = entry.after.map_or("none".to_owned(), |after| after.to_string());
+        ask(format!("apply {} {after} {} {}", entry.partition.0, entry.position, events.join(","))) == "true"
+    };
+    consume(source, position, apply).await;
+}
+
+fn number(text: &str) -> Option<Position> {
+    text.parse().ok()
+}
+
+/// Killed when dropped.
+struct Consumer(Child);
+
+impl Consumer {
+    fn start(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> Self {
+        let test = "event_source_contract::kafka::paused::a_consumer_in_a_process_of_its_own";
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([test, "--exact", "--ignored", "--nocapture"])
+            .env(BUS, fixture.topics.config().to_string())
+            .env(STORE_ID, fixture.store.store_id().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let questions = BufReader::new(child.stdout.take().unwrap());
+        let mut answers = child.stdin.take().unwrap();
+        let ledger = Arc::clone(ledger);
+        thread::spawn(move || {
+            for line in questions.lines().map_while(Result::ok) {
+                let Some(question) = line.strip_prefix('@') else { continue };
+                // Nobody listens any more where the child was killed.
+                drop(writeln!(answers, "{}", answer(&ledger, question)));
+            }
+        });
+        Self(child)
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        // SIGKILL, which a stopped process gets too.
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn answer(ledger: &Ledger, question: &str) -> String {
+    let words: Vec<&str> = question.split(' ').collect();
+    match *words {
+        ["position", partition] => {
+            ledger.position(&Partition(partition.to_owned())).map_or("none".to_owned(), |at| at.to_string())
+        }
+        ["apply", partition, after, position, events] => {
+            let event = |text: &str| {
+                let (stream, revision) = text.split_once('#').unwrap();
+                (stream.to_owned(), revision.parse().unwrap())
+            };
+            let entry = Entry {
+                partition: Partition(partition.to_owned()),
+                after: number(after),
+                position: position.parse().unwrap(),
+                events: events.split(',').map(event).collect(),
+            };
+            ledger.apply(&entry).to_string()
+        }
+        _ => panic!("not understood: {question}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
+    let fixture = KafkaFixture::fresh().await;
+    let ledger = Arc::new(Ledger::default());
+    let streams = (0..30).map(|_| new_stream()).collect();
+    let appending = tokio::spawn(append_until_aborted(fixture.store(), streams));
+    // Of every partition, so that one that nobody reads is missed.
+    let config = fixture.topics.config();
+    let all_until_now_applied = async || {
+        let busy = ledger.applied() + 500;
+        eventually("events come", async || {
+            (fixture.store.last_position().await.unwrap() > Some(busy)).then_some(())
+        })
+        .await;
+        let written = last_positions(&config).await.unwrap();
+        eventually("every partition is read", async || {
+            written.iter().all(|(partition, last)| ledger.position(partition) >= *last).then_some(())
+        })
+        .await;
+    };
+    let mut consumers = [Consumer::start(&fixture, &ledger), Consumer::start(&fixture, &ledger)];
+    all_until_now_applied().await;
+    for turn in 0..4 {
+        let stopped = &consumers[turn % 2];
+        stopped.signal("-STOP");
+        // Which needs the partitions of the stopped one: they move when its session is over.
+        all_until_now_applied().await;
+        stopped.signal("-CONT");
+        if turn == 2 {
+            consumers[0] = Consumer::start(&fixture, &ledger);
+        }
+    }
+    appending.abort();
+    drop(appending.await);
+    let appended = fixture.store.last_position().await.unwrap();
+    eventually("all events are applied", async || (Some(ledger.applied()) == appended).then_some(())).await;
+    ledger.assert_every_event_was_applied_once_and_in_order();
+    eprintln!("{} events applied, {} batches came too late", ledger.applied(), ledger.refused());
+}

@@ -1,0 +1,153 @@
+//! docs/asyncapi.json: AsyncAPI 3.0. Schemas are read off the golden files: a member that the minimal form of an event
+//! lacks, or has as null, is optional.
+
+use domain::RecordedEvent;
+use infra::kafka::{KafkaConfig, Topic, message};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    STORE_ID,
+    examples::{examples, golden},
+};
+
+pub fn document() -> String {
+    let config: KafkaConfig = "kafka://localhost:9092".parse().unwrap();
+    let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
+    for topic in Topic::ALL {
+        let name = config.topic_name(topic);
+        let channel = name.rsplit('.').next().unwrap();
+        let mut members = Map::new();
+        for event in examples().iter().filter(|event| Topic::of(&event.stream) == topic) {
+            let type_name = event.type_name.to_string();
+            members
+                .insert(type_name.clone(), json!({ "$ref": format!("#/components/messages/{type_name}") }));
+            messages.insert(type_name, message_of(event));
+        }
+        channels.insert(
+            channel.to_owned(),
+            json!({ "address": name, "messages": members, "bindings": bindings(&config) }),
+        );
+        operations.insert(
+            format!("publish-{channel}"),
+            json!({ "action": "send", "channel": { "$ref": format!("#/channels/{channel}") } }),
+        );
+    }
+    let document = json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Orderly events",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Every event of the event store, in Kafka. Read with isolation.level=read_committed. \
+                docs/events.md is the same contract in words.",
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": { "messages": messages, "messageTraits": { "cloudevent": cloudevent() } },
+    });
+    serde_json::to_string_pretty(&document).unwrap() + "\n"
+}
+
+/// How a topic is made.
+fn bindings(config: &KafkaConfig) -> Value {
+    json!({ "kafka": {
+        "partitions": config.partitions(),
+        "topicConfiguration": { "cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1 },
+        "bindingVersion": "0.5.0",
+    }})
+}
+
+fn message_of(event: &RecordedEvent) -> Value {
+    let full: Value = serde_json::from_slice(&golden(&event.type_name).unwrap()).unwrap();
+    let minimal = golden(&format!("{}.minimal", event.type_name));
+    let minimal = minimal.map(|minimal| serde_json::from_slice(&minimal).unwrap());
+    let headers = message::headers(event, STORE_ID).into_iter();
+    let headers: Map<String, Value> =
+        headers.map(|(name, value)| (name.to_owned(), String::from_utf8(value).unwrap().into())).collect();
+    let payload: Value = serde_json::from_slice(&event.data).unwrap();
+    json!({
+        "name": event.type_name,
+        "contentType": "application/json",
+        "traits": [{ "$ref": "#/components/messageTraits/cloudevent" }],
+        "payload": schema(&full, minimal.as_ref()),
+        "examples": [{ "headers": headers, "payload": payload }],
+    })
+}
+
+fn cloudevent() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    json!({
+        "headers": {
+            "type": "object",
+            "required": ["content-type", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time",
+                "ce_revision", "ce_position", "orderly_metadata"],
+            "properties": {
+                "content-type": { "const": "application/json" },
+                "ce_specversion": { "const": "1.0" },
+                "ce_id": { "type": "string", "format": "uuid", "description": "Deduplication key." },
+                "ce_source": text("The event store: urn:uuid: and its id."),
+                "ce_type": text("Type and version."),
+                "ce_subject": text("The stream."),
+                "ce_time": { "type": "string", "format": "date-time", "description": "When it was recorded." },
+                "ce_revision": { "type": "string", "pattern": "^[0-9]+$", "description": "Number in its stream, from 0." },
+                "ce_position": { "type": "string", "pattern": "^[0-9]+$", "description": "Place in the whole log." },
+                "ce_correlationid": { "type": "string", "format": "uuid" },
+                "ce_causationid": { "type": "string", "format": "uuid" },
+                "orderly_metadata": text("The stored metadata, JSON."),
+            },
+        },
+        "bindings": { "kafka": {
+            "key": { "type": "string", "description": "The stream's name." },
+            "bindingVersion": "0.5.0",
+        }},
+    })
+}
+
+/// The schema of a value, and of the least that may stand in its place.
+fn schema(full: &Value, minimal: Option<&Value>) -> Value {
+    match full {
+        Value::Object(members) => {
+            let least = minimal.and_then(Value::as_object).unwrap_or(members);
+            let required: Vec<&String> = members
+                .keys()
+                .filter(|name| least.get(*name).is_some_and(|value| !value.is_null()))
+                .collect();
+            let properties: Map<String, Value> = members
+                .iter()
+                .map(|(name, value)| {
+                    let mut schema = schema(value, least.get(name).filter(|value| !value.is_null()));
+                    if least.get(name).is_some_and(Value::is_null) {
+                        schema["type"] = json!([schema["type"], "null"]);
+                    }
+                    (name.clone(), schema)
+                })
+                .collect();
+            json!({ "type": "object", "required": required, "properties": properties })
+        }
+        Value::Array(items) => {
+            // Members that not every item has are optional.
+            let members = items.iter().filter_map(Value::as_object);
+            let all: Map<String, Value> = members.clone().flat_map(Clone::clone).collect();
+            let common: Map<String, Value> = all
+                .iter()
+                .filter(|(name, _)| members.clone().all(|item| item.contains_key(*name)))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            let item = match items.first() {
+                Some(Value::Object(_)) => schema(&Value::Object(all), Some(&Value::Object(common))),
+                Some(item) => schema(item, None),
+                None => json!({}),
+            };
+            json!({ "type": "array", "items": item })
+        }
+        Value::String(text) if Uuid::try_parse(text).is_ok() => json!({ "type": "string", "format": "uuid" }),
+        Value::String(text) if text.parse::<domain::Timestamp>().is_ok() => {
+            json!({ "type": "string", "format": "date-time" })
+        }
+        Value::String(_) => json!({ "type": "string" }),
+        Value::Number(_) => json!({ "type": "integer" }),
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Null => json!({}),
+    }
+}

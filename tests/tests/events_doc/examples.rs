@@ -1,0 +1,122 @@
+//! One event of each type, made from its golden file.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use domain::{
+    CommandId, EventId, EventMetadata, Idempotency, OrderId, PaymentId, RecordedEvent, Sku, StreamName,
+    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, stock::StockEvent,
+};
+use uuid::Uuid;
+
+use super::STORE_ID;
+
+/// The type of an event, and the command that leads to it. One that follows from another event names that one's type.
+const CAUSES: [(&str, &str, Option<&str>); 28] = [
+    ("stock.received.v1", "stock.receive", None),
+    ("stock.adjusted.v1", "stock.adjust", None),
+    ("order.placed.v1", "order.place", None),
+    ("stock.reserved.v1", "stock.reserve", Some("order.placed.v1")),
+    ("order.allocated.v1", "order.allocate", Some("order.placed.v1")),
+    ("order.rejected.v1", "order.reject", Some("order.placed.v1")),
+    ("payment.requested.v1", "payment.request", Some("order.allocated.v1")),
+    ("payment.authorized.v1", "payment.authorize", None),
+    ("payment.captured.v1", "payment.capture", None),
+    ("order.payment_recorded.v1", "order.record_payment", Some("payment.captured.v1")),
+    ("order.paid.v1", "order.record_payment", Some("payment.captured.v1")),
+    ("order.shipped.v1", "order.ship", None),
+    ("stock.shipped.v1", "stock.ship", Some("order.shipped.v1")),
+    ("order.delivered.v1", "order.deliver", None),
+    ("order.returned.v1", "order.return", None),
+    ("stock.returned.v1", "stock.return", Some("order.returned.v1")),
+    ("order.refund_requested.v1", "order.refund", None),
+    ("payment.refund_requested.v1", "payment.request_refund", Some("order.refund_requested.v1")),
+    ("payment.refunded.v1", "payment.record_refunded", None),
+    ("payment.refund_failed.v1", "payment.record_refund_failed", None),
+    ("payment.failed.v1", "payment.fail", None),
+    ("payment.outcome_unknown.v1", "payment.mark_outcome_unknown", None),
+    ("order.cancelled.v1", "order.cancel", None),
+    ("order.expired.v1", "order.expire", None),
+    ("stock.released.v1", "stock.release", Some("order.cancelled.v1")),
+    ("payment.closed.v1", "payment.close", Some("order.cancelled.v1")),
+    ("payment.void_requested.v1", "payment.close", Some("order.cancelled.v1")),
+    ("payment.voided.v1", "payment.void", None),
+];
+
+/// In an order in which they might have happened, were they all of one order.
+pub fn examples() -> Vec<RecordedEvent> {
+    let mut revisions: HashMap<StreamName, u64> = HashMap::new();
+    let mut examples: Vec<RecordedEvent> = Vec::new();
+    for (position, (type_name, command, cause)) in (4_711..).zip(CAUSES) {
+        let stream = stream(type_name);
+        let next = revisions.entry(stream.clone()).or_default();
+        let cause = cause.map(|cause| {
+            examples.iter().find(|event| *event.type_name == *cause).expect("a cause comes before its effect")
+        });
+        examples.push(RecordedEvent {
+            position,
+            revision: *next,
+            id: EventId(id(type_name)),
+            type_name: type_name.into(),
+            data: stored_form(type_name).into(),
+            metadata: serde_json::to_vec(&metadata(type_name, command, cause)).unwrap().into(),
+            recorded_at: format!("2010-12-01T08:26:{:02}.{position:06}Z", position - 4_711).parse().unwrap(),
+            stream,
+        });
+        *next += 1;
+    }
+    examples
+}
+
+fn metadata(type_name: &str, command: &str, cause: Option<&RecordedEvent>) -> EventMetadata {
+    let command_id = CommandId(id(&format!("{type_name}/{command}")));
+    let idempotency = Idempotency {
+        key: format!("checkout-4711/{command}"),
+        fingerprint: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+        schema: 1,
+    };
+    EventMetadata {
+        command_id,
+        command: command.to_owned(),
+        correlation_id: cause.map_or(command_id.0, |cause| cause.decode_metadata().unwrap().correlation_id),
+        causation_id: cause.map(|cause| cause.id),
+        idempotency: cause.is_none().then_some(idempotency),
+    }
+}
+
+fn id(name: &str) -> Uuid {
+    Uuid::new_v5(&STORE_ID, name.as_bytes())
+}
+
+fn stream(type_name: &str) -> StreamName {
+    let order = OrderId("0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f".parse().unwrap());
+    match type_name.split('.').next() {
+        Some("stock") => Sku::new("85123A").unwrap().into(),
+        Some("order") => order.into(),
+        _ => PaymentId::of_order(order).into(),
+    }
+}
+
+/// What the store has of the event that a golden file holds: the same, without white space.
+fn stored_form(type_name: &str) -> Vec<u8> {
+    let golden = golden(type_name).unwrap_or_else(|| panic!("{type_name} has no golden file"));
+    match type_name.split('.').next() {
+        Some("stock") => StockEvent::from_json(type_name, &golden).unwrap().to_json(),
+        Some("order") => OrderEvent::from_json(type_name, &golden).unwrap().to_json(),
+        _ => PaymentEvent::from_json(type_name, &golden).unwrap().to_json(),
+    }
+}
+
+/// A golden file: `order.placed.v1`, or `order.placed.v1.minimal`.
+pub fn golden(name: &str) -> Option<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
+    fs::read(folder.join(format!("{name}.json"))).ok()
+}
+
+#[test]
+fn every_type_of_event_has_an_example() {
+    let mut types = [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES].concat();
+    let mut shown: Vec<_> = CAUSES.iter().map(|(type_name, ..)| *type_name).collect();
+    types.sort_unstable();
+    shown.sort_unstable();
+    assert_eq!(shown, types);
+}
