@@ -37,11 +37,9 @@ fn the_asyncapi_document_describes_every_event() {
 
 /// What docs/events.md says of one message: the lines of the example that a client can compare with what it reads.
 pub fn shown(key: &str, headers: &[(&str, String)], value: &str) -> String {
-    let mut text = format!("key    {key}\n");
-    for (name, value) in headers {
-        text += &format!("header {name}: {value}\n");
-    }
-    text + "value  " + value + "\n"
+    let headers: Vec<String> =
+        headers.iter().map(|(name, value)| format!("header {name}: {value}")).collect();
+    format!("key    {key}\n{}\nvalue  {value}\n", headers.join("\n"))
 }
 
 /// The page as it is in the repository.
