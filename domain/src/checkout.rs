@@ -56,10 +56,10 @@ impl Step {
 /// What follows an event of an order, given the order as it stands now (at the event or later).
 pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> Reaction {
     match event {
-        OrderEvent::Placed(_) => match order.status() {
-            OrderStatus::Placed => Reaction::Reserve(reservations(order)),
-            _ => Reaction::None,
-        },
+        OrderEvent::Placed(_) => {
+            let is_unsettled = order.status() == OrderStatus::Placed;
+            if is_unsettled { Reaction::Reserve(reservations(order)) } else { Reaction::None }
+        }
         OrderEvent::Allocated(_) => match (order.payment_id(), order.currency()) {
             (Some(payment_id), Some(currency)) if !order.status().is_final() => {
                 let amount = order.total();

@@ -4,6 +4,9 @@
 //! the same command on the same state always gives the same events. Each aggregate ([`stock`], [`order`],
 //! [`payment`]) is a [`Decider`]; [`checkout`] is the policy that ties the three together.
 
+// A new event or state must be thought of wherever one is told from another.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 pub mod checkout;
 pub mod decider;
 pub mod envelope;

@@ -82,17 +82,16 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
     }
     match command {
         OrderCommand::Place(place) => decide_place(order, *place),
-        OrderCommand::Allocate { payment_id } => match order.status() {
-            OrderStatus::Placed => {
-                let payment_id = order.total().is_positive().then_some(payment_id);
-                Ok(vec![OrderAllocated { payment_id }.into()])
-            }
-            _ => Ok(Vec::new()),
-        },
-        OrderCommand::Reject { shortages } => match order.status() {
-            OrderStatus::Placed => Ok(vec![OrderRejected { shortages }.into()]),
-            _ => Ok(Vec::new()),
-        },
+        OrderCommand::Allocate { .. } | OrderCommand::Reject { .. }
+            if order.status() != OrderStatus::Placed =>
+        {
+            Ok(Vec::new())
+        }
+        OrderCommand::Allocate { payment_id } => {
+            let payment_id = order.total().is_positive().then_some(payment_id);
+            Ok(vec![OrderAllocated { payment_id }.into()])
+        }
+        OrderCommand::Reject { shortages } => Ok(vec![OrderRejected { shortages }.into()]),
         OrderCommand::RecordPayment { captured, refunded, refunds_failed } => {
             Ok(record_payment(order, captured, refunded, refunds_failed))
         }
@@ -359,10 +358,10 @@ fn due_without(order: &Order, cancelled: &[LineQuantity]) -> Amount {
 }
 
 fn decide_expire(order: &Order, now: Timestamp) -> Decided {
-    match order.status() {
-        OrderStatus::Placed | OrderStatus::Allocated if !order.is_paid() => {}
-        // Paid or already final: the deadline has nothing left to do.
-        _ => return Ok(Vec::new()),
+    let waits_for_payment =
+        matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid();
+    if !waits_for_payment {
+        return Ok(Vec::new());
     }
     match order.payment_due_at() {
         None => Err(OrderRefusal::NeverDue),

@@ -67,7 +67,9 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
                 Ok(vec![PaymentFailed { reason, retryable }.into()])
             }
             PaymentState::Failed => Ok(Vec::new()),
-            other => Err(PaymentRefusal::WrongState(other)),
+            state @ (PaymentState::New | PaymentState::Captured | PaymentState::Voided) => {
+                Err(PaymentRefusal::WrongState(state))
+            }
         },
         PaymentCommand::Void { reason } => match payment.state() {
             PaymentState::Voided => Ok(Vec::new()),
@@ -77,7 +79,9 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             PaymentState::Captured if payment.capturable().is_positive() => {
                 Ok(vec![PaymentVoided { reason }.into()])
             }
-            other => Err(PaymentRefusal::WrongState(other)),
+            state @ (PaymentState::New | PaymentState::Captured | PaymentState::Failed) => {
+                Err(PaymentRefusal::WrongState(state))
+            }
         },
         PaymentCommand::MarkOutcomeUnknown { operation } => match payment.state() {
             PaymentState::OutcomeUnknown if payment.unknown_operation() == Some(operation) => Ok(Vec::new()),
@@ -85,7 +89,12 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
                 Err(PaymentRefusal::WrongState(payment.state()))
             }
             PaymentState::Voided => Err(PaymentRefusal::WrongState(payment.state())),
-            _ => Ok(vec![PaymentOutcomeUnknown { operation }.into()]),
+            PaymentState::New
+            | PaymentState::Requested
+            | PaymentState::Authorized
+            | PaymentState::Captured
+            | PaymentState::Failed
+            | PaymentState::OutcomeUnknown => Ok(vec![PaymentOutcomeUnknown { operation }.into()]),
         },
         PaymentCommand::RequestRefund { refund_id, amount, reason } => {
             request_refund(payment, refund_id, amount, reason)
@@ -148,7 +157,11 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>, sourc
             PaymentState::Requested | PaymentState::OutcomeUnknown => {}
             PaymentState::Failed if payment.is_retryable() => {}
             PaymentState::Authorized | PaymentState::Captured if raised => {}
-            other => return Err(PaymentRefusal::WrongState(other)),
+            state @ (PaymentState::New
+            | PaymentState::Authorized
+            | PaymentState::Captured
+            | PaymentState::Failed
+            | PaymentState::Voided) => return Err(PaymentRefusal::WrongState(state)),
         }
         if amount > payment.amount() {
             return Err(PaymentRefusal::AboveRequested { requested: amount, amount: payment.amount() });
@@ -167,11 +180,12 @@ fn capture(payment: &Payment, amount: Amount, reference: Option<String>, source:
         if payment.is_closed() && payment.state() != PaymentState::OutcomeUnknown {
             return Err(PaymentRefusal::Closed);
         }
-        let nothing_authorized = !payment.capturable().is_positive();
-        match payment.state() {
+        let may_have_authorized = matches!(
+            payment.state(),
             PaymentState::Authorized | PaymentState::Captured | PaymentState::OutcomeUnknown
-                if !nothing_authorized => {}
-            other => return Err(PaymentRefusal::WrongState(other)),
+        );
+        if !may_have_authorized || !payment.capturable().is_positive() {
+            return Err(PaymentRefusal::WrongState(payment.state()));
         }
         if amount > payment.capturable() {
             let capturable = payment.capturable();
