@@ -1,13 +1,8 @@
-//! Projects a made-up log of N orders (default 100,000) of one line into a SQLite file, live and by a rebuild, and
-//! prints events per second: `cargo run --release -p projectors --example project_throughput -- N`.
+//! A made-up log: orders of one line, each placed, reserved, allocated and about to be paid.
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -20,29 +15,16 @@ use domain::{
     stock::{StockCommand, StockDecider},
 };
 use infra::{
-    event_source::{
-        Batch, Delivery, EventSource, Partition,
-        layout::{SourceLayout, WholeLog},
-    },
+    event_source::{Batch, Delivery, EventSource, Partition},
     event_store::{EventLog, ReadError},
-    read_models::{
-        Queries,
-        sqlite::{SqliteReadModels, SqliteRebuild},
-    },
 };
-use projectors::{
-    rebuild::rebuild,
-    runner::{Options, Runner},
-    verify::verify,
-};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const SKUS: u64 = 1_000;
 const BATCH_EVENTS: usize = 2_000;
 
-struct MemoryLog {
-    events: Vec<RecordedEvent>,
+pub struct MemoryLog {
+    pub events: Vec<RecordedEvent>,
 }
 
 #[async_trait]
@@ -70,11 +52,19 @@ impl EventLog for MemoryLog {
     }
 }
 
-struct Feed {
+/// Delivers the log in large batches.
+pub struct Feed {
     log: Arc<MemoryLog>,
     after: Option<Position>,
     assigned: bool,
     delivered: Arc<AtomicU64>,
+}
+
+impl Feed {
+    /// `delivered` is set to the last position once the end of the log is met.
+    pub fn new(log: Arc<MemoryLog>, delivered: Arc<AtomicU64>) -> Self {
+        Self { log, after: None, assigned: false, delivered }
+    }
 }
 
 #[async_trait]
@@ -98,66 +88,7 @@ impl EventSource for Feed {
     }
 }
 
-#[tokio::main]
-async fn main() {
-    let orders = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    let log = Arc::new(made_up_log(orders));
-    let events = log.events.len();
-    println!("{orders} orders, {events} events");
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("read-models.db");
-
-    let elapsed = project_live(&log, &path).await;
-    print_rate("live", events, orders, elapsed);
-
-    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(log.clone()));
-    let begun = Instant::now();
-    let reader = infra::read_models::sqlite::SqliteQueries::open_read_only(&path).expect("read models");
-    let verification = verify(log.as_ref(), &layout, &reader, &|_| {}).await.expect("a verification");
-    print_rate("verify", events, orders, begun.elapsed());
-    assert_eq!(verification.differences, 0, "{:?}", verification.described.first());
-
-    for (name, target) in [("rebuild", dir.path().join("new.db")), ("rebuild over", path)] {
-        let begun = Instant::now();
-        let step_ended = |step| {
-            if !matches!(step, projectors::rebuild::Step::Folding(_)) {
-                println!("  {step:?} after {:?}", begun.elapsed());
-            }
-        };
-        rebuild(log.as_ref(), &layout, &SqliteRebuild::new(&target), &step_ended).await.expect("a rebuild");
-        print_rate(name, events, orders, begun.elapsed());
-    }
-}
-
-async fn project_live(log: &Arc<MemoryLog>, path: &Path) -> Duration {
-    let models = Arc::new(SqliteReadModels::open(path).expect("read models"));
-    let queries = models.queries();
-    let delivered = Arc::new(AtomicU64::new(0));
-    let source =
-        Feed { log: Arc::clone(log), after: None, assigned: false, delivered: Arc::clone(&delivered) };
-    let begun = Instant::now();
-    let shutdown = CancellationToken::new();
-    let runner = Runner::new(source, log.clone(), models, Options::default());
-    let running = tokio::spawn(runner.run(shutdown.clone()));
-    let mut changed = queries.changed();
-    while delivered.load(Ordering::Acquire) < log.events.len() as u64 {
-        // The end of the log is met after its last commit.
-        let _ = tokio::time::timeout(Duration::from_millis(10), changed.changed()).await;
-    }
-    let elapsed = begun.elapsed();
-    shutdown.cancel();
-    running.await.expect("the runner does not panic").expect("the log is the first one");
-    elapsed
-}
-
-fn print_rate(name: &str, events: usize, orders: u64, elapsed: Duration) {
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-    let (events_per_second, us_per_order) =
-        (events as f64 / elapsed.as_secs_f64(), elapsed.as_secs_f64() * 1e6 / orders as f64);
-    println!("{name}: {events_per_second:.0} events/s, {us_per_order:.1} µs per order, {elapsed:.2?} in all");
-}
-
-fn made_up_log(orders: u64) -> MemoryLog {
+pub fn made_up_log(orders: u64) -> MemoryLog {
     let mut writer = LogWriter { events: Vec::new(), revisions: std::collections::HashMap::new() };
     let mut stock: Vec<_> = (0..SKUS)
         .map(|number| {

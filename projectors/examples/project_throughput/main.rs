@@ -1,0 +1,117 @@
+//! Projects a made-up log of N orders (default 100,000) of one line, live and by a rebuild, into a SQLite file or into
+//! a Postgres database that holds nothing else, and prints events per second:
+//! `cargo run --release -p projectors --example project_throughput -- N [postgres://…]`.
+//! For Postgres also: how long a COPY of the same rows takes.
+
+mod copy_again;
+mod made_up_log;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use infra::{
+    event_source::layout::{SourceLayout, WholeLog},
+    postgres::Database,
+    read_models::{
+        Queries, ReadModels,
+        audit::{Audit, Rebuild},
+        postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
+        sqlite::{SqliteQueries, SqliteReadModels, SqliteRebuild},
+    },
+};
+use projectors::{
+    rebuild::rebuild,
+    runner::{Options, Runner},
+    verify::verify,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::made_up_log::{Feed, MemoryLog, made_up_log};
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let orders = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let log = Arc::new(made_up_log(orders));
+    println!("{orders} orders, {} events", log.events.len());
+    match arguments.next() {
+        None => over_sqlite(&log, orders).await,
+        Some(url) => over_postgres(&log, orders, &url).await,
+    }
+}
+
+async fn over_sqlite(log: &Arc<MemoryLog>, orders: u64) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("read-models.db");
+    {
+        let models = SqliteReadModels::open(&path).expect("read models");
+        let queries = models.queries();
+        project_live(log, orders, Arc::new(models), &queries).await;
+    }
+    let reader = SqliteQueries::open_read_only(&path).expect("read models");
+    check(log, orders, &reader).await;
+    make_anew("rebuild", log, orders, &SqliteRebuild::new(&dir.path().join("new.db"))).await;
+    make_anew("rebuild over", log, orders, &SqliteRebuild::new(&path)).await;
+}
+
+async fn over_postgres(log: &Arc<MemoryLog>, orders: u64, url: &str) {
+    let database = Database::connect(url.parse().expect("a URL")).await.expect("a database");
+    let models = PostgresReadModels::open(database.clone()).await.expect("read models");
+    let queries = PostgresQueries::open(database.clone()).await.expect("read models");
+    project_live(log, orders, Arc::new(models), &queries).await;
+    check(log, orders, &queries).await;
+    make_anew("rebuild", log, orders, &PostgresRebuild::new(database)).await;
+    check(log, orders, &queries).await;
+    copy_again::run(url).await;
+}
+
+async fn project_live(log: &Arc<MemoryLog>, orders: u64, models: Arc<dyn ReadModels>, queries: &dyn Queries) {
+    let delivered = Arc::new(AtomicU64::new(0));
+    let source = Feed::new(Arc::clone(log), Arc::clone(&delivered));
+    let begun = Instant::now();
+    let shutdown = CancellationToken::new();
+    let runner = Runner::new(source, log.clone(), models, Options::default());
+    let running = tokio::spawn(runner.run(shutdown.clone()));
+    let mut changed = queries.changed();
+    while delivered.load(Ordering::Acquire) < log.events.len() as u64 {
+        // The end of the log is met after its last commit.
+        let _ = tokio::time::timeout(Duration::from_millis(10), changed.changed()).await;
+    }
+    print_rate("live", log.events.len(), orders, begun.elapsed());
+    shutdown.cancel();
+    running.await.expect("the runner does not panic").expect("the log is the first one");
+}
+
+async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
+    let begun = Instant::now();
+    let verification = verify(log.as_ref(), &layout(log), reader, &|_| {}).await.expect("a verification");
+    print_rate("verify", log.events.len(), orders, begun.elapsed());
+    assert_eq!(verification.differences, 0, "{:?}", verification.described.first());
+}
+
+async fn make_anew(name: &str, log: &Arc<MemoryLog>, orders: u64, target: &dyn Rebuild) {
+    let begun = Instant::now();
+    let step_ended = |step| {
+        if !matches!(step, projectors::rebuild::Step::Folding(_)) {
+            println!("  {step:?} after {:?}", begun.elapsed());
+        }
+    };
+    rebuild(log.as_ref(), &layout(log), target, &step_ended).await.expect("a rebuild");
+    print_rate(name, log.events.len(), orders, begun.elapsed());
+}
+
+fn layout(log: &Arc<MemoryLog>) -> Arc<dyn SourceLayout> {
+    Arc::new(WholeLog(log.clone()))
+}
+
+fn print_rate(name: &str, events: usize, orders: u64, elapsed: Duration) {
+    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    let (events_per_second, us_per_order) =
+        (events as f64 / elapsed.as_secs_f64(), elapsed.as_secs_f64() * 1e6 / orders as f64);
+    println!("{name}: {events_per_second:.0} events/s, {us_per_order:.1} µs per order, {elapsed:.2?} in all");
+}
