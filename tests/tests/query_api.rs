@@ -1,5 +1,6 @@
 //! The query API over an in-memory fake of the read models: what HTTP adds, endpoint by endpoint.
 
+mod adapters;
 mod conventions;
 mod documentation;
 mod fake;
@@ -8,7 +9,6 @@ mod orders;
 mod payments;
 mod rows;
 mod sales;
-mod sqlite;
 mod stock;
 
 use std::{sync::Arc, time::Duration};

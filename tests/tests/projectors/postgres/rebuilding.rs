@@ -108,7 +108,14 @@ async fn a_rebuild_waits_for_a_verification_and_lets_commits_pass_meanwhile() {
     let stored = bench.queries.stored().await.unwrap();
     let rebuilding = bench.rebuild();
     let stock = Partition("shop.stock/0".to_owned());
+    let client = bench.database.client().await;
     let other_work = async {
+        const WAITS: &str = "SELECT EXISTS (SELECT FROM pg_locks
+             WHERE NOT granted AND relation = 'orderly_read_models.log'::regclass)";
+        eventually("the rebuild waits", async || {
+            client.query_one(WAITS, &[]).await.unwrap().get::<_, bool>(0).then_some(())
+        })
+        .await;
         for position in 0..5 {
             let from = (position > 0).then(|| position - 1);
             let commit = bench.models.commit(Changes::none(stock.clone(), from, Some(position)));

@@ -1,42 +1,88 @@
-//! The query API over the SQLite read models: what the fake answers, the real thing answers too.
+//! The query API over real read models: what the fake answers, these answer too.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use domain::{PaymentId, order::OrderPlaced, payment::PaymentCaptured};
 use infra::{
     event_source::Partition,
+    postgres::Database,
     read_models::{
-        Changes, ReadModels, ReservationRow, SalesDimension, SalesKey, SalesTotals, StockRow,
+        Changes, Queries, ReadModels, ReservationRow, SalesDimension, SalesKey, SalesTotals, StockRow,
+        postgres::{PostgresQueries, PostgresReadModels},
         sqlite::SqliteReadModels,
     },
 };
 use query_api::{Options, QueryApi};
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::{
     Api,
     fake::FakeQueries,
     rows::{allocated, amount, at, order_id, order_row, payment_row, placed, stock_row},
 };
+use crate::support::TestDatabase;
 
-/// An API over a new file (its fake is not asked), and the write side.
-fn over_sqlite() -> (Api, SqliteReadModels, TempDir) {
+/// An API over empty read models (its fake is not asked), and the write side.
+struct Over {
+    api: Api,
+    read_models: Arc<dyn ReadModels>,
+    /// What the rows are in; gone when this is.
+    _store: Box<dyn Any + Send + Sync>,
+}
+
+fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl Any + Send + Sync) -> Over {
+    let api = QueryApi::new(queries, None, Options::default());
+    let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
+    Over { api, read_models, _store: Box::new(store) }
+}
+
+fn over_sqlite() -> Over {
     let directory = tempfile::tempdir().unwrap();
     let read_models = SqliteReadModels::open(&directory.path().join("read-models.db")).unwrap();
-    let api = QueryApi::new(Arc::new(read_models.queries()), None, Options::default());
-    let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
-    (api, read_models, directory)
+    let queries = Arc::new(read_models.queries());
+    over(Arc::new(read_models), queries, directory)
 }
+
+async fn over_postgres() -> Over {
+    let database = TestDatabase::create().await;
+    let connected = Database::connect(database.url().parse().unwrap()).await.unwrap();
+    let read_models = Arc::new(PostgresReadModels::open(connected.clone()).await.unwrap());
+    let queries = Arc::new(PostgresQueries::open(connected).await.unwrap());
+    over(read_models, queries, database)
+}
+
+macro_rules! over_each_adapter {
+    ($($rule:ident),* $(,)?) => {
+        mod sqlite {$(
+            #[tokio::test]
+            async fn $rule() {
+                super::$rule(super::over_sqlite()).await;
+            }
+        )*}
+
+        mod postgres {$(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs Postgres: infra/dev/services up"]
+            async fn $rule() {
+                super::$rule(super::over_postgres().await).await;
+            }
+        )*}
+    };
+}
+over_each_adapter!(
+    rows_come_back_as_the_resources_they_make,
+    paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant,
+    a_commit_ends_the_wait_for_a_revision,
+    a_filter_may_hold_any_text_and_any_time,
+);
 
 /// Changes that move the checkpoint on by one.
 fn next_changes(position: u64) -> Changes {
     Changes::none(Partition::whole_log(), position.checked_sub(1).filter(|from| *from > 0), Some(position))
 }
 
-#[tokio::test]
-async fn rows_come_back_as_the_resources_they_make() {
-    let (api, read_models, _directory) = over_sqlite();
+async fn rows_come_back_as_the_resources_they_make(over: Over) {
+    let Over { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
     let captured = PaymentCaptured { amount: amount(1_800), reference: None };
     let payment = payment_row(1, vec![captured.into()]);
@@ -88,9 +134,8 @@ async fn rows_come_back_as_the_resources_they_make() {
     assert!(positions.iter().all(|(_, position)| *position == Some(1)), "{positions:?}");
 }
 
-#[tokio::test]
-async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant() {
-    let (api, read_models, _directory) = over_sqlite();
+async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant(over: Over) {
+    let Over { api, read_models, _store } = over;
     let instants = [at("2010-12-01T08:00:00Z"), at("2010-12-01T08:00:00.000001Z")];
     let row = |number: u32| {
         let placed_at = instants[number as usize % 2];
@@ -108,9 +153,8 @@ async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_i
     }
 }
 
-#[tokio::test]
-async fn a_commit_ends_the_wait_for_a_revision() {
-    let (api, read_models, _directory) = over_sqlite();
+async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
+    let Over { api, read_models, _store } = over;
     let commits = async {
         for position in 1..=3_u64 {
             let stock = vec![StockRow { revision: position, ..stock_row("A", 10, 0) }];
@@ -119,4 +163,21 @@ async fn a_commit_ends_the_wait_for_a_revision() {
     };
     let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=3"), commits);
     assert_eq!(answer.ok()["revision"], 3);
+}
+
+async fn a_filter_may_hold_any_text_and_any_time(over: Over) {
+    let Over { api, read_models, _store } = over;
+    let orders = vec![Arc::new(order_row(&[placed(1).into()]))];
+    read_models.commit(Changes { orders, ..next_changes(1) }).await.unwrap();
+    for filter in [
+        "customer_id=a%00b",
+        "customer_id=%27%22%5C",
+        "placed_to=-009999-01-02T00:00:00Z",
+        "placed_from=9999-12-30",
+    ] {
+        let answer = api.get(&format!("/v1/orders?{filter}")).await;
+        assert!(answer.status.is_client_error() || answer.ok()["items"] == json!([]), "{filter}");
+    }
+    let all = api.get("/v1/orders?placed_from=-009999-01-02T00:00:00Z&placed_to=9999-12-30").await;
+    assert!(all.status.is_client_error() || all.ok()["items"].as_array().unwrap().len() == 1);
 }
