@@ -1,15 +1,16 @@
 //! The process manager: follows the log and runs the reaction to every event that has one.
 //!
 //! Reactions of one order run one at a time, in the order of its stream; different orders run side by side. The
-//! position saved is the one before the first event whose reaction is not durable yet, so a crash repeats
+//! position saved is the one before the first batch with a reaction that is not durable yet, so a crash repeats
 //! reactions and never skips one. It is kept apart from projection checkpoints: a rebuild replays no reaction.
 
+mod progress;
 mod sweep;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    DecodeError, Event, EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName, Timestamp,
+    DecodeError, Event, EventId, OrderId, PaymentId, RecordedEvent, StreamName, Timestamp,
     checkout::react_to_order, order::OrderEvent, payment::PaymentEvent,
 };
 use infra::{
@@ -26,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::progress::{BatchId, Progress};
 use crate::{checkout::Checkout, executor::ExecuteError};
 
 /// The name its positions are kept under.
@@ -53,26 +55,6 @@ impl std::fmt::Debug for ProcessManager {
     }
 }
 
-/// Positions read and not yet reacted to, of one partition.
-#[derive(Debug)]
-struct Progress {
-    partition: Partition,
-    read: Option<Position>,
-    under_way: BTreeSet<Position>,
-    saved: Option<Position>,
-}
-
-impl Progress {
-    /// Everything up to here is durable.
-    fn reached(&self) -> Option<Position> {
-        match self.under_way.first() {
-            // Positions need not be dense, but none lies between the first under way and this.
-            Some(first) => first.checked_sub(1),
-            None => self.read,
-        }
-    }
-}
-
 impl ProcessManager {
     /// Runs until `shutdown`, then lets the reactions under way finish.
     pub async fn run(mut self, shutdown: CancellationToken) {
@@ -86,11 +68,12 @@ impl ProcessManager {
             checkout: self.checkout.clone(),
             permits: Arc::new(Semaphore::new(REACTIONS_MAX)),
             tasks: JoinSet::new(),
+            batches: 0,
             shutdown: shutdown.clone(),
         };
         // One partition at a time is enough for the direct source; Kafka brings several.
         let mut progress: Vec<Progress> = Vec::new();
-        let (finished, mut finishing) = mpsc::unbounded_channel::<(Partition, Position)>();
+        let (finished, mut finishing) = mpsc::unbounded_channel::<BatchId>();
         let mut saving = time::interval(SAVE_INTERVAL);
         saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut next_batch_at = time::Instant::now();
@@ -98,8 +81,8 @@ impl ProcessManager {
             let delivery = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some((partition, position)) = finishing.recv() => {
-                    mark_finished(&mut progress, &partition, position);
+                Some(batch) = finishing.recv() => {
+                    mark_finished(&mut progress, &batch);
                     continue;
                 }
                 _ = saving.tick() => {
@@ -113,10 +96,10 @@ impl ProcessManager {
                 Ok(Delivery::Assigned(partitions)) => self.assign(&mut progress, partitions, &shutdown).await,
                 Ok(Delivery::Revoked(partitions)) => {
                     self.save(&mut progress).await;
-                    progress.retain(|one| !partitions.contains(&one.partition));
+                    progress.retain(|one| !partitions.contains(one.partition()));
                 }
                 Ok(Delivery::Events(batch)) => {
-                    let Some(one) = progress.iter_mut().find(|one| one.partition == batch.partition) else {
+                    let Some(one) = progress.iter_mut().find(|one| *one.partition() == batch.partition) else {
                         continue;
                     };
                     next_batch_at = time::Instant::now() + BATCH_INTERVAL;
@@ -129,8 +112,8 @@ impl ProcessManager {
             }
         }
         while reactions.tasks.join_next().await.is_some() {}
-        while let Ok((partition, position)) = finishing.try_recv() {
-            mark_finished(&mut progress, &partition, position);
+        while let Ok(batch) = finishing.try_recv() {
+            mark_finished(&mut progress, &batch);
         }
         self.save(&mut progress).await;
         if let Err(error) = sweeping.await {
@@ -157,19 +140,17 @@ impl ProcessManager {
                 }
             };
             self.source.seek(&partition, position);
-            progress.retain(|one| one.partition != partition);
-            let (read, saved) = (position, position);
-            progress.push(Progress { partition, read, under_way: BTreeSet::new(), saved });
+            progress.retain(|one| *one.partition() != partition);
+            progress.push(Progress::new(partition, position));
         }
     }
 
     async fn save(&self, progress: &mut [Progress]) {
         let store_id = self.checkout.store().store_id();
         for one in progress {
-            let reached = one.reached();
-            let Some(position) = reached.filter(|_| reached > one.saved) else { continue };
-            match self.positions.save(REACTOR, store_id, &one.partition, position).await {
-                Ok(()) => one.saved = reached,
+            let Some(position) = one.unsaved() else { continue };
+            match self.positions.save(REACTOR, store_id, one.partition(), position).await {
+                Ok(()) => one.note_saved(position),
                 // Not saved is only repeated later.
                 Err(error) => tracing::warn!(%error, "the process manager's position was not saved"),
             }
@@ -186,9 +167,9 @@ async fn next_delivery(
     source.next().await
 }
 
-fn mark_finished(progress: &mut [Progress], partition: &Partition, position: Position) {
-    if let Some(one) = progress.iter_mut().find(|one| one.partition == *partition) {
-        one.under_way.remove(&position);
+fn mark_finished(progress: &mut [Progress], batch: &BatchId) {
+    if let Some(one) = progress.iter_mut().find(|one| *one.partition() == batch.partition) {
+        one.finish_reaction(batch.number);
     }
 }
 
@@ -216,6 +197,8 @@ struct Reactions {
     checkout: Checkout,
     permits: Arc<Semaphore>,
     tasks: JoinSet<()>,
+    /// Batches so far.
+    batches: u64,
     shutdown: CancellationToken,
 }
 
@@ -224,8 +207,11 @@ impl Reactions {
         &mut self,
         batch: Batch,
         progress: &mut Progress,
-        finished: &mpsc::UnboundedSender<(Partition, Position)>,
+        finished: &mpsc::UnboundedSender<BatchId>,
     ) {
+        self.batches += 1;
+        let number = self.batches;
+        progress.begin(number, batch.position);
         for recorded in &batch.events {
             if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
                 continue;
@@ -236,24 +222,24 @@ impl Reactions {
                 Err(error) => {
                     let RecordedEvent { stream, revision, .. } = recorded;
                     tracing::error!(%stream, revision, %error, "an event cannot be read: its reaction waits for a version that can");
-                    progress.under_way.insert(recorded.position);
+                    progress.add_reaction();
                     continue;
                 }
             };
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let Ok(permit) = permit else { return };
-            progress.under_way.insert(recorded.position);
-            let done = (finished.clone(), batch.partition.clone(), recorded.position);
-            self.spawn(job, permit, done);
+            progress.add_reaction();
+            let id = BatchId { partition: batch.partition.clone(), number };
+            self.spawn(job, permit, (finished.clone(), id));
         }
-        progress.read = Some(batch.position);
+        progress.finish_reading();
     }
 
     fn spawn(
         &mut self,
         job: Job,
         permit: OwnedSemaphorePermit,
-        done: (mpsc::UnboundedSender<(Partition, Position)>, Partition, Position),
+        done: (mpsc::UnboundedSender<BatchId>, BatchId),
     ) {
         let (checkout, shutdown) = (self.checkout.clone(), self.shutdown.clone());
         // Boxed and polled once here: an order's reactions take their places in its queue in stream order.
@@ -275,8 +261,8 @@ impl Reactions {
                 (None, None) => None,
             };
             if react_until_done(&checkout, &job, &shutdown).await {
-                let (finished, partition, position) = done;
-                drop(finished.send((partition, position)));
+                let (finished, batch) = done;
+                drop(finished.send(batch));
             }
             drop(guard);
             drop(permit);
