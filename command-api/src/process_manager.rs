@@ -99,7 +99,8 @@ impl ProcessManager {
                     progress.retain(|one| !partitions.contains(one.partition()));
                 }
                 Ok(Delivery::Events(batch)) => {
-                    let Some(one) = progress.iter_mut().find(|one| *one.partition() == batch.partition) else {
+                    let Some(one) = progress.iter_mut().find(|one| *one.partition() == batch.partition)
+                    else {
                         continue;
                     };
                     next_batch_at = time::Instant::now() + BATCH_INTERVAL;

@@ -58,3 +58,14 @@ pub trait EventSource: Send + Sync {
     /// Starts, or restarts, a partition after `position` (`None`: at its beginning).
     fn seek(&mut self, partition: &Partition, position: Option<Position>);
 }
+
+#[async_trait]
+impl EventSource for Box<dyn EventSource> {
+    async fn next(&mut self) -> Result<Delivery, ReadError> {
+        (**self).next().await
+    }
+
+    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+        (**self).seek(partition, position);
+    }
+}

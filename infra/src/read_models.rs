@@ -380,6 +380,16 @@ pub struct CheckpointRow {
     pub updated_at: Option<Timestamp>,
 }
 
+impl CheckpointRow {
+    /// How many events are not taken in yet of a partition that ends at `end`. Positions of the log count from 1,
+    /// offsets of Kafka from 0; some offsets are ends of transactions, and EventStoreDB counts bytes.
+    pub fn behind(&self, end: Option<Position>) -> u64 {
+        let first = u64::from(self.partition == Partition::whole_log());
+        let up_to = |position: Option<Position>| position.map_or(0, |at| (at + 1).saturating_sub(first));
+        up_to(end).saturating_sub(up_to(self.position))
+    }
+}
+
 /// The read side, for the query API and for the process manager's sweep.
 #[async_trait]
 pub trait Queries: Send + Sync + 'static {

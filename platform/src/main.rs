@@ -11,7 +11,7 @@ use platform::{
         import::{self, ImportOptions},
         projections::{self, ProjectionsCommand},
     },
-    config::{Roles, ServeOptions, Settings},
+    config::{ServeOptions, Settings},
     serve::{self, ServeConfig},
 };
 
@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the platform: command API, process manager, projectors and query API.
+    /// Run the platform: command API, process manager, relay, projectors and query API.
     Serve(ServeOptions),
     /// Place the orders of a sales file (CSV of the Online Retail columns) over HTTP.
     Import(ImportOptions),
@@ -58,9 +58,9 @@ async fn main() -> ExitCode {
         return called_wrongly(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
     }
     let outcome = match command {
-        Command::Serve(options) => match Roles::try_from(options.roles.as_slice()) {
-            Ok(roles) => serve::run(ServeConfig::new(&settings, &options, roles)).await,
-            Err(apart) => return called_wrongly(&apart.to_string()),
+        Command::Serve(options) => match ServeConfig::new(&settings, &options) {
+            Ok(config) => serve::run(config).await,
+            Err(error) => return called_wrongly(&error.to_string()),
         },
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,

@@ -1,25 +1,18 @@
 //! Runs the roles of a process: opens the stores, starts each role, and stops them in the order that loses
 //! nothing: first the doors close, then what was begun is finished, then the stores close.
 
+mod parts;
+
 use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync::Arc};
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
-    event_source::{
-        direct::DirectSource,
-        layout::{SourceLayout, WholeLog},
-    },
-    event_store::{
-        EventLog, EventStore,
-        sqlite::{self, OpenError, SqliteEventStore},
-    },
+    event_store::{EventLog, sqlite::SqliteEventStore},
     http::ServerOptions,
-    operations::{OperationsError, sqlite::SqliteOperations},
-    read_models::{
-        BindError, Queries, ReadModels,
-        sqlite::{SqliteQueries, SqliteReadModels},
-    },
-    snapshots::SnapshotStore,
+    kafka::KafkaError,
+    operations::OperationsError,
+    read_models::BindError,
+    relay::{Relay, RelayError},
 };
 use projectors::runner::Runner;
 use query_api::QueryApi;
@@ -29,13 +22,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::parts::{Views, Writable};
 use crate::{
     commands::Failure,
-    config::{BusUrl, EventStoreUrl, ReadModelsUrl, Role, Roles, ServeOptions, Settings},
+    config::{BusUrl, EventStoreUrl, ReadModelsUrl, Role, Roles, RolesError, ServeOptions, Settings},
 };
-
-/// Events that a follower of the log reads at a time.
-const BATCH_EVENTS_MAX: usize = 2_000;
 
 /// What to serve, from what, and where.
 #[derive(Debug, Clone)]
@@ -51,30 +42,17 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
-    pub fn new(settings: &Settings, options: &ServeOptions, roles: Roles) -> Self {
-        Self {
-            roles,
-            event_store: settings.event_store(),
-            bus: settings.bus,
+    pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, RolesError> {
+        let event_store = settings.event_store();
+        Ok(Self {
+            roles: Roles::new(&options.roles, &event_store, &settings.bus)?,
+            event_store,
+            bus: settings.bus.clone(),
             read_models: settings.read_models(),
             data_dir: settings.data_dir.clone(),
             command_listen: options.command_listen,
             query_listen: options.query_listen,
-        }
-    }
-
-    /// Every role on the embedded stores of a directory, on free ports of this machine.
-    pub fn embedded(data_dir: impl Into<PathBuf>) -> Self {
-        let data_dir = data_dir.into();
-        Self {
-            roles: Roles::ALL,
-            event_store: EventStoreUrl::Sqlite(data_dir.join("events.db")),
-            bus: BusUrl::Direct,
-            read_models: ReadModelsUrl::Sqlite(data_dir.join("read-models.db")),
-            data_dir,
-            command_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            query_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
+        })
     }
 }
 
@@ -84,9 +62,15 @@ pub enum StartError {
     #[error("the directory {} (ORDERLY_DATA_DIR) cannot be used: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    EventStore(#[from] OpenError),
+    EventStore(#[from] infra::event_store::sqlite::OpenError),
     #[error(transparent)]
     ReadModels(#[from] infra::read_models::sqlite::OpenError),
+    #[error("ORDERLY_READ_MODELS: {0}")]
+    Postgres(#[from] infra::postgres::OpenError),
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     #[error(transparent)]
     OtherLog(#[from] BindError),
     #[error("the operational state cannot be opened: {0}")]
@@ -102,10 +86,12 @@ pub enum StartError {
 /// The running roles of this process.
 #[derive(Debug)]
 pub struct Platform {
+    roles: Roles,
     pub command_address: Option<SocketAddr>,
     pub query_address: Option<SocketAddr>,
     doors: Stage,
     reactions: Stage,
+    publishing: Stage,
     projections: Stage,
     event_store: Option<Arc<SqliteEventStore>>,
     /// A role has ended that nobody asked to.
@@ -128,75 +114,137 @@ impl Stage {
 }
 
 impl Platform {
-    /// Opens the stores and starts the roles. On its return the APIs take requests.
+    /// Opens what the roles need and starts them. On its return the APIs take requests.
     pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
-        let BusUrl::Direct = config.bus;
-        let opening = config.clone();
-        let Stores { owned, queries } = tokio::task::spawn_blocking(move || Stores::open(&opening)).await??;
-
-        // Whatever can fail comes before the first role is started.
-        let mut command_door = None;
-        if let Some(owned) = &owned {
-            owned.read_models.bind(owned.event_store.store_id()).await?;
-            command_door = Some(Door::open("ORDERLY_COMMAND_LISTEN", config.command_listen).await?);
-        }
-        let mut query_door = None;
-        if config.roles.query_api {
-            query_door = Some(Door::open("ORDERLY_QUERY_LISTEN", config.query_listen).await?);
-        }
-
+        // Whatever can fail comes before the first role is started. The event store is first: who cannot own it has no
+        // business with the other files.
+        let writable = Writable::open(&config).await?;
+        let log = parts::open_log(&config, writable.as_ref()).await?;
+        let views = Views::open(&config).await?;
+        let command_api = match &writable {
+            Some(_) if config.roles.has(Role::CommandApi) => {
+                Some(Door::open("ORDERLY_COMMAND_LISTEN", config.command_listen).await?)
+            }
+            _ => None,
+        };
+        let query_api = if config.roles.has(Role::QueryApi) {
+            Some(Door::open("ORDERLY_QUERY_LISTEN", config.query_listen).await?)
+        } else {
+            None
+        };
         let platform = Self {
-            command_address: command_door.as_ref().map(|door| door.address),
-            query_address: query_door.as_ref().map(|door| door.address),
+            roles: config.roles.clone(),
+            command_address: command_api.as_ref().map(|door| door.address),
+            query_address: query_api.as_ref().map(|door| door.address),
             doors: Stage::default(),
             reactions: Stage::default(),
+            publishing: Stage::default(),
             projections: Stage::default(),
-            event_store: owned.as_ref().map(|owned| Arc::clone(&owned.event_store)),
+            event_store: writable.as_ref().and_then(|writable| writable.owned.clone()),
             failed: CancellationToken::new(),
         };
-        let queries: Arc<dyn Queries> = Arc::new(queries);
-        if let Some(door) = query_door {
-            let source = owned.as_ref().map(|owned| -> Arc<dyn SourceLayout> {
-                Arc::new(WholeLog(Arc::clone(&owned.event_store) as Arc<dyn EventLog>))
-            });
-            let api = QueryApi::new(Arc::clone(&queries), source, query_api::Options::default());
-            let stop = platform.doors.stop.clone();
-            platform.spawn(&platform.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
+        let started = platform.start_roles(&config, writable, log, views, (command_api, query_api)).await;
+        match started {
+            Ok(()) => Ok(platform),
+            Err(error) => {
+                platform.stop().await;
+                Err(error)
+            }
         }
-        if let (Some(owned), Some(door)) = (owned, command_door) {
-            platform.start_owner(owned, door, queries);
-        }
-        Ok(platform)
     }
 
-    /// Command API, process manager and projectors.
-    fn start_owner(&self, owned: OwnedStores, door: Door, queries: Arc<dyn Queries>) {
-        let event_store: Arc<dyn EventStore> = owned.event_store;
-        let follow_log = || DirectSource::new(Arc::clone(&event_store), BATCH_EVENTS_MAX);
+    async fn start_roles(
+        &self,
+        config: &ServeConfig,
+        writable: Option<Writable>,
+        log: Option<Arc<dyn EventLog>>,
+        views: Option<Views>,
+        (command_api, query_api): (Option<Door>, Option<Door>),
+    ) -> Result<(), StartError> {
+        if let (Some(views), Some(log)) = (&views, &log) {
+            self.start_projectors(config, writable.as_ref(), log, views).await?;
+        }
+        if let Some(writable) = &writable {
+            self.start_relay(config, writable).await?;
+            let checkout =
+                Checkout::start(&writable.store, Some(&writable.snapshots), ExecutorOptions::default());
+            if let Some(views) = &views {
+                self.start_process_manager(config, writable, views, &checkout).await?;
+            }
+            if let Some(door) = command_api {
+                let router = command_api::router(CommandApi::new(checkout, CommandApiOptions::default()));
+                let stop = self.doors.stop.clone();
+                let serving = infra::http::serve(door.listener, router, ServerOptions::default(), stop);
+                self.spawn(&self.doors, Role::CommandApi, serving);
+            }
+        }
+        if let (Some(views), Some(door)) = (views, query_api) {
+            let source = parts::layout(config, log.as_ref());
+            let api = QueryApi::new(views.queries, source, query_api::Options::default());
+            let stop = self.doors.stop.clone();
+            self.spawn(&self.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
+        }
+        Ok(())
+    }
 
-        let read_models: Arc<dyn ReadModels> = Arc::new(owned.read_models);
-        let log: Arc<dyn EventLog> = event_store.clone();
-        let projector = Runner::new(follow_log(), log, read_models, projectors::runner::Options::default());
-        let stop = self.projections.stop.clone();
-        self.spawn(&self.projections, Role::Projectors, async move {
-            if let Err(error) = projector.run(stop).await {
-                tracing::error!(%error, "The projectors cannot go on");
+    async fn start_projectors(
+        &self,
+        config: &ServeConfig,
+        writable: Option<&Writable>,
+        log: &Arc<dyn EventLog>,
+        views: &Views,
+    ) -> Result<(), StartError> {
+        let Some(models) = &views.models else { return Ok(()) };
+        models.bind(log.store_id()).await?;
+        for source in parts::projector_sources(config, writable, log.store_id()).await? {
+            let options = projectors::runner::Options::default();
+            let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options);
+            let stop = self.projections.stop.clone();
+            self.spawn(&self.projections, Role::Projectors, async move {
+                if let Err(error) = projector.run(stop).await {
+                    tracing::error!(%error, "The projectors cannot go on");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn start_relay(&self, config: &ServeConfig, writable: &Writable) -> Result<(), StartError> {
+        let BusUrl::Kafka(kafka) = &config.bus else { return Ok(()) };
+        if !config.roles.has(Role::Relay) {
+            return Ok(());
+        }
+        let log: Arc<dyn EventLog> = writable.store.clone();
+        let head = writable.store.head();
+        let relay = Relay::open(kafka.clone(), log, head, infra::relay::Options::default()).await?;
+        let stop = self.publishing.stop.clone();
+        self.spawn(&self.publishing, Role::Relay, async move {
+            if let Err(error) = relay.run(stop).await {
+                tracing::error!(%error, "The relay cannot go on");
             }
         });
+        Ok(())
+    }
 
-        let checkout = Checkout::start(&event_store, Some(&owned.snapshots), ExecutorOptions::default());
+    async fn start_process_manager(
+        &self,
+        config: &ServeConfig,
+        writable: &Writable,
+        views: &Views,
+        checkout: &Checkout,
+    ) -> Result<(), StartError> {
+        if !config.roles.has(Role::ProcessManager) {
+            return Ok(());
+        }
         let process_manager = ProcessManager {
             checkout: checkout.clone(),
-            source: Box::new(follow_log()),
-            positions: Arc::new(owned.operations),
-            queries,
+            source: parts::process_manager_source(config, writable).await?,
+            positions: views.positions(&config.data_dir)?,
+            queries: Arc::clone(&views.queries),
         };
-        self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(self.reactions.stop.clone()));
-
-        let router = command_api::router(CommandApi::new(checkout, CommandApiOptions::default()));
-        let stop = self.doors.stop.clone();
-        let serving = infra::http::serve(door.listener, router, ServerOptions::default(), stop);
-        self.spawn(&self.doors, Role::CommandApi, serving);
+        let stop = self.reactions.stop.clone();
+        self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(stop));
+        Ok(())
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
@@ -216,54 +264,16 @@ impl Platform {
         self.failed.cancelled().await;
     }
 
-    /// Answers the requests under way, finishes the reactions begun and the batch being projected, and closes
-    /// the stores.
+    /// Answers the requests under way, finishes the reactions begun, the transaction being published and the batch
+    /// being projected, and closes the stores.
     pub async fn stop(self) {
-        for stage in [&self.doors, &self.reactions, &self.projections] {
+        for stage in [&self.doors, &self.reactions, &self.publishing, &self.projections] {
             stage.stop().await;
         }
         if let Some(event_store) = self.event_store {
             // Waits for the writer's thread. A panic of it was logged by the store.
             let _ = tokio::task::spawn_blocking(move || event_store.close()).await;
         }
-    }
-}
-
-/// What the roles of this process work on.
-struct Stores {
-    owned: Option<OwnedStores>,
-    queries: SqliteQueries,
-}
-
-/// What only one process may have open.
-struct OwnedStores {
-    event_store: Arc<SqliteEventStore>,
-    read_models: SqliteReadModels,
-    operations: SqliteOperations,
-    snapshots: Arc<SnapshotStore>,
-}
-
-impl Stores {
-    /// Blocks. The event store comes first: who cannot own it has no business with the other files.
-    fn open(config: &ServeConfig) -> Result<Self, StartError> {
-        let ReadModelsUrl::Sqlite(read_models) = &config.read_models;
-        if !config.roles.owner {
-            return Ok(Self { owned: None, queries: SqliteQueries::open_read_only(read_models)? });
-        }
-        let unusable = |source| StartError::DataDir { path: config.data_dir.clone(), source };
-        std::fs::create_dir_all(&config.data_dir).map_err(unusable)?;
-        let EventStoreUrl::Sqlite(events) = &config.event_store;
-        let event_store = SqliteEventStore::open(events, sqlite::Options::default())?;
-        let snapshots = SnapshotStore::open(&config.data_dir.join("snapshots"), event_store.store_id());
-        let read_models = SqliteReadModels::open(read_models)?;
-        let queries = read_models.queries();
-        let owned = OwnedStores {
-            operations: SqliteOperations::open(&config.data_dir.join("operations.db"))?,
-            snapshots: Arc::new(snapshots.map_err(unusable)?),
-            event_store: Arc::new(event_store),
-            read_models,
-        };
-        Ok(Self { owned: Some(owned), queries })
     }
 }
 
@@ -312,7 +322,7 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Orderly is up; Ctrl-C stops it.")?;
+        write!(f, "Orderly is up ({}); Ctrl-C stops it.", self.roles)?;
         let apis = [("command API", self.command_address), ("query API", self.query_address)];
         for (name, address) in apis.into_iter().filter_map(|(name, address)| Some((name, address?))) {
             write!(f, "\n  {name:<11}  http://{address}  (docs: http://{address}/docs)")?;

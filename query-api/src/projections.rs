@@ -101,22 +101,14 @@ async fn ends(api: &QueryApi) -> HashMap<Partition, Option<Position>> {
     }
 }
 
-/// Positions of the log count from 1, offsets from 0.
-fn events_up_to(partition: &Partition, position: Option<Position>) -> u64 {
-    let first = u64::from(*partition == Partition::whole_log());
-    position.map_or(0, |position| (position + 1).saturating_sub(first))
-}
-
 impl<'a> Checkpoint<'a> {
     fn of(row: &'a CheckpointRow, ends: &HashMap<Partition, Option<Position>>) -> Self {
-        let taken_in = events_up_to(&row.partition, row.position);
-        let end = ends.get(&row.partition).map(|end| events_up_to(&row.partition, *end));
         Self {
             projection: &row.projection,
             partition: &row.partition.0,
             position: row.position,
             log_position: row.log_position,
-            lag_events: end.map(|end| end.saturating_sub(taken_in)),
+            lag_events: ends.get(&row.partition).map(|end| row.behind(*end)),
             updated_at: row.updated_at,
         }
     }

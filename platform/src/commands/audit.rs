@@ -14,15 +14,14 @@ use domain::{
     order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
 };
 use indicatif::HumanCount;
-use infra::{
-    event_source::layout::{SourceLayout, WholeLog},
-    event_store::{EventLog, ReadError},
-    read_models::{Queries, sqlite::SqliteQueries},
-};
+use infra::event_store::{EventLog, ReadError};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{Failure, open_log, open_queries};
+use super::{
+    Failure,
+    stores::{self, open_log, open_views},
+};
 use crate::{config::Settings, progress::Progress};
 
 /// Events read from the store at a time.
@@ -64,9 +63,9 @@ pub struct StateOptions {
 
 pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failure> {
     match command {
-        AuditCommand::History(options) => history(open_log(settings)?, options).await,
-        AuditCommand::State(options) => state(open_log(settings)?, options).await,
-        AuditCommand::Verify => verify(open_log(settings)?, open_queries(settings)?).await,
+        AuditCommand::History(options) => history(open_log(settings).await?, options).await,
+        AuditCommand::State(options) => state(open_log(settings).await?, options).await,
+        AuditCommand::Verify => verify(settings).await,
     }
 }
 
@@ -199,12 +198,15 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
     Ok(StateEntry { stream: options.stream.clone(), revision, recorded_at, state })
 }
 
-async fn verify(log: Arc<dyn EventLog>, read_models: SqliteQueries) -> Result<(), Failure> {
-    let until = read_models.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
+async fn verify(settings: &Settings) -> Result<(), Failure> {
+    let log = open_log(settings).await?;
+    let views = open_views(settings).await?;
+    let until =
+        views.queries.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
     let progress = Progress::start("events folded", until);
     let report = |folded: projectors::log::Progress| progress.set(folded.position, until);
-    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(Arc::clone(&log)));
-    let found = projectors::verify::verify(log.as_ref(), &layout, &read_models, &report).await?;
+    let layout = stores::layout(settings, &log);
+    let found = projectors::verify::verify(log.as_ref(), &layout, views.rows.as_ref(), &report).await?;
     drop(progress);
     for difference in &found.described {
         println!("{difference}");

@@ -3,31 +3,25 @@
 //! Works beside a running server.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
 use clap::Subcommand;
 use comfy_table::{Table, presets::NOTHING};
-use domain::StreamName;
+use domain::{Position, StreamName};
 use indicatif::HumanCount;
-use infra::{
-    event_source::layout::{SourceLayout, WholeLog},
-    read_models::{
-        Queries,
-        sqlite::{SqliteReadModels, SqliteRebuild},
-    },
-};
+use infra::event_source::Partition;
 use projectors::{
     rebuild::{self, Step},
     retry::{self, Retried},
 };
 
-use super::{Failure, open_log, open_queries};
-use crate::{
-    config::{ReadModelsUrl, Settings},
-    progress::Progress,
+use super::{
+    Failure,
+    stores::{self, open_log, open_read_models, open_rebuild, open_views},
 };
+use crate::{config::Settings, progress::Progress};
 
 /// How long a running server has to take up a retry before this process does it itself.
 const RETRY_PATIENCE: Duration = Duration::from_secs(3);
@@ -54,18 +48,27 @@ pub async fn run(settings: &Settings, command: ProjectionsCommand) -> Result<(),
 }
 
 async fn list(settings: &Settings) -> Result<(), Failure> {
-    let read_models = open_queries(settings)?;
-    let checkpoints = read_models.checkpoints().await?;
-    let parked = read_models.parked_streams().await?;
-    // Read last, so that nothing seems to be ahead of the log.
-    let head = open_log(settings)?.last_position().await?.unwrap_or(0);
+    let queries = open_views(settings).await?.queries;
+    let checkpoints = queries.checkpoints().await?;
+    let parked = queries.parked_streams().await?;
+    // Read last, so that nothing seems to be ahead of its source.
+    let layout = stores::layout(settings, &open_log(settings).await?);
+    let ends: HashMap<Partition, Option<Position>> =
+        layout.partitions().into_iter().zip(layout.last_positions().await?).collect();
 
-    let mut table = table(&["PROJECTION", "PARTITION", "POSITION", "BEHIND", "UPDATED"]);
+    let header = ["PROJECTION", "PARTITION", "POSITION", "BEHIND", "LOG POSITION", "UPDATED"];
+    let mut table = table(&header);
     for row in checkpoints {
-        let position = row.position.unwrap_or(0);
+        let behind = ends.get(&row.partition).map(|end| row.behind(*end).to_string());
         let updated = row.updated_at.map(|time| format!("{time:.3}")).unwrap_or_default();
-        let (position, behind) = (position.to_string(), head.saturating_sub(position).to_string());
-        table.add_row([row.projection, row.partition.0, position, behind, updated]);
+        table.add_row([
+            row.projection,
+            row.partition.0,
+            number(row.position),
+            behind.unwrap_or_else(|| "?".to_owned()),
+            number(row.log_position),
+            updated,
+        ]);
     }
     println!("{table}");
     if parked.is_empty() {
@@ -82,6 +85,10 @@ async fn list(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+fn number(position: Option<Position>) -> String {
+    position.map_or_else(|| "-".to_owned(), |position| position.to_string())
+}
+
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
@@ -89,9 +96,9 @@ fn table(header: &[&str]) -> Table {
 }
 
 async fn rebuild(settings: &Settings) -> Result<(), Failure> {
-    let ReadModelsUrl::Sqlite(path) = settings.read_models();
-    let log = open_log(settings)?;
-    let layout: Arc<dyn SourceLayout> = Arc::new(WholeLog(Arc::clone(&log)));
+    let log = open_log(settings).await?;
+    let layout = stores::layout(settings, &log);
+    let target = open_rebuild(settings).await?;
     let head = log.last_position().await?.unwrap_or(0);
     let progress = Progress::start("events folded", head);
     let started = Instant::now();
@@ -101,7 +108,7 @@ async fn rebuild(settings: &Settings) -> Result<(), Failure> {
         Step::Verifying => progress.step("comparing what was written"),
         Step::Publishing => progress.step("putting the rows in place"),
     };
-    let rebuilt = rebuild::rebuild(log.as_ref(), &layout, &SqliteRebuild::new(&path), &report).await?;
+    let rebuilt = rebuild::rebuild(log.as_ref(), &layout, target.as_ref(), &report).await?;
     drop(progress);
     println!(
         "{} rows made from the log up to position {} in {:.1} s",
@@ -118,9 +125,8 @@ async fn rebuild(settings: &Settings) -> Result<(), Failure> {
 }
 
 async fn retry(settings: &Settings, stream: &StreamName) -> Result<(), Failure> {
-    let ReadModelsUrl::Sqlite(path) = settings.read_models();
-    let read_models = SqliteReadModels::open(&path)?;
-    match retry::retry(open_log(settings)?.as_ref(), &read_models, stream, RETRY_PATIENCE).await? {
+    let (log, read_models) = (open_log(settings).await?, open_read_models(settings).await?);
+    match retry::retry(log.as_ref(), read_models.as_ref(), stream, RETRY_PATIENCE).await? {
         Retried::Resumed => {
             println!("{stream} has caught up");
             Ok(())

@@ -27,32 +27,59 @@ fn embedded_files_lie_in_the_data_directory_unless_named_otherwise() {
 }
 
 #[test]
-fn a_refused_setting_is_named_with_what_was_given_and_what_is_accepted() {
+fn each_part_is_chosen_by_a_url() {
+    let kafka = "kafka://10.0.0.1:9092,10.0.0.2:9092?prefix=shop";
+    let postgres = "postgres://orderly@10.0.0.3/orderly";
+    let settings = parse(&["--bus", kafka, "--read-models", postgres]).unwrap().settings;
+    assert_eq!(settings.bus, BusUrl::Kafka(kafka.parse().unwrap()));
+    assert_eq!(settings.read_models(), ReadModelsUrl::Postgres(Box::new(postgres.parse().unwrap())));
+}
+
+#[test]
+fn a_refused_setting_is_named_with_what_is_accepted() {
     for (flag, given, setting, accepted) in [
-        ("--event-store", "esdb://localhost:2113", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
+        ("--event-store", "mysql://localhost", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
         ("--event-store", "sqlite:", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
-        ("--bus", "kafka://localhost:9092", "ORDERLY_BUS", "direct"),
-        ("--read-models", "postgres://localhost/orderly", "ORDERLY_READ_MODELS", "sqlite:FILE"),
+        ("--bus", "amqp://localhost", "ORDERLY_BUS", "`direct` or kafka://HOST:PORT"),
+        ("--bus", "kafka://localhost", "ORDERLY_BUS", "kafka://HOST:PORT"),
+        ("--read-models", "mysql://localhost", "ORDERLY_READ_MODELS", "sqlite:FILE"),
+        ("--read-models", "postgres://localhost", "ORDERLY_READ_MODELS", "names no database"),
     ] {
         let error = parse(&[flag, given]).unwrap_err();
-        for part in [given, setting, accepted] {
+        for part in [setting, accepted] {
             assert!(error.contains(part), "{error:?} does not mention {part}");
         }
     }
 }
 
-#[test]
-fn owners_of_an_embedded_store_run_together_and_the_query_api_may_run_apart() {
-    let roles = |names: &str| {
-        let options = parse(&["--roles", names]).unwrap().serve;
-        Roles::try_from(options.roles.as_slice()).map_err(|error| error.to_string())
-    };
-    assert_eq!(roles("command-api,process-manager,projectors,query-api"), Ok(Roles::ALL));
-    assert_eq!(roles("projectors,command-api,process-manager"), Ok(Roles { owner: true, query_api: false }));
-    assert_eq!(roles("query-api"), Ok(Roles { owner: false, query_api: true }));
+/// The roles of a process with these settings.
+fn roles(arguments: &[&str]) -> Result<String, String> {
+    let Cli { settings, serve } = parse(arguments).unwrap();
+    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus);
+    roles.map(|roles| roles.to_string()).map_err(|error| error.to_string())
+}
 
-    let error = roles("command-api,query-api").unwrap_err();
+#[test]
+fn a_process_has_every_role_unless_told_otherwise() {
+    assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api");
+    let kafka = ["--bus", "kafka://localhost:9092"];
+    assert_eq!(roles(&kafka).unwrap(), "command-api, process-manager, relay, projectors, query-api");
+}
+
+#[test]
+fn owners_of_an_embedded_store_run_together_and_others_may_run_apart() {
+    let direct = |names: &str| roles(&["--roles", names]);
+    assert!(direct("projectors,command-api,process-manager").is_ok());
+    assert!(direct("query-api").is_ok());
+    let error = direct("command-api,query-api").unwrap_err();
     assert!(error.contains("command-api cannot run without process-manager and projectors"), "{error}");
+    assert!(direct("relay").unwrap_err().contains("ORDERLY_BUS"));
+
+    let kafka = |names: &str| roles(&["--bus", "kafka://localhost:9092", "--roles", names]);
+    assert!(kafka("command-api,process-manager,relay").is_ok());
+    assert!(kafka("projectors").is_ok());
+    let error = kafka("relay,projectors").unwrap_err();
+    assert!(error.contains("relay cannot run without command-api and process-manager"), "{error}");
 }
 
 #[test]

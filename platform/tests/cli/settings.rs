@@ -4,9 +4,9 @@ use super::support::DataDir;
 async fn a_setting_of_another_build_is_refused_by_name_with_exit_code_2() {
     let data = DataDir::new();
     for (setting, given, accepted) in [
-        ("ORDERLY_EVENT_STORE", "esdb://localhost:2113", "sqlite:FILE"),
-        ("ORDERLY_BUS", "kafka://localhost:9092", "direct"),
-        ("ORDERLY_READ_MODELS", "postgres://localhost/orderly", "sqlite:FILE"),
+        ("ORDERLY_EVENT_STORE", "mysql://localhost", "sqlite:FILE"),
+        ("ORDERLY_BUS", "amqp://localhost", "direct"),
+        ("ORDERLY_READ_MODELS", "mysql://localhost/orderly", "sqlite:FILE"),
         ("ORDERLY_COMMAND_LISTEN", "localhost", "--command-listen"),
         ("ORDERLY_ROLES", "janitor", "query-api"),
         ("ORDERLY_LOG", "info,=", "ORDERLY_LOG"),
