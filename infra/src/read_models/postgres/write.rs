@@ -195,7 +195,7 @@ const UPSERT_STOCK: &str = "INSERT INTO stock (sku, on_hand, reserved, revision)
      ON CONFLICT (sku) DO UPDATE
      SET on_hand = excluded.on_hand, reserved = excluded.reserved, revision = excluded.revision";
 /// Comes before the orders are written: it looks up which status each had. SKUs hold no control characters.
-const MOVE_ORDER_SKUS: &str = "WITH changed AS MATERIALIZED (
+pub(super) const MOVE_ORDER_SKUS: &str = "WITH changed AS MATERIALIZED (
          SELECT now.order_id, now.status, now.placed_at, now.skus, before.status AS old_status
          FROM unnest($1::uuid[], $2::order_status[], $3::timestamptz[], $4::text[])
              AS now (order_id, status, placed_at, skus)
@@ -219,7 +219,7 @@ const UPSERT_ORDERS: &str = "INSERT INTO orders
          $5::order_status[], $6::text[], $7::timestamptz[], $8::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
          status = excluded.status, body = excluded.body";
-const CLOSE_RESERVATIONS: &str = "DELETE FROM reservations
+pub(super) const CLOSE_RESERVATIONS: &str = "DELETE FROM reservations
      USING unnest($1::text[], $2::uuid[]) AS closed (sku, order_id)
      WHERE reservations.sku = closed.sku AND reservations.order_id = closed.order_id";
 const UPSERT_RESERVATIONS: &str = "INSERT INTO reservations (sku, order_id, quantity)

@@ -2,7 +2,13 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use super::*;
-use crate::{postgres::Database, read_models::postgres::schema};
+use crate::{
+    postgres::Database,
+    read_models::postgres::{
+        schema,
+        write::{CLOSE_RESERVATIONS, MOVE_ORDER_SKUS},
+    },
+};
 
 /// 20,000 orders of one SKU and a hundred customers, in every status but one.
 const ORDERS: &str = "
@@ -11,7 +17,10 @@ const ORDERS: &str = "
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
         '2026-01-01'::timestamptz + n * interval '1 second', '{}'
     FROM generate_series(1, 20000) AS n;
-    INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders";
+    INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders;
+    INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'cancelled' LIMIT 500;
+    INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'allocated' LIMIT 500";
+const RESERVATIONS: u64 = 1_000;
 const PAGE: u64 = 51;
 
 /// The rows that a plan has read from tables and indexes, as it was run.
@@ -62,9 +71,27 @@ async fn plans_of(client: &Client) {
     }
 }
 
+/// What commits and the sweep do with few rows, among many.
+async fn plans_of_small_changes(client: &Client) {
+    let nil = "'{00000000-0000-0000-0000-000000000000}'";
+    let plan = explain(client, CLOSE_RESERVATIONS, "text[], uuid[]", &format!("'{{A}}', {nil}")).await;
+    assert_eq!(rows_read(&plan), 1, "{plan:#}");
+    let placed = "SELECT order_id FROM orders WHERE status = 'placed' LIMIT 1";
+    let placed: uuid::Uuid = client.query_one(placed, &[]).await.unwrap().get(0);
+    let values = format!("'{{{placed}}}', '{{allocated}}', ARRAY[now()], '{{A}}'");
+    let types = "uuid[], order_status[], timestamptz[], text[]";
+    let plan = explain(client, MOVE_ORDER_SKUS, types, &values).await;
+    assert!(rows_read(&plan) < 10, "{plan:#}");
+    client.batch_execute("SET enable_seqscan = on").await.unwrap();
+    let plan = explain(client, ENDED_WITH_RESERVATIONS, "bigint", "1000").await;
+    client.batch_execute("RESET enable_seqscan").await.unwrap();
+    // Each reservation, and an order for each of the half that has one.
+    assert!(rows_read(&plan) <= RESERVATIONS + RESERVATIONS / 2, "{plan:#}");
+}
+
 #[tokio::test]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn no_list_of_orders_reads_more_than_it_shows() {
+async fn no_list_reads_more_than_it_shows_and_no_change_more_than_it_changes() {
     let server = std::env::var("ORDERLY_TEST_POSTGRES").expect("ORDERLY_TEST_POSTGRES: source .dev/env");
     let (admin, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
     let driving = tokio::spawn(connection);
@@ -76,6 +103,7 @@ async fn no_list_of_orders_reads_more_than_it_shows() {
         schema::ensure(&database).await.unwrap();
         let work = async |client: &mut Object| {
             plans_of(client).await;
+            plans_of_small_changes(client).await;
             Ok::<_, ReadModelError>(())
         };
         database.run(work).await.unwrap();
