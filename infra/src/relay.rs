@@ -41,7 +41,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            events_per_transaction_max: 2_000,
+            events_per_transaction_max: 5_000,
             heartbeat_every: Duration::from_secs(3),
             takeover_after: Duration::from_secs(12),
         }

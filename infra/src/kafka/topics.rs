@@ -7,7 +7,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode,
+    error::{KafkaError as ClientError, RDKafkaErrorCode},
     metadata::MetadataTopic,
     util::Timeout,
 };
@@ -218,9 +218,30 @@ pub(crate) fn end_offset(
     topic: &str,
     partition: u16,
 ) -> Result<u64, KafkaError> {
-    let (_, end) =
-        consumer
-            .fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX))
-            .map_err(|error| KafkaError::unreachable(config, &format!("{topic}/{partition}: {error}")))?;
-    Ok(u64::try_from(end).unwrap_or_default())
+    let deadline = Instant::now() + REQUEST_TIME_MAX;
+    loop {
+        match consumer.fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX)) {
+            Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or_default()),
+            // The brokers tell who leads a partition a moment before that one knows of it.
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => {
+                return Err(KafkaError::unreachable(config, &format!("{topic}/{partition}: {error}")));
+            }
+        }
+    }
+}
+
+/// Whether asking again may help: the brokers have not yet agreed on who leads a partition.
+fn is_passing(error: &ClientError) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition,
+    };
+    error.rdkafka_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable | UnknownTopicOrPartition
+        )
+    })
 }
