@@ -364,9 +364,14 @@ fn classify(error: ClientError) -> Result<Option<ReadError>, End> {
              projections rebuild`"
                 .into(),
         )),
-        Some(
-            UnknownTopic | UnknownTopicOrPartition | TopicAuthorizationFailed | GroupAuthorizationFailed,
-        ) => Some(ReadError::Unavailable(error.to_string().into())),
+        Some(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
+            Some(ReadError::Unavailable(error.to_string().into()))
+        }
+        // Said of new topics, too, until every broker knows of them; the library keeps asking.
+        Some(UnknownTopic | UnknownTopicOrPartition) => {
+            tracing::warn!(%error, "Kafka does not know a topic of events");
+            None
+        }
         _ => {
             tracing::debug!(%error, "The Kafka consumer is interrupted");
             None
