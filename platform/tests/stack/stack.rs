@@ -1,0 +1,168 @@
+//! Topics, a database and a directory of one test, and the processes on them.
+
+use std::{env, future::Future, net::TcpListener, time::Duration};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{process::Command, time::Instant};
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+use crate::{customers::Placed, process::Process};
+
+/// After the last fault everything has to be in the rows within this time.
+const DRAINED_WITHIN: Duration = Duration::from_mins(3);
+
+/// Where the processes of one test work.
+pub struct Stack {
+    data: TempDir,
+    name: String,
+    /// As the tests' own database is named.
+    server: String,
+    bus: String,
+    command_listen: String,
+    query_listen: String,
+    http: reqwest::Client,
+}
+
+impl Stack {
+    pub async fn new() -> Self {
+        let name = format!("stack_{}", Uuid::new_v4().simple());
+        let server = service("ORDERLY_TEST_POSTGRES");
+        let bus = format!("{}?prefix={name}&partitions=3", service("ORDERLY_TEST_KAFKA"));
+        run_sql(&server, &format!("CREATE DATABASE {name}")).await;
+        Self {
+            data: tempfile::tempdir().unwrap(),
+            name,
+            server,
+            bus,
+            command_listen: free_address(),
+            query_listen: free_address(),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// The process that has the embedded event store.
+    pub async fn owner(&self) -> Process {
+        let roles = "command-api,process-manager,relay";
+        Process::start(self.orderly(&["serve", "--roles", roles, "--command-listen", &self.command_listen]))
+            .await
+    }
+
+    pub async fn projectors(&self) -> Process {
+        Process::start(self.orderly(&["serve", "--roles", "projectors"])).await
+    }
+
+    pub async fn queries(&self) -> Process {
+        Process::start(self.orderly(&["serve", "--roles", "query-api", "--query-listen", &self.query_listen]))
+            .await
+    }
+
+    pub fn command_url(&self) -> String {
+        format!("http://{}", self.command_listen)
+    }
+
+    /// The binary, with settings of this stack and no others.
+    fn orderly(&self, arguments: &[&str]) -> Command {
+        let (address, _database) = self.server.rsplit_once('/').unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
+        command
+            .env_clear()
+            .env("ORDERLY_DATA_DIR", self.data.path())
+            .env("ORDERLY_BUS", &self.bus)
+            .env("ORDERLY_READ_MODELS", format!("{address}/{}", self.name))
+            .env("ORDERLY_LOG", "warn")
+            .args(arguments);
+        command
+    }
+
+    /// Runs a command of the binary to its end, which must be a good one.
+    pub async fn run_well(&self, arguments: &[&str]) -> String {
+        let output = self.orderly(arguments).output().await.unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {stdout}{stderr}");
+        stdout.into_owned()
+    }
+
+    /// Reads an order at the revision that its answer named.
+    pub async fn assert_read_back(&self, placed: &Placed) {
+        let path = format!("/v1/orders/{}?min_revision={}", placed.order_id, placed.revision);
+        // The bounded wait of one request may be too short for a machine that does all of this at once.
+        let order = eventually(async || self.get(&path).await).await;
+        assert_eq!(order["total"], placed.total, "{order}");
+    }
+
+    /// Waits until the read models have every order, and the log has nothing that they have not; then every row is what
+    /// the log gives.
+    pub async fn assert_drained_and_sound(&self, orders: &[Placed]) {
+        for placed in orders.iter().rev().take(50) {
+            self.assert_read_back(placed).await;
+        }
+        let sales = eventually(async || {
+            let projections = self.get("/v1/projections").await?;
+            let rows = projections["projections"].as_array()?;
+            rows.iter().all(|row| row["lag_events"] == 0).then_some(())?;
+            assert_eq!(projections["parked"], Value::Array(Vec::new()));
+            let sales = self.get("/v1/sales?currency=GBP").await?;
+            // The relay may be a moment behind.
+            (sales["total"]["orders"].as_u64()? == orders.len() as u64).then_some(sales)
+        })
+        .await;
+        let gross: i64 = orders.iter().map(|placed| placed.total).sum();
+        assert_eq!(sales["total"]["gross"], gross, "{sales}");
+        let verified = self.run_well(&["audit", "verify"]).await;
+        println!("{}", verified.trim_end());
+    }
+
+    /// None where there is no good answer now.
+    async fn get(&self, path: &str) -> Option<Value> {
+        let response = self.http.get(format!("http://{}{path}", self.query_listen)).send().await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        response.json().await.ok()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // The runtime of the test may be about to end.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(run_sql(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
+        });
+        let dropped = dropping.join().is_ok();
+        assert!(dropped || std::thread::panicking(), "the database of the test cannot be dropped");
+    }
+}
+
+async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + DRAINED_WITHIN;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn service(name: &str) -> String {
+    env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: infra/dev/services up, then source .dev/env"))
+}
+
+/// Stays the same over restarts.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+async fn run_sql(server: &str, statement: &str) {
+    let (client, connection) = tokio_postgres::connect(server, NoTls).await.expect("Postgres answers");
+    let connection = tokio::spawn(connection);
+    client.batch_execute(statement).await.unwrap();
+    drop(client);
+    connection.await.unwrap().unwrap();
+}
