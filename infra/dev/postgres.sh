@@ -13,7 +13,10 @@ postgres_up() {
   bin=$(postgres_bin) || return 1
   data=$(postgres_data)
   if [ ! -s "$data/PG_VERSION" ]; then
-    postgres_create "$bin" "$data"
+    postgres_create "$bin" "$data" || return 1
+  fi
+  if [ ! -s "$DEV/postgres-ca.pem" ]; then
+    postgres_certify "$data" || return 1
   fi
   port=$(cat "$DEV/postgres.port" 2>/dev/null || free_port)
   port_is_free "$port" || port=$(free_port)
@@ -52,6 +55,7 @@ postgres_status() {
 
 postgres_env() {
   echo "export ORDERLY_TEST_POSTGRES=postgres://$POSTGRES_USER:$(cat "$DEV/postgres.password")@127.0.0.1:$(cat "$DEV/postgres.port")/postgres"
+  echo "export ORDERLY_TEST_POSTGRES_CA=$DEV/postgres-ca.pem"
 }
 
 # The folder of the newest Postgres programs of this machine; says what to install where there are none.
@@ -104,11 +108,39 @@ postgres_create() {
   rm "$data.initdb-password"
 }
 
+# An authority of this cluster alone, and the server's certificate from it.
+postgres_certify() {
+  local data=$1 made
+  if ! command -v openssl >/dev/null; then
+    say "openssl is missing; install it: apt-get install openssl"
+    return 1
+  fi
+  made=$(mktemp -d)
+  if ! (
+    cd "$made"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=orderly-dev -keyout ca.key -out ca.pem
+    openssl req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr
+    printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >extensions
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile extensions -out server.crt
+  ) >"$DEV/openssl.log" 2>&1; then
+    say "openssl cannot make a certificate:"
+    cat "$DEV/openssl.log" >&2
+    return 1
+  fi
+  cp "$made/server.key" "$made/server.crt" "$data/"
+  chmod 600 "$data/server.key"
+  if [ "$(id -u)" = 0 ]; then
+    chown "$(postgres_user)" "$data/server.key" "$data/server.crt"
+  fi
+  cp "$made/ca.pem" "$DEV/postgres-ca.pem"
+  rm -r "$made"
+}
+
 # Durable, as in production: what is measured and what survives a kill shall mean something. mmap: containers often
 # have a small /dev/shm.
 postgres_settings() {
   printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
-    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap
+    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on
 }
 
 # Runs a command as whoever owns the cluster, and in a folder that this user may enter.

@@ -3,11 +3,13 @@
 mod fault;
 pub(crate) mod migrations;
 mod options;
+mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Client, NoTls, tls::NoTlsStream};
+use tokio_postgres::{Client, Socket, tls::MakeTlsConnect};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(crate) use self::fault::Fault;
 pub use self::options::{PostgresOptions, UrlError};
@@ -21,13 +23,21 @@ const CONNECTION_PATIENCE: Duration = Duration::from_secs(5);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection to the server, with the task that drives it; dropping the client ends both.
-pub(crate) type Connection = tokio_postgres::Connection<tokio_postgres::Socket, NoTlsStream>;
+pub(crate) type Connection =
+    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// A database that holds Orderly's tables. A handle: clones share their connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Database {
     pool: Pool,
     options: Arc<PostgresOptions>,
+    tls: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// Why a database cannot be used. The text says what to do.
@@ -37,6 +47,8 @@ pub enum OpenError {
         "Postgres cannot be used: {0}; check that it runs, and the address, user and database of the URL"
     )]
     Unavailable(Arc<str>),
+    #[error("the certificates in {} (sslrootcert) cannot be used: {reason}", path.display())]
+    Certificates { path: PathBuf, reason: Arc<str> },
     #[error(
         "the Postgres database has version {found} of Orderly's tables, and this program knows {supported}: \
          run a newer program"
@@ -64,7 +76,8 @@ impl Database {
     /// Connects, and makes the tables or brings them to this program's version.
     pub async fn connect(options: PostgresOptions) -> Result<Self, OpenError> {
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(options.config.clone(), NoTls, manager_config);
+        let tls = tls::connector(&options)?;
+        let manager = Manager::from_config(options.config.clone(), tls.clone(), manager_config);
         let pool = Pool::builder(manager)
             .max_size(CONNECTIONS_MAX)
             .wait_timeout(Some(CONNECTION_PATIENCE))
@@ -73,7 +86,7 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| OpenError::Unavailable(error.to_string().into()))?;
-        let database = Self { pool, options: Arc::new(options) };
+        let database = Self { pool, options: Arc::new(options), tls };
         let mut client = database.pool.get().await.map_err(Fault::from)?;
         migrations::migrate(&mut client).await?;
         drop(client);
@@ -110,7 +123,7 @@ impl Database {
 
     /// A connection outside the pool that the caller drives.
     pub(crate) async fn connection(&self) -> Result<(Client, Connection), Fault> {
-        let connecting = self.options.config.connect(NoTls);
+        let connecting = self.options.config.connect(self.tls.clone());
         match tokio::time::timeout(CONNECTION_PATIENCE, connecting).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(Fault::Unavailable("Postgres does not answer".into())),

@@ -1,7 +1,8 @@
 //! How connections to Postgres are made: where to, and how long anything may take.
 
-use std::{fmt::Write, str::FromStr, time::Duration};
+use std::{fmt::Write, path::PathBuf, str::FromStr, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::{Config, config::SslMode};
 
 const APPLICATION_NAME: &str = "orderly";
@@ -54,6 +55,8 @@ pub(super) const LONG_SESSION: &str = "
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(super) config: Config,
+    /// Whom to trust with the server's certificate; none: whom the machine trusts.
+    pub(super) root_certificates: Option<PathBuf>,
 }
 
 /// Why a text is no URL of a Postgres database. Tells nothing of the text itself, which may hold a password.
@@ -67,26 +70,30 @@ pub enum UrlError {
     Malformed(String),
     #[error("it names no database: postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
-    #[error(
-        "sslmode=require is not supported: leave it out, and use a network, tunnel or proxy that encrypts"
-    )]
-    Tls,
+    #[error("sslrootcert is of no use without sslmode=require")]
+    RootWithoutTls,
 }
 
 impl FromStr for PostgresOptions {
     type Err = UrlError;
 
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters that libpq knows.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with parameters as libpq knows them. With
+    /// `sslmode=require` connections are encrypted and the server's certificate and name are checked, against the
+    /// authorities of the file `sslrootcert` or of the machine; without it they are not encrypted.
     fn from_str(url: &str) -> Result<Self, UrlError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(UrlError::NotPostgres);
         }
+        let (url, root_certificates) = take_root_certificates(url);
         let mut config: Config = url.parse().map_err(|error| UrlError::Malformed(cause(&error)))?;
         if config.get_dbname().is_none() {
             return Err(UrlError::NoDatabase);
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(UrlError::Tls);
+        if config.get_ssl_mode() != SslMode::Require {
+            if root_certificates.is_some() {
+                return Err(UrlError::RootWithoutTls);
+            }
+            config.ssl_mode(SslMode::Disable);
         }
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION_NAME);
@@ -105,8 +112,22 @@ impl FromStr for PostgresOptions {
         // What the URL says comes last, and so has the last word.
         session.push_str(config.get_options().unwrap_or_default());
         config.options(session.trim_end());
-        Ok(Self { config })
+        Ok(Self { config, root_certificates })
     }
+}
+
+/// The URL without `sslrootcert`, which only libpq knows, and the file that this names.
+fn take_root_certificates(url: &str) -> (String, Option<PathBuf>) {
+    let Some((address, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let (mut kept, mut file) = (Vec::new(), None);
+    for parameter in parameters.split('&') {
+        match parameter.strip_prefix("sslrootcert=") {
+            Some(path) => file = Some(PathBuf::from(&*percent_decode_str(path).decode_utf8_lossy())),
+            None => kept.push(parameter),
+        }
+    }
+    let separator = if kept.is_empty() { "" } else { "?" };
+    (format!("{address}{separator}{}", kept.join("&")), file)
 }
 
 fn cause(error: &tokio_postgres::Error) -> String {
@@ -125,9 +146,20 @@ mod tests {
     fn a_url_that_cannot_be_used_is_refused_with_what_is_wrong_and_without_its_password() {
         assert!(refusal("mysql://u:hunter2@h/d").starts_with("expected postgres://"));
         assert!(refusal("postgres://u:hunter2@h").starts_with("it names no database"));
-        assert!(refusal("postgres://u:hunter2@h/d?sslmode=require").starts_with("sslmode=require"));
+        assert!(refusal("postgres://u:hunter2@h/d?sslrootcert=ca.pem").starts_with("sslrootcert"));
         let refusal = refusal("postgres://u:hunter2@h:hunter2/d?no_such=1");
         assert!(!refusal.contains("hunter2"), "{refusal}");
+    }
+
+    #[test]
+    fn connections_are_encrypted_where_the_url_says_so() {
+        let plain: PostgresOptions = "postgres://u@h/d".parse().unwrap();
+        assert_eq!((plain.config.get_ssl_mode(), plain.root_certificates), (SslMode::Disable, None));
+        let url = "postgres://u@h/d?sslrootcert=%2Fetc%2Fca.pem&connect_timeout=3&sslmode=require";
+        let encrypted: PostgresOptions = url.parse().unwrap();
+        assert_eq!(encrypted.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(encrypted.root_certificates.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
+        assert_eq!(encrypted.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
     }
 
     #[test]

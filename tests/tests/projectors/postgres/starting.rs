@@ -2,7 +2,10 @@ use infra::{
     event_source::Partition,
     operations::{Positions, postgres::PostgresOperations},
     postgres::{Database, OpenError},
-    read_models::postgres::{PostgresQueries, PostgresReadModels},
+    read_models::{
+        Queries,
+        postgres::{PostgresQueries, PostgresReadModels},
+    },
 };
 use uuid::Uuid;
 
@@ -53,6 +56,33 @@ async fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
     client.batch_execute("INSERT INTO orderly.migrations (version) VALUES (99)").await.unwrap();
     let refused = connect(&bench.database).await.unwrap_err();
     assert!(matches!(refused, OpenError::Newer { found: 2, supported: 1 }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn connections_are_encrypted_where_asked_and_only_to_a_server_that_is_trusted() {
+    const ENCRYPTED: &str = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
+         FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE datname = current_database() AND application_name = 'orderly'";
+    let database = TestDatabase::create().await;
+    let authority =
+        std::env::var("ORDERLY_TEST_POSTGRES_CA").expect("ORDERLY_TEST_POSTGRES_CA: source .dev/env");
+    let connect_with = async |parameters: &str| {
+        let url = format!("{}?sslmode=require{parameters}", database.url());
+        Database::connect(url.parse().unwrap()).await
+    };
+    let stranger = connect_with("").await.unwrap_err();
+    assert!(matches!(stranger, OpenError::Unavailable(_)), "{stranger}");
+    let nobody = connect_with("&sslrootcert=/nowhere/ca.pem").await.unwrap_err();
+    assert!(matches!(nobody, OpenError::Certificates { .. }), "{nobody}");
+
+    let connected = connect_with(&format!("&sslrootcert={authority}")).await.unwrap();
+    let queries = PostgresQueries::open(connected).await.unwrap();
+    let mut changed = queries.changed();
+    changed.changed().await.unwrap();
+    let row = database.client().await.query_one(ENCRYPTED, &[]).await.unwrap();
+    let (encrypted, plain): (i64, i64) = (row.get(0), row.get(1));
+    assert!(encrypted >= 2 && plain == 0, "{encrypted} encrypted, {plain} not");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
