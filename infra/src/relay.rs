@@ -71,10 +71,15 @@ pub enum RelayError {
     StoreBehind { prefix: String, published: Position, last: Option<Position> },
     #[error(
         "the partition {partition} ends at offset {actual}, and {written} were written: the topic was made anew or has \
-         lost events. Delete the topics {prefix}.*, so that all events are published again, and run `orderly projections \
-         rebuild`"
+         lost events. Give ORDERLY_BUS another prefix, so that all events are published again, and run `orderly \
+         projections rebuild`"
     )]
-    EventsLost { prefix: String, partition: String, actual: u64, written: u64 },
+    EventsLost { partition: String, actual: u64, written: u64 },
+    #[error(
+        "the topics {prefix}.* hold events, and {prefix}.relay does not say which: it was made anew. Give ORDERLY_BUS \
+         another prefix, and run `orderly projections rebuild`"
+    )]
+    ProgressLost { prefix: String },
     #[error("the relay's thread has failed: {0}")]
     Thread(Arc<str>),
 }
@@ -109,8 +114,8 @@ impl Relay {
         let relay = Self { config, log, head, options };
         let runtime = Handle::current();
         let checking = tokio::task::spawn_blocking(move || {
-            let progress = progress::read(&relay.config)?;
-            relay.check(progress.as_ref(), &runtime).map(|()| relay)
+            relay.find_progress(&runtime)?;
+            Ok(relay)
         });
         checking.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
     }
@@ -155,8 +160,7 @@ impl Relay {
     fn publish_until_failure(&mut self, runtime: &Handle, shutdown: &CancellationToken) -> Result<(), Ended> {
         // In this order: progress read earlier could be overtaken by a transaction of the relay before.
         let publisher = Publisher::open(&self.config)?;
-        let found = progress::read(&self.config)?;
-        self.check(found.as_ref(), runtime)?;
+        let found = self.find_progress(runtime)?;
         let mut progress = found.unwrap_or_else(|| Progress::none(self.log.store_id()));
         tracing::info!(after = ?progress.position, "The relay publishes");
         publisher.publish(&[], &mut progress)?;
@@ -186,9 +190,20 @@ impl Relay {
         }
     }
 
-    /// Whether what Kafka holds is the beginning of our log.
-    fn check(&self, progress: Option<&Progress>, runtime: &Handle) -> Result<(), RelayError> {
-        let Some(progress) = progress else { return Ok(()) };
+    /// How far the log is published; none where nothing is. What Kafka holds has to be the beginning of our log.
+    fn find_progress(&self, runtime: &Handle) -> Result<Option<Progress>, RelayError> {
+        let mut progress = progress::read(&self.config)?;
+        if progress.is_none() && topics::ends(&self.config)?.iter().any(|(_, end)| *end > 0) {
+            // Every relay leaves a record before its first event: one that has begun meanwhile is seen now.
+            progress = progress::read(&self.config)?;
+            if progress.is_none() {
+                return Err(RelayError::ProgressLost { prefix: self.config.prefix().to_owned() });
+            }
+        }
+        progress.map(|progress| self.check(&progress, runtime).map(|()| progress)).transpose()
+    }
+
+    fn check(&self, progress: &Progress, runtime: &Handle) -> Result<(), RelayError> {
         let prefix = self.config.prefix().to_owned();
         let (theirs, ours) = (progress.store_id, self.log.store_id());
         if theirs != ours {
@@ -200,9 +215,7 @@ impl Relay {
             return Err(RelayError::StoreBehind { prefix, published, last });
         }
         match progress.lost(&self.config)? {
-            Some((partition, actual, written)) => {
-                Err(RelayError::EventsLost { prefix, partition, actual, written })
-            }
+            Some((partition, actual, written)) => Err(RelayError::EventsLost { partition, actual, written }),
             None => Ok(()),
         }
     }

@@ -76,13 +76,13 @@ impl Source {
     /// Waits until the relay says that all is published, and checks that a reader with `read_committed` sees every event
     /// of the store once, in order.
     async fn eventually_all_in(&self, topics: &KafkaTopics) {
-        let log = self.log().await;
-        let last = log.last().map(|event| event.position);
         eventually("all events are published", async || {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            (topics.published() == last).then_some(())
+            // Asked each time: an append that was given up may still be on its way.
+            (topics.published() == self.store.last_position().await.unwrap()).then_some(())
         })
         .await;
+        let log = self.log().await;
         let config = topics.config();
         let mut stored: HashMap<Partition, Vec<RecordedEvent>> = HashMap::new();
         for event in log {

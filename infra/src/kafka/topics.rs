@@ -194,21 +194,23 @@ async fn check_settings(
 /// before it. Markers and messages of unfinished transactions count.
 pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Option<Position>)>, KafkaError> {
     let config = config.clone();
-    let asking = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = client(&config, "admin")
-            .create()
-            .map_err(|error| KafkaError::Client(error.to_string().into()))?;
-        let mut positions = Vec::new();
-        for topic in Topic::ALL {
-            let name = config.topic_name(topic);
-            for number in 0..config.partitions() {
-                let end = end_offset(&config, &consumer, &name, number)?;
-                positions.push((config.partition(topic, number), end.checked_sub(1)));
-            }
+    let asking = tokio::task::spawn_blocking(move || ends(&config));
+    let ends = asking.await.map_err(|error| KafkaError::Client(error.to_string().into()))??;
+    Ok(ends.into_iter().map(|(partition, end)| (partition, end.checked_sub(1))).collect())
+}
+
+/// The end offset of each partition of events. Blocks.
+pub(crate) fn ends(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>, KafkaError> {
+    let consumer: BaseConsumer =
+        client(config, "admin").create().map_err(|error| KafkaError::Client(error.to_string().into()))?;
+    let mut ends = Vec::new();
+    for topic in Topic::ALL {
+        let name = config.topic_name(topic);
+        for number in 0..config.partitions() {
+            ends.push((config.partition(topic, number), end_offset(config, &consumer, &name, number)?));
         }
-        Ok(positions)
-    });
-    asking.await.map_err(|error| KafkaError::Client(error.to_string().into()))?
+    }
+    Ok(ends)
 }
 
 /// The offset that the next message of a partition will have.

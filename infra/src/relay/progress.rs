@@ -14,10 +14,7 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{
-    event_source::Partition,
-    kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics},
-};
+use crate::kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics};
 
 /// All records have this key, so that compaction leaves the last.
 pub(super) const KEY: &str = "progress";
@@ -42,16 +39,12 @@ impl Progress {
 
     /// The first partition that ends before what was written to it, where it ends, and where it should.
     pub fn lost(&self, config: &KafkaConfig) -> Result<Option<(String, u64, u64)>, KafkaError> {
-        let consumer = consumer(config)?;
-        for (partition, written) in &self.ends {
-            let named = Partition(partition.clone());
-            let Some((topic, number)) = config.parse_partition(&named) else { continue };
-            let actual = topics::end_offset(config, &consumer, &config.topic_name(topic), number)?;
-            if actual < *written {
-                return Ok(Some((partition.clone(), actual, *written)));
-            }
-        }
-        Ok(None)
+        let ends = topics::ends(config)?;
+        let mut written = ends.into_iter().filter_map(|(partition, actual)| {
+            let written = *self.ends.get(&partition.0)?;
+            Some((partition.0, actual, written))
+        });
+        Ok(written.find(|(_, actual, written)| actual < written))
     }
 }
 

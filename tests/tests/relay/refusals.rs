@@ -3,7 +3,6 @@
 use std::{fs, time::Duration};
 
 use domain::RecordedEvent;
-use futures::executor::block_on;
 use infra::{
     event_store::EventLog,
     kafka::{KafkaConfig, KafkaError, Topic, topics::ensure},
@@ -71,16 +70,30 @@ async fn a_topic_that_was_made_anew_is_refused() {
     let topics = KafkaTopics::new();
     let (source, _) = given_published_events(&topics).await;
     let orders = topics.config().topic_name(Topic::Orders);
-    let admin = topics.admin();
-    block_on(admin.delete_topics(&[&orders], &AdminOptions::new())).unwrap();
-    eventually("the topic is gone", async || {
-        let metadata = admin.inner().fetch_metadata(Some(&orders), Duration::from_secs(5)).unwrap();
-        metadata.topics()[0].error().map(drop)
-    })
-    .await;
+    given_deleted(&topics, &orders).await;
     let error = refusal(&source, &topics).await;
     assert!(matches!(error, RelayError::EventsLost { actual: 0, .. }), "{error}");
     assert!(error.to_string().contains(&orders), "{error}");
+}
+
+async fn given_deleted(topics: &KafkaTopics, topic: &str) {
+    let admin = topics.admin();
+    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    eventually("the topic is gone", async || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(5)).unwrap();
+        metadata.topics()[0].error().map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn events_without_the_record_of_them_are_refused() {
+    let topics = KafkaTopics::new();
+    let (source, _) = given_published_events(&topics).await;
+    given_deleted(&topics, &topics.config().progress_topic_name()).await;
+    let error = refusal(&source, &topics).await;
+    assert!(matches!(error, RelayError::ProgressLost { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

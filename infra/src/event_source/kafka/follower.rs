@@ -360,8 +360,8 @@ fn classify(error: ClientError) -> Result<Option<ReadError>, End> {
     }
     Ok(match error.rdkafka_error_code() {
         Some(AutoOffsetReset) => Some(ReadError::Corrupt(
-            "a topic does not hold the position to go on from: it was made anew or has lost events; run `orderly \
-             projections rebuild`"
+            "a topic does not hold the position to go on from: it was made anew or has lost events; give ORDERLY_BUS \
+             another prefix, and run `orderly projections rebuild`"
                 .into(),
         )),
         Some(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
