@@ -18,6 +18,7 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::changes::Listener;
 pub use self::rebuild::PostgresRebuild;
 use super::{
     BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
@@ -86,7 +87,7 @@ impl ReadModels for PostgresReadModels {
 #[derive(Debug, Clone)]
 pub struct PostgresQueries {
     database: Database,
-    changes: changes::Changes,
+    changes: Listener,
 }
 
 impl PostgresQueries {
@@ -94,7 +95,7 @@ impl PostgresQueries {
     /// made, as soon as they are.
     pub async fn open(database: Database) -> Result<Self, OpenError> {
         schema::ensure(&database).await?;
-        let changes = changes::Changes::listen(database.clone());
+        let changes = Listener::start(database.clone());
         Ok(Self { database, changes })
     }
 }

@@ -14,13 +14,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Listens until dropped, on a connection of its own; a connection that is lost is made again.
 #[derive(Debug, Clone)]
-pub(super) struct Changes {
+pub(super) struct Listener {
     pub(super) changed: watch::Receiver<u64>,
     _listening: Arc<AbortOnDropHandle<()>>,
 }
 
-impl Changes {
-    pub(super) fn listen(database: Database) -> Self {
+impl Listener {
+    pub(super) fn start(database: Database) -> Self {
         let (sender, changed) = watch::channel(0);
         let listening = tokio::spawn(async move { listen_for_ever(&database, &sender).await });
         Self { changed, _listening: Arc::new(AbortOnDropHandle::new(listening)) }

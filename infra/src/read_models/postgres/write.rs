@@ -11,10 +11,13 @@ use postgres_types::{Json, ToSql};
 use tokio_postgres::Statement;
 use uuid::Uuid;
 
-use super::columns::{
-    Dimension, Instant, ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, Projection,
-    RESERVATION_COLUMNS, STOCK_COLUMNS, Span, cell, order_row, parked_row, payment_row, position,
-    reservation_row, signed_position, state_of, stock_row,
+use super::{
+    columns::{
+        Dimension, Instant, ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, Projection,
+        RESERVATION_COLUMNS, STOCK_COLUMNS, Span, cell, order_row, parked_row, payment_row, position,
+        reservation_row, signed_position, state_of, stock_row,
+    },
+    schema::SCHEMA_VERSION,
 };
 use crate::{
     event_source::Partition,
@@ -41,8 +44,16 @@ pub(super) async fn bind(client: &Object, store_id: Uuid) -> Result<(), BindErro
 }
 
 pub(super) async fn generation(client: &Object) -> Result<Generation, ReadModelError> {
-    let statement = client.prepare_cached("SELECT generation FROM log").await?;
-    Ok(Generation(cell(&client.query_one(&statement, &[]).await?, 0)?))
+    let statement = client.prepare_cached("SELECT generation, schema_version FROM log").await?;
+    let row = client.query_one(&statement, &[]).await?;
+    // A newer program may have rebuilt the rows under this one.
+    match cell::<i32>(&row, 1)? {
+        SCHEMA_VERSION => Ok(Generation(cell(&row, 0)?)),
+        found => {
+            let text = format!("they have schema version {found}, and this program has {SCHEMA_VERSION}");
+            Err(ReadModelError::Corrupt(text.into()))
+        }
+    }
 }
 
 pub(super) async fn checkpoint(

@@ -76,6 +76,12 @@ async fn what_was_folded_onto_rows_before_a_rebuild_is_not_written_after_it() {
     let refused = bench.models.commit(changes).await;
     assert!(matches!(refused, Err(ReadModelError::CheckpointMoved)), "{refused:?}");
     bench.assert_rows_are_those_of_the_log().await;
+
+    // Nor does a program go on that did not know the schema of the new rows.
+    let newer = "UPDATE orderly_read_models.log SET schema_version = schema_version + 1";
+    bench.database.client().await.batch_execute(newer).await.unwrap();
+    let refused = bench.models.generation().await;
+    assert!(matches!(refused, Err(ReadModelError::Corrupt(_))), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
