@@ -1,5 +1,6 @@
 //! The event store port: append with optimistic concurrency, read a stream, read and follow the whole log.
 
+pub mod eventstoredb;
 pub mod sqlite;
 
 use std::{fmt, sync::Arc};
@@ -74,7 +75,8 @@ pub trait EventStore: EventLog {
     }
 
     /// Counts failed appends. An append that carries an older epoch than this is refused as
-    /// [`AppendError::Superseded`]: it may build on one that failed.
+    /// [`AppendError::Superseded`]: it may build on one that failed. Never changes where dependent appends are not
+    /// accepted.
     fn epoch(&self) -> Epoch;
 
     /// [`EventStore::submit`], awaited.

@@ -1,0 +1,150 @@
+//! One client at a time, made again after its connection was lost.
+//!
+//! The library's client ends for good at the first refused connection, and one for a cluster goes on asking the node
+//! that is gone. So a client that failed is dropped, and the next call makes another; calls under way keep theirs.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use eventstore::Client;
+use tokio::time::{Instant, timeout};
+
+use super::config::EventStoreDbConfig;
+
+/// The pause after the second loss in a row; the first is followed by none, and each further one doubles it.
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// Why a call brought nothing.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Not sent.
+    NotConnected(Arc<str>),
+    /// Sent, and not answered in time.
+    TimedOut(Duration),
+    Failed(eventstore::Error),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(why) => f.write_str(why),
+            Self::TimedOut(after) => write!(f, "no answer from EventStoreDB within {} ms", after.as_millis()),
+            Self::Failed(error) => write!(f, "EventStoreDB: {error}"),
+        }
+    }
+}
+
+pub(super) struct Connection {
+    config: EventStoreDbConfig,
+    call_time_max: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    client: Option<Client>,
+    /// Counts clients, so that many calls failing at once cost one client.
+    generation: u64,
+    losses_in_a_row: u32,
+    not_before: Option<Instant>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub fn new(config: EventStoreDbConfig, call_time_max: Duration) -> Self {
+        Self { config, call_time_max, state: Mutex::default() }
+    }
+
+    pub fn server(&self) -> String {
+        self.config.servers()
+    }
+
+    pub fn call_time_max(&self) -> Duration {
+        self.call_time_max
+    }
+
+    /// Makes a call, within the time that calls have.
+    pub async fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = eventstore::Result<T>>,
+    {
+        let (client, generation) = self.client()?;
+        match timeout(self.call_time_max, call(client)).await {
+            Err(_) => Err(CallError::TimedOut(self.call_time_max)),
+            Ok(Ok(answer)) => {
+                self.answered(generation);
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                if is_loss(&error) {
+                    self.lost(generation, &error);
+                } else {
+                    self.answered(generation);
+                }
+                Err(CallError::Failed(error))
+            }
+        }
+    }
+
+    fn client(&self) -> Result<(Client, u64), CallError> {
+        let mut state = self.state();
+        if let Some(client) = &state.client {
+            return Ok((client.clone(), state.generation));
+        }
+        if state.not_before.is_some_and(|moment| Instant::now() < moment) {
+            let why = format!("no connection to EventStoreDB at {}; trying again soon", self.server());
+            return Err(CallError::NotConnected(why.into()));
+        }
+        let client = Client::new(self.config.settings().clone())
+            .map_err(|error| CallError::NotConnected(error.to_string().into()))?;
+        state.client = Some(client.clone());
+        state.generation += 1;
+        Ok((client, state.generation))
+    }
+
+    fn answered(&self, generation: u64) {
+        let mut state = self.state();
+        if state.generation == generation && state.losses_in_a_row > 0 && state.client.is_some() {
+            tracing::info!(eventstoredb.servers = %self.server(), "Connected to EventStoreDB again");
+            state.losses_in_a_row = 0;
+        }
+    }
+
+    fn lost(&self, generation: u64, error: &eventstore::Error) {
+        let mut state = self.state();
+        if state.generation != generation || state.client.is_none() {
+            return;
+        }
+        let pause = match state.losses_in_a_row {
+            0 => Duration::ZERO,
+            losses => (BACK_OFF_MIN * 2u32.saturating_pow(losses - 1)).min(BACK_OFF_MAX),
+        };
+        tracing::warn!(
+            eventstoredb.servers = %self.server(), %error, pause_ms = pause.as_millis(),
+            "The connection to EventStoreDB is lost"
+        );
+        state.client = None;
+        state.losses_in_a_row = state.losses_in_a_row.saturating_add(1);
+        state.not_before = Some(Instant::now() + pause);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a client that reports this had better be replaced. `ServerError` is what the library makes of gRPC's
+/// UNAVAILABLE, INTERNAL, UNKNOWN and DATA_LOSS: connections cut, nodes that stop, clusters without a leader.
+fn is_loss(error: &eventstore::Error) -> bool {
+    use eventstore::Error;
+    matches!(error, Error::ConnectionClosed | Error::GrpcConnectionError(_) | Error::ServerError(_))
+}

@@ -1,0 +1,56 @@
+//! What names a store: the one event of a stream of its own.
+
+use eventstore::{AppendToStreamOptions, Client, Error, EventData, ExpectedRevision, ReadStreamOptions};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    connection::{CallError, Connection},
+    errors::OpenError,
+};
+
+/// No category and so no stream of an aggregate.
+const STREAM: &str = "orderly_store";
+const EVENT_TYPE: &str = "store.created.v1";
+
+#[derive(Serialize, Deserialize)]
+struct Created {
+    store_id: Uuid,
+}
+
+pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, OpenError> {
+    let options = ReadStreamOptions::default().max_count(1).requires_leader(true);
+    let read = |client: Client| async move {
+        match client.read_stream(STREAM, &options).await?.next().await {
+            Err(Error::ResourceNotFound) => Ok(None),
+            found => found,
+        }
+    };
+    let Some(event) = connection.call(read).await.map_err(|error| OpenError::failed(connection, &error))? else {
+        return Ok(None);
+    };
+    let created: Created = event.get_original_event().as_json().map_err(|error| {
+        let what = format!("the event in its stream {STREAM} is unreadable: {error}");
+        OpenError::Damaged { server: connection.server(), what }
+    })?;
+    Ok(Some(created.store_id))
+}
+
+/// Of several that start at once on a new server, the first names the store and the others read the name.
+pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, OpenError> {
+    if let Some(store_id) = read(connection).await? {
+        return Ok(store_id);
+    }
+    let failed = |error| OpenError::failed(connection, &error);
+    let created = EventData::json(EVENT_TYPE, &Created { store_id: Uuid::now_v7() })
+        .map_err(|error| failed(CallError::Failed(Error::InternalParsingError(error.to_string()))))?;
+    let options = AppendToStreamOptions::default()
+        .expected_revision(ExpectedRevision::NoStream)
+        .requires_leader(true);
+    let append = |client: Client| async move { client.append_to_stream(STREAM, &options, created).await };
+    match connection.call(append).await {
+        Ok(_) | Err(CallError::Failed(Error::WrongExpectedVersion { .. })) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    read(connection).await?.ok_or_else(|| OpenError::NotAStore { server: connection.server() })
+}
