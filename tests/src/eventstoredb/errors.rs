@@ -1,0 +1,47 @@
+//! Errors as the server reports them: a gRPC status with the kind of error in the trailer `exception`.
+
+use tonic::{Code, Status, metadata::MetadataMap};
+
+/// A status with trailers; what cannot stand in a trailer is left out.
+fn with_trailers(code: Code, message: String, trailers: &[(&'static str, &str)]) -> Status {
+    let mut metadata = MetadataMap::new();
+    for (name, value) in trailers {
+        if let Ok(value) = value.parse() {
+            metadata.insert(*name, value);
+        }
+    }
+    Status::with_metadata(code, message, metadata)
+}
+
+pub fn stream_deleted(stream: &str) -> Status {
+    let message = format!("Event stream '{stream}' is deleted.");
+    let trailers = [("exception", "stream-deleted"), ("stream-name", stream)];
+    with_trailers(Code::FailedPrecondition, message, &trailers)
+}
+
+pub fn append_too_large(bytes_max: usize) -> Status {
+    let message = format!("Maximum Append Size of {bytes_max} Exceeded.");
+    let size = bytes_max.to_string();
+    let trailers = [("exception", "maximum-append-size-exceeded"), ("maximum-append-size", &size)];
+    with_trailers(Code::InvalidArgument, message, &trailers)
+}
+
+pub fn metadata_missing(property: &str) -> Status {
+    let message = format!("Required Metadata Property '{property}' is missing");
+    let trailers =
+        [("exception", "missing-required-metadata-property"), ("required-metadata-properties", property)];
+    with_trailers(Code::InvalidArgument, message, &trailers)
+}
+
+/// A deletion at a wrong version; appends report theirs in the answer.
+pub fn wrong_version(stream: &str, actual: Option<u64>) -> Status {
+    let actual = actual.map_or_else(|| "-1".to_owned(), |revision| revision.to_string());
+    let message = format!("Append failed due to WrongExpectedVersion. Stream: {stream}, actual: {actual}");
+    let trailers =
+        [("exception", "wrong-expected-version"), ("stream-name", stream), ("actual-version", &actual)];
+    with_trailers(Code::FailedPrecondition, message, &trailers)
+}
+
+pub fn missing(field: &str) -> Status {
+    Status::invalid_argument(format!("'{field}' is not set, or not with what it may be"))
+}

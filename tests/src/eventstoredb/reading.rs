@@ -1,0 +1,256 @@
+//! Reads: a part of a stream or of the whole log, from where the client says, and subscriptions to what follows.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{
+    errors,
+    faults::Faults,
+    filter::Filter,
+    log::{Log, Stored},
+    messages::{
+        AllOption, AllOptions, Confirmation, Direction, LogPosition, ReadContent, ReadCount, ReadEvent, ReadFrom,
+        ReadOptions, ReadResponse, RecordedEvent, RevisionOption, StreamIdentifier, StreamNotFound, StreamOptions,
+        UuidContent, WireUuid,
+    },
+    service::{Shared, lock},
+};
+
+/// What is sent before the client has taken it.
+const SENT_AHEAD_MAX: usize = 256;
+
+pub type Responses = Pin<Box<dyn Stream<Item = Result<ReadResponse, Status>> + Send>>;
+
+pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, Status> {
+    let text_ids = match options.uuid.and_then(|option| option.content) {
+        Some(UuidContent::Text(())) => true,
+        Some(UuidContent::Structured(())) => false,
+        None => return Err(errors::missing("uuid_option")),
+    };
+    let filter = Filter::new(options.filter.as_ref())?;
+    let backwards = options.direction == Direction::Backwards as i32;
+    let from = options.from.as_ref().ok_or_else(|| errors::missing("stream_option"))?;
+    match options.count.ok_or_else(|| errors::missing("count_option"))? {
+        ReadCount::Subscription(()) if backwards => Err(errors::missing("read_direction")),
+        ReadCount::Subscription(()) => {
+            let subscription = Subscription::new(shared, from, filter, text_ids)?;
+            let (responses, receiver) = mpsc::channel(SENT_AHEAD_MAX);
+            tokio::spawn(subscription.run(responses));
+            let stop = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+            Ok(stop.boxed())
+        }
+        ReadCount::Count(count) => {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            let compatible = options.control.is_some_and(|control| control.compatibility >= 1);
+            let log = lock(&shared.log);
+            let contents = match from {
+                ReadFrom::Stream(options) => read_stream(&log, options, backwards, count, compatible, text_ids)?,
+                ReadFrom::All(options) => read_all(&log, options, backwards, count, &filter, text_ids),
+            };
+            Ok(stream::iter(contents.into_iter().map(|content| Ok(response(content)))).boxed())
+        }
+    }
+}
+
+fn response(content: ReadContent) -> ReadResponse {
+    ReadResponse { content: Some(content) }
+}
+
+fn read_stream(
+    log: &Log,
+    options: &StreamOptions,
+    backwards: bool,
+    count: usize,
+    compatible: bool,
+    text_ids: bool,
+) -> Result<Vec<ReadContent>, Status> {
+    let name = stream_name(options.stream.as_ref())?;
+    if log.is_tombstoned(&name) {
+        return Err(errors::stream_deleted(&name));
+    }
+    let Some(events) = log.stream(&name) else {
+        let not_found = StreamNotFound { stream: options.stream.clone() };
+        return Ok(vec![ReadContent::StreamNotFound(not_found)]);
+    };
+    let last = (events.len() as u64).saturating_sub(1);
+    let from = match options.revision.ok_or_else(|| errors::missing("revision_option"))? {
+        RevisionOption::Revision(revision) => revision,
+        RevisionOption::Start(()) => 0,
+        RevisionOption::End(()) => u64::MAX,
+    };
+    let content = |event| ReadContent::Event(read_event(event, text_ids));
+    let mut contents: Vec<ReadContent> = if backwards {
+        events.rev().filter(|event| event.revision <= from).take(count).map(content).collect()
+    } else {
+        events.skip(usize::try_from(from).unwrap_or(usize::MAX)).take(count).map(content).collect()
+    };
+    if compatible && !backwards {
+        contents.push(ReadContent::LastStreamPosition(last));
+    }
+    Ok(contents)
+}
+
+fn read_all(
+    log: &Log,
+    options: &AllOptions,
+    backwards: bool,
+    count: usize,
+    filter: &Filter,
+    text_ids: bool,
+) -> Vec<ReadContent> {
+    let content = |event| ReadContent::Event(read_event(event, text_ids));
+    let wanted = |event: &&Stored| filter.takes(event);
+    let events = log.events();
+    match (options.position, backwards) {
+        (Some(AllOption::Position(from)), false) => {
+            let first = events.partition_point(|event| event.position < from.commit);
+            events[first..].iter().filter(wanted).take(count).map(content).collect()
+        }
+        (Some(AllOption::Position(from)), true) => {
+            let end = events.partition_point(|event| event.position < from.commit);
+            events[..end].iter().rev().filter(wanted).take(count).map(content).collect()
+        }
+        (Some(AllOption::End(())), true) => {
+            events.iter().rev().filter(wanted).take(count).map(content).collect()
+        }
+        (Some(AllOption::Start(())) | None, false) => {
+            events.iter().filter(wanted).take(count).map(content).collect()
+        }
+        // There is nothing before the beginning and nothing after the end.
+        (Some(AllOption::Start(())) | None, true) | (Some(AllOption::End(())), false) => Vec::new(),
+    }
+}
+
+/// Catches up with the log and then follows it. Position and revision it starts from are exclusive.
+struct Subscription {
+    log: Arc<std::sync::Mutex<Log>>,
+    faults: Arc<Faults>,
+    /// The one stream it is about, or all.
+    stream: Option<String>,
+    /// Place in the log of the next event to look at.
+    next: usize,
+    filter: Filter,
+    text_ids: bool,
+}
+
+impl Subscription {
+    fn new(shared: &Shared, from: &ReadFrom, filter: Filter, text_ids: bool) -> Result<Self, Status> {
+        let log = lock(&shared.log);
+        let (stream, next) = match from {
+            ReadFrom::All(AllOptions { position }) => {
+                let next = match position {
+                    Some(AllOption::Position(after)) => {
+                        log.events().partition_point(|event| event.position <= after.commit)
+                    }
+                    Some(AllOption::End(())) => log.end(),
+                    Some(AllOption::Start(())) | None => 0,
+                };
+                (None, next)
+            }
+            ReadFrom::Stream(StreamOptions { stream, revision }) => {
+                let name = stream_name(stream.as_ref())?;
+                let next = match revision {
+                    Some(RevisionOption::Revision(after)) => {
+                        let of_stream = |event: &Stored| event.stream == name && event.revision > *after;
+                        log.events().iter().position(of_stream).unwrap_or(log.end())
+                    }
+                    Some(RevisionOption::End(())) => log.end(),
+                    Some(RevisionOption::Start(())) | None => 0,
+                };
+                (Some(name), next)
+            }
+        };
+        let (log, faults) = (shared.log.clone(), shared.faults.clone());
+        Ok(Self { log, faults, stream, next, filter, text_ids })
+    }
+
+    async fn run(mut self, responses: mpsc::Sender<Result<ReadResponse, Status>>) {
+        let mut grown = lock(&self.log).grown();
+        let ended = self.faults.subscriptions_ended();
+        let confirmation = Confirmation { subscription_id: Uuid::new_v4().to_string() };
+        let mut contents = vec![ReadContent::Confirmation(confirmation)];
+        let mut caught_up = false;
+        let (mut considered, mut last) = (0, None);
+        loop {
+            grown.mark_unchanged();
+            let (news, at_end) = self.news(&mut considered, &mut last);
+            contents.extend(news);
+            if at_end && !caught_up {
+                // As the server does, so that a filter that takes nothing is heard of.
+                if self.filter.checkpoint_interval.is_some()
+                    && let Some(position) = last
+                {
+                    contents.push(checkpoint(position));
+                }
+                contents.push(ReadContent::CaughtUp(()));
+                caught_up = true;
+            }
+            for content in contents.drain(..) {
+                if responses.send(Ok(response(content))).await.is_err() {
+                    return;
+                }
+            }
+            if at_end {
+                tokio::select! {
+                    changed = grown.changed() => if changed.is_err() { return },
+                    () = ended.cancelled() => return,
+                    () = responses.closed() => return,
+                }
+            }
+        }
+    }
+
+    /// What comes next, with checkpoints where they are due, and whether the log ends there.
+    fn news(&mut self, considered: &mut usize, last: &mut Option<u64>) -> (Vec<ReadContent>, bool) {
+        let log = lock(&self.log);
+        let mut contents = Vec::new();
+        for event in log.events().iter().skip(self.next).take(SENT_AHEAD_MAX) {
+            self.next += 1;
+            *last = Some(event.position);
+            let asked_for = self.stream.as_ref().is_none_or(|stream| *stream == event.stream);
+            if asked_for && self.filter.takes(event) {
+                contents.push(ReadContent::Event(read_event(event, self.text_ids)));
+            }
+            *considered += 1;
+            if self.filter.checkpoint_interval.is_some_and(|interval| *considered % interval == 0) {
+                contents.push(checkpoint(event.position));
+            }
+        }
+        (contents, self.next >= log.end())
+    }
+}
+
+fn checkpoint(position: u64) -> ReadContent {
+    ReadContent::Checkpoint(LogPosition { commit: position, prepare: position })
+}
+
+/// The name in a request.
+pub fn stream_name(stream: Option<&StreamIdentifier>) -> Result<String, Status> {
+    let name = stream.and_then(|stream| std::str::from_utf8(&stream.name).ok());
+    let name = name.filter(|name| !name.is_empty()).ok_or_else(|| errors::missing("stream_identifier"))?;
+    Ok(name.to_owned())
+}
+
+fn read_event(event: &Stored, text_ids: bool) -> ReadEvent {
+    let id = Uuid::from_slice(&event.id).unwrap_or_default();
+    let metadata = [
+        ("type", event.type_name.clone()),
+        ("content-type", event.content_type.clone()),
+        ("created", event.created_ticks.to_string()),
+    ];
+    let recorded = RecordedEvent {
+        id: Some(if text_ids { WireUuid::text(id) } else { WireUuid::structured(id) }),
+        stream: Some(StreamIdentifier { name: event.stream.clone().into() }),
+        revision: event.revision,
+        prepare_position: event.position,
+        commit_position: event.position,
+        metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>(),
+        custom_metadata: event.metadata.clone(),
+        data: event.data.clone(),
+    };
+    ReadEvent { event: Some(recorded), commit_position: Some(event.position) }
+}

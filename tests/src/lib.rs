@@ -1,0 +1,3 @@
+//! A stand-in for EventStoreDB that tests can break at will: see [`eventstoredb`].
+
+pub mod eventstoredb;
