@@ -2,6 +2,7 @@
 
 mod appending;
 mod dependent_appends;
+mod eventstoredb;
 mod reading;
 mod sqlite;
 

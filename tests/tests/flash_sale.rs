@@ -1,5 +1,7 @@
 //! Many buy the same few things at once, until they are gone: over HTTP, against the whole platform.
 
+mod eventstoredb;
+
 use std::collections::{BTreeMap, HashMap};
 
 use domain::{Event, EventId, OrderId, Sku, order::OrderStatus, stock::StockEvent};

@@ -382,19 +382,25 @@ fn fail_all<A: Decider>(work: impl IntoIterator<Item = Work<A>>, error: &Execute
     }
 }
 
-/// Sends the identical append again while its outcome is unknown: the store recognises it by its event ids.
+/// Sends the identical append again while its outcome is unknown: the store recognises it by its event ids. Once it
+/// is unknown, a refusal to write does not settle it: an earlier sending may have been written.
 async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
     let started = time::Instant::now();
     let mut pause = Duration::from_millis(20);
+    let mut unknown = false;
     loop {
-        match store.append(append.clone()).await {
-            Err(AppendError::OutcomeUnknown(why)) if started.elapsed() < OUTCOME_RETRY_MAX => {
-                tracing::warn!(stream = %append.stream, %why, "the outcome of an append is unknown; asking again");
-                time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
+        let why = match store.append(append.clone()).await {
+            Err(AppendError::OutcomeUnknown(why)) => why,
+            Err(AppendError::Unavailable(why)) if unknown => why,
             outcome => return outcome.map(drop).map_err(failed_append),
+        };
+        if started.elapsed() >= OUTCOME_RETRY_MAX {
+            return Err(ExecuteError::OutcomeUnknown(why));
         }
+        tracing::warn!(stream = %append.stream, %why, "the outcome of an append is unknown; asking again");
+        unknown = true;
+        time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 

@@ -2,6 +2,8 @@
 
 use tonic::{Code, Status, metadata::MetadataMap};
 
+use super::messages::Expected;
+
 /// A status with trailers; what cannot stand in a trailer is left out.
 fn with_trailers(code: Code, message: String, trailers: &[(&'static str, &str)]) -> Status {
     let mut metadata = MetadataMap::new();
@@ -33,12 +35,25 @@ pub fn metadata_missing(property: &str) -> Status {
     with_trailers(Code::InvalidArgument, message, &trailers)
 }
 
-/// A deletion at a wrong version; appends report theirs in the answer.
-pub fn wrong_version(stream: &str, actual: Option<u64>) -> Status {
+/// A deletion at a wrong version; appends report theirs in the answer. Clients read this text.
+pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> Status {
     let actual = actual.map_or_else(|| "-1".to_owned(), |revision| revision.to_string());
-    let message = format!("Append failed due to WrongExpectedVersion. Stream: {stream}, actual: {actual}");
-    let trailers =
-        [("exception", "wrong-expected-version"), ("stream-name", stream), ("actual-version", &actual)];
+    let expected = match expected {
+        Expected::Revision(revision) => revision.to_string(),
+        Expected::NoStream(()) => "-1".to_owned(),
+        Expected::Any(()) => "-2".to_owned(),
+        Expected::StreamExists(()) => "-4".to_owned(),
+    };
+    let message = format!(
+        "Delete failed due to WrongExpectedVersion. Stream: {stream}, Expected version: {expected}, \
+         Actual version: {actual}"
+    );
+    let trailers = [
+        ("exception", "wrong-expected-version"),
+        ("stream-name", stream),
+        ("expected-version", &expected),
+        ("actual-version", &actual),
+    ];
     with_trailers(Code::FailedPrecondition, message, &trailers)
 }
 

@@ -169,7 +169,7 @@ pub async fn tombstone(
             Ok(Response::new(TombstoneResponse { position: Some(position) }))
         }
         Err(Refusal::Deleted) => Err(errors::stream_deleted(&stream)),
-        Err(Refusal::WrongVersion(actual)) => Err(errors::wrong_version(&stream, actual)),
+        Err(Refusal::WrongVersion(actual)) => Err(errors::wrong_version(&stream, expected, actual)),
     }
 }
 

@@ -82,3 +82,15 @@ async fn an_append_without_an_answer_is_sent_again_unchanged_until_it_has_one() 
     }
     assert_eq!(files.log().await.types(hot), ["stock.received.v1", "stock.received.v1"]);
 }
+
+#[tokio::test]
+async fn an_unknown_outcome_is_asked_for_until_the_store_answers_although_it_cannot_write_meanwhile() {
+    let files = Files::new();
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let (wanted, count) = (sku("wanted"), 5);
+    stock.receive(&wanted, count, "stock").await.unwrap();
+    stock.store.fail_next(appends("stock.reserved.v1"), Fault::LoseAnswer);
+    stock.store.fail_next(appends("stock.reserved.v1"), Fault::Refuse);
+    let reserved = stock.reserve(&wanted, 1, 1).await.unwrap();
+    assert!(matches!(reserved.outcome, Outcome::Recorded), "{reserved:?}");
+}

@@ -58,7 +58,7 @@ pub struct Shop {
 /// What outlives a crash.
 struct Files {
     dir: TempDir,
-    events: Arc<SqliteEventStore>,
+    events: Arc<dyn EventStore>,
 }
 
 struct Running {
@@ -98,6 +98,13 @@ impl Shop {
         let events =
             SqliteEventStore::open(&dir.path().join("events.db"), sqlite::Options::default()).unwrap();
         Self::start(Files { dir, events: Arc::new(events) }, options).await
+    }
+
+    /// Over an event store that other processes may write to as well.
+    pub async fn over(events: Arc<dyn EventStore>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ShopOptions { shared_store: true, ..ShopOptions::default() };
+        Self::start(Files { dir, events }, options).await
     }
 
     async fn start(files: Files, options: ShopOptions) -> Self {
@@ -260,7 +267,7 @@ impl Shop {
         tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
     }
 
-    pub fn events(&self) -> Arc<SqliteEventStore> {
+    pub fn events(&self) -> Arc<dyn EventStore> {
         self.files.events.clone()
     }
 }

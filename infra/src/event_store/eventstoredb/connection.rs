@@ -16,7 +16,7 @@ use super::config::EventStoreDbConfig;
 
 /// The pause after the second loss in a row; the first is followed by none, and each further one doubles it.
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
 /// Why a call brought nothing.
 #[derive(Debug)]

@@ -1,0 +1,217 @@
+//! The event store in EventStoreDB: the contract, and what is its own (a server that is gone, slow or not ours yet).
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use domain::{Position, StreamName};
+use futures::future::join_all;
+use infra::event_store::{
+    Append, AppendError, Appended, EventLog, EventStore,
+    ExpectedRevision::{Exact, NoStream},
+    eventstoredb::{EventStoreDb, EventStoreDbLog, OpenError, Options},
+};
+use tests::eventstoredb::{self, Server};
+
+use super::{
+    Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
+    new_stream, reading,
+};
+use crate::support::{PATIENCE, eventually};
+
+/// The server's largest append, for events of several MiB.
+const APPEND_BYTES_MAX: usize = 16 << 20;
+
+struct EventStoreDbFixture {
+    server: Server,
+    store: Arc<EventStoreDb>,
+}
+
+#[async_trait]
+impl Fixture for EventStoreDbFixture {
+    async fn fresh() -> Self {
+        let options =
+            eventstoredb::Options { append_bytes_max: APPEND_BYTES_MAX, ..eventstoredb::Options::default() };
+        let server = Server::start(options).await.unwrap();
+        let store = Arc::new(open(&server).await);
+        Self { server, store }
+    }
+
+    /// The server begins again too.
+    async fn reopen(self) -> Self {
+        let Self { server, store } = self;
+        drop(store);
+        server.stop();
+        server.accept_connections().await.unwrap();
+        let store = Arc::new(open(&server).await);
+        Self { server, store }
+    }
+
+    fn store(&self) -> Arc<dyn EventStore> {
+        self.store.clone()
+    }
+
+    async fn reader(&self) -> Arc<dyn EventLog> {
+        let config = self.server.url().parse().unwrap();
+        Arc::new(EventStoreDbLog::open_read_only(config, patient()).await.unwrap())
+    }
+}
+
+/// A machine under load answers late.
+fn patient() -> Options {
+    Options { call_time_max: PATIENCE, ..Options::default() }
+}
+
+async fn server() -> Server {
+    Server::start(eventstoredb::Options::default()).await.unwrap()
+}
+
+async fn open(server: &Server) -> EventStoreDb {
+    EventStoreDb::open(server.url().parse().unwrap(), patient()).await.unwrap()
+}
+
+/// Sends an append until its outcome is known, as the executor does.
+async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
+    let asked = eventually("an answer to the append", async || match store.append(append.clone()).await {
+        Ok(appended) => Some(Ok(appended)),
+        Err(AppendError::OutcomeUnknown(_) | AppendError::Unavailable(_)) => None,
+        Err(error) => Some(Err(error)),
+    });
+    asked.await.unwrap()
+}
+
+async fn length(store: &dyn EventStore, stream: &StreamName) -> usize {
+    store.read_stream(stream, 0, 1_000).await.unwrap().len()
+}
+
+mod contract {
+    use super::*;
+
+    event_store_contract!(EventStoreDbFixture);
+}
+
+#[tokio::test]
+async fn a_server_that_refused_connections_is_used_again_once_it_accepts_them() {
+    let server = server().await;
+    let store = open(&server).await;
+    let stream = given_stream(&store, 1).await;
+    server.stop();
+    let next = append(&stream, Exact(0), events(2));
+    // The first finds its connection broken, later ones get none: that nothing was written may be said only then.
+    assert!(matches!(store.append(next.clone()).await, Err(AppendError::OutcomeUnknown(_))));
+    let refused = eventually("a refusal", async || match store.append(next.clone()).await {
+        Err(AppendError::Unavailable(why)) => Some(why),
+        _ => None,
+    });
+    assert!(refused.await.contains("EventStoreDB"));
+    store.read_stream(&stream, 0, 1).await.unwrap_err();
+
+    server.accept_connections().await.unwrap();
+    assert_eq!(until_known(&store, &next).await.last_revision, Some(2));
+    assert_eq!(length(&store, &stream).await, 3);
+}
+
+#[tokio::test]
+async fn an_append_whose_connection_broke_after_it_was_written_is_recognised_when_it_comes_again() {
+    let server = server().await;
+    let store = open(&server).await;
+    let stream = new_stream();
+    server.faults().lose_answers(1);
+    let sent = append(&stream, NoStream, events(2));
+    assert!(matches!(store.append(sent.clone()).await, Err(AppendError::OutcomeUnknown(_))));
+    let appended = until_known(&store, &sent).await;
+    let stored = store.read_stream(&stream, 0, 10).await.unwrap();
+    assert_eq!(stored.len(), 2, "written once");
+    assert_eq!(appended.last_revision, Some(1));
+    assert_eq!(appended.last_position, stored.last().map(|event| event.position));
+}
+
+#[tokio::test]
+async fn the_outcome_of_an_append_that_is_answered_too_late_is_unknown_until_it_is_asked_for_again() {
+    let server = server().await;
+    // Opened first, with time enough for that.
+    drop(open(&server).await);
+    let hasty = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
+    let store = EventStoreDb::open(server.url().parse().unwrap(), hasty).await.unwrap();
+    let stream = given_stream(&store, 1).await;
+    server.faults().delay_answers(10 * PATIENCE);
+    let sent = append(&stream, Exact(0), events(1));
+    assert!(matches!(store.append(sent.clone()).await, Err(AppendError::OutcomeUnknown(_))));
+    server.faults().delay_answers(Duration::ZERO);
+    assert_eq!(until_known(&store, &sent).await.last_revision, Some(1));
+    assert_eq!(length(&store, &stream).await, 2);
+}
+
+#[tokio::test]
+async fn an_append_that_the_server_finds_too_large_is_refused_for_good() {
+    let server = server().await;
+    let store = open(&server).await;
+    let stream = new_stream();
+    let large = event_of(format!("\"{}\"", "x".repeat(2 << 20)).into());
+    let refused = store.append(append(&stream, NoStream, vec![large])).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+    assert_eq!(length(&store, &stream).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_and_the_server_restarts() {
+    const ROUNDS: usize = 30;
+    let server = server().await;
+    let (here, there) = (Arc::new(open(&server).await), open(&server).await);
+    let following = tokio::spawn({
+        let here = here.clone();
+        async move {
+            let mut head = here.head();
+            let (mut followed, mut after) = (Vec::new(), None::<Position>);
+            while followed.len() < ROUNDS {
+                head.wait_for(|head| *head > after).await.unwrap();
+                // A read that fails is done again; a position is passed only with its event.
+                for event in here.read_all(after, 10).await.unwrap_or_default() {
+                    after = Some(event.position);
+                    followed.push(event);
+                }
+            }
+            followed
+        }
+    });
+    for round in 0..ROUNDS {
+        match round % 3 {
+            0 => server.faults().cut_connections(),
+            1 => {
+                server.stop();
+                server.accept_connections().await.unwrap();
+            }
+            _ => {}
+        }
+        until_known(&there, &append(&new_stream(), NoStream, events(1))).await;
+    }
+    let followed = tokio::time::timeout(PATIENCE, following).await.expect("all is followed").unwrap();
+    let log = eventually("the log", async || here.read_all(None, 100).await.ok()).await;
+    assert_eq!(followed, log);
+    assert_eq!(log.len(), ROUNDS);
+}
+
+#[tokio::test]
+async fn starters_that_race_on_a_new_server_agree_on_the_name_of_the_store() {
+    let server = server().await;
+    let stores = join_all((0..8).map(|_| open(&server))).await;
+    let store_id = stores[0].store_id();
+    assert!(stores.iter().all(|store| store.store_id() == store_id));
+    assert_eq!(stores[0].last_position().await.unwrap(), None, "the name is no event of ours");
+    assert_ne!(open(&self::server().await).await.store_id(), store_id);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_or_no_store_is_told_with_the_setting_and_never_with_the_password() {
+    let server = server().await;
+    let config = || server.url().replace("//", "//admin:changeit@").parse().unwrap();
+    let error = EventStoreDbLog::open_read_only(config(), patient()).await.unwrap_err();
+    assert!(matches!(error, OpenError::NotAStore { .. }), "{error}");
+    EventStoreDb::open(config(), patient()).await.unwrap();
+
+    server.stop();
+    let error = EventStoreDb::open(config(), patient()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    let told = format!("{error} {error:?} {:?}", config());
+    assert!(told.contains("ORDERLY_EVENT_STORE") && told.contains(&server.address().to_string()), "{told}");
+    assert!(!told.contains("changeit"), "{told}");
+}

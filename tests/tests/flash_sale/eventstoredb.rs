@@ -1,0 +1,78 @@
+//! The last units of a SKU, sold over EventStoreDB while its connections break, answers are lost and it restarts.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{Sku, order::OrderStatus};
+use futures::future::join_all;
+use infra::event_store::eventstoredb::{EventStoreDb, Options};
+use tests::eventstoredb::{self, Server};
+use tokio::time;
+
+use crate::support::{PATIENCE, Shop, line};
+
+const CLIENTS: usize = 16;
+const ORDERS_PER_CLIENT: usize = 10;
+const UNITS: u32 = 100;
+const FAULTS: usize = 30;
+
+/// Buys until the answer is final, as a client does that repeats its request under its key; whether it got the unit.
+async fn buy(shop: &Shop, key: &str) -> bool {
+    let buying = async {
+        loop {
+            let answer = shop.place(key, &[line("hot", 1, 1_000)]).await;
+            match answer.status.as_u16() {
+                201 => return true,
+                409 if answer.text().contains("insufficient_stock") => return false,
+                409 | 503 => time::sleep(Duration::from_millis(20)).await,
+                other => panic!("{other}: {}", answer.text()),
+            }
+        }
+    };
+    time::timeout(2 * PATIENCE, buying).await.unwrap_or_else(|_| panic!("{key} got no final answer"))
+}
+
+/// One fault after another.
+async fn disturb(server: &Server) {
+    for fault in 0..FAULTS {
+        // How long a fault lasts, and how long there is none, is part of the test; nothing is waited for.
+        time::sleep(Duration::from_millis(100)).await;
+        match fault % 3 {
+            0 => server.faults().lose_answers(3),
+            1 => server.faults().cut_connections(),
+            _ => {
+                server.stop();
+                time::sleep(Duration::from_millis(200)).await;
+                server.accept_connections().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_eventstoredb_with_faults_every_unit_is_sold_once() {
+    let server = Server::start(eventstoredb::Options::default()).await.unwrap();
+    let options = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
+    let store = EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap();
+    let shop = Shop::over(Arc::new(store)).await;
+    shop.receive("hot", UNITS).await;
+
+    let client = async |client: usize| {
+        let mut bought = 0;
+        for order in 0..ORDERS_PER_CLIENT {
+            bought += usize::from(buy(&shop, &format!("client {client} order {order}")).await);
+        }
+        bought
+    };
+    let (bought, ()) = tokio::join!(join_all((0..CLIENTS).map(client)), disturb(&server));
+    assert_eq!(bought.into_iter().sum::<usize>(), UNITS as usize);
+
+    let log = shop.until("nothing is held by who does not get it", |log| log.loose_reservations().is_empty()).await;
+    let stock = &log.walk_stock(|_, _, _| {})[&Sku::new("hot").unwrap()];
+    assert_eq!((stock.levels().on_hand, stock.levels().reserved), (UNITS, UNITS));
+    assert!(stock.open_reservations().keys().all(|id| log.order(*id).status() == OrderStatus::Allocated));
+    let mut ids: Vec<_> = log.0.iter().map(|event| event.id).collect();
+    let events = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), events, "an event was recorded twice");
+}
