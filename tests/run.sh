@@ -20,3 +20,4 @@ else
   printf '\n%s\n\n' "*** WITHOUT Postgres and Kafka: the tests that need them are NOT run, and counted as ignored. ***" >&2
 fi
 "${CARGO:-cargo}" test --workspace --locked -- ${with_services[@]+"${with_services[@]}"}
+tests/eventstoredb-client-check.sh

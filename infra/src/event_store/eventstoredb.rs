@@ -2,7 +2,7 @@
 //!
 //! Every append waits for the one it builds on, so dependent appends are not accepted and there are no epochs. What
 //! the client library leaves to its user is done here: a time limit on every call, a client made again after its
-//! connection was lost, and an unknown outcome told from a refusal. `docs/adr/0017-following-eventstoredb.md` says how the
+//! connection was lost, and an unknown outcome told from a refusal. `docs/adr/0014-following-eventstoredb.md` says how the
 //! head is followed.
 
 mod appends;

@@ -1,7 +1,7 @@
 //! What the process manager does when, and never again.
 
 use domain::{EventId, NewEvent};
-use infra::event_store::{Append, EventStore, ExpectedRevision};
+use infra::event_store::{Append, ExpectedRevision};
 use serde_json::json;
 use uuid::Uuid;
 
