@@ -149,12 +149,9 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
     }
     let service = service_fn(move |request: http::Request<Incoming>| {
         let shared = shared.clone();
-        async move {
-            Ok::<_, Infallible>(service::answer(shared, request.map(tonic::body::Body::new)).await)
-        }
+        async move { Ok::<_, Infallible>(service::answer(shared, request.map(tonic::body::Body::new)).await) }
     });
     // An error here is a client that went away.
-    let _ = http2::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(connection), service)
-        .await;
+    let _ =
+        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service).await;
 }

@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+use self::{appends::Pending, connection::Connection, reads::Reader};
 pub use self::{
     config::{EventStoreDbConfig, InvalidUrl},
     errors::OpenError,
 };
-use self::{appends::Pending, connection::Connection, reads::Reader};
 use super::{Append, AppendError, Done, Epoch, EventLog, EventStore, ReadError};
 
 /// How long to wait for the server.
@@ -62,7 +62,8 @@ impl EventStoreDb {
         let connection = Arc::new(Connection::new(config, options.call_time_max));
         let store_id = identity::read_or_create(&connection).await?;
         let reader = Reader::new(connection.clone());
-        let last = reader.last_position(None).await.map_err(|error| OpenError::unreadable(&connection, error))?;
+        let last =
+            reader.last_position(None).await.map_err(|error| OpenError::unreadable(&connection, error))?;
         let head = Arc::new(watch::Sender::new(last));
         let (queue, submitted) = mpsc::unbounded_channel();
         tokio::spawn(appends::run(connection, submitted, head.clone()));

@@ -33,7 +33,8 @@ enum Pattern {
 
 impl Filter {
     pub fn new(filter: Option<&ReadFilter>) -> Result<Self, Status> {
-        let Some(ReadFilter::Filter(FilterOptions { on, window, checkpoint_interval_multiplier })) = filter else {
+        let Some(ReadFilter::Filter(FilterOptions { on, window, checkpoint_interval_multiplier })) = filter
+        else {
             return Ok(Self { rule: None, checkpoint_interval: None });
         };
         let (subject, expression) = match on.as_ref().ok_or_else(|| super::errors::missing("filter"))? {

@@ -152,7 +152,9 @@ impl Log {
         let mut rest = content;
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
             let length = u32::from_be_bytes(*length) as usize;
-            let Some(commit) = after.get(..length).and_then(|bytes| Commit::decode(bytes).ok()) else { break };
+            let Some(commit) = after.get(..length).and_then(|bytes| Commit::decode(bytes).ok()) else {
+                break;
+            };
             commit.events.into_iter().for_each(|event| self.take_in(event));
             rest = after;
             rest.advance(length);
@@ -199,14 +201,12 @@ impl Log {
             let position = self.position(stream, last_revision);
             return Ok(Written { last_revision, position });
         }
-        if self.events.len() % EVENTS_PER_SYSTEM_EVENT == 0 {
+        if self.events.len().is_multiple_of(EVENTS_PER_SYSTEM_EVENT) {
             self.add_system_event();
         }
         let first = self.last_revision(stream).map_or(0, |last| last + 1);
-        let stored: Vec<Stored> = (first..)
-            .zip(events)
-            .map(|(revision, event)| self.stored(stream, revision, event))
-            .collect();
+        let stored: Vec<Stored> =
+            (first..).zip(events).map(|(revision, event)| self.stored(stream, revision, event)).collect();
         self.commit(stored);
         let last_revision = self.last_revision(stream).unwrap_or(first);
         Ok(Written { last_revision, position: self.position(stream, last_revision) })
@@ -230,12 +230,7 @@ impl Log {
     }
 
     /// `Some(revision)`: these very events are there already, up to that one.
-    fn check(
-        &self,
-        stream: &str,
-        expected: Expected,
-        events: &[Proposed],
-    ) -> Result<Option<u64>, Refusal> {
+    fn check(&self, stream: &str, expected: Expected, events: &[Proposed]) -> Result<Option<u64>, Refusal> {
         if self.is_tombstoned(stream) {
             return Err(Refusal::Deleted);
         }

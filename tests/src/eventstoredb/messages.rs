@@ -518,9 +518,12 @@ impl WireUuid {
     pub fn read(&self) -> Option<uuid::Uuid> {
         match self.form.as_ref()? {
             UuidForm::Text(text) => text.parse().ok(),
-            UuidForm::Structured(UuidHalves { most_significant, least_significant }) => Some(
-                uuid::Uuid::from_u64_pair(most_significant.cast_unsigned(), least_significant.cast_unsigned()),
-            ),
+            UuidForm::Structured(UuidHalves { most_significant, least_significant }) => {
+                Some(uuid::Uuid::from_u64_pair(
+                    most_significant.cast_unsigned(),
+                    least_significant.cast_unsigned(),
+                ))
+            }
         }
     }
 }

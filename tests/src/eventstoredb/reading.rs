@@ -13,9 +13,9 @@ use super::{
     filter::Filter,
     log::{Log, Stored},
     messages::{
-        AllOption, AllOptions, Confirmation, Direction, LogPosition, ReadContent, ReadCount, ReadEvent, ReadFrom,
-        ReadOptions, ReadResponse, RecordedEvent, RevisionOption, StreamIdentifier, StreamNotFound, StreamOptions,
-        UuidContent, WireUuid,
+        AllOption, AllOptions, Confirmation, Direction, LogPosition, ReadContent, ReadCount, ReadEvent,
+        ReadFrom, ReadOptions, ReadResponse, RecordedEvent, RevisionOption, StreamIdentifier, StreamNotFound,
+        StreamOptions, UuidContent, WireUuid,
     },
     service::{Shared, lock},
 };
@@ -40,7 +40,8 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
             let subscription = Subscription::new(shared, from, filter, text_ids)?;
             let (responses, receiver) = mpsc::channel(SENT_AHEAD_MAX);
             tokio::spawn(subscription.run(responses));
-            let stop = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
+            let stop =
+                stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
             Ok(stop.boxed())
         }
         ReadCount::Count(count) => {
@@ -48,7 +49,9 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
             let compatible = options.control.is_some_and(|control| control.compatibility >= 1);
             let log = lock(&shared.log);
             let contents = match from {
-                ReadFrom::Stream(options) => read_stream(&log, options, backwards, count, compatible, text_ids)?,
+                ReadFrom::Stream(options) => {
+                    read_stream(&log, options, backwards, count, compatible, text_ids)?
+                }
                 ReadFrom::All(options) => read_all(&log, options, backwards, count, &filter, text_ids),
             };
             Ok(stream::iter(contents.into_iter().map(|content| Ok(response(content)))).boxed())
@@ -216,7 +219,7 @@ impl Subscription {
                 contents.push(ReadContent::Event(read_event(event, self.text_ids)));
             }
             *considered += 1;
-            if self.filter.checkpoint_interval.is_some_and(|interval| *considered % interval == 0) {
+            if self.filter.checkpoint_interval.is_some_and(|interval| considered.is_multiple_of(interval)) {
                 contents.push(checkpoint(event.position));
             }
         }
@@ -248,7 +251,10 @@ fn read_event(event: &Stored, text_ids: bool) -> ReadEvent {
         revision: event.revision,
         prepare_position: event.position,
         commit_position: event.position,
-        metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>(),
+        metadata: metadata
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<HashMap<_, _>>(),
         custom_metadata: event.metadata.clone(),
         data: event.data.clone(),
     };

@@ -1,6 +1,7 @@
 //! Which request is answered by what.
 
 use std::{
+    future::ready,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -48,7 +49,7 @@ pub async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Bod
             grpc().client_streaming(append, request).await
         }
         "/event_store.client.streams.Streams/BatchAppend" => {
-            let append = service_fn(move |request| writing::batch_append(shared.clone(), request));
+            let append = service_fn(move |request| ready(writing::batch_append(&shared, request)));
             grpc().streaming(append, request).await
         }
         "/event_store.client.streams.Streams/Read" => {
@@ -60,7 +61,7 @@ pub async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Bod
             grpc().server_streaming(read, request).await
         }
         "/event_store.client.streams.Streams/Tombstone" => {
-            let tombstone = service_fn(move |request| writing::tombstone(shared.clone(), request));
+            let tombstone = service_fn(move |request| ready(writing::tombstone(&shared, request)));
             grpc().unary(tombstone, request).await
         }
         "/event_store.client.server_features.ServerFeatures/GetSupportedMethods" => {

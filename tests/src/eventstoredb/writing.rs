@@ -15,8 +15,8 @@ use super::{
         AnyMessage, AppendPart, AppendRequest, AppendResponse, AppendResult, AppendTooLargeDetail, Appended,
         BatchAppendRequest, BatchAppendResponse, BatchAppendResult, CurrentVersion, Expected, ExpectedDetail,
         ExpectedVersion, LastRevision, LogPosition, MaybePosition, ProposedMessage, RpcStatus,
-        StreamDeletedDetail, StreamIdentifier, TombstoneRequest, TombstoneResponse, WriteOptions, WrongVersion,
-        WrongVersionDetail,
+        StreamDeletedDetail, StreamIdentifier, TombstoneRequest, TombstoneResponse, WriteOptions,
+        WrongVersion, WrongVersionDetail,
     },
     reading::stream_name,
     service::{Shared, lock},
@@ -70,10 +70,11 @@ async fn after_writing(shared: &Shared) -> Result<(), Status> {
 pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, Status>> + Send>>;
 
 /// A batch comes in parts under one correlation id; the last one says so. Errors are in the answers, the call goes on.
-pub async fn batch_append(
-    shared: Arc<Shared>,
+pub fn batch_append(
+    shared: &Arc<Shared>,
     request: Request<Streaming<BatchAppendRequest>>,
 ) -> Result<Response<BatchResponses>, Status> {
+    let shared = shared.clone();
     let mut batches: HashMap<Option<Uuid>, Batch> = HashMap::new();
     let responses = request.into_inner().filter_map(move |part| {
         let batch = part.map(|part| {
@@ -117,7 +118,11 @@ impl Batch {
         let result = if total_size(&events) > shared.append_bytes_max {
             let bytes_max = u32::try_from(shared.append_bytes_max).unwrap_or(u32::MAX);
             let detail = detail("MaximumAppendSizeExceeded", &AppendTooLargeDetail { bytes_max });
-            BatchAppendResult::Error(rpc_status(Code::InvalidArgument, "Maximum Append Size Exceeded", detail))
+            BatchAppendResult::Error(rpc_status(
+                Code::InvalidArgument,
+                "Maximum Append Size Exceeded",
+                detail,
+            ))
         } else {
             let outcome = lock(&shared.log).append(&stream, expected, &events);
             after_writing(shared).await?;
@@ -157,8 +162,8 @@ fn batch_result(
     }
 }
 
-pub async fn tombstone(
-    shared: Arc<Shared>,
+pub fn tombstone(
+    shared: &Shared,
     request: Request<TombstoneRequest>,
 ) -> Result<Response<TombstoneResponse>, Status> {
     let options = request.into_inner().options.ok_or_else(|| errors::missing("options"))?;

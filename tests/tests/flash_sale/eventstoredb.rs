@@ -66,7 +66,8 @@ async fn over_eventstoredb_with_faults_every_unit_is_sold_once() {
     let (bought, ()) = tokio::join!(join_all((0..CLIENTS).map(client)), disturb(&server));
     assert_eq!(bought.into_iter().sum::<usize>(), UNITS as usize);
 
-    let log = shop.until("nothing is held by who does not get it", |log| log.loose_reservations().is_empty()).await;
+    let log =
+        shop.until("nothing is held by who does not get it", |log| log.loose_reservations().is_empty()).await;
     let stock = &log.walk_stock(|_, _, _| {})[&Sku::new("hot").unwrap()];
     assert_eq!((stock.levels().on_hand, stock.levels().reserved), (UNITS, UNITS));
     assert!(stock.open_reservations().keys().all(|id| log.order(*id).status() == OrderStatus::Allocated));

@@ -24,7 +24,9 @@ pub enum OpenError {
          (esdb://user:password@host:2113)"
     )]
     AccessDenied { server: String },
-    #[error("ORDERLY_EVENT_STORE: EventStoreDB at {server} holds no Orderly store yet; start `orderly serve` first")]
+    #[error(
+        "ORDERLY_EVENT_STORE: EventStoreDB at {server} holds no Orderly store yet; start `orderly serve` first"
+    )]
     NotAStore { server: String },
     #[error("ORDERLY_EVENT_STORE: the store at {server} is damaged: {what}")]
     Damaged { server: String, what: String },

@@ -26,7 +26,8 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, OpenEr
             found => found,
         }
     };
-    let Some(event) = connection.call(read).await.map_err(|error| OpenError::failed(connection, &error))? else {
+    let Some(event) = connection.call(read).await.map_err(|error| OpenError::failed(connection, &error))?
+    else {
         return Ok(None);
     };
     let created: Created = event.get_original_event().as_json().map_err(|error| {
@@ -44,9 +45,8 @@ pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, Open
     let failed = |error| OpenError::failed(connection, &error);
     let created = EventData::json(EVENT_TYPE, &Created { store_id: Uuid::now_v7() })
         .map_err(|error| failed(CallError::Failed(Error::InternalParsingError(error.to_string()))))?;
-    let options = AppendToStreamOptions::default()
-        .expected_revision(ExpectedRevision::NoStream)
-        .requires_leader(true);
+    let options =
+        AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream).requires_leader(true);
     let append = |client: Client| async move { client.append_to_stream(STREAM, &options, created).await };
     match connection.call(append).await {
         Ok(_) | Err(CallError::Failed(Error::WrongExpectedVersion { .. })) => {}
