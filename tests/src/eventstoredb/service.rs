@@ -49,7 +49,7 @@ pub async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Bod
             grpc().client_streaming(append, request).await
         }
         "/event_store.client.streams.Streams/BatchAppend" => {
-            let append = service_fn(move |request| ready(writing::batch_append(&shared, request)));
+            let append = service_fn(move |request| ready(Ok(writing::batch_append(&shared, request))));
             grpc().streaming(append, request).await
         }
         "/event_store.client.streams.Streams/Read" => {

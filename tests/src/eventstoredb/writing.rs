@@ -73,7 +73,7 @@ pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, 
 pub fn batch_append(
     shared: &Arc<Shared>,
     request: Request<Streaming<BatchAppendRequest>>,
-) -> Result<Response<BatchResponses>, Status> {
+) -> Response<BatchResponses> {
     let shared = shared.clone();
     let mut batches: HashMap<Option<Uuid>, Batch> = HashMap::new();
     let responses = request.into_inner().filter_map(move |part| {
@@ -93,7 +93,7 @@ pub fn batch_append(
             }
         }
     });
-    Ok(Response::new(responses.boxed()))
+    Response::new(responses.boxed())
 }
 
 /// What has come of a batch so far.
