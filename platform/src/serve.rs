@@ -64,6 +64,8 @@ pub enum StartError {
     #[error(transparent)]
     EventStore(#[from] infra::event_store::sqlite::OpenError),
     #[error(transparent)]
+    EventStoreDb(#[from] infra::event_store::eventstoredb::OpenError),
+    #[error(transparent)]
     ReadModels(#[from] infra::read_models::sqlite::OpenError),
     #[error("ORDERLY_READ_MODELS: {0}")]
     Postgres(#[from] infra::postgres::OpenError),

@@ -38,6 +38,23 @@ impl DirectSource {
     }
 }
 
+impl DirectSource {
+    /// A consumer ahead of the log would wait until it has grown past its position, and then have missed events. The
+    /// log is still the one it had (its id is); so somebody has put an older copy of it in place.
+    async fn expect_in_log(&self, head: Option<Position>, after: Option<Position>) -> Result<(), ReadError> {
+        // What was read may be a moment ahead of what is known of the head.
+        if head == after || self.store.last_position().await? >= after {
+            return Ok(());
+        }
+        let after = after.unwrap_or_default();
+        let text = format!(
+            "the log ends before position {after}, up to which it was read: it has lost events, for example by going \
+             back to a copy of its file. `orderly projections rebuild` makes the read models anew from what there is"
+        );
+        Err(ReadError::Corrupt(text.into()))
+    }
+}
+
 #[async_trait]
 impl EventSource for DirectSource {
     async fn next(&mut self) -> Result<Delivery, ReadError> {
@@ -49,8 +66,9 @@ impl EventSource for DirectSource {
                 }
                 State::AwaitingSeek => std::future::pending::<()>().await,
                 State::Reading { after } => {
-                    let caught_up = *self.head.borrow_and_update() <= after;
-                    if caught_up {
+                    let head = *self.head.borrow_and_update();
+                    if head <= after {
+                        self.expect_in_log(head, after).await?;
                         if self.head.changed().await.is_err() {
                             return Err(ReadError::Unavailable("the event store has stopped".into()));
                         }

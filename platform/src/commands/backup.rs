@@ -20,7 +20,12 @@ pub struct BackupOptions {
 }
 
 pub fn run(settings: &Settings, options: &BackupOptions) -> Result<(), Failure> {
-    let EventStoreUrl::Sqlite(source) = settings.event_store();
+    let EventStoreUrl::Sqlite(source) = settings.event_store() else {
+        return Err(Failure::new(
+            "ORDERLY_EVENT_STORE is an EventStoreDB server: this command copies the embedded event store only; take the \
+             server's own backup of its data directory instead",
+        ));
+    };
     let progress = Progress::start("pages copied", 0);
     sqlite::backup(&source, &options.file, |pages| progress.set(pages.pages_done, pages.pages_total))?;
     drop(progress);

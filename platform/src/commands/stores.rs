@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use infra::{
     event_source::layout::{SourceLayout, WholeLog},
-    event_store::{EventLog, sqlite::SqliteEventLog},
+    event_store::{
+        EventLog,
+        eventstoredb::{self, EventStoreDbLog},
+        sqlite::SqliteEventLog,
+    },
     postgres::Database,
     read_models::{
         Queries, ReadModels,
@@ -23,6 +27,10 @@ pub(super) async fn open_log(settings: &Settings) -> Result<Arc<dyn EventLog>, F
         EventStoreUrl::Sqlite(path) => {
             let opening = tokio::task::spawn_blocking(move || SqliteEventLog::open_read_only(&path));
             Ok(Arc::new(opening.await??))
+        }
+        EventStoreUrl::EventStoreDb(server) => {
+            let options = eventstoredb::Options::default();
+            Ok(Arc::new(EventStoreDbLog::open_read_only(*server, options).await?))
         }
     }
 }

@@ -15,14 +15,21 @@ fn parse(arguments: &[&str]) -> Result<Cli, String> {
     Cli::try_parse_from(arguments).map_err(|error| error.to_string())
 }
 
+fn events_file(settings: &Settings) -> String {
+    match settings.event_store() {
+        EventStoreUrl::Sqlite(path) => path.to_str().unwrap().to_owned(),
+        other @ EventStoreUrl::EventStoreDb(_) => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn embedded_files_lie_in_the_data_directory_unless_named_otherwise() {
     let settings = parse(&["--data-dir", "elsewhere"]).unwrap().settings;
-    assert_eq!(settings.event_store(), EventStoreUrl::Sqlite("elsewhere/events.db".into()));
+    assert_eq!(events_file(&settings), "elsewhere/events.db");
     assert_eq!(settings.read_models(), ReadModelsUrl::Sqlite("elsewhere/read-models.db".into()));
 
     let settings = parse(&["--data-dir", "elsewhere", "--event-store", "sqlite:/srv/e.db"]).unwrap().settings;
-    assert_eq!(settings.event_store(), EventStoreUrl::Sqlite("/srv/e.db".into()));
+    assert_eq!(events_file(&settings), "/srv/e.db");
     assert_eq!(settings.read_models(), ReadModelsUrl::Sqlite("elsewhere/read-models.db".into()));
 }
 
@@ -30,7 +37,11 @@ fn embedded_files_lie_in_the_data_directory_unless_named_otherwise() {
 fn each_part_is_chosen_by_a_url() {
     let kafka = "kafka://10.0.0.1:9092,10.0.0.2:9092?prefix=shop";
     let postgres = "postgres://orderly@10.0.0.3/orderly";
-    let settings = parse(&["--bus", kafka, "--read-models", postgres]).unwrap().settings;
+    let store = "esdb://10.0.0.4:2113?tls=false";
+    let settings = parse(&["--event-store", store, "--bus", kafka, "--read-models", postgres]);
+    let settings = settings.unwrap().settings;
+    let EventStoreUrl::EventStoreDb(config) = settings.event_store() else { panic!("no EventStoreDB") };
+    assert_eq!(config.servers(), "10.0.0.4:2113");
     assert_eq!(settings.bus, BusUrl::Kafka(kafka.parse().unwrap()));
     assert_eq!(settings.read_models(), ReadModelsUrl::Postgres(Box::new(postgres.parse().unwrap())));
 }
@@ -40,6 +51,7 @@ fn a_refused_setting_is_named_with_what_is_accepted() {
     for (flag, given, setting, accepted) in [
         ("--event-store", "mysql://localhost", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
         ("--event-store", "sqlite:", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
+        ("--event-store", "esdb:", "ORDERLY_EVENT_STORE", "esdb://host:2113"),
         ("--bus", "amqp://localhost", "ORDERLY_BUS", "`direct` or kafka://HOST:PORT"),
         ("--bus", "kafka://localhost", "ORDERLY_BUS", "kafka://HOST:PORT"),
         ("--read-models", "mysql://localhost", "ORDERLY_READ_MODELS", "sqlite:FILE"),
@@ -80,6 +92,14 @@ fn owners_of_an_embedded_store_run_together_and_others_may_run_apart() {
     assert!(kafka("projectors").is_ok());
     let error = kafka("relay,projectors").unwrap_err();
     assert!(error.contains("relay cannot run without command-api and process-manager"), "{error}");
+}
+
+#[test]
+fn with_eventstoredb_each_role_may_run_apart() {
+    let store = ["--event-store", "esdb://localhost:2113", "--bus", "kafka://localhost:9092", "--roles"];
+    for role in ["command-api", "process-manager", "relay", "projectors", "query-api"] {
+        assert_eq!(roles(&[&store[..], &[role]].concat()).unwrap(), role);
+    }
 }
 
 #[test]

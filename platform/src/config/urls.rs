@@ -2,13 +2,14 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use infra::{kafka::KafkaConfig, postgres::PostgresOptions};
+use infra::{event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions};
 
 /// Where events are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum EventStoreUrl {
     /// A file of this machine.
     Sqlite(PathBuf),
+    EventStoreDb(Box<EventStoreDbConfig>),
 }
 
 /// How events reach those who follow them.
@@ -46,10 +47,13 @@ impl FromStr for EventStoreUrl {
     type Err = UnsupportedUrl;
 
     fn from_str(url: &str) -> Result<Self, UnsupportedUrl> {
-        let expected = "expected sqlite:FILE, for example sqlite:data/events.db";
-        sqlite_file(url)
-            .map(Self::Sqlite)
-            .ok_or_else(|| UnsupportedUrl::new("ORDERLY_EVENT_STORE", &expected))
+        const SETTING: &str = "ORDERLY_EVENT_STORE";
+        if url.starts_with("esdb") {
+            let config = url.parse().map(Box::new).map(Self::EventStoreDb);
+            return config.map_err(|error| UnsupportedUrl::new(SETTING, &error));
+        }
+        let expected = "expected sqlite:FILE, for example sqlite:data/events.db, or esdb://HOST:PORT";
+        sqlite_file(url).map(Self::Sqlite).ok_or_else(|| UnsupportedUrl::new(SETTING, &expected))
     }
 }
 

@@ -11,6 +11,7 @@ use infra::{
     },
     event_store::{
         EventLog, EventStore,
+        eventstoredb::{self, EventStoreDb, EventStoreDbLog},
         sqlite::{self, SqliteEventLog, SqliteEventStore},
     },
     kafka::Topic,
@@ -67,6 +68,10 @@ impl Writable {
                 let store = Arc::new(opening.await??);
                 (store.clone(), Some(store))
             }
+            EventStoreUrl::EventStoreDb(server) => {
+                let options = eventstoredb::Options::default();
+                (Arc::new(EventStoreDb::open(*server.clone(), options).await?), None)
+            }
         };
         let snapshots = SnapshotStore::open(&config.data_dir.join("snapshots"), store.store_id());
         let snapshots = snapshots.map_err(|source| unusable(&config.data_dir, source))?;
@@ -90,6 +95,10 @@ pub(super) async fn open_log(
             let path = path.clone();
             let log = spawn_blocking(move || SqliteEventLog::open_read_only(&path)).await??;
             Ok(Some(Arc::new(log)))
+        }
+        EventStoreUrl::EventStoreDb(server) => {
+            let options = eventstoredb::Options::default();
+            Ok(Some(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?)))
         }
     }
 }

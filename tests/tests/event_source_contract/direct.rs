@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::StreamName;
 use infra::{
-    event_source::{EventSource, Partition, direct::DirectSource},
+    event_source::{Delivery, EventSource, Partition, direct::DirectSource},
     event_store::{
-        EventStore,
+        EventStore, ReadError,
         sqlite::{Options, SqliteEventStore},
     },
 };
@@ -69,4 +69,17 @@ async fn a_source_ends_with_its_store() {
     fixture.store.close();
     reader.take_events(1).await;
     reader.source.next().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_ahead_of_the_log_is_told_so() {
+    let fixture = DirectFixture::fresh().await;
+    given_stream(&fixture, 5).await;
+    let mut source = fixture.source(10).await;
+    source.next().await.unwrap();
+    source.seek(&Partition::whole_log(), Some(6));
+    let refused = source.next().await;
+    assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
+    source.seek(&Partition::whole_log(), Some(4));
+    assert!(matches!(source.next().await.unwrap(), Delivery::Events(batch) if batch.events.len() == 1));
 }

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# What a running stack comes through, under load: each process put to sleep for 30 s, Kafka restarted, Postgres
+# restarted. After each, everything must drain and every row must be what the log gives. Restarts the services of
+# infra/dev, so nothing else may use them meanwhile. Kills are in platform/tests/stack.
+#
+#   infra/dev/services up && source .dev/env
+#   tests/outages.sh [ORDERLY_BINARY]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+orderly=${1:-target/release/orderly}
+pause=${ORDERLY_PAUSE_SECONDS:-30}
+# shellcheck source=tests/stack.sh
+source tests/stack.sh
+
+# Orders of one to four lines; another seed gives others.
+sales_file() { # SEED
+  awk -v seed="$1" 'BEGIN {
+    srand(seed)
+    print "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    for (order = 0; order < 2000; order++)
+      for (line = int(rand() * 4); line >= 0; line--)
+        printf "%d,S%03d,,%d,2011-0%d-1%dT10:0%d:00,%.2f,%d,France\n", 100000 + order, rand() * 200, 1 + rand() * 9,
+          1 + order % 9, order % 9, order % 9, 1 + rand() * 9, 10000 + rand() * 500
+  }' >"$work/sales-$1.csv"
+}
+
+imports=0
+during() { # WHAT COMMAND…
+  local what=$1 loading
+  shift
+  imports=$((imports + 1))
+  sales_file $((imports + ${SEED:-0}))
+  import "$work/sales-$imports.csv" & loading=$!
+  sleep 2
+  "$@"
+  wait "$loading"
+  verified
+  echo "$what: $(tail -n 1 "$work/verify.log")"
+}
+
+asleep() { # NAME
+  kill -STOP "${processes[$1]}"
+  sleep "$pause"
+  kill -CONT "${processes[$1]}"
+}
+
+# Stops a service and starts it again on the same port. The other one goes on.
+restarted() ( # SERVICE
+  # What the files of infra/dev expect to be there. The port was in use until now.
+  export ROOT=$PWD DEV=$PWD/.dev
+  say() { echo "$@" >&2; }
+  port_is_free() { true; }
+  # shellcheck source=/dev/null
+  source "infra/dev/$1.sh"
+  "$1_down" >/dev/null 2>&1
+  sleep 5
+  "$1_up" >/dev/null 2>&1
+)
+
+stack_up
+for process in "${!processes[@]}"; do
+  during "$process slept for $pause s" asleep "$process"
+done
+during "Kafka was restarted" restarted kafka
+during "Postgres was restarted" restarted postgres
