@@ -255,7 +255,14 @@ def what_was_written_survives_kill(binary):
         must_fail_somehow(lambda: client.append_to_stream(stream, current_version=4, events=lost, timeout=5))
         fixture.command("lose-answers 0")
         client.append_to_stream(stream, current_version=4, events=lost)
-        assert client.get_current_version(stream) == 5
+        whole = client.get_stream(stream)
+        assert len(whole) == 6
+        client.close()
+        fixture.kill()
+
+        fixture = Fixture(binary, log, fixture.address)
+        client = fixture.client()
+        assert client.get_stream(stream) == whole, "what was written after the torn append is there too"
         client.close()
         fixture.kill()
 
