@@ -83,18 +83,21 @@ impl Audit for StagedSchema {
 #[async_trait]
 impl Staged for StagedSchema {
     async fn publish(mut self: Box<Self>) -> Result<(), ReadModelError> {
-        let Some(mut client) = self.client.take() else { return Ok(()) };
+        let Some(client) = &mut self.client else { return Ok(()) };
         let give_up = Instant::now() + PUBLISH_PATIENCE;
-        while !swap(&mut client).await? {
+        while !swap(client).await? {
             if Instant::now() > give_up {
                 return Err(ReadModelError::Unavailable("another process keeps the read models busy".into()));
             }
             tokio::time::sleep(PUBLISH_PAUSE).await;
         }
-        if let Err(fault) = drop_schemas(&client).await {
+        if let Err(fault) = drop_schemas(client).await {
             // Queries that began before may still read it. The next rebuild drops it.
             tracing::warn!(error = ?fault, "The schema {REPLACED} of replaced read models is left behind");
         }
+        // The server notices the end of a connection a moment later: a rebuild that follows at once shall not meet it.
+        client.execute("SELECT pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await?;
+        self.client = None;
         Ok(())
     }
 }
