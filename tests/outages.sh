@@ -21,7 +21,7 @@ sales_file() { # SEED
     for (order = 0; order < 2000; order++)
       for (line = int(rand() * 4); line >= 0; line--)
         printf "%d,S%03d,,%d,2011-0%d-1%dT10:0%d:00,%.2f,%d,France\n", 100000 + order, rand() * 200, 1 + rand() * 9,
-          1 + order % 9, order % 9, order % 9, 1 + rand() * 9, 10000 + rand() * 500
+          1 + order % 9, order % 9, order % 9, 1 + rand() * 9, 10000 + order % 500
   }' >"$work/sales-$1.csv"
 }
 
