@@ -1,6 +1,7 @@
 """Checks the EventStoreDB fixture with the official Python client: what a server must do, asked for by somebody else's
 code. Takes the path of the fixture's binary; exits with a failure at the first thing that differs."""
 
+import atexit
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ class Fixture:
             [binary, "--file", str(log), "--listen", listen],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
+        # A check that fails leaves no server behind.
+        atexit.register(self.process.kill)
         words = self.process.stdout.readline().split()
         assert words[:2] == ["listening", "on"], words
         self.address = words[2]
