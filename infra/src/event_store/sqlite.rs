@@ -13,6 +13,7 @@ mod known_streams;
 mod open;
 mod readers;
 mod recent;
+mod stream_index;
 mod writer;
 
 use std::{
@@ -27,11 +28,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::{
-    appender::{SharedEpoch, name_hash},
+    appender::SharedEpoch,
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
     readers::Readers,
     recent::RecentEvents,
+    stream_index::{RecentStreams, name_hash},
     writer::{Pending, Writer},
 };
 pub use self::{
@@ -45,6 +47,9 @@ use super::{Append, AppendError, Done, Epoch, EventLog, EventStore, ReadError};
 pub struct Options {
     /// Streams whose latest revision is kept in memory, about 150 bytes each; others are looked up.
     pub cached_streams_max: usize,
+    /// New streams that are kept in memory before they are moved into the index, some 50 bytes each; up to twice as
+    /// many while that is done. The more, the fewer pages are written.
+    pub unindexed_streams_max: usize,
     /// Pages that the writer keeps in memory, KiB. More is not better: SQLite walks through all of them at the end
     /// of a transaction that has split a page.
     pub page_cache_kib: u32,
@@ -52,7 +57,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cached_streams_max: 100_000, page_cache_kib: 16 * 1024 }
+        Self { cached_streams_max: 100_000, unindexed_streams_max: 65_536, page_cache_kib: 16 * 1024 }
     }
 }
 
@@ -83,9 +88,10 @@ impl SqliteEventStore {
         let (queue, jobs) = mpsc::channel();
         let checkpointer = Checkpointer::start(open::checkpointing(path)?)
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        let (writer, head) = Writer::new(connection, checkpointer, jobs, options.cached_streams_max)
+        let (writer, head) = Writer::new(connection, checkpointer, jobs, options)
             .map_err(|error| OpenError::from_sqlite(path, error))?;
-        let (epoch, known_streams, recent) = (writer.epoch(), writer.known_streams(), writer.recent());
+        let (epoch, known_streams) = (writer.epoch(), writer.known_streams());
+        let (recent, recent_streams) = (writer.recent(), writer.recent_streams());
         let thread = std::thread::Builder::new()
             .name("event-store-writer".to_owned())
             .spawn(move || {
@@ -93,7 +99,8 @@ impl SqliteEventStore {
                 drop(lock);
             })
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        let log = SqliteEventLog { store_id, readers: Arc::new(readers::readers(path, reader)) };
+        let readers = Arc::new(readers::readers(path, reader));
+        let log = SqliteEventLog { store_id, readers, recent_streams: Some(recent_streams) };
         Ok(Self {
             log,
             queue: RwLock::new(Some(queue)),
@@ -207,13 +214,15 @@ impl EventStore for SqliteEventStore {
 pub struct SqliteEventLog {
     store_id: Uuid,
     readers: Arc<Readers>,
+    /// In the process that writes.
+    recent_streams: Option<RecentStreams>,
 }
 
 impl SqliteEventLog {
     /// Opens the store at `path` for reading; takes no lock.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         let (store_id, reader) = open::read_only(path)?;
-        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)) })
+        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)), recent_streams: None })
     }
 }
 
@@ -225,8 +234,10 @@ impl EventLog for SqliteEventLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let stream = stream.clone();
-        self.readers.run(move |connection| readers::read_stream(connection, &stream, from, limit)).await
+        let (stream, recent) = (stream.clone(), self.recent_streams.clone());
+        let read =
+            move |connection: &_| readers::read_stream(connection, recent.as_ref(), &stream, from, limit);
+        self.readers.run(read).await
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
@@ -234,8 +245,8 @@ impl EventLog for SqliteEventLog {
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-        let streams = streams.to_vec();
-        self.readers.run(move |connection| readers::exist(connection, &streams)).await
+        let (streams, recent) = (streams.to_vec(), self.recent_streams.clone());
+        self.readers.run(move |connection| readers::exist(connection, recent.as_ref(), &streams)).await
     }
 
     async fn last_position(&self) -> Result<Option<Position>, ReadError> {

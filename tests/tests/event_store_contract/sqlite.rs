@@ -200,13 +200,13 @@ async fn a_foreign_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_by_its_number() {
+async fn another_schema_is_refused_by_its_number() {
     let (_directory, path) = given_file().await;
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = open(&path).unwrap_err();
-    assert!(matches!(error, OpenError::NewerSchema { found: 9, .. }));
+    assert!(matches!(error, OpenError::OtherSchema { found: 9, .. }));
     assert!(error.to_string().contains("schema version 9"), "{error}");
-    assert!(matches!(SqliteEventLog::open_read_only(&path), Err(OpenError::NewerSchema { .. })));
+    assert!(matches!(SqliteEventLog::open_read_only(&path), Err(OpenError::OtherSchema { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

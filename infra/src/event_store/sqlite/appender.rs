@@ -14,17 +14,20 @@ use rusqlite::{
     CachedStatement, Connection, OptionalExtension, params,
     types::{ToSqlOutput, ValueRef},
 };
-use sha2::{Digest, Sha256};
 
-use super::{known_streams::KnownStreams, recent::RecentEvents};
+use super::{
+    Options,
+    known_streams::KnownStreams,
+    recent::RecentEvents,
+    stream_index::{StreamIndex, name_hash},
+};
 use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
 
 const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
 const INSERT_EVENT: &str =
     "INSERT INTO events (position, stream_no, revision, id, type, data, metadata, recorded_at)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-const SELECT_HEAD: &str = "SELECT stream_no, (SELECT max(revision) FROM events WHERE stream_no = s.stream_no)
-     FROM streams s WHERE name_hash = ?2 AND name = ?1";
+const SELECT_REVISION: &str = "SELECT max(revision) FROM events WHERE stream_no = ?1";
 const SELECT_IDS: &str = "SELECT id, position FROM events WHERE stream_no = ?1 AND revision >= ?2
      ORDER BY revision LIMIT ?3";
 const SELECT_TAIL: &str = "SELECT position, recorded_at FROM events ORDER BY position DESC LIMIT 1";
@@ -33,9 +36,9 @@ const SELECT_TAIL: &str = "SELECT position, recorded_at FROM events ORDER BY pos
 pub(super) struct Statements<'connection> {
     insert_stream: CachedStatement<'connection>,
     insert_event: CachedStatement<'connection>,
-    select_head: CachedStatement<'connection>,
+    select_revision: CachedStatement<'connection>,
     select_ids: CachedStatement<'connection>,
-    last_stream_no: &'connection Connection,
+    connection: &'connection Connection,
 }
 
 impl<'connection> Statements<'connection> {
@@ -43,22 +46,21 @@ impl<'connection> Statements<'connection> {
         Ok(Self {
             insert_stream: connection.prepare_cached(INSERT_STREAM)?,
             insert_event: connection.prepare_cached(INSERT_EVENT)?,
-            select_head: connection.prepare_cached(SELECT_HEAD)?,
+            select_revision: connection.prepare_cached(SELECT_REVISION)?,
             select_ids: connection.prepare_cached(SELECT_IDS)?,
-            last_stream_no: connection,
+            connection,
         })
     }
 
     fn insert_stream(&mut self, name: &str, hash: i64) -> rusqlite::Result<i64> {
         self.insert_stream.execute(params![name, hash])?;
-        Ok(self.last_stream_no.last_insert_rowid())
+        Ok(self.connection.last_insert_rowid())
     }
 
-    fn select_head(&mut self, name: &str, hash: i64) -> rusqlite::Result<Option<StreamHead>> {
-        let head = |row: &rusqlite::Row<'_>| {
-            Ok(StreamHead { stream_no: row.get(0)?, revision: row.get::<_, i64>(1)?.cast_unsigned() })
-        };
-        self.select_head.query_row(params![name, hash], head).optional()
+    fn find_head(&mut self, index: &StreamIndex, name: &str) -> rusqlite::Result<Option<StreamHead>> {
+        let Some(stream_no) = index.recent().find(self.connection, name)? else { return Ok(None) };
+        let revision: i64 = self.select_revision.query_row([stream_no], |row| row.get(0))?;
+        Ok(Some(StreamHead { stream_no, revision: revision.cast_unsigned() }))
     }
 }
 
@@ -99,6 +101,7 @@ pub(super) struct Appender {
     heads: LruCache<StreamName, StreamHead>,
     epoch: SharedEpoch,
     known_streams: KnownStreams,
+    stream_index: StreamIndex,
     recent: RecentEvents,
     /// What the open transaction has added so far.
     uncommitted: Vec<RecordedEvent>,
@@ -106,7 +109,7 @@ pub(super) struct Appender {
 }
 
 impl Appender {
-    pub(super) fn new(connection: &Connection, cached_streams_max: usize) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &Connection, options: Options) -> rusqlite::Result<Self> {
         let tail = connection
             .query_row(SELECT_TAIL, [], |row| {
                 Ok(Tail {
@@ -116,13 +119,14 @@ impl Appender {
             })
             .optional()?
             .unwrap_or_default();
-        let heads = LruCache::new(NonZeroUsize::new(cached_streams_max).unwrap_or(NonZeroUsize::MIN));
+        let heads = LruCache::new(NonZeroUsize::new(options.cached_streams_max).unwrap_or(NonZeroUsize::MIN));
         Ok(Self {
             tail,
             committed_tail: tail,
             heads,
             epoch: SharedEpoch::default(),
             known_streams: KnownStreams::load(connection)?,
+            stream_index: StreamIndex::load(connection, options.unindexed_streams_max)?,
             recent: RecentEvents::default(),
             uncommitted: Vec::new(),
             name_buffer: String::new(),
@@ -131,6 +135,10 @@ impl Appender {
 
     pub(super) fn known_streams(&self) -> &KnownStreams {
         &self.known_streams
+    }
+
+    pub(super) fn stream_index(&self) -> &StreamIndex {
+        &self.stream_index
     }
 
     pub(super) fn recent(&self) -> &RecentEvents {
@@ -165,6 +173,11 @@ impl Appender {
         Ok(outcome)
     }
 
+    /// The last thing to be done in a transaction.
+    pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.stream_index.move_some(connection)
+    }
+
     /// An append without events: says where the log stands.
     pub(super) fn pass_barrier(&self, append: &Append) -> Appended {
         Appended { last_revision: append.expected.next().checked_sub(1), last_position: self.tail.position }
@@ -173,12 +186,14 @@ impl Appender {
     /// What was applied since the last commit is durable.
     pub(super) fn committed(&mut self) {
         self.committed_tail = self.tail;
+        self.stream_index.committed();
         self.recent.extend(self.uncommitted.drain(..));
     }
 
     /// What was applied since the last commit is undone, so whatever builds on it must fail too.
     pub(super) fn rolled_back(&mut self) {
         self.tail = self.committed_tail;
+        self.stream_index.rolled_back();
         self.uncommitted.clear();
         self.heads.clear();
         self.epoch.raise();
@@ -215,7 +230,7 @@ impl Appender {
             .expect("writing to a String does not fail");
         let hash = name_hash(&self.name_buffer);
         let found = if self.known_streams.may_contain(hash) {
-            statements.select_head(&self.name_buffer, hash)?
+            statements.find_head(&self.stream_index, &self.name_buffer)?
         } else {
             None
         };
@@ -223,7 +238,9 @@ impl Appender {
             return match append.expected {
                 ExpectedRevision::NoStream => {
                     self.known_streams.add(hash);
-                    Ok(Stream::New { stream_no: statements.insert_stream(&self.name_buffer, hash)? })
+                    let stream_no = statements.insert_stream(&self.name_buffer, hash)?;
+                    self.stream_index.add(hash, stream_no);
+                    Ok(Stream::New { stream_no })
                 }
                 ExpectedRevision::Exact(_) => Ok(Stream::Missing),
             };
@@ -327,10 +344,4 @@ fn original_outcome(
         last_position = Some(row.get::<_, i64>(1)?.cast_unsigned());
     }
     Ok(Some(Appended { last_revision: Some(first_revision + count as u64 - 1), last_position }))
-}
-
-/// The key by which a stream is found; see the schema.
-pub(super) fn name_hash(name: &str) -> i64 {
-    let digest = Sha256::digest(name);
-    digest[..6].iter().fold(0, |hash, &byte| hash << 8 | i64::from(byte))
 }

@@ -11,6 +11,8 @@ use rusqlite::Connection;
 /// 16 MiB: with ten million streams, three of a thousand new ones are looked up in vain. Never grows.
 const FILTER_BITS: usize = 1 << 27;
 const HASHES: u32 = 5;
+const SELECT_HASHES: &str = "SELECT name_hash FROM stream_index UNION ALL SELECT name_hash FROM streams
+     WHERE stream_no > (SELECT up_to FROM stream_index_progress)";
 
 /// Shared by the writer, which adds to it, and by whoever asks.
 #[derive(Clone)]
@@ -29,7 +31,7 @@ impl KnownStreams {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let filter = AtomicBloomFilter::with_num_bits(FILTER_BITS).hashes(HASHES);
         let known = Self { filter: Arc::new(filter) };
-        let mut statement = connection.prepare("SELECT name_hash FROM streams")?;
+        let mut statement = connection.prepare(SELECT_HASHES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             known.add(row.get(0)?);

@@ -16,7 +16,9 @@ const SCHEMA: &str = include_str!("../../sql/sqlite/event_store.sql");
 /// "Orde": `PRAGMA application_id` of every event store.
 const APPLICATION_ID: i32 = 0x4f72_6465;
 /// `PRAGMA user_version`; raised by one with each change of the schema.
-const SCHEMA_VERSION: i32 = 1;
+const SCHEMA_VERSION: i32 = 2;
+const COUNT_INDEXED: &str = "SELECT (SELECT count(*) FROM stream_index WHERE stream_no <= up_to), up_to
+     FROM stream_index_progress";
 const QUICK_CHECK_SLOW: Duration = Duration::from_secs(1);
 /// Pages read by the readers and kept, KiB per connection.
 const READER_CACHE_KIB: i32 = 8 * 1024;
@@ -34,11 +36,11 @@ pub enum OpenError {
     #[error("{} is not an Orderly event store: check the path; the file was left as it is", path.display())]
     Foreign { path: PathBuf },
     #[error(
-        "the event store {} has schema version {found}, and this program knows versions up to {supported}: run the \
-         version of Orderly that wrote it, or a later one",
+        "the event store {} has schema version {found}, and this program has {supported}: run the version of Orderly \
+         that wrote it",
         path.display()
     )]
-    NewerSchema { path: PathBuf, found: i32, supported: i32 },
+    OtherSchema { path: PathBuf, found: i32, supported: i32 },
     #[error(
         "the event store {} is damaged: {what}. Nothing was changed. Keep a copy of the file and of the files {}-wal \
          and -shm, then restore the latest backup made with `orderly backup`",
@@ -155,8 +157,8 @@ fn identify(connection: &Connection, path: &Path) -> Result<Uuid, OpenError> {
     }
     let found: i32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite_error)?;
-    if found > SCHEMA_VERSION {
-        return Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
+    if found != SCHEMA_VERSION {
+        return Err(OpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
     }
     let store_id: String =
         connection.query_row("SELECT store_id FROM meta", [], |row| row.get(0)).map_err(sqlite_error)?;
@@ -196,6 +198,13 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
         .map_err(sqlite_error)?;
     if count != last {
         return damaged(format!("it holds {count} events, but its last position is {last}"));
+    }
+    // A stream that the index has lost would be taken for a new one.
+    let (indexed, expected): (i64, i64) = connection
+        .query_row(COUNT_INDEXED, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(sqlite_error)?;
+    if indexed != expected {
+        return damaged(format!("its index holds {indexed} of {expected} streams"));
     }
     let elapsed = started.elapsed();
     if elapsed > QUICK_CHECK_SLOW {

@@ -7,19 +7,20 @@ use rusqlite::{Connection, ErrorCode, Row, Rows, params};
 use tokio::task::JoinError;
 use uuid::Uuid;
 
-use super::{appender::name_hash, open};
+use super::{
+    open,
+    stream_index::{RecentStreams, find_from_outside},
+};
 use crate::{event_store::ReadError, sqlite};
 
 /// What one read returns at most; the first event is returned whatever its size.
 const READ_BYTES_MAX: usize = 4 << 20;
 
 const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
-     WHERE stream_no = (SELECT stream_no FROM streams WHERE name_hash = ?4 AND name = ?1) AND revision >= ?2
-     ORDER BY revision LIMIT ?3";
+     WHERE stream_no = ?1 AND revision >= ?2 ORDER BY revision LIMIT ?3";
 const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, recorded_at, name
      FROM events JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2";
 const SELECT_LAST: &str = "SELECT max(position) FROM events";
-const SELECT_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM streams WHERE name_hash = ?2 AND name = ?1)";
 
 /// The connections that read an event store.
 pub(super) type Readers = sqlite::Readers<ReadError>;
@@ -30,13 +31,14 @@ pub(super) fn readers(path: &Path, first: Connection) -> Readers {
 
 pub(super) fn read_stream(
     connection: &Connection,
+    recent: Option<&RecentStreams>,
     stream: &StreamName,
     from: Revision,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let name = stream.to_string();
+    let Some(stream_no) = find(connection, recent, stream)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare_cached(SELECT_STREAM)?;
-    let rows = statement.query(params![name, signed(from), signed(limit as u64), name_hash(&name)])?;
+    let rows = statement.query(params![stream_no, signed(from), signed(limit as u64)])?;
     collect(rows, |_| Some(stream.clone()))
 }
 
@@ -50,13 +52,25 @@ pub(super) fn read_all(
     collect(rows, |row| row.get_ref(7).ok()?.as_str().ok()?.parse().ok())
 }
 
-pub(super) fn exist(connection: &Connection, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-    let mut statement = connection.prepare_cached(SELECT_EXISTS)?;
-    let mut exists = |stream: &StreamName| {
-        let name = stream.to_string();
-        Ok(statement.query_row(params![name, name_hash(&name)], |row| row.get(0))?)
-    };
-    streams.iter().map(&mut exists).collect()
+pub(super) fn exist(
+    connection: &Connection,
+    recent: Option<&RecentStreams>,
+    streams: &[StreamName],
+) -> Result<Vec<bool>, ReadError> {
+    streams.iter().map(|stream| Ok(find(connection, recent, stream)?.is_some())).collect()
+}
+
+/// The number of a stream. `recent`: in the writer's process.
+fn find(
+    connection: &Connection,
+    recent: Option<&RecentStreams>,
+    stream: &StreamName,
+) -> rusqlite::Result<Option<i64>> {
+    let name = stream.to_string();
+    match recent {
+        Some(recent) => recent.find(connection, &name),
+        None => find_from_outside(connection, &name),
+    }
 }
 
 pub(super) fn last_position(connection: &Connection) -> Result<Option<Position>, ReadError> {

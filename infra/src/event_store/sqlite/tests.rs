@@ -12,7 +12,11 @@ use domain::{EventId, NewEvent, OrderId};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{checkpoint::Checkpointer, *};
+use super::{
+    checkpoint::Checkpointer,
+    stream_index::{StreamIndex, find_from_outside},
+    *,
+};
 use crate::event_store::{Appended, ExpectedRevision};
 
 type Outcome = Result<Appended, AppendError>;
@@ -25,16 +29,20 @@ struct Given {
     _jobs: mpsc::Sender<Pending>,
 }
 
+/// Small, so that their bounds are met.
+const OPTIONS: Options =
+    Options { cached_streams_max: 100, unindexed_streams_max: 10, page_cache_kib: 1_024 };
+
 /// A writer that is driven by hand, over a new store.
 fn given_writer(configure: impl FnOnce(&Connection)) -> Given {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.db");
     open::create(&path).unwrap();
-    let connection = open::writable(&path, 1_024).unwrap();
+    let connection = open::writable(&path, OPTIONS.page_cache_kib).unwrap();
     configure(&connection);
     let checkpointer = Checkpointer::start(open::checkpointing(&path).unwrap()).unwrap();
     let (jobs_sender, jobs) = channel();
-    let (writer, _) = Writer::new(connection, checkpointer, jobs, 100).unwrap();
+    let (writer, _) = Writer::new(connection, checkpointer, jobs, OPTIONS).unwrap();
     Given { _directory: directory, path, writer, _jobs: jobs_sender }
 }
 
@@ -133,6 +141,100 @@ fn appends_are_answered_also_when_the_writer_ends_without_taking_them() {
     let append = append(&new_stream(), ExpectedRevision::NoStream, 10);
     drop(Pending::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
     assert!(matches!(drain(&outcomes)[..], [Err(AppendError::OutcomeUnknown(_))]));
+}
+
+/// The first stream that is not found as it should be, by the writer's process or by another.
+fn misplaced(given: &Given, streams: &[(StreamName, bool)]) -> Option<StreamName> {
+    let (reader, recent) = (open::open_reader(&given.path).unwrap(), given.writer.recent_streams());
+    let length = |recent: Option<&RecentStreams>, stream: &StreamName| {
+        readers::read_stream(&reader, recent, stream, 0, 9).unwrap().len()
+    };
+    let is_misplaced = |stream: &StreamName, is_there: bool| {
+        [Some(&recent), None].into_iter().any(|recent| length(recent, stream) != usize::from(is_there))
+    };
+    streams
+        .iter()
+        .find(|(stream, is_there)| is_misplaced(stream, *is_there))
+        .map(|(stream, _)| stream.clone())
+}
+
+#[test]
+fn every_stream_is_found_on_its_way_into_the_index_and_none_that_was_undone() {
+    let mut given = given_writer(|connection| {
+        connection.pragma_update(None, "max_page_count", 1_000).unwrap();
+    });
+    let mut streams = Vec::new();
+    for round in 0..60 {
+        let is_undone = round % 5 == 4;
+        let new: Vec<StreamName> = (0..=round % 7).map(|_| new_stream()).collect();
+        let mut group: Vec<Append> =
+            new.iter().map(|stream| append(stream, ExpectedRevision::NoStream, 10)).collect();
+        if is_undone {
+            group.push(append(&new_stream(), ExpectedRevision::NoStream, 5 << 20));
+        }
+        let outcomes = write(&mut given.writer, group);
+        assert!(outcomes.iter().all(|outcome| outcome.is_err() == is_undone), "{outcomes:?}");
+        streams.extend(new.into_iter().map(|stream| (stream, !is_undone)));
+        assert_eq!(misplaced(&given, &streams), None, "after round {round}");
+    }
+    let (indexed, there) = (count(&given.path, "stream_index"), count(&given.path, "streams"));
+    assert!(there > 150 && indexed > there - 30, "{indexed} of {there} streams are in the index");
+
+    // The next process: more streams than it remembers the ends of.
+    let Given { path, .. } = &given;
+    let connection = open::writable(path, OPTIONS.page_cache_kib).unwrap();
+    let checkpointer = Checkpointer::start(open::checkpointing(path).unwrap()).unwrap();
+    (given.writer, _) = Writer::new(connection, checkpointer, channel().1, OPTIONS).unwrap();
+    assert_eq!(misplaced(&given, &streams), None, "after the next start");
+    for (stream, is_there) in &streams {
+        let again = append(stream, ExpectedRevision::NoStream, 10);
+        let is_new = write(&mut given.writer, vec![again])[0].is_ok();
+        assert_eq!(is_new, !is_there, "{stream}");
+    }
+    open::check_integrity(&open::open_reader(&given.path).unwrap(), &given.path).unwrap();
+}
+
+#[test]
+fn streams_are_found_whichever_transactions_are_undone_and_wherever_a_process_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("events.db");
+    open::create(&path).unwrap();
+    let connection = open::writable(&path, OPTIONS.page_cache_kib).unwrap();
+    // More than are moved with one transaction.
+    let kept_max = 200;
+    let mut index = StreamIndex::load(&connection, kept_max).unwrap();
+    let (mut kept, mut undone) = (Vec::new(), Vec::new());
+    for round in 0..300 {
+        let transaction = connection.unchecked_transaction().unwrap();
+        let names: Vec<String> = (0..round % 13).map(|_| new_stream().to_string()).collect();
+        for name in &names {
+            let insert = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
+            transaction.execute(insert, rusqlite::params![name, name_hash(name)]).unwrap();
+            index.add(name_hash(name), transaction.last_insert_rowid());
+        }
+        index.move_some(&transaction).unwrap();
+        if round % 3 == 2 {
+            transaction.rollback().unwrap();
+            index.rolled_back();
+            undone.extend(names);
+        } else {
+            transaction.commit().unwrap();
+            index.committed();
+            kept.extend(names);
+        }
+        if round % 9 == 8 {
+            index = StreamIndex::load(&connection, kept_max).unwrap();
+        }
+    }
+    for (names, are_there) in [(&kept, true), (&undone, false)] {
+        for name in names {
+            assert_eq!(index.recent().find(&connection, name).unwrap().is_some(), are_there, "{name}");
+            assert_eq!(find_from_outside(&connection, name).unwrap().is_some(), are_there, "{name}");
+        }
+    }
+    open::check_integrity(&connection, &path).unwrap();
+    let indexed = usize::try_from(count(&path, "stream_index")).unwrap();
+    assert!(kept.len() > 1_000 && indexed > kept.len() - 2 * kept_max, "{indexed} of {}", kept.len());
 }
 
 #[test]

@@ -10,10 +10,12 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{
+    Options,
     appender::{Appender, SharedEpoch, Statements},
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
     recent::RecentEvents,
+    stream_index::RecentStreams,
 };
 use crate::event_store::{Append, AppendError, Appended, Done};
 
@@ -69,15 +71,19 @@ impl Writer {
         connection: Connection,
         checkpointer: Checkpointer,
         jobs: mpsc::Receiver<Pending>,
-        cached_streams_max: usize,
+        options: Options,
     ) -> rusqlite::Result<(Self, watch::Receiver<Option<Position>>)> {
-        let appender = Appender::new(&connection, cached_streams_max)?;
+        let appender = Appender::new(&connection, options)?;
         let (head, watcher) = watch::channel(appender.committed_position());
         Ok((Self { connection, checkpointer, appender, jobs, head }, watcher))
     }
 
     pub(super) fn known_streams(&self) -> KnownStreams {
         self.appender.known_streams().clone()
+    }
+
+    pub(super) fn recent_streams(&self) -> RecentStreams {
+        self.appender.stream_index().recent().clone()
     }
 
     pub(super) fn recent(&self) -> RecentEvents {
@@ -165,7 +171,12 @@ fn apply(
     group: &[Pending],
 ) -> rusqlite::Result<Vec<Result<Appended, AppendError>>> {
     let mut statements = Statements::prepare(transaction)?;
-    group.iter().map(|pending| appender.apply(&mut statements, &pending.append)).collect()
+    let outcomes = group
+        .iter()
+        .map(|pending| appender.apply(&mut statements, &pending.append))
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    appender.tidy(transaction)?;
+    Ok(outcomes)
 }
 
 /// Why a whole group failed.

@@ -9,12 +9,23 @@ CREATE TABLE meta (
 CREATE TABLE streams (
     stream_no INTEGER PRIMARY KEY,
     name      TEXT    NOT NULL,
-    -- The first 48 bits of the SHA-256 of the name. An index on it is a third of the size of one on the name, and its
-    -- random keys are most of what a new stream costs. The writer keeps the names unique.
+    -- The first 48 bits of the SHA-256 of the name. The writer keeps the names unique.
     name_hash INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX streams_by_name_hash ON streams (name_hash);
+-- Where a stream is found by its name. Its keys are random, so each new stream would land on, and write, a page of its
+-- own: the writer puts streams in here some time after they were made, many at a time and in the order of the keys.
+CREATE TABLE stream_index (
+    name_hash INTEGER NOT NULL,
+    stream_no INTEGER NOT NULL,
+    PRIMARY KEY (name_hash, stream_no)
+) STRICT, WITHOUT ROWID;
+
+-- The one row says up to which stream all are in the index.
+CREATE TABLE stream_index_progress (
+    up_to INTEGER NOT NULL
+) STRICT;
+INSERT INTO stream_index_progress (up_to) VALUES (0);
 
 -- No index on id: random unique keys would cost two thirds of the write rate. A retry is recognised by comparing ids
 -- at the revisions it names. No foreign key: only the writer inserts, and it has the stream at hand.
