@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a running stack comes through, under load: each process put to sleep for 30 s, Kafka restarted, Postgres
-# restarted. After each, everything must drain and every row must be what the log gives. Restarts the services of
+# What a running stack comes through, under load: each process, Kafka and Postgres put to sleep for 30 s, Kafka restarted,
+# Postgres restarted. After each, everything must drain and every row must be what the log gives. Stops the services of
 # infra/dev, so nothing else may use them meanwhile. Kills are in platform/tests/stack.
 #
 #   infra/dev/services up && source .dev/env
@@ -39,28 +39,36 @@ during() { # WHAT COMMAND…
   echo "$what: $(tail -n 1 "$work/verify.log")"
 }
 
-asleep() { # NAME
-  kill -STOP "${processes[$1]}"
+# With the processes it has started: a server of Postgres is many.
+asleep() { # PROCESS
+  local all
+  mapfile -t all < <(echo "$1"; pgrep --parent "$1")
+  kill -STOP "${all[@]}"
   sleep "$pause"
-  kill -CONT "${processes[$1]}"
+  kill -CONT "${all[@]}"
 }
 
+# What the files of infra/dev expect to be there. The port was in use until now.
+export ROOT=$PWD DEV=$PWD/.dev
+say() { echo "$@" >&2; }
+port_is_free() { true; }
+# shellcheck source=/dev/null
+source infra/dev/kafka.sh
+# shellcheck source=/dev/null
+source infra/dev/postgres.sh
+
 # Stops a service and starts it again on the same port. The other one goes on.
-restarted() ( # SERVICE
-  # What the files of infra/dev expect to be there. The port was in use until now.
-  export ROOT=$PWD DEV=$PWD/.dev
-  say() { echo "$@" >&2; }
-  port_is_free() { true; }
-  # shellcheck source=/dev/null
-  source "infra/dev/$1.sh"
+restarted() { # SERVICE
   "$1_down" >/dev/null 2>&1
   sleep 5
   "$1_up" >/dev/null 2>&1
-)
+}
 
 stack_up
 for process in "${!processes[@]}"; do
-  during "$process slept for $pause s" asleep "$process"
+  during "$process slept for $pause s" asleep "${processes[$process]}"
 done
+during "Kafka slept for $pause s" asleep "$(kafka_pid)"
+during "Postgres slept for $pause s" asleep "$(head -n 1 "$(postgres_data)/postmaster.pid")"
 during "Kafka was restarted" restarted kafka
 during "Postgres was restarted" restarted postgres
