@@ -9,6 +9,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use infra::telemetry::LogFormat;
 
+use self::urls::Unshown;
 pub use self::{
     roles::{Role, Roles, RolesError},
     urls::{ApiUrl, BusUrl, EventStoreUrl, ReadModelsUrl, UnsupportedUrl},
@@ -23,7 +24,14 @@ pub struct Settings {
     pub data_dir: PathBuf,
 
     /// Where events are kept: `sqlite:FILE` or `esdb://HOST:PORT` [default: sqlite:DATA_DIR/events.db]
-    #[arg(long, env = "ORDERLY_EVENT_STORE", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "ORDERLY_EVENT_STORE",
+        value_name = "URL",
+        value_parser = Unshown::<EventStoreUrl>::new(),
+        hide_env_values = true,
+        global = true
+    )]
     event_store: Option<EventStoreUrl>,
 
     /// How events reach projectors and process manager: `direct` (they follow the event store itself) or
@@ -33,7 +41,14 @@ pub struct Settings {
 
     /// Where read models are kept: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE` [default:
     /// sqlite:DATA_DIR/read-models.db]
-    #[arg(long, env = "ORDERLY_READ_MODELS", value_name = "URL", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        env = "ORDERLY_READ_MODELS",
+        value_name = "URL",
+        value_parser = Unshown::<ReadModelsUrl>::new(),
+        hide_env_values = true,
+        global = true
+    )]
     read_models: Option<ReadModelsUrl>,
 
     /// Which log lines to write to standard error, in the syntax of `RUST_LOG`.

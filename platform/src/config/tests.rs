@@ -47,6 +47,19 @@ fn each_part_is_chosen_by_a_url() {
 }
 
 #[test]
+fn a_refused_url_is_not_shown_since_it_may_hold_a_password() {
+    for (flag, given) in [
+        ("--event-store", "esdb://admin:open-sesame@"),
+        ("--read-models", "postgres://orderly:open-sesame@localhost"),
+        ("--read-models", "postgresq://orderly:open-sesame@localhost/orderly"),
+    ] {
+        let error = parse(&[flag, given]).unwrap_err();
+        assert!(!error.contains("open-sesame"), "{error}");
+        assert!(error.starts_with("error: ORDERLY_"), "{error}");
+    }
+}
+
+#[test]
 fn a_refused_setting_is_named_with_what_is_accepted() {
     for (flag, given, setting, accepted) in [
         ("--event-store", "mysql://localhost", "ORDERLY_EVENT_STORE", "sqlite:FILE"),

@@ -1,7 +1,8 @@
 //! The URLs that choose the parts of Orderly.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{ffi::OsStr, marker::PhantomData, path::PathBuf, str::FromStr};
 
+use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
 use infra::{event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions};
 
 /// Where events are kept.
@@ -40,6 +41,33 @@ pub struct UnsupportedUrl {
 impl UnsupportedUrl {
     fn new(setting: &'static str, problem: &impl ToString) -> Self {
         Self { setting, problem: problem.to_string() }
+    }
+}
+
+/// Parses a URL that may hold a password. What clap itself says of a refused value shows the value.
+#[derive(Debug)]
+pub struct Unshown<T>(PhantomData<fn() -> T>);
+
+impl<T> Unshown<T> {
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Clone for Unshown<T> {
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<T: FromStr<Err = UnsupportedUrl> + Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
+        let url = value.to_str().ok_or_else(|| "a URL that is no UTF-8".to_owned());
+        let parsed = url.and_then(|url| url.parse().map_err(|error: UnsupportedUrl| error.to_string()));
+        let refused = |problem| Error::raw(ErrorKind::ValueValidation, format!("{problem}\n"));
+        parsed.map_err(|problem| refused(problem).with_cmd(command))
     }
 }
 
