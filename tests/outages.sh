@@ -30,7 +30,7 @@ during() { # WHAT COMMAND…
   local what=$1 loading
   shift
   imports=$((imports + 1))
-  sales_file $((imports + ${SEED:-0}))
+  sales_file $imports
   import "$work/sales-$imports.csv" & loading=$!
   sleep 2
   "$@"

@@ -35,9 +35,6 @@ const REACTOR: &str = "process-manager";
 /// Reactions under way at once.
 const REACTIONS_MAX: usize = 256;
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// From one batch of events to the next. Whoever places an order runs its first reactions inline, and has nearly
-/// always finished when its events are looked at here; taken up at once, each would cost a task that waits.
-const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What the process manager works with.
@@ -47,6 +44,10 @@ pub struct ProcessManager {
     pub positions: Arc<dyn Positions>,
     /// Where the sweep finds its candidates.
     pub queries: Arc<dyn Queries>,
+    /// From one batch of events to the next. Whoever places an order runs its first reactions inline, and has nearly
+    /// always finished when its events are looked at here a moment later; taken up at once, each would cost a task
+    /// that waits.
+    pub batch_every: Duration,
 }
 
 impl std::fmt::Debug for ProcessManager {
@@ -103,7 +104,7 @@ impl ProcessManager {
                     else {
                         continue;
                     };
-                    next_batch_at = time::Instant::now() + BATCH_INTERVAL;
+                    next_batch_at = time::Instant::now() + self.batch_every;
                     reactions.start(batch, one, &finished).await;
                 }
                 Err(error) => {

@@ -3,7 +3,7 @@
 
 mod parts;
 
-use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync::Arc};
+use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync::Arc, time::Duration};
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
@@ -199,7 +199,8 @@ impl Platform {
         let Some(models) = &views.models else { return Ok(()) };
         models.bind(log.store_id()).await?;
         for source in parts::projector_sources(config, writable, log.store_id()).await? {
-            let options = projectors::runner::Options::default();
+            let commit_every = batch_every(&config.bus);
+            let options = projectors::runner::Options { commit_every, ..Default::default() };
             let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options);
             let stop = self.projections.stop.clone();
             self.spawn(&self.projections, Role::Projectors, async move {
@@ -243,6 +244,7 @@ impl Platform {
             source: parts::process_manager_source(config, writable).await?,
             positions: views.positions(&config.data_dir)?,
             queries: Arc::clone(&views.queries),
+            batch_every: batch_every(&config.bus),
         };
         let stop = self.reactions.stop.clone();
         self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(stop));
@@ -291,6 +293,15 @@ impl Door {
         let listener = TcpListener::bind(address).await.map_err(describe)?;
         let address = listener.local_addr().map_err(describe)?;
         Ok(Self { listener, address })
+    }
+}
+
+/// From one small batch of events to the next. A follower of the event store is woken by each of its commits, so it lets
+/// a few come together. Kafka's partitions come one after another: a pause after each would add up.
+fn batch_every(bus: &BusUrl) -> Duration {
+    match bus {
+        BusUrl::Direct => Duration::from_millis(10),
+        BusUrl::Kafka(_) => Duration::ZERO,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A platform in this process: command API, process manager and projectors over one directory.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -140,6 +140,7 @@ impl Shop {
             source: Box::new(DirectSource::new(store, 1_000)),
             positions: Arc::new(self.operations()),
             queries: self.queries.clone(),
+            batch_every: Duration::from_millis(10),
         };
         self.process_manager = Some(Running::start(|stop| process_manager.run(stop)));
     }
