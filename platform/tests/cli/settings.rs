@@ -3,18 +3,19 @@ use super::support::DataDir;
 #[tokio::test]
 async fn a_setting_of_another_build_is_refused_by_name_with_exit_code_2() {
     let data = DataDir::new();
-    for (setting, given, accepted) in [
-        ("ORDERLY_EVENT_STORE", "mysql://localhost", "sqlite:FILE"),
-        ("ORDERLY_BUS", "amqp://localhost", "direct"),
-        ("ORDERLY_READ_MODELS", "mysql://localhost/orderly", "sqlite:FILE"),
-        ("ORDERLY_COMMAND_LISTEN", "localhost", "--command-listen"),
-        ("ORDERLY_ROLES", "janitor", "query-api"),
-        ("ORDERLY_LOG", "info,=", "ORDERLY_LOG"),
+    for (setting, given, mentioned) in [
+        // Not what was given: it may hold a password.
+        ("ORDERLY_EVENT_STORE", "mysql://localhost", ["ORDERLY_EVENT_STORE", "sqlite:FILE"]),
+        ("ORDERLY_READ_MODELS", "mysql://localhost/orderly", ["ORDERLY_READ_MODELS", "sqlite:FILE"]),
+        ("ORDERLY_BUS", "amqp://localhost", ["amqp://localhost", "direct"]),
+        ("ORDERLY_COMMAND_LISTEN", "localhost", ["localhost", "--command-listen"]),
+        ("ORDERLY_ROLES", "janitor", ["janitor", "query-api"]),
+        ("ORDERLY_LOG", "info,=", ["info,=", "ORDERLY_LOG"]),
     ] {
         let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();
         let stderr = String::from_utf8(finished.stderr).unwrap();
         assert_eq!(finished.status.code(), Some(2), "{setting}: {stderr}");
-        for part in [given, accepted] {
+        for part in mentioned {
             assert!(stderr.contains(part), "{stderr:?} does not mention {part}");
         }
     }
