@@ -22,6 +22,7 @@ use domain::{
 };
 use futures::future::{join_all, try_join_all};
 use infra::{
+    clock::Clock,
     event_store::{Epoch, EventStore},
     snapshots::SnapshotStore,
 };
@@ -44,6 +45,7 @@ pub struct Checkout {
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
     pub locks: OrderLocks,
+    pub clock: Clock,
     store: StoreHandle,
     handled: Arc<HandledInline>,
 }
@@ -70,6 +72,7 @@ impl Checkout {
     pub fn start(
         store: &Arc<dyn EventStore>,
         snapshots: Option<&Arc<SnapshotStore>>,
+        clock: Clock,
         options: ExecutorOptions,
     ) -> Self {
         Self {
@@ -78,6 +81,7 @@ impl Checkout {
             stock: Executor::start(store, snapshots, options),
             payments: Executor::start(store, None, options),
             locks: OrderLocks::default(),
+            clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
         }

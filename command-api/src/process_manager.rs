@@ -177,6 +177,7 @@ fn mark_finished(progress: &mut [Progress], batch: &BatchId) {
 
 async fn pause(shutdown: &CancellationToken, duration: Duration) {
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         () = time::sleep(duration) => {}
     }

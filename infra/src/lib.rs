@@ -3,6 +3,7 @@
 //! Every port is a trait with a contract suite under `tests/`; every adapter passes it. No rule of the shop
 //! lives here: those are in `domain`.
 
+pub mod clock;
 pub mod event_source;
 pub mod event_store;
 pub mod http;

@@ -7,6 +7,7 @@ use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
+    clock::Clock,
     event_store::{EventLog, sqlite::SqliteEventStore},
     http::ServerOptions,
     kafka::KafkaError,
@@ -168,8 +169,12 @@ impl Platform {
         }
         if let Some(writable) = &writable {
             self.start_relay(config, writable).await?;
-            let checkout =
-                Checkout::start(&writable.store, Some(&writable.snapshots), ExecutorOptions::default());
+            let checkout = Checkout::start(
+                &writable.store,
+                Some(&writable.snapshots),
+                Clock::system(),
+                ExecutorOptions::default(),
+            );
             if let Some(views) = &views {
                 self.start_process_manager(config, writable, views, &checkout).await?;
             }

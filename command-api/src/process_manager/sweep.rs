@@ -31,8 +31,9 @@ pub(super) async fn run(checkout: Checkout, queries: Arc<dyn Queries>, shutdown:
             _ = rounds.tick() => {}
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
-            swept = sweep(&checkout, &*queries, Timestamp::now()) => if let Err(error) = swept {
+            swept = sweep(&checkout, &*queries, checkout.clock.now()) => if let Err(error) = swept {
                 tracing::warn!(%error, "the sweep could not ask the read models; it tries again");
             },
         }

@@ -9,6 +9,7 @@ use axum::{
 };
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
+    clock::Clock,
     event_source::{Partition, direct::DirectSource},
     event_store::{
         EventLog, EventStore,
@@ -113,7 +114,8 @@ impl Shop {
             if options.shared_store { FaultyStore::shared(events) } else { FaultyStore::owned(events) };
         let dyn_store: Arc<dyn EventStore> = store.clone();
         let snapshots = SnapshotStore::open(&files.path("snapshots"), store.store_id()).unwrap();
-        let checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), options.executor);
+        let checkout =
+            Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), Clock::system(), options.executor);
         let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.store_id()).await.unwrap();

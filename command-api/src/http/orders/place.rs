@@ -153,7 +153,7 @@ pub(in crate::http) async fn place(
 ) -> Result<Response, Problem> {
     let context = context(&headers, "/v1/orders", &body)?;
     let order_id = OrderId::of_command(context.id);
-    let now = in_microseconds(Timestamp::now());
+    let now = in_microseconds(api.checkout.clock.now());
     check_placed_at(body.placed_at, now)?;
     let command = body.into_command(order_id, now, api.options.payment_due_after);
     if prefers_async(&headers) {
