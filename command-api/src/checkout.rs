@@ -129,8 +129,8 @@ impl Checkout {
         let last = Mode { wait: Wait::Durable, ..submitted };
         match (order.payment_id, order.currency) {
             (Some(payment_id), Some(currency)) if !order.status.is_final() => {
-                let amount = order.total;
-                let request = PaymentCommand::Request { payment_id, order_id, amount, currency };
+                let (amount, charge) = (order.total, order.payment_plan.clone());
+                let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
                 let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
                 let request_mode = Mode { new_stream: by_this_run, ..last };
                 self.payments.submit(&payment_id, request, context, request_mode).await?;

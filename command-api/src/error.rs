@@ -82,6 +82,7 @@ fn invalid_order(invalid: &InvalidOrder) -> Problem {
         InvalidOrder::AdjustmentCount => "adjustments".to_owned(),
         InvalidOrder::MetadataCount => "metadata".to_owned(),
         InvalidOrder::Text { member } => (*member).to_owned(),
+        InvalidOrder::Payment(token) => format!("payment.{}", token.member),
         InvalidOrder::RefundAmount => "refund_amount, amount".to_owned(),
     };
     Problem::new(Code::InvalidRequest).error(field, invalid.to_string())
@@ -92,6 +93,11 @@ pub fn payment_refused(refusal: &PaymentRefusal) -> Problem {
         PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_) => Code::NotFound,
         PaymentRefusal::WrongState(_) => Code::PaymentState,
         PaymentRefusal::Closed => Code::PaymentClosed,
+        PaymentRefusal::ChargeUnderWay => Code::ChargeUnderWay,
+        PaymentRefusal::TooManyCharges => Code::TooManyParts,
+        PaymentRefusal::InvalidToken(token) => {
+            return Problem::new(Code::InvalidRequest).error(token.member, refusal.to_string());
+        }
         PaymentRefusal::InvalidAmount => {
             return Problem::new(Code::InvalidRequest).error("amount", refusal.to_string());
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Amount, OrderId, PaymentId, Sku, StreamName,
+    Amount, OrderId, PaymentId, Sku, StreamName, Timestamp,
     order::{
         CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderStatus, PlaceOrder, Shortage,
         units_by_sku,
@@ -62,8 +62,8 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
         }
         OrderEvent::Allocated(_) => match (order.payment_id(), order.currency()) {
             (Some(payment_id), Some(currency)) if !order.status().is_final() => {
-                let amount = order.total();
-                let request = PaymentCommand::Request { payment_id, order_id, amount, currency };
+                let (amount, charge) = (order.total(), order.payment_plan().cloned());
+                let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
                 Reaction::Send(vec![Step::Payment(payment_id, request)])
             }
             _ => Reaction::None,
@@ -101,11 +101,7 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     let Some(order_id) = payment.order_id() else { return Reaction::None };
     let command = match event {
         PaymentEvent::Captured(_) | PaymentEvent::Refunded(_) | PaymentEvent::RefundFailed(_) => {
-            OrderCommand::RecordPayment {
-                captured: payment.captured(),
-                refunded: payment.refunded(),
-                refunds_failed: payment.refunds_failed(),
-            }
+            as_it_stands(payment)
         }
         PaymentEvent::Failed(failed) if !failed.retryable && nothing_captured(payment) => {
             OrderCommand::Cancel { reason: CancelReason::PaymentFailed, note: None }
@@ -116,6 +112,9 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         PaymentEvent::Failed(_)
         | PaymentEvent::Voided(_)
         | PaymentEvent::Requested(_)
+        | PaymentEvent::ChargeRequested(_)
+        | PaymentEvent::ChargePending(_)
+        | PaymentEvent::CaptureRequested(_)
         | PaymentEvent::Authorized(_)
         | PaymentEvent::VoidRequested(_)
         | PaymentEvent::OutcomeUnknown(_)
@@ -123,6 +122,40 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::Closed(_) => return Reaction::None,
     };
     Reaction::Send(vec![Step::Order(order_id, command)])
+}
+
+/// What is to be done about an order whose payment is due.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WhenDue {
+    /// It is paid, has ended, or is not due yet.
+    Nothing,
+    /// The payment has taken money that the order does not know of yet.
+    Record(OrderCommand),
+    /// The provider may have taken money, and will say so.
+    Wait,
+    Expire(OrderCommand),
+}
+
+/// Expiry reads the payment first: an order that was paid in time does not expire because the news is late.
+pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
+    let waits = matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid();
+    if !waits || order.payment_due_at().is_none_or(|due_at| now < due_at) {
+        return WhenDue::Nothing;
+    }
+    match () {
+        () if payment.captured() > order.captured() => WhenDue::Record(as_it_stands(payment)),
+        () if payment.is_in_doubt() => WhenDue::Wait,
+        () => WhenDue::Expire(OrderCommand::Expire { now }),
+    }
+}
+
+/// What the order is told of its payment: cumulative amounts.
+fn as_it_stands(payment: &Payment) -> OrderCommand {
+    OrderCommand::RecordPayment {
+        captured: payment.captured(),
+        refunded: payment.refunded(),
+        refunds_failed: payment.refunds_failed(),
+    }
 }
 
 fn nothing_captured(payment: &Payment) -> bool {

@@ -1,5 +1,10 @@
 //! The payment of one order: requested, authorized, captured in parts, refunded in parts.
 //!
+//! The money comes by hand (an operator records what was authorized and captured elsewhere) or by charges, which a
+//! provider is asked for: first it is recorded that it is to be asked, then it is asked, then what it says is recorded.
+//! It is asked again until it answers ([`Payment::provider_work`] says what for), and it does each thing once. There is
+//! never a second charge before the first has ended without money.
+//!
 //! Stream `payment-{uuid}`. `captured <= authorized <= amount` and `refunded <= captured`. When its order
 //! ends, the payment is closed: it takes no new authorisation or capture, but what the provider reports is
 //! always recorded, and the same decision that records it also asks for the void or the refund that gives the
@@ -7,21 +12,30 @@
 //! fails is asked for again. A provider whose answer was lost leaves the payment in *outcome unknown*, a state
 //! of its own; an operator may then record, also on a closed payment, what is found to have happened.
 
+mod charge;
 mod command;
 mod decide;
 mod event;
+mod report;
 mod state;
 
-pub use command::{PaymentCommand, Source};
+pub use charge::{Charge, ChargeEnding, ChargeState, ProviderReport, ProviderWork};
+pub use command::{InvalidToken, NewCharge, PaymentCommand};
 pub use decide::PaymentRefusal;
 pub use event::{
-    Operation, PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentEvent, PaymentFailed,
+    CaptureMode, Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
+    PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentFailed,
     PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
     PaymentVoidRequested, PaymentVoided, RefundReason,
 };
 pub use state::{Payment, PaymentState, PaymentSummary, Refund, RefundState};
 
 use crate::{Decider, PaymentId};
+
+/// The most charges that may be asked for of one payment: a customer tries that many cards.
+pub const CHARGES_MAX: u32 = 50;
+/// The most characters of a provider's name and of its token of a means of payment.
+pub const TOKEN_CHARS_MAX: usize = 255;
 
 /// The payment aggregate.
 #[derive(Debug)]

@@ -9,7 +9,10 @@ use domain::{
     StreamName,
     decider::StoredEvent,
     order::{CancelReason, NewReturn, OrderCommand, OrderEvent, PlaceOrder},
-    payment::{Operation, PaymentCommand, PaymentEvent, RefundReason, Source},
+    payment::{
+        CaptureMode, ChargeEnding, NewCharge, Operation, PaymentCommand, PaymentEvent, ProviderReport,
+        RefundReason,
+    },
     stock::{StockCommand, StockEvent},
 };
 use serde::Serialize;
@@ -162,6 +165,7 @@ fn command_names_stay_as_they_are() {
         metadata: std::collections::BTreeMap::new(),
         placed_at,
         payment_due_at: None,
+        payment: None,
     };
     let order = [
         OrderCommand::Place(Box::new(place)),
@@ -189,11 +193,16 @@ fn command_names_stay_as_they_are() {
     ];
     assert_eq!(order.map(|command| command.name()), names);
 
-    let source = Source::Operator;
+    let new_charge = NewCharge { provider: "p".into(), method: "m".into(), capture: CaptureMode::Manual };
+    let ending = Some(ChargeEnding::Voided);
+    let report =
+        ProviderReport { charge: 1, reference: "r".into(), authorized: amount, captured: amount, ending };
     let payment = [
-        PaymentCommand::Request { payment_id, order_id, amount, currency },
-        PaymentCommand::Authorize { amount: None, reference: None, source },
-        PaymentCommand::Capture { amount: None, reference: None, source },
+        PaymentCommand::Request { payment_id, order_id, amount, currency, charge: None },
+        PaymentCommand::Charge(new_charge),
+        PaymentCommand::Report { report, is_answer: true },
+        PaymentCommand::Authorize { amount: None, reference: None },
+        PaymentCommand::Capture { amount: None, reference: None },
         PaymentCommand::Fail { reason: None, retryable: false },
         PaymentCommand::Void { reason: None },
         PaymentCommand::MarkOutcomeUnknown { operation: Operation::Void },
@@ -204,6 +213,8 @@ fn command_names_stay_as_they_are() {
     ];
     let names = [
         "payment.request",
+        "payment.charge",
+        "payment.report",
         "payment.authorize",
         "payment.capture",
         "payment.fail",

@@ -141,6 +141,7 @@ impl Sample<'_> {
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,
             payment_due_at: None,
+            payment: None,
         };
         let mut events: Vec<OrderEvent> = vec![placed.into()];
         let allocated = OrderAllocated { payment_id: Some(payment_id(self.number)) };

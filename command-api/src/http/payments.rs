@@ -10,7 +10,7 @@ use axum::{
 use domain::{
     Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RefundId, Revision,
     StreamName,
-    payment::{PaymentCommand, PaymentDecider, PaymentState, PaymentSummary, Source},
+    payment::{PaymentCommand, PaymentDecider, PaymentState, PaymentSummary},
 };
 use http::{HeaderMap, StatusCode, header};
 use infra::http::{Code, Problem, problem::ProblemBody};
@@ -127,8 +127,7 @@ pub(super) async fn authorize(
     let payment_id: PaymentId = id(&payment)?;
     let context = context(&headers, &format!("/v1/payments/{payment_id}/authorize"), &body)?;
     let (amount, reference) = (body.amount, body.reference);
-    run(api, payment_id, PaymentCommand::Authorize { amount, reference, source: Source::Operator }, context)
-        .await
+    run(api, payment_id, PaymentCommand::Authorize { amount, reference }, context).await
 }
 
 /// Record a capture, of all that is authorized or of a part
@@ -151,8 +150,7 @@ pub(super) async fn capture(
     let payment_id: PaymentId = id(&payment)?;
     let context = context(&headers, &format!("/v1/payments/{payment_id}/capture"), &body)?;
     let (amount, reference) = (body.amount, body.reference);
-    run(api, payment_id, PaymentCommand::Capture { amount, reference, source: Source::Operator }, context)
-        .await
+    run(api, payment_id, PaymentCommand::Capture { amount, reference }, context).await
 }
 
 /// Record that a payment failed

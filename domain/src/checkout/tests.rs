@@ -57,6 +57,7 @@ fn placing() -> PlaceOrder {
         metadata: BTreeMap::new(),
         placed_at: Timestamp::UNIX_EPOCH,
         payment_due_at: None,
+        payment: None,
     }
 }
 
@@ -140,6 +141,7 @@ fn an_allocated_order_requests_its_total_unless_nothing_is_to_pay_or_it_has_ende
         order_id: ORDER,
         amount: pence(45),
         currency: "GBP".parse().unwrap(),
+        charge: None,
     };
     let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
     assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
@@ -219,7 +221,7 @@ fn payment_requested() -> PaymentEvent {
 }
 
 fn captured(amount: i64) -> PaymentEvent {
-    PaymentCaptured { amount: pence(amount), reference: None }.into()
+    PaymentCaptured { amount: pence(amount), reference: None, charge: None }.into()
 }
 
 /// The reaction to an event of a payment to which more has happened since.
@@ -270,7 +272,7 @@ fn an_order_is_cancelled_when_its_payment_failed_for_good_or_was_voided() {
 
 #[test]
 fn an_order_hears_nothing_of_what_moves_no_money() {
-    let authorized = PaymentAuthorized { amount: pence(45), reference: None };
+    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: None };
     assert_eq!(reaction_to_payment(&[authorized.into()], &[]), Reaction::None);
     let orphan = PaymentDecider::fold(&[captured(1)]);
     assert_eq!(react_to_payment(&captured(1), &orphan), Reaction::None);

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
 use super::{Adjustment, CancelReason, LineQuantity, ReturnLine, Shortage};
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp};
+use crate::{
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, payment::NewCharge,
+};
 
 /// What can be asked of an order.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +68,8 @@ pub struct PlaceOrder {
     pub placed_at: Timestamp,
     /// When an unpaid order expires; none: never.
     pub payment_due_at: Option<Timestamp>,
+    /// How the money is to be got as soon as stock is held; none: somebody sees to it.
+    pub payment: Option<NewCharge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

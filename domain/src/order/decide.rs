@@ -6,7 +6,10 @@ use super::{
     OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested, OrderRejected,
     OrderReturned, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder, TEXT_CHARS_MAX,
 };
-use crate::{Amount, RefundId, ShipmentId, Sku, Timestamp, money::AmountOutOfRange, stock::UNITS_MAX};
+use crate::{
+    Amount, RefundId, ShipmentId, Sku, Timestamp, money::AmountOutOfRange, payment::InvalidToken,
+    stock::UNITS_MAX,
+};
 
 /// Why an order command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,8 @@ pub enum InvalidOrder {
     RepeatedLine,
     #[error("a refund amount is more than zero")]
     RefundAmount,
+    #[error("payment: {0}")]
+    Payment(#[from] InvalidToken),
 }
 
 impl From<AmountOutOfRange> for InvalidOrder {
@@ -140,6 +145,7 @@ fn decide_place(order: &Order, place: PlaceOrder) -> Decided {
             metadata: place.metadata,
             placed_at: place.placed_at,
             payment_due_at: place.payment_due_at,
+            payment: place.payment,
         }
         .into(),
     ])
@@ -172,6 +178,9 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
         ("country", place.country.as_ref()),
         ("reference", place.reference.as_ref()),
     ])?;
+    if let Some(charge) = &place.payment {
+        charge.check()?;
+    }
     for adjustment in &place.adjustments {
         text("adjustments.code", &adjustment.code)?;
     }

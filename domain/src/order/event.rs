@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
-    decider::stored_events,
+    decider::stored_events, payment::NewCharge,
 };
 
 stored_events! {
@@ -47,6 +47,9 @@ pub struct OrderPlaced {
     pub placed_at: Timestamp,
     /// When an unpaid order expires; none: never.
     pub payment_due_at: Option<Timestamp>,
+    /// How the money is to be got as soon as stock is held; none: somebody sees to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment: Option<NewCharge>,
 }
 
 /// A line's number is its 1-based place in the order.

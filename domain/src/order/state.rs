@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Adjustment, CancelReason, LineQuantity, OrderEvent, OrderLine, OrderPlaced, ReturnLine, Shortage,
 };
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp};
+use crate::{
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, payment::NewCharge,
+};
 
 /// Where an order stands. Final: rejected, cancelled, expired.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +129,8 @@ struct Placed {
     metadata: BTreeMap<String, String>,
     placed_at: Timestamp,
     payment_due_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment: Option<NewCharge>,
 }
 
 /// A line with what became of it, in units.
@@ -187,6 +191,7 @@ pub struct OrderSummary {
     pub captured: Amount,
     pub refunded: Amount,
     pub payment_id: Option<PaymentId>,
+    pub payment_plan: Option<NewCharge>,
     pub shortages: Vec<Shortage>,
 }
 
@@ -229,6 +234,11 @@ impl Order {
 
     pub fn payment_due_at(&self) -> Option<Timestamp> {
         self.placed.as_ref().and_then(|placed| placed.payment_due_at)
+    }
+
+    /// How the money is to be got, where the order says so.
+    pub fn payment_plan(&self) -> Option<&NewCharge> {
+        self.placed.as_ref().and_then(|placed| placed.payment.as_ref())
     }
 
     pub fn adjustments(&self) -> &[Adjustment] {
@@ -348,6 +358,7 @@ impl Order {
             captured: self.captured,
             refunded: self.refunded,
             payment_id: self.payment_id,
+            payment_plan: self.payment_plan().cloned(),
             shortages: self.shortages.clone(),
         }
     }
@@ -449,6 +460,7 @@ fn place(order: &mut Order, placed: &OrderPlaced) {
         metadata: placed.metadata.clone(),
         placed_at: placed.placed_at,
         payment_due_at: placed.payment_due_at,
+        payment: placed.payment.clone(),
     });
 }
 

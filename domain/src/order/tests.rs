@@ -52,6 +52,7 @@ fn order() -> PlaceOrder {
         metadata: BTreeMap::new(),
         placed_at: at(0),
         payment_due_at: Some(at(100)),
+        payment: None,
     }
 }
 

@@ -1,44 +1,46 @@
-use super::{Operation, RefundReason};
+use serde::{Deserialize, Serialize};
+
+use super::{CaptureMode, Operation, ProviderReport, RefundReason, TOKEN_CHARS_MAX};
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
-/// Who says that money moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Somebody asks for it to be recorded: refused where the rules refuse it. After a lost answer the operator
-    /// says what has happened, also on a closed payment.
-    Operator,
-    /// The provider reports what has happened: always recorded, also on a closed payment.
-    Provider,
-}
-
 /// What can be asked of a payment. Amounts are minor units of its currency.
+///
+/// Where a provider has a charge, capture and void are asked of the provider, and what it says is recorded by
+/// [`PaymentCommand::Report`]. Otherwise they record what was done by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentCommand {
-    /// An order has been allocated and waits for its money.
+    /// An order has been allocated and waits for its money; `charge`: and says how to get it.
     Request {
         payment_id: PaymentId,
         order_id: OrderId,
         amount: Amount,
         currency: Currency,
+        charge: Option<NewCharge>,
+    },
+    /// Ask the provider for the money.
+    Charge(NewCharge),
+    /// What the provider says that a charge stands at: always recorded, also on a closed payment. `is_answer`: it was
+    /// just asked. What it sends of itself may be old, and so ends no doubt about what was asked since.
+    Report {
+        report: ProviderReport,
+        is_answer: bool,
     },
     /// `amount` is what stands authorized in all, so that a part may be raised; none: all of what was requested.
     Authorize {
         amount: Option<Amount>,
         reference: Option<String>,
-        source: Source,
     },
     /// No amount given: all of what is authorized and not yet captured.
     Capture {
         amount: Option<Amount>,
         reference: Option<String>,
-        source: Source,
     },
     /// `retryable`: the customer may try again, for example with another card.
     Fail {
         reason: Option<String>,
         retryable: bool,
     },
-    /// The authorisation, or what is left of it, was given back.
+    /// The authorisation, or what is left of it, is given back.
     Void {
         reason: Option<String>,
     },
@@ -66,11 +68,45 @@ pub enum PaymentCommand {
     },
 }
 
+/// How a provider is to get the money.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCharge {
+    /// The provider's name, as in the path of its webhooks.
+    pub provider: String,
+    /// The provider's token of a card or another means of payment.
+    pub method: String,
+    #[serde(default)]
+    pub capture: CaptureMode,
+}
+
+/// A member of [`NewCharge`] that is empty, too long, or holds a control character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{member} has 1 to {TOKEN_CHARS_MAX} characters, none of them a control character")]
+pub struct InvalidToken {
+    pub member: &'static str,
+}
+
+impl NewCharge {
+    /// Whether provider and method are texts that can be passed on.
+    pub fn check(&self) -> Result<(), InvalidToken> {
+        let fits = |text: &str| {
+            (1..=TOKEN_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+        };
+        match () {
+            () if !fits(&self.provider) => Err(InvalidToken { member: "provider" }),
+            () if !fits(&self.method) => Err(InvalidToken { member: "method" }),
+            () => Ok(()),
+        }
+    }
+}
+
 impl PaymentCommand {
     /// Stored in metadata, and part of the ids of reactions.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Request { .. } => "payment.request",
+            Self::Charge(_) => "payment.charge",
+            Self::Report { .. } => "payment.report",
             Self::Authorize { .. } => "payment.authorize",
             Self::Capture { .. } => "payment.capture",
             Self::Fail { .. } => "payment.fail",

@@ -1,7 +1,9 @@
 use super::{
-    Payment, PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentCommand, PaymentEvent, PaymentFailed,
-    PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
-    PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason, RefundState, Source, state::evolve,
+    CHARGES_MAX, Charge, ChargeState, InvalidToken, NewCharge, Payment, PaymentAuthorized,
+    PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
+    PaymentEvent, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested,
+    PaymentRefunded, PaymentRequested, PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason,
+    RefundState, report, state::evolve,
 };
 use crate::{Amount, RefundId, order::TEXT_CHARS_MAX};
 
@@ -14,6 +16,12 @@ pub enum PaymentRefusal {
     WrongState(PaymentState),
     #[error("the order of this payment has ended: nothing more is authorized or captured")]
     Closed,
+    #[error("the provider has a charge under way: it says what becomes of it")]
+    ChargeUnderWay,
+    #[error("a payment has at most {CHARGES_MAX} charges")]
+    TooManyCharges,
+    #[error(transparent)]
+    InvalidToken(#[from] InvalidToken),
     #[error("an amount is more than zero")]
     InvalidAmount,
     #[error("{member} is empty or has more than {TEXT_CHARS_MAX} characters or a control character")]
@@ -40,23 +48,32 @@ type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
     check_texts(&command)?;
     match command {
-        PaymentCommand::Request { payment_id, order_id, amount, currency } => {
+        PaymentCommand::Request { payment_id, order_id, amount, currency, charge } => {
             // Closed before it was requested: the order ended first, and no money is to be asked for.
             if payment.state() != PaymentState::New || payment.is_closed() {
                 return Ok(Vec::new());
             }
-            Ok(vec![PaymentRequested { payment_id, order_id, amount, currency }.into()])
+            let requested = PaymentRequested { payment_id, order_id, amount, currency };
+            let charge = charge.map(|new| first_charge(new, 1, amount).into());
+            Ok([requested.into()].into_iter().chain(charge).collect())
         }
         PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
         PaymentCommand::Close { order_id, amount_due } => {
-            Ok(with_what_closing_asks(payment, PaymentClosed { order_id, amount_due }.into()))
+            Ok(with_what_closing_asks(payment, vec![PaymentClosed { order_id, amount_due }.into()]))
         }
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
-        PaymentCommand::Authorize { amount, reference, source } => {
-            authorize(payment, amount.unwrap_or(payment.amount()), reference, source)
+        PaymentCommand::Charge(new) => charge(payment, new),
+        PaymentCommand::Report { report: reported, is_answer } => {
+            report::news(payment, reported, is_answer).map(|events| with_what_closing_asks(payment, events))
         }
-        PaymentCommand::Capture { amount, reference, source } => {
-            capture(payment, amount.unwrap_or(payment.capturable()), reference, source)
+        PaymentCommand::Authorize { amount, reference } => {
+            authorize(payment, amount.unwrap_or(payment.amount()), reference)
+        }
+        PaymentCommand::Capture { amount, reference } => {
+            capture(payment, amount.unwrap_or(payment.capturable()), reference)
+        }
+        PaymentCommand::Fail { .. } if is_the_providers_to_say(payment) => {
+            Err(PaymentRefusal::ChargeUnderWay)
         }
         PaymentCommand::Fail { reason, retryable } => match payment.state() {
             PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
@@ -71,6 +88,10 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
                 Err(PaymentRefusal::WrongState(state))
             }
         },
+        PaymentCommand::Void { .. } if is_the_providers_to_say(payment) && payment.is_voidable() => {
+            let asked_already = payment.void_requested();
+            Ok(if asked_already { Vec::new() } else { vec![PaymentVoidRequested {}.into()] })
+        }
         PaymentCommand::Void { reason } => match payment.state() {
             PaymentState::Voided => Ok(Vec::new()),
             PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
@@ -114,7 +135,7 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             match refund.state {
                 RefundState::Requested => {
                     let failed = PaymentRefundFailed { refund_id, amount: refund.amount, reason };
-                    Ok(with_what_closing_asks(payment, failed.into()))
+                    Ok(with_what_closing_asks(payment, vec![failed.into()]))
                 }
                 RefundState::Failed => Ok(Vec::new()),
                 RefundState::Refunded => Err(PaymentRefusal::RefundSettled),
@@ -131,7 +152,11 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
         PaymentCommand::Fail { reason, .. }
         | PaymentCommand::Void { reason }
         | PaymentCommand::RecordRefundFailed { reason, .. } => ("reason", reason),
-        PaymentCommand::Request { .. }
+        PaymentCommand::Request { charge: Some(charge), .. } | PaymentCommand::Charge(charge) => {
+            return Ok(charge.check()?);
+        }
+        PaymentCommand::Report { .. }
+        | PaymentCommand::Request { charge: None, .. }
         | PaymentCommand::MarkOutcomeUnknown { .. }
         | PaymentCommand::RequestRefund { .. }
         | PaymentCommand::Close { .. } => return Ok(()),
@@ -142,71 +167,126 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
     if fits { Ok(()) } else { Err(PaymentRefusal::InvalidText { member }) }
 }
 
-fn authorize(payment: &Payment, amount: Amount, reference: Option<String>, source: Source) -> Decided {
+/// Nothing can be said by hand of a charge that the provider will report on; of a lost answer, an operator can.
+fn is_the_providers_to_say(payment: &Payment) -> bool {
+    payment.charge_under_way().is_some() && payment.unknown_operation().is_none()
+}
+
+fn first_charge(new: NewCharge, number: u32, amount: Amount) -> PaymentChargeRequested {
+    let NewCharge { provider, method, capture } = new;
+    PaymentChargeRequested { charge: number, provider, method, amount, capture }
+}
+
+fn charge(payment: &Payment, new: NewCharge) -> Decided {
+    if payment.is_closed() {
+        return Err(PaymentRefusal::Closed);
+    }
+    if payment.charge_under_way().is_some() || payment.is_in_doubt() {
+        return Err(PaymentRefusal::ChargeUnderWay);
+    }
+    let may_be_tried = match payment.state() {
+        PaymentState::Requested => true,
+        PaymentState::Failed => payment.is_retryable(),
+        PaymentState::New
+        | PaymentState::Authorized
+        | PaymentState::Captured
+        | PaymentState::Voided
+        | PaymentState::OutcomeUnknown => false,
+    };
+    if !may_be_tried {
+        return Err(PaymentRefusal::WrongState(payment.state()));
+    }
+    let number = payment.charge().map_or(0, |last| last.number) + 1;
+    if number > CHARGES_MAX {
+        return Err(PaymentRefusal::TooManyCharges);
+    }
+    Ok(vec![first_charge(new, number, payment.amount()).into()])
+}
+
+/// What an operator says of a lost answer counts for the charge that it was lost of, as if the provider had said it.
+fn charge_in_doubt(payment: &Payment) -> Option<u32> {
+    payment.charge_under_way().map(|charge| charge.number)
+}
+
+fn authorize(payment: &Payment, amount: Amount, reference: Option<String>) -> Decided {
     if !amount.is_positive() {
         return Err(PaymentRefusal::InvalidAmount);
     }
+    if is_the_providers_to_say(payment) {
+        return Err(PaymentRefusal::ChargeUnderWay);
+    }
     // An operator who says what became of a lost answer: that the authorisation stands.
-    let reconciles = source == Source::Operator && payment.state() == PaymentState::OutcomeUnknown;
-    if source == Source::Operator {
-        if payment.is_closed() && !reconciles {
-            return Err(PaymentRefusal::Closed);
-        }
-        let raised = amount > payment.authorized();
-        match payment.state() {
-            PaymentState::Requested | PaymentState::OutcomeUnknown => {}
-            PaymentState::Failed if payment.is_retryable() => {}
-            PaymentState::Authorized | PaymentState::Captured if raised => {}
-            state @ (PaymentState::New
-            | PaymentState::Authorized
-            | PaymentState::Captured
-            | PaymentState::Failed
-            | PaymentState::Voided) => return Err(PaymentRefusal::WrongState(state)),
-        }
-        if amount > payment.amount() {
-            return Err(PaymentRefusal::AboveRequested { requested: amount, amount: payment.amount() });
-        }
+    let reconciles = payment.state() == PaymentState::OutcomeUnknown;
+    if payment.is_closed() && !reconciles {
+        return Err(PaymentRefusal::Closed);
     }
-    // A report that was overtaken by the capture of the same money adds nothing.
-    if amount <= payment.authorized() && !reconciles {
-        return Ok(Vec::new());
+    let raised = amount > payment.authorized();
+    match payment.state() {
+        PaymentState::Requested | PaymentState::OutcomeUnknown => {}
+        PaymentState::Failed if payment.is_retryable() => {}
+        PaymentState::Authorized | PaymentState::Captured if raised => {}
+        state @ (PaymentState::New
+        | PaymentState::Authorized
+        | PaymentState::Captured
+        | PaymentState::Failed
+        | PaymentState::Voided) => return Err(PaymentRefusal::WrongState(state)),
     }
-    let amount = amount.max(payment.authorized());
-    Ok(with_what_closing_asks(payment, PaymentAuthorized { amount, reference }.into()))
+    if amount > payment.amount() {
+        return Err(PaymentRefusal::AboveRequested { requested: amount, amount: payment.amount() });
+    }
+    let (amount, charge) = (amount.max(payment.authorized()), charge_in_doubt(payment));
+    Ok(with_what_closing_asks(payment, vec![PaymentAuthorized { amount, reference, charge }.into()]))
 }
 
-fn capture(payment: &Payment, amount: Amount, reference: Option<String>, source: Source) -> Decided {
-    if source == Source::Operator {
-        if payment.is_closed() && payment.state() != PaymentState::OutcomeUnknown {
-            return Err(PaymentRefusal::Closed);
-        }
-        let may_have_authorized = matches!(
-            payment.state(),
-            PaymentState::Authorized | PaymentState::Captured | PaymentState::OutcomeUnknown
-        );
-        if !may_have_authorized || !payment.capturable().is_positive() {
-            return Err(PaymentRefusal::WrongState(payment.state()));
-        }
-        if amount > payment.capturable() {
-            let capturable = payment.capturable();
-            return Err(PaymentRefusal::AboveAuthorized { requested: amount, capturable });
-        }
+fn capture(payment: &Payment, amount: Amount, reference: Option<String>) -> Decided {
+    let is_in_doubt = payment.state() == PaymentState::OutcomeUnknown;
+    if payment.is_closed() && !is_in_doubt {
+        return Err(PaymentRefusal::Closed);
+    }
+    let may_have_authorized = match payment.state() {
+        PaymentState::Authorized | PaymentState::Captured | PaymentState::OutcomeUnknown => true,
+        PaymentState::New | PaymentState::Requested | PaymentState::Failed | PaymentState::Voided => false,
+    };
+    if !may_have_authorized || !payment.capturable().is_positive() {
+        return Err(PaymentRefusal::WrongState(payment.state()));
+    }
+    if amount > payment.capturable() {
+        let capturable = payment.capturable();
+        return Err(PaymentRefusal::AboveAuthorized { requested: amount, capturable });
     }
     if !amount.is_positive() || payment.captured().checked_add(amount).is_err() {
         return Err(PaymentRefusal::InvalidAmount);
     }
-    Ok(with_what_closing_asks(payment, PaymentCaptured { amount, reference }.into()))
+    match payment.charge_under_way() {
+        Some(charge) if !is_in_doubt => request_capture(payment, charge, amount),
+        _ => {
+            let charge = charge_in_doubt(payment);
+            Ok(with_what_closing_asks(payment, vec![PaymentCaptured { amount, reference, charge }.into()]))
+        }
+    }
 }
 
-/// The event, and what a closed payment owes after it: the void of what it still holds authorized, and the
-/// refund of what it has captured beyond what its order keeps. A refund that failed is asked for again, under
-/// a new id.
-fn with_what_closing_asks(payment: &Payment, event: PaymentEvent) -> Vec<PaymentEvent> {
+fn request_capture(payment: &Payment, charge: &Charge, amount: Amount) -> Decided {
+    let is_asked_for_already = charge.capture_requested > charge.captured;
+    if is_asked_for_already || payment.void_requested() || charge.state != ChargeState::Live {
+        return Err(PaymentRefusal::ChargeUnderWay);
+    }
+    let (charge, total) = (charge.number, charge.captured.saturating_add(amount));
+    Ok(vec![PaymentCaptureRequested { charge, amount, total }.into()])
+}
+
+/// The events, and what a closed payment owes after them: the void of what it still holds authorized or may yet be
+/// charged, and the refund of what it has captured beyond what its order keeps. A refund that failed is asked for
+/// again, under a new id.
+fn with_what_closing_asks(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
     let mut after = payment.clone();
-    evolve(&mut after, &event);
-    let mut events = vec![event];
-    let Some(amount_due) = after.amount_due_at_closing() else { return events };
-    if after.capturable().is_positive() && !after.void_requested() {
+    for event in &events {
+        evolve(&mut after, event);
+    }
+    let Some(amount_due) = after.amount_due_at_closing().filter(|_| !events.is_empty()) else {
+        return events;
+    };
+    if after.is_voidable() && !after.void_requested() {
         events.push(PaymentVoidRequested {}.into());
     }
     let amount = after.excess(amount_due);

@@ -6,10 +6,17 @@ stored_events! {
     /// What happened to a payment.
     pub enum PaymentEvent {
         Requested(PaymentRequested) = "payment.requested.v1",
+        /// The provider is to be asked for the money.
+        ChargeRequested(PaymentChargeRequested) = "payment.charge_requested.v1",
+        /// The provider has the charge and waits, for the customer or for a bank.
+        ChargePending(PaymentChargePending) = "payment.charge_pending.v1",
         Authorized(PaymentAuthorized) = "payment.authorized.v1",
+        /// The provider is to be asked to capture.
+        CaptureRequested(PaymentCaptureRequested) = "payment.capture_requested.v1",
         Captured(PaymentCaptured) = "payment.captured.v1",
         Failed(PaymentFailed) = "payment.failed.v1",
-        /// A closed payment still holds an authorisation: the provider is to give it back.
+        /// The provider is to give back an authorisation, or to give up a charge: an operator asks for it, or the
+        /// payment is closed.
         VoidRequested(PaymentVoidRequested) = "payment.void_requested.v1",
         Voided(PaymentVoided) = "payment.voided.v1",
         OutcomeUnknown(PaymentOutcomeUnknown) = "payment.outcome_unknown.v1",
@@ -30,11 +37,55 @@ pub struct PaymentRequested {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentChargeRequested {
+    /// Counts the charges of this payment, from 1.
+    pub charge: u32,
+    /// The provider's name, as in the path of its webhooks.
+    pub provider: String,
+    /// The provider's token of a card or another means of payment.
+    pub method: String,
+    /// Minor units.
+    pub amount: Amount,
+    pub capture: CaptureMode,
+}
+
+/// When authorized money is captured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureMode {
+    /// In the same step.
+    #[default]
+    Automatic,
+    /// When it is asked for.
+    Manual,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentChargePending {
+    pub charge: u32,
+    /// The provider's own id.
+    pub reference: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCaptureRequested {
+    pub charge: u32,
+    /// This capture alone.
+    pub amount: Amount,
+    /// What the charge has captured when this is done.
+    pub total: Amount,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentAuthorized {
+    /// What stands authorized in all.
     pub amount: Amount,
     /// The provider's own id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// The charge it belongs to; none where it was recorded by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +94,8 @@ pub struct PaymentCaptured {
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

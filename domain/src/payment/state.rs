@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, PaymentEvent, RefundReason};
+use super::{
+    Charge, ChargeState, Operation, PaymentChargeRequested, PaymentEvent, ProviderWork, RefundReason,
+};
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
 /// Where a payment stands.
@@ -45,6 +47,9 @@ pub struct Payment {
     authorized: Amount,
     captured: Amount,
     refunds: Vec<Refund>,
+    /// By rising number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    charges: Vec<Charge>,
     unknown: Option<Operation>,
     retryable: bool,
     void_requested: bool,
@@ -152,6 +157,59 @@ impl Payment {
         beyond_due.saturating_sub(asked_back).min(self.refundable()).max(Amount::ZERO)
     }
 
+    /// Every charge, by rising number.
+    pub fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+
+    /// The latest charge, which alone may still bring money.
+    pub fn charge(&self) -> Option<&Charge> {
+        self.charges.last()
+    }
+
+    /// The charge that is open or live: then capture and void are the provider's to do.
+    pub fn charge_under_way(&self) -> Option<&Charge> {
+        self.charge().filter(|charge| charge.state != ChargeState::Ended)
+    }
+
+    /// Whether the provider may have taken money that is not recorded here: an answer was lost, or is on its way.
+    pub fn is_in_doubt(&self) -> bool {
+        self.unknown.is_some() || self.charge().is_some_and(|charge| charge.state == ChargeState::Requested)
+    }
+
+    /// What the provider is to be asked now; empty when nothing is open there.
+    pub fn provider_work(&self) -> Vec<ProviderWork> {
+        let mut work: Vec<ProviderWork> =
+            self.charge().and_then(|charge| self.work_on(charge)).into_iter().collect();
+        // Of the latest charge that brought money: an earlier one has ended without any.
+        if let Some(charge) = self.charges.iter().rev().find(|charge| charge.captured.is_positive()) {
+            let open = self.refunds.iter().filter(|refund| refund.state == RefundState::Requested);
+            work.extend(open.map(|refund| ProviderWork::Refund {
+                charge: charge.number,
+                refund_id: refund.refund_id,
+                amount: refund.amount,
+            }));
+        }
+        work
+    }
+
+    fn work_on(&self, charge: &Charge) -> Option<ProviderWork> {
+        let number = charge.number;
+        match charge.state {
+            ChargeState::Ended => None,
+            _ if self.unknown.is_some() => Some(ProviderWork::LookUp(number)),
+            _ if self.void_requested => Some(ProviderWork::Void(number)),
+            ChargeState::Requested => Some(ProviderWork::Charge(number)),
+            ChargeState::Pending => Some(ProviderWork::LookUp(number)),
+            ChargeState::Live if charge.capture_requested > charge.captured => Some(ProviderWork::Capture {
+                charge: number,
+                amount: charge.capture_requested.saturating_sub(charge.captured),
+                total: charge.capture_requested,
+            }),
+            ChargeState::Live => None,
+        }
+    }
+
     pub fn unknown_operation(&self) -> Option<Operation> {
         self.unknown
     }
@@ -192,9 +250,47 @@ impl Payment {
         }
     }
 
+    /// What was captured by hand and by other charges.
+    pub(super) fn captured_apart_from(&self, charge: u32) -> Amount {
+        let of_charge = self.charges.iter().find(|known| known.number == charge);
+        self.captured.saturating_sub(of_charge.map_or(Amount::ZERO, |known| known.captured))
+    }
+
+    /// Whether something may still be taken of it that is to be given up.
+    pub(super) fn is_voidable(&self) -> bool {
+        self.capturable().is_positive() || self.has_open_charge()
+    }
+
     fn sum_of_refunds(&self, counts: impl Fn(&Refund) -> bool) -> Amount {
         let counted = self.refunds.iter().filter(|refund| counts(refund));
         counted.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount))
+    }
+
+    /// The charge of this number, made up where only the provider knew of it.
+    fn charge_mut(&mut self, number: u32, reference: Option<&String>) -> &mut Charge {
+        let index = match self.charges.binary_search_by_key(&number, |charge| charge.number) {
+            Ok(index) => index,
+            Err(index) => {
+                self.charges.insert(index, Charge::reported(number, None));
+                index
+            }
+        };
+        let charge = &mut self.charges[index];
+        if reference.is_some() {
+            charge.reference = reference.cloned();
+        }
+        charge
+    }
+
+    fn end_charge(&mut self) {
+        if let Some(charge) = self.charges.last_mut() {
+            charge.state = ChargeState::Ended;
+            charge.capture_requested = charge.captured;
+        }
+    }
+
+    fn has_open_charge(&self) -> bool {
+        self.charge().is_some_and(Charge::is_open)
     }
 
     fn settle_refund(&mut self, id: RefundId, state: RefundState) {
@@ -212,12 +308,28 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.amount = requested.amount;
             payment.currency = Some(requested.currency);
         }
+        PaymentEvent::ChargeRequested(requested) => request_charge(payment, requested),
+        PaymentEvent::ChargePending(pending) => {
+            payment.unknown = None;
+            let captured_some = payment.captured.is_positive();
+            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Requested };
+            payment.charge_mut(pending.charge, Some(&pending.reference)).state = ChargeState::Pending;
+        }
+        PaymentEvent::CaptureRequested(requested) => {
+            payment.charge_mut(requested.charge, None).capture_requested = requested.total;
+        }
         PaymentEvent::Authorized(authorized) => {
             let captured_some = payment.captured.is_positive();
             payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Authorized };
             payment.unknown = None;
             // Whatever was asked for before: this authorisation has to be given back too.
             payment.void_requested = false;
+            if let Some(number) = authorized.charge {
+                let by_others = payment.captured_apart_from(number);
+                let charge = payment.charge_mut(number, authorized.reference.as_ref());
+                charge.authorized = charge.authorized.max(authorized.amount.saturating_sub(by_others));
+                charge.state = ChargeState::Live;
+            }
             payment.authorized = authorized.amount;
             payment.reference.clone_from(&authorized.reference);
         }
@@ -227,6 +339,14 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.captured = payment.captured.saturating_add(captured.amount);
             // A provider may capture without a separate authorisation.
             payment.authorized = payment.authorized.max(payment.captured);
+            if let Some(number) = captured.charge {
+                let charge = payment.charge_mut(number, captured.reference.as_ref());
+                charge.captured = charge.captured.saturating_add(captured.amount);
+                charge.authorized = charge.authorized.max(charge.captured);
+                if charge.is_open() {
+                    charge.state = ChargeState::Live;
+                }
+            }
             if captured.reference.is_some() {
                 payment.reference.clone_from(&captured.reference);
             }
@@ -237,6 +357,7 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.unknown = None;
             payment.retryable = failed.retryable;
             payment.authorized = payment.captured;
+            payment.end_charge();
         }
         PaymentEvent::VoidRequested(_) => payment.void_requested = true,
         PaymentEvent::Voided(_) => {
@@ -244,6 +365,7 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Voided };
             payment.unknown = None;
             payment.authorized = payment.captured;
+            payment.end_charge();
         }
         PaymentEvent::OutcomeUnknown(unknown) => {
             payment.state = PaymentState::OutcomeUnknown;
@@ -262,9 +384,21 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.closed = Some(closed.amount_due);
         }
     }
-    if payment.capturable() == Amount::ZERO {
+    if payment.capturable() == Amount::ZERO && !payment.has_open_charge() {
         payment.void_requested = false;
     }
     assert!(payment.captured <= payment.authorized, "captured more than authorized: {payment:?}");
     assert!(payment.refunded() <= payment.captured, "refunded more than captured: {payment:?}");
+}
+
+fn request_charge(payment: &mut Payment, requested: &PaymentChargeRequested) {
+    payment.state =
+        if payment.captured.is_positive() { PaymentState::Captured } else { PaymentState::Requested };
+    payment.charges.push(Charge {
+        provider: requested.provider.clone(),
+        method: requested.method.clone(),
+        amount: requested.amount,
+        capture: requested.capture,
+        ..Charge::reported(requested.charge, None)
+    });
 }

@@ -1,9 +1,6 @@
 use uuid::Uuid;
 
-use super::{
-    Source::{Operator, Provider},
-    *,
-};
+use super::*;
 use crate::{Amount, OrderId, RefundId, testing};
 
 fn given(events: impl IntoIterator<Item = PaymentEvent>) -> testing::Given<PaymentDecider> {
@@ -36,15 +33,16 @@ fn request() -> PaymentCommand {
         order_id: ORDER,
         amount: pence(100),
         currency: "GBP".parse().unwrap(),
+        charge: None,
     }
 }
 
 fn authorized(amount: i64) -> PaymentEvent {
-    PaymentAuthorized { amount: pence(amount), reference: None }.into()
+    PaymentAuthorized { amount: pence(amount), reference: None, charge: None }.into()
 }
 
 fn captured(amount: i64) -> PaymentEvent {
-    PaymentCaptured { amount: pence(amount), reference: None }.into()
+    PaymentCaptured { amount: pence(amount), reference: None, charge: None }.into()
 }
 
 fn failed(retryable: bool) -> PaymentEvent {
@@ -92,12 +90,12 @@ fn closed(amount_due: i64) -> PaymentEvent {
     PaymentClosed { order_id: ORDER, amount_due: pence(amount_due) }.into()
 }
 
-fn authorize(amount: i64, source: Source) -> PaymentCommand {
-    PaymentCommand::Authorize { amount: Some(pence(amount)), reference: None, source }
+fn authorize(amount: i64) -> PaymentCommand {
+    PaymentCommand::Authorize { amount: Some(pence(amount)), reference: None }
 }
 
-fn capture(amount: i64, source: Source) -> PaymentCommand {
-    PaymentCommand::Capture { amount: Some(pence(amount)), reference: None, source }
+fn capture(amount: i64) -> PaymentCommand {
+    PaymentCommand::Capture { amount: Some(pence(amount)), reference: None }
 }
 
 fn fail(retryable: bool) -> PaymentCommand {
@@ -116,6 +114,22 @@ fn lose(operation: Operation) -> PaymentCommand {
     PaymentCommand::MarkOutcomeUnknown { operation }
 }
 
+/// The provider says of a charge that was not asked for here that so much was authorized and captured of it, in all.
+fn report(authorized: i64, captured: i64) -> PaymentCommand {
+    let (charge, reference, ending) = (0, "pi_0".into(), None);
+    let (authorized, captured) = (pence(authorized), pence(captured));
+    let report = ProviderReport { charge, reference, authorized, captured, ending };
+    PaymentCommand::Report { report, is_answer: false }
+}
+
+fn authorized_there(amount: i64) -> PaymentEvent {
+    PaymentAuthorized { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
+}
+
+fn captured_there(amount: i64) -> PaymentEvent {
+    PaymentCaptured { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
+}
+
 fn request_refund(number: u128, amount: i64) -> PaymentCommand {
     let reason = RefundReason::Requested;
     PaymentCommand::RequestRefund { refund_id: refund_id(number), amount: pence(amount), reason }
@@ -129,6 +143,7 @@ fn record_refund_failed(id: RefundId) -> PaymentCommand {
     PaymentCommand::RecordRefundFailed { refund_id: id, reason: None }
 }
 
+mod charges;
 mod closing;
 mod outcomes;
 mod refunds;
@@ -142,8 +157,9 @@ fn a_payment_is_requested_once() {
 #[test]
 fn nothing_is_recorded_on_a_payment_that_was_never_requested() {
     let commands = [
-        authorize(100, Provider),
-        capture(100, Provider),
+        report(100, 100),
+        authorize(100),
+        capture(100),
         fail(false),
         void(),
         lose(Operation::Authorize),
@@ -161,50 +177,50 @@ fn nothing_is_recorded_on_a_payment_that_was_never_requested() {
 fn an_authorisation_without_an_amount_is_for_all_and_a_capture_for_the_rest() {
     let reference = Some("ch_1".to_owned());
     given([requested()])
-        .when(PaymentCommand::Authorize { amount: None, reference: reference.clone(), source: Operator })
-        .then([PaymentAuthorized { amount: pence(100), reference: reference.clone() }.into()])
-        .when(capture(30, Operator))
+        .when(PaymentCommand::Authorize { amount: None, reference: reference.clone() })
+        .then([PaymentAuthorized { amount: pence(100), reference: reference.clone(), charge: None }.into()])
+        .when(capture(30))
         .then([captured(30)])
-        .when(PaymentCommand::Capture { amount: None, reference: reference.clone(), source: Operator })
-        .then([PaymentCaptured { amount: pence(70), reference }.into()]);
+        .when(PaymentCommand::Capture { amount: None, reference: reference.clone() })
+        .then([PaymentCaptured { amount: pence(70), reference, charge: None }.into()]);
 }
 
 #[test]
 fn an_operator_authorizes_no_more_than_was_requested() {
-    given([requested()]).when(authorize(100, Operator)).then([authorized(100)]);
+    given([requested()]).when(authorize(100)).then([authorized(100)]);
     given([requested()])
-        .when(authorize(101, Operator))
+        .when(authorize(101))
         .then_refused(PaymentRefusal::AboveRequested { requested: pence(101), amount: pence(100) });
 }
 
 #[test]
 fn an_operator_authorizes_again_after_a_failure_that_may_be_retried_and_not_otherwise() {
-    given([requested(), failed(true)]).when(authorize(100, Operator)).then([authorized(100)]);
+    given([requested(), failed(true)]).when(authorize(100)).then([authorized(100)]);
     for (events, state) in [
         (vec![requested(), failed(false)], PaymentState::Failed),
         (vec![requested(), voided()], PaymentState::Voided),
         (vec![requested(), authorized(100)], PaymentState::Authorized),
         (vec![requested(), authorized(100), captured(100)], PaymentState::Captured),
     ] {
-        given(events).when(authorize(100, Operator)).then_refused(PaymentRefusal::WrongState(state));
+        given(events).when(authorize(100)).then_refused(PaymentRefusal::WrongState(state));
     }
 }
 
 #[test]
 fn an_authorisation_of_a_part_may_be_raised_to_what_was_requested() {
     given([requested(), authorized(60), captured(60)])
-        .when(authorize(100, Operator))
+        .when(authorize(100))
         .then([authorized(100)])
-        .when(capture(40, Operator))
+        .when(capture(40))
         .then([captured(40)]);
 }
 
 #[test]
 fn an_operator_captures_no_more_than_is_authorized() {
     let part_captured = [requested(), authorized(100), captured(30)];
-    given(part_captured.clone()).when(capture(70, Operator)).then([captured(70)]);
+    given(part_captured.clone()).when(capture(70)).then([captured(70)]);
     given(part_captured)
-        .when(capture(71, Operator))
+        .when(capture(71))
         .then_refused(PaymentRefusal::AboveAuthorized { requested: pence(71), capturable: pence(70) });
     for (events, state) in [
         (vec![requested()], PaymentState::Requested),
@@ -212,7 +228,7 @@ fn an_operator_captures_no_more_than_is_authorized() {
         (vec![requested(), authorized(100), voided()], PaymentState::Voided),
         (vec![requested(), authorized(100), captured(100)], PaymentState::Captured),
     ] {
-        given(events).when(capture(1, Operator)).then_refused(PaymentRefusal::WrongState(state));
+        given(events).when(capture(1)).then_refused(PaymentRefusal::WrongState(state));
     }
 }
 
@@ -224,39 +240,37 @@ fn what_the_provider_reports_is_recorded_in_every_state() {
         vec![requested(), authorized(50), voided()],
         vec![requested(), unknown(Operation::Capture)],
     ] {
-        given(events.clone()).when(authorize(100, Provider)).then([authorized(100)]);
-        given(events).when(capture(120, Provider)).then([captured(120)]);
+        given(events.clone()).when(report(100, 0)).then([authorized_there(100)]);
+        given(events).when(report(120, 120)).then([captured_there(120)]);
     }
 }
 
 #[test]
 fn an_authorisation_report_overtaken_by_its_capture_adds_nothing() {
-    given([requested(), captured(100)]).when(authorize(100, Provider)).then_nothing();
+    given([requested()])
+        .when(report(100, 100))
+        .then([captured_there(100)])
+        .when(report(100, 0))
+        .then_nothing();
 }
 
 #[test]
 fn an_amount_is_more_than_zero_and_stays_within_bounds() {
-    for source in [Operator, Provider] {
-        given([requested()]).when(authorize(0, source)).then_refused(PaymentRefusal::InvalidAmount);
+    given([requested()]).when(authorize(0)).then_refused(PaymentRefusal::InvalidAmount);
+    for amount in [0, -1] {
         given([requested(), authorized(100)])
-            .when(capture(0, source))
-            .then_refused(PaymentRefusal::InvalidAmount);
-        given([requested(), authorized(100)])
-            .when(capture(-1, source))
+            .when(capture(amount))
             .then_refused(PaymentRefusal::InvalidAmount);
     }
-    given([requested(), captured(1)])
-        .when(capture(Amount::MAX.minor_units(), Provider))
-        .then_refused(PaymentRefusal::InvalidAmount);
+    let all_there_is = Amount::MAX.minor_units();
+    for reported in [report(all_there_is, all_there_is), report(all_there_is, 0), report(-1, 0)] {
+        given([requested(), captured(1)]).when(reported).then_refused(PaymentRefusal::InvalidAmount);
+    }
 }
 
 #[test]
 fn a_text_is_neither_empty_nor_too_long_nor_holds_a_control_character() {
-    let reference = |text: &str| PaymentCommand::Authorize {
-        amount: None,
-        reference: Some(text.into()),
-        source: Operator,
-    };
+    let reference = |text: &str| PaymentCommand::Authorize { amount: None, reference: Some(text.into()) };
     for text in ["", "a\nb", &"x".repeat(501)] {
         given([requested()])
             .when(reference(text))

@@ -7,7 +7,7 @@ use domain::{
     Amount, Event, PaymentId,
     checkout::{self, Step},
     order::{Order, OrderStatus},
-    payment::{Payment, RefundReason, Source},
+    payment::{Payment, RefundReason},
     stock::StockEvent,
 };
 
@@ -290,12 +290,17 @@ fn no_payment_is_requested_for_an_order_that_has_ended() {
     assert_eq!(scene.payment().amount(), Amount::ZERO);
 }
 
+fn provider_takes(amount: i64) -> Deed {
+    let (authorized, captured, ending, is_answer) = (amount, amount, None, false);
+    Deed::Report { slot: SLOT, authorized, captured, ending, is_answer }
+}
+
 #[test]
 fn money_that_comes_after_the_end_is_given_back_and_the_order_knows() {
     let mut scene = Scene::allocated();
     scene.act(&Deed::Cancel { slot: SLOT });
     scene.first.drain(&mut scene.world);
-    scene.act(&Deed::Capture { slot: SLOT, amount: Some(70), source: Source::Provider });
+    scene.act(&provider_takes(70));
     scene.act(&Deed::RefundEnds { slot: SLOT, refunded: true });
     let scene = scene.comes_to_rest();
     assert_eq!((scene.order().captured(), scene.order().refunded()), (pence(70), pence(70)));
@@ -308,7 +313,7 @@ fn a_failure_that_was_overtaken_by_the_money_cancels_nothing() {
     let payment = PaymentId::of_order(order_id(SLOT));
     scene.act(&Deed::Fail { slot: SLOT, retryable: false });
     scene.first.advance_on(&mut scene.world, payment);
-    scene.act(&Deed::Capture { slot: SLOT, amount: Some(70), source: Source::Provider });
+    scene.act(&provider_takes(70));
     scene.second.drain(&mut scene.world);
     assert!(scene.order().is_paid());
 

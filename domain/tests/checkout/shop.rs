@@ -8,7 +8,7 @@ use domain::{
     order::{
         Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, OrderCommand, PlaceOrder, ReturnLine,
     },
-    payment::{Operation, PaymentCommand, RefundState, Source},
+    payment::{CaptureMode, ChargeEnding, NewCharge, Operation, PaymentCommand, ProviderReport, RefundState},
     stock::StockCommand,
 };
 use uuid::Uuid;
@@ -60,6 +60,7 @@ impl Basket {
             metadata: BTreeMap::new(),
             placed_at: Timestamp::UNIX_EPOCH,
             payment_due_at: Some(Timestamp::UNIX_EPOCH),
+            payment: None,
         }))
     }
 }
@@ -67,32 +68,87 @@ impl Basket {
 /// Something that happens outside; orders are named by their slot.
 #[derive(Debug, Clone)]
 pub enum Deed {
-    Receive { sku: usize, quantity: u32 },
-    Adjust { sku: usize, delta: i64 },
-    Place { slot: usize },
-    Cancel { slot: usize },
-    Expire { slot: usize },
-    Ship { slot: usize, part: Option<(u32, u32)> },
-    Deliver { slot: usize },
-    Return { slot: usize, part: (u32, u32), restock: bool, amount: Option<i64> },
-    Refund { slot: usize, amount: i64 },
-    Authorize { slot: usize, amount: Option<i64>, source: Source },
-    Capture { slot: usize, amount: Option<i64>, source: Source },
-    PayAll { slot: usize },
-    Fail { slot: usize, retryable: bool },
-    Void { slot: usize },
-    LoseAnswer { slot: usize, operation: Operation },
-    RefundEnds { slot: usize, refunded: bool },
+    Receive {
+        sku: usize,
+        quantity: u32,
+    },
+    Adjust {
+        sku: usize,
+        delta: i64,
+    },
+    Place {
+        slot: usize,
+    },
+    Cancel {
+        slot: usize,
+    },
+    Expire {
+        slot: usize,
+    },
+    Ship {
+        slot: usize,
+        part: Option<(u32, u32)>,
+    },
+    Deliver {
+        slot: usize,
+    },
+    Return {
+        slot: usize,
+        part: (u32, u32),
+        restock: bool,
+        amount: Option<i64>,
+    },
+    Refund {
+        slot: usize,
+        amount: i64,
+    },
+    Authorize {
+        slot: usize,
+        amount: Option<i64>,
+    },
+    Capture {
+        slot: usize,
+        amount: Option<i64>,
+    },
+    /// Asks the provider.
+    Charge {
+        slot: usize,
+    },
+    /// The provider reports on the latest charge.
+    Report {
+        slot: usize,
+        authorized: i64,
+        captured: i64,
+        ending: Option<ChargeEnding>,
+        is_answer: bool,
+    },
+    PayAll {
+        slot: usize,
+    },
+    Fail {
+        slot: usize,
+        retryable: bool,
+    },
+    Void {
+        slot: usize,
+    },
+    LoseAnswer {
+        slot: usize,
+        operation: Operation,
+    },
+    RefundEnds {
+        slot: usize,
+        refunded: bool,
+    },
 }
 
 /// Does it as the `number`-th request; the same number again is a retry.
 pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) -> Answer {
     let id = request(number);
     if let Deed::PayAll { slot } = *deed {
-        let source = Source::Operator;
-        let authorize = PaymentCommand::Authorize { amount: None, reference: None, source };
+        let authorize = PaymentCommand::Authorize { amount: None, reference: None };
         world.send(payment_step(slot, authorize), id);
-        let capture = PaymentCommand::Capture { amount: None, reference: None, source };
+        let capture = PaymentCommand::Capture { amount: None, reference: None };
         return world.send(payment_step(slot, capture), CommandId(Uuid::new_v5(&id.0, b"capture")));
     }
     match step(world, baskets, deed, id) {
@@ -147,13 +203,26 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
             slot,
             OrderCommand::Refund { refund_id: RefundId::of_command(id), amount: pence(amount), reason: None },
         ),
-        Deed::Authorize { slot, amount, source } => {
+        Deed::Authorize { slot, amount } => {
             let amount = amount.map(pence);
-            to_payment(slot, PaymentCommand::Authorize { amount, reference: None, source })
+            to_payment(slot, PaymentCommand::Authorize { amount, reference: None })
         }
-        Deed::Capture { slot, amount, source } => {
+        Deed::Capture { slot, amount } => {
             let amount = amount.map(pence);
-            to_payment(slot, PaymentCommand::Capture { amount, reference: None, source })
+            to_payment(slot, PaymentCommand::Capture { amount, reference: None })
+        }
+        Deed::Charge { slot } => {
+            let capture = CaptureMode::Automatic;
+            let charge = NewCharge { provider: "provider".into(), method: "card".into(), capture };
+            to_payment(slot, PaymentCommand::Charge(charge))
+        }
+        Deed::Report { slot, authorized, captured, ref ending, is_answer } => {
+            let payment = world.payment(PaymentId::of_order(order_id(slot)));
+            let charge = payment.charge().map_or(0, |charge| charge.number);
+            let (reference, ending) = ("pi".into(), ending.clone());
+            let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
+            let report = ProviderReport { charge, reference, authorized, captured, ending };
+            to_payment(slot, PaymentCommand::Report { report, is_answer })
         }
         Deed::PayAll { .. } => None,
         Deed::Fail { slot, retryable } => to_payment(slot, PaymentCommand::Fail { reason: None, retryable }),

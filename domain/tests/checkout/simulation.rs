@@ -1,6 +1,6 @@
 //! Random deeds and random progress of two processes that both react to everything.
 
-use domain::payment::{Operation, Source};
+use domain::payment::{ChargeEnding, Operation};
 use proptest::prelude::*;
 
 use crate::{
@@ -52,7 +52,11 @@ fn basket() -> impl Strategy<Value = Basket> {
 fn deed() -> impl Strategy<Value = Deed> {
     let slot = 0..SLOTS;
     let part = (1..4u32, 1..3u32);
-    let source = prop_oneof![3 => Just(Source::Operator), 1 => Just(Source::Provider)];
+    let ending = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(ChargeEnding::Voided)),
+        1 => any::<bool>().prop_map(|retryable| Some(ChargeEnding::Failed { reason: None, retryable })),
+    ];
     let amount = prop::option::of(1..40i64);
     let operation = prop_oneof![Just(Operation::Authorize), Just(Operation::Capture), Just(Operation::Void)];
     prop_oneof![
@@ -66,10 +70,14 @@ fn deed() -> impl Strategy<Value = Deed> {
         5 => (slot.clone(), part, prop::bool::weighted(0.8), prop::option::of(0..20i64))
             .prop_map(|(slot, part, restock, amount)| Deed::Return { slot, part, restock, amount }),
         3 => (slot.clone(), 1..30i64).prop_map(|(slot, amount)| Deed::Refund { slot, amount }),
-        2 => (slot.clone(), amount.clone(), source.clone())
-            .prop_map(|(slot, amount, source)| Deed::Authorize { slot, amount, source }),
-        2 => (slot.clone(), amount, source)
-            .prop_map(|(slot, amount, source)| Deed::Capture { slot, amount, source }),
+        2 => (slot.clone(), amount.clone()).prop_map(|(slot, amount)| Deed::Authorize { slot, amount }),
+        2 => (slot.clone(), amount).prop_map(|(slot, amount)| Deed::Capture { slot, amount }),
+        3 => slot.clone().prop_map(|slot| Deed::Charge { slot }),
+        6 => (slot.clone(), 0..40i64, prop_oneof![Just(0i64), 0..40i64], ending, any::<bool>()).prop_map(
+            |(slot, authorized, captured, ending, is_answer)| Deed::Report {
+                slot, authorized, captured, ending, is_answer,
+            }
+        ),
         8 => slot.clone().prop_map(|slot| Deed::PayAll { slot }),
         1 => (slot.clone(), any::<bool>()).prop_map(|(slot, retryable)| Deed::Fail { slot, retryable }),
         1 => slot.clone().prop_map(|slot| Deed::Void { slot }),

@@ -36,6 +36,7 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
             metadata: BTreeMap::new(),
             placed_at: Timestamp::UNIX_EPOCH,
             payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
+            payment: None,
         }))
     })
 }

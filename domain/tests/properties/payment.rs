@@ -1,7 +1,8 @@
 use domain::{
     Amount, OrderId, PaymentId, RefundId,
     payment::{
-        Operation, Payment, PaymentCommand, PaymentDecider, PaymentEvent, RefundReason, RefundState, Source,
+        CaptureMode, Charge, ChargeEnding, NewCharge, Operation, Payment, PaymentCommand, PaymentDecider,
+        PaymentEvent, ProviderReport, RefundReason, RefundState,
     },
 };
 use proptest::prelude::*;
@@ -22,6 +23,7 @@ fn request() -> PaymentCommand {
         order_id: ORDER,
         amount: pence(REQUESTED),
         currency: "GBP".parse().unwrap(),
+        charge: None,
     }
 }
 
@@ -29,8 +31,27 @@ fn close() -> impl Strategy<Value = PaymentCommand> {
     (0..=REQUESTED).prop_map(|due| PaymentCommand::Close { order_id: ORDER, amount_due: pence(due) })
 }
 
-fn source() -> impl Strategy<Value = Source> {
-    prop_oneof![Just(Source::Operator), Just(Source::Provider)]
+/// What the provider says of some charge: often of the latest, sometimes of one that was never asked for.
+fn report() -> impl Strategy<Value = PaymentCommand> {
+    let ending = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(ChargeEnding::Voided)),
+        1 => any::<bool>().prop_map(|retryable| Some(ChargeEnding::Failed { reason: None, retryable })),
+    ];
+    let captured = prop_oneof![Just(0i64), 0..130i64];
+    (0..3u32, 0..130i64, captured, ending, any::<bool>()).prop_map(
+        |(charge, authorized, captured, ending, is_answer)| {
+            let reference = format!("pi_{charge}");
+            let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
+            let report = ProviderReport { charge, reference, authorized, captured, ending };
+            PaymentCommand::Report { report, is_answer }
+        },
+    )
+}
+
+fn charge() -> PaymentCommand {
+    let capture = CaptureMode::Automatic;
+    PaymentCommand::Charge(NewCharge { provider: "provider".into(), method: "card".into(), capture })
 }
 
 fn amount() -> impl Strategy<Value = Option<Amount>> {
@@ -71,12 +92,10 @@ fn step() -> impl Strategy<Value = Step> {
     });
     prop_oneof![
         1 => Just(request()).prop_map(Step::Command),
-        5 => (amount(), source()).prop_map(|(amount, source)| {
-            Step::Command(PaymentCommand::Authorize { amount, reference: None, source })
-        }),
-        5 => (amount(), source()).prop_map(|(amount, source)| {
-            Step::Command(PaymentCommand::Capture { amount, reference: None, source })
-        }),
+        4 => amount().prop_map(|amount| Step::Command(PaymentCommand::Authorize { amount, reference: None })),
+        4 => amount().prop_map(|amount| Step::Command(PaymentCommand::Capture { amount, reference: None })),
+        3 => Just(charge()).prop_map(Step::Command),
+        6 => report().prop_map(Step::Command),
         1 => any::<bool>()
             .prop_map(|retryable| Step::Command(PaymentCommand::Fail { reason: None, retryable })),
         1 => Just(PaymentCommand::Void { reason: None }).prop_map(Step::Command),
@@ -103,7 +122,9 @@ fn nothing_is_kept_once_closed(payment: &Payment) {
     let Some(amount_due) = payment.amount_due_at_closing() else { return };
     let kept = payment.captured().checked_sub(asked_back(payment)).unwrap();
     assert!(kept <= amount_due, "kept {kept} of {amount_due} due: {payment:?}");
-    assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
+    let is_open = payment.charge().is_some_and(Charge::is_open);
+    let is_voidable = payment.capturable().is_positive() || is_open;
+    assert!(!is_voidable || payment.void_requested(), "not voided: {payment:?}");
 }
 
 fn only_grows(before: &Payment, after: &Payment) {
@@ -145,13 +166,7 @@ proptest! {
         prop_assert!(run.execute(request(), |_, _, _| ()).is_ok());
         for step in steps {
             let command = match step.command(&run.state) {
-                PaymentCommand::Authorize { amount, reference, .. } => {
-                    PaymentCommand::Authorize { amount, reference, source: Source::Operator }
-                }
-                PaymentCommand::Capture { amount, reference, .. } => {
-                    PaymentCommand::Capture { amount, reference, source: Source::Operator }
-                }
-                PaymentCommand::MarkOutcomeUnknown { .. } => continue,
+                PaymentCommand::MarkOutcomeUnknown { .. } | PaymentCommand::Report { .. } => continue,
                 other => other,
             };
             let _refused_or_not = run.execute(command, |before, event, _| {

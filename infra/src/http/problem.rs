@@ -66,9 +66,10 @@ codes! {
     PaymentNotDue "payment_not_due" CONFLICT "The payment is not due yet" "An order expires only after its due date.";
     PaymentState "payment_state" CONFLICT "The payment's status does not allow this" "`detail` names the status.";
     PaymentClosed "payment_closed" CONFLICT "The order of this payment has ended" "Nothing more is authorized or captured.";
+    ChargeUnderWay "charge_under_way" CONFLICT "The provider has a charge of this payment under way" "Wait for its outcome, which the provider reports; only a lost answer may be made up for by hand.";
     AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` says how much is left to authorize, capture or refund.";
     RefundSettled "refund_settled" CONFLICT "The refund is settled otherwise already" "Read the payment to see its outcome.";
-    TooManyParts "too_many_parts" CONFLICT "The order has too many shipments, returns or refunds" "`detail` states the limit.";
+    TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds or charges" "`detail` states the limit.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are under way" "Nothing was recorded; retry after `Retry-After` seconds, with the same key.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "It is not known whether the command was recorded" "Retry with the same key: it is executed at most once.";

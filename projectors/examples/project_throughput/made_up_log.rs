@@ -127,6 +127,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         metadata: std::collections::BTreeMap::new(),
         placed_at: time_of(number),
         payment_due_at: None,
+        payment: None,
     };
     let payment_id = PaymentId::of_order(order_id);
     writer.run::<OrderDecider>(order_id, &mut order, OrderCommand::Place(Box::new(place)), number);
@@ -137,6 +138,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         order_id,
         amount: order.total(),
         currency: order.currency().expect("placed"),
+        charge: None,
     };
     writer.run::<PaymentDecider>(payment_id, &mut domain::payment::Payment::default(), request, number);
 }

@@ -32,6 +32,7 @@ fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
         metadata: [].into(),
         placed_at: "2010-12-01T08:59:59Z".parse().unwrap(),
         payment_due_at: None,
+        payment: None,
     }
     .into()
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::STORE_ID;
 
 /// The type of an event, and the command that leads to it. One that follows from another event names that one's type.
-const CAUSES: [(&str, &str, Option<&str>); 28] = [
+const CAUSES: [(&str, &str, Option<&str>); 31] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
     ("order.placed.v1", "order.place", None),
@@ -19,8 +19,11 @@ const CAUSES: [(&str, &str, Option<&str>); 28] = [
     ("order.allocated.v1", "order.allocate", Some("order.placed.v1")),
     ("order.rejected.v1", "order.reject", Some("order.placed.v1")),
     ("payment.requested.v1", "payment.request", Some("order.allocated.v1")),
-    ("payment.authorized.v1", "payment.authorize", None),
-    ("payment.captured.v1", "payment.capture", None),
+    ("payment.charge_requested.v1", "payment.charge", None),
+    ("payment.charge_pending.v1", "payment.report", Some("payment.charge_requested.v1")),
+    ("payment.authorized.v1", "payment.report", Some("payment.charge_requested.v1")),
+    ("payment.capture_requested.v1", "payment.capture", None),
+    ("payment.captured.v1", "payment.report", Some("payment.capture_requested.v1")),
     ("order.payment_recorded.v1", "order.record_payment", Some("payment.captured.v1")),
     ("order.paid.v1", "order.record_payment", Some("payment.captured.v1")),
     ("order.shipped.v1", "order.ship", None),

@@ -11,7 +11,7 @@ use domain::{
         Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, OrderDecider,
         PlaceOrder, ReturnLine, Shortage,
     },
-    payment::{Payment, PaymentCommand, PaymentDecider, RefundState, Source},
+    payment::{Payment, PaymentCommand, PaymentDecider, RefundState},
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
 };
 use proptest::prelude::*;
@@ -165,11 +165,10 @@ impl Story {
                 self.place(*customer, *country, lines, *discount, *hour);
             }
             Act::Capture { order, amount: part } => {
-                let source = Source::Operator;
-                let authorize = PaymentCommand::Authorize { amount: None, reference: None, source };
+                let authorize = PaymentCommand::Authorize { amount: None, reference: None };
                 self.pay(*order, |_| authorize);
                 let part = part.map(amount);
-                self.pay(*order, |_| PaymentCommand::Capture { amount: part, reference: None, source });
+                self.pay(*order, |_| PaymentCommand::Capture { amount: part, reference: None });
             }
             Act::Fail { order } => {
                 self.pay(*order, |_| PaymentCommand::Fail { reason: None, retryable: false });
@@ -230,6 +229,7 @@ impl Story {
             metadata: BTreeMap::new(),
             placed_at: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
             payment_due_at: Some(Timestamp::from_second(1_400_000_000).unwrap()),
+            payment: None,
         };
         self.run(Step::Order(order_id, OrderCommand::Place(Box::new(place))));
         if self.orders[&order_id].exists() {

@@ -84,7 +84,7 @@ fn next_changes(position: u64) -> Changes {
 async fn rows_come_back_as_the_resources_they_make(over: Over) {
     let Over { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
-    let captured = PaymentCaptured { amount: amount(1_800), reference: None };
+    let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
     let payment = payment_row(1, vec![captured.into()]);
     let stock = stock_row("gift/set é", 100, 6);
     let reservation = ReservationRow { sku: stock.sku.clone(), order_id: order_id(1), quantity: 6 };

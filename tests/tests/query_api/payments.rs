@@ -19,8 +19,9 @@ async fn a_payment_is_answered_with_its_refunds() {
     let api = Api::new();
     let refund_id = RefundId(Uuid::from_u128(40));
     let happened = vec![
-        PaymentAuthorized { amount: amount(1_800), reference: Some("auth-1".to_owned()) }.into(),
-        PaymentCaptured { amount: amount(1_000), reference: None }.into(),
+        PaymentAuthorized { amount: amount(1_800), reference: Some("auth-1".to_owned()), charge: None }
+            .into(),
+        PaymentCaptured { amount: amount(1_000), reference: None, charge: None }.into(),
         PaymentRefundRequested { refund_id, amount: amount(300), reason: RefundReason::Return }.into(),
         PaymentRefunded { refund_id, amount: amount(300), reference: None }.into(),
         PaymentOutcomeUnknown { operation: Operation::Capture }.into(),
@@ -70,7 +71,7 @@ async fn an_id_that_names_no_payment_is_not_found() {
 async fn payments_are_listed_by_order_and_by_status() {
     let api = Api::new();
     api.queries.change(|rows| {
-        let captured = || PaymentCaptured { amount: amount(1_800), reference: None }.into();
+        let captured = || PaymentCaptured { amount: amount(1_800), reference: None, charge: None }.into();
         rows.payments = (1..=6)
             .map(|number| payment_row(number, if number % 3 == 0 { vec![captured()] } else { Vec::new() }))
             .collect();

@@ -44,6 +44,7 @@ pub fn placed(number: u128) -> OrderPlaced {
         metadata: [("channel".to_owned(), "web".to_owned())].into(),
         placed_at: at("2010-12-01T08:26:00Z"),
         payment_due_at: Some(at("2010-12-01T08:56:00Z")),
+        payment: None,
     }
 }
 

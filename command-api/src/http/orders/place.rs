@@ -123,6 +123,7 @@ impl PlaceOrderRequest {
             metadata: self.metadata,
             placed_at: self.placed_at.map_or(now, in_microseconds),
             payment_due_at: self.payment_due_at.unwrap_or(default_due_at).map(in_microseconds),
+            payment: None,
         }
     }
 }

@@ -31,6 +31,7 @@ fn an_order_is_recorded_as_it_was_sent_with_its_total() {
         metadata: sent.metadata.clone(),
         placed_at: sent.placed_at,
         payment_due_at: sent.payment_due_at,
+        payment: sent.payment.clone(),
     };
     given([]).when(place(sent)).then([expected.into()]);
 }

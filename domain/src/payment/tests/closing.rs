@@ -30,41 +30,37 @@ fn a_payment_closed_before_it_was_requested_is_never_requested() {
 
 #[test]
 fn nothing_more_is_taken_once_the_order_has_ended() {
-    given([requested(), closed(0)]).when(authorize(100, Operator)).then_refused(PaymentRefusal::Closed);
+    given([requested(), closed(0)]).when(authorize(100)).then_refused(PaymentRefusal::Closed);
     given([requested(), authorized(100), closed(0), void_requested()])
-        .when(capture(100, Operator))
+        .when(capture(100))
         .then_refused(PaymentRefusal::Closed);
 }
 
 #[test]
 fn what_the_provider_takes_after_the_end_is_recorded_and_given_back() {
     given([requested(), closed(0)])
-        .when(authorize(100, Provider))
-        .then([authorized(100), void_requested()])
-        .when(capture(30, Provider))
-        .then([captured(30), given_back(0, 30)])
-        .when(capture(70, Provider))
-        .then([captured(70), given_back(1, 70)]);
+        .when(report(100, 0))
+        .then([authorized_there(100), void_requested()])
+        .when(report(100, 30))
+        .then([captured_there(30), given_back(0, 30)])
+        .when(report(100, 100))
+        .then([captured_there(70), given_back(1, 70)]);
 }
 
 #[test]
 fn each_authorisation_after_the_end_is_to_be_voided() {
     given([requested(), authorized(60), closed(0), void_requested()])
-        .when(authorize(100, Provider))
-        .then([authorized(100), void_requested()])
-        .when(fail(true))
-        .then([failed(true)])
-        .when(authorize(50, Provider))
-        .then([authorized(50), void_requested()]);
+        .when(report(100, 0))
+        .then([authorized_there(100), void_requested()]);
 }
 
 #[test]
 fn an_operator_says_after_the_end_what_became_of_a_lost_answer() {
     let lost_capture =
         [requested(), authorized(100), unknown(Operation::Capture), closed(0), void_requested()];
-    given(lost_capture.clone()).when(capture(100, Operator)).then([captured(100), given_back(0, 100)]);
+    given(lost_capture.clone()).when(capture(100)).then([captured(100), given_back(0, 100)]);
     given(lost_capture.clone()).when(void()).then([voided()]);
-    given(lost_capture).when(authorize(100, Operator)).then([authorized(100), void_requested()]);
+    given(lost_capture).when(authorize(100)).then([authorized(100), void_requested()]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn a_void_gives_back_what_is_authorized_and_keeps_what_was_captured() {
     given([requested(), authorized(100), captured(30)])
         .when(void())
         .then([voided()])
-        .when(capture(1, Operator))
+        .when(capture(1))
         .then_refused(PaymentRefusal::WrongState(PaymentState::Captured));
 }
 
@@ -82,14 +82,14 @@ fn a_lost_answer_is_reconciled_with_what_is_found_to_have_happened() {
     let lost_authorisation = [requested(), unknown(Operation::Authorize)];
     let lost_capture = [requested(), authorized(100), unknown(Operation::Capture)];
     let cases = [
-        (lost_authorisation.to_vec(), authorize(100, Operator), authorized(100)),
+        (lost_authorisation.to_vec(), authorize(100), authorized(100)),
         (lost_authorisation.to_vec(), fail(true), failed(true)),
         (lost_authorisation.to_vec(), void(), voided()),
-        (lost_capture.to_vec(), capture(100, Operator), captured(100)),
+        (lost_capture.to_vec(), capture(100), captured(100)),
         (lost_capture.to_vec(), fail(false), failed(false)),
         (lost_capture.to_vec(), void(), voided()),
         // It never reached the provider: the authorisation stands.
-        (lost_capture.to_vec(), authorize(100, Operator), authorized(100)),
+        (lost_capture.to_vec(), authorize(100), authorized(100)),
     ];
     for (events, command, event) in cases {
         given(events.clone()).when(command).then([event.clone()]);
@@ -100,16 +100,9 @@ fn a_lost_answer_is_reconciled_with_what_is_found_to_have_happened() {
 }
 
 #[test]
-fn a_late_report_of_the_authorisation_says_nothing_about_a_lost_capture() {
-    given([requested(), authorized(100), unknown(Operation::Capture)])
-        .when(authorize(100, Provider))
-        .then_nothing();
-}
-
-#[test]
 fn a_reconciled_authorisation_never_falls_below_what_stands() {
     given([requested(), authorized(100), captured(60), unknown(Operation::Capture)])
-        .when(authorize(50, Operator))
+        .when(authorize(50))
         .then([authorized(100)]);
 }
 

@@ -13,7 +13,7 @@ use domain::{
     decider::Versioned,
     envelope::seal,
     order::{CancelReason, NewLine, Order, OrderCommand, OrderDecider, PlaceOrder, Shortage},
-    payment::{Payment, PaymentCommand, PaymentDecider, Source},
+    payment::{Payment, PaymentCommand, PaymentDecider},
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
 };
 use infra::event_store::{Append, EventStore, ExpectedRevision};
@@ -225,12 +225,12 @@ impl<S: FnMut(Append)> History<S> {
             ask(Step::Order(order_id, cancel));
         }
         if matches!(fate, Fate::Paid | Fate::Shipped) {
-            let (amount, reference, source) = (None, None, Source::Operator);
+            let (amount, reference) = (None, None);
             ask(Step::Payment(
                 payment_id,
-                PaymentCommand::Authorize { amount, reference: reference.clone(), source },
+                PaymentCommand::Authorize { amount, reference: reference.clone() },
             ));
-            ask(Step::Payment(payment_id, PaymentCommand::Capture { amount, reference, source }));
+            ask(Step::Payment(payment_id, PaymentCommand::Capture { amount, reference }));
         }
         if fate == Fate::Shipped {
             let shipment_id = ShipmentId::of_command(context.id);
@@ -364,6 +364,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         metadata: BTreeMap::new(),
         placed_at: Dataset::placed_at(number),
         payment_due_at: None,
+        payment: None,
     }
 }
 
