@@ -4,7 +4,9 @@
 //! process manager for everything that was cut off. Both take the order's lock first, so the reactions of one
 //! order run one at a time; both derive the same command ids, so whatever ran twice counts once.
 
+mod due;
 mod locks;
+mod provider;
 
 use std::{
     collections::BTreeMap,
@@ -24,12 +26,16 @@ use futures::future::{join_all, try_join_all};
 use infra::{
     clock::Clock,
     event_store::{Epoch, EventStore},
+    payment_provider::PaymentProvider,
     snapshots::SnapshotStore,
 };
 use lru::LruCache;
 use uuid::Uuid;
 
-pub use self::locks::{OrderGuard, OrderLocks};
+pub use self::{
+    locks::{Guard, Locks},
+    provider::{Attention, PROVIDER_CALLS_MAX},
+};
 use crate::executor::{
     ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Lane, Mode, Outcome, Wait,
     pause_before_attempt,
@@ -44,7 +50,11 @@ pub struct Checkout {
     pub orders: Executor<OrderDecider>,
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
-    pub locks: OrderLocks,
+    /// The reactions of one order run one at a time.
+    pub locks: Locks<OrderId>,
+    /// The provider is asked one thing at a time for each payment.
+    payment_locks: Locks<PaymentId>,
+    provider: Option<ProviderHandle>,
     pub clock: Clock,
     store: StoreHandle,
     handled: Arc<HandledInline>,
@@ -56,6 +66,15 @@ struct StoreHandle(Arc<dyn EventStore>);
 impl std::fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StoreHandle")
+    }
+}
+
+#[derive(Clone)]
+struct ProviderHandle(Arc<dyn PaymentProvider>);
+
+impl std::fmt::Debug for ProviderHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ProviderHandle").field(&self.0.name()).finish()
     }
 }
 
@@ -80,11 +99,22 @@ impl Checkout {
             orders: Executor::start(store, None, options),
             stock: Executor::start(store, snapshots, options),
             payments: Executor::start(store, None, options),
-            locks: OrderLocks::default(),
+            locks: Locks::default(),
+            payment_locks: Locks::default(),
+            provider: None,
             clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
         }
+    }
+
+    /// With a provider that can be asked for money.
+    pub fn with_provider(self, provider: Arc<dyn PaymentProvider>) -> Self {
+        Self { provider: Some(ProviderHandle(provider)), ..self }
+    }
+
+    pub fn provider(&self) -> Option<&Arc<dyn PaymentProvider>> {
+        self.provider.as_ref().map(|handle| &handle.0)
     }
 
     pub fn store(&self) -> &Arc<dyn EventStore> {

@@ -47,6 +47,39 @@ impl CommandContext {
     }
 }
 
+impl CommandContext {
+    /// A command that nothing but time causes, sent to a stream that stands at `revision`. Sent again while nothing has
+    /// happened there, it is the same command.
+    pub fn timed(target: &StreamName, correlation_id: Uuid, command: &str, revision: Option<Revision>) -> Self {
+        Self {
+            id: CommandId::of_timer(target, command, revision),
+            correlation_id,
+            causation_id: None,
+            idempotency: None,
+            if_revision: None,
+        }
+    }
+
+    /// A command that records an answer to what `cause` asked for, in a stream that stands at `revision`: there may be
+    /// several answers to one question.
+    pub fn answer(
+        cause: EventId,
+        correlation_id: Uuid,
+        target: &StreamName,
+        command: &str,
+        revision: Option<Revision>,
+    ) -> Self {
+        let command = format!("{command}/{}", revision.map_or(0, |revision| revision + 1));
+        Self::reaction(cause, correlation_id, target, &command)
+    }
+
+    /// A command that records what the payment provider sent of itself under `notice`, its own id of that.
+    pub fn notice(provider: &str, notice: &str) -> Self {
+        let id = CommandId::of_notice(provider, notice);
+        Self { id, correlation_id: id.0, causation_id: None, idempotency: None, if_revision: None }
+    }
+}
+
 /// The caller's key and what it was used for, kept with every event of the command for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {

@@ -5,6 +5,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Revision;
+
+
+
 /// Root of every name-based (version 5) id that Orderly derives.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_726c_7900_8000_c0de_0000_0001);
 
@@ -72,6 +76,19 @@ impl CommandId {
     /// The id of the command that a reaction to `cause` sends to `target`.
     pub fn of_reaction(cause: EventId, target: &StreamName, command: &str) -> Self {
         Self(Uuid::new_v5(&cause.0, &length_prefixed(&[&target.to_string(), command])))
+    }
+}
+
+impl CommandId {
+    /// The id of a command that is sent to `target` for no other reason than the time, while it stands at `revision`.
+    pub fn of_timer(target: &StreamName, command: &str, revision: Option<Revision>) -> Self {
+        let revision = revision.map_or_else(String::new, |revision| revision.to_string());
+        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&["timer", &target.to_string(), command, &revision])))
+    }
+
+    /// The id of a command that records what the payment provider sent under `notice`, its own id of that.
+    pub fn of_notice(provider: &str, notice: &str) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&["notice", provider, notice])))
     }
 }
 

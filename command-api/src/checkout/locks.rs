@@ -1,52 +1,70 @@
-//! One lock per order, first come first served, existing only while somebody holds or awaits it.
+//! One lock per order or payment, first come first served, existing only while somebody holds or awaits it.
 
 use std::{
     collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use domain::OrderId;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-type Held = HashMap<OrderId, Arc<AsyncMutex<()>>>;
+type Held<K> = HashMap<K, Arc<AsyncMutex<()>>>;
 
-/// The locks of all orders in work. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct OrderLocks {
-    held: Arc<Mutex<Held>>,
+/// The locks of all aggregates in work, by their ids. Cheap to clone.
+#[derive(Debug)]
+pub struct Locks<K: Key> {
+    held: Arc<Mutex<Held<K>>>,
 }
 
-/// Holds an order's lock until dropped.
+/// What a lock is named by.
+pub trait Key: Copy + Eq + Hash + Debug {}
+
+impl<K: Copy + Eq + Hash + Debug> Key for K {}
+
+/// Holds a lock until dropped.
 #[derive(Debug)]
-pub struct OrderGuard {
+pub struct Guard<K: Key> {
     // Dropped in this order: unlock, then forget the lock if nobody else awaits it.
     _guard: OwnedMutexGuard<()>,
-    _place: Place,
+    _place: Place<K>,
 }
 
-/// A place in an order's queue.
+/// A place in a lock's queue.
 #[derive(Debug)]
-struct Place {
-    id: OrderId,
+struct Place<K: Key> {
+    id: K,
     lock: Arc<AsyncMutex<()>>,
-    locks: OrderLocks,
+    locks: Locks<K>,
 }
 
-impl OrderLocks {
-    /// Waits until no one else holds this order. The place in the queue is taken when the future is first polled.
-    pub async fn lock(&self, id: OrderId) -> OrderGuard {
+impl<K: Key> Default for Locks<K> {
+    fn default() -> Self {
+        Self { held: Arc::default() }
+    }
+}
+
+impl<K: Key> Clone for Locks<K> {
+    fn clone(&self) -> Self {
+        Self { held: Arc::clone(&self.held) }
+    }
+}
+
+impl<K: Key> Locks<K> {
+    /// Waits until no one else holds this id. The place in the queue is taken when the future is first polled.
+    pub async fn lock(&self, id: K) -> Guard<K> {
         let lock = Arc::clone(self.map().entry(id).or_default());
         let place = Place { id, lock, locks: self.clone() };
         let guard = Arc::clone(&place.lock).lock_owned().await;
-        OrderGuard { _guard: guard, _place: place }
+        Guard { _guard: guard, _place: place }
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, Held> {
+    fn map(&self) -> std::sync::MutexGuard<'_, Held<K>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Place {
+impl<K: Key> Drop for Place<K> {
     fn drop(&mut self) {
         let mut held = self.locks.map();
         // Counted under the map's lock, where alone new holders come from: the map's own and this one.
@@ -58,13 +76,14 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use domain::OrderId;
     use uuid::Uuid;
 
     use super::*;
 
     #[tokio::test]
     async fn the_second_holder_waits_and_the_lock_is_forgotten_after_the_last() {
-        let locks = OrderLocks::default();
+        let locks = Locks::default();
         let id = OrderId(Uuid::from_u128(1));
         let first = locks.lock(id).await;
         let mut second = Box::pin(locks.lock(id));
@@ -78,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn giving_up_while_waiting_leaves_nothing_behind() {
-        let locks = OrderLocks::default();
+        let locks = Locks::default();
         let id = OrderId(Uuid::from_u128(1));
         let first = locks.lock(id).await;
         let mut second = Box::pin(locks.lock(id));
