@@ -15,7 +15,7 @@ use std::{
 };
 
 use domain::{
-    CommandContext, CommandId, Decider, EventId, OrderId, PaymentId, Revision, Sku,
+    CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision, Sku,
     checkout::{Reaction, Step, react_to_payment, reservations, settle},
     decider::Versioned,
     order::{Order, OrderDecider, OrderSummary, Shortage},
@@ -30,11 +30,13 @@ use infra::{
     snapshots::SnapshotStore,
 };
 use lru::LruCache;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+pub(crate) use self::provider::short;
 pub use self::{
     locks::{Guard, Locks},
-    provider::{Attention, PROVIDER_CALLS_MAX},
+    provider::{Attention, Occasion, PROVIDER_CALLS_MAX},
 };
 use crate::executor::{
     ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Lane, Mode, Outcome, Wait,
@@ -43,6 +45,9 @@ use crate::executor::{
 
 /// Events handled inline that the process manager has not come across yet; it looks for itself at older ones.
 const HANDLED_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
+
+/// No command records more events of a payment: what a provider reports, and what a closed payment asks for then.
+const EVENTS_OF_A_COMMAND_MAX: Revision = 8;
 
 /// The executors of all aggregates and what ties them together. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,6 +60,7 @@ pub struct Checkout {
     /// The provider is asked one thing at a time for each payment.
     payment_locks: Locks<PaymentId>,
     provider: Option<ProviderHandle>,
+    provider_places: Arc<Semaphore>,
     pub clock: Clock,
     store: StoreHandle,
     handled: Arc<HandledInline>,
@@ -102,6 +108,7 @@ impl Checkout {
             locks: Locks::default(),
             payment_locks: Locks::default(),
             provider: None,
+            provider_places: Arc::new(Semaphore::new(PROVIDER_CALLS_MAX)),
             clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
@@ -256,6 +263,30 @@ impl Checkout {
                 self.run(order_id, reaction, cause, correlation_id).await
             }
         }
+    }
+
+    /// Runs the reactions to what a command recorded on a payment, up to its event at `last`, so that the order knows of
+    /// it. Where this fails, or nobody calls it, the process manager sees to it.
+    pub async fn react_to_command(
+        &self,
+        id: PaymentId,
+        context: &CommandContext,
+        last: Revision,
+    ) -> Result<(), ExecuteError> {
+        let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
+        let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
+        let recorded = self.store().read_stream(&id.into(), first, limit).await;
+        let recorded = recorded.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
+        let unreadable = |error: DecodeError| ExecuteError::Unreadable(error.to_string().into());
+        for event in recorded {
+            let is_of_this_command = event.decode_metadata().map_err(unreadable)?.command_id == context.id;
+            let Event::Payment(decoded) = event.decode().map_err(unreadable)? else { continue };
+            if is_of_this_command {
+                self.react_to_payment(id, &decoded, event.id, context.correlation_id).await?;
+                self.handled.insert(event.id);
+            }
+        }
+        Ok(())
     }
 
     /// Sends one command of a reaction. A refusal is final here: it is reported, since nobody is asked again.

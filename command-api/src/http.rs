@@ -4,6 +4,7 @@ mod extract;
 mod orders;
 mod payments;
 mod stock;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +28,8 @@ pub struct CommandApiOptions {
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_read_timeout: Duration,
+    /// How long an answer waits for the payment provider.
+    pub provider_patience: Duration,
 }
 
 impl Default for CommandApiOptions {
@@ -35,6 +38,7 @@ impl Default for CommandApiOptions {
             payment_due_after: Duration::from_mins(30),
             body_bytes_max: 2 * 1024 * 1024,
             body_read_timeout: Duration::from_secs(30),
+            provider_patience: Duration::from_secs(10),
         }
     }
 }
@@ -64,7 +68,8 @@ impl CommandApi {
     tags(
         (name = "orders", description = "Place orders and move them along"),
         (name = "stock", description = "What is on the shelves"),
-        (name = "payments", description = "Outcomes of payments, recorded by hand"),
+        (name = "payments", description = "Charge, capture and give back, through a provider or recorded by hand"),
+        (name = "webhooks", description = "What the payment provider sends"),
         (name = "health", description = "For whoever watches the process"),
     )
 )]
@@ -81,12 +86,14 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(stock::receive_many))
         .routes(routes!(stock::receive))
         .routes(routes!(stock::adjust))
+        .routes(routes!(payments::charge))
         .routes(routes!(payments::authorize))
         .routes(routes!(payments::capture))
         .routes(routes!(payments::fail))
         .routes(routes!(payments::void))
         .routes(routes!(payments::refund_succeeded))
         .routes(routes!(payments::refund_failed))
+        .routes(routes!(webhooks::receive))
         .routes(routes!(live))
         .routes(routes!(ready))
 }

@@ -5,7 +5,9 @@
 //! reactions and never skips one. It is kept apart from projection checkpoints: a rebuild replays no reaction.
 
 mod progress;
+mod share;
 mod sweep;
+mod timers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +16,7 @@ use domain::{
     checkout::react_to_order, order::OrderEvent, payment::PaymentEvent,
 };
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{Batch, Delivery, EventSource, Partition, layout::SourceLayout},
     event_store::ReadError,
     operations::Positions,
     read_models::Queries,
@@ -27,8 +29,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::progress::{BatchId, Progress};
-use crate::{checkout::Checkout, executor::ExecuteError};
+use self::{
+    progress::{BatchId, Progress},
+    share::Share,
+    timers::Timers,
+};
+use crate::{
+    checkout::{Checkout, Occasion},
+    executor::ExecuteError,
+};
 
 /// The name its positions are kept under.
 const REACTOR: &str = "process-manager";
@@ -42,7 +51,10 @@ pub struct ProcessManager {
     pub checkout: Checkout,
     pub source: Box<dyn EventSource>,
     pub positions: Arc<dyn Positions>,
-    /// Where the sweep finds its candidates.
+    /// How the source divides the log: where several processes share its partitions, each looks after the orders and
+    /// payments in its own.
+    pub layout: Arc<dyn SourceLayout>,
+    /// Where sweep and timers find their candidates.
     pub queries: Arc<dyn Queries>,
     /// From one batch of events to the next. Whoever places an order runs its first reactions inline, and has nearly
     /// always finished when its events are looked at here a moment later; taken up at once, each would cost a task
@@ -60,11 +72,15 @@ impl ProcessManager {
     /// Runs until `shutdown`, then lets the reactions under way finish.
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.checkout.handled_inline().enable();
+        let share = Share::new(Arc::clone(&self.layout));
         let sweeping = tokio::spawn(sweep::run(
             self.checkout.clone(),
             Arc::clone(&self.queries),
+            share.clone(),
             shutdown.child_token(),
         ));
+        let timers = Timers::new(self.checkout.clone(), Arc::clone(&self.queries), share.clone());
+        let timing = tokio::spawn(timers.run(shutdown.child_token()));
         let mut reactions = Reactions {
             checkout: self.checkout.clone(),
             permits: Arc::new(Semaphore::new(REACTIONS_MAX)),
@@ -94,8 +110,12 @@ impl ProcessManager {
                 delivery = next_delivery(&mut *self.source, next_batch_at) => delivery,
             };
             match delivery {
-                Ok(Delivery::Assigned(partitions)) => self.assign(&mut progress, partitions, &shutdown).await,
+                Ok(Delivery::Assigned(partitions)) => {
+                    self.assign(&mut progress, partitions, &shutdown).await;
+                    progress.iter().for_each(|one| share.add(one.partition().clone()));
+                }
                 Ok(Delivery::Revoked(partitions)) => {
+                    share.remove(&partitions);
                     self.save(&mut progress).await;
                     progress.retain(|one| !partitions.contains(one.partition()));
                 }
@@ -118,8 +138,10 @@ impl ProcessManager {
             mark_finished(&mut progress, &batch);
         }
         self.save(&mut progress).await;
-        if let Err(error) = sweeping.await {
-            tracing::error!(%error, "the sweep ended unexpectedly");
+        for task in [sweeping, timing] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "the sweep or the timers ended unexpectedly");
+            }
         }
     }
 
@@ -216,6 +238,7 @@ impl Reactions {
         let number = self.batches;
         progress.begin(number, batch.position);
         for recorded in &batch.events {
+            self.ask_provider(recorded);
             if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
                 continue;
             }
@@ -236,6 +259,21 @@ impl Reactions {
             self.spawn(job, permit, (finished.clone(), id));
         }
         progress.finish_reading();
+    }
+
+    /// Has the provider asked for what a payment wants of it. Nobody waits for that, lest a slow provider hold up every
+    /// order: where it cannot be done now, the timers see to it.
+    fn ask_provider(&mut self, recorded: &RecordedEvent) {
+        let StreamName::Payment(payment) = recorded.stream else { return };
+        if self.checkout.provider().is_none() || !asks_provider(&recorded.type_name) {
+            return;
+        }
+        let Some(attending) = self.checkout.try_attend(payment, Occasion::Now) else { return };
+        self.tasks.spawn(async move {
+            if let Err(error) = attending.await {
+                tracing::warn!(payment.id = %payment, %error, "what the payment provider says could not be recorded; it is asked again");
+            }
+        });
     }
 
     fn spawn(
@@ -300,9 +338,27 @@ fn may_react(recorded: &RecordedEvent) -> bool {
             "order.payment_recorded.v1" | "order.paid.v1" | "order.delivered.v1"
         ),
         StreamName::Payment(_) => {
-            !matches!(&*recorded.type_name, "payment.requested.v1" | "payment.authorized.v1")
+            matches!(
+                &*recorded.type_name,
+                "payment.captured.v1"
+                    | "payment.refunded.v1"
+                    | "payment.refund_failed.v1"
+                    | "payment.failed.v1"
+                    | "payment.voided.v1"
+            )
         }
     }
+}
+
+/// Whether something is wanted of the provider after an event of this type.
+fn asks_provider(payment_event: &str) -> bool {
+    matches!(
+        payment_event,
+        "payment.charge_requested.v1"
+            | "payment.capture_requested.v1"
+            | "payment.void_requested.v1"
+            | "payment.refund_requested.v1"
+    )
 }
 
 /// Repeats the reaction until it is durable; false if a shutdown came first.

@@ -248,6 +248,7 @@ impl Platform {
             checkout: checkout.clone(),
             source: parts::process_manager_source(config, writable).await?,
             positions: views.positions(&config.data_dir)?,
+            layout: parts::process_manager_layout(config, writable),
             queries: Arc::clone(&views.queries),
             batch_every: batch_every(&config.bus),
         };

@@ -4,17 +4,19 @@
 //! whoever attends to a payment asks for everything that is open. A lost answer is recorded as such, and asked after
 //! later; it is never taken for a failure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
-    CommandContext, Event, EventId, PaymentId, RecordedEvent, Revision, StreamName,
+    CommandContext, Event, PaymentId, RecordedEvent, Revision, StreamName,
     decider::Decider,
     payment::{
         Charge, ChargeEnding, Operation, Payment, PaymentCommand, PaymentDecider, PaymentEvent,
-        ProviderReport, ProviderWork,
+        ProviderReport, ProviderWork, Refund, RefundReason, RefundState,
     },
 };
-use infra::payment_provider::{ChargeAnswer, ChargeRequest, PaymentProvider, ProviderError, RefundAnswer, RefundRequest};
+use infra::payment_provider::{
+    ChargeAnswer, ChargeRequest, PaymentProvider, ProviderError, RefundAnswer, RefundRequest,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -42,6 +44,15 @@ pub struct Attention {
     pub next_action: Option<Value>,
 }
 
+/// Why a payment is attended to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// It has just asked for something.
+    Now,
+    /// It has been waiting. A refund that the provider turned down is only asked for again on this occasion.
+    Again,
+}
+
 /// A payment with the events that ask for something.
 struct Case {
     payment: Payment,
@@ -57,7 +68,11 @@ struct Answer {
 
 impl Checkout {
     /// Asks the provider for everything that this payment wants of it. Nothing where there is no provider.
-    pub async fn attend_to_payment(&self, id: PaymentId) -> Result<Attention, ExecuteError> {
+    pub async fn attend_to_payment(
+        &self,
+        id: PaymentId,
+        occasion: Occasion,
+    ) -> Result<Attention, ExecuteError> {
         let Some(provider) = self.provider().cloned() else { return Ok(Attention::default()) };
         let _guard = self.payment_locks.lock(id).await;
         let mut next_action = None;
@@ -69,18 +84,36 @@ impl Checkout {
             }
             let mut has_changed = false;
             for item in work {
-                if !case.is_known_to(&*provider, item) {
+                let waits = occasion == Occasion::Now && case.repeats_a_failed_refund(item);
+                if waits || !case.is_known_to(&*provider, item) {
                     continue;
                 }
                 let Some(answer) = self.ask(&*provider, &case, item).await else { continue };
                 next_action = answer.next_action.clone().or(next_action);
-                has_changed |= self.record(&case, item, answer.command).await?;
+                // What a closed payment asks for when a refund fails is that refund again: not at once.
+                let may_lead_on = !matches!(answer.command, PaymentCommand::RecordRefundFailed { .. });
+                has_changed |= self.record(&case, item, answer.command).await? && may_lead_on;
             }
             if !has_changed {
                 break;
             }
         }
         Ok(Attention { is_open: true, next_action })
+    }
+
+    /// [`Checkout::attend_to_payment`] in one of the places there are for that; none where all are taken.
+    pub fn try_attend(
+        &self,
+        id: PaymentId,
+        occasion: Occasion,
+    ) -> Option<impl Future<Output = Result<Attention, ExecuteError>> + Send + 'static> {
+        let place = Arc::clone(&self.provider_places).try_acquire_owned().ok()?;
+        let checkout = self.clone();
+        Some(async move {
+            let attention = checkout.attend_to_payment(id, occasion).await;
+            drop(place);
+            attention
+        })
     }
 
     async fn case(&self, id: PaymentId) -> Result<Case, ExecuteError> {
@@ -112,7 +145,11 @@ impl Checkout {
             ProviderWork::Charge(_) => {
                 let age = self.clock.now().duration_since(request.requested_at);
                 let is_fresh = age.abs() < FRESH;
-                if is_fresh { self.charge(provider, &request).await } else { self.look_up(provider, case, &request).await }
+                if is_fresh {
+                    self.charge(provider, &request).await
+                } else {
+                    self.look_up(provider, case, &request).await
+                }
             }
             ProviderWork::LookUp(_) => self.look_up(provider, case, &request).await,
             ProviderWork::Capture { amount, total, .. } => {
@@ -125,11 +162,11 @@ impl Checkout {
                 let refund = RefundRequest { charge: request, refund_id, amount, requested_at };
                 return match within_time(provider.refund(&refund)).await {
                     Ok(RefundAnswer::Pending) => None,
-                    Ok(RefundAnswer::Refunded { reference }) => {
-                        Some(PaymentCommand::RecordRefunded { refund_id, reference: short(reference) }.into())
-                    }
+                    Ok(RefundAnswer::Refunded { reference }) => Some(
+                        PaymentCommand::RecordRefunded { refund_id, reference: short(&reference) }.into(),
+                    ),
                     Ok(RefundAnswer::Failed { reason }) | Err(ProviderError::Refused(reason)) => {
-                        Some(PaymentCommand::RecordRefundFailed { refund_id, reason: short(reason) }.into())
+                        Some(PaymentCommand::RecordRefundFailed { refund_id, reason: short(&reason) }.into())
                     }
                     Err(error) => {
                         report(case.id, work, &error);
@@ -158,7 +195,7 @@ impl Checkout {
                 tracing::warn!(payment.id = %request.payment_id, why, "the answer to a charge was lost; it is looked up later");
                 Ok(PaymentCommand::MarkOutcomeUnknown { operation: Operation::Authorize }.into())
             }
-            Err(ProviderError::Refused(reason)) => Ok(refused(&request.charge, reason)),
+            Err(ProviderError::Refused(reason)) => Ok(refused(&request.charge, &reason)),
             Err(error) => Err(error),
         }
     }
@@ -224,13 +261,17 @@ impl Checkout {
         command: PaymentCommand,
     ) -> Result<bool, ExecuteError> {
         let Some(cause) = case.cause(work) else { return Ok(false) };
-        let correlation_id =
-            cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
+        let correlation_id = cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
         let (stream, revision) = (case.id.into(), case.events.last().map(|(last, _)| last.revision));
         let context = CommandContext::answer(cause.id, correlation_id, &stream, command.name(), revision);
         let executed = self.payments.execute(&case.id, command, &context, Mode::REACTION).await?;
         match executed.outcome {
-            Outcome::Recorded => Ok(true),
+            Outcome::Recorded => {
+                if let Some(last) = executed.revision {
+                    self.react_to_command(case.id, &context, last).await?;
+                }
+                Ok(true)
+            }
             Outcome::Refused(refusal) => {
                 tracing::warn!(payment.id = %case.id, %refusal, "what the provider answered was not recorded");
                 Ok(false)
@@ -247,9 +288,10 @@ impl Case {
     /// The latest event that asks for this.
     fn cause(&self, work: ProviderWork) -> Option<&RecordedEvent> {
         let asks = |event: &PaymentEvent| match (work, event) {
-            (ProviderWork::Charge(number) | ProviderWork::LookUp(number), PaymentEvent::ChargeRequested(asked)) => {
-                asked.charge == number
-            }
+            (
+                ProviderWork::Charge(number) | ProviderWork::LookUp(number),
+                PaymentEvent::ChargeRequested(asked),
+            ) => asked.charge == number,
             (ProviderWork::Capture { .. }, PaymentEvent::CaptureRequested(_)) => true,
             (ProviderWork::Void(_), PaymentEvent::VoidRequested(_)) => true,
             (ProviderWork::Refund { refund_id, .. }, PaymentEvent::RefundRequested(asked)) => {
@@ -272,6 +314,14 @@ impl Case {
             charge,
             requested_at: self.cause(ProviderWork::Charge(number))?.recorded_at,
         })
+    }
+
+    fn repeats_a_failed_refund(&self, work: ProviderWork) -> bool {
+        let is_for_closing = |refund: &&Refund| refund.reason == RefundReason::OrderClosed;
+        let mut of_closing = self.payment.refunds().iter().filter(is_for_closing);
+        let ProviderWork::Refund { refund_id, .. } = work else { return false };
+        of_closing.clone().any(|refund| refund.refund_id == refund_id)
+            && of_closing.any(|refund| refund.state == RefundState::Failed)
     }
 
     /// Another provider's charges are not this one's to settle.
@@ -311,7 +361,7 @@ impl From<ChargeAnswer> for Answer {
 }
 
 /// The customer may try with something else.
-fn refused(charge: &Charge, reason: String) -> Answer {
+fn refused(charge: &Charge, reason: &str) -> Answer {
     let ending = Some(ChargeEnding::Failed { reason: short(reason), retryable: true });
     let reference = charge.reference.clone().unwrap_or_default();
     let (authorized, captured) = (domain::Amount::ZERO, domain::Amount::ZERO);
@@ -320,8 +370,9 @@ fn refused(charge: &Charge, reason: String) -> Answer {
 }
 
 /// A text of the provider as it may be kept.
-fn short(text: String) -> Option<String> {
-    let text: String = text.chars().filter(|char| !char.is_control()).take(domain::order::TEXT_CHARS_MAX).collect();
+pub(crate) fn short(text: &str) -> Option<String> {
+    let text: String =
+        text.chars().filter(|char| !char.is_control()).take(domain::order::TEXT_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -340,4 +391,3 @@ fn report(payment: PaymentId, work: ProviderWork, error: &ProviderError) {
         }
     }
 }
-

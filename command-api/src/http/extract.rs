@@ -33,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<CommandApi> for JsonBody<T> {
     }
 }
 
-async fn read_body(parts: &Parts, body: Body, api: &CommandApi) -> Result<bytes::Bytes, Problem> {
+pub(super) async fn read_body(parts: &Parts, body: Body, api: &CommandApi) -> Result<bytes::Bytes, Problem> {
     let bytes_max = api.options.body_bytes_max;
     let too_large =
         || Problem::new(Code::PayloadTooLarge).detail(format!("a body has at most {bytes_max} bytes"));

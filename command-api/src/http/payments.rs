@@ -1,4 +1,4 @@
-//! Outcomes of payments, recorded by hand.
+//! Payments: charged through a provider, or recorded by hand.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RefundId, Revision,
-    StreamName,
-    payment::{PaymentCommand, PaymentDecider, PaymentState, PaymentSummary},
+    Amount, CommandContext, Currency, Decider, EventId, OrderId, PaymentId, RefundId, Revision,
+    payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentSummary},
 };
 use http::{HeaderMap, StatusCode, header};
 use infra::http::{Code, Problem, problem::ProblemBody};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{
@@ -23,9 +23,35 @@ use super::{
     stock::mark_replayed,
 };
 use crate::{
+    checkout::Occasion,
     error::{failed_read, failure, payment_refused},
     executor::{Executed, Mode, Outcome},
 };
+
+/// How the provider is to get the money.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChargeRequest {
+    /// The provider's token of a card or another means of payment.
+    #[schema(example = "ok")]
+    method: String,
+    /// `automatic`: captured in the same step. `manual`: held until it is captured.
+    #[schema(value_type = String, example = "automatic")]
+    #[serde(default)]
+    capture: CaptureMode,
+}
+
+impl ChargeRequest {
+    /// For the provider that this platform has.
+    pub fn into_charge(self, api: &CommandApi, member: &str) -> Result<NewCharge, Problem> {
+        let none = || {
+            let why = "this platform has no payment provider (ORDERLY_PAYMENT_PROVIDER=none)";
+            Problem::new(Code::InvalidRequest).error(member, why)
+        };
+        let provider = api.checkout.provider().ok_or_else(none)?.name().to_owned();
+        Ok(NewCharge { provider, method: self.method, capture: self.capture })
+    }
+}
 
 /// Money that was authorized or captured.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -90,6 +116,9 @@ pub(super) struct PaymentAnswer {
     revision: Revision,
     /// The revisions of all streams the command is known to have reached, by stream.
     revisions: BTreeMap<String, Revision>,
+    /// What the customer has to do before the charge goes on, in the provider's own terms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<serde_json::Value>,
 }
 
 impl PaymentAnswer {
@@ -105,18 +134,49 @@ impl PaymentAnswer {
             refunded: payment.refunded,
             revision,
             revisions: BTreeMap::from([(format!("payment-{payment_id}"), revision)]),
+            next_action: None,
         }
     }
 }
 
+/// Have the provider charge the customer
+///
+/// Answers with how the payment stands once the provider has said so: `captured`, `authorized`, `failed` (with another
+/// key and `method` it may be tried again, unless it failed for good), or `requested` with `next_action` where the
+/// customer has to do something first. 202: the provider has not answered yet, or its answer was lost
+/// (`outcome_unknown`); the platform finds out, and there is never a second charge.
+#[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
+    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    request_body = ChargeRequest,
+    responses(
+        (status = 200, description = "The provider has answered", body = PaymentAnswer),
+        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
+        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "payment_state, payment_closed, charge_under_way, too_many_parts", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn charge(
+    State(api): State<CommandApi>,
+    Segments(payment): Segments<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<ChargeRequest>,
+) -> Result<Response, Problem> {
+    let payment_id: PaymentId = id(&payment)?;
+    let context = context(&headers, &format!("/v1/payments/{payment_id}/charge"), &body)?;
+    let charge = body.into_charge(&api, "method")?;
+    run(api, payment_id, PaymentCommand::Charge(charge), context).await
+}
+
 /// Record an authorisation
+///
+/// Of money that was got elsewhere; where the provider has a charge under way, only of one whose answer was lost.
 #[utoipa::path(post, path = "/v1/payments/{id}/authorize", tag = "payments",
     params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
     request_body = MoneyRequest,
     responses(
         (status = 200, description = "Authorized", body = PaymentAnswer),
         (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, payment_closed, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "payment_state, payment_closed, charge_under_way, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn authorize(
     State(api): State<CommandApi>,
@@ -130,16 +190,18 @@ pub(super) async fn authorize(
     run(api, payment_id, PaymentCommand::Authorize { amount, reference }, context).await
 }
 
-/// Record a capture, of all that is authorized or of a part
+/// Capture all that is authorized, or a part
 ///
-/// When the answer comes, the order knows of it: it can be shipped.
+/// The provider is asked for it where it has the charge; otherwise it is recorded as done by hand. When the answer comes,
+/// the order knows of it: it can be shipped. 202: the provider's answer is still to come.
 #[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments",
     params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
     request_body = MoneyRequest,
     responses(
         (status = 200, description = "Captured", body = PaymentAnswer),
+        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
         (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, payment_closed, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "payment_state, payment_closed, charge_under_way, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn capture(
     State(api): State<CommandApi>,
@@ -160,7 +222,7 @@ pub(super) async fn capture(
     responses(
         (status = 200, description = "Failed; for good: the order is cancelled", body = PaymentAnswer),
         (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "payment_state, charge_under_way", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn fail(
     State(api): State<CommandApi>,
@@ -174,14 +236,17 @@ pub(super) async fn fail(
     run(api, payment_id, PaymentCommand::Fail { reason, retryable }, context).await
 }
 
-/// Record that an authorisation, or what is left of it, was given back
+/// Give back an authorisation, or what is left of it
+///
+/// The provider is asked for it where it has the charge; otherwise it is recorded as done by hand.
 #[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments",
     params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
     request_body = ReasonRequest,
     responses(
         (status = 200, description = "Voided; nothing captured: the order is cancelled", body = PaymentAnswer),
+        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
         (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "payment_state, charge_under_way", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(super) async fn void(
     State(api): State<CommandApi>,
@@ -237,65 +302,80 @@ pub(super) async fn refund_failed(
     run(api, payment_id, PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason }, context).await
 }
 
-/// Runs a payment command and tells the order. If the client goes away on the way, the process manager tells it.
+/// Runs a payment command and tells the order; where the provider is to do something, has it asked. If the client goes
+/// away on the way, the process manager sees to the rest.
 async fn run(
     api: CommandApi,
     payment_id: PaymentId,
     command: PaymentCommand,
     context: CommandContext,
 ) -> Result<Response, Problem> {
-    let (api, context) = (&api, &context);
-    let executed = api.checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await;
+    let (checkout, context) = (&api.checkout, &context);
+    let executed = checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await;
     let Executed { outcome, revision, summary } = executed.map_err(|error| failure(&error))?;
+    let asks_provider = summary.asks_provider && checkout.provider().is_some();
     let (mut answer, replayed) = match outcome {
         Outcome::Recorded => {
             let revision = revision.unwrap_or_default();
-            tell_order(api, payment_id, context, revision).await?;
-            api.checkout.handled_inline().insert(EventId::of_command(context.id, 0));
+            let told = checkout.react_to_command(payment_id, context, revision).await;
+            told.map_err(|error| failure(&error))?;
             (PaymentAnswer::new(payment_id, &summary, revision), false)
         }
         Outcome::Unchanged => (PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default()), false),
         Outcome::Duplicate { revision } => {
             // The first request may have been cut off before this.
-            tell_order(api, payment_id, context, revision).await?;
-            let then = super::state_at::<PaymentDecider>(api, &payment_id.into(), revision).await?;
+            let told = checkout.react_to_command(payment_id, context, revision).await;
+            told.map_err(|error| failure(&error))?;
+            let then = super::state_at::<PaymentDecider>(&api, &payment_id.into(), revision).await?;
             (PaymentAnswer::new(payment_id, &PaymentDecider::summary(&then), revision), true)
         }
         Outcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
         Outcome::PreconditionFailed => return Err(super::precondition_failed(revision)),
         Outcome::Refused(refusal) => return Err(payment_refused(&refusal)),
     };
-    if let Some(order_id) = answer.order_id
-        && let Some(revision) = order_revision_caused(api, order_id, context).await?
+    let mut status = StatusCode::OK;
+    if asks_provider {
+        (answer, status) = ask_provider(&api, payment_id).await?;
+    } else if let Some(order_id) = answer.order_id
+        && let Some(revision) = order_revision_caused(&api, order_id, context).await?
     {
         answer.revisions.insert(format!("order-{order_id}"), revision);
     }
     let etag = etag(answer.revision);
-    let mut response = (StatusCode::OK, Json(answer)).into_response();
+    let mut response = (status, Json(answer)).into_response();
     response.headers_mut().insert(header::ETAG, etag);
     mark_replayed(&mut response, replayed);
     Ok(response)
 }
 
-/// Tells the order what was recorded, so that it knows when the answer comes. If this fails the command is
-/// recorded all the same: the process manager, or a retry, tells the order.
-async fn tell_order(
+/// Has the provider asked, and waits a while for what it says: 202 where that is still to come.
+async fn ask_provider(
     api: &CommandApi,
     payment_id: PaymentId,
-    context: &CommandContext,
-    last: Revision,
-) -> Result<(), Problem> {
-    let stream: StreamName = payment_id.into();
-    let cause = EventId::of_command(context.id, 0);
-    // A command records at most three events of a payment.
-    let recorded = api.checkout.store().read_stream(&stream, last.saturating_sub(2), 3).await;
-    let recorded = recorded.map_err(|error| failed_read(&error))?.into_iter().find(|event| event.id == cause);
-    let Some(Ok(Event::Payment(event))) = recorded.map(|event| event.decode()) else {
-        tracing::error!(payment.id = %payment_id, "the event that the order is to be told of cannot be read");
-        return Err(Problem::new(Code::Internal));
-    };
-    let told = api.checkout.react_to_payment(payment_id, &event, cause, context.correlation_id).await;
-    told.map_err(|error| failure(&error))
+) -> Result<(PaymentAnswer, StatusCode), Problem> {
+    let checkout = &api.checkout;
+    let mut next_action = None;
+    if let Some(attending) = checkout.try_attend(payment_id, Occasion::Now) {
+        // A task of its own: the answer is recorded also when nobody waits for it any more.
+        match timeout(api.options.provider_patience, tokio::spawn(attending)).await {
+            Ok(Ok(Ok(attention))) => next_action = attention.next_action,
+            Ok(Ok(Err(error))) => return Err(failure(&error)),
+            Ok(Err(panic)) => {
+                tracing::error!(error = %panic, "asking the payment provider ended unexpectedly")
+            }
+            Err(_) => {}
+        }
+    }
+    let now = checkout.payments.read(&payment_id, |payment, revision| (payment.summary(), revision)).await;
+    let (summary, revision) = now.map_err(|error| failure(&error))?;
+    let mut answer = PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default());
+    answer.next_action = next_action;
+    if let Some(order_id) = summary.order_id {
+        let order = checkout.order(order_id).await.map_err(|error| failure(&error))?;
+        answer.revisions.extend(order.revision.map(|revision| (format!("order-{order_id}"), revision)));
+    }
+    let status = if summary.asks_provider { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((answer, status))
 }
 
 /// The revision of the order's event that this command's first event caused.

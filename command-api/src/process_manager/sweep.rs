@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
+use super::share::Share;
 use crate::{checkout::Checkout, executor::ExecuteError};
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -21,7 +22,12 @@ const PLACED_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
 const ORDERS_MAX: usize = 1_000;
 
 /// Sweeps now and every few seconds until `shutdown`.
-pub(super) async fn run(checkout: Checkout, queries: Arc<dyn Queries>, shutdown: CancellationToken) {
+pub(super) async fn run(
+    checkout: Checkout,
+    queries: Arc<dyn Queries>,
+    share: Share,
+    shutdown: CancellationToken,
+) {
     let mut rounds = time::interval(INTERVAL);
     rounds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
@@ -33,19 +39,26 @@ pub(super) async fn run(checkout: Checkout, queries: Arc<dyn Queries>, shutdown:
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            swept = sweep(&checkout, &*queries, checkout.clock.now()) => if let Err(error) = swept {
+            swept = sweep(&checkout, &*queries, &share, checkout.clock.now()) => if let Err(error) = swept {
                 tracing::warn!(%error, "the sweep could not ask the read models; it tries again");
             },
         }
     }
 }
 
-async fn sweep(checkout: &Checkout, queries: &dyn Queries, now: Timestamp) -> Result<(), ReadModelError> {
-    for order in queries.ended_orders_with_reservations(ORDERS_MAX).await? {
+async fn sweep(
+    checkout: &Checkout,
+    queries: &dyn Queries,
+    share: &Share,
+    now: Timestamp,
+) -> Result<(), ReadModelError> {
+    let ended = queries.ended_orders_with_reservations(ORDERS_MAX).await?;
+    for order in ended.into_iter().filter(|order| share.has(*order)) {
         report(order, checkout.sweep_ended(order).await);
     }
     let before = now.checked_sub(PLACED_AGE_MAX).unwrap_or(Timestamp::MIN);
-    for order in queries.placed_orders_recorded_before(before, ORDERS_MAX).await? {
+    let placed = queries.placed_orders_recorded_before(before, ORDERS_MAX).await?;
+    for order in placed.into_iter().filter(|order| share.has(*order)) {
         report(order, checkout.sweep_placed(order).await);
     }
     Ok(())

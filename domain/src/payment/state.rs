@@ -86,6 +86,8 @@ pub struct PaymentSummary {
     /// Refunds asked for by the order that failed.
     pub refunds_failed: Amount,
     pub closed: bool,
+    /// Something is to be asked of the provider.
+    pub asks_provider: bool,
 }
 
 impl Payment {
@@ -247,6 +249,7 @@ impl Payment {
             refunded: self.refunded(),
             refunds_failed: self.refunds_failed(),
             closed: self.is_closed(),
+            asks_provider: !self.provider_work().is_empty(),
         }
     }
 

@@ -70,6 +70,7 @@ codes! {
     AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` says how much is left to authorize, capture or refund.";
     RefundSettled "refund_settled" CONFLICT "The refund is settled otherwise already" "Read the payment to see its outcome.";
     TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds or charges" "`detail` states the limit.";
+    WebhookSignature "webhook_signature" UNAUTHORIZED "The signature of the webhook is missing or wrong" "Sign the bytes of the body with the secret that both sides have; the clocks must agree within five minutes.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are under way" "Nothing was recorded; retry after `Retry-After` seconds, with the same key.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "It is not known whether the command was recorded" "Retry with the same key: it is executed at most once.";

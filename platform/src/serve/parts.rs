@@ -172,6 +172,14 @@ pub(super) fn process_manager_source<'a>(
     source(config, Some(writable), store_id, "process-manager", &[Topic::Orders, Topic::Payments])
 }
 
+/// How that source divides the log.
+pub(super) fn process_manager_layout(config: &ServeConfig, writable: &Writable) -> Arc<dyn SourceLayout> {
+    match &config.bus {
+        BusUrl::Kafka(kafka) => Arc::new(kafka.clone()),
+        BusUrl::Direct => Arc::new(WholeLog(writable.store.clone())),
+    }
+}
+
 async fn source(
     config: &ServeConfig,
     writable: Option<&Writable>,

@@ -10,7 +10,7 @@ use axum::{
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
     clock::Clock,
-    event_source::{Partition, direct::DirectSource},
+    event_source::{Partition, direct::DirectSource, layout::WholeLog},
     event_store::{
         EventLog, EventStore,
         sqlite::{self, SqliteEventStore},
@@ -141,6 +141,7 @@ impl Shop {
             checkout: self.checkout.clone(),
             source: Box::new(DirectSource::new(store, 1_000)),
             positions: Arc::new(self.operations()),
+            layout: Arc::new(WholeLog(self.store.clone())),
             queries: self.queries.clone(),
             batch_every: Duration::from_millis(10),
         };

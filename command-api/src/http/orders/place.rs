@@ -28,6 +28,7 @@ use crate::{
     http::{
         CommandApi,
         extract::{JsonBody, context, etag},
+        payments::ChargeRequest,
         precondition_failed, state_at,
         stock::mark_replayed,
     },
@@ -62,6 +63,9 @@ pub(in crate::http) struct PlaceOrderRequest {
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     payment_due_at: Given<Timestamp>,
+    /// How the money is to be got, as soon as stock is held. Left out: the payment is charged, or recorded, later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment: Option<ChargeRequest>,
     /// For imports: when the order was placed. Left out: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
@@ -103,7 +107,12 @@ pub(in crate::http) struct AdjustmentItem {
 }
 
 impl PlaceOrderRequest {
-    fn into_command(self, order_id: OrderId, now: Timestamp, due_after: std::time::Duration) -> PlaceOrder {
+    fn into_command(
+        self,
+        order_id: OrderId,
+        now: Timestamp,
+        api: &CommandApi,
+    ) -> Result<PlaceOrder, Problem> {
         let line = |line: LineRequest| NewLine {
             sku: line.sku,
             quantity: line.quantity,
@@ -111,8 +120,9 @@ impl PlaceOrderRequest {
             stocked: line.stocked,
         };
         let adjustment = |item: AdjustmentItem| order::Adjustment { code: item.code, amount: item.amount };
-        let default_due_at = now.saturating_add(due_after).ok();
-        PlaceOrder {
+        let default_due_at = now.saturating_add(api.options.payment_due_after).ok();
+        let payment = self.payment.map(|payment| payment.into_charge(api, "payment")).transpose()?;
+        Ok(PlaceOrder {
             order_id,
             customer_id: self.customer_id,
             currency: self.currency,
@@ -123,8 +133,8 @@ impl PlaceOrderRequest {
             metadata: self.metadata,
             placed_at: self.placed_at.map_or(now, in_microseconds),
             payment_due_at: self.payment_due_at.unwrap_or(default_due_at).map(in_microseconds),
-            payment: None,
-        }
+            payment,
+        })
     }
 }
 
@@ -156,7 +166,7 @@ pub(in crate::http) async fn place(
     let order_id = OrderId::of_command(context.id);
     let now = in_microseconds(api.checkout.clock.now());
     check_placed_at(body.placed_at, now)?;
-    let command = body.into_command(order_id, now, api.options.payment_due_after);
+    let command = body.into_command(order_id, now, &api)?;
     if prefers_async(&headers) {
         return place_async(&api, command, &context).await;
     }
@@ -325,8 +335,9 @@ fn answer(order_id: OrderId, order: &OrderSummary, revision: Option<Revision>, r
         OrderStatus::Allocated => {
             let mut answer = OrderAnswer::new(order_id, order, revision);
             if let Some(payment_id) = order.payment_id {
-                // A payment's first event is its request.
-                answer.revisions.insert(format!("payment-{payment_id}"), 0);
+                // A payment's first event is its request; the charge comes with it.
+                let revision = Revision::from(order.payment_plan.is_some());
+                answer.revisions.insert(format!("payment-{payment_id}"), revision);
             }
             return answer.respond(StatusCode::CREATED, replayed);
         }
