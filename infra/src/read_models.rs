@@ -424,6 +424,17 @@ pub trait Queries: Send + Sync + 'static {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<OrderId>, ReadModelError>;
+    /// Orders that still wait for their payment although it was due by `now`, soonest due first.
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
+    /// Payments for which the provider is still to be asked something, and that have not changed since
+    /// `updated_before`: by ascending id, after `after`, so that who works through them meets each once, whatever
+    /// changes meanwhile.
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError>;
 
     /// Changes whenever rows may have changed; what a wait for a revision waits on.
     fn changed(&self) -> watch::Receiver<u64>;
@@ -432,6 +443,24 @@ pub trait Queries: Send + Sync + 'static {
 /// The distinct SKUs of an order.
 fn skus_of(order: &Order) -> BTreeSet<&Sku> {
     order.lines().iter().map(|line| &line.sku).collect()
+}
+
+/// When the payment is due that an order still waits for; none for one that waits for none.
+fn awaited_payment_due_at(order: &Order) -> Option<Timestamp> {
+    let waits = match order.status() {
+        OrderStatus::Placed | OrderStatus::Allocated => !order.is_paid(),
+        OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => false,
+    };
+    order.payment_due_at().filter(|_| waits)
+}
+
+/// Since when a payment has waited for somebody to ask its provider something; none where nothing is to be asked.
+fn awaits_provider_since(row: &PaymentRow) -> Option<Timestamp> {
+    awaits_provider(&row.payment).then_some(row.updated_at)
+}
+
+fn awaits_provider(payment: &Payment) -> bool {
+    !payment.provider_work().is_empty()
 }
 
 impl fmt::Display for Projection {

@@ -5,6 +5,7 @@ mod postgres;
 mod rows;
 mod sales;
 mod sqlite;
+mod timers;
 mod writing;
 
 use std::sync::Arc;
@@ -55,6 +56,8 @@ macro_rules! read_models_contract {
             rows::closed_reservations_are_gone,
             rows::open_reservations_of_ended_orders_are_found_whichever_came_first,
             rows::orders_left_placed_are_found,
+            timers::orders_are_due_while_they_wait_for_their_payment,
+            timers::payments_wait_until_nothing_is_to_be_asked_of_their_provider,
             lists::every_filter_of_orders_gives_what_it_says_page_by_page,
             lists::payments_come_in_order_of_arrival,
             lists::stock_is_listed_by_sku_and_by_what_is_available,
@@ -107,6 +110,7 @@ struct Sample<'a> {
     customer: Option<&'a str>,
     skus: &'a [&'a str],
     placed_at: Timestamp,
+    payment_due_at: Option<Timestamp>,
     status: OrderStatus,
 }
 
@@ -117,6 +121,7 @@ impl Sample<'_> {
             customer: None,
             skus: &["A"],
             placed_at: Timestamp::UNIX_EPOCH,
+            payment_due_at: None,
             status: OrderStatus::Placed,
         }
     }
@@ -140,7 +145,7 @@ impl Sample<'_> {
             reference: None,
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,
-            payment_due_at: None,
+            payment_due_at: self.payment_due_at,
             payment: None,
         };
         let mut events: Vec<OrderEvent> = vec![placed.into()];

@@ -168,6 +168,22 @@ impl Queries for PostgresQueries {
         self.database.run(work).await
     }
 
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        self.database.run(async |client| queries::orders_due_before(client, now, limit).await).await
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        let work = async |client: &mut _| {
+            queries::payments_awaiting_provider(client, updated_before, after, limit).await
+        };
+        self.database.run(work).await
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.changes.changed.clone()
     }

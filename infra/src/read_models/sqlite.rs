@@ -221,6 +221,22 @@ impl Queries for SqliteQueries {
         self.run(move |connection| queries::placed_orders_recorded_before(connection, before, limit)).await
     }
 
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        self.run(move |connection| queries::orders_due_before(connection, now, limit)).await
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        let query = move |connection: &Connection| {
+            queries::payments_awaiting_provider(connection, updated_before, after, limit)
+        };
+        self.run(query).await
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
     }

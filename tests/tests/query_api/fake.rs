@@ -212,6 +212,23 @@ impl Queries for FakeQueries {
         unimplemented!("the query API does not sweep")
     }
 
+    async fn orders_due_before(
+        &self,
+        _now: Timestamp,
+        _limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        unimplemented!("the query API keeps no timers")
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        _updated_before: Timestamp,
+        _after: Option<PaymentId>,
+        _limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        unimplemented!("the query API keeps no timers")
+    }
+
     fn changed(&self) -> watch::Receiver<u64> {
         if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
     }

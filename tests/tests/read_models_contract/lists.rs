@@ -23,6 +23,7 @@ fn orders() -> Vec<OrderRow> {
             customer: CUSTOMERS[index % 3],
             skus: SKUS[index / 3 % 3],
             placed_at: at(i64::from(number % 6) * 100),
+            payment_due_at: None,
             status: STATUSES[index / 9 % 4],
         };
         OrderRow::clone(&sample.row())

@@ -7,8 +7,9 @@ use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
 use super::columns::{
-    Dimension, ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, State,
-    Status, TOTALS, cell, order_row, payment_row, position, reservation_row, state_of, stock_row, totals,
+    Dimension, ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, PaymentColumns, RESERVATION_COLUMNS,
+    STOCK_COLUMNS, Status, TOTALS, cell, order_row, payment_row, position, reservation_row, stock_row,
+    totals,
 };
 use crate::{
     event_source::Partition,
@@ -162,7 +163,8 @@ impl Reader<'_> {
     }
 
     async fn orders(&self) -> Result<(), Stop> {
-        let sql = format!("SELECT {ORDER_COLUMNS}, status, customer_id, placed_at FROM orders");
+        let sql =
+            format!("SELECT {ORDER_COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders");
         let portal = self.view.bind(&sql, &[]).await?;
         let mut skus_expected: usize = 0;
         loop {
@@ -176,7 +178,8 @@ impl Reader<'_> {
                 match order_row(row) {
                     Ok(order) => {
                         if !columns_fit(row, &order)? {
-                            let fault = "status, customer_id or placed_at is not that of the order";
+                            let fault =
+                                "status, customer_id, placed_at or payment_due_at is not that of the order";
                             chunk.push(broken(Projection::Orders, order.order_id.to_string(), fault));
                         }
                         entries.add(&order, cell(row, 5)?, cell(row, 7)?);
@@ -203,11 +206,14 @@ impl Reader<'_> {
     }
 
     async fn payments(&self) -> Result<(), Stop> {
-        let sql = format!("SELECT {PAYMENT_COLUMNS}, state FROM payments");
-        let read = |row: &Row| Ok((payment_row(row)?, cell::<State>(row, 5)?));
-        self.each(&sql, Projection::Payments, read, |(row, state), chunk| {
-            if state_of(&row).ok() != Some(state) {
-                let fault = "state is not that of the payment";
+        let sql = format!("SELECT {PAYMENT_COLUMNS}, state, awaits_provider_since FROM payments");
+        let read = |row: &Row| {
+            let stored = PaymentColumns { state: cell(row, 5)?, awaits_provider_since: cell(row, 6)? };
+            Ok((payment_row(row)?, stored))
+        };
+        self.each(&sql, Projection::Payments, read, |(row, stored), chunk| {
+            if !PaymentColumns::of(&row).is_ok_and(|expected| expected == stored) {
+                let fault = "state or awaits_provider_since is not that of the payment";
                 chunk.push(broken(Projection::Payments, row.payment_id.to_string(), fault));
             }
             chunk.push(StoredRow::Payment(row));
@@ -243,7 +249,12 @@ impl Reader<'_> {
 }
 
 fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
-    let stored = OrderColumns { status: cell(row, 5)?, customer_id: cell(row, 6)?, placed_at: cell(row, 7)? };
+    let stored = OrderColumns {
+        status: cell(row, 5)?,
+        customer_id: cell(row, 6)?,
+        placed_at: cell(row, 7)?,
+        payment_due_at: cell(row, 8)?,
+    };
     Ok(OrderColumns::of(order).is_ok_and(|expected| expected == stored))
 }
 

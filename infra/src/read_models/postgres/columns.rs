@@ -13,7 +13,7 @@ use crate::{
     event_source::Partition,
     read_models::{
         self, OrderRow, ParkedStream, PaymentRow, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, spans,
+        SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
     },
 };
 
@@ -212,6 +212,7 @@ pub(super) struct OrderColumns<'a> {
     pub(super) status: Status,
     pub(super) customer_id: Option<&'a str>,
     pub(super) placed_at: Instant,
+    pub(super) payment_due_at: Option<Instant>,
 }
 
 impl<'a> OrderColumns<'a> {
@@ -219,17 +220,28 @@ impl<'a> OrderColumns<'a> {
         let columns = || {
             let status = Status::of(row.order.status())?;
             let placed_at = row.order.placed_at()?.into();
-            Some(Self { status, customer_id: row.order.customer_id(), placed_at })
+            let payment_due_at = awaited_payment_due_at(&row.order).map(Instant::from);
+            Some(Self { status, customer_id: row.order.customer_id(), placed_at, payment_due_at })
         };
         columns()
             .ok_or_else(|| corrupt(format!("order {} was never placed, and cannot be kept", row.order_id)))
     }
 }
 
-pub(super) fn state_of(row: &PaymentRow) -> Result<State, ReadModelError> {
-    let state = State::of(row.payment.state());
-    state
-        .ok_or_else(|| corrupt(format!("payment {} was never requested, and cannot be kept", row.payment_id)))
+/// What a payment is searched by.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PaymentColumns {
+    pub(super) state: State,
+    pub(super) awaits_provider_since: Option<Instant>,
+}
+
+impl PaymentColumns {
+    pub(super) fn of(row: &PaymentRow) -> Result<Self, ReadModelError> {
+        let state = State::of(row.payment.state()).ok_or_else(|| {
+            corrupt(format!("payment {} was never requested, and cannot be kept", row.payment_id))
+        })?;
+        Ok(Self { state, awaits_provider_since: awaits_provider_since(row).map(Instant::from) })
+    }
 }
 
 pub(super) const STOCK_COLUMNS: &str = "sku, on_hand, reserved, revision";

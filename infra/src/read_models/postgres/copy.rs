@@ -7,7 +7,7 @@ use postgres_types::{Json, ToSql, Type};
 use tokio_postgres::{Transaction, binary_copy::BinaryCopyInWriter};
 
 use super::{
-    columns::{Dimension, Instant, OrderColumns, Projection, Span, signed_position, state_of},
+    columns::{Dimension, Instant, OrderColumns, PaymentColumns, Projection, Span, signed_position},
     write::{PARK, park},
 };
 use crate::{
@@ -100,7 +100,8 @@ async fn write_reservations(transaction: &Transaction<'_>, rows: &[ReservationRo
 }
 
 async fn write_orders(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>]) -> Written {
-    let columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, body";
+    let columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
+        payment_due_at, body";
     let mut copy = Copy::begin(transaction, "orders", columns).await?;
     for row in rows {
         let columns = OrderColumns::of(row)?;
@@ -112,6 +113,7 @@ async fn write_orders(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>]) -> 
             &columns.status,
             &columns.customer_id,
             &columns.placed_at,
+            &columns.payment_due_at,
             &Json(&row.order),
         ])
         .await?;
@@ -131,15 +133,17 @@ async fn write_order_skus(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>])
 }
 
 async fn write_payments(transaction: &Transaction<'_>, rows: &[Arc<PaymentRow>]) -> Written {
-    let columns = "payment_id, revision, recorded_at, updated_at, state, body";
+    let columns = "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body";
     let mut copy = Copy::begin(transaction, "payments", columns).await?;
     for row in rows {
+        let columns = PaymentColumns::of(row)?;
         copy.row(&[
             &row.payment_id.0,
             &row.revision.cast_signed(),
             &Instant::from(row.recorded_at),
             &Instant::from(row.updated_at),
-            &state_of(row)?,
+            &columns.state,
+            &columns.awaits_provider_since,
             &Json(&row.payment),
         ])
         .await?;

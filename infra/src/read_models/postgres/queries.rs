@@ -236,6 +236,31 @@ pub(super) async fn placed_orders_recorded_before(
     rows.iter().map(|row| cell(row, 0).map(OrderId)).collect()
 }
 
+pub(super) const ORDERS_DUE: &str = "SELECT order_id FROM orders
+     WHERE payment_due_at <= $1 ORDER BY payment_due_at, order_id LIMIT $2";
+
+pub(super) async fn orders_due_before(client: &Object, now: Timestamp, limit: usize) -> Answer<Vec<OrderId>> {
+    let statement = client.prepare_cached(ORDERS_DUE).await?;
+    let rows = client.query(&statement, &[&Instant::from(now), &as_limit(limit)]).await?;
+    rows.iter().map(|row| cell(row, 0).map(OrderId)).collect()
+}
+
+/// No id is before the nil one, which is no payment's.
+pub(super) const PAYMENTS_AWAITING: &str = "SELECT payment_id FROM payments
+     WHERE payment_id > $1 AND awaits_provider_since < $2 ORDER BY payment_id LIMIT $3";
+
+pub(super) async fn payments_awaiting_provider(
+    client: &Object,
+    updated_before: Timestamp,
+    after: Option<PaymentId>,
+    limit: usize,
+) -> Answer<Vec<PaymentId>> {
+    let statement = client.prepare_cached(PAYMENTS_AWAITING).await?;
+    let after = after.map_or(uuid::Uuid::nil(), |id| id.0);
+    let rows = client.query(&statement, &[&after, &Instant::from(updated_before), &as_limit(limit)]).await?;
+    rows.iter().map(|row| cell(row, 0).map(PaymentId)).collect()
+}
+
 fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

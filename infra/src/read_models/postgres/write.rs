@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::{
     columns::{
-        Dimension, Instant, ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, Projection,
-        RESERVATION_COLUMNS, STOCK_COLUMNS, Span, cell, order_row, parked_row, payment_row, position,
-        reservation_row, signed_position, state_of, stock_row,
+        Dimension, Instant, ORDER_COLUMNS, OrderColumns, PARKED_COLUMNS, PAYMENT_COLUMNS, PaymentColumns,
+        Projection, RESERVATION_COLUMNS, STOCK_COLUMNS, Span, cell, order_row, parked_row, payment_row,
+        position, reservation_row, signed_position, stock_row,
     },
     schema::SCHEMA_VERSION,
 };
@@ -225,11 +225,11 @@ pub(super) const MOVE_ORDER_SKUS: &str = "WITH changed AS MATERIALIZED (
 const SKU_SEPARATOR: &str = "\u{1f}";
 /// The customer of an order never changes, nor does its time.
 const UPSERT_ORDERS: &str = "INSERT INTO orders
-         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, body)
+         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::order_status[], $6::text[], $7::timestamptz[], $8::json[])
+         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
-         status = excluded.status, body = excluded.body";
+         status = excluded.status, payment_due_at = excluded.payment_due_at, body = excluded.body";
 pub(super) const CLOSE_RESERVATIONS: &str = "DELETE FROM reservations
      USING unnest($1::text[], $2::uuid[]) AS closed (sku, order_id)
      WHERE reservations.sku = closed.sku AND reservations.order_id = closed.order_id";
@@ -237,12 +237,13 @@ const UPSERT_RESERVATIONS: &str = "INSERT INTO reservations (sku, order_id, quan
      SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[])
      ON CONFLICT (sku, order_id) DO UPDATE SET quantity = excluded.quantity";
 const UPSERT_PAYMENTS: &str = "INSERT INTO payments
-         (payment_id, revision, recorded_at, updated_at, state, body)
+         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::payment_state[], $6::json[])
+         $5::payment_state[], $6::timestamptz[], $7::json[])
      ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,
          recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
-         state = excluded.state, body = excluded.body";
+         state = excluded.state, awaits_provider_since = excluded.awaits_provider_since,
+         body = excluded.body";
 const ADD_SALES: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition,
          orders, lines, units, gross, cancelled, refunded)
      SELECT dimension, span, currency, start, key, $12, orders, lines, units, gross, cancelled, refunded
@@ -355,9 +356,10 @@ impl Write<'_> {
         let statuses: Vec<_> = columns.iter().map(|columns| columns.status).collect();
         let customers: Vec<Option<&str>> = columns.iter().map(|columns| columns.customer_id).collect();
         let placed: Vec<Instant> = columns.iter().map(|columns| columns.placed_at).collect();
+        let due: Vec<Option<Instant>> = columns.iter().map(|columns| columns.payment_due_at).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.order)).collect();
-        let values: [&(dyn ToSql + Sync); 8] =
-            [&ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &bodies];
+        let values: [&(dyn ToSql + Sync); 9] =
+            [&ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &due, &bodies];
         self.execute(&self.statements.orders, &values).await.map(drop)
     }
 
@@ -391,9 +393,12 @@ impl Write<'_> {
         let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
         let recorded: Vec<Instant> = rows.iter().map(|row| row.recorded_at.into()).collect();
         let updated: Vec<Instant> = rows.iter().map(|row| row.updated_at.into()).collect();
-        let states = rows.iter().map(|row| state_of(row)).collect::<Result<Vec<_>, _>>()?;
+        let columns = rows.iter().map(|row| PaymentColumns::of(row)).collect::<Result<Vec<_>, _>>()?;
+        let states: Vec<_> = columns.iter().map(|columns| columns.state).collect();
+        let waiting: Vec<_> = columns.iter().map(|columns| columns.awaits_provider_since).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.payment)).collect();
-        let values: [&(dyn ToSql + Sync); 6] = [&ids, &revisions, &recorded, &updated, &states, &bodies];
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&ids, &revisions, &recorded, &updated, &states, &waiting, &bodies];
         self.execute(&self.statements.payments, &values).await.map(drop)
     }
 

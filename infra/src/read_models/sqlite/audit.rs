@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use domain::Position;
+use domain::{Position, Timestamp};
 use rusqlite::{Connection, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ use crate::{
     read_models::{
         Projection, ReadModelError, ReservationRow, SalesKey, SalesTotals,
         audit::{Stored, StoredRow},
-        skus_of,
+        awaits_provider_since, skus_of,
         spans::{Span, month_of},
     },
 };
@@ -168,38 +168,36 @@ fn read_orders(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
          WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4)";
     let mut sku_listed = connection.prepare(SKU)?;
     let mut skus_expected: i64 = 0;
-    let sql = format!("SELECT {ORDER_COLUMNS}, status, customer_id, placed_at FROM orders ORDER BY row_no");
+    let sql = format!(
+        "SELECT {ORDER_COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders ORDER BY row_no"
+    );
     let read = |row: &Row<'_>| {
-        let stored: (i64, Option<String>, i64) = (row.get(5)?, row.get(6)?, row.get(7)?);
-        Ok((order_row(row)?, stored))
+        let order = order_row(row)?;
+        let stored = OrderColumns {
+            status: row.get(5)?,
+            customer_id: row.get_ref(6)?.as_str_or_null()?,
+            placed_at: row.get(7)?,
+            payment_due_at: row.get(8)?,
+        };
+        let columns_fit = OrderColumns::of(&order.order).is_some_and(|expected| expected == stored);
+        Ok((order, stored.status, stored.placed_at, columns_fit))
     };
-    each(
-        connection,
-        sink,
-        &sql,
-        Projection::Orders,
-        read,
-        |sink, (row, (status, customer_id, placed_at))| {
-            let id = row.order_id;
-            let columns_fit = OrderColumns::of(&row.order).is_some_and(|expected| {
-                (expected.status, expected.customer_id, expected.placed_at)
-                    == (status, customer_id.as_deref(), placed_at)
-            });
-            if !columns_fit {
-                let fault = "status, customer_id or placed_at is not that of the order".to_owned();
+    each(connection, sink, &sql, Projection::Orders, read, |sink, (row, status, placed_at, columns_fit)| {
+        let id = row.order_id;
+        if !columns_fit {
+            let fault = "status, customer_id, placed_at or payment_due_at is not that of the order";
+            sink.broken(Projection::Orders, id.to_string(), fault.to_owned())?;
+        }
+        for sku in skus_of(&row.order) {
+            skus_expected += 1;
+            let key = params![sku.as_str(), status, placed_at, id.0];
+            if !sku_listed.query_row(key, |found| found.get::<_, bool>(0))? {
+                let fault = format!("order_skus does not list it under {sku}");
                 sink.broken(Projection::Orders, id.to_string(), fault)?;
             }
-            for sku in skus_of(&row.order) {
-                skus_expected += 1;
-                let key = params![sku.as_str(), status, placed_at, id.0];
-                if !sku_listed.query_row(key, |found| found.get::<_, bool>(0))? {
-                    let fault = format!("order_skus does not list it under {sku}");
-                    sink.broken(Projection::Orders, id.to_string(), fault)?;
-                }
-            }
-            sink.push(StoredRow::Order(Box::new(row)))
-        },
-    )?;
+        }
+        sink.push(StoredRow::Order(Box::new(row)))
+    })?;
     // Every entry expected is there; so if the numbers agree, no other one is.
     let skus_stored: i64 = connection.query_row("SELECT count(*) FROM order_skus", [], |row| row.get(0))?;
     if skus_stored != skus_expected {
@@ -210,11 +208,12 @@ fn read_orders(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
 }
 
 fn read_payments(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
-    let sql = format!("SELECT {PAYMENT_COLUMNS}, state FROM payments ORDER BY row_no");
-    let read = |row: &Row<'_>| Ok((payment_row(row)?, row.get::<_, i64>(5)?));
-    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, state)| {
-        if state != state_code(row.payment.state()) {
-            let fault = "state is not that of the payment".to_owned();
+    let sql = format!("SELECT {PAYMENT_COLUMNS}, state, awaits_provider_since FROM payments ORDER BY row_no");
+    let read = |row: &Row<'_>| Ok((payment_row(row)?, row.get::<_, i64>(5)?, row.get::<_, Option<i64>>(6)?));
+    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, state, awaits_since)| {
+        let awaits_expected = awaits_provider_since(&row).map(Timestamp::as_microsecond);
+        if (state, awaits_since) != (state_code(row.payment.state()), awaits_expected) {
+            let fault = "state or awaits_provider_since is not that of the payment".to_owned();
             sink.broken(Projection::Payments, row.payment_id.to_string(), fault)?;
         }
         sink.push(StoredRow::Payment(row))

@@ -15,7 +15,7 @@ use crate::{
     event_source::Partition,
     read_models::{
         OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, spans::Span,
+        SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
     },
 };
 
@@ -83,10 +83,12 @@ pub(super) fn span_code(span: Span) -> i64 {
 }
 
 /// What an order is searched by besides its SKUs; `None` for one that was never placed.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct OrderColumns<'a> {
     pub(super) status: i64,
     pub(super) customer_id: Option<&'a str>,
     pub(super) placed_at: i64,
+    pub(super) payment_due_at: Option<i64>,
 }
 
 impl<'a> OrderColumns<'a> {
@@ -95,6 +97,7 @@ impl<'a> OrderColumns<'a> {
             status: status_code(order.status()),
             customer_id: order.customer_id(),
             placed_at: order.placed_at()?.as_microsecond(),
+            payment_due_at: awaited_payment_due_at(order).map(Timestamp::as_microsecond),
         })
     }
 }

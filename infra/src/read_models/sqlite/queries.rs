@@ -226,6 +226,37 @@ pub(super) fn placed_orders_recorded_before(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+pub(super) const ORDERS_DUE: &str = "SELECT order_id FROM orders INDEXED BY orders_awaiting_payment
+     WHERE payment_due_at <= ?1 ORDER BY payment_due_at, order_id LIMIT ?2";
+
+pub(super) fn orders_due_before(
+    connection: &Connection,
+    now: Timestamp,
+    limit: usize,
+) -> Answer<Vec<OrderId>> {
+    let mut statement = connection.prepare_cached(ORDERS_DUE)?;
+    let values = params![now.as_microsecond(), as_limit(limit)];
+    let rows = statement.query_map(values, |row| row.get(0).map(OrderId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) const PAYMENTS_AWAITING: &str =
+    "SELECT payment_id FROM payments INDEXED BY payments_awaiting_provider
+     WHERE payment_id > ?1 AND awaits_provider_since < ?2 ORDER BY payment_id LIMIT ?3";
+
+pub(super) fn payments_awaiting_provider(
+    connection: &Connection,
+    updated_before: Timestamp,
+    after: Option<PaymentId>,
+    limit: usize,
+) -> Answer<Vec<PaymentId>> {
+    let mut statement = connection.prepare_cached(PAYMENTS_AWAITING)?;
+    let after = after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
+    let values = params![after, updated_before.as_microsecond(), as_limit(limit)];
+    let rows = statement.query_map(values, |row| row.get(0).map(PaymentId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

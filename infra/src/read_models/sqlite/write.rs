@@ -15,7 +15,7 @@ use crate::{
     event_source::Partition,
     read_models::{
         BindError, Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError,
-        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, skus_of,
+        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, awaits_provider_since, skus_of,
         spans::{Span, by_month},
     },
 };
@@ -206,8 +206,8 @@ struct OrderWriter<'c> {
 }
 
 pub(super) const INSERT_ORDER: &str = "INSERT INTO orders
-     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 pub(super) const INSERT_ORDER_SKU: &str =
     "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
 
@@ -215,8 +215,8 @@ impl<'c> OrderWriter<'c> {
     fn new(connection: &'c Connection) -> Result<Self, ReadModelError> {
         const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
         // The customer of an order never changes, nor does its time.
-        const UPDATE: &str =
-            "UPDATE orders SET revision = ?2, updated_at = ?3, status = ?4, body = ?5 WHERE row_no = ?1";
+        const UPDATE: &str = "UPDATE orders
+             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, body = ?6 WHERE row_no = ?1";
         const DELETE_SKU: &str =
             "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
         const MARK: &str = "UPDATE reservations SET order_ended = 1 WHERE sku = ?1 AND order_id = ?2";
@@ -247,7 +247,8 @@ impl<'c> OrderWriter<'c> {
                 }
             }
             Some((row_no, old_status, placed_at)) => {
-                self.update.execute(params![row_no, revision, updated_at, columns.status, body])?;
+                let OrderColumns { status, payment_due_at, .. } = columns;
+                self.update.execute(params![row_no, revision, updated_at, status, payment_due_at, body])?;
                 if old_status != columns.status {
                     for sku in &skus {
                         self.delete_sku.execute(params![sku.as_str(), old_status, placed_at, id])?;
@@ -279,6 +280,7 @@ pub(super) fn insert_order(
         columns.status,
         columns.customer_id,
         columns.placed_at,
+        columns.payment_due_at,
         body,
     ])?;
     Ok(())
@@ -324,12 +326,13 @@ fn write_reservations(
 }
 
 pub(super) const INSERT_PAYMENT: &str = "INSERT INTO payments
-     (payment_id, revision, recorded_at, updated_at, state, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 fn write_payments(transaction: &Transaction<'_>, rows: &[Arc<PaymentRow>]) -> Result<(), ReadModelError> {
     let upsert = format!(
         "{INSERT_PAYMENT} ON CONFLICT (payment_id) DO UPDATE
-         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, body = ?6"
+         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6, body = ?7"
     );
     let mut upsert = transaction.prepare_cached(&upsert)?;
     for row in rows {
@@ -349,6 +352,7 @@ pub(super) fn insert_payment(
         row.recorded_at.as_microsecond(),
         row.updated_at.as_microsecond(),
         state_code(row.payment.state()),
+        awaits_provider_since(row).map(Timestamp::as_microsecond),
         body,
     ])?;
     Ok(())

@@ -50,16 +50,18 @@ CREATE TABLE reservations (
 );
 
 CREATE TABLE orders (
-    order_id    uuid         NOT NULL,
-    revision    bigint       NOT NULL,
-    recorded_at timestamptz  NOT NULL,
-    updated_at  timestamptz  NOT NULL,
+    order_id       uuid         NOT NULL,
+    revision       bigint       NOT NULL,
+    recorded_at    timestamptz  NOT NULL,
+    updated_at     timestamptz  NOT NULL,
     -- Search columns, taken from the order.
-    status      order_status NOT NULL,
-    customer_id text COLLATE "C",
-    placed_at   timestamptz  NOT NULL,
+    status         order_status NOT NULL,
+    customer_id    text COLLATE "C",
+    placed_at      timestamptz  NOT NULL,
+    -- NULL unless the order still waits for its payment.
+    payment_due_at timestamptz,
     -- domain::order::Order. Not jsonb: it is read as a whole, and comes back as it was written.
-    body        json         NOT NULL
+    body           json         NOT NULL
 ) WITH (fillfactor = 80);
 
 -- The orders that contain a SKU, by status, newest last.
@@ -72,15 +74,17 @@ CREATE TABLE order_skus (
 
 CREATE TABLE payments (
     -- In order of arrival.
-    row_no      bigint GENERATED ALWAYS AS IDENTITY,
-    payment_id  uuid          NOT NULL,
-    revision    bigint        NOT NULL,
-    recorded_at timestamptz   NOT NULL,
-    updated_at  timestamptz   NOT NULL,
-    -- Search column, taken from the payment.
-    state       payment_state NOT NULL,
+    row_no                bigint GENERATED ALWAYS AS IDENTITY,
+    payment_id            uuid          NOT NULL,
+    revision              bigint        NOT NULL,
+    recorded_at           timestamptz   NOT NULL,
+    updated_at            timestamptz   NOT NULL,
+    -- Search columns, taken from the payment.
+    state                 payment_state NOT NULL,
+    -- Its updated_at while the provider is still to be asked something; else NULL.
+    awaits_provider_since timestamptz,
     -- domain::payment::Payment.
-    body        json          NOT NULL
+    body                  json          NOT NULL
 ) WITH (fillfactor = 80);
 
 -- Each sum twice: by the hour, and by the month for queries over long times.

@@ -16,3 +16,8 @@ CREATE INDEX orders_ended ON orders (order_id) WHERE status IN ('rejected', 'can
 -- Payments are listed in order of arrival, and found by their order through the id that the order gives them.
 CREATE UNIQUE INDEX payments_by_arrival ON payments (row_no);
 CREATE INDEX payments_by_state ON payments (state, row_no);
+
+-- What time itself brings about. Few rows are in these at a time.
+CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;
+CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
+    WHERE awaits_provider_since IS NOT NULL;

@@ -54,17 +54,19 @@ CREATE TABLE reservations (
 
 -- In order of arrival: with the id as the key, each new order would land on, and write, a page of its own.
 CREATE TABLE orders (
-    row_no      INTEGER PRIMARY KEY,
-    order_id    BLOB NOT NULL,
-    revision    INTEGER NOT NULL,
-    recorded_at INTEGER NOT NULL,
-    updated_at  INTEGER NOT NULL,
+    row_no         INTEGER PRIMARY KEY,
+    order_id       BLOB NOT NULL,
+    revision       INTEGER NOT NULL,
+    recorded_at    INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
     -- Search columns, taken from the order.
-    status      INTEGER NOT NULL,
-    customer_id TEXT,
-    placed_at   INTEGER NOT NULL,
+    status         INTEGER NOT NULL,
+    customer_id    TEXT,
+    placed_at      INTEGER NOT NULL,
+    -- NULL unless the order still waits for its payment.
+    payment_due_at INTEGER,
     -- JSON of domain::order::Order.
-    body        TEXT NOT NULL
+    body           TEXT NOT NULL
 ) STRICT;
 
 -- The orders that contain a SKU, by status, newest last.
@@ -77,15 +79,17 @@ CREATE TABLE order_skus (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE payments (
-    row_no      INTEGER PRIMARY KEY,
-    payment_id  BLOB NOT NULL,
-    revision    INTEGER NOT NULL,
-    recorded_at INTEGER NOT NULL,
-    updated_at  INTEGER NOT NULL,
-    -- Search column, taken from the payment.
-    state       INTEGER NOT NULL,
+    row_no                INTEGER PRIMARY KEY,
+    payment_id            BLOB NOT NULL,
+    revision              INTEGER NOT NULL,
+    recorded_at           INTEGER NOT NULL,
+    updated_at            INTEGER NOT NULL,
+    -- Search columns, taken from the payment.
+    state                 INTEGER NOT NULL,
+    -- Its updated_at while the provider is still to be asked something; else NULL.
+    awaits_provider_since INTEGER,
     -- JSON of domain::payment::Payment.
-    body        TEXT NOT NULL
+    body                  TEXT NOT NULL
 ) STRICT;
 
 -- Each sum twice: by the hour, and by the month for queries over long times.

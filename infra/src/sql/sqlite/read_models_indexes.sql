@@ -11,3 +11,8 @@ CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order
 CREATE INDEX payments_by_state ON payments (state);
 
 CREATE INDEX reservations_of_ended_orders ON reservations (order_id) WHERE order_ended = 1;
+
+-- What time itself brings about. Few rows are in these at a time.
+CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;
+CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
+    WHERE awaits_provider_since IS NOT NULL;

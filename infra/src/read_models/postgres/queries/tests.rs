@@ -15,13 +15,19 @@ const ORDERS: &str = "
     INSERT INTO orders
     SELECT gen_random_uuid(), 0, now(), now(),
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
-        '2026-01-01'::timestamptz + n * interval '1 second', '{}'
+        '2026-01-01'::timestamptz + n * interval '1 second',
+        CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}'
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+    SELECT gen_random_uuid(), 0, now(), now(), 'requested',
+        CASE WHEN n % 100 = 0 THEN '2026-01-01'::timestamptz END, '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders;
     INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'cancelled' LIMIT 500;
     INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'allocated' LIMIT 500";
 const RESERVATIONS: u64 = 1_000;
 const PAGE: u64 = 51;
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The rows that a plan has read from tables and indexes, as it was run.
 fn rows_read(node: &Value) -> u64 {
@@ -59,8 +65,7 @@ async fn plans_of(client: &Client) {
     for (list, types, values) in lists {
         for status in [None, Some(Status::Cancelled)] {
             let types = format!("timestamptz, timestamptz, uuid, bigint{types}");
-            let nil = "00000000-0000-0000-0000-000000000000";
-            let values = format!("'-infinity', '2026-01-01 04:00Z', '{nil}', {PAGE}{values}");
+            let values = format!("'-infinity', '2026-01-01 04:00Z', '{NIL}', {PAGE}{values}");
             let plan = explain(client, &order_list_sql(list, status), &types, &values).await;
             // Each of the branches reads a page at most; a look-up for each row of it; then the page itself.
             let branches = if status.is_none() { Status::ALL.len() as u64 } else { 1 };
@@ -73,8 +78,8 @@ async fn plans_of(client: &Client) {
 
 /// What commits and the sweep do with few rows, among many.
 async fn plans_of_small_changes(client: &Client) {
-    let nil = "'{00000000-0000-0000-0000-000000000000}'";
-    let plan = explain(client, CLOSE_RESERVATIONS, "text[], uuid[]", &format!("'{{A}}', {nil}")).await;
+    let nothing = format!("'{{A}}', '{{{NIL}}}'");
+    let plan = explain(client, CLOSE_RESERVATIONS, "text[], uuid[]", &nothing).await;
     assert_eq!(rows_read(&plan), 1, "{plan:#}");
     let placed = "SELECT order_id FROM orders WHERE status = 'placed' LIMIT 1";
     let placed: uuid::Uuid = client.query_one(placed, &[]).await.unwrap().get(0);
@@ -82,6 +87,11 @@ async fn plans_of_small_changes(client: &Client) {
     let types = "uuid[], order_status[], timestamptz[], text[]";
     let plan = explain(client, MOVE_ORDER_SKUS, types, &values).await;
     assert!(rows_read(&plan) < 10, "{plan:#}");
+    let plan = explain(client, ORDERS_DUE, "timestamptz, bigint", "'2026-02-02', 50").await;
+    assert_eq!(rows_read(&plan), 50, "{plan:#}");
+    let values = format!("'{NIL}', now(), 50");
+    let plan = explain(client, PAYMENTS_AWAITING, "uuid, timestamptz, bigint", &values).await;
+    assert_eq!(rows_read(&plan), 50, "{plan:#}");
     client.batch_execute("SET enable_seqscan = on").await.unwrap();
     let plan = explain(client, ENDED_WITH_RESERVATIONS, "bigint", "1000").await;
     client.batch_execute("RESET enable_seqscan").await.unwrap();

@@ -28,3 +28,11 @@ fn no_list_of_orders_reads_a_whole_table_or_sorts_more_than_pages() {
         }
     }
 }
+
+#[test]
+fn what_time_brings_about_is_read_from_small_indexes_in_order() {
+    for (sql, parameters) in [(ORDERS_DUE, 2), (PAYMENTS_AWAITING, 3)] {
+        let plan = plan_of(sql, parameters);
+        assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! What is found by the time: payments that are due, and providers that are to be asked.
+
+use std::sync::Arc;
+
+use domain::{
+    Amount, Decider, OrderId, PaymentId, RefundId, Timestamp,
+    order::{OrderDecider, OrderPaid, OrderStatus},
+    payment::{
+        PaymentAuthorized, PaymentCaptured, PaymentEvent, PaymentRefundFailed, PaymentRefundRequested,
+        PaymentRefunded, PaymentVoidRequested, PaymentVoided, RefundReason,
+    },
+};
+use infra::read_models::{Changes, OrderRow, PaymentRow, Queries};
+
+use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, step};
+
+fn due(number: u32, second: i64, status: OrderStatus) -> Arc<OrderRow> {
+    Sample { payment_due_at: Some(at(second)), status, ..Sample::numbered(number) }.row()
+}
+
+fn paid(number: u32, second: i64) -> Arc<OrderRow> {
+    let mut row = OrderRow::clone(&due(number, second, OrderStatus::Allocated));
+    OrderDecider::evolve(&mut row.order, &OrderPaid {}.into());
+    row.revision += 1;
+    Arc::new(row)
+}
+
+fn sorted(mut orders: Vec<Arc<OrderRow>>) -> Vec<Arc<OrderRow>> {
+    orders.sort_by_key(|row| row.order_id);
+    orders
+}
+
+pub async fn orders_are_due_while_they_wait_for_their_payment<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let orders = vec![
+        due(1, 30, OrderStatus::Allocated),
+        due(2, 10, OrderStatus::Placed),
+        due(3, 20, OrderStatus::Allocated),
+        due(4, 10, OrderStatus::Rejected),
+        due(5, 10, OrderStatus::Cancelled),
+        paid(6, 10),
+        // Never due.
+        Sample { status: OrderStatus::Allocated, ..Sample::numbered(7) }.row(),
+        // Due before Postgres knows any time.
+        Sample { payment_due_at: Some(Timestamp::MIN), ..Sample::numbered(8) }.row(),
+    ];
+    models.commit(Changes { orders: sorted(orders), ..step(1) }).await.unwrap();
+    let due_by = async |second| queries.orders_due_before(at(second), 10).await.unwrap();
+    let numbered = |numbers: &[u32]| numbers.iter().copied().map(order_id).collect::<Vec<OrderId>>();
+    assert_eq!(due_by(9).await, numbered(&[8]));
+    assert_eq!(due_by(10).await, numbered(&[8, 2]));
+    assert_eq!(due_by(30).await, numbered(&[8, 2, 3, 1]));
+    assert_eq!(queries.orders_due_before(at(30), 3).await.unwrap(), numbered(&[8, 2, 3]));
+
+    // Allocated, the order still waits; paid or ended, it does not.
+    let orders = vec![due(2, 10, OrderStatus::Allocated), due(3, 20, OrderStatus::Cancelled), paid(1, 30)];
+    models.commit(Changes { orders: sorted(orders), ..step(2) }).await.unwrap();
+    assert_eq!(due_by(30).await, numbered(&[8, 2]));
+}
+
+fn amount(minor: i64) -> Amount {
+    Amount::new(minor).unwrap()
+}
+
+fn refund_requested(refund_id: RefundId) -> PaymentEvent {
+    PaymentRefundRequested { refund_id, amount: amount(10), reason: RefundReason::Requested }.into()
+}
+
+/// Every page of the payments that have waited since before a time.
+async fn awaiting(queries: &dyn Queries, updated_before: Timestamp) -> Vec<PaymentId> {
+    let mut found: Vec<PaymentId> = Vec::new();
+    loop {
+        let after = found.last().copied();
+        let page = queries.payments_awaiting_provider(updated_before, after, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            return found;
+        }
+        found.extend(page);
+    }
+}
+
+fn expected<const N: usize>(numbers: [u32; N]) -> Vec<PaymentId> {
+    let mut ids: Vec<PaymentId> = numbers.into_iter().map(payment_id).collect();
+    ids.sort_unstable();
+    ids
+}
+
+pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let authorized: PaymentEvent =
+        PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1) }.into();
+    let captured: PaymentEvent =
+        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
+    let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
+    // Nobody but people can be asked about it.
+    let by_hand: PaymentEvent =
+        PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
+    let refund_id = RefundId(payment_id(1).0);
+    let requested = refund_requested(refund_id);
+    let refunded = PaymentRefunded { refund_id, amount: amount(10), reference: None };
+    let failed = PaymentRefundFailed { refund_id, amount: amount(10), reason: None };
+    let changed_at = |number, second, events: &[&PaymentEvent]| {
+        let events: Vec<PaymentEvent> = events.iter().copied().cloned().collect();
+        let row = PaymentRow::clone(&payment_row(number, &events));
+        Arc::new(PaymentRow { updated_at: at(second), ..row })
+    };
+    let commit = async |position, mut payments: Vec<Arc<PaymentRow>>| {
+        payments.sort_by_key(|row| row.payment_id);
+        models.commit(Changes { payments, ..step(position) }).await.unwrap();
+    };
+    commit(
+        1,
+        vec![
+            changed_at(1, 10, &[]),
+            changed_at(2, 10, &[&authorized, &void_requested]),
+            changed_at(3, 20, &[&captured, &requested]),
+            changed_at(4, 10, &[&captured, &requested, &refunded.into()]),
+            changed_at(5, 10, &[&captured, &requested, &failed.into()]),
+            changed_at(6, 20, &[&authorized, &void_requested]),
+            changed_at(7, 20, &[&captured, &requested]),
+            changed_at(8, 10, &[&by_hand, &requested]),
+        ],
+    )
+    .await;
+    let queries = queries.as_ref();
+    assert_eq!(awaiting(queries, at(10)).await, expected([]));
+    assert_eq!(awaiting(queries, at(20)).await, expected([2]));
+    assert_eq!(awaiting(queries, at(21)).await, expected([2, 3, 6, 7]));
+
+    // One is answered, one begins to wait, one changes and waits on.
+    let voided: PaymentEvent = PaymentVoided { reason: None }.into();
+    let other = refund_requested(RefundId(payment_id(2).0));
+    commit(
+        2,
+        vec![
+            changed_at(1, 15, &[&authorized, &void_requested]),
+            changed_at(2, 30, &[&authorized, &void_requested, &voided]),
+            changed_at(3, 30, &[&captured, &requested, &other]),
+        ],
+    )
+    .await;
+    assert_eq!(awaiting(queries, at(21)).await, expected([1, 6, 7]));
+    assert_eq!(awaiting(queries, at(31)).await, expected([1, 3, 6, 7]));
+}
