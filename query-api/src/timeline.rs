@@ -71,6 +71,7 @@ pub struct TimelineEvent<'a> {
     /// Of the command from outside that it came of.
     idempotency_key: Option<&'a str>,
     /// As it is stored.
+    #[schema(value_type = BTreeMap<String, Value>)]
     data: Value,
 }
 
@@ -136,7 +137,7 @@ pub async fn timeline(
         let log = api.log.get().await?;
         let mut own = Vec::new();
         for (stream, last) in streams.into_iter().flatten() {
-            own.extend(read_up_to(log, stream, last).await?);
+            own.extend(read_range(log, &stream, 0, last).await?);
         }
         let causes = Causes::among(&own);
         Ok::<_, ReadError>((causes, page(log, own, stock, after, paging.limit).await?))
@@ -148,22 +149,24 @@ pub async fn timeline(
     Ok(Json(paging.listing(&page, event, |entry: &Entry| entry.event.position)).into_response())
 }
 
-/// The events of a stream, up to the one of revision `last`.
-async fn read_up_to(
+/// The events of a stream from revision `from` up to `last`.
+async fn read_range(
     log: &dyn EventLog,
-    stream: StreamName,
+    stream: &StreamName,
+    from: Revision,
     last: Revision,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut events: Vec<RecordedEvent> = Vec::new();
     loop {
-        let next = events.len() as u64;
+        let next = from + events.len() as u64;
         if next > last {
             return Ok(events);
         }
         let limit = (last + 1 - next).min(EVENTS_PER_READ);
-        let read = log.read_stream(&stream, next, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let read = log.read_stream(stream, next, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
         if read.is_empty() {
-            return Err(missing(&stream, next));
+            let text = format!("it has no event {next} of {stream}, and the read models do");
+            return Err(ReadError::Corrupt(text.into()));
         }
         events.extend(read);
     }
@@ -186,7 +189,8 @@ async fn page(
         items.retain(|event| event.position <= *last);
         stock.items.retain(|event| event.position <= *last);
     }
-    let reads = runs(&stock.items).into_iter().map(|run| run.read(log));
+    let reads = runs(&stock.items).into_iter();
+    let reads = reads.map(|run| async move { read_range(log, &run.stream, run.from, run.last).await });
     let read: Vec<Vec<RecordedEvent>> =
         stream::iter(reads).buffer_unordered(STREAMS_AT_ONCE).try_collect().await?;
     items.extend(read.into_iter().flatten());
@@ -199,7 +203,7 @@ async fn page(
 struct Run {
     stream: StreamName,
     from: Revision,
-    length: usize,
+    last: Revision,
 }
 
 /// The fewest reads that give these events and no others.
@@ -212,25 +216,11 @@ fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
     for (sku, mut revisions) in by_stream {
         revisions.sort_unstable();
         for revisions in revisions.chunk_by(|one, next| one + 1 == *next) {
-            runs.push(Run { stream: sku.clone().into(), from: revisions[0], length: revisions.len() });
+            let last = revisions[revisions.len() - 1];
+            runs.push(Run { stream: sku.clone().into(), from: revisions[0], last });
         }
     }
     runs
-}
-
-impl Run {
-    async fn read(self, log: &dyn EventLog) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = log.read_stream(&self.stream, self.from, self.length).await?;
-        if events.len() < self.length {
-            return Err(missing(&self.stream, self.from + events.len() as u64));
-        }
-        Ok(events)
-    }
-}
-
-/// The read models say that there is such an event.
-fn missing(stream: &StreamName, revision: Revision) -> ReadError {
-    ReadError::Corrupt(format!("it has no event {revision} of {stream}, and the read models do").into())
 }
 
 /// The events that others may follow from: nothing follows from an event of stock.

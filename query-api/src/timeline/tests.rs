@@ -15,9 +15,9 @@ fn events(of: &[(&str, Revision)]) -> Vec<OrderStockEvent> {
 #[test]
 fn events_that_follow_one_another_are_read_at_once_and_no_others() {
     let runs = runs(&events(&[("B", 7), ("A", 3), ("A", 4), ("B", 9), ("A", 5), ("A", 8)]));
-    let expected = [("A", 3, 3), ("A", 8, 1), ("B", 7, 1), ("B", 9, 1)];
+    let expected = [("A", 3, 5), ("A", 8, 8), ("B", 7, 7), ("B", 9, 9)];
     let expected =
-        expected.map(|(sku, from, length)| Run { stream: Sku::new(sku).unwrap().into(), from, length });
+        expected.map(|(sku, from, last)| Run { stream: Sku::new(sku).unwrap().into(), from, last });
     assert_eq!(runs, expected);
     assert_eq!(super::runs(&[]), []);
 }
