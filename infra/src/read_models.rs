@@ -86,6 +86,18 @@ pub struct ReservationRow {
     pub quantity: u32,
 }
 
+/// An event of a stock stream that belongs to an order. Kept, since a stock stream holds the events of every order, and
+/// those of one cannot be found there otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderStockEvent {
+    pub order_id: OrderId,
+    /// In the log.
+    pub position: Position,
+    pub sku: Sku,
+    /// In the stream of the SKU.
+    pub revision: Revision,
+}
+
 /// An order. The searchable columns (status, customer, SKUs, …) are derived from `order` by the adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRow {
@@ -216,6 +228,8 @@ pub struct Changes {
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
     pub reservations_closed: Vec<(Sku, OrderId)>,
+    /// Those of the events that `stock` takes in; each is written once, and never again.
+    pub order_stock_events: Vec<OrderStockEvent>,
     /// Shared with the projector's cache, as payments are: a row may be large.
     pub orders: Vec<Arc<OrderRow>>,
     pub payments: Vec<Arc<PaymentRow>>,
@@ -242,6 +256,7 @@ impl Changes {
             stock: Vec::new(),
             reservations: Vec::new(),
             reservations_closed: Vec::new(),
+            order_stock_events: Vec::new(),
             orders: Vec::new(),
             payments: Vec::new(),
             sales: Vec::new(),
@@ -348,6 +363,51 @@ pub enum SalesGroup {
     Country,
 }
 
+/// What an order waits for that should come by itself, and soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitKind {
+    /// Placed: for its stock to be reserved.
+    Allocation,
+    /// Allocated and not paid when that was due: for its end.
+    Expiry,
+    /// Ended: for stock that it still holds to be released.
+    Release,
+    /// For the provider of its payment to be asked something.
+    Provider,
+}
+
+impl WaitKind {
+    pub const ALL: [Self; 4] = [Self::Allocation, Self::Expiry, Self::Release, Self::Provider];
+
+    /// Orders waits that began at the same instant.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Allocation => 0,
+            Self::Expiry => 1,
+            Self::Release => 2,
+            Self::Provider => 3,
+        }
+    }
+}
+
+/// An order that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wait {
+    pub since: Timestamp,
+    /// Of the order; of the payment where it waits for the provider.
+    pub id: Uuid,
+    pub kind: WaitKind,
+}
+
+/// Which waits to list: the longest first.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitFilter {
+    /// Exclusive.
+    pub since_before: Timestamp,
+    /// Continue after the wait with this beginning, id and [`WaitKind::code`].
+    pub after: Option<(Timestamp, Uuid, u8)>,
+}
+
 /// Which sales to sum.
 #[derive(Debug, Clone)]
 pub struct SalesQuery {
@@ -404,6 +464,13 @@ pub trait Queries: Send + Sync + 'static {
         after: Option<OrderId>,
         limit: usize,
     ) -> Result<Page<ReservationRow>, ReadModelError>;
+    /// Events of stock streams that belong to an order, in the order of the log, after position `after`.
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError>;
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError>;
     async fn payments(
         &self,
@@ -435,6 +502,12 @@ pub trait Queries: Send + Sync + 'static {
         after: Option<PaymentId>,
         limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError>;
+<<<<<<< HEAD
+=======
+    /// Orders that wait for what should come by itself. Its cost grows with those that wait now (for releases in Postgres,
+    /// with the open reservations), not with the orders there are.
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError>;
+>>>>>>> views
 
     /// Changes whenever rows may have changed; what a wait for a revision waits on.
     fn changed(&self) -> watch::Receiver<u64>;

@@ -21,9 +21,9 @@ use uuid::Uuid;
 use self::changes::Listener;
 pub use self::rebuild::PostgresRebuild;
 use super::{
-    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
-    PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales, SalesQuery,
-    StockFilter, StockRow,
+    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
+    ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
+    Rows, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
     audit::{Audit, Stored},
 };
 use crate::{
@@ -127,6 +127,15 @@ impl Queries for PostgresQueries {
         self.database.run(async |client| queries::reservations(client, sku, after, limit).await).await
     }
 
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        self.database.run(async |client| queries::order_stock_events(client, id, after, limit).await).await
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
         self.database.run(async |client| queries::payment(client, id).await).await
     }
@@ -184,6 +193,13 @@ impl Queries for PostgresQueries {
         self.database.run(work).await
     }
 
+<<<<<<< HEAD
+=======
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        self.database.run(async |client| queries::waits(client, filter, limit).await).await
+    }
+
+>>>>>>> views
     fn changed(&self) -> watch::Receiver<u64> {
         self.changes.changed.clone()
     }

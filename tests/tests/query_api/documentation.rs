@@ -1,6 +1,6 @@
 //! The OpenAPI document says what the API does: each path, parameter and answer is compared with it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
     ShipmentId,
@@ -9,20 +9,26 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals},
+    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals, Wait, WaitKind},
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     Api,
-    rows::{allocated, amount, order_id, order_row, payment_row, placed, sku, stock_row},
+    rows::{allocated, amount, at, order_id, order_row, payment_row, placed, sku, stock_row},
+    timeline,
 };
+use crate::projectors::memory_log::MemoryLog;
 
 /// An API with a row of everything.
 fn api_with_rows() -> Api {
-    let api = Api::new();
+    let history = timeline::history();
+    let api = Api::over_log(Arc::new(MemoryLog::new(history.clone())));
     api.queries.change(|rows| {
+        rows.waits =
+            vec![Wait { since: at("2026-01-01T00:00:00Z"), id: order_id(1).0, kind: WaitKind::Release }];
+        rows.order_stock_events = timeline::stock_events(&history);
         let lines = vec![LineQuantity { line: 1, quantity: 6 }];
         let shipment_id = ShipmentId(Uuid::from_u128(1));
         let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
@@ -111,7 +117,9 @@ async fn every_documented_path_is_served_and_answers_what_its_schema_says() {
             "/livez",
             "/readyz",
             "/v1/orders",
+            "/v1/orders/stuck",
             "/v1/orders/{id}",
+            "/v1/orders/{id}/timeline",
             "/v1/payments",
             "/v1/payments/{id}",
             "/v1/projections",

@@ -8,8 +8,8 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow, Queries,
-        ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+        CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, ParkedStream, PaymentFilter, PaymentRow,
+        Queries, ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -30,7 +30,9 @@ pub struct Rows {
     pub orders: Vec<OrderRow>,
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
+    pub order_stock_events: Vec<OrderStockEvent>,
     pub payments: Vec<PaymentRow>,
+    pub waits: Vec<Wait>,
     pub sales: Sales,
     pub sales_queries: Vec<SalesQuery>,
     pub checkpoints: Vec<CheckpointRow>,
@@ -163,6 +165,17 @@ impl Queries for FakeQueries {
         self.read(|rows| page(&rows.reservations, limit, after.as_ref(), |row| row.order_id, wanted)).await
     }
 
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        let wanted = |event: &OrderStockEvent| event.order_id == id;
+        let key = |event: &OrderStockEvent| event.position;
+        self.read(|rows| page(&rows.order_stock_events, limit, after.as_ref(), key, wanted)).await
+    }
+
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
         self.read(|rows| rows.payments.iter().find(|row| row.payment_id == id).cloned()).await
     }
@@ -229,6 +242,15 @@ impl Queries for FakeQueries {
         unimplemented!("the query API keeps no timers")
     }
 
+<<<<<<< HEAD
+=======
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
+        let wanted = |wait: &Wait| wait.since < filter.since_before;
+        self.read(|rows| page(&rows.waits, limit, filter.after.as_ref(), key, wanted)).await
+    }
+
+>>>>>>> views
     fn changed(&self) -> watch::Receiver<u64> {
         if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
     }

@@ -12,8 +12,14 @@ use tokio_postgres::Row;
 use crate::{
     event_source::Partition,
     read_models::{
+<<<<<<< HEAD
         self, OrderRow, ParkedStream, PaymentRow, ReadModelError, ReservationRow, SalesDimension,
         SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
+=======
+        self, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, ReadModelError, ReservationRow,
+        SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, awaits_provider_since,
+        spans,
+>>>>>>> views
     },
 };
 
@@ -265,6 +271,17 @@ pub(super) fn reservation_row(row: &Row) -> Result<ReservationRow, ReadModelErro
     })
 }
 
+pub(super) const STOCK_EVENT_COLUMNS: &str = "order_id, position, sku, revision";
+
+pub(super) fn stock_event(row: &Row) -> Result<OrderStockEvent, ReadModelError> {
+    Ok(OrderStockEvent {
+        order_id: OrderId(cell(row, 0)?),
+        position: cell::<i64>(row, 1)?.cast_unsigned(),
+        sku: sku_of(cell(row, 2)?)?,
+        revision: revision(row, 3)?,
+    })
+}
+
 pub(super) const ORDER_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
 
 pub(super) fn order_row(row: &Row) -> Result<OrderRow, ReadModelError> {
@@ -336,6 +353,11 @@ pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError
     let Instant(microseconds) = cell(row, column)?;
     Timestamp::from_microsecond(microseconds.saturating_add(Instant::EPOCH_AS_UNIX))
         .map_err(|error| corrupt(error.to_string()))
+}
+
+pub(super) fn wait_kind(code: i64) -> Result<WaitKind, ReadModelError> {
+    let kind = WaitKind::ALL.into_iter().find(|kind| i64::from(kind.code()) == code);
+    kind.ok_or_else(|| corrupt(format!("{code} is no kind of wait")))
 }
 
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {

@@ -14,8 +14,13 @@ use serde::de::DeserializeOwned;
 use crate::{
     event_source::Partition,
     read_models::{
+<<<<<<< HEAD
         OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesDimension,
         SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
+=======
+        OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
+        SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, spans::Span,
+>>>>>>> views
     },
 };
 
@@ -123,6 +128,17 @@ pub(super) fn reservation_row(row: &Row<'_>) -> rusqlite::Result<ReservationRow>
     })
 }
 
+pub(super) const STOCK_EVENT_COLUMNS: &str = "order_id, position, sku, revision";
+
+pub(super) fn stock_event(row: &Row<'_>) -> rusqlite::Result<OrderStockEvent> {
+    Ok(OrderStockEvent {
+        order_id: OrderId(row.get(0)?),
+        position: row.get::<_, i64>(1)?.cast_unsigned(),
+        sku: sku_of(row.get_ref(2)?.as_str()?)?,
+        revision: revision(row, 3)?,
+    })
+}
+
 pub(super) const ORDER_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
 
 pub(super) fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
@@ -198,6 +214,11 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|error| conversion(column, Type::Text, error))
+}
+
+pub(super) fn wait_kind(code: i64) -> rusqlite::Result<WaitKind> {
+    let kind = WaitKind::ALL.into_iter().find(|kind| i64::from(kind.code()) == code);
+    kind.ok_or_else(|| unreadable("kind of wait", &code.to_string()))
 }
 
 pub(super) fn sku_of(text: &str) -> rusqlite::Result<Sku> {
