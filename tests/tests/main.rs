@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "tests write values where they use them")]
 
 mod architecture_doc;
+mod back_office;
 mod command_api;
 mod event_source_contract;
 mod event_store_contract;

@@ -1,14 +1,19 @@
 //! `orderly import`: places the orders of a sales file over HTTP, each at its own time, with the stock they
-//! need and their payments.
+//! need and their payments; with `--refunds`, ships those that are credited later and gives the money back.
 //!
 //! Every request carries a key made from the file's content, so a second run, or one after a crash half-way,
 //! finds what is there already and changes nothing.
 
 mod client;
+mod refunds;
+mod refunds_file;
 mod report;
 pub mod sales_file;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
 use clap::Args;
 use domain::{Amount, OrderId, PaymentId, Sku, Timestamp};
@@ -17,7 +22,8 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use self::{
     client::{Answer, Client, PostError, Refusal},
-    report::Report,
+    refunds_file::RefundsFile,
+    report::{RefundsReport, Report},
     sales_file::{Sale, SaleLine, SalesFile},
 };
 use super::Failure;
@@ -33,6 +39,11 @@ pub struct ImportOptions {
     /// CSV of the Online Retail columns, plain or compressed (`.zst`).
     file: PathBuf,
 
+    /// CSV of the sale line that each credit line of FILE gives money back for, plain or compressed (`.zst`):
+    /// these orders are shipped, and what was credited is returned and refunded.
+    #[arg(long, value_name = "MATCHES")]
+    refunds: Option<PathBuf>,
+
     /// How many requests are under way at once.
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
@@ -42,23 +53,39 @@ pub struct ImportOptions {
     command_url: ApiUrl,
 }
 
-/// Imports a file; fails where anything of it was refused.
+/// Imports a file; fails where anything of it was refused, save for refunds that the platform is right to refuse.
 pub async fn run(options: ImportOptions) -> Result<(), Failure> {
     let client = Client::new(&options.command_url, options.concurrency.into())?;
     client.check().await?;
-    let path = options.file.clone();
-    let file = tokio::task::spawn_blocking(move || sales_file::read(&path)).await?;
-    let file = file.map_err(|error| Failure::new(format!("{}: {error}", options.file.display())))?;
+    let concurrency = usize::from(options.concurrency);
+    let (file, refunds) = tokio::task::spawn_blocking(move || read(&options)).await??;
 
     let mut report = Report::new(&file);
     let import = Import { client, key_prefix: format!("import/{}", file.id) };
     import.receive_stock(&file, &mut report).await?;
-    import.place_orders(&file, usize::from(options.concurrency), &mut report).await?;
+    let orders = import.place_orders(&file, concurrency, &mut report).await?;
     print!("{report}");
-    match report.refused() {
+    let mut refused = report.refused();
+    if let Some(refunds) = refunds {
+        let mut report = RefundsReport::new(&refunds);
+        import.refund(&refunds, &orders, concurrency, &mut report).await?;
+        print!("{report}");
+        refused += report.refused_unexpectedly();
+    }
+    match refused {
         0 => Ok(()),
         count => Err(Failure::new(format!("{count} requests were refused"))),
     }
+}
+
+fn read(options: &ImportOptions) -> Result<(SalesFile, Option<RefundsFile>), Failure> {
+    let file = sales_file::read(&options.file);
+    let file = file.map_err(|error| Failure::new(format!("{}: {error}", options.file.display())))?;
+    let refunds = options.refunds.as_ref().map(|path| {
+        let refunds = refunds_file::read(path, &file);
+        refunds.map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    });
+    Ok((file, refunds.transpose()?))
 }
 
 struct Import {
@@ -98,9 +125,9 @@ struct LineBody<'a> {
     unit_price: Amount,
 }
 
-/// All of what is there to authorize or to capture.
+/// Says no less than all: all that can be authorized, captured, shipped.
 #[derive(Serialize)]
-struct FullAmount {}
+struct Nothing {}
 
 #[derive(Deserialize)]
 struct ReceiptsAnswer {
@@ -120,6 +147,13 @@ struct OrderAnswer {
     order_id: OrderId,
     payment_id: Option<PaymentId>,
     total: Amount,
+}
+
+/// An order of the file, as the platform knows it.
+struct PlacedOrder {
+    order_id: OrderId,
+    /// None where there is nothing to pay.
+    payment_id: Option<PaymentId>,
 }
 
 impl Import {
@@ -149,28 +183,33 @@ impl Import {
         Ok(())
     }
 
+    /// The orders that are placed now, by invoice number.
     async fn place_orders(
         &self,
         file: &SalesFile,
         concurrency: usize,
         report: &mut Report,
-    ) -> Result<(), Failure> {
+    ) -> Result<HashMap<String, PlacedOrder>, Failure> {
+        let mut placed = HashMap::with_capacity(file.orders.len());
         let progress = Progress::start("orders placed and paid", file.orders.len() as u64);
         let imports = stream::iter(&file.orders).map(|sale| async move { (sale, self.import(sale).await) });
         let mut outcomes = imports.buffer_unordered(concurrency);
         while let Some((sale, outcome)) = outcomes.next().await {
             progress.advance();
             match outcome {
-                Ok(replayed) => report.imported(sale, replayed),
+                Ok(Answer { body: order, replayed }) => {
+                    report.imported(sale, replayed);
+                    placed.insert(sale.invoice.clone(), order);
+                }
                 Err(PostError::Refused(refusal)) => report.refuse(&sale.invoice, &refusal),
                 Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
             }
         }
-        Ok(())
+        Ok(placed)
     }
 
-    /// Places an order and settles its payment. Whether the order was there before.
-    async fn import(&self, sale: &Sale) -> Result<bool, PostError> {
+    /// Places an order and settles its payment.
+    async fn import(&self, sale: &Sale) -> Result<Answer<PlacedOrder>, PostError> {
         let key = format!("{}/{}", self.key_prefix, sale.invoice);
         let order = self.client.post::<OrderAnswer>("/v1/orders", &key, &OrderBody::of(sale)).await?;
         let OrderAnswer { order_id, payment_id, total } = order.body;
@@ -181,10 +220,10 @@ impl Import {
         if let Some(payment_id) = payment_id {
             for step in ["authorize", "capture"] {
                 let path = format!("/v1/payments/{payment_id}/{step}");
-                self.client.post::<IgnoredAny>(&path, &format!("{key}/{step}"), &FullAmount {}).await?;
+                self.client.post::<IgnoredAny>(&path, &format!("{key}/{step}"), &Nothing {}).await?;
             }
         }
-        Ok(order.replayed)
+        Ok(Answer { body: PlacedOrder { order_id, payment_id }, replayed: order.replayed })
     }
 }
 

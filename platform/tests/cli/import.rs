@@ -1,4 +1,4 @@
-use super::support::{DataDir, Finished, write_sales_file};
+use super::support::{DataDir, write_sales_file};
 
 const ROWS: [&str; 12] = [
     "536365,85123A,WHITE HANGING HEART,6,2010-12-01T08:26:00,2.55,17850,United Kingdom",
@@ -16,12 +16,6 @@ const ROWS: [&str; 12] = [
     "536414,22139,,0,2010-12-01T11:52:00,1.00,,United Kingdom",
     "5365,22139,,1,2010-12-01T11:52:00,1.00,,United Kingdom",
 ];
-
-/// The figures of a report, by name.
-fn figure<'a>(finished: &'a Finished, name: &str) -> &'a str {
-    let line = finished.stdout.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap_or_else(|| panic!("{name} is not in {finished:?}")).trim()
-}
 
 #[tokio::test]
 async fn a_sales_file_is_imported_once_however_often_it_is_sent() {
@@ -43,14 +37,14 @@ async fn a_sales_file_is_imported_once_however_often_it_is_sent() {
         ("skipped", "1 credits, 2 adjustments, 2 write-offs, 1 without a price, 1 unknown"),
         ("refused", "0"),
     ] {
-        assert_eq!(figure(&first, name), value, "{name}");
+        assert_eq!(first.figure(name), value, "{name}");
     }
     let events_before = data.run_well(&["audit", "history", "stock-71053", "--json"]).await;
 
     let second = data.run(&arguments).await;
     assert_eq!(second.code, Some(0), "{second:?}");
-    assert_eq!(figure(&second, "SKUs"), "3 (3 already there)");
-    assert_eq!(figure(&second, "orders"), "3 (3 already there)");
+    assert_eq!(second.figure("SKUs"), "3 (3 already there)");
+    assert_eq!(second.figure("orders"), "3 (3 already there)");
     assert_eq!(data.run_well(&["audit", "history", "stock-71053", "--json"]).await, events_before);
 
     assert!(server.terminate().await.success());
@@ -95,8 +89,8 @@ async fn what_the_platform_refuses_is_listed_and_the_rest_imported() {
     let arguments = ["import", file.to_str().unwrap(), "--command-url", &server.command_url];
     let finished = data.run(&arguments).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
-    assert_eq!(figure(&finished, "orders"), "1 (0 already there)");
-    assert_eq!(figure(&finished, "refused"), "1");
+    assert_eq!(finished.figure("orders"), "1 (0 already there)");
+    assert_eq!(finished.figure("refused"), "1");
     assert!(finished.stdout.contains("536366: invalid_request"), "{finished:?}");
 }
 

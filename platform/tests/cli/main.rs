@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod import;
 mod read_models;
+mod refunds;
 mod serve;
 mod settings;
 mod support;

@@ -68,6 +68,14 @@ impl From<Output> for Finished {
     }
 }
 
+impl Finished {
+    /// A figure of a report, by its name.
+    pub fn figure(&self, name: &str) -> &str {
+        let line = self.stdout.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} is not in {self:?}")).trim()
+    }
+}
+
 /// A running server.
 pub struct Server {
     child: Child,

@@ -93,13 +93,37 @@ impl Client {
         key: &str,
         body: &impl Serialize,
     ) -> Result<Answer<T>, PostError> {
+        self.post_until(path, key, body, |_| true).await
+    }
+
+    /// [`Client::post`] about what follows an earlier command, and is not found until it has.
+    pub async fn post_when_found<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, PostError> {
+        self.post_until(path, key, body, |refusal| refusal.code != "not_found").await
+    }
+
+    async fn post_until<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+        is_final: impl Fn(&Refusal) -> bool,
+    ) -> Result<Answer<T>, PostError> {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(PAUSE_MIN)
             .with_max_delay(PAUSE_MAX)
             .with_max_times(REPEATS_MAX)
             .with_jitter();
         let attempt = || self.attempt(path, key, body);
-        let outcome = attempt.retry(pauses).when(|failed| matches!(failed, Attempt::Repeat(_))).await;
+        let is_passing = |failed: &Attempt| match failed {
+            Attempt::Final(refusal) => !is_final(refusal),
+            Attempt::Repeat(_) => true,
+        };
+        let outcome = attempt.retry(pauses).when(is_passing).await;
         outcome.map_err(|failed| match failed {
             Attempt::Final(refusal) => refusal.into(),
             Attempt::Repeat(reason) => PostError::Unreachable { base_url: self.base_url.clone(), reason },

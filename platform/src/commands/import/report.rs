@@ -7,6 +7,8 @@ use indicatif::HumanCount;
 
 use super::{
     client::Refusal,
+    refunds::Returned,
+    refunds_file::{OrderReturns, RefundsFile},
     sales_file::{Sale, SalesFile, Skipped},
 };
 
@@ -24,8 +26,40 @@ pub struct Report {
     gross: Amount,
     guests: u64,
     skipped: Skipped,
-    refused_by_code: BTreeMap<String, u64>,
-    refusals: Vec<String>,
+    refusals: Refusals,
+}
+
+/// What was refused, counted by code, and the first ones in full.
+#[derive(Debug, Default)]
+struct Refusals {
+    by_code: BTreeMap<String, u64>,
+    listed: Vec<String>,
+}
+
+impl Refusals {
+    fn add(&mut self, what: impl fmt::Display, refusal: &Refusal) {
+        if self.listed.len() < REFUSALS_LISTED_MAX {
+            self.listed.push(format!("{what}: {refusal}"));
+        }
+        *self.by_code.entry(refusal.code.clone()).or_default() += 1;
+    }
+
+    fn count(&self) -> u64 {
+        self.by_code.values().sum()
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", HumanCount(self.count()))?;
+        for (code, count) in &self.by_code {
+            writeln!(f, "  {code}: {}", HumanCount(*count))?;
+        }
+        for refusal in &self.listed {
+            writeln!(f, "  {refusal}")?;
+        }
+        Ok(())
+    }
 }
 
 /// How many are there now, and how many of them were before this run.
@@ -60,8 +94,7 @@ impl Report {
             gross: Amount::ZERO,
             guests: 0,
             skipped: file.skipped,
-            refused_by_code: BTreeMap::new(),
-            refusals: Vec::new(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -80,15 +113,12 @@ impl Report {
     }
 
     pub fn refuse(&mut self, what: &str, refusal: &Refusal) {
-        if self.refusals.len() < REFUSALS_LISTED_MAX {
-            self.refusals.push(format!("{what}: {refusal}"));
-        }
-        *self.refused_by_code.entry(refusal.code.clone()).or_default() += 1;
+        self.refusals.add(what, refusal);
     }
 
     /// How many receipts and orders were refused.
     pub fn refused(&self) -> u64 {
-        self.refused_by_code.values().sum()
+        self.refusals.count()
     }
 }
 
@@ -111,13 +141,81 @@ impl fmt::Display for Report {
             HumanCount(skipped.unpriced),
             HumanCount(skipped.unknown)
         )?;
-        writeln!(f, "refused      {}", HumanCount(self.refused()))?;
-        for (code, count) in &self.refused_by_code {
-            writeln!(f, "  {code}: {}", HumanCount(*count))?;
+        write!(f, "refused      {}", self.refusals)
+    }
+}
+
+/// Refusals of refunds that say that a credit does not belong to its sale, not that something went wrong: more
+/// money than was paid, more units than were sold.
+const RIGHTLY_REFUSED: [&str; 2] = ["quantity_unavailable", "refund_too_large"];
+
+/// What became of the credits.
+#[derive(Debug)]
+pub struct RefundsReport {
+    started: Instant,
+    /// By the file: orders that are credited, and those of which all units are.
+    credited: u64,
+    credited_wholly: u64,
+    /// By the answers of the platform.
+    returns: Count,
+    refunded: u64,
+    returned_wholly: u64,
+    amount: Amount,
+    refusals: Refusals,
+}
+
+impl RefundsReport {
+    pub fn new(file: &RefundsFile) -> Self {
+        let mut refusals = Refusals::default();
+        for (what, refusal) in &file.unfit {
+            refusals.add(what, refusal);
         }
-        for refusal in &self.refusals {
-            writeln!(f, "  {refusal}")?;
+        Self {
+            started: Instant::now(),
+            credited: file.orders.len() as u64,
+            credited_wholly: file.orders.iter().filter(|order| order.wholly).count() as u64,
+            returns: Count::default(),
+            refunded: 0,
+            returned_wholly: 0,
+            amount: Amount::ZERO,
+            refusals,
         }
-        Ok(())
+    }
+
+    pub fn returned(&mut self, order: &OrderReturns, returned: &Returned<'_>) {
+        self.returns.all += returned.accepted;
+        self.returns.before += returned.before;
+        self.refunded += u64::from(returned.refunded.is_positive());
+        self.returned_wholly += u64::from(returned.wholly);
+        self.amount = self.amount.saturating_add(returned.refunded);
+        for (part, refusal) in &returned.refused {
+            let (invoice, line) = (&order.invoice, part.line);
+            let what = format!("{invoice}, line {line}: {} (row {})", part.credit_invoice, part.credit_row);
+            self.refusals.add(what, refusal);
+        }
+    }
+
+    /// None of an order's returns could be tried.
+    pub fn refuse(&mut self, invoice: &str, refusal: &Refusal) {
+        self.refusals.add(invoice, refusal);
+    }
+
+    /// How many were refused for another reason than that they do not belong to their sale.
+    pub fn refused_unexpectedly(&self) -> u64 {
+        let by_code = self.refusals.by_code.iter();
+        by_code.filter(|(code, _)| !RIGHTLY_REFUSED.contains(&code.as_str())).map(|(_, count)| count).sum()
+    }
+}
+
+impl fmt::Display for RefundsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let (credited, credited_wholly) = (HumanCount(self.credited), HumanCount(self.credited_wholly));
+        writeln!(f, "credited     {credited} orders, {credited_wholly} of them wholly (in {seconds:.1} s)")?;
+        writeln!(f, "returns      {}", self.returns)?;
+        let (refunded, wholly) = (HumanCount(self.refunded), HumanCount(self.returned_wholly));
+        writeln!(f, "refunded     {refunded} orders, {wholly} of them returned wholly")?;
+        writeln!(f, "gave back    {} pence", HumanCount(self.amount.minor_units().unsigned_abs()))?;
+        write!(f, "turned down  {}", self.refusals)
     }
 }

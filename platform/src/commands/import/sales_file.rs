@@ -1,7 +1,7 @@
 //! Reads a file of the Online Retail columns into orders: a row per order line, in CSV, plain or with zstd.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     fmt::Write as _,
     fs::File,
     io::{self, Read},
@@ -24,6 +24,8 @@ pub struct SalesFile {
     pub id: String,
     /// By invoice number.
     pub orders: Vec<Sale>,
+    /// By their place among the rows of the file, the first being 1.
+    pub credits: HashMap<u64, CreditLine>,
     pub skipped: Skipped,
 }
 
@@ -41,10 +43,21 @@ pub struct Sale {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleLine {
+    /// Its place among the rows of the file, the first being 1.
+    pub row: u64,
     pub sku: Sku,
     pub quantity: u32,
     /// Pence.
     pub unit_price: Amount,
+}
+
+/// A line of an invoice `C…`, as it stands in the file: whoever needs its figures reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreditLine {
+    pub invoice: String,
+    pub stock_code: String,
+    pub quantity: String,
+    pub unit_price: String,
 }
 
 impl Sale {
@@ -102,11 +115,14 @@ struct Row<'a> {
 
 /// Reads a whole file; its name ends in `.zst` where it is compressed.
 pub fn read(path: &Path) -> Result<SalesFile, SalesFileError> {
+    parse(open(path)?)
+}
+
+/// The content of a file, uncompressed.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = File::open(path)?;
     let compressed = path.extension().is_some_and(|extension| extension == "zst");
-    let content: Box<dyn Read> =
-        if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) };
-    parse(content)
+    Ok(if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) })
 }
 
 /// Reads CSV.
@@ -114,18 +130,23 @@ pub fn parse(content: impl Read) -> Result<SalesFile, SalesFileError> {
     let mut reader = csv::Reader::from_reader(Hashed { content, hash: Sha256::new() });
     let headers = reader.headers()?.clone();
     let mut record = csv::StringRecord::new();
-    let mut invoices = Invoices { time_zone: shop_time_zone()?, by_number: BTreeMap::new() };
+    let time_zone = shop_time_zone()?;
+    let mut invoices = Invoices { time_zone, by_number: BTreeMap::new(), credits: HashMap::new() };
     let mut skipped = Skipped::default();
+    let mut number = 0;
     while reader.read_record(&mut record)? {
+        number += 1;
         let row: Row<'_> = record.deserialize(Some(&headers))?;
         let line = record.position().map_or(0, csv::Position::line);
-        invoices.add(&row, &mut skipped).map_err(|reason| SalesFileError::Row { line, reason })?;
+        let added = invoices.add(number, &row, &mut skipped);
+        added.map_err(|reason| SalesFileError::Row { line, reason })?;
     }
     let mut id = String::new();
     for byte in &reader.into_inner().hash.finalize()[..16] {
         write!(id, "{byte:02x}").expect("writing to a string does not fail");
     }
-    Ok(SalesFile { id, orders: invoices.by_number.into_values().collect(), skipped })
+    let Invoices { by_number, credits, .. } = invoices;
+    Ok(SalesFile { id, orders: by_number.into_values().collect(), credits, skipped })
 }
 
 fn shop_time_zone() -> Result<TimeZone, io::Error> {
@@ -136,24 +157,28 @@ fn shop_time_zone() -> Result<TimeZone, io::Error> {
 struct Invoices {
     time_zone: TimeZone,
     by_number: BTreeMap<String, Sale>,
+    credits: HashMap<u64, CreditLine>,
 }
 
 impl Invoices {
-    /// Adds a sale line, counts any other row; says what is wrong with one that cannot be read.
-    fn add(&mut self, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
-        let number = row.invoice_no;
-        let is_sales_invoice = number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit());
+    /// Adds a sale line, counts any other row; says what is wrong with one that cannot be read. `number` is
+    /// the row's place in the file.
+    fn add(&mut self, number: u64, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
+        let invoice = row.invoice_no;
+        let is_sales_invoice = invoice.len() == 6 && invoice.bytes().all(|byte| byte.is_ascii_digit());
         if !is_sales_invoice {
-            match number.bytes().next() {
-                Some(b'C') => skipped.credits += 1,
+            match invoice.bytes().next() {
+                Some(b'C') => {
+                    skipped.credits += 1;
+                    self.credits.insert(number, CreditLine::of(row));
+                }
                 Some(b'A') => skipped.adjustments += 1,
                 _ => skipped.unknown += 1,
             }
             return Ok(());
         }
         let quantity: i64 = parsed("Quantity", row.quantity)?;
-        let price = Decimal::from_str_exact(row.unit_price)
-            .map_err(|error| format!("UnitPrice {:?}: {error}", row.unit_price))?;
+        let price = pounds(row.unit_price)?;
         if quantity <= 0 {
             skipped.write_offs += 1;
             return Ok(());
@@ -163,10 +188,11 @@ impl Invoices {
             return Ok(());
         }
         let line = SaleLine {
+            row: number,
             sku: Sku::new(row.stock_code)
                 .map_err(|error| format!("StockCode {:?}: {error}", row.stock_code))?,
             quantity: quantity.try_into().map_err(|_| format!("Quantity {quantity} is too large"))?,
-            unit_price: pence(price).ok_or_else(|| format!("UnitPrice {price} is too large"))?,
+            unit_price: pence(price)?,
         };
         self.add_line(row, line)
     }
@@ -204,11 +230,43 @@ impl Invoices {
     }
 }
 
+impl CreditLine {
+    fn of(row: &Row<'_>) -> Self {
+        Self {
+            invoice: row.invoice_no.to_owned(),
+            stock_code: row.stock_code.to_owned(),
+            quantity: row.quantity.to_owned(),
+            unit_price: row.unit_price.to_owned(),
+        }
+    }
+
+    /// How many units came back.
+    pub fn units(&self) -> Result<u64, String> {
+        let quantity: i64 = parsed("Quantity", &self.quantity)?;
+        if quantity < 0 {
+            Ok(quantity.unsigned_abs())
+        } else {
+            Err(format!("Quantity {quantity} is no credit"))
+        }
+    }
+
+    /// Pence per unit, rounded as the price of a sale is.
+    pub fn unit_price(&self) -> Result<Amount, String> {
+        let price = pounds(&self.unit_price)?;
+        if price < Decimal::ZERO { Err(format!("UnitPrice {price} is negative")) } else { pence(price) }
+    }
+}
+
+fn pounds(price: &str) -> Result<Decimal, String> {
+    Decimal::from_str_exact(price).map_err(|error| format!("UnitPrice {price:?}: {error}"))
+}
+
 /// Pounds as whole pence, half a penny rounded up: a price of 0.001 makes the line free.
-fn pence(pounds: Decimal) -> Option<Amount> {
-    let pence = pounds.checked_mul(Decimal::ONE_HUNDRED)?;
-    let pence = pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero);
-    pence.to_i64().and_then(|pence| Amount::new(pence).ok())
+fn pence(price: Decimal) -> Result<Amount, String> {
+    let pence = price.checked_mul(Decimal::ONE_HUNDRED);
+    let pence = pence.map(|pence| pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
+    let pence = pence.and_then(|pence| pence.to_i64()).and_then(|pence| Amount::new(pence).ok());
+    pence.ok_or_else(|| format!("UnitPrice {price} is too large"))
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(column: &str, text: &str) -> Result<T, String> {

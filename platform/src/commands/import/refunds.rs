@@ -1,0 +1,164 @@
+//! Ships what is credited later, takes it back line by line, and records each refund as paid out.
+
+use std::collections::HashMap;
+
+use domain::{Amount, ReturnId, order::FulfilmentStatus};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    Import, Nothing, PlacedOrder,
+    client::{Answer, PostError, Refusal},
+    refunds_file::{OrderReturns, RefundsFile, Return},
+    report::RefundsReport,
+};
+use crate::{commands::Failure, progress::Progress};
+
+#[derive(Serialize)]
+struct ReturnBody<'a> {
+    lines: [ReturnedLine; 1],
+    refund_amount: Amount,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReturnedLine {
+    line: u32,
+    quantity: u32,
+    restock: bool,
+}
+
+#[derive(Serialize)]
+struct PaidOutBody<'a> {
+    reference: &'a str,
+}
+
+#[derive(Deserialize)]
+struct ReturnAnswer {
+    return_id: ReturnId,
+    fulfilment_status: FulfilmentStatus,
+}
+
+/// What became of the returns of one order.
+#[derive(Default)]
+pub(super) struct Returned<'a> {
+    pub accepted: u64,
+    /// Of the accepted ones, how many were there before this run.
+    pub before: u64,
+    pub refunded: Amount,
+    /// Everything that was shipped is back.
+    pub wholly: bool,
+    pub refused: Vec<(&'a Return, Refusal)>,
+}
+
+impl Import {
+    /// Sends back what a file of refunds says, order by order, many orders at once.
+    pub(super) async fn refund(
+        &self,
+        file: &RefundsFile,
+        orders: &HashMap<String, PlacedOrder>,
+        concurrency: usize,
+        report: &mut RefundsReport,
+    ) -> Result<(), Failure> {
+        let progress = Progress::start("orders refunded", file.orders.len() as u64);
+        let refunds = stream::iter(&file.orders).map(|returns| async move {
+            let outcome = match orders.get(&returns.invoice) {
+                Some(order) => self.send_back(order, returns).await,
+                None => Err(not_placed().into()),
+            };
+            (returns, outcome)
+        });
+        let mut outcomes = refunds.buffer_unordered(concurrency);
+        while let Some((returns, outcome)) = outcomes.next().await {
+            progress.advance();
+            match outcome {
+                Ok(returned) => report.returned(returns, &returned),
+                Err(PostError::Refused(refusal)) => report.refuse(&returns.invoice, &refusal),
+                Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The steps of one order, one after another: what is refused depends on what came back before.
+    async fn send_back<'a>(
+        &self,
+        order: &PlacedOrder,
+        returns: &'a OrderReturns,
+    ) -> Result<Returned<'a>, PostError> {
+        let key = format!("{}/{}", self.key_prefix, returns.invoice);
+        let path = format!("/v1/orders/{}", order.order_id);
+        self.ship(&path, &key).await?;
+        let mut outcome = Returned::default();
+        let mut to_pay_out = Vec::new();
+        for part in &returns.returns {
+            let key = format!("{key}/returns/{}/{}", part.credit_row, part.sale_row);
+            match self
+                .client
+                .post::<ReturnAnswer>(&format!("{path}/returns"), &key, &ReturnBody::of(part))
+                .await
+            {
+                Ok(Answer { body, replayed }) => {
+                    outcome.accepted += 1;
+                    outcome.before += u64::from(replayed);
+                    outcome.wholly = body.fulfilment_status == FulfilmentStatus::Returned;
+                    to_pay_out.push((part, body.return_id));
+                }
+                Err(PostError::Refused(refusal)) => outcome.refused.push((part, refusal)),
+                Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable),
+            }
+        }
+        for (part, return_id) in to_pay_out {
+            self.pay_out(order, &key, part, return_id, &mut outcome).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Ships what is not shipped yet.
+    async fn ship(&self, path: &str, key: &str) -> Result<(), PostError> {
+        let (path, key) = (format!("{path}/shipments"), format!("{key}/ship"));
+        match self.client.post::<IgnoredAny>(&path, &key, &Nothing {}).await {
+            // Somebody shipped it all before.
+            Err(PostError::Refused(refusal)) if refusal.code == "nothing_to_ship" => Ok(()),
+            shipped => shipped.map(drop),
+        }
+    }
+
+    /// The refund has the id of its return. The platform asks the payment for it after it has answered the
+    /// return, so it may take a moment to be there.
+    async fn pay_out<'a>(
+        &self,
+        order: &PlacedOrder,
+        key: &str,
+        part: &'a Return,
+        return_id: ReturnId,
+        outcome: &mut Returned<'a>,
+    ) -> Result<(), PostError> {
+        let Some(payment_id) = order.payment_id.filter(|_| part.refund_amount.is_positive()) else {
+            return Ok(());
+        };
+        let path = format!("/v1/payments/{payment_id}/refunds/{return_id}/succeed");
+        let key = format!("{key}/refunds/{}/{}", part.credit_row, part.sale_row);
+        let body = PaidOutBody { reference: &part.credit_invoice };
+        match self.client.post_when_found::<IgnoredAny>(&path, &key, &body).await {
+            Ok(_) => outcome.refunded = outcome.refunded.saturating_add(part.refund_amount),
+            Err(PostError::Refused(refusal)) => outcome.refused.push((part, refusal)),
+            Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable),
+        }
+        Ok(())
+    }
+}
+
+impl<'a> ReturnBody<'a> {
+    fn of(part: &'a Return) -> Self {
+        let line = ReturnedLine { line: part.line, quantity: part.quantity, restock: true };
+        Self { lines: [line], refund_amount: part.refund_amount, reason: &part.credit_invoice }
+    }
+}
+
+fn not_placed() -> Refusal {
+    Refusal {
+        code: "order_not_placed".to_owned(),
+        detail: "the order of these credits was refused".to_owned(),
+    }
+}

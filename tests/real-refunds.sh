@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Drives the credits of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) through a server, as
+# returns of the sale lines that a second file matches them to: import with refunds, import again, then kill -9 in
+# the middle of the refunds, restart and import again. After each, the report of the import, the money in the query
+# API (sales, payments and orders must agree) and `orderly audit verify` must be right.
+#
+# 3,268 orders are credited, 153 of them wholly. Of five, three of these among them, more would be given back than
+# was paid: the platform refuses that.
+#
+#   tests/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]
+set -euo pipefail
+
+usage="usage: tests/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]"
+file=${1:?"$usage"}
+matches=${2:?"$usage"}
+orderly=${3:-target/release/orderly}
+# shellcheck source=tests/embedded.sh
+source "$(dirname "$0")/embedded.sh"
+
+# A figure of the report.
+figure() { # NAME
+  sed -nE "s/^$1 +(.*)/\1/p" "$work/import.log" | sed -E 's/ \([^)]*\)$//'
+}
+
+sum_of() { # MEMBER
+  grep -oE "\"$1\":[0-9]+" | awk -F: '{ sum += $2 } END { printf "%d", sum }'
+}
+
+check() { # WHAT DATA_DIR
+  same "$1, credited" "3,268 orders, 153 of them wholly" "$(figure credited)"
+  same "$1, returns" "7,726" "$(figure returns)"
+  same "$1, refunded" "3,263 orders, 150 of them returned wholly" "$(figure refunded)"
+  same "$1, given back" "47,079,765 pence" "$(figure 'gave back')"
+  same "$1, turned down" 5 "$(figure 'turned down')"
+  for refused in '563576, line ' '554924, line ' '571324, line ' '572293, line ' '575043, line '; do
+    grep -q "$refused.*: refund_too_large: " "$work/import.log" || { echo "$1: $refused was not refused"; exit 1; }
+  done
+
+  drained
+  same "$1, sales" \
+    '{"currency":"GBP","total":{"orders":19959,"lines":530103,"units":5588375,"gross":1065562248,"cancelled":0,"refunded":47079765}}' \
+    "$(curl -sf "$query_url/v1/sales?currency=GBP")"
+  pages /v1/payments >"$work/payments"
+  same "$1, refunded by payments" 47079765 "$(sum_of refunded <"$work/payments")"
+  same "$1, captured by payments" 1065562248 "$(sum_of captured <"$work/payments")"
+  same "$1, refundable by payments" $((1065562248 - 47079765)) "$(sum_of refundable <"$work/payments")"
+  pages /v1/orders >"$work/orders"
+  same "$1, orders refunded" 3263 "$(grep -oE '"payment_status":"(partially_)?refunded"' "$work/orders" | wc -l)"
+  same "$1, orders returned wholly" 150 "$(grep -o '"fulfilment_status":"returned"' "$work/orders" | wc -l)"
+  verify "$2"
+  echo "$1: 3,263 of 3,268 credited orders refunded 47,079,765 pence, 150 returned wholly; 5 would be refunded more than they paid; $(tail -n 1 "$work/verify.log")"
+}
+
+serve "$work/whole"
+import_well "$file" --refunds "$matches"
+check "first import" "$work/whole"
+before=$(head_position)
+import_well "$file" --refunds "$matches"
+check "second import" "$work/whole"
+same "second import, position of the log" "$before" "$(head_position)"
+echo "second import: no new events (log at position $before)"
+kill -TERM "$server"; wait "$server" || true
+
+serve "$work/killed"
+import_well "$file"
+placed=$(head_position)
+import "$file" --refunds "$matches" & importing=$!
+until_position $((placed + (before - placed) / 2))
+kill_all "$importing"
+serve "$work/killed"
+killed=$(head_position)
+[ "$killed" -lt "$before" ] || { echo "killed too late"; exit 1; }
+echo "killed in the middle of the refunds, at position $killed between $placed and $before"
+import_well "$file" --refunds "$matches"
+check "import after kill -9" "$work/killed"
+same "import after kill -9, position of the log" "$before" "$(head_position)"
