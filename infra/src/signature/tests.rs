@@ -63,7 +63,11 @@ fn a_signature_of_another_time_is_stale_either_way() {
         (301, Err(SignatureError::Stale)),
         (-301, Err(SignatureError::Stale)),
     ] {
-        assert_eq!(verify(&[&secret], &headers, b"{}", seconds_later(seconds)), expected, "{seconds} s later");
+        assert_eq!(
+            verify(&[&secret], &headers, b"{}", seconds_later(seconds)),
+            expected,
+            "{seconds} s later"
+        );
     }
 }
 
@@ -76,7 +80,9 @@ fn headers_that_are_missing_or_malformed_are_told_from_a_wrong_signature() {
         without.remove(&name);
         assert_eq!(verify(&[&secret], &without, b"{}", now()), Err(SignatureError::Missing), "{name}");
     }
-    for (name, value) in [(TIMESTAMP, "yesterday"), (SIGNATURE, "v1"), (SIGNATURE, "v1,%"), (SIGNATURE, "v2,e30=")] {
+    for (name, value) in
+        [(TIMESTAMP, "yesterday"), (SIGNATURE, "v1"), (SIGNATURE, "v1,%"), (SIGNATURE, "v2,e30=")]
+    {
         let mut malformed = headers.clone();
         malformed.insert(name, value.parse().unwrap());
         assert_eq!(verify(&[&secret], &malformed, b"{}", now()), Err(SignatureError::Missing), "{value}");
