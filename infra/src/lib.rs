@@ -13,6 +13,7 @@ pub mod payment_provider;
 pub mod postgres;
 pub mod read_models;
 pub mod relay;
+pub mod signature;
 pub mod snapshots;
 mod sqlite;
 pub mod telemetry;

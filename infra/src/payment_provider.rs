@@ -3,6 +3,8 @@
 //! Whatever is asked for is on record before it is asked, and is asked again until an answer is recorded; so every
 //! operation here may be repeated, also years later and from another process, and is done once.
 
+pub mod sandbox;
+
 use async_trait::async_trait;
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Timestamp,

@@ -47,7 +47,9 @@ codes! {
     InvalidCursor "invalid_cursor" BAD_REQUEST "The cursor is not valid" "Pass `next_cursor` of the page before, unchanged and with the same filters, or start without a cursor.";
     IdempotencyKeyMissing "idempotency_key_missing" BAD_REQUEST "The Idempotency-Key header is missing" "Send an Idempotency-Key of 1 to 255 visible characters, and the same one on every retry.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request" "Use a new key for a new request; a retry repeats the body unchanged.";
+    Unauthorized "unauthorized" UNAUTHORIZED "Nobody is known by these credentials" "Send `Authorization: Bearer` and the secret.";
     NotFound "not_found" NOT_FOUND "There is no such resource" "Check the id and the path.";
+    UnknownCharge "unknown_charge" NOT_FOUND "There is no such charge, or no such refund of it" "Nothing was taken.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The resource does not support this method" "The `Allow` header lists what it supports.";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is not declared as JSON" "Send `Content-Type: application/json`.";
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large" "`detail` states the limit.";
@@ -68,6 +70,7 @@ codes! {
     PaymentClosed "payment_closed" CONFLICT "The order of this payment has ended" "Nothing more is authorized or captured.";
     ChargeUnderWay "charge_under_way" CONFLICT "The provider has a charge of this payment under way" "Wait for its outcome, which the provider reports; only a lost answer may be made up for by hand.";
     AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` says how much is left to authorize, capture or refund.";
+    TermsDiffer "terms_differ" CONFLICT "It was asked for with other terms before" "The same charge or refund is asked for with the same terms; another one has another number or id.";
     RefundSettled "refund_settled" CONFLICT "The refund is settled otherwise already" "Read the payment to see its outcome.";
     TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds or charges" "`detail` states the limit.";
     WebhookSignature "webhook_signature" UNAUTHORIZED "The signature of the webhook is missing or wrong" "Sign the bytes of the body with the secret that both sides have; the clocks must agree within five minutes.";

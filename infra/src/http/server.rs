@@ -1,8 +1,10 @@
 //! The accept loop: HTTP/1.1 with the timers and bounds that `axum::serve` does not set.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -10,6 +12,7 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 /// Bounds of a server.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +35,14 @@ impl Default for ServerOptions {
     }
 }
 
-/// Serves until `shutdown`, then lets requests under way finish within the drain time.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    options: ServerOptions,
-    shutdown: CancellationToken,
-) {
+/// Serves until `shutdown`, then lets requests under way finish within the drain time. `service` is a router; an error of
+/// it ends the connection without an answer.
+pub async fn serve<S>(listener: TcpListener, service: S, options: ServerOptions, shutdown: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let connections = Arc::new(Semaphore::new(options.connections_max));
     let draining = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -66,7 +70,7 @@ pub async fn serve(
         // Small answers must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
         let connection = draining.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -1,0 +1,90 @@
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_614_265_330).unwrap()
+}
+
+fn seconds_later(seconds: i64) -> Timestamp {
+    Timestamp::from_second(now().as_second() + seconds).unwrap()
+}
+
+/// The example of the specification's reference libraries.
+#[test]
+fn a_signature_is_that_of_the_reference_libraries() {
+    let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let signed = signatures(&[&secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", now(), br#"{"test": 2432232314}"#);
+    assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+}
+
+#[test]
+fn secrets_differ_and_are_not_shown_by_mistake() {
+    let (one, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
+    assert_ne!(one, other);
+    assert_eq!(Secret::parse(&one.reveal()), Ok(one.clone()));
+    assert!(!format!("{one:?}").contains("whsec_"));
+    for text in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_%%"] {
+        assert_eq!(Secret::parse(text), Err(SecretError::Malformed), "{text:?}");
+    }
+}
+
+#[test]
+fn what_was_signed_is_verified_by_any_secret_that_signed_it() {
+    let (old, new, other) = (Secret::generate(), Secret::generate(), Secret::generate());
+    let (old, new, other) = (old.unwrap(), new.unwrap(), other.unwrap());
+    let mut headers = signed_headers(&old, "msg_1", now(), b"{}");
+    assert_eq!(verify(&[&old], &headers, b"{}", now()), Ok("msg_1"));
+    let both = format!("v1a,bm90IG91cnM= {}", signatures(&[&other, &new], "msg_1", now(), b"{}"));
+    headers.insert(SIGNATURE, both.parse().unwrap());
+    assert_eq!(verify(&[&new], &headers, b"{}", now()), Ok("msg_1"));
+    assert_eq!(verify(&[&old], &headers, b"{}", now()), Err(SignatureError::Wrong));
+    assert_eq!(verify(&[&old, &other], &headers, b"{}", now()), Ok("msg_1"));
+    assert_eq!(verify(&[], &headers, b"{}", now()), Err(SignatureError::Wrong));
+}
+
+#[test]
+fn a_change_of_id_time_or_body_is_noticed() {
+    let secret = Secret::generate().unwrap();
+    let headers = signed_headers(&secret, "msg_1", now(), b"{}");
+    assert_eq!(verify(&[&secret], &headers, b"{ }", now()), Err(SignatureError::Wrong));
+    for (name, value) in [(ID, "msg_2"), (TIMESTAMP, "1614265331")] {
+        let mut headers = headers.clone();
+        headers.insert(name, value.parse().unwrap());
+        assert_eq!(verify(&[&secret], &headers, b"{}", now()), Err(SignatureError::Wrong));
+    }
+}
+
+#[test]
+fn a_signature_of_another_time_is_stale_either_way() {
+    let secret = Secret::generate().unwrap();
+    let headers = signed_headers(&secret, "msg_1", now(), b"{}");
+    for (seconds, expected) in [
+        (300, Ok("msg_1")),
+        (-300, Ok("msg_1")),
+        (301, Err(SignatureError::Stale)),
+        (-301, Err(SignatureError::Stale)),
+    ] {
+        assert_eq!(
+            verify(&[&secret], &headers, b"{}", seconds_later(seconds)),
+            expected,
+            "{seconds} s later"
+        );
+    }
+}
+
+#[test]
+fn headers_that_are_missing_or_malformed_are_told_from_a_wrong_signature() {
+    let secret = Secret::generate().unwrap();
+    let headers = signed_headers(&secret, "msg_1", now(), b"{}");
+    for name in [ID, TIMESTAMP, SIGNATURE] {
+        let mut without = headers.clone();
+        without.remove(&name);
+        assert_eq!(verify(&[&secret], &without, b"{}", now()), Err(SignatureError::Missing), "{name}");
+    }
+    for (name, value) in
+        [(TIMESTAMP, "yesterday"), (SIGNATURE, "v1"), (SIGNATURE, "v1,%"), (SIGNATURE, "v2,e30=")]
+    {
+        let mut malformed = headers.clone();
+        malformed.insert(name, value.parse().unwrap());
+        assert_eq!(verify(&[&secret], &malformed, b"{}", now()), Err(SignatureError::Missing), "{value}");
+    }
+}
