@@ -502,12 +502,9 @@ pub trait Queries: Send + Sync + 'static {
         after: Option<PaymentId>,
         limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError>;
-<<<<<<< HEAD
-=======
     /// Orders that wait for what should come by itself. Its cost grows with those that wait now (for releases in Postgres,
     /// with the open reservations), not with the orders there are.
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError>;
->>>>>>> views
 
     /// Changes whenever rows may have changed; what a wait for a revision waits on.
     fn changed(&self) -> watch::Receiver<u64>;

@@ -193,13 +193,10 @@ impl Queries for PostgresQueries {
         self.database.run(work).await
     }
 
-<<<<<<< HEAD
-=======
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
         self.database.run(async |client| queries::waits(client, filter, limit).await).await
     }
 
->>>>>>> views
     fn changed(&self) -> watch::Receiver<u64> {
         self.changes.changed.clone()
     }

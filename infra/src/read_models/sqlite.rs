@@ -246,14 +246,11 @@ impl Queries for SqliteQueries {
         self.run(query).await
     }
 
-<<<<<<< HEAD
-=======
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
         let filter = *filter;
         self.run(move |connection| queries::waits(connection, &filter, limit)).await
     }
 
->>>>>>> views
     fn changed(&self) -> watch::Receiver<u64> {
         self.changed.clone()
     }

@@ -242,15 +242,12 @@ impl Queries for FakeQueries {
         unimplemented!("the query API keeps no timers")
     }
 
-<<<<<<< HEAD
-=======
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
         let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
         let wanted = |wait: &Wait| wait.since < filter.since_before;
         self.read(|rows| page(&rows.waits, limit, filter.after.as_ref(), key, wanted)).await
     }
 
->>>>>>> views
     fn changed(&self) -> watch::Receiver<u64> {
         if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
     }

@@ -8,13 +8,8 @@ use uuid::Uuid;
 
 use super::columns::{
     Dimension, ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, PaymentColumns, RESERVATION_COLUMNS,
-<<<<<<< HEAD
-    STOCK_COLUMNS, Status, TOTALS, cell, order_row, payment_row, position, reservation_row, stock_row,
-    totals,
-=======
     STOCK_COLUMNS, STOCK_EVENT_COLUMNS, Status, TOTALS, cell, order_row, payment_row, position,
     reservation_row, stock_event, stock_row, totals,
->>>>>>> views
 };
 use crate::{
     event_source::Partition,

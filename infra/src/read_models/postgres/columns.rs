@@ -12,14 +12,9 @@ use tokio_postgres::Row;
 use crate::{
     event_source::Partition,
     read_models::{
-<<<<<<< HEAD
-        self, OrderRow, ParkedStream, PaymentRow, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
-=======
         self, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, ReadModelError, ReservationRow,
         SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, awaits_provider_since,
         spans,
->>>>>>> views
     },
 };
 

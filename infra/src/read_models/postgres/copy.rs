@@ -7,14 +7,10 @@ use postgres_types::{Json, ToSql, Type};
 use tokio_postgres::{Transaction, binary_copy::BinaryCopyInWriter};
 
 use super::{
-<<<<<<< HEAD
-    columns::{Dimension, Instant, OrderColumns, PaymentColumns, Projection, Span, signed_position},
-=======
     columns::{
         Dimension, Instant, OrderColumns, PaymentColumns, Projection, STOCK_EVENT_COLUMNS, Span,
         signed_position,
     },
->>>>>>> views
     write::{PARK, park},
 };
 use crate::{

@@ -276,8 +276,6 @@ pub(super) async fn payments_awaiting_provider(
     rows.iter().map(|row| cell(row, 0).map(PaymentId)).collect()
 }
 
-<<<<<<< HEAD
-=======
 /// Few rows wait at a time, in one index for each kind of wait. OFFSET 0 keeps a look-up from becoming a join.
 /// $1: since before, $2, $3 and $4: after this beginning, id and kind, $5: how many.
 pub(super) fn waits_sql() -> String {
@@ -322,7 +320,6 @@ pub(super) async fn waits(client: &Object, filter: &WaitFilter, limit: usize) ->
     page(client, &waits_sql(), &values, limit, read).await
 }
 
->>>>>>> views
 fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -14,13 +14,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     event_source::Partition,
     read_models::{
-<<<<<<< HEAD
-        OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
-=======
         OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
         SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, spans::Span,
->>>>>>> views
     },
 };
 

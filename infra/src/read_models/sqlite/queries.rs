@@ -275,8 +275,6 @@ pub(super) fn payments_awaiting_provider(
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-<<<<<<< HEAD
-=======
 /// Few rows wait at a time, in one index for each kind of wait.
 /// ?1: since before, ?2, ?3 and ?4: after this beginning, id and kind, ?5: how many.
 pub(super) fn waits_sql() -> String {
@@ -328,7 +326,6 @@ pub(super) fn waits(connection: &Connection, filter: &WaitFilter, limit: usize) 
     page(rows, limit)
 }
 
->>>>>>> views
 fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

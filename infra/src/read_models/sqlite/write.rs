@@ -14,14 +14,9 @@ use super::columns::{
 use crate::{
     event_source::Partition,
     read_models::{
-<<<<<<< HEAD
-        BindError, Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError,
-        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, awaits_provider_since, skus_of,
-=======
         BindError, Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection,
         ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
         awaits_provider_since, skus_of,
->>>>>>> views
         spans::{Span, by_month},
     },
 };
