@@ -16,3 +16,4 @@ pub mod relay;
 pub mod snapshots;
 mod sqlite;
 pub mod telemetry;
+pub mod webhooks;
