@@ -50,7 +50,12 @@ impl CommandContext {
 impl CommandContext {
     /// A command that nothing but time causes, sent to a stream that stands at `revision`. Sent again while nothing has
     /// happened there, it is the same command.
-    pub fn timed(target: &StreamName, correlation_id: Uuid, command: &str, revision: Option<Revision>) -> Self {
+    pub fn timed(
+        target: &StreamName,
+        correlation_id: Uuid,
+        command: &str,
+        revision: Option<Revision>,
+    ) -> Self {
         Self {
             id: CommandId::of_timer(target, command, revision),
             correlation_id,

@@ -7,8 +7,6 @@ use uuid::Uuid;
 
 use crate::Revision;
 
-
-
 /// Root of every name-based (version 5) id that Orderly derives.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_726c_7900_8000_c0de_0000_0001);
 

@@ -289,6 +289,7 @@ impl Platform {
             log: Arc::clone(log),
             store: Arc::clone(&webhooks.store),
             due: Arc::clone(&webhooks.due),
+            clock: Clock::system(),
             batch_every: batch_every(&config.bus),
         };
         let dispatcher = Dispatcher::new(
@@ -296,6 +297,7 @@ impl Platform {
             Arc::clone(log),
             webhooks.guard.clone(),
             Arc::clone(&webhooks.due),
+            Clock::system(),
             dispatcher::Options::default(),
         )?;
         let stop = || self.publishing.stop.clone();

@@ -17,6 +17,7 @@ use axum::{
 use command_api::{CommandApi, CommandApiOptions, WebhookAdmin};
 use domain::RecordedEvent;
 use infra::{
+    clock::Clock,
     event_source::{direct::DirectSource, layout::WholeLog},
     event_store::{EventLog, EventStore},
     operations::{
@@ -81,6 +82,7 @@ impl Hooks {
             log,
             store: self.store.clone(),
             due: Arc::clone(&self.due),
+            clock: Clock::system(),
             batch_every: Duration::ZERO,
         };
         self.running.push(tokio::spawn(follower.run(CancellationToken::new())));
@@ -103,7 +105,9 @@ impl Hooks {
         };
         let log: Arc<dyn EventLog> = self.shop.events();
         let due = Arc::clone(&self.due);
-        let dispatcher = Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, options).unwrap();
+        let dispatcher =
+            Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, Clock::system(), options)
+                .unwrap();
         self.running.push(tokio::spawn(dispatcher.run(CancellationToken::new())));
     }
 

@@ -28,8 +28,7 @@ impl Checkout {
                 WhenDue::Record(command) | WhenDue::Expire(command) => command,
             };
             let expires = matches!(command, OrderCommand::Expire { .. });
-            let context =
-                CommandContext::timed(&order_id.into(), order_id.0, command.name(), order.revision);
+            let context = CommandContext::timed(&order_id.into(), order_id.0, command.name(), order.revision);
             self.orders.execute(&order_id, command, &context, Mode::REACTION).await?;
             if expires {
                 tracing::info!(order.id = %order_id, "an order expired: its payment did not come in time");

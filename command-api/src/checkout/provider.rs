@@ -14,7 +14,9 @@ use domain::{
         ProviderReport, ProviderWork,
     },
 };
-use infra::payment_provider::{ChargeAnswer, ChargeRequest, PaymentProvider, ProviderError, RefundAnswer, RefundRequest};
+use infra::payment_provider::{
+    ChargeAnswer, ChargeRequest, PaymentProvider, ProviderError, RefundAnswer, RefundRequest,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -112,7 +114,11 @@ impl Checkout {
             ProviderWork::Charge(_) => {
                 let age = self.clock.now().duration_since(request.requested_at);
                 let is_fresh = age.abs() < FRESH;
-                if is_fresh { self.charge(provider, &request).await } else { self.look_up(provider, case, &request).await }
+                if is_fresh {
+                    self.charge(provider, &request).await
+                } else {
+                    self.look_up(provider, case, &request).await
+                }
             }
             ProviderWork::LookUp(_) => self.look_up(provider, case, &request).await,
             ProviderWork::Capture { amount, total, .. } => {
@@ -224,8 +230,7 @@ impl Checkout {
         command: PaymentCommand,
     ) -> Result<bool, ExecuteError> {
         let Some(cause) = case.cause(work) else { return Ok(false) };
-        let correlation_id =
-            cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
+        let correlation_id = cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
         let (stream, revision) = (case.id.into(), case.events.last().map(|(last, _)| last.revision));
         let context = CommandContext::answer(cause.id, correlation_id, &stream, command.name(), revision);
         let executed = self.payments.execute(&case.id, command, &context, Mode::REACTION).await?;
@@ -247,9 +252,10 @@ impl Case {
     /// The latest event that asks for this.
     fn cause(&self, work: ProviderWork) -> Option<&RecordedEvent> {
         let asks = |event: &PaymentEvent| match (work, event) {
-            (ProviderWork::Charge(number) | ProviderWork::LookUp(number), PaymentEvent::ChargeRequested(asked)) => {
-                asked.charge == number
-            }
+            (
+                ProviderWork::Charge(number) | ProviderWork::LookUp(number),
+                PaymentEvent::ChargeRequested(asked),
+            ) => asked.charge == number,
             (ProviderWork::Capture { .. }, PaymentEvent::CaptureRequested(_)) => true,
             (ProviderWork::Void(_), PaymentEvent::VoidRequested(_)) => true,
             (ProviderWork::Refund { refund_id, .. }, PaymentEvent::RefundRequested(asked)) => {
@@ -321,7 +327,8 @@ fn refused(charge: &Charge, reason: String) -> Answer {
 
 /// A text of the provider as it may be kept.
 fn short(text: String) -> Option<String> {
-    let text: String = text.chars().filter(|char| !char.is_control()).take(domain::order::TEXT_CHARS_MAX).collect();
+    let text: String =
+        text.chars().filter(|char| !char.is_control()).take(domain::order::TEXT_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -340,4 +347,3 @@ fn report(payment: PaymentId, work: ProviderWork, error: &ProviderError) {
         }
     }
 }
-

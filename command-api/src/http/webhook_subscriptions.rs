@@ -118,7 +118,7 @@ pub(super) struct SubscriptionAnswer {
 }
 
 impl SubscriptionAnswer {
-    fn new(subscription: &Subscription) -> Self {
+    fn new(subscription: &Subscription, now: Timestamp) -> Self {
         let (enabled, disabled_reason) = match subscription.status {
             SubscriptionStatus::Enabled => (true, None),
             SubscriptionStatus::Disabled => (false, Some("requested")),
@@ -132,15 +132,15 @@ impl SubscriptionAnswer {
             description: subscription.description.clone(),
             enabled,
             disabled_reason,
-            previous_secret_until: previous.filter(|until| *until > Timestamp::now()),
+            previous_secret_until: previous.filter(|until| *until > now),
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
             secret: None,
         }
     }
 
-    fn with_secret(subscription: &Subscription) -> Self {
-        Self { secret: Some(subscription.secret.reveal().to_owned()), ..Self::new(subscription) }
+    fn with_secret(subscription: &Subscription, now: Timestamp) -> Self {
+        Self { secret: Some(subscription.secret.reveal().to_owned()), ..Self::new(subscription, now) }
     }
 }
 
@@ -192,7 +192,7 @@ pub(super) async fn subscribe(
         description,
         secret: new_secret()?,
         after: after.map_err(|error| crate::error::failed_read(&error))?,
-        now: Timestamp::now(),
+        now: now(&api),
     };
     let subscribed = webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await.map_err(failed)?;
     let (subscription, replayed) = match subscribed {
@@ -205,8 +205,8 @@ pub(super) async fn subscribe(
             return Err(Problem::new(Code::TooManySubscriptions).detail(detail));
         }
     };
-    let mut response =
-        (StatusCode::CREATED, Json(SubscriptionAnswer::with_secret(&subscription))).into_response();
+    let mut response = (StatusCode::CREATED, Json(SubscriptionAnswer::with_secret(&subscription, now(&api))))
+        .into_response();
     if let Ok(location) = HeaderValue::try_from(format!("{PATH}/{}", subscription.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -224,7 +224,9 @@ pub(super) async fn list(
     const LIST: &str = "webhook-subscriptions";
     let (limit, after) = (paging::limit(query.limit)?, paging::after(LIST, query.cursor.as_deref())?);
     let rows = admin(&api)?.store.subscriptions(after, limit + 1).await.map_err(failed)?;
-    Ok(Json(paging::listing(LIST, rows, limit, |row| row.number, SubscriptionAnswer::new)))
+    let now = now(&api);
+    let item = |row: &Subscription| SubscriptionAnswer::new(row, now);
+    Ok(Json(paging::listing(LIST, rows, limit, |row| row.number, item)))
 }
 
 /// Read a subscription
@@ -237,7 +239,7 @@ pub(super) async fn read(
     State(api): State<CommandApi>,
     Segments(segment): Segments<String>,
 ) -> Result<Json<SubscriptionAnswer>, Problem> {
-    find(admin(&api)?, &segment).await.map(|found| Json(SubscriptionAnswer::new(&found)))
+    find(admin(&api)?, &segment).await.map(|found| Json(SubscriptionAnswer::new(&found, now(&api))))
 }
 
 /// Change a subscription
@@ -260,7 +262,7 @@ pub(super) async fn change(
     if let Some(url) = &body.url {
         check_url(webhooks, url).await?;
     }
-    let now = Timestamp::now();
+    let now = now(&api);
     let apply = Box::new(move |subscription: &mut Subscription| {
         subscription.url = body.url.unwrap_or_else(|| subscription.url.clone());
         subscription.event_types = event_types.unwrap_or_else(|| subscription.event_types.clone());
@@ -276,7 +278,7 @@ pub(super) async fn change(
     let changed = webhooks.store.change(found.id, apply).await.map_err(failed)?;
     let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
     webhooks.due.notify_one();
-    Ok(Json(SubscriptionAnswer::new(&changed)))
+    Ok(Json(SubscriptionAnswer::new(&changed, now)))
 }
 
 /// Unsubscribe
@@ -291,7 +293,7 @@ pub(super) async fn unsubscribe(
     State(api): State<CommandApi>,
     Segments(segment): Segments<String>,
 ) -> Result<StatusCode, Problem> {
-    let ended = admin(&api)?.store.unsubscribe(id(&segment)?, Timestamp::now()).await.map_err(failed)?;
+    let ended = admin(&api)?.store.unsubscribe(id(&segment)?, now(&api)).await.map_err(failed)?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::new(Code::NotFound)) }
 }
 
@@ -312,7 +314,7 @@ pub(super) async fn rotate_secret(
     let webhooks = admin(&api)?;
     let found = find(webhooks, &segment).await?;
     let command = context(&headers, &format!("{PATH}/{}/rotate-secret", found.id), &())?.id.0;
-    let (secret, now) = (new_secret()?, Timestamp::now());
+    let (secret, now) = (new_secret()?, now(&api));
     let made = secret.clone();
     let apply = Box::new(move |subscription: &mut Subscription| {
         // A retry would push out the secret that receivers still know.
@@ -326,9 +328,15 @@ pub(super) async fn rotate_secret(
     });
     let changed = webhooks.store.change(found.id, apply).await.map_err(failed)?;
     let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
-    let mut response = Json(SubscriptionAnswer::with_secret(&changed)).into_response();
+    let mut response = Json(SubscriptionAnswer::with_secret(&changed, now)).into_response();
     mark_replayed(&mut response, changed.secret != made);
     Ok(response)
+}
+
+/// The present, as precise as it is kept.
+fn now(api: &CommandApi) -> Timestamp {
+    let now = api.checkout.clock.now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 /// Where nobody delivers, nobody subscribes.

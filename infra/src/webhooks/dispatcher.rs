@@ -26,6 +26,7 @@ use super::{
 };
 pub use super::{schedule::Schedule, sender::SetUpError};
 use crate::{
+    clock::Clock,
     event_store::{EventLog, ReadError},
     operations::{
         OperationsError,
@@ -89,6 +90,7 @@ struct Shared {
     store: Arc<dyn Webhooks>,
     log: Arc<dyn EventLog>,
     sender: Sender,
+    clock: Clock,
     schedule: Schedule,
 }
 
@@ -141,10 +143,11 @@ impl Dispatcher {
         log: Arc<dyn EventLog>,
         guard: Guard,
         due: Arc<Notify>,
+        clock: Clock,
         options: Options,
     ) -> Result<Self, SetUpError> {
         let sender = Sender::new(guard, options.time_max)?;
-        let shared = Arc::new(Shared { store, log, sender, schedule: options.schedule });
+        let shared = Arc::new(Shared { store, log, sender, clock, schedule: options.schedule });
         let (in_flight, attempts) = (InFlight::default(), JoinSet::new());
         Ok(Self { shared, due, options, in_flight, attempts, round: 0, prune_at: Instant::now() })
     }
@@ -210,7 +213,7 @@ impl Dispatcher {
         if slots.is_empty() {
             return Ok(true);
         }
-        let (claim, now) = (Uuid::new_v4(), Timestamp::now());
+        let (claim, now) = (Uuid::new_v4(), self.shared.clock.now());
         let until = now.checked_add(self.options.time_max + CLAIM_MARGIN).unwrap_or(Timestamp::MAX);
         let claimed = self.shared.store.claim(claim, &slots, now, until).await?;
         // One subscription may have used up what it has while others had nothing: counted one by one.
@@ -256,7 +259,7 @@ impl Dispatcher {
         if Instant::now() < self.prune_at {
             return;
         }
-        let now = Timestamp::now();
+        let now = self.shared.clock.now();
         let before = |duration: Duration| now.checked_sub(duration).unwrap_or(Timestamp::MIN);
         let retention = Retention {
             now,
@@ -312,7 +315,7 @@ impl Attempted {
 
 impl Shared {
     async fn attempt(&self, subscription: &Subscription, delivery: &Delivery, claim: Uuid) {
-        let attempted_at = Timestamp::now();
+        let attempted_at = self.clock.now();
         let attempted = match self.send(subscription, delivery, attempted_at).await {
             Ok(attempted) => attempted,
             Err(error) => {
@@ -321,7 +324,7 @@ impl Shared {
                 return;
             }
         };
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let first = delivery.first_attempt_at.unwrap_or(attempted_at);
         let again = || self.schedule.next_attempt(first, delivery.attempts + 1, now, fastrand::f64());
         let next = match (&attempted.error, attempted.hopeless) {

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::history;
 use crate::{
+    clock::Clock,
     event_source::{Batch, Delivery, EventSource, Partition, layout::SourceLayout},
     event_store::{EventLog, ReadError},
     operations::{
@@ -21,6 +22,10 @@ pub(crate) const REACTOR: &str = "webhooks";
 /// The most subscriptions there are.
 pub const SUBSCRIPTIONS_MAX: usize = 50;
 
+/// Events recorded longer ago are sent by a replay alone. Deliveries are kept for longer than that when they have ended, so
+/// whoever reads the log again from further back, be it restored or on another bus, meets the delivery of every event it
+/// would send.
+pub(super) const OWED_FOR: Duration = Duration::from_hours(29 * 24);
 /// How long the position may stay behind while nobody is owed anything.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +38,7 @@ pub struct Follower {
     pub store: Arc<dyn Webhooks>,
     /// Told when something is due.
     pub due: Arc<Notify>,
+    pub clock: Clock,
     /// From one batch of events to the next.
     pub batch_every: Duration,
 }
@@ -180,8 +186,9 @@ impl Follower {
     async fn enqueue(&self, batch: &Batch, saved: Option<Position>) -> Result<Option<Enqueued>, FollowError> {
         // Read after the events were: whoever subscribed before an event was recorded is among them.
         let subscriptions = self.store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
+        let owed_since = self.clock.now().checked_sub(OWED_FOR).unwrap_or(Timestamp::MIN);
         let deliveries = history::deliveries(&*self.log, &batch.events, &subscriptions, |one, event| {
-            one.wants(&event.type_name, event.position)
+            event.recorded_at >= owed_since && one.wants(&event.type_name, event.position)
         });
         let deliveries = deliveries.await?;
         if deliveries.is_empty() {
@@ -194,7 +201,7 @@ impl Follower {
             position: batch.position,
             deliveries,
         };
-        Ok(Some(self.store.enqueue(&enqueue, Timestamp::now()).await?))
+        Ok(Some(self.store.enqueue(&enqueue, self.clock.now()).await?))
     }
 
     /// Keeps how far partitions were followed in which nobody was owed anything lately.
@@ -210,7 +217,7 @@ impl Follower {
                 position,
                 deliveries: Vec::new(),
             };
-            match self.store.enqueue(&enqueue, Timestamp::now()).await {
+            match self.store.enqueue(&enqueue, self.clock.now()).await {
                 Ok(Enqueued::Written { .. }) => standing.saved = Some(position),
                 // The next batch finds out where the other is; there is nothing to lose until then.
                 Ok(Enqueued::Overtaken) => {}

@@ -48,6 +48,7 @@ pub async fn replay(
     store: &dyn Webhooks,
     subscription: &Subscription,
     scope: Scope,
+    now: Timestamp,
 ) -> Result<usize, ReplayError> {
     let mut events = match scope {
         Scope::Order(order) => of_order(log, order).await?,
@@ -62,7 +63,7 @@ pub async fn replay(
     for chunk in events.chunks(CHUNK_EVENTS) {
         let deliveries =
             history::deliveries(log, chunk, std::slice::from_ref(subscription), |_, _| true).await?;
-        store.replay(&deliveries, Timestamp::now()).await?;
+        store.replay(&deliveries, now).await?;
         replayed += deliveries.len();
     }
     Ok(replayed)

@@ -88,8 +88,10 @@ fn expected<const N: usize>(numbers: [u32; N]) -> Vec<PaymentId> {
 
 pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
-    let authorized: PaymentEvent = PaymentAuthorized { amount: amount(100), reference: None, charge: None }.into();
-    let captured: PaymentEvent = PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
+    let authorized: PaymentEvent =
+        PaymentAuthorized { amount: amount(100), reference: None, charge: None }.into();
+    let captured: PaymentEvent =
+        PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
     let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
     let refund_id = RefundId(payment_id(1).0);
     let requested = refund_requested(refund_id);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{admin, failed, find};
+use super::{admin, failed, find, now};
 use crate::http::{
     CommandApi,
     extract::{Segments, id},
@@ -129,7 +129,7 @@ pub(in crate::http) async fn retry_delivery(
     if subscription.status != SubscriptionStatus::Enabled {
         return Err(Problem::new(Code::SubscriptionDisabled));
     }
-    let due = webhooks.store.retry(subscription.id, delivery, Timestamp::now()).await.map_err(failed)?;
+    let due = webhooks.store.retry(subscription.id, delivery, now(&api)).await.map_err(failed)?;
     let due = due.ok_or_else(|| Problem::new(Code::NotFound))?;
     webhooks.due.notify_one();
     Ok((StatusCode::ACCEPTED, Json(DeliveryAnswer::new(&due))))

@@ -11,7 +11,7 @@ use infra::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{admin, failed, find};
+use super::{admin, failed, find, now};
 use crate::http::{
     CommandApi,
     extract::{JsonBody, Segments},
@@ -56,13 +56,14 @@ pub(in crate::http) async fn replay(
     JsonBody(body): JsonBody<ReplayRequest>,
 ) -> Result<(StatusCode, Json<ReplayAnswer>), Problem> {
     let webhooks = admin(&api)?;
-    let scope = scope(&body)?;
+    let now = now(&api);
+    let scope = scope(&body, now)?;
     let subscription = find(webhooks, &segment).await?;
     if subscription.status != SubscriptionStatus::Enabled {
         return Err(Problem::new(Code::SubscriptionDisabled));
     }
     let log = api.checkout.store();
-    let replayed = replay_events(&**log, &*webhooks.store, &subscription, scope).await;
+    let replayed = replay_events(&**log, &*webhooks.store, &subscription, scope, now).await;
     let deliveries = replayed.map_err(|error| match error {
         ReplayError::TooLarge => Problem::new(Code::ReplayTooLarge).detail(error.to_string()),
         ReplayError::Read(error) => crate::error::failed_read(&error),
@@ -72,12 +73,12 @@ pub(in crate::http) async fn replay(
     Ok((StatusCode::ACCEPTED, Json(ReplayAnswer { deliveries })))
 }
 
-fn scope(body: &ReplayRequest) -> Result<Scope, Problem> {
+fn scope(body: &ReplayRequest, now: Timestamp) -> Result<Scope, Problem> {
     let invalid = |message: &str| Err(Problem::new(Code::InvalidRequest).error("body", message.to_owned()));
     match (body.order_id, body.from, body.to) {
         (Some(order), None, None) => Ok(Scope::Order(order)),
         (None, Some(from), to) => {
-            let to = to.unwrap_or_else(Timestamp::now);
+            let to = to.unwrap_or(now);
             if from > to { invalid("`from` is after `to`") } else { Ok(Scope::Recorded(from, to)) }
         }
         _ => invalid("expected either `order_id`, or `from` and perhaps `to`"),
