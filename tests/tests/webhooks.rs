@@ -3,6 +3,7 @@
 mod addresses;
 mod crashes;
 mod delivering;
+mod kafka;
 mod receiver;
 mod replaying;
 mod subscriptions;
@@ -15,10 +16,14 @@ use axum::{
     http::{Method, Request, header},
 };
 use command_api::{CommandApi, CommandApiOptions, WebhookAdmin};
-use domain::RecordedEvent;
+use domain::{RecordedEvent, Timestamp};
 use infra::{
     clock::Clock,
-    event_source::{direct::DirectSource, layout::WholeLog},
+    event_source::{
+        EventSource,
+        direct::DirectSource,
+        layout::{SourceLayout, WholeLog},
+    },
     event_store::{EventLog, EventStore},
     operations::{
         sqlite::SqliteOperations,
@@ -48,6 +53,8 @@ struct Hooks {
     store: Arc<SqliteOperations>,
     due: Arc<Notify>,
     guard: Guard,
+    /// Of follower and dispatcher.
+    clock: Clock,
     router: Router,
     running: Vec<JoinHandle<()>>,
     directory: TempDir,
@@ -70,32 +77,37 @@ impl Hooks {
         let admin = WebhookAdmin { store: store.clone(), guard: guard.clone(), due: Arc::clone(&due) };
         let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
         let router = command_api::router(api.with_webhooks(admin));
-        Self { shop, store, due, guard, router, running: Vec::new(), directory }
+        let (clock, running) = (Clock::system(), Vec::new());
+        Self { shop, store, due, guard, clock, router, running, directory }
     }
 
     fn start_follower(&mut self) {
         let events = self.shop.events();
-        let log: Arc<dyn EventLog> = events.clone();
+        let layout = Arc::new(WholeLog(events.clone()));
+        self.start_following(Box::new(DirectSource::new(events, 1_000)), layout);
+    }
+
+    fn start_following(&mut self, source: Box<dyn EventSource>, layout: Arc<dyn SourceLayout>) {
         let follower = Follower {
-            source: Box::new(DirectSource::new(events, 1_000)),
-            layout: Arc::new(WholeLog(Arc::clone(&log))),
-            log,
+            source,
+            layout,
+            log: self.shop.events(),
             store: self.store.clone(),
             due: Arc::clone(&self.due),
-            clock: Clock::system(),
+            clock: self.clock.clone(),
             batch_every: Duration::ZERO,
         };
         self.running.push(tokio::spawn(follower.run(CancellationToken::new())));
     }
 
-    /// Tries again after some hundredths of a second, for ten of them.
+    /// Tries again after some hundredths of a second, for a few seconds.
     fn start_dispatcher(&mut self) {
         let schedule = Schedule {
             first_pause: Duration::from_millis(20),
             factor: 2,
             pause_max: Duration::from_millis(200),
             jitter: 0.25,
-            give_up_after: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(6),
         };
         let options = dispatcher::Options {
             time_max: Duration::from_millis(500),
@@ -106,7 +118,7 @@ impl Hooks {
         let log: Arc<dyn EventLog> = self.shop.events();
         let due = Arc::clone(&self.due);
         let dispatcher =
-            Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, Clock::system(), options)
+            Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, self.clock.clone(), options)
                 .unwrap();
         self.running.push(tokio::spawn(dispatcher.run(CancellationToken::new())));
     }
@@ -200,4 +212,8 @@ async fn events_of(log: &dyn EventStore, order: &str) -> Vec<RecordedEvent> {
     events.extend(log.read_stream(&domain::PaymentId::of_order(order).into(), 0, 100).await.unwrap());
     events.sort_by_key(|event| event.position);
     events
+}
+
+fn clock_ahead_by_hours(hours: i64) -> Clock {
+    Clock::given_by(move || Timestamp::now() + jiff::SignedDuration::from_hours(hours))
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use infra::event_source::Partition;
+
 use super::*;
 
 /// The ids that a receiver got, and how often.
@@ -102,4 +104,24 @@ async fn subscriptions_and_deliveries_survive_a_restart() {
     let deliveries = reopened.deliveries(kept[0].id, None, None, 10).await.unwrap();
     assert_eq!(deliveries.len(), 1);
     assert_eq!(deliveries[0].what.id().to_string(), before[0]["delivery_id"].as_str().unwrap());
+}
+
+#[tokio::test]
+async fn what_nobody_sent_for_a_month_comes_by_a_replay_alone() {
+    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let order = hooks.paid_order("A").await;
+    hooks.clock = clock_ahead_by_hours(30 * 24);
+    hooks.start_follower();
+    hooks.start_dispatcher();
+    let (log, whole) = (hooks.shop.events(), Partition::whole_log());
+    let end = log.last_position().await.unwrap();
+    eventually("all is followed", async || {
+        let reached = hooks.store.resume(log.store_id(), &whole, None).await.unwrap();
+        (reached >= end).then_some(())
+    })
+    .await;
+    assert_eq!(hooks.deliveries(&subscription).await, Vec::<Value>::new());
+    hooks.post(&format!("{subscription}/replay"), "", json!({"order_id": order})).await.expect(202);
+    receiver.until(1).await;
 }

@@ -133,7 +133,7 @@ async fn the_log_of_deliveries_is_listed_by_status_and_page_by_page() {
 
 #[tokio::test]
 async fn a_replaced_secret_goes_on_signing_beside_the_new_one() {
-    let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
+    let (mut hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let body = json!({"url": receiver.url(), "event_types": ["order.placed.v1"]});
     let made = hooks.post(PATH, "subscribe", body).await.expect(201);
     let rotate = format!("{}/rotate-secret", path_of(&made));
@@ -157,6 +157,13 @@ async fn a_replaced_secret_goes_on_signing_beside_the_new_one() {
     assert!(signed.iter().all(|one| one.starts_with("v1,")) && signed[0] != signed[1]);
     let now = domain::Timestamp::now().as_second();
     assert!((now - 60..=now).contains(&received[1].sent_at));
+
+    hooks.kill().await;
+    hooks.clock = clock_ahead_by_hours(25);
+    hooks.start_follower();
+    hooks.start_dispatcher();
+    hooks.paid_order("C").await;
+    assert_eq!(receiver.until(3).await[2].signature.split(' ').count(), 1);
 }
 
 #[tokio::test]
