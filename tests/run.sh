@@ -21,3 +21,4 @@ else
 fi
 "${CARGO:-cargo}" test --workspace --locked -- ${with_services[@]+"${with_services[@]}"}
 tests/eventstoredb-client-check.sh
+tests/webhooks-client-check.sh

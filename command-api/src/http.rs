@@ -2,8 +2,10 @@
 
 mod extract;
 mod orders;
+mod paging;
 mod payments;
 mod stock;
+mod webhook_subscriptions;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -17,6 +19,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+pub use self::webhook_subscriptions::WebhookAdmin;
 use crate::checkout::Checkout;
 
 /// Settings of the command API.
@@ -48,11 +51,18 @@ impl Default for CommandApiOptions {
 pub struct CommandApi {
     pub checkout: Checkout,
     pub options: Arc<CommandApiOptions>,
+    /// None where nobody delivers webhooks.
+    pub webhooks: Option<Arc<WebhookAdmin>>,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, options: CommandApiOptions) -> Self {
-        Self { checkout, options: Arc::new(options) }
+        Self { checkout, options: Arc::new(options), webhooks: None }
+    }
+
+    /// The same, with subscriptions to webhooks.
+    pub fn with_webhooks(self, webhooks: WebhookAdmin) -> Self {
+        Self { webhooks: Some(Arc::new(webhooks)), ..self }
     }
 }
 
@@ -69,7 +79,7 @@ impl CommandApi {
         (name = "orders", description = "Place orders and move them along"),
         (name = "stock", description = "What is on the shelves"),
         (name = "payments", description = "Charge, capture and give back, through a provider or recorded by hand"),
-        (name = "webhooks", description = "What the payment provider sends"),
+        (name = "webhooks", description = "Who is told of events over HTTP, and what has become of that"),
         (name = "health", description = "For whoever watches the process"),
     )
 )]
@@ -94,6 +104,16 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(payments::refund_succeeded))
         .routes(routes!(payments::refund_failed))
         .routes(routes!(webhooks::receive))
+        .routes(routes!(webhook_subscriptions::subscribe, webhook_subscriptions::list))
+        .routes(routes!(
+            webhook_subscriptions::read,
+            webhook_subscriptions::change,
+            webhook_subscriptions::unsubscribe
+        ))
+        .routes(routes!(webhook_subscriptions::rotate_secret))
+        .routes(routes!(webhook_subscriptions::replay))
+        .routes(routes!(webhook_subscriptions::list_deliveries))
+        .routes(routes!(webhook_subscriptions::retry_delivery))
         .routes(routes!(live))
         .routes(routes!(ready))
 }

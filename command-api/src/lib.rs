@@ -10,5 +10,5 @@ pub mod process_manager;
 
 pub use checkout::Checkout;
 pub use executor::ExecutorOptions;
-pub use http::{CommandApi, CommandApiOptions, openapi, router};
+pub use http::{CommandApi, CommandApiOptions, WebhookAdmin, openapi, router};
 pub use process_manager::ProcessManager;

@@ -3,7 +3,7 @@
 mod fault;
 pub(crate) mod migrations;
 mod options;
-mod tls;
+pub(crate) mod tls;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 

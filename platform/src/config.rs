@@ -99,6 +99,14 @@ pub struct ServeOptions {
     /// The roles of this process [default: all of them; `relay` only with Kafka]
     #[arg(long, env = "ORDERLY_ROLES", value_name = "ROLE,…", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
+
+    /// Webhooks may go to private addresses, and unencrypted; for development.
+    #[arg(
+        long,
+        env = "ORDERLY_WEBHOOKS_ALLOW_PRIVATE",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub webhooks_allow_private: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

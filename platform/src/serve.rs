@@ -5,7 +5,7 @@ mod parts;
 
 use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync::Arc, time::Duration};
 
-use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
+use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
 use infra::{
     clock::Clock,
     event_store::{EventLog, sqlite::SqliteEventStore},
@@ -14,6 +14,10 @@ use infra::{
     operations::OperationsError,
     read_models::BindError,
     relay::{Relay, RelayError},
+    webhooks::{
+        dispatcher::{self, Dispatcher},
+        follower::Follower,
+    },
 };
 use projectors::runner::Runner;
 use query_api::QueryApi;
@@ -40,19 +44,21 @@ pub struct ServeConfig {
     pub data_dir: PathBuf,
     pub command_listen: SocketAddr,
     pub query_listen: SocketAddr,
+    pub webhooks_allow_private: bool,
 }
 
 impl ServeConfig {
     pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, RolesError> {
-        let event_store = settings.event_store();
+        let (event_store, read_models) = (settings.event_store(), settings.read_models());
         Ok(Self {
-            roles: Roles::new(&options.roles, &event_store, &settings.bus)?,
+            roles: Roles::new(&options.roles, &event_store, &settings.bus)?.with_read_models(&read_models)?,
             event_store,
             bus: settings.bus.clone(),
-            read_models: settings.read_models(),
+            read_models,
             data_dir: settings.data_dir.clone(),
             command_listen: options.command_listen,
             query_listen: options.query_listen,
+            webhooks_allow_private: options.webhooks_allow_private,
         })
     }
 }
@@ -82,6 +88,8 @@ pub enum StartError {
         "{setting}: {address} cannot be listened on ({source}): choose another address, or port 0 for any free one"
     )]
     Listen { setting: &'static str, address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Webhooks(#[from] infra::webhooks::dispatcher::SetUpError),
     #[error("a start-up task has failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -167,6 +175,10 @@ impl Platform {
         if let (Some(views), Some(log)) = (&views, &log) {
             self.start_projectors(config, writable.as_ref(), log, views).await?;
         }
+        let webhooks = parts::webhooks(config, views.as_ref())?;
+        if let (Some(webhooks), Some(log)) = (&webhooks, &log) {
+            self.start_webhooks(config, writable.as_ref(), log, webhooks).await?;
+        }
         if let Some(writable) = &writable {
             self.start_relay(config, writable).await?;
             let checkout = Checkout::start(
@@ -179,7 +191,11 @@ impl Platform {
                 self.start_process_manager(config, writable, views, &checkout).await?;
             }
             if let Some(door) = command_api {
-                let router = command_api::router(CommandApi::new(checkout, CommandApiOptions::default()));
+                let api = CommandApi::new(checkout, CommandApiOptions::default());
+                let router = command_api::router(match webhooks {
+                    Some(webhooks) => api.with_webhooks(webhooks),
+                    None => api,
+                });
                 let stop = self.doors.stop.clone();
                 let serving = infra::http::serve(door.listener, router, ServerOptions::default(), stop);
                 self.spawn(&self.doors, Role::CommandApi, serving);
@@ -256,6 +272,40 @@ impl Platform {
         };
         let stop = self.reactions.stop.clone();
         self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(stop));
+        Ok(())
+    }
+
+    async fn start_webhooks(
+        &self,
+        config: &ServeConfig,
+        writable: Option<&Writable>,
+        log: &Arc<dyn EventLog>,
+        webhooks: &WebhookAdmin,
+    ) -> Result<(), StartError> {
+        if !config.roles.has(Role::Webhooks) {
+            return Ok(());
+        }
+        let Some(layout) = parts::layout(config, Some(log)) else { return Ok(()) };
+        let follower = Follower {
+            source: parts::webhooks_source(config, writable, log.store_id()).await?,
+            layout,
+            log: Arc::clone(log),
+            store: Arc::clone(&webhooks.store),
+            due: Arc::clone(&webhooks.due),
+            clock: Clock::system(),
+            batch_every: batch_every(&config.bus),
+        };
+        let dispatcher = Dispatcher::new(
+            Arc::clone(&webhooks.store),
+            Arc::clone(log),
+            webhooks.guard.clone(),
+            Arc::clone(&webhooks.due),
+            Clock::system(),
+            dispatcher::Options::default(),
+        )?;
+        let stop = || self.publishing.stop.clone();
+        self.spawn(&self.publishing, Role::Webhooks, follower.run(stop()));
+        self.spawn(&self.publishing, Role::Webhooks, dispatcher.run(stop()));
         Ok(())
     }
 

@@ -19,3 +19,5 @@ mod query_api;
 mod read_models_contract;
 mod relay;
 mod support;
+mod webhooks;
+mod webhooks_contract;

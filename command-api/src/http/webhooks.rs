@@ -47,7 +47,7 @@ enum Taken {
 ///
 /// Signed by the provider over the bytes of the body. Answered once what it says is durable. Webhooks may come late,
 /// twice and in any order.
-#[utoipa::path(post, path = "/v1/webhooks/{provider}", tag = "webhooks",
+#[utoipa::path(post, path = "/v1/webhooks/{provider}", tag = "payments",
     params(("provider" = String, Path, example = "sandbox")),
     request_body(content = Vec<u8>, content_type = "application/json", description = "As the provider sends it"),
     responses(

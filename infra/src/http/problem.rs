@@ -74,6 +74,11 @@ codes! {
     RefundSettled "refund_settled" CONFLICT "The refund is settled otherwise already" "Read the payment to see its outcome.";
     TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds or charges" "`detail` states the limit.";
     WebhookSignature "webhook_signature" UNAUTHORIZED "The signature of the webhook is missing or wrong" "Sign the bytes of the body with the secret that both sides have; the clocks must agree within five minutes.";
+    WebhookUrlRefused "webhook_url_refused" UNPROCESSABLE_ENTITY "Webhooks are not sent to this URL" "`errors` says why. Give a URL that begins with https:// and is reached over the public Internet.";
+    TooManySubscriptions "too_many_subscriptions" CONFLICT "There are as many subscriptions as there can be" "Delete one that is not needed any more.";
+    SubscriptionDeleted "subscription_deleted" CONFLICT "The subscription made under this key was deleted" "Subscribe under a new key.";
+    SubscriptionDisabled "subscription_disabled" CONFLICT "The subscription is disabled" "Enable it first; when its receiver has answered 410, see that this one takes webhooks again.";
+    ReplayTooLarge "replay_too_large" UNPROCESSABLE_ENTITY "The replay is of too many events" "`detail` states the limit. Replay a shorter span of time.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are under way" "Nothing was recorded; retry after `Retry-After` seconds, with the same key.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "It is not known whether the command was recorded" "Retry with the same key: it is executed at most once.";

@@ -1,24 +1,49 @@
 //! Operational state in the Postgres database of the read models; a rebuild of these leaves it alone.
 
+mod webhooks;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use domain::Position;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::{OperationsError, Positions};
 use crate::{
     event_source::Partition,
-    postgres::{Database, Fault},
+    postgres::{Database, Fault, PostgresOptions},
 };
 
-/// See [`Positions`]. A position that a crash of the server takes back only repeats reactions, which is harmless.
+/// See [`Positions`] and [`super::webhooks::Webhooks`]. A position that a crash of the server takes back only repeats
+/// reactions and deliveries, which is harmless.
 #[derive(Debug, Clone)]
 pub struct PostgresOperations {
-    database: Database,
+    database: Arc<OnceCell<Database>>,
+    /// What to connect to at first use.
+    options: Option<Arc<PostgresOptions>>,
 }
 
 impl PostgresOperations {
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { database: Arc::new(OnceCell::new_with(Some(database))), options: None }
+    }
+
+    /// Connects when it is first used, for a process that does something else in the first place, and starts without
+    /// the database.
+    pub fn connecting_when_used(options: PostgresOptions) -> Self {
+        Self { database: Arc::default(), options: Some(Arc::new(options)) }
+    }
+
+    async fn database(&self) -> Result<&Database, OperationsError> {
+        let connect = async || {
+            let unset = || OperationsError("there is no database".into());
+            let options = self.options.as_deref().ok_or_else(unset)?;
+            Database::connect(options.clone())
+                .await
+                .map_err(|error| OperationsError(error.to_string().into()))
+        };
+        self.database.get_or_try_init(connect).await
     }
 }
 
@@ -37,7 +62,7 @@ impl Positions for PostgresOperations {
             let row = client.query_opt(&statement, &[&reactor, &partition.0, &store_id]).await?;
             row.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(Fault::from)
         };
-        Ok(self.database.run(select).await?.map(i64::cast_unsigned))
+        Ok(self.database().await?.run(select).await?.map(i64::cast_unsigned))
     }
 
     async fn save(
@@ -57,7 +82,7 @@ impl Positions for PostgresOperations {
             client.execute(&statement, &[&reactor, &partition.0, &store_id, &position]).await?;
             Ok::<_, Fault>(())
         };
-        Ok(self.database.run(upsert).await?)
+        Ok(self.database().await?.run(upsert).await?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Operational state in a small SQLite file of its own.
 
+mod webhooks;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -15,8 +17,8 @@ use crate::event_source::Partition;
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
 
-/// See [`Positions`]. A position that a crash takes back only repeats reactions, which is harmless, so nothing
-/// here waits for the disk.
+/// See [`Positions`] and [`super::webhooks::Webhooks`]. A position that a crash takes back only repeats reactions and
+/// deliveries, which is harmless, so nothing but a change of a subscription waits for the disk.
 #[derive(Debug, Clone)]
 pub struct SqliteOperations {
     connection: Arc<Mutex<Connection>>,
@@ -30,6 +32,7 @@ impl SqliteOperations {
         let connection = Connection::open(path).map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
+        connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(SCHEMA).map_err(describe)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }

@@ -5,7 +5,8 @@ use tokio_postgres::{Client, Transaction};
 use super::{Fault, OpenError};
 
 /// In order, each once and never edited. The read models have no migrations: another schema is a rebuild.
-const MIGRATIONS: &[&str] = &[include_str!("../sql/postgres/0001_begin.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../sql/postgres/0001_begin.sql"), include_str!("../sql/postgres/0002_webhooks.sql")];
 
 /// Names the lock under which anything in the database is made; "Orderly" and a number of our own.
 const MAKING_LOCK: i64 = 0x004f_7264_6572_6c79;

@@ -38,7 +38,7 @@ fn roots_of(file: &Path) -> Result<RootCertStore, OpenError> {
     if roots.is_empty() { Err(refused("it holds no certificate".to_owned())) } else { Ok(roots) }
 }
 
-fn roots_of_the_machine() -> RootCertStore {
+pub(crate) fn roots_of_the_machine() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "Some of the certificates that this machine trusts cannot be read");

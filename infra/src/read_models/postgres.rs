@@ -5,7 +5,7 @@
 
 mod audit;
 mod changes;
-mod columns;
+pub(crate) mod columns;
 mod copy;
 mod queries;
 mod rebuild;

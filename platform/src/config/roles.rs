@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use clap::ValueEnum;
 
-use super::{BusUrl, EventStoreUrl};
+use super::{BusUrl, EventStoreUrl, ReadModelsUrl};
 
 /// A part of Orderly that a process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -19,6 +19,8 @@ pub enum Role {
     Projectors,
     /// Answers queries over HTTP.
     QueryApi,
+    /// Sends events to those who have subscribed to them.
+    Webhooks,
 }
 
 impl fmt::Display for Role {
@@ -29,6 +31,7 @@ impl fmt::Display for Role {
             Self::Relay => "relay",
             Self::Projectors => "projectors",
             Self::QueryApi => "query-api",
+            Self::Webhooks => "webhooks",
         })
     }
 }
@@ -50,6 +53,12 @@ pub enum RolesError {
          relay out"
     )]
     NothingToRelayTo,
+    #[error(
+        "ORDERLY_ROLES: webhooks cannot run without command-api: with embedded read models (ORDERLY_READ_MODELS=sqlite:…) \
+         subscriptions are in a file of the process that takes them. With ORDERLY_READ_MODELS=postgres://… it may run \
+         apart"
+    )]
+    SubscriptionsApart,
 }
 
 impl Roles {
@@ -72,8 +81,22 @@ impl Roles {
             if !given.is_empty() && !missing.is_empty() {
                 return Err(RolesError::Apart { given: names(&given), missing: names(&missing), hint });
             }
+            // It may be left out, but it does not follow a file that is another process's.
+            if *bus == BusUrl::Direct && given.is_empty() && roles.contains(&Role::Webhooks) {
+                let given = Role::Webhooks.to_string();
+                return Err(RolesError::Apart { given, missing: names(&missing), hint });
+            }
         }
         Ok(Self(roles))
+    }
+
+    /// The same roles, if they fit where read models and operational state are kept, too.
+    pub fn with_read_models(self, read_models: &ReadModelsUrl) -> Result<Self, RolesError> {
+        let embedded = matches!(read_models, ReadModelsUrl::Sqlite(_));
+        if embedded && self.has(Role::Webhooks) && !self.has(Role::CommandApi) {
+            return Err(RolesError::SubscriptionsApart);
+        }
+        Ok(self)
     }
 
     pub fn has(&self, role: Role) -> bool {

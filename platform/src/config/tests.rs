@@ -80,15 +80,19 @@ fn a_refused_setting_is_named_with_what_is_accepted() {
 /// The roles of a process with these settings.
 fn roles(arguments: &[&str]) -> Result<String, String> {
     let Cli { settings, serve } = parse(arguments).unwrap();
-    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus);
+    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus)
+        .and_then(|roles| roles.with_read_models(&settings.read_models()));
     roles.map(|roles| roles.to_string()).map_err(|error| error.to_string())
 }
 
 #[test]
 fn a_process_has_every_role_unless_told_otherwise() {
-    assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api");
+    assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api, webhooks");
     let kafka = ["--bus", "kafka://localhost:9092"];
-    assert_eq!(roles(&kafka).unwrap(), "command-api, process-manager, relay, projectors, query-api");
+    assert_eq!(
+        roles(&kafka).unwrap(),
+        "command-api, process-manager, relay, projectors, query-api, webhooks"
+    );
 }
 
 #[test]
@@ -99,6 +103,9 @@ fn owners_of_an_embedded_store_run_together_and_others_may_run_apart() {
     let error = direct("command-api,query-api").unwrap_err();
     assert!(error.contains("command-api cannot run without process-manager and projectors"), "{error}");
     assert!(direct("relay").unwrap_err().contains("ORDERLY_BUS"));
+    assert!(direct("projectors,command-api,process-manager,webhooks").is_ok());
+    let error = direct("webhooks").unwrap_err();
+    assert!(error.contains("webhooks cannot run without command-api and process-manager"), "{error}");
 
     let kafka = |names: &str| roles(&["--bus", "kafka://localhost:9092", "--roles", names]);
     assert!(kafka("command-api,process-manager,relay").is_ok());
@@ -113,6 +120,17 @@ fn with_eventstoredb_each_role_may_run_apart() {
     for role in ["command-api", "process-manager", "relay", "projectors", "query-api"] {
         assert_eq!(roles(&[&store[..], &[role]].concat()).unwrap(), role);
     }
+}
+
+#[test]
+fn webhooks_run_where_subscriptions_are_taken_or_where_they_are_kept_in_postgres() {
+    let apart = |more: &[&str]| {
+        let store = ["--event-store", "esdb://localhost:2113", "--roles", "webhooks"];
+        roles(&[&store[..], more].concat())
+    };
+    let error = apart(&[]).unwrap_err();
+    assert!(error.contains("webhooks cannot run without command-api"), "{error}");
+    assert_eq!(apart(&["--read-models", "postgres://orderly@10.0.0.3/orderly"]).unwrap(), "webhooks");
 }
 
 #[test]

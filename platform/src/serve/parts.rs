@@ -2,6 +2,7 @@
 
 use std::{future::Future, path::Path, sync::Arc};
 
+use command_api::WebhookAdmin;
 use infra::{
     event_source::{
         EventSource,
@@ -15,7 +16,7 @@ use infra::{
         sqlite::{self, SqliteEventLog, SqliteEventStore},
     },
     kafka::Topic,
-    operations::{Positions, postgres::PostgresOperations, sqlite::SqliteOperations},
+    operations::{Positions, postgres::PostgresOperations, sqlite::SqliteOperations, webhooks::Webhooks},
     postgres::Database,
     read_models::{
         Queries, ReadModels,
@@ -23,9 +24,10 @@ use infra::{
         sqlite::{SqliteQueries, SqliteReadModels},
     },
     snapshots::SnapshotStore,
+    webhooks::guard::Guard,
 };
 use query_api::LogAccess;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Notify, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{ServeConfig, StartError};
@@ -55,7 +57,9 @@ pub(super) struct Views {
 impl Writable {
     /// None where no role of this process needs it.
     pub async fn open(config: &ServeConfig) -> Result<Option<Self>, StartError> {
-        let follows_it = config.bus == BusUrl::Direct && config.roles.has(Role::Projectors);
+        let followers = [Role::Projectors, Role::Webhooks];
+        let follows_it =
+            config.bus == BusUrl::Direct && followers.into_iter().any(|role| config.roles.has(role));
         let owners = [Role::CommandApi, Role::ProcessManager, Role::Relay];
         if !follows_it && !owners.into_iter().any(|role| config.roles.has(role)) {
             return Ok(None);
@@ -80,7 +84,7 @@ impl Writable {
     }
 }
 
-/// The event log, for projectors that retry parked streams: the writable one where this process has it.
+/// The event log, for projectors that retry parked streams and for webhooks: the writable one where this process has it.
 pub(super) async fn open_log(
     config: &ServeConfig,
     writable: Option<&Writable>,
@@ -88,7 +92,7 @@ pub(super) async fn open_log(
     if let Some(writable) = writable {
         return Ok(Some(writable.store.clone()));
     }
-    if !config.roles.has(Role::Projectors) {
+    if !config.roles.has(Role::Projectors) && !config.roles.has(Role::Webhooks) {
         return Ok(None);
     }
     open_read_only(&config.event_store).await.map(Some)
@@ -200,6 +204,43 @@ pub(super) fn process_manager_layout(config: &ServeConfig, writable: &Writable) 
         BusUrl::Kafka(kafka) => Arc::new(kafka.clone()),
         BusUrl::Direct => Arc::new(WholeLog(writable.store.clone())),
     }
+}
+
+/// Where webhooks take their events from. Nobody is told of stock.
+pub(super) fn webhooks_source<'a>(
+    config: &'a ServeConfig,
+    writable: Option<&'a Writable>,
+    store_id: Uuid,
+) -> impl Future<Output = Result<Box<dyn EventSource>, StartError>> + 'a {
+    source(config, writable, store_id, "webhooks", &[Topic::Orders, Topic::Payments])
+}
+
+/// Subscriptions and their deliveries, where this process takes or serves them. A command API that has nobody beside it
+/// who could deliver takes none.
+pub(super) fn webhooks(
+    config: &ServeConfig,
+    views: Option<&Views>,
+) -> Result<Option<WebhookAdmin>, StartError> {
+    let here = config.roles.has(Role::Webhooks);
+    let followed_here =
+        matches!(config.event_store, EventStoreUrl::Sqlite(_)) && config.bus == BusUrl::Direct;
+    let store: Arc<dyn Webhooks> =
+        match (&config.read_models, views.and_then(|views| views.database.as_ref())) {
+            _ if !here && !config.roles.has(Role::CommandApi) => return Ok(None),
+            (ReadModelsUrl::Postgres(_), _) if !here && followed_here => return Ok(None),
+            (ReadModelsUrl::Sqlite(_), _) if !here => return Ok(None),
+            (ReadModelsUrl::Postgres(_), Some(database)) => {
+                Arc::new(PostgresOperations::new(database.clone()))
+            }
+            (ReadModelsUrl::Postgres(options), None) => {
+                Arc::new(PostgresOperations::connecting_when_used(*options.clone()))
+            }
+            (ReadModelsUrl::Sqlite(_), _) => {
+                Arc::new(SqliteOperations::open(&config.data_dir.join("operations.db"))?)
+            }
+        };
+    let guard = Guard::new(config.webhooks_allow_private);
+    Ok(Some(WebhookAdmin { store, guard, due: Arc::new(Notify::new()) }))
 }
 
 async fn source(

@@ -159,7 +159,7 @@ impl From<spans::Span> for Span {
 
 /// A `timestamptz`: microseconds since 2000-01-01T00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Instant(i64);
+pub(crate) struct Instant(i64);
 
 impl Instant {
     /// `-infinity` and `infinity`.
@@ -169,6 +169,10 @@ impl Instant {
     const EPOCH_AS_UNIX: i64 = 946_684_800_000_000;
     /// 4714-11-24 BC, before which Postgres knows no time.
     const EARLIEST: i64 = -211_813_488_000_000_000;
+
+    pub(crate) fn timestamp(self) -> Result<Timestamp, jiff::Error> {
+        Timestamp::from_microsecond(self.0.saturating_add(Self::EPOCH_AS_UNIX))
+    }
 }
 
 impl From<Timestamp> for Instant {
@@ -345,9 +349,8 @@ pub(super) fn position(row: &Row, column: usize) -> Result<Option<Position>, Rea
 }
 
 pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError> {
-    let Instant(microseconds) = cell(row, column)?;
-    Timestamp::from_microsecond(microseconds.saturating_add(Instant::EPOCH_AS_UNIX))
-        .map_err(|error| corrupt(error.to_string()))
+    let time: Instant = cell(row, column)?;
+    time.timestamp().map_err(|error| corrupt(error.to_string()))
 }
 
 pub(super) fn wait_kind(code: i64) -> Result<WaitKind, ReadModelError> {

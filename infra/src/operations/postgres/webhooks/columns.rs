@@ -1,0 +1,151 @@
+//! How subscriptions and deliveries stand in columns, and read back from them.
+
+use domain::{EventId, OrderId, StreamName, Timestamp};
+use postgres_types::{FromSql, ToSql};
+use tokio_postgres::{Row, types::FromSql as FromSqlValue};
+
+use crate::{
+    operations::webhooks::{Delivery, DeliveryStatus, NewDelivery, Place, Subscription, SubscriptionStatus},
+    postgres::Fault,
+    read_models::postgres::columns::Instant,
+    webhooks::{EventTypes, Secret, SubscriptionId},
+};
+
+pub(super) const SUBSCRIPTION_COLUMNS: &str =
+    "id, number, url, event_types, description, status, secret, previous_secret,
+     previous_secret_until, rotated_by, after, created_at, updated_at";
+pub(super) const DELIVERY_COLUMNS: &str =
+    "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
+     order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
+     last_attempt_at, finished_at, last_status, last_error";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "webhook_subscription_status", rename_all = "snake_case")]
+pub(super) enum State {
+    Enabled,
+    Disabled,
+    Gone,
+}
+
+impl From<SubscriptionStatus> for State {
+    fn from(status: SubscriptionStatus) -> Self {
+        match status {
+            SubscriptionStatus::Enabled => Self::Enabled,
+            SubscriptionStatus::Disabled => Self::Disabled,
+            SubscriptionStatus::Gone => Self::Gone,
+        }
+    }
+}
+
+impl From<State> for SubscriptionStatus {
+    fn from(state: State) -> Self {
+        match state {
+            State::Enabled => Self::Enabled,
+            State::Disabled => Self::Disabled,
+            State::Gone => Self::Gone,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "webhook_delivery_status", rename_all = "snake_case")]
+pub(super) enum Status {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+impl From<DeliveryStatus> for Status {
+    fn from(status: DeliveryStatus) -> Self {
+        match status {
+            DeliveryStatus::Pending => Self::Pending,
+            DeliveryStatus::Delivered => Self::Delivered,
+            DeliveryStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<Status> for DeliveryStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::Delivered => Self::Delivered,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
+    let previous = match (cell::<Option<String>>(row, 7)?, optional_time(row, 8)?) {
+        (Some(secret), Some(until)) => Some((Secret::stored(secret), until)),
+        _ => None,
+    };
+    Ok(Subscription {
+        id: SubscriptionId(cell(row, 0)?),
+        number: number(row, 1)?,
+        url: cell(row, 2)?,
+        event_types: EventTypes::stored(cell(row, 3)?),
+        description: cell(row, 4)?,
+        status: cell::<State>(row, 5)?.into(),
+        secret: Secret::stored(cell(row, 6)?),
+        previous_secret: previous,
+        rotated_by: cell(row, 9)?,
+        after: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
+        created_at: time(row, 11)?,
+        updated_at: time(row, 12)?,
+    })
+}
+
+pub(super) fn delivery(row: &Row) -> Result<Delivery, Fault> {
+    let stream: String = cell(row, 4)?;
+    let stream: StreamName = stream.parse().map_err(|error| corrupt(&error))?;
+    let attempts: i32 = cell(row, 12)?;
+    let last_status: Option<i32> = cell(row, 18)?;
+    Ok(Delivery {
+        number: number(row, 0)?,
+        what: NewDelivery {
+            subscription: SubscriptionId(cell(row, 1)?),
+            event: EventId(cell(row, 2)?),
+            event_type: cell(row, 3)?,
+            stream,
+            revision: number(row, 5)?,
+            position: number(row, 6)?,
+            recorded_at: time(row, 7)?,
+            order: OrderId(cell(row, 8)?),
+            place: Place {
+                sequence: number(row, 9)?,
+                previous: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
+            },
+        },
+        status: cell::<Status>(row, 11)?.into(),
+        attempts: u32::try_from(attempts).map_err(|error| corrupt(&error))?,
+        queued_at: time(row, 13)?,
+        next_attempt_at: optional_time(row, 14)?,
+        first_attempt_at: optional_time(row, 15)?,
+        last_attempt_at: optional_time(row, 16)?,
+        finished_at: optional_time(row, 17)?,
+        last_status: last_status.map(u16::try_from).transpose().map_err(|error| corrupt(&error))?,
+        last_error: cell(row, 19)?,
+    })
+}
+
+pub(super) fn cell<'r, T: FromSqlValue<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
+    Ok(row.try_get(column)?)
+}
+
+fn number(row: &Row, column: usize) -> Result<u64, Fault> {
+    Ok(cell::<i64>(row, column)?.cast_unsigned())
+}
+
+fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {
+    cell::<Instant>(row, column)?.timestamp().map_err(|error| corrupt(&error))
+}
+
+fn optional_time(row: &Row, column: usize) -> Result<Option<Timestamp>, Fault> {
+    let time: Option<Instant> = cell(row, column)?;
+    time.map(|time| time.timestamp().map_err(|error| corrupt(&error))).transpose()
+}
+
+fn corrupt(error: &dyn std::fmt::Display) -> Fault {
+    Fault::Corrupt(error.to_string().into())
+}

@@ -1,0 +1,101 @@
+//! How subscriptions and deliveries stand in columns, and read back from them.
+
+use domain::{EventId, OrderId, StreamName, Timestamp};
+use rusqlite::{
+    Row,
+    types::{FromSqlError, Type},
+};
+
+use crate::{
+    operations::webhooks::{Delivery, DeliveryStatus, NewDelivery, Place, Subscription, SubscriptionStatus},
+    webhooks::{EventTypes, Secret, SubscriptionId},
+};
+
+pub(super) const SUBSCRIPTION_COLUMNS: &str =
+    "id, number, url, event_types, description, status, secret, previous_secret,
+     previous_secret_until, rotated_by, after, created_at, updated_at";
+pub(super) const DELIVERY_COLUMNS: &str =
+    "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
+     order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
+     last_attempt_at, finished_at, last_status, last_error";
+
+pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
+    let patterns: String = row.get(3)?;
+    let patterns = serde_json::from_str(&patterns).map_err(|error| unreadable(3, error))?;
+    let previous = match (row.get::<_, Option<String>>(7)?, optional_time(row, 8)?) {
+        (Some(secret), Some(until)) => Some((Secret::stored(secret), until)),
+        _ => None,
+    };
+    Ok(Subscription {
+        id: SubscriptionId(row.get(0)?),
+        number: row.get::<_, i64>(1)?.cast_unsigned(),
+        url: row.get(2)?,
+        event_types: EventTypes::stored(patterns),
+        description: row.get(4)?,
+        status: one_of(row, 5, SubscriptionStatus::ALL, SubscriptionStatus::as_str)?,
+        secret: Secret::stored(row.get(6)?),
+        previous_secret: previous,
+        rotated_by: row.get(9)?,
+        after: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
+        created_at: time(row, 11)?,
+        updated_at: time(row, 12)?,
+    })
+}
+
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let stream: String = row.get(4)?;
+    let stream: StreamName = stream.parse().map_err(|error| unreadable(4, error))?;
+    Ok(Delivery {
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        what: NewDelivery {
+            subscription: SubscriptionId(row.get(1)?),
+            event: EventId(row.get(2)?),
+            event_type: row.get(3)?,
+            stream,
+            revision: row.get::<_, i64>(5)?.cast_unsigned(),
+            position: row.get::<_, i64>(6)?.cast_unsigned(),
+            recorded_at: time(row, 7)?,
+            order: OrderId(row.get(8)?),
+            place: Place {
+                sequence: row.get::<_, i64>(9)?.cast_unsigned(),
+                previous: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
+            },
+        },
+        status: one_of(row, 11, DeliveryStatus::ALL, DeliveryStatus::as_str)?,
+        attempts: row.get(12)?,
+        queued_at: time(row, 13)?,
+        next_attempt_at: optional_time(row, 14)?,
+        first_attempt_at: optional_time(row, 15)?,
+        last_attempt_at: optional_time(row, 16)?,
+        finished_at: optional_time(row, 17)?,
+        last_status: row.get(18)?,
+        last_error: row.get(19)?,
+    })
+}
+
+fn one_of<T: Copy, const N: usize>(
+    row: &Row<'_>,
+    column: usize,
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    all.into_iter()
+        .find(|one| name(*one) == text)
+        .ok_or_else(|| unreadable(column, FromSqlError::InvalidType))
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_microsecond(row.get(column)?).map_err(|error| unreadable(column, error))
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let microseconds: Option<i64> = row.get(column)?;
+    microseconds
+        .map(|time| Timestamp::from_microsecond(time).map_err(|error| unreadable(column, error)))
+        .transpose()
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}

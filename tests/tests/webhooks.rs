@@ -1,0 +1,219 @@
+//! Webhooks end to end: the API, the follower and the dispatcher, and a receiver that is a real HTTP server.
+
+mod addresses;
+mod crashes;
+mod delivering;
+mod kafka;
+mod receiver;
+mod replaying;
+mod subscriptions;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{Method, Request, header},
+};
+use command_api::{CommandApi, CommandApiOptions, WebhookAdmin};
+use domain::{RecordedEvent, Timestamp};
+use infra::{
+    clock::Clock,
+    event_source::{
+        EventSource,
+        direct::DirectSource,
+        layout::{SourceLayout, WholeLog},
+    },
+    event_store::{EventLog, EventStore},
+    operations::{
+        sqlite::SqliteOperations,
+        webhooks::{DeliveryStatus, Webhooks},
+    },
+    webhooks::{
+        SubscriptionId,
+        dispatcher::{self, Dispatcher, Schedule},
+        follower::Follower,
+        guard::Guard,
+    },
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use self::receiver::Receiver;
+use crate::support::{Answer, Shop, eventually, line};
+
+const PATH: &str = "/v1/webhook-subscriptions";
+
+/// A shop with webhooks.
+struct Hooks {
+    shop: Shop,
+    store: Arc<SqliteOperations>,
+    due: Arc<Notify>,
+    guard: Guard,
+    /// Of follower and dispatcher.
+    clock: Clock,
+    router: Router,
+    running: Vec<JoinHandle<()>>,
+    directory: TempDir,
+}
+
+impl Hooks {
+    /// Up and running; may send to this machine.
+    async fn open() -> Self {
+        let mut hooks = Self::stopped(Guard::new(true)).await;
+        hooks.start_follower();
+        hooks.start_dispatcher();
+        hooks
+    }
+
+    /// Nobody follows, and nobody sends.
+    async fn stopped(guard: Guard) -> Self {
+        let (shop, directory) = (Shop::open().await, tempfile::tempdir().unwrap());
+        let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());
+        let due = Arc::new(Notify::new());
+        let admin = WebhookAdmin { store: store.clone(), guard: guard.clone(), due: Arc::clone(&due) };
+        let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
+        let router = command_api::router(api.with_webhooks(admin));
+        let (clock, running) = (Clock::system(), Vec::new());
+        Self { shop, store, due, guard, clock, router, running, directory }
+    }
+
+    fn start_follower(&mut self) {
+        let events = self.shop.events();
+        let layout = Arc::new(WholeLog(events.clone()));
+        self.start_following(Box::new(DirectSource::new(events, 1_000)), layout);
+    }
+
+    fn start_following(&mut self, source: Box<dyn EventSource>, layout: Arc<dyn SourceLayout>) {
+        let follower = Follower {
+            source,
+            layout,
+            log: self.shop.events(),
+            store: self.store.clone(),
+            due: Arc::clone(&self.due),
+            clock: self.clock.clone(),
+            batch_every: Duration::ZERO,
+        };
+        self.running.push(tokio::spawn(follower.run(CancellationToken::new())));
+    }
+
+    /// Tries again after some hundredths of a second, for a few seconds.
+    fn start_dispatcher(&mut self) {
+        let schedule = Schedule {
+            first_pause: Duration::from_millis(20),
+            factor: 2,
+            pause_max: Duration::from_millis(200),
+            jitter: 0.25,
+            give_up_after: Duration::from_secs(6),
+        };
+        let options = dispatcher::Options {
+            time_max: Duration::from_millis(500),
+            schedule,
+            poll_every: Duration::from_millis(10),
+            ..dispatcher::Options::default()
+        };
+        let log: Arc<dyn EventLog> = self.shop.events();
+        let due = Arc::clone(&self.due);
+        let dispatcher =
+            Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, self.clock.clone(), options)
+                .unwrap();
+        self.running.push(tokio::spawn(dispatcher.run(CancellationToken::new())));
+    }
+
+    /// As `kill -9` does.
+    async fn kill(&mut self) {
+        for task in self.running.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    async fn request(&self, method: Method, path: &str, key: Option<&str>, body: Value) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, None, json!({})).await
+    }
+
+    async fn post(&self, path: &str, key: &str, body: Value) -> Answer {
+        self.request(Method::POST, path, Some(key), body).await
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PATCH, path, None, body).await
+    }
+
+    /// Subscribes a receiver to some events; gives the path of the subscription.
+    async fn subscribe(&self, receiver: &Receiver, event_types: &[&str]) -> String {
+        let body = json!({"url": receiver.url(), "event_types": event_types});
+        let made = self.post(PATH, &format!("subscribe {}", receiver.url()), body).await.expect(201);
+        format!("{PATH}/{}", made["subscription_id"].as_str().unwrap())
+    }
+
+    /// An order that is placed and paid; its id.
+    async fn paid_order(&self, key: &str) -> String {
+        self.shop.receive(key, 10).await;
+        let placed = self.shop.place(key, &[line(key, 2, 100)]).await.expect(201);
+        self.shop.pay(&placed).await;
+        let order = placed["order_id"].as_str().unwrap().to_owned();
+        // The last of its events follows from the capture.
+        let events = self.shop.events();
+        eventually("the order is paid", async || {
+            let events = events_of(&*events, &order).await;
+            events.iter().any(|event| &*event.type_name == "order.paid.v1").then_some(())
+        })
+        .await;
+        order
+    }
+
+    async fn events_of(&self, order: &str) -> Vec<RecordedEvent> {
+        events_of(&*self.shop.events(), order).await
+    }
+
+    /// The log of a subscription, newest first.
+    async fn deliveries(&self, subscription: &str) -> Vec<Value> {
+        let listed = self.get(&format!("{subscription}/deliveries?limit=200")).await.expect(200);
+        listed["items"].as_array().unwrap().clone()
+    }
+
+    /// Waits until so many deliveries have this status.
+    async fn until(&self, subscription: &str, status: &str, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} are {status}"), async || {
+            let mut found = self.deliveries(subscription).await;
+            found.retain(|delivery| delivery["status"] == status);
+            (found.len() >= count).then_some(found)
+        })
+        .await
+    }
+
+    /// How many deliveries are kept, without the API.
+    async fn queued(&self, subscription: &str) -> usize {
+        let id: SubscriptionId = subscription.rsplit('/').next().unwrap().parse().unwrap();
+        self.store.deliveries(id, Some(DeliveryStatus::Pending), None, 200).await.unwrap().len()
+    }
+}
+
+/// Of an order and its payment, in the order of the log.
+async fn events_of(log: &dyn EventStore, order: &str) -> Vec<RecordedEvent> {
+    let order: domain::OrderId = order.parse().unwrap();
+    let mut events = log.read_stream(&order.into(), 0, 100).await.unwrap();
+    events.extend(log.read_stream(&domain::PaymentId::of_order(order).into(), 0, 100).await.unwrap());
+    events.sort_by_key(|event| event.position);
+    events
+}
+
+fn clock_ahead_by_hours(hours: i64) -> Clock {
+    Clock::given_by(move || Timestamp::now() + jiff::SignedDuration::from_hours(hours))
+}

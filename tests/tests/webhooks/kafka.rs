@@ -1,0 +1,64 @@
+//! Orders and payments are followed in two topics, partition by partition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use infra::{
+    event_source::kafka::{self, KafkaSource},
+    kafka::{KafkaConfig, Topic},
+    relay::{self, Relay},
+};
+
+use super::*;
+use crate::support::KafkaTopics;
+
+async fn source(hooks: &Hooks, config: &KafkaConfig) -> Box<dyn EventSource> {
+    let topics = vec![Topic::Orders, Topic::Payments];
+    let options = kafka::Options { topics, ..kafka::Options::new("webhooks", 100) };
+    Box::new(KafkaSource::open(config.clone(), options, hooks.shop.events().store_id()).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn numbers_are_those_of_the_log_however_the_topics_are_read() {
+    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+    let topics = KafkaTopics::new();
+    let config = topics.config();
+    let events = hooks.shop.events();
+    let relay = Relay::open(config.clone(), events.clone(), events.head(), relay::Options::default());
+    let (relay, stop) = (relay.await.unwrap(), CancellationToken::new());
+    let relay = tokio::spawn(relay.run(stop.clone()));
+    let subscription = hooks.subscribe(&receiver, &["*"]).await;
+    hooks.start_dispatcher();
+    for _ in 0..2 {
+        let source = source(&hooks, &config).await;
+        hooks.start_following(source, Arc::new(config.clone()));
+    }
+    let mut expected: BTreeMap<String, BTreeSet<(u64, String)>> = BTreeMap::new();
+    for key in ["A", "B", "C", "D", "E", "F"] {
+        let order = hooks.paid_order(key).await;
+        let numbered = (1..).zip(hooks.events_of(&order).await);
+        expected.insert(order, numbered.map(|(number, event)| (number, event.id.to_string())).collect());
+    }
+    let count = expected.values().map(BTreeSet::len).sum();
+    hooks.until(&subscription, "delivered", count).await;
+    let mut told: BTreeMap<String, BTreeSet<(u64, String)>> = BTreeMap::new();
+    for received in receiver.received() {
+        let data = &received.body["data"];
+        let (number, event) = (data["sequence"].as_u64().unwrap(), data["event_id"].as_str().unwrap());
+        let order = data["order_id"].as_str().unwrap();
+        told.entry(order.to_owned()).or_default().insert((number, event.to_owned()));
+    }
+    assert_eq!(told, expected);
+    assert_eq!(receiver.received().len(), count);
+
+    // From the beginning of the log on another bus: nothing is sent again.
+    hooks.kill().await;
+    hooks.start_follower();
+    hooks.start_dispatcher();
+    let last = hooks.paid_order("G").await;
+    let more = hooks.events_of(&last).await.len();
+    hooks.until(&subscription, "delivered", count + more).await;
+    assert_eq!(receiver.received().len(), count + more);
+    stop.cancel();
+    relay.await.unwrap().unwrap();
+}

@@ -1,0 +1,115 @@
+//! Somebody who is told of events: an HTTP server that answers as it is told to.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::support::eventually;
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub(super) enum Reply {
+    Status(u16),
+    Redirect(String),
+    /// Never.
+    Hang,
+    /// A good status, and a body without end.
+    Endless,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Received {
+    pub id: String,
+    pub signature: String,
+    pub sent_at: i64,
+    pub body: Value,
+    pub headers: HeaderMap,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    replies: Mutex<VecDeque<Reply>>,
+    received: Mutex<Vec<Received>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+impl Receiver {
+    /// Answers with these replies, one after the other, and then with 204.
+    pub async fn start(replies: &[Reply]) -> Self {
+        let shared = Arc::new(Shared::default());
+        shared.replies.lock().unwrap().extend(replies.iter().cloned());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, shared, server }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    /// Waits for so many requests.
+    pub async fn until(&self, count: usize) -> Vec<Received> {
+        eventually(&format!("{count} requests"), async || {
+            let received = self.received();
+            (received.len() >= count).then_some(received)
+        })
+        .await
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let received = Received {
+        id: text("webhook-id"),
+        signature: text("webhook-signature"),
+        sent_at: text("webhook-timestamp").parse().unwrap(),
+        body: serde_json::from_slice(&body).unwrap(),
+        headers: headers.clone(),
+    };
+    shared.received.lock().unwrap().push(received);
+    let reply = shared.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(204));
+    match reply {
+        Reply::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Reply::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response(),
+        Reply::Hang => std::future::pending().await,
+        Reply::Endless => {
+            let chunks =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 4_096])));
+            axum::body::Body::from_stream(chunks).into_response()
+        }
+    }
+}

@@ -1,0 +1,113 @@
+use infra::operations::webhooks::{DeliveryStatus, Next, Retention, Settlement, SubscriptionStatus};
+
+use super::*;
+
+const CLAIM: Uuid = Uuid::from_u128(101);
+
+/// Sends the delivery at a position, which ends at a second in this way.
+async fn finish(store: &dyn Webhooks, to: SubscriptionId, position: Position, second: i64, next: Next) {
+    let one = delivery(to, position);
+    store.replay(std::slice::from_ref(&one), at(0)).await.unwrap();
+    claim(store, CLAIM, &[(to, 1)], at(second)).await;
+    let settlement = Settlement {
+        delivery: one.id(),
+        attempted_at: at(second),
+        now: at(second),
+        status: None,
+        error: None,
+        next,
+    };
+    store.settle(CLAIM, &settlement).await.unwrap();
+}
+
+async fn positions(
+    store: &dyn Webhooks,
+    to: SubscriptionId,
+    status: Option<DeliveryStatus>,
+) -> Vec<Position> {
+    let found = store.deliveries(to, status, None, 100).await.unwrap();
+    found.into_iter().map(|delivery| delivery.what.position).collect()
+}
+
+fn retention(now: i64, delivered: i64, failed: i64, waiting: i64) -> Retention {
+    Retention {
+        now: at(now),
+        delivered_before: at(delivered),
+        failed_before: at(failed),
+        waiting_before: at(waiting),
+    }
+}
+
+pub(super) async fn the_log_is_listed_newest_first_page_by_page(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (to, other) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
+    finish(&*store, to, 1, 1, Next::Delivered).await;
+    finish(&*store, to, 2, 1, Next::Failed).await;
+    finish(&*store, to, 3, 1, Next::Delivered).await;
+    enqueue(&*store, other, &[1], at(0)).await;
+    enqueue(&*store, to, &[4, 5], at(0)).await;
+    assert_eq!(positions(&*store, to, None).await, [5, 4, 3, 2, 1]);
+    assert_eq!(positions(&*store, to, Some(DeliveryStatus::Delivered)).await, [3, 1]);
+    assert_eq!(positions(&*store, to, Some(DeliveryStatus::Failed)).await, [2]);
+    assert_eq!(positions(&*store, to, Some(DeliveryStatus::Pending)).await, [5, 4]);
+    let mut paged = Vec::new();
+    let mut before = None;
+    loop {
+        let page = store.deliveries(to, None, before, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.number);
+        paged.extend(page.into_iter().map(|delivery| delivery.what));
+    }
+    assert_eq!(paged, [5, 4, 3, 2, 1].map(|position| delivery(to, position)));
+}
+
+pub(super) async fn what_is_old_enough_goes_and_nothing_else(fixture: impl Fixture) {
+    let store = fixture.store();
+    let to = subscribe(&*store, 1).await.id;
+    for (position, second, next) in [
+        (1, 10, Next::Delivered),
+        (2, 20, Next::Delivered),
+        (3, 10, Next::Failed),
+        (4, 20, Next::Failed),
+        (5, 5, Next::AttemptAt(at(6))),
+    ] {
+        finish(&*store, to, position, second, next).await;
+    }
+    assert_eq!(store.prune(retention(100, 10, 10, 100), 100).await.unwrap(), 0);
+    assert_eq!(store.prune(retention(100, 20, 11, 100), 100).await.unwrap(), 2);
+    assert_eq!(positions(&*store, to, None).await, [5, 4, 2]);
+    assert_eq!(store.prune(retention(100, 99, 99, 100), 1).await.unwrap(), 2);
+    assert_eq!(positions(&*store, to, None).await, [5]);
+}
+
+pub(super) async fn deliveries_of_who_has_unsubscribed_go_bit_by_bit(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (gone, stays) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
+    enqueue(&*store, gone, &[1, 2, 3], at(0)).await;
+    enqueue(&*store, stays, &[4], at(0)).await;
+    store.unsubscribe(gone, at(1)).await.unwrap();
+    let nothing_else = retention(2, 0, 0, 0);
+    let pruned = [2, 2, 2].map(|limit| (limit, nothing_else));
+    let mut removed = Vec::new();
+    for (limit, retention) in pruned {
+        removed.push(store.prune(retention, limit).await.unwrap());
+    }
+    assert_eq!(removed, [2, 1, 0]);
+    assert_eq!(positions(&*store, gone, None).await, Vec::<Position>::new());
+    assert_eq!(positions(&*store, stays, None).await, [4]);
+}
+
+pub(super) async fn what_waits_for_a_disabled_subscription_fails_in_the_end(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (disabled, enabled) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
+    for to in [disabled, enabled] {
+        enqueue(&*store, to, &[u64::try_from(to.0.as_u128()).unwrap()], at(10)).await;
+    }
+    let disable = Box::new(|one: &mut Subscription| one.status = SubscriptionStatus::Disabled);
+    store.change(disabled, disable).await.unwrap();
+    assert_eq!(store.prune(retention(50, 0, 0, 10), 9).await.unwrap(), 0);
+    assert_eq!(store.prune(retention(50, 0, 0, 11), 9).await.unwrap(), 1);
+    let failed = store.deliveries(disabled, Some(DeliveryStatus::Failed), None, 9).await.unwrap();
+    assert_eq!((failed.len(), failed[0].finished_at), (1, Some(at(50))));
+    assert_eq!(positions(&*store, enabled, Some(DeliveryStatus::Pending)).await, [2]);
+}
