@@ -86,6 +86,18 @@ pub struct ReservationRow {
     pub quantity: u32,
 }
 
+/// An event of a stock stream that belongs to an order. Kept, since a stock stream holds the events of every order, and
+/// those of one cannot be found there otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderStockEvent {
+    pub order_id: OrderId,
+    /// In the log.
+    pub position: Position,
+    pub sku: Sku,
+    /// In the stream of the SKU.
+    pub revision: Revision,
+}
+
 /// An order. The searchable columns (status, customer, SKUs, …) are derived from `order` by the adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRow {
@@ -216,6 +228,8 @@ pub struct Changes {
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
     pub reservations_closed: Vec<(Sku, OrderId)>,
+    /// Those of the events that `stock` takes in; each is written once, and never again.
+    pub order_stock_events: Vec<OrderStockEvent>,
     /// Shared with the projector's cache, as payments are: a row may be large.
     pub orders: Vec<Arc<OrderRow>>,
     pub payments: Vec<Arc<PaymentRow>>,
@@ -242,6 +256,7 @@ impl Changes {
             stock: Vec::new(),
             reservations: Vec::new(),
             reservations_closed: Vec::new(),
+            order_stock_events: Vec::new(),
             orders: Vec::new(),
             payments: Vec::new(),
             sales: Vec::new(),
@@ -404,6 +419,13 @@ pub trait Queries: Send + Sync + 'static {
         after: Option<OrderId>,
         limit: usize,
     ) -> Result<Page<ReservationRow>, ReadModelError>;
+    /// Events of stock streams that belong to an order, in the order of the log, after position `after`.
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError>;
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError>;
     async fn payments(
         &self,

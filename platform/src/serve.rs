@@ -187,7 +187,8 @@ impl Platform {
         }
         if let (Some(views), Some(door)) = (views, query_api) {
             let source = parts::layout(config, log.as_ref());
-            let api = QueryApi::new(views.queries, source, query_api::Options::default());
+            let log = parts::log_access(config, log.as_ref());
+            let api = QueryApi::new(views.queries, source, log, query_api::Options::default());
             let stop = self.doors.stop.clone();
             self.spawn(&self.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
         }

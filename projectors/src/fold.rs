@@ -17,8 +17,8 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, OrderRow, ParkedStream, PaymentRow, Projection, ReservationRow, RowKeys, Rows, SalesKey,
-        SalesTotals, StockRow, audit::AllRows,
+        Changes, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReservationRow, RowKeys,
+        Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
     },
 };
 
@@ -71,6 +71,8 @@ pub(crate) fn guarded<T>(fold: impl FnOnce() -> T) -> Result<T, Poison> {
 pub struct Fold {
     stock: HashMap<Sku, StockRow>,
     reservations: HashMap<(Sku, OrderId), u32>,
+    /// What this fold adds to them.
+    order_stock_events: Vec<OrderStockEvent>,
     orders: HashMap<OrderId, Arc<OrderRow>>,
     payments: HashMap<PaymentId, Arc<PaymentRow>>,
     /// Where events come from.
@@ -164,7 +166,7 @@ impl Fold {
     fn apply_next(&mut self, event: &Decoded, source: usize) -> Result<(), Poison> {
         let data = event.event.as_ref().map_err(|error| Poison::Undecodable(error.clone()))?;
         match (&event.stream, data) {
-            (StreamName::Stock(sku), Event::Stock(data)) => self.apply_stock(sku, data, event.revision),
+            (StreamName::Stock(sku), Event::Stock(data)) => self.apply_stock(sku, data, event),
             (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event, source),
             (StreamName::Payment(id), Event::Payment(data)) => self.apply_payment(*id, data, event),
             (StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_), _) => {
@@ -173,11 +175,15 @@ impl Fold {
         }
     }
 
-    fn apply_stock(&mut self, sku: &Sku, event: &StockEvent, revision: Revision) -> Result<(), Poison> {
-        let order = stock::order_of(event);
+    fn apply_stock(&mut self, sku: &Sku, data: &StockEvent, event: &Decoded) -> Result<(), Poison> {
+        let Decoded { revision, position, .. } = *event;
+        let order = stock::order_of(data);
         let held = order.and_then(|order| self.reservations.get(&(sku.clone(), order)).copied());
-        let folded = stock::fold(sku, self.stock.get(sku), held.unwrap_or(0), event, revision)?;
+        let folded = stock::fold(sku, self.stock.get(sku), held.unwrap_or(0), data, revision)?;
         self.stock.insert(sku.clone(), folded.row);
+        if let Some(order_id) = stock::order_concerned(data) {
+            self.order_stock_events.push(OrderStockEvent { order_id, position, sku: sku.clone(), revision });
+        }
         if let Some(order) = order {
             let key = (sku.clone(), order);
             if let Some(touched) = &mut self.touched {
@@ -239,6 +245,8 @@ impl Fold {
                 None => changes.reservations_closed.push(key),
             }
         }
+        changes.order_stock_events = self.order_stock_events;
+        changes.order_stock_events.sort_unstable();
         changes.orders = touched.orders.iter().filter_map(|id| self.orders.remove(id)).collect();
         changes.payments = touched.payments.iter().filter_map(|id| self.payments.remove(id)).collect();
         changes.sales = sorted_sales(self.sales.swap_remove(0));
@@ -255,6 +263,8 @@ impl Fold {
         let mut reservations: Vec<_> =
             held.map(|((sku, order_id), quantity)| ReservationRow { sku, order_id, quantity }).collect();
         reservations.sort_unstable_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
+        let mut order_stock_events = self.order_stock_events;
+        order_stock_events.sort_unstable();
         let mut stock: Vec<_> = self.stock.into_values().collect();
         stock.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
         let mut orders: Vec<_> = self.orders.into_values().collect();
@@ -266,6 +276,7 @@ impl Fold {
         AllRows {
             stock,
             reservations,
+            order_stock_events,
             orders,
             payments,
             sales: sales.map(|(partition, sums)| (partition, sorted_sales(sums))).collect(),

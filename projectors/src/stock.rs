@@ -22,6 +22,15 @@ pub(crate) fn order_of(event: &StockEvent) -> Option<OrderId> {
     }
 }
 
+/// The order that an event belongs to.
+pub(crate) fn order_concerned(event: &StockEvent) -> Option<OrderId> {
+    match event {
+        StockEvent::Returned(returned) => Some(returned.order_id),
+        StockEvent::Reserved(_) | StockEvent::Released(_) | StockEvent::Shipped(_) => order_of(event),
+        StockEvent::Received(_) | StockEvent::Adjusted(_) => None,
+    }
+}
+
 /// The order whose open reservation an event draws on. Only these events need the row of the reservation: others
 /// begin it, or have none.
 pub(crate) fn order_drawn_on(event: &StockEvent) -> Option<OrderId> {

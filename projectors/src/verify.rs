@@ -12,7 +12,7 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, ReadError},
     read_models::{
-        OrderRow, PaymentRow, Projection, ReadModelError, SalesKey, SalesTotals,
+        OrderRow, OrderStockEvent, PaymentRow, Projection, ReadModelError, SalesKey, SalesTotals,
         audit::{AllRows, Audit, Stored, StoredRow},
     },
 };
@@ -146,6 +146,7 @@ fn summed(sales: &[(Partition, Vec<(SalesKey, SalesTotals)>)]) -> HashMap<SalesK
 struct Comparison<'a> {
     stock: Expected<'a, domain::Sku, infra::read_models::StockRow>,
     reservations: Expected<'a, (domain::Sku, domain::OrderId), infra::read_models::ReservationRow>,
+    order_stock_events: Expected<'a, (domain::OrderId, Position), OrderStockEvent>,
     orders: Expected<'a, domain::OrderId, OrderRow>,
     payments: Expected<'a, domain::PaymentId, PaymentRow>,
     sales: Expected<'a, SalesKey, SalesTotals>,
@@ -195,11 +196,15 @@ impl<'a> Comparison<'a> {
     fn new(rows: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
         let count = rows.stock.len()
             + rows.reservations.len()
+            + rows.order_stock_events.len()
             + rows.orders.len()
             + rows.payments.len()
             + sales.len();
         let reservations = rows.reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
+        let stock_events = rows.order_stock_events.iter();
+        let stock_events = stock_events.map(|event| ((event.order_id, event.position), event));
         Self {
+            order_stock_events: Expected::new(Projection::Stock, stock_events),
             stock: Expected::new(Projection::Stock, rows.stock.iter().map(|row| (row.sku.clone(), row))),
             reservations: Expected::new(Projection::Stock, reservations),
             orders: Expected::new(
@@ -222,6 +227,9 @@ impl<'a> Comparison<'a> {
             StoredRow::Reservation(row) => {
                 self.reservations.meet(&(row.sku.clone(), row.order_id), &row, found);
             }
+            StoredRow::OrderStockEvent(event) => {
+                self.order_stock_events.meet(&(event.order_id, event.position), &event, found);
+            }
             StoredRow::Order(row) => self.orders.meet(&row.order_id, &row, found),
             StoredRow::Payment(row) => self.payments.meet(&row.payment_id, &row, found),
             StoredRow::Sales(key, sum) => self.sales.meet(&key, &sum, found),
@@ -233,6 +241,7 @@ impl<'a> Comparison<'a> {
         let mut found = self.found;
         self.stock.report_missing(&mut found);
         self.reservations.report_missing(&mut found);
+        self.order_stock_events.report_missing(&mut found);
         self.orders.report_missing(&mut found);
         self.payments.report_missing(&mut found);
         self.sales.report_missing(&mut found);

@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{QueryApi, health, orders, payments, projections, sales, stock};
+use crate::{QueryApi, health, orders, payments, projections, sales, stock, timeline};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,7 @@ pub fn documented_routes() -> OpenApiRouter<Arc<QueryApi>> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(orders::orders))
         .routes(routes!(orders::order))
+        .routes(routes!(timeline::timeline))
         .routes(routes!(stock::stock_list))
         .routes(routes!(stock::stock))
         .routes(routes!(stock::reservations))
@@ -72,6 +73,10 @@ problems! {
     SublistProblems = InvalidParameter InvalidCursor NotFound Overloaded Unavailable Internal;
     ResourceProblems =
         InvalidParameter NotFound Overloaded Unavailable RevisionNotReached ProjectionParked Internal;
+    /// A list of what happened to a resource.
+    TimelineProblems =
+        InvalidParameter InvalidCursor NotFound Overloaded Unavailable RevisionNotReached ProjectionParked
+        Internal;
     Unready = Unavailable Internal;
 }
 

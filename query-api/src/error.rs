@@ -3,6 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use domain::Revision;
 use infra::{
+    event_store::ReadError,
     http::{Code, FieldError, Problem},
     read_models::ReadModelError,
 };
@@ -25,6 +26,8 @@ pub enum QueryError {
     Overloaded,
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
+    #[error(transparent)]
+    EventLog(#[from] ReadError),
 }
 
 impl QueryError {
@@ -58,6 +61,14 @@ impl From<QueryError> for Problem {
                 match error {
                     ReadModelError::Unavailable(_) => Self::new(Code::Unavailable),
                     ReadModelError::Corrupt(_) | ReadModelError::CheckpointMoved => Self::new(Code::Internal),
+                }
+            }
+            QueryError::EventLog(error) => {
+                tracing::error!(%error, "The event log cannot answer a query");
+                match error {
+                    ReadError::Unavailable(_) => Self::new(Code::Unavailable)
+                        .detail("this process cannot read the event store, which holds what is asked for"),
+                    ReadError::Corrupt(_) => Self::new(Code::Internal),
                 }
             }
         }

@@ -8,12 +8,14 @@ mod docs;
 mod error;
 mod freshness;
 mod health;
+mod log_access;
 mod orders;
 mod parameters;
 mod payments;
 mod projections;
 mod sales;
 mod stock;
+mod timeline;
 mod vocabulary;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
@@ -23,8 +25,9 @@ use error::QueryError;
 use infra::{
     event_source::layout::SourceLayout,
     http::{ServerOptions, problem},
-    read_models::{Queries, ReadModelError},
+    read_models::Queries,
 };
+pub use log_access::LogAccess;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -50,32 +53,38 @@ impl Default for Options {
 pub struct QueryApi {
     queries: Arc<dyn Queries>,
     source: Option<Arc<dyn SourceLayout>>,
+    log: LogAccess,
     permits: Semaphore,
     revision_wait_max: Duration,
 }
 
 impl QueryApi {
     /// `source` is where projectors take their events from; it says how far they are behind. None where this process
-    /// cannot look there, and then no lag is told.
-    pub fn new(queries: Arc<dyn Queries>, source: Option<Arc<dyn SourceLayout>>, options: Options) -> Self {
+    /// cannot look there, and then no lag is told. `log`: the events that the read models are made from.
+    pub fn new(
+        queries: Arc<dyn Queries>,
+        source: Option<Arc<dyn SourceLayout>>,
+        log: LogAccess,
+        options: Options,
+    ) -> Self {
         let permits = Semaphore::new(options.queries_max);
-        Self { queries, source, permits, revision_wait_max: options.revision_wait_max }
+        Self { queries, source, log, permits, revision_wait_max: options.revision_wait_max }
     }
 
     /// Runs a query, or refuses it when too many are under way.
-    async fn query<T>(
-        &self,
-        query: impl Future<Output = Result<T, ReadModelError>>,
-    ) -> Result<T, QueryError> {
+    async fn query<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
+    where
+        QueryError: From<E>,
+    {
         let _permit = self.permits.try_acquire().map_err(|_| QueryError::Overloaded)?;
         Ok(query.await?)
     }
 
     /// Runs a query of a request that was admitted before, when its turn comes.
-    async fn query_in_turn<T>(
-        &self,
-        query: impl Future<Output = Result<T, ReadModelError>>,
-    ) -> Result<T, QueryError> {
+    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
+    where
+        QueryError: From<E>,
+    {
         let _permit = self.permits.acquire().await.map_err(|_| QueryError::Overloaded)?;
         Ok(query.await?)
     }

@@ -12,6 +12,7 @@ mod executor;
 mod flash_sale;
 mod interleavings;
 mod malformed_input;
+mod order_timeline;
 mod projectors;
 mod query_api;
 mod read_models_contract;

@@ -10,6 +10,7 @@ mod payments;
 mod rows;
 mod sales;
 mod stock;
+mod timeline;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,8 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use fake::FakeQueries;
-use query_api::{Options, QueryApi};
+use infra::event_store::{EventLog, ReadError};
+use query_api::{LogAccess, Options, QueryApi};
 use serde_json::Value;
 use tokio::time::timeout;
 use tower::ServiceExt;
@@ -28,6 +30,11 @@ use tower::ServiceExt;
 struct Api {
     router: Router,
     queries: Arc<FakeQueries>,
+}
+
+/// A process that cannot reach the event store.
+fn no_log() -> LogAccess {
+    LogAccess::opened_by(|| async { Err(ReadError::Unavailable("there is none".into())) })
 }
 
 struct Answer {
@@ -42,8 +49,16 @@ impl Api {
     }
 
     fn with_options(options: Options) -> Self {
+        Self::with(no_log(), options)
+    }
+
+    fn over_log(log: Arc<dyn EventLog>) -> Self {
+        Self::with(LogAccess::of(log), Options::default())
+    }
+
+    fn with(log: LogAccess, options: Options) -> Self {
         let queries = Arc::new(FakeQueries::default());
-        let api = QueryApi::new(queries.clone(), Some(queries.clone()), options);
+        let api = QueryApi::new(queries.clone(), Some(queries.clone()), log, options);
         Self { router: query_api::router(api), queries }
     }
 

@@ -62,6 +62,7 @@ macro_rules! read_models_contract {
             lists::payments_come_in_order_of_arrival,
             lists::stock_is_listed_by_sku_and_by_what_is_available,
             lists::reservations_of_a_sku_are_paged_by_order,
+            lists::stock_events_of_an_order_are_paged_in_the_order_of_the_log,
             sales::sums_are_those_of_the_rows_for_any_span_of_time,
             sales::sums_are_taken_over_partitions_and_within_a_currency,
         }

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesKey, SalesTotals,
-    StockRow,
+    OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
+    SalesKey, SalesTotals, StockRow,
 };
 use crate::event_source::Partition;
 
 /// Every row that a log folds to. Each vector is in the order in which rows are best loaded: stock,
-/// reservations and sales by key, orders and payments as they were recorded.
+/// reservations, stock events of orders and sales by key, orders and payments as they were recorded.
 #[derive(Debug, Default)]
 pub struct AllRows {
     /// The log the rows were folded from.
@@ -23,6 +23,7 @@ pub struct AllRows {
     pub position: Option<Position>,
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
+    pub order_stock_events: Vec<OrderStockEvent>,
     pub orders: Vec<Arc<OrderRow>>,
     pub payments: Vec<Arc<PaymentRow>>,
     /// The sums of each partition by themselves.
@@ -35,6 +36,7 @@ pub struct AllRows {
 pub enum StoredRow {
     Stock(StockRow),
     Reservation(ReservationRow),
+    OrderStockEvent(OrderStockEvent),
     Order(Box<OrderRow>),
     Payment(PaymentRow),
     /// Summed over source partitions.

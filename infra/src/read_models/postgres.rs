@@ -21,9 +21,9 @@ use uuid::Uuid;
 use self::changes::Listener;
 pub use self::rebuild::PostgresRebuild;
 use super::{
-    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
-    PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales, SalesQuery,
-    StockFilter, StockRow,
+    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
+    ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
+    Rows, Sales, SalesQuery, StockFilter, StockRow,
     audit::{Audit, Stored},
 };
 use crate::{
@@ -125,6 +125,15 @@ impl Queries for PostgresQueries {
         limit: usize,
     ) -> Result<Page<ReservationRow>, ReadModelError> {
         self.database.run(async |client| queries::reservations(client, sku, after, limit).await).await
+    }
+
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        self.database.run(async |client| queries::order_stock_events(client, id, after, limit).await).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {

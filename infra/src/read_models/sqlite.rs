@@ -26,9 +26,9 @@ use uuid::Uuid;
 use self::connections::{Readers, Writer, open_reader, open_readers};
 pub use self::{connections::OpenError, rebuild::SqliteRebuild};
 use super::{
-    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter,
-    PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales, SalesQuery,
-    StockFilter, StockRow,
+    BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
+    ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
+    Rows, Sales, SalesQuery, StockFilter, StockRow,
     audit::{Audit, Stored},
 };
 use crate::event_source::Partition;
@@ -176,6 +176,15 @@ impl Queries for SqliteQueries {
     ) -> Result<Page<ReservationRow>, ReadModelError> {
         let sku = sku.clone();
         self.run(move |connection| queries::reservations(connection, &sku, after, limit)).await
+    }
+
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        self.run(move |connection| queries::order_stock_events(connection, id, after, limit)).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {

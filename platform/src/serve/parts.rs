@@ -10,7 +10,7 @@ use infra::{
         layout::{SourceLayout, WholeLog},
     },
     event_store::{
-        EventLog, EventStore,
+        EventLog, EventStore, ReadError,
         eventstoredb::{self, EventStoreDb, EventStoreDbLog},
         sqlite::{self, SqliteEventLog, SqliteEventStore},
     },
@@ -24,6 +24,7 @@ use infra::{
     },
     snapshots::SnapshotStore,
 };
+use query_api::LogAccess;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -90,15 +91,36 @@ pub(super) async fn open_log(
     if !config.roles.has(Role::Projectors) {
         return Ok(None);
     }
-    match &config.event_store {
+    open_read_only(&config.event_store).await.map(Some)
+}
+
+/// The event log, for timelines: the one that is open already, else opened when it is first asked for. The query API
+/// serves its read models also where the event store cannot be reached.
+pub(super) fn log_access(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> LogAccess {
+    if let Some(log) = log {
+        return LogAccess::of(Arc::clone(log));
+    }
+    let event_store = config.event_store.clone();
+    LogAccess::opened_by(move || {
+        let event_store = event_store.clone();
+        async move {
+            open_read_only(&event_store)
+                .await
+                .map_err(|error| ReadError::Unavailable(error.to_string().into()))
+        }
+    })
+}
+
+async fn open_read_only(event_store: &EventStoreUrl) -> Result<Arc<dyn EventLog>, StartError> {
+    match event_store {
         EventStoreUrl::Sqlite(path) => {
             let path = path.clone();
             let log = spawn_blocking(move || SqliteEventLog::open_read_only(&path)).await??;
-            Ok(Some(Arc::new(log)))
+            Ok(Arc::new(log))
         }
         EventStoreUrl::EventStoreDb(server) => {
             let options = eventstoredb::Options::default();
-            Ok(Some(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?)))
+            Ok(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?))
         }
     }
 }

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{
     Api,
     fake::FakeQueries,
+    no_log,
     rows::{allocated, amount, at, order_id, order_row, payment_row, placed, stock_row},
 };
 use crate::support::TestDatabase;
@@ -31,7 +32,7 @@ struct Over {
 }
 
 fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl Any + Send + Sync) -> Over {
-    let api = QueryApi::new(queries, None, Options::default());
+    let api = QueryApi::new(queries, None, no_log(), Options::default());
     let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
     Over { api, read_models, _store: Box::new(store) }
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::{
     Api,
     fake::FakeQueries,
+    no_log,
     rows::{at, order_id, sku, stock_row},
 };
 
@@ -210,7 +211,7 @@ async fn it_is_served_until_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/livez", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    let api = QueryApi::new(Arc::new(FakeQueries::default()), None, Options::default());
+    let api = QueryApi::new(Arc::new(FakeQueries::default()), None, no_log(), Options::default());
     let serving = tokio::spawn(query_api::run(listener, api, shutdown.clone()));
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     shutdown.cancel();

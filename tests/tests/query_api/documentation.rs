@@ -1,6 +1,6 @@
 //! The OpenAPI document says what the API does: each path, parameter and answer is compared with it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{
     ShipmentId,
@@ -17,12 +17,16 @@ use uuid::Uuid;
 use super::{
     Api,
     rows::{allocated, amount, order_id, order_row, payment_row, placed, sku, stock_row},
+    timeline,
 };
+use crate::projectors::memory_log::MemoryLog;
 
 /// An API with a row of everything.
 fn api_with_rows() -> Api {
-    let api = Api::new();
+    let history = timeline::history();
+    let api = Api::over_log(Arc::new(MemoryLog::new(history.clone())));
     api.queries.change(|rows| {
+        rows.order_stock_events = timeline::stock_events(&history);
         let lines = vec![LineQuantity { line: 1, quantity: 6 }];
         let shipment_id = ShipmentId(Uuid::from_u128(1));
         let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
@@ -112,6 +116,7 @@ async fn every_documented_path_is_served_and_answers_what_its_schema_says() {
             "/readyz",
             "/v1/orders",
             "/v1/orders/{id}",
+            "/v1/orders/{id}/timeline",
             "/v1/payments",
             "/v1/payments/{id}",
             "/v1/projections",

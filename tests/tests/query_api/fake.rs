@@ -8,8 +8,8 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, OrderFilter, OrderRow, Page, ParkedStream, PaymentFilter, PaymentRow, Queries,
-        ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+        CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, ParkedStream, PaymentFilter, PaymentRow,
+        Queries, ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -30,6 +30,7 @@ pub struct Rows {
     pub orders: Vec<OrderRow>,
     pub stock: Vec<StockRow>,
     pub reservations: Vec<ReservationRow>,
+    pub order_stock_events: Vec<OrderStockEvent>,
     pub payments: Vec<PaymentRow>,
     pub sales: Sales,
     pub sales_queries: Vec<SalesQuery>,
@@ -161,6 +162,17 @@ impl Queries for FakeQueries {
     ) -> Result<Page<ReservationRow>, ReadModelError> {
         let wanted = |row: &ReservationRow| row.sku == *sku;
         self.read(|rows| page(&rows.reservations, limit, after.as_ref(), |row| row.order_id, wanted)).await
+    }
+
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        let wanted = |event: &OrderStockEvent| event.order_id == id;
+        let key = |event: &OrderStockEvent| event.position;
+        self.read(|rows| page(&rows.order_stock_events, limit, after.as_ref(), key, wanted)).await
     }
 
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {

@@ -4,7 +4,8 @@ use domain::{
     payment::{PaymentState, PaymentVoided},
 };
 use infra::read_models::{
-    Changes, OrderFilter, OrderRow, PaymentFilter, Queries, ReservationRow, StockFilter, StockRow,
+    Changes, OrderFilter, OrderRow, OrderStockEvent, PaymentFilter, Queries, ReservationRow, StockFilter,
+    StockRow,
 };
 
 use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step};
@@ -173,4 +174,39 @@ pub async fn reservations_of_a_sku_are_paged_by_order<F: Fixture>(fixture: F) {
         }
     }
     assert_eq!(found, expected);
+}
+
+pub async fn stock_events_of_an_order_are_paged_in_the_order_of_the_log<F: Fixture>(fixture: F) {
+    let event = |number, position: u64, name: &str| OrderStockEvent {
+        order_id: order_id(number),
+        position,
+        sku: sku(name),
+        revision: position / 2,
+    };
+    let first = vec![event(1, 3, "A"), event(1, 5, "B"), event(2, 4, "A")];
+    // A partition that was behind may bring earlier ones.
+    let second = vec![event(1, 2, "gift/set é"), event(1, u64::from(u32::MAX) + 7, "A")];
+    for (position, mut order_stock_events) in (1..).zip([first, second]) {
+        order_stock_events.sort_unstable();
+        fixture.models().commit(Changes { order_stock_events, ..step(position) }).await.unwrap();
+    }
+    let expected = [
+        event(1, 2, "gift/set é"),
+        event(1, 3, "A"),
+        event(1, 5, "B"),
+        event(1, u64::from(u32::MAX) + 7, "A"),
+    ];
+    for limit in [1, 2, 4] {
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            let page = fixture.queries().order_stock_events(order_id(1), after, limit).await.unwrap();
+            after = page.items.last().map(|event| event.position);
+            found.extend(page.items);
+            if !page.has_more {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "{limit} at a time");
+    }
+    assert_eq!(fixture.queries().order_stock_events(order_id(3), None, 9).await.unwrap().items, []);
 }

@@ -94,8 +94,7 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
         PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
     let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
     // Nobody but people can be asked about it.
-    let by_hand: PaymentEvent =
-        PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
+    let by_hand: PaymentEvent = PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
     let refund_id = RefundId(payment_id(1).0);
     let requested = refund_requested(refund_id);
     let refunded = PaymentRefunded { refund_id, amount: amount(10), reference: None };

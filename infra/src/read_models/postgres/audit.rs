@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::columns::{
     Dimension, ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, PaymentColumns, RESERVATION_COLUMNS,
-    STOCK_COLUMNS, Status, TOTALS, cell, order_row, payment_row, position, reservation_row, stock_row,
-    totals,
+    STOCK_COLUMNS, STOCK_EVENT_COLUMNS, Status, TOTALS, cell, order_row, payment_row, position,
+    reservation_row, stock_event, stock_row, totals,
 };
 use crate::{
     event_source::Partition,
@@ -78,6 +78,7 @@ async fn read(
     let reader = Reader { view, chunks };
     reader.stock().await?;
     reader.reservations().await?;
+    reader.stock_events().await?;
     reader.orders().await?;
     reader.payments().await?;
     reader.sales().await
@@ -160,6 +161,12 @@ impl Reader<'_> {
         let sql = format!("SELECT {RESERVATION_COLUMNS} FROM reservations");
         let take = |row, chunk: &mut Vec<_>| chunk.push(StoredRow::Reservation(row));
         self.each(&sql, Projection::Stock, reservation_row, take).await
+    }
+
+    async fn stock_events(&self) -> Result<(), Stop> {
+        let sql = format!("SELECT {STOCK_EVENT_COLUMNS} FROM order_stock_events");
+        let take = |event, chunk: &mut Vec<_>| chunk.push(StoredRow::OrderStockEvent(event));
+        self.each(&sql, Projection::Stock, stock_event, take).await
     }
 
     async fn orders(&self) -> Result<(), Stop> {

@@ -12,8 +12,8 @@ use tokio_postgres::Row;
 use crate::{
     event_source::Partition,
     read_models::{
-        self, OrderRow, ParkedStream, PaymentRow, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
+        self, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, ReadModelError, ReservationRow,
+        SalesDimension, SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
     },
 };
 
@@ -262,6 +262,17 @@ pub(super) fn reservation_row(row: &Row) -> Result<ReservationRow, ReadModelErro
         sku: sku_of(cell(row, 0)?)?,
         order_id: OrderId(cell(row, 1)?),
         quantity: quantity(row, 2)?,
+    })
+}
+
+pub(super) const STOCK_EVENT_COLUMNS: &str = "order_id, position, sku, revision";
+
+pub(super) fn stock_event(row: &Row) -> Result<OrderStockEvent, ReadModelError> {
+    Ok(OrderStockEvent {
+        order_id: OrderId(cell(row, 0)?),
+        position: cell::<i64>(row, 1)?.cast_unsigned(),
+        sku: sku_of(cell(row, 2)?)?,
+        revision: revision(row, 3)?,
     })
 }
 

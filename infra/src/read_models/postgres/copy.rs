@@ -7,13 +7,17 @@ use postgres_types::{Json, ToSql, Type};
 use tokio_postgres::{Transaction, binary_copy::BinaryCopyInWriter};
 
 use super::{
-    columns::{Dimension, Instant, OrderColumns, PaymentColumns, Projection, Span, signed_position},
+    columns::{
+        Dimension, Instant, OrderColumns, PaymentColumns, Projection, STOCK_EVENT_COLUMNS, Span,
+        signed_position,
+    },
     write::{PARK, park},
 };
 use crate::{
     event_source::Partition,
     read_models::{
-        self, OrderRow, PaymentRow, ReadModelError, ReservationRow, SalesKey, SalesTotals, StockRow,
+        self, OrderRow, OrderStockEvent, PaymentRow, ReadModelError, ReservationRow, SalesKey, SalesTotals,
+        StockRow,
         audit::AllRows,
         skus_of,
         spans::{self, by_month},
@@ -42,6 +46,7 @@ pub(super) async fn write_rows(
     park(transaction, &transaction.prepare(PARK).await?, &rows.parked).await?;
     write_stock(transaction, &rows.stock).await?;
     write_reservations(transaction, &rows.reservations).await?;
+    write_stock_events(transaction, &rows.order_stock_events).await?;
     write_orders(transaction, &rows.orders).await?;
     write_order_skus(transaction, &rows.orders).await?;
     write_payments(transaction, &rows.payments).await?;
@@ -95,6 +100,14 @@ async fn write_reservations(transaction: &Transaction<'_>, rows: &[ReservationRo
     let mut copy = Copy::begin(transaction, "reservations", "sku, order_id, quantity").await?;
     for row in rows {
         copy.row(&[&row.sku.as_str(), &row.order_id.0, &i64::from(row.quantity)]).await?;
+    }
+    copy.finish().await
+}
+
+async fn write_stock_events(transaction: &Transaction<'_>, events: &[OrderStockEvent]) -> Written {
+    let mut copy = Copy::begin(transaction, "order_stock_events", STOCK_EVENT_COLUMNS).await?;
+    for OrderStockEvent { order_id, position, sku, revision } in events {
+        copy.row(&[&order_id.0, &position.cast_signed(), &sku.as_str(), &revision.cast_signed()]).await?;
     }
     copy.finish().await
 }

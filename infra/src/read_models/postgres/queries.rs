@@ -1,19 +1,20 @@
 //! The queries, as functions of a connection. Lists fetch one row more than asked for, to see whether more follow.
 
 use deadpool_postgres::Object;
-use domain::{OrderId, PaymentId, Sku, StreamName, Timestamp};
+use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use postgres_types::ToSql;
 use tokio_postgres::Row;
 
 use super::columns::{
-    Instant, ORDER_COLUMNS, PAYMENT_COLUMNS, Projection, RESERVATION_COLUMNS, STOCK_COLUMNS, State, Status,
-    cell, order_row, payment_row, position, reservation_row, stock_row, time,
+    Instant, ORDER_COLUMNS, PAYMENT_COLUMNS, Projection, RESERVATION_COLUMNS, STOCK_COLUMNS,
+    STOCK_EVENT_COLUMNS, State, Status, cell, order_row, payment_row, position, reservation_row,
+    signed_position, stock_event, stock_row, time,
 };
 use crate::{
     event_source::Partition,
     read_models::{
-        self, CheckpointRow, OrderFilter, OrderRow, Page, PaymentFilter, PaymentRow, ReadModelError,
-        ReservationRow, StockFilter, StockRow,
+        self, CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, PaymentFilter, PaymentRow,
+        ReadModelError, ReservationRow, StockFilter, StockRow,
     },
 };
 
@@ -141,6 +142,20 @@ pub(super) async fn reservations(
     );
     let after = after.map(|id| id.0);
     page(client, &sql, &[&sku.as_str(), &one_more(limit), &after], limit, reservation_row).await
+}
+
+pub(super) async fn order_stock_events(
+    client: &Object,
+    id: OrderId,
+    after: Option<Position>,
+    limit: usize,
+) -> Answer<Page<OrderStockEvent>> {
+    let sql = format!(
+        "SELECT {STOCK_EVENT_COLUMNS} FROM order_stock_events
+         WHERE order_id = $1 AND position > $2 ORDER BY position LIMIT $3"
+    );
+    let after = signed_position(after).unwrap_or(-1);
+    page(client, &sql, &[&id.0, &after, &one_more(limit)], limit, stock_event).await
 }
 
 pub(super) async fn payment(client: &Object, id: PaymentId) -> Answer<Option<PaymentRow>> {

@@ -9,7 +9,7 @@ const TABLES: &str = include_str!("../../sql/postgres/read_models.sql");
 const INDEXES: &str = include_str!("../../sql/postgres/read_models_indexes.sql");
 
 /// In `log.schema_version`; raised by one with each change of the schema, or of what a column holds.
-pub(super) const SCHEMA_VERSION: i32 = 2;
+pub(super) const SCHEMA_VERSION: i32 = 3;
 
 /// The schema in use; sessions find it by their search path.
 pub(super) const IN_USE: &str = "orderly_read_models";

@@ -123,6 +123,7 @@ pub(super) async fn commit(client: &mut Object, changes: &Changes) -> Result<(),
         write.orders(),
         write.close_reservations(),
         write.reservations(),
+        write.stock_events(),
         write.payments(),
         write.sales(),
         write.tell(),
@@ -142,6 +143,7 @@ struct Statements {
     orders: Statement,
     close_reservations: Statement,
     reservations: Statement,
+    stock_events: Statement,
     payments: Statement,
     sales: Statement,
     tell: Statement,
@@ -160,6 +162,7 @@ impl Statements {
             orders: transaction.prepare_cached(UPSERT_ORDERS).await?,
             close_reservations: transaction.prepare_cached(CLOSE_RESERVATIONS).await?,
             reservations: transaction.prepare_cached(UPSERT_RESERVATIONS).await?,
+            stock_events: transaction.prepare_cached(INSERT_STOCK_EVENTS).await?,
             payments: transaction.prepare_cached(UPSERT_PAYMENTS).await?,
             sales: transaction.prepare_cached(ADD_SALES).await?,
             tell: transaction.prepare_cached(TELL).await?,
@@ -236,6 +239,8 @@ pub(super) const CLOSE_RESERVATIONS: &str = "DELETE FROM reservations
 const UPSERT_RESERVATIONS: &str = "INSERT INTO reservations (sku, order_id, quantity)
      SELECT * FROM unnest($1::text[], $2::uuid[], $3::bigint[])
      ON CONFLICT (sku, order_id) DO UPDATE SET quantity = excluded.quantity";
+const INSERT_STOCK_EVENTS: &str = "INSERT INTO order_stock_events (order_id, position, sku, revision)
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])";
 const UPSERT_PAYMENTS: &str = "INSERT INTO payments
          (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
@@ -382,6 +387,19 @@ impl Write<'_> {
         let orders: Vec<Uuid> = rows.iter().map(|row| row.order_id.0).collect();
         let quantities: Vec<i64> = rows.iter().map(|row| row.quantity.into()).collect();
         self.execute(&self.statements.reservations, &[&skus, &orders, &quantities]).await.map(drop)
+    }
+
+    async fn stock_events(&self) -> Written {
+        let events = &self.changes.order_stock_events;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let orders: Vec<Uuid> = events.iter().map(|event| event.order_id.0).collect();
+        let positions: Vec<i64> = events.iter().map(|event| event.position.cast_signed()).collect();
+        let skus: Vec<&str> = events.iter().map(|event| event.sku.as_str()).collect();
+        let revisions: Vec<i64> = events.iter().map(|event| event.revision.cast_signed()).collect();
+        let values: [&(dyn ToSql + Sync); 4] = [&orders, &positions, &skus, &revisions];
+        self.execute(&self.statements.stock_events, &values).await.map(drop)
     }
 
     async fn payments(&self) -> Written {

@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     columns::{
-        ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, dimension_of,
-        is_final_code, order_row, payment_row, position, reservation_row, span_code, state_code, stock_row,
-        totals,
+        ORDER_COLUMNS, OrderColumns, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS,
+        STOCK_EVENT_COLUMNS, dimension_of, is_final_code, order_row, payment_row, position, reservation_row,
+        span_code, state_code, stock_event, stock_row, totals,
     },
     connections::open_reader,
 };
@@ -117,6 +117,10 @@ fn read_all(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
         sink.push(StoredRow::Stock(row))
     })?;
     read_reservations(connection, sink)?;
+    let events = format!("SELECT {STOCK_EVENT_COLUMNS} FROM order_stock_events");
+    each(connection, sink, &events, Projection::Stock, stock_event, |sink, event| {
+        sink.push(StoredRow::OrderStockEvent(event))
+    })?;
     read_orders(connection, sink)?;
     read_payments(connection, sink)?;
     read_sales(connection, sink)?;

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     event_source::Partition,
     read_models::{
-        OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow, SalesDimension,
-        SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
+        OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
+        SalesDimension, SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
     },
 };
 
@@ -120,6 +120,17 @@ pub(super) fn reservation_row(row: &Row<'_>) -> rusqlite::Result<ReservationRow>
         sku: sku_of(row.get_ref(0)?.as_str()?)?,
         order_id: OrderId(row.get(1)?),
         quantity: row.get(2)?,
+    })
+}
+
+pub(super) const STOCK_EVENT_COLUMNS: &str = "order_id, position, sku, revision";
+
+pub(super) fn stock_event(row: &Row<'_>) -> rusqlite::Result<OrderStockEvent> {
+    Ok(OrderStockEvent {
+        order_id: OrderId(row.get(0)?),
+        position: row.get::<_, i64>(1)?.cast_unsigned(),
+        sku: sku_of(row.get_ref(2)?.as_str()?)?,
+        revision: revision(row, 3)?,
     })
 }
 

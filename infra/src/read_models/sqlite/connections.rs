@@ -21,7 +21,7 @@ const INDEXES: &str = include_str!("../../sql/sqlite/read_models_indexes.sql");
 /// "Ordv" (view): `PRAGMA application_id` of every file of read models.
 const APPLICATION_ID: i32 = 0x4f72_6476;
 /// `PRAGMA user_version`; raised by one with each change of the schema, or of what a column holds.
-const SCHEMA_VERSION: i32 = 3;
+const SCHEMA_VERSION: i32 = 4;
 
 const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;

@@ -1,17 +1,18 @@
 //! The queries, as functions of a connection. Lists fetch one row more than asked for, to see whether more follow.
 
-use domain::{OrderId, PaymentId, Sku, StreamName, Timestamp, order::OrderStatus};
+use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp, order::OrderStatus};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::columns::{
-    ORDER_COLUMNS, ORDER_STATUSES, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, order_row,
-    payment_row, position, reservation_row, state_code, status_code, stock_row, time,
+    ORDER_COLUMNS, ORDER_STATUSES, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, STOCK_EVENT_COLUMNS,
+    order_row, payment_row, position, reservation_row, signed_position, state_code, status_code, stock_event,
+    stock_row, time,
 };
 use crate::{
     event_source::Partition,
     read_models::{
-        CheckpointRow, OrderFilter, OrderRow, Page, PaymentFilter, PaymentRow, ReadModelError,
-        ReservationRow, StockFilter, StockRow,
+        CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, PaymentFilter, PaymentRow,
+        ReadModelError, ReservationRow, StockFilter, StockRow,
     },
 };
 
@@ -139,6 +140,22 @@ pub(super) fn reservations(
     let mut statement = connection.prepare_cached(&sql)?;
     let after = after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
     let rows = statement.query_map(params![sku.as_str(), after, one_more(limit)], reservation_row)?;
+    page(rows, limit)
+}
+
+pub(super) fn order_stock_events(
+    connection: &Connection,
+    id: OrderId,
+    after: Option<Position>,
+    limit: usize,
+) -> Answer<Page<OrderStockEvent>> {
+    let sql = format!(
+        "SELECT {STOCK_EVENT_COLUMNS} FROM order_stock_events
+         WHERE order_id = ?1 AND position > ?2 ORDER BY position LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let after = signed_position(after).unwrap_or(-1);
+    let rows = statement.query_map(params![id.0, after, one_more(limit)], stock_event)?;
     page(rows, limit)
 }
 

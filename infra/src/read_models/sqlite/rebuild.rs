@@ -24,7 +24,7 @@ use super::{
     connections::{OpenError, create_indexes, create_tables, expect_read_models, open_writer},
     write::{
         INSERT_ORDER, INSERT_ORDER_SKU, INSERT_PAYMENT, INSERT_RESERVATION, columns_of, insert_order,
-        insert_payment, json, write_parked, write_sales, write_stock,
+        insert_payment, json, write_parked, write_sales, write_stock, write_stock_events,
     },
 };
 use crate::{
@@ -223,6 +223,7 @@ fn write_rows(
     write_orders(transaction, &rows.orders)?;
     write_order_skus(transaction, &rows.orders)?;
     write_reservations(transaction, rows)?;
+    write_stock_events(transaction, &rows.order_stock_events)?;
     let mut insert = transaction.prepare(INSERT_PAYMENT)?;
     with_json(&rows.payments, |row| json(&row.payment), |row, body| insert_payment(&mut insert, row, body))?;
     rows.sales.iter().try_for_each(|(partition, sums)| write_sales(transaction, partition, sums))

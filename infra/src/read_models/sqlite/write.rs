@@ -14,8 +14,9 @@ use super::columns::{
 use crate::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError,
-        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, awaits_provider_since, skus_of,
+        BindError, Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection,
+        ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
+        awaits_provider_since, skus_of,
         spans::{Span, by_month},
     },
 };
@@ -95,6 +96,7 @@ pub(super) fn commit(connection: &mut Connection, changes: &Changes) -> Result<(
     write_stock(&transaction, &changes.stock)?;
     let ended = write_orders(&transaction, &changes.orders)?;
     write_reservations(&transaction, changes, &ended)?;
+    write_stock_events(&transaction, &changes.order_stock_events)?;
     write_payments(&transaction, &changes.payments)?;
     write_sales(&transaction, &changes.partition, &changes.sales)?;
     Ok(transaction.commit()?)
@@ -321,6 +323,19 @@ fn write_reservations(
             code.is_some_and(is_final_code)
         };
         upsert.execute(params![sku.as_str(), order_id.0, quantity, ended])?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_stock_events(
+    connection: &Connection,
+    events: &[OrderStockEvent],
+) -> Result<(), ReadModelError> {
+    const INSERT: &str =
+        "INSERT INTO order_stock_events (order_id, position, sku, revision) VALUES (?1, ?2, ?3, ?4)";
+    let mut insert = connection.prepare_cached(INSERT)?;
+    for OrderStockEvent { order_id, position, sku, revision } in events {
+        insert.execute(params![order_id.0, position.cast_signed(), sku.as_str(), revision.cast_signed()])?;
     }
     Ok(())
 }

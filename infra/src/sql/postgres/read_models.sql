@@ -49,6 +49,15 @@ CREATE TABLE reservations (
     quantity bigint           NOT NULL CHECK (quantity > 0)
 );
 
+-- Where the events are, in stock streams, that belong to an order. Rows are only ever added.
+CREATE TABLE order_stock_events (
+    order_id uuid             NOT NULL,
+    -- In the log.
+    position bigint           NOT NULL,
+    sku      text COLLATE "C" NOT NULL,
+    revision bigint           NOT NULL
+);
+
 CREATE TABLE orders (
     order_id       uuid         NOT NULL,
     revision       bigint       NOT NULL,

@@ -1,5 +1,6 @@
 ALTER TABLE stock ADD PRIMARY KEY (sku);
 ALTER TABLE reservations ADD PRIMARY KEY (sku, order_id);
+ALTER TABLE order_stock_events ADD PRIMARY KEY (order_id, position);
 ALTER TABLE orders ADD PRIMARY KEY (order_id);
 ALTER TABLE order_skus ADD PRIMARY KEY (sku, status, placed_at, order_id);
 ALTER TABLE payments ADD PRIMARY KEY (payment_id);

@@ -52,6 +52,16 @@ CREATE TABLE reservations (
     PRIMARY KEY (sku, order_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Where the events are, in stock streams, that belong to an order. Rows are only ever added.
+CREATE TABLE order_stock_events (
+    order_id BLOB NOT NULL,
+    -- In the log.
+    position INTEGER NOT NULL,
+    sku      TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    PRIMARY KEY (order_id, position)
+) STRICT, WITHOUT ROWID;
+
 -- In order of arrival: with the id as the key, each new order would land on, and write, a page of its own.
 CREATE TABLE orders (
     row_no         INTEGER PRIMARY KEY,

@@ -1,0 +1,285 @@
+//! `/v1/orders/{id}/timeline`: every event of an order, of its payment and of its stock, in the order of the log.
+//!
+//! The events come from the log. Those of the order and of its payment are told up to the revisions that their rows
+//! reflect, and there are no more of them than make up these rows; where those of the stock are, among the events of all
+//! other orders, a read model says.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{
+    CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName,
+    Timestamp,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use infra::{
+    event_store::{EventLog, ReadError},
+    read_models::{OrderStockEvent, Page},
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    QueryApi,
+    cursor::{Listing, Paging},
+    docs::TimelineProblems,
+    error::QueryError,
+    freshness::Freshness,
+    parameters::{FromParameters, Id, Parameters, Params, PathId},
+};
+
+/// Events of an order or a payment read at a time.
+const EVENTS_PER_READ: u64 = 500;
+/// Stock streams that a request reads at once.
+const STREAMS_AT_ONCE: usize = 8;
+
+/// What happened to an order, and by which command.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimelineEvent<'a> {
+    #[schema(value_type = String, example = "stock-85123A")]
+    stream: &'a StreamName,
+    #[schema(value_type = u64)]
+    revision: Revision,
+    /// In the log.
+    #[schema(value_type = u64)]
+    position: Position,
+    #[serde(rename = "type")]
+    #[schema(example = "stock.reserved.v1")]
+    type_name: &'a str,
+    #[schema(value_type = String, format = "date-time")]
+    recorded_at: Timestamp,
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    /// The stored name of the command that it came of.
+    command: Option<&'a str>,
+    #[schema(value_type = Option<String>, format = "uuid")]
+    command_id: Option<CommandId>,
+    /// The command from outside that began it all.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    correlation_id: Option<Uuid>,
+    /// The event that the command reacts to; null for a command from outside.
+    cause: Option<Cause<'a>>,
+    /// Of the command from outside that it came of.
+    idempotency_key: Option<&'a str>,
+    /// As it is stored.
+    #[schema(value_type = BTreeMap<String, Value>)]
+    data: Value,
+}
+
+/// An event that others follow from.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Cause<'a> {
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    /// Null, as the two that follow, where the event is not among those of this order.
+    #[schema(value_type = Option<String>)]
+    stream: Option<&'a StreamName>,
+    #[schema(value_type = Option<u64>)]
+    revision: Option<Revision>,
+    #[serde(rename = "type")]
+    type_name: Option<&'a str>,
+}
+
+/// Which part of a timeline is wanted.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct TimelineWanted {
+    #[param(ignore)]
+    freshness: Freshness,
+    #[param(ignore)]
+    paging: Paging,
+}
+
+impl FromParameters for TimelineWanted {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        Some(Self {
+            freshness: <Freshness as FromParameters>::read(parameters)?,
+            paging: Paging::read(parameters)?,
+        })
+    }
+}
+
+/// What happened to an order, from its beginning
+///
+/// Events of the order, of its payment, and of stock where they concern the order. They come from the event store: 503
+/// `unavailable` where this process cannot reach it. With Kafka, events of stock may show up a moment after those of the
+/// order that they precede.
+#[utoipa::path(
+    get, path = "/v1/orders/{id}/timeline", tag = "orders",
+    params(("id" = String, Path, format = "uuid"), Freshness, Paging),
+    responses((status = 200, description = "A page.", body = Listing<TimelineEvent>), TimelineProblems),
+)]
+pub async fn timeline(
+    State(api): State<Arc<QueryApi>>,
+    Id(id): Id<OrderId>,
+    Params(wanted): Params<TimelineWanted>,
+) -> Result<Response, QueryError> {
+    let TimelineWanted { freshness, paging } = wanted;
+    let after: Option<Position> = paging.after()?;
+    let order = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
+    let order = order.ok_or(QueryError::NoSuchResource(OrderId::RESOURCE))?;
+    let payment_id = PaymentId::of_order(id);
+    let payment = api.query(api.queries.payment(payment_id)).await?;
+    // Read last: where one projector makes all rows, this one is then no further back than the others, and no page
+    // passes over an event that comes later.
+    let stock = api.query(api.queries.order_stock_events(id, after, paging.limit)).await?;
+    let streams = [Some((id.into(), order.revision)), payment.map(|row| (payment_id.into(), row.revision))];
+    let reading = async {
+        let log = api.log.get().await?;
+        let mut own = Vec::new();
+        for (stream, last) in streams.into_iter().flatten() {
+            own.extend(read_range(log, &stream, 0, last).await?);
+        }
+        let causes = Causes::among(&own);
+        Ok::<_, ReadError>((causes, page(log, own, stock, after, paging.limit).await?))
+    };
+    let (causes, page) = api.query(reading).await?;
+    let entries = page.items.into_iter().map(Entry::from).collect();
+    let page = Page { items: entries, has_more: page.has_more };
+    let event = |entry| TimelineEvent::of(entry, &causes);
+    Ok(Json(paging.listing(&page, event, |entry: &Entry| entry.event.position)).into_response())
+}
+
+/// The events of a stream from revision `from` up to `last`.
+async fn read_range(
+    log: &dyn EventLog,
+    stream: &StreamName,
+    from: Revision,
+    last: Revision,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    loop {
+        let next = from + events.len() as u64;
+        if next > last {
+            return Ok(events);
+        }
+        let limit = (last + 1 - next).min(EVENTS_PER_READ);
+        let read = log.read_stream(stream, next, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        if read.is_empty() {
+            let text = format!("it has no event {next} of {stream}, and the read models do");
+            return Err(ReadError::Corrupt(text.into()));
+        }
+        events.extend(read);
+    }
+}
+
+/// The events after position `after`: of `own`, and those that `stock` tells of, as far as they are on the page.
+async fn page(
+    log: &dyn EventLog,
+    own: Vec<RecordedEvent>,
+    mut stock: Page<OrderStockEvent>,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Page<RecordedEvent>, ReadError> {
+    let mut items: Vec<_> = own.into_iter().filter(|event| Some(event.position) > after).collect();
+    let own_positions = items.iter().map(|event| event.position);
+    let mut positions: Vec<_> = own_positions.chain(stock.items.iter().map(|event| event.position)).collect();
+    positions.sort_unstable();
+    let has_more = stock.has_more || positions.len() > limit;
+    if let Some(last) = positions.get(..limit).and_then(<[_]>::last) {
+        items.retain(|event| event.position <= *last);
+        stock.items.retain(|event| event.position <= *last);
+    }
+    let reads = runs(&stock.items).into_iter();
+    let reads = reads.map(|run| async move { read_range(log, &run.stream, run.from, run.last).await });
+    let read: Vec<Vec<RecordedEvent>> =
+        stream::iter(reads).buffer_unordered(STREAMS_AT_ONCE).try_collect().await?;
+    items.extend(read.into_iter().flatten());
+    items.sort_unstable_by_key(|event| event.position);
+    Ok(Page { items, has_more })
+}
+
+/// Events that follow one another in a stream.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    stream: StreamName,
+    from: Revision,
+    last: Revision,
+}
+
+/// The fewest reads that give these events and no others.
+fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
+    let mut by_stream: BTreeMap<_, Vec<Revision>> = BTreeMap::new();
+    for event in events {
+        by_stream.entry(&event.sku).or_default().push(event.revision);
+    }
+    let mut runs: Vec<Run> = Vec::new();
+    for (sku, mut revisions) in by_stream {
+        revisions.sort_unstable();
+        for revisions in revisions.chunk_by(|one, next| one + 1 == *next) {
+            let last = revisions[revisions.len() - 1];
+            runs.push(Run { stream: sku.clone().into(), from: revisions[0], last });
+        }
+    }
+    runs
+}
+
+/// The events that others may follow from: nothing follows from an event of stock.
+struct Causes(HashMap<EventId, (StreamName, Revision, Arc<str>)>);
+
+impl Causes {
+    fn among(events: &[RecordedEvent]) -> Self {
+        let known = |event: &RecordedEvent| {
+            (event.id, (event.stream.clone(), event.revision, Arc::clone(&event.type_name)))
+        };
+        Self(events.iter().map(known).collect())
+    }
+
+    fn cause(&self, event_id: EventId) -> Cause<'_> {
+        let known = self.0.get(&event_id);
+        Cause {
+            event_id,
+            stream: known.map(|(stream, ..)| stream),
+            revision: known.map(|(_, revision, _)| *revision),
+            type_name: known.map(|(.., type_name)| type_name.as_ref()),
+        }
+    }
+}
+
+/// An event with what came with it; none where that cannot be read.
+struct Entry {
+    event: RecordedEvent,
+    metadata: Option<EventMetadata>,
+}
+
+impl From<RecordedEvent> for Entry {
+    fn from(event: RecordedEvent) -> Self {
+        Self { metadata: event.decode_metadata().ok(), event }
+    }
+}
+
+impl<'a> TimelineEvent<'a> {
+    fn of(entry: &'a Entry, causes: &'a Causes) -> Self {
+        let Entry { event, metadata } = entry;
+        let metadata = metadata.as_ref();
+        let cause = metadata.and_then(|metadata| metadata.causation_id);
+        let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
+        Self {
+            stream: &event.stream,
+            revision: event.revision,
+            position: event.position,
+            type_name: &event.type_name,
+            recorded_at: event.recorded_at,
+            event_id: event.id,
+            command: metadata.map(|metadata| metadata.command.as_str()),
+            command_id: metadata.map(|metadata| metadata.command_id),
+            correlation_id: metadata.map(|metadata| metadata.correlation_id),
+            cause: cause.map(|event_id| causes.cause(event_id)),
+            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
+            data: serde_json::from_slice(&event.data)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into_owned().into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+use domain::Sku;
+
+use super::*;
+
+fn events(of: &[(&str, Revision)]) -> Vec<OrderStockEvent> {
+    let event = |(position, (sku, revision)): (Position, &(&str, Revision))| OrderStockEvent {
+        order_id: OrderId(Uuid::nil()),
+        position,
+        sku: Sku::new(sku).unwrap(),
+        revision: *revision,
+    };
+    (1..).zip(of).map(event).collect()
+}
+
+#[test]
+fn events_that_follow_one_another_are_read_at_once_and_no_others() {
+    let runs = runs(&events(&[("B", 7), ("A", 3), ("A", 4), ("B", 9), ("A", 5), ("A", 8)]));
+    let expected = [("A", 3, 5), ("A", 8, 8), ("B", 7, 7), ("B", 9, 9)];
+    let expected =
+        expected.map(|(sku, from, last)| Run { stream: Sku::new(sku).unwrap().into(), from, last });
+    assert_eq!(runs, expected);
+    assert_eq!(super::runs(&[]), []);
+}

@@ -1,0 +1,139 @@
+//! The timeline of an order against the log itself, over a platform that takes orders.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::Request,
+};
+use domain::{Event, OrderId, PaymentId, RecordedEvent, StreamName, stock::StockEvent};
+use infra::event_store::EventLog;
+use query_api::{LogAccess, QueryApi};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::support::{PATIENCE, Shop, line};
+
+/// The query API over the shop's read models and its log.
+fn queries_of(shop: &Shop) -> Router {
+    let log: Arc<dyn EventLog> = shop.events();
+    let options = query_api::Options::default();
+    query_api::router(QueryApi::new(Arc::clone(&shop.queries), None, LogAccess::of(log), options))
+}
+
+async fn get(router: &Router, uri: &str) -> Value {
+    let response = router.clone().oneshot(Request::get(uri).body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(status, 200, "{uri}: {}", String::from_utf8_lossy(&body));
+    serde_json::from_slice(&body).unwrap()
+}
+
+/// Waits until every event of the log is in the rows.
+async fn until_projected(shop: &Shop) {
+    let mut changed = shop.queries.changed();
+    let projected = async {
+        loop {
+            let last = shop.events().last_position().await.unwrap();
+            let checkpoints = shop.queries.checkpoints().await.unwrap();
+            if !checkpoints.is_empty() && checkpoints.iter().all(|row| row.log_position == last) {
+                return;
+            }
+            changed.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, projected).await.expect("the rows follow the log");
+}
+
+fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
+    match &event.stream {
+        StreamName::Order(id) => *id == order,
+        StreamName::Payment(id) => *id == PaymentId::of_order(order),
+        StreamName::Stock(_) => match event.decode().unwrap() {
+            Event::Stock(StockEvent::Reserved(data)) => data.order_id == order,
+            Event::Stock(StockEvent::Released(data)) => data.order_id == order,
+            Event::Stock(StockEvent::Shipped(data)) => data.order_id == order,
+            Event::Stock(StockEvent::Returned(data)) => data.order_id == order,
+            Event::Stock(StockEvent::Received(_) | StockEvent::Adjusted(_))
+            | Event::Order(_)
+            | Event::Payment(_) => false,
+        },
+    }
+}
+
+async fn assert_timeline_is_what_the_log_holds(shop: &Shop, order: &Value) -> Vec<Value> {
+    let id = order["order_id"].as_str().unwrap();
+    let log = shop.events().read_all(None, usize::MAX >> 1).await.unwrap();
+    let expected: Vec<_> = log.iter().filter(|event| concerns(event, id.parse().unwrap())).collect();
+    let router = queries_of(shop);
+    for limit in [1, 4, 200] {
+        let (mut told, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+        loop {
+            let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let page = get(&router, &format!("/v1/orders/{id}/timeline?limit={limit}{after}")).await;
+            told.extend(page["items"].as_array().unwrap().iter().cloned());
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let summary = |event: &&RecordedEvent| {
+            let data: Value = serde_json::from_slice(&event.data).unwrap();
+            (json!(event.position), json!(event.id), json!(event.stream), json!(event.revision), data)
+        };
+        let expected: Vec<_> = expected.iter().map(summary).collect();
+        let found = told.iter().map(|item| {
+            let member = |name: &str| item[name].clone();
+            (member("position"), member("event_id"), member("stream"), member("revision"), member("data"))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{limit} at a time");
+        for item in &told {
+            // Whatever follows from something follows from an event of the same order.
+            assert!(item["cause"].is_null() || item["cause"]["type"].is_string(), "{item}");
+        }
+        if limit == 200 {
+            return told;
+        }
+    }
+    unreachable!("the last limit returns")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_timeline_of_an_order_is_every_event_of_the_log_that_concerns_it() {
+    let shop = Shop::open().await;
+    for sku in ["A", "B", "C"] {
+        shop.receive(sku, 100).await;
+    }
+    let order = shop.place("o1", &[line("A", 6, 100), line("B", 2, 50), line("A", 1, 90)]).await.expect(201);
+    let other = shop.place("o2", &[line("A", 3, 100), line("C", 1, 10)]).await.expect(201);
+    let short = shop.place("o3", &[line("A", 1, 100), line("B", 1_000, 50)]).await;
+    let short = short.problem(409, "insufficient_stock");
+    shop.pay(&order).await;
+    let path = |suffix: &str| format!("/v1/orders/{}/{suffix}", order["order_id"].as_str().unwrap());
+    let part = |line: u32, quantity: u32| json!({"lines": [{"line": line, "quantity": quantity}]});
+    shop.until("it is paid", |log| log.count("order.paid.v1") == 1).await;
+    shop.post(&path("shipments"), "s1", part(1, 4)).await.expect(201);
+    shop.post(&path("shipments"), "s2", json!({})).await.expect(201);
+    shop.post(&path("returns"), "r1", part(1, 3)).await.expect(201);
+    let cancel = format!("/v1/orders/{}/cancel", other["order_id"].as_str().unwrap());
+    shop.post(&cancel, "c", json!({})).await.expect(200);
+    shop.until("the goods are back and the rest is released", |log| {
+        let asked_back = log.count("payment.refund_requested.v1");
+        log.count("stock.returned.v1") == 1 && log.count("stock.released.v1") >= 3 && asked_back == 1
+    })
+    .await;
+    until_projected(&shop).await;
+
+    let told = assert_timeline_is_what_the_log_holds(&shop, &order).await;
+    let count = |name: &str| told.iter().filter(|item| item["type"] == name).count();
+    assert_eq!(
+        (count("stock.reserved.v1"), count("stock.shipped.v1"), count("stock.returned.v1")),
+        (2, 3, 1)
+    );
+    let shipped = told.iter().find(|item| item["type"] == "stock.shipped.v1").unwrap();
+    assert_eq!(shipped["cause"]["type"], "order.shipped.v1");
+    let told = assert_timeline_is_what_the_log_holds(&shop, &other).await;
+    assert_eq!(told.iter().filter(|item| item["type"] == "stock.released.v1").count(), 2);
+    assert_timeline_is_what_the_log_holds(&shop, &short).await;
+}
