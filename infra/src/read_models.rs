@@ -363,6 +363,51 @@ pub enum SalesGroup {
     Country,
 }
 
+/// What an order waits for that should come by itself, and soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitKind {
+    /// Placed: for its stock to be reserved.
+    Allocation,
+    /// Allocated and not paid when that was due: for its end.
+    Expiry,
+    /// Ended: for stock that it still holds to be released.
+    Release,
+    /// For the provider of its payment to be asked something.
+    Provider,
+}
+
+impl WaitKind {
+    pub const ALL: [Self; 4] = [Self::Allocation, Self::Expiry, Self::Release, Self::Provider];
+
+    /// Orders waits that began at the same instant.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Allocation => 0,
+            Self::Expiry => 1,
+            Self::Release => 2,
+            Self::Provider => 3,
+        }
+    }
+}
+
+/// An order that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wait {
+    pub since: Timestamp,
+    /// Of the order; of the payment where it waits for the provider.
+    pub id: Uuid,
+    pub kind: WaitKind,
+}
+
+/// Which waits to list: the longest first.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitFilter {
+    /// Exclusive.
+    pub since_before: Timestamp,
+    /// Continue after the wait with this beginning, id and [`WaitKind::code`].
+    pub after: Option<(Timestamp, Uuid, u8)>,
+}
+
 /// Which sales to sum.
 #[derive(Debug, Clone)]
 pub struct SalesQuery {
@@ -457,6 +502,9 @@ pub trait Queries: Send + Sync + 'static {
         after: Option<PaymentId>,
         limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError>;
+    /// Orders that wait for what should come by itself. Its cost grows with those that wait now (for releases in Postgres,
+    /// with the open reservations), not with the orders there are.
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError>;
 
     /// Changes whenever rows may have changed; what a wait for a revision waits on.
     fn changed(&self) -> watch::Receiver<u64>;

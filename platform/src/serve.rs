@@ -188,7 +188,8 @@ impl Platform {
         if let (Some(views), Some(door)) = (views, query_api) {
             let source = parts::layout(config, log.as_ref());
             let log = parts::log_access(config, log.as_ref());
-            let api = QueryApi::new(views.queries, source, log, query_api::Options::default());
+            let api =
+                QueryApi::new(views.queries, source, log, Clock::system(), query_api::Options::default());
             let stop = self.doors.stop.clone();
             self.spawn(&self.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
         }

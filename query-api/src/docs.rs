@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::{QueryApi, health, orders, payments, projections, sales, stock, timeline};
+use crate::{QueryApi, health, orders, payments, projections, sales, stock, stuck, timeline};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -32,6 +32,7 @@ struct Documentation;
 pub fn documented_routes() -> OpenApiRouter<Arc<QueryApi>> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(orders::orders))
+        .routes(routes!(stuck::stuck_orders))
         .routes(routes!(orders::order))
         .routes(routes!(timeline::timeline))
         .routes(routes!(stock::stock_list))

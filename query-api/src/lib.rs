@@ -15,6 +15,7 @@ mod payments;
 mod projections;
 mod sales;
 mod stock;
+mod stuck;
 mod timeline;
 mod vocabulary;
 
@@ -23,6 +24,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use axum::Router;
 use error::QueryError;
 use infra::{
+    clock::Clock,
     event_source::layout::SourceLayout,
     http::{ServerOptions, problem},
     read_models::Queries,
@@ -54,6 +56,7 @@ pub struct QueryApi {
     queries: Arc<dyn Queries>,
     source: Option<Arc<dyn SourceLayout>>,
     log: LogAccess,
+    clock: Clock,
     permits: Semaphore,
     revision_wait_max: Duration,
 }
@@ -65,10 +68,11 @@ impl QueryApi {
         queries: Arc<dyn Queries>,
         source: Option<Arc<dyn SourceLayout>>,
         log: LogAccess,
+        clock: Clock,
         options: Options,
     ) -> Self {
         let permits = Semaphore::new(options.queries_max);
-        Self { queries, source, log, permits, revision_wait_max: options.revision_wait_max }
+        Self { queries, source, log, clock, permits, revision_wait_max: options.revision_wait_max }
     }
 
     /// Runs a query, or refuses it when too many are under way.

@@ -8,7 +8,7 @@ use axum::{
     http::Request,
 };
 use domain::{Event, OrderId, PaymentId, RecordedEvent, StreamName, stock::StockEvent};
-use infra::event_store::EventLog;
+use infra::{clock::Clock, event_store::EventLog};
 use query_api::{LogAccess, QueryApi};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -19,7 +19,13 @@ use crate::support::{PATIENCE, Shop, line};
 fn queries_of(shop: &Shop) -> Router {
     let log: Arc<dyn EventLog> = shop.events();
     let options = query_api::Options::default();
-    query_api::router(QueryApi::new(Arc::clone(&shop.queries), None, LogAccess::of(log), options))
+    query_api::router(QueryApi::new(
+        Arc::clone(&shop.queries),
+        None,
+        LogAccess::of(log),
+        Clock::system(),
+        options,
+    ))
 }
 
 async fn get(router: &Router, uri: &str) -> Value {

@@ -10,6 +10,7 @@ mod payments;
 mod rows;
 mod sales;
 mod stock;
+mod stuck;
 mod timeline;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +21,10 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use fake::FakeQueries;
-use infra::event_store::{EventLog, ReadError};
+use infra::{
+    clock::Clock,
+    event_store::{EventLog, ReadError},
+};
 use query_api::{LogAccess, Options, QueryApi};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -30,6 +34,11 @@ use tower::ServiceExt;
 struct Api {
     router: Router,
     queries: Arc<FakeQueries>,
+}
+
+/// It is always the same time.
+fn clock() -> Clock {
+    Clock::given_by(|| rows::at("2026-01-01T00:10:00Z"))
 }
 
 /// A process that cannot reach the event store.
@@ -58,7 +67,7 @@ impl Api {
 
     fn with(log: LogAccess, options: Options) -> Self {
         let queries = Arc::new(FakeQueries::default());
-        let api = QueryApi::new(queries.clone(), Some(queries.clone()), log, options);
+        let api = QueryApi::new(queries.clone(), Some(queries.clone()), log, clock(), options);
         Self { router: query_api::router(api), queries }
     }
 

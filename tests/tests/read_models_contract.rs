@@ -57,6 +57,7 @@ macro_rules! read_models_contract {
             rows::open_reservations_of_ended_orders_are_found_whichever_came_first,
             rows::orders_left_placed_are_found,
             timers::orders_are_due_while_they_wait_for_their_payment,
+            timers::waits_are_listed_the_longest_first_page_by_page,
             timers::payments_wait_until_nothing_is_to_be_asked_of_their_provider,
             lists::every_filter_of_orders_gives_what_it_says_page_by_page,
             lists::payments_come_in_order_of_arrival,

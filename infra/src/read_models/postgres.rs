@@ -23,7 +23,7 @@ pub use self::rebuild::PostgresRebuild;
 use super::{
     BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
     ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
-    Rows, Sales, SalesQuery, StockFilter, StockRow,
+    Rows, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
     audit::{Audit, Stored},
 };
 use crate::{
@@ -191,6 +191,10 @@ impl Queries for PostgresQueries {
             queries::payments_awaiting_provider(client, updated_before, after, limit).await
         };
         self.database.run(work).await
+    }
+
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        self.database.run(async |client| queries::waits(client, filter, limit).await).await
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -28,7 +28,7 @@ pub use self::{connections::OpenError, rebuild::SqliteRebuild};
 use super::{
     BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
     ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
-    Rows, Sales, SalesQuery, StockFilter, StockRow,
+    Rows, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
     audit::{Audit, Stored},
 };
 use crate::event_source::Partition;
@@ -244,6 +244,11 @@ impl Queries for SqliteQueries {
             queries::payments_awaiting_provider(connection, updated_before, after, limit)
         };
         self.run(query).await
+    }
+
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        let filter = *filter;
+        self.run(move |connection| queries::waits(connection, &filter, limit)).await
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

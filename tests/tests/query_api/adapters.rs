@@ -2,8 +2,13 @@
 
 use std::{any::Any, sync::Arc};
 
-use domain::{PaymentId, order::OrderPlaced, payment::PaymentCaptured};
+use domain::{
+    PaymentId,
+    order::{OrderPlaced, OrderRejected},
+    payment::PaymentCaptured,
+};
 use infra::{
+    clock::Clock,
     event_source::Partition,
     postgres::Database,
     read_models::{
@@ -12,16 +17,16 @@ use infra::{
         sqlite::SqliteReadModels,
     },
 };
-use query_api::{Options, QueryApi};
+use query_api::{LogAccess, Options, QueryApi};
 use serde_json::json;
 
 use super::{
     Api,
     fake::FakeQueries,
-    no_log,
-    rows::{allocated, amount, at, order_id, order_row, payment_row, placed, stock_row},
+    rows::{allocated, amount, at, order_id, order_row, payment_row, placed, sku, stock_row},
+    timeline,
 };
-use crate::support::TestDatabase;
+use crate::{projectors::memory_log::MemoryLog, support::TestDatabase};
 
 /// An API over empty read models (its fake is not asked), and the write side.
 struct Over {
@@ -32,7 +37,8 @@ struct Over {
 }
 
 fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl Any + Send + Sync) -> Over {
-    let api = QueryApi::new(queries, None, no_log(), Options::default());
+    let log = MemoryLog::new(timeline::history());
+    let api = QueryApi::new(queries, None, LogAccess::of(Arc::new(log)), Clock::system(), Options::default());
     let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
     Over { api, read_models, _store: Box::new(store) }
 }
@@ -75,6 +81,8 @@ over_each_adapter!(
     paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant,
     a_commit_ends_the_wait_for_a_revision,
     a_filter_may_hold_any_text_and_any_time,
+    a_timeline_is_found_by_its_rows,
+    stuck_orders_are_found_and_their_path_is_no_order,
 );
 
 /// Changes that move the checkpoint on by one.
@@ -181,4 +189,46 @@ async fn a_filter_may_hold_any_text_and_any_time(over: Over) {
     }
     let all = api.get("/v1/orders?placed_from=-009999-01-02T00:00:00Z&placed_to=9999-12-30").await;
     assert!(all.status.is_client_error() || all.ok()["items"].as_array().unwrap().len() == 1);
+}
+
+async fn a_timeline_is_found_by_its_rows(over: Over) {
+    let Over { api, read_models, _store } = over;
+    let fake = timeline::api();
+    let changes = {
+        let rows = fake.queries.rows();
+        Changes {
+            orders: rows.orders.iter().cloned().map(Arc::new).collect(),
+            payments: rows.payments.iter().cloned().map(Arc::new).collect(),
+            order_stock_events: rows.order_stock_events.clone(),
+            ..next_changes(1)
+        }
+    };
+    read_models.commit(changes).await.unwrap();
+    for limit in [1, 3, 200] {
+        let uri = format!("/v1/orders/{}/timeline?limit={limit}", order_id(1));
+        let pages = api.pages(&uri).await;
+        assert_eq!(pages, fake.pages(&uri).await, "{limit} at a time");
+        assert_eq!(pages.concat().len(), 8);
+    }
+}
+
+async fn stuck_orders_are_found_and_their_path_is_no_order(over: Over) {
+    let Over { api, read_models, _store } = over;
+    assert_eq!(api.get("/v1/orders/stuck").await.ok()["items"], json!([]));
+    let reservations = vec![ReservationRow { sku: sku("85123A"), order_id: order_id(2), quantity: 6 }];
+    let rejected = OrderRejected { shortages: Vec::new() };
+    let orders = vec![
+        order_row(&[placed(1).into()]),
+        order_row(&[placed(2).into(), rejected.into()]),
+        order_row(&[placed(3).into(), allocated(3)]),
+        order_row(&[OrderPlaced { payment_due_at: None, ..placed(4) }.into(), allocated(4)]),
+    ];
+    let orders = orders.into_iter().map(Arc::new).collect();
+    read_models.commit(Changes { orders, reservations, ..next_changes(1) }).await.unwrap();
+    for limit in [1, 2, 200] {
+        let uri = format!("/v1/orders/stuck?limit={limit}");
+        assert_eq!(api.walk(&uri, "why").await, ["payment_overdue", "placed", "reservation_open"], "{uri}");
+        let expected = [3, 1, 2].map(|number| order_id(number).to_string());
+        assert_eq!(api.walk(&uri, "order_id").await, expected, "{uri}");
+    }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use axum::http::{Method, header};
 use domain::EventId;
 use infra::{
+    clock::Clock,
     event_source::Partition,
     http::Code,
     read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
@@ -211,7 +212,8 @@ async fn it_is_served_until_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/livez", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    let api = QueryApi::new(Arc::new(FakeQueries::default()), None, no_log(), Options::default());
+    let api =
+        QueryApi::new(Arc::new(FakeQueries::default()), None, no_log(), Clock::system(), Options::default());
     let serving = tokio::spawn(query_api::run(listener, api, shutdown.clone()));
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     shutdown.cancel();

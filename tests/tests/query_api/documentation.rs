@@ -9,14 +9,14 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals},
+    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals, Wait, WaitKind},
 };
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     Api,
-    rows::{allocated, amount, order_id, order_row, payment_row, placed, sku, stock_row},
+    rows::{allocated, amount, at, order_id, order_row, payment_row, placed, sku, stock_row},
     timeline,
 };
 use crate::projectors::memory_log::MemoryLog;
@@ -26,6 +26,8 @@ fn api_with_rows() -> Api {
     let history = timeline::history();
     let api = Api::over_log(Arc::new(MemoryLog::new(history.clone())));
     api.queries.change(|rows| {
+        rows.waits =
+            vec![Wait { since: at("2026-01-01T00:00:00Z"), id: order_id(1).0, kind: WaitKind::Release }];
         rows.order_stock_events = timeline::stock_events(&history);
         let lines = vec![LineQuantity { line: 1, quantity: 6 }];
         let shipment_id = ShipmentId(Uuid::from_u128(1));
@@ -115,6 +117,7 @@ async fn every_documented_path_is_served_and_answers_what_its_schema_says() {
             "/livez",
             "/readyz",
             "/v1/orders",
+            "/v1/orders/stuck",
             "/v1/orders/{id}",
             "/v1/orders/{id}/timeline",
             "/v1/payments",

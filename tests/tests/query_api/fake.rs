@@ -9,7 +9,7 @@ use infra::{
     event_store::ReadError,
     read_models::{
         CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, ParkedStream, PaymentFilter, PaymentRow,
-        Queries, ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow,
+        Queries, ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +32,7 @@ pub struct Rows {
     pub reservations: Vec<ReservationRow>,
     pub order_stock_events: Vec<OrderStockEvent>,
     pub payments: Vec<PaymentRow>,
+    pub waits: Vec<Wait>,
     pub sales: Sales,
     pub sales_queries: Vec<SalesQuery>,
     pub checkpoints: Vec<CheckpointRow>,
@@ -239,6 +240,12 @@ impl Queries for FakeQueries {
         _limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError> {
         unimplemented!("the query API keeps no timers")
+    }
+
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
+        let wanted = |wait: &Wait| wait.since < filter.since_before;
+        self.read(|rows| page(&rows.waits, limit, filter.after.as_ref(), key, wanted)).await
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -105,7 +105,7 @@ pub fn stock_events(history: &[RecordedEvent]) -> Vec<OrderStockEvent> {
     vec![of(4), of(9)]
 }
 
-fn api() -> Api {
+pub fn api() -> Api {
     let history = history();
     let api = Api::over_log(Arc::new(MemoryLog::new(history.clone())));
     api.queries.change(|rows| {

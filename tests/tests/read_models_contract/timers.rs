@@ -10,9 +10,11 @@ use domain::{
         PaymentRefunded, PaymentVoidRequested, PaymentVoided, RefundReason,
     },
 };
-use infra::read_models::{Changes, OrderRow, PaymentRow, Queries};
+use infra::read_models::{
+    Changes, OrderRow, PaymentRow, Queries, ReservationRow, Wait, WaitFilter, WaitKind,
+};
 
-use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, step};
+use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step};
 
 fn due(number: u32, second: i64, status: OrderStatus) -> Arc<OrderRow> {
     Sample { payment_due_at: Some(at(second)), status, ..Sample::numbered(number) }.row()
@@ -141,4 +143,55 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
     .await;
     assert_eq!(awaiting(queries, at(21)).await, expected([1, 6, 7]));
     assert_eq!(awaiting(queries, at(31)).await, expected([1, 3, 6, 7]));
+}
+
+pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let captured: PaymentEvent =
+        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
+    let requested = refund_requested(RefundId(payment_id(1).0));
+    // Order n was recorded in second n, and updated a second later.
+    let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();
+    let orders = vec![
+        order(1, OrderStatus::Placed),
+        order(2, OrderStatus::Allocated),
+        due(3, 7, OrderStatus::Allocated),
+        // Placed and due: it waits for one thing at a time.
+        due(4, 2, OrderStatus::Placed),
+        order(5, OrderStatus::Cancelled),
+        order(6, OrderStatus::Rejected),
+        paid(7, 1),
+        order(8, OrderStatus::Placed),
+    ];
+    let held = |number| ReservationRow { sku: sku("A"), order_id: order_id(number), quantity: 1 };
+    let mut reservations = vec![held(2), held(3), held(6), ReservationRow { sku: sku("B"), ..held(6) }];
+    reservations.sort_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
+    // Changed in second 6.
+    let payments = vec![payment_row(7, &[captured, requested]), payment_row(9, &[])];
+    models.commit(Changes { orders: sorted(orders), reservations, payments, ..step(1) }).await.unwrap();
+    let wait = |second, id, kind| Wait { since: at(second), id, kind };
+    let mut expected = [
+        wait(1, order_id(1).0, WaitKind::Allocation),
+        wait(4, order_id(4).0, WaitKind::Allocation),
+        wait(6, payment_id(7).0, WaitKind::Provider),
+        wait(7, order_id(3).0, WaitKind::Expiry),
+        wait(7, order_id(6).0, WaitKind::Release),
+        wait(8, order_id(8).0, WaitKind::Allocation),
+    ];
+    expected.sort_unstable();
+    for limit in 1..=7 {
+        for (before, count) in [(9, 6), (8, 5), (7, 3), (1, 0)] {
+            let (mut after, mut found) = (None, Vec::new());
+            loop {
+                let filter = WaitFilter { since_before: at(before), after };
+                let page = queries.waits(&filter, limit).await.unwrap();
+                after = page.items.last().map(|wait| (wait.since, wait.id, wait.kind.code()));
+                found.extend(page.items);
+                if !page.has_more {
+                    break;
+                }
+            }
+            assert_eq!(found, expected[..count], "before {before}, {limit} at a time");
+        }
+    }
 }

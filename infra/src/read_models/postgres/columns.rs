@@ -13,7 +13,8 @@ use crate::{
     event_source::Partition,
     read_models::{
         self, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, ReadModelError, ReservationRow,
-        SalesDimension, SalesTotals, StockRow, awaited_payment_due_at, awaits_provider_since, spans,
+        SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, awaits_provider_since,
+        spans,
     },
 };
 
@@ -347,6 +348,11 @@ pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError
     let Instant(microseconds) = cell(row, column)?;
     Timestamp::from_microsecond(microseconds.saturating_add(Instant::EPOCH_AS_UNIX))
         .map_err(|error| corrupt(error.to_string()))
+}
+
+pub(super) fn wait_kind(code: i64) -> Result<WaitKind, ReadModelError> {
+    let kind = WaitKind::ALL.into_iter().find(|kind| i64::from(kind.code()) == code);
+    kind.ok_or_else(|| corrupt(format!("{code} is no kind of wait")))
 }
 
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {

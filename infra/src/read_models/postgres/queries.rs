@@ -8,13 +8,13 @@ use tokio_postgres::Row;
 use super::columns::{
     Instant, ORDER_COLUMNS, PAYMENT_COLUMNS, Projection, RESERVATION_COLUMNS, STOCK_COLUMNS,
     STOCK_EVENT_COLUMNS, State, Status, cell, order_row, payment_row, position, reservation_row,
-    signed_position, stock_event, stock_row, time,
+    signed_position, stock_event, stock_row, time, wait_kind,
 };
 use crate::{
     event_source::Partition,
     read_models::{
         self, CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, PaymentFilter, PaymentRow,
-        ReadModelError, ReservationRow, StockFilter, StockRow,
+        ReadModelError, ReservationRow, StockFilter, StockRow, Wait, WaitFilter, WaitKind,
     },
 };
 
@@ -274,6 +274,50 @@ pub(super) async fn payments_awaiting_provider(
     let after = after.map_or(uuid::Uuid::nil(), |id| id.0);
     let rows = client.query(&statement, &[&after, &Instant::from(updated_before), &as_limit(limit)]).await?;
     rows.iter().map(|row| cell(row, 0).map(PaymentId)).collect()
+}
+
+/// Few rows wait at a time, in one index for each kind of wait. OFFSET 0 keeps a look-up from becoming a join.
+/// $1: since before, $2, $3 and $4: after this beginning, id and kind, $5: how many.
+pub(super) fn waits_sql() -> String {
+    let branch = |kind: WaitKind| {
+        let (since, id, rows) = match kind {
+            WaitKind::Allocation => ("recorded_at", "order_id", "orders WHERE status = 'placed'"),
+            WaitKind::Expiry => {
+                let rows = "orders WHERE payment_due_at IS NOT NULL AND status = 'allocated'";
+                ("payment_due_at", "order_id", rows)
+            }
+            WaitKind::Release => {
+                let rows = "(SELECT DISTINCT order_id AS held FROM reservations
+                         WHERE EXISTS (SELECT FROM orders AS ended WHERE ended.order_id = reservations.order_id
+                             AND ended.status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
+                         OFFSET 0) AS holding
+                     JOIN orders ON order_id = held WHERE true";
+                ("updated_at", "order_id", rows)
+            }
+            WaitKind::Provider => {
+                let rows = "payments WHERE awaits_provider_since IS NOT NULL";
+                ("awaits_provider_since", "payment_id", rows)
+            }
+        };
+        let kind = kind.code();
+        format!(
+            "(SELECT {since} AS since, {id} AS id, {kind}::bigint AS kind FROM {rows}
+                 AND {since} < $1 AND {since} >= $2 AND ({since}, {id}, {kind}::bigint) > ($2, $3, $4)
+                 ORDER BY since, id LIMIT $5)"
+        )
+    };
+    let branches = WaitKind::ALL.map(branch).join(" UNION ALL ");
+    format!("SELECT since, id, kind FROM ({branches}) AS waits ORDER BY since, id, kind LIMIT $5")
+}
+
+pub(super) async fn waits(client: &Object, filter: &WaitFilter, limit: usize) -> Answer<Page<Wait>> {
+    let after = filter.after.map(|(since, id, kind)| (Instant::from(since), id, i64::from(kind)));
+    let (since, id, kind) = after.unwrap_or((Instant::MIN, uuid::Uuid::nil(), -1));
+    let before = Instant::from(filter.since_before);
+    let values: [&(dyn ToSql + Sync); 5] = [&before, &since, &id, &kind, &one_more(limit)];
+    let read =
+        |row: &Row| Ok(Wait { since: time(row, 0)?, id: cell(row, 1)?, kind: wait_kind(cell(row, 2)?)? });
+    page(client, &waits_sql(), &values, limit, read).await
 }
 
 fn as_limit(limit: usize) -> i64 {

@@ -15,7 +15,7 @@ use crate::{
     event_source::Partition,
     read_models::{
         OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
-        SalesDimension, SalesTotals, StockRow, awaited_payment_due_at, spans::Span,
+        SalesDimension, SalesTotals, StockRow, WaitKind, awaited_payment_due_at, spans::Span,
     },
 };
 
@@ -209,6 +209,11 @@ pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|error| conversion(column, Type::Text, error))
+}
+
+pub(super) fn wait_kind(code: i64) -> rusqlite::Result<WaitKind> {
+    let kind = WaitKind::ALL.into_iter().find(|kind| i64::from(kind.code()) == code);
+    kind.ok_or_else(|| unreadable("kind of wait", &code.to_string()))
 }
 
 pub(super) fn sku_of(text: &str) -> rusqlite::Result<Sku> {

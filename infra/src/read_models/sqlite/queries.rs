@@ -2,17 +2,18 @@
 
 use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp, order::OrderStatus};
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use uuid::Uuid;
 
 use super::columns::{
     ORDER_COLUMNS, ORDER_STATUSES, PAYMENT_COLUMNS, RESERVATION_COLUMNS, STOCK_COLUMNS, STOCK_EVENT_COLUMNS,
     order_row, payment_row, position, reservation_row, signed_position, state_code, status_code, stock_event,
-    stock_row, time,
+    stock_row, time, wait_kind,
 };
 use crate::{
     event_source::Partition,
     read_models::{
         CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, PaymentFilter, PaymentRow,
-        ReadModelError, ReservationRow, StockFilter, StockRow,
+        ReadModelError, ReservationRow, StockFilter, StockRow, Wait, WaitFilter, WaitKind,
     },
 };
 
@@ -272,6 +273,57 @@ pub(super) fn payments_awaiting_provider(
     let values = params![after, updated_before.as_microsecond(), as_limit(limit)];
     let rows = statement.query_map(values, |row| row.get(0).map(PaymentId))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Few rows wait at a time, in one index for each kind of wait.
+/// ?1: since before, ?2, ?3 and ?4: after this beginning, id and kind, ?5: how many.
+pub(super) fn waits_sql() -> String {
+    let branch = |kind: WaitKind| {
+        let (since, id, rows) = match kind {
+            WaitKind::Allocation => {
+                let placed = status_code(OrderStatus::Placed);
+                let rows = format!("orders INDEXED BY orders_by_status WHERE status = {placed}");
+                ("recorded_at", "order_id", rows)
+            }
+            WaitKind::Expiry => {
+                let allocated = status_code(OrderStatus::Allocated);
+                let rows = format!("orders INDEXED BY orders_awaiting_payment WHERE status = {allocated}");
+                ("payment_due_at", "order_id", rows)
+            }
+            WaitKind::Release => {
+                let held = "SELECT DISTINCT order_id AS held
+                     FROM reservations INDEXED BY reservations_of_ended_orders WHERE order_ended = 1";
+                (
+                    "updated_at",
+                    "order_id",
+                    format!("({held}) CROSS JOIN orders ON order_id = held WHERE true"),
+                )
+            }
+            WaitKind::Provider => {
+                let rows = "payments INDEXED BY payments_awaiting_provider WHERE true".to_owned();
+                ("awaits_provider_since", "payment_id", rows)
+            }
+        };
+        let kind = kind.code();
+        format!(
+            "SELECT * FROM (SELECT {since} AS since, {id} AS id, {kind} AS kind FROM {rows}
+                 AND {since} < ?1 AND {since} >= ?2 AND ({since}, {id}, {kind}) > (?2, ?3, ?4)
+                 ORDER BY since, id LIMIT ?5)"
+        )
+    };
+    let branches = WaitKind::ALL.map(branch).join(" UNION ALL ");
+    format!("SELECT since, id, kind FROM ({branches}) ORDER BY since, id, kind LIMIT ?5")
+}
+
+pub(super) fn waits(connection: &Connection, filter: &WaitFilter, limit: usize) -> Answer<Page<Wait>> {
+    let mut statement = connection.prepare_cached(&waits_sql())?;
+    let after = filter.after.map(|(since, id, kind)| (since.as_microsecond(), id, i64::from(kind)));
+    let (since, id, kind) = after.unwrap_or((i64::MIN, Uuid::nil(), -1));
+    let values = params![filter.since_before.as_microsecond(), since, id, kind, one_more(limit)];
+    let rows = statement.query_map(values, |row| {
+        Ok(Wait { since: time(row, 0)?, id: row.get(1)?, kind: wait_kind(row.get(2)?)? })
+    })?;
+    page(rows, limit)
 }
 
 fn as_limit(limit: usize) -> i64 {

@@ -30,6 +30,18 @@ fn no_list_of_orders_reads_a_whole_table_or_sorts_more_than_pages() {
 }
 
 #[test]
+fn waits_are_read_from_small_indexes() {
+    let plan = plan_of(&waits_sql(), 5);
+    let of_tables = |table: &str| plan.iter().filter(|step| step.contains(table)).collect::<Vec<_>>();
+    for step in of_tables("orders") {
+        assert!(step.starts_with("SEARCH") || step.contains("reservations_of_ended_orders"), "{plan:#?}");
+    }
+    for step in of_tables("payments") {
+        assert!(step.contains("INDEX payments_awaiting_provider"), "{plan:#?}");
+    }
+}
+
+#[test]
 fn what_time_brings_about_is_read_from_small_indexes_in_order() {
     for (sql, parameters) in [(ORDERS_DUE, 2), (PAYMENTS_AWAITING, 3)] {
         let plan = plan_of(sql, parameters);
