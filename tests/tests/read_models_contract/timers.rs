@@ -170,7 +170,7 @@ pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture
     let payments = vec![payment_row(7, &[captured, requested]), payment_row(9, &[])];
     models.commit(Changes { orders: sorted(orders), reservations, payments, ..step(1) }).await.unwrap();
     let wait = |second, id, kind| Wait { since: at(second), id, kind };
-    let mut expected = vec![
+    let mut expected = [
         wait(1, order_id(1).0, WaitKind::Allocation),
         wait(4, order_id(4).0, WaitKind::Allocation),
         wait(6, payment_id(7).0, WaitKind::Provider),
