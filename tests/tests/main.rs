@@ -5,6 +5,7 @@
 
 mod architecture_doc;
 mod back_office;
+mod checkout_process;
 mod command_api;
 mod event_source_contract;
 mod event_store_contract;

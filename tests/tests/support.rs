@@ -7,6 +7,7 @@ mod log;
 mod network;
 mod postgres;
 mod shop;
+mod till;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub use self::{
     network::Network,
     postgres::TestDatabase,
     shop::{Shop, ShopOptions, line},
+    till::Till,
 };
 
 /// A condition that has not come true after this long never will: the test fails.

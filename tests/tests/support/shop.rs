@@ -15,6 +15,7 @@ use infra::{
         EventLog, EventStore,
         sqlite::{self, SqliteEventStore},
     },
+    payment_provider::PaymentProvider,
     operations::{Positions, sqlite::SqliteOperations},
     read_models::{Queries, ReadModels, sqlite::SqliteReadModels},
     snapshots::SnapshotStore,
@@ -29,19 +30,22 @@ use tower::ServiceExt;
 use super::{Answer, FaultyStore, Log, PATIENCE};
 
 /// How a [`Shop`] is set up.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ShopOptions {
     pub executor: ExecutorOptions,
     pub api: CommandApiOptions,
     /// The event store has several writers, as EventStoreDB has.
     pub shared_store: bool,
     pub process_manager: bool,
+    pub clock: Clock,
+    pub provider: Option<Arc<dyn PaymentProvider>>,
 }
 
 impl Default for ShopOptions {
     fn default() -> Self {
         let (executor, api) = (ExecutorOptions::default(), CommandApiOptions::default());
-        Self { executor, api, shared_store: false, process_manager: true }
+        let clock = Clock::system();
+        Self { executor, api, shared_store: false, process_manager: true, clock, provider: None }
     }
 }
 
@@ -114,8 +118,12 @@ impl Shop {
             if options.shared_store { FaultyStore::shared(events) } else { FaultyStore::owned(events) };
         let dyn_store: Arc<dyn EventStore> = store.clone();
         let snapshots = SnapshotStore::open(&files.path("snapshots"), store.store_id()).unwrap();
-        let checkout =
-            Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), Clock::system(), options.executor);
+        let clock = options.clock.clone();
+        let checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
+        let checkout = match &options.provider {
+            Some(provider) => checkout.with_provider(Arc::clone(provider)),
+            None => checkout,
+        };
         let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.store_id()).await.unwrap();
@@ -127,9 +135,10 @@ impl Shop {
             projectors::runner::Options::default(),
         );
         let projectors = Running::start(|stop| async { projector.run(stop).await.unwrap() });
+        let starts_process_manager = options.process_manager;
         let mut shop =
             Self { store, checkout, queries, router, options, process_manager: None, projectors, files };
-        if options.process_manager {
+        if starts_process_manager {
             shop.start_process_manager();
         }
         shop
@@ -167,7 +176,7 @@ impl Shop {
 
     /// As after `kill -9`: what is not durable is lost, everything in memory is gone, and it begins again.
     pub async fn crash(self) -> Self {
-        let options = self.options;
+        let options = self.options.clone();
         self.crash_into(options).await
     }
 
@@ -178,7 +187,7 @@ impl Shop {
 
     /// [`Shop::crash`], with files lost as well.
     pub async fn crash_without(self, lost: &[&str]) -> Self {
-        let options = self.options;
+        let options = self.options.clone();
         let files = self.die().await;
         for entry in std::fs::read_dir(files.dir.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -200,6 +209,11 @@ impl Shop {
         // What was passed on before the crash is durable before anybody looks.
         self.store.settle().await;
         self.files
+    }
+
+    /// What is served over HTTP.
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

@@ -358,11 +358,6 @@ pub(super) fn wait_kind(code: i64) -> Result<WaitKind, ReadModelError> {
     kind.ok_or_else(|| corrupt(format!("{code} is no kind of wait")))
 }
 
-pub(super) fn wait_kind(code: i64) -> Result<WaitKind, ReadModelError> {
-    let kind = WaitKind::ALL.into_iter().find(|kind| i64::from(kind.code()) == code);
-    kind.ok_or_else(|| corrupt(format!("{code} is no kind of wait")))
-}
-
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {
     Sku::new(text).map_err(|_| corrupt(format!("{text:?} is no SKU")))
 }

@@ -1,0 +1,94 @@
+//! A sandbox to be paid by, in this process and over real HTTP, and a shop that has it for its provider.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use infra::{
+    clock::Clock,
+    payment_provider::sandbox::{
+        Sandbox, SandboxOptions, SandboxProvider,
+        resource::{ChargeResource, Totals},
+        script::Script,
+    },
+    signature::Secret,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Shop, ShopOptions};
+
+/// The sandbox, and where its webhooks go.
+pub struct Till {
+    secret: Secret,
+    address: SocketAddr,
+    /// Where its webhooks are taken in, by whoever serves [`Till::take_webhooks`].
+    webhooks: Option<TcpListener>,
+    http: reqwest::Client,
+    _dir: TempDir,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Till {
+    /// `script` as in `ORDERLY_SANDBOX_SCRIPT`.
+    pub async fn open(script: &str) -> Self {
+        let (dir, secret) = (tempfile::tempdir().unwrap(), Secret::generate().unwrap());
+        let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let webhook_url = format!("http://{}/v1/webhooks/sandbox", webhooks.local_addr().unwrap());
+        let options = SandboxOptions {
+            ledger: dir.path().join("sandbox.db"),
+            secret: secret.clone(),
+            script: script.parse::<Script>().unwrap(),
+            webhook_url: Some(webhook_url.parse().unwrap()),
+            clock: Clock::system(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(Sandbox::open(options).unwrap().run(listener, stop.clone()));
+        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        Self { secret, address, webhooks: Some(webhooks), http, _dir: dir, _stop: stop.drop_guard() }
+    }
+
+    /// What a shop needs to be paid here.
+    pub fn options(&self) -> ShopOptions {
+        let provider = SandboxProvider::new(&format!("http://{}", self.address), self.secret.clone());
+        ShopOptions { provider: Some(Arc::new(provider)), ..ShopOptions::default() }
+    }
+
+    /// Has the shop take in webhooks. Until then they are retried.
+    pub fn take_webhooks(&mut self, shop: &Shop) {
+        let (listener, router) = (self.webhooks.take().expect("once"), shop.router());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    }
+
+    pub async fn set_script(&self, script: Value) {
+        self.ask(Method::PUT, "/v1/script", script).await;
+    }
+
+    pub async fn totals(&self) -> Totals {
+        serde_json::from_value(self.ask(Method::GET, "/v1/totals", Value::Null).await).unwrap()
+    }
+
+    /// How a charge of a payment stands there.
+    pub async fn charge(&self, payment: &str, number: u32) -> ChargeResource {
+        let path = format!("/v1/charges/{payment}/{number}");
+        serde_json::from_value(self.ask(Method::GET, &path, Value::Null).await).unwrap()
+    }
+
+    /// The customer does what the charge waits for.
+    pub async fn complete(&self, payment: &str, number: u32) {
+        self.ask(Method::POST, &format!("/v1/charges/{payment}/{number}/complete"), json!({})).await;
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+        let request = self.http.request(method, format!("http://{}{path}", self.address));
+        let request = request.bearer_auth(self.secret.reveal());
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}
