@@ -152,7 +152,7 @@ def check(server, receiver, binary, data_dir):
     receiver.failing = False
     server.start()
     receiver.until("the third order", has(order, 2))
-    by_id = {headers["webhook-id"]: second.verify(body, headers) for headers, body in receiver.received}
+    by_id = {headers["webhook-id"]: first.verify(body, headers) for headers, body in receiver.received}
     numbers = sorted(event["data"]["sequence"] for event in by_id.values() if event["data"]["order_id"] == order)
     assert numbers == [1, 2], numbers
     assert len(by_id) == 6, by_id

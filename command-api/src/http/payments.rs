@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, Decider, EventId, OrderId, PaymentId, RefundId, Revision,
+    Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
+    Revision, StreamName,
     payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentSummary},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -326,8 +327,8 @@ async fn run(
             // The first request may have been cut off before this.
             let told = checkout.react_to_command(payment_id, context, revision).await;
             told.map_err(|error| failure(&error))?;
-            let then = super::state_at::<PaymentDecider>(&api, &payment_id.into(), revision).await?;
-            (PaymentAnswer::new(payment_id, &PaymentDecider::summary(&then), revision), true)
+            let (then, revision) = state_when_answered(&api, payment_id, revision).await?;
+            (PaymentAnswer::new(payment_id, &then, revision), true)
         }
         Outcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
         Outcome::PreconditionFailed => return Err(super::precondition_failed(revision)),
@@ -346,6 +347,25 @@ async fn run(
     response.headers_mut().insert(header::ETAG, etag);
     mark_replayed(&mut response, replayed);
     Ok(response)
+}
+
+/// The payment as it stood when the command of this revision was answered: at once, or when the provider had said what
+/// became of what it was asked for.
+async fn state_when_answered(
+    api: &CommandApi,
+    payment_id: PaymentId,
+    mut revision: Revision,
+) -> Result<(PaymentSummary, Revision), Problem> {
+    let stream: StreamName = payment_id.into();
+    let mut state = super::state_at::<PaymentDecider>(api, &stream, revision).await?;
+    while api.checkout.provider().is_some() && state.summary().asks_provider {
+        let next = api.checkout.store().read_stream(&stream, revision + 1, 1).await;
+        let next = next.map_err(|error| failed_read(&error))?;
+        let Some(Ok(Event::Payment(event))) = next.first().map(RecordedEvent::decode) else { break };
+        PaymentDecider::evolve(&mut state, &event);
+        revision += 1;
+    }
+    Ok((state.summary(), revision))
 }
 
 /// Has the provider asked, and waits a while for what it says: 202 where that is still to come.

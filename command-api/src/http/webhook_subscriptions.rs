@@ -82,6 +82,7 @@ pub(super) struct SubscriptionChanges {
     /// Null: none.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
+    #[allow(clippy::option_option, reason = "left out is not the same as null")]
     description: Option<Option<String>>,
     /// Events recorded while it is false are not sent later, unless they are replayed.
     #[serde(default)]
@@ -89,6 +90,7 @@ pub(super) struct SubscriptionChanges {
 }
 
 /// Tells a member that is null from one that is left out.
+#[allow(clippy::option_option, reason = "left out is not the same as null")]
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -178,7 +180,7 @@ pub(super) async fn subscribe(
     let description = description(body.description)?;
     let id = SubscriptionId(context.id.0);
     // What was accepted once is not refused when it is repeated.
-    if webhooks.store.subscription(id).await.map_err(failed)?.is_none() {
+    if webhooks.store.subscription(id).await.map_err(|error| failed(&error))?.is_none() {
         check_url(webhooks, &body.url).await?;
     }
     let idempotency = context.idempotency.ok_or_else(|| Problem::new(Code::Internal))?;
@@ -194,7 +196,8 @@ pub(super) async fn subscribe(
         after: after.map_err(|error| crate::error::failed_read(&error))?,
         now: now(&api),
     };
-    let subscribed = webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await.map_err(failed)?;
+    let subscribed =
+        webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await.map_err(|error| failed(&error))?;
     let (subscription, replayed) = match subscribed {
         Subscribed::Created(subscription) => (subscription, false),
         Subscribed::Repeated(subscription) => (subscription, true),
@@ -223,7 +226,7 @@ pub(super) async fn list(
 ) -> Result<Json<Listing<SubscriptionAnswer>>, Problem> {
     const LIST: &str = "webhook-subscriptions";
     let (limit, after) = (paging::limit(query.limit)?, paging::after(LIST, query.cursor.as_deref())?);
-    let rows = admin(&api)?.store.subscriptions(after, limit + 1).await.map_err(failed)?;
+    let rows = admin(&api)?.store.subscriptions(after, limit + 1).await.map_err(|error| failed(&error))?;
     let now = now(&api);
     let item = |row: &Subscription| SubscriptionAnswer::new(row, now);
     Ok(Json(paging::listing(LIST, rows, limit, |row| row.number, item)))
@@ -275,7 +278,7 @@ pub(super) async fn change(
         };
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(found.id, apply).await.map_err(failed)?;
+    let changed = webhooks.store.change(found.id, apply).await.map_err(|error| failed(&error))?;
     let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
     webhooks.due.notify_one();
     Ok(Json(SubscriptionAnswer::new(&changed, now)))
@@ -293,7 +296,8 @@ pub(super) async fn unsubscribe(
     State(api): State<CommandApi>,
     Segments(segment): Segments<String>,
 ) -> Result<StatusCode, Problem> {
-    let ended = admin(&api)?.store.unsubscribe(id(&segment)?, now(&api)).await.map_err(failed)?;
+    let ended =
+        admin(&api)?.store.unsubscribe(id(&segment)?, now(&api)).await.map_err(|error| failed(&error))?;
     if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::new(Code::NotFound)) }
 }
 
@@ -326,7 +330,7 @@ pub(super) async fn rotate_secret(
         subscription.rotated_by = Some(command);
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(found.id, apply).await.map_err(failed)?;
+    let changed = webhooks.store.change(found.id, apply).await.map_err(|error| failed(&error))?;
     let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
     let mut response = Json(SubscriptionAnswer::with_secret(&changed, now)).into_response();
     mark_replayed(&mut response, changed.secret != made);
@@ -346,7 +350,7 @@ fn admin(api: &CommandApi) -> Result<&WebhookAdmin, Problem> {
 }
 
 async fn find(webhooks: &WebhookAdmin, segment: &str) -> Result<Subscription, Problem> {
-    let found = webhooks.store.subscription(id(segment)?).await.map_err(failed)?;
+    let found = webhooks.store.subscription(id(segment)?).await.map_err(|error| failed(&error))?;
     found.ok_or_else(|| Problem::new(Code::NotFound))
 }
 
@@ -381,7 +385,7 @@ fn new_secret() -> Result<Secret, Problem> {
     })
 }
 
-fn failed(error: OperationsError) -> Problem {
+fn failed(error: &OperationsError) -> Problem {
     tracing::error!(%error, "Subscriptions to webhooks cannot be read or written");
     Problem::new(Code::Unavailable)
 }

@@ -294,7 +294,7 @@ struct Attempted {
 }
 
 impl Attempted {
-    fn failed(error: impl ToString, hopeless: bool) -> Self {
+    fn failed(error: &impl ToString, hopeless: bool) -> Self {
         Self { status: None, error: Some(error.to_string()), hopeless }
     }
 
@@ -357,11 +357,11 @@ impl Shared {
         let what = &delivery.what;
         let events = self.log.read_stream(&what.stream, what.revision, 1).await?;
         let Some(event) = events.first().filter(|event| event.id == what.event) else {
-            return Ok(Attempted::failed("the event is no longer in the log", true));
+            return Ok(Attempted::failed(&"the event is no longer in the log", true));
         };
         let body = match message::body(event, what.order, what.place) {
             Ok(body) => body,
-            Err(error) => return Ok(Attempted::failed(error, true)),
+            Err(error) => return Ok(Attempted::failed(&error, true)),
         };
         let id = what.id().to_string();
         let previous = subscription.previous_secret.as_ref().filter(|(_, until)| *until > now);
@@ -369,11 +369,11 @@ impl Shared {
             std::iter::once(&subscription.secret).chain(previous.map(|(secret, _)| secret)).collect();
         let signature = match signatures(&secrets, &id, now, &body) {
             Ok(signature) => signature,
-            Err(error) => return Ok(Attempted::failed(error, false)),
+            Err(error) => return Ok(Attempted::failed(&error, false)),
         };
         let outgoing = Outgoing { url: &subscription.url, id, sent_at: now.as_second(), signature, body };
         let sent = self.sender.send(outgoing).await;
-        Ok(sent.map_or_else(|error| Attempted::failed(error, false), Attempted::answered))
+        Ok(sent.map_or_else(|error| Attempted::failed(&error, false), Attempted::answered))
     }
 
     /// The receiver wants no more; unless that was another receiver than the subscription has by now.
@@ -387,7 +387,7 @@ impl Shared {
         });
         match self.store.change(id, change).await {
             Ok(_) => {
-                tracing::info!(subscription = %id, "A receiver of webhooks wants no more; the subscription is disabled")
+                tracing::info!(subscription = %id, "A receiver of webhooks wants no more; the subscription is disabled");
             }
             Err(error) => tracing::warn!(subscription = %id, %error, "A subscription cannot be disabled"),
         }

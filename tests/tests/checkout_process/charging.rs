@@ -82,7 +82,8 @@ async fn what_is_held_is_captured_in_parts_and_the_rest_given_back() {
     let shop = Shop::with(till.options()).await;
     shop.receive("a", 1).await;
     let order = shop.place("checkout", &[line("a", 1, 100)]).await.expect(201);
-    let held = charge(&shop, &order, "charge", json!({"method": "ok", "capture": "manual"})).await.expect(200);
+    let held =
+        charge(&shop, &order, "charge", json!({"method": "ok", "capture": "manual"})).await.expect(200);
     assert_eq!((&held["status"], &held["authorized"]), (&json!("authorized"), &json!(100)));
     let payment = format!("/v1/payments/{}", payment_of(&order));
     let part = shop.post(&format!("{payment}/capture"), "part", json!({"amount": 30})).await.expect(200);
@@ -90,7 +91,10 @@ async fn what_is_held_is_captured_in_parts_and_the_rest_given_back() {
     let repeated = shop.post(&format!("{payment}/capture"), "part", json!({"amount": 30})).await;
     assert!(repeated.is_replayed());
     let voided = shop.post(&format!("{payment}/void"), "void", json!({})).await.expect(200);
-    assert_eq!((&voided["status"], &voided["captured"], &voided["authorized"]), (&json!("captured"), &json!(30), &json!(30)));
+    assert_eq!(
+        (&voided["status"], &voided["captured"], &voided["authorized"]),
+        (&json!("captured"), &json!(30), &json!(30))
+    );
     assert_eq!(captured_there(&till).await, (1, 30, 0));
 }
 
@@ -117,8 +121,12 @@ async fn a_refund_that_the_provider_turns_down_is_not_asked_for_again_and_again(
     shop.post(&cancel, "cancel", json!({})).await.expect(200);
     let log = shop.until("it fails again", |log| log.count("payment.refund_failed.v1") == 2).await;
     // The second time after a pause of two seconds.
-    let times: Vec<_> =
-        log.0.iter().filter(|event| &*event.type_name == "payment.refund_failed.v1").map(|event| event.recorded_at).collect();
+    let times: Vec<_> = log
+        .0
+        .iter()
+        .filter(|event| &*event.type_name == "payment.refund_failed.v1")
+        .map(|event| event.recorded_at)
+        .collect();
     assert!(times[1].duration_since(times[0]).as_millis() >= 1_000, "{times:?}");
 }
 

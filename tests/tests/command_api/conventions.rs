@@ -71,6 +71,7 @@ async fn every_documented_operation_is_served_and_every_code_explained() {
             .replace("{id}", "00000000-0000-0000-0000-000000000000")
             .replace("{refund_id}", "00000000-0000-0000-0000-000000000000")
             .replace("{provider}", "none")
+            .replace("{delivery}", "msg_00000000-0000-0000-0000-000000000000")
             .replace("{sku}", "none");
         for method in operations.as_object().unwrap().keys() {
             let request = Request::builder().method(method.to_uppercase().as_str()).uri(&concrete);
@@ -78,11 +79,11 @@ async fn every_documented_operation_is_served_and_every_code_explained() {
             let text = answer.text();
             assert!(answer.status != 405 && !text.contains("nothing is served"), "{method} {path}: {text}");
         }
-        let wrong = shop.send(Request::delete(&concrete).body(Body::empty()).unwrap()).await;
+        let wrong = shop.send(Request::put(&concrete).body(Body::empty()).unwrap()).await;
         wrong.problem(405, "method_not_allowed");
         assert!(wrong.headers.contains_key("allow"), "{path}");
     }
-    assert_eq!(paths.len(), 19, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 25, "{:?}", paths.keys());
     assert_eq!(shop.get("/docs/").await.status, 200);
     assert_eq!(shop.get("/livez").await.text(), "ok\n");
     assert_eq!(shop.get("/readyz").await.text(), "ready\n");

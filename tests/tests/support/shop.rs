@@ -15,8 +15,8 @@ use infra::{
         EventLog, EventStore,
         sqlite::{self, SqliteEventStore},
     },
-    payment_provider::PaymentProvider,
     operations::{Positions, sqlite::SqliteOperations},
+    payment_provider::PaymentProvider,
     read_models::{Queries, ReadModels, sqlite::SqliteReadModels},
     snapshots::SnapshotStore,
 };

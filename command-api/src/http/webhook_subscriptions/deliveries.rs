@@ -105,7 +105,11 @@ pub(in crate::http) async fn list_deliveries(
     let subscription = find(webhooks, &segment).await?.id;
     let list = format!("{subscription}/{}", status.map_or("all", DeliveryStatus::as_str));
     let (limit, before) = (paging::limit(query.limit)?, paging::after(&list, query.cursor.as_deref())?);
-    let rows = webhooks.store.deliveries(subscription, status, before, limit + 1).await.map_err(failed)?;
+    let rows = webhooks
+        .store
+        .deliveries(subscription, status, before, limit + 1)
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(Json(paging::listing(&list, rows, limit, |row| row.number, DeliveryAnswer::new)))
 }
 
@@ -129,7 +133,8 @@ pub(in crate::http) async fn retry_delivery(
     if subscription.status != SubscriptionStatus::Enabled {
         return Err(Problem::new(Code::SubscriptionDisabled));
     }
-    let due = webhooks.store.retry(subscription.id, delivery, now(&api)).await.map_err(failed)?;
+    let due =
+        webhooks.store.retry(subscription.id, delivery, now(&api)).await.map_err(|error| failed(&error))?;
     let due = due.ok_or_else(|| Problem::new(Code::NotFound))?;
     webhooks.due.notify_one();
     Ok((StatusCode::ACCEPTED, Json(DeliveryAnswer::new(&due))))

@@ -67,7 +67,7 @@ pub(in crate::http) async fn replay(
     let deliveries = replayed.map_err(|error| match error {
         ReplayError::TooLarge => Problem::new(Code::ReplayTooLarge).detail(error.to_string()),
         ReplayError::Read(error) => crate::error::failed_read(&error),
-        ReplayError::Store(error) => failed(error),
+        ReplayError::Store(error) => failed(&error),
     })?;
     webhooks.due.notify_one();
     Ok((StatusCode::ACCEPTED, Json(ReplayAnswer { deliveries })))

@@ -396,9 +396,6 @@ async fn insert(
          ON CONFLICT (id) {on_conflict}"
     );
     let statement = transaction.prepare_cached(&insert).await?;
-    fn column<T>(deliveries: &[NewDelivery], value: impl Fn(&NewDelivery) -> T) -> Vec<T> {
-        deliveries.iter().map(value).collect()
-    }
     let values: [&(dyn ToSql + Sync); 12] = [
         &column(deliveries, |one| one.id().0),
         &column(deliveries, |one| one.subscription.0),
@@ -415,6 +412,10 @@ async fn insert(
     ];
     let written = transaction.execute(&statement, &values).await?;
     Ok(usize::try_from(written).unwrap_or(usize::MAX))
+}
+
+fn column<T>(deliveries: &[NewDelivery], value: impl Fn(&NewDelivery) -> T) -> Vec<T> {
+    deliveries.iter().map(value).collect()
 }
 
 async fn prune(client: &mut Object, retention: Retention, limit: i64) -> Result<u64, Fault> {
