@@ -7,12 +7,12 @@ mod urls;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use infra::telemetry::LogFormat;
+use infra::{payment_provider::sandbox::script::Script, telemetry::LogFormat};
 
 use self::urls::Unshown;
 pub use self::{
     roles::{Role, Roles, RolesError},
-    urls::{ApiUrl, BusUrl, EventStoreUrl, ReadModelsUrl, UnsupportedUrl},
+    urls::{ApiUrl, BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret, UnsupportedUrl},
 };
 
 /// What every command of the binary can be told. Each setting is a flag and an environment variable.
@@ -96,7 +96,16 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub query_listen: SocketAddr,
 
-    /// The roles of this process [default: all of them; `relay` only with Kafka]
+    /// Who is asked for money: `sandbox` (the one of this process, for tests), `sandbox:http://HOST:PORT` (one of
+    /// another process) or `none`.
+    #[arg(long, env = "ORDERLY_PAYMENT_PROVIDER", value_name = "URL", default_value = "sandbox")]
+    pub payment_provider: PaymentProviderUrl,
+
+    #[command(flatten)]
+    pub sandbox: SandboxSettings,
+
+    /// The roles of this process [default: all of them; `relay` only with Kafka, `sandbox` only where it is the payment
+    /// provider]
     #[arg(long, env = "ORDERLY_ROLES", value_name = "ROLE,…", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
 
@@ -107,6 +116,44 @@ pub struct ServeOptions {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub webhooks_allow_private: bool,
+}
+
+/// The sandbox: a payment provider that moves no money.
+#[derive(Debug, Clone, Args)]
+pub struct SandboxSettings {
+    /// Address of the sandbox. Port 0: any free one, printed at start.
+    #[arg(
+        long = "sandbox-listen",
+        env = "ORDERLY_SANDBOX_LISTEN",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:8082"
+    )]
+    pub listen: SocketAddr,
+
+    /// What goes wrong in the sandbox, for example `declines=0.2,lost_answers=0.2,seed=7`.
+    #[arg(
+        long = "sandbox-script",
+        env = "ORDERLY_SANDBOX_SCRIPT",
+        value_name = "NAME=VALUE,…",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub script: Script,
+
+    /// What platform and sandbox share, `whsec_` and base64 [default: the one in DATA_DIR/sandbox.secret, made at the
+    /// first start]
+    #[arg(
+        long = "sandbox-secret",
+        env = "ORDERLY_SANDBOX_SECRET",
+        value_name = "SECRET",
+        value_parser = Unshown::<SandboxSecret>::new(),
+        hide_env_values = true
+    )]
+    pub secret: Option<SandboxSecret>,
+
+    /// Where the sandbox sends its webhooks [default: the command API of this process]
+    #[arg(long = "sandbox-webhook-url", env = "ORDERLY_SANDBOX_WEBHOOK_URL", value_name = "URL")]
+    pub webhook_url: Option<ApiUrl>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -12,6 +12,7 @@ use infra::{
     http::ServerOptions,
     kafka::KafkaError,
     operations::OperationsError,
+    payment_provider::sandbox::secret_file::SecretFileError,
     read_models::BindError,
     relay::{Relay, RelayError},
     webhooks::{
@@ -30,7 +31,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::parts::{Views, Writable};
 use crate::{
     commands::Failure,
-    config::{BusUrl, EventStoreUrl, ReadModelsUrl, Role, Roles, RolesError, ServeOptions, Settings},
+    config::{
+        BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings,
+        ServeOptions, Settings,
+    },
 };
 
 /// What to serve, from what, and where.
@@ -40,6 +44,8 @@ pub struct ServeConfig {
     pub event_store: EventStoreUrl,
     pub bus: BusUrl,
     pub read_models: ReadModelsUrl,
+    pub payment_provider: PaymentProviderUrl,
+    pub sandbox: SandboxSettings,
     /// Where snapshots and operational state are kept.
     pub data_dir: PathBuf,
     pub command_listen: SocketAddr,
@@ -51,10 +57,13 @@ impl ServeConfig {
     pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, RolesError> {
         let (event_store, read_models) = (settings.event_store(), settings.read_models());
         Ok(Self {
-            roles: Roles::new(&options.roles, &event_store, &settings.bus)?.with_read_models(&read_models)?,
+            roles: Roles::new(&options.roles, &event_store, &settings.bus, &options.payment_provider)?
+                .with_read_models(&read_models)?,
             event_store,
             bus: settings.bus.clone(),
             read_models,
+            payment_provider: options.payment_provider.clone(),
+            sandbox: options.sandbox.clone(),
             data_dir: settings.data_dir.clone(),
             command_listen: options.command_listen,
             query_listen: options.query_listen,
@@ -84,6 +93,14 @@ pub enum StartError {
     OtherLog(#[from] BindError),
     #[error("the operational state cannot be opened: {0}")]
     Operations(#[from] OperationsError),
+    #[error(transparent)]
+    Sandbox(#[from] infra::payment_provider::sandbox::OpenError),
+    #[error(transparent)]
+    SandboxSecret(#[from] SecretFileError),
+    #[error(
+        "ORDERLY_SANDBOX_SECRET: set it to what the other process has, as in the file sandbox.secret of its data directory"
+    )]
+    NoSandboxSecret,
     #[error(
         "{setting}: {address} cannot be listened on ({source}): choose another address, or port 0 for any free one"
     )]
@@ -100,10 +117,13 @@ pub struct Platform {
     roles: Roles,
     pub command_address: Option<SocketAddr>,
     pub query_address: Option<SocketAddr>,
+    pub sandbox_address: Option<SocketAddr>,
     doors: Stage,
     reactions: Stage,
     publishing: Stage,
     projections: Stage,
+    /// The sandbox, which the others ask until they end.
+    provider: Stage,
     event_store: Option<Arc<SqliteEventStore>>,
     /// A role has ended that nobody asked to.
     failed: CancellationToken,
@@ -143,18 +163,26 @@ impl Platform {
         } else {
             None
         };
+        let sandbox = if config.roles.has(Role::Sandbox) {
+            Some(Door::open("ORDERLY_SANDBOX_LISTEN", config.sandbox.listen).await?)
+        } else {
+            None
+        };
         let platform = Self {
             roles: config.roles.clone(),
             command_address: command_api.as_ref().map(|door| door.address),
             query_address: query_api.as_ref().map(|door| door.address),
+            sandbox_address: sandbox.as_ref().map(|door| door.address),
             doors: Stage::default(),
             reactions: Stage::default(),
             publishing: Stage::default(),
             projections: Stage::default(),
+            provider: Stage::default(),
             event_store: writable.as_ref().and_then(|writable| writable.owned.clone()),
             failed: CancellationToken::new(),
         };
-        let started = platform.start_roles(&config, writable, log, views, (command_api, query_api)).await;
+        let doors = (command_api, query_api, sandbox);
+        let started = platform.start_roles(&config, writable, log, views, doors).await;
         match started {
             Ok(()) => Ok(platform),
             Err(error) => {
@@ -170,8 +198,11 @@ impl Platform {
         writable: Option<Writable>,
         log: Option<Arc<dyn EventLog>>,
         views: Option<Views>,
-        (command_api, query_api): (Option<Door>, Option<Door>),
+        (command_api, query_api, sandbox): (Option<Door>, Option<Door>, Option<Door>),
     ) -> Result<(), StartError> {
+        if let Some(door) = sandbox {
+            self.start_sandbox(config, door).await?;
+        }
         if let (Some(views), Some(log)) = (&views, &log) {
             self.start_projectors(config, writable.as_ref(), log, views).await?;
         }
@@ -187,6 +218,10 @@ impl Platform {
                 Clock::system(),
                 ExecutorOptions::default(),
             );
+            let checkout = match parts::payment_provider(config, self.sandbox_address).await? {
+                Some(provider) => checkout.with_provider(provider),
+                None => checkout,
+            };
             if let Some(views) = &views {
                 self.start_process_manager(config, writable, views, &checkout).await?;
             }
@@ -209,6 +244,14 @@ impl Platform {
             let stop = self.doors.stop.clone();
             self.spawn(&self.doors, Role::QueryApi, query_api::run(door.listener, api, stop));
         }
+        Ok(())
+    }
+
+    /// First of all: the others ask it from the beginning.
+    async fn start_sandbox(&self, config: &ServeConfig, door: Door) -> Result<(), StartError> {
+        let sandbox = parts::sandbox(config, self.command_address).await?;
+        let stop = self.provider.stop.clone();
+        self.spawn(&self.provider, Role::Sandbox, sandbox.run(door.listener, stop));
         Ok(())
     }
 
@@ -327,9 +370,9 @@ impl Platform {
     }
 
     /// Answers the requests under way, finishes the reactions begun, the transaction being published and the batch
-    /// being projected, and closes the stores.
+    /// being projected, and closes the sandbox and the stores.
     pub async fn stop(self) {
-        for stage in [&self.doors, &self.reactions, &self.publishing, &self.projections] {
+        for stage in [&self.doors, &self.reactions, &self.publishing, &self.projections, &self.provider] {
             stage.stop().await;
         }
         if let Some(event_store) = self.event_store {
@@ -397,6 +440,9 @@ impl fmt::Display for Platform {
         let apis = [("command API", self.command_address), ("query API", self.query_address)];
         for (name, address) in apis.into_iter().filter_map(|(name, address)| Some((name, address?))) {
             write!(f, "\n  {name:<11}  http://{address}  (docs: http://{address}/docs)")?;
+        }
+        if let Some(address) = self.sandbox_address {
+            write!(f, "\n  {:<11}  http://{address}  (pays with no money)", "sandbox")?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod flash_sale;
 mod interleavings;
 mod malformed_input;
 mod order_timeline;
+mod payment_provider_contract;
 mod projectors;
 mod query_api;
 mod read_models_contract;

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use clap::ValueEnum;
 
-use super::{BusUrl, EventStoreUrl, ReadModelsUrl};
+use super::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl};
 
 /// A part of Orderly that a process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -21,6 +21,8 @@ pub enum Role {
     QueryApi,
     /// Sends events to those who have subscribed to them.
     Webhooks,
+    /// Is a payment provider, for tests.
+    Sandbox,
 }
 
 impl fmt::Display for Role {
@@ -32,6 +34,7 @@ impl fmt::Display for Role {
             Self::Projectors => "projectors",
             Self::QueryApi => "query-api",
             Self::Webhooks => "webhooks",
+            Self::Sandbox => "sandbox",
         })
     }
 }
@@ -63,12 +66,20 @@ pub enum RolesError {
 
 impl Roles {
     /// The roles that are asked for (none: all there are) on these stores.
-    pub fn new(asked_for: &[Role], event_store: &EventStoreUrl, bus: &BusUrl) -> Result<Self, RolesError> {
+    pub fn new(
+        asked_for: &[Role],
+        event_store: &EventStoreUrl,
+        bus: &BusUrl,
+        payment_provider: &PaymentProviderUrl,
+    ) -> Result<Self, RolesError> {
         let mut roles: BTreeSet<Role> = asked_for.iter().copied().collect();
         if roles.is_empty() {
             roles.extend(Role::value_variants());
             if *bus == BusUrl::Direct {
                 roles.remove(&Role::Relay);
+            }
+            if *payment_provider != PaymentProviderUrl::Sandbox {
+                roles.remove(&Role::Sandbox);
             }
         }
         if *bus == BusUrl::Direct && roles.contains(&Role::Relay) {

@@ -80,18 +80,18 @@ fn a_refused_setting_is_named_with_what_is_accepted() {
 /// The roles of a process with these settings.
 fn roles(arguments: &[&str]) -> Result<String, String> {
     let Cli { settings, serve } = parse(arguments).unwrap();
-    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus)
+    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus, &serve.payment_provider)
         .and_then(|roles| roles.with_read_models(&settings.read_models()));
     roles.map(|roles| roles.to_string()).map_err(|error| error.to_string())
 }
 
 #[test]
 fn a_process_has_every_role_unless_told_otherwise() {
-    assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api, webhooks");
+    assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api, webhooks, sandbox");
     let kafka = ["--bus", "kafka://localhost:9092"];
     assert_eq!(
         roles(&kafka).unwrap(),
-        "command-api, process-manager, relay, projectors, query-api, webhooks"
+        "command-api, process-manager, relay, projectors, query-api, webhooks, sandbox"
     );
 }
 
@@ -131,6 +131,45 @@ fn webhooks_run_where_subscriptions_are_taken_or_where_they_are_kept_in_postgres
     let error = apart(&[]).unwrap_err();
     assert!(error.contains("webhooks cannot run without command-api"), "{error}");
     assert_eq!(apart(&["--read-models", "postgres://orderly@10.0.0.3/orderly"]).unwrap(), "webhooks");
+}
+
+#[test]
+fn the_sandbox_runs_where_it_is_the_payment_provider_or_is_asked_for() {
+    for provider in ["none", "sandbox:http://pay:8082"] {
+        let roles = roles(&["--payment-provider", provider]).unwrap();
+        assert_eq!(roles, "command-api, process-manager, projectors, query-api, webhooks");
+    }
+    assert_eq!(roles(&["--roles", "sandbox", "--payment-provider", "none"]).unwrap(), "sandbox");
+}
+
+#[test]
+fn the_payment_provider_is_chosen_by_a_url() {
+    let provider = |url: &str| parse(&["--payment-provider", url]).map(|cli| cli.serve.payment_provider);
+    assert_eq!(parse(&[]).unwrap().serve.payment_provider, PaymentProviderUrl::Sandbox);
+    assert_eq!(provider("none"), Ok(PaymentProviderUrl::None));
+    let elsewhere = PaymentProviderUrl::SandboxAt("http://pay:8082".parse().unwrap());
+    assert_eq!(provider("sandbox:http://pay:8082/"), Ok(elsewhere));
+    for url in ["", "sandbox:", "sandbox:https://pay", "sandbox:pay:8082", "paypal", "none:"] {
+        let error = provider(url).unwrap_err();
+        assert!(error.contains("ORDERLY_PAYMENT_PROVIDER"), "{url:?}: {error}");
+    }
+}
+
+#[test]
+fn the_secret_of_the_sandbox_is_not_shown_and_its_script_is_checked_at_start() {
+    let error = parse(&["--sandbox-secret", "open-sesame"]).unwrap_err();
+    assert!(error.starts_with("error: ORDERLY_SANDBOX_SECRET: "), "{error}");
+    assert!(!error.contains("open-sesame"), "{error}");
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let sandbox = parse(&["--sandbox-secret", secret, "--sandbox-script", "declines=0.2,seed=7"])
+        .unwrap()
+        .serve
+        .sandbox;
+    assert!(!format!("{sandbox:?}").contains("MfKQ"), "{sandbox:?}");
+    assert_eq!(sandbox.secret.map(|SandboxSecret(secret)| secret.reveal()).as_deref(), Some(secret));
+    assert_eq!(sandbox.script, "seed=7,declines=0.2".parse().unwrap());
+    let error = parse(&["--sandbox-script", "declines=2"]).unwrap_err();
+    assert!(error.contains("ORDERLY_SANDBOX_SCRIPT: declines=2"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::{ffi::OsStr, marker::PhantomData, path::PathBuf, str::FromStr};
 
 use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
-use infra::{event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions};
+use infra::{
+    event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions,
+    signature::Secret,
+};
 
 /// Where events are kept.
 #[derive(Debug, Clone)]
@@ -28,6 +31,17 @@ pub enum ReadModelsUrl {
     /// A file of this machine.
     Sqlite(PathBuf),
     Postgres(Box<PostgresOptions>),
+}
+
+/// Who is asked for money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentProviderUrl {
+    /// Nobody: what comes in is recorded by hand.
+    None,
+    /// The sandbox of this process, if it has that role.
+    Sandbox,
+    /// A sandbox that another process runs.
+    SandboxAt(ApiUrl),
 }
 
 /// A URL that a setting does not accept. Does not show it: it may hold a password.
@@ -112,6 +126,38 @@ impl FromStr for ReadModelsUrl {
         let expected = "expected sqlite:FILE, for example sqlite:data/read-models.db, or \
                         postgres://USER:PASSWORD@HOST:PORT/DATABASE";
         sqlite_file(url).map(Self::Sqlite).ok_or_else(|| UnsupportedUrl::new(SETTING, &expected))
+    }
+}
+
+impl FromStr for PaymentProviderUrl {
+    type Err = UnsupportedUrl;
+
+    fn from_str(url: &str) -> Result<Self, UnsupportedUrl> {
+        const SETTING: &str = "ORDERLY_PAYMENT_PROVIDER";
+        match url.split_once(':') {
+            None if url == "none" => Ok(Self::None),
+            None if url == "sandbox" => Ok(Self::Sandbox),
+            Some(("sandbox", elsewhere)) => {
+                elsewhere.parse().map(Self::SandboxAt).map_err(|error| UnsupportedUrl::new(SETTING, &error))
+            }
+            None | Some(_) => {
+                let expected =
+                    "expected `sandbox`, sandbox:http://HOST:PORT for one of another process, or `none`";
+                Err(UnsupportedUrl::new(SETTING, &expected))
+            }
+        }
+    }
+}
+
+/// What platform and sandbox share. `Debug` does not show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSecret(pub Secret);
+
+impl FromStr for SandboxSecret {
+    type Err = UnsupportedUrl;
+
+    fn from_str(text: &str) -> Result<Self, UnsupportedUrl> {
+        Secret::parse(text).map(Self).map_err(|error| UnsupportedUrl::new("ORDERLY_SANDBOX_SECRET", &error))
     }
 }
 

@@ -1,9 +1,15 @@
 //! What the roles of a process work on. Only what they need is opened.
 
-use std::{future::Future, path::Path, sync::Arc};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use command_api::WebhookAdmin;
 use infra::{
+    clock::Clock,
     event_source::{
         EventSource,
         direct::DirectSource,
@@ -17,12 +23,17 @@ use infra::{
     },
     kafka::Topic,
     operations::{Positions, postgres::PostgresOperations, sqlite::SqliteOperations, webhooks::Webhooks},
+    payment_provider::{
+        PaymentProvider,
+        sandbox::{self, Sandbox, SandboxOptions, SandboxProvider, secret_file},
+    },
     postgres::Database,
     read_models::{
         Queries, ReadModels,
         postgres::{PostgresQueries, PostgresReadModels},
         sqlite::{SqliteQueries, SqliteReadModels},
     },
+    signature::Secret,
     snapshots::SnapshotStore,
     webhooks::guard::Guard,
 };
@@ -31,13 +42,16 @@ use tokio::{sync::Notify, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{ServeConfig, StartError};
-use crate::config::{BusUrl, EventStoreUrl, ReadModelsUrl, Role};
+use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret};
 
 /// Events that a follower of the log takes in at a time.
 const BATCH_EVENTS_MAX: usize = 2_000;
 /// Projectors of one process, each with a share of the partitions. Postgres takes their commits side by side; a SQLite
 /// file has one writer, and the log itself is one partition.
 const PROJECTORS_WITH_POSTGRES: usize = 4;
+
+/// What the sandbox shares with who asks it, in the data directory.
+const SECRET_FILE: &str = "sandbox.secret";
 
 /// The event store, for those who write to it or follow it as it grows.
 pub(super) struct Writable {
@@ -269,6 +283,74 @@ pub(super) fn layout(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> O
         BusUrl::Kafka(kafka) => Some(Arc::new(kafka.clone())),
         BusUrl::Direct => log.map(|log| -> Arc<dyn SourceLayout> { Arc::new(WholeLog(Arc::clone(log))) }),
     }
+}
+
+/// Who is asked for money by the roles of this process. `sandbox_address`: of the sandbox that it runs itself.
+pub(super) async fn payment_provider(
+    config: &ServeConfig,
+    sandbox_address: Option<SocketAddr>,
+) -> Result<Option<Arc<dyn PaymentProvider>>, StartError> {
+    if !config.roles.has(Role::CommandApi) && !config.roles.has(Role::ProcessManager) {
+        return Ok(None);
+    }
+    match &config.payment_provider {
+        PaymentProviderUrl::None => Ok(None),
+        PaymentProviderUrl::Sandbox => {
+            let Some(address) = sandbox_address else { return Ok(None) };
+            let secret = sandbox_secret(config).await?;
+            Ok(Some(Arc::new(SandboxProvider::new(&url_to(address), secret))))
+        }
+        PaymentProviderUrl::SandboxAt(url) => {
+            let secret = match &config.sandbox.secret {
+                Some(SandboxSecret(secret)) => secret.clone(),
+                None => {
+                    let path = config.data_dir.join(SECRET_FILE);
+                    let read = spawn_blocking(move || secret_file::read(&path)).await??;
+                    read.ok_or(StartError::NoSandboxSecret)?
+                }
+            };
+            Ok(Some(Arc::new(SandboxProvider::new(url.as_str(), secret))))
+        }
+    }
+}
+
+/// The sandbox, which tells the command API of this process what happens unless it is set to tell another.
+pub(super) async fn sandbox(
+    config: &ServeConfig,
+    command_address: Option<SocketAddr>,
+) -> Result<Sandbox, StartError> {
+    let to_this_process =
+        || command_address.map(|address| format!("{}/v1/webhooks/{}", url_to(address), sandbox::NAME));
+    let webhook_url = config.sandbox.webhook_url.as_ref().map(|url| url.as_str().to_owned());
+    let options = SandboxOptions {
+        secret: sandbox_secret(config).await?,
+        ledger: config.data_dir.join("sandbox.db"),
+        script: config.sandbox.script,
+        // Both are URLs: one was parsed as such, the other is made of an address.
+        webhook_url: webhook_url.or_else(to_this_process).and_then(|url| url.parse().ok()),
+        clock: Clock::system(),
+    };
+    Ok(spawn_blocking(move || Sandbox::open(options)).await??)
+}
+
+/// The one that is set, or else the one in the data directory.
+async fn sandbox_secret(config: &ServeConfig) -> Result<Secret, StartError> {
+    if let Some(SandboxSecret(secret)) = &config.sandbox.secret {
+        return Ok(secret.clone());
+    }
+    make_dir(&config.data_dir)?;
+    let path = config.data_dir.join(SECRET_FILE);
+    Ok(spawn_blocking(move || secret_file::read_or_make(&path)).await??)
+}
+
+/// How a server of this machine is reached. One that listens on every address is reached on the machine's own.
+fn url_to(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 fn make_dir(path: &Path) -> Result<(), StartError> {

@@ -45,8 +45,13 @@ impl DataDir {
 
     /// `orderly serve` on free ports, up.
     pub async fn serve(&self) -> Server {
-        let listen = ["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"];
-        Server::start(self.command(&listen)).await
+        self.serve_with(&[]).await
+    }
+
+    pub async fn serve_with(&self, arguments: &[&str]) -> Server {
+        const ANY: &str = "127.0.0.1:0";
+        let listen = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--sandbox-listen", ANY];
+        Server::start(self.command(&[&listen, arguments].concat())).await
     }
 }
 
@@ -82,6 +87,7 @@ pub struct Server {
     http: reqwest::Client,
     pub command_url: String,
     pub query_url: String,
+    pub sandbox_url: String,
 }
 
 impl Server {
@@ -89,13 +95,13 @@ impl Server {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();
-        while urls.len() < 2 {
+        while urls.len() < 3 {
             let line = lines.next_line().await.unwrap().expect("the server prints where its APIs are");
             let url = line.split_whitespace().find(|word| word.starts_with("http://"));
             urls.extend(url.map(str::to_owned));
         }
-        let [command_url, query_url] = urls.try_into().unwrap();
-        Self { child, http: reqwest::Client::new(), command_url, query_url }
+        let [command_url, query_url, sandbox_url] = urls.try_into().unwrap();
+        Self { child, http: reqwest::Client::new(), command_url, query_url, sandbox_url }
     }
 
     /// Sends a command under a key; the answer must be a good one.

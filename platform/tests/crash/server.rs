@@ -33,7 +33,15 @@ impl Server {
     pub async fn start(dir: &Path) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(dir.join(LOG)).unwrap();
         let mut command = orderly(dir);
-        command.args(["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "--command-listen",
+            "127.0.0.1:0",
+            "--query-listen",
+            "127.0.0.1:0",
+            "--sandbox-listen",
+            "127.0.0.1:0",
+        ]);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();

@@ -22,6 +22,8 @@ enum Weather {
     Down,
     /// Whoever sends `COMMIT` is cut off when the server has answered, before the answer arrives.
     LosesAnswersToCommits,
+    /// The next answer is cut off before it arrives; then it is fine again.
+    LosesNextAnswer,
 }
 
 /// Listens on a port of its own and passes on what it gets to another.
@@ -37,14 +39,14 @@ impl Network {
         let address = listener.local_addr().unwrap();
         let (weather, forecast) = watch::channel(Weather::Fine);
         let answers_lost = Arc::new(AtomicUsize::new(0));
-        let lost = Arc::clone(&answers_lost);
+        let (changing, lost) = (weather.clone(), Arc::clone(&answers_lost));
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let (forecast, lost) = (forecast.clone(), Arc::clone(&lost));
+                let (weather, forecast, lost) = (changing.clone(), forecast.clone(), Arc::clone(&lost));
                 tokio::spawn(async move {
                     // An error of either side ends both.
-                    let _ = carry(client, server, forecast, &lost).await;
+                    let _ = carry(client, server, weather, forecast, &lost).await;
                 });
             }
         });
@@ -67,6 +69,10 @@ impl Network {
         self.weather.send_replace(Weather::LosesAnswersToCommits);
     }
 
+    pub fn lose_next_answer(&self) {
+        self.weather.send_replace(Weather::LosesNextAnswer);
+    }
+
     pub fn answers_lost(&self) -> usize {
         self.answers_lost.load(Ordering::Acquire)
     }
@@ -75,6 +81,7 @@ impl Network {
 async fn carry(
     mut client: TcpStream,
     server: SocketAddr,
+    weather: watch::Sender<Weather>,
     mut forecast: watch::Receiver<Weather>,
     lost: &AtomicUsize,
 ) -> std::io::Result<()> {
@@ -104,8 +111,21 @@ async fn carry(
                     lost.fetch_add(1, Ordering::AcqRel);
                     return Ok(());
                 }
+                if weather.send_if_modified(clears_up) {
+                    lost.fetch_add(1, Ordering::AcqRel);
+                    return Ok(());
+                }
                 client.write_all(answer).await?;
             }
         }
     }
+}
+
+/// The one answer that was to be lost is here.
+fn clears_up(weather: &mut Weather) -> bool {
+    let loses = *weather == Weather::LosesNextAnswer;
+    if loses {
+        *weather = Weather::Fine;
+    }
+    loses
 }

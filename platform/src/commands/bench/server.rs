@@ -78,6 +78,8 @@ impl Server {
     /// Orderly, with all roles, on `data`.
     pub async fn orderly(data: TempDir) -> Result<Self, Failure> {
         let mut command = orderly(&["serve", "--command-listen", ANY_PORT, "--query-listen", ANY_PORT])?;
+        // Nobody pays by it, and its port may be taken.
+        command.args(["--payment-provider", "none"]);
         command.arg("--data-dir").arg(data.path());
         let server = Self::start(command, 2).await?;
         Ok(Self { _directory: Some(data), ..server })
