@@ -43,15 +43,20 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let threads =
         arguments.threads.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let (mut ran, mut events) = (0_u64, 0_usize);
+    let (mut ran, mut events, mut fingerprints) = (0_u64, 0_usize, 0_u64);
     for outcome in run_all(arguments.from, arguments.seeds, threads) {
         if outcome.failure.is_some() {
             return report(&outcome);
         }
         ran += 1;
         events += outcome.events;
+        // Whatever order they come in.
+        fingerprints ^= u64::from_str_radix(&outcome.fingerprint, 16)
+            .unwrap_or(0)
+            .rotate_left((outcome.seed % 64) as u32);
     }
-    println!("{ran} seeds, {events} events, no failure, {:.1} s", begun.elapsed().as_secs_f64());
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{ran} seeds, {events} events, no failure, {seconds:.1} s; fingerprint {fingerprints:016x}");
     ExitCode::SUCCESS
 }
 

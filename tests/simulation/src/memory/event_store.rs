@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -40,8 +40,34 @@ struct Shared {
     store_id: Uuid,
     log: Durable<Log>,
     epoch: AtomicU64,
-    head: watch::Sender<Option<Position>>,
+    heads: Heads,
     hazards: Arc<dyn Hazards>,
+}
+
+/// The end of the log, shown to each follower through a channel of its own: those who wait on one channel are woken
+/// in random order.
+struct Heads(Mutex<(Option<Position>, Vec<watch::Sender<Option<Position>>>)>);
+
+impl Heads {
+    fn at(last: Option<Position>) -> Self {
+        Self(Mutex::new((last, Vec::new())))
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Option<Position>> {
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, receiver) = watch::channel(heads.0);
+        heads.1.retain(|follower| !follower.is_closed());
+        heads.1.push(sender);
+        receiver
+    }
+
+    fn show(&self, last: Option<Position>) {
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.0 = last;
+        for head in &heads.1 {
+            head.send_if_modified(|head| std::mem::replace(head, last) != last);
+        }
+    }
 }
 
 impl fmt::Debug for MemoryEventStore {
@@ -58,8 +84,8 @@ impl MemoryEventStore {
             let log = log.lock();
             (log.store_id, log.last_position())
         };
-        let (head, epoch) = (watch::Sender::new(last), AtomicU64::new(0));
-        let shared = Arc::new(Shared { store_id, log, epoch, head, hazards });
+        let (heads, epoch) = (Heads::at(last), AtomicU64::new(0));
+        let shared = Arc::new(Shared { store_id, log, epoch, heads, hazards });
         let queue = (writers == Writers::One).then(|| {
             let (queue, waiting) = mpsc::unbounded_channel();
             tokio::spawn(write(Arc::clone(&shared), waiting));
@@ -102,7 +128,7 @@ impl Shared {
 
     fn show_head(&self) {
         let last = self.log.lock().last_position();
-        self.head.send_if_modified(|head| std::mem::replace(head, last) != last);
+        self.heads.show(last);
     }
 }
 
@@ -180,7 +206,7 @@ impl EventStore for MemoryEventStore {
     }
 
     fn head(&self) -> watch::Receiver<Option<Position>> {
-        self.shared.head.subscribe()
+        self.shared.heads.subscribe()
     }
 }
 
