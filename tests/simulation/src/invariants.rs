@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEvent};
-use infra::event_source::Partition;
+use infra::{event_source::Partition, read_models::audit::AllRows};
 use projectors::fold::{Decoded, Fold};
 
-use crate::world::World;
+use crate::{memory::Log, world::World};
 
 /// Holds at every moment, so also of a log that a crash has just cut off.
 pub fn check_log(world: &World) -> Result<(), String> {
@@ -76,14 +76,18 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
+/// The rows that the whole log folds to.
+pub fn folded_rows(log: &Log) -> AllRows {
+    let mut fold = Fold::whole_log(vec![Partition::whole_log()]);
+    for event in log.events() {
+        fold.apply(&Decoded::from(event.clone()), 0);
+    }
+    AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
+}
+
 /// I4, I5: the rows are those of a full replay of the log.
 pub fn check_rows(world: &World) -> Result<(), String> {
-    let events: Vec<Decoded> = world.log.lock().events().iter().cloned().map(Decoded::from).collect();
-    let mut fold = Fold::whole_log(vec![Partition::whole_log()]);
-    for event in &events {
-        fold.apply(event, 0);
-    }
-    let expected = fold.into_rows();
+    let expected = folded_rows(&world.log.lock());
     let tables = world.tables.lock();
     if let Some((row, _)) = tables.parked.values().next() {
         return Err(format!("I4, {} is parked: {}", row.stream, row.reason));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use domain::{
     Amount, CommandId, Decider, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
     order::{CancelReason, LineQuantity, NewReturn, OrderCommand, OrderDecider, ReturnLine},
-    payment::{PaymentCommand, PaymentDecider, Source},
+    payment::{PaymentCommand, PaymentDecider},
     stock::{StockCommand, StockDecider},
 };
 use http::StatusCode;
@@ -202,13 +202,12 @@ impl Request {
     }
 
     fn payment_command(&self) -> Option<PaymentCommand> {
-        let source = Source::Operator;
         match &self.action {
             Action::Authorize { amount: asked, .. } => {
-                Some(PaymentCommand::Authorize { amount: asked.map(amount), reference: None, source })
+                Some(PaymentCommand::Authorize { amount: asked.map(amount), reference: None })
             }
             Action::Capture { amount: asked, .. } => {
-                Some(PaymentCommand::Capture { amount: asked.map(amount), reference: None, source })
+                Some(PaymentCommand::Capture { amount: asked.map(amount), reference: None })
             }
             Action::Fail { retryable, .. } => {
                 Some(PaymentCommand::Fail { reason: None, retryable: *retryable })

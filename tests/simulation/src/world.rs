@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     customers::Shopper,
+    invariants,
     memory::{Durable, Fate, Hazards, Log, Operation, Saved, Tables},
     plan::Plan,
     request::Answer,
@@ -106,8 +107,10 @@ impl World {
         state.crash_at = state.crash_at.map(|life| state.steps + life);
     }
 
-    /// It has ended, and its runtime is about to: `lived` is virtual time. What was not forced to disk may go.
+    /// It has ended, and its runtime is about to: `lived` is virtual time. What was not forced to disk may go, and an
+    /// operator may rebuild the read models.
     pub fn end_life(&self, lived: Duration) {
+        let now = self.now();
         let mut state = self.state();
         state.earlier += lived;
         state.begun = None;
@@ -119,6 +122,12 @@ impl World {
             if let Some(older) = state.older_positions.iter().nth_back(undone) {
                 *self.positions.lock() = older.clone();
             }
+        }
+        if state.rng.u32(0..6) == 0 {
+            let rows = invariants::folded_rows(&self.log.lock());
+            let from = rows.position.map(|last| state.rng.u64(0..=last)).filter(|from| *from > 0);
+            *self.tables.lock() = Tables::rebuilt(rows, from, now);
+            state.trace.push(format!("the read models are rebuilt; events come again after {from:?}"));
         }
         state.older_tables.clear();
         state.older_positions.clear();

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp, order::OrderStatus};
+use domain::{
+    OrderId, PaymentId, Position, Sku, StreamName, Timestamp,
+    order::{Order, OrderStatus},
+};
 use infra::{
     event_source::Partition,
     read_models::{
@@ -103,6 +106,10 @@ impl ReadModels for MemoryReadModels {
         };
         self.read(asked).await
     }
+}
+
+fn waits_for_payment(order: &Order) -> bool {
+    matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid()
 }
 
 /// The first of `rows`, and whether there are more.
@@ -270,6 +277,33 @@ impl Queries for MemoryReadModels {
             let mut placed: Vec<&Arc<OrderRow>> = placed.filter(|row| row.recorded_at < before).collect();
             placed.sort_unstable_by_key(|row| (row.order.placed_at(), row.order_id));
             placed.into_iter().take(limit).map(|row| row.order_id).collect()
+        };
+        self.read(list).await
+    }
+
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let due = |row: &OrderRow| row.order.payment_due_at().filter(|_| waits_for_payment(&row.order));
+            let due = tables.orders.values().filter_map(|row| Some((due(row)?, row.order_id)));
+            let mut due: Vec<_> = due.filter(|(due_at, _)| *due_at <= now).collect();
+            due.sort_unstable();
+            due.into_iter().take(limit).map(|(_, id)| id).collect()
+        };
+        self.read(list).await
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let waiting = tables.payments.values().filter(|row| {
+                let is_next = after.is_none_or(|after| row.payment_id > after);
+                is_next && row.updated_at < updated_before && !row.payment.provider_work().is_empty()
+            });
+            waiting.take(limit).map(|row| row.payment_id).collect()
         };
         self.read(list).await
     }

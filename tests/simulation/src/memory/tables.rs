@@ -10,7 +10,7 @@ use infra::{
     event_source::Partition,
     read_models::{
         Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
-        RowKeys, Rows, SalesKey, SalesTotals, StockRow,
+        RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
     },
 };
 use uuid::Uuid;
@@ -39,6 +39,29 @@ pub(super) struct Checkpoint {
 }
 
 impl Tables {
+    /// As a rebuild leaves them: rows of a whole log, and a checkpoint from which events come that are in the rows
+    /// already.
+    pub fn rebuilt(rows: AllRows, from: Option<Position>, now: Timestamp) -> Self {
+        let partition = Partition::whole_log();
+        let checkpoint = Checkpoint { position: from, log_position: rows.position, updated_at: now };
+        let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint));
+        Self {
+            bound: Some(rows.store_id),
+            checkpoints: checkpoints.into(),
+            stock: rows.stock.into_iter().map(|row| (row.sku.clone(), row)).collect(),
+            reservations: rows
+                .reservations
+                .into_iter()
+                .map(|row| ((row.sku.clone(), row.order_id), row))
+                .collect(),
+            arrivals: rows.payments.iter().map(|row| row.payment_id).collect(),
+            orders: rows.orders.into_iter().map(|row| (row.order_id, row)).collect(),
+            payments: rows.payments.into_iter().map(|row| (row.payment_id, row)).collect(),
+            sales: rows.sales.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
+            parked: BTreeMap::new(),
+        }
+    }
+
     /// None: the same rows for ever.
     pub(super) fn generation() -> Generation {
         Generation(0)
