@@ -10,7 +10,7 @@ use axum::{
 use domain::{
     OrderId, PaymentId, Sku,
     order::{LineQuantity, Order, OrderDecider, OrderStatus, ReturnLine},
-    payment::{Payment, PaymentDecider, RefundState},
+    payment::{CaptureMode, ChargeState, NewCharge, Payment, PaymentDecider, RefundState},
 };
 use fastrand::Rng;
 use futures::future::{join, join_all};
@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use crate::{
     oracle,
     platform::Platform,
+    provider,
     request::{Action, Answer, Request, describe},
     world::World,
 };
@@ -102,6 +103,10 @@ impl Shopper {
             }
             _ => {}
         }
+        if world.plan.provider && rng.u32(0..3) > 0 {
+            let charge = draw_charge(rng);
+            body["payment"] = json!({"method": charge.method, "capture": charge.capture});
+        }
         Action::Place { body, respond_async: rng.u32(0..4) == 0 }
     }
 
@@ -109,8 +114,11 @@ impl Shopper {
         let rng = &mut self.rng;
         let payment_id = PaymentId::of_order(id);
         let payment = world.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
+        if world.plan.provider && !order.is_paid() && order.status() == OrderStatus::Allocated {
+            return draw_step_of_charge(rng, &payment, id, payment_id);
+        }
         if rng.u32(0..12) == 0 {
-            return Some(draw_at_random(rng, order, id, payment_id));
+            return Some(draw_at_random(rng, world, order, id, payment_id));
         }
         let shipped = order.lines().iter().any(|line| line.shipped > line.returned);
         let open = order.lines().iter().any(|line| line.open() > 0);
@@ -134,7 +142,7 @@ impl Shopper {
             },
             _ if lot < 88 => draw_refund(rng, order, id),
             _ if lot < 94 => Action::Cancel { order: id },
-            _ => draw_at_random(rng, order, id, payment_id),
+            _ => draw_at_random(rng, world, order, id, payment_id),
         })
     }
 }
@@ -183,11 +191,38 @@ fn draw_refund(rng: &mut Rng, order: &Order, id: OrderId) -> Action {
     Action::Refund { order: id, amount: rng.i64(1..=order.refundable().minor_units().max(1)) }
 }
 
+fn draw_charge(rng: &mut Rng) -> NewCharge {
+    let capture = if rng.u32(0..3) == 0 { CaptureMode::Manual } else { CaptureMode::Automatic };
+    NewCharge { provider: provider::NAME.to_owned(), method: "card".to_owned(), capture }
+}
+
+/// What brings an order forward that the provider is to be asked for.
+fn draw_step_of_charge(
+    rng: &mut Rng,
+    payment: &Payment,
+    id: OrderId,
+    payment_id: PaymentId,
+) -> Option<Action> {
+    let lot = rng.u32(0..100);
+    match payment.charge() {
+        _ if lot < 8 => Some(Action::Cancel { order: id }),
+        _ if lot < 12 => Some(Action::Void { payment: payment_id }),
+        Some(charge) if charge.state == ChargeState::Live && payment.unknown_operation().is_none() => {
+            let amount = draw_part(rng, payment.capturable().minor_units());
+            Some(Action::Capture { payment: payment_id, amount })
+        }
+        Some(charge) if charge.state != ChargeState::Ended => None,
+        _ => Some(Action::Charge { payment: payment_id, charge: draw_charge(rng) }),
+    }
+}
+
 /// Also what makes no sense now.
-fn draw_at_random(rng: &mut Rng, order: &Order, id: OrderId, payment: PaymentId) -> Action {
+fn draw_at_random(rng: &mut Rng, world: &World, order: &Order, id: OrderId, payment: PaymentId) -> Action {
     let lines = u32::try_from(order.lines().len()).unwrap_or(u32::MAX);
     let line = rng.u32(1..=lines + 1);
-    match rng.u32(0..9) {
+    // Of a charge an operator knows nothing better than the provider.
+    let kinds = if world.plan.provider { 5 } else { 9 };
+    match rng.u32(0..kinds) {
         0 => Action::Ship { order: id, lines: None },
         1 => Action::Ship { order: id, lines: Some(vec![LineQuantity { line, quantity: rng.u32(1..4) }]) },
         2 => {
@@ -255,7 +290,10 @@ fn to_settle(world: &World, payment: PaymentId) -> Vec<Request> {
     let stream = payment.into();
     let (state, revision) = (world.folded::<PaymentDecider>(&stream, usize::MAX), world.len_of(&stream));
     let mut requests = Vec::new();
-    if state.void_requested() {
+    if state.charges().iter().any(|charge| charge.captured.is_positive()) {
+        return requests;
+    }
+    if state.void_requested() && state.charge_under_way().is_none() {
         requests.push(Request { key: format!("void {revision}"), action: Action::Void { payment } });
     }
     for refund in state.refunds().iter().filter(|refund| refund.state == RefundState::Requested) {

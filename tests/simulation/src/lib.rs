@@ -12,6 +12,7 @@ mod invariants;
 mod oracle;
 mod plan;
 mod platform;
+mod provider;
 mod request;
 mod run;
 mod settled;

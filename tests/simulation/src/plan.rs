@@ -23,6 +23,8 @@ pub struct Plan {
     pub skus: usize,
     pub orders: usize,
     pub weather: Weather,
+    /// Whether there is a provider that can be asked for money; otherwise payments are recorded by hand.
+    pub provider: bool,
     /// How many steps each process lives, until no more crash.
     pub lives_steps: Vec<u64>,
     /// Jumps of the clock, by seconds.
@@ -67,6 +69,7 @@ impl Plan {
             skus: rng.usize(1..=4),
             orders: rng.usize(1..=6),
             weather: Weather::draw(rng),
+            provider: rng.u32(0..10) < 6,
             lives_steps: (0..crashes).map(|_| rng.u64(1..400)).collect(),
             clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
             reactions_repeated: rng.u32(0..4) == 0,

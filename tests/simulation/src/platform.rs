@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use command_api::{Checkout, CommandApi, CommandApiOptions, ProcessManager};
 use infra::{
-    event_source::direct::DirectSource,
+    event_source::{direct::DirectSource, layout::WholeLog},
     event_store::EventStore,
     read_models::{Queries, ReadModels},
 };
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     memory::{Hazards, MemoryEventStore, MemoryPositions, MemoryReadModels},
+    provider::SimulatedProvider,
     world::World,
 };
 
@@ -34,7 +35,10 @@ impl Platform {
         for instance in 1..=plan.instances {
             let store: Arc<dyn EventStore> = Arc::new(store.beside());
             // Snapshots are files, written on threads of their own.
-            let checkout = Checkout::start(&store, None, world.clock(), plan.executor);
+            let mut checkout = Checkout::start(&store, None, world.clock(), plan.executor);
+            if plan.provider {
+                checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(world))));
+            }
             routers
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
             if instance == plan.instances {
@@ -58,7 +62,8 @@ fn start_process_manager(
 ) {
     let process_manager = ProcessManager {
         checkout,
-        source: Box::new(DirectSource::new(store, world.plan.batch_events_max)),
+        source: Box::new(DirectSource::new(Arc::clone(&store), world.plan.batch_events_max)),
+        layout: Arc::new(WholeLog(store)),
         positions: Arc::new(MemoryPositions::open(world.positions.clone(), hazards)),
         queries,
         batch_every: world.plan.batch_every,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use domain::{
     Amount, CommandId, Decider, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
     order::{CancelReason, LineQuantity, NewReturn, OrderCommand, OrderDecider, ReturnLine},
-    payment::{PaymentCommand, PaymentDecider},
+    payment::{NewCharge, PaymentCommand, PaymentDecider},
     stock::{StockCommand, StockDecider},
 };
 use http::StatusCode;
@@ -31,6 +31,7 @@ pub enum Action {
     Return { order: OrderId, lines: Vec<ReturnLine>, refund_amount: Option<i64> },
     Refund { order: OrderId, amount: i64 },
     Cancel { order: OrderId },
+    Charge { payment: PaymentId, charge: NewCharge },
     Authorize { payment: PaymentId, amount: Option<i64> },
     Capture { payment: PaymentId, amount: Option<i64> },
     Fail { payment: PaymentId, retryable: bool },
@@ -90,6 +91,7 @@ impl Request {
             Action::Return { order, .. } => format!("/v1/orders/{order}/returns"),
             Action::Refund { order, .. } => format!("/v1/orders/{order}/refunds"),
             Action::Cancel { order } => format!("/v1/orders/{order}/cancel"),
+            Action::Charge { payment, .. } => format!("/v1/payments/{payment}/charge"),
             Action::Authorize { payment, .. } => format!("/v1/payments/{payment}/authorize"),
             Action::Capture { payment, .. } => format!("/v1/payments/{payment}/capture"),
             Action::Fail { payment, .. } => format!("/v1/payments/{payment}/fail"),
@@ -115,6 +117,7 @@ impl Request {
             }
             Action::Refund { amount, .. } => json!({"amount": amount}),
             Action::Authorize { amount, .. } | Action::Capture { amount, .. } => json!({"amount": amount}),
+            Action::Charge { charge, .. } => json!({"method": charge.method, "capture": charge.capture}),
             Action::Fail { retryable, .. } => json!({"retryable": retryable}),
             Action::Cancel { .. }
             | Action::Void { .. }
@@ -133,7 +136,8 @@ impl Request {
             | Action::Return { order, .. }
             | Action::Refund { order, .. }
             | Action::Cancel { order } => (*order).into(),
-            Action::Authorize { payment, .. }
+            Action::Charge { payment, .. }
+            | Action::Authorize { payment, .. }
             | Action::Capture { payment, .. }
             | Action::Fail { payment, .. }
             | Action::Void { payment }
@@ -203,6 +207,7 @@ impl Request {
 
     fn payment_command(&self) -> Option<PaymentCommand> {
         match &self.action {
+            Action::Charge { charge, .. } => Some(PaymentCommand::Charge(charge.clone())),
             Action::Authorize { amount: asked, .. } => {
                 Some(PaymentCommand::Authorize { amount: asked.map(amount), reference: None })
             }

@@ -12,10 +12,10 @@ use futures::future::join_all;
 use jiff::SignedDuration;
 use tokio::{runtime, time};
 
-use crate::{customers, invariants, platform::Platform, settled, world::World};
+use crate::{customers, invariants, platform::Platform, provider, settled, world::World};
 
 /// Virtual time in which everything must be done after the last fault.
-const DRAINED_WITHIN: Duration = Duration::from_mins(10);
+const DRAINED_WITHIN: Duration = Duration::from_mins(30);
 /// Virtual time in which one life of the platform must have come to an end.
 const LIFE_MAX: Duration = Duration::from_hours(6);
 
@@ -145,6 +145,7 @@ fn live(world: &Arc<World>, seed: u64, phase: Phase) -> End {
 async fn work(world: &Arc<World>, seed: u64, phase: Phase) {
     let platform = Platform::start(world);
     tokio::spawn(customers::operate(Arc::clone(world), platform.clone()));
+    tokio::spawn(provider::go_on(Arc::clone(world), platform.clone()));
     if phase == Phase::Live && !world.is_calm() {
         tokio::spawn(set_clocks(Arc::clone(world)));
         let stocking = customers::stock_up(Arc::clone(world), platform.clone(), Rng::with_seed(!seed));

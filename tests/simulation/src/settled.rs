@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Amount, OrderId, PaymentId, Sku, StreamName,
+    checkout::{WhenDue, when_due},
     order::{Order, OrderDecider, OrderStatus},
     payment::{Payment, PaymentDecider, PaymentState, RefundReason, RefundState},
     stock::StockEvent,
@@ -46,6 +47,13 @@ pub fn left_undone(world: &World) -> Vec<String> {
         let payment = world.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
         of_order(&mut undone, id, &order, &moved);
         of_payment(&mut undone, id, &order, &payment);
+        of_provider(&mut undone, world, payment_id, &payment);
+        if when_due(&order, &payment, world.now()) != WhenDue::Nothing {
+            undone.push(format!("I8, {id} is neither paid nor expired, and its payment is due"));
+        }
+    }
+    if !world.ledger.lock().is_quiet() {
+        undone.push("the provider has something on its way".to_owned());
     }
     undone
 }
@@ -109,6 +117,30 @@ fn of_order(undone: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedU
             ));
         }
     }
+}
+
+fn of_provider(undone: &mut Vec<String>, world: &World, id: PaymentId, payment: &Payment) {
+    let work = payment.provider_work();
+    if !work.is_empty() {
+        undone.push(format!("I8, the provider is still to be asked about {id}: {work:?}"));
+    }
+    let ledger = world.ledger.lock();
+    if payment.is_closed() && ledger.held(id) > 0 {
+        undone.push(format!("I3, the provider holds {} of {id}, which is closed", ledger.held(id)));
+    }
+    let (taken, here) =
+        (ledger.totals(id), (payment.captured().minor_units(), payment.refunded().minor_units()));
+    if taken != here && !is_settled_by_hand(world, id) {
+        undone.push(format!("I3, the provider took and gave back {taken:?} of {id}, recorded is {here:?}"));
+    }
+}
+
+/// Whether somebody said by hand what became of money.
+fn is_settled_by_hand(world: &World, id: PaymentId) -> bool {
+    world.log.lock().stream(&id.into()).any(|event| {
+        let moves = matches!(&*event.type_name, "payment.captured.v1" | "payment.refunded.v1");
+        moves && event.decode_metadata().is_ok_and(|metadata| metadata.idempotency.is_some())
+    })
 }
 
 fn of_payment(undone: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {

@@ -20,6 +20,7 @@ use crate::{
     invariants,
     memory::{Durable, Fate, Hazards, Log, Operation, Saved, Tables},
     plan::Plan,
+    provider::Ledger,
     request::Answer,
 };
 
@@ -35,6 +36,8 @@ pub struct World {
     pub log: Durable<Log>,
     pub tables: Durable<Tables>,
     pub positions: Durable<Saved>,
+    /// Of the payment provider, which knows nothing of the platform's crashes.
+    pub ledger: Durable<Ledger>,
     /// Told when the process dies.
     ended: Notify,
     state: Mutex<State>,
@@ -89,6 +92,7 @@ impl World {
             log: Durable::new(Log::new(Uuid::from_u128(seed.into()))),
             tables: Durable::default(),
             positions: Durable::default(),
+            ledger: Durable::default(),
             ended: Notify::new(),
             state: Mutex::new(state),
         }
@@ -198,7 +202,8 @@ impl World {
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn elapsed(&self) -> Duration {
+    /// Virtual time since the beginning, whatever the clocks show.
+    pub fn elapsed(&self) -> Duration {
         let state = self.state();
         state.earlier + state.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
