@@ -31,7 +31,13 @@ done
   fi
 done
 
-(cd "$scratch" && CARGO_TARGET_DIR="$target" "$cargo" --config 'profile.dev.opt-level=1' \
+# The dependencies are those that are built already. To cargo our own crates in the scratch copy are those of the tree,
+# unless they are built otherwise.
+settings=(--config 'profile.dev.opt-level=1')
+for crate in domain infra command-api projectors simulation; do
+  settings+=(--config "profile.dev.package.$crate.codegen-units=15")
+done
+(cd "$scratch" && CARGO_TARGET_DIR="$target" "$cargo" "${settings[@]}" \
   build --locked --quiet --package simulation --bin simulate)
 simulate="$scratch/simulate"
 cp "$target/debug/simulate" "$simulate"
