@@ -97,6 +97,7 @@ pub fn check_rows(world: &World) -> Result<(), String> {
     }
     same("stock", tables.stock.values(), expected.stock.iter())?;
     same("reservations", tables.reservations.values(), expected.reservations.iter())?;
+    same("stock events", tables.order_stock_events.iter(), expected.order_stock_events.iter())?;
     let mut orders = expected.orders;
     orders.sort_unstable_by_key(|row| row.order_id);
     same("orders", tables.orders.values(), orders.iter())?;

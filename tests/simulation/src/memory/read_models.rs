@@ -1,6 +1,10 @@
 //! Read models over [`Tables`].
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use domain::{
@@ -10,9 +14,10 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, Page, ParkedStream,
-        PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, Rows, Sales,
-        SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals, StockFilter, StockRow,
+        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
+        ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow,
+        RowKeys, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals, StockFilter,
+        StockRow, Wait, WaitFilter, WaitKind,
     },
 };
 use jiff::tz::TimeZone;
@@ -106,6 +111,32 @@ impl ReadModels for MemoryReadModels {
         };
         self.read(asked).await
     }
+}
+
+fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> Page<Wait> {
+    let mut waits: BTreeSet<(Timestamp, Uuid, u8, WaitKind)> = BTreeSet::new();
+    let mut add = |since: Timestamp, id: Uuid, kind: WaitKind| waits.insert((since, id, kind.code(), kind));
+    for row in tables.orders.values() {
+        let id = row.order_id.0;
+        match row.order.status() {
+            OrderStatus::Placed => _ = add(row.recorded_at, id, WaitKind::Allocation),
+            OrderStatus::Allocated => {
+                let due = row.order.payment_due_at().filter(|_| waits_for_payment(&row.order));
+                due.map(|due_at| add(due_at, id, WaitKind::Expiry));
+            }
+            OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => {}
+        }
+    }
+    for row in tables.ended_orders_with_reservations().iter().filter_map(|id| tables.orders.get(id)) {
+        add(row.updated_at, row.order_id.0, WaitKind::Release);
+    }
+    for row in tables.payments.values().filter(|row| !row.payment.provider_work().is_empty()) {
+        add(row.updated_at, row.payment_id.0, WaitKind::Provider);
+    }
+    let asked = waits.into_iter().filter(|(since, id, code, _)| {
+        *since < filter.since_before && filter.after.is_none_or(|after| (*since, *id, *code) > after)
+    });
+    page(asked.map(|(since, id, _, kind)| Wait { since, id, kind }), limit)
 }
 
 fn waits_for_payment(order: &Order) -> bool {
@@ -279,6 +310,24 @@ impl Queries for MemoryReadModels {
             placed.into_iter().take(limit).map(|row| row.order_id).collect()
         };
         self.read(list).await
+    }
+
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let events = tables.order_stock_events.iter();
+            let events = events.filter(|event| event.order_id == id && Some(event.position) > after);
+            page(events.cloned(), limit)
+        };
+        self.read(list).await
+    }
+
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        self.read(|tables| waits(tables, filter, limit)).await
     }
 
     async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {

@@ -9,8 +9,8 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, Generation, OrderRow, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
-        RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
+        Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError,
+        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
     },
 };
 use uuid::Uuid;
@@ -27,6 +27,7 @@ pub struct Tables {
     /// Payments in order of arrival.
     pub(super) arrivals: Vec<PaymentId>,
     pub sales: BTreeMap<Partition, BTreeMap<SalesKey, SalesTotals>>,
+    pub order_stock_events: BTreeSet<OrderStockEvent>,
     /// Each with whether a retry was asked for.
     pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
 }
@@ -58,6 +59,7 @@ impl Tables {
             orders: rows.orders.into_iter().map(|row| (row.order_id, row)).collect(),
             payments: rows.payments.into_iter().map(|row| (row.payment_id, row)).collect(),
             sales: rows.sales.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
+            order_stock_events: rows.order_stock_events.into_iter().collect(),
             parked: BTreeMap::new(),
         }
     }
@@ -121,6 +123,7 @@ impl Tables {
                 self.arrivals.push(row.payment_id);
             }
         }
+        self.order_stock_events.extend(changes.order_stock_events);
         let sales = self.sales.entry(changes.partition).or_default();
         for (key, sum) in changes.sales {
             sales.entry(key).or_default().add(&sum);
