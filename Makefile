@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test services services-down crash-test check deny bench
+.PHONY: run test services services-down crash-test simulate mutations check deny bench
 
 # The platform on its embedded default: builds, starts, prints where it listens. Ctrl-C stops it.
 run:
@@ -22,6 +22,19 @@ services-down:
 # 200 times kill -9 under load, where `make test` does it 5 times.
 crash-test:
 	tests/crash-cycles.sh 200
+
+# The whole platform in memory and virtual time, with faults drawn from a seed (docs/simulation.md): 10,000 seeds, or
+# `SEED=7` alone with all that happens, or from `FROM=20001` on, `SEEDS=1000` of them. The dependencies are those of
+# `cargo build`; only our own crates are built apart, with optimisations and every assertion.
+FROM ?= 1
+SEEDS ?= 10000
+simulate:
+	$(CARGO) --config 'profile.dev.opt-level=1' run --quiet --locked --package simulation --bin simulate -- \
+	  $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))
+
+# Plants faults, and checks that the simulation sees each.
+mutations:
+	CARGO="$(CARGO)" tests/mutations.sh
 
 # What has to hold before a change goes in; the same as in CI.
 check: deny

@@ -2,6 +2,7 @@
 
 mod direct;
 mod kafka;
+mod memory;
 mod reading;
 mod seeking;
 

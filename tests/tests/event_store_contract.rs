@@ -3,6 +3,7 @@
 mod appending;
 mod dependent_appends;
 mod eventstoredb;
+mod memory;
 mod reading;
 mod sqlite;
 

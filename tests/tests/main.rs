@@ -20,6 +20,7 @@ mod projectors;
 mod query_api;
 mod read_models_contract;
 mod relay;
+mod simulation;
 mod support;
 mod webhooks;
 mod webhooks_contract;

@@ -1,6 +1,7 @@
 //! What read models must do, whatever keeps them: one suite, run over each adapter.
 
 mod lists;
+mod memory;
 mod postgres;
 mod rows;
 mod sales;

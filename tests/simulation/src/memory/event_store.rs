@@ -1,0 +1,239 @@
+//! An event store over a [`Log`], with one writer as SQLite's or with several as EventStoreDB's.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use domain::{Position, RecordedEvent, Revision, StreamName};
+use infra::event_store::{Append, AppendError, Appended, Done, Epoch, EventLog, EventStore, ReadError};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+};
+use uuid::Uuid;
+
+use super::{Durable, Fate, Hazards, Log, Operation};
+
+/// Who appends to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// This process alone: groups are committed in the order of submission, and appends may build on one another.
+    One,
+    /// Other processes as well: each append goes its own way.
+    Several,
+}
+
+/// The store of one process. Appends that are under way when its runtime ends are lost, as in a crash.
+pub struct MemoryEventStore {
+    shared: Arc<Shared>,
+    /// None where there are several writers.
+    queue: Option<mpsc::UnboundedSender<(Append, Done)>>,
+    runtime: Handle,
+}
+
+struct Shared {
+    store_id: Uuid,
+    log: Durable<Log>,
+    epoch: AtomicU64,
+    heads: Heads,
+    hazards: Arc<dyn Hazards>,
+}
+
+/// The end of the log, shown to each follower through a channel of its own: those who wait on one channel are woken
+/// in random order.
+struct Heads(Mutex<(Option<Position>, Vec<watch::Sender<Option<Position>>>)>);
+
+impl Heads {
+    fn at(last: Option<Position>) -> Self {
+        Self(Mutex::new((last, Vec::new())))
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Option<Position>> {
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, receiver) = watch::channel(heads.0);
+        heads.1.retain(|follower| !follower.is_closed());
+        heads.1.push(sender);
+        receiver
+    }
+
+    fn show(&self, last: Option<Position>) {
+        let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.0 = last;
+        for head in &heads.1 {
+            head.send_if_modified(|head| std::mem::replace(head, last) != last);
+        }
+    }
+}
+
+impl fmt::Debug for MemoryEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryEventStore").finish_non_exhaustive()
+    }
+}
+
+impl MemoryEventStore {
+    /// Opens the store on the current runtime. Where processes share a log, `head` is theirs together: see
+    /// [`MemoryEventStore::beside`].
+    pub fn open(log: Durable<Log>, writers: Writers, hazards: Arc<dyn Hazards>) -> Self {
+        let (store_id, last) = {
+            let log = log.lock();
+            (log.store_id, log.last_position())
+        };
+        let (heads, epoch) = (Heads::at(last), AtomicU64::new(0));
+        let shared = Arc::new(Shared { store_id, log, epoch, heads, hazards });
+        let queue = (writers == Writers::One).then(|| {
+            let (queue, waiting) = mpsc::unbounded_channel();
+            tokio::spawn(write(Arc::clone(&shared), waiting));
+            queue
+        });
+        Self { shared, queue, runtime: Handle::current() }
+    }
+
+    /// The same store as another process sees it: what either appends wakes both.
+    pub fn beside(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), queue: self.queue.clone(), runtime: self.runtime.clone() }
+    }
+
+    async fn read<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, ReadError> {
+        match self.shared.hazards.before(Operation::ReadLog).await {
+            Fate::Succeed => Ok(read(&self.shared.log.lock())),
+            Fate::Fail | Fate::Vanish | Fate::LoseAnswer => {
+                Err(ReadError::Unavailable("the log cannot be read now".into()))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn apply(&self, append: &Append) -> Result<Appended, AppendError> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if append.epoch.is_some_and(|decided_in| decided_in.0 < epoch) {
+            return Err(AppendError::Superseded);
+        }
+        let outcome = self.log.lock().append(append, self.hazards.now());
+        if outcome.is_err() && append.epoch.is_some() {
+            self.begin_epoch();
+        }
+        outcome
+    }
+
+    fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn show_head(&self) {
+        let last = self.log.lock().last_position();
+        self.heads.show(last);
+    }
+}
+
+fn unavailable() -> AppendError {
+    AppendError::Unavailable("no append is taken now".into())
+}
+
+fn unknown() -> AppendError {
+    AppendError::OutcomeUnknown("the answer was lost".into())
+}
+
+/// The one writer: takes whatever waits, commits it as one group, answers it in order.
+async fn write(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<(Append, Done)>) {
+    while let Some(first) = waiting.recv().await {
+        let mut group = vec![first];
+        while let Ok(next) = waiting.try_recv() {
+            group.push(next);
+        }
+        let fate = shared.hazards.before(Operation::Append).await;
+        let outcomes: Vec<Result<Appended, AppendError>> = match fate {
+            Fate::Succeed | Fate::LoseAnswer => {
+                group.iter().map(|(append, _)| shared.apply(append)).collect()
+            }
+            Fate::Fail => group.iter().map(|_| Err(unavailable())).collect(),
+            Fate::Vanish => group.iter().map(|_| Err(unknown())).collect(),
+        };
+        shared.hazards.after(Operation::Append).await;
+        if fate != Fate::Succeed {
+            // Before anybody hears of it: what builds on this group is refused.
+            shared.begin_epoch();
+        }
+        shared.show_head();
+        for ((_, done), outcome) in group.into_iter().zip(outcomes) {
+            done(if fate == Fate::LoseAnswer { Err(unknown()) } else { outcome });
+        }
+    }
+}
+
+/// One append among those of several writers.
+async fn append_by_itself(shared: Arc<Shared>, append: Append, done: Done) {
+    let outcome = match shared.hazards.before(Operation::Append).await {
+        Fate::Succeed => shared.apply(&append),
+        Fate::LoseAnswer => shared.apply(&append).and(Err(unknown())),
+        Fate::Fail => Err(unavailable()),
+        Fate::Vanish => Err(unknown()),
+    };
+    shared.show_head();
+    shared.hazards.after(Operation::Append).await;
+    done(outcome);
+}
+
+#[async_trait]
+impl EventStore for MemoryEventStore {
+    fn submit(&self, append: Append, done: Done) {
+        let Some(queue) = &self.queue else {
+            let append = Append { epoch: None, ..append };
+            self.runtime.spawn(append_by_itself(Arc::clone(&self.shared), append, done));
+            return;
+        };
+        if let Err(mpsc::error::SendError((_, done))) = queue.send((append, done)) {
+            done(Err(unavailable()));
+        }
+    }
+
+    fn accepts_dependent_appends(&self) -> bool {
+        self.queue.is_some()
+    }
+
+    fn lacks(&self, stream: &StreamName) -> bool {
+        self.accepts_dependent_appends() && self.shared.log.lock().len_of(stream) == 0
+    }
+
+    fn epoch(&self) -> Epoch {
+        Epoch(self.shared.epoch.load(Ordering::Acquire))
+    }
+
+    fn head(&self) -> watch::Receiver<Option<Position>> {
+        self.shared.heads.subscribe()
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryEventStore {
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Revision,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.read(|log| log.read_stream(stream, from, limit)).await
+    }
+
+    async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.read(|log| log.read_all(after, limit)).await
+    }
+
+    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+        self.read(|log| streams.iter().map(|stream| log.len_of(stream) > 0).collect()).await
+    }
+
+    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
+        self.read(Log::last_position).await
+    }
+
+    fn store_id(&self) -> Uuid {
+        self.shared.store_id
+    }
+}

@@ -1,0 +1,95 @@
+//! The log of an event store: what was appended, and nothing else.
+
+use std::{collections::HashMap, sync::Arc};
+
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
+use infra::event_store::{Append, AppendError, Appended, ExpectedRevision};
+use uuid::Uuid;
+
+/// Events in the order of their positions, which count from 1.
+#[derive(Debug)]
+pub struct Log {
+    pub store_id: Uuid,
+    events: Vec<RecordedEvent>,
+    /// The places in `events` of each stream's own.
+    streams: HashMap<StreamName, Vec<usize>>,
+}
+
+impl Log {
+    pub fn new(store_id: Uuid) -> Self {
+        Self { store_id, events: Vec::new(), streams: HashMap::new() }
+    }
+
+    pub fn events(&self) -> &[RecordedEvent] {
+        &self.events
+    }
+
+    pub fn last_position(&self) -> Option<Position> {
+        self.events.last().map(|event| event.position)
+    }
+
+    /// How many events a stream has.
+    pub fn len_of(&self, stream: &StreamName) -> usize {
+        self.streams.get(stream).map_or(0, Vec::len)
+    }
+
+    pub fn stream(&self, stream: &StreamName) -> impl Iterator<Item = &RecordedEvent> + use<'_> {
+        self.streams.get(stream).into_iter().flatten().map(|&place| &self.events[place])
+    }
+
+    pub fn read_stream(&self, stream: &StreamName, from: Revision, limit: usize) -> Vec<RecordedEvent> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        self.stream(stream).skip(from).take(limit).cloned().collect()
+    }
+
+    pub fn read_all(&self, after: Option<Position>, limit: usize) -> Vec<RecordedEvent> {
+        let from = self.events.partition_point(|event| Some(event.position) <= after);
+        self.events[from..].iter().take(limit).cloned().collect()
+    }
+
+    /// Writes all of an append or nothing. The time never goes back, as in the stores of production.
+    pub fn append(&mut self, append: &Append, now: Timestamp) -> Result<Appended, AppendError> {
+        let actual = ExpectedRevision::of((self.len_of(&append.stream) as u64).checked_sub(1));
+        if append.events.is_empty() {
+            let last_revision = append.expected.next().checked_sub(1);
+            return Ok(Appended { last_revision, last_position: self.last_position() });
+        }
+        if append.expected != actual {
+            let refused = AppendError::WrongExpectedRevision { expected: append.expected, actual };
+            return self.original_outcome(append).ok_or(refused);
+        }
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let recorded_at = self.events.last().map_or(now, |last| last.recorded_at.max(now));
+        for (revision, event) in (append.expected.next()..).zip(&append.events) {
+            let position = self.events.len() as u64 + 1;
+            self.streams.entry(append.stream.clone()).or_default().push(self.events.len());
+            self.events.push(RecordedEvent {
+                position,
+                stream: append.stream.clone(),
+                revision,
+                id: event.id,
+                type_name: event.type_name.into(),
+                data: event.data.as_slice().into(),
+                metadata: Arc::clone(&event.metadata),
+                recorded_at,
+            });
+        }
+        let last = self.events.last();
+        Ok(Appended {
+            last_revision: last.map(|event| event.revision),
+            last_position: last.map(|event| event.position),
+        })
+    }
+
+    /// That of the same append made before: its events are those after the expected revision.
+    fn original_outcome(&self, append: &Append) -> Option<Appended> {
+        let first = usize::try_from(append.expected.next()).ok()?;
+        let mut last = None;
+        let mut stored = self.stream(&append.stream).skip(first);
+        for event in &append.events {
+            last = Some(stored.next().filter(|stored| stored.id == event.id)?);
+        }
+        let last = last?;
+        Some(Appended { last_revision: Some(last.revision), last_position: Some(last.position) })
+    }
+}

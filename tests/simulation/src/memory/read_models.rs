@@ -1,0 +1,363 @@
+//! Read models over [`Tables`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use domain::{
+    OrderId, PaymentId, Position, Sku, StreamName, Timestamp,
+    order::{Order, OrderStatus},
+};
+use infra::{
+    event_source::Partition,
+    read_models::{
+        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
+        ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow,
+        RowKeys, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals, StockFilter,
+        StockRow, Wait, WaitFilter, WaitKind,
+    },
+};
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Durable, Fate, Hazards, Operation, Tables};
+
+/// Both sides of the port. Cheap to clone.
+#[derive(Clone)]
+pub struct MemoryReadModels {
+    tables: Durable<Tables>,
+    hazards: Arc<dyn Hazards>,
+    changed: watch::Sender<u64>,
+}
+
+impl fmt::Debug for MemoryReadModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryReadModels").finish_non_exhaustive()
+    }
+}
+
+impl MemoryReadModels {
+    pub fn open(tables: Durable<Tables>, hazards: Arc<dyn Hazards>) -> Self {
+        Self { tables, hazards, changed: watch::Sender::new(0) }
+    }
+
+    async fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T, ReadModelError> {
+        match self.hazards.before(Operation::ReadRows).await {
+            Fate::Succeed => Ok(read(&self.tables.lock())),
+            Fate::Fail | Fate::Vanish | Fate::LoseAnswer => Err(failed()),
+        }
+    }
+}
+
+fn failed() -> ReadModelError {
+    ReadModelError::Unavailable("the rows cannot be used now".into())
+}
+
+#[async_trait]
+impl ReadModels for MemoryReadModels {
+    async fn bind(&self, store_id: Uuid) -> Result<(), BindError> {
+        self.read(|_| ()).await?;
+        let bound = *self.tables.lock().bound.get_or_insert(store_id);
+        if bound == store_id { Ok(()) } else { Err(BindError::OtherLog { bound, given: store_id }) }
+    }
+
+    async fn generation(&self) -> Result<Generation, ReadModelError> {
+        self.read(|_| Tables::generation()).await
+    }
+
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {
+        self.read(|tables| tables.checkpoint(partition)).await
+    }
+
+    async fn load(&self, keys: RowKeys) -> Result<Rows, ReadModelError> {
+        self.read(|tables| tables.load(&keys)).await
+    }
+
+    async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
+        let fate = self.hazards.before(Operation::CommitRows).await;
+        if matches!(fate, Fate::Fail | Fate::Vanish) {
+            return Err(failed());
+        }
+        self.tables.lock().commit(changes, self.hazards.now())?;
+        self.hazards.after(Operation::CommitRows).await;
+        self.changed.send_modify(|commits| *commits += 1);
+        if fate == Fate::Succeed { Ok(()) } else { Err(failed()) }
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.read(|tables| tables.parked.values().map(|(row, _)| row.clone()).collect()).await
+    }
+
+    async fn request_retry(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        self.read(|_| ()).await?;
+        let mut tables = self.tables.lock();
+        let mut found = false;
+        for (row, asked) in tables.parked.values_mut() {
+            if row.stream == *stream {
+                *asked = true;
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn retry_requests(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        let asked = |tables: &Tables| {
+            tables.parked.values().filter(|(_, asked)| *asked).map(|(row, _)| row.clone()).collect()
+        };
+        self.read(asked).await
+    }
+}
+
+fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> Page<Wait> {
+    let mut waits: BTreeSet<(Timestamp, Uuid, u8, WaitKind)> = BTreeSet::new();
+    let mut add = |since: Timestamp, id: Uuid, kind: WaitKind| waits.insert((since, id, kind.code(), kind));
+    for row in tables.orders.values() {
+        let id = row.order_id.0;
+        match row.order.status() {
+            OrderStatus::Placed => _ = add(row.recorded_at, id, WaitKind::Allocation),
+            OrderStatus::Allocated => {
+                let due = row.order.payment_due_at().filter(|_| waits_for_payment(&row.order));
+                due.map(|due_at| add(due_at, id, WaitKind::Expiry));
+            }
+            OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => {}
+        }
+    }
+    for row in tables.ended_orders_with_reservations().iter().filter_map(|id| tables.orders.get(id)) {
+        add(row.updated_at, row.order_id.0, WaitKind::Release);
+    }
+    for row in tables.payments.values().filter(|row| !row.payment.provider_work().is_empty()) {
+        add(row.updated_at, row.payment_id.0, WaitKind::Provider);
+    }
+    let asked = waits.into_iter().filter(|(since, id, code, _)| {
+        *since < filter.since_before && filter.after.is_none_or(|after| (*since, *id, *code) > after)
+    });
+    page(asked.map(|(since, id, _, kind)| Wait { since, id, kind }), limit)
+}
+
+fn waits_for_payment(order: &Order) -> bool {
+    matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid()
+}
+
+/// The first of `rows`, and whether there are more.
+fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> Page<T> {
+    let mut items: Vec<T> = rows.take(limit.saturating_add(1)).collect();
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    Page { items, has_more }
+}
+
+fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> Page<OrderRow> {
+    let place = |row: &OrderRow| (row.order.placed_at().unwrap_or(Timestamp::MIN), row.order_id);
+    let mut rows: Vec<&Arc<OrderRow>> = tables
+        .orders
+        .values()
+        .filter(|row| {
+            let order = &row.order;
+            let (placed_at, _) = place(row);
+            let customer = filter.customer_id.as_deref();
+            filter.status.is_none_or(|status| order.status() == status)
+                && customer.is_none_or(|customer| order.customer_id() == Some(customer))
+                && filter.sku.as_ref().is_none_or(|sku| order.lines().iter().any(|line| line.sku == *sku))
+                && filter.placed_from.is_none_or(|from| placed_at >= from)
+                && filter.placed_to.is_none_or(|to| placed_at < to)
+                && filter.after.is_none_or(|after| place(row) < after)
+        })
+        .collect();
+    rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row)));
+    page(rows.into_iter().map(|row| OrderRow::clone(row)), limit)
+}
+
+fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> Page<PaymentRow> {
+    let after = filter.after.and_then(|after| tables.arrivals.iter().position(|id| *id == after));
+    let rows = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
+    let rows = rows.filter_map(|id| tables.payments.get(id)).filter(|row| {
+        filter.order_id.is_none_or(|order| row.payment.order_id() == Some(order))
+            && filter.state.is_none_or(|state| row.payment.state() == state)
+    });
+    page(rows.map(|row| PaymentRow::clone(row)), limit)
+}
+
+fn sales(tables: &Tables, query: &SalesQuery) -> Sales {
+    let mut sales = Sales::default();
+    let mut groups: BTreeMap<String, SalesTotals> = BTreeMap::new();
+    let asked = |key: &SalesKey| {
+        key.currency == query.currency
+            && query.from_hour.is_none_or(|from| key.hour >= from)
+            && query.to_hour.is_none_or(|to| key.hour < to)
+    };
+    for (key, sum) in tables.sales_in_all().iter().filter(|(key, _)| asked(key)) {
+        if key.dimension == SalesDimension::All {
+            sales.total.add(sum);
+        }
+        if let Some(group) = query.group.and_then(|group| group_of(group, key)) {
+            groups.entry(group).or_default().add(sum);
+        }
+    }
+    sales.groups = groups.into_iter().collect();
+    sales
+}
+
+/// The name of the group that a row belongs to, where it counts towards such groups.
+fn group_of(group: SalesGroup, key: &SalesKey) -> Option<String> {
+    let time = Timestamp::from_second(key.hour.saturating_mul(3_600)).ok()?;
+    let date = || time.to_zoned(TimeZone::UTC).date();
+    match (group, &key.dimension) {
+        (SalesGroup::Hour, SalesDimension::All) => Some(time.to_string()),
+        (SalesGroup::Day, SalesDimension::All) => Some(date().to_string()),
+        (SalesGroup::Month, SalesDimension::All) => Some(date().strftime("%Y-%m").to_string()),
+        (SalesGroup::Sku, SalesDimension::Sku(sku)) => Some(sku.to_string()),
+        (SalesGroup::Country, SalesDimension::Country(country)) => Some(country.clone()),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl Queries for MemoryReadModels {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+        self.read(|tables| tables.orders.get(&id).map(|row| OrderRow::clone(row))).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<Page<OrderRow>, ReadModelError> {
+        self.read(|tables| orders(tables, filter, limit)).await
+    }
+
+    async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError> {
+        self.read(|tables| tables.stock.get(sku).cloned()).await
+    }
+
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<Page<StockRow>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let rows = tables.stock.values().filter(|row| {
+                let available = row.on_hand - row.reserved;
+                filter.after.as_ref().is_none_or(|after| row.sku > *after)
+                    && filter.available_below.is_none_or(|below| available < below)
+            });
+            page(rows.cloned(), limit)
+        };
+        self.read(list).await
+    }
+
+    async fn reservations(
+        &self,
+        sku: &Sku,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Page<ReservationRow>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let rows = tables.reservations.values();
+            let rows = rows.filter(|row| row.sku == *sku && after.is_none_or(|after| row.order_id > after));
+            page(rows.cloned(), limit)
+        };
+        self.read(list).await
+    }
+
+    async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+        self.read(|tables| tables.payments.get(&id).map(|row| PaymentRow::clone(row))).await
+    }
+
+    async fn payments(
+        &self,
+        filter: &PaymentFilter,
+        limit: usize,
+    ) -> Result<Page<PaymentRow>, ReadModelError> {
+        self.read(|tables| payments(tables, filter, limit)).await
+    }
+
+    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+        self.read(|tables| sales(tables, query)).await
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let rows = tables.checkpoints.iter().map(|((projection, partition), row)| CheckpointRow {
+                projection: (*projection).to_owned(),
+                partition: partition.clone(),
+                position: row.position,
+                log_position: row.log_position,
+                updated_at: Some(row.updated_at),
+            });
+            rows.collect()
+        };
+        self.read(list).await
+    }
+
+    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.parked().await
+    }
+
+    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        self.read(|tables| tables.parked.keys().any(|(_, parked)| parked == stream)).await
+    }
+
+    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        self.read(|tables| tables.ended_orders_with_reservations().into_iter().take(limit).collect()).await
+    }
+
+    async fn placed_orders_recorded_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let placed = tables.orders.values().filter(|row| row.order.status() == OrderStatus::Placed);
+            let mut placed: Vec<&Arc<OrderRow>> = placed.filter(|row| row.recorded_at < before).collect();
+            placed.sort_unstable_by_key(|row| (row.order.placed_at(), row.order_id));
+            placed.into_iter().take(limit).map(|row| row.order_id).collect()
+        };
+        self.read(list).await
+    }
+
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let events = tables.order_stock_events.iter();
+            let events = events.filter(|event| event.order_id == id && Some(event.position) > after);
+            page(events.cloned(), limit)
+        };
+        self.read(list).await
+    }
+
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+        self.read(|tables| waits(tables, filter, limit)).await
+    }
+
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let due = |row: &OrderRow| row.order.payment_due_at().filter(|_| waits_for_payment(&row.order));
+            let due = tables.orders.values().filter_map(|row| Some((due(row)?, row.order_id)));
+            let mut due: Vec<_> = due.filter(|(due_at, _)| *due_at <= now).collect();
+            due.sort_unstable();
+            due.into_iter().take(limit).map(|(_, id)| id).collect()
+        };
+        self.read(list).await
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let waiting = tables.payments.values().filter(|row| {
+                let is_next = after.is_none_or(|after| row.payment_id > after);
+                is_next && row.updated_at < updated_before && !row.payment.provider_work().is_empty()
+            });
+            waiting.take(limit).map(|row| row.payment_id).collect()
+        };
+        self.read(list).await
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

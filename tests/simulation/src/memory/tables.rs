@@ -1,0 +1,171 @@
+//! The tables of the read models, and how a commit changes them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
+use infra::{
+    event_source::Partition,
+    read_models::{
+        Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError,
+        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
+    },
+};
+use uuid::Uuid;
+
+/// Every row. A clone is what one transaction sees.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    pub(super) bound: Option<Uuid>,
+    pub(super) checkpoints: BTreeMap<(&'static str, Partition), Checkpoint>,
+    pub stock: BTreeMap<Sku, StockRow>,
+    pub reservations: BTreeMap<(Sku, OrderId), ReservationRow>,
+    pub orders: BTreeMap<OrderId, Arc<OrderRow>>,
+    pub payments: BTreeMap<PaymentId, Arc<PaymentRow>>,
+    /// Payments in order of arrival.
+    pub(super) arrivals: Vec<PaymentId>,
+    pub sales: BTreeMap<Partition, BTreeMap<SalesKey, SalesTotals>>,
+    pub order_stock_events: BTreeSet<OrderStockEvent>,
+    /// Each with whether a retry was asked for.
+    pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checkpoint {
+    pub(super) position: Option<Position>,
+    pub(super) log_position: Option<Position>,
+    pub(super) updated_at: Timestamp,
+}
+
+impl Tables {
+    /// As a rebuild leaves them: rows of a whole log, and a checkpoint from which events come that are in the rows
+    /// already.
+    pub fn rebuilt(rows: AllRows, from: Option<Position>, now: Timestamp) -> Self {
+        let partition = Partition::whole_log();
+        let checkpoint = Checkpoint { position: from, log_position: rows.position, updated_at: now };
+        let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint));
+        Self {
+            bound: Some(rows.store_id),
+            checkpoints: checkpoints.into(),
+            stock: rows.stock.into_iter().map(|row| (row.sku.clone(), row)).collect(),
+            reservations: rows
+                .reservations
+                .into_iter()
+                .map(|row| ((row.sku.clone(), row.order_id), row))
+                .collect(),
+            arrivals: rows.payments.iter().map(|row| row.payment_id).collect(),
+            orders: rows.orders.into_iter().map(|row| (row.order_id, row)).collect(),
+            payments: rows.payments.into_iter().map(|row| (row.payment_id, row)).collect(),
+            sales: rows.sales.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
+            order_stock_events: rows.order_stock_events.into_iter().collect(),
+            parked: BTreeMap::new(),
+        }
+    }
+
+    /// None: the same rows for ever.
+    pub(super) fn generation() -> Generation {
+        Generation(0)
+    }
+
+    pub fn checkpoint(&self, partition: &Partition) -> Option<Position> {
+        let projection = Projection::fed_by(partition)[0].as_str();
+        self.checkpoints.get(&(projection, partition.clone())).and_then(|row| row.position)
+    }
+
+    pub(super) fn load(&self, keys: &RowKeys) -> Rows {
+        Rows {
+            stock: keys.stock.iter().filter_map(|sku| self.stock.get(sku).cloned()).collect(),
+            reservations: keys
+                .reservations
+                .iter()
+                .filter_map(|key| self.reservations.get(key).cloned())
+                .collect(),
+            orders: keys
+                .orders
+                .iter()
+                .filter_map(|id| self.orders.get(id).map(|row| OrderRow::clone(row)))
+                .collect(),
+            payments: keys
+                .payments
+                .iter()
+                .filter_map(|id| self.payments.get(id).map(|row| PaymentRow::clone(row)))
+                .collect(),
+        }
+    }
+
+    /// All of the changes or none of them.
+    pub(super) fn commit(&mut self, changes: Changes, now: Timestamp) -> Result<(), ReadModelError> {
+        self.check(&changes)?;
+        for projection in &changes.projections {
+            let key = (projection.as_str(), changes.partition.clone());
+            let earlier = self.checkpoints.get(&key).and_then(|row| row.log_position);
+            let log_position = earlier.max(changes.log_position);
+            let row = Checkpoint { position: changes.to, log_position, updated_at: now };
+            self.checkpoints.insert(key, row);
+        }
+        for row in changes.retried {
+            self.parked.remove(&(row.projection, row.stream));
+        }
+        for row in changes.parked {
+            self.parked.insert((row.projection, row.stream.clone()), (row, false));
+        }
+        self.stock.extend(changes.stock.into_iter().map(|row| (row.sku.clone(), row)));
+        for key in &changes.reservations_closed {
+            self.reservations.remove(key);
+        }
+        let opened = changes.reservations.into_iter();
+        self.reservations.extend(opened.map(|row| ((row.sku.clone(), row.order_id), row)));
+        self.orders.extend(changes.orders.into_iter().map(|row| (row.order_id, row)));
+        for row in changes.payments {
+            if self.payments.insert(row.payment_id, Arc::clone(&row)).is_none() {
+                self.arrivals.push(row.payment_id);
+            }
+        }
+        self.order_stock_events.extend(changes.order_stock_events);
+        let sales = self.sales.entry(changes.partition).or_default();
+        for (key, sum) in changes.sales {
+            sales.entry(key).or_default().add(&sum);
+        }
+        Ok(())
+    }
+
+    fn check(&self, changes: &Changes) -> Result<(), ReadModelError> {
+        let same_generation = changes.generation.is_none_or(|known| known == Self::generation());
+        let unmoved = changes.projections.iter().all(|projection| {
+            let key = (projection.as_str(), changes.partition.clone());
+            self.checkpoints.get(&key).and_then(|row| row.position) == changes.from
+        });
+        let skipped_are_parked = changes.skipped.iter().all(|key| self.parked.contains_key(key));
+        let retried_as_read = changes.retried.iter().all(|row| {
+            let parked = self.parked.get(&(row.projection, row.stream.clone()));
+            parked.is_some_and(|(parked, asked)| {
+                *asked && parked.revision == row.revision && parked.parked_at == row.parked_at
+            })
+        });
+        if same_generation && unmoved && skipped_are_parked && retried_as_read {
+            Ok(())
+        } else {
+            Err(ReadModelError::CheckpointMoved)
+        }
+    }
+
+    pub(super) fn is_ended(&self, order: OrderId) -> bool {
+        self.orders.get(&order).is_some_and(|row| row.order.status().is_final())
+    }
+
+    /// Sums over partitions.
+    pub fn sales_in_all(&self) -> BTreeMap<SalesKey, SalesTotals> {
+        let mut sums: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
+        for (key, sum) in self.sales.values().flatten() {
+            sums.entry(key.clone()).or_default().add(sum);
+        }
+        sums
+    }
+
+    pub(super) fn ended_orders_with_reservations(&self) -> BTreeSet<OrderId> {
+        let held = self.reservations.keys().map(|(_, order)| *order);
+        held.filter(|order| self.is_ended(*order)).collect()
+    }
+}

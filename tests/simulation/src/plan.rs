@@ -1,0 +1,99 @@
+//! What a seed decides before anything runs.
+
+use std::time::Duration;
+
+use command_api::ExecutorOptions;
+use fastrand::Rng;
+
+use crate::memory::Writers;
+
+/// The conditions of a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub writers: Writers,
+    /// Processes that serve the command API; the last of them has the process manager. More than one only where the
+    /// store has several writers.
+    pub instances: usize,
+    /// Projectors that work on the same rows, each believing that it is alone.
+    pub projectors: usize,
+    pub executor: ExecutorOptions,
+    pub batch_events_max: usize,
+    pub batch_every: Duration,
+    pub commit_every: Duration,
+    pub skus: usize,
+    pub orders: usize,
+    pub weather: Weather,
+    /// Whether there is a provider that can be asked for money; otherwise payments are recorded by hand.
+    pub provider: bool,
+    /// How many steps each process lives, until no more crash.
+    pub lives_steps: Vec<u64>,
+    /// Jumps of the clock, by seconds.
+    pub clock_jumps: usize,
+    /// At the end every reaction is run again.
+    pub reactions_repeated: bool,
+}
+
+/// How likely it is that an operation fails, in thousandths, and how long it takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Weather {
+    pub append_fails: u32,
+    pub append_vanishes: u32,
+    pub append_answer_lost: u32,
+    pub read_fails: u32,
+    pub rows_fail: u32,
+    pub rows_answer_lost: u32,
+    pub position_fails: u32,
+    /// A stall is this likely, and lasts up to 20 s.
+    pub stalls: u32,
+    pub latency_ms_max: u64,
+}
+
+impl Plan {
+    pub fn draw(rng: &mut Rng) -> Self {
+        let writers = if rng.u32(0..100) < 60 { Writers::One } else { Writers::Several };
+        let instances = if writers == Writers::Several { rng.usize(1..=2) } else { 1 };
+        let crashes = [0, 1, 1, 2, 3, 4][rng.usize(0..6)];
+        Self {
+            writers,
+            instances,
+            projectors: if rng.u32(0..4) == 0 { 2 } else { 1 },
+            executor: ExecutorOptions {
+                shards: rng.usize(1..=3),
+                queue_commands_max: [1, 2, 4_096, 4_096][rng.usize(0..4)],
+                cache_weight_max: [1, 3, 50_000, 50_000][rng.usize(0..4)],
+            },
+            // Larger batches would be folded on another thread.
+            batch_events_max: rng.usize(1..=32),
+            batch_every: Duration::from_millis(rng.u64(0..=20)),
+            commit_every: Duration::from_millis(rng.u64(0..=20)),
+            skus: rng.usize(1..=4),
+            orders: rng.usize(1..=6),
+            weather: Weather::draw(rng),
+            provider: rng.u32(0..10) < 6,
+            lives_steps: (0..crashes).map(|_| rng.u64(1..400)).collect(),
+            clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
+            reactions_repeated: rng.u32(0..4) == 0,
+        }
+    }
+}
+
+impl Weather {
+    fn draw(rng: &mut Rng) -> Self {
+        let latency_ms_max = [0, 1, 5, 50, 400][rng.usize(0..5)];
+        if rng.u32(0..4) == 0 {
+            return Self { latency_ms_max, ..Self::default() };
+        }
+        let mut up_to = |most: u32| if rng.bool() { rng.u32(0..=most) } else { 0 };
+        Self {
+            append_fails: up_to(80),
+            append_vanishes: up_to(50),
+            append_answer_lost: up_to(80),
+            read_fails: up_to(50),
+            rows_fail: up_to(150),
+            rows_answer_lost: up_to(100),
+            position_fails: up_to(300),
+            stalls: up_to(8),
+            latency_ms_max,
+        }
+    }
+}

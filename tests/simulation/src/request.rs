@@ -1,0 +1,248 @@
+//! What clients ask for: as an HTTP request, and as the command that the domain decides on.
+
+use std::fmt::Write;
+
+use domain::{
+    Amount, CommandId, Decider, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    order::{CancelReason, LineQuantity, NewReturn, OrderCommand, OrderDecider, ReturnLine},
+    payment::{NewCharge, PaymentCommand, PaymentDecider},
+    stock::{StockCommand, StockDecider},
+};
+use http::StatusCode;
+use infra::http::Code;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+/// A request under its key. Sent again, it is the same request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub key: String,
+    pub action: Action,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Receive { sku: Sku, quantity: u32 },
+    Adjust { sku: Sku, delta: i64 },
+    Place { body: Value, respond_async: bool },
+    Ship { order: OrderId, lines: Option<Vec<LineQuantity>> },
+    Deliver { order: OrderId, shipment: ShipmentId },
+    Return { order: OrderId, lines: Vec<ReturnLine>, refund_amount: Option<i64> },
+    Refund { order: OrderId, amount: i64 },
+    Cancel { order: OrderId },
+    Charge { payment: PaymentId, charge: NewCharge },
+    Authorize { payment: PaymentId, amount: Option<i64> },
+    Capture { payment: PaymentId, amount: Option<i64> },
+    Fail { payment: PaymentId, retryable: bool },
+    Void { payment: PaymentId },
+    Refunded { payment: PaymentId, refund: RefundId },
+    RefundFailed { payment: PaymentId, refund: RefundId },
+}
+
+/// What the platform answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub replayed: bool,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+
+    /// Asks to be sent again.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.code(), "overloaded" | "unavailable" | "outcome_unknown" | "conflict")
+    }
+}
+
+/// What the domain says to a command on one state of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    Recorded,
+    Unchanged,
+    Refused(Code),
+}
+
+fn amount(minor_units: i64) -> Amount {
+    Amount::new(minor_units).unwrap_or(Amount::ZERO)
+}
+
+impl Request {
+    pub fn command_id(&self) -> CommandId {
+        CommandId::of_request("anonymous", "POST", &self.path(), &self.key)
+    }
+
+    /// Names the request for good: its path and key.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.path(), self.key)
+    }
+
+    pub fn path(&self) -> String {
+        match &self.action {
+            Action::Receive { sku, .. } => format!("/v1/stock/{sku}/receipts"),
+            Action::Adjust { sku, .. } => format!("/v1/stock/{sku}/adjustments"),
+            Action::Place { .. } => "/v1/orders".to_owned(),
+            Action::Ship { order, .. } => format!("/v1/orders/{order}/shipments"),
+            Action::Deliver { order, .. } => format!("/v1/orders/{order}/deliveries"),
+            Action::Return { order, .. } => format!("/v1/orders/{order}/returns"),
+            Action::Refund { order, .. } => format!("/v1/orders/{order}/refunds"),
+            Action::Cancel { order } => format!("/v1/orders/{order}/cancel"),
+            Action::Charge { payment, .. } => format!("/v1/payments/{payment}/charge"),
+            Action::Authorize { payment, .. } => format!("/v1/payments/{payment}/authorize"),
+            Action::Capture { payment, .. } => format!("/v1/payments/{payment}/capture"),
+            Action::Fail { payment, .. } => format!("/v1/payments/{payment}/fail"),
+            Action::Void { payment } => format!("/v1/payments/{payment}/void"),
+            Action::Refunded { payment, refund } => {
+                format!("/v1/payments/{payment}/refunds/{refund}/succeed")
+            }
+            Action::RefundFailed { payment, refund } => {
+                format!("/v1/payments/{payment}/refunds/{refund}/fail")
+            }
+        }
+    }
+
+    pub fn body(&self) -> Value {
+        match &self.action {
+            Action::Receive { quantity, .. } => json!({"quantity": quantity}),
+            Action::Adjust { delta, .. } => json!({"delta": delta}),
+            Action::Place { body, .. } => body.clone(),
+            Action::Ship { lines, .. } => json!({"lines": lines}),
+            Action::Deliver { shipment, .. } => json!({"shipment_id": shipment}),
+            Action::Return { lines, refund_amount, .. } => {
+                json!({"lines": lines, "refund_amount": refund_amount})
+            }
+            Action::Refund { amount, .. } => json!({"amount": amount}),
+            Action::Authorize { amount, .. } | Action::Capture { amount, .. } => json!({"amount": amount}),
+            Action::Charge { charge, .. } => json!({"method": charge.method, "capture": charge.capture}),
+            Action::Fail { retryable, .. } => json!({"retryable": retryable}),
+            Action::Cancel { .. }
+            | Action::Void { .. }
+            | Action::Refunded { .. }
+            | Action::RefundFailed { .. } => json!({}),
+        }
+    }
+
+    /// The stream that decides.
+    pub fn stream(&self) -> StreamName {
+        match &self.action {
+            Action::Receive { sku, .. } | Action::Adjust { sku, .. } => sku.clone().into(),
+            Action::Place { .. } => OrderId::of_command(self.command_id()).into(),
+            Action::Ship { order, .. }
+            | Action::Deliver { order, .. }
+            | Action::Return { order, .. }
+            | Action::Refund { order, .. }
+            | Action::Cancel { order } => (*order).into(),
+            Action::Charge { payment, .. }
+            | Action::Authorize { payment, .. }
+            | Action::Capture { payment, .. }
+            | Action::Fail { payment, .. }
+            | Action::Void { payment }
+            | Action::Refunded { payment, .. }
+            | Action::RefundFailed { payment, .. } => (*payment).into(),
+        }
+    }
+
+    /// What the domain says to it after the first `count` durable events of its stream; none for a placing, whose
+    /// outcome does not depend on its stream alone.
+    pub fn ruling(&self, world: &World, count: usize) -> Option<Ruling> {
+        let stream = self.stream();
+        Some(match stream {
+            StreamName::Stock(_) => {
+                let stock = world.folded::<StockDecider>(&stream, count);
+                ruling(StockDecider::decide(&stock, self.stock_command()?), command_api::error::stock_refused)
+            }
+            StreamName::Order(_) => {
+                let order = world.folded::<OrderDecider>(&stream, count);
+                ruling(OrderDecider::decide(&order, self.order_command()?), command_api::error::order_refused)
+            }
+            StreamName::Payment(_) => {
+                let payment = world.folded::<PaymentDecider>(&stream, count);
+                let decided = PaymentDecider::decide(&payment, self.payment_command()?);
+                ruling(decided, command_api::error::payment_refused)
+            }
+        })
+    }
+
+    fn stock_command(&self) -> Option<StockCommand> {
+        match &self.action {
+            Action::Receive { quantity, .. } => {
+                Some(StockCommand::Receive { quantity: *quantity, reference: None })
+            }
+            Action::Adjust { delta, .. } => Some(StockCommand::Adjust { delta: *delta, reason: None }),
+            _ => None,
+        }
+    }
+
+    fn order_command(&self) -> Option<OrderCommand> {
+        let id = self.command_id();
+        match &self.action {
+            Action::Ship { lines, .. } => Some(OrderCommand::Ship {
+                shipment_id: ShipmentId::of_command(id),
+                lines: lines.clone(),
+                carrier: None,
+                tracking_number: None,
+            }),
+            Action::Deliver { shipment, .. } => Some(OrderCommand::Deliver { shipment_id: *shipment }),
+            Action::Return { lines, refund_amount, .. } => Some(OrderCommand::Return(NewReturn {
+                return_id: ReturnId::of_command(id),
+                lines: lines.clone(),
+                refund_amount: refund_amount.map(amount),
+                reason: None,
+            })),
+            Action::Refund { amount: asked, .. } => Some(OrderCommand::Refund {
+                refund_id: RefundId::of_command(id),
+                amount: amount(*asked),
+                reason: None,
+            }),
+            Action::Cancel { .. } => {
+                Some(OrderCommand::Cancel { reason: CancelReason::Requested, note: None })
+            }
+            _ => None,
+        }
+    }
+
+    fn payment_command(&self) -> Option<PaymentCommand> {
+        match &self.action {
+            Action::Charge { charge, .. } => Some(PaymentCommand::Charge(charge.clone())),
+            Action::Authorize { amount: asked, .. } => {
+                Some(PaymentCommand::Authorize { amount: asked.map(amount), reference: None })
+            }
+            Action::Capture { amount: asked, .. } => {
+                Some(PaymentCommand::Capture { amount: asked.map(amount), reference: None })
+            }
+            Action::Fail { retryable, .. } => {
+                Some(PaymentCommand::Fail { reason: None, retryable: *retryable })
+            }
+            Action::Void { .. } => Some(PaymentCommand::Void { reason: None }),
+            Action::Refunded { refund, .. } => {
+                Some(PaymentCommand::RecordRefunded { refund_id: *refund, reference: None })
+            }
+            Action::RefundFailed { refund, .. } => {
+                Some(PaymentCommand::RecordRefundFailed { refund_id: *refund, reason: None })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn ruling<E, R>(decided: Result<Vec<E>, R>, problem: impl FnOnce(&R) -> infra::http::Problem) -> Ruling {
+    match decided {
+        Ok(events) if events.is_empty() => Ruling::Unchanged,
+        Ok(_) => Ruling::Recorded,
+        Err(refusal) => Ruling::Refused(problem(&refusal).code),
+    }
+}
+
+/// One line, for the record.
+pub fn describe(answer: &Answer) -> String {
+    let mut text = answer.status.as_u16().to_string();
+    if answer.replayed {
+        text.push_str(" replayed");
+    }
+    let _ = write!(text, " {}", answer.body);
+    text
+}
