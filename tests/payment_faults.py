@@ -1,0 +1,197 @@
+"""Orders paid through a provider that goes wrong, on a platform that is killed: run by payment-faults.sh.
+
+Talks to `orderly serve` and to its sandbox over HTTP alone. Places ORDERS orders, cancels, ships and takes back some of those
+that are paid, kills the server (with the sandbox in it) KILLS times on the way, waits until nothing is open, and then compares
+what the sandbox took and gave back, charge by charge, with what orders and payments say.
+"""
+
+import concurrent.futures
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+BINARY, DATA_DIR, ORDERS, KILLS = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+SCRIPT = "seed=7,declines=0.2,lost_answers=0.2,duplicate_webhooks=0.2,reordered_webhooks=0.2,webhook_delay_ms=20"
+PORTS = {"command": 18580, "query": 18581, "sandbox": 18582}
+SKUS = [f"SKU-{number}" for number in range(50)]
+PATIENCE_S = 600
+CONNECTION = threading.local()
+
+
+class Server:
+    """The platform and its sandbox: one process."""
+
+    def start(self):
+        listen = lambda name: f"127.0.0.1:{PORTS[name]}"
+        self.log = open(os.path.join(DATA_DIR, "..", "serve.log"), "a")
+        self.process = subprocess.Popen(
+            [BINARY, "serve", "--data-dir", DATA_DIR, "--command-listen", listen("command"), "--query-listen", listen("query"),
+             "--sandbox-listen", listen("sandbox"), "--sandbox-script", SCRIPT, "--log", "error"],
+            stdout=self.log, stderr=self.log)
+        until("the server is ready", lambda: ask("GET", "query", "/readyz", once=True)[0] == 200
+              and ask("GET", "command", "/readyz", once=True)[0] == 200)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.start()
+
+
+def ask(method, api, path, body=None, key=None, once=False):
+    """Sends a request until it is answered with something else than 503; the platform may be gone for a while."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Idempotency-Key"] = key
+    if api == "sandbox":
+        headers["Authorization"] = "Bearer " + open(os.path.join(DATA_DIR, "sandbox.secret")).read().strip()
+    while True:
+        connections = CONNECTION.__dict__
+        try:
+            connection = connections.get(api) or http.client.HTTPConnection("127.0.0.1", PORTS[api], timeout=60)
+            connections[api] = connection
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != 503 or once:
+                is_json = "json" in answer.headers.get("Content-Type", "")
+                return answer.status, json.loads(text) if is_json and text else None
+        except (OSError, http.client.HTTPException):
+            connections.pop(api, None)
+            if once:
+                return 0, None
+        if time.monotonic() > give_up_at:
+            sys.exit(f"no answer within {PATIENCE_S} s: {method} {path}")
+        time.sleep(0.05)
+
+
+def until(what, is_so):
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > give_up_at:
+            sys.exit(f"waited {PATIENCE_S} s in vain: {what}")
+        time.sleep(0.2)
+
+
+def listed(api, path):
+    """Every item of a paged list."""
+    separator, cursor = ("&" if "?" in path else "?"), None
+    while True:
+        page = ask("GET", api, path + separator + "limit=100" + (f"&cursor={cursor}" if cursor else ""))[1]
+        yield from page["items"]
+        cursor = page.get("next_cursor")
+        if not cursor:
+            return
+
+
+def place(number):
+    """An order of two lines, paid for by a card that is subject to the sandbox's script."""
+    draw = random.Random(number)
+    lines = [{"sku": draw.choice(SKUS), "quantity": draw.randint(1, 3), "unit_price": draw.randint(1, 5000)} for _ in range(2)]
+    body = {"currency": "GBP", "lines": lines, "payment": {"method": f"card-{number}"}}
+    status, order = ask("POST", "command", "/v1/orders", body, f"order-{number}")
+    assert status == 201, (status, order)
+    return order["order_id"]
+
+
+def settle(numbered):
+    """What a back office does to an order once it is paid."""
+    number, order_id = numbered
+    post = lambda path, body: ask("POST", "command", f"/v1/orders/{order_id}/{path}", body, f"{path}-{number}")
+    order = ask("GET", "query", f"/v1/orders/{order_id}")[1]
+    if order["status"] != "allocated":
+        return order["status"]
+    if number % 5 == 0:
+        status, answer = post("cancel", {})
+    else:
+        status, answer = post("shipments", {"lines": [{"line": 1, "quantity": 1}]} if number % 5 == 1 else {})
+        if number % 5 == 1:
+            status, answer = post("cancel", {}) if status == 201 else (status, answer)
+            # One unit of one line was all there was to ship.
+        elif number % 5 == 2 and status == 201:
+            status, answer = post("returns", {"lines": [{"line": 2, "quantity": 1}]})
+    assert status in (200, 201), (number, status, answer)
+    return "paid"
+
+
+def nothing_is_open():
+    return not ask("GET", "query", "/v1/orders/stuck?older_than=0&limit=1")[1]["items"]
+
+
+def drained():
+    lags = ask("GET", "query", "/v1/projections")[1]
+    return '"lag_events": 0' in json.dumps(lags) and not any(f'"lag_events": {digit}' in json.dumps(lags) for digit in range(1, 10))
+
+
+def all_quiet():
+    """Twice in a row: what one answer sets off must have been taken in by the read models."""
+    return all((drained() and nothing_is_open(), time.sleep(1), drained() and nothing_is_open()))
+
+
+def main():
+    server = Server()
+    server.start()
+    for sku in SKUS:
+        assert ask("POST", "command", f"/v1/stock/{sku}/receipts", {"quantity": ORDERS}, f"in-{sku}")[0] == 201
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        placing = [pool.submit(place, number) for number in range(ORDERS)]
+        for kill in range(1, KILLS + 1):
+            concurrent.futures.wait([placing[ORDERS * kill // (KILLS + 1) - 1]])
+            server.kill()
+        order_ids = [one.result() for one in placing]
+        print(f"{ORDERS} orders placed in {time.monotonic() - began:.1f} s, {KILLS} kills")
+        until("every order is paid or declined", all_quiet)
+        print(f"paid or declined after {time.monotonic() - began:.1f} s")
+        settling = [pool.submit(settle, numbered) for numbered in enumerate(order_ids)]
+        if KILLS:
+            concurrent.futures.wait([settling[ORDERS // 2]])
+            server.kill()
+        outcomes = [one.result() for one in settling]
+    until("everything is settled", all_quiet)
+    print(f"settled after {time.monotonic() - began:.1f} s")
+    compare(order_ids, outcomes)
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait()
+
+
+def compare(order_ids, outcomes):
+    took, gave, charged = {}, {}, {}
+    for charge in listed("sandbox", "/v1/charges"):
+        moved = lambda kind: sum(move["amount"] for move in charge["movements"] if move["type"] == kind)
+        payment = charge["payment_id"]
+        took[payment] = took.get(payment, 0) + moved("capture")
+        gave[payment] = gave.get(payment, 0) + moved("refund")
+        charged[payment] = charged.get(payment, 0) + sum(move["type"] == "capture" for move in charge["movements"])
+    twice = [payment for payment, count in charged.items() if count > 1]
+    assert not twice, f"charged twice: {twice[:5]}"
+    said_by_orders = said_by_payments = 0
+    orders = {order["order_id"]: order for order in listed("query", "/v1/orders")}
+    assert set(orders) == set(order_ids) and len(orders) == ORDERS
+    for order in orders.values():
+        payment = order["payment_id"]
+        found = (took.get(payment, 0), gave.get(payment, 0))
+        assert found == (order["captured"], order["refunded"]), (found, order)
+        assert order["status"] != "placed"
+        assert order["status"] != "cancelled" or order["captured"] - order["refunded"] == order["amount_due"] or not order["captured"], order
+        said_by_orders += order["captured"] - order["refunded"]
+    for payment in listed("query", "/v1/payments"):
+        said_by_payments += payment["captured"] - payment["refunded"]
+    money = sum(took.values()) - sum(gave.values())
+    assert money == said_by_orders == said_by_payments, (money, said_by_orders, said_by_payments)
+    reserved = sum(stock["reserved"] for stock in listed("query", "/v1/stock"))
+    assert reserved == 0, f"{reserved} units are still reserved"
+    totals = ask("GET", "sandbox", "/v1/totals")[1]
+    declined = outcomes.count("cancelled")
+    print(f"{ORDERS - declined} paid, {declined} declined; captured {sum(took.values())}, refunded {sum(gave.values())}: "
+          f"{money} pence, as orders and payments say; nobody charged twice; nothing reserved")
+    print(f"sandbox: {json.dumps(totals)}")
+
+
+main()
