@@ -87,7 +87,8 @@ pub fn run(seed: u64) -> Outcome {
 
 fn run_phases(world: &Arc<World>, seed: u64) {
     live_until_done(world, seed, Phase::Live);
-    if world.failure().is_some() || !world.plan.reactions_repeated {
+    // An order that may still expire would, since time goes on.
+    if world.failure().is_some() || !world.plan.reactions_repeated || settled::any_may_expire(world) {
         return;
     }
     let before = world.log.lock().events().len();

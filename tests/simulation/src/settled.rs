@@ -27,6 +27,15 @@ pub fn orders(world: &World) -> Vec<OrderId> {
     ids.into_iter().collect()
 }
 
+/// Whether an order still waits for a payment that will be due.
+pub fn any_may_expire(world: &World) -> bool {
+    orders(world).into_iter().any(|id| {
+        let order = world.folded::<OrderDecider>(&id.into(), usize::MAX);
+        let waits = order.status() == OrderStatus::Allocated && !order.is_paid();
+        waits && order.payment_due_at().is_some()
+    })
+}
+
 /// Whether everybody who follows the log has come to its end.
 pub fn caught_up(world: &World) -> bool {
     let last = world.log.lock().last_position();
