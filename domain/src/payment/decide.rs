@@ -104,6 +104,12 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
                 Err(PaymentRefusal::WrongState(state))
             }
         },
+        // Somebody else has heard what became of the charge: there is no doubt about it, and nobody would look it up.
+        PaymentCommand::MarkOutcomeUnknown { .. }
+            if payment.charge().is_some_and(|charge| charge.state == ChargeState::Ended) =>
+        {
+            Ok(Vec::new())
+        }
         PaymentCommand::MarkOutcomeUnknown { operation } => match payment.state() {
             PaymentState::OutcomeUnknown if payment.unknown_operation() == Some(operation) => Ok(Vec::new()),
             PaymentState::Failed if !payment.is_retryable() => {

@@ -34,10 +34,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
         let outcome = run(seed);
-        for line in &outcome.trace {
+        for line in outcome.trace.iter().chain(&outcome.log) {
             println!("{line}");
         }
-        println!("seed {seed}: {} events, fingerprint {}", outcome.events, outcome.fingerprint);
+        println!("seed {seed}: {} events, fingerprint {}", outcome.log.len(), outcome.fingerprint);
         return report(&outcome);
     }
     let begun = Instant::now();
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             return report(&outcome);
         }
         ran += 1;
-        events += outcome.events;
+        events += outcome.log.len();
         // Whatever order they come in.
         fingerprints ^= u64::from_str_radix(&outcome.fingerprint, 16)
             .unwrap_or(0)

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use domain::RecordedEvent;
 use fastrand::Rng;
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -27,9 +28,10 @@ pub struct Outcome {
     pub failure: Option<String>,
     /// What was answered, and what happened besides, in order.
     pub trace: Vec<String>,
+    /// The log at the end, an event a line.
+    pub log: Vec<String>,
     /// Of the trace and of the log: equal for equal runs.
     pub fingerprint: String,
-    pub events: usize,
 }
 
 /// What a life is for.
@@ -81,13 +83,20 @@ pub fn run(seed: u64) -> Outcome {
         world.fail("a panic".to_owned());
     }
     let (trace, fingerprint) = (world.trace(), world.fingerprint());
-    let events = world.log.lock().events().len();
-    Outcome { seed, failure: world.failure(), trace, fingerprint, events }
+    let log = world.log.lock().events().iter().map(describe).collect();
+    Outcome { seed, failure: world.failure(), trace, log, fingerprint }
+}
+
+fn describe(event: &RecordedEvent) -> String {
+    let RecordedEvent { position, stream, revision, type_name, recorded_at, .. } = event;
+    let data = String::from_utf8_lossy(&event.data);
+    format!("{position:>5} {recorded_at} {stream} {revision} {type_name} {data}")
 }
 
 fn run_phases(world: &Arc<World>, seed: u64) {
     live_until_done(world, seed, Phase::Live);
-    if world.failure().is_some() || !world.plan.reactions_repeated {
+    // An order that may still expire would, since time goes on.
+    if world.failure().is_some() || !world.plan.reactions_repeated || settled::any_may_expire(world) {
         return;
     }
     let before = world.log.lock().events().len();
