@@ -33,7 +33,7 @@ async fn buy(server: &Server, number: usize, method: &str) -> String {
 
 /// The status of a payment, once the platform knows how it ended.
 async fn ended(server: &Server, payment_id: &str) -> Value {
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
     let looking = async {
         loop {
             let payment = server.get(&format!("/v1/payments/{payment_id}?min_revision=0")).await;
