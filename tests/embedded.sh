@@ -9,7 +9,7 @@ server=
 trap 'kill -9 "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 serve() { # DATA_DIR
-  "$orderly" serve --data-dir "$1" --command-listen "${command_url#http://}" --query-listen "${query_url#http://}" \
+  "$orderly" serve --data-dir "$1" --command-listen "${command_url#http://}" --query-listen "${query_url#http://}" --payment-provider none \
     >>"$work/serve.log" 2>&1 &
   server=$!
   for _ in $(seq 600); do

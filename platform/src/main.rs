@@ -32,7 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the platform: command API, process manager, relay, projectors and query API.
-    Serve(ServeOptions),
+    Serve(Box<ServeOptions>),
     /// Place the orders of a sales file (CSV of the Online Retail columns) over HTTP.
     Import(ImportOptions),
     /// Look into the event log.

@@ -191,7 +191,7 @@ fn request_in(capture: CaptureMode, method: &str) -> ChargeRequest {
 fn another_charge(request: &ChargeRequest, method: &str) -> ChargeRequest {
     let mut another = request.clone();
     another.charge.number += 1;
-    another.charge.method = method.to_owned();
+    method.clone_into(&mut another.charge.method);
     another
 }
 

@@ -1,34 +1,19 @@
-//! Signatures by the Standard Webhooks specification: HMAC-SHA256 over id, time and body.
+//! The secrets of subscriptions, as they are stored, and what is signed with them.
 
 use std::fmt;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::Timestamp;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
-const PREFIX: &str = "whsec_";
-/// The specification asks for 24 to 64.
-const SECRET_BYTES: usize = 32;
+use crate::signature;
+pub use crate::signature::SecretError;
 
 /// What sender and receiver share, as receivers are told it: `whsec_` and base64. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// The operating system gives no random numbers, or a stored secret is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
-    #[error("no random numbers can be had: {0}")]
-    NoRandomness(String),
-    #[error("it does not begin with {PREFIX}, or the rest is not base64")]
-    Malformed,
-}
-
 impl Secret {
     pub fn generate() -> Result<Self, SecretError> {
-        let mut key = [0; SECRET_BYTES];
-        getrandom::fill(&mut key).map_err(|error| SecretError::NoRandomness(error.to_string()))?;
-        Ok(Self(format!("{PREFIX}{}", BASE64_STANDARD.encode(key))))
+        signature::Secret::generate().map(|secret| Self(secret.reveal()))
     }
 
     pub(crate) fn stored(text: String) -> Self {
@@ -38,15 +23,6 @@ impl Secret {
     /// The secret itself, to be kept or shown to its owner.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-
-    fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> Result<String, SecretError> {
-        let encoded = self.0.strip_prefix(PREFIX).ok_or(SecretError::Malformed)?;
-        let key = BASE64_STANDARD.decode(encoded).map_err(|_| SecretError::Malformed)?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
-        mac.update(format!("{id}.{seconds}.").as_bytes());
-        mac.update(body);
-        Ok(format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes())))
     }
 }
 
@@ -63,9 +39,9 @@ pub fn signatures(
     sent_at: Timestamp,
     body: &[u8],
 ) -> Result<String, SecretError> {
-    let signatures: Result<Vec<String>, SecretError> =
-        secrets.iter().map(|secret| secret.sign(id, sent_at.as_second(), body)).collect();
-    Ok(signatures?.join(" "))
+    let secrets: Vec<signature::Secret> =
+        secrets.iter().map(|secret| signature::Secret::parse(&secret.0)).collect::<Result<_, _>>()?;
+    Ok(signature::signatures(&secrets.iter().collect::<Vec<_>>(), id, sent_at, body))
 }
 
 #[cfg(test)]
@@ -86,7 +62,7 @@ mod tests {
     fn secrets_differ_and_are_not_shown_by_mistake() {
         let (one, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
         assert_ne!(one, other);
-        assert_eq!(one.reveal().len(), PREFIX.len() + 44);
+        assert_eq!(one.reveal().len(), "whsec_".len() + 44);
         assert!(!format!("{one:?}").contains("whsec_"));
     }
 
@@ -94,7 +70,8 @@ mod tests {
     fn while_a_secret_is_replaced_both_sign() {
         let (one, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
         let signed = signatures(&[&one, &other], "msg_1", Timestamp::UNIX_EPOCH, b"{}").unwrap();
-        let expected = [&one, &other].map(|secret| secret.sign("msg_1", 0, b"{}").unwrap());
+        let alone = |secret| signatures(&[secret], "msg_1", Timestamp::UNIX_EPOCH, b"{}").unwrap();
+        let expected = [&one, &other].map(alone);
         assert_eq!(signed, expected.join(" "));
     }
 }

@@ -301,13 +301,12 @@ pub(super) async fn payment_provider(
             Ok(Some(Arc::new(SandboxProvider::new(&url_to(address), secret))))
         }
         PaymentProviderUrl::SandboxAt(url) => {
-            let secret = match &config.sandbox.secret {
-                Some(SandboxSecret(secret)) => secret.clone(),
-                None => {
-                    let path = config.data_dir.join(SECRET_FILE);
-                    let read = spawn_blocking(move || secret_file::read(&path)).await??;
-                    read.ok_or(StartError::NoSandboxSecret)?
-                }
+            let secret = if let Some(SandboxSecret(secret)) = &config.sandbox.secret {
+                secret.clone()
+            } else {
+                let path = config.data_dir.join(SECRET_FILE);
+                let read = spawn_blocking(move || secret_file::read(&path)).await??;
+                read.ok_or(StartError::NoSandboxSecret)?
             };
             Ok(Some(Arc::new(SandboxProvider::new(url.as_str(), secret))))
         }

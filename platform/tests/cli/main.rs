@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod import;
+mod payments;
 mod read_models;
 mod refunds;
 mod serve;

@@ -51,7 +51,13 @@ impl DataDir {
     pub async fn serve_with(&self, arguments: &[&str]) -> Server {
         const ANY: &str = "127.0.0.1:0";
         let listen = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--sandbox-listen", ANY];
-        Server::start(self.command(&[&listen, arguments].concat())).await
+        Server::start(self.command(&[&listen, arguments].concat()), 3).await
+    }
+
+    /// `orderly serve` on free ports, with a payment provider that is elsewhere.
+    pub async fn serve_without_sandbox(&self, arguments: &[&str]) -> Server {
+        let listen = ["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"];
+        Server::start(self.command(&[&listen, arguments].concat()), 2).await
     }
 }
 
@@ -87,20 +93,24 @@ pub struct Server {
     http: reqwest::Client,
     pub command_url: String,
     pub query_url: String,
-    pub sandbox_url: String,
+    /// Where this server runs it.
+    pub sandbox_url: Option<String>,
 }
 
 impl Server {
-    async fn start(mut command: Command) -> Self {
+    /// `apis`: so many it has, and prints where they are.
+    async fn start(mut command: Command, apis: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();
-        while urls.len() < 3 {
+        while urls.len() < apis {
             let line = lines.next_line().await.unwrap().expect("the server prints where its APIs are");
             let url = line.split_whitespace().find(|word| word.starts_with("http://"));
             urls.extend(url.map(str::to_owned));
         }
-        let [command_url, query_url, sandbox_url] = urls.try_into().unwrap();
+        let mut urls = urls.into_iter();
+        let (command_url, query_url) = (urls.next().unwrap(), urls.next().unwrap());
+        let sandbox_url = urls.next();
         Self { child, http: reqwest::Client::new(), command_url, query_url, sandbox_url }
     }
 
@@ -133,6 +143,11 @@ impl Server {
         let payment_id = answer["payment_id"].as_str().unwrap();
         self.get(&format!("/v1/payments/{payment_id}?min_revision=0")).await;
         answer["order_id"].as_str().unwrap().to_owned()
+    }
+
+    /// SIGKILL: nothing is finished.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Asks for an orderly end and waits for it.

@@ -1,5 +1,5 @@
 use domain::{
-    Decider, RefundId, Timestamp,
+    Amount, Decider, RefundId, Timestamp,
     payment::{NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundReason},
 };
 use infra::payment_provider::{Notice, NoticeContent, NoticeError, RefundAnswer, RefundRequest};
@@ -75,8 +75,7 @@ pub(super) async fn webhooks_in_any_order_and_number_end_the_same(fixture: impl 
         // Each one twice, the second time after all others.
         let told = order.iter().chain(&order).map(|index| &notices[*index]);
         let payment = told_of(&refund, told);
-        let sums =
-            [payment.captured(), payment.refunded(), payment.capturable()].map(|sum| sum.minor_units());
+        let sums = [payment.captured(), payment.refunded(), payment.capturable()].map(Amount::minor_units);
         assert_eq!((payment.state(), sums), (PaymentState::Captured, [6_000, 1_000, 0]), "{order:?}");
     }
 }

@@ -271,8 +271,8 @@ fn broken(fault: Fault) -> Response {
 fn problem_of(error: LedgerError) -> Problem {
     let refusal = match error {
         LedgerError::Refused(refusal) => refusal,
-        LedgerError::Unusable(_) => {
-            tracing::error!(%error, "The sandbox cannot answer");
+        LedgerError::Unusable(error) => {
+            tracing::error!(error, "The ledger of the sandbox cannot be used");
             return Problem::new(Code::Internal);
         }
     };

@@ -149,3 +149,14 @@ async fn what_is_pending_by_chance_settles_by_itself() {
     });
     assert_eq!(figures(&completed.await.report), (10_000, 10_000, None));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_is_a_connection_that_ends_without_one() {
+    let sandbox = SandboxFixture::fresh().await;
+    let url = format!("http://{}/v1/charges/{}/1", sandbox.address, Uuid::new_v4());
+    let terms = serde_json::json!({"amount": 100, "currency": "GBP", "method": "lost_answer"});
+    let put = || sandbox.http.put(&url).bearer_auth(sandbox.secret.reveal()).json(&terms).send();
+    let lost = put().await.unwrap_err();
+    assert!(lost.is_request() && lost.status().is_none(), "{lost:?}");
+    assert_eq!(put().await.unwrap().status(), 200, "asked for again, it is answered");
+}

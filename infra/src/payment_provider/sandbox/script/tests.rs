@@ -70,14 +70,14 @@ fn what_is_said_to_happen_so_often_happens_so_often() {
         lost += u32::from(ending.fault == Some(Fault::Dropped));
         assert!(ending.delay <= Duration::from_secs(1));
         delay += ending.delay;
-        copies += script.deliveries(occasion(payment, "webhook", 1)).len();
+        copies += u32::try_from(script.deliveries(occasion(payment, "webhook", 1)).len()).unwrap();
     }
     // Five standard deviations of 2,000 draws are at most 112.
     for (what, happened, expected) in [
         ("declines", hard, 400),
         ("soft declines", soft, 200),
         ("lost answers", lost, 600),
-        ("copies", copies as u32, 3_000),
+        ("copies", copies, 3_000),
     ] {
         assert!(u32::abs_diff(happened, expected) < 112, "{what}: {happened} instead of {expected}");
     }
