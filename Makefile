@@ -1,5 +1,5 @@
 # Everything a developer runs. Needs a Rust toolchain and a C compiler; the tests of the production path also need
-# Postgres, Java and Maven, and are left out where these are missing.
+# Postgres, Java, Maven and Go, and are left out where these are missing.
 
 CARGO ?= cargo
 
@@ -12,7 +12,7 @@ run:
 test:
 	CARGO="$(CARGO)" tests/run.sh
 
-# A private Postgres and Kafka in .dev/, left running; `source .dev/env` says where they are.
+# A private Postgres, Kafka and stripe-mock in .dev/, left running; `source .dev/env` says where they are.
 services:
 	infra/dev/services up
 

@@ -17,8 +17,9 @@ elif [ "${ORDERLY_REQUIRE_SERVICES:-}" = 1 ]; then
   exit 1
 else
   with_services=()
-  printf '\n%s\n\n' "*** WITHOUT Postgres and Kafka: the tests that need them are NOT run, and counted as ignored. ***" >&2
+  printf '\n%s\n\n' "*** WITHOUT Postgres, Kafka and stripe-mock: the tests that need them are NOT run, and counted as ignored. ***" >&2
 fi
 "${CARGO:-cargo}" test --workspace --locked -- ${with_services[@]+"${with_services[@]}"}
 tests/eventstoredb-client-check.sh
 tests/webhooks-client-check.sh
+tests/stripe-client-check.sh

@@ -4,6 +4,7 @@
 //! operation here may be repeated, also years later and from another process, and is done once.
 
 pub mod sandbox;
+pub mod stripe;
 
 use async_trait::async_trait;
 use domain::{

@@ -2,6 +2,7 @@
 //! passed on as values.
 
 mod roles;
+mod stripe;
 mod urls;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -12,6 +13,7 @@ use infra::{payment_provider::sandbox::script::Script, telemetry::LogFormat};
 use self::urls::Unshown;
 pub use self::{
     roles::{Role, Roles, RolesError},
+    stripe::{StripeSettingsError, stripe_options},
     urls::{ApiUrl, BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret, UnsupportedUrl},
 };
 
@@ -97,7 +99,8 @@ pub struct ServeOptions {
     pub query_listen: SocketAddr,
 
     /// Who is asked for money: `sandbox` (the one of this process, for tests), `sandbox:http://HOST:PORT` (one of
-    /// another process) or `none`.
+    /// another process), `stripe` (whose settings are in the environment only: ORDERLY_STRIPE_SECRET_KEY,
+    /// ORDERLY_STRIPE_WEBHOOK_SECRET) or `none`.
     #[arg(long, env = "ORDERLY_PAYMENT_PROVIDER", value_name = "URL", default_value = "sandbox")]
     pub payment_provider: PaymentProviderUrl,
 

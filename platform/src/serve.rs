@@ -33,7 +33,7 @@ use crate::{
     commands::Failure,
     config::{
         BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings,
-        ServeOptions, Settings,
+        ServeOptions, Settings, StripeSettingsError,
     },
 };
 
@@ -97,6 +97,10 @@ pub enum StartError {
     Sandbox(#[from] infra::payment_provider::sandbox::OpenError),
     #[error(transparent)]
     SandboxSecret(#[from] SecretFileError),
+    #[error(transparent)]
+    StripeSettings(#[from] StripeSettingsError),
+    #[error("Stripe cannot be used: {0}")]
+    Stripe(#[from] infra::payment_provider::stripe::OptionsError),
     #[error(
         "ORDERLY_SANDBOX_SECRET: set it to what the other process has, as in the file sandbox.secret of its data directory"
     )]

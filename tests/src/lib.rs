@@ -1,3 +1,4 @@
-//! A stand-in for EventStoreDB that tests can break at will: see [`eventstoredb`].
+//! Stand-ins for servers that tests can break at will: see [`eventstoredb`] and [`stripe`].
 
 pub mod eventstoredb;
+pub mod stripe;

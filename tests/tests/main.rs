@@ -21,6 +21,7 @@ mod query_api;
 mod read_models_contract;
 mod relay;
 mod simulation;
+mod stripe;
 mod support;
 mod webhooks;
 mod webhooks_contract;

@@ -5,6 +5,7 @@ mod charging;
 mod notices;
 mod refunding;
 mod sandbox;
+mod stripe;
 mod voiding;
 
 use std::sync::Arc;
@@ -192,6 +193,7 @@ fn another_charge(request: &ChargeRequest, method: &str) -> ChargeRequest {
     let mut another = request.clone();
     another.charge.number += 1;
     method.clone_into(&mut another.charge.method);
+    another.charge.reference = None;
     another
 }
 

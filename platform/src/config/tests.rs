@@ -1,6 +1,6 @@
 use clap::Parser;
 
-use super::*;
+use super::{stripe::stripe_options_of, *};
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -147,12 +147,36 @@ fn the_payment_provider_is_chosen_by_a_url() {
     let provider = |url: &str| parse(&["--payment-provider", url]).map(|cli| cli.serve.payment_provider);
     assert_eq!(parse(&[]).unwrap().serve.payment_provider, PaymentProviderUrl::Sandbox);
     assert_eq!(provider("none"), Ok(PaymentProviderUrl::None));
+    assert_eq!(provider("stripe"), Ok(PaymentProviderUrl::Stripe));
     let elsewhere = PaymentProviderUrl::SandboxAt("http://pay:8082".parse().unwrap());
     assert_eq!(provider("sandbox:http://pay:8082/"), Ok(elsewhere));
     for url in ["", "sandbox:", "sandbox:https://pay", "sandbox:pay:8082", "paypal", "none:"] {
         let error = provider(url).unwrap_err();
         assert!(error.contains("ORDERLY_PAYMENT_PROVIDER"), "{url:?}: {error}");
     }
+}
+
+#[test]
+fn stripe_needs_its_secrets_in_the_environment_and_says_which_is_missing() {
+    let options = |set: &[(&str, &str)]| {
+        let value = |name| set.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
+        stripe_options_of(value).map(|options| format!("{options:?}")).map_err(|error| error.to_string())
+    };
+    let key = ("ORDERLY_STRIPE_SECRET_KEY", "sk_live_hidden");
+    let secret = ("ORDERLY_STRIPE_WEBHOOK_SECRET", "whsec_hidden");
+    for (set, missing) in [
+        (&[][..], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&[("ORDERLY_STRIPE_SECRET_KEY", ""), secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&[key], "ORDERLY_STRIPE_WEBHOOK_SECRET"),
+        (&[key, secret, ("ORDERLY_STRIPE_API_URL", "http://stripe.example")], "ORDERLY_STRIPE_API_URL"),
+        (&[key, secret, ("ORDERLY_STRIPE_MULTICAPTURE", "yes")], "ORDERLY_STRIPE_MULTICAPTURE"),
+        (&[("ORDERLY_STRIPE_SECRET_KEY", "sk hidden"), secret], "ORDERLY_STRIPE_SECRET_KEY"),
+    ] {
+        let error = options(set).unwrap_err();
+        assert!(error.starts_with(missing) && !error.contains("hidden"), "{set:?}: {error}");
+    }
+    let shown = options(&[key, secret]).unwrap();
+    assert!(shown.contains("api.stripe.com") && !shown.contains("hidden"), "{shown}");
 }
 
 #[test]

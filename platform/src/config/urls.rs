@@ -42,6 +42,8 @@ pub enum PaymentProviderUrl {
     Sandbox,
     /// A sandbox that another process runs.
     SandboxAt(ApiUrl),
+    /// With what is in the environment: see [`super::stripe_options`].
+    Stripe,
 }
 
 /// A URL that a setting does not accept. Does not show it: it may hold a password.
@@ -137,12 +139,12 @@ impl FromStr for PaymentProviderUrl {
         match url.split_once(':') {
             None if url == "none" => Ok(Self::None),
             None if url == "sandbox" => Ok(Self::Sandbox),
+            None if url == "stripe" => Ok(Self::Stripe),
             Some(("sandbox", elsewhere)) => {
                 elsewhere.parse().map(Self::SandboxAt).map_err(|error| UnsupportedUrl::new(SETTING, &error))
             }
             None | Some(_) => {
-                let expected =
-                    "expected `sandbox`, sandbox:http://HOST:PORT for one of another process, or `none`";
+                let expected = "expected `sandbox`, sandbox:http://HOST:PORT for one of another process, `stripe`, or `none`";
                 Err(UnsupportedUrl::new(SETTING, &expected))
             }
         }

@@ -26,6 +26,7 @@ use infra::{
     payment_provider::{
         PaymentProvider,
         sandbox::{self, Sandbox, SandboxOptions, SandboxProvider, secret_file},
+        stripe::StripeProvider,
     },
     postgres::Database,
     read_models::{
@@ -42,7 +43,9 @@ use tokio::{sync::Notify, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{ServeConfig, StartError};
-use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret};
+use crate::config::{
+    BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret, stripe_options,
+};
 
 /// Events that a follower of the log takes in at a time.
 const BATCH_EVENTS_MAX: usize = 2_000;
@@ -309,6 +312,10 @@ pub(super) async fn payment_provider(
                 read.ok_or(StartError::NoSandboxSecret)?
             };
             Ok(Some(Arc::new(SandboxProvider::new(url.as_str(), secret))))
+        }
+        PaymentProviderUrl::Stripe => {
+            let provider = StripeProvider::new(stripe_options()?, Clock::system())?;
+            Ok(Some(Arc::new(provider)))
         }
     }
 }

@@ -1,0 +1,110 @@
+//! Webhooks of Stripe: whether it is Stripe that sends, and what it says.
+//!
+//! Source: docs.stripe.com/webhooks/signature.
+
+use domain::Timestamp;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use sha2::Sha256;
+
+use super::{
+    object::{Event, Intent, IntentStatus, Refund},
+    report::{refund_answer, report},
+};
+use crate::payment_provider::{Notice, NoticeContent, NoticeError};
+
+const SIGNATURE: &str = "stripe-signature";
+/// How far the time of a signature may be from now, as in Stripe's own libraries.
+const TOLERANCE_SECONDS: i64 = 300;
+
+/// Checks that the body was signed with this secret, and lately. While a secret is exchanged, Stripe signs with the old
+/// one and the new one.
+pub(super) fn verify(
+    headers: &HeaderMap,
+    body: &[u8],
+    secret: &str,
+    now: Timestamp,
+) -> Result<(), NoticeError> {
+    let header = headers.get(SIGNATURE).ok_or(NoticeError::NoSignature)?;
+    let header = header.to_str().map_err(|_| NoticeError::NoSignature)?;
+    let members = header.split(',').filter_map(|member| member.trim().split_once('='));
+    let (mut signed_at, mut signatures) = (None, Vec::new());
+    for (name, value) in members {
+        match name {
+            "t" => signed_at = Some(value),
+            "v1" => signatures.extend(decode_hex(value)),
+            // Other schemes, such as the one of test events.
+            _ => {}
+        }
+    }
+    let signed_at = signed_at.ok_or(NoticeError::NoSignature)?;
+    let seconds: i64 = signed_at.parse().map_err(|_| NoticeError::NoSignature)?;
+    if signatures.is_empty() {
+        return Err(NoticeError::NoSignature);
+    }
+    // A key of any length is one for HMAC.
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
+    let mac = mac.chain_update(signed_at).chain_update(b".").chain_update(body);
+    // Compares in constant time.
+    if !signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()) {
+        return Err(NoticeError::WrongSignature);
+    }
+    let is_recent = now.as_second().abs_diff(seconds) <= TOLERANCE_SECONDS.unsigned_abs();
+    if is_recent { Ok(()) } else { Err(NoticeError::Stale) }
+}
+
+/// Only a text of the length that a signature has.
+fn decode_hex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// What the event says of a payment of this platform.
+///
+/// An event holds its object as it was when the event happened. A failed confirmation is told of as a charge that is
+/// pending, because the intent can still be confirmed: the platform asks how a pending charge stands, and that ends it.
+pub(super) fn read(body: &[u8]) -> Result<Notice, NoticeError> {
+    let event: Event = serde_json::from_slice(body).map_err(|_| NoticeError::Unreadable)?;
+    let object = event.data.object.as_deref();
+    let content = match event.kind.as_str() {
+        "payment_intent.succeeded"
+        | "payment_intent.amount_capturable_updated"
+        | "payment_intent.payment_failed"
+        | "payment_intent.processing"
+        | "payment_intent.requires_action"
+        | "payment_intent.canceled" => of_intent(object)?,
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => of_refund(object)?,
+        _ => NoticeContent::Other,
+    };
+    Ok(Notice { id: event.id, content })
+}
+
+fn of_intent(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
+    let intent: Intent = parse(object)?;
+    let Some((payment_id, charge)) = intent.names() else { return Ok(NoticeContent::Other) };
+    // Nothing was tried: as if Stripe did not have it yet.
+    if intent.status == IntentStatus::RequiresConfirmation {
+        return Ok(NoticeContent::Other);
+    }
+    let report = report(&intent, charge).map_err(|_| NoticeError::Unreadable)?;
+    Ok(NoticeContent::Charge { payment_id, report })
+}
+
+fn of_refund(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
+    let refund: Refund = parse(object)?;
+    let Some((payment_id, refund_id)) = refund.names() else { return Ok(NoticeContent::Other) };
+    Ok(NoticeContent::Refund { payment_id, refund_id, answer: refund_answer(&refund) })
+}
+
+fn parse<T: DeserializeOwned>(object: Option<&RawValue>) -> Result<T, NoticeError> {
+    serde_json::from_str(object.ok_or(NoticeError::Unreadable)?.get()).map_err(|_| NoticeError::Unreadable)
+}

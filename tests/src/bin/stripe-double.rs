@@ -1,0 +1,54 @@
+//! The double of Stripe as a program, for checks that are not written in Rust.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use tests::stripe::{StripeDouble, WEBHOOK_SECRET, signature};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// A double of Stripe for tests. Prints `listening on URL`, and then takes commands from its standard input, one a line,
+/// each answered by one line: `advance SECONDS`, `search-lag SECONDS`, `authenticate INTENT yes|no`,
+/// `settle-refund REFUND yes|no`, `events`, `signed-event NUMBER`.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { listen } = Arguments::parse();
+    let double = match StripeDouble::start(listen).await {
+        Ok(double) => double,
+        Err(error) => {
+            eprintln!("The double of Stripe cannot start on {listen}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("listening on {}", double.url());
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        println!("{}", obey(&double, &line).unwrap_or_else(|why| format!("error: {why}")));
+    }
+    ExitCode::SUCCESS
+}
+
+fn obey(double: &StripeDouble, command: &str) -> Result<String, String> {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let number = |text: &str| text.parse::<u32>().map_err(|error| error.to_string());
+    match words[..] {
+        ["advance", seconds] => double.advance(Duration::from_secs(number(seconds)?.into())),
+        ["search-lag", seconds] => double.set_search_lag(Duration::from_secs(number(seconds)?.into())),
+        ["authenticate", intent, answer] => double.authenticate(intent, answer == "yes"),
+        ["settle-refund", refund, answer] => double.settle_refund(refund, answer == "yes"),
+        ["events"] => return Ok(double.events().len().to_string()),
+        ["signed-event", index] => {
+            let events = double.events();
+            let body = events.get(number(index)? as usize).ok_or("no such event")?;
+            let header = signature(body, WEBHOOK_SECRET, double.now().as_second());
+            return Ok(format!("{header} {body}"));
+        }
+        _ => return Err(format!("no such command: {command}")),
+    }
+    Ok("done".to_owned())
+}

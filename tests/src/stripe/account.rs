@@ -1,0 +1,415 @@
+//! What an account holds at Stripe, and how it changes.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::{
+    API_VERSION,
+    cards::{Says, bank_of},
+    objects::{Charge, Intent, Refund},
+};
+
+/// An answer other than success.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    /// The member `error` of the body.
+    pub error: Value,
+    /// Whether the idempotency key keeps it: it came of executing the request, not of reading it.
+    pub is_kept: bool,
+}
+
+impl Refusal {
+    pub(super) fn unread(message: &str, param: &str) -> Self {
+        let error = json!({ "type": "invalid_request_error", "message": message, "param": param });
+        Self { status: StatusCode::BAD_REQUEST, error, is_kept: false }
+    }
+
+    fn executed(status: StatusCode, code: &str, message: &str) -> Self {
+        let error = json!({ "type": "invalid_request_error", "code": code, "message": message });
+        Self { status, error, is_kept: true }
+    }
+
+    fn missing(kind: &str, id: &str) -> Self {
+        Self::executed(StatusCode::NOT_FOUND, "resource_missing", &format!("No such {kind}: '{id}'"))
+    }
+
+    fn wrong_state(intent: &Intent, operation: &str) -> Self {
+        let message = format!("This PaymentIntent cannot be {operation}: its status is {}.", intent.status);
+        let mut refusal =
+            Self::executed(StatusCode::BAD_REQUEST, "payment_intent_unexpected_state", &message);
+        refusal.error["payment_intent"] = intent.json(false);
+        refusal
+    }
+}
+
+/// Sums, in Stripe's units, and how often money has moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub captures: usize,
+    pub captured: i64,
+    pub refunds: usize,
+    pub refunded: i64,
+    /// Authorized, and neither captured nor given back.
+    pub held: i64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    clock: Duration,
+    pub search_lag: Duration,
+    intents: Vec<Intent>,
+    /// Each intent as it was after each change, for the search.
+    history: Vec<(Timestamp, Intent)>,
+    refunds: Vec<Refund>,
+    pub events: Vec<Value>,
+    ids: u32,
+}
+
+/// What an intent is made of.
+#[derive(Debug)]
+pub(super) struct NewIntent {
+    pub amount: i64,
+    pub currency: String,
+    pub payment_method: Option<String>,
+    pub manual_capture: bool,
+    pub multicapture: bool,
+    pub metadata: Map<String, Value>,
+}
+
+impl Account {
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::now() + SignedDuration::try_from(self.clock).unwrap_or_default()
+    }
+
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.clock += by;
+    }
+
+    pub(super) fn id(&mut self, prefix: &str) -> String {
+        self.ids += 1;
+        format!("{prefix}_{:08}", self.ids)
+    }
+
+    /// What has moved for the intents with this metadata.
+    pub(super) fn moved(&self, name: &str, value: &str) -> Moved {
+        let mut moved = Moved::default();
+        for intent in self.intents.iter().filter(|intent| intent.metadata.get(name) == Some(&json!(value))) {
+            moved.captures += intent.charge.as_ref().map_or(0, |charge| charge.captures);
+            moved.captured += intent.received;
+            moved.held += intent.capturable;
+            let paid = |refund: &&Refund| refund.intent == intent.id && refund.status == "succeeded";
+            moved.refunds += self.refunds.iter().filter(paid).count();
+            moved.refunded += self.refunds.iter().filter(paid).map(|refund| refund.amount).sum::<i64>();
+        }
+        moved
+    }
+
+    /// All of them, or those that a search for this metadata finds.
+    pub(super) fn intents(&self, metadata: Option<&[(String, String)]>) -> Vec<Value> {
+        let Some(wanted) = metadata else {
+            return self.intents.iter().map(|intent| intent.json(true)).collect();
+        };
+        let seen_at = self.now() - SignedDuration::try_from(self.search_lag).unwrap_or_default();
+        let as_seen = self.intents.iter().filter_map(|intent| {
+            let is_seen = |(at, old): &&(Timestamp, Intent)| *at <= seen_at && old.id == intent.id;
+            self.history.iter().rfind(is_seen).map(|(_, seen)| seen)
+        });
+        let found = as_seen.filter(|intent| {
+            wanted.iter().all(|(name, value)| intent.metadata.get(name) == Some(&json!(value)))
+        });
+        found.map(|intent| intent.json(false)).collect()
+    }
+
+    pub(super) fn refunds(&self, of_intent: Option<&str>) -> Vec<Value> {
+        let refunds =
+            self.refunds.iter().filter(|refund| of_intent.is_none_or(|intent| refund.intent == intent));
+        refunds.map(Refund::json).collect()
+    }
+
+    pub(super) fn create(&mut self, new: NewIntent) -> Result<String, Refusal> {
+        if let Some(method) = &new.payment_method {
+            bank_of(method).ok_or_else(|| {
+                let refusal = Refusal::missing("PaymentMethod", method);
+                Refusal { status: StatusCode::BAD_REQUEST, ..refusal }
+            })?;
+        }
+        let id = self.id("pi");
+        let status =
+            if new.payment_method.is_some() { "requires_confirmation" } else { "requires_payment_method" };
+        self.intents.push(Intent {
+            id: id.clone(),
+            created: self.now().as_second(),
+            amount: new.amount,
+            currency: new.currency,
+            status,
+            manual_capture: new.manual_capture,
+            multicapture: new.multicapture && new.manual_capture,
+            capturable: 0,
+            received: 0,
+            metadata: new.metadata,
+            payment_method: new.payment_method,
+            error: None,
+            canceled_at: None,
+            cancellation_reason: None,
+            charge: None,
+        });
+        self.changed(&id, "created");
+        Ok(id)
+    }
+
+    pub(super) fn intent(&self, id: &str) -> Result<&Intent, Refusal> {
+        let found = self.intents.iter().find(|intent| intent.id == id);
+        found.ok_or_else(|| Refusal::missing("payment_intent", id))
+    }
+
+    fn intent_mut(&mut self, id: &str) -> Result<&mut Intent, Refusal> {
+        let found = self.intents.iter_mut().find(|intent| intent.id == id);
+        found.ok_or_else(|| Refusal::missing("payment_intent", id))
+    }
+
+    pub(super) fn confirm(&mut self, id: &str, payment_method: Option<&str>) -> Result<(), Refusal> {
+        let intent = self.intent_mut(id)?;
+        if !matches!(intent.status, "requires_confirmation" | "requires_payment_method") {
+            return Err(Refusal::wrong_state(intent, "confirmed"));
+        }
+        let method = payment_method.map(ToOwned::to_owned).or_else(|| intent.payment_method.clone());
+        let method =
+            method.ok_or_else(|| Refusal::wrong_state(intent, "confirmed without a payment method"))?;
+        let says = bank_of(&method).ok_or_else(|| Refusal::missing("PaymentMethod", &method))?;
+        intent.payment_method = Some(method);
+        intent.error = None;
+        match says {
+            Says::Yes => self.approved(id),
+            Says::No { code, decline_code, message } => {
+                return Err(self.declined(id, code, decline_code, message));
+            }
+            Says::AskTheCustomer => self.waits(id, "requires_action"),
+            Says::Later => self.waits(id, "processing"),
+        }
+        Ok(())
+    }
+
+    fn waits(&mut self, id: &str, status: &'static str) {
+        if let Ok(intent) = self.intent_mut(id) {
+            intent.status = status;
+        }
+        self.changed(id, status);
+    }
+
+    fn approved(&mut self, id: &str) {
+        let charge = self.attempt(id, "succeeded", None);
+        let Ok(intent) = self.intent_mut(id) else { return };
+        intent.charge = Some(charge);
+        intent.error = None;
+        if intent.manual_capture {
+            intent.status = "requires_capture";
+            intent.capturable = intent.amount;
+            self.changed(id, "amount_capturable_updated");
+        } else {
+            intent.status = "succeeded";
+            intent.received = intent.amount;
+            if let Some(charge) = &mut intent.charge {
+                charge.captured = intent.amount;
+                charge.captures = 1;
+            }
+            self.changed(id, "succeeded");
+        }
+    }
+
+    fn declined(&mut self, id: &str, code: &str, decline_code: &str, message: &str) -> Refusal {
+        let failure = (code.to_owned(), decline_code.to_owned(), message.to_owned());
+        let charge = self.attempt(id, "failed", Some(failure));
+        let error =
+            json!({ "type": "card_error", "code": code, "decline_code": decline_code, "message": message });
+        let Ok(intent) = self.intent_mut(id) else { return Refusal::missing("payment_intent", id) };
+        intent.charge = Some(charge);
+        intent.status = "requires_payment_method";
+        intent.payment_method = None;
+        intent.error = Some(error.clone());
+        let mut refusal = Refusal { status: StatusCode::PAYMENT_REQUIRED, error, is_kept: true };
+        refusal.error["payment_intent"] = intent.json(false);
+        self.changed(id, "payment_failed");
+        refusal
+    }
+
+    fn attempt(
+        &mut self,
+        id: &str,
+        status: &'static str,
+        failure: Option<(String, String, String)>,
+    ) -> Charge {
+        let payment_method = self.intent(id).ok().and_then(|intent| intent.payment_method.clone());
+        Charge {
+            id: self.id("ch"),
+            created: self.now().as_second(),
+            status,
+            captured: 0,
+            captures: 0,
+            given_back: 0,
+            payment_method: payment_method.unwrap_or_default(),
+            failure,
+        }
+    }
+
+    pub(super) fn capture(&mut self, id: &str, amount: Option<i64>, is_last: bool) -> Result<(), Refusal> {
+        let intent = self.intent_mut(id)?;
+        if intent.status != "requires_capture" {
+            return Err(Refusal::wrong_state(intent, "captured"));
+        }
+        let amount = amount.unwrap_or(intent.capturable);
+        if amount > intent.capturable {
+            let message = "The amount to capture is more than what is authorized.";
+            return Err(Refusal::executed(StatusCode::BAD_REQUEST, "amount_too_large", message));
+        }
+        let releases = amount == 0 && is_last && intent.received > 0;
+        if (!is_last && !intent.multicapture) || (amount < 1 && !releases) {
+            return Err(Refusal::unread("This PaymentIntent cannot be captured so.", "final_capture"));
+        }
+        intent.received += amount;
+        intent.capturable -= amount;
+        let is_over = is_last || intent.capturable == 0;
+        if is_over {
+            intent.status = "succeeded";
+            intent.capturable = 0;
+        }
+        if let Some(charge) = &mut intent.charge {
+            charge.captured = intent.received;
+            charge.captures += usize::from(amount > 0);
+        }
+        self.changed(id, if is_over { "succeeded" } else { "amount_capturable_updated" });
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self, id: &str, reason: Option<String>) -> Result<(), Refusal> {
+        let now = self.now().as_second();
+        let intent = self.intent_mut(id)?;
+        // Stripe does not say whether it cancels what was captured in part; this one does not.
+        if matches!(intent.status, "succeeded" | "processing" | "canceled") || intent.received > 0 {
+            return Err(Refusal::wrong_state(intent, "canceled"));
+        }
+        intent.status = "canceled";
+        intent.canceled_at = Some(now);
+        intent.cancellation_reason = reason;
+        intent.capturable = 0;
+        // "Cleared if the PaymentIntent is later updated for any reason."
+        intent.error = None;
+        if let Some(charge) = intent.charge.as_mut().filter(|charge| charge.status == "succeeded") {
+            charge.given_back = intent.amount;
+        }
+        self.changed(id, "canceled");
+        Ok(())
+    }
+
+    pub(super) fn expire(&mut self, id: &str) {
+        self.cancel(id, Some("expired".to_owned())).expect("an intent that is authorized can expire");
+    }
+
+    pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) {
+        assert_eq!(self.intent(id).map(|intent| intent.status).ok(), Some("requires_action"));
+        self.decided(id, succeeds, "payment_intent_authentication_failure");
+    }
+
+    pub(super) fn finish_processing(&mut self, id: &str, succeeds: bool) {
+        assert_eq!(self.intent(id).map(|intent| intent.status).ok(), Some("processing"));
+        self.decided(id, succeeds, "payment_intent_payment_attempt_failed");
+    }
+
+    fn decided(&mut self, id: &str, succeeds: bool, code: &str) {
+        if succeeds {
+            self.approved(id);
+        } else if let Ok(intent) = self.intent_mut(id) {
+            // No bank was asked for money: there is no charge.
+            intent.status = "requires_payment_method";
+            intent.payment_method = None;
+            let message = "The payment method could not be used.";
+            intent.error = Some(json!({ "type": "card_error", "code": code, "message": message }));
+            self.changed(id, "payment_failed");
+        }
+    }
+
+    pub(super) fn refund(
+        &mut self,
+        intent: &str,
+        amount: Option<i64>,
+        metadata: Map<String, Value>,
+    ) -> Result<Value, Refusal> {
+        let of = self.intent(intent)?.clone();
+        let charge = of.charge.filter(|_| of.received > 0).ok_or_else(|| {
+            let message = "This PaymentIntent does not have a successful charge to refund.";
+            Refusal::executed(StatusCode::BAD_REQUEST, "payment_intent_unexpected_state", message)
+        })?;
+        let counted =
+            self.refunds.iter().filter(|refund| refund.intent == intent && refund.status != "failed");
+        let refundable = of.received - counted.map(|refund| refund.amount).sum::<i64>();
+        if refundable == 0 {
+            let message = format!("Charge {} has already been refunded.", charge.id);
+            return Err(Refusal::executed(StatusCode::BAD_REQUEST, "charge_already_refunded", &message));
+        }
+        let amount = amount.unwrap_or(refundable);
+        if amount > refundable {
+            let message = "The refund is more than what was not refunded yet.";
+            return Err(Refusal { is_kept: true, ..Refusal::unread(message, "amount") });
+        }
+        let (status, failure_reason) = match charge.payment_method.as_str() {
+            "pm_card_pendingRefund" => ("pending", None),
+            // At once, where Stripe takes some time.
+            "pm_card_refundFail" => ("failed", Some("expired_or_canceled_card")),
+            _ => ("succeeded", None),
+        };
+        let refund = Refund {
+            id: self.id("re"),
+            created: self.now().as_second(),
+            amount,
+            currency: of.currency,
+            intent: intent.to_owned(),
+            charge: charge.id,
+            status,
+            failure_reason,
+            metadata,
+        };
+        let told = refund.json();
+        self.refunds.push(refund);
+        self.tell("refund.created", &told);
+        Ok(told)
+    }
+
+    pub(super) fn find_refund(&self, id: &str) -> Result<Value, Refusal> {
+        let found = self.refunds.iter().find(|refund| refund.id == id);
+        found.map(Refund::json).ok_or_else(|| Refusal::missing("refund", id))
+    }
+
+    pub(super) fn settle_refund(&mut self, id: &str, succeeds: bool) {
+        let refund = self.refunds.iter_mut().find(|refund| refund.id == id);
+        let refund = refund.expect("a refund of this id");
+        refund.status = if succeeds { "succeeded" } else { "failed" };
+        refund.failure_reason = (!succeeds).then_some("expired_or_canceled_card");
+        let told = refund.json();
+        self.tell(if succeeds { "refund.updated" } else { "refund.failed" }, &told);
+    }
+
+    fn changed(&mut self, id: &str, event: &str) {
+        let now = self.now();
+        let Some(intent) = self.intents.iter().find(|intent| intent.id == id).cloned() else { return };
+        self.tell(&format!("payment_intent.{event}"), &intent.json(false));
+        self.history.push((now, intent));
+    }
+
+    fn tell(&mut self, kind: &str, object: &Value) {
+        let id = self.id("evt");
+        self.events.push(json!({
+            "id": id,
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": self.now().as_second(),
+            "data": { "object": object },
+            "livemode": false,
+            "pending_webhooks": 1,
+            "request": { "id": null, "idempotency_key": null },
+            "type": kind,
+        }));
+    }
+}

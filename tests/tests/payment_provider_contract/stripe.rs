@@ -1,0 +1,141 @@
+//! The adapter of Stripe, against the double that keeps state; of an account that has many captures of one charge.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use domain::{PaymentId, Timestamp};
+use http::HeaderMap;
+use infra::{
+    clock::Clock,
+    payment_provider::{
+        ChargeRequest, PaymentProvider, RefundRequest,
+        stripe::{StripeOptions, StripeProvider},
+    },
+};
+use serde_json::Value;
+use tests::stripe::{Fault, SECRET_KEY, StripeDouble, WEBHOOK_SECRET, signature};
+
+use super::{Behaviour, Moved, Webhook, payment_provider_contract};
+
+payment_provider_contract!(StripeFixture);
+
+struct StripeFixture(StripeDouble);
+
+impl StripeFixture {
+    fn provider_of(&self, secret_key: &str) -> Arc<dyn PaymentProvider> {
+        let options = StripeOptions::new(secret_key, WEBHOOK_SECRET).unwrap().with_multicapture();
+        let options = options.with_api_url(&self.0.url()).unwrap();
+        Arc::new(StripeProvider::new(options, Clock::system()).unwrap())
+    }
+
+    fn intent_of(&self, request: &ChargeRequest) -> Value {
+        let (payment, charge) = (request.payment_id.to_string(), request.charge.number.to_string());
+        let is_of = |intent: &Value| {
+            intent["metadata"]["orderly_payment"] == payment && intent["metadata"]["orderly_charge"] == charge
+        };
+        self.0.intents().into_iter().find(is_of).expect("an intent of this charge")
+    }
+}
+
+fn header(value: &str) -> HeaderMap {
+    HeaderMap::from_iter([("stripe-signature".parse().unwrap(), value.parse().unwrap())])
+}
+
+/// The types of events that a webhook endpoint is to be set to: see the documentation.
+fn is_subscribed(event: &Value) -> bool {
+    event["type"] != "payment_intent.created"
+}
+
+#[async_trait]
+impl super::Fixture for StripeFixture {
+    async fn fresh() -> Self {
+        Self(StripeDouble::start("127.0.0.1:0".parse().unwrap()).await.unwrap())
+    }
+
+    fn provider(&self) -> Arc<dyn PaymentProvider> {
+        self.provider_of(SECRET_KEY)
+    }
+
+    fn provider_without_credentials(&self) -> Arc<dyn PaymentProvider> {
+        self.provider_of("sk_test_of_nobody")
+    }
+
+    fn method(&self, behaviour: Behaviour) -> &'static str {
+        match behaviour {
+            Behaviour::Fine => "pm_card_visa",
+            Behaviour::DeclinesForGood => "pm_card_visa_chargeDeclinedStolenCard",
+            Behaviour::Declines => "pm_card_visa_chargeDeclinedInsufficientFunds",
+            Behaviour::WaitsForCustomer => "pm_card_authenticationRequired",
+            Behaviour::RefundsFail => "pm_card_refundFail",
+            Behaviour::RefundsWait => "pm_card_pendingRefund",
+        }
+    }
+
+    async fn settle(&self, request: &ChargeRequest, completed: bool) {
+        self.0.authenticate(self.intent_of(request)["id"].as_str().unwrap(), completed);
+    }
+
+    async fn settle_refund(&self, request: &RefundRequest, succeeds: bool) {
+        let id = request.refund_id.to_string();
+        let refunds = self.0.refunds();
+        let refund = refunds.iter().find(|refund| refund["metadata"]["orderly_refund"] == id).unwrap();
+        self.0.settle_refund(refund["id"].as_str().unwrap(), succeeds);
+    }
+
+    async fn take_down(&self) {
+        self.0.take_down().await;
+    }
+
+    async fn bring_up(&self) {
+        self.0.bring_up().await.unwrap();
+    }
+
+    /// Of the requests that move money; an intent that is made moves none.
+    async fn lose_next_answer(&self) {
+        let moving = "/v1/payment_intents/*/confirm|/v1/payment_intents/*/capture|/v1/refunds";
+        self.0.fail("POST", moving, Fault::LoseAnswer, 1);
+    }
+
+    async fn moved(&self, payment: PaymentId) -> Moved {
+        let moved = self.0.moved("orderly_payment", &payment.to_string());
+        Moved {
+            captures: moved.captures.try_into().unwrap(),
+            captured: moved.captured,
+            refunds: moved.refunds.try_into().unwrap(),
+            refunded: moved.refunded,
+            held: moved.held,
+        }
+    }
+
+    fn webhooks(&self, payment: PaymentId) -> Vec<Webhook> {
+        let payment = payment.to_string();
+        let is_of = |event: &Value| event["data"]["object"]["metadata"]["orderly_payment"] == payment;
+        let mut webhooks = Vec::new();
+        for body in self.0.events() {
+            let event: Value = serde_json::from_str(&body).unwrap();
+            if is_of(&event) && is_subscribed(&event) {
+                webhooks.push(Webhook {
+                    headers: self.sign(body.as_bytes(), Timestamp::now()),
+                    body: body.into(),
+                });
+            }
+        }
+        webhooks
+    }
+
+    fn sign(&self, body: &[u8], at: Timestamp) -> HeaderMap {
+        header(&signature(std::str::from_utf8(body).unwrap(), WEBHOOK_SECRET, at.as_second()))
+    }
+
+    fn sign_while_rotating(&self, body: &[u8], at: Timestamp) -> HeaderMap {
+        let body = std::str::from_utf8(body).unwrap();
+        let [other, ours] =
+            ["whsec_other", WEBHOOK_SECRET].map(|secret| signature(body, secret, at.as_second()));
+        let (_, ours) = ours.split_once(',').unwrap();
+        header(&format!("{other},{ours}"))
+    }
+
+    fn forge(&self, body: &[u8], at: Timestamp) -> HeaderMap {
+        header(&signature(std::str::from_utf8(body).unwrap(), "whsec_other", at.as_second()))
+    }
+}
