@@ -88,7 +88,8 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
                 Err(PaymentRefusal::WrongState(state))
             }
         },
-        PaymentCommand::Void { .. } if is_the_providers_to_say(payment) && payment.is_voidable() => {
+        // Also after a lost answer: only when the provider has given the charge up will it take nothing later.
+        PaymentCommand::Void { .. } if payment.charge_under_way().is_some() && is_open_there(payment) => {
             let asked_already = payment.void_requested();
             Ok(if asked_already { Vec::new() } else { vec![PaymentVoidRequested {}.into()] })
         }
@@ -176,6 +177,11 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
 /// Nothing can be said by hand of a charge that the provider will report on; of a lost answer, an operator can.
 fn is_the_providers_to_say(payment: &Payment) -> bool {
     payment.charge_under_way().is_some() && payment.unknown_operation().is_none()
+}
+
+/// Whether the provider holds something, or may yet take it.
+fn is_open_there(payment: &Payment) -> bool {
+    payment.is_voidable() || payment.unknown_operation().is_some()
 }
 
 fn first_charge(new: NewCharge, number: u32, amount: Amount) -> PaymentChargeRequested {

@@ -199,8 +199,9 @@ impl Payment {
         let number = charge.number;
         match charge.state {
             ChargeState::Ended => None,
-            _ if self.unknown.is_some() => Some(ProviderWork::LookUp(number)),
+            // What is given up need not be looked up: the answer says what was taken before.
             _ if self.void_requested => Some(ProviderWork::Void(number)),
+            _ if self.unknown.is_some() => Some(ProviderWork::LookUp(number)),
             ChargeState::Requested => Some(ProviderWork::Charge(number)),
             ChargeState::Pending => Some(ProviderWork::LookUp(number)),
             ChargeState::Live if charge.capture_requested > charge.captured => Some(ProviderWork::Capture {
@@ -325,8 +326,8 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             let captured_some = payment.captured.is_positive();
             payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Authorized };
             payment.unknown = None;
-            // Whatever was asked for before: this authorisation has to be given back too.
-            payment.void_requested = false;
+            // A closed payment asks for it again: this authorisation has to be given back too.
+            payment.void_requested &= payment.closed.is_none();
             if let Some(number) = authorized.charge {
                 let by_others = payment.captured_apart_from(number);
                 let charge = payment.charge_mut(number, authorized.reference.as_ref());
@@ -387,7 +388,7 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.closed = Some(closed.amount_due);
         }
     }
-    if payment.capturable() == Amount::ZERO && !payment.has_open_charge() {
+    if payment.capturable() == Amount::ZERO && !payment.has_open_charge() && payment.unknown.is_none() {
         payment.void_requested = false;
     }
     assert!(payment.captured <= payment.authorized, "captured more than authorized: {payment:?}");

@@ -213,6 +213,26 @@ fn an_old_notice_ends_no_doubt_and_an_answer_does() {
 }
 
 #[test]
+fn a_charge_in_doubt_is_given_up_by_the_provider_and_not_by_word_alone() {
+    let lost = [asked(), vec![unknown(Operation::Authorize)]].concat();
+    given(lost.clone()).when(void()).then([void_requested()]).when(void()).then_nothing();
+    let given_up = [lost, vec![void_requested()]].concat();
+    assert_eq!(work(&given_up), [ProviderWork::Void(1)]);
+    given(given_up.clone()).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
+    // It was taken before.
+    given(given_up.clone()).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
+    // It is held, and still to be given back.
+    let held_after_all = [given_up, vec![authorized_by(1, 100)]].concat();
+    assert_eq!(work(&held_after_all), [ProviderWork::Void(1)]);
+}
+
+#[test]
+fn an_answer_that_is_lost_of_a_charge_that_has_ended_leaves_no_doubt() {
+    given([asked(), vec![failed(true)]].concat()).when(lose(Operation::Authorize)).then_nothing();
+    given([held(), vec![voided()]].concat()).when(lose(Operation::Void)).then_nothing();
+}
+
+#[test]
 fn what_an_operator_says_of_a_lost_answer_is_not_counted_again_when_the_provider_says_it() {
     let lost = [held(), vec![unknown(Operation::Capture)]].concat();
     let by_hand: PaymentEvent =
