@@ -94,7 +94,6 @@ pub fn payment_refused(refusal: &PaymentRefusal) -> Problem {
         PaymentRefusal::WrongState(_) => Code::PaymentState,
         PaymentRefusal::Closed => Code::PaymentClosed,
         PaymentRefusal::ChargeUnderWay => Code::ChargeUnderWay,
-        PaymentRefusal::TooManyCharges => Code::TooManyParts,
         PaymentRefusal::InvalidToken(token) => {
             return Problem::new(Code::InvalidRequest).error(token.member, refusal.to_string());
         }
@@ -108,7 +107,7 @@ pub fn payment_refused(refusal: &PaymentRefusal) -> Problem {
         | PaymentRefusal::AboveAuthorized { .. }
         | PaymentRefusal::AboveCaptured { .. } => Code::AmountTooLarge,
         PaymentRefusal::RefundSettled => Code::RefundSettled,
-        PaymentRefusal::TooManyRefunds => Code::TooManyParts,
+        PaymentRefusal::TooManyCharges | PaymentRefusal::TooManyRefunds => Code::TooManyParts,
     };
     Problem::new(code).detail(refusal.to_string())
 }

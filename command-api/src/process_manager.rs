@@ -112,7 +112,9 @@ impl ProcessManager {
             match delivery {
                 Ok(Delivery::Assigned(partitions)) => {
                     self.assign(&mut progress, partitions, &shutdown).await;
-                    progress.iter().for_each(|one| share.add(one.partition().clone()));
+                    for one in &progress {
+                        share.add(one.partition().clone());
+                    }
                 }
                 Ok(Delivery::Revoked(partitions)) => {
                     share.remove(&partitions);
@@ -206,6 +208,7 @@ async fn pause(shutdown: &CancellationToken, duration: Duration) {
 }
 
 /// An event that may have a reaction, and what the reaction is looked up by.
+#[allow(clippy::large_enum_variant, reason = "one for each reaction under way, and those are few")]
 enum Cause {
     Order(OrderId, OrderEvent),
     Payment(PaymentId, PaymentEvent),

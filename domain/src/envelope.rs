@@ -158,6 +158,7 @@ pub struct RecordedEvent {
 }
 
 /// An event of any aggregate, decoded.
+#[allow(clippy::large_enum_variant, reason = "decoded, looked at and dropped: never kept in numbers")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Stock(StockEvent),

@@ -292,8 +292,8 @@ impl Case {
                 ProviderWork::Charge(number) | ProviderWork::LookUp(number),
                 PaymentEvent::ChargeRequested(asked),
             ) => asked.charge == number,
-            (ProviderWork::Capture { .. }, PaymentEvent::CaptureRequested(_)) => true,
-            (ProviderWork::Void(_), PaymentEvent::VoidRequested(_)) => true,
+            (ProviderWork::Capture { .. }, PaymentEvent::CaptureRequested(_))
+            | (ProviderWork::Void(_), PaymentEvent::VoidRequested(_)) => true,
             (ProviderWork::Refund { refund_id, .. }, PaymentEvent::RefundRequested(asked)) => {
                 asked.refund_id == refund_id
             }

@@ -381,7 +381,7 @@ async fn ask_provider(
             Ok(Ok(Ok(attention))) => next_action = attention.next_action,
             Ok(Ok(Err(error))) => return Err(failure(&error)),
             Ok(Err(panic)) => {
-                tracing::error!(error = %panic, "asking the payment provider ended unexpectedly")
+                tracing::error!(error = %panic, "asking the payment provider ended unexpectedly");
             }
             Err(_) => {}
         }

@@ -47,29 +47,24 @@ pub(super) fn news(
         let (reference, charge) = (Some(reference.clone()), Some(number));
         add(&mut after, PaymentCaptured { amount, reference, charge }.into());
     }
+    let has_captured = after.charge().is_none_or(|charge| charge.captured.is_positive());
+    let is_given_up = after.is_voidable() || after.unknown_operation().is_some();
+    let is_first_sign = known.is_none_or(|charge| charge.state == ChargeState::Requested);
     match ending {
         // Of an earlier charge it is known, and a later one goes on.
         _ if has_ended || !is_latest => {}
-        Some(ChargeEnding::Failed { reason, retryable }) => {
+        // What was captured has not failed.
+        Some(ChargeEnding::Failed { reason, retryable }) if !has_captured => {
             let reason = reason.and_then(|reason| cut(&reason));
-            if captured == Amount::ZERO
-                && after.charge().is_some_and(|charge| charge.captured == Amount::ZERO)
-            {
-                add(&mut after, PaymentFailed { reason, retryable }.into());
-            }
+            add(&mut after, PaymentFailed { reason, retryable }.into());
         }
-        Some(ChargeEnding::Voided) => {
-            if after.is_voidable() || after.unknown_operation().is_some() {
-                add(&mut after, PaymentVoided { reason: None }.into());
-            }
+        Some(ChargeEnding::Voided) if is_given_up => {
+            add(&mut after, PaymentVoided { reason: None }.into());
         }
-        None if authorized == Amount::ZERO && captured == Amount::ZERO => {
-            let is_news = known.is_none_or(|charge| charge.state == ChargeState::Requested);
-            if is_news || ends_doubt {
-                add(&mut after, PaymentChargePending { charge: number, reference: reference.clone() }.into());
-            }
+        None if authorized == Amount::ZERO && captured == Amount::ZERO && (is_first_sign || ends_doubt) => {
+            add(&mut after, PaymentChargePending { charge: number, reference: reference.clone() }.into());
         }
-        None => {}
+        Some(_) | None => {}
     }
     // The lost answer is found: what was asked for was not done, and things stand as before.
     if events.is_empty() && ends_doubt && is_latest && authorized.is_positive() {

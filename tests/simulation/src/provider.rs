@@ -395,9 +395,9 @@ fn settle(world: &World) {
         if let Some(charge) = ledger.charges.get_mut(&name) {
             charge.pending_until = None;
             if lot == 0 {
-                charge.decline(true)
+                charge.decline(true);
             } else {
-                charge.approve()
+                charge.approve();
             }
             world.note(format!("provider: {name:?} is no longer pending: {charge:?}"));
         }

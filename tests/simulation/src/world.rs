@@ -199,7 +199,9 @@ impl World {
             hash.update(&event.data);
             hash.update(&event.metadata);
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let digest = hash.finalize();
+        let first = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        format!("{first:016x}")
     }
 
     /// Virtual time since the beginning, whatever the clocks show.

@@ -11,7 +11,7 @@ use infra::{
 use simulation::memory::{Calm, Durable, Log, MemoryEventStore, Writers};
 use uuid::Uuid;
 
-use super::{Fixture, event_source_contract, reading, seeking};
+use super::{Fixture, event_source_contract};
 
 struct Memory(Arc<MemoryEventStore>);
 

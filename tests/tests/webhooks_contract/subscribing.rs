@@ -80,7 +80,7 @@ pub(super) async fn changes_are_kept_and_changes_at_the_same_time_are_not_lost(f
         Box::new(move |one| {
             one.previous_secret = Some((std::mem::replace(&mut one.secret, secret), at(60)));
             one.rotated_by = Some(Uuid::from_u128(9));
-            one.url = "https://elsewhere.example".to_owned();
+            "https://elsewhere.example".clone_into(&mut one.url);
             one.event_types = event_types;
             one.description = None;
             one.status = SubscriptionStatus::Gone;

@@ -46,7 +46,9 @@ struct Shared {
 
 /// The end of the log, shown to each follower through a channel of its own: those who wait on one channel are woken
 /// in random order.
-struct Heads(Mutex<(Option<Position>, Vec<watch::Sender<Option<Position>>>)>);
+struct Heads(Mutex<(Head, Vec<watch::Sender<Head>>)>);
+
+type Head = Option<Position>;
 
 impl Heads {
     fn at(last: Option<Position>) -> Self {
