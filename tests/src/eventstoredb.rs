@@ -19,6 +19,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -94,13 +95,14 @@ impl Server {
 
     /// Undoes [`Server::refuse_connections`], at the same address.
     pub async fn accept_connections(&self) -> io::Result<()> {
-        // The one that was told to stop may hold the port for a moment more.
+        // The one that was told to stop may hold the port for a moment more, and so may a connection that was given it
+        // meanwhile.
         let mut attempts = 0;
         let listener = loop {
             match TcpListener::bind(self.address).await {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < 1_000 => {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < 2_000 => {
                     attempts += 1;
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 bound => break bound?,
             }

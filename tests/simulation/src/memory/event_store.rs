@@ -33,7 +33,27 @@ pub struct MemoryEventStore {
     shared: Arc<Shared>,
     /// None where there are several writers.
     queue: Option<mpsc::UnboundedSender<(Append, Done)>>,
+    under_way: UnderWay,
     runtime: Handle,
+}
+
+/// The appends of several writers that are not answered yet, so that a barrier can wait for them.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<Vec<watch::Receiver<()>>>>);
+
+impl UnderWay {
+    /// Held until the append is answered.
+    fn begin(&self) -> watch::Sender<()> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answered, waiting) = watch::channel(());
+        under_way.retain(|one| one.has_changed().is_ok());
+        under_way.push(waiting);
+        answered
+    }
+
+    fn all(&self) -> Vec<watch::Receiver<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 struct Shared {
@@ -93,12 +113,13 @@ impl MemoryEventStore {
             tokio::spawn(write(Arc::clone(&shared), waiting));
             queue
         });
-        Self { shared, queue, runtime: Handle::current() }
+        Self { shared, queue, under_way: UnderWay::default(), runtime: Handle::current() }
     }
 
     /// The same store as another process sees it: what either appends wakes both.
     pub fn beside(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), queue: self.queue.clone(), runtime: self.runtime.clone() }
+        let (queue, under_way) = (self.queue.clone(), UnderWay::default());
+        Self { shared: Arc::clone(&self.shared), queue, under_way, runtime: self.runtime.clone() }
     }
 
     async fn read<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, ReadError> {
@@ -187,7 +208,16 @@ impl EventStore for MemoryEventStore {
     fn submit(&self, append: Append, done: Done) {
         let Some(queue) = &self.queue else {
             let append = Append { epoch: None, ..append };
-            self.runtime.spawn(append_by_itself(Arc::clone(&self.shared), append, done));
+            let before = if append.events.is_empty() { self.under_way.all() } else { Vec::new() };
+            let (shared, answered) = (Arc::clone(&self.shared), self.under_way.begin());
+            self.runtime.spawn(async move {
+                for mut earlier in before {
+                    // It ends with an error: the sender is dropped.
+                    let _ = earlier.changed().await;
+                }
+                append_by_itself(shared, append, done).await;
+                drop(answered);
+            });
             return;
         };
         if let Err(mpsc::error::SendError((_, done))) = queue.send((append, done)) {

@@ -6,6 +6,9 @@ use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
 use infra::event_store::{Append, AppendError, Appended, ExpectedRevision};
 use uuid::Uuid;
 
+/// A read ends with the event that brings it to this many bytes, as in the stores of production.
+const READ_BYTES_MAX: usize = 4 << 20;
+
 /// Events in the order of their positions, which count from 1.
 #[derive(Debug)]
 pub struct Log {
@@ -39,12 +42,12 @@ impl Log {
 
     pub fn read_stream(&self, stream: &StreamName, from: Revision, limit: usize) -> Vec<RecordedEvent> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        self.stream(stream).skip(from).take(limit).cloned().collect()
+        one_read(self.stream(stream).skip(from), limit)
     }
 
     pub fn read_all(&self, after: Option<Position>, limit: usize) -> Vec<RecordedEvent> {
         let from = self.events.partition_point(|event| Some(event.position) <= after);
-        self.events[from..].iter().take(limit).cloned().collect()
+        one_read(self.events[from..].iter(), limit)
     }
 
     /// Writes all of an append or nothing. The time never goes back, as in the stores of production.
@@ -92,4 +95,15 @@ impl Log {
         let last = last?;
         Some(Appended { last_revision: Some(last.revision), last_position: Some(last.position) })
     }
+}
+
+/// At most `limit` events, and no more than a read may have.
+fn one_read<'a>(events: impl Iterator<Item = &'a RecordedEvent>, limit: usize) -> Vec<RecordedEvent> {
+    let mut bytes = 0;
+    let fits = |event: &&RecordedEvent| {
+        let has_room = bytes < READ_BYTES_MAX;
+        bytes += event.data.len() + event.metadata.len();
+        has_room
+    };
+    events.take(limit).take_while(fits).cloned().collect()
 }
