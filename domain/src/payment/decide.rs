@@ -79,8 +79,9 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
                 Ok(vec![PaymentFailed { reason, retryable }.into()])
             }
-            // For good, after a failure that could have been retried.
-            PaymentState::Failed if payment.is_retryable() && !retryable => {
+            // For good, after a failure that could have been retried; or once more, which is recorded lest a late repeat
+            // of this command fails what is authorized meanwhile.
+            PaymentState::Failed if payment.is_retryable() => {
                 Ok(vec![PaymentFailed { reason, retryable }.into()])
             }
             PaymentState::Failed => Ok(Vec::new()),

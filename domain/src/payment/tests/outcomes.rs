@@ -14,7 +14,7 @@ fn a_payment_fails_for_good_or_so_that_it_may_be_tried_again() {
 fn a_failure_becomes_final_but_never_open_again() {
     given([requested(), failed(true)])
         .when(fail(true))
-        .then_nothing()
+        .then([failed(true)])
         .when(fail(false))
         .then([failed(false)])
         .when(fail(true))
