@@ -335,9 +335,8 @@ fn answer(order_id: OrderId, order: &OrderSummary, revision: Option<Revision>, r
         OrderStatus::Allocated => {
             let mut answer = OrderAnswer::new(order_id, order, revision);
             if let Some(payment_id) = order.payment_id {
-                // A payment's first event is its request; the charge comes with it.
-                let revision = Revision::from(order.payment_plan.is_some());
-                answer.revisions.insert(format!("payment-{payment_id}"), revision);
+                // A payment's first event is its request; or its closing, where the order ended before that.
+                answer.revisions.insert(format!("payment-{payment_id}"), 0);
             }
             return answer.respond(StatusCode::CREATED, replayed);
         }
