@@ -11,8 +11,8 @@ use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
     /// Expires an order whose payment was due before `now`, unless the payment says otherwise. What the payment has
-    /// taken is recorded first; where an answer of the provider is missing, the order waits for it.
-    pub async fn settle_due(&self, order_id: OrderId, now: Timestamp) -> Result<(), ExecuteError> {
+    /// taken is recorded first; where an answer of the provider is missing, the order waits for it: false.
+    pub async fn settle_due(&self, order_id: OrderId, now: Timestamp) -> Result<bool, ExecuteError> {
         let _guard = self.locks.lock(order_id).await;
         // Twice: once the money is recorded, the order may still be short of some.
         for _ in 0..2 {
@@ -20,10 +20,10 @@ impl Checkout {
             let payment_id = order.state.payment_id().unwrap_or_else(|| PaymentId::of_order(order_id));
             let payment = self.payments.read(&payment_id, |payment, _| payment.clone()).await?;
             let command = match when_due(&order.state, &payment, now) {
-                WhenDue::Nothing => return Ok(()),
+                WhenDue::Nothing => return Ok(true),
                 WhenDue::Wait => {
                     tracing::debug!(order.id = %order_id, "a payment is due and in doubt: the order waits for the provider");
-                    return Ok(());
+                    return Ok(false);
                 }
                 WhenDue::Record(command) | WhenDue::Expire(command) => command,
             };
@@ -32,9 +32,9 @@ impl Checkout {
             self.orders.execute(&order_id, command, &context, Mode::REACTION).await?;
             if expires {
                 tracing::info!(order.id = %order_id, "an order expired: its payment did not come in time");
-                return Ok(());
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Candidates taken up in one round.
 const CANDIDATES_MAX: usize = 1_000;
+/// Overdue orders taken up in one round where thousands wait for the provider.
+const DUE_MAX: usize = 100_000;
 /// Orders that expire side by side.
 const EXPIRING_MAX: usize = 32;
 /// A payment that changed just now is in good hands.
@@ -39,6 +41,9 @@ pub(super) struct Timers {
     retries: HashMap<PaymentId, Retry>,
     /// Where the last round ended, if not at the end.
     after: Option<PaymentId>,
+    /// Overdue orders that a round looks at: more while the first ones all wait for the provider, so that those behind
+    /// them have their turn.
+    due_max: usize,
 }
 
 /// When a payment is asked about again.
@@ -52,7 +57,7 @@ struct Retry {
 impl Timers {
     pub fn new(checkout: Checkout, queries: Arc<dyn Queries>, share: Share) -> Self {
         let (asking, retries) = (JoinSet::new(), HashMap::new());
-        Self { checkout, queries, share, asking, retries, after: None }
+        Self { checkout, queries, share, asking, retries, after: None, due_max: CANDIDATES_MAX }
     }
 
     /// Now and every second until `shutdown`.
@@ -85,17 +90,24 @@ impl Timers {
         Ok(())
     }
 
-    async fn expire_orders(&self) -> Result<(), ReadModelError> {
+    async fn expire_orders(&mut self) -> Result<(), ReadModelError> {
         let now = self.checkout.clock.now();
-        let due = self.queries.orders_due_before(now, CANDIDATES_MAX).await?;
+        let due = self.queries.orders_due_before(now, self.due_max).await?;
+        let (is_full, mut settled_any) = (due.len() >= self.due_max, false);
         let due = due.into_iter().filter(|order| self.share.has(*order));
         let settling = due.map(async |order: OrderId| (order, self.checkout.settle_due(order, now).await));
         let mut settled = stream::iter(settling).buffer_unordered(EXPIRING_MAX);
         while let Some((order, outcome)) = settled.next().await {
-            if let Err(error) = outcome {
-                tracing::warn!(order.id = %order, %error, "an order whose payment is due could not be settled; the next round tries again");
+            match outcome {
+                Ok(is_settled) => settled_any |= is_settled,
+                Err(error) => {
+                    tracing::warn!(order.id = %order, %error, "an order whose payment is due could not be settled; the next round tries again");
+                }
             }
         }
+        drop(settled);
+        let all_wait = is_full && !settled_any;
+        self.due_max = if all_wait { (2 * self.due_max).min(DUE_MAX) } else { CANDIDATES_MAX };
         Ok(())
     }
 
