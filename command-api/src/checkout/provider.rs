@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     CommandContext, Event, PaymentId, RecordedEvent, Revision, StreamName,
+    checkout::{Reaction, react_to_payment},
     decider::Decider,
     payment::{
         Charge, ChargeEnding, Operation, Payment, PaymentCommand, PaymentDecider, PaymentEvent,
@@ -80,6 +81,7 @@ impl Checkout {
             let case = self.case(id).await?;
             let work = case.payment.provider_work();
             if work.is_empty() {
+                self.react_to_last(&case).await?;
                 return Ok(Attention { is_open: false, next_action: None });
             }
             let mut has_changed = false;
@@ -99,6 +101,19 @@ impl Checkout {
             }
         }
         Ok(Attention { is_open: true, next_action })
+    }
+
+    /// Whoever recorded the last news, such as a notice of the provider, may not have told the order yet.
+    async fn react_to_last(&self, case: &Case) -> Result<(), ExecuteError> {
+        let last = case
+            .events
+            .iter()
+            .rev()
+            .find(|(_, event)| !matches!(react_to_payment(event, &case.payment), Reaction::None));
+        let Some((recorded, event)) = last else { return Ok(()) };
+        let correlation_id =
+            recorded.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
+        self.react_to_payment(case.id, event, recorded.id, correlation_id).await
     }
 
     /// [`Checkout::attend_to_payment`] in one of the places there are for that; none where all are taken.

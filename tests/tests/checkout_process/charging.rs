@@ -36,6 +36,8 @@ async fn a_customer_who_is_declined_may_try_another_card_under_another_key() {
     assert_eq!(retried.expect(200)["status"], "failed");
     let paid = charge(&shop, &order, "second card", json!({"method": "ok"})).await.expect(200);
     assert_eq!((&paid["status"], &paid["captured"]), (&json!("captured"), &json!(100)));
+    // The answer comes when the order knows of it.
+    assert_eq!(paid["revisions"][format!("order-{}", order["order_id"].as_str().unwrap())], 3);
     charge(&shop, &order, "third card", json!({"method": "ok"})).await.problem(409, "charge_under_way");
     assert_eq!(captured_there(&till).await, (1, 100, 0));
 }
