@@ -3,7 +3,9 @@
 
 mod parts;
 
-use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, process, sync::Arc, time::Duration};
+use std::{
+    fmt, future::Future, io, io::Write, net::SocketAddr, path::PathBuf, process, sync::Arc, time::Duration,
+};
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
 use infra::{
@@ -421,7 +423,8 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
         _ = interrupts.recv() => process::exit(1),
         _ = terminations.recv() => process::exit(1),
     };
-    println!("{platform}");
+    // At once, and whether or not anybody still reads it: who has seen one address may have closed the pipe.
+    let _ = io::stdout().write_all(format!("{platform}\n").as_bytes());
 
     let failed = tokio::select! {
         _ = interrupts.recv() => false,
