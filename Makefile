@@ -10,7 +10,7 @@ run:
 	$(CARGO) run --release --locked --bin orderly -- serve
 
 test:
-	CARGO="$(CARGO)" tests/run.sh
+	CARGO="$(CARGO)" tests/scripts/run.sh
 
 # A private Postgres, Kafka and stripe-mock in .dev/, left running; `source .dev/env` says where they are.
 services:
@@ -21,7 +21,7 @@ services-down:
 
 # 200 times kill -9 under load, where `make test` does it 5 times.
 crash-test:
-	tests/crash-cycles.sh 200
+	tests/scripts/crash-cycles.sh 200
 
 # The whole platform in memory and virtual time, with faults drawn from a seed (docs/simulation.md): 10,000 seeds, or
 # `SEED=7` alone with all that happens, or from `FROM=20001` on, `SEEDS=1000` of them. The dependencies are those of
@@ -34,7 +34,7 @@ simulate:
 
 # Plants faults, and checks that the simulation sees each.
 mutations:
-	CARGO="$(CARGO)" tests/mutations.sh
+	CARGO="$(CARGO)" tests/scripts/mutations.sh
 
 # What has to hold before a change goes in; the same as in CI.
 check: deny

@@ -22,7 +22,7 @@ use crate::support::KafkaTopics;
 
 const LOG: &str = "ORDERLY_TEST_RELAY_LOG";
 const BUS: &str = "ORDERLY_TEST_RELAY_BUS";
-/// How often relays are killed; tests/relay-kills.sh asks for more.
+/// How often relays are killed; tests/scripts/relay-kills.sh asks for more.
 const KILLS: &str = "ORDERLY_RELAY_KILLS";
 
 /// The relay's process: this test, run by the one below, with something to do.

@@ -5,9 +5,9 @@
 # The patches are applied together to a scratch copy of the tree, where `ORDERLY_MUTATION` chooses among them: so there is
 # one build, and not one for each fault. A patch that does not fit the code any more stops the script.
 #
-# Usage: tests/mutations.sh [NAME...]     SEEDS: seeds at most for each, default 20000
+# Usage: tests/scripts/mutations.sh [NAME...]     SEEDS: seeds at most for each, default 20000
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 cargo="${CARGO:-cargo}"
 seeds="${SEEDS:-20000}"
 target="${CARGO_TARGET_DIR:-$PWD/target}"

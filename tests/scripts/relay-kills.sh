@@ -3,7 +3,7 @@
 # read_committed finds every event in Kafka once and in order: 100 kills, or as many as the first argument says.
 # Needs Kafka: infra/dev/services up. See tests/tests/relay/kills.rs.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 infra/dev/services up
 . .dev/env
 ORDERLY_RELAY_KILLS="${1:-100}"

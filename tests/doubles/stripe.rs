@@ -2,7 +2,7 @@
 //! idempotency keys, declines, 3-D Secure, a search that lags, signed webhooks, a clock that tests turn, and faults.
 //!
 //! What it takes is checked by Stripe's own `stripe-mock`, what it answers by Stripe's OpenAPI description and by
-//! Stripe's Python library (`tests/stripe_client_check.py`), so that it cannot merely agree with our adapter.
+//! Stripe's Python library (`tests/scripts/stripe_client_check.py`), so that it cannot merely agree with our adapter.
 //!
 //! Where Stripe leaves something open, the double is unkind: it forgets idempotency keys after exactly 24 hours, and the
 //! error of an intent when that is cancelled.

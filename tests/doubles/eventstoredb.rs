@@ -1,7 +1,7 @@
 //! A server that speaks the gRPC protocol of EventStoreDB, as far as streams go, and fails on demand.
 //!
 //! Written from the public protocol and the server's documented rules. It is itself checked by an official client of
-//! another language: `tests/eventstoredb-client-check.sh`. It has one node, no access control, no soft deletion, no links
+//! another language: `tests/scripts/eventstoredb-client-check.sh`. It has one node, no access control, no soft deletion, no links
 //! and no persistent subscriptions.
 
 mod errors;

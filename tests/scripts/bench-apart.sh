@@ -4,14 +4,14 @@
 # Kafka takes by itself is measured by `cargo run --release -p infra --example relay_throughput -- $ORDERLY_TEST_KAFKA`.
 #
 #   infra/dev/services up && source .dev/env
-#   tests/bench-apart.sh [ORDERLY_BINARY] [DURATION]
+#   tests/scripts/bench-apart.sh [ORDERLY_BINARY] [DURATION]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 orderly=${1:-target/release/orderly}
 duration=${2:-10s}
-# shellcheck source=tests/stack.sh
-source tests/stack.sh
+# shellcheck source=tests/scripts/stack.sh
+source tests/scripts/stack.sh
 
 seconds_of() { # COMMAND… ; prints how long it took
   local began

@@ -3,7 +3,7 @@
 # is built with the tests: `cargo test --workspace --no-run`. Where the client cannot be installed this is said loudly,
 # and with ORDERLY_REQUIRE_SERVICES=1 it is a failure.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 client=kurrentdbclient==1.3.5
 fixture=${CARGO_TARGET_DIR:-target}/debug/eventstoredb-fixture
@@ -16,4 +16,4 @@ if ! "$venv/bin/python" -c 'import kurrentdbclient' 2>/dev/null; then
     exit
   fi
 fi
-"$venv/bin/python" tests/eventstoredb_client_check.py "$fixture"
+"$venv/bin/python" tests/scripts/eventstoredb_client_check.py "$fixture"

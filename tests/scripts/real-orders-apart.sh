@@ -5,14 +5,14 @@
 # and a second import.
 #
 #   infra/dev/services up && source .dev/env
-#   tests/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]
+#   tests/scripts/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]
 #
 # ORDERLY_EVENT_STORE=esdb://… takes the events to EventStoreDB instead of a file.
 set -euo pipefail
 
-file=${1:?"usage: tests/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]"}
+file=${1:?"usage: tests/scripts/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]"}
 orderly=${2:-target/release/orderly}
-# shellcheck source=tests/stack.sh
+# shellcheck source=tests/scripts/stack.sh
 source "$(dirname "$0")/stack.sh"
 
 check() { # WHAT

@@ -3,7 +3,7 @@
 # Where services cannot be had, the tests that need one are left out, loudly; with ORDERLY_REQUIRE_SERVICES=1 this is a
 # failure.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 if ! infra/dev/services status >/dev/null; then
   trap 'infra/dev/services down' EXIT
@@ -20,6 +20,6 @@ else
   printf '\n%s\n\n' "*** WITHOUT Postgres, Kafka and stripe-mock: the tests that need them are NOT run, and counted as ignored. ***" >&2
 fi
 "${CARGO:-cargo}" test --workspace --locked -- ${with_services[@]+"${with_services[@]}"}
-tests/eventstoredb-client-check.sh
-tests/webhooks-client-check.sh
-tests/stripe-client-check.sh
+tests/scripts/eventstoredb-client-check.sh
+tests/scripts/webhooks-client-check.sh
+tests/scripts/stripe-client-check.sh

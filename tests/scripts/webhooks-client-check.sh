@@ -3,7 +3,7 @@
 # merely agree with us. The binary is built with the tests: `cargo test --workspace --no-run`. Where the library cannot be
 # installed this is said loudly, and with ORDERLY_REQUIRE_SERVICES=1 it is a failure.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 library=standardwebhooks==1.1.0
 binary=${CARGO_TARGET_DIR:-target}/debug/orderly
@@ -16,4 +16,4 @@ if ! "$venv/bin/python" -c 'import standardwebhooks' 2>/dev/null; then
     exit
   fi
 fi
-"$venv/bin/python" tests/webhooks_client_check.py "$binary"
+"$venv/bin/python" tests/scripts/webhooks_client_check.py "$binary"

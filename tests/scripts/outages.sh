@@ -4,14 +4,14 @@
 # infra/dev, so nothing else may use them meanwhile. Kills are in platform/tests/stack.
 #
 #   infra/dev/services up && source .dev/env
-#   tests/outages.sh [ORDERLY_BINARY]
+#   tests/scripts/outages.sh [ORDERLY_BINARY]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 orderly=${1:-target/release/orderly}
 pause=${ORDERLY_PAUSE_SECONDS:-30}
-# shellcheck source=tests/stack.sh
-source tests/stack.sh
+# shellcheck source=tests/scripts/stack.sh
+source tests/scripts/stack.sh
 
 # Orders of one to four lines; another seed gives others.
 sales_file() { # SEED

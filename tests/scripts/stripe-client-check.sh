@@ -4,7 +4,7 @@
 # comes with stripe-mock: `infra/dev/services up`. Where one of them cannot be had this is said loudly, and with
 # ORDERLY_REQUIRE_SERVICES=1 it is a failure.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 packages=(stripe==16.1.0 jsonschema==4.26.0)
 double=${CARGO_TARGET_DIR:-target}/debug/stripe-double
@@ -23,4 +23,4 @@ if ! "$venv/bin/python" -c 'import jsonschema, stripe' 2>/dev/null; then
     not_checked "${packages[*]} cannot be installed."
   fi
 fi
-"$venv/bin/python" tests/stripe_client_check.py "$double" "$ORDERLY_TEST_STRIPE_SPEC"
+"$venv/bin/python" tests/scripts/stripe_client_check.py "$double" "$ORDERLY_TEST_STRIPE_SPEC"

@@ -7,14 +7,14 @@
 # 3,268 orders are credited, 153 of them wholly. Of five, three of these among them, more would be given back than
 # was paid: the platform refuses that.
 #
-#   tests/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]
+#   tests/scripts/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]
 set -euo pipefail
 
-usage="usage: tests/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]"
+usage="usage: tests/scripts/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]"
 file=${1:?"$usage"}
 matches=${2:?"$usage"}
 orderly=${3:-target/release/orderly}
-# shellcheck source=tests/embedded.sh
+# shellcheck source=tests/scripts/embedded.sh
 source "$(dirname "$0")/embedded.sh"
 
 # A figure of the report.

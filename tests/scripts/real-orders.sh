@@ -3,12 +3,12 @@
 # import, import again, then kill -9 in the middle of an import, restart and import again. After each, the totals
 # of the query API and `orderly audit verify` must be right.
 #
-#   tests/real-orders.sh FILE.csv[.zst] [ORDERLY_BINARY]
+#   tests/scripts/real-orders.sh FILE.csv[.zst] [ORDERLY_BINARY]
 set -euo pipefail
 
-file=${1:?"usage: tests/real-orders.sh FILE.csv[.zst] [ORDERLY_BINARY]"}
+file=${1:?"usage: tests/scripts/real-orders.sh FILE.csv[.zst] [ORDERLY_BINARY]"}
 orderly=${2:-target/release/orderly}
-# shellcheck source=tests/embedded.sh
+# shellcheck source=tests/scripts/embedded.sh
 source "$(dirname "$0")/embedded.sh"
 
 check() { # WHAT DATA_DIR
