@@ -1,26 +1,14 @@
 #!/usr/bin/env bash
-# Checks the double of Stripe with Stripe's own Python library, and its answers by Stripe's OpenAPI description, so that
-# it cannot merely agree with us. The double is built with the tests: `cargo test --workspace --no-run`; the description
-# comes with stripe-mock: `infra/dev/services up`. Where one of them cannot be had this is said loudly, and with
-# ORDERLY_REQUIRE_SERVICES=1 it is a failure.
+# Drives the double of Stripe with Stripe's own Python library, and checks every answer against Stripe's OpenAPI
+# description. Our adapter and our double could share an error; these two do not share it.
+# Build the double first: `cargo test --workspace --no-run`. The description comes with stripe-mock:
+# `infra/dev/services up stripe_mock && source .dev/env`. Exits with 75 if the library cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/scripts/python.sh
+source tests/scripts/python.sh
 
-packages=(stripe==16.1.0 jsonschema==4.26.0)
-double=${CARGO_TARGET_DIR:-target}/debug/stripe-double
-venv=.dev/${packages[0]}
-
-not_checked() {
-  printf '\n%s\n\n' "*** The double of Stripe is NOT checked: $1 ***" >&2
-  [ "${ORDERLY_REQUIRE_SERVICES:-}" != 1 ]
-  exit
-}
-
-[ -n "${ORDERLY_TEST_STRIPE_SPEC:-}" ] || not_checked "stripe-mock, which brings Stripe's OpenAPI description, does not run."
-if ! "$venv/bin/python" -c 'import jsonschema, stripe' 2>/dev/null; then
-  mkdir -p .dev
-  if ! python3 -m venv --clear "$venv" || ! "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"; then
-    not_checked "${packages[*]} cannot be installed."
-  fi
-fi
-"$venv/bin/python" tests/scripts/stripe_client_check.py "$double" "$ORDERLY_TEST_STRIPE_SPEC"
+: "${ORDERLY_TEST_STRIPE_SPEC:?run infra/dev/services up stripe_mock, and source .dev/env}"
+python=$(python_with stripe,jsonschema stripe==16.1.0 jsonschema==4.26.0)
+"$python" tests/scripts/stripe_client_check.py "${CARGO_TARGET_DIR:-target}/debug/stripe-double" \
+  "$ORDERLY_TEST_STRIPE_SPEC"

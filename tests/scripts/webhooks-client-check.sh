@@ -1,19 +1,11 @@
 #!/usr/bin/env bash
-# Receives webhooks of the real binary with the official Python library for Standard Webhooks, so that signatures cannot
-# merely agree with us. The binary is built with the tests: `cargo test --workspace --no-run`. Where the library cannot be
-# installed this is said loudly, and with ORDERLY_REQUIRE_SERVICES=1 it is a failure.
+# Receives webhooks of the real binary with the official Python library for Standard Webhooks. Our signatures and our
+# own tests could share an error; the official library does not share it. Build the binary first:
+# `cargo test --workspace --no-run`. Exits with 75 if the library cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/scripts/python.sh
+source tests/scripts/python.sh
 
-library=standardwebhooks==1.1.0
-binary=${CARGO_TARGET_DIR:-target}/debug/orderly
-venv=.dev/$library
-if ! "$venv/bin/python" -c 'import standardwebhooks' 2>/dev/null; then
-  mkdir -p .dev
-  if ! python3 -m venv --clear "$venv" || ! "$venv/bin/pip" install --quiet --disable-pip-version-check "$library"; then
-    printf '\n%s\n\n' "*** Signatures of webhooks are NOT checked: $library cannot be installed. ***" >&2
-    [ "${ORDERLY_REQUIRE_SERVICES:-}" != 1 ]
-    exit
-  fi
-fi
-"$venv/bin/python" tests/scripts/webhooks_client_check.py "$binary"
+python=$(python_with standardwebhooks standardwebhooks==1.1.0)
+"$python" tests/scripts/webhooks_client_check.py "${CARGO_TARGET_DIR:-target}/debug/orderly"

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs Kafka: infra/dev/services up"]
+#[ignore = "needs Kafka and kcat: infra/dev/services up; apt-get install kcat"]
 async fn kcat_reads_every_event_as_the_documentation_shows_it() {
     let (topics, examples) = (KafkaTopics::new(), events_doc::examples());
     let (last, count) = (examples.last().unwrap().position, examples.len());
