@@ -334,12 +334,16 @@ async fn ask(world: &Arc<World>, platform: &Platform, request: &Request) {
             Err(_) => {
                 world.note(format!("{name}: given up on"));
                 if patience == PATIENCE {
-                    return world.fail(format!("I8, {name} has no answer after {PATIENCE:?} without faults"));
+                    return world.fail(format!(
+                        "everything drains: {name} has no answer after {PATIENCE:?} without faults"
+                    ));
                 }
             }
         }
         if attempt > 2_000 {
-            return world.fail(format!("I8, {name} has no answer that stands after {attempt} attempts"));
+            return world.fail(format!(
+                "everything drains: {name} has no answer that stands after {attempt} attempts"
+            ));
         }
         time::sleep(retry_after).await;
     }

@@ -16,7 +16,7 @@ pub fn check_log(world: &World) -> Result<(), String> {
     each_command_once(log.events())
 }
 
-/// I1: at no prefix of the log is more of a SKU reserved than is on hand.
+/// No oversell: at no prefix of the log is more of a SKU reserved than is on hand.
 fn no_oversell(events: &[RecordedEvent]) -> Result<(), String> {
     let mut levels: BTreeMap<&Sku, (i64, i64)> = BTreeMap::new();
     for event in events {
@@ -38,7 +38,9 @@ fn no_oversell(events: &[RecordedEvent]) -> Result<(), String> {
         }
         if *reserved > *on_hand || *reserved < 0 || *on_hand < 0 {
             let position = event.position;
-            return Err(format!("I1, {sku:?} has {on_hand} on hand and {reserved} reserved at {position}"));
+            return Err(format!(
+                "no oversell: {sku:?} has {on_hand} on hand and {reserved} reserved at {position}"
+            ));
         }
     }
     Ok(())
@@ -50,11 +52,17 @@ fn each_event_once(events: &[RecordedEvent]) -> Result<(), String> {
     let mut next: HashMap<&StreamName, u64> = HashMap::new();
     for event in events {
         if !ids.insert(event.id) {
-            return Err(format!("I6, {} of {} is in the log twice", event.id, event.stream));
+            return Err(format!(
+                "no gap and no duplicate: {} of {} is in the log twice",
+                event.id, event.stream
+            ));
         }
         let expected = next.entry(&event.stream).or_default();
         if event.revision != *expected {
-            return Err(format!("I6, {} has revision {} for {expected}", event.stream, event.revision));
+            return Err(format!(
+                "no gap and no duplicate: {} has revision {} for {expected}",
+                event.stream, event.revision
+            ));
         }
         *expected += 1;
     }
@@ -85,12 +93,12 @@ pub fn folded_rows(log: &Log) -> AllRows {
     AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
 }
 
-/// I4, I5: the rows are those of a full replay of the log.
+/// Applied once, and rows equal the log: the rows are those of a full replay, and no stream is parked.
 pub fn check_rows(world: &World) -> Result<(), String> {
     let expected = folded_rows(&world.log.lock());
     let tables = world.tables.lock();
     if let Some((row, _)) = tables.parked.values().next() {
-        return Err(format!("I4, {} is parked: {}", row.stream, row.reason));
+        return Err(format!("applied once: {} is parked: {}", row.stream, row.reason));
     }
     if let Some(row) = expected.parked.first() {
         return Err(format!("{} cannot be folded: {}", row.stream, row.reason));
@@ -118,5 +126,9 @@ fn same<R: PartialEq + std::fmt::Debug>(
         return Ok(());
     }
     let differing = stored.iter().zip(&expected).find(|(stored, expected)| stored != expected);
-    Err(format!("I5, {name}: {} rows for {}, first difference {differing:?}", stored.len(), expected.len()))
+    Err(format!(
+        "rows equal the log: {name}: {} rows for {}, first difference {differing:?}",
+        stored.len(),
+        expected.len()
+    ))
 }

@@ -17,7 +17,7 @@ pub fn judge(world: &World, request: &Request, answer: &Answer, seen_from: usize
         return Ok(());
     }
     if let Err(lost) = everything_named_is_durable(world, answer) {
-        return fault(&format!("I2, {lost}"));
+        return fault(&format!("durable answers: {lost}"));
     }
     let name = request.name();
     let is_recorded = answer.status.is_success() || is_recorded_refusal(request, answer);
@@ -37,7 +37,7 @@ pub fn judge(world: &World, request: &Request, answer: &Answer, seen_from: usize
         if is_durable || some_ruling(world, request, seen_from, Ruling::Unchanged) {
             return Ok(());
         }
-        return fault("I2, nothing of it is durable");
+        return fault("durable answers: nothing of it is durable");
     }
     if world.recorded_answer(&name).is_some() && !command_events(world, request).is_empty() {
         return fault("refused after it was recorded");
@@ -123,5 +123,5 @@ fn placed_as_answered(world: &World, request: &Request, answer: &Answer) -> Resu
         (409, "order_status") => settled_as("order.cancelled.v1") || settled_as("order.expired.v1"),
         _ => return Err("an order that is well formed is not refused".to_owned()),
     };
-    if holds { Ok(()) } else { Err(format!("I2, the order's durable events are {durable:?}")) }
+    if holds { Ok(()) } else { Err(format!("durable answers: the order's durable events are {durable:?}")) }
 }

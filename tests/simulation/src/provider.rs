@@ -192,7 +192,7 @@ fn charge(world: &World, request: &ChargeRequest) -> ChargeAnswer {
         let others = ledger.charges.iter().filter(|(other, _)| other.0 == name.0);
         let taken = others.filter(|(_, charge)| charge.is_going_on()).count();
         if taken > 0 {
-            world.fail(format!("I3, {} is charged a second time while a charge goes on", name.0));
+            world.fail(format!("money agrees: {} is charged a second time while a charge goes on", name.0));
         }
         let mut charge = Charge {
             amount: request.charge.amount,
@@ -215,7 +215,7 @@ fn charge(world: &World, request: &ChargeRequest) -> ChargeAnswer {
     }
     let charge = &ledger.charges[&name];
     if charge.amount != request.charge.amount && charge.amount.is_positive() {
-        world.fail(format!("I3, charge {name:?} is asked for again with another amount"));
+        world.fail(format!("money agrees: charge {name:?} is asked for again with another amount"));
     }
     ChargeAnswer::from(charge.report(name.1))
 }
@@ -340,7 +340,7 @@ fn refund(world: &World, request: &RefundRequest) -> Result<RefundAnswer, Provid
     let captured = ledger.charges.get(&name).map_or(0, |charge| charge.captured.minor_units());
     if given + request.amount.minor_units() > captured {
         world.fail(format!(
-            "I3, {name:?} captured {captured}; {given} and now {} are refunded",
+            "money agrees: {name:?} captured {captured}; {given} and now {} are refunded",
             request.amount
         ));
         return Err(ProviderError::Refused("more than was captured".to_owned()));

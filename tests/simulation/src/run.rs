@@ -139,7 +139,7 @@ fn live(world: &Arc<World>, seed: u64, phase: Phase) -> End {
             () = world.ended() => End::Died,
             worked = working => {
                 if worked.is_err() {
-                    world.fail(format!("I8, not at an end after {LIFE_MAX:?}"));
+                    world.fail(format!("everything drains: not at an end after {LIFE_MAX:?}"));
                 }
                 End::Done
             }

@@ -1,4 +1,5 @@
-//! What is left undone. Once nothing fails any more, nothing may stay on this list for long (I8, I3).
+//! What is left undone. Once nothing fails any more, nothing may stay on this list for long
+//! (everything drains, money agrees).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +59,8 @@ pub fn left_undone(world: &World) -> Vec<String> {
         of_payment(&mut undone, id, &order, &payment);
         of_provider(&mut undone, world, payment_id, &payment);
         if when_due(&order, &payment, world.now()) != WhenDue::Nothing {
-            undone.push(format!("I8, {id} is neither paid nor expired, and its payment is due"));
+            undone
+                .push(format!("everything drains: {id} is neither paid nor expired, and its payment is due"));
         }
     }
     if !world.ledger.lock().is_quiet() {
@@ -102,7 +104,7 @@ fn moved_units(world: &World) -> MovedUnits {
 
 fn of_order(undone: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedUnits) {
     if order.status() == OrderStatus::Placed {
-        undone.push(format!("I8, {id} is still placed"));
+        undone.push(format!("everything drains: {id} is still placed"));
     }
     let mut expected: BTreeMap<Sku, Moved> = BTreeMap::new();
     for (number, line) in (1..).zip(order.lines()).filter(|(_, line)| line.stocked) {
@@ -121,7 +123,7 @@ fn of_order(undone: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedU
         let was_held = found.reserved > 0 || is_allocated || units.shipped > 0;
         if was_held && found != units {
             undone.push(format!(
-                "I8, stock of {sku:?} for {id} {:?}: {found:?}, expected {units:?}",
+                "everything drains: stock of {sku:?} for {id} {:?}: {found:?}, expected {units:?}",
                 order.status()
             ));
         }
@@ -131,19 +133,21 @@ fn of_order(undone: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedU
 fn of_provider(undone: &mut Vec<String>, world: &World, id: PaymentId, payment: &Payment) {
     let work = payment.provider_work();
     if !work.is_empty() {
-        undone.push(format!("I8, the provider is still to be asked about {id}: {work:?}"));
+        undone.push(format!("everything drains: the provider is still to be asked about {id}: {work:?}"));
     }
     if is_settled_by_hand(world, id) {
         return;
     }
     let ledger = world.ledger.lock();
     if payment.is_closed() && ledger.held(id) > 0 {
-        undone.push(format!("I3, the provider holds {} of {id}, which is closed", ledger.held(id)));
+        undone.push(format!("money agrees: the provider holds {} of {id}, which is closed", ledger.held(id)));
     }
     let (taken, here) =
         (ledger.totals(id), (payment.captured().minor_units(), payment.refunded().minor_units()));
     if taken != here {
-        undone.push(format!("I3, the provider took and gave back {taken:?} of {id}, recorded is {here:?}"));
+        undone.push(format!(
+            "money agrees: the provider took and gave back {taken:?} of {id}, recorded is {here:?}"
+        ));
     }
 }
 
@@ -163,25 +167,28 @@ fn of_payment(undone: &mut Vec<String>, id: OrderId, order: &Order, payment: &Pa
     let amounts = |captured: Amount, refunded: Amount| (captured.minor_units(), refunded.minor_units());
     if amounts(order.captured(), order.refunded()) != amounts(payment.captured(), payment.refunded()) {
         let (captured, refunded) = amounts(order.captured(), order.refunded());
-        note(format!("I3, the order says {captured} captured and {refunded} refunded"));
+        note(format!("money agrees: the order says {captured} captured and {refunded} refunded"));
     }
     let is_requested = payment.state() != PaymentState::New;
     if order.status() == OrderStatus::Allocated && order.payment_id().is_some() != is_requested {
-        note("I8, the payment is not requested as the order says".to_owned());
+        note("everything drains: the payment is not requested as the order says".to_owned());
     }
     if is_requested && payment.amount() != order.total() {
-        note("I3, the payment asks for another amount than the order".to_owned());
+        note("money agrees: the payment asks for another amount than the order".to_owned());
     }
     if payment.void_requested() {
-        note("I8, a void is not settled".to_owned());
+        note("everything drains: a void is not settled".to_owned());
     }
     if payment.refunds().iter().any(|refund| refund.state == RefundState::Requested) {
-        note("I8, a refund is not settled".to_owned());
+        note("everything drains: a refund is not settled".to_owned());
     }
     for asked in order.refunds() {
         let found = payment.refund(asked.refund_id).map(|refund| refund.amount);
         if found != Some(asked.amount) {
-            note(format!("I8, refund {} of {} is not asked of the payment", asked.refund_id, asked.amount));
+            note(format!(
+                "everything drains: refund {} of {} is not asked of the payment",
+                asked.refund_id, asked.amount
+            ));
         }
     }
     let known = |refund: &&domain::payment::Refund| {
@@ -189,19 +196,19 @@ fn of_payment(undone: &mut Vec<String>, id: OrderId, order: &Order, payment: &Pa
             || order.refunds().iter().any(|asked| asked.refund_id == refund.refund_id)
     };
     if let Some(stray) = payment.refunds().iter().find(|refund| !known(refund)) {
-        note(format!("I3, the order knows nothing of refund {}", stray.refund_id));
+        note(format!("money agrees: the order knows nothing of refund {}", stray.refund_id));
     }
     if !order.status().is_final() {
         return;
     }
     if order.payment_id().is_some() && !payment.is_closed() {
-        note("I8, the payment of an ended order is not closed".to_owned());
+        note("everything drains: the payment of an ended order is not closed".to_owned());
     }
     if payment.capturable().is_positive() {
-        note("I8, an ended order holds an authorisation".to_owned());
+        note("everything drains: an ended order holds an authorisation".to_owned());
     }
     let kept = payment.captured().saturating_sub(payment.refunded());
     if kept > order.amount_due() {
-        note(format!("I3, an ended order keeps {kept} and {} is due", order.amount_due()));
+        note(format!("money agrees: an ended order keeps {kept} and {} is due", order.amount_due()));
     }
 }
