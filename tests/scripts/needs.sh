@@ -29,6 +29,7 @@ NEEDS_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # The version checks of infra/dev, without their advice.
 needs_service_check() { # SERVICE FUNCTION
   (
+    # shellcheck disable=SC2317
     say() { :; }
     # shellcheck source=/dev/null
     source "$NEEDS_ROOT/infra/dev/$1.sh"

@@ -100,7 +100,7 @@ skip_unmet() {
 }
 
 client_check() { # SCRIPT NEED…
-  local script=$1 need why= status=0
+  local script=$1 need why='' status=0
   shift
   for need in "$@"; do
     [ -z "${unmet[$need]:-}" ] || why+="${why:+; }$need: ${unmet[$need]}"

@@ -2,8 +2,8 @@
 //!
 //! Every append waits for the one it builds on, so dependent appends are not accepted and there are no epochs. What
 //! the client library leaves to its user is done here: a time limit on every call, a client made again after its
-//! connection was lost, and an unknown outcome told from a refusal. `docs/adr/0014-following-eventstoredb.md` says how the
-//! head is followed.
+//! connection was lost, and an unknown outcome told from a refusal. The head is polled:
+//! `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md`.
 
 mod appends;
 mod config;
