@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Revision;
+use crate::{Revision, text};
 
 /// Root of every name-based (version 5) id that Orderly derives.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_726c_7900_8000_c0de_0000_0001);
@@ -151,8 +151,8 @@ impl Sku {
 
     /// Accepts 1 to [`Sku::MAX_CHARS`] characters without control characters or outer white space.
     pub fn new(text: &str) -> Result<Self, InvalidSku> {
-        let length_fits = (1..=Self::MAX_CHARS).contains(&text.chars().count());
-        if !length_fits || text.trim() != text || text.chars().any(char::is_control) {
+        text::check_within(text, Self::MAX_CHARS).map_err(|_| InvalidSku)?;
+        if text.trim() != text {
             return Err(InvalidSku);
         }
         Ok(Self(text.into()))

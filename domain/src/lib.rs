@@ -12,11 +12,13 @@ pub mod decider;
 pub mod envelope;
 pub mod ids;
 pub mod money;
+mod new_charge;
 pub mod order;
 pub mod payment;
 pub mod stock;
 #[cfg(test)]
 mod testing;
+pub mod text;
 
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};

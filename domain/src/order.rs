@@ -33,8 +33,6 @@ pub const LINE_QUANTITY_MAX: u32 = 1_000_000;
 pub const ADJUSTMENTS_MAX: usize = 100;
 /// The most entries, and the most characters of a key or a value, that an order's metadata may have.
 pub const METADATA_ENTRIES_MAX: usize = 50;
-/// The most characters of any free text of an order (references, reasons, metadata keys and values).
-pub const TEXT_CHARS_MAX: usize = 500;
 /// The most shipments, and the most returns, that one order may have.
 pub const PARTS_MAX: usize = 1_000;
 

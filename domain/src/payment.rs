@@ -20,22 +20,21 @@ mod report;
 mod state;
 
 pub use charge::{Charge, ChargeEnding, ChargeState, ProviderReport, ProviderWork};
-pub use command::{InvalidToken, NewCharge, PaymentCommand};
+pub use command::PaymentCommand;
 pub use decide::PaymentRefusal;
 pub use event::{
-    CaptureMode, Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
-    PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentFailed,
-    PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
-    PaymentVoidRequested, PaymentVoided, RefundReason,
+    Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured, PaymentChargePending,
+    PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentFailed, PaymentOutcomeUnknown,
+    PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoidRequested,
+    PaymentVoided, RefundReason,
 };
 pub use state::{Payment, PaymentState, PaymentSummary, Refund, RefundState};
 
+pub use crate::new_charge::{CaptureMode, InvalidToken, NewCharge, TOKEN_CHARS_MAX};
 use crate::{Decider, PaymentId};
 
 /// The most charges that may be asked for of one payment: a customer tries that many cards.
 pub const CHARGES_MAX: u32 = 50;
-/// The most characters of a provider's name and of its token of a means of payment.
-pub const TOKEN_CHARS_MAX: usize = 255;
 
 /// The payment aggregate.
 #[derive(Debug)]

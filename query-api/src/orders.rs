@@ -9,10 +9,8 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{
-        self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, ReturnLine,
-        TEXT_CHARS_MAX,
-    },
+    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, ReturnLine},
+    text::TEXT_CHARS_MAX,
 };
 use http::HeaderMap;
 use infra::read_models::{OrderFilter, OrderRow};

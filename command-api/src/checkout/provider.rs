@@ -387,7 +387,7 @@ fn refused(charge: &Charge, reason: &str) -> Answer {
 /// A text of the provider as it may be kept.
 pub(crate) fn short(text: &str) -> Option<String> {
     let text: String =
-        text.chars().filter(|char| !char.is_control()).take(domain::order::TEXT_CHARS_MAX).collect();
+        text.chars().filter(|char| !char.is_control()).take(domain::text::TEXT_CHARS_MAX).collect();
     (!text.is_empty()).then_some(text)
 }
 

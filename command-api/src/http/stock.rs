@@ -252,7 +252,7 @@ fn parse_sku(segment: &str) -> Result<Sku, Problem> {
 /// A free text of a stock command, bounded like those of orders.
 fn text(field: &str, value: Option<&String>) -> Result<Option<String>, Problem> {
     let fits = |text: &String| {
-        (1..=domain::order::TEXT_CHARS_MAX).contains(&text.chars().count())
+        (1..=domain::text::TEXT_CHARS_MAX).contains(&text.chars().count())
             && !text.chars().any(char::is_control)
     };
     match value {

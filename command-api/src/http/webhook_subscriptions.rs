@@ -368,7 +368,7 @@ fn event_types(patterns: Vec<String>) -> Result<EventTypes, Problem> {
 
 fn description(text: Option<String>) -> Result<Option<String>, Problem> {
     let fits = |text: &String| {
-        (1..=domain::order::TEXT_CHARS_MAX).contains(&text.chars().count())
+        (1..=domain::text::TEXT_CHARS_MAX).contains(&text.chars().count())
             && !text.chars().any(char::is_control)
     };
     match text {

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use super::{Adjustment, CancelReason, LineQuantity, ReturnLine, Shortage};
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, payment::NewCharge,
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    new_charge::NewCharge,
 };
 
 /// What can be asked of an order.

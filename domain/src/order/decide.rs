@@ -4,11 +4,14 @@ use super::{
     ADJUSTMENTS_MAX, CancelReason, LINE_QUANTITY_MAX, LINES_MAX, LineQuantity, METADATA_ENTRIES_MAX,
     NewReturn, Order, OrderAllocated, OrderCancelled, OrderCommand, OrderDelivered, OrderEvent, OrderExpired,
     OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested, OrderRejected,
-    OrderReturned, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder, TEXT_CHARS_MAX,
+    OrderReturned, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder,
 };
 use crate::{
-    Amount, RefundId, ShipmentId, Sku, Timestamp, money::AmountOutOfRange, payment::InvalidToken,
+    Amount, RefundId, ShipmentId, Sku, Timestamp,
+    money::AmountOutOfRange,
+    new_charge::InvalidToken,
     stock::UNITS_MAX,
+    text::{self, TEXT_CHARS_MAX},
 };
 
 /// Why an order command is refused.
@@ -101,7 +104,7 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
             Ok(record_payment(order, captured, refunded, refunds_failed))
         }
         OrderCommand::Ship { shipment_id, lines, carrier, tracking_number } => {
-            texts(&[("carrier", carrier.as_ref()), ("tracking_number", tracking_number.as_ref())])?;
+            check_texts(&[("carrier", carrier.as_ref()), ("tracking_number", tracking_number.as_ref())])?;
             let lines = decide_shipment(order, lines)?;
             Ok(vec![OrderShipped { shipment_id, lines, carrier, tracking_number }.into()])
         }
@@ -173,7 +176,7 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
     if place.metadata.len() > METADATA_ENTRIES_MAX {
         return Err(InvalidOrder::MetadataCount);
     }
-    texts(&[
+    check_texts(&[
         ("customer_id", place.customer_id.as_ref()),
         ("country", place.country.as_ref()),
         ("reference", place.reference.as_ref()),
@@ -182,13 +185,13 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
         charge.check()?;
     }
     for adjustment in &place.adjustments {
-        text("adjustments.code", &adjustment.code)?;
+        check_text("adjustments.code", &adjustment.code)?;
     }
     for (key, value) in &place.metadata {
-        text("metadata", key)?;
+        check_text("metadata", key)?;
         // A metadata value may be empty: it is the shop's own data.
         if !value.is_empty() {
-            text("metadata", value)?;
+            check_text("metadata", value)?;
         }
     }
     Ok(())
@@ -205,13 +208,12 @@ fn total(place: &PlaceOrder) -> Result<Amount, InvalidOrder> {
     if sum.is_negative() { Err(InvalidOrder::NegativeTotal) } else { Ok(sum) }
 }
 
-fn texts(members: &[(&'static str, Option<&String>)]) -> Result<(), InvalidOrder> {
-    members.iter().try_for_each(|(member, value)| value.map_or(Ok(()), |value| text(member, value)))
+fn check_texts(members: &[(&'static str, Option<&String>)]) -> Result<(), InvalidOrder> {
+    members.iter().try_for_each(|(member, value)| value.map_or(Ok(()), |value| check_text(member, value)))
 }
 
-fn text(member: &'static str, value: &str) -> Result<(), InvalidOrder> {
-    let fits = !value.is_empty() && value.chars().count() <= TEXT_CHARS_MAX;
-    if fits && !value.chars().any(char::is_control) { Ok(()) } else { Err(InvalidOrder::Text { member }) }
+fn check_text(member: &'static str, value: &str) -> Result<(), InvalidOrder> {
+    text::check(value).map_err(|_| InvalidOrder::Text { member })
 }
 
 fn record_payment(order: &Order, captured: Amount, refunded: Amount, failed: Amount) -> Vec<OrderEvent> {
@@ -280,7 +282,7 @@ fn distinct(lines: impl Iterator<Item = u32>) -> Result<(), InvalidOrder> {
 }
 
 fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
-    texts(&[("reason", new_return.reason.as_ref())])?;
+    check_texts(&[("reason", new_return.reason.as_ref())])?;
     distinct(new_return.lines.iter().map(|part| part.line))?;
     if order.returns().len() >= PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
@@ -315,7 +317,7 @@ fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
 }
 
 fn decide_refund(order: &Order, refund_id: RefundId, amount: Amount, reason: Option<String>) -> Decided {
-    texts(&[("reason", reason.as_ref())])?;
+    check_texts(&[("reason", reason.as_ref())])?;
     if !amount.is_positive() {
         return Err(InvalidOrder::RefundAmount.into());
     }
@@ -335,7 +337,7 @@ fn refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
 }
 
 fn decide_cancel(order: &Order, reason: CancelReason, note: Option<String>) -> Decided {
-    texts(&[("note", note.as_ref())])?;
+    check_texts(&[("note", note.as_ref())])?;
     // Money that came after all, or an end that came first, leaves a failed or voided payment nothing to cancel.
     let for_want_of_payment = reason != CancelReason::Requested;
     if for_want_of_payment && (order.is_paid() || order.status().is_final()) {

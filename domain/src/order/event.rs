@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
-    decider::stored_events, payment::NewCharge,
+    decider::stored_events, new_charge::NewCharge,
 };
 
 stored_events! {

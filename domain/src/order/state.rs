@@ -6,7 +6,8 @@ use super::{
     Adjustment, CancelReason, LineQuantity, OrderEvent, OrderLine, OrderPlaced, ReturnLine, Shortage,
 };
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, payment::NewCharge,
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    new_charge::NewCharge,
 };
 
 /// Where an order stands. Final: rejected, cancelled, expired.

@@ -1,6 +1,4 @@
-use serde::{Deserialize, Serialize};
-
-use super::{CaptureMode, Operation, ProviderReport, RefundReason, TOKEN_CHARS_MAX};
+use super::{NewCharge, Operation, ProviderReport, RefundReason};
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
 /// What can be asked of a payment. Amounts are minor units of its currency.
@@ -66,38 +64,6 @@ pub enum PaymentCommand {
         order_id: OrderId,
         amount_due: Amount,
     },
-}
-
-/// How a provider is to get the money.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewCharge {
-    /// The provider's name, as in the path of its webhooks.
-    pub provider: String,
-    /// The provider's token of a card or another means of payment.
-    pub method: String,
-    #[serde(default)]
-    pub capture: CaptureMode,
-}
-
-/// A member of [`NewCharge`] that is empty, too long, or holds a control character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{member} has 1 to {TOKEN_CHARS_MAX} characters, none of them a control character")]
-pub struct InvalidToken {
-    pub member: &'static str,
-}
-
-impl NewCharge {
-    /// Whether provider and method are texts that can be passed on.
-    pub fn check(&self) -> Result<(), InvalidToken> {
-        let fits = |text: &str| {
-            (1..=TOKEN_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control)
-        };
-        match () {
-            () if !fits(&self.provider) => Err(InvalidToken { member: "provider" }),
-            () if !fits(&self.method) => Err(InvalidToken { member: "method" }),
-            () => Ok(()),
-        }
-    }
 }
 
 impl PaymentCommand {

@@ -5,7 +5,10 @@ use super::{
     PaymentRefunded, PaymentRequested, PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason,
     RefundState, report, state::evolve,
 };
-use crate::{Amount, RefundId, order::TEXT_CHARS_MAX};
+use crate::{
+    Amount, RefundId, order,
+    text::{self, TEXT_CHARS_MAX},
+};
 
 /// Why a payment command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +44,7 @@ pub enum PaymentRefusal {
 }
 
 /// Above what an order can ask for (returns and refunds by hand), so that a reaction is never refused for it.
-const REFUNDS_MAX: usize = 4 * crate::order::PARTS_MAX;
+const REFUNDS_MAX: usize = 4 * order::PARTS_MAX;
 
 type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 
@@ -153,7 +156,7 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
 }
 
 fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
-    let (member, text) = match command {
+    let (member, value) = match command {
         PaymentCommand::Authorize { reference, .. }
         | PaymentCommand::Capture { reference, .. }
         | PaymentCommand::RecordRefunded { reference, .. } => ("reference", reference),
@@ -169,10 +172,10 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
         | PaymentCommand::RequestRefund { .. }
         | PaymentCommand::Close { .. } => return Ok(()),
     };
-    let fits = text.as_ref().is_none_or(|text| {
-        !text.is_empty() && text.chars().count() <= TEXT_CHARS_MAX && !text.chars().any(char::is_control)
-    });
-    if fits { Ok(()) } else { Err(PaymentRefusal::InvalidText { member }) }
+    match value {
+        Some(given) => text::check(given).map_err(|_| PaymentRefusal::InvalidText { member }),
+        None => Ok(()),
+    }
 }
 
 /// Nothing can be said by hand of a charge that the provider will report on; of a lost answer, an operator can.

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, decider::stored_events};
+use crate::{
+    Amount, Currency, OrderId, PaymentId, RefundId, decider::stored_events, new_charge::CaptureMode,
+};
 
 stored_events! {
     /// What happened to a payment.
@@ -47,17 +49,6 @@ pub struct PaymentChargeRequested {
     /// Minor units.
     pub amount: Amount,
     pub capture: CaptureMode,
-}
-
-/// When authorized money is captured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CaptureMode {
-    /// In the same step.
-    #[default]
-    Automatic,
-    /// When it is asked for.
-    Manual,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use super::{
     ChargeEnding, ChargeState, Payment, PaymentAuthorized, PaymentCaptured, PaymentChargePending,
     PaymentEvent, PaymentFailed, PaymentRefusal, PaymentVoided, ProviderReport, state::evolve,
 };
-use crate::{Amount, order::TEXT_CHARS_MAX};
+use crate::{Amount, text::truncated};
 
 /// What a report adds to what is known: nothing where it comes again, or was overtaken.
 pub(super) fn news(
@@ -13,7 +13,7 @@ pub(super) fn news(
     is_answer: bool,
 ) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
     let ProviderReport { charge: number, reference, authorized, captured, ending } = report;
-    let reference = cut(&reference).unwrap_or_else(|| "unknown".to_owned());
+    let reference = truncated(&reference).unwrap_or_else(|| "unknown".to_owned());
     if authorized.is_negative() || captured.is_negative() {
         return Err(PaymentRefusal::InvalidAmount);
     }
@@ -55,7 +55,7 @@ pub(super) fn news(
         _ if has_ended || !is_latest => {}
         // What was captured has not failed.
         Some(ChargeEnding::Failed { reason, retryable }) if !has_captured => {
-            let reason = reason.and_then(|reason| cut(&reason));
+            let reason = reason.and_then(|reason| truncated(&reason));
             add(&mut after, PaymentFailed { reason, retryable }.into());
         }
         Some(ChargeEnding::Voided) if is_given_up => {
@@ -74,10 +74,4 @@ pub(super) fn news(
         }
     }
     Ok(events)
-}
-
-/// A text of the provider's as it may be kept: what has happened is not refused for the words it comes in.
-fn cut(text: &str) -> Option<String> {
-    let text: String = text.chars().filter(|char| !char.is_control()).take(TEXT_CHARS_MAX).collect();
-    (!text.is_empty()).then_some(text)
 }
