@@ -16,10 +16,10 @@ use std::{
 
 use domain::{
     CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision, Sku,
-    checkout::{Reaction, Step, react_to_payment, reservations, settle},
+    checkout::{Reaction, Step, payment_request, react_to_payment, reservations, settle},
     decider::Versioned,
     order::{Order, OrderDecider, OrderSummary, Shortage},
-    payment::{PaymentCommand, PaymentDecider, PaymentEvent},
+    payment::{PaymentDecider, PaymentEvent},
     stock::{StockCommand, StockDecider, StockRefusal},
 };
 use futures::future::{join_all, try_join_all};
@@ -164,16 +164,14 @@ impl Checkout {
 
         let order = settled.summary;
         let last = Mode { wait: Wait::Durable, ..submitted };
-        match (order.payment_id, order.currency) {
-            (Some(payment_id), Some(currency)) if !order.status.is_final() => {
-                let (amount, charge) = (order.total, order.payment_plan.clone());
-                let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
+        match payment_request(order_id, &order) {
+            Some((payment_id, request)) => {
                 let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
                 let request_mode = Mode { new_stream: by_this_run, ..last };
                 self.payments.submit(&payment_id, request, context, request_mode).await?;
             }
             // Nothing to pay, or rejected: wait for the order's own last append.
-            _ => self.orders.read(&order_id, |_, _| ()).await?,
+            None => self.orders.read(&order_id, |_, _| ()).await?,
         }
         if self.store().epoch() != epoch {
             return Err(ExecuteError::Superseded);

@@ -13,7 +13,11 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{
     DecodeError, Event, EventId, OrderId, PaymentId, RecordedEvent, StreamName, Timestamp,
-    checkout::react_to_order, order::OrderEvent, payment::PaymentEvent,
+    checkout::{
+        order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction, react_to_order,
+    },
+    order::{OrderEvent, OrderEventKind},
+    payment::{PaymentEvent, PaymentEventKind},
 };
 use infra::{
     event_source::{Batch, Delivery, EventSource, Partition, layout::SourceLayout},
@@ -332,36 +336,24 @@ fn job(recorded: &RecordedEvent) -> Result<Option<Job>, DecodeError> {
     Ok(Some(Job { cause, event: recorded.id, correlation_id, recorded_at: recorded.recorded_at }))
 }
 
-/// Whether the checkout policy knows a reaction to events of this type.
+/// Whether a reaction may follow this event.
+///
+/// An unknown type of an order stands in for one: a newer version wrote it, and its reaction waits for that version.
 fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
         StreamName::Stock(_) => false,
-        StreamName::Order(_) => !matches!(
-            &*recorded.type_name,
-            "order.payment_recorded.v1" | "order.paid.v1" | "order.delivered.v1"
-        ),
+        StreamName::Order(_) => {
+            OrderEventKind::of_type_name(&recorded.type_name).is_none_or(order_event_has_reaction)
+        }
         StreamName::Payment(_) => {
-            matches!(
-                &*recorded.type_name,
-                "payment.captured.v1"
-                    | "payment.refunded.v1"
-                    | "payment.refund_failed.v1"
-                    | "payment.failed.v1"
-                    | "payment.voided.v1"
-            )
+            PaymentEventKind::of_type_name(&recorded.type_name).is_some_and(payment_event_has_reaction)
         }
     }
 }
 
-/// Whether something is wanted of the provider after an event of this type.
+/// Whether the provider must act after an event of this type.
 fn asks_provider(payment_event: &str) -> bool {
-    matches!(
-        payment_event,
-        "payment.charge_requested.v1"
-            | "payment.capture_requested.v1"
-            | "payment.void_requested.v1"
-            | "payment.refund_requested.v1"
-    )
+    PaymentEventKind::of_type_name(payment_event).is_some_and(payment_event_asks_provider)
 }
 
 /// Repeats the reaction until it is durable; false if a shutdown came first.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use crate::{
     Amount, OrderId, PaymentId, Sku, StreamName, Timestamp,
     order::{
-        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderStatus, PlaceOrder, Shortage,
-        units_by_sku,
+        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderEventKind, OrderStatus,
+        OrderSummary, PlaceOrder, Shortage, units_by_sku,
     },
-    payment::{Payment, PaymentCommand, PaymentEvent, PaymentState, RefundReason},
+    payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
     stock::StockCommand,
 };
 
@@ -53,6 +53,67 @@ impl Step {
     }
 }
 
+/// Whether [`react_to_order`] has a reaction to events of this kind, in some state of the order.
+///
+/// The process manager passes over the other kinds without reading them.
+pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
+    match kind {
+        OrderEventKind::Placed
+        | OrderEventKind::Allocated
+        | OrderEventKind::Rejected
+        | OrderEventKind::Shipped
+        | OrderEventKind::Returned
+        | OrderEventKind::RefundRequested
+        | OrderEventKind::Cancelled
+        | OrderEventKind::Expired => true,
+        OrderEventKind::PaymentRecorded | OrderEventKind::Paid | OrderEventKind::Delivered => false,
+    }
+}
+
+/// Whether [`react_to_payment`] has a reaction to events of this kind, in some state of the payment.
+///
+/// The process manager passes over the other kinds without reading them.
+pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
+    match kind {
+        PaymentEventKind::Captured
+        | PaymentEventKind::Refunded
+        | PaymentEventKind::RefundFailed
+        | PaymentEventKind::Failed
+        | PaymentEventKind::Voided => true,
+        PaymentEventKind::Requested
+        | PaymentEventKind::ChargeRequested
+        | PaymentEventKind::ChargePending
+        | PaymentEventKind::CaptureRequested
+        | PaymentEventKind::Authorized
+        | PaymentEventKind::VoidRequested
+        | PaymentEventKind::OutcomeUnknown
+        | PaymentEventKind::RefundRequested
+        | PaymentEventKind::Closed => false,
+    }
+}
+
+/// Whether an event of this kind adds to [`Payment::provider_work`] what the provider must do.
+///
+/// Look-ups are left to timers: the provider was sent that request already.
+pub fn payment_event_asks_provider(kind: PaymentEventKind) -> bool {
+    match kind {
+        PaymentEventKind::ChargeRequested
+        | PaymentEventKind::CaptureRequested
+        | PaymentEventKind::VoidRequested
+        | PaymentEventKind::RefundRequested => true,
+        PaymentEventKind::Requested
+        | PaymentEventKind::ChargePending
+        | PaymentEventKind::Authorized
+        | PaymentEventKind::Captured
+        | PaymentEventKind::Failed
+        | PaymentEventKind::Voided
+        | PaymentEventKind::OutcomeUnknown
+        | PaymentEventKind::Refunded
+        | PaymentEventKind::RefundFailed
+        | PaymentEventKind::Closed => false,
+    }
+}
+
 /// What follows an event of an order, given the order as it stands now (at the event or later).
 pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> Reaction {
     match event {
@@ -60,13 +121,9 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let is_unsettled = order.status() == OrderStatus::Placed;
             if is_unsettled { Reaction::Reserve(reservations(order)) } else { Reaction::None }
         }
-        OrderEvent::Allocated(_) => match (order.payment_id(), order.currency()) {
-            (Some(payment_id), Some(currency)) if !order.status().is_final() => {
-                let (amount, charge) = (order.total(), order.payment_plan().cloned());
-                let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
-                Reaction::Send(vec![Step::Payment(payment_id, request)])
-            }
-            _ => Reaction::None,
+        OrderEvent::Allocated(_) => match payment_request(order_id, &order.summary()) {
+            Some((payment_id, request)) => Reaction::Send(vec![Step::Payment(payment_id, request)]),
+            None => Reaction::None,
         },
         OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
             Reaction::Send(close(order_id, order))
@@ -189,6 +246,16 @@ pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
     } else {
         OrderCommand::Reject { shortages }
     }
+}
+
+/// Requests the payment of an allocated order. None if nothing is to be paid or the order has ended.
+pub fn payment_request(order_id: OrderId, order: &OrderSummary) -> Option<(PaymentId, PaymentCommand)> {
+    let (payment_id, currency) = (order.payment_id?, order.currency?);
+    if order.status.is_final() {
+        return None;
+    }
+    let (amount, charge) = (order.total, order.payment_plan.clone());
+    Some((payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge }))
 }
 
 /// Gives back the unshipped stock of an ended order. Also what the sweep sends again for reservations that

@@ -74,18 +74,48 @@ pub enum DecodeError {
     Metadata(serde_json::Error),
 }
 
-/// An event's stored name is its storage format: renaming a variant here is free, changing a string is not.
+/// Makes an event enum, its data-less kind enum and the table of stored names that connects them.
+///
+/// A stored name is a storage format: renaming a variant is free, changing a string is not.
 macro_rules! stored_events {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal,)* }) => {
+    ($(#[$doc:meta])* pub enum $name:ident of $kind:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name { $($(#[$variant_doc])* $variant($data),)* }
+
+        #[doc = concat!("The kind of a [`", stringify!($name), "`], without its data.")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $kind { $($(#[$variant_doc])* $variant,)* }
+
+        impl $kind {
+            /// Every kind, in the order of the variants.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stored name, version included. Never changes once an event was stored under it.
+            pub const fn type_name(self) -> &'static str {
+                match self { $(Self::$variant => $type_name,)* }
+            }
+
+            /// None for the name of another aggregate's event, or of an event that a newer version wrote.
+            pub fn of_type_name(type_name: &str) -> Option<Self> {
+                match type_name {
+                    $($type_name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl $name {
+            pub const fn kind(&self) -> $kind {
+                match self { $(Self::$variant(_) => $kind::$variant,)* }
+            }
+        }
 
         impl $crate::decider::StoredEvent for $name {
             const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
 
             fn type_name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $type_name,)* }
+                self.kind().type_name()
             }
 
             fn to_json(&self) -> Vec<u8> {
@@ -94,9 +124,9 @@ macro_rules! stored_events {
             }
 
             fn from_json(type_name: &str, data: &[u8]) -> Result<Self, $crate::DecodeError> {
-                let event = match type_name {
-                    $($type_name => serde_json::from_slice(data).map(Self::$variant),)*
-                    _ => return Err($crate::DecodeError::UnknownType(type_name.to_owned())),
+                let unknown = || $crate::DecodeError::UnknownType(type_name.to_owned());
+                let event = match $kind::of_type_name(type_name).ok_or_else(unknown)? {
+                    $($kind::$variant => serde_json::from_slice(data).map(Self::$variant),)*
                 };
                 event.map_err(|source| $crate::DecodeError::Data { type_name: type_name.to_owned(), source })
             }

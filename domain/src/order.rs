@@ -15,8 +15,8 @@ pub use command::{NewLine, NewReturn, OrderCommand, PlaceOrder};
 pub use decide::{InvalidOrder, OrderRefusal};
 pub use event::{
     Adjustment, CancelReason, LineQuantity, OrderAllocated, OrderCancelled, OrderDelivered, OrderEvent,
-    OrderExpired, OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested,
-    OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
+    OrderEventKind, OrderExpired, OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced,
+    OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
 };
 pub use state::{
     FulfilmentStatus, Line, Order, OrderStatus, OrderSummary, PaymentStatus, RefundRecord, ReturnRecord,

@@ -24,9 +24,9 @@ pub use command::PaymentCommand;
 pub use decide::PaymentRefusal;
 pub use event::{
     Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured, PaymentChargePending,
-    PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentFailed, PaymentOutcomeUnknown,
-    PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoidRequested,
-    PaymentVoided, RefundReason,
+    PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentEventKind, PaymentFailed,
+    PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
+    PaymentVoidRequested, PaymentVoided, RefundReason,
 };
 pub use state::{Payment, PaymentState, PaymentSummary, Refund, RefundState};
 

@@ -14,7 +14,8 @@ mod state;
 pub use command::StockCommand;
 pub use decide::StockRefusal;
 pub use event::{
-    StockAdjusted, StockEvent, StockReceived, StockReleased, StockReserved, StockReturned, StockShipped,
+    StockAdjusted, StockEvent, StockEventKind, StockReceived, StockReleased, StockReserved, StockReturned,
+    StockShipped,
 };
 pub use state::{Reservation, Stock, StockLevels};
 

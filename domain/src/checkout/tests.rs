@@ -6,12 +6,15 @@ use super::*;
 use crate::{
     Decider, RefundId, ReturnId, ShipmentId, Timestamp,
     order::{
-        NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderExpired, OrderPaid, OrderPaymentRecorded,
-        OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, PlaceOrder, ReturnLine,
+        NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered, OrderExpired, OrderPaid,
+        OrderPaymentRecorded, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, PlaceOrder,
+        ReturnLine,
     },
     payment::{
-        PaymentAuthorized, PaymentCaptured, PaymentClosed, PaymentDecider, PaymentFailed,
-        PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoided,
+        CaptureMode, Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
+        PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentDecider, PaymentFailed,
+        PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded,
+        PaymentRequested, PaymentVoidRequested, PaymentVoided, ProviderWork,
     },
 };
 
@@ -215,6 +218,56 @@ fn nothing_follows_what_an_order_was_told_about_its_money() {
     assert_eq!(reaction_to_last(&[placed(), allocated(), OrderPaid {}.into()]), Reaction::None);
 }
 
+fn has_steps(reaction: &Reaction) -> bool {
+    match reaction {
+        Reaction::None => false,
+        Reaction::Reserve(units) => !units.is_empty(),
+        Reaction::Send(steps) => !steps.is_empty(),
+    }
+}
+
+/// A history that ends with an event of this kind, in a state in which a reaction has work to do.
+fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
+    let recorded =
+        OrderPaymentRecorded { captured: pence(45), refunded: Amount::ZERO, refunds_failed: Amount::ZERO };
+    let paid = [placed(), allocated(), recorded.into(), OrderPaid {}.into()];
+    let all_shipped = [&paid[..], &[shipped(&[(1, 2), (2, 1), (3, 2), (4, 1)])]].concat();
+    let returned = OrderReturned {
+        return_id: RETURN,
+        lines: vec![ReturnLine { line: 1, quantity: 1, restock: true }],
+        refund_amount: pence(10),
+        reason: None,
+    };
+    let refund = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None };
+    match kind {
+        OrderEventKind::Placed => vec![placed()],
+        OrderEventKind::Allocated => vec![placed(), allocated()],
+        OrderEventKind::Rejected => vec![placed(), rejected()],
+        OrderEventKind::PaymentRecorded => paid[..3].to_vec(),
+        OrderEventKind::Paid => paid.to_vec(),
+        OrderEventKind::Shipped => all_shipped,
+        OrderEventKind::Delivered => {
+            [&all_shipped[..], &[OrderDelivered { shipment_id: SHIPMENT }.into()]].concat()
+        }
+        OrderEventKind::Returned => [&all_shipped[..], &[returned.into()]].concat(),
+        OrderEventKind::RefundRequested => [&paid[..], &[refund.into()]].concat(),
+        OrderEventKind::Cancelled => {
+            vec![placed(), allocated(), cancelled(&[(1, 2), (2, 1), (3, 2), (4, 1)], 0)]
+        }
+        OrderEventKind::Expired => vec![placed(), allocated(), OrderExpired {}.into()],
+    }
+}
+
+#[test]
+fn an_order_event_has_a_reaction_exactly_if_its_kind_says_so() {
+    for &kind in OrderEventKind::ALL {
+        let history = order_history(kind);
+        assert_eq!(history.last().map(OrderEvent::kind), Some(kind));
+        let reaction = reaction_to_last(&history);
+        assert_eq!(has_steps(&reaction), order_event_has_reaction(kind), "{kind:?}: {reaction:?}");
+    }
+}
+
 fn payment_requested() -> PaymentEvent {
     let currency = "GBP".parse().unwrap();
     PaymentRequested { payment_id: payment_id(), order_id: ORDER, amount: pence(45), currency }.into()
@@ -267,6 +320,79 @@ fn an_order_is_cancelled_when_its_payment_failed_for_good_or_was_voided() {
         (vec![closed(), failed(false)], vec![]),
     ] {
         assert_eq!(reaction_to_payment(&events, &since), Reaction::None, "{events:?} {since:?}");
+    }
+}
+
+/// A history that ends with an event of this kind, in a state in which a reaction has work to do.
+fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
+    let charge: PaymentEvent = PaymentChargeRequested {
+        charge: 1,
+        provider: "provider".into(),
+        method: "card".into(),
+        amount: pence(45),
+        capture: CaptureMode::Manual,
+    }
+    .into();
+    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: Some(1) };
+    let captured = PaymentCaptured { amount: pence(45), reference: None, charge: Some(1) };
+    let refund = PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
+    let held = [payment_requested(), charge, authorized.into()];
+    let taken = [&held[..], &[captured.into()]].concat();
+    let asked_back = [&taken[..], &[refund.into()]].concat();
+    let after_charge = |event: PaymentEvent| [&held[..2], &[event]].concat();
+    let after_authorisation = |event: PaymentEvent| [&held[..], &[event]].concat();
+    let after_refund = |event: PaymentEvent| [&asked_back[..], &[event]].concat();
+    let (refund_id, amount) = (REFUND, pence(5));
+    match kind {
+        PaymentEventKind::Requested => held[..1].to_vec(),
+        PaymentEventKind::ChargeRequested => held[..2].to_vec(),
+        PaymentEventKind::ChargePending => {
+            after_charge(PaymentChargePending { charge: 1, reference: "pi".into() }.into())
+        }
+        PaymentEventKind::Authorized => held.to_vec(),
+        PaymentEventKind::CaptureRequested => {
+            let (amount, total) = (pence(45), pence(45));
+            after_authorisation(PaymentCaptureRequested { charge: 1, amount, total }.into())
+        }
+        PaymentEventKind::Captured => taken,
+        PaymentEventKind::Failed => after_charge(PaymentFailed { reason: None, retryable: false }.into()),
+        PaymentEventKind::VoidRequested => after_authorisation(PaymentVoidRequested {}.into()),
+        PaymentEventKind::Voided => after_authorisation(PaymentVoided { reason: None }.into()),
+        PaymentEventKind::OutcomeUnknown => {
+            after_charge(PaymentOutcomeUnknown { operation: Operation::Authorize }.into())
+        }
+        PaymentEventKind::RefundRequested => asked_back,
+        PaymentEventKind::Refunded => {
+            after_refund(PaymentRefunded { refund_id, amount, reference: None }.into())
+        }
+        PaymentEventKind::RefundFailed => {
+            after_refund(PaymentRefundFailed { refund_id, amount, reason: None }.into())
+        }
+        PaymentEventKind::Closed => {
+            [&held[..1], &[PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO }.into()]].concat()
+        }
+    }
+}
+
+#[test]
+fn a_payment_event_has_a_reaction_exactly_if_its_kind_says_so() {
+    for &kind in PaymentEventKind::ALL {
+        let history = payment_history(kind);
+        assert_eq!(history.last().map(PaymentEvent::kind), Some(kind));
+        let reaction = react_to_payment(history.last().unwrap(), &PaymentDecider::fold(&history));
+        assert_eq!(has_steps(&reaction), payment_event_has_reaction(kind), "{kind:?}: {reaction:?}");
+    }
+}
+
+#[test]
+fn a_payment_event_adds_work_for_the_provider_exactly_if_its_kind_says_so() {
+    for &kind in PaymentEventKind::ALL {
+        let history = payment_history(kind);
+        let (_, before) = history.split_last().unwrap();
+        let known = PaymentDecider::fold(before).provider_work();
+        let mut added = PaymentDecider::fold(&history).provider_work();
+        added.retain(|work| !known.contains(work) && !matches!(work, ProviderWork::LookUp(_)));
+        assert_eq!(!added.is_empty(), payment_event_asks_provider(kind), "{kind:?}: {added:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
 
 stored_events! {
     /// What happened to an order.
-    pub enum OrderEvent {
+    pub enum OrderEvent of OrderEventKind {
         Placed(OrderPlaced) = "order.placed.v1",
         /// Every stocked unit is held.
         Allocated(OrderAllocated) = "order.allocated.v1",

@@ -6,7 +6,7 @@ use crate::{
 
 stored_events! {
     /// What happened to a payment.
-    pub enum PaymentEvent {
+    pub enum PaymentEvent of PaymentEventKind {
         Requested(PaymentRequested) = "payment.requested.v1",
         /// The provider is to be asked for the money.
         ChargeRequested(PaymentChargeRequested) = "payment.charge_requested.v1",

@@ -4,7 +4,7 @@ use crate::{OrderId, ReturnId, ShipmentId, decider::stored_events};
 
 stored_events! {
     /// What happened to the stock of a SKU.
-    pub enum StockEvent {
+    pub enum StockEvent of StockEventKind {
         Received(StockReceived) = "stock.received.v1",
         Adjusted(StockAdjusted) = "stock.adjusted.v1",
         Reserved(StockReserved) = "stock.reserved.v1",

@@ -111,7 +111,12 @@ impl Process {
 
     fn read_log(&mut self, world: &World) {
         for (place, logged) in world.log.iter().enumerate().skip(self.read) {
-            if !matches!(logged.stream, StreamName::Stock(_)) {
+            let has_reaction = match &logged.event {
+                Event::Stock(_) => false,
+                Event::Order(event) => checkout::order_event_has_reaction(event.kind()),
+                Event::Payment(event) => checkout::payment_event_has_reaction(event.kind()),
+            };
+            if has_reaction {
                 self.lanes.entry(logged.stream.clone()).or_default().queue.push_back(place);
             }
         }

@@ -2,15 +2,18 @@ use std::collections::BTreeMap;
 
 use domain::{
     Amount, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    checkout::{Reaction, order_event_has_reaction, react_to_order},
     order::{
         Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, OrderDecider,
-        OrderStatus, PlaceOrder, ReturnLine,
+        OrderEvent, OrderStatus, PlaceOrder, ReturnLine,
     },
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::Run;
+
+const ORDER: OrderId = OrderId(Uuid::from_u128(1));
 
 fn pence(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
@@ -26,7 +29,7 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
         });
     (prop::collection::vec(line, 1..4), -20..20i64, any::<bool>()).prop_map(|(lines, adjustment, due)| {
         OrderCommand::Place(Box::new(PlaceOrder {
-            order_id: OrderId(Uuid::from_u128(1)),
+            order_id: ORDER,
             customer_id: None,
             currency: "GBP".parse().unwrap(),
             country: None,
@@ -160,6 +163,13 @@ fn status_moves_forward(before: &Order, after: &Order) {
     }
 }
 
+/// The reactor reads only events whose kind has a reaction, so the others must never have one.
+fn only_kinds_with_a_reaction_have_one(events: &[OrderEvent], order: &Order) {
+    for event in events.iter().filter(|event| !order_event_has_reaction(event.kind())) {
+        assert_eq!(react_to_order(ORDER, event, order), Reaction::None, "{event:?} on {order:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -178,6 +188,7 @@ proptest! {
                 units_are_accounted_for(after);
                 money_is_accounted_for(after);
             });
+            only_kinds_with_a_reaction_have_one(&run.events, &run.state);
         }
         run.snapshots_are_faithful();
     }

@@ -1,8 +1,9 @@
 use domain::{
     Amount, OrderId, PaymentId, RefundId,
+    checkout::{Reaction, payment_event_asks_provider, payment_event_has_reaction, react_to_payment},
     payment::{
         CaptureMode, Charge, ChargeEnding, NewCharge, Operation, Payment, PaymentCommand, PaymentDecider,
-        PaymentEvent, ProviderReport, RefundReason, RefundState,
+        PaymentEvent, ProviderReport, ProviderWork, RefundReason, RefundState,
     },
 };
 use proptest::prelude::*;
@@ -135,6 +136,37 @@ fn only_grows(before: &Payment, after: &Payment) {
     assert!(before.amount_due_at_closing().is_none_or(|due| after.amount_due_at_closing() == Some(due)));
 }
 
+/// The reactor reads only events whose kind has a reaction, so the others must never have one.
+fn only_kinds_with_a_reaction_have_one(events: &[PaymentEvent], payment: &Payment) {
+    for event in events.iter().filter(|event| !payment_event_has_reaction(event.kind())) {
+        assert_eq!(react_to_payment(event, payment), Reaction::None, "{event:?} on {payment:?}");
+    }
+}
+
+/// The provider is called when an event asks for it, so no other decision may add work.
+///
+/// After a look-up the same call continues with the work that the answer shows.
+fn only_kinds_that_ask_the_provider_add_work(before: &Payment, decided: &[PaymentEvent], after: &Payment) {
+    let known = before.provider_work();
+    let looks_up = known.iter().any(|work| matches!(work, ProviderWork::LookUp(_)));
+    let asks = decided.iter().any(|event| payment_event_asks_provider(event.kind()));
+    if looks_up || asks {
+        return;
+    }
+    for work in after.provider_work() {
+        let is_known = match work {
+            ProviderWork::LookUp(_) => true,
+            ProviderWork::Charge(_) | ProviderWork::Void(_) => known.contains(&work),
+            // A capture in parts leaves a smaller amount to the same total.
+            ProviderWork::Capture { charge, total, .. } => known.iter().any(|earlier| {
+                matches!(earlier, ProviderWork::Capture { charge: of, total: to, .. } if (*of, *to) == (charge, total))
+            }),
+            ProviderWork::Refund { refund_id, .. } => before.refund(refund_id).is_some(),
+        };
+        assert!(is_known, "{decided:?} adds {work:?} to {known:?}: {before:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -156,6 +188,21 @@ proptest! {
             nothing_is_kept_once_closed(&run.state);
         }
         run.snapshots_are_faithful();
+    }
+
+    #[test]
+    fn only_events_whose_kind_says_so_cause_reactions_and_provider_calls(
+        steps in prop::collection::vec(step(), 1..40),
+    ) {
+        let mut run = Run::<PaymentDecider>::new();
+        prop_assert!(run.execute(request(), |_, _, _| ()).is_ok());
+        for step in steps {
+            let command = step.command(&run.state);
+            let (before, known) = (run.state.clone(), run.events.len());
+            let _refused_or_not = run.execute(command, |_, _, _| ());
+            only_kinds_that_ask_the_provider_add_work(&before, &run.events[known..], &run.state);
+            only_kinds_with_a_reaction_have_one(&run.events, &run.state);
+        }
     }
 
     #[test]
