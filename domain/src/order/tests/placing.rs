@@ -1,6 +1,7 @@
 //! Placing an order, and what becomes of it once its stock is known.
 
 use super::*;
+use crate::text::TEXT_CHARS_MAX;
 
 #[test]
 fn an_order_is_recorded_as_it_was_sent_with_its_total() {
