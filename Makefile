@@ -1,54 +1,54 @@
-# Everything a developer runs. Needs a Rust toolchain and a C compiler; the tests of the production path also need
-# Postgres, Java, Maven and Go, and are left out where these are missing.
+# Everything a developer runs. Needs a Rust toolchain and a C compiler. The tests of the production path also need
+# Postgres, Java, Maven and Go; without them `make test` prints which tests it ignores.
 
 CARGO ?= cargo
 
-.PHONY: run test services services-down crash-test simulate mutations check deny bench
+.DEFAULT_GOAL := help
+.PHONY: help run test services services-down crash-test simulate mutations check lint fmt deny bench
 
-# The platform on its embedded default: builds, starts, prints where it listens. Ctrl-C stops it.
-run:
-	$(CARGO) run --release --locked --bin orderly -- serve
+help: ## Print this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-test:
+run: ## Build and start the platform on its embedded stores. Ctrl-C stops it.
+	$(CARGO) run $(RUN_PROFILE) --locked --package platform --bin orderly -- serve
+
+test: ## Run every test; start Postgres, Kafka and stripe-mock for them where they can be installed.
 	CARGO="$(CARGO)" tests/scripts/run.sh
 
-# A private Postgres, Kafka and stripe-mock in .dev/, left running; `source .dev/env` says where they are.
-services:
+services: ## Start a private Postgres, Kafka and stripe-mock in .dev/; `source .dev/env` sets their addresses.
 	infra/dev/services up
 
-services-down:
+services-down: ## Stop these services; their data stays.
 	infra/dev/services down
 
-# 200 times kill -9 under load, where `make test` does it 5 times.
-crash-test:
+crash-test: ## Kill the server 200 times under load and check what it acknowledged; `make test` does it 5 times.
 	tests/scripts/crash-cycles.sh 200
 
-# The whole platform in memory and virtual time, with faults drawn from a seed (docs/simulation.md): 10,000 seeds, or
-# `SEED=7` alone with all that happens, or from `FROM=20001` on, `SEEDS=1000` of them. The dependencies are those of
-# `cargo build`; only our own crates are built apart, with optimisations and every assertion.
+# Builds only our own crates apart, with optimisations and every assertion; the dependencies are those of `cargo build`.
 FROM ?= 1
 SEEDS ?= 10000
-simulate:
+simulate: ## Run 10,000 seeds of the simulation (docs/simulation.md); SEED=7 runs and shows one, FROM= and SEEDS= set a range.
 	$(CARGO) --config 'profile.dev.opt-level=1' run --quiet --locked --package simulation --bin simulate -- \
 	  $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))
 
-# Plants faults, and checks that the simulation sees each.
-mutations:
+mutations: ## Plant faults and check that the simulation finds each.
 	CARGO="$(CARGO)" tests/scripts/mutations.sh
 
-# What has to hold before a change goes in; the same as in CI.
-check: deny
-	$(CARGO) fmt --all --check
+check: lint test ## Run everything that CI runs: lint and test.
+
+lint: fmt deny ## Check format, clippy, documentation and dependencies.
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
-# Licences, sources and doubled dependencies, by deny.toml. Installs the tool when it is missing (about two minutes).
+fmt:
+	$(CARGO) fmt --all --check
+
+# Installs cargo-deny if it is missing, which takes about two minutes.
 DENY_VERSION := 0.20.2
-deny:
+deny: ## Check licences, sources and duplicate dependencies (deny.toml).
 	@$(CARGO) deny --version 2>/dev/null | grep --quiet --fixed-strings "$(DENY_VERSION)" \
 	  || $(CARGO) install cargo-deny --version $(DENY_VERSION) --locked --no-default-features
 	$(CARGO) deny --workspace --locked check bans licenses sources
 
-# Throughput, latency and their baselines, in release mode.
-bench:
-	$(CARGO) run --release --locked --bin orderly -- bench
+bench: ## Measure throughput and latency beside their baselines (docs/benchmarks.md).
+	$(CARGO) run --release --locked --package platform --bin orderly -- bench

@@ -25,7 +25,7 @@ use crate::checkout::Checkout;
 /// Settings of the command API.
 #[derive(Debug, Clone, Copy)]
 pub struct CommandApiOptions {
-    /// How long after it was recorded an order is to be paid, where the request does not say.
+    /// Time from the recording of an order to its payment due time, if the request sets none.
     pub payment_due_after: Duration,
     /// Bytes of a request body. An order of the most lines allowed takes about a quarter.
     pub body_bytes_max: usize,
@@ -35,10 +35,15 @@ pub struct CommandApiOptions {
     pub provider_patience: Duration,
 }
 
+impl CommandApiOptions {
+    /// The default of `payment_due_after` and of the setting `ORDERLY_PAYMENT_DUE_AFTER`.
+    pub const PAYMENT_DUE_AFTER: Duration = Duration::from_mins(30);
+}
+
 impl Default for CommandApiOptions {
     fn default() -> Self {
         Self {
-            payment_due_after: Duration::from_mins(30),
+            payment_due_after: Self::PAYMENT_DUE_AFTER,
             body_bytes_max: 2 * 1024 * 1024,
             body_read_timeout: Duration::from_secs(30),
             provider_patience: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! The commands of the binary besides `serve`.
+//! The commands of the binary, without `serve`.
 
 pub mod audit;
 pub mod backup;
@@ -6,11 +6,9 @@ pub mod bench;
 pub mod import;
 pub mod projections;
 
-mod stores;
-
 use std::fmt;
 
-/// Why a command failed, for the person who gave it. Shown once, by `main`.
+/// Why a command failed, as text for its caller. Only `main` prints it.
 #[derive(Debug)]
 pub struct Failure(String);
 
@@ -20,7 +18,7 @@ impl Failure {
     }
 }
 
-/// Not an [`std::error::Error`] itself, so that `?` turns every error into one.
+/// `Failure` is not a [`std::error::Error`], so this conversion covers every error and `?` works on all of them.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self(error.to_string())

@@ -1,6 +1,6 @@
-//! The one place where settings are read: flags and environment variables, parsed and checked in `main`,
-//! passed on as values.
+//! Reads all settings: flags and environment variables. `main` parses and checks them once and passes them on as values.
 
+mod duration;
 mod roles;
 mod stripe;
 mod urls;
@@ -10,54 +10,55 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use infra::{payment_provider::sandbox::script::Script, telemetry::LogFormat};
 
-use self::urls::Unshown;
+use self::urls::SecretUrlParser;
 pub use self::{
+    duration::{PaymentDueAfter, parse_duration},
     roles::{Role, Roles, RolesError},
     stripe::{StripeSettingsError, stripe_options},
     urls::{ApiUrl, BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret, UnsupportedUrl},
 };
 
-/// What every command of the binary can be told. Each setting is a flag and an environment variable.
+/// Settings of every command. Each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
-    /// Where the embedded files live.
+    /// Directory of the embedded files.
     #[arg(long, env = "ORDERLY_DATA_DIR", value_name = "DIR", default_value = "data", global = true)]
     pub data_dir: PathBuf,
 
-    /// Where events are kept: `sqlite:FILE` or `esdb://HOST:PORT` [default: sqlite:DATA_DIR/events.db]
+    /// Event store: `sqlite:FILE` or `esdb://HOST:PORT` [default: sqlite:DATA_DIR/events.db]
     #[arg(
         long,
         env = "ORDERLY_EVENT_STORE",
         value_name = "URL",
-        value_parser = Unshown::<EventStoreUrl>::new(),
+        value_parser = SecretUrlParser::<EventStoreUrl>::new(),
         hide_env_values = true,
         global = true
     )]
     event_store: Option<EventStoreUrl>,
 
-    /// How events reach projectors and process manager: `direct` (they follow the event store itself) or
-    /// `kafka://HOST:PORT,…` (the relay publishes them there).
+    /// How events reach projectors and process manager: `direct` (they follow the event store) or
+    /// `kafka://HOST:PORT,…` (the relay publishes events to Kafka, and they follow topics).
     #[arg(long, env = "ORDERLY_BUS", value_name = "URL", default_value = "direct", global = true)]
     pub bus: BusUrl,
 
-    /// Where read models are kept: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE` [default:
+    /// Read models: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE` [default:
     /// sqlite:DATA_DIR/read-models.db]
     #[arg(
         long,
         env = "ORDERLY_READ_MODELS",
         value_name = "URL",
-        value_parser = Unshown::<ReadModelsUrl>::new(),
+        value_parser = SecretUrlParser::<ReadModelsUrl>::new(),
         hide_env_values = true,
         global = true
     )]
     read_models: Option<ReadModelsUrl>,
 
-    /// Which log lines to write to standard error, in the syntax of `RUST_LOG`.
+    /// Filter for log lines on standard error, in the syntax of `RUST_LOG`.
     #[arg(long, env = "ORDERLY_LOG", value_name = "FILTER", default_value = "info", global = true)]
     pub log: String,
 
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(
         long,
         env = "ORDERLY_LOG_FORMAT",
@@ -87,7 +88,7 @@ impl Settings {
     }
 }
 
-/// Where `serve` listens and which parts of Orderly it runs.
+/// Settings of `serve`: addresses, payments, roles.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
     /// Address of the command API. Port 0: any free one, printed at start.
@@ -98,21 +99,30 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub query_listen: SocketAddr,
 
-    /// Who is asked for money: `sandbox` (the one of this process, for tests), `sandbox:http://HOST:PORT` (one of
-    /// another process), `stripe` (whose settings are in the environment only: ORDERLY_STRIPE_SECRET_KEY,
-    /// ORDERLY_STRIPE_WEBHOOK_SECRET) or `none`.
+    /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another process),
+    /// `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the environment; there are no
+    /// flags) or `none` (payments are recorded by hand).
     #[arg(long, env = "ORDERLY_PAYMENT_PROVIDER", value_name = "URL", default_value = "sandbox")]
     pub payment_provider: PaymentProviderUrl,
 
     #[command(flatten)]
     pub sandbox: SandboxSettings,
 
-    /// The roles of this process [default: all of them; `relay` only with Kafka, `sandbox` only where it is the payment
-    /// provider]
+    /// Time from the recording of an order until it expires unpaid, for example `45m` or `1h 30m`. An order may set its
+    /// own due time.
+    #[arg(
+        long,
+        env = "ORDERLY_PAYMENT_DUE_AFTER",
+        value_name = "DURATION",
+        default_value_t = PaymentDueAfter::DEFAULT
+    )]
+    pub payment_due_after: PaymentDueAfter,
+
+    /// Roles of this process [default: all; `relay` only with Kafka, `sandbox` only if it is the payment provider]
     #[arg(long, env = "ORDERLY_ROLES", value_name = "ROLE,…", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
 
-    /// Webhooks may go to private addresses, and unencrypted; for development.
+    /// Allow webhooks to private addresses and over plain HTTP; for development.
     #[arg(
         long,
         env = "ORDERLY_WEBHOOKS_ALLOW_PRIVATE",
@@ -121,7 +131,7 @@ pub struct ServeOptions {
     pub webhooks_allow_private: bool,
 }
 
-/// The sandbox: a payment provider that moves no money.
+/// Settings of the sandbox, a payment provider that moves no money.
 #[derive(Debug, Clone, Args)]
 pub struct SandboxSettings {
     /// Address of the sandbox. Port 0: any free one, printed at start.
@@ -133,7 +143,7 @@ pub struct SandboxSettings {
     )]
     pub listen: SocketAddr,
 
-    /// What goes wrong in the sandbox, for example `declines=0.2,lost_answers=0.2,seed=7`.
+    /// Faults of the sandbox, for example `declines=0.2,lost_answers=0.2,seed=7`.
     #[arg(
         long = "sandbox-script",
         env = "ORDERLY_SANDBOX_SCRIPT",
@@ -143,18 +153,18 @@ pub struct SandboxSettings {
     )]
     pub script: Script,
 
-    /// What platform and sandbox share, `whsec_` and base64 [default: the one in DATA_DIR/sandbox.secret, made at the
+    /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret, made at the
     /// first start]
     #[arg(
         long = "sandbox-secret",
         env = "ORDERLY_SANDBOX_SECRET",
         value_name = "SECRET",
-        value_parser = Unshown::<SandboxSecret>::new(),
+        value_parser = SecretUrlParser::<SandboxSecret>::new(),
         hide_env_values = true
     )]
     pub secret: Option<SandboxSecret>,
 
-    /// Where the sandbox sends its webhooks [default: the command API of this process]
+    /// Receiver of the sandbox's webhooks [default: the command API of this process]
     #[arg(long = "sandbox-webhook-url", env = "ORDERLY_SANDBOX_WEBHOOK_URL", value_name = "URL")]
     pub webhook_url: Option<ApiUrl>,
 }

@@ -1,6 +1,7 @@
-//! The composition root: settings, the parts they choose, and the commands of the `orderly` binary.
+//! The composition root: settings, the parts that they choose, and the commands of the `orderly` binary.
 
 pub mod commands;
 pub mod config;
 mod progress;
 pub mod serve;
+mod stores;

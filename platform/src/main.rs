@@ -1,4 +1,4 @@
-//! The `orderly` binary. `orderly help` lists what it can do.
+//! The `orderly` binary. `orderly help` lists its commands.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ use platform::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// An event-sourced order platform: commands in, events kept, read models out.
+/// An event-sourced order platform: accepts commands, stores events, serves read models.
 #[derive(Debug, Parser)]
 #[command(name = "orderly", version)]
 struct Cli {
@@ -33,34 +33,34 @@ struct Cli {
 enum Command {
     /// Run the platform: command API, process manager, relay, projectors and query API.
     Serve(Box<ServeOptions>),
-    /// Place the orders of a sales file (CSV of the Online Retail columns) over HTTP.
+    /// Place the orders of a sales file (CSV with the Online Retail columns) over HTTP.
     Import(ImportOptions),
-    /// Look into the event log.
+    /// Inspect the event log and check the read models.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Look after the read models.
+    /// List, rebuild and repair the read models.
     #[command(subcommand)]
     Projections(ProjectionsCommand),
-    /// Copy the event store to a file, also while it is served.
+    /// Copy the embedded event store to a file, also while a server runs.
     Backup(BackupOptions),
-    /// Measure throughput and latency over HTTP, beside what the machine can do at all.
+    /// Measure throughput and latency over HTTP, beside the baselines of this machine.
     Bench(BenchOptions),
-    /// The baseline that `bench` starts.
+    /// Serve the HTTP baseline of `bench`.
     #[command(hide = true)]
     BenchEcho,
 }
 
-/// Exit codes: 0 done, 1 failed, 2 called or configured wrongly.
+/// Exit codes: 0 success, 1 failure, 2 wrong arguments or settings.
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { settings, command } = Cli::parse();
     if let Err(error) = infra::telemetry::init(&settings.log, settings.log_format()) {
-        return called_wrongly(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
+        return usage_error(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
     }
     let outcome = match command {
         Command::Serve(options) => match ServeConfig::new(&settings, &options) {
             Ok(config) => serve::run(config).await,
-            Err(error) => return called_wrongly(&error.to_string()),
+            Err(error) => return usage_error(&error.to_string()),
         },
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
@@ -78,7 +78,7 @@ async fn main() -> ExitCode {
     }
 }
 
-fn called_wrongly(what: &str) -> ExitCode {
-    eprintln!("error: {what}");
+fn usage_error(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
     ExitCode::from(2)
 }

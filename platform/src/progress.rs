@@ -1,4 +1,4 @@
-//! Progress of long commands on standard error: a bar on a terminal, a line now and then elsewhere.
+//! Shows the progress of long commands on standard error: a bar on a terminal, up to ten lines elsewhere.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -7,21 +7,22 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How many lines a whole run writes where there is no terminal.
+/// Lines of a whole run without a terminal.
 const LINES: u64 = 10;
 
-/// How far a command has come.
+/// The progress of one command. Removes its bar when dropped.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     what: &'static str,
     bar: ProgressBar,
     terminal: bool,
-    /// Without a terminal: the tenths written so far.
+    /// Without a terminal: tenths of the run that have been written.
     written: AtomicU64,
 }
 
-impl Progress {
-    /// `what` is done `total` times; a total that is not known yet is 0 and comes with [`Progress::set`].
+impl ProgressDisplay {
+    /// `what` names the counted things. Pass a total of 0 if it is not known yet, and set it with
+    /// [`ProgressDisplay::set`].
     pub fn start(what: &'static str, total: u64) -> Self {
         let terminal = stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -33,20 +34,20 @@ impl Progress {
         Self { what, bar, terminal, written: AtomicU64::new(0) }
     }
 
-    /// `done` of `total` are done.
+    /// Sets how many of `total` are done.
     pub fn set(&self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
         self.write_line();
     }
 
-    /// One more is done.
+    /// Counts one more as done.
     pub fn advance(&self) {
         self.bar.inc(1);
         self.write_line();
     }
 
-    /// What comes after the part that can be counted.
+    /// Shows a step that has no count.
     pub fn step(&self, what: &'static str) {
         self.bar.set_message(what);
         if !self.terminal {
@@ -66,7 +67,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `orderly bench` against the production path, each role in a process of its own: throughput and the time from an answer
 # to its being visible, then the rate of a rebuild beside a raw COPY of the same rows into tables without an index. What
-# Kafka takes by itself is measured by `cargo run --release -p infra --example relay_throughput -- $ORDERLY_TEST_KAFKA`.
+# Kafka takes by itself is measured by `cargo bench -p infra --bench relay_throughput -- $ORDERLY_TEST_KAFKA`.
 #
 #   infra/dev/services up && source .dev/env
 #   tests/scripts/bench-apart.sh [ORDERLY_BINARY] [DURATION]

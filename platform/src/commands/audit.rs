@@ -1,6 +1,6 @@
-//! `orderly audit`: what happened, what was so at a given time, and whether the read models agree with it.
+//! `orderly audit`: shows the events of a stream and its state at a given time, and checks the read models.
 //!
-//! Reads only, also beside a running server.
+//! Reads only. Works beside a running server.
 
 use std::{
     io::{self, BufWriter, Write, stdout},
@@ -18,22 +18,23 @@ use infra::event_store::{EventLog, ReadError};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{
-    Failure,
-    stores::{self, open_log, open_views},
+use super::Failure;
+use crate::{
+    config::Settings,
+    progress::ProgressDisplay,
+    stores::{self, Views},
 };
-use crate::{config::Settings, progress::Progress};
 
 /// Events read from the store at a time.
 const PAGE_EVENTS: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Every event of a stream: when, what, by which command, because of what.
+    /// Print every event of a stream with its time, command and cause.
     History(HistoryOptions),
-    /// The state of a stream, now or as it was, as JSON.
+    /// Print the state of a stream as JSON, now or at an earlier time.
     State(StateOptions),
-    /// Fold the whole log and compare with every row of the read models, as they stand now.
+    /// Fold the whole log and compare the result with every row of the read models.
     Verify,
 }
 
@@ -42,7 +43,7 @@ pub struct HistoryOptions {
     /// `stock-SKU`, `order-UUID` or `payment-UUID`.
     stream: StreamName,
 
-    /// One JSON object per event.
+    /// Print one JSON object per event.
     #[arg(long)]
     json: bool,
 }
@@ -52,19 +53,23 @@ pub struct StateOptions {
     /// `stock-SKU`, `order-UUID` or `payment-UUID`.
     stream: StreamName,
 
-    /// As of this time, such as 2026-01-31T12:00:00Z: events recorded by then.
+    /// Count only events recorded up to this time, for example 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "TIME", conflicts_with = "revision")]
     at: Option<Timestamp>,
 
-    /// As of this revision.
+    /// Count only events up to this revision.
     #[arg(long, value_name = "N")]
     revision: Option<Revision>,
 }
 
 pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failure> {
     match command {
-        AuditCommand::History(options) => history(open_log(settings).await?, options).await,
-        AuditCommand::State(options) => state(open_log(settings).await?, options).await,
+        AuditCommand::History(options) => {
+            history(stores::open_log(&settings.event_store()).await?, options).await
+        }
+        AuditCommand::State(options) => {
+            state(stores::open_log(&settings.event_store()).await?, options).await
+        }
         AuditCommand::Verify => verify(settings).await,
     }
 }
@@ -72,26 +77,26 @@ pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failu
 async fn history(log: Arc<dyn EventLog>, options: HistoryOptions) -> Result<(), Failure> {
     let mut events = StreamReader::new(log, options.stream.clone());
     let mut output = BufWriter::new(stdout().lock());
-    let mut any = false;
+    let mut found = false;
     while let Some(event) = events.next().await? {
-        any = true;
+        found = true;
         let written =
             if options.json { write_json(&mut output, &event) } else { write_line(&mut output, &event) };
         match written {
-            // The reader of a pipe has seen enough.
+            // The reader of the pipe has closed it, as `head` does.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }
     }
     output.flush()?;
-    if any { Ok(()) } else { Err(no_such_stream(&options.stream)) }
+    if found { Ok(()) } else { Err(no_such_stream(&options.stream)) }
 }
 
 fn no_such_stream(stream: &StreamName) -> Failure {
     Failure::new(format!("there is no stream {stream}"))
 }
 
-/// An event as an auditor sees it. Data and metadata are shown as they are stored.
+/// An event for auditors. Shows data and metadata exactly as stored.
 #[derive(Serialize)]
 struct HistoryEntry<'a> {
     revision: Revision,
@@ -104,7 +109,7 @@ struct HistoryEntry<'a> {
     metadata: Stored<'a>,
 }
 
-/// Stored JSON; the text of what should be JSON and is not.
+/// Stored JSON, or the raw text if it is not valid JSON.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Stored<'a> {
@@ -149,7 +154,7 @@ fn write_line(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> 
     writeln!(output, "{revision:>6}  {recorded_at:.6}  {type_name:<27}  {command:<28}  {cause:<42}  {data}")
 }
 
-/// The state of a stream at some revision.
+/// The state of a stream at one revision.
 #[derive(Serialize)]
 struct StateEntry {
     stream: StreamName,
@@ -188,25 +193,25 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
             return Err(Failure::new(format!("{} had no events at {time}", options.stream)));
         }
         (None, None, _) => return Err(no_such_stream(&options.stream)),
-        (Some((latest, _)), _, Some(asked)) if latest < asked => {
+        (Some((latest, _)), _, Some(requested)) if latest < requested => {
             return Err(Failure::new(format!("{} ends at revision {latest}", options.stream)));
         }
         (Some(latest), _, _) => latest,
     };
-    // By way of a value, so that members come in alphabetical order whatever a map is made of.
+    // A `Value` sorts members alphabetically, so equal states print equally.
     let state = serde_json::to_value(&state)?;
     Ok(StateEntry { stream: options.stream.clone(), revision, recorded_at, state })
 }
 
 async fn verify(settings: &Settings) -> Result<(), Failure> {
-    let log = open_log(settings).await?;
-    let views = open_views(settings).await?;
+    let log = stores::open_log(&settings.event_store()).await?;
+    let views = Views::open(&settings.read_models()).await?;
     let until =
         views.queries.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
-    let progress = Progress::start("events folded", until);
+    let progress = ProgressDisplay::start("events folded", until);
     let report = |folded: projectors::log::Progress| progress.set(folded.position, until);
-    let layout = stores::layout(settings, &log);
-    let found = projectors::verify::verify(log.as_ref(), &layout, views.rows.as_ref(), &report).await?;
+    let layout = stores::source_layout(&settings.bus, &log);
+    let found = projectors::verify::verify(log.as_ref(), &layout, views.audit.as_ref(), &report).await?;
     drop(progress);
     for difference in &found.described {
         println!("{difference}");
@@ -219,7 +224,7 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// Reads a stream event by event, a page at a time.
+/// Reads a stream event by event; fetches one page at a time.
 struct StreamReader {
     log: Arc<dyn EventLog>,
     stream: StreamName,

@@ -1,6 +1,6 @@
-//! `orderly backup`: a consistent copy of the event store, also while it is written to.
+//! `orderly backup`: copies the event store at one moment, also while a server writes to it.
 //!
-//! Events are all there is to save: read models and snapshots are made from them.
+//! Events are all that needs a backup: read models and snapshots are made from them.
 
 use std::path::PathBuf;
 
@@ -10,23 +10,26 @@ use infra::event_store::sqlite;
 use super::Failure;
 use crate::{
     config::{EventStoreUrl, Settings},
-    progress::Progress,
+    progress::ProgressDisplay,
 };
 
 #[derive(Debug, Args)]
 pub struct BackupOptions {
-    /// The file to write. Must not exist.
+    /// File to write. Must not exist.
     file: PathBuf,
 }
 
 pub fn run(settings: &Settings, options: &BackupOptions) -> Result<(), Failure> {
-    let EventStoreUrl::Sqlite(source) = settings.event_store() else {
-        return Err(Failure::new(
-            "ORDERLY_EVENT_STORE is an EventStoreDB server: this command copies the embedded event store only; take the \
-             server's own backup of its data directory instead",
-        ));
+    let source = match settings.event_store() {
+        EventStoreUrl::Sqlite(path) => path,
+        EventStoreUrl::EventStoreDb(_) => {
+            return Err(Failure::new(
+                "ORDERLY_EVENT_STORE is an EventStoreDB server: this command copies embedded event stores only; use \
+                 the server's own backup of its data directory",
+            ));
+        }
     };
-    let progress = Progress::start("pages copied", 0);
+    let progress = ProgressDisplay::start("pages copied", 0);
     sqlite::backup(&source, &options.file, |pages| progress.set(pages.pages_done, pages.pages_total))?;
     drop(progress);
     println!("backed up {} to {}", source.display(), options.file.display());

@@ -1,5 +1,5 @@
-//! `orderly bench`: drives a server over HTTP, each part beside its baseline in the same run, and checks that what
-//! the read models hold is what was acknowledged. `docs/benchmarks.md` says how to read it.
+//! `orderly bench`: drives a server over HTTP and checks that the read models hold every acknowledged order. Each part
+//! runs beside its baseline. `docs/benchmarks.md` explains the figures.
 
 mod append;
 mod buyer;
@@ -13,7 +13,9 @@ mod read_back;
 mod rebuild;
 mod report;
 mod server;
+mod setup;
 mod spread;
+mod tables;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,49 +23,44 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use tempfile::TempDir;
 
-use self::{
-    dataset::Dataset,
-    report::Report,
-    server::{Server, Target},
-};
+use self::{dataset::Dataset, report::BenchReport, server::Target, setup::BenchSetup};
 use super::Failure;
-use crate::config::ApiUrl;
+use crate::config::{ApiUrl, parse_duration};
 
-/// The short history that queries over a long one are compared with.
+/// Orders of the short history.
 const SHORT_HISTORY_ORDERS: u64 = 10_000;
 
-/// Each of the many kinds of queries is asked for a part of the time that a load takes.
+/// Each kind of query runs for this fraction of a load's time, because there are many kinds.
 const QUERIES_PER_LOAD: u32 = 5;
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
-    /// What to measure.
+    /// Part to measure.
     #[arg(value_enum, default_value = "all")]
     part: Part,
 
-    /// Clients that place orders, one request under way each.
+    /// Clients that place orders. Each has one request under way.
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     clients: u16,
 
-    /// How long each load lasts, such as 10s or 1m.
+    /// Duration of each load, for example 10s or 1m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = load_duration)]
     duration: Duration,
 
-    /// Orders of the long history of `queries` and `rebuild`.
+    /// Orders of the long history, for `queries` and `rebuild`.
     #[arg(long, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     orders: u64,
 
-    /// Where temporary data directories are made. Their disk is part of what is measured.
+    /// Parent of the temporary data directories. The speed of its disk is part of the result.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 
-    /// Write the figures as JSON too; `-` is standard output, and the tables then go to standard error.
+    /// Also write the figures as JSON. `-` is standard output; the tables then go to standard error.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
-    /// Drive this running server instead of one of its own. It is filled with orders that nobody wants.
+    /// Drive this running server instead of starting one. The benchmark fills it with orders.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", requires = "query_url")]
     command_url: Option<ApiUrl>,
 
@@ -71,7 +68,7 @@ pub struct BenchOptions {
     #[arg(long, env = "ORDERLY_QUERY_URL", value_name = "URL", requires = "command_url")]
     query_url: Option<ApiUrl>,
 
-    /// Let the running server be another machine.
+    /// Allow a running server on another machine.
     #[arg(long)]
     allow_remote: bool,
 }
@@ -80,49 +77,20 @@ pub struct BenchOptions {
 enum Part {
     /// Orders over a thousand SKUs, at full and at half speed.
     Spread,
-    /// Orders on one SKU, and a sell-out.
+    /// Orders on one SKU, then a sell-out.
     Hot,
     /// Latency of queries over a short and a long history.
     Queries,
-    /// Making all read models anew.
+    /// A rebuild of all read models.
     Rebuild,
     All,
 }
 
 fn load_duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
-    let duration = Duration::try_from(span).ok().filter(|duration| bounds.contains(duration));
-    duration.ok_or_else(|| "expected a time from 1s to 1h".to_owned())
+    parse_duration(text, &(Duration::from_secs(1)..=Duration::from_hours(1)))
 }
 
-/// What all parts need to know.
-struct Bench {
-    clients: usize,
-    duration: Duration,
-    orders: u64,
-    dir: PathBuf,
-    running: Option<Target>,
-}
-
-impl Bench {
-    /// The server to drive: a new one on a new data directory, which the caller stops, or the one that runs.
-    async fn target(&self) -> Result<(Option<Server>, Target), Failure> {
-        if let Some(target) = self.running {
-            return Ok((None, target));
-        }
-        let server = Server::orderly(self.new_directory()?).await?;
-        let target = server.target();
-        Ok((Some(server), target))
-    }
-
-    fn new_directory(&self) -> Result<TempDir, Failure> {
-        let made = tempfile::Builder::new().prefix("orderly-bench-").tempdir_in(&self.dir);
-        made.map_err(|error| Failure::new(format!("--dir {}: {error}", self.dir.display())))
-    }
-}
-
-/// Measures what was asked for, until done or interrupted; its servers end and its files go in either case.
+/// Measures the chosen parts. Also when interrupted, stops its servers and deletes its files.
 pub async fn run(options: BenchOptions) -> Result<(), Failure> {
     let running = match (&options.command_url, &options.query_url) {
         (Some(command), Some(query)) => Some(Target::running(command, query, options.allow_remote).await?),
@@ -130,13 +98,18 @@ pub async fn run(options: BenchOptions) -> Result<(), Failure> {
     };
     if running.is_some() && matches!(options.part, Part::Queries | Part::Rebuild) {
         return Err(Failure::new(
-            "queries and rebuild make a history of their own and cannot use a running server: \
-             leave --command-url and --query-url (ORDERLY_COMMAND_URL, ORDERLY_QUERY_URL) out",
+            "queries and rebuild generate their own history and cannot use a running server: \
+             remove --command-url and --query-url (ORDERLY_COMMAND_URL, ORDERLY_QUERY_URL)",
         ));
     }
     let BenchOptions { clients, duration, orders, dir, .. } = &options;
-    let bench =
-        Bench { clients: (*clients).into(), duration: *duration, orders: *orders, dir: dir.clone(), running };
+    let bench = BenchSetup {
+        clients: (*clients).into(),
+        duration: *duration,
+        orders: *orders,
+        dir: dir.clone(),
+        running,
+    };
     let report = tokio::select! {
         report = measure(&bench, options.part) => report?,
         interrupted = tokio::signal::ctrl_c() => {
@@ -147,9 +120,9 @@ pub async fn run(options: BenchOptions) -> Result<(), Failure> {
     print(&report, options.json.as_deref())
 }
 
-async fn measure(bench: &Bench, part: Part) -> Result<Report, Failure> {
+async fn measure(bench: &BenchSetup, part: Part) -> Result<BenchReport, Failure> {
     let is_wanted = |this: Part| part == this || part == Part::All;
-    let mut report = Report {
+    let mut report = BenchReport {
         version: env!("CARGO_PKG_VERSION"),
         cores: std::thread::available_parallelism()?.get(),
         clients: bench.clients,
@@ -172,8 +145,12 @@ async fn measure(bench: &Bench, part: Part) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Queries need read models, so whoever asks for queries gets the rebuild's figures as well.
-async fn measure_histories(bench: &Bench, with_queries: bool, report: &mut Report) -> Result<(), Failure> {
+/// Queries need read models, so measuring queries also measures the rebuild.
+async fn measure_histories(
+    bench: &BenchSetup,
+    with_queries: bool,
+    report: &mut BenchReport,
+) -> Result<(), Failure> {
     let is_compared = with_queries && bench.orders > SHORT_HISTORY_ORDERS;
     let short = is_compared.then_some(SHORT_HISTORY_ORDERS);
     for orders in short.into_iter().chain([bench.orders]) {
@@ -186,7 +163,7 @@ async fn measure_histories(bench: &Bench, with_queries: bool, report: &mut Repor
     Ok(())
 }
 
-fn print(report: &Report, json: Option<&Path>) -> Result<(), Failure> {
+fn print(report: &BenchReport, json: Option<&Path>) -> Result<(), Failure> {
     match json {
         Some(path) if path == Path::new("-") => {
             eprintln!("{report}");

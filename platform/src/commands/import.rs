@@ -1,8 +1,8 @@
-//! `orderly import`: places the orders of a sales file over HTTP, each at its own time, with the stock they
-//! need and their payments; with `--refunds`, ships those that are credited later and gives the money back.
+//! `orderly import`: receives the stock that a sales file needs, places its orders at their own times and records
+//! their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and refunds them.
 //!
-//! Every request carries a key made from the file's content, so a second run, or one after a crash half-way,
-//! finds what is there already and changes nothing.
+//! Every request carries an idempotency key made from the file's content, so a second run, also after a crash, finds
+//! the earlier results and changes nothing.
 
 mod client;
 mod refunds;
@@ -21,46 +21,46 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use self::{
-    client::{Answer, Client, PostError, Refusal},
+    client::{Answer, CommandClient, PostError, Refusal},
     refunds_file::RefundsFile,
-    report::{RefundsReport, Report},
+    report::{RefundsReport, SalesReport},
     sales_file::{Sale, SaleLine, SalesFile},
 };
 use super::Failure;
-use crate::{config::ApiUrl, progress::Progress};
+use crate::{config::ApiUrl, progress::ProgressDisplay};
 
 /// The currency of these files.
 const CURRENCY: &str = "GBP";
-/// The most receipts that the command API takes in one request.
+/// The command API's limit for the receipts of one request.
 const RECEIPTS_MAX: usize = 1_000;
 
 #[derive(Debug, Args)]
 pub struct ImportOptions {
-    /// CSV of the Online Retail columns, plain or compressed (`.zst`).
+    /// CSV file with the Online Retail columns, plain or compressed (`.zst`).
     file: PathBuf,
 
-    /// CSV of the sale line that each credit line of FILE gives money back for, plain or compressed (`.zst`):
-    /// these orders are shipped, and what was credited is returned and refunded.
+    /// CSV file that matches the credit lines of FILE to sale lines, plain or compressed (`.zst`). These orders are
+    /// shipped, and the credited units are returned and refunded.
     #[arg(long, value_name = "MATCHES")]
     refunds: Option<PathBuf>,
 
-    /// How many requests are under way at once.
+    /// Requests under way at once.
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
 
-    /// Where the command API is.
+    /// URL of the command API.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     command_url: ApiUrl,
 }
 
-/// Imports a file; fails where anything of it was refused, save for refunds that the platform is right to refuse.
+/// Imports a file. Fails if a request was refused, except for the expected refusals of refunds.
 pub async fn run(options: ImportOptions) -> Result<(), Failure> {
-    let client = Client::new(&options.command_url, options.concurrency.into())?;
+    let client = CommandClient::new(&options.command_url, options.concurrency.into())?;
     client.check().await?;
     let concurrency = usize::from(options.concurrency);
     let (file, refunds) = tokio::task::spawn_blocking(move || read(&options)).await??;
 
-    let mut report = Report::new(&file);
+    let mut report = SalesReport::new(&file);
     let import = Import { client, key_prefix: format!("import/{}", file.id) };
     import.receive_stock(&file, &mut report).await?;
     let orders = import.place_orders(&file, concurrency, &mut report).await?;
@@ -89,7 +89,7 @@ fn read(options: &ImportOptions) -> Result<(SalesFile, Option<RefundsFile>), Fai
 }
 
 struct Import {
-    client: Client,
+    client: CommandClient,
     key_prefix: String,
 }
 
@@ -113,7 +113,7 @@ struct OrderBody<'a> {
     country: &'a str,
     reference: &'a str,
     placed_at: Timestamp,
-    /// Null: an order of the past never falls due.
+    /// Always null: an order of the past never expires.
     payment_due_at: Option<Timestamp>,
     lines: Vec<LineBody<'a>>,
 }
@@ -125,9 +125,9 @@ struct LineBody<'a> {
     unit_price: Amount,
 }
 
-/// Says no less than all: all that can be authorized, captured, shipped.
+/// An empty body, `{}`: authorize, capture or ship everything.
 #[derive(Serialize)]
-struct Nothing {}
+struct Everything {}
 
 #[derive(Deserialize)]
 struct ReceiptsAnswer {
@@ -149,16 +149,16 @@ struct OrderAnswer {
     total: Amount,
 }
 
-/// An order of the file, as the platform knows it.
+/// The platform's ids for an order of the file.
 struct PlacedOrder {
     order_id: OrderId,
-    /// None where there is nothing to pay.
+    /// `None` if the order's total is 0.
     payment_id: Option<PaymentId>,
 }
 
 impl Import {
-    /// Puts on hand what the file's sales need in all.
-    async fn receive_stock(&self, file: &SalesFile, report: &mut Report) -> Result<(), Failure> {
+    /// Receives the units that all sales of the file need.
+    async fn receive_stock(&self, file: &SalesFile, report: &mut SalesReport) -> Result<(), Failure> {
         let mut needed: BTreeMap<&Sku, u64> = BTreeMap::new();
         for line in file.orders.iter().flat_map(|sale| &sale.lines) {
             *needed.entry(&line.sku).or_default() += u64::from(line.quantity);
@@ -183,15 +183,15 @@ impl Import {
         Ok(())
     }
 
-    /// The orders that are placed now, by invoice number.
+    /// Places the orders and returns the placed ones by invoice number.
     async fn place_orders(
         &self,
         file: &SalesFile,
         concurrency: usize,
-        report: &mut Report,
+        report: &mut SalesReport,
     ) -> Result<HashMap<String, PlacedOrder>, Failure> {
         let mut placed = HashMap::with_capacity(file.orders.len());
-        let progress = Progress::start("orders placed and paid", file.orders.len() as u64);
+        let progress = ProgressDisplay::start("orders placed and paid", file.orders.len() as u64);
         let imports = stream::iter(&file.orders).map(|sale| async move { (sale, self.import(sale).await) });
         let mut outcomes = imports.buffer_unordered(concurrency);
         while let Some((sale, outcome)) = outcomes.next().await {
@@ -208,19 +208,20 @@ impl Import {
         Ok(placed)
     }
 
-    /// Places an order and settles its payment.
+    /// Places an order, then authorizes and captures its payment.
     async fn import(&self, sale: &Sale) -> Result<Answer<PlacedOrder>, PostError> {
         let key = format!("{}/{}", self.key_prefix, sale.invoice);
         let order = self.client.post::<OrderAnswer>("/v1/orders", &key, &OrderBody::of(sale)).await?;
         let OrderAnswer { order_id, payment_id, total } = order.body;
         if total != sale.gross() {
-            let detail = format!("order {order_id} has a total of {total}, the file's is {}", sale.gross());
+            let detail =
+                format!("order {order_id} has a total of {total}, but the file has {}", sale.gross());
             return Err(Refusal { code: "total_differs".to_owned(), detail }.into());
         }
         if let Some(payment_id) = payment_id {
             for step in ["authorize", "capture"] {
                 let path = format!("/v1/payments/{payment_id}/{step}");
-                self.client.post::<IgnoredAny>(&path, &format!("{key}/{step}"), &Nothing {}).await?;
+                self.client.post::<IgnoredAny>(&path, &format!("{key}/{step}"), &Everything {}).await?;
             }
         }
         Ok(Answer { body: PlacedOrder { order_id, payment_id }, replayed: order.replayed })

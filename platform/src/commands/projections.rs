@@ -1,4 +1,4 @@
-//! `orderly projections`: how far the read models are, and what to do when they are not as they should be.
+//! `orderly projections`: shows how far the read models are, rebuilds them, and retries parked streams.
 //!
 //! Works beside a running server.
 
@@ -17,20 +17,21 @@ use projectors::{
     retry::{self, Retried},
 };
 
-use super::{
-    Failure,
-    stores::{self, open_log, open_read_models, open_rebuild, open_views},
+use super::Failure;
+use crate::{
+    config::Settings,
+    progress::ProgressDisplay,
+    stores::{self, Views, WritableViews},
 };
-use crate::{config::Settings, progress::Progress};
 
-/// How long a running server has to take up a retry before this process does it itself.
+/// Time for a running server to start a requested retry. After it, this process retries.
 const RETRY_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Subcommand)]
 pub enum ProjectionsCommand {
-    /// How far each projection is, and which streams are parked.
+    /// Print the position of each projection, and the parked streams.
     List,
-    /// Make all read models anew from the event log.
+    /// Rebuild all read models from the event log.
     Rebuild,
     /// Apply the events of a parked stream again.
     Retry {
@@ -48,11 +49,12 @@ pub async fn run(settings: &Settings, command: ProjectionsCommand) -> Result<(),
 }
 
 async fn list(settings: &Settings) -> Result<(), Failure> {
-    let queries = open_views(settings).await?.queries;
+    let queries = Views::open(&settings.read_models()).await?.queries;
     let checkpoints = queries.checkpoints().await?;
     let parked = queries.parked_streams().await?;
-    // Read last, so that nothing seems to be ahead of its source.
-    let layout = stores::layout(settings, &open_log(settings).await?);
+    // Reads the ends last, so no projection appears ahead of its source.
+    let log = stores::open_log(&settings.event_store()).await?;
+    let layout = stores::source_layout(&settings.bus, &log);
     let ends: HashMap<Partition, Option<Position>> =
         layout.partitions().into_iter().zip(layout.last_positions().await?).collect();
 
@@ -96,37 +98,38 @@ fn table(header: &[&str]) -> Table {
 }
 
 async fn rebuild(settings: &Settings) -> Result<(), Failure> {
-    let log = open_log(settings).await?;
-    let layout = stores::layout(settings, &log);
-    let target = open_rebuild(settings).await?;
+    let log = stores::open_log(&settings.event_store()).await?;
+    let layout = stores::source_layout(&settings.bus, &log);
+    let target = stores::open_rebuild(&settings.read_models()).await?;
     let head = log.last_position().await?.unwrap_or(0);
-    let progress = Progress::start("events folded", head);
+    let progress = ProgressDisplay::start("events folded", head);
     let started = Instant::now();
     let report = |step| match step {
         Step::Folding(folded) => progress.set(folded.position, head.max(folded.position)),
         Step::Writing => progress.step("writing the rows"),
-        Step::Verifying => progress.step("comparing what was written"),
-        Step::Publishing => progress.step("putting the rows in place"),
+        Step::Verifying => progress.step("comparing the rows with the log"),
+        Step::Publishing => progress.step("swapping the rows in"),
     };
     let rebuilt = rebuild::rebuild(log.as_ref(), &layout, target.as_ref(), &report).await?;
     drop(progress);
     println!(
-        "{} rows made from the log up to position {} in {:.1} s",
+        "{} rows rebuilt from the log up to position {} in {:.1} s",
         HumanCount(rebuilt.rows),
         rebuilt.position.unwrap_or(0),
         started.elapsed().as_secs_f64()
     );
     match rebuilt.parked {
         0 => Ok(()),
-        count => {
-            Err(Failure::new(format!("{count} streams are parked; `orderly projections list` says why")))
-        }
+        count => Err(Failure::new(format!(
+            "{count} streams are parked; `orderly projections list` shows the reasons"
+        ))),
     }
 }
 
 async fn retry(settings: &Settings, stream: &StreamName) -> Result<(), Failure> {
-    let (log, read_models) = (open_log(settings).await?, open_read_models(settings).await?);
-    match retry::retry(log.as_ref(), read_models.as_ref(), stream, RETRY_PATIENCE).await? {
+    let log = stores::open_log(&settings.event_store()).await?;
+    let WritableViews { models, .. } = WritableViews::open(&settings.read_models()).await?;
+    match retry::retry(log.as_ref(), models.as_ref(), stream, RETRY_PATIENCE).await? {
         Retried::Resumed => {
             println!("{stream} has caught up");
             Ok(())

@@ -1,4 +1,4 @@
-//! Which parts of Orderly a process runs, and which of them may be apart.
+//! Roles: the parts of Orderly that one process runs, and which of them may run in processes of their own.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -9,9 +9,9 @@ use super::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl};
 /// A part of Orderly that a process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Role {
-    /// Takes commands over HTTP.
+    /// Accepts commands over HTTP.
     CommandApi,
-    /// Does what follows from events.
+    /// Runs the reactions that follow events, and timers.
     ProcessManager,
     /// Publishes events to Kafka.
     Relay,
@@ -19,9 +19,9 @@ pub enum Role {
     Projectors,
     /// Answers queries over HTTP.
     QueryApi,
-    /// Sends events to those who have subscribed to them.
+    /// Sends events to their subscribers.
     Webhooks,
-    /// Is a payment provider, for tests.
+    /// A payment provider for tests; moves no money.
     Sandbox,
 }
 
@@ -39,73 +39,66 @@ impl fmt::Display for Role {
     }
 }
 
-/// The roles of one process, checked to fit together.
+/// The roles of one process. Its constructors refuse combinations that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roles(BTreeSet<Role>);
 
-/// Roles that a process cannot have.
+/// A combination of roles that one process cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RolesError {
     #[error(
         "ORDERLY_ROLES: {given} cannot run without {missing}: an embedded event store (ORDERLY_EVENT_STORE=sqlite:…) has \
-         one owning process, and these roles write to it or follow it as it grows. {hint}"
+         one owning process, and these roles write to it or follow it. {hint}"
     )]
     Apart { given: String, missing: String, hint: &'static str },
     #[error(
-        "ORDERLY_ROLES: relay publishes to Kafka, and ORDERLY_BUS is `direct`: set it to kafka://HOST:PORT, or leave the \
-         relay out"
+        "ORDERLY_ROLES: relay publishes to Kafka, but ORDERLY_BUS is `direct`: set ORDERLY_BUS to kafka://HOST:PORT, or \
+         remove relay"
     )]
-    NothingToRelayTo,
+    RelayWithoutKafka,
     #[error(
         "ORDERLY_ROLES: webhooks cannot run without command-api: with embedded read models (ORDERLY_READ_MODELS=sqlite:…) \
-         subscriptions are in a file of the process that takes them. With ORDERLY_READ_MODELS=postgres://… it may run \
-         apart"
+         the process of command-api keeps the subscriptions in a file. With ORDERLY_READ_MODELS=postgres://… webhooks \
+         may run in a process of their own"
     )]
-    SubscriptionsApart,
+    WebhooksApart,
 }
 
 impl Roles {
-    /// The roles that are asked for (none: all there are) on these stores.
+    /// `requested` is empty for the default: every role that applies to these stores.
     pub fn new(
-        asked_for: &[Role],
+        requested: &[Role],
         event_store: &EventStoreUrl,
         bus: &BusUrl,
         payment_provider: &PaymentProviderUrl,
     ) -> Result<Self, RolesError> {
-        let mut roles: BTreeSet<Role> = asked_for.iter().copied().collect();
+        let relay_applies = match bus {
+            BusUrl::Direct => false,
+            BusUrl::Kafka(_) => true,
+        };
+        let mut roles: BTreeSet<Role> = requested.iter().copied().collect();
         if roles.is_empty() {
             roles.extend(Role::value_variants());
-            if *bus == BusUrl::Direct {
+            if !relay_applies {
                 roles.remove(&Role::Relay);
             }
             if *payment_provider != PaymentProviderUrl::Sandbox {
                 roles.remove(&Role::Sandbox);
             }
         }
-        if *bus == BusUrl::Direct && roles.contains(&Role::Relay) {
-            return Err(RolesError::NothingToRelayTo);
+        if !relay_applies && roles.contains(&Role::Relay) {
+            return Err(RolesError::RelayWithoutKafka);
         }
-        if matches!(event_store, EventStoreUrl::Sqlite(_)) {
-            let (owners, hint) = owners(bus);
-            let (given, missing): (BTreeSet<Role>, BTreeSet<Role>) =
-                owners.iter().partition(|role| roles.contains(role));
-            if !given.is_empty() && !missing.is_empty() {
-                return Err(RolesError::Apart { given: names(&given), missing: names(&missing), hint });
-            }
-            // It may be left out, but it does not follow a file that is another process's.
-            if *bus == BusUrl::Direct && given.is_empty() && roles.contains(&Role::Webhooks) {
-                let given = Role::Webhooks.to_string();
-                return Err(RolesError::Apart { given, missing: names(&missing), hint });
-            }
+        if event_store.has_one_owner() {
+            check_owner(&roles, bus)?;
         }
         Ok(Self(roles))
     }
 
-    /// The same roles, if they fit where read models and operational state are kept, too.
+    /// Refuses webhooks without the command API if subscriptions are in a file of that process.
     pub fn with_read_models(self, read_models: &ReadModelsUrl) -> Result<Self, RolesError> {
-        let embedded = matches!(read_models, ReadModelsUrl::Sqlite(_));
-        if embedded && self.has(Role::Webhooks) && !self.has(Role::CommandApi) {
-            return Err(RolesError::SubscriptionsApart);
+        if read_models.has_one_owner() && self.has(Role::Webhooks) && !self.has(Role::CommandApi) {
+            return Err(RolesError::WebhooksApart);
         }
         Ok(self)
     }
@@ -115,18 +108,35 @@ impl Roles {
     }
 }
 
-/// The roles that the process with the embedded event store has, all or none; and how to have them apart.
-fn owners(bus: &BusUrl) -> (&'static [Role], &'static str) {
-    match bus {
+/// Refuses roles that need the owner of an embedded event store without the rest of that owner's roles.
+fn check_owner(roles: &BTreeSet<Role>, bus: &BusUrl) -> Result<(), RolesError> {
+    let (owner_roles, follower_roles, hint): (&[Role], &[Role], _) = match bus {
         BusUrl::Direct => (
             &[Role::CommandApi, Role::ProcessManager, Role::Projectors],
+            &[Role::Webhooks],
             "With ORDERLY_BUS=direct only query-api may run apart; with kafka://… projectors may, too",
         ),
         BusUrl::Kafka(_) => (
             &[Role::CommandApi, Role::ProcessManager, Role::Relay],
+            &[],
             "Only projectors and query-api may run apart; with ORDERLY_EVENT_STORE=esdb://… every role may",
         ),
+    };
+    let (given, missing): (BTreeSet<Role>, BTreeSet<Role>) =
+        owner_roles.iter().partition(|role| roles.contains(role));
+    let refuse = |given: &BTreeSet<Role>| {
+        Err(RolesError::Apart { given: names(given), missing: names(&missing), hint })
+    };
+    if !given.is_empty() && !missing.is_empty() {
+        return refuse(&given);
     }
+    // A follower may be left out, but it cannot follow a file that another process owns.
+    let followers: BTreeSet<Role> =
+        follower_roles.iter().copied().filter(|role| roles.contains(role)).collect();
+    if given.is_empty() && !followers.is_empty() {
+        return refuse(&followers);
+    }
+    Ok(())
 }
 
 impl fmt::Display for Roles {

@@ -197,6 +197,22 @@ fn the_secret_of_the_sandbox_is_not_shown_and_its_script_is_checked_at_start() {
 }
 
 #[test]
+fn unpaid_orders_expire_after_a_duration_from_one_second_to_one_year() {
+    let payment_due_after =
+        |text: &str| parse(&["--payment-due-after", text]).map(|cli| cli.serve.payment_due_after.0.as_secs());
+    assert_eq!(parse(&[]).unwrap().serve.payment_due_after, PaymentDueAfter::DEFAULT);
+    assert_eq!(PaymentDueAfter::DEFAULT.to_string().parse(), Ok(PaymentDueAfter::DEFAULT));
+    for (text, seconds) in [("1s", 1), ("45m", 2_700), ("1h 30m", 5_400), ("8760h", 31_536_000)] {
+        assert_eq!(payment_due_after(text), Ok(seconds), "{text}");
+    }
+    for text in ["", "30", "0s", "999ms", "-5m", "8761h", "soon"] {
+        let error = payment_due_after(text).unwrap_err();
+        assert!(error.contains("--payment-due-after"), "{text:?}: {error}");
+    }
+    assert!(payment_due_after("0s").unwrap_err().contains("from 1s to 8760h"));
+}
+
+#[test]
 fn an_api_url_is_plain_http_without_a_slash_at_its_end() {
     assert_eq!("http://shop:8080/".parse::<ApiUrl>().unwrap().as_str(), "http://shop:8080");
     for text in ["https://shop", "shop:8080", "http://", ""] {

@@ -1,4 +1,4 @@
-//! The URLs that choose the parts of Orderly.
+//! The URLs that choose the stores, the bus and the payment provider.
 
 use std::{ffi::OsStr, marker::PhantomData, path::PathBuf, str::FromStr};
 
@@ -8,45 +8,65 @@ use infra::{
     signature::Secret,
 };
 
-/// Where events are kept.
+/// Which event store keeps the events.
 #[derive(Debug, Clone)]
 pub enum EventStoreUrl {
-    /// A file of this machine.
+    /// A file on this machine.
     Sqlite(PathBuf),
     EventStoreDb(Box<EventStoreDbConfig>),
 }
 
-/// How events reach those who follow them.
+impl EventStoreUrl {
+    /// True if one process at a time may write to the store and follow it.
+    pub fn has_one_owner(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::EventStoreDb(_) => false,
+        }
+    }
+}
+
+/// How events reach their consumers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusUrl {
-    /// Consumers follow the event store itself.
+    /// Consumers follow the event store.
     Direct,
     /// The relay publishes events, and consumers follow topics.
     Kafka(KafkaConfig),
 }
 
-/// Where read models are kept.
+/// Which database keeps the read models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadModelsUrl {
-    /// A file of this machine.
+    /// A file on this machine.
     Sqlite(PathBuf),
     Postgres(Box<PostgresOptions>),
 }
 
-/// Who is asked for money.
+impl ReadModelsUrl {
+    /// True if one process at a time may write to the read models and to the operational state beside them.
+    pub fn has_one_owner(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
+}
+
+/// Which payment provider charges customers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentProviderUrl {
-    /// Nobody: what comes in is recorded by hand.
+    /// No provider: payments are recorded by hand.
     None,
     /// The sandbox of this process, if it has that role.
     Sandbox,
-    /// A sandbox that another process runs.
+    /// The sandbox of another process.
     SandboxAt(ApiUrl),
-    /// With what is in the environment: see [`super::stripe_options`].
+    /// Its settings are in the environment: see [`super::stripe_options`].
     Stripe,
 }
 
-/// A URL that a setting does not accept. Does not show it: it may hold a password.
+/// A URL that a setting does not accept. Its text never shows the URL, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}: {problem}")]
 pub struct UnsupportedUrl {
@@ -60,27 +80,29 @@ impl UnsupportedUrl {
     }
 }
 
-/// Parses a URL that may hold a password. What clap itself says of a refused value shows the value.
+/// Parses a URL that may hold a password. clap's own error would show the refused value; this one does not.
 #[derive(Debug)]
-pub struct Unshown<T>(PhantomData<fn() -> T>);
+pub struct SecretUrlParser<T>(PhantomData<fn() -> T>);
 
-impl<T> Unshown<T> {
+impl<T> SecretUrlParser<T> {
     pub const fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T> Clone for Unshown<T> {
+impl<T> Clone for SecretUrlParser<T> {
     fn clone(&self) -> Self {
         Self::new()
     }
 }
 
-impl<T: FromStr<Err = UnsupportedUrl> + Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
+impl<T: FromStr<Err = UnsupportedUrl> + Clone + Send + Sync + 'static> TypedValueParser
+    for SecretUrlParser<T>
+{
     type Value = T;
 
     fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
-        let url = value.to_str().ok_or_else(|| "a URL that is no UTF-8".to_owned());
+        let url = value.to_str().ok_or_else(|| "the URL is not UTF-8".to_owned());
         let parsed = url.and_then(|url| url.parse().map_err(|error: UnsupportedUrl| error.to_string()));
         let refused = |problem| Error::raw(ErrorKind::ValueValidation, format!("{problem}\n"));
         parsed.map_err(|problem| refused(problem).with_cmd(command))
@@ -140,18 +162,19 @@ impl FromStr for PaymentProviderUrl {
             None if url == "none" => Ok(Self::None),
             None if url == "sandbox" => Ok(Self::Sandbox),
             None if url == "stripe" => Ok(Self::Stripe),
-            Some(("sandbox", elsewhere)) => {
-                elsewhere.parse().map(Self::SandboxAt).map_err(|error| UnsupportedUrl::new(SETTING, &error))
+            Some(("sandbox", url)) => {
+                url.parse().map(Self::SandboxAt).map_err(|error| UnsupportedUrl::new(SETTING, &error))
             }
             None | Some(_) => {
-                let expected = "expected `sandbox`, sandbox:http://HOST:PORT for one of another process, `stripe`, or `none`";
+                let expected = "expected `sandbox`, sandbox:http://HOST:PORT for the sandbox of another process, \
+                                `stripe`, or `none`";
                 Err(UnsupportedUrl::new(SETTING, &expected))
             }
         }
     }
 }
 
-/// What platform and sandbox share. `Debug` does not show it.
+/// The secret that platform and sandbox share. `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxSecret(pub Secret);
 
@@ -163,12 +186,12 @@ impl FromStr for SandboxSecret {
     }
 }
 
-/// Where an HTTP API is. Plain HTTP: TLS ends at a proxy before the platform.
+/// The URL of an HTTP API. Plain HTTP only: a proxy before the platform ends TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUrl(String);
 
 impl ApiUrl {
-    /// Without a slash at its end.
+    /// Has no slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }

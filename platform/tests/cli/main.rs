@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod examples;
 mod import;
 mod payments;
 mod read_models;

@@ -59,7 +59,7 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// The shop's own data: at most 50 entries.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
-    /// When an unpaid order expires. Left out: after the platform's setting (30 minutes). Null: never.
+    /// When an unpaid order expires. Left out: after the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`. Null: never.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     payment_due_at: Given<Timestamp>,

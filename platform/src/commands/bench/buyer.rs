@@ -1,4 +1,4 @@
-//! Clients that buy: what each run has to sell, and the orders that the server acknowledged.
+//! Clients that place orders: the SKUs of each run, and the orders that the server acknowledged.
 
 use std::{
     sync::Arc,
@@ -13,16 +13,16 @@ use tokio::time;
 use uuid::Uuid;
 
 use super::{
-    client::{Answer, Connection},
+    client::{Connection, HttpAnswer},
     load::{Latencies, LoadSummary, run_load},
     server::Target,
 };
 use crate::commands::Failure;
 
-/// The most receipts that the command API takes in one request.
+/// The command API's limit for the receipts of one request.
 const RECEIPTS_MAX: usize = 1_000;
 
-/// What one run sells: SKUs and idempotency keys that no other run has, and request bodies made beforehand.
+/// The SKUs, idempotency keys and prepared request bodies of one run. No other run has the same.
 pub struct Shop {
     run: String,
     skus: Vec<String>,
@@ -64,13 +64,13 @@ impl Shop {
     }
 }
 
-/// One client.
+/// A client with one connection.
 pub struct Buyer {
     shop: Arc<Shop>,
     connection: Connection,
     random: fastrand::Rng,
     key_prefix: String,
-    asked: u64,
+    orders_sent: u64,
     pub acknowledged: Vec<OrderId>,
 }
 
@@ -83,7 +83,7 @@ pub struct Placed {
 impl Buyer {
     pub const PATH: &str = "/v1/orders";
 
-    /// `count` clients with a connection each. Their choices of SKUs repeat from run to run.
+    /// Opens `count` clients. Their random choices are the same in every run.
     pub async fn connect(shop: &Arc<Shop>, target: Target, count: usize) -> Result<Vec<Self>, Failure> {
         let connections = Connection::open_many(target.command, count).await?;
         let buyer = |(number, connection)| Self {
@@ -91,27 +91,27 @@ impl Buyer {
             connection,
             random: fastrand::Rng::with_seed(number),
             key_prefix: format!("bench-{}-{}", shop.run, Uuid::new_v4().simple()),
-            asked: 0,
+            orders_sent: 0,
             acknowledged: Vec::new(),
         };
         Ok((0..).zip(connections).map(buyer).collect())
     }
 
-    /// Asks for an order of one unit of a random SKU, whatever the answer.
-    pub async fn ask(&mut self) -> Result<Answer, Failure> {
+    /// Orders one unit of a random SKU. The answer may be a refusal.
+    pub async fn order_one(&mut self) -> Result<HttpAnswer, Failure> {
         let body = self.shop.bodies[self.random.usize(..self.shop.bodies.len())].clone();
-        let key = format!("{}-{}", self.key_prefix, self.asked);
-        self.asked += 1;
+        let key = format!("{}-{}", self.key_prefix, self.orders_sent);
+        self.orders_sent += 1;
         self.connection.post(Self::PATH, key, body).await
     }
 
-    /// Places an order of one unit of a random SKU, of which there is plenty.
+    /// Orders one unit of a random SKU. Fails if the order is refused.
     pub async fn place(&mut self) -> Result<Placed, Failure> {
-        let answer = self.ask().await?.expect(StatusCode::CREATED, Self::PATH)?;
+        let answer = self.order_one().await?.expect(StatusCode::CREATED, Self::PATH)?;
         self.acknowledge(&answer)
     }
 
-    pub fn acknowledge(&mut self, answer: &Answer) -> Result<Placed, Failure> {
+    pub fn acknowledge(&mut self, answer: &HttpAnswer) -> Result<Placed, Failure> {
         let location = answer.header(header::LOCATION);
         let order_id = location.strip_prefix("/v1/orders/").unwrap_or_default().parse()?;
         let revision = answer.header(header::ETAG).trim_matches('"').parse()?;
@@ -120,13 +120,13 @@ impl Buyer {
     }
 }
 
-/// Orders that a load has placed.
+/// The orders that a load has placed.
 pub struct Bought {
     pub summary: LoadSummary,
     pub acknowledged: Vec<OrderId>,
 }
 
-/// Closed loop: each client places its next order as soon as the last is answered.
+/// Closed loop: each client places its next order as soon as its last one is answered.
 pub async fn place_at_full_speed(
     what: &'static str,
     buyers: Vec<Buyer>,
@@ -136,17 +136,17 @@ pub async fn place_at_full_speed(
     let clients = buyers.into_iter().map(|mut buyer| async move {
         let mut latencies = Latencies::new();
         while started.elapsed() < duration {
-            let asked = Instant::now();
+            let sent = Instant::now();
             buyer.place().await?;
-            latencies.record(asked.elapsed());
+            latencies.record(sent.elapsed());
         }
         Ok((latencies, buyer.acknowledged))
     });
     collect(started, run_load(what, duration, clients).await?)
 }
 
-/// Open loop: orders fall due at a fixed rate, spread over the clients, and latency counts from when an order
-/// was due. So a server that stalls is charged for every order that had to wait for it.
+/// Open loop: orders are due at a fixed rate, spread over the clients. Latency counts from the due time, so it
+/// includes the time that orders wait while the server stalls.
 pub async fn place_at_rate(
     what: &'static str,
     buyers: Vec<Buyer>,

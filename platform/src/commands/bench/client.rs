@@ -1,5 +1,5 @@
-//! A keep-alive HTTP/1.1 connection, as light as it gets: the load generator shares the machine with what it
-//! measures.
+//! A keep-alive HTTP/1.1 connection without a pool or extra tasks: the load generator shares the machine with the
+//! server that it measures.
 
 use std::net::SocketAddr;
 
@@ -15,15 +15,15 @@ use crate::commands::Failure;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// One connection to a server; one request at a time.
+/// One connection to a server, with one request at a time.
 pub struct Connection {
     host: HeaderValue,
     sender: http1::SendRequest<Full<Bytes>>,
     connection: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
 }
 
-/// What a request was answered with.
-pub struct Answer {
+/// The answer to a request.
+pub struct HttpAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -40,7 +40,7 @@ impl Connection {
         Ok(Self { host, sender, connection })
     }
 
-    /// `count` connections to the same server.
+    /// Opens `count` connections to the same server.
     pub async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, Failure> {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
@@ -49,8 +49,8 @@ impl Connection {
         Ok(connections)
     }
 
-    /// Posts JSON under an idempotency key, whatever the answer.
-    pub async fn post(&mut self, path: &str, key: String, json: Bytes) -> Result<Answer, Failure> {
+    /// Posts JSON under an idempotency key. Returns the answer, also if it is an error status.
+    pub async fn post(&mut self, path: &str, key: String, json: Bytes) -> Result<HttpAnswer, Failure> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)
@@ -61,8 +61,8 @@ impl Connection {
         self.exchange(request).await
     }
 
-    /// Gets what is there; anything but 200 is a failure.
-    pub async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
+    /// Fails unless the answer is 200.
+    pub async fn get(&mut self, path: &str) -> Result<HttpAnswer, Failure> {
         let request =
             Request::builder().uri(path).header(header::HOST, self.host.clone()).body(Full::default())?;
         let answer = self.exchange(request).await?;
@@ -73,13 +73,13 @@ impl Connection {
         Ok(serde_json::from_slice(&self.get(path).await?.body)?)
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<HttpAnswer, Failure> {
         let Self { sender, connection, host } = self;
         let exchange = async {
             sender.ready().await?;
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(Answer { status: head.status, headers: head.headers, body })
+            Ok::<_, hyper::Error>(HttpAnswer { status: head.status, headers: head.headers, body })
         };
         let closed = |why: String| {
             Failure::new(format!(
@@ -87,7 +87,7 @@ impl Connection {
                 String::from_utf8_lossy(host.as_bytes())
             ))
         };
-        // The connection is driven here, not by a task of its own: no switch of tasks for each request.
+        // Drives the connection here: a task of its own would cost a task switch for each request.
         tokio::select! {
             biased;
             answer = exchange => answer.map_err(|error| closed(error.to_string())),
@@ -98,8 +98,8 @@ impl Connection {
     }
 }
 
-impl Answer {
-    /// This answer, if it has the status that the benchmark counts on.
+impl HttpAnswer {
+    /// Fails unless the answer has this status.
     pub fn expect(self, status: StatusCode, path: &str) -> Result<Self, Failure> {
         if self.status == status {
             return Ok(self);
@@ -108,7 +108,7 @@ impl Answer {
         Err(Failure::new(format!("{path} was answered {} instead of {status}: {body}", self.status)))
     }
 
-    /// A header's text; empty where there is none.
+    /// The text of a header; empty if it is missing.
     pub fn header(&self, name: HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

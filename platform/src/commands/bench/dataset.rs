@@ -1,5 +1,5 @@
-//! A made-up history of any length: orders placed, paid, shipped, cancelled and rejected, decided by the domain's
-//! own rules and written straight into an event store.
+//! A generated history of any length: orders placed, paid, shipped, cancelled and rejected. The domain decides the
+//! events, and they go directly into an event store.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -20,17 +20,17 @@ use infra::event_store::{Append, EventStore, ExpectedRevision};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{Bench, append::open};
-use crate::{commands::Failure, progress::Progress};
+use super::setup::{BenchSetup, open_event_store};
+use crate::{commands::Failure, progress::ProgressDisplay};
 
-/// 2026-01-01T00:00Z: when the first order is placed.
+/// 2026-01-01T00:00Z, the time of the first order.
 const BEGIN_S: i64 = 1_767_225_600;
-/// One order every half minute, so a longer history covers more days, not busier ones.
+/// One order every 30 s, so a longer history has more days and not busier days.
 const ORDER_EVERY_S: i64 = 30;
 const SKUS: usize = 1_000;
 const UNITS_PER_SKU: u32 = 1_000_000_000;
 const SOLD_OUT: &str = "SOLD-OUT";
-/// Orders written before the writer has to have caught up with the chunk before.
+/// Orders of a chunk. The generator waits for the previous chunk to be durable, which bounds memory to two chunks.
 const CHUNK_ORDERS: u64 = 200;
 const SAMPLE_ORDERS: u64 = 2_000;
 pub const CURRENCY: &str = "GBP";
@@ -41,31 +41,32 @@ pub struct Dataset {
     pub directory: TempDir,
     pub orders: u64,
     pub events: u64,
-    /// Evenly spread over the history.
+    /// About 2,000 orders, evenly spread over the history.
     pub sample: Vec<OrderId>,
 }
 
 impl Dataset {
     pub const ORDERS_PER_CANCELLED: u64 = 20;
-    /// Orders of one to four lines.
+    /// Orders have one to four lines, 2.5 on average.
     pub const LINES_PER_TWO_ORDERS: u64 = 5;
 
-    pub async fn make(bench: &Bench, orders: u64) -> Result<Self, Failure> {
+    pub async fn make(bench: &BenchSetup, orders: u64) -> Result<Self, Failure> {
         let directory = bench.new_directory()?;
-        let store = open(&directory.path().join("events.db")).await?;
+        let opened = open_event_store(&directory).await?;
+        let store = Arc::clone(&opened.store);
         let failed = Arc::new(OnceLock::new());
         let mut history = History::new(|append: Append| {
             let failed = Arc::clone(&failed);
             let done = move |outcome| {
                 if let Err(error) = outcome {
-                    // The first failure is the cause of all that follow.
+                    // Keeps the first failure: it causes all later ones.
                     let _ = failed.set(error);
                 }
             };
             store.submit(append, Box::new(done));
         });
         history.receive_stock();
-        let progress = Progress::start("orders written", orders);
+        let progress = ProgressDisplay::start("orders written", orders);
         let mut sample = Vec::new();
         let mut earlier_chunk = None;
         for number in 0..orders {
@@ -89,17 +90,18 @@ impl Dataset {
         if let Some(error) = failed.get() {
             return Err(error.clone().into());
         }
-        tokio::task::spawn_blocking(move || store.close()).await?;
+        drop(store);
+        opened.close().await;
         Ok(Self { directory, orders, events, sample })
     }
 
-    /// When the order of this number was placed.
+    /// The time at which order `number` is placed.
     pub fn placed_at(number: u64) -> Timestamp {
-        let seconds = ORDER_EVERY_S * i64::try_from(number).expect("far fewer than 2^63 orders");
-        Timestamp::from_second(BEGIN_S + seconds).expect("a history of less than 7,000 years")
+        let seconds = ORDER_EVERY_S * i64::try_from(number).expect("a history has fewer than 2^63 orders");
+        Timestamp::from_second(BEGIN_S + seconds).expect("a history is shorter than 7,000 years")
     }
 
-    /// Each customer has ten orders, not side by side.
+    /// Each customer has ten orders, a hundred orders apart.
     pub fn customer(number: u64) -> String {
         format!("customer-{}", number / 1_000 * 100 + number % 100)
     }
@@ -109,7 +111,7 @@ impl Dataset {
     }
 }
 
-/// Resolves when everything submitted before is answered.
+/// Resolves when every append submitted before is durable.
 fn chunk_end(store: &dyn EventStore) -> oneshot::Receiver<()> {
     let (sender, receiver) = oneshot::channel();
     let barrier = Append {
@@ -119,14 +121,14 @@ fn chunk_end(store: &dyn EventStore) -> oneshot::Receiver<()> {
         epoch: None,
     };
     let done = move |_| {
-        // Nobody waits for it any more when the benchmark was stopped.
+        // The receiver is gone if the benchmark was interrupted.
         let _ = sender.send(());
     };
     store.submit(barrier, Box::new(done));
     receiver
 }
 
-/// The events of one order of one line: placed, its stock reserved, allocated, its payment requested.
+/// The events of one order with one line: placed, stock reserved, allocated, payment requested.
 pub fn events_of_one_order() -> Vec<NewEvent> {
     let mut appended = Vec::new();
     let mut history = History::new(|append: Append| appended.push(append));
@@ -137,7 +139,7 @@ pub fn events_of_one_order() -> Vec<NewEvent> {
     of_order.collect()
 }
 
-/// All appends of a short history, receipts of stock first.
+/// All appends of a short history. The receipts of stock come first.
 #[cfg(test)]
 pub fn history_of(orders: u64) -> Vec<Append> {
     let mut appended = Vec::new();
@@ -150,11 +152,11 @@ pub fn history_of(orders: u64) -> Vec<Append> {
     appended
 }
 
-/// What becomes of an order in the end.
+/// The last state of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Cancelled,
-    /// For want of stock.
+    /// One of its SKUs is sold out.
     Rejected,
     Unpaid,
     Paid,
@@ -162,7 +164,7 @@ enum Fate {
 }
 
 impl Fate {
-    /// Of twenty orders one is cancelled and one rejected; most of the others are paid and shipped.
+    /// Of twenty orders one is cancelled, one rejected, three stay unpaid, three stay paid and twelve are shipped.
     fn of(number: u64) -> Self {
         match number % 20 {
             0 => Self::Cancelled,
@@ -174,15 +176,15 @@ impl Fate {
     }
 }
 
-/// Plays orders through the deciders and the checkout policy, as command API and process manager would.
+/// Runs orders through the deciders and the checkout policy, as command API and process manager do.
 struct History<S> {
     append: S,
     events: u64,
     stocks: HashMap<Sku, Versioned<Stock>>,
 }
 
-/// An order under way, with what has happened and is not reacted to.
-struct Sale {
+/// An order under way, with the events whose reactions have not run yet.
+struct OrderInProgress {
     order_id: OrderId,
     order: Versioned<Order>,
     payment: Versioned<Payment>,
@@ -198,50 +200,50 @@ impl<S: FnMut(Append)> History<S> {
         for number in 0..SKUS {
             let sku = sku(&Dataset::sku(number));
             let receive = StockCommand::Receive { quantity: UNITS_PER_SKU, reference: None };
-            let context = asked_for(&format!("receive {sku}"));
-            self.send_stock(&sku, receive, &context).expect("a first receipt within the limit");
+            let context = request_context(&format!("receive {sku}"));
+            self.send_stock(&sku, receive, &context).expect("the first receipt is within the limit");
         }
     }
 
-    /// Adds all that happens to one order; answers with its id.
+    /// Adds all events of one order and returns its id.
     fn add_order(&mut self, number: u64, fate: Fate) -> OrderId {
-        let context = asked_for(&format!("order {number}"));
+        let context = request_context(&format!("order {number}"));
         let order_id = OrderId::of_command(context.id);
-        let mut sale = Sale {
+        let mut sale = OrderInProgress {
             order_id,
             order: Versioned { state: Order::default(), revision: None },
             payment: Versioned { state: Payment::default(), revision: None },
             unreacted: VecDeque::new(),
         };
         let place = OrderCommand::Place(Box::new(new_order(order_id, number, fate)));
-        self.ask(&mut sale, Step::Order(order_id, place), &context);
+        self.run(&mut sale, Step::Order(order_id, place), &context);
         let payment_id = PaymentId::of_order(order_id);
-        let mut ask = |step: Step| {
-            let context = asked_for(&format!("{} {number}", step.command_name()));
-            self.ask(&mut sale, step, &context);
+        let mut run = |step: Step| {
+            let context = request_context(&format!("{} {number}", step.command_name()));
+            self.run(&mut sale, step, &context);
         };
         if fate == Fate::Cancelled {
             let cancel = OrderCommand::Cancel { reason: CancelReason::Requested, note: None };
-            ask(Step::Order(order_id, cancel));
+            run(Step::Order(order_id, cancel));
         }
         if matches!(fate, Fate::Paid | Fate::Shipped) {
             let (amount, reference) = (None, None);
-            ask(Step::Payment(
+            run(Step::Payment(
                 payment_id,
                 PaymentCommand::Authorize { amount, reference: reference.clone() },
             ));
-            ask(Step::Payment(payment_id, PaymentCommand::Capture { amount, reference }));
+            run(Step::Payment(payment_id, PaymentCommand::Capture { amount, reference }));
         }
         if fate == Fate::Shipped {
             let shipment_id = ShipmentId::of_command(context.id);
             let (lines, carrier, tracking_number) = (None, None, None);
-            ask(Step::Order(order_id, OrderCommand::Ship { shipment_id, lines, carrier, tracking_number }));
+            run(Step::Order(order_id, OrderCommand::Ship { shipment_id, lines, carrier, tracking_number }));
         }
         order_id
     }
 
-    /// Runs a command from outside and every reaction that follows from it.
-    fn ask(&mut self, sale: &mut Sale, step: Step, context: &CommandContext) {
+    /// Runs an external command and every reaction that follows.
+    fn run(&mut self, sale: &mut OrderInProgress, step: Step, context: &CommandContext) {
         self.send(sale, step, context);
         while let Some((cause, event)) = sale.unreacted.pop_front() {
             let reaction = match &event {
@@ -258,7 +260,7 @@ impl<S: FnMut(Append)> History<S> {
                 Reaction::Send(steps) => steps,
             };
             for step in steps {
-                let context = follows(cause, context, &step);
+                let context = reaction_context(cause, context, &step);
                 self.send(sale, step, &context);
             }
         }
@@ -274,7 +276,7 @@ impl<S: FnMut(Append)> History<S> {
         let mut shortages = Vec::new();
         for (sku, quantity) in units {
             let reserve = StockCommand::Reserve { order_id, quantity };
-            let context = follows(cause, context, &Step::Stock(sku.clone(), reserve.clone()));
+            let context = reaction_context(cause, context, &Step::Stock(sku.clone(), reserve.clone()));
             if let Err(StockRefusal::Insufficient { requested, available }) =
                 self.send_stock(&sku, reserve, &context)
             {
@@ -284,19 +286,19 @@ impl<S: FnMut(Append)> History<S> {
         shortages
     }
 
-    fn send(&mut self, sale: &mut Sale, step: Step, context: &CommandContext) {
+    fn send(&mut self, sale: &mut OrderInProgress, step: Step, context: &CommandContext) {
         match step {
             Step::Stock(sku, command) => {
-                self.send_stock(&sku, command, context).expect("units that are held move freely");
+                self.send_stock(&sku, command, context).expect("reserved units can be shipped and released");
             }
             Step::Order(id, command) => {
                 let events = self.execute::<OrderDecider>(&mut sale.order, id.into(), command, context);
-                let events = events.expect("a command that fits the order's fate");
+                let events = events.expect("the fate allows this command");
                 sale.unreacted.extend(events.into_iter().map(|(id, event)| (id, Event::Order(event))));
             }
             Step::Payment(id, command) => {
                 let events = self.execute::<PaymentDecider>(&mut sale.payment, id.into(), command, context);
-                let events = events.expect("a command that fits the order's fate");
+                let events = events.expect("the fate allows this command");
                 sale.unreacted.extend(events.into_iter().map(|(id, event)| (id, Event::Payment(event))));
             }
         }
@@ -340,13 +342,13 @@ impl<S: FnMut(Append)> History<S> {
     }
 }
 
-/// One to four lines, no SKU twice.
+/// One to four lines with different SKUs.
 fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
-    let seed = usize::try_from(number).expect("a number of orders that fits in memory");
+    let seed = usize::try_from(number).expect("order numbers fit in usize");
     let line = |line: usize| NewLine {
         sku: sku(&Dataset::sku(seed * 7_919 + line * 131)),
         quantity: 1 + (number % 5) as u32,
-        unit_price: Amount::new(100 + (number % 900).cast_signed()).expect("a small amount"),
+        unit_price: Amount::new(100 + (number % 900).cast_signed()).expect("the amount is small"),
         stocked: true,
     };
     let mut lines: Vec<NewLine> = (0..=seed % 4).map(line).collect();
@@ -356,7 +358,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
     PlaceOrder {
         order_id,
         customer_id: Some(Dataset::customer(number)),
-        currency: CURRENCY.parse().expect("a currency"),
+        currency: CURRENCY.parse().expect("the currency is valid"),
         country: Some(COUNTRIES[seed % COUNTRIES.len()].to_owned()),
         lines,
         adjustments: Vec::new(),
@@ -369,17 +371,17 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
 }
 
 fn sku(text: &str) -> Sku {
-    Sku::new(text).expect("a valid SKU")
+    Sku::new(text).expect("the SKU is valid")
 }
 
-/// A command from outside, under a key of its own.
-fn asked_for(key: &str) -> CommandContext {
+/// The context of an external command with this idempotency key.
+fn request_context(key: &str) -> CommandContext {
     let id = CommandId::of_request("", "POST", "/bench", key);
     let idempotency = Idempotency { key: key.to_owned(), fingerprint: "0".repeat(64), schema: 1 };
     CommandContext::external(id, idempotency)
 }
 
 /// The context of a step that a reaction to `cause` sends.
-fn follows(cause: EventId, context: &CommandContext, step: &Step) -> CommandContext {
+fn reaction_context(cause: EventId, context: &CommandContext, step: &Step) -> CommandContext {
     CommandContext::reaction(cause, context.correlation_id, &step.target(), step.command_name())
 }

@@ -1,5 +1,5 @@
-//! The baseline of HTTP: a bare axum handler that reads an order and answers as the command API would, and
-//! does nothing else. Runs as a process of its own (`orderly bench-echo`), through the same accept loop.
+//! The baseline of HTTP: an axum handler that reads an order and returns an answer like the command API's, and does
+//! nothing else. Runs in a process of its own (`orderly bench-echo`), with the same accept loop.
 
 use std::collections::BTreeMap;
 
@@ -15,20 +15,20 @@ use uuid::Uuid;
 use crate::commands::Failure;
 
 #[derive(Deserialize)]
-struct Order {
+struct EchoOrder {
     currency: String,
-    lines: Vec<Line>,
+    lines: Vec<EchoLine>,
 }
 
 #[derive(Deserialize)]
-#[allow(dead_code, reason = "read because the command API reads it too")]
-struct Line {
+#[allow(dead_code, reason = "parsed because the command API parses it too")]
+struct EchoLine {
     sku: String,
     quantity: u32,
     unit_price: i64,
 }
 
-/// As long as the command API's answer to the same order.
+/// Has as many bytes as the command API's answer to the same order.
 #[derive(Serialize)]
 struct Echo {
     order_id: OrderId,
@@ -44,7 +44,7 @@ struct Echo {
     revisions: BTreeMap<String, u64>,
 }
 
-async fn echo(Json(order): Json<Order>) -> impl IntoResponse {
+async fn echo(Json(order): Json<EchoOrder>) -> impl IntoResponse {
     let (order_id, payment_id) = (OrderId(Uuid::new_v4()), Uuid::new_v4());
     let total = order.lines.iter().map(|line| i64::from(line.quantity) * line.unit_price).sum();
     let echo = Echo {
@@ -64,7 +64,7 @@ async fn echo(Json(order): Json<Order>) -> impl IntoResponse {
     (StatusCode::CREATED, headers, Json(echo))
 }
 
-/// Serves until standard input ends, that is until whoever started it has ended.
+/// Serves until standard input ends, which happens when the parent process ends.
 pub async fn run() -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("command API  http://{}", listener.local_addr()?);
@@ -72,7 +72,7 @@ pub async fn run() -> Result<(), Failure> {
     let parent_ended = shutdown.clone();
     tokio::spawn(async move {
         let mut rest = Vec::new();
-        // Ends with an error, or with the end of the input: the parent is gone either way.
+        // An error also means that the parent has ended.
         let _ = tokio::io::stdin().read_to_end(&mut rest).await;
         parent_ended.cancel();
     });

@@ -1,4 +1,4 @@
-//! `hot`: every order on one SKU; then a sale of the last thousand units.
+//! `hot`: all orders on one SKU; then a sell-out of a thousand units.
 
 use std::{
     sync::Arc,
@@ -9,22 +9,22 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bench,
     buyer::{Bought, Buyer, Shop, place_at_full_speed},
     client::Connection,
     load::{LoadSummary, per_second, run_clients},
     read_back::{Agreement, Drain},
-    report::{fact_table, load_table, rate, ratio},
     server::{Server, Target},
-    spread::{PLENTY, SKUS},
+    setup::BenchSetup,
+    spread::{SKUS, UNITS_UNLIMITED},
+    tables::{fact_table, load_table, rate, ratio},
 };
 use crate::commands::Failure;
 
-/// Units of the sell-out.
+/// Units on hand before the sell-out.
 const SELL_OUT_UNITS: u32 = 1_000;
-/// A client goes away after this many refusals.
-const REFUSALS_UNTIL_GONE: u32 = 3;
-/// Far more than a thousand orders take.
+/// A client stops after this many refusals.
+const REFUSALS_MAX: u32 = 3;
+/// Time limit of the sell-out. A thousand orders take about a second.
 const SELL_OUT_MAX: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Serialize)]
@@ -45,8 +45,8 @@ pub struct SellOut {
     pub answers_per_s: f64,
 }
 
-/// `spread`: what was measured on many SKUs in this run, if it was.
-pub async fn run(bench: &Bench, spread: Option<LoadSummary>) -> Result<HotReport, Failure> {
+/// `spread`: the load on many SKUs, if this run has measured it. Otherwise it is measured here.
+pub async fn run(bench: &BenchSetup, spread: Option<LoadSummary>) -> Result<HotReport, Failure> {
     let spread = if let Some(spread) = spread {
         spread
     } else {
@@ -65,9 +65,13 @@ pub async fn run(bench: &Bench, spread: Option<LoadSummary>) -> Result<HotReport
     Ok(HotReport { spread, hot: bought.summary, ratio_to_spread, after_hot_load, agreement, sell_out })
 }
 
-async fn place_orders(bench: &Bench, target: Target, skus: usize) -> Result<(Arc<Shop>, Bought), Failure> {
+async fn place_orders(
+    bench: &BenchSetup,
+    target: Target,
+    skus: usize,
+) -> Result<(Arc<Shop>, Bought), Failure> {
     let shop = Arc::new(Shop::new(skus));
-    shop.receive(target, PLENTY).await?;
+    shop.receive(target, UNITS_UNLIMITED).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
     let what = if skus == 1 { "hot at full speed, seconds" } else { "spread at full speed, seconds" };
     let bought = place_at_full_speed(what, buyers, bench.duration).await?;
@@ -75,34 +79,36 @@ async fn place_orders(bench: &Bench, target: Target, skus: usize) -> Result<(Arc
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct OrderRefusal {
     code: String,
 }
 
 #[derive(Deserialize)]
-struct Levels {
+struct StockLevels {
     on_hand: u32,
     reserved: u32,
     available: u32,
 }
 
-async fn sell_out(bench: &Bench, target: Target) -> Result<SellOut, Failure> {
+async fn sell_out(bench: &BenchSetup, target: Target) -> Result<SellOut, Failure> {
     let shop = Arc::new(Shop::new(1));
     shop.receive(target, SELL_OUT_UNITS).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
     let started = Instant::now();
     let clients = buyers.into_iter().map(|mut buyer| async move {
         let mut refused = 0;
-        while refused < REFUSALS_UNTIL_GONE {
-            let answer = buyer.ask().await?;
+        while refused < REFUSALS_MAX {
+            let answer = buyer.order_one().await?;
             if answer.status == StatusCode::CREATED {
                 buyer.acknowledge(&answer)?;
                 continue;
             }
             let answer = answer.expect(StatusCode::CONFLICT, Buyer::PATH)?;
-            let Refusal { code } = serde_json::from_slice(&answer.body)?;
+            let OrderRefusal { code } = serde_json::from_slice(&answer.body)?;
             if code != "insufficient_stock" {
-                return Err(Failure::new(format!("an order was refused as {code}, not for want of stock")));
+                return Err(Failure::new(format!(
+                    "an order was refused with {code} instead of insufficient_stock"
+                )));
             }
             refused += 1;
         }
@@ -119,12 +125,12 @@ async fn sell_out(bench: &Bench, target: Target) -> Result<SellOut, Failure> {
     Drain::wait(target).await?;
     Agreement::check(&shop, target, acknowledged).await?;
     let path = format!("/v1/stock/{}", shop.skus()[0]);
-    let levels: Levels = Connection::open(target.query).await?.get_json(&path).await?;
+    let levels: StockLevels = Connection::open(target.query).await?.get_json(&path).await?;
     let all_sold = (SELL_OUT_UNITS, SELL_OUT_UNITS, 0);
     if sold != SELL_OUT_UNITS as usize || (levels.on_hand, levels.reserved, levels.available) != all_sold {
-        let Levels { on_hand, reserved, .. } = levels;
+        let StockLevels { on_hand, reserved, .. } = levels;
         return Err(Failure::new(format!(
-            "of {SELL_OUT_UNITS} units {sold} were sold; {reserved} of {on_hand} on hand are reserved"
+            "{sold} of {SELL_OUT_UNITS} units were sold; {reserved} of {on_hand} units on hand are reserved"
         )));
     }
     Ok(SellOut { units: SELL_OUT_UNITS, sold, refused, answers_per_s })

@@ -1,4 +1,4 @@
-//! Clients that run side by side, and the latencies they see.
+//! Runs clients side by side and collects their latencies.
 
 use std::{future::Future, time::Duration};
 
@@ -6,14 +6,14 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::{task::JoinSet, time};
 
-use crate::{commands::Failure, progress::Progress};
+use crate::{commands::Failure, progress::ProgressDisplay};
 
-/// The longest latency that is told apart from longer ones.
+/// Longer latencies count as this one.
 const LATENCY_MAX: Duration = Duration::from_mins(1);
-/// How long a run may take beyond what it was meant to, before it is given up.
+/// A run fails if it lasts this much longer than planned.
 const OVERTIME_MAX: Duration = Duration::from_mins(1);
 
-/// Latencies, kept to three significant digits.
+/// A histogram of latencies with three significant digits.
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -52,7 +52,7 @@ fn in_ms(micros: u64) -> f64 {
     micros as f64 / 1_000.0
 }
 
-/// How many of something were done, and how long each took.
+/// How many requests were answered, and their latencies.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct LatencySummary {
     pub count: u64,
@@ -63,7 +63,7 @@ pub struct LatencySummary {
     pub max_ms: f64,
 }
 
-/// A load as it was served.
+/// The rate and the latencies of a load.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct LoadSummary {
     pub rate_per_s: f64,
@@ -83,9 +83,9 @@ pub fn per_second(count: u64, elapsed: Duration) -> f64 {
     count as f64 / elapsed.as_secs_f64()
 }
 
-/// Runs clients to their end, all at once. The first failure ends them all.
+/// Runs all clients at once and waits for their ends. The first failure ends them all.
 ///
-/// `duration` is how long they are meant to run; far beyond it they are given up.
+/// `duration` is the planned time. [`OVERTIME_MAX`] after it the run fails.
 pub async fn run_clients<R: Send + 'static>(
     what: &'static str,
     duration: Duration,
@@ -99,11 +99,12 @@ pub async fn run_clients<R: Send + 'static>(
         }
         Ok(outputs)
     };
-    let overdue = |_| Failure::new(format!("{what}: not done {} s after its end", OVERTIME_MAX.as_secs()));
+    let overdue =
+        |_| Failure::new(format!("{what}: still running {} s after its planned end", OVERTIME_MAX.as_secs()));
     time::timeout(duration + OVERTIME_MAX, outputs).await.map_err(overdue)?
 }
 
-/// [`run_clients`], and shows how much of the time is over.
+/// Like [`run_clients`], and shows the seconds that have passed.
 pub async fn run_load<R: Send + 'static>(
     what: &'static str,
     duration: Duration,
@@ -117,7 +118,7 @@ pub async fn run_load<R: Send + 'static>(
 
 async fn show_seconds<N>(what: &'static str, duration: Duration) -> N {
     let total = duration.as_secs();
-    let progress = Progress::start(what, total);
+    let progress = ProgressDisplay::start(what, total);
     let mut seconds = time::interval(Duration::from_secs(1));
     let mut passed = 0;
     loop {

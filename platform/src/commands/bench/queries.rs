@@ -1,4 +1,4 @@
-//! `queries`: the latency of each kind of query, over a short history and over a long one.
+//! `queries`: the latency of each kind of query, over a short and a long history.
 
 use std::{
     sync::Arc,
@@ -12,22 +12,22 @@ use super::{
     client::Connection,
     dataset::{CURRENCY, Dataset},
     load::{Latencies, LatencySummary, run_clients},
-    report::{milliseconds, ratio, table},
     server::Server,
+    tables::{milliseconds, ratio, table},
 };
-use crate::{commands::Failure, progress::Progress};
+use crate::{commands::Failure, progress::ProgressDisplay};
 
-/// Clients that ask, one request under way each: enough to keep two cores busy, too few to queue.
-const ASKERS: usize = 2;
-/// Items of the pages that are measured.
+/// Clients with one request under way each: enough to keep two cores busy, too few to queue.
+const READERS: usize = 2;
+/// Items of each measured page.
 const PAGE_ITEMS: usize = 50;
-/// The longest page that the query API gives, to walk to deep pages.
+/// The query API's limit for a page, used to walk to deep pages.
 const STRIDE_ITEMS: usize = 200;
-/// How deep a deep page is at most.
+/// Most orders before a deep page.
 const DEEP_ORDERS_MAX: u64 = 200_000;
 const ORDERS_PER_DAY: u64 = 2_880;
 
-/// Latencies over one history.
+/// Latencies of all queries over one history.
 #[derive(Debug, Serialize)]
 pub struct HistoryLatencies {
     pub orders: u64,
@@ -41,29 +41,29 @@ pub struct QueryLatency {
     pub latency: LatencySummary,
 }
 
-/// A kind of query, and the paths to ask for in turn.
-struct Query {
+/// A kind of query, and its paths, requested in turn.
+struct QueryKind {
     name: &'static str,
     paths: Vec<String>,
 }
 
-/// Asks the read models of `dataset`, which are to be made already, for `duration` each kind of query.
+/// Runs each kind of query for `duration` over the read models of `dataset`, which must be built already.
 pub async fn run(dataset: &Dataset, duration: Duration) -> Result<HistoryLatencies, Failure> {
     let server = Server::query_api(dataset.directory.path()).await?;
     let address = server.target().query;
     let mut connection = Connection::open(address).await?;
     let kinds = all_queries(dataset, &mut connection).await?;
-    let progress = Progress::start("kinds of queries asked", kinds.len() as u64);
+    let progress = ProgressDisplay::start("kinds of queries measured", kinds.len() as u64);
     let mut queries = Vec::new();
-    for Query { name, paths } in kinds {
+    for QueryKind { name, paths } in kinds {
         let paths: Arc<[String]> = paths.into();
-        let connections = Connection::open_many(address, ASKERS).await?;
+        let connections = Connection::open_many(address, READERS).await?;
         let end = Instant::now() + duration;
-        let askers = (0..).zip(connections);
-        let askers = askers.map(|(offset, connection)| ask(connection, Arc::clone(&paths), offset, end));
+        let readers = (0..).zip(connections);
+        let readers = readers.map(|(offset, connection)| read(connection, Arc::clone(&paths), offset, end));
         let mut latencies = Latencies::new();
-        for of_asker in run_clients(name, duration, askers).await? {
-            latencies.add(&of_asker);
+        for of_reader in run_clients(name, duration, readers).await? {
+            latencies.add(&of_reader);
         }
         queries.push(QueryLatency { query: name, latency: latencies.summary() });
         progress.advance();
@@ -72,27 +72,27 @@ pub async fn run(dataset: &Dataset, duration: Duration) -> Result<HistoryLatenci
     Ok(HistoryLatencies { orders: dataset.orders, queries })
 }
 
-async fn ask(
+async fn read(
     mut connection: Connection,
     paths: Arc<[String]>,
     offset: usize,
     end: Instant,
 ) -> Result<Latencies, Failure> {
     let mut latencies = Latencies::new();
-    let mut next = offset * paths.len() / ASKERS;
+    let mut next = offset * paths.len() / READERS;
     while Instant::now() < end {
-        let asked = Instant::now();
+        let sent = Instant::now();
         connection.get(&paths[next % paths.len()]).await?;
-        latencies.record(asked.elapsed());
+        latencies.record(sent.elapsed());
         next += 1;
     }
     Ok(latencies)
 }
 
-async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<Vec<Query>, Failure> {
+async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<Vec<QueryKind>, Failure> {
     let orders = dataset.orders;
     let day = |number: u64| Dataset::placed_at(number / ORDERS_PER_DAY * ORDERS_PER_DAY);
-    // A day in the middle of the history.
+    // The day in the middle of the history.
     let (from, to) = (day(orders / 2), day(orders / 2 + ORDERS_PER_DAY));
     let week_later = day(orders / 2 + 7 * ORDERS_PER_DAY);
     let sales = |rest: String| vec![format!("/v1/sales?currency={CURRENCY}&{rest}")];
@@ -110,7 +110,7 @@ async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<V
         deep_pages(connection, &of_day, ORDERS_PER_DAY / 2).await?,
         deep_pages(connection, &of_skus, orders * Dataset::LINES_PER_TWO_ORDERS / 2 / 1_000 / 2).await?,
     );
-    let query = |name, paths| Query { name, paths };
+    let query = |name, paths| QueryKind { name, paths };
     Ok(vec![
         query("order by id", sample.clone().map(|id| format!("/v1/orders/{id}")).collect()),
         query("orders, first page", first_pages(&all)),
@@ -135,7 +135,7 @@ async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<V
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ListPage {
     items: Vec<IgnoredAny>,
     next_cursor: Option<String>,
 }
@@ -144,7 +144,7 @@ fn first_pages(lists: &[String]) -> Vec<String> {
     lists.iter().map(|list| format!("{list}limit={PAGE_ITEMS}")).collect()
 }
 
-/// For each list the page that begins after `skipped` orders, or, where there are fewer, the last one.
+/// For each list, the page that begins after `skipped` orders; the last page of a shorter list.
 async fn deep_pages(
     connection: &mut Connection,
     lists: &[String],
@@ -156,7 +156,7 @@ async fn deep_pages(
         let mut seen = 0;
         while seen < skipped.min(DEEP_ORDERS_MAX) {
             let path = format!("{list}limit={STRIDE_ITEMS}{cursor}");
-            let page: Page = connection.get_json(&path).await?;
+            let page: ListPage = connection.get_json(&path).await?;
             seen += page.items.len() as u64;
             let Some(next) = page.next_cursor else { break };
             cursor = format!("&cursor={next}");
@@ -166,7 +166,7 @@ async fn deep_pages(
     Ok(pages)
 }
 
-/// The queries as rows, with the latencies over each history side by side.
+/// One row for each query, with the latencies over the shortest and the longest history side by side.
 pub fn tables(histories: &[HistoryLatencies]) -> String {
     let (Some(shortest), Some(longest)) = (histories.first(), histories.last()) else { return String::new() };
     let column =

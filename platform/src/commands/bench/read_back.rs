@@ -1,6 +1,7 @@
-//! What the read models say after a load: how far they are behind, and whether they hold what was acknowledged.
+//! Reads the read models after a load: how far they are behind, and whether they hold every acknowledged order.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,31 +10,32 @@ use std::{
 };
 
 use domain::OrderId;
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use tokio::time;
 
 use super::{buyer::Shop, client::Connection, load::run_clients, server::Target};
 use crate::commands::Failure;
 
-/// How long projections may take to catch up after a load.
+/// Time limit for projections to catch up after a load.
 const DRAIN_MAX: Duration = Duration::from_mins(2);
 const DRAIN_POLL: Duration = Duration::from_millis(2);
-/// The longest page that the query API gives.
+/// The query API's limit for a page.
 const PAGE_ITEMS: usize = 200;
-/// Clients that read everything back.
+/// Clients that read the orders back, side by side.
 const READERS: usize = 8;
 
 #[derive(Deserialize)]
-struct Projections {
-    projections: Vec<Checkpoint>,
+struct ProjectionsAnswer {
+    projections: Vec<ProjectionLag>,
 }
 
 #[derive(Deserialize)]
-struct Checkpoint {
+struct ProjectionLag {
     lag_events: Option<u64>,
 }
 
-/// How far the projections were behind when a load ended, and how long they took to catch up.
+/// How far the projections were behind at the end of a load, and how long they took to catch up.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Drain {
     pub lag_events: u64,
@@ -41,7 +43,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Waits for every projection to reach the end of the log, which nobody adds to any more.
+    /// Waits until every projection has reached the end of the log. The load must have ended.
     pub async fn wait(target: Target) -> Result<Self, Failure> {
         let mut connection = Connection::open(target.query).await?;
         let began = Instant::now();
@@ -58,15 +60,15 @@ impl Drain {
     }
 }
 
-/// Events that the slowest projection is behind.
+/// How many events the slowest projection is behind.
 async fn lag(connection: &mut Connection) -> Result<u64, Failure> {
-    let Projections { projections } = connection.get_json("/v1/projections").await?;
+    let ProjectionsAnswer { projections } = connection.get_json("/v1/projections").await?;
     let slowest = projections.iter().map(|projection| projection.lag_events).max();
-    slowest.flatten().ok_or_else(|| Failure::new("the query API does not say how far projections are behind"))
+    slowest.flatten().ok_or_else(|| Failure::new("the query API does not report the lag of its projections"))
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct OrdersPage {
     items: Vec<ListedOrder>,
     next_cursor: Option<String>,
 }
@@ -77,11 +79,11 @@ struct ListedOrder {
 }
 
 #[derive(Deserialize)]
-struct Stock {
+struct StockLevel {
     reserved: u64,
 }
 
-/// What was acknowledged beside what the query API serves. Every order of these runs is of one unit.
+/// Acknowledged orders beside the orders that the query API returns. Every order of these runs has one unit.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Agreement {
     pub orders_acknowledged: usize,
@@ -90,8 +92,8 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Reads all orders and levels of the shop's SKUs; fails where an acknowledged order is missing, another
-    /// has turned up, or units are held for none.
+    /// Reads all orders and stock levels of the shop's SKUs. Fails if an acknowledged order is missing, if there is
+    /// another order, or if the reserved units are not one for each order.
     pub async fn check(
         shop: &Arc<Shop>,
         target: Target,
@@ -105,7 +107,7 @@ impl Agreement {
                 let (mut orders, mut reserved) = (Vec::new(), 0);
                 while let Some(sku) = shop.skus().get(next_sku.fetch_add(1, Ordering::Relaxed)) {
                     read_orders(&mut connection, sku, &mut orders).await?;
-                    let stock: Stock = connection.get_json(&format!("/v1/stock/{sku}")).await?;
+                    let stock: StockLevel = connection.get_json(&format!("/v1/stock/{sku}")).await?;
                     reserved += stock.reserved;
                 }
                 Ok((orders, reserved))
@@ -123,7 +125,7 @@ impl Agreement {
         if read == acknowledged && units_reserved == acknowledged.len() as u64 {
             return Ok(counts);
         }
-        Err(Failure::new(format!("the read models do not hold what was acknowledged: {counts:?}")))
+        Err(Failure::new(format!("the read models differ from the acknowledged orders: {counts:?}")))
     }
 }
 
@@ -135,9 +137,26 @@ async fn read_orders(
     let first = format!("/v1/orders?status=allocated&sku={sku}&limit={PAGE_ITEMS}");
     let mut path = first.clone();
     loop {
-        let page: Page = connection.get_json(&path).await?;
+        let page: OrdersPage = connection.get_json(&path).await?;
         orders.extend(page.items.iter().map(|order| order.order_id));
         let Some(cursor) = page.next_cursor else { return Ok(()) };
         path = format!("{first}&cursor={cursor}");
+    }
+}
+
+impl fmt::Display for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events, gone after {:.0} ms", HumanCount(self.lag_events), self.drained_ms)
+    }
+}
+
+impl fmt::Display for Agreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "yes: {} orders, {} units reserved",
+            HumanCount(self.orders_read as u64),
+            HumanCount(self.units_reserved)
+        )
     }
 }

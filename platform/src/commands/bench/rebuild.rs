@@ -1,18 +1,18 @@
-//! `rebuild`: how fast `orderly projections rebuild` makes all read models anew, beside merely reading the log.
+//! `rebuild`: the speed of `orderly projections rebuild`, beside the speed of reading the log.
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use indicatif::HumanCount;
-use infra::event_store::{EventLog, sqlite::SqliteEventLog};
 use serde::Serialize;
 
 use super::{
     dataset::Dataset,
     load::per_second,
-    report::{rate, ratio, table},
     server::run_to_end,
+    setup::event_store_url,
+    tables::{rate, ratio, table},
 };
-use crate::commands::Failure;
+use crate::{commands::Failure, config::EventStoreUrl, stores};
 
 const PAGE_EVENTS: usize = 5_000;
 
@@ -21,16 +21,16 @@ pub struct RebuildReport {
     pub orders: u64,
     pub events: u64,
     pub log_read_events_per_s: f64,
-    /// Of the whole command, from its start to its end.
+    /// Includes the start of the process.
     pub rebuild_events_per_s: f64,
     pub ratio_to_log_read: f64,
 }
 
-/// Makes the read models of `dataset`.
+/// Rebuilds the read models of `dataset`.
 pub async fn run(dataset: &Dataset) -> Result<RebuildReport, Failure> {
     let Dataset { directory, orders, events, .. } = dataset;
     eprintln!("rebuild: reading {} events", HumanCount(*events));
-    let log_read_events_per_s = read_log(directory.path().join("events.db"), *events).await?;
+    let log_read_events_per_s = read_log(&event_store_url(directory), *events).await?;
     eprintln!("rebuild: rebuilding the read models of {} orders", HumanCount(*orders));
     let began = Instant::now();
     run_to_end(&["projections", "rebuild"], directory.path()).await?;
@@ -44,8 +44,8 @@ pub async fn run(dataset: &Dataset) -> Result<RebuildReport, Failure> {
     })
 }
 
-async fn read_log(path: PathBuf, events: u64) -> Result<f64, Failure> {
-    let log = tokio::task::spawn_blocking(move || SqliteEventLog::open_read_only(&path)).await??;
+async fn read_log(event_store: &EventStoreUrl, events: u64) -> Result<f64, Failure> {
+    let log = stores::open_log(event_store).await?;
     let began = Instant::now();
     let (mut after, mut read) = (None, 0);
     loop {
@@ -57,7 +57,7 @@ async fn read_log(path: PathBuf, events: u64) -> Result<f64, Failure> {
     if read == events {
         return Ok(per_second(read, began.elapsed()));
     }
-    Err(Failure::new(format!("{events} events were written and {read} are in the log")))
+    Err(Failure::new(format!("the log holds {read} events, but {events} were written")))
 }
 
 pub fn tables(rebuilds: &[RebuildReport]) -> String {

@@ -1,5 +1,4 @@
-//! What a benchmark drives: a server of its own, as a child process on a new data directory, or one that runs
-//! already.
+//! The server that a benchmark drives: a child process on a new data directory, or a server that is running already.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -19,12 +18,12 @@ use tokio::{
 use super::client::Connection;
 use crate::{commands::Failure, config::ApiUrl};
 
-/// How long a server may take to start. One that holds a large log checks all of it first.
+/// Time limit for a server to start. A server with a large log checks all of it first.
 const START_MAX: Duration = Duration::from_mins(5);
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// Where the APIs are.
+/// The addresses of a server's APIs.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub command: SocketAddr,
@@ -32,11 +31,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// A server that runs already. One on another machine only if that is allowed: it is filled with orders.
+    /// A server that is running already. Refuses another machine unless `allow_remote`: the benchmark fills it with
+    /// orders.
     pub async fn running(command: &ApiUrl, query: &ApiUrl, allow_remote: bool) -> Result<Self, Failure> {
         let command = resolve(command, allow_remote).await?;
         let query = resolve(query, allow_remote).await?;
-        // Found out now rather than after the baselines.
+        // Checks the addresses now: the baselines before their first use take 20 s.
         for address in [command, query] {
             Connection::open(address).await?.get("/readyz").await?;
         }
@@ -56,7 +56,7 @@ async fn resolve(url: &ApiUrl, allow_remote: bool) -> Result<SocketAddr, Failure
     let address = addresses.next().ok_or_else(|| unusable("has no address"))?;
     if !allow_remote && !is_loopback(address.ip()) {
         return Err(unusable(
-            "is another machine, which a benchmark fills with orders; --allow-remote if it may",
+            "is another machine, and a benchmark fills it with orders: pass --allow-remote to allow that",
         ));
     }
     Ok(address)
@@ -75,24 +75,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Orderly, with all roles, on `data`.
+    /// Starts all roles on `data`.
     pub async fn orderly(data: TempDir) -> Result<Self, Failure> {
         let mut command = orderly(&["serve", "--command-listen", ANY_PORT, "--query-listen", ANY_PORT])?;
-        // Nobody pays by it, and its port may be taken.
+        // Benchmark orders are never charged, and the sandbox's port may be taken.
         command.args(["--payment-provider", "none"]);
         command.arg("--data-dir").arg(data.path());
         let server = Self::start(command, 2).await?;
         Ok(Self { _directory: Some(data), ..server })
     }
 
-    /// The query API alone, on `data` that holds read models. Nothing reacts to the events it was made from.
+    /// Starts the query API alone on `data`, which holds read models. No role reacts to its events.
     pub async fn query_api(data: &Path) -> Result<Self, Failure> {
         let mut command = orderly(&["serve", "--roles", "query-api", "--query-listen", ANY_PORT])?;
         command.arg("--data-dir").arg(data);
         Self::start(command, 1).await
     }
 
-    /// The echo baseline.
+    /// Starts the echo baseline.
     pub async fn echo() -> Result<Self, Failure> {
         Self::start(orderly(&["bench-echo"])?, 1).await
     }
@@ -101,12 +101,12 @@ impl Server {
         self.target
     }
 
-    /// Ends the process and waits for its end. What it has written is of no more use, so it is not asked.
+    /// Kills the process and waits for its end. An orderly stop would only save data that is deleted next.
     pub async fn stop(mut self) -> Result<(), Failure> {
         Ok(self.child.kill().await?)
     }
 
-    /// Stops the server that a part has driven, unless it ran before.
+    /// Stops the server that [`super::setup::BenchSetup::target`] has started, if it has started one.
     pub async fn stop_own(server: Option<Self>) -> Result<(), Failure> {
         match server {
             Some(server) => server.stop().await,
@@ -114,31 +114,33 @@ impl Server {
         }
     }
 
-    /// Starts a process that prints where it listens: at one URL, or the command API first and then the query API.
+    /// Starts a process that prints `urls` URLs: one, or first the command API's and then the query API's.
     async fn start(mut command: Command, urls: usize) -> Result<Self, Failure> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output = child.stdout.take().ok_or_else(|| Failure::new("a child without standard output"))?;
+        let output =
+            child.stdout.take().ok_or_else(|| Failure::new("the child process has no standard output"))?;
         let mut lines = BufReader::new(output).lines();
         let listening = async {
             let mut addresses = Vec::new();
             while addresses.len() < urls {
                 let Some(line) = lines.next_line().await? else {
-                    return Err(Failure::new("the server ended at its start; it says above why"));
+                    return Err(Failure::new("the server ended during its start; its error is above"));
                 };
                 addresses.extend(address_in(&line));
             }
             Ok(addresses)
         };
         let listening = time::timeout(START_MAX, listening).await;
-        let addresses = listening.map_err(|_| Failure::new("the server did not start in time"))??;
-        // Read on, so that the server never waits for a reader.
+        let addresses =
+            listening.map_err(|_| Failure::new("the server did not start within 5 minutes"))??;
+        // Reads on, so the server never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let target = Target { command: addresses[0], query: addresses[urls - 1] };
         Ok(Self { child, target, _directory: None })
     }
 }
 
-/// This binary again, with none of this process's settings: it must not find the user's own data.
+/// Runs this binary without the settings of this process, so it cannot touch the caller's own data.
 fn orderly(arguments: &[&str]) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     for (name, _) in std::env::vars_os() {
@@ -150,14 +152,14 @@ fn orderly(arguments: &[&str]) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// The address of a URL in a line of output.
+/// Parses the address of the URL in a line of output.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, after) = line.split_once("http://")?;
     let end = after.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(after.len());
     after[..end].parse().ok()
 }
 
-/// Runs a command of this binary on `data` to its end.
+/// Runs a command of this binary on `data` and waits for its end.
 pub async fn run_to_end(arguments: &[&str], data: &Path) -> Result<(), Failure> {
     let mut command = orderly(arguments)?;
     let status =

@@ -1,5 +1,5 @@
-//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half of it, beside what the
-//! machine can do at all.
+//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half speed, beside the baselines of
+//! HTTP and of the store.
 
 use std::{
     sync::Arc,
@@ -11,21 +11,21 @@ use serde::Serialize;
 use tokio::time;
 
 use super::{
-    Bench,
     append::append_raw,
     buyer::{Buyer, Placed, Shop, place_at_full_speed, place_at_rate},
     client::Connection,
     load::{Latencies, LatencySummary, LoadSummary, run_clients},
     read_back::{Agreement, Drain},
-    report::{fact_table, load_table, ratio},
     server::{Server, Target},
+    setup::BenchSetup,
+    tables::{fact_table, load_table, ratio},
 };
 use crate::commands::Failure;
 
 pub const SKUS: usize = 1_000;
-/// More than any run sells.
-pub const PLENTY: u32 = 100_000_000;
-/// Clients that place an order now and then and wait to see it in the query API.
+/// Units on hand of each SKU: more than any run sells.
+pub const UNITS_UNLIMITED: u32 = 100_000_000;
+/// Clients that place an order every [`WATCH_INTERVAL`] and wait until the query API returns it.
 const WATCHERS: usize = 4;
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -38,19 +38,19 @@ pub struct SpreadReport {
     pub ratio_to_raw_append: f64,
     pub after_full_load: Drain,
     pub half_load: LoadSummary,
-    /// From an order's 201 to the answer of `GET /v1/orders/{id}?min_revision=`, at half load.
+    /// Time from the 201 of an order to the answer of `GET /v1/orders/{id}?min_revision=`, at half speed.
     pub ack_to_visible: LatencySummary,
     pub after_half_load: Drain,
     pub agreement: Agreement,
 }
 
-pub async fn run(bench: &Bench) -> Result<SpreadReport, Failure> {
+pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
     let echo = full_speed_echo(bench).await?;
     let raw_append = append_raw(bench).await?;
     let (server, target) = bench.target().await?;
 
     let shop = Arc::new(Shop::new(SKUS));
-    shop.receive(target, PLENTY).await?;
+    shop.receive(target, UNITS_UNLIMITED).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
     let full = place_at_full_speed("spread at full speed, seconds", buyers, bench.duration).await?;
     let after_full_load = Drain::wait(target).await?;
@@ -81,8 +81,8 @@ pub async fn run(bench: &Bench) -> Result<SpreadReport, Failure> {
     })
 }
 
-/// The same clients and bodies against a handler that does nothing.
-async fn full_speed_echo(bench: &Bench) -> Result<LoadSummary, Failure> {
+/// Runs the same clients and bodies against a handler that does nothing.
+async fn full_speed_echo(bench: &BenchSetup) -> Result<LoadSummary, Failure> {
     let server = Server::echo().await?;
     let buyers = Buyer::connect(&Arc::new(Shop::new(SKUS)), server.target(), bench.clients).await?;
     let echoed = place_at_full_speed("echo at full speed, seconds", buyers, bench.duration).await?;
@@ -90,13 +90,13 @@ async fn full_speed_echo(bench: &Bench) -> Result<LoadSummary, Failure> {
     Ok(echoed.summary)
 }
 
-/// What the watchers have placed and seen.
+/// The orders of the watchers, and how long each took to become visible.
 struct Watched {
     acknowledged: Vec<OrderId>,
     ack_to_visible: LatencySummary,
 }
 
-async fn watch(bench: &Bench, shop: &Arc<Shop>, target: Target) -> Result<Watched, Failure> {
+async fn watch(bench: &BenchSetup, shop: &Arc<Shop>, target: Target) -> Result<Watched, Failure> {
     let buyers = Buyer::connect(shop, target, WATCHERS).await?;
     let readers = Connection::open_many(target.query, WATCHERS).await?;
     let end = Instant::now() + bench.duration;

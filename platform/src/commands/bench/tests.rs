@@ -10,14 +10,14 @@ use super::{
 };
 
 #[test]
-fn an_order_of_one_line_is_four_events() {
+fn an_order_of_one_line_has_four_events() {
     let names: Vec<_> = events_of_one_order().iter().map(|event| event.type_name).collect();
     let expected = ["order.placed.v1", "stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
     assert_eq!(names, expected);
 }
 
 #[test]
-fn a_history_is_a_log_without_gaps() {
+fn a_history_has_no_gap_in_any_stream() {
     let mut revisions: HashMap<StreamName, ExpectedRevision> = HashMap::new();
     for Append { stream, expected, events, .. } in history_of(100) {
         let before = revisions.get(&stream).copied().unwrap_or(ExpectedRevision::NoStream);
@@ -56,6 +56,6 @@ fn a_load_lasts_from_a_second_to_an_hour() {
     assert_eq!(load_duration("90s"), Ok(Duration::from_secs(90)));
     assert_eq!(load_duration("1m"), Ok(Duration::from_mins(1)));
     for refused in ["0s", "-1s", "2h", "ten", ""] {
-        assert!(load_duration(refused).is_err(), "{refused:?} was taken");
+        assert!(load_duration(refused).is_err(), "{refused:?} was accepted");
     }
 }

@@ -1,4 +1,4 @@
-//! The command API as the import uses it: every request carries a key, so every request can be repeated.
+//! A client of the command API that repeats requests. Every request carries an idempotency key, so a repeat is safe.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::ApiUrl;
 
-/// Repeats span about half a minute: a restart of the platform is waited out.
+/// Repeats span about 30 s, longer than a restart of the platform.
 const REPEATS_MAX: usize = 20;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client of the command API. Connections are kept open.
+/// Keeps connections open and repeats requests.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct CommandClient {
     http: reqwest::Client,
     base_url: String,
 }
 
-/// What a command was answered with.
+/// The answer to an accepted command.
 #[derive(Debug)]
 pub struct Answer<T> {
     pub body: T,
-    /// The command was carried out before, under the same key.
+    /// An earlier request with the same key executed the command.
     pub replayed: bool,
 }
 
-/// Why a command was not carried out.
+/// Why a command was not executed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum PostError {
     Unreachable { base_url: String, reason: String },
 }
 
-/// An answer that asking again will not change.
+/// A refusal that a repeat does not change.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {detail}")]
 pub struct Refusal {
@@ -46,13 +46,13 @@ pub struct Refusal {
     pub detail: String,
 }
 
-/// One attempt that failed.
+/// A failed attempt.
 enum Attempt {
     Final(Refusal),
     Repeat(String),
 }
 
-/// The members of a problem answer that a person wants to read.
+/// The members of a problem answer that go into the report.
 #[derive(Debug, Default, Deserialize)]
 struct Problem {
     code: Option<String>,
@@ -68,27 +68,27 @@ struct FieldError {
     message: String,
 }
 
-impl Client {
+impl CommandClient {
     pub fn new(base_url: &ApiUrl, connections: usize) -> Result<Self, PostError> {
         let base_url = base_url.as_str().to_owned();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .pool_max_idle_per_host(connections)
-            // It speaks plain HTTP: nobody's certificates are needed, nor looked for on this machine.
+            // Plain HTTP needs no certificates; without this the builder loads those of the machine.
             .tls_certs_only([])
             .build()
             .map_err(|error| unreachable(&base_url, &error))?;
         Ok(Self { http, base_url })
     }
 
-    /// Asks once whether anybody is there, so that a wrong address is found out at once.
+    /// Sends one request without repeats, so a wrong address fails at once.
     pub async fn check(&self) -> Result<(), PostError> {
         let answer = self.http.get(format!("{}/livez", self.base_url)).send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status);
         answer.map(drop).map_err(|error| unreachable(&self.base_url, &error))
     }
 
-    /// Sends a command until it is answered for good.
+    /// Sends a command and repeats it until the answer is final.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -98,7 +98,8 @@ impl Client {
         self.post_until(path, key, body, |_| true).await
     }
 
-    /// [`Client::post`] about what follows an earlier command, and is not found until it has.
+    /// Like [`CommandClient::post`], and repeats while the answer is `not_found`. For what the platform makes after it has
+    /// answered an earlier command.
     pub async fn post_when_found<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -121,11 +122,11 @@ impl Client {
             .with_max_times(REPEATS_MAX)
             .with_jitter();
         let attempt = || self.attempt(path, key, body);
-        let is_passing = |failed: &Attempt| match failed {
+        let may_pass = |failed: &Attempt| match failed {
             Attempt::Final(refusal) => !is_final(refusal),
             Attempt::Repeat(_) => true,
         };
-        let outcome = attempt.retry(pauses).when(is_passing).await;
+        let outcome = attempt.retry(pauses).when(may_pass).await;
         outcome.map_err(|failed| match failed {
             Attempt::Final(refusal) => refusal.into(),
             Attempt::Repeat(reason) => PostError::Unreachable { base_url: self.base_url.clone(), reason },
@@ -146,7 +147,7 @@ impl Client {
         let bytes = response.bytes().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
         if status.is_success() {
             let body = serde_json::from_slice(&bytes).map_err(|error| {
-                let detail = format!("{path} was answered with something else than expected: {error}");
+                let detail = format!("the answer of {path} has an unexpected form: {error}");
                 Attempt::Final(Refusal { code: status.to_string(), detail })
             })?;
             return Ok(Answer { body, replayed });
@@ -158,15 +159,15 @@ impl Client {
 
 impl Problem {
     fn into_attempt(self, status: StatusCode) -> Attempt {
-        let passing = status.is_server_error()
+        let may_pass = status.is_server_error()
             || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
-            // Nothing was recorded: the stream changed too often in the meantime.
+            // Too many concurrent changes of the stream; nothing was recorded.
             || self.code.as_deref() == Some("conflict");
         let code = self.code.unwrap_or_else(|| status.to_string());
-        let said = [self.title, self.detail].into_iter().flatten();
+        let texts = [self.title, self.detail].into_iter().flatten();
         let errors = self.errors.into_iter().map(|error| format!("{} {}", error.field, error.message));
-        let detail = said.chain(errors).collect::<Vec<_>>().join("; ");
-        if passing {
+        let detail = texts.chain(errors).collect::<Vec<_>>().join("; ");
+        if may_pass {
             Attempt::Repeat(format!("{code}: {detail}"))
         } else {
             Attempt::Final(Refusal { code, detail })
@@ -178,7 +179,7 @@ fn unreachable(base_url: &str, error: &reqwest::Error) -> PostError {
     PostError::Unreachable { base_url: base_url.to_owned(), reason: describe(error) }
 }
 
-/// The innermost cause: `connection refused` says more than `error sending request`.
+/// The innermost cause, for example `connection refused` instead of `error sending request`.
 fn describe(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)

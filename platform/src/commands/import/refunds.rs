@@ -1,4 +1,4 @@
-//! Ships what is credited later, takes it back line by line, and records each refund as paid out.
+//! Ships the orders that are credited later, returns their units line by line, and records each refund as paid out.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Import, Nothing, PlacedOrder,
+    Everything, Import, PlacedOrder,
     client::{Answer, PostError, Refusal},
     refunds_file::{OrderReturns, RefundsFile, Return},
-    report::RefundsReport,
+    report::{RefundsReport, ReturnsOutcome},
 };
-use crate::{commands::Failure, progress::Progress};
+use crate::{commands::Failure, progress::ProgressDisplay};
 
 #[derive(Serialize)]
 struct ReturnBody<'a> {
@@ -39,20 +39,8 @@ struct ReturnAnswer {
     fulfilment_status: FulfilmentStatus,
 }
 
-/// What became of the returns of one order.
-#[derive(Default)]
-pub(super) struct Returned<'a> {
-    pub accepted: u64,
-    /// Of the accepted ones, how many were there before this run.
-    pub before: u64,
-    pub refunded: Amount,
-    /// Everything that was shipped is back.
-    pub wholly: bool,
-    pub refused: Vec<(&'a Return, Refusal)>,
-}
-
 impl Import {
-    /// Sends back what a file of refunds says, order by order, many orders at once.
+    /// Returns and refunds the orders of a refunds file, `concurrency` orders at once.
     pub(super) async fn refund(
         &self,
         file: &RefundsFile,
@@ -60,11 +48,11 @@ impl Import {
         concurrency: usize,
         report: &mut RefundsReport,
     ) -> Result<(), Failure> {
-        let progress = Progress::start("orders refunded", file.orders.len() as u64);
+        let progress = ProgressDisplay::start("orders refunded", file.orders.len() as u64);
         let refunds = stream::iter(&file.orders).map(|returns| async move {
             let outcome = match orders.get(&returns.invoice) {
-                Some(order) => self.send_back(order, returns).await,
-                None => Err(not_placed().into()),
+                Some(order) => self.return_order(order, returns).await,
+                None => Err(order_not_placed().into()),
             };
             (returns, outcome)
         });
@@ -80,16 +68,16 @@ impl Import {
         Ok(())
     }
 
-    /// The steps of one order, one after another: what is refused depends on what came back before.
-    async fn send_back<'a>(
+    /// Sends the returns of one order one after another: each one's refusal depends on the returns before it.
+    async fn return_order<'a>(
         &self,
         order: &PlacedOrder,
         returns: &'a OrderReturns,
-    ) -> Result<Returned<'a>, PostError> {
+    ) -> Result<ReturnsOutcome<'a>, PostError> {
         let key = format!("{}/{}", self.key_prefix, returns.invoice);
         let path = format!("/v1/orders/{}", order.order_id);
         self.ship(&path, &key).await?;
-        let mut outcome = Returned::default();
+        let mut outcome = ReturnsOutcome::default();
         let mut to_pay_out = Vec::new();
         for part in &returns.returns {
             let key = format!("{key}/returns/{}/{}", part.credit_row, part.sale_row);
@@ -114,25 +102,24 @@ impl Import {
         Ok(outcome)
     }
 
-    /// Ships what is not shipped yet.
+    /// Ships the rest of the order. Accepts an order that is shipped already.
     async fn ship(&self, path: &str, key: &str) -> Result<(), PostError> {
         let (path, key) = (format!("{path}/shipments"), format!("{key}/ship"));
-        match self.client.post::<IgnoredAny>(&path, &key, &Nothing {}).await {
-            // Somebody shipped it all before.
+        match self.client.post::<IgnoredAny>(&path, &key, &Everything {}).await {
             Err(PostError::Refused(refusal)) if refusal.code == "nothing_to_ship" => Ok(()),
             shipped => shipped.map(drop),
         }
     }
 
-    /// The refund has the id of its return. The platform asks the payment for it after it has answered the
-    /// return, so it may take a moment to be there.
+    /// Records the refund as paid out. The refund has the id of its return. It may not exist yet: the platform requests
+    /// it from the payment after it has answered the return.
     async fn pay_out<'a>(
         &self,
         order: &PlacedOrder,
         key: &str,
         part: &'a Return,
         return_id: ReturnId,
-        outcome: &mut Returned<'a>,
+        outcome: &mut ReturnsOutcome<'a>,
     ) -> Result<(), PostError> {
         let Some(payment_id) = order.payment_id.filter(|_| part.refund_amount.is_positive()) else {
             return Ok(());
@@ -156,7 +143,7 @@ impl<'a> ReturnBody<'a> {
     }
 }
 
-fn not_placed() -> Refusal {
+fn order_not_placed() -> Refusal {
     Refusal {
         code: "order_not_placed".to_owned(),
         detail: "the order of these credits was refused".to_owned(),

@@ -1,5 +1,5 @@
-//! Reads a file that says which sale line each credit line of a sales file gives money back for: a row per pair,
-//! in CSV, plain or with zstd.
+//! Reads a file that matches the credit lines of a sales file to sale lines: one row per pair, in CSV, plain or
+//! compressed with zstd.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,51 +15,51 @@ use super::{
     sales_file::{Sale, SalesFile, open},
 };
 
-/// What the credits of a sales file send back.
+/// The returns that follow from the credits of a sales file.
 #[derive(Debug)]
 pub struct RefundsFile {
-    /// By invoice number of the sale.
+    /// Sorted by invoice number of the sale.
     pub orders: Vec<OrderReturns>,
-    /// Rows that do not fit the sales file: where they stand, and why.
+    /// Rows that do not fit the sales file, each with its place and the reason.
     pub unfit: Vec<(String, Refusal)>,
 }
 
-/// The returns of one order, in the order of the file.
+/// The returns of one order, in file order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct OrderReturns {
-    /// Of the sale.
+    /// Invoice number of the sale.
     pub invoice: String,
-    /// All units of the order come back.
+    /// All units of the order are returned.
     pub wholly: bool,
     pub returns: Vec<Return>,
 }
 
-/// Units of a sale line that a credit line takes back.
+/// Units of one sale line that one credit line returns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Return {
-    /// The places of the two lines among the rows of the sales file: together they name this return.
+    /// Row numbers of the two lines in the sales file. Together they identify this return.
     pub credit_row: u64,
     pub sale_row: u64,
     pub credit_invoice: String,
-    /// The line's 1-based number in the order.
+    /// Number of the line in the order; the first is 1.
     pub line: u32,
     pub quantity: u32,
-    /// Pence: the units at the price of the credit line, which need not be the price of the sale.
+    /// Pence: units times the price of the credit line, which may differ from the price of the sale.
     pub refund_amount: Amount,
 }
 
-/// Why a file cannot be used. Nothing is sent before all of it was read.
+/// Why a file cannot be used. The whole file is read before the first request is sent.
 #[derive(Debug, thiserror::Error)]
 pub enum RefundsFileError {
     #[error("the file cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("the file is not CSV of matched credit lines: {0}")]
+    #[error("the file is not a CSV file of matched credit lines: {0}")]
     Csv(#[from] csv::Error),
     #[error("line {line}: {reason}")]
     Row { line: u64, reason: String },
 }
 
-/// A row as it stands in the file.
+/// A row of the file.
 #[derive(Debug, Deserialize)]
 struct Row<'a> {
     cancel_row: u64,
@@ -70,12 +70,12 @@ struct Row<'a> {
     units: u32,
 }
 
-/// Reads a whole file about the credits of `sales`; its name ends in `.zst` where it is compressed.
+/// Reads the matches of `sales`. A name that ends in `.zst` is read as compressed.
 pub fn read(path: &Path, sales: &SalesFile) -> Result<RefundsFile, RefundsFileError> {
     parse(open(path)?, sales)
 }
 
-/// Reads CSV.
+/// Parses CSV.
 pub fn parse(content: impl Read, sales: &SalesFile) -> Result<RefundsFile, RefundsFileError> {
     let mut reader = csv::Reader::from_reader(content);
     let headers = reader.headers()?.clone();
@@ -108,17 +108,17 @@ impl OrderReturns {
     }
 }
 
-/// Why a row is no return.
+/// Why a row is not a return.
 enum Misfit {
-    /// It names what the sales file does not have.
+    /// It names lines that the sales file does not have.
     Unfit(Refusal),
     Unreadable(String),
 }
 
-/// The rows so far, and the file they are about.
+/// Checks each row against the sales file and the rows before it.
 struct Matches<'a> {
     sales: &'a SalesFile,
-    /// Units by row of the credit line: one credit line may take back parts of several sale lines.
+    /// Matched units by row of the credit line. One credit line may return parts of several sale lines.
     credited: HashMap<u64, u64>,
     seen: HashSet<(u64, u64)>,
 }
@@ -126,7 +126,7 @@ struct Matches<'a> {
 impl<'a> Matches<'a> {
     fn resolve(&mut self, row: &Row<'_>) -> Result<(&'a Sale, Return), Misfit> {
         if !self.seen.insert((row.cancel_row, row.sale_row)) {
-            let reason = format!("rows {} and {} are matched before", row.cancel_row, row.sale_row);
+            let reason = format!("rows {} and {} are matched twice", row.cancel_row, row.sale_row);
             return Err(Misfit::Unreadable(reason));
         }
         let unit_price = self.credit(row)?;
@@ -143,13 +143,13 @@ impl<'a> Matches<'a> {
         Ok((sale, part))
     }
 
-    /// What the credit line pays for a unit.
+    /// The price per unit of the credit line.
     fn credit(&mut self, row: &Row<'_>) -> Result<Amount, Misfit> {
         let credit = self.sales.credits.get(&row.cancel_row);
         let credit = credit
             .filter(|credit| credit.invoice == row.cancel_invoice && credit.stock_code == row.stock_code);
         let Some(credit) = credit else {
-            let detail = format!("row {} is no such credit line", row.cancel_row);
+            let detail = format!("row {} is not this credit line", row.cancel_row);
             return Err(unfit("credit_line_not_found", detail));
         };
         let unreadable =
@@ -159,13 +159,13 @@ impl<'a> Matches<'a> {
         let credited = self.credited.entry(row.cancel_row).or_default();
         *credited += u64::from(row.units);
         if *credited > units {
-            let detail = format!("{credited} units are matched to a credit line of {units}");
+            let detail = format!("{credited} units are matched to a credit line of {units} units");
             return Err(unfit("credit_line_exceeded", detail));
         }
         Ok(unit_price)
     }
 
-    /// The order and the number of its line.
+    /// The order, and the number of its line.
     fn sale_line(&self, row: &Row<'_>) -> Result<(&'a Sale, u32), Misfit> {
         let orders = &self.sales.orders;
         let sale = orders.binary_search_by(|sale| sale.invoice.as_str().cmp(row.sale_invoice));
@@ -176,7 +176,9 @@ impl<'a> Matches<'a> {
                 lines.find(|(_, line)| line.row == row.sale_row && line.sku.as_str() == row.stock_code);
             found.map(|(number, _)| (sale, number))
         });
-        line.ok_or_else(|| unfit("sale_line_not_found", format!("row {} is no such sale line", row.sale_row)))
+        line.ok_or_else(|| {
+            unfit("sale_line_not_found", format!("row {} is not this sale line", row.sale_row))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an import has done, to be read by people and checked by scripts: one `name  value` per line.
+//! Reports of an import, for people and scripts: one `name  value` per line.
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
@@ -7,16 +7,15 @@ use indicatif::HumanCount;
 
 use super::{
     client::Refusal,
-    refunds::Returned,
-    refunds_file::{OrderReturns, RefundsFile},
+    refunds_file::{OrderReturns, RefundsFile, Return},
     sales_file::{Sale, SalesFile, Skipped},
 };
 
-/// The most refusals that are listed one by one.
+/// Refusals listed in full; all are counted.
 const REFUSALS_LISTED_MAX: usize = 20;
 
 #[derive(Debug)]
-pub struct Report {
+pub struct SalesReport {
     file_id: String,
     started: Instant,
     skus: Count,
@@ -29,7 +28,7 @@ pub struct Report {
     refusals: Refusals,
 }
 
-/// What was refused, counted by code, and the first ones in full.
+/// Refusals, counted by code; the first ones in full.
 #[derive(Debug, Default)]
 struct Refusals {
     by_code: BTreeMap<String, u64>,
@@ -62,7 +61,7 @@ impl fmt::Display for Refusals {
     }
 }
 
-/// How many are there now, and how many of them were before this run.
+/// How many there are now, and how many of them an earlier run made.
 #[derive(Debug, Default)]
 struct Count {
     all: u64,
@@ -82,7 +81,7 @@ impl fmt::Display for Count {
     }
 }
 
-impl Report {
+impl SalesReport {
     pub fn new(file: &SalesFile) -> Self {
         Self {
             file_id: file.id.clone(),
@@ -98,12 +97,12 @@ impl Report {
         }
     }
 
-    /// Stock of so many SKUs is received.
+    /// Counts received stock of `skus` SKUs.
     pub fn received(&mut self, skus: usize, before: bool) {
         self.skus.add(skus as u64, before);
     }
 
-    /// An order is placed and its payment settled.
+    /// Counts an order that is placed and paid.
     pub fn imported(&mut self, sale: &Sale, before: bool) {
         self.orders.add(1, before);
         self.lines += sale.lines.len() as u64;
@@ -116,13 +115,13 @@ impl Report {
         self.refusals.add(what, refusal);
     }
 
-    /// How many receipts and orders were refused.
+    /// How many receipts and orders the platform refused.
     pub fn refused(&self) -> u64 {
         self.refusals.count()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SalesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skipped = &self.skipped;
         writeln!(f, "file         {} (in {:.1} s)", self.file_id, self.started.elapsed().as_secs_f64())?;
@@ -145,15 +144,27 @@ impl fmt::Display for Report {
     }
 }
 
-/// Refusals of refunds that say that a credit does not belong to its sale, not that something went wrong: more
-/// money than was paid, more units than were sold.
-const RIGHTLY_REFUSED: [&str; 2] = ["quantity_unavailable", "refund_too_large"];
+/// Codes that mean that a credit does not fit its sale: more money than was paid, or more units than were sold. They
+/// are expected, because the matches of credits to sales are guesses.
+const EXPECTED_REFUSALS: [&str; 2] = ["quantity_unavailable", "refund_too_large"];
 
-/// What became of the credits.
+/// The platform's answers to the returns of one order.
+#[derive(Default)]
+pub struct ReturnsOutcome<'a> {
+    pub accepted: u64,
+    /// How many of the accepted returns an earlier run made.
+    pub before: u64,
+    pub refunded: Amount,
+    /// All shipped units are back.
+    pub wholly: bool,
+    pub refused: Vec<(&'a Return, Refusal)>,
+}
+
+/// Credits by the file, and returns by the answers of the platform.
 #[derive(Debug)]
 pub struct RefundsReport {
     started: Instant,
-    /// By the file: orders that are credited, and those of which all units are.
+    /// By the file: orders that are credited, and how many of them with all units.
     credited: u64,
     credited_wholly: u64,
     /// By the answers of the platform.
@@ -182,28 +193,28 @@ impl RefundsReport {
         }
     }
 
-    pub fn returned(&mut self, order: &OrderReturns, returned: &Returned<'_>) {
-        self.returns.all += returned.accepted;
-        self.returns.before += returned.before;
-        self.refunded += u64::from(returned.refunded.is_positive());
-        self.returned_wholly += u64::from(returned.wholly);
-        self.amount = self.amount.saturating_add(returned.refunded);
-        for (part, refusal) in &returned.refused {
+    pub fn returned(&mut self, order: &OrderReturns, outcome: &ReturnsOutcome<'_>) {
+        self.returns.all += outcome.accepted;
+        self.returns.before += outcome.before;
+        self.refunded += u64::from(outcome.refunded.is_positive());
+        self.returned_wholly += u64::from(outcome.wholly);
+        self.amount = self.amount.saturating_add(outcome.refunded);
+        for (part, refusal) in &outcome.refused {
             let (invoice, line) = (&order.invoice, part.line);
             let what = format!("{invoice}, line {line}: {} (row {})", part.credit_invoice, part.credit_row);
             self.refusals.add(what, refusal);
         }
     }
 
-    /// None of an order's returns could be tried.
+    /// Counts an order whose returns were not sent.
     pub fn refuse(&mut self, invoice: &str, refusal: &Refusal) {
         self.refusals.add(invoice, refusal);
     }
 
-    /// How many were refused for another reason than that they do not belong to their sale.
+    /// How many refusals have a code outside [`EXPECTED_REFUSALS`].
     pub fn refused_unexpectedly(&self) -> u64 {
         let by_code = self.refusals.by_code.iter();
-        by_code.filter(|(code, _)| !RIGHTLY_REFUSED.contains(&code.as_str())).map(|(_, count)| count).sum()
+        by_code.filter(|(code, _)| !EXPECTED_REFUSALS.contains(&code.as_str())).map(|(_, count)| count).sum()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads a file of the Online Retail columns into orders: a row per order line, in CSV, plain or with zstd.
+//! Reads a file of the Online Retail columns into orders: one row per order line, in CSV, plain or compressed with
+//! zstd.
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
@@ -14,36 +15,36 @@ use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// What times without a zone mean in these files.
+/// Time zone of the times in these files, which name none.
 const SHOP_TIME_ZONE: &str = "Europe/London";
 
-/// Everything that a file has to say.
+/// The content of a sales file.
 #[derive(Debug)]
 pub struct SalesFile {
-    /// Names the content: the first 32 hex digits of the SHA-256 of the CSV, before compression.
+    /// Identifies the content: the first 32 hex digits of the SHA-256 of the uncompressed CSV.
     pub id: String,
-    /// By invoice number.
+    /// Sorted by invoice number.
     pub orders: Vec<Sale>,
-    /// By their place among the rows of the file, the first being 1.
+    /// By row number in the file; the first row is 1.
     pub credits: HashMap<u64, CreditLine>,
     pub skipped: Skipped,
 }
 
-/// The sale lines of one invoice, in the order of the file.
+/// The sale lines of one invoice, in file order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sale {
     pub invoice: String,
-    /// None for a guest.
+    /// `None` for a guest.
     pub customer_id: Option<String>,
     pub country: String,
-    /// The earliest time on its lines.
+    /// The earliest time of its lines.
     pub placed_at: Timestamp,
     pub lines: Vec<SaleLine>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleLine {
-    /// Its place among the rows of the file, the first being 1.
+    /// Row number in the file; the first row is 1.
     pub row: u64,
     pub sku: Sku,
     pub quantity: u32,
@@ -51,7 +52,7 @@ pub struct SaleLine {
     pub unit_price: Amount,
 }
 
-/// A line of an invoice `C…`, as it stands in the file: whoever needs its figures reads them.
+/// A line of an invoice `C…`, as text: only a match needs its figures, and an unmatched line may be malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditLine {
     pub invoice: String,
@@ -65,7 +66,7 @@ impl Sale {
         self.lines.iter().map(|line| u64::from(line.quantity)).sum()
     }
 
-    /// Pence. Beyond what an [`Amount`] holds it stays at the limit; the platform refuses such an order.
+    /// Pence. Saturates at the limit of [`Amount`]; the platform refuses such an order.
     pub fn gross(&self) -> Amount {
         self.lines
             .iter()
@@ -73,33 +74,33 @@ impl Sale {
     }
 }
 
-/// Rows that are no sale lines, counted by kind.
+/// Rows that are not sale lines, counted by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Invoice number `C…`.
     pub credits: u64,
     /// Invoice number `A…`: bookkeeping.
     pub adjustments: u64,
-    /// An invoice of no units, or of fewer than none: stock written off.
+    /// Zero or negative units: stock written off.
     pub write_offs: u64,
-    /// Units without a price, or with a negative one.
+    /// Zero or negative price.
     pub unpriced: u64,
     /// An invoice number of any other form.
     pub unknown: u64,
 }
 
-/// Why a file cannot be imported. Nothing is sent before all of it was read.
+/// Why a file cannot be imported. The whole file is read before the first request is sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SalesFileError {
     #[error("the file cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("the file is not CSV of the Online Retail columns: {0}")]
+    #[error("the file is not a CSV file with the Online Retail columns: {0}")]
     Csv(#[from] csv::Error),
     #[error("line {line}: {reason}")]
     Row { line: u64, reason: String },
 }
 
-/// A row as it stands in the file.
+/// A row of the file.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row<'a> {
@@ -113,19 +114,19 @@ struct Row<'a> {
     country: &'a str,
 }
 
-/// Reads a whole file; its name ends in `.zst` where it is compressed.
+/// Reads a whole file. A name that ends in `.zst` is read as compressed.
 pub fn read(path: &Path) -> Result<SalesFile, SalesFileError> {
     parse(open(path)?)
 }
 
-/// The content of a file, uncompressed.
+/// Opens a file and uncompresses it if needed.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = File::open(path)?;
     let compressed = path.extension().is_some_and(|extension| extension == "zst");
     Ok(if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) })
 }
 
-/// Reads CSV.
+/// Parses CSV.
 pub fn parse(content: impl Read) -> Result<SalesFile, SalesFileError> {
     let mut reader = csv::Reader::from_reader(Hashed { content, hash: Sha256::new() });
     let headers = reader.headers()?.clone();
@@ -153,7 +154,7 @@ fn shop_time_zone() -> Result<TimeZone, io::Error> {
     TimeZone::get(SHOP_TIME_ZONE).map_err(io::Error::other)
 }
 
-/// The invoices so far. The rows of one invoice need not stand together in the file.
+/// The invoices read so far. The rows of one invoice may be scattered over the file.
 struct Invoices {
     time_zone: TimeZone,
     by_number: BTreeMap<String, Sale>,
@@ -161,8 +162,7 @@ struct Invoices {
 }
 
 impl Invoices {
-    /// Adds a sale line, counts any other row; says what is wrong with one that cannot be read. `number` is
-    /// the row's place in the file.
+    /// Adds a sale line or counts another row. Returns what is wrong with a malformed row. `number` is the row number.
     fn add(&mut self, number: u64, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
         let invoice = row.invoice_no;
         let is_sales_invoice = invoice.len() == 6 && invoice.bytes().all(|byte| byte.is_ascii_digit());
@@ -212,7 +212,10 @@ impl Invoices {
             Entry::Occupied(entry) => {
                 let sale = entry.into_mut();
                 if sale.customer_id.as_deref() != row.customer_id || sale.country != row.country {
-                    return Err(format!("invoice {} has another customer or country before", sale.invoice));
+                    return Err(format!(
+                        "invoice {} has another customer or country in an earlier row",
+                        sale.invoice
+                    ));
                 }
                 sale.placed_at = sale.placed_at.min(placed_at);
                 sale.lines.push(line);
@@ -221,8 +224,8 @@ impl Invoices {
         Ok(())
     }
 
-    /// Wall-clock time of the shop as an instant. In the hour that clocks skip in spring it is read as if
-    /// they had not been put forward yet; in the hour that comes twice in autumn, as the first.
+    /// The shop's wall-clock time as an instant. A time in the hour skipped in spring is read as winter time; a time in
+    /// the repeated hour of autumn is read as the first of the two.
     fn instant(&self, wall_clock: &str) -> Result<Timestamp, String> {
         let time: civil::DateTime = parsed("InvoiceDate", wall_clock)?;
         let instant = self.time_zone.to_ambiguous_timestamp(time).compatible();
@@ -240,17 +243,17 @@ impl CreditLine {
         }
     }
 
-    /// How many units came back.
+    /// The returned units, as a positive number.
     pub fn units(&self) -> Result<u64, String> {
         let quantity: i64 = parsed("Quantity", &self.quantity)?;
         if quantity < 0 {
             Ok(quantity.unsigned_abs())
         } else {
-            Err(format!("Quantity {quantity} is no credit"))
+            Err(format!("Quantity {quantity} is not negative, so the line is not a credit"))
         }
     }
 
-    /// Pence per unit, rounded as the price of a sale is.
+    /// Pence per unit, rounded like the price of a sale.
     pub fn unit_price(&self) -> Result<Amount, String> {
         let price = pounds(&self.unit_price)?;
         if price < Decimal::ZERO { Err(format!("UnitPrice {price} is negative")) } else { pence(price) }
@@ -261,7 +264,7 @@ fn pounds(price: &str) -> Result<Decimal, String> {
     Decimal::from_str_exact(price).map_err(|error| format!("UnitPrice {price:?}: {error}"))
 }
 
-/// Pounds as whole pence, half a penny rounded up: a price of 0.001 makes the line free.
+/// Pounds as whole pence, rounded half up. A price of 0.001 makes the line free.
 fn pence(price: Decimal) -> Result<Amount, String> {
     let pence = price.checked_mul(Decimal::ONE_HUNDRED);
     let pence = pence.map(|pence| pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
@@ -273,7 +276,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(column: &str, text: &str
     text.parse().map_err(|error| format!("{column} {text:?}: {error}"))
 }
 
-/// Passes bytes on and hashes them.
+/// A reader that hashes the bytes it reads.
 struct Hashed<R> {
     content: R,
     hash: Sha256,

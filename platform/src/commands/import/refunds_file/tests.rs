@@ -18,7 +18,7 @@ fn parsed(rows: &str) -> Result<RefundsFile, String> {
 }
 
 #[test]
-fn a_credit_line_takes_back_units_of_several_sale_lines_at_its_own_price() {
+fn a_credit_line_returns_units_of_several_sale_lines_at_its_own_price() {
     let file = parsed(
         "5,C536400,2,536365,71053,2,0\n\
          6,C536401,4,536366,71053,1,1\n\
@@ -39,7 +39,7 @@ fn a_credit_line_takes_back_units_of_several_sale_lines_at_its_own_price() {
 }
 
 #[test]
-fn a_row_that_does_not_fit_the_sales_is_told_and_the_others_count() {
+fn a_row_that_does_not_fit_the_sales_is_listed_and_the_others_count() {
     for (row, code) in [
         ("1,C536400,2,536365,71053,1,1", "credit_line_not_found"),
         ("5,C536401,2,536365,71053,1,1", "credit_line_not_found"),
@@ -56,10 +56,10 @@ fn a_row_that_does_not_fit_the_sales_is_told_and_the_others_count() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_named() {
+fn the_error_for_a_malformed_row_names_its_line() {
     let good = "5,C536400,2,536365,71053,1,1\n";
     for (bad, reason) in [
-        (good, "are matched before"),
+        (good, "are matched twice"),
         ("7,C536402,4,536366,71053,1,1\n", "Quantity"),
         ("5,C536400,3,536365,71053,-1,1\n", "field 5"),
     ] {

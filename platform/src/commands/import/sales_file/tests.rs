@@ -13,7 +13,7 @@ fn only_sale(rows: &str) -> Sale {
 }
 
 #[test]
-fn rows_of_an_invoice_are_one_order_wherever_they_stand_and_equal_rows_are_kept() {
+fn scattered_rows_of_an_invoice_become_one_order_and_equal_rows_are_kept() {
     let file = parsed(
         "536365,85123A,HOLDER,6,2010-12-01T08:26:00,2.55,17850,United Kingdom\n\
          536366,71053,LANTERN,1,2010-12-01T08:28:00,3.39,,France\n\
@@ -31,7 +31,7 @@ fn rows_of_an_invoice_are_one_order_wherever_they_stand_and_equal_rows_are_kept(
 }
 
 #[test]
-fn rows_that_are_no_sale_lines_are_counted_by_kind() {
+fn rows_that_are_not_sale_lines_are_counted_by_kind() {
     let file = parsed(
         "C536379,D,Discount,-1,2010-12-01T09:41:00,27.50,14527,United Kingdom\n\
          A563185,B,Adjust bad debt,1,2011-08-12T14:50:00,11062.06,,United Kingdom\n\
@@ -64,7 +64,7 @@ fn prices_are_exact_and_rounded_half_up_to_pence() {
 }
 
 #[test]
-fn wall_clock_times_are_those_of_london() {
+fn wall_clock_times_are_read_as_london_time() {
     for (wall_clock, instant) in [
         ("2010-12-01T08:26:00", "2010-12-01T08:26:00Z"),
         ("2011-07-01T12:00:00", "2011-07-01T11:00:00Z"),
@@ -79,7 +79,7 @@ fn wall_clock_times_are_those_of_london() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_stops_the_import_and_is_named() {
+fn a_malformed_row_stops_the_import_and_the_error_names_its_line() {
     let good = "536365,A,A,1,2010-12-01T08:26:00,1.00,1,UK\n";
     for (bad, reason) in [
         ("536365,A,A,one,2010-12-01T08:26:00,1.00,1,UK\n", "Quantity"),
@@ -96,13 +96,13 @@ fn a_row_that_cannot_be_read_stops_the_import_and_is_named() {
 }
 
 #[test]
-fn a_file_of_other_columns_is_refused() {
+fn a_file_with_other_columns_is_refused() {
     let error = parse("Invoice,StockCode\n1,2\n".as_bytes()).unwrap_err().to_string();
     assert!(error.contains("InvoiceNo"), "{error}");
 }
 
 #[test]
-fn the_id_names_the_content_whether_compressed_or_not() {
+fn the_id_identifies_the_content_whether_compressed_or_not() {
     let csv = format!("{HEADER}536365,A,A,1,2010-12-01T08:26:00,1.00,1,UK\n");
     let directory = tempfile::tempdir().unwrap();
     let (plain, compressed) = (directory.path().join("a.csv"), directory.path().join("b.csv.zst"));

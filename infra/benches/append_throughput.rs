@@ -1,6 +1,6 @@
-//! How many appends per second the SQLite event store takes, and how long they take. Used while tuning it:
+//! Measures appends per second of the SQLite event store and their latencies:
 //!
-//! `cargo run --release -p infra --example append_throughput -- [new|hot] [in flight] [seconds] [streams before]`
+//! `cargo bench -p infra --bench append_throughput -- [new|hot] [in flight] [seconds] [streams before]`
 
 #![allow(clippy::cast_precision_loss, reason = "rates are rounded anyway")]
 
@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds this argument.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let number = |index: usize, default: u64| {
         arguments.get(index).map_or(default, |text| text.parse().expect("a number"))
     };
@@ -63,7 +64,7 @@ async fn main() {
     println!("{} bytes per event in the file", file_bytes(&path) / count as u64);
 }
 
-/// Keeps `in_flight` appends of one event waiting while `go_on(appends so far, now)`; returns their latencies.
+/// Keeps `in_flight` appends of one event under way while `go_on(appends so far, now)` is true. Returns their latencies.
 async fn run(
     store: &Arc<SqliteEventStore>,
     hot: bool,

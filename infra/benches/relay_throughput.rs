@@ -1,7 +1,7 @@
-//! How many events per second the relay publishes and the Kafka source delivers, beside what the client library sends
-//! by itself; and how long after its append an event is delivered. Used while tuning both:
+//! Measures events per second through the relay and the Kafka source, beside the rate of the client library alone, and
+//! the time from an append to its delivery:
 //!
-//! `cargo run --release -p infra --example relay_throughput -- kafka://127.0.0.1:9092 [events] [appends per second]`
+//! `cargo bench -p infra --bench relay_throughput -- kafka://127.0.0.1:9092 [events] [appends per second]`
 
 #![allow(clippy::cast_precision_loss, reason = "rates are rounded anyway")]
 
@@ -37,13 +37,14 @@ const LATENCY_APPENDS: usize = 1_000;
 #[tokio::main]
 async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let url = arguments.first().expect("the URL of a Kafka comes first");
+    // `cargo bench` adds this argument.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let url = arguments.first().expect("the first argument is the URL of Kafka");
     let number = |index: usize, default: u64| {
         arguments.get(index).map_or(default, |text| text.parse().expect("a number"))
     };
     let (count, appends_per_second) = (number(1, 100_000), number(2, 200));
-    let config: KafkaConfig = url.parse().expect("a URL of a Kafka");
+    let config: KafkaConfig = url.parse().expect("the URL is valid");
     let config = config.with_prefix(&format!("bench-{}", Uuid::new_v4().simple())).expect("a prefix");
 
     let directory = tempfile::tempdir_in(".").expect("a temporary directory");
@@ -85,7 +86,7 @@ async fn delete_topics(config: &KafkaConfig) {
     admin.delete_topics(&names, &AdminOptions::new()).await.expect("deleted topics");
 }
 
-/// Where the library produces by itself.
+/// The topics that the client library writes to without the relay.
 fn raw(config: &KafkaConfig) -> KafkaConfig {
     config.with_prefix(&format!("{}-raw", config.prefix())).expect("a prefix")
 }
@@ -156,7 +157,7 @@ async fn produce_rate(config: &KafkaConfig, store: &SqliteEventStore, count: u64
     producing.await.expect("no panic")
 }
 
-/// From the append's acknowledgement until the event is delivered.
+/// Prints the time from the acknowledgement of an append to the delivery of its event.
 async fn print_latency(store: &Arc<SqliteEventStore>, source: &mut KafkaSource, appends_per_second: u64) {
     let appending = tokio::spawn({
         let store = Arc::clone(store);
@@ -173,7 +174,7 @@ async fn print_latency(store: &Arc<SqliteEventStore>, source: &mut KafkaSource, 
             acknowledged
         }
     });
-    // Every append is one event; the log's positions are dense, so the first of these is known by its position.
+    // Each append has one event, and positions follow the order of appends: sorting pairs events with appends.
     let mut arrived: Vec<(u64, Instant)> = Vec::with_capacity(LATENCY_APPENDS);
     while arrived.len() < LATENCY_APPENDS {
         let events = next_events(source).await;

@@ -1,0 +1,368 @@
+//! The running roles of a process. Stops them in the order that loses nothing: first the APIs, then the work under
+//! way, then the stores.
+
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
+use infra::{
+    clock::Clock,
+    event_store::EventLog,
+    http::ServerOptions,
+    relay::Relay,
+    webhooks::{
+        dispatcher::{self, Dispatcher},
+        follower::Follower,
+    },
+};
+use projectors::runner::Runner;
+use query_api::QueryApi;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    ServeConfig, StartError,
+    parts::{self, ReadSide, WriteSide},
+};
+use crate::{
+    config::{BusUrl, PaymentDueAfter, Role, Roles},
+    stores::{self, WritableEventStore},
+};
+
+/// The running roles of this process.
+#[derive(Debug)]
+pub struct RunningRoles {
+    roles: Roles,
+    pub command_address: Option<SocketAddr>,
+    pub query_address: Option<SocketAddr>,
+    pub sandbox_address: Option<SocketAddr>,
+    apis: Stage,
+    reactions: Stage,
+    publishing: Stage,
+    projections: Stage,
+    /// The sandbox. Stops last, because the other roles send requests to it until they end.
+    provider: Stage,
+    event_store: Option<WritableEventStore>,
+    /// Cancelled when a role ends before its stage is stopped.
+    failed: CancellationToken,
+}
+
+/// Roles that stop together.
+#[derive(Debug, Default)]
+struct Stage {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Stage {
+    async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// A bound listener, whose address is known before the role that serves it starts.
+struct BoundListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundListener {
+    async fn bind(setting: &'static str, address: SocketAddr) -> Result<Self, StartError> {
+        let describe = |source| StartError::Listen { setting, address, source };
+        let listener = TcpListener::bind(address).await.map_err(describe)?;
+        let address = listener.local_addr().map_err(describe)?;
+        Ok(Self { listener, address })
+    }
+}
+
+/// The listeners of this process's servers.
+struct Listeners {
+    command_api: Option<BoundListener>,
+    query_api: Option<BoundListener>,
+    sandbox: Option<BoundListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &ServeConfig) -> Result<Self, StartError> {
+        let bind = async |role, setting, address| match config.roles.has(role) {
+            true => BoundListener::bind(setting, address).await.map(Some),
+            false => Ok(None),
+        };
+        Ok(Self {
+            command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen).await?,
+            query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen).await?,
+            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.sandbox.listen).await?,
+        })
+    }
+}
+
+impl RunningRoles {
+    /// Opens the stores that the roles need and starts the roles. When it returns, the APIs accept requests.
+    pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
+        // Every step that can fail comes before the first role starts. The event store is first: a process that
+        // cannot own it must not touch the other files.
+        let write_side = WriteSide::open(&config).await?;
+        let log = parts::open_log(&config, write_side.as_ref()).await?;
+        let read_side = ReadSide::open(&config).await?;
+        let listeners = Listeners::bind(&config).await?;
+        let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
+        let running = Self {
+            roles: config.roles.clone(),
+            command_address: address(&listeners.command_api),
+            query_address: address(&listeners.query_api),
+            sandbox_address: address(&listeners.sandbox),
+            apis: Stage::default(),
+            reactions: Stage::default(),
+            publishing: Stage::default(),
+            projections: Stage::default(),
+            provider: Stage::default(),
+            event_store: write_side.as_ref().map(|write_side| write_side.events.clone()),
+            failed: CancellationToken::new(),
+        };
+        let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
+        match started {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                running.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_roles(
+        &self,
+        config: &ServeConfig,
+        write_side: Option<WriteSide>,
+        log: Option<Arc<dyn EventLog>>,
+        read_side: Option<ReadSide>,
+        listeners: Listeners,
+    ) -> Result<(), StartError> {
+        // First, because the other roles send requests to it from their start.
+        if let Some(bound) = listeners.sandbox {
+            self.start_sandbox(config, bound).await?;
+        }
+        if let (Some(read_side), Some(log)) = (&read_side, &log) {
+            self.start_projectors(config, write_side.as_ref(), log, read_side).await?;
+        }
+        let webhooks = parts::webhooks(config, read_side.as_ref())?;
+        if let (Some(webhooks), Some(log)) = (&webhooks, &log) {
+            self.start_webhooks(config, write_side.as_ref(), log, webhooks).await?;
+        }
+        if let Some(write_side) = &write_side {
+            self.start_relay(config, write_side).await?;
+            let checkout = self.checkout(config, write_side).await?;
+            if let Some(read_side) = &read_side {
+                self.start_process_manager(config, write_side, read_side, &checkout).await?;
+            }
+            if let Some(bound) = listeners.command_api {
+                self.start_command_api(config, checkout, webhooks, bound);
+            }
+        }
+        if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
+            self.start_query_api(config, log.as_ref(), read_side, bound);
+        }
+        Ok(())
+    }
+
+    async fn start_sandbox(&self, config: &ServeConfig, bound: BoundListener) -> Result<(), StartError> {
+        let sandbox = parts::sandbox(config, self.command_address).await?;
+        let stop = self.provider.stop.clone();
+        self.spawn(&self.provider, Role::Sandbox, sandbox.run(bound.listener, stop));
+        Ok(())
+    }
+
+    async fn start_projectors(
+        &self,
+        config: &ServeConfig,
+        write_side: Option<&WriteSide>,
+        log: &Arc<dyn EventLog>,
+        read_side: &ReadSide,
+    ) -> Result<(), StartError> {
+        let Some(models) = &read_side.models else { return Ok(()) };
+        models.bind(log.store_id()).await?;
+        for source in parts::projector_sources(config, write_side, log.store_id()).await? {
+            let commit_every = batch_every(&config.bus);
+            let options = projectors::runner::Options { commit_every, ..Default::default() };
+            let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options);
+            let stop = self.projections.stop.clone();
+            self.spawn(&self.projections, Role::Projectors, async move {
+                if let Err(error) = projector.run(stop).await {
+                    tracing::error!(%error, "A projector has stopped; the process ends");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn start_webhooks(
+        &self,
+        config: &ServeConfig,
+        write_side: Option<&WriteSide>,
+        log: &Arc<dyn EventLog>,
+        webhooks: &WebhookAdmin,
+    ) -> Result<(), StartError> {
+        if !config.roles.has(Role::Webhooks) {
+            return Ok(());
+        }
+        let Some(layout) = parts::layout(config, Some(log)) else { return Ok(()) };
+        let follower = Follower {
+            source: parts::webhooks_source(config, write_side, log.store_id()).await?,
+            layout,
+            log: Arc::clone(log),
+            store: Arc::clone(&webhooks.store),
+            due: Arc::clone(&webhooks.due),
+            clock: Clock::system(),
+            batch_every: batch_every(&config.bus),
+        };
+        let dispatcher = Dispatcher::new(
+            Arc::clone(&webhooks.store),
+            Arc::clone(log),
+            webhooks.guard.clone(),
+            Arc::clone(&webhooks.due),
+            Clock::system(),
+            dispatcher::Options::default(),
+        )?;
+        let stop = || self.publishing.stop.clone();
+        self.spawn(&self.publishing, Role::Webhooks, follower.run(stop()));
+        self.spawn(&self.publishing, Role::Webhooks, dispatcher.run(stop()));
+        Ok(())
+    }
+
+    async fn start_relay(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<(), StartError> {
+        let kafka = match &config.bus {
+            BusUrl::Kafka(kafka) if config.roles.has(Role::Relay) => kafka.clone(),
+            BusUrl::Kafka(_) | BusUrl::Direct => return Ok(()),
+        };
+        let log: Arc<dyn EventLog> = write_side.events.store.clone();
+        let head = write_side.events.store.head();
+        let relay = Relay::open(kafka, log, head, infra::relay::Options::default()).await?;
+        let stop = self.publishing.stop.clone();
+        self.spawn(&self.publishing, Role::Relay, async move {
+            if let Err(error) = relay.run(stop).await {
+                tracing::error!(%error, "The relay has stopped; the process ends");
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts the executor of commands, which the command API and the process manager share.
+    async fn checkout(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<Checkout, StartError> {
+        let options = ExecutorOptions::default();
+        let snapshots = Some(&write_side.snapshots);
+        let checkout = Checkout::start(&write_side.events.store, snapshots, Clock::system(), options);
+        Ok(match parts::payment_provider(config, self.sandbox_address).await? {
+            Some(provider) => checkout.with_provider(provider),
+            None => checkout,
+        })
+    }
+
+    async fn start_process_manager(
+        &self,
+        config: &ServeConfig,
+        write_side: &WriteSide,
+        read_side: &ReadSide,
+        checkout: &Checkout,
+    ) -> Result<(), StartError> {
+        if !config.roles.has(Role::ProcessManager) {
+            return Ok(());
+        }
+        let log: Arc<dyn EventLog> = write_side.events.store.clone();
+        let process_manager = ProcessManager {
+            checkout: checkout.clone(),
+            source: parts::process_manager_source(config, write_side).await?,
+            positions: read_side.views.open_positions(&config.data_dir)?,
+            layout: stores::source_layout(&config.bus, &log),
+            queries: Arc::clone(&read_side.views.queries),
+            batch_every: batch_every(&config.bus),
+        };
+        let stop = self.reactions.stop.clone();
+        self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(stop));
+        Ok(())
+    }
+
+    fn start_command_api(
+        &self,
+        config: &ServeConfig,
+        checkout: Checkout,
+        webhooks: Option<WebhookAdmin>,
+        bound: BoundListener,
+    ) {
+        let PaymentDueAfter(payment_due_after) = config.payment_due_after;
+        let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
+        let api = CommandApi::new(checkout, options);
+        let router = command_api::router(match webhooks {
+            Some(webhooks) => api.with_webhooks(webhooks),
+            None => api,
+        });
+        let stop = self.apis.stop.clone();
+        let serving = infra::http::serve(bound.listener, router, ServerOptions::default(), stop);
+        self.spawn(&self.apis, Role::CommandApi, serving);
+    }
+
+    fn start_query_api(
+        &self,
+        config: &ServeConfig,
+        log: Option<&Arc<dyn EventLog>>,
+        read_side: ReadSide,
+        bound: BoundListener,
+    ) {
+        let layout = parts::layout(config, log);
+        let log = parts::log_access(config, log);
+        let options = query_api::Options::default();
+        let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options);
+        let stop = self.apis.stop.clone();
+        self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, stop));
+    }
+
+    fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
+        let (stop, failed) = (stage.stop.clone(), self.failed.clone());
+        let running = tokio::spawn(task);
+        stage.tasks.spawn(async move {
+            let ended = running.await;
+            if ended.is_err() || !stop.is_cancelled() {
+                tracing::error!(%role, "A role has ended before it was stopped; the process ends");
+                failed.cancel();
+            }
+        });
+    }
+
+    /// Resolves when a role ends before it was stopped. Stop the other roles then.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch of
+    /// the projectors, then closes the sandbox and the event store.
+    pub async fn stop(self) {
+        for stage in [&self.apis, &self.reactions, &self.publishing, &self.projections, &self.provider] {
+            stage.stop().await;
+        }
+        if let Some(event_store) = self.event_store {
+            event_store.close().await;
+        }
+    }
+}
+
+/// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets
+/// several commits share a batch. Kafka's partitions come one after another: a pause after each would add up.
+fn batch_every(bus: &BusUrl) -> Duration {
+    match bus {
+        BusUrl::Direct => Duration::from_millis(10),
+        BusUrl::Kafka(_) => Duration::ZERO,
+    }
+}
+
+impl fmt::Display for RunningRoles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Orderly is up ({}); Ctrl-C stops it.", self.roles)?;
+        let apis = [("command API", self.command_address), ("query API", self.query_address)];
+        for (name, address) in apis.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+            write!(f, "\n  {name:<11}  http://{address}  (docs: http://{address}/docs)")?;
+        }
+        if let Some(address) = self.sandbox_address {
+            write!(f, "\n  {:<11}  http://{address}  (pays with no money)", "sandbox")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! Opens the stores that the settings name. No other module turns a store URL into a store.
+//!
+//! Each `match` lists every kind of store, so a new kind does not compile before every function here opens it.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use infra::{
+    event_source::layout::{SourceLayout, WholeLog},
+    event_store::{
+        EventLog, EventStore,
+        eventstoredb::{self, EventStoreDb, EventStoreDbLog},
+        sqlite::{self, SqliteEventLog, SqliteEventStore},
+    },
+    operations::{
+        OperationsError, Positions, postgres::PostgresOperations, sqlite::SqliteOperations,
+        webhooks::Webhooks,
+    },
+    postgres::Database,
+    read_models::{
+        Queries, ReadModels,
+        audit::{Audit, Rebuild},
+        postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
+        sqlite::{SqliteQueries, SqliteReadModels, SqliteRebuild},
+    },
+};
+use tokio::task::spawn_blocking;
+
+use crate::config::{BusUrl, EventStoreUrl, ReadModelsUrl};
+
+/// Why a store cannot be opened. Each text names the store and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the directory {} (ORDERLY_DATA_DIR) cannot be used: {source}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    SqliteEventStore(#[from] infra::event_store::sqlite::OpenError),
+    #[error(transparent)]
+    EventStoreDb(#[from] infra::event_store::eventstoredb::OpenError),
+    #[error(transparent)]
+    SqliteReadModels(#[from] infra::read_models::sqlite::OpenError),
+    #[error("ORDERLY_READ_MODELS: {0}")]
+    Postgres(#[from] infra::postgres::OpenError),
+    #[error("the operational state cannot be opened: {0}")]
+    Operations(#[from] OperationsError),
+    #[error("a task that opens a store has failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// An event store that this process may write to.
+#[derive(Clone)]
+pub struct WritableEventStore {
+    pub store: Arc<dyn EventStore>,
+    /// Set for a store that this process owns and has to close.
+    owned: Option<Arc<SqliteEventStore>>,
+}
+
+impl fmt::Debug for WritableEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WritableEventStore").field("owned", &self.owned).finish_non_exhaustive()
+    }
+}
+
+impl WritableEventStore {
+    pub async fn open(url: &EventStoreUrl) -> Result<Self, StoreError> {
+        match url {
+            EventStoreUrl::Sqlite(path) => {
+                let path = path.clone();
+                let opening =
+                    spawn_blocking(move || SqliteEventStore::open(&path, sqlite::Options::default()));
+                let store = Arc::new(opening.await??);
+                Ok(Self { store: store.clone(), owned: Some(store) })
+            }
+            EventStoreUrl::EventStoreDb(server) => {
+                let options = eventstoredb::Options::default();
+                let store = EventStoreDb::open(*server.clone(), options).await?;
+                Ok(Self { store: Arc::new(store), owned: None })
+            }
+        }
+    }
+
+    /// Waits until an embedded store has written everything and released its file. Does nothing for a server.
+    pub async fn close(self) {
+        if let Some(store) = self.owned {
+            // The store has logged a panic of its writer already.
+            let _ = spawn_blocking(move || store.close()).await;
+        }
+    }
+}
+
+/// Opens the event log to read it. Works beside a server that owns the store.
+pub async fn open_log(url: &EventStoreUrl) -> Result<Arc<dyn EventLog>, StoreError> {
+    match url {
+        EventStoreUrl::Sqlite(path) => {
+            let path = path.clone();
+            let log = spawn_blocking(move || SqliteEventLog::open_read_only(&path)).await??;
+            Ok(Arc::new(log))
+        }
+        EventStoreUrl::EventStoreDb(server) => {
+            let options = eventstoredb::Options::default();
+            Ok(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?))
+        }
+    }
+}
+
+/// How the bus divides the log into partitions.
+pub fn source_layout(bus: &BusUrl, log: &Arc<dyn EventLog>) -> Arc<dyn SourceLayout> {
+    match bus {
+        BusUrl::Direct => Arc::new(WholeLog(Arc::clone(log))),
+        BusUrl::Kafka(kafka) => Arc::new(kafka.clone()),
+    }
+}
+
+/// The read models, open to read.
+#[derive(Clone)]
+pub struct Views {
+    pub queries: Arc<dyn Queries>,
+    pub audit: Arc<dyn Audit>,
+    operations: OperationsPlace,
+}
+
+/// The read models, open to read and to write.
+pub struct WritableViews {
+    pub views: Views,
+    pub models: Arc<dyn ReadModels>,
+}
+
+/// Where operational state is kept beside these read models.
+#[derive(Clone)]
+enum OperationsPlace {
+    DataDir,
+    Database(Database),
+}
+
+impl Views {
+    pub async fn open(url: &ReadModelsUrl) -> Result<Self, StoreError> {
+        match url {
+            ReadModelsUrl::Sqlite(path) => {
+                let path = path.clone();
+                let queries = spawn_blocking(move || SqliteQueries::open_read_only(&path)).await??;
+                Ok(Self::in_file(queries))
+            }
+            ReadModelsUrl::Postgres(options) => {
+                Self::in_database(Database::connect(*options.clone()).await?).await
+            }
+        }
+    }
+
+    fn in_file(queries: SqliteQueries) -> Self {
+        let queries = Arc::new(queries);
+        Self { queries: queries.clone(), audit: queries, operations: OperationsPlace::DataDir }
+    }
+
+    async fn in_database(database: Database) -> Result<Self, StoreError> {
+        let queries = Arc::new(PostgresQueries::open(database.clone()).await?);
+        Ok(Self { queries: queries.clone(), audit: queries, operations: OperationsPlace::Database(database) })
+    }
+
+    /// Opens the positions of the process manager.
+    pub fn open_positions(&self, data_dir: &Path) -> Result<Arc<dyn Positions>, StoreError> {
+        match &self.operations {
+            OperationsPlace::DataDir => Ok(Arc::new(open_operations_file(data_dir)?)),
+            OperationsPlace::Database(database) => Ok(Arc::new(PostgresOperations::new(database.clone()))),
+        }
+    }
+}
+
+impl WritableViews {
+    /// Creates the read models if they are missing.
+    pub async fn open(url: &ReadModelsUrl) -> Result<Self, StoreError> {
+        match url {
+            ReadModelsUrl::Sqlite(path) => {
+                let path = path.clone();
+                let models = spawn_blocking(move || SqliteReadModels::open(&path)).await??;
+                Ok(Self { views: Views::in_file(models.queries()), models: Arc::new(models) })
+            }
+            ReadModelsUrl::Postgres(options) => {
+                let database = Database::connect(*options.clone()).await?;
+                let models = Arc::new(PostgresReadModels::open(database.clone()).await?);
+                Ok(Self { views: Views::in_database(database).await?, models })
+            }
+        }
+    }
+}
+
+/// Opens the read models for a rebuild, which replaces them. Accepts read models that cannot be opened otherwise.
+pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, StoreError> {
+    match url {
+        ReadModelsUrl::Sqlite(path) => Ok(Box::new(SqliteRebuild::new(path))),
+        ReadModelsUrl::Postgres(options) => {
+            Ok(Box::new(PostgresRebuild::new(Database::connect(*options.clone()).await?)))
+        }
+    }
+}
+
+/// Opens webhook subscriptions and their deliveries. Shares the database of `views` if the process has it open;
+/// otherwise connects at the first use, so a command API starts while Postgres is down.
+pub fn open_webhooks(
+    read_models: &ReadModelsUrl,
+    views: Option<&Views>,
+    data_dir: &Path,
+) -> Result<Arc<dyn Webhooks>, StoreError> {
+    match read_models {
+        ReadModelsUrl::Sqlite(_) => Ok(Arc::new(open_operations_file(data_dir)?)),
+        ReadModelsUrl::Postgres(options) => Ok(Arc::new(match views.map(|views| &views.operations) {
+            Some(OperationsPlace::Database(database)) => PostgresOperations::new(database.clone()),
+            Some(OperationsPlace::DataDir) | None => {
+                PostgresOperations::connecting_when_used(*options.clone())
+            }
+        })),
+    }
+}
+
+fn open_operations_file(data_dir: &Path) -> Result<SqliteOperations, StoreError> {
+    Ok(SqliteOperations::open(&data_dir.join("operations.db"))?)
+}
+
+pub fn make_data_dir(path: &Path) -> Result<(), StoreError> {
+    std::fs::create_dir_all(path).map_err(|source| data_dir_error(path, source))
+}
+
+pub fn data_dir_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::DataDir { path: path.to_owned(), source }
+}
