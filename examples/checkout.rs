@@ -1,8 +1,9 @@
-//! Buys six units of a SKU over HTTP: receives stock, places an order, charges the customer, ships, and reads the order.
+//! Buys six units of a SKU over HTTP: receives stock, places an order, charges the customer, ships, and reads
+//! the order.
 //!
-//! Every command carries an `Idempotency-Key`. A client that gets no answer sends the same request with the same key
-//! again: the platform executes the command once and repeats its first answer. The key must come from your own data (a
-//! basket, a purchase order), so that the client finds it again after a crash.
+//! Every command carries an `Idempotency-Key`. A client that gets no answer sends the same request with the
+//! same key again: the platform executes the command once and repeats its first answer. The key must come
+//! from your own data (a basket, a purchase order), so that the client finds it again after a crash.
 
 use std::{error::Error, time::Duration};
 
@@ -26,7 +27,8 @@ impl Shop {
         Ok(Self { http, command_url: command_url.to_owned(), query_url: query_url.to_owned() })
     }
 
-    /// Runs a checkout for the basket with this number. Returns the order as the query API shows it afterwards.
+    /// Runs a checkout for the basket with this number. Returns the order as the query API shows it
+    /// afterwards.
     pub async fn check_out(&self, basket: &str) -> Result<Value, Box<dyn Error>> {
         let receipt = json!({ "quantity": 100, "reference": format!("po-{basket}") });
         self.send("/v1/stock/85123A/receipts", &format!("po-{basket}/85123A"), &receipt).await?;
@@ -47,7 +49,8 @@ impl Shop {
         let shipped =
             self.send(&shipments, &format!("ship-{basket}"), &json!({ "carrier": "Royal Mail" })).await?;
 
-        // Read models follow the commands within milliseconds. `min_revision` waits for this command's revision.
+        // Read models follow the commands within milliseconds. `min_revision` waits for this command's
+        // revision.
         self.read(&format!("/v1/orders/{order_id}?min_revision={}", shipped["revision"])).await
     }
 
@@ -63,7 +66,8 @@ impl Shop {
                     if status.is_success() {
                         return Ok(answer);
                     }
-                    // A problem document (RFC 9457). Decide by `code`, which is stable; show `title` and `detail`.
+                    // A problem document (RFC 9457). Decide by `code`, which is stable; show `title` and
+                    // `detail`.
                     return Err(format!("{path} was refused with {}: {answer}", answer["code"]).into());
                 }
                 // The outcome is unknown. The same key makes the repeat safe.

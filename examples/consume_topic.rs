@@ -22,8 +22,8 @@ pub struct TopicEvent {
     pub data: String,
 }
 
-/// Passes each new event of `topic` to `handle` until `handle` returns false. `group` remembers the position, so the
-/// next run continues after the last handled event.
+/// Passes each new event of `topic` to `handle` until `handle` returns false. `group` remembers the position,
+/// so the next run continues after the last handled event.
 pub async fn consume(
     brokers: &str,
     topic: &str,
@@ -40,8 +40,8 @@ pub async fn consume(
         .set("enable.auto.commit", "false")
         .create()?;
     consumer.subscribe(&[topic])?;
-    // After a crash between `handle` and the commit, Kafka delivers the event again. Keep the ids in your database, in
-    // the transaction that handles the event; then a second delivery changes nothing.
+    // After a crash between `handle` and the commit, Kafka delivers the event again. Keep the ids in your
+    // database, in the transaction that handles the event; then a second delivery changes nothing.
     let mut handled = HashSet::new();
     loop {
         let message = consumer.recv().await?;
@@ -58,8 +58,8 @@ pub async fn consume(
     }
 }
 
-/// Reads a message as a CloudEvent in binary mode: attributes are headers, the value is the data. `None` for a message
-/// that is not such an event.
+/// Reads a message as a CloudEvent in binary mode: attributes are headers, the value is the data. `None` for
+/// a message that is not such an event.
 fn event_of(message: &BorrowedMessage<'_>) -> Option<TopicEvent> {
     let header = |name: &str| {
         let found = message.headers()?.iter().find(|header| header.key == name)?;

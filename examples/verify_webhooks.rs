@@ -1,7 +1,7 @@
 //! Receives webhooks: verifies the signature of each request, drops duplicates, and hands the event on.
 //!
-//! The scheme is Standard Webhooks (<https://www.standardwebhooks.com>). There are libraries for most languages; this
-//! program shows what they do.
+//! The scheme is Standard Webhooks (<https://www.standardwebhooks.com>). There are libraries for most
+//! languages; this program shows what they do.
 
 use std::{
     collections::HashSet,
@@ -25,13 +25,14 @@ const TOLERANCE_SECONDS: u64 = 5 * 60;
 #[derive(Clone)]
 struct Receiver {
     key: Arc<[u8]>,
-    /// The `webhook-id`s received so far. Keep them in your database, in the transaction that handles the event.
+    /// The `webhook-id`s received so far. Keep them in your database, in the transaction that handles the
+    /// event.
     seen: Arc<Mutex<HashSet<String>>>,
     events: mpsc::Sender<Value>,
 }
 
-/// A server that accepts webhooks at `/` and sends each new event to `events`. `secret` is `whsec_…`, from the answer to
-/// the subscription.
+/// A server that accepts webhooks at `/` and sends each new event to `events`. `secret` is `whsec_…`, from
+/// the answer to the subscription.
 pub fn app(secret: &str, events: mpsc::Sender<Value>) -> Result<Router, String> {
     let encoded = secret.strip_prefix("whsec_").ok_or("the secret does not begin with whsec_")?;
     let key = STANDARD.decode(encoded).map_err(|error| format!("the secret is not base64: {error}"))?;

@@ -64,7 +64,8 @@ async fn main() {
     println!("{} bytes per event in the file", file_bytes(&path) / count as u64);
 }
 
-/// Keeps `in_flight` appends of one event under way while `go_on(appends so far, now)` is true. Returns their latencies.
+/// Keeps `in_flight` appends of one event under way while `go_on(appends so far, now)` is true. Returns their
+/// latencies.
 async fn run(
     store: &Arc<SqliteEventStore>,
     hot: bool,

@@ -1,5 +1,5 @@
-//! Measures events per second through the relay and the Kafka source, beside the rate of the client library alone, and
-//! the time from an append to its delivery:
+//! Measures events per second through the relay and the Kafka source, beside the rate of the client library
+//! alone, and the time from an append to its delivery:
 //!
 //! `cargo bench -p infra --bench relay_throughput -- kafka://127.0.0.1:9092 [events] [appends per second]`
 
@@ -174,7 +174,8 @@ async fn print_latency(store: &Arc<SqliteEventStore>, source: &mut KafkaSource, 
             acknowledged
         }
     });
-    // Each append has one event, and positions follow the order of appends: sorting pairs events with appends.
+    // Each append has one event, and positions follow the order of appends: sorting pairs events with
+    // appends.
     let mut arrived: Vec<(u64, Instant)> = Vec::with_capacity(LATENCY_APPENDS);
     while arrived.len() < LATENCY_APPENDS {
         let events = next_events(source).await;

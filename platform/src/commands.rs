@@ -18,7 +18,8 @@ impl Failure {
     }
 }
 
-/// `Failure` is not a [`std::error::Error`], so this conversion covers every error and `?` works on all of them.
+/// `Failure` is not a [`std::error::Error`], so this conversion covers every error and `?` works on all of
+/// them.
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self(error.to_string())

@@ -1,4 +1,5 @@
-//! Reads all settings: flags and environment variables. `main` parses and checks them once and passes them on as values.
+//! Reads all settings: flags and environment variables. `main` parses and checks them once and passes them on
+//! as values.
 
 mod duration;
 mod roles;
@@ -99,17 +100,17 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub query_listen: SocketAddr,
 
-    /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another process),
-    /// `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the environment; there are no
-    /// flags) or `none` (payments are recorded by hand).
+    /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another
+    /// process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
+    /// environment; there are no flags) or `none` (payments are recorded by hand).
     #[arg(long, env = "ORDERLY_PAYMENT_PROVIDER", value_name = "URL", default_value = "sandbox")]
     pub payment_provider: PaymentProviderUrl,
 
     #[command(flatten)]
     pub sandbox: SandboxSettings,
 
-    /// Time from the recording of an order until it expires unpaid, for example `45m` or `1h 30m`. An order may set its
-    /// own due time.
+    /// Time from the recording of an order until it expires unpaid, for example `45m` or `1h 30m`. An order
+    /// may set its own due time.
     #[arg(
         long,
         env = "ORDERLY_PAYMENT_DUE_AFTER",
@@ -118,7 +119,8 @@ pub struct ServeOptions {
     )]
     pub payment_due_after: PaymentDueAfter,
 
-    /// Roles of this process [default: all; `relay` only with Kafka, `sandbox` only if it is the payment provider]
+    /// Roles of this process [default: all; `relay` only with Kafka, `sandbox` only if it is the payment
+    /// provider]
     #[arg(long, env = "ORDERLY_ROLES", value_name = "ROLE,…", value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
 
@@ -153,8 +155,8 @@ pub struct SandboxSettings {
     )]
     pub script: Script,
 
-    /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret, made at the
-    /// first start]
+    /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret,
+    /// made at the first start]
     #[arg(
         long = "sandbox-secret",
         env = "ORDERLY_SANDBOX_SECRET",

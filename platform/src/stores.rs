@@ -1,6 +1,7 @@
 //! Opens the stores that the settings name. No other module turns a store URL into a store.
 //!
-//! Each `match` lists every kind of store, so a new kind does not compile before every function here opens it.
+//! Each `match` lists every kind of store, so a new kind does not compile before every function here opens
+//! it.
 
 use std::{
     fmt, io,
@@ -186,7 +187,8 @@ impl WritableViews {
     }
 }
 
-/// Opens the read models for a rebuild, which replaces them. Accepts read models that cannot be opened otherwise.
+/// Opens the read models for a rebuild, which replaces them. Accepts read models that cannot be opened
+/// otherwise.
 pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, StoreError> {
     match url {
         ReadModelsUrl::Sqlite(path) => Ok(Box::new(SqliteRebuild::new(path))),
@@ -196,8 +198,8 @@ pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, Store
     }
 }
 
-/// Opens webhook subscriptions and their deliveries. Shares the database of `views` if the process has it open;
-/// otherwise connects at the first use, so a command API starts while Postgres is down.
+/// Opens webhook subscriptions and their deliveries. Shares the database of `views` if the process has it
+/// open; otherwise connects at the first use, so a command API starts while Postgres is down.
 pub fn open_webhooks(
     read_models: &ReadModelsUrl,
     views: Option<&Views>,

@@ -1,5 +1,5 @@
-//! `orderly bench`: drives a server over HTTP and checks that the read models hold every acknowledged order. Each part
-//! runs beside its baseline. `docs/benchmarks.md` explains the figures.
+//! `orderly bench`: drives a server over HTTP and checks that the read models hold every acknowledged order.
+//! Each part runs beside its baseline. `docs/benchmarks.md` explains the figures.
 
 mod append;
 mod buyer;

@@ -1,8 +1,9 @@
-//! `orderly import`: receives the stock that a sales file needs, places its orders at their own times and records
-//! their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and refunds them.
+//! `orderly import`: receives the stock that a sales file needs, places its orders at their own times and
+//! records their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and
+//! refunds them.
 //!
-//! Every request carries an idempotency key made from the file's content, so a second run, also after a crash, finds
-//! the earlier results and changes nothing.
+//! Every request carries an idempotency key made from the file's content, so a second run, also after a
+//! crash, finds the earlier results and changes nothing.
 
 mod client;
 mod refunds;
@@ -39,8 +40,8 @@ pub struct ImportOptions {
     /// CSV file with the Online Retail columns, plain or compressed (`.zst`).
     file: PathBuf,
 
-    /// CSV file that matches the credit lines of FILE to sale lines, plain or compressed (`.zst`). These orders are
-    /// shipped, and the credited units are returned and refunded.
+    /// CSV file that matches the credit lines of FILE to sale lines, plain or compressed (`.zst`). These
+    /// orders are shipped, and the credited units are returned and refunded.
     #[arg(long, value_name = "MATCHES")]
     refunds: Option<PathBuf>,
 

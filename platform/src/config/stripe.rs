@@ -1,5 +1,5 @@
-//! Settings of Stripe. They are secrets, so they come from the environment only: every user of a machine can read the
-//! flags of a process.
+//! Settings of Stripe. They are secrets, so they come from the environment only: every user of a machine can
+//! read the flags of a process.
 
 use std::env;
 

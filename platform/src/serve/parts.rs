@@ -76,7 +76,8 @@ impl WriteSide {
     }
 }
 
-/// The event log, for projectors that retry parked streams and for webhooks. Reuses the writable store if it is open.
+/// The event log, for projectors that retry parked streams and for webhooks. Reuses the writable store if it
+/// is open.
 pub(super) async fn open_log(
     config: &ServeConfig,
     write_side: Option<&WriteSide>,
@@ -90,8 +91,8 @@ pub(super) async fn open_log(
     Ok(Some(stores::open_log(&config.event_store).await?))
 }
 
-/// The event log, for timelines. Opened at the first use if no other role needs it, so the query API serves its read
-/// models while the event store is down.
+/// The event log, for timelines. Opened at the first use if no other role needs it, so the query API serves
+/// its read models while the event store is down.
 pub(super) fn log_access(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> LogAccess {
     if let Some(log) = log {
         return LogAccess::of(Arc::clone(log));
@@ -165,8 +166,8 @@ pub(super) fn webhooks_source<'a>(
     source(config, write_side, store_id, "webhooks", &[Topic::Orders, Topic::Payments])
 }
 
-/// Subscriptions to webhooks. `None` if this process neither takes nor delivers them, and if it takes them but no
-/// process could deliver them.
+/// Subscriptions to webhooks. `None` if this process neither takes nor delivers them, and if it takes them
+/// but no process could deliver them.
 pub(super) fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,

@@ -1,5 +1,5 @@
-//! The running roles of a process. Stops them in the order that loses nothing: first the APIs, then the work under
-//! way, then the stores.
+//! The running roles of a process. Stops them in the order that loses nothing: first the APIs, then the work
+//! under way, then the stores.
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -100,8 +100,8 @@ impl Listeners {
 impl RunningRoles {
     /// Opens the stores that the roles need and starts the roles. When it returns, the APIs accept requests.
     pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
-        // Every step that can fail comes before the first role starts. The event store is first: a process that
-        // cannot own it must not touch the other files.
+        // Every step that can fail comes before the first role starts. The event store is first: a process
+        // that cannot own it must not touch the other files.
         let write_side = WriteSide::open(&config).await?;
         let log = parts::open_log(&config, write_side.as_ref()).await?;
         let read_side = ReadSide::open(&config).await?;
@@ -332,8 +332,8 @@ impl RunningRoles {
         self.failed.cancelled().await;
     }
 
-    /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch of
-    /// the projectors, then closes the sandbox and the event store.
+    /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch
+    /// of the projectors, then closes the sandbox and the event store.
     pub async fn stop(self) {
         for stage in [&self.apis, &self.reactions, &self.publishing, &self.projections, &self.provider] {
             stage.stop().await;

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::support::DataDir;
 
 #[tokio::test]
-async fn history_tells_every_event_with_its_command_and_cause_beside_the_server() {
+async fn history_prints_every_event_with_its_command_and_cause_while_a_server_runs() {
     let data = DataDir::new();
     let server = data.serve().await;
     let order = server.place_an_order("85123A").await;
@@ -21,14 +21,14 @@ async fn history_tells_every_event_with_its_command_and_cause_beside_the_server(
 
     let json = data.run_well(&["audit", "history", "stock-85123A", "--json"]).await;
     let events: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<_> = events.iter().map(|event| (&event["revision"], &event["type"])).collect();
-    assert_eq!(told, [(&0.into(), &"stock.received.v1".into()), (&1.into(), &"stock.reserved.v1".into())]);
+    let printed: Vec<_> = events.iter().map(|event| (&event["revision"], &event["type"])).collect();
+    assert_eq!(printed, [(&0.into(), &"stock.received.v1".into()), (&1.into(), &"stock.reserved.v1".into())]);
     assert_eq!(events[1]["data"]["quantity"], 3);
     assert_eq!(events[1]["metadata"]["command"], "stock.reserve");
 }
 
 #[tokio::test]
-async fn state_is_told_as_it_is_and_as_it_was() {
+async fn state_prints_the_current_and_earlier_states() {
     let data = DataDir::new();
     let server = data.serve().await;
     server.place_an_order("85123A").await;
@@ -53,16 +53,16 @@ async fn state_is_told_as_it_is_and_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_there_and_a_store_that_is_not_there_are_told_apart() {
+async fn a_missing_stream_and_a_missing_store_have_different_errors() {
     let data = DataDir::new();
-    let nowhere = data.run(&["audit", "history", "stock-85123A"]).await;
-    assert_eq!(nowhere.code, Some(1));
-    assert!(nowhere.stderr.contains("there is no event store"), "{nowhere:?}");
+    let no_store = data.run(&["audit", "history", "stock-85123A"]).await;
+    assert_eq!(no_store.code, Some(1));
+    assert!(no_store.stderr.contains("there is no event store"), "{no_store:?}");
 
     let server = data.serve().await;
-    let nothing = data.run(&["audit", "history", "stock-85123A"]).await;
-    assert_eq!(nothing.code, Some(1));
-    assert!(nothing.stderr.contains("there is no stream stock-85123A"), "{nothing:?}");
+    let no_stream = data.run(&["audit", "history", "stock-85123A"]).await;
+    assert_eq!(no_stream.code, Some(1));
+    assert!(no_stream.stderr.contains("there is no stream stock-85123A"), "{no_stream:?}");
     assert!(server.terminate().await.success());
 
     assert_eq!(data.run(&["audit", "history", "85123A"]).await.code, Some(2));

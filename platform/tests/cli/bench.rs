@@ -2,7 +2,7 @@ use serde_json::Value;
 
 use super::support::DataDir;
 
-/// Clients and loads as small as they get: what is tested is that the parts fit together, not how fast they are.
+/// The smallest clients and loads that the command accepts: these tests check the parts, not their speed.
 const SMALL: [&str; 4] = ["--clients=2", "--duration=1s", "--orders=1000", "--json=-"];
 
 async fn bench(part: &str) -> Value {
@@ -11,7 +11,7 @@ async fn bench(part: &str) -> Value {
     let directory = format!("--dir={}", directory.display());
     let arguments: Vec<&str> = ["bench", part, &directory].into_iter().chain(SMALL).collect();
     let report = data.run_well(&arguments).await;
-    assert_eq!(std::fs::read_dir(data.path("")).unwrap().count(), 0, "it leaves nothing behind");
+    assert_eq!(std::fs::read_dir(data.path("")).unwrap().count(), 0, "the benchmark left files behind");
     serde_json::from_str(&report).unwrap()
 }
 
@@ -28,14 +28,14 @@ async fn spread_finds_every_acknowledged_order_in_the_read_models() {
 }
 
 #[tokio::test]
-async fn hot_sells_exactly_what_there_is() {
+async fn hot_sells_exactly_the_units_on_hand() {
     let report = bench("hot").await;
     assert_eq!(report["hot"]["sell_out"]["sold"], 1_000);
     assert_eq!(report["hot"]["sell_out"]["refused"], 2 * 3);
 }
 
 #[tokio::test]
-async fn queries_are_asked_of_a_rebuilt_history() {
+async fn queries_measures_every_kind_of_query_over_a_rebuilt_history() {
     let report = bench("queries").await;
     assert_eq!(report["rebuild"][0]["orders"], 1_000);
     let queries = report["queries"][0]["queries"].as_array().unwrap();
@@ -46,7 +46,7 @@ async fn queries_are_asked_of_a_rebuilt_history() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_named() {
+async fn the_error_for_an_unreachable_server_names_its_url() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -56,7 +56,7 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn another_machine_is_driven_only_if_that_is_allowed() {
+async fn a_server_on_another_machine_needs_allow_remote() {
     let url = "http://192.0.2.1:8080";
     let finished = DataDir::new().run(&["bench", "hot", "--command-url", url, "--query-url", url]).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");

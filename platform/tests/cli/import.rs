@@ -6,7 +6,7 @@ const ROWS: [&str; 12] = [
     // The same order again, a minute earlier, with two equal lines.
     "536365,71053,WHITE METAL LANTERN,6,2010-12-01T08:25:00,3.39,17850,United Kingdom",
     "536365,71053,WHITE METAL LANTERN,6,2010-12-01T08:25:00,3.39,17850,United Kingdom",
-    // The price of another SKU than 85123A, and free of charge once rounded.
+    // 85123a is another SKU than 85123A. Its price is rounded to 0.
     "550193,85123a,PADS TO MATCH,1,2011-04-15T09:27:00,0.001,13952,United Kingdom",
     "C536379,D,Discount,-1,2010-12-01T09:41:00,27.50,14527,United Kingdom",
     "A563185,B,Adjust bad debt,1,2011-08-12T14:50:00,11062.06,,United Kingdom",
@@ -18,7 +18,7 @@ const ROWS: [&str; 12] = [
 ];
 
 #[tokio::test]
-async fn a_sales_file_is_imported_once_however_often_it_is_sent() {
+async fn a_second_import_of_a_sales_file_changes_nothing() {
     let data = DataDir::new();
     let server = data.serve().await;
     let file = data.path("sales.csv");
@@ -51,7 +51,7 @@ async fn a_sales_file_is_imported_once_however_often_it_is_sent() {
     read_back(&data).await;
 }
 
-/// What the query API says of the imported orders, once the read models are at the end of the log.
+/// Checks the imported orders through the query API, after a rebuild of the read models.
 async fn read_back(data: &DataDir) {
     data.run_well(&["projections", "rebuild"]).await;
     let server = data.serve().await;
@@ -75,7 +75,7 @@ async fn read_back(data: &DataDir) {
 }
 
 #[tokio::test]
-async fn what_the_platform_refuses_is_listed_and_the_rest_imported() {
+async fn refused_orders_are_listed_and_the_rest_is_imported() {
     let data = DataDir::new();
     let server = data.serve().await;
     let file = data.path("sales.csv");
@@ -95,7 +95,7 @@ async fn what_the_platform_refuses_is_listed_and_the_rest_imported() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_stops_the_import_before_anything_is_sent() {
+async fn a_malformed_file_stops_the_import_before_the_first_request() {
     let data = DataDir::new();
     let server = data.serve().await;
     let file = data.path("sales.csv");
@@ -108,7 +108,7 @@ async fn a_file_that_cannot_be_read_stops_the_import_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_import_without_a_server_says_where_it_looked() {
+async fn the_error_for_a_missing_server_names_its_url() {
     let data = DataDir::new();
     let file = data.path("sales.csv");
     write_sales_file(&file, &ROWS);

@@ -1,7 +1,7 @@
-//! The `orderly` binary as its user meets it. These tests stand here and not in `tests/` because only the package
-//! of a binary gets it built and named by cargo.
+//! Tests of the `orderly` binary from the outside. They are in this package and not in `tests/` because cargo
+//! builds a binary, and sets its path, only for tests of its own package.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod audit;
 mod bench;

@@ -1,4 +1,4 @@
-//! Payments through the sandbox, as the binary runs it.
+//! Payments through the sandbox of the binary.
 
 use std::{fs, process::Stdio, time::Duration};
 
@@ -17,13 +17,13 @@ fn secret(data: &DataDir) -> String {
     fs::read_to_string(data.path("sandbox.secret")).unwrap().trim().to_owned()
 }
 
-/// What the sandbox says has moved.
+/// The money that the sandbox has moved.
 async fn totals(url: &str, secret: &str) -> Value {
     let request = reqwest::Client::new().get(format!("{url}/v1/totals")).bearer_auth(secret);
     request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
 }
 
-/// Orders one unit at 2.50 and pays with `method`; the payment's id.
+/// Orders one unit at 2.50 and charges `method`. Returns the id of the payment.
 async fn buy(server: &Server, number: usize, method: &str) -> String {
     let line = json!({"sku": "85123A", "quantity": 1, "unit_price": 250});
     let order = json!({"currency": "GBP", "lines": [line], "payment": {"method": method}});
@@ -31,10 +31,10 @@ async fn buy(server: &Server, number: usize, method: &str) -> String {
     answer["payment_id"].as_str().unwrap().to_owned()
 }
 
-/// The status of a payment, once the platform knows how it ended.
+/// Waits until a payment has ended and returns it.
 async fn ended(server: &Server, payment_id: &str) -> Value {
     const PATIENCE: Duration = Duration::from_mins(1);
-    let looking = async {
+    let polling = async {
         loop {
             let payment = server.get(&format!("/v1/payments/{payment_id}?min_revision=0")).await;
             if matches!(payment["status"].as_str(), Some("captured" | "failed" | "voided")) {
@@ -43,11 +43,11 @@ async fn ended(server: &Server, payment_id: &str) -> Value {
             time::sleep(Duration::from_millis(20)).await;
         }
     };
-    time::timeout(PATIENCE, looking).await.expect("a payment ends")
+    time::timeout(PATIENCE, polling).await.expect("a payment ends")
 }
 
 #[tokio::test]
-async fn orders_are_paid_by_the_sandbox_of_the_process_and_what_it_took_outlives_a_kill() {
+async fn the_sandbox_of_the_process_charges_each_order_once_across_a_kill() {
     let data = DataDir::new();
     let server = data.serve_with(&["--sandbox-script", SCRIPT]).await;
     server.post("/v1/stock/85123A/receipts", "po-1", json!({"quantity": 100, "reference": "po-1"})).await;
@@ -55,7 +55,7 @@ async fn orders_are_paid_by_the_sandbox_of_the_process_and_what_it_took_outlives
     for number in 0..10 {
         payments.push(buy(&server, number, "card").await);
     }
-    // Whatever is under way is cut off.
+    // Cuts off the charges under way.
     server.kill().await;
 
     let server = data.serve_with(&["--sandbox-script", SCRIPT]).await;
@@ -69,13 +69,13 @@ async fn orders_are_paid_by_the_sandbox_of_the_process_and_what_it_took_outlives
 }
 
 #[tokio::test]
-async fn a_sandbox_of_another_process_is_asked_with_the_secret_of_both() {
+async fn a_sandbox_of_another_process_needs_the_shared_secret() {
     let (bank, shop) = (DataDir::new(), DataDir::new());
     let mut command = bank.command(&["serve", "--roles", "sandbox", "--sandbox-listen", "127.0.0.1:0"]);
     let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
     let url = loop {
-        let line = lines.next_line().await.unwrap().expect("it prints where the sandbox is");
+        let line = lines.next_line().await.unwrap().expect("the process prints the URL of the sandbox");
         if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
             break url.to_owned();
         }
@@ -98,7 +98,7 @@ async fn a_sandbox_of_another_process_is_asked_with_the_secret_of_both() {
 }
 
 #[tokio::test]
-async fn a_script_that_cannot_be_followed_is_refused_at_start() {
+async fn an_invalid_sandbox_script_is_refused_at_start() {
     let finished = DataDir::new().run(&["serve", "--sandbox-script", "declines=often"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.stderr.contains("ORDERLY_SANDBOX_SCRIPT: declines=often"), "{finished:?}");

@@ -3,7 +3,7 @@ use rusqlite::Connection;
 use super::support::DataDir;
 
 #[tokio::test]
-async fn verify_finds_nothing_wrong_beside_the_server_and_names_a_row_that_was_tampered_with() {
+async fn verify_passes_while_a_server_runs_and_names_a_changed_row() {
     let data = DataDir::new();
     let server = data.serve().await;
     server.place_an_order("85123A").await;
@@ -23,7 +23,7 @@ async fn verify_finds_nothing_wrong_beside_the_server_and_names_a_row_that_was_t
 }
 
 #[tokio::test]
-async fn list_tells_how_far_the_read_models_are() {
+async fn list_prints_the_position_of_each_projection() {
     let data = DataDir::new();
     let server = data.serve().await;
     server.place_an_order("85123A").await;
@@ -46,7 +46,7 @@ async fn list_tells_how_far_the_read_models_are() {
 }
 
 #[tokio::test]
-async fn a_backup_made_while_serving_can_take_the_place_of_the_store() {
+async fn a_backup_made_while_serving_replaces_a_lost_store() {
     let data = DataDir::new();
     let server = data.serve().await;
     let order = server.place_an_order("85123A").await;
@@ -54,12 +54,12 @@ async fn a_backup_made_while_serving_can_take_the_place_of_the_store() {
     let backup = ["backup", copy.to_str().unwrap()];
     data.run_well(&backup).await;
     let again = data.run(&backup).await;
-    assert_eq!(again.code, Some(1), "a backup overwrites nothing: {again:?}");
+    assert_eq!(again.code, Some(1), "a backup overwrote a file: {again:?}");
     assert!(server.terminate().await.success());
 
     std::fs::rename(&copy, data.path("events.db")).unwrap();
     let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
-    assert_eq!(refused.code, Some(1), "the read models are those of the other log: {refused:?}");
+    assert_eq!(refused.code, Some(1), "the read models belong to the lost log: {refused:?}");
     assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");
 
     data.run_well(&["projections", "rebuild"]).await;

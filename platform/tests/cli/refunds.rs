@@ -5,13 +5,13 @@ use serde_json::Value;
 use super::support::{DataDir, Server, write_sales_file};
 
 const ROWS: [&str; 10] = [
-    // Comes back in parts, at another price than it was sold for; one of two equal lines, and not the other.
+    // Returned in part: some units of the first line at another price, and one of the two equal lines.
     "536365,85123A,HOLDER,6,2010-12-01T08:26:00,2.55,17850,United Kingdom",
     "536365,71053,LANTERN,2,2010-12-01T08:26:00,3.39,17850,United Kingdom",
     "536365,71053,LANTERN,2,2010-12-01T08:26:00,3.39,17850,United Kingdom",
-    // Comes back wholly, by two equal credit lines.
+    // Returned completely, by two equal credit lines.
     "536366,71053,LANTERN,4,2010-12-01T08:28:00,3.39,,France",
-    // More than it cost is credited.
+    // Credited with more than its price.
     "536367,22139,POTS,1,2010-12-01T08:30:00,4.95,13047,United Kingdom",
     "C536400,85123A,HOLDER,-5,2010-12-02T09:00:00,2.545,17850,United Kingdom",
     "C536401,71053,LANTERN,-3,2010-12-02T09:01:00,3.39,17850,United Kingdom",
@@ -23,7 +23,7 @@ const ROWS: [&str; 10] = [
 const MATCHES: [&str; 7] = [
     "6,C536400,1,536365,85123A,2,0",
     "7,C536401,3,536365,71053,2,1",
-    // The rest of the line before was not sold in this line any more.
+    // The rest of credit row 7, which has three units.
     "7,C536401,1,536365,71053,1,1",
     "8,C536402,4,536366,71053,2,1",
     "9,C536402,4,536366,71053,2,1",
@@ -37,7 +37,7 @@ fn write_matches(path: &Path, rows: &[&str]) {
     std::fs::write(path, content).unwrap();
 }
 
-/// Writes both files; the arguments that import them.
+/// Writes both files and returns the arguments that import them.
 fn arguments(data: &DataDir, server: &Server, matches: &[&str]) -> Vec<String> {
     let (sales, refunds) = (data.path("sales.csv"), data.path("matches.csv"));
     write_sales_file(&sales, &ROWS);
@@ -46,7 +46,7 @@ fn arguments(data: &DataDir, server: &Server, matches: &[&str]) -> Vec<String> {
     ["import", sales, "--refunds", refunds, "--command-url", &server.command_url].map(str::to_owned).to_vec()
 }
 
-/// The only order with this reference, as the query API has it once it has come to the end of the log.
+/// The order with this reference, from the query API.
 async fn order(server: &Server, reference: &str) -> Value {
     let orders = server.get("/v1/orders").await;
     let items = orders["items"].as_array().unwrap();
@@ -55,14 +55,14 @@ async fn order(server: &Server, reference: &str) -> Value {
 }
 
 #[tokio::test]
-async fn credits_are_returned_and_refunded_once_however_often_they_are_sent() {
+async fn a_second_import_of_credits_returns_and_refunds_nothing_again() {
     let data = DataDir::new();
     let server = data.serve().await;
     let fitting: Vec<&str> = [0, 1, 3, 4].map(|index| MATCHES[index]).to_vec();
     let arguments = arguments(&data, &server, &fitting);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
 
-    // The sales alone: the refunds may follow later.
+    // Imports the sales alone first: refunds may follow in a later run.
     let sales_only = data.run(&[&arguments[..2], &arguments[4..]].concat()).await;
     assert_eq!(sales_only.code, Some(0), "{sales_only:?}");
     assert!(!sales_only.stdout.contains("refunded"), "{sales_only:?}");
@@ -98,7 +98,7 @@ async fn credits_are_returned_and_refunded_once_however_often_they_are_sent() {
     let wholly = order(&server, "536366").await;
     assert_eq!((&wholly["refunded"], &wholly["payment_status"]), (&1356.into(), &"refunded".into()));
     assert_eq!(wholly["fulfilment_status"], "returned");
-    // Nothing of it is credited: it is not shipped.
+    // Not credited, so not shipped.
     assert_eq!(order(&server, "536367").await["fulfilment_status"], "unfulfilled");
     let sales = server.get("/v1/sales?currency=GBP").await;
     assert_eq!(sales["total"]["refunded"], 2544);
@@ -107,7 +107,7 @@ async fn credits_are_returned_and_refunded_once_however_often_they_are_sent() {
 }
 
 #[tokio::test]
-async fn credits_beyond_what_was_paid_or_sold_are_turned_down_and_the_rest_refunded() {
+async fn credits_above_the_paid_amount_or_the_sold_units_are_turned_down_and_the_rest_is_refunded() {
     let data = DataDir::new();
     let server = data.serve().await;
     let too_many = "7,C536401,3,536365,71053,3,1";

@@ -1,7 +1,7 @@
 use super::support::DataDir;
 
 #[tokio::test]
-async fn a_second_server_on_the_same_files_is_refused_and_the_first_goes_on() {
+async fn a_second_server_on_the_same_files_is_refused_and_the_first_continues() {
     let data = DataDir::new();
     let server = data.serve().await;
     let second = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
@@ -12,7 +12,7 @@ async fn a_second_server_on_the_same_files_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_with_its_setting() {
+async fn the_error_for_a_port_in_use_names_its_setting() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let finished = DataDir::new().run(&["serve", "--command-listen", &address]).await;
@@ -23,7 +23,7 @@ async fn a_taken_port_is_named_with_its_setting() {
 }
 
 #[tokio::test]
-async fn a_server_asked_to_stop_ends_well_and_keeps_what_it_has() {
+async fn sigterm_stops_a_server_with_exit_code_0_and_keeps_its_data() {
     let data = DataDir::new();
     let server = data.serve().await;
     let order = server.place_an_order("85123A").await;
@@ -35,7 +35,7 @@ async fn a_server_asked_to_stop_ends_well_and_keeps_what_it_has() {
 }
 
 #[tokio::test]
-async fn a_query_api_in_a_process_of_its_own_answers_from_the_same_rows() {
+async fn a_query_api_in_a_process_of_its_own_reads_the_same_rows() {
     let data = DataDir::new();
     let owner = data.serve().await;
     let order = owner.place_an_order("85123A").await;
@@ -43,7 +43,7 @@ async fn a_query_api_in_a_process_of_its_own_answers_from_the_same_rows() {
     let mut apart =
         data.command(&["serve", "--roles", "query-api", "--query-listen", &address]).spawn().unwrap();
     let url = format!("http://{address}/v1/orders/{order}");
-    // Connections are refused until it is up; a server that does not come up would have ended.
+    // Connections are refused until the server is up. A server that cannot start has ended.
     let answer = loop {
         match reqwest::get(&url).await {
             Ok(answer) => break answer,

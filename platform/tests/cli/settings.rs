@@ -1,15 +1,16 @@
 use super::support::DataDir;
 
 #[tokio::test]
-async fn a_setting_of_another_build_is_refused_by_name_with_exit_code_2() {
+async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
     let data = DataDir::new();
     for (setting, given, mentioned) in [
-        // Not what was given: it may hold a password.
+        // These errors do not show the value, which may hold a password.
         ("ORDERLY_EVENT_STORE", "mysql://localhost", ["ORDERLY_EVENT_STORE", "sqlite:FILE"]),
         ("ORDERLY_READ_MODELS", "mysql://localhost/orderly", ["ORDERLY_READ_MODELS", "sqlite:FILE"]),
         ("ORDERLY_BUS", "amqp://localhost", ["amqp://localhost", "direct"]),
         ("ORDERLY_COMMAND_LISTEN", "localhost", ["localhost", "--command-listen"]),
         ("ORDERLY_ROLES", "janitor", ["janitor", "query-api"]),
+        ("ORDERLY_PAYMENT_DUE_AFTER", "0s", ["--payment-due-after", "from 1s"]),
         ("ORDERLY_LOG", "info,=", ["info,=", "ORDERLY_LOG"]),
     ] {
         let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();
@@ -22,7 +23,7 @@ async fn a_setting_of_another_build_is_refused_by_name_with_exit_code_2() {
 }
 
 #[tokio::test]
-async fn roles_that_must_share_a_process_are_refused_apart_by_name() {
+async fn roles_that_must_share_a_process_are_refused_apart() {
     let finished = DataDir::new().run(&["serve", "--roles", "projectors,query-api"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     let expected = "projectors cannot run without command-api and process-manager";

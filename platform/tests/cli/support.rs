@@ -1,4 +1,4 @@
-//! Starts the binary and talks to it.
+//! Starts the binary and sends requests to it.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A data directory, gone when the test is over.
+/// A data directory, deleted at the end of the test.
 pub struct DataDir(TempDir);
 
 impl DataDir {
@@ -24,26 +24,26 @@ impl DataDir {
         self.0.path().join(name)
     }
 
-    /// The binary, to be run on this directory, with no settings from the environment of the tests.
+    /// The binary with this data directory and without settings from the environment of the tests.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
         command.env_clear().env("ORDERLY_DATA_DIR", self.0.path()).args(arguments).kill_on_drop(true);
         command
     }
 
-    /// Runs the binary to its end.
+    /// Runs the binary and waits for its end.
     pub async fn run(&self, arguments: &[&str]) -> Finished {
         Finished::from(self.command(arguments).output().await.unwrap())
     }
 
-    /// Runs the binary to its end, which must be a good one.
+    /// Runs the binary, which must succeed. Returns its output.
     pub async fn run_well(&self, arguments: &[&str]) -> String {
         let finished = self.run(arguments).await;
         assert_eq!(finished.code, Some(0), "{finished:?}");
         finished.stdout
     }
 
-    /// `orderly serve` on free ports, up.
+    /// Starts `orderly serve` on free ports and waits until it is up.
     pub async fn serve(&self) -> Server {
         self.serve_with(&[]).await
     }
@@ -54,14 +54,14 @@ impl DataDir {
         Server::start(self.command(&[&listen, arguments].concat()), 3).await
     }
 
-    /// `orderly serve` on free ports, with a payment provider that is elsewhere.
+    /// Starts `orderly serve` on free ports without the sandbox role.
     pub async fn serve_without_sandbox(&self, arguments: &[&str]) -> Server {
         let listen = ["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"];
         Server::start(self.command(&[&listen, arguments].concat()), 2).await
     }
 }
 
-/// What a run of the binary left.
+/// The exit code and the output of a run.
 #[derive(Debug)]
 pub struct Finished {
     pub code: Option<i32>,
@@ -80,7 +80,7 @@ impl From<Output> for Finished {
 }
 
 impl Finished {
-    /// A figure of a report, by its name.
+    /// The figure with this name in a report.
     pub fn figure(&self, name: &str) -> &str {
         let line = self.stdout.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("{name} is not in {self:?}")).trim()
@@ -93,18 +93,18 @@ pub struct Server {
     http: reqwest::Client,
     pub command_url: String,
     pub query_url: String,
-    /// Where this server runs it.
+    /// Set if this server runs the sandbox.
     pub sandbox_url: Option<String>,
 }
 
 impl Server {
-    /// `apis`: so many it has, and prints where they are.
+    /// Waits until the server has printed `apis` URLs.
     async fn start(mut command: Command, apis: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();
         while urls.len() < apis {
-            let line = lines.next_line().await.unwrap().expect("the server prints where its APIs are");
+            let line = lines.next_line().await.unwrap().expect("the server prints the URLs of its APIs");
             let url = line.split_whitespace().find(|word| word.starts_with("http://"));
             urls.extend(url.map(str::to_owned));
         }
@@ -114,7 +114,7 @@ impl Server {
         Self { child, http: reqwest::Client::new(), command_url, query_url, sandbox_url }
     }
 
-    /// Sends a command under a key; the answer must be a good one.
+    /// Sends a command with a key; it must succeed.
     pub async fn post(&self, path: &str, key: &str, body: Value) -> Value {
         let url = format!("{}{path}", self.command_url);
         let response = self.http.post(url).header("idempotency-key", key).json(&body).send().await.unwrap();
@@ -132,33 +132,34 @@ impl Server {
         answer
     }
 
-    /// Receives 10 units of a SKU and orders 3 of them at 2.50, until it is in the read models; the order's id.
+    /// Receives 10 units of a SKU, orders 3 of them at 2.50, and waits for the read models. Returns the
+    /// order's id.
     pub async fn place_an_order(&self, sku: &str) -> String {
         let received = json!({"quantity": 10, "reference": "po-1"});
         self.post(&format!("/v1/stock/{sku}/receipts"), &format!("po-1/{sku}"), received).await;
         let line = json!({"sku": sku, "quantity": 3, "unit_price": 250});
         let order = json!({"currency": "GBP", "lines": [line], "payment_due_at": null});
         let answer = self.post("/v1/orders", &format!("checkout/{sku}"), order).await;
-        // Its payment request is the last of its events.
+        // The payment request is the last event of the order.
         let payment_id = answer["payment_id"].as_str().unwrap();
         self.get(&format!("/v1/payments/{payment_id}?min_revision=0")).await;
         answer["order_id"].as_str().unwrap().to_owned()
     }
 
-    /// SIGKILL: nothing is finished.
+    /// Sends SIGKILL: the server finishes nothing.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Asks for an orderly end and waits for it.
+    /// Sends SIGTERM and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().expect("the server has not been waited for").to_string();
+        let id = self.child.id().expect("the server is still running").to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
         self.child.wait().await.unwrap()
     }
 }
 
-/// The lines of a file that [`import`](super::import) reads.
+/// Writes a sales file with these rows for [`import`](super::import).
 pub fn write_sales_file(path: &Path, rows: &[&str]) {
     let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
     let content = std::iter::once(&header).chain(rows).fold(String::new(), |text, row| text + row + "\n");

@@ -1,4 +1,4 @@
-//! Who buys, pays, ships, sends back and cancels, until the server is gone.
+//! Customers that buy, pay, ship, return and cancel until the server is killed.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
 };
 
 const CUSTOMERS: u64 = 24;
-/// Few, so that orders meet on them; each is short in some orders of every cycle.
+/// Few SKUs, so orders compete for them. In every cycle some orders find too little stock.
 const SKUS: [&str; 6] = ["85123A", "22423", "85099B", "47566", "20725", "84879"];
 
 #[derive(Clone)]
@@ -27,7 +27,7 @@ impl Shop {
         assert_eq!(answer.unwrap().status, 200);
     }
 
-    /// Customers come, and go when their server does.
+    /// Runs the customers until the server is killed.
     pub async fn open_for(self, cycle: u64, mut random: fastrand::Rng) {
         let customers = (0..CUSTOMERS).map(|customer| {
             let (shop, mut random) = (self.clone(), random.fork());
@@ -41,13 +41,13 @@ impl Shop {
         join_all(customers).await;
     }
 
-    /// [`Shop::open_for`], meanwhile.
+    /// Like [`Shop::open_for`], in the background.
     pub fn open(&self, cycle: u64, random: fastrand::Rng) -> impl Future<Output = ()> + use<> {
         let customers: JoinHandle<()> = tokio::spawn(self.clone().open_for(cycle, random));
         async { customers.await.unwrap() }
     }
 
-    /// One order and what becomes of it. None: the server is gone.
+    /// Places one order and sends its next commands. `None`: the server is killed.
     async fn buy(&self, key: &str, random: &mut fastrand::Rng) -> Option<()> {
         let skus = random.choose_multiple(SKUS.iter(), random.clone().usize(1..=3));
         let lines =
@@ -60,19 +60,19 @@ impl Shop {
             respond_async: random.u8(..) < 32,
         };
         let placed = if random.u8(..) < 32 {
-            // An impatient customer: the same request twice at the same time.
+            // The same request twice at the same time.
             let (first, second) = tokio::join!(
                 self.ledger.send(&self.server, order.clone()),
                 self.ledger.send(&self.server, order)
             );
             let (first, second) = (first?, second?);
-            assert_eq!(first, second, "twins with different answers");
+            assert_eq!(first, second, "two equal requests have different answers");
             first
         } else {
             self.ledger.send(&self.server, order).await?
         };
         match placed.status {
-            201 => self.go_on(&placed, random).await,
+            201 => self.continue_order(&placed, random).await,
             202 if random.bool() => {
                 self.order_command(&placed, "cancel", json!({})).await?;
                 Some(())
@@ -85,7 +85,7 @@ impl Shop {
         }
     }
 
-    async fn go_on(&self, placed: &Answer, random: &mut fastrand::Rng) -> Option<()> {
+    async fn continue_order(&self, placed: &Answer, random: &mut fastrand::Rng) -> Option<()> {
         if random.u8(..) < 64 {
             self.order_command(placed, "cancel", json!({})).await?;
             return Some(());
@@ -107,7 +107,7 @@ impl Shop {
             }
             2 => {
                 self.order_command(placed, "shipments", part).await?;
-                // Refused where that one unit was all there was.
+                // Refused if the order had only that unit.
                 self.order_command(placed, "cancel", json!({})).await?;
             }
             _ => {

@@ -1,4 +1,4 @@
-//! What was asked, and what was answered first.
+//! Every request and its first answer.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::{log_reader::LogReader, server::Address};
 
-/// Requests sent at once when they are repeated.
+/// Repeated requests under way at once.
 const AT_ONCE: usize = 32;
 
-/// Every request since the directory was new. Cheap to clone.
+/// Every request since the directory was created. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<Vec<Entry>>>);
 
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Recorded with the command, so that every retry gets it; other refusals are decided anew.
+    /// True for answers that every retry gets again. Other refusals are decided again.
     fn is_kept(&self) -> bool {
         self.status < 300 || self.body["code"] == "insufficient_stock"
     }
@@ -47,7 +47,7 @@ impl Answer {
 }
 
 impl Request {
-    /// None: there is no answer, or none that says what became of it.
+    /// `None`: there is no answer, or the answer leaves the outcome open (503).
     async fn send(&self, server: &Address) -> Option<Answer> {
         let url = format!("{}{}", server.command_url, self.path);
         let mut request = server.http.post(url).header("idempotency-key", &self.key).json(&self.body);
@@ -63,7 +63,7 @@ impl Request {
 }
 
 impl Ledger {
-    /// Sends a request, which is known here from before it is sent until it is answered.
+    /// Records a request, sends it, and records its answer.
     pub async fn send(&self, server: &Address, request: Request) -> Option<Answer> {
         let place = {
             let mut entries = self.entries();
@@ -75,7 +75,7 @@ impl Ledger {
         answer
     }
 
-    /// Sends everything again that has no answer yet, and now all of it gets one; how many there were.
+    /// Repeats every request without an answer; each must get one now. Returns how many there were.
     pub async fn retry_unanswered(&self, server: &Address) -> usize {
         let unanswered: Vec<usize> = {
             let entries = self.entries();
@@ -92,8 +92,8 @@ impl Ledger {
         unanswered.len()
     }
 
-    /// Repeats the latest answered requests and some earlier ones: each gets its first answer again.
-    pub async fn ask_again(&self, server: &Address, sample: usize, random: &mut fastrand::Rng) {
+    /// Repeats the latest answered requests and some earlier ones. Each must get its first answer again.
+    pub async fn repeat_answered(&self, server: &Address, sample: usize, random: &mut fastrand::Rng) {
         let repeated: Vec<Entry> = {
             let entries = self.entries();
             let kept = |entry: &&Entry| entry.answer.as_ref().is_some_and(Answer::is_kept);
@@ -110,7 +110,8 @@ impl Ledger {
             .await;
     }
 
-    /// Every order that an answer spoke of is in the log. (The log's reader has checked that none is there twice.)
+    /// Checks that every order in an answer is in the log. (The log reader checks that no event is there
+    /// twice.)
     pub fn assert_recorded(&self, log: &LogReader) {
         for entry in &*self.entries() {
             let Some(answer) = &entry.answer else { panic!("never answered: {:?}", entry.request) };
@@ -126,7 +127,7 @@ impl Ledger {
         }
     }
 
-    /// Reads some answered orders back from the query API, at the revision that the answer named.
+    /// Reads some answered orders from the query API, at the revision of the answer. Returns how many.
     pub async fn read_back(&self, server: &Address, random: &mut fastrand::Rng) -> usize {
         let sample: Vec<Answer> = {
             let entries = self.entries();

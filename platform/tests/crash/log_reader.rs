@@ -1,4 +1,4 @@
-//! Folds the log as it grows, beside the server that owns it, and says what is not as it must be in the end.
+//! Folds the log while the server writes to it, and lists what its reactions have not finished.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -14,7 +14,7 @@ use domain::{
 };
 use infra::event_store::{EventLog, sqlite::SqliteEventLog};
 
-/// Whatever a crash has left undone is done within this long after the restart, or never.
+/// Time limit after a restart for the reactions that a crash has cut off.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct LogReader {
@@ -42,7 +42,7 @@ impl LogReader {
         }
     }
 
-    /// Waits until every reaction to everything in the log is in the log, too.
+    /// Waits until every reaction to the events of the log has finished.
     pub async fn wait_until_drained(&mut self) {
         let waiting = async {
             loop {
@@ -53,7 +53,7 @@ impl LogReader {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        // Its time may be over: then this says what is left.
+        // After a time-out the assertion lists what is left.
         let _ = tokio::time::timeout(PATIENCE, waiting).await;
         assert!(self.loose_ends().is_empty(), "left after {PATIENCE:?}:\n{}", self.loose_ends().join("\n"));
     }
@@ -82,7 +82,7 @@ impl LogReader {
                     *self.received.entry(sku.clone()).or_default() += received.quantity;
                 }
                 let stock = self.stock.entry(sku.clone()).or_default();
-                // Asserts that no more is reserved than there is.
+                // Asserts that `reserved` never exceeds `on_hand`.
                 StockDecider::evolve(stock, &event);
             }
             (StreamName::Order(id), Event::Order(event)) => {
@@ -95,7 +95,7 @@ impl LogReader {
         }
     }
 
-    /// What is not as the orders say.
+    /// Stock and payments that differ from what the orders require.
     fn loose_ends(&self) -> Vec<String> {
         let mut loose = Vec::new();
         let mut held: HashMap<(Sku, OrderId), u32> = HashMap::new();
@@ -142,14 +142,17 @@ impl LogReader {
 
 fn loose_payment(order: &Order, payment: Option<&Payment>) -> Option<&'static str> {
     let Some(payment) = payment else { return Some("not requested") };
-    let asked_back = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
-    let asked_back: i64 = asked_back.map(|refund| refund.amount.minor_units()).sum();
-    let kept = payment.captured().minor_units() - asked_back;
+    let refunds = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
+    let refunded: i64 = refunds.map(|refund| refund.amount.minor_units()).sum();
+    let kept = payment.captured().minor_units() - refunded;
     let returned: i64 = order.returns().iter().map(|returned| returned.refund_amount.minor_units()).sum();
-    match () {
-        () if payment.captured() != order.captured() => Some("captured, and the order does not know"),
-        () if order.status().is_final() && !payment.is_closed() => Some("not closed"),
-        () if kept > order.amount_due().minor_units() - returned => Some("not given back"),
-        () => None,
+    if payment.captured() != order.captured() {
+        Some("captured, but not recorded on the order")
+    } else if order.status().is_final() && !payment.is_closed() {
+        Some("not closed")
+    } else if kept > order.amount_due().minor_units() - returned {
+        Some("not refunded")
+    } else {
+        None
     }
 }

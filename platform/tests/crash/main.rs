@@ -1,9 +1,9 @@
-//! Kills the running binary with SIGKILL at a random moment under load, again and again, and looks at what is
-//! left after each restart.
+//! Kills the running binary with SIGKILL at random moments under load and checks its data after each restart.
 //!
-//! `ORDERLY_CRASH_CYCLES` says how often (default 5), `ORDERLY_CRASH_SEED` repeats the load of a run.
+//! `ORDERLY_CRASH_CYCLES` sets the number of kills (default 5); `ORDERLY_CRASH_SEED` repeats the load of a
+//! run.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod customers;
 mod ledger;
@@ -14,13 +14,13 @@ use std::{env, str::FromStr, time::Duration};
 
 use crate::{customers::Shop, ledger::Ledger, log_reader::LogReader, server::Server};
 
-/// A fresh start now and then keeps the time of a cycle the same however many there are.
+/// A new directory after this many cycles: a cycle takes longer the more data there is.
 const CYCLES_PER_DIRECTORY: u64 = 25;
-/// Answers from before the kill that are asked for again, besides the latest ones.
+/// How many of the latest requests, and how many earlier ones, are repeated after a restart.
 const SAMPLE: usize = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
+async fn a_killed_server_loses_no_acknowledged_command_and_repeats_none() {
     let cycles: u64 = setting("ORDERLY_CRASH_CYCLES").unwrap_or(5);
     let seed: u64 = setting("ORDERLY_CRASH_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("{cycles} cycles, ORDERLY_CRASH_SEED={seed}");
@@ -37,7 +37,7 @@ fn setting<T: FromStr<Err: std::fmt::Debug>>(name: &str) -> Option<T> {
     env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// Some cycles on one directory, which must be found sound after each, and agree with its read models at the end.
+/// Runs some cycles on one directory. Checks the log after each cycle and the read models at the end.
 async fn crash_repeatedly(cycles: u64, first: u64, random: &mut fastrand::Rng) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::default();
@@ -54,7 +54,7 @@ async fn crash_repeatedly(cycles: u64, first: u64, random: &mut fastrand::Rng) {
 
         server = Server::start(dir.path()).await;
         let unanswered = ledger.retry_unanswered(&server.address()).await;
-        ledger.ask_again(&server.address(), SAMPLE, random).await;
+        ledger.repeat_answered(&server.address(), SAMPLE, random).await;
         log.wait_until_drained().await;
         ledger.assert_recorded(&log);
         let read_back = ledger.read_back(&server.address(), random).await;

@@ -1,4 +1,4 @@
-//! The process that is killed.
+//! The server process that the tests kill.
 
 use std::{fs::OpenOptions, path::Path, process::Stdio};
 
@@ -14,7 +14,7 @@ pub struct Server {
     address: Address,
 }
 
-/// Where a server is reached, by connections that end with it.
+/// The URLs of a server, and an HTTP client whose connections are not reused after a restart.
 #[derive(Clone)]
 pub struct Address {
     pub http: reqwest::Client,
@@ -29,7 +29,7 @@ fn orderly(dir: &Path) -> Command {
 }
 
 impl Server {
-    /// Starts on what the last one left behind, and waits until it serves.
+    /// Starts on the data of the last server and waits until the APIs are up.
     pub async fn start(dir: &Path) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(dir.join(LOG)).unwrap();
         let mut command = orderly(dir);
@@ -47,7 +47,7 @@ impl Server {
         let mut urls = Vec::new();
         while urls.len() < 2 {
             let line = lines.next_line().await.unwrap();
-            let line = line.unwrap_or_else(|| panic!("it did not start: {}", read_log(dir)));
+            let line = line.unwrap_or_else(|| panic!("the server did not start: {}", read_log(dir)));
             urls.extend(line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
         }
         let [command_url, query_url] = urls.try_into().unwrap();
@@ -59,20 +59,20 @@ impl Server {
         self.address.clone()
     }
 
-    /// SIGKILL: no destructor runs, nothing is flushed.
+    /// Sends SIGKILL: no destructor runs, and nothing is flushed.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// In good order.
+    /// Sends SIGTERM and checks for a successful end.
     pub async fn stop(mut self) {
-        let id = self.child.id().expect("it has not been waited for").to_string();
+        let id = self.child.id().expect("the server is still running").to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
         assert!(self.child.wait().await.unwrap().success());
     }
 }
 
-/// Every row of the read models is what a replay of the log gives.
+/// Checks that every row of the read models equals a replay of the log.
 pub async fn assert_read_models_agree(dir: &Path) {
     let verified = orderly(dir).args(["audit", "verify"]).output().await.unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));

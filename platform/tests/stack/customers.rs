@@ -1,4 +1,5 @@
-//! Who buys while processes come and go. Every request is repeated under its key until it is answered.
+//! Customers that buy while processes are killed and started. They repeat each request with its key until it
+//! is answered.
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use uuid::Uuid;
 use crate::stack::Stack;
 
 const CUSTOMERS: usize = 8;
-/// Few, so that orders meet on them.
+/// Few SKUs, so orders compete for them.
 const SKUS: [&str; 6] = ["85123A", "22423", "85099B", "47566", "20725", "84879"];
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// An order as the command API answered it last.
+/// An order from the latest answer of the command API.
 #[derive(Debug, Clone)]
 pub struct Placed {
     pub order_id: String,
@@ -24,14 +25,14 @@ pub struct Placed {
     pub revision: u64,
 }
 
-/// Customers at work.
+/// Customers that are buying in the background.
 pub struct Customers {
     leave: CancellationToken,
     task: JoinHandle<Vec<Placed>>,
 }
 
 impl Customers {
-    /// Lets them in. Each has keys of its own.
+    /// Starts the customers. Each has its own keys.
     pub fn open(stack: &Stack, mut random: fastrand::Rng) -> Self {
         let leave = CancellationToken::new();
         let visits: Vec<_> = (0..CUSTOMERS)
@@ -44,7 +45,7 @@ impl Customers {
         Self { leave, task }
     }
 
-    /// Lets them finish what they have begun; every order that they placed.
+    /// Waits until the customers have finished their current orders. Returns every order that they placed.
     pub async fn close(self) -> Vec<Placed> {
         self.leave.cancel();
         self.task.await.unwrap()
@@ -67,7 +68,7 @@ impl Customer {
         }
     }
 
-    /// Receives what it buys, now and then too little of it; pays for some, and cancels others.
+    /// Receives stock, sometimes too little, and places an order; then pays or cancels some of the orders.
     async fn buy(&self, random: &mut fastrand::Rng) -> Option<Placed> {
         let sku = *random.choice(&SKUS).unwrap();
         let quantity = random.u32(1..=3);
@@ -94,7 +95,7 @@ impl Customer {
         Some(Placed { order_id, total: answer["total"].as_i64().unwrap(), revision })
     }
 
-    /// Repeats a request until there is an answer that says what became of it.
+    /// Repeats a request until its answer is final.
     async fn send(&self, path: &str, body: Value) -> Value {
         let (url, key) = (format!("{}{path}", self.command_url), Uuid::new_v4().to_string());
         loop {

@@ -1,10 +1,10 @@
-//! The production path, each role in a process of its own: events go from the event store through Kafka to Postgres,
-//! while processes are killed, put to sleep and added.
+//! The production path with each role in its own process: events go from the event store through Kafka to
+//! Postgres, while processes are killed, paused and added.
 //!
-//! `ORDERLY_CRASH_CYCLES` says how often (default 5), `ORDERLY_PAUSE_SECONDS` how long a process sleeps (default 12:
-//! longer than its session with Kafka), `ORDERLY_CRASH_SEED` repeats the load of a run.
+//! `ORDERLY_CRASH_CYCLES` sets the number of kills (default 5). `ORDERLY_PAUSE_SECONDS` sets the length of a
+//! pause (default 12, longer than a session with Kafka). `ORDERLY_CRASH_SEED` repeats the load of a run.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod customers;
 mod process;
@@ -26,7 +26,7 @@ fn random() -> fastrand::Rng {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres and Kafka: infra/dev/services up"]
-async fn what_is_acknowledged_is_read_back_in_another_process_and_survives_a_rebuild_meanwhile() {
+async fn another_process_reads_every_acknowledged_order_also_during_a_rebuild() {
     let stack = Stack::new().await;
     let _owner = stack.owner().await;
     let _projectors = [stack.projectors().await, stack.projectors().await];
@@ -46,7 +46,7 @@ async fn what_is_acknowledged_is_read_back_in_another_process_and_survives_a_reb
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres and Kafka: infra/dev/services up"]
-async fn projectors_killed_again_and_again_lose_nothing_and_apply_nothing_twice() {
+async fn killed_projectors_lose_no_event_and_apply_none_twice() {
     let mut random = random();
     let cycles: u64 = setting("ORDERLY_CRASH_CYCLES").unwrap_or(5);
     let stack = Stack::new().await;
@@ -61,7 +61,8 @@ async fn projectors_killed_again_and_again_lose_nothing_and_apply_nothing_twice(
         killed.kill().await;
         *killed = stack.projectors().await;
         orders.extend(customers.close().await);
-        // Events of a killed process come again, to itself or to the other, once its session has ended.
+        // Kafka delivers the events of a killed process again, to either projector, after its session has
+        // ended.
         if cycle % 25 == 24 || cycle + 1 == cycles {
             stack.assert_drained_and_sound(&orders).await;
         }
@@ -71,7 +72,7 @@ async fn projectors_killed_again_and_again_lose_nothing_and_apply_nothing_twice(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres and Kafka: infra/dev/services up"]
-async fn a_process_that_slept_for_longer_than_its_session_goes_on_where_others_left_off() {
+async fn a_process_paused_for_longer_than_its_session_continues_where_the_others_stopped() {
     let mut random = random();
     let pause = Duration::from_secs(setting("ORDERLY_PAUSE_SECONDS").unwrap_or(12));
     let stack = Stack::new().await;
@@ -79,10 +80,10 @@ async fn a_process_that_slept_for_longer_than_its_session_goes_on_where_others_l
     let queries = stack.queries().await;
     let projectors = [stack.projectors().await, stack.projectors().await];
     let mut orders = Vec::new();
-    for sleeper in [&projectors[0], &queries, &owner] {
+    for paused in [&projectors[0], &queries, &owner] {
         let customers = Customers::open(&stack, random.fork());
         tokio::time::sleep(Duration::from_millis(random.u64(200..1_000))).await;
-        sleeper.sleep_for(pause).await;
+        paused.pause_for(pause).await;
         orders.extend(customers.close().await);
         stack.assert_drained_and_sound(&orders).await;
         println!("{} orders", orders.len());
@@ -92,10 +93,10 @@ async fn a_process_that_slept_for_longer_than_its_session_goes_on_where_others_l
     }
 }
 
-/// A relay that was killed has left a transaction open; the next one ends it.
+/// A killed relay leaves a transaction open; the next relay aborts it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres and Kafka: infra/dev/services up"]
-async fn an_owner_that_was_killed_publishes_the_rest_when_it_is_back() {
+async fn a_killed_owner_publishes_the_rest_after_its_restart() {
     let mut random = random();
     let stack = Stack::new().await;
     let mut owner = stack.owner().await;

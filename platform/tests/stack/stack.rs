@@ -1,4 +1,4 @@
-//! Topics, a database and a directory of one test, and the processes on them.
+//! The topics, the database and the data directory of one test, and its processes.
 
 use std::{env, future::Future, net::TcpListener, time::Duration};
 
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::{customers::Placed, process::Process};
 
-/// After the last fault everything has to be in the rows within this time.
+/// Time limit after the last fault for all events to reach the rows.
 const DRAINED_WITHIN: Duration = Duration::from_mins(3);
 
-/// Where the processes of one test work.
+/// The stores and addresses of the processes of one test.
 pub struct Stack {
     data: TempDir,
     name: String,
-    /// As the tests' own database is named.
+    /// URL of the tests' own database.
     server: String,
     bus: String,
     command_listen: String,
@@ -42,7 +42,7 @@ impl Stack {
         }
     }
 
-    /// The process that has the embedded event store.
+    /// Starts the process that owns the embedded event store.
     pub async fn owner(&self) -> Process {
         let roles = "command-api,process-manager,relay";
         Process::start(self.orderly(&["serve", "--roles", roles, "--command-listen", &self.command_listen]))
@@ -62,7 +62,7 @@ impl Stack {
         format!("http://{}", self.command_listen)
     }
 
-    /// The binary, with settings of this stack and no others.
+    /// The binary with the settings of this stack and no others.
     fn orderly(&self, arguments: &[&str]) -> Command {
         let (address, _database) = self.server.rsplit_once('/').unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
@@ -76,7 +76,7 @@ impl Stack {
         command
     }
 
-    /// Runs a command of the binary to its end, which must be a good one.
+    /// Runs a command of the binary, which must succeed. Returns its output.
     pub async fn run_well(&self, arguments: &[&str]) -> String {
         let output = self.orderly(arguments).output().await.unwrap();
         let (stdout, stderr) =
@@ -85,16 +85,16 @@ impl Stack {
         stdout.into_owned()
     }
 
-    /// Reads an order at the revision that its answer named.
+    /// Reads an order at the revision of its answer.
     pub async fn assert_read_back(&self, placed: &Placed) {
         let path = format!("/v1/orders/{}?min_revision={}", placed.order_id, placed.revision);
-        // The bounded wait of one request may be too short for a machine that does all of this at once.
+        // One request waits 2 s at most, which may be too short on a busy machine.
         let order = eventually(async || self.get(&path).await).await;
         assert_eq!(order["total"], placed.total, "{order}");
     }
 
-    /// Waits until the read models have every order, and the log has nothing that they have not; then every row is what
-    /// the log gives.
+    /// Waits until the read models have every order and no lag, then checks that every row equals a replay of
+    /// the log.
     pub async fn assert_drained_and_sound(&self, orders: &[Placed]) {
         for placed in orders.iter().rev().take(50) {
             self.assert_read_back(placed).await;
@@ -105,7 +105,7 @@ impl Stack {
             rows.iter().all(|row| row["lag_events"] == 0).then_some(())?;
             assert_eq!(projections["parked"], Value::Array(Vec::new()));
             let sales = self.get("/v1/sales?currency=GBP").await?;
-            // The relay may be a moment behind.
+            // The relay may still be publishing.
             (sales["total"]["orders"].as_u64()? == orders.len() as u64).then_some(sales)
         })
         .await;
@@ -115,7 +115,7 @@ impl Stack {
         println!("{}", verified.trim_end());
     }
 
-    /// None where there is no good answer now.
+    /// `None` unless the answer is a success.
     async fn get(&self, path: &str) -> Option<Value> {
         let response = self.http.get(format!("http://{}{path}", self.query_listen)).send().await.ok()?;
         if !response.status().is_success() {
@@ -128,23 +128,23 @@ impl Stack {
 impl Drop for Stack {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // The runtime of the test may be about to end.
+        // The runtime of the test may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run_sql(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
         });
         let dropped = dropping.join().is_ok();
-        assert!(dropped || std::thread::panicking(), "the database of the test cannot be dropped");
+        assert!(dropped || std::thread::panicking(), "cannot drop the database of the test");
     }
 }
 
-async fn eventually<T, F: Future<Output = Option<T>>>(mut look: impl FnMut() -> F) -> T {
+async fn eventually<T, F: Future<Output = Option<T>>>(mut check: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + DRAINED_WITHIN;
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = check().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain");
+        assert!(Instant::now() < deadline, "the condition was not met in time");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -154,7 +154,7 @@ fn service(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set: infra/dev/services up, then source .dev/env"))
 }
 
-/// Stays the same over restarts.
+/// A free address. It stays the same across restarts.
 fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::commands::Failure;
 
-/// Runs one submitter for each client. Each keeps one append of four events under way: an order placed, its stock
-/// reserved, the order allocated, its payment requested. Each append starts a new stream.
+/// Runs one submitter for each client. Each keeps one append of four events under way: an order placed, its
+/// stock reserved, the order allocated, its payment requested. Each append starts a new stream.
 pub async fn append_raw(bench: &BenchSetup) -> Result<LoadSummary, Failure> {
     let directory = bench.new_directory()?;
     let opened = open_event_store(&directory).await?;

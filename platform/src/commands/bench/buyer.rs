@@ -145,8 +145,8 @@ pub async fn place_at_full_speed(
     collect(started, run_load(what, duration, clients).await?)
 }
 
-/// Open loop: orders are due at a fixed rate, spread over the clients. Latency counts from the due time, so it
-/// includes the time that orders wait while the server stalls.
+/// Open loop: orders are due at a fixed rate, spread over the clients. Latency counts from the due time, so
+/// it includes the time that orders wait while the server stalls.
 pub async fn place_at_rate(
     what: &'static str,
     buyers: Vec<Buyer>,

@@ -1,5 +1,5 @@
-//! A keep-alive HTTP/1.1 connection without a pool or extra tasks: the load generator shares the machine with the
-//! server that it measures.
+//! A keep-alive HTTP/1.1 connection without a pool or extra tasks: the load generator shares the machine with
+//! the server that it measures.
 
 use std::net::SocketAddr;
 

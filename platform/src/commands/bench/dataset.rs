@@ -1,5 +1,5 @@
-//! A generated history of any length: orders placed, paid, shipped, cancelled and rejected. The domain decides the
-//! events, and they go directly into an event store.
+//! A generated history of any length: orders placed, paid, shipped, cancelled and rejected. The domain
+//! decides the events, and they go directly into an event store.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -30,7 +30,8 @@ const ORDER_EVERY_S: i64 = 30;
 const SKUS: usize = 1_000;
 const UNITS_PER_SKU: u32 = 1_000_000_000;
 const SOLD_OUT: &str = "SOLD-OUT";
-/// Orders of a chunk. The generator waits for the previous chunk to be durable, which bounds memory to two chunks.
+/// Orders of a chunk. The generator waits for the previous chunk to be durable, which bounds memory to two
+/// chunks.
 const CHUNK_ORDERS: u64 = 200;
 const SAMPLE_ORDERS: u64 = 2_000;
 pub const CURRENCY: &str = "GBP";
@@ -164,7 +165,8 @@ enum Fate {
 }
 
 impl Fate {
-    /// Of twenty orders one is cancelled, one rejected, three stay unpaid, three stay paid and twelve are shipped.
+    /// Of twenty orders one is cancelled, one rejected, three stay unpaid, three stay paid and twelve are
+    /// shipped.
     fn of(number: u64) -> Self {
         match number % 20 {
             0 => Self::Cancelled,

@@ -1,5 +1,5 @@
-//! The baseline of HTTP: an axum handler that reads an order and returns an answer like the command API's, and does
-//! nothing else. Runs in a process of its own (`orderly bench-echo`), with the same accept loop.
+//! The baseline of HTTP: an axum handler that reads an order and returns an answer like the command API's,
+//! and does nothing else. Runs in a process of its own (`orderly bench-echo`), with the same accept loop.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Reads the read models after a load: how far they are behind, and whether they hold every acknowledged order.
+//! Reads the read models after a load: how far they are behind, and whether they hold every acknowledged
+//! order.
 
 use std::{
     fmt,
@@ -92,8 +93,8 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Reads all orders and stock levels of the shop's SKUs. Fails if an acknowledged order is missing, if there is
-    /// another order, or if the reserved units are not one for each order.
+    /// Reads all orders and stock levels of the shop's SKUs. Fails if an acknowledged order is missing, if
+    /// there is another order, or if the reserved units are not one for each order.
     pub async fn check(
         shop: &Arc<Shop>,
         target: Target,

@@ -1,4 +1,5 @@
-//! The server that a benchmark drives: a child process on a new data directory, or a server that is running already.
+//! The server that a benchmark drives: a child process on a new data directory, or a server that is running
+//! already.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,8 +32,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// A server that is running already. Refuses another machine unless `allow_remote`: the benchmark fills it with
-    /// orders.
+    /// A server that is running already. Refuses another machine unless `allow_remote`: the benchmark fills
+    /// it with orders.
     pub async fn running(command: &ApiUrl, query: &ApiUrl, allow_remote: bool) -> Result<Self, Failure> {
         let command = resolve(command, allow_remote).await?;
         let query = resolve(query, allow_remote).await?;

@@ -1,5 +1,5 @@
-//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half speed, beside the baselines of
-//! HTTP and of the store.
+//! `spread`: orders of one line over a thousand SKUs, at full speed and then at half speed, beside the
+//! baselines of HTTP and of the store.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,5 @@
-//! A client of the command API that repeats requests. Every request carries an idempotency key, so a repeat is safe.
+//! A client of the command API that repeats requests. Every request carries an idempotency key, so a repeat
+//! is safe.
 
 use std::time::Duration;
 
@@ -98,8 +99,8 @@ impl CommandClient {
         self.post_until(path, key, body, |_| true).await
     }
 
-    /// Like [`CommandClient::post`], and repeats while the answer is `not_found`. For what the platform makes after it has
-    /// answered an earlier command.
+    /// Like [`CommandClient::post`], and repeats while the answer is `not_found`. For what the platform makes
+    /// after it has answered an earlier command.
     pub async fn post_when_found<T: DeserializeOwned>(
         &self,
         path: &str,

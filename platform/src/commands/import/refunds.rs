@@ -1,4 +1,5 @@
-//! Ships the orders that are credited later, returns their units line by line, and records each refund as paid out.
+//! Ships the orders that are credited later, returns their units line by line, and records each refund as
+//! paid out.
 
 use std::collections::HashMap;
 
@@ -111,8 +112,8 @@ impl Import {
         }
     }
 
-    /// Records the refund as paid out. The refund has the id of its return. It may not exist yet: the platform requests
-    /// it from the payment after it has answered the return.
+    /// Records the refund as paid out. The refund has the id of its return. It may not exist yet: the
+    /// platform requests it from the payment after it has answered the return.
     async fn pay_out<'a>(
         &self,
         order: &PlacedOrder,

@@ -1,5 +1,5 @@
-//! Reads a file that matches the credit lines of a sales file to sale lines: one row per pair, in CSV, plain or
-//! compressed with zstd.
+//! Reads a file that matches the credit lines of a sales file to sale lines: one row per pair, in CSV, plain
+//! or compressed with zstd.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -144,8 +144,8 @@ impl fmt::Display for SalesReport {
     }
 }
 
-/// Codes that mean that a credit does not fit its sale: more money than was paid, or more units than were sold. They
-/// are expected, because the matches of credits to sales are guesses.
+/// Codes that mean that a credit does not fit its sale: more money than was paid, or more units than were
+/// sold. They are expected, because the matches of credits to sales are guesses.
 const EXPECTED_REFUSALS: [&str; 2] = ["quantity_unavailable", "refund_too_large"];
 
 /// The platform's answers to the returns of one order.

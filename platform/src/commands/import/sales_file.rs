@@ -1,5 +1,5 @@
-//! Reads a file of the Online Retail columns into orders: one row per order line, in CSV, plain or compressed with
-//! zstd.
+//! Reads a file of the Online Retail columns into orders: one row per order line, in CSV, plain or compressed
+//! with zstd.
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
@@ -52,7 +52,8 @@ pub struct SaleLine {
     pub unit_price: Amount,
 }
 
-/// A line of an invoice `C…`, as text: only a match needs its figures, and an unmatched line may be malformed.
+/// A line of an invoice `C…`, as text: only a match needs its figures, and an unmatched line may be
+/// malformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditLine {
     pub invoice: String,
@@ -162,7 +163,8 @@ struct Invoices {
 }
 
 impl Invoices {
-    /// Adds a sale line or counts another row. Returns what is wrong with a malformed row. `number` is the row number.
+    /// Adds a sale line or counts another row. Returns what is wrong with a malformed row. `number` is the
+    /// row number.
     fn add(&mut self, number: u64, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
         let invoice = row.invoice_no;
         let is_sales_invoice = invoice.len() == 6 && invoice.bytes().all(|byte| byte.is_ascii_digit());
@@ -224,8 +226,8 @@ impl Invoices {
         Ok(())
     }
 
-    /// The shop's wall-clock time as an instant. A time in the hour skipped in spring is read as winter time; a time in
-    /// the repeated hour of autumn is read as the first of the two.
+    /// The shop's wall-clock time as an instant. A time in the hour skipped in spring is read as winter time;
+    /// a time in the repeated hour of autumn is read as the first of the two.
     fn instant(&self, wall_clock: &str) -> Result<Timestamp, String> {
         let time: civil::DateTime = parsed("InvoiceDate", wall_clock)?;
         let instant = self.time_zone.to_ambiguous_timestamp(time).compatible();
