@@ -10,7 +10,7 @@ help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Build and start the platform on its embedded stores. Ctrl-C stops it.
-	$(CARGO) run $(RUN_PROFILE) --locked --package platform --bin orderly -- serve
+	$(CARGO) run --profile quick --locked --package platform --bin orderly -- serve
 
 test: ## Run every test; start Postgres, Kafka and stripe-mock for them where they can be installed.
 	CARGO="$(CARGO)" tests/scripts/run.sh
