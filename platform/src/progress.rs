@@ -13,7 +13,7 @@ const LINES: u64 = 10;
 /// The progress of one command. Removes its bar when dropped.
 #[derive(Debug)]
 pub struct ProgressDisplay {
-    what: &'static str,
+    label: &'static str,
     bar: ProgressBar,
     terminal: bool,
     /// Without a terminal: tenths of the run that have been written.
@@ -21,17 +21,17 @@ pub struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// `what` names the counted things. Pass a total of 0 if it is not known yet, and set it with
+    /// `label` names the counted things. Pass a total of 0 if it is not known yet, and set it with
     /// [`ProgressDisplay::set`].
-    pub fn start(what: &'static str, total: u64) -> Self {
+    pub fn start(label: &'static str, total: u64) -> Self {
         let terminal = stderr().is_terminal();
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(
             "{msg} {wide_bar} {human_pos} of {human_len}, {per_sec}, {eta} left",
         )
         .expect("the template is well formed");
-        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style).with_message(what);
-        Self { what, bar, terminal, written: AtomicU64::new(0) }
+        let bar = ProgressBar::with_draw_target(Some(total), target).with_style(style).with_message(label);
+        Self { label, bar, terminal, written: AtomicU64::new(0) }
     }
 
     /// Sets how many of `total` are done.
@@ -48,10 +48,10 @@ impl ProgressDisplay {
     }
 
     /// Shows a step that has no count.
-    pub fn step(&self, what: &'static str) {
-        self.bar.set_message(what);
+    pub fn step(&self, label: &'static str) {
+        self.bar.set_message(label);
         if !self.terminal {
-            eprintln!("{what}");
+            eprintln!("{label}");
         }
     }
 
@@ -62,7 +62,7 @@ impl ProgressDisplay {
         }
         let due = LINES * done / total;
         if self.written.fetch_max(due, Ordering::Relaxed) < due {
-            eprintln!("{}: {} of {}", self.what, HumanCount(done), HumanCount(total));
+            eprintln!("{}: {} of {}", self.label, HumanCount(done), HumanCount(total));
         }
     }
 }

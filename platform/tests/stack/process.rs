@@ -17,7 +17,11 @@ impl Process {
     pub async fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines.next_line().await.unwrap().expect("the process did not start; its error is on standard error");
+        let first = lines
+            .next_line()
+            .await
+            .unwrap()
+            .expect("the process did not start; its error is on standard error");
         assert!(first.contains("Orderly is up"), "{first}");
         // Reads on, so the process never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });

@@ -128,7 +128,7 @@ pub struct Bought {
 
 /// Closed loop: each client places its next order as soon as its last one is answered.
 pub async fn place_at_full_speed(
-    what: &'static str,
+    label: &'static str,
     buyers: Vec<Buyer>,
     duration: Duration,
 ) -> Result<Bought, Failure> {
@@ -142,13 +142,13 @@ pub async fn place_at_full_speed(
         }
         Ok((latencies, buyer.acknowledged))
     });
-    collect(started, run_load(what, duration, clients).await?)
+    collect(started, run_load(label, duration, clients).await?)
 }
 
 /// Open loop: orders are due at a fixed rate, spread over the clients. Latency counts from the due time, so
 /// it includes the time that orders wait while the server stalls.
 pub async fn place_at_rate(
-    what: &'static str,
+    label: &'static str,
     buyers: Vec<Buyer>,
     rate_per_s: f64,
     duration: Duration,
@@ -167,7 +167,7 @@ pub async fn place_at_rate(
         }
         Ok((latencies, buyer.acknowledged))
     });
-    collect(started, run_load(what, duration, clients).await?)
+    collect(started, run_load(label, duration, clients).await?)
 }
 
 fn collect(started: Instant, outputs: Vec<(Latencies, Vec<OrderId>)>) -> Result<Bought, Failure> {

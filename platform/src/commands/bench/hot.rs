@@ -73,8 +73,8 @@ async fn place_orders(
     let shop = Arc::new(Shop::new(skus));
     shop.receive(target, UNITS_UNLIMITED).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
-    let what = if skus == 1 { "hot at full speed, seconds" } else { "spread at full speed, seconds" };
-    let bought = place_at_full_speed(what, buyers, bench.duration).await?;
+    let label = if skus == 1 { "hot at full speed, seconds" } else { "spread at full speed, seconds" };
+    let bought = place_at_full_speed(label, buyers, bench.duration).await?;
     Ok((shop, bought))
 }
 

@@ -87,7 +87,7 @@ pub fn per_second(count: u64, elapsed: Duration) -> f64 {
 ///
 /// `duration` is the planned time. [`OVERTIME_MAX`] after it the run fails.
 pub async fn run_clients<R: Send + 'static>(
-    what: &'static str,
+    label: &'static str,
     duration: Duration,
     clients: impl IntoIterator<Item = impl Future<Output = Result<R, Failure>> + Send + 'static>,
 ) -> Result<Vec<R>, Failure> {
@@ -99,26 +99,27 @@ pub async fn run_clients<R: Send + 'static>(
         }
         Ok(outputs)
     };
-    let overdue =
-        |_| Failure::new(format!("{what}: still running {} s after its planned end", OVERTIME_MAX.as_secs()));
+    let overdue = |_| {
+        Failure::new(format!("{label}: still running {} s after its planned end", OVERTIME_MAX.as_secs()))
+    };
     time::timeout(duration + OVERTIME_MAX, outputs).await.map_err(overdue)?
 }
 
 /// Like [`run_clients`], and shows the seconds that have passed.
 pub async fn run_load<R: Send + 'static>(
-    what: &'static str,
+    label: &'static str,
     duration: Duration,
     clients: impl IntoIterator<Item = impl Future<Output = Result<R, Failure>> + Send + 'static>,
 ) -> Result<Vec<R>, Failure> {
     tokio::select! {
-        outputs = run_clients(what, duration, clients) => outputs,
-        never = show_seconds(what, duration) => never,
+        outputs = run_clients(label, duration, clients) => outputs,
+        never = show_seconds(label, duration) => never,
     }
 }
 
-async fn show_seconds<N>(what: &'static str, duration: Duration) -> N {
+async fn show_seconds<N>(label: &'static str, duration: Duration) -> N {
     let total = duration.as_secs();
-    let progress = ProgressDisplay::start(what, total);
+    let progress = ProgressDisplay::start(label, total);
     let mut seconds = time::interval(Duration::from_secs(1));
     let mut passed = 0;
     loop {

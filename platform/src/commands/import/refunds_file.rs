@@ -91,8 +91,9 @@ pub fn parse(content: impl Read, sales: &SalesFile) -> Result<RefundsFile, Refun
                 returns.entry(&sale.invoice).or_insert((sale, Vec::new())).1.push(part);
             }
             Err(Misfit::Unfit(refusal)) => {
-                let what = format!("{} (row {}) of {}", row.cancel_invoice, row.cancel_row, row.sale_invoice);
-                unfit.push((what, refusal));
+                let subject =
+                    format!("{} (row {}) of {}", row.cancel_invoice, row.cancel_row, row.sale_invoice);
+                unfit.push((subject, refusal));
             }
             Err(Misfit::Unreadable(reason)) => return Err(RefundsFileError::Row { line, reason }),
         }

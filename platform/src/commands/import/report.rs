@@ -36,9 +36,9 @@ struct Refusals {
 }
 
 impl Refusals {
-    fn add(&mut self, what: impl fmt::Display, refusal: &Refusal) {
+    fn add(&mut self, subject: impl fmt::Display, refusal: &Refusal) {
         if self.listed.len() < REFUSALS_LISTED_MAX {
-            self.listed.push(format!("{what}: {refusal}"));
+            self.listed.push(format!("{subject}: {refusal}"));
         }
         *self.by_code.entry(refusal.code.clone()).or_default() += 1;
     }
@@ -111,8 +111,8 @@ impl SalesReport {
         self.guests += u64::from(sale.customer_id.is_none());
     }
 
-    pub fn refuse(&mut self, what: &str, refusal: &Refusal) {
-        self.refusals.add(what, refusal);
+    pub fn refuse(&mut self, subject: &str, refusal: &Refusal) {
+        self.refusals.add(subject, refusal);
     }
 
     /// How many receipts and orders the platform refused.
@@ -178,8 +178,8 @@ pub struct RefundsReport {
 impl RefundsReport {
     pub fn new(file: &RefundsFile) -> Self {
         let mut refusals = Refusals::default();
-        for (what, refusal) in &file.unfit {
-            refusals.add(what, refusal);
+        for (subject, refusal) in &file.unfit {
+            refusals.add(subject, refusal);
         }
         Self {
             started: Instant::now(),
@@ -201,8 +201,9 @@ impl RefundsReport {
         self.amount = self.amount.saturating_add(outcome.refunded);
         for (part, refusal) in &outcome.refused {
             let (invoice, line) = (&order.invoice, part.line);
-            let what = format!("{invoice}, line {line}: {} (row {})", part.credit_invoice, part.credit_row);
-            self.refusals.add(what, refusal);
+            let subject =
+                format!("{invoice}, line {line}: {} (row {})", part.credit_invoice, part.credit_row);
+            self.refusals.add(subject, refusal);
         }
     }
 
