@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 const ATTEMPTS_MAX: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
+#[derive(Debug)]
 pub struct Shop {
     http: Client,
     command_url: String,

@@ -85,9 +85,11 @@ struct Listeners {
 
 impl Listeners {
     async fn bind(config: &ServeConfig) -> Result<Self, StartError> {
-        let bind = async |role, setting, address| match config.roles.has(role) {
-            true => BoundListener::bind(setting, address).await.map(Some),
-            false => Ok(None),
+        let bind = async |role, setting, address| {
+            if !config.roles.has(role) {
+                return Ok(None);
+            }
+            BoundListener::bind(setting, address).await.map(Some)
         };
         Ok(Self {
             command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen).await?,
