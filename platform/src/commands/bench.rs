@@ -90,13 +90,24 @@ fn load_duration(text: &str) -> Result<Duration, String> {
     parse_duration(text, &(Duration::from_secs(1)..=Duration::from_hours(1)))
 }
 
+impl Part {
+    /// True if the part generates a history in a new data directory. [`Part::All`] leaves such parts out if a
+    /// server is running.
+    fn needs_a_new_server(self) -> bool {
+        match self {
+            Self::Queries | Self::Rebuild => true,
+            Self::Spread | Self::Hot | Self::All => false,
+        }
+    }
+}
+
 /// Measures the chosen parts. Also when interrupted, stops its servers and deletes its files.
 pub async fn run(options: BenchOptions) -> Result<(), Failure> {
     let running = match (&options.command_url, &options.query_url) {
         (Some(command), Some(query)) => Some(Target::running(command, query, options.allow_remote).await?),
         _ => None,
     };
-    if running.is_some() && matches!(options.part, Part::Queries | Part::Rebuild) {
+    if running.is_some() && options.part.needs_a_new_server() {
         return Err(Failure::new(
             "queries and rebuild generate their own history and cannot use a running server: \
              remove --command-url and --query-url (ORDERLY_COMMAND_URL, ORDERLY_QUERY_URL)",

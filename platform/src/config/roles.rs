@@ -76,13 +76,17 @@ impl Roles {
             BusUrl::Direct => false,
             BusUrl::Kafka(_) => true,
         };
+        let sandbox_applies = match payment_provider {
+            PaymentProviderUrl::Sandbox => true,
+            PaymentProviderUrl::None | PaymentProviderUrl::SandboxAt(_) | PaymentProviderUrl::Stripe => false,
+        };
         let mut roles: BTreeSet<Role> = requested.iter().copied().collect();
         if roles.is_empty() {
             roles.extend(Role::value_variants());
             if !relay_applies {
                 roles.remove(&Role::Relay);
             }
-            if *payment_provider != PaymentProviderUrl::Sandbox {
+            if !sandbox_applies {
                 roles.remove(&Role::Sandbox);
             }
         }
