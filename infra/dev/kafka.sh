@@ -1,4 +1,5 @@
-# A private Apache Kafka for `infra/dev/services`: one broker that is its own controller, from its Maven artifacts.
+# A private Apache Kafka for `infra/dev/services`: one broker that is its own controller, from Maven
+# artifacts.
 # shellcheck shell=bash disable=SC2154
 
 KAFKA_JAVA_OLDEST=17
@@ -17,7 +18,8 @@ kafka_up() {
   if [ ! -s "$DEV/kafka/data/meta.properties" ]; then
     kafka_format || return 1
   fi
-  # Started without the descriptors of this script: whoever waits for its output would wait for the broker.
+  # Closes the descriptors of this script: a caller that reads its output to the end would wait for the
+  # broker.
   kafka_exec -Xmx512m -XX:+UseSerialGC kafka.Kafka "$DEV/kafka/server.properties" \
     </dev/null >"$DEV/kafka/server.log" 2>&1 &
   pid=$!
@@ -31,7 +33,7 @@ kafka_up() {
     fi
     sleep 0.2
   done
-  say "Kafka does not start; the end of $DEV/kafka/server.log:"
+  say "Kafka does not start. The end of $DEV/kafka/server.log:"
   tail -n 20 "$DEV/kafka/server.log" >&2
   kafka_down
   return 1
@@ -45,7 +47,7 @@ kafka_down() {
       kill -0 "$pid" 2>/dev/null || break
       sleep 0.2
     done
-    # What is acknowledged is replayed from the log at the next start.
+    # Safe: the broker replays acknowledged records from its log at the next start.
     kill -9 "$pid" 2>/dev/null || true
   fi
   rm -f "$DEV/kafka/pid"
@@ -66,7 +68,7 @@ kafka_env() {
   echo "export ORDERLY_TEST_KAFKA=kafka://127.0.0.1:$(kafka_port broker)"
 }
 
-# The broker's process; another one may have its number by now.
+# Prints the broker's process id. Another process may have taken the number, so this compares the arguments.
 kafka_pid() {
   local pid
   pid=$(cat "$DEV/kafka/pid" 2>/dev/null) || return 1
@@ -74,10 +76,10 @@ kafka_pid() {
   echo "$pid"
 }
 
-# The port kept for `broker` or `controller`.
+# Prints the port of `broker` or `controller`.
 kafka_port() { cat "$DEV/kafka/$1.port" 2>/dev/null; }
 
-# Replaces this shell, so call it in one of its own. A terminal that closes does not end it.
+# Replaces this shell, so call it in a subshell. `nohup` keeps the broker alive when the terminal closes.
 kafka_exec() {
   exec nohup java -cp "$DEV/kafka/lib/*" -Dlog4j2.configurationFile="$ROOT/infra/dev/kafka/log4j2.properties" "$@"
 }
@@ -86,12 +88,12 @@ kafka_java() {
   local version
   version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' || true)
   if [ "${version:-0}" -lt "$KAFKA_JAVA_OLDEST" ]; then
-    say "there is no Java $KAFKA_JAVA_OLDEST or newer on this machine, which Kafka needs; install one: apt-get install openjdk-17-jre-headless maven (Debian, Ubuntu), dnf install java-21-openjdk-headless maven (Fedora), brew install openjdk maven (macOS)"
+    say "Kafka needs Java $KAFKA_JAVA_OLDEST or newer, and this machine has none. Install one: apt-get install openjdk-17-jre-headless maven (Debian, Ubuntu), dnf install java-21-openjdk-headless maven (Fedora), brew install openjdk maven (macOS)"
     return 1
   fi
 }
 
-# Brings Kafka's programs, once for each state of the pom.
+# Downloads Kafka's programs, once for each state of pom.xml.
 kafka_install() {
   local wanted
   wanted=$(cksum <"$ROOT/infra/dev/kafka/pom.xml")
@@ -99,22 +101,22 @@ kafka_install() {
     return
   fi
   if ! command -v mvn >/dev/null; then
-    say "there is no Maven on this machine, which brings Kafka; install it: apt-get install maven (Debian, Ubuntu), dnf install maven (Fedora), brew install maven (macOS)"
+    say "Maven downloads Kafka, and this machine has no Maven. Install it: apt-get install maven (Debian, Ubuntu), dnf install maven (Fedora), brew install maven (macOS)"
     return 1
   fi
-  say "fetching Apache Kafka (40 MB)"
+  say "downloading Apache Kafka (40 MB)"
   rm -rf "$DEV/kafka/lib"
   mkdir -p "$DEV/kafka"
   if ! mvn --batch-mode --quiet --file "$ROOT/infra/dev/kafka/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$DEV/kafka/lib" >"$DEV/kafka/install.log" 2>&1; then
-    say "Maven could not fetch Kafka; the end of $DEV/kafka/install.log:"
+    say "Maven cannot download Kafka. The end of $DEV/kafka/install.log:"
     tail -n 20 "$DEV/kafka/install.log" >&2
     return 1
   fi
   echo "$wanted" >"$DEV/kafka/installed"
 }
 
-# The ports stay the same from start to start, so that clients find a restarted broker.
+# Keeps the ports from start to start, so that clients find a restarted broker.
 kafka_configure() {
   local name port
   mkdir -p "$DEV/kafka"
@@ -123,8 +125,9 @@ kafka_configure() {
     port_is_free "$port" || port=$(free_port)
     echo "$port" >"$DEV/kafka/$name.port"
   done
-  # A single broker replicates nothing. Few partitions of Kafka's own topics, and a small buffer for compaction: it
-  # shall start fast and fit beside everything else. Short sessions are for tests of consumers that fall silent.
+  # A single broker has one copy of each record. Few partitions of Kafka's own topics and a small compaction
+  # buffer make it start fast and use little memory. Short sessions are for tests of consumers that fall
+  # silent.
   cat >"$DEV/kafka/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -150,7 +153,7 @@ PROPERTIES
 
 kafka_format() {
   local id
-  id=$(kafka_exec kafka.tools.StorageTool random-uuid) || { say "Kafka's storage tool does not run"; return 1; }
+  id=$(kafka_exec kafka.tools.StorageTool random-uuid) || { say "Kafka's storage tool cannot make an id"; return 1; }
   (kafka_exec kafka.tools.StorageTool format --cluster-id "$id" --config "$DEV/kafka/server.properties") \
-    >"$DEV/kafka/format.log" 2>&1 || { say "Kafka's storage cannot be formatted:"; cat "$DEV/kafka/format.log" >&2; return 1; }
+    >"$DEV/kafka/format.log" 2>&1 || { say "Kafka cannot format its storage:"; cat "$DEV/kafka/format.log" >&2; return 1; }
 }

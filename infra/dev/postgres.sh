@@ -1,4 +1,4 @@
-# A private Postgres for `infra/dev/services`: the machine's programs, a cluster of our own.
+# A private Postgres for `infra/dev/services`: the machine's programs with a cluster of the project.
 # shellcheck shell=bash disable=SC2154
 
 POSTGRES_OLDEST=14
@@ -20,10 +20,11 @@ postgres_up() {
   fi
   port=$(cat "$DEV/postgres.port" 2>/dev/null || free_port)
   port_is_free "$port" || port=$(free_port)
-  # Started without the descriptors of this script: whoever waits for its output would wait for the server.
+  # Closes the descriptors of this script: a caller that reads its output to the end would wait for the
+  # server.
   if ! postgres_as "$data" "$bin/pg_ctl" start --pgdata="$data" --log="$data/server.log" --timeout=60 \
     --options="$(postgres_settings "$port")" --silent </dev/null >/dev/null 2>&1; then
-    say "Postgres does not start; the end of $data/server.log:"
+    say "Postgres does not start. The end of $data/server.log:"
     tail -n 20 "$data/server.log" >&2
     return 1
   fi
@@ -58,7 +59,7 @@ postgres_env() {
   echo "export ORDERLY_TEST_POSTGRES_CA=$DEV/postgres-ca.pem"
 }
 
-# The folder of the newest Postgres programs of this machine; says what to install where there are none.
+# Prints the directory of the newest Postgres programs of this machine; without one, prints what to install.
 postgres_bin() {
   local candidates bin newest='' newest_version=0 version
   candidates=$(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin 2>/dev/null || true)
@@ -74,14 +75,14 @@ postgres_bin() {
     fi
   done
   if [ "$newest_version" -lt "$POSTGRES_OLDEST" ]; then
-    say "there is no Postgres $POSTGRES_OLDEST or newer on this machine; install one: apt-get install postgresql (Debian, Ubuntu), dnf install postgresql-server (Fedora), brew install postgresql (macOS)"
+    say "This machine has no Postgres $POSTGRES_OLDEST or newer. Install one: apt-get install postgresql (Debian, Ubuntu), dnf install postgresql-server (Fedora), brew install postgresql (macOS)"
     return 1
   fi
   echo "$newest"
 }
 
-# Where the cluster is. Postgres refuses to run as root, so root runs it as another user, who may not be let into
-# the project's folder.
+# Prints the directory of the cluster. Postgres refuses to run as root, so root runs it as another user. If
+# that user may not enter the project's directory, the cluster is in /var/tmp.
 postgres_data() {
   if [ "$(id -u)" != 0 ] || postgres_runuser test -x "$DEV" 2>/dev/null; then
     echo "$DEV/postgres"
@@ -97,22 +98,22 @@ postgres_create() {
     (umask 077; od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DEV/postgres.password")
   fi
   mkdir -p "$data"
-  # initdb opens the file itself, as the user that it runs as.
+  # initdb opens the file as its own user, so that user must own it.
   cp "$DEV/postgres.password" "$data.initdb-password"
   if [ "$(id -u)" = 0 ]; then
     chown "$(postgres_user)" "$data" "$data.initdb-password"
   fi
   postgres_as "$data" "$bin/initdb" --pgdata="$data" --username="$POSTGRES_USER" --auth=scram-sha-256 \
     --pwfile="$data.initdb-password" --encoding=UTF8 --locale=C --no-instructions >"$DEV/initdb.log" 2>&1 \
-    || { say "initdb has failed:"; cat "$DEV/initdb.log" >&2; return 1; }
+    || { say "initdb fails:"; cat "$DEV/initdb.log" >&2; return 1; }
   rm "$data.initdb-password"
 }
 
-# An authority of this cluster alone, and the server's certificate from it.
+# Makes an authority for this cluster only, and the server's certificate.
 postgres_certify() {
   local data=$1 made
   if ! command -v openssl >/dev/null; then
-    say "openssl is missing; install it: apt-get install openssl"
+    say "This machine has no openssl. Install it: apt-get install openssl"
     return 1
   fi
   made=$(mktemp -d)
@@ -136,14 +137,14 @@ postgres_certify() {
   rm -r "$made"
 }
 
-# Durable, as in production: what is measured and what survives a kill shall mean something. mmap: containers often
-# have a small /dev/shm.
+# Durable settings as in production, so that benchmarks and crash tests are valid. mmap: containers often have
+# a small /dev/shm.
 postgres_settings() {
   printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
     shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on
 }
 
-# Runs a command as whoever owns the cluster, and in a folder that this user may enter.
+# Runs a command as the owner of the cluster, in a directory that this user may enter.
 postgres_as() {
   local data=$1
   shift

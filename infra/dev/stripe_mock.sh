@@ -1,10 +1,10 @@
-# Stripe's own mock server for `infra/dev/services`: it checks requests against Stripe's OpenAPI description, and holds
-# nothing. Built from its Go module.
+# Stripe's own mock server for `infra/dev/services`, built from its Go module. It checks requests against
+# Stripe's OpenAPI description, and keeps no state.
 # shellcheck shell=bash disable=SC2154
 
-# Its description is the version of Stripe's API that the adapter speaks: see API_VERSION in the adapter.
+# This release describes the version of Stripe's API that the adapter uses: API_VERSION in the adapter.
 STRIPE_MOCK_VERSION=v0.203.0
-# What it is built with where the machine's Go is too old.
+# The Go that builds it if the machine's Go is too old.
 STRIPE_MOCK_TOOLCHAIN=v0.0.1-go1.24.4
 
 stripe_mock_up() {
@@ -17,7 +17,8 @@ stripe_mock_up() {
   port=$(stripe_mock_port || free_port)
   port_is_free "$port" || port=$(free_port)
   echo "$port" >"$DEV/stripe-mock/port"
-  # Started without the descriptors of this script: whoever waits for its output would wait for the server.
+  # Closes the descriptors of this script: a caller that reads its output to the end would wait for the
+  # server.
   nohup "$DEV/stripe-mock/bin/stripe-mock" -http-addr "127.0.0.1:$port" -strict-version-check \
     </dev/null >"$DEV/stripe-mock/server.log" 2>&1 &
   pid=$!
@@ -31,7 +32,7 @@ stripe_mock_up() {
     fi
     sleep 0.2
   done
-  say "stripe-mock does not start; the end of $DEV/stripe-mock/server.log:"
+  say "stripe-mock does not start. The end of $DEV/stripe-mock/server.log:"
   tail -n 20 "$DEV/stripe-mock/server.log" >&2
   stripe_mock_down
   return 1
@@ -61,7 +62,7 @@ stripe_mock_env() {
   echo "export ORDERLY_TEST_STRIPE_SPEC=$DEV/stripe-mock/spec3.json"
 }
 
-# The server's process; another one may have its number by now.
+# Prints the server's process id. Another process may have taken the number, so this compares the arguments.
 stripe_mock_pid() {
   local pid
   pid=$(cat "$DEV/stripe-mock/pid" 2>/dev/null) || return 1
@@ -71,26 +72,26 @@ stripe_mock_pid() {
 
 stripe_mock_port() { cat "$DEV/stripe-mock/port" 2>/dev/null; }
 
-# Builds it, and takes the description out of its module, once for each version.
+# Builds the server and copies the description out of its module, once for each version.
 stripe_mock_install() {
   local modules=$DEV/stripe-mock/modules
   if [ "$(cat "$DEV/stripe-mock/installed" 2>/dev/null)" = "$STRIPE_MOCK_VERSION" ]; then
     return
   fi
   if ! command -v go >/dev/null; then
-    say "there is no Go on this machine, which builds stripe-mock; install it: apt-get install golang-go (Debian, Ubuntu), dnf install golang (Fedora), brew install go (macOS)"
+    say "Go builds stripe-mock, and this machine has no Go. Install it: apt-get install golang-go (Debian, Ubuntu), dnf install golang (Fedora), brew install go (macOS)"
     return 1
   fi
   say "building stripe-mock $STRIPE_MOCK_VERSION"
   mkdir -p "$DEV/stripe-mock"
-  # Modules that can be written to, so that .dev/ can be deleted. A Go that is too old fetches a newer one.
+  # Writable modules, so that .dev/ can be deleted. A Go that is too old downloads a newer one.
   if ! (
     set -e
     export GOBIN=$DEV/stripe-mock/bin GOMODCACHE=$modules GOFLAGS=-modcacherw GOTOOLCHAIN=auto
     go=$(stripe_mock_go)
     "$go" install "github.com/stripe/stripe-mock@$STRIPE_MOCK_VERSION"
   ) >"$DEV/stripe-mock/install.log" 2>&1; then
-    say "Go could not build stripe-mock; the end of $DEV/stripe-mock/install.log:"
+    say "Go cannot build stripe-mock. The end of $DEV/stripe-mock/install.log:"
     tail -n 20 "$DEV/stripe-mock/install.log" >&2
     return 1
   fi
@@ -99,8 +100,8 @@ stripe_mock_install() {
   echo "$STRIPE_MOCK_VERSION" >"$DEV/stripe-mock/installed"
 }
 
-# The Go to build with. From 1.21 on, Go fetches the Go that a module asks for; for an older one, such as that of
-# Debian 12, this does.
+# Prints the Go to build with. Go 1.21 and newer download the Go that a module requires. For an older one,
+# such as that of Debian 12, this function downloads it.
 stripe_mock_go() {
   local minor toolchain root
   minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
@@ -111,7 +112,7 @@ stripe_mock_go() {
   toolchain=$STRIPE_MOCK_TOOLCHAIN.$(go env GOOS)-$(go env GOARCH)
   go mod download "golang.org/toolchain@$toolchain" >&2 || return 1
   root=$GOMODCACHE/golang.org/toolchain@$toolchain
-  # A module keeps no file modes.
+  # Modules lose file modes.
   chmod +x "$root"/bin/* "$root"/pkg/tool/*/*
   echo "$root/bin/go"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `orderly bench` against the production path, each role in a process of its own: throughput and the time from an answer
-# to its being visible, then the rate of a rebuild beside a raw COPY of the same rows into tables without an index. What
-# Kafka takes by itself is measured by `cargo bench -p infra --bench relay_throughput -- $ORDERLY_TEST_KAFKA`.
+# Measures the production path with `orderly bench`, each role in a process of its own. Prints throughput, and
+# the time from an answer to the visible row. Then prints the rate of a rebuild, beside a raw COPY of the same
+# rows into tables without an index. docs/benchmarks.md names the command that measures Kafka alone.
 #
 #   infra/dev/services up && source .dev/env
 #   tests/scripts/bench-apart.sh [ORDERLY_BINARY] [DURATION]
@@ -13,7 +13,7 @@ duration=${2:-10s}
 # shellcheck source=tests/scripts/stack.sh
 source tests/scripts/stack.sh
 
-seconds_of() { # COMMAND… ; prints how long it took
+seconds_of() { # COMMAND… ; prints its duration
   local began
   began=$(date +%s.%N)
   "$@" >/dev/null 2>"$work/timed.log" || { cat "$work/timed.log" >&2; return 1; }

@@ -1,4 +1,5 @@
-# What the scripts that drive one `orderly serve` on embedded stores share; sourced, after $orderly is set.
+# Starts and checks one `orderly serve` on embedded stores, for scripts. Set `orderly` to the binary, then
+# source it.
 # shellcheck shell=bash
 # shellcheck disable=SC2154
 
@@ -17,7 +18,7 @@ serve() { # DATA_DIR
     kill -0 "$server" || { cat "$work/serve.log"; exit 1; }
     sleep 0.1
   done
-  echo "the server did not start"; exit 1
+  echo "The server did not answer /readyz within 60 s"; exit 1
 }
 
 import() { # FILE [OPTION…]
@@ -28,7 +29,7 @@ import_well() { # FILE [OPTION…]
   import "$@" || { tail "$work/import.log"; exit 1; }
 }
 
-# As a power cut would: the server and whoever is importing.
+# Kills the server and the import at the same time, as a power cut would.
 kill_all() { # IMPORT_PID
   kill -9 "$server"; wait "$server" 2>/dev/null || true
   kill -9 "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true
@@ -45,7 +46,7 @@ drained() {
     curl -sf "$query_url/v1/projections" | grep -qvE '"lag_events":[1-9]' && return
     sleep 0.1
   done
-  echo "the projections did not drain"; exit 1
+  echo "The projections still lag behind the log after 60 s"; exit 1
 }
 
 same() { # WHAT EXPECTED FOUND
@@ -56,7 +57,7 @@ verify() { # DATA_DIR
   "$orderly" audit verify --data-dir "$1" >"$work/verify.log" 2>&1 || { tail "$work/verify.log"; exit 1; }
 }
 
-# Every page of a list, one after another.
+# Prints every page of a list.
 pages() { # PATH
   local cursor='' page next
   while :; do

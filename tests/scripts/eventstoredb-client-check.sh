@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the EventStoreDB fixture with the official Python client. Our adapter and our fixture could share an error;
-# the official client does not share it. Build the fixture first: `cargo test --workspace --no-run`.
+# Checks the EventStoreDB fixture with the official Python client. Our adapter and our fixture could share an
+# error; the official client does not share it. Build the fixture first: `cargo test --workspace --no-run`.
 # Exits with 75 if the client cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,5 +1,7 @@
-"""Checks the EventStoreDB fixture with the official Python client: what a server must do, asked for by somebody else's
-code. Takes the path of the fixture's binary; exits with a failure at the first thing that differs."""
+"""Checks the EventStoreDB fixture with the official Python client.
+
+Takes the path of the fixture's binary. Fails at the first difference from the real server.
+"""
 
 import atexit
 import subprocess
@@ -23,14 +25,14 @@ DEADLINE_S = 20
 
 
 class Fixture:
-    """The server, as a process of its own."""
+    """The server, in a process of its own."""
 
     def __init__(self, binary, log, listen="127.0.0.1:0"):
         self.process = subprocess.Popen(
             [binary, "--file", str(log), "--listen", listen],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
-        # A check that fails leaves no server behind.
+        # Kills the server also after a failed check.
         atexit.register(self.process.kill)
         words = self.process.stdout.readline().split()
         assert words[:2] == ["listening", "on"], words
@@ -90,13 +92,13 @@ def appends_and_reads_back(client):
     assert [e.stream_position for e in client.get_stream(stream, stream_position=1, backwards=True)] == [1, 0]
 
 
-def one_event_alone_goes_another_way(client):
+def a_single_event_is_appended_by_another_call(client):
     """The client sends a single event by Append and several by BatchAppend."""
     stream, first, second = new_stream(), *events(2)
     at_first = client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=first)
     at_second = client.append_to_stream(stream, current_version=0, events=second)
     assert at_second > at_first
-    # A retry under the original expected version gets the original outcome, whatever came after.
+    # A retry under the original expected version gets the original outcome, also after later appends.
     assert client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=first) == at_first
     assert client.append_to_stream(stream, current_version=0, events=second) == at_second
     raised = must_fail(
@@ -132,15 +134,15 @@ def a_retry_is_recognised_by_its_ids(client):
     original = client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=sent)
     client.append_to_stream(stream, current_version=2, events=more)
     again = client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=sent)
-    assert again == original, "the position of the original's last event"
-    # A part of it that begins where it began is one too; an event more, or another one among them, is not.
+    assert again == original, "a retry must get the position of the original's last event"
+    # The first events of an append are a retry as well. An additional or a different event is not.
     client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=sent[:2])
     for different in [[*sent[:2], *events(1)], [*events(1), *sent[1:]], [*sent, *more, *events(1)]]:
         must_fail(
             WrongCurrentVersionError,
             lambda: client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=different),
         )
-    # Ids are not looked at where the version is right.
+    # With the right version, the server does not compare ids.
     client.append_to_stream(stream, current_version=4, events=sent)
     assert client.get_current_version(stream) == 7
 
@@ -158,23 +160,23 @@ def any_version_recognises_recent_ids(client):
     assert client.get_current_version(stream) == 2
 
 
-def a_missing_stream_is_told(client):
+def a_missing_stream_is_reported(client):
     must_fail(NotFoundError, lambda: client.get_stream(new_stream()))
 
 
-def an_ended_stream_is_told(client):
+def a_deleted_stream_is_reported(client):
     stream = new_stream()
     client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(2))
     must_fail(WrongCurrentVersionError, lambda: client.tombstone_stream(stream, current_version=0))
     client.tombstone_stream(stream, current_version=1)
     must_fail(StreamIsDeletedError, lambda: client.get_stream(stream))
     must_fail(StreamIsDeletedError, lambda: client.append_to_stream(stream, current_version=1, events=events(2)))
-    # One event alone goes by Append, whose trailers this client does not read.
-    told = must_fail(
+    # The client sends a single event by Append, and does not read the trailers of Append.
+    failure = must_fail(
         FailedPreconditionError,
         lambda: client.append_to_stream(stream, current_version=1, events=events(1)[0]),
     )
-    assert stream in str(told) and "is deleted" in str(told), told
+    assert stream in str(failure) and "is deleted" in str(failure), failure
 
 
 def an_append_that_is_too_large_writes_nothing(client):
@@ -191,16 +193,16 @@ def the_whole_log_is_read_in_order(client):
     everything = list(client.read_all(filter_exclude=()))
     positions = [event.commit_position for event in everything]
     assert positions == sorted(set(positions))
-    assert any(event.stream_name.startswith("$") for event in everything), "the server writes events of its own"
+    assert any(event.stream_name.startswith("$") for event in everything), "the log has no events of the server"
     ours = [event for event in everything if not event.type.startswith("$")]
-    assert list(client.read_all()) == ours, "which the default filter leaves out"
+    assert list(client.read_all()) == ours, "the default filter must leave out the events of the server"
     assert list(client.read_all(backwards=True, filter_exclude=())) == everything[::-1]
     middle = len(everything) // 2
     at_middle = everything[middle].commit_position
     forwards = list(client.read_all(commit_position=at_middle, filter_exclude=(), limit=3))
-    assert forwards == everything[middle : middle + 3], "reading on is from the position, it included"
+    assert forwards == everything[middle : middle + 3], "a forward read includes its position"
     backwards = list(client.read_all(commit_position=at_middle, backwards=True, filter_exclude=(), limit=3))
-    assert backwards == everything[middle - 3 : middle][::-1], "and back, it excluded"
+    assert backwards == everything[middle - 3 : middle][::-1], "a backward read excludes its position"
 
 
 def a_subscription_catches_up_and_follows(client):
@@ -216,7 +218,7 @@ def a_subscription_catches_up_and_follows(client):
         client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=sent)
         assert [next(subscription).id for _ in sent] == [event.id for event in sent]
     with client.subscribe_to_all(commit_position=before[-1].commit_position, timeout=DEADLINE_S) as subscription:
-        assert next(subscription).id == sent[0].id, "resumed after the position, it excluded"
+        assert next(subscription).id == sent[0].id, "a subscription starts after its position"
     with client.subscribe_to_stream(stream, stream_position=0, timeout=DEADLINE_S) as subscription:
         assert [next(subscription).id for _ in sent[1:]] == [event.id for event in sent[1:]]
     prefix = client.subscribe_to_all(
@@ -232,7 +234,7 @@ def the_cluster_is_this_node(client):
     assert f"{node.address}:{node.port}" == client.connection_target, node
 
 
-def what_was_written_survives_kill(binary):
+def an_acknowledged_append_survives_a_kill(binary):
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
         fixture = Fixture(binary, log)
@@ -242,20 +244,20 @@ def what_was_written_survives_kill(binary):
         before = client.get_stream(stream)
         client.close()
         fixture.kill()
-        # An append that was cut off has left half of itself.
+        # Leaves half of an interrupted append in the file.
         with log.open("ab") as file:
             file.write(b"\x00\x00\x10\x00half of an append")
         fixture = Fixture(binary, log, fixture.address)
         client = fixture.client()
         assert client.get_stream(stream) == before
         again = client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=sent)
-        assert again == position, "a retry is recognised after a restart"
+        assert again == position, "the server does not recognise a retry after a restart"
         client.append_to_stream(stream, current_version=2, events=events(2))
 
-        # The answer is lost, the append is not.
+        # Loses the answer, but not the append.
         lost = events(1)[0]
         fixture.command("lose-answers 1")
-        must_fail_somehow(lambda: client.append_to_stream(stream, current_version=4, events=lost, timeout=5))
+        may_fail(lambda: client.append_to_stream(stream, current_version=4, events=lost, timeout=5))
         fixture.command("lose-answers 0")
         client.append_to_stream(stream, current_version=4, events=lost)
         whole = client.get_stream(stream)
@@ -265,13 +267,13 @@ def what_was_written_survives_kill(binary):
 
         fixture = Fixture(binary, log, fixture.address)
         client = fixture.client()
-        assert client.get_stream(stream) == whole, "what was written after the torn append is there too"
+        assert client.get_stream(stream) == whole, "an append after the torn one is missing"
         client.close()
         fixture.kill()
 
 
-def must_fail_somehow(call):
-    """Clients retry by themselves as they see fit: either way is good."""
+def may_fail(call):
+    """The client may retry, so both an error and a success are right."""
     try:
         call()
     except KurrentDBClientError:
@@ -280,12 +282,12 @@ def must_fail_somehow(call):
 
 CHECKS = [
     appends_and_reads_back,
-    one_event_alone_goes_another_way,
+    a_single_event_is_appended_by_another_call,
     a_wrong_version_is_refused,
     a_retry_is_recognised_by_its_ids,
     any_version_recognises_recent_ids,
-    a_missing_stream_is_told,
-    an_ended_stream_is_told,
+    a_missing_stream_is_reported,
+    a_deleted_stream_is_reported,
     an_append_that_is_too_large_writes_nothing,
     the_whole_log_is_read_in_order,
     a_subscription_catches_up_and_follows,
@@ -304,8 +306,8 @@ def main(binary):
         finally:
             client.close()
             fixture.kill()
-    what_was_written_survives_kill(binary)
-    print("ok  what_was_written_survives_kill")
+    an_acknowledged_append_survives_a_kill(binary)
+    print("ok  an_acknowledged_append_survives_a_kill")
 
 
 if __name__ == "__main__":

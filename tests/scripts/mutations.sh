@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Plants the faults of tests/mutations/*.patch, one at a time, and runs the simulation until it sees each of them. Prints
-# how many seeds that took, and by what it was seen; fails if a fault goes unseen.
+# Plants the faults of tests/mutations/*.patch, one at a time, and runs the simulation until it sees each
+# fault. Prints the seed and the violated rule for each. Fails if the simulation misses a fault.
 #
-# The patches are applied together to a scratch copy of the tree, where `ORDERLY_MUTATION` chooses among them: so there is
-# one build, and not one for each fault. A patch that does not fit the code any more stops the script.
+# Applies all patches to one scratch copy of the code, where ORDERLY_MUTATION chooses one at run time. So one
+# build serves all faults. A patch that no longer fits the code stops the script.
 #
-# Usage: tests/scripts/mutations.sh [NAME...]     SEEDS: seeds at most for each, default 20000
+#   tests/scripts/mutations.sh [NAME…]
+#
+# SEEDS is the most seeds for each fault, 20000 by default.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo="${CARGO:-cargo}"
@@ -17,13 +19,13 @@ staged="$(mktemp -d)"
 trap 'rm -rf "$staged"' EXIT
 git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from=- | tar --extract --directory="$staged"
 for patch in tests/mutations/*.patch; do
-  # Not git: from a directory within a repository, it would patch the repository.
+  # `git apply` would patch the repository around the scratch directory, so this uses patch.
   if ! patch --directory="$staged" --strip=1 --fuzz=0 --batch --silent < "$patch"; then
-    echo "$patch does not fit the code any more: make it anew." >&2
+    echo "$patch no longer fits the code. Adapt it to the new code" >&2
     exit 1
   fi
 done
-# Only what differs is written, so that only that is built again.
+# Copies only changed files, so that cargo rebuilds only those.
 (cd "$staged" && find . -type f -print0) | while IFS= read -r -d '' file; do
   if ! cmp --silent "$staged/$file" "$scratch/$file"; then
     mkdir -p "$scratch/$(dirname "$file")"
@@ -31,8 +33,8 @@ done
   fi
 done
 
-# The dependencies are those that are built already. To cargo our own crates in the scratch copy are those of the tree,
-# unless they are built otherwise.
+# Shares the built dependencies with the normal build. Cargo would also take our own crates of the scratch
+# copy for those of the repository; the different number of codegen units keeps them apart.
 settings=(--config 'profile.dev.opt-level=1')
 for crate in domain infra command-api projectors simulation; do
   settings+=(--config "profile.dev.package.$crate.codegen-units=15")
@@ -43,7 +45,7 @@ simulate="$scratch/simulate"
 cp "$target/debug/simulate" "$simulate"
 
 if ! "$simulate" --seeds 200 > /dev/null; then
-  echo "The simulation fails without any fault planted: see to that first." >&2
+  echo "The simulation fails without a planted fault. Fix that first: make simulate SEEDS=200" >&2
   exit 1
 fi
 unseen=0

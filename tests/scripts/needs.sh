@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Lists what the build and the tests need from the machine. No other file repeats this list: run.sh skips tests by
-# it, .ci/run installs packages by it, and the table in README.md names the same rows.
+# Lists what the build and the tests need from the machine. run.sh skips tests by this list, and .ci/run
+# installs packages by it. The table in README.md describes the same rows for readers.
 #
 #   tests/scripts/needs.sh             prints each need, and whether this machine has it
 #   tests/scripts/needs.sh packages    prints the Debian packages of the missing needs, one a line
 #
 # A test states its needs in its attribute: #[ignore = "needs Kafka and kcat: infra/dev/services up"].
 
-# NEED            | CHECKED BY           | DEBIAN PACKAGE         | USED BY
-# A need without a package cannot be installed by apt-get.
+# The columns are: need, function that checks it, Debian package, user. apt-get cannot install a need without
+# a package.
 needs_table() {
   cat <<'TABLE'
 Rust 1.95         | needs_rust           |                        | the build

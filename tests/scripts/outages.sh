@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# What a running stack comes through, under load: each process, Kafka and Postgres put to sleep for 30 s, Kafka restarted,
-# Postgres restarted. After each, everything must drain and every row must be what the log gives. Stops the services of
-# infra/dev, so nothing else may use them meanwhile. Kills are in platform/tests/stack.
+# Puts each process of a loaded stack, Kafka and Postgres to sleep for 30 s, then restarts Kafka and Postgres.
+# After each outage everything must drain, and every row must equal the log. Stops the services of infra/dev,
+# so no other program may use them meanwhile. platform/tests/stack tests kills.
+#
+# ORDERLY_PAUSE_SECONDS changes the 30 s.
 #
 #   infra/dev/services up && source .dev/env
 #   tests/scripts/outages.sh [ORDERLY_BINARY]
@@ -13,7 +15,7 @@ pause=${ORDERLY_PAUSE_SECONDS:-30}
 # shellcheck source=tests/scripts/stack.sh
 source tests/scripts/stack.sh
 
-# Orders of one to four lines; another seed gives others.
+# Writes a file of 2,000 orders of one to four lines. Another seed gives other orders.
 sales_file() { # SEED
   awk -v seed="$1" 'BEGIN {
     srand(seed)
@@ -39,7 +41,7 @@ during() { # WHAT COMMAND…
   echo "$what: $(tail -n 1 "$work/verify.log")"
 }
 
-# With the processes it has started: a server of Postgres is many.
+# Stops a process and its children for a while: a Postgres server is many processes.
 asleep() { # PROCESS
   local all
   mapfile -t all < <(echo "$1"; pgrep --parent "$1")
@@ -48,7 +50,8 @@ asleep() { # PROCESS
   kill -CONT "${all[@]}"
 }
 
-# What the files of infra/dev expect to be there. The port was in use until now.
+# Gives the files of infra/dev the variables and functions that they use. The port was in use until now, so it
+# counts as free.
 export ROOT=$PWD DEV=$PWD/.dev
 say() { echo "$@" >&2; }
 port_is_free() { true; }
@@ -57,7 +60,7 @@ source infra/dev/kafka.sh
 # shellcheck source=/dev/null
 source infra/dev/postgres.sh
 
-# Stops a service and starts it again on the same port. The other one goes on.
+# Stops a service and starts it again on the same port. The other service keeps running.
 restarted() { # SERVICE
   "$1_down" >/dev/null 2>&1
   sleep 5

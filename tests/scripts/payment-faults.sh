@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Orders paid through the sandbox, which declines 20%, loses 20% of its answers and sends 20% of its webhooks twice, while the
-# platform is killed with -9: in the end the money is what orders say to the penny, nobody was charged twice, and no unit is
-# left reserved.
+# Places orders that are paid through a sandbox. The sandbox declines 20% of the charges, loses 20% of its
+# answers and sends 20% of its webhooks twice. The script kills the platform with -9 meanwhile. At the end the
+# ledger of the sandbox equals the orders to the penny, no customer is charged twice, and no unit stays
+# reserved.
+#
 #   tests/scripts/payment-faults.sh BINARY [ORDERS [KILLS]]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

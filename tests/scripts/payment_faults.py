@@ -1,8 +1,8 @@
-"""Orders paid through a provider that goes wrong, on a platform that is killed: run by payment-faults.sh.
+"""Places orders through a failing provider on a platform that is killed: run by payment-faults.sh.
 
-Talks to `orderly serve` and to its sandbox over HTTP alone. Places ORDERS orders, cancels, ships and takes back some of those
-that are paid, kills the server (with the sandbox in it) KILLS times on the way, waits until nothing is open, and then compares
-what the sandbox took and gave back, charge by charge, with what orders and payments say.
+Talks to `orderly serve` and to its sandbox over HTTP only. Places ORDERS orders; cancels, ships and takes back some of the
+paid ones; kills the server, with the sandbox in it, KILLS times meanwhile. Waits until nothing is open. Then compares the
+captures and refunds of the sandbox, charge by charge, with orders and payments.
 """
 
 import concurrent.futures
@@ -44,7 +44,7 @@ class Server:
 
 
 def ask(method, api, path, body=None, key=None, once=False):
-    """Sends a request until it is answered with something else than 503; the platform may be gone for a while."""
+    """Repeats a request until the answer is not 503. The platform may be down for a while."""
     give_up_at = time.monotonic() + PATIENCE_S
     headers = {"Content-Type": "application/json"}
     if key:
@@ -71,16 +71,16 @@ def ask(method, api, path, body=None, key=None, once=False):
         time.sleep(0.05)
 
 
-def until(what, is_so):
+def until(what, holds):
     give_up_at = time.monotonic() + PATIENCE_S
-    while not is_so():
+    while not holds():
         if time.monotonic() > give_up_at:
-            sys.exit(f"waited {PATIENCE_S} s in vain: {what}")
+            sys.exit(f"not reached within {PATIENCE_S} s: {what}")
         time.sleep(0.2)
 
 
 def listed(api, path):
-    """Every item of a paged list."""
+    """Yields every item of a paged list."""
     separator, cursor = ("&" if "?" in path else "?"), None
     while True:
         page = ask("GET", api, path + separator + "limit=100" + (f"&cursor={cursor}" if cursor else ""))[1]
@@ -91,7 +91,7 @@ def listed(api, path):
 
 
 def place(number):
-    """An order of two lines, paid for by a card that is subject to the sandbox's script."""
+    """Places an order of two lines, paid by a card to which the sandbox's script applies."""
     draw = random.Random(number)
     lines = [{"sku": draw.choice(SKUS), "quantity": draw.randint(1, 3), "unit_price": draw.randint(1, 5000)} for _ in range(2)]
     body = {"currency": "GBP", "lines": lines, "payment": {"method": f"card-{number}"}}
@@ -101,7 +101,7 @@ def place(number):
 
 
 def settle(numbered):
-    """What a back office does to an order once it is paid."""
+    """Ships, cancels or takes back a paid order, by its number."""
     number, order_id = numbered
     post = lambda path, body: ask("POST", "command", f"/v1/orders/{order_id}/{path}", body, f"{path}-{number}")
     order = ask("GET", "query", f"/v1/orders/{order_id}")[1]
@@ -129,7 +129,7 @@ def drained():
 
 
 def all_quiet():
-    """Twice in a row: what one answer sets off must have been taken in by the read models."""
+    """Looks twice, because the read models may still lack the effects of the last answer."""
     if not (drained() and nothing_is_open()):
         return False
     time.sleep(1)
@@ -164,35 +164,35 @@ def main():
 
 
 def compare(order_ids, outcomes):
-    took, gave, charged = {}, {}, {}
+    captured, refunded, captures = {}, {}, {}
     for charge in listed("sandbox", "/v1/charges"):
         moved = lambda kind: sum(move["amount"] for move in charge["movements"] if move["type"] == kind)
         payment = charge["payment_id"]
-        took[payment] = took.get(payment, 0) + moved("capture")
-        gave[payment] = gave.get(payment, 0) + moved("refund")
-        charged[payment] = charged.get(payment, 0) + sum(move["type"] == "capture" for move in charge["movements"])
-    twice = [payment for payment, count in charged.items() if count > 1]
-    assert not twice, f"charged twice: {twice[:5]}"
-    said_by_orders = said_by_payments = 0
+        captured[payment] = captured.get(payment, 0) + moved("capture")
+        refunded[payment] = refunded.get(payment, 0) + moved("refund")
+        captures[payment] = captures.get(payment, 0) + sum(move["type"] == "capture" for move in charge["movements"])
+    charged_twice = [payment for payment, count in captures.items() if count > 1]
+    assert not charged_twice, f"charged twice: {charged_twice[:5]}"
+    sum_of_orders = sum_of_payments = 0
     orders = {order["order_id"]: order for order in listed("query", "/v1/orders")}
     assert set(orders) == set(order_ids) and len(orders) == ORDERS
     for order in orders.values():
         payment = order["payment_id"]
-        found = (took.get(payment, 0), gave.get(payment, 0))
+        found = (captured.get(payment, 0), refunded.get(payment, 0))
         assert found == (order["captured"], order["refunded"]), (found, order)
         assert order["status"] != "placed"
         assert order["status"] != "cancelled" or order["captured"] - order["refunded"] == order["amount_due"] or not order["captured"], order
-        said_by_orders += order["captured"] - order["refunded"]
+        sum_of_orders += order["captured"] - order["refunded"]
     for payment in listed("query", "/v1/payments"):
-        said_by_payments += payment["captured"] - payment["refunded"]
-    money = sum(took.values()) - sum(gave.values())
-    assert money == said_by_orders == said_by_payments, (money, said_by_orders, said_by_payments)
+        sum_of_payments += payment["captured"] - payment["refunded"]
+    money = sum(captured.values()) - sum(refunded.values())
+    assert money == sum_of_orders == sum_of_payments, (money, sum_of_orders, sum_of_payments)
     reserved = sum(stock["reserved"] for stock in listed("query", "/v1/stock"))
     assert reserved == 0, f"{reserved} units are still reserved"
     totals = ask("GET", "sandbox", "/v1/totals")[1]
     declined = outcomes.count("cancelled")
-    print(f"{ORDERS - declined} paid, {declined} declined; captured {sum(took.values())}, refunded {sum(gave.values())}: "
-          f"{money} pence, as orders and payments say; nobody charged twice; nothing reserved")
+    print(f"{ORDERS - declined} paid, {declined} declined; captured {sum(captured.values())}, refunded {sum(refunded.values())}: "
+          f"{money} pence, equal in orders and payments; no customer charged twice; no unit reserved")
     print(f"sandbox: {json.dumps(totals)}")
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Drives the real orders of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) through the production
-# path: every role that may in a process of its own, Kafka between them, read models in Postgres. After the import the
-# totals of the query API and `orderly audit verify` must be right, and again after a rebuild beside the running roles
-# and a second import.
+# Imports the real orders of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) into the
+# production path: each role in a process of its own, Kafka between them, read models in Postgres. Checks the
+# totals of the query API and runs `orderly audit verify`: after the import, after a rebuild beside the
+# running roles, and after a second import.
 #
 #   infra/dev/services up && source .dev/env
 #   tests/scripts/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]
 #
-# ORDERLY_EVENT_STORE=esdb://… takes the events to EventStoreDB instead of a file.
+# ORDERLY_EVENT_STORE=esdb://… stores the events in EventStoreDB instead of a file.
 set -euo pipefail
 
 file=${1:?"usage: tests/scripts/real-orders-apart.sh FILE.csv[.zst] [ORDERLY_BINARY]"}

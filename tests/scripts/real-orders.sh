@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Drives the real orders of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) through a server:
-# import, import again, then kill -9 in the middle of an import, restart and import again. After each, the totals
-# of the query API and `orderly audit verify` must be right.
+# Imports the real orders of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) into a
+# server: once, a second time, and once with a kill -9 in the middle, a restart and another import. Checks the
+# totals of the query API and runs `orderly audit verify` after each.
 #
 #   tests/scripts/real-orders.sh FILE.csv[.zst] [ORDERLY_BINARY]
 set -euo pipefail
@@ -28,7 +28,7 @@ before=$(head_position)
 import_well "$file"
 check "second import" "$work/whole"
 after=$(head_position)
-[ "$before" = "$after" ] || { echo "the second import recorded $((after - before)) events"; exit 1; }
+[ "$before" = "$after" ] || { echo "The second import recorded $((after - before)) events instead of none"; exit 1; }
 echo "second import: no new events (log at position $after)"
 kill -TERM "$server"; wait "$server" || true
 

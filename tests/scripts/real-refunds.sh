@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Drives the credits of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) through a server, as
-# returns of the sale lines that a second file matches them to: import with refunds, import again, then kill -9 in
-# the middle of the refunds, restart and import again. After each, the report of the import, the money in the query
-# API (sales, payments and orders must agree) and `orderly audit verify` must be right.
+# Imports the credits of the Online Retail file (UCI Machine Learning Repository, CC BY 4.0) into a server. A
+# second file matches each credit with a sale line, and each match becomes a return with a refund. Imports
+# once, a second time, and once with a kill -9 in the middle of the refunds, a restart and another import.
+# After each, checks the report of the import, checks that sales, payments and orders show the same money, and
+# runs `orderly audit verify`.
 #
-# 3,268 orders are credited, 153 of them wholly. Of five, three of these among them, more would be given back than
-# was paid: the platform refuses that.
+# The files credit 3,268 orders, 153 of them wholly. The platform refuses the credits of five orders, three of
+# them credited wholly, because more would be refunded than was paid.
 #
 #   tests/scripts/real-refunds.sh FILE.csv[.zst] MATCHES.csv[.zst] [ORDERLY_BINARY]
 set -euo pipefail
@@ -17,7 +18,7 @@ orderly=${3:-target/release/orderly}
 # shellcheck source=tests/scripts/embedded.sh
 source "$(dirname "$0")/embedded.sh"
 
-# A figure of the report.
+# Prints a figure of the report.
 figure() { # NAME
   sed -nE "s/^$1 +(.*)/\1/p" "$work/import.log" | sed -E 's/ \([^)]*\)$//'
 }
@@ -33,7 +34,7 @@ check() { # WHAT DATA_DIR
   same "$1, given back" "47,079,765 pence" "$(figure 'gave back')"
   same "$1, turned down" 5 "$(figure 'turned down')"
   for refused in '563576, line ' '554924, line ' '571324, line ' '572293, line ' '575043, line '; do
-    grep -q "$refused.*: refund_too_large: " "$work/import.log" || { echo "$1: $refused was not refused"; exit 1; }
+    grep -q "$refused.*: refund_too_large: " "$work/import.log" || { echo "$1: the platform did not refuse $refused"; exit 1; }
   done
 
   drained
@@ -69,7 +70,7 @@ until_position $((placed + (before - placed) / 2))
 kill_all "$importing"
 serve "$work/killed"
 killed=$(head_position)
-[ "$killed" -lt "$before" ] || { echo "killed too late"; exit 1; }
+[ "$killed" -lt "$before" ] || { echo "The kill came after the last refund"; exit 1; }
 echo "killed in the middle of the refunds, at position $killed between $placed and $before"
 import_well "$file" --refunds "$matches"
 check "import after kill -9" "$work/killed"

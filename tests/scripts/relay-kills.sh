@@ -1,10 +1,10 @@
 #!/bin/sh
-# Kills relays with SIGKILL at random moments, another one always beside them, and checks that a reader with
-# read_committed finds every event in Kafka once and in order: 100 kills, or as many as the first argument says.
-# Needs Kafka: infra/dev/services up. See tests/tests/relay/kills.rs.
+# Kills relays with SIGKILL at random moments, with another relay always beside them, 100 times. Checks that a
+# reader with read_committed finds every event in Kafka once and in order. The first argument is another
+# number of kills. Starts Kafka, and leaves it running. The test is in tests/tests/relay/kills.rs.
 set -eu
 cd "$(dirname "$0")/../.."
-infra/dev/services up
+infra/dev/services up kafka
 . .dev/env
 ORDERLY_RELAY_KILLS="${1:-100}"
 export ORDERLY_RELAY_KILLS

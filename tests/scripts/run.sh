@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace: `make test`.
 #
-#   1. Checks what the machine has (needs.sh), and starts Kafka, Postgres and stripe-mock, each by itself. Stops at
-#      the end what it started.
-#   2. Runs all tests that need nothing.
-#   3. Runs the tests marked #[ignore = "needs A and B: …"] whose needs are met, and the checks with Python clients.
+#   1. Checks the machine with needs.sh. Starts each of Kafka, Postgres and stripe-mock that can run, and stops
+#      it at the end.
+#   2. Runs all tests without needs.
+#   3. Runs the tests marked #[ignore = "needs A and B: …"] whose needs are met, and the checks with Python
+#      clients.
 #
-# A test with an unmet need is skipped, and printed by its name at the end. With ORDERLY_REQUIRE_SERVICES=1 a missing
+# Skips a test with an unmet need, and prints its name at the end. With ORDERLY_REQUIRE_SERVICES=1 a missing
 # need is a failure instead.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,7 +40,7 @@ check_machine() {
   local need package user install
   while IFS='|' read -r need package user; do
     install=${package:+; apt-get install $package}
-    loudly "$need is missing on this machine; needed by: $user$install"
+    loudly "$need is missing on this machine, for $user$install"
     unmet[$user]+="${unmet[$user]:+, }$need is missing$install"
   done < <(needs_missing)
   if [ -n "${unmet[the build]:-}" ]; then
@@ -49,7 +50,7 @@ check_machine() {
   [ ${#unmet[@]} = 0 ] || [ "${ORDERLY_REQUIRE_SERVICES:-}" != 1 ] || refused "Something is missing"
 }
 
-# Starts a service unless one of its needs is missing. A service that ran before keeps running afterwards.
+# Starts a service, unless one of its needs is missing. A service that ran before is not stopped at the end.
 start_service() { # SERVICE NEED
   [ -z "${unmet[$2]:-}" ] || return 0
   if infra/dev/services status "$1" >/dev/null; then
@@ -66,7 +67,7 @@ start_services() {
   start_service kafka Kafka
   start_service postgres Postgres
   start_service stripe_mock stripe-mock
-  # Lines of an earlier session may name servers that are gone.
+  # The caller's shell may still have the addresses of stopped servers.
   unset ORDERLY_TEST_KAFKA ORDERLY_TEST_POSTGRES ORDERLY_TEST_POSTGRES_CA ORDERLY_TEST_STRIPE_MOCK ORDERLY_TEST_STRIPE_SPEC
   if [ -e .dev/env ]; then
     # shellcheck source=/dev/null

@@ -1,5 +1,6 @@
-# The production path for scripts: roles in processes of their own on a database and topics of their own. To be sourced,
-# with `orderly` set to the binary; leaves `work`, a directory that is gone in the end, and `name`.
+# Starts the production path for scripts: each role in a process of its own, on a new database and new topics.
+# Set `orderly` to the binary, then source it. Sets `work`, a directory that the exit removes, and `name`, the
+# name of database and topics.
 # shellcheck shell=bash disable=SC2154
 
 : "${ORDERLY_TEST_POSTGRES:?run infra/dev/services up, and source .dev/env}"
@@ -33,12 +34,13 @@ serve() { # NAME ROLES [ARGUMENTS]
     kill -0 "${processes[$as]}" 2>/dev/null || break
     sleep 0.1
   done
-  echo "serve --roles $1 did not start:"; cat "$log"; exit 1
+  echo "orderly serve --roles $1 did not start within 60 s:"; cat "$log"; exit 1
 }
 
 serve_projectors() { serve "$1" projectors; } # NAME
 
-# Each role that may be apart in a process of its own, two of projectors.
+# Starts each role in a process of its own, and two processes of projectors. With SQLite, the owner of the
+# event store runs three roles.
 stack_up() {
   case "${ORDERLY_EVENT_STORE:-sqlite:}" in
     esdb*)
@@ -53,7 +55,8 @@ stack_up() {
   serve query-api query-api --query-listen "${query_url#http://}"
 }
 
-# The projections have nothing left to do, and keep having nothing for two seconds: the relay is a moment behind.
+# Waits until no projection lags for two seconds in a row. A single moment is not enough: the relay may be
+# behind.
 drained() {
   local idle=0 projections
   for _ in $(seq 6000); do
@@ -66,10 +69,10 @@ drained() {
     fi
     sleep 0.1
   done
-  echo "the projections did not drain"; exit 1
+  echo "The projections still lag behind the log after 10 minutes"; exit 1
 }
 
-# Every row is what the log gives.
+# Checks that every row equals the log.
 verified() {
   drained
   "$orderly" audit verify >"$work/verify.log" 2>&1 || { tail "$work/verify.log"; exit 1; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Drives the double of Stripe with Stripe's own Python library, and checks every answer against Stripe's OpenAPI
-# description. Our adapter and our double could share an error; these two do not share it.
-# Build the double first: `cargo test --workspace --no-run`. The description comes with stripe-mock:
+# Drives the double of Stripe with Stripe's own Python library, and checks every answer against Stripe's
+# OpenAPI description. Our adapter and our double could share an error; these two do not share it. Build the
+# double first: `cargo test --workspace --no-run`. The description comes with stripe-mock:
 # `infra/dev/services up stripe_mock && source .dev/env`. Exits with 75 if the library cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -1,6 +1,7 @@
-"""Checks the double of Stripe with Stripe's own Python library: what Stripe must do, asked for by somebody else's code.
-Every answer is also checked against Stripe's OpenAPI description. Takes the path of the double's binary and that of the
-description; exits with a failure at the first thing that differs."""
+"""Checks the double of Stripe with Stripe's own Python library, and every answer against Stripe's OpenAPI description.
+
+Takes the paths of the double's binary and of the description. Fails at the first difference.
+"""
 
 import atexit
 import json
@@ -16,11 +17,11 @@ WEBHOOK_SECRET = "whsec_double"
 
 
 class Double:
-    """The double, as a process of its own."""
+    """The double, in a process of its own."""
 
     def __init__(self, binary):
         self.process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        # A check that fails leaves no server behind.
+        # Kills the double also after a failed check.
         atexit.register(self.process.kill)
         words = self.process.stdout.readline().split()
         assert words[:2] == ["listening", "on"], words
@@ -59,15 +60,15 @@ class Description:
         self.checked[(method, name, status)] = self.checked.get((method, name, status), 0) + 1
 
     def operation(self, method, path):
-        # What has no placeholder comes first: `/search` is no id.
+        # Tries paths without placeholders first: `/search` is no id.
         for name in sorted(self.paths, key=lambda name: name.count("{")):
             parts, wanted = path.split("/"), name.split("/")
             if len(parts) == len(wanted) and all(w.startswith("{") or w == p for p, w in zip(parts, wanted)):
                 return name, self.paths[name][method]
-        raise AssertionError(f"{path} is no path of Stripe")
+        raise AssertionError(f"Stripe's description has no path {path}")
 
     def check_members(self, value):
-        """No object has a member that Stripe does not have."""
+        """Fails for a member that the description lacks."""
         if isinstance(value, list):
             for item in value:
                 self.check_members(item)
@@ -87,7 +88,7 @@ class Description:
 
 
 def nullable_as_null(node):
-    """`nullable` is a word of OpenAPI 3.0 alone."""
+    """Rewrites `nullable` of OpenAPI 3.0, which JSON Schema does not know."""
     if isinstance(node, list):
         return [nullable_as_null(item) for item in node]
     if not isinstance(node, dict):
@@ -99,7 +100,7 @@ def nullable_as_null(node):
 
 
 class CheckedClient(stripe.UrllibClient):
-    """Passes every answer by the description."""
+    """Checks every answer against the description."""
 
     def __init__(self, description):
         super().__init__()
@@ -163,7 +164,7 @@ class Checks:
         error = must_fail(stripe.InvalidRequestError, lambda: self.intents.capture(held.id, {"amount_to_capture": 100}))
         assert error.code == "payment_intent_unexpected_state", error.code
 
-    def many_captures_are_taken_where_they_were_asked_for(self):
+    def several_captures_need_a_request_for_multicapture(self):
         options = {"card": {"request_multicapture": "if_available"}}
         made = self.create(capture_method="manual", payment_method_options=options)
         held = self.intents.confirm(made.id, {"expand": ["latest_charge"]})
@@ -199,7 +200,7 @@ class Checks:
         error = must_fail(stripe.InvalidRequestError, lambda: self.intents.cancel(self.paid().id))
         assert error.code == "payment_intent_unexpected_state", error.code
 
-    def a_bank_may_ask_the_customer(self):
+    def a_bank_may_require_authentication(self):
         waiting = self.paid(method="pm_card_authenticationRequired")
         assert (waiting.status, waiting.next_action.type) == ("requires_action", "use_stripe_sdk")
         self.double.ask(f"authenticate {waiting.id} yes")
@@ -210,12 +211,12 @@ class Checks:
         assert stands.status == "requires_payment_method"
         assert stands.last_payment_error.code == "payment_intent_authentication_failure"
 
-    def a_key_answers_alike_for_a_day(self):
+    def a_key_gets_the_same_answer_for_a_day(self):
         key = str(uuid4())
         first = self.create(key=key)
         self.intents.confirm(first.id)
         second = self.create(key=key)
-        assert (second.id, second.status) == (first.id, "requires_confirmation"), "a replay is of then, not of now"
+        assert (second.id, second.status) == (first.id, "requires_confirmation"), "a replay must show the state at the first answer"
         assert second.last_response.headers["idempotent-replayed"] == "true"
         must_fail(stripe.IdempotencyError, lambda: self.create(key=key, amount=999))
         self.double.ask(f"advance {24 * 60 * 60 + 1}")
@@ -233,7 +234,7 @@ class Checks:
         assert [(intent.id, intent.status) for intent in found] == [(made.id, "requires_confirmation")]
         self.double.ask("search-lag 0")
 
-    def refunds_never_exceed_what_was_taken(self):
+    def refunds_never_exceed_the_captured_amount(self):
         paid = self.paid()
         part = self.refunds.create({"payment_intent": paid.id, "amount": 400, "metadata": {"orderly_refund": "1"}})
         assert (part.status, part.amount, part.metadata["orderly_refund"]) == ("succeeded", 400, "1")
@@ -256,7 +257,7 @@ class Checks:
         failed = self.refunds.retrieve(refund.id)
         assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
 
-    def errors_are_as_stripe_has_them(self):
+    def errors_have_the_codes_of_stripe(self):
         error = must_fail(stripe.InvalidRequestError, lambda: self.intents.retrieve("pi_none"))
         assert (error.http_status, error.code) == (404, "resource_missing")
         error = must_fail(stripe.InvalidRequestError, lambda: self.create("pm_none"))
@@ -271,7 +272,7 @@ class Checks:
         kinds = set()
         for number in range(int(self.double.ask("events"))):
             header, body = self.double.ask(f"signed-event {number}").split(" ", 1)
-            # The clock of the double may be days ahead: the tolerance is checked below.
+            # The clock of the double may be days ahead, so the tolerance is large here.
             event = self.client.construct_event(body, header, WEBHOOK_SECRET, tolerance=10**9)
             must_fail(
                 stripe.SignatureVerificationError,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Receives webhooks of the real binary with the official Python library for Standard Webhooks. Our signatures and our
-# own tests could share an error; the official library does not share it. Build the binary first:
+# Receives webhooks of the real binary with the official Python library for Standard Webhooks. Our signatures
+# and our own tests could share an error; the official library does not share it. Build the binary first:
 # `cargo test --workspace --no-run`. Exits with 75 if the library cannot be installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -21,7 +21,7 @@ PATIENCE_S = 60
 
 
 class Receiver:
-    """Keeps what it is sent, as bytes; answers with 204, or with 500 while it is told to fail."""
+    """Stores the bytes of each request. Answers 204, or 500 while `failing` is set."""
 
     def __init__(self):
         self.received = []
@@ -50,7 +50,7 @@ class Receiver:
         deadline = time.monotonic() + PATIENCE_S
         while not condition(self.received):
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited in vain: {what}; received {self.received}")
+                raise AssertionError(f"not received within {PATIENCE_S} s: {what}; received {self.received}")
             time.sleep(0.02)
 
 
@@ -67,7 +67,7 @@ class Server:
             if found:
                 self.url = found.group(1)
                 return
-        raise AssertionError("the server does not start")
+        raise AssertionError("the server ended before it printed its address")
 
     def kill(self):
         self.process.kill()
@@ -133,7 +133,7 @@ def check(server, receiver, binary, data_dir):
         assert refuses(first, body, {**headers, "webhook-id": "msg_another"})
         assert refuses(Webhook("whsec_" + "A" * 44), body, headers)
 
-    # While a secret is replaced, receivers with either are served.
+    # For a while after a rotation, both secrets verify.
     rotated = server.send("POST", f"{path}/rotate-secret", "rotate", {})
     second = Webhook(rotated["secret"])
     assert rotated["secret"] != made["secret"]
@@ -143,7 +143,7 @@ def check(server, receiver, binary, data_dir):
         assert first.verify(body, headers) == second.verify(body, headers)
     assert refuses(second, receiver.received[0][1], receiver.received[0][0])
 
-    # A receiver that is down, a process that is killed meanwhile, and read models that are made anew.
+    # The receiver is down, the server is killed, and the read models are rebuilt.
     receiver.failing = True
     order = server.order("three")
     server.kill()
