@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace: `make test`.
 #
-#   1. Checks the machine with needs.sh. Starts each of Kafka, Postgres and stripe-mock that can run, and stops
-#      it at the end.
+#   1. Checks the machine with needs.sh. Starts each of Kafka, Postgres and stripe-mock that can run, and
+#      stops it at the end.
 #   2. Runs all tests without needs.
 #   3. Runs the tests marked #[ignore = "needs A and B: …"] whose needs are met, and the checks with Python
 #      clients.
