@@ -1,8 +1,8 @@
-//! A server that speaks the gRPC protocol of EventStoreDB, as far as streams go, and fails on demand.
+//! A server that speaks the part of EventStoreDB's gRPC protocol that concerns streams, and fails on demand.
 //!
-//! Written from the public protocol and the server's documented rules. It is itself checked by an official client of
-//! another language: `tests/scripts/eventstoredb-client-check.sh`. It has one node, no access control, no soft deletion, no links
-//! and no persistent subscriptions.
+//! Written from the public protocol and the server's documented rules. An official client of another language
+//! checks it: `tests/scripts/eventstoredb-client-check.sh`. It has one node, no access control, no soft
+//! deletion, no links and no persistent subscriptions.
 
 mod errors;
 mod faults;
@@ -33,34 +33,33 @@ use self::{
     service::{Shared, lock},
 };
 
-/// How the server is set up.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// Port 0: any free one.
+pub struct FixtureOptions {
+    /// Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where the log is kept; none: in memory.
+    /// File of the log. Without one, the log is in memory.
     pub file: Option<PathBuf>,
-    /// The server's setting `MaxAppendSize`, bytes.
+    /// The server's setting `MaxAppendSize`, in bytes.
     pub append_bytes_max: usize,
 }
 
-impl Default for Options {
+impl Default for FixtureOptions {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), file: None, append_bytes_max: 1 << 20 }
     }
 }
 
-/// A running server; it stops when this is dropped.
+/// A running server. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Cancelled: nobody listens.
+    /// Cancelled while the server refuses connections.
     listening: Mutex<CancellationToken>,
 }
 
 impl Server {
-    pub async fn start(options: Options) -> io::Result<Self> {
+    pub async fn start(options: FixtureOptions) -> io::Result<Self> {
         let log = Log::open(options.file.as_deref())?;
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
@@ -79,7 +78,8 @@ impl Server {
         self.address
     }
 
-    /// A connection string for it. Clients wait for `discoveryInterval` before every connection, even the first.
+    /// The connection string. The interval is short, because clients wait for it before every connection,
+    /// even the first.
     pub fn url(&self) -> String {
         format!("esdb://{}?tls=false&discoveryInterval=10", self.address)
     }
@@ -88,15 +88,15 @@ impl Server {
         &self.shared.faults
     }
 
-    /// From now on connections are refused; those there are stay.
+    /// Refuses new connections. Open ones stay.
     pub fn refuse_connections(&self) {
         lock(&self.listening).cancel();
     }
 
     /// Undoes [`Server::refuse_connections`], at the same address.
     pub async fn accept_connections(&self) -> io::Result<()> {
-        // The one that was told to stop may hold the port for a moment more, and so may a connection that was given it
-        // meanwhile.
+        // The old listener may hold the port a little longer, and so may an outgoing connection that took the
+        // port meanwhile.
         let mut attempts = 0;
         let listener = loop {
             match TcpListener::bind(self.address).await {
@@ -111,7 +111,7 @@ impl Server {
         Ok(())
     }
 
-    /// As when its process ends: no connection stays and none is accepted. What was written is kept.
+    /// Cuts every connection and refuses new ones, as the end of its process would. The log stays.
     pub fn stop(&self) {
         self.refuse_connections();
         self.faults().cut_connections();
@@ -136,7 +136,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
-        // A connection that is gone before it is accepted is its client's affair.
+        // The client closed the connection before it was accepted.
         let Ok((connection, _)) = accepted else { continue };
         let cut = shared.faults.connection_cut();
         let serving = serve(connection, shared.clone());
@@ -145,7 +145,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTo
 }
 
 async fn serve(connection: TcpStream, shared: Arc<Shared>) {
-    // Without it answers wait for acknowledgements.
+    // With Nagle's algorithm, answers would wait for acknowledgements.
     if connection.set_nodelay(true).is_err() {
         return;
     }
@@ -153,7 +153,7 @@ async fn serve(connection: TcpStream, shared: Arc<Shared>) {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(service::answer(shared, request.map(tonic::body::Body::new)).await) }
     });
-    // An error here is a client that went away.
+    // An error means that the client disconnected.
     let _ =
         http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service).await;
 }

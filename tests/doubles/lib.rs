@@ -1,4 +1,4 @@
-//! Stand-ins for servers that tests can break at will: see [`eventstoredb`] and [`stripe`].
+//! Servers that replace real ones in tests and fail on demand: [`eventstoredb`] and [`stripe`].
 
 pub mod eventstoredb;
 pub mod stripe;

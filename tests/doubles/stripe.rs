@@ -1,11 +1,12 @@
-//! A double of Stripe that keeps state: PaymentIntents and Refunds as far as the platform uses them, over HTTP, with
-//! idempotency keys, declines, 3-D Secure, a search that lags, signed webhooks, a clock that tests turn, and faults.
+//! A double of Stripe with state: the parts of PaymentIntents and Refunds that the platform uses, over HTTP.
+//! It has idempotency keys, declines, 3-D Secure, a search that lags, signed webhooks, a clock that tests
+//! set, and faults.
 //!
-//! What it takes is checked by Stripe's own `stripe-mock`, what it answers by Stripe's OpenAPI description and by
-//! Stripe's Python library (`tests/scripts/stripe_client_check.py`), so that it cannot merely agree with our adapter.
+//! Double and adapter could share an error. So Stripe's own `stripe-mock` checks the requests, and Stripe's
+//! OpenAPI description and Python library check the answers (`tests/scripts/stripe_client_check.py`).
 //!
-//! Where Stripe leaves something open, the double is unkind: it forgets idempotency keys after exactly 24 hours, and the
-//! error of an intent when that is cancelled.
+//! Where Stripe's documentation is open, the double takes the worse case: it forgets idempotency keys after
+//! exactly 24 hours, and the error of an intent when the intent is cancelled.
 
 mod account;
 mod cards;
@@ -33,7 +34,7 @@ pub const SECRET_KEY: &str = "sk_test_double";
 pub const WEBHOOK_SECRET: &str = "whsec_double";
 pub const API_VERSION: &str = "2026-08-26.dahlia";
 
-/// A running double; clones are the same one. It ends with the last of them.
+/// A running double. Clones share it; dropping the last one ends it.
 #[derive(Debug, Clone)]
 pub struct StripeDouble {
     address: SocketAddr,
@@ -61,17 +62,17 @@ impl StripeDouble {
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
-                // A double that is dropped ends too.
+                // An error means that the double was dropped, which also ends it.
                 let _ = ended.await;
             });
             if let Err(error) = serving.await {
-                eprintln!("The double of Stripe ends: {error}");
+                eprintln!("The double of Stripe cannot serve: {error}");
             }
         });
         *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(Serving { task, end });
     }
 
-    /// From now on connections are refused.
+    /// Refuses connections until [`StripeDouble::bring_up`].
     pub async fn take_down(&self) {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Serving { task, end }) = serving {
@@ -89,7 +90,7 @@ impl StripeDouble {
         format!("http://{}", self.address)
     }
 
-    /// The time at Stripe.
+    /// The time of the double.
     pub fn now(&self) -> Timestamp {
         self.lock().account.now()
     }
@@ -98,28 +99,28 @@ impl StripeDouble {
         self.lock().account.advance(by);
     }
 
-    /// How long it takes for a change to be found by a search.
+    /// Sets the time until a search finds a change.
     pub fn set_search_lag(&self, lag: Duration) {
         self.lock().account.search_lag = lag;
     }
 
-    /// Breaks the next `count` requests whose method and path are these; `*` in a path stands for any one part, and
-    /// `|` stands between paths of which it is any.
+    /// Breaks the next `count` requests with this method and path. `*` in a path matches any one segment; `|`
+    /// separates alternatives.
     pub fn fail(&self, method: &str, path: &str, fault: Fault, count: usize) {
         self.lock().faults.extend((0..count).map(|_| (method.to_owned(), path.to_owned(), fault)));
     }
 
-    /// Every request so far, broken ones too.
+    /// Every request so far, including broken ones.
     pub fn requests(&self) -> Vec<Request> {
         self.lock().requests.clone()
     }
 
-    /// The intents as they stand, oldest first.
+    /// The current intents, oldest first.
     pub fn intents(&self) -> Vec<Value> {
         self.lock().account.intents(None)
     }
 
-    /// What has moved for the intents with this metadata.
+    /// The money moved by the intents with this metadata.
     pub fn moved(&self, name: &str, value: &str) -> Moved {
         self.lock().account.moved(name, value)
     }
@@ -133,27 +134,28 @@ impl StripeDouble {
         self.lock().account.events.iter().map(Value::to_string).collect()
     }
 
-    /// The customer answers the bank, in 3-D Secure.
+    /// Answers a 3-D Secure request as the customer.
     pub fn authenticate(&self, intent: &str, succeeds: bool) {
         self.lock().account.authenticate(intent, succeeds);
     }
 
-    /// A bank that took its time decides.
+    /// Decides a charge that is `processing`, as the bank.
     pub fn finish_processing(&self, intent: &str, succeeds: bool) {
         self.lock().account.finish_processing(intent, succeeds);
     }
 
-    /// A customer who has the client secret confirms the intent with another card; whether that was possible.
+    /// Confirms the intent with another card, as a customer with the client secret. Returns whether Stripe
+    /// accepts it.
     pub fn customer_confirms(&self, intent: &str, payment_method: &str) -> bool {
         self.lock().account.confirm(intent, Some(payment_method)).is_ok()
     }
 
-    /// The authorisation runs out.
+    /// Expires the authorisation.
     pub fn expire(&self, intent: &str) {
         self.lock().account.expire(intent);
     }
 
-    /// The bank says what became of a refund that was pending, or that it had taken.
+    /// Settles a refund that is pending or succeeded, as the bank.
     pub fn settle_refund(&self, refund: &str, succeeds: bool) {
         self.lock().account.settle_refund(refund, succeeds);
     }

@@ -3,17 +3,18 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use tests::eventstoredb::{Options, Server};
+use tests::eventstoredb::{FixtureOptions, Server};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// A server for tests that speaks the protocol of EventStoreDB. Prints `listening on ADDRESS`, and then takes commands
-/// from its standard input, one a line: `refuse`, `accept`, `cut`, `lose-answers N`, `delay-answers MILLISECONDS`,
+/// A server for tests that speaks the protocol of EventStoreDB. Prints `listening on ADDRESS`. Then reads
+/// commands from standard input, one on each line: `refuse`, `accept`, `cut`, `lose-answers N`,
+/// `delay-answers MILLISECONDS`,
 /// `end-subscriptions`.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Keeps the log in this file; without it, in memory.
+    /// File of the log. Without one, the log is in memory.
     #[arg(long)]
     file: Option<PathBuf>,
 }
@@ -21,10 +22,10 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { listen, file } = Arguments::parse();
-    let server = match Server::start(Options { listen, file, ..Options::default() }).await {
+    let server = match Server::start(FixtureOptions { listen, file, ..FixtureOptions::default() }).await {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("The fixture cannot start on {listen}: {error}");
+            eprintln!("The EventStoreDB fixture cannot listen on {listen}: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -33,10 +34,10 @@ async fn main() -> ExitCode {
     while let Ok(Some(line)) = lines.next_line().await {
         match obey(&server, &line).await {
             Ok(()) => println!("done"),
-            Err(why) => println!("error: {why}"),
+            Err(reason) => println!("error: {reason}"),
         }
     }
-    // Without anybody to command it, it serves until it is killed.
+    // Standard input has ended: serves until a signal ends the process.
     std::future::pending::<()>().await;
     ExitCode::SUCCESS
 }

@@ -1,4 +1,4 @@
-//! The double of Stripe as a program, for checks that are not written in Rust.
+//! The double of Stripe as a program, for checks in other languages.
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -6,8 +6,9 @@ use clap::Parser;
 use tests::stripe::{StripeDouble, WEBHOOK_SECRET, signature};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// A double of Stripe for tests. Prints `listening on URL`, and then takes commands from its standard input, one a line,
-/// each answered by one line: `advance SECONDS`, `search-lag SECONDS`, `authenticate INTENT yes|no`,
+/// A double of Stripe for tests. Prints `listening on URL`. Then reads commands from standard input, one on
+/// each line, and answers each with one line: `advance SECONDS`, `search-lag SECONDS`, `authenticate INTENT
+/// yes|no`,
 /// `settle-refund REFUND yes|no`, `events`, `signed-event NUMBER`.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -21,14 +22,14 @@ async fn main() -> ExitCode {
     let double = match StripeDouble::start(listen).await {
         Ok(double) => double,
         Err(error) => {
-            eprintln!("The double of Stripe cannot start on {listen}: {error}");
+            eprintln!("The double of Stripe cannot listen on {listen}: {error}");
             return ExitCode::FAILURE;
         }
     };
     println!("listening on {}", double.url());
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        println!("{}", obey(&double, &line).unwrap_or_else(|why| format!("error: {why}")));
+        println!("{}", obey(&double, &line).unwrap_or_else(|reason| format!("error: {reason}")));
     }
     ExitCode::SUCCESS
 }

@@ -4,7 +4,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::messages::Expected;
 
-/// A status with trailers; what cannot stand in a trailer is left out.
+/// A status with trailers. Leaves out values that a trailer cannot hold.
 fn with_trailers(code: Code, message: String, trailers: &[(&'static str, &str)]) -> Status {
     let mut metadata = MetadataMap::new();
     for (name, value) in trailers {
@@ -35,7 +35,8 @@ pub fn metadata_missing(property: &str) -> Status {
     with_trailers(Code::InvalidArgument, message, &trailers)
 }
 
-/// A deletion at a wrong version; appends report theirs in the answer. Clients read this text.
+/// A tombstone at a wrong version. Clients parse this text. Appends report a wrong version in their answer
+/// instead.
 pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> Status {
     let actual = actual.map_or_else(|| "-1".to_owned(), |revision| revision.to_string());
     let expected = match expected {
@@ -58,5 +59,5 @@ pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> S
 }
 
 pub fn missing(field: &str) -> Status {
-    Status::invalid_argument(format!("'{field}' is not set, or not with what it may be"))
+    Status::invalid_argument(format!("'{field}' is missing, or has a value that is not allowed"))
 }

@@ -1,4 +1,4 @@
-//! What the fixture is told to do wrong.
+//! The faults that a test has planned.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -20,31 +20,31 @@ struct Plan {
     answer_delay: Duration,
 }
 
-/// What happens to one append after it was written.
+/// What happens to the answer of one append, after the append was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     After(Duration),
-    /// Never: every connection is cut instead.
+    /// All connections are cut instead of an answer.
     Lost,
 }
 
 impl Faults {
-    /// The next appends are written, and then every connection is cut instead of answering.
+    /// Writes the next `count` appends, and cuts all connections instead of answering.
     pub fn lose_answers(&self, count: usize) {
         lock(&self.plan).answers_to_lose = count;
     }
 
-    /// Appends are answered this long after they were written.
+    /// Answers appends this long after they were written.
     pub fn delay_answers(&self, delay: Duration) {
         lock(&self.plan).answer_delay = delay;
     }
 
-    /// Breaks every connection off, as a network does.
+    /// Cuts all connections, as a network failure does.
     pub fn cut_connections(&self) {
         std::mem::take(&mut *lock(&self.connections)).cancel();
     }
 
-    /// Ends every subscription in good order, as if it had nothing more to say.
+    /// Ends all subscriptions normally, as a proxy may do.
     pub fn end_subscriptions(&self) {
         std::mem::take(&mut *lock(&self.subscriptions)).cancel();
     }
@@ -58,12 +58,12 @@ impl Faults {
         Answer::After(plan.answer_delay)
     }
 
-    /// Cancelled when the connections of this moment are cut.
+    /// The token of the connections that are open now; cancelled when they are cut.
     pub(super) fn connection_cut(&self) -> CancellationToken {
         lock(&self.connections).clone()
     }
 
-    /// Cancelled when the subscriptions of this moment are ended.
+    /// The token of the subscriptions that are open now; cancelled when they are ended.
     pub(super) fn subscriptions_ended(&self) -> CancellationToken {
         lock(&self.subscriptions).clone()
     }

@@ -1,4 +1,4 @@
-//! Which events of the whole log a client asks for.
+//! The filter of a client that reads the whole log.
 
 use fancy_regex::Regex;
 use tonic::Status;
@@ -8,13 +8,13 @@ use super::{
     messages::{FilterOn, FilterOptions, FilterWindow, ReadFilter},
 };
 
-/// Events looked at between two checkpoints, where the client does not say.
+/// Events between two checkpoints, by default.
 const WINDOW: u32 = 32;
 
 #[derive(Debug)]
 pub struct Filter {
     rule: Option<(Subject, Pattern)>,
-    /// Of a subscription: after so many events looked at, it is told how far that is.
+    /// A subscription gets a checkpoint after this many events, filtered ones included.
     pub checkpoint_interval: Option<usize>,
 }
 
@@ -26,7 +26,7 @@ enum Subject {
 
 #[derive(Debug)]
 enum Pattern {
-    /// Clients exclude with look-ahead.
+    /// Fancy, because clients exclude with look-ahead.
     Regex(Box<Regex>),
     Prefixes(Vec<String>),
 }

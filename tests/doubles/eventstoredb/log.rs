@@ -1,4 +1,4 @@
-//! The log of the fixture, with the server's rules of concurrency and idempotency.
+//! The log of the fixture, with the server's rules for concurrency and idempotency.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -15,11 +15,11 @@ use uuid::Uuid;
 
 use super::messages::Expected;
 
-/// What the server remembers of recent ids, for appends that expect any version.
+/// Number of recent ids that the server remembers, for appends that expect any version.
 const RECENT_IDS_MAX: usize = 8 * 1024 * 1024 / 64;
-/// What a record takes in the log beside its names and data.
+/// Bytes of a record besides its names and data.
 const RECORD_OVERHEAD: u64 = 96;
-/// The server's own events go into the log too, one before every so many others.
+/// The server writes an event of its own before each group of this many events.
 const EVENTS_PER_SYSTEM_EVENT: usize = 50;
 
 /// An event to append.
@@ -33,7 +33,7 @@ pub struct Proposed {
 }
 
 impl Proposed {
-    /// What it counts for towards the largest append.
+    /// Bytes that count towards `MaxAppendSize`.
     pub fn size(&self) -> usize {
         self.type_name.len() * 2 + self.data.len() + self.metadata.len()
     }
@@ -54,36 +54,36 @@ pub struct Stored {
     pub type_name: String,
     #[prost(string, tag = "6")]
     pub content_type: String,
-    /// 100 ns since 1970.
+    /// Ticks of 100 ns since 1970.
     #[prost(int64, tag = "7")]
     pub created_ticks: i64,
     #[prost(bytes = "bytes", tag = "8")]
     pub data: Bytes,
     #[prost(bytes = "bytes", tag = "9")]
     pub metadata: Bytes,
-    /// This is no event but the end of its stream.
+    /// Marks the end of the stream; such a record is no event.
     #[prost(bool, tag = "10")]
     pub tombstone: bool,
 }
 
-/// What one append adds to the file: all of it or, torn, nothing.
+/// One append in the file. A torn one counts as nothing.
 #[derive(Clone, PartialEq, Message)]
 struct Commit {
     #[prost(message, repeated, tag = "1")]
     events: Vec<Stored>,
 }
 
-/// A done append.
+/// An append that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     pub last_revision: u64,
     pub position: u64,
 }
 
-/// Why an append was turned down.
+/// Why an append was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Where the stream stands.
+    /// The current revision of the stream.
     WrongVersion(Option<u64>),
     Deleted,
 }
@@ -91,7 +91,7 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Log {
     events: Vec<Stored>,
-    /// Places in `events`, by revision.
+    /// Indexes into `events`, by revision.
     streams: HashMap<String, Vec<usize>>,
     tombstoned: HashSet<String>,
     recent: RecentIds,
@@ -125,7 +125,7 @@ impl RecentIds {
 }
 
 impl Log {
-    /// A log in memory, or in a file that may hold one already.
+    /// Opens a log in memory, or in a file that may have one already.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         let mut log = Self {
             events: Vec::new(),
@@ -147,7 +147,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Takes in every whole commit; how many bytes they are.
+    /// Applies every complete commit, and returns their length in bytes.
     fn replay(&mut self, content: &[u8]) -> u64 {
         let mut rest = content;
         while let Some((length, after)) = rest.split_first_chunk::<4>() {
@@ -162,22 +162,22 @@ impl Log {
         (content.len() - rest.len()) as u64
     }
 
-    /// Changes as events are added: how many there are.
+    /// The number of events; changes with each append.
     pub fn grown(&self) -> watch::Receiver<usize> {
         self.grown.subscribe()
     }
 
-    /// Place of the next event in [`Log::events`].
+    /// Index of the next event in [`Log::events`].
     pub fn end(&self) -> usize {
         self.events.len()
     }
 
-    /// Of the whole log, in order.
+    /// All events, in order.
     pub fn events(&self) -> &[Stored] {
         &self.events
     }
 
-    /// The events of a stream, in order; none where it does not exist.
+    /// The events of a stream, in order; `None` if it does not exist.
     pub fn stream(&self, name: &str) -> Option<impl ExactSizeIterator<Item = &Stored> + DoubleEndedIterator> {
         Some(self.streams.get(name)?.iter().map(|place| &self.events[*place]))
     }
@@ -190,7 +190,7 @@ impl Log {
         self.streams.get(name)?.len().checked_sub(1).map(|last| last as u64)
     }
 
-    /// Appends, or recognises what was appended before.
+    /// Appends, or recognises an earlier append of the same events.
     pub fn append(
         &mut self,
         stream: &str,
@@ -229,7 +229,7 @@ impl Log {
         Ok(position)
     }
 
-    /// `Some(revision)`: these very events are there already, up to that one.
+    /// `Some(revision)` if the stream already has these events, up to that revision.
     fn check(&self, stream: &str, expected: Expected, events: &[Proposed]) -> Result<Option<u64>, Refusal> {
         if self.is_tombstoned(stream) {
             return Err(Refusal::Deleted);
@@ -263,8 +263,8 @@ impl Log {
         Ok(Some(revision - 1))
     }
 
-    /// What is done where any version is expected: only ids of late are known. A first one that is not known means
-    /// new events; one after a known one means a different append.
+    /// Handles an append that expects any version: only recent ids are known. If the first id is unknown, the
+    /// events are new. If a later one is unknown, this is a different append.
     fn recognise_recent(&self, stream: &str, events: &[Proposed]) -> Result<Option<u64>, ()> {
         let mut last = None;
         for (number, event) in events.iter().enumerate() {
@@ -296,7 +296,7 @@ impl Log {
         self.commit(vec![stored]);
     }
 
-    /// Gives an event its place in the log.
+    /// Gives an event its position and revision.
     fn stored(&mut self, stream: &str, revision: u64, event: &Proposed) -> Stored {
         let position = self.next_position;
         self.next_position += RECORD_OVERHEAD + (stream.len() + event.size()) as u64;
@@ -315,12 +315,12 @@ impl Log {
         }
     }
 
-    /// On disk first, where there is a file; a fixture whose disk fails has nothing to tell a test.
+    /// Writes to the file first, if there is one. Panics if the disk fails: a test cannot continue then.
     fn commit(&mut self, events: Vec<Stored>) {
         let commit = Commit { events };
         if let Some(file) = &mut self.file {
             let bytes = commit.encode_to_vec();
-            let length = u32::try_from(bytes.len()).expect("an append is far smaller than 4 GiB");
+            let length = u32::try_from(bytes.len()).expect("an append is smaller than 4 GiB");
             let whole = [&length.to_be_bytes()[..], &bytes].concat();
             file.write_all(&whole).and_then(|()| file.sync_data()).expect("the log file can be written");
         }

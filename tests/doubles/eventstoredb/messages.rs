@@ -1,10 +1,14 @@
-//! The messages of the public protocol `event_store.client`, as far as clients of streams send and expect them. Field
-//! numbers are the protocol's; what a message has beyond these fields is skipped by the decoder.
+//! The messages of the public protocol `event_store.client` that clients of streams use. Field numbers are
+//! those of the protocol. The decoder skips all other fields.
+
+mod node;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};
+
+pub use self::node::{ClusterInfo, EndPoint, MemberInfo, SupportedMethod, SupportedMethods};
 
 #[derive(Clone, PartialEq, Message)]
 pub struct WireUuid {
@@ -42,7 +46,7 @@ pub struct LogPosition {
     pub prepare: u64,
 }
 
-/// What appends, deletions and tombstones expect of their stream.
+/// The state of the stream that an append or a tombstone expects.
 #[derive(Clone, Copy, PartialEq, Eq, Oneof)]
 pub enum Expected {
     #[prost(uint64, tag = "2")]
@@ -127,7 +131,8 @@ pub enum MaybePosition {
     NoPosition(()),
 }
 
-/// The answer of a unary append to a wrong version. Servers fill a second set of fields for clients older than 20.6.1.
+/// The answer of a unary append to a wrong version. Servers also fill a second set of fields, for clients
+/// before 20.6.1.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct WrongVersion {
     #[prost(oneof = "CurrentVersion", tags = "6, 7")]
@@ -206,7 +211,8 @@ pub struct AnyMessage {
     pub value: Bytes,
 }
 
-/// The detail of a batch that expected another version: the numbers differ from [`WrongVersion`]'s.
+/// The detail of a batch that expected another version. Its field numbers differ from those of
+/// [`WrongVersion`].
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct WrongVersionDetail {
     #[prost(oneof = "LastRevision", tags = "1, 2")]
@@ -454,54 +460,6 @@ pub struct RecordedEvent {
     pub data: Bytes,
 }
 
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct SupportedMethods {
-    #[prost(message, repeated, tag = "1")]
-    pub methods: Vec<SupportedMethod>,
-    #[prost(string, tag = "2")]
-    pub server_version: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct SupportedMethod {
-    #[prost(string, tag = "1")]
-    pub method: String,
-    #[prost(string, tag = "2")]
-    pub service: String,
-    #[prost(string, repeated, tag = "3")]
-    pub features: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct ClusterInfo {
-    #[prost(message, repeated, tag = "1")]
-    pub members: Vec<MemberInfo>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct MemberInfo {
-    #[prost(message, optional, tag = "1")]
-    pub instance_id: Option<WireUuid>,
-    /// Ticks of 100 ns since 1970.
-    #[prost(int64, tag = "2")]
-    pub time_stamp: i64,
-    /// Of the node; 8 is the leader.
-    #[prost(int32, tag = "3")]
-    pub state: i32,
-    #[prost(bool, tag = "4")]
-    pub is_alive: bool,
-    #[prost(message, optional, tag = "5")]
-    pub http_end_point: Option<EndPoint>,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct EndPoint {
-    #[prost(string, tag = "1")]
-    pub address: String,
-    #[prost(uint32, tag = "2")]
-    pub port: u32,
-}
-
 impl WireUuid {
     pub fn text(id: uuid::Uuid) -> Self {
         Self { form: Some(UuidForm::Text(id.to_string())) }
@@ -514,7 +472,7 @@ impl WireUuid {
         Self { form: Some(UuidForm::Structured(halves)) }
     }
 
-    /// None where it is no UUID.
+    /// `None` for a text that is no UUID.
     pub fn read(&self) -> Option<uuid::Uuid> {
         match self.form.as_ref()? {
             UuidForm::Text(text) => text.parse().ok(),

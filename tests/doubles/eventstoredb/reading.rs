@@ -1,4 +1,4 @@
-//! Reads: a part of a stream or of the whole log, from where the client says, and subscriptions to what follows.
+//! Reads of a stream or of the whole log, and subscriptions.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -20,7 +20,7 @@ use super::{
     service::{Shared, lock},
 };
 
-/// What is sent before the client has taken it.
+/// Responses that may wait for the client.
 const SENT_AHEAD_MAX: usize = 256;
 
 pub type Responses = Pin<Box<dyn Stream<Item = Result<ReadResponse, Status>> + Send>>;
@@ -123,18 +123,18 @@ fn read_all(
         (Some(AllOption::Start(())) | None, false) => {
             events.iter().filter(wanted).take(count).map(content).collect()
         }
-        // There is nothing before the beginning and nothing after the end.
+        // A backward read from the start, or a forward read from the end, has no events.
         (Some(AllOption::Start(())) | None, true) | (Some(AllOption::End(())), false) => Vec::new(),
     }
 }
 
-/// Catches up with the log and then follows it. Position and revision it starts from are exclusive.
+/// Catches up with the log and then follows it. Its start, a position or a revision, is exclusive.
 struct Subscription {
     log: Arc<std::sync::Mutex<Log>>,
     faults: Arc<Faults>,
-    /// The one stream it is about, or all.
+    /// The stream, or `None` for the whole log.
     stream: Option<String>,
-    /// Place in the log of the next event to look at.
+    /// Index in the log of the next event.
     next: usize,
     filter: Filter,
     text_ids: bool,
@@ -183,7 +183,7 @@ impl Subscription {
             let (news, at_end) = self.news(&mut considered, &mut last);
             contents.extend(news);
             if at_end && !caught_up {
-                // As the server does, so that a filter that takes nothing is heard of.
+                // The server also does this, so that a client whose filter matches no event gets checkpoints.
                 if self.filter.checkpoint_interval.is_some()
                     && let Some(position) = last
                 {
@@ -207,7 +207,7 @@ impl Subscription {
         }
     }
 
-    /// What comes next, with checkpoints where they are due, and whether the log ends there.
+    /// The next responses with the checkpoints that are due, and whether the log ends after them.
     fn news(&mut self, considered: &mut usize, last: &mut Option<u64>) -> (Vec<ReadContent>, bool) {
         let log = lock(&self.log);
         let mut contents = Vec::new();
@@ -231,7 +231,7 @@ fn checkpoint(position: u64) -> ReadContent {
     ReadContent::Checkpoint(LogPosition { commit: position, prepare: position })
 }
 
-/// The name in a request.
+/// The stream name of a request.
 pub fn stream_name(stream: Option<&StreamIdentifier>) -> Result<String, Status> {
     let name = stream.and_then(|stream| std::str::from_utf8(&stream.name).ok());
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| errors::missing("stream_identifier"))?;

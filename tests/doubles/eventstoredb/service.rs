@@ -1,4 +1,4 @@
-//! Which request is answered by what.
+//! The methods of the server.
 
 use std::{
     future::ready,
@@ -24,12 +24,12 @@ use super::{
 
 const VERSION: &str = "24.10.0";
 const STREAMS: &str = "event_store.client.streams.streams";
-/// What the server takes in one message, bytes.
+/// The largest message that the server accepts, in bytes.
 const MESSAGE_BYTES_MAX: usize = 17 << 20;
-/// The state of a node that leads.
+/// The state of the leader in gossip.
 const LEADER: i32 = 8;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 pub struct Shared {
     pub log: Arc<Mutex<Log>>,
@@ -76,7 +76,7 @@ pub async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response<Bod
             });
             grpc().unary(gossip, request).await
         }
-        _ => Status::unimplemented("not a method of this server").into_http(),
+        _ => Status::unimplemented("this server has no such method").into_http(),
     }
 }
 
@@ -103,7 +103,7 @@ fn supported() -> SupportedMethods {
     SupportedMethods { methods, server_version: VERSION.to_owned() }
 }
 
-/// A cluster of this one node.
+/// A cluster with this node only.
 fn members(address: SocketAddr) -> ClusterInfo {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let node = MemberInfo {

@@ -1,4 +1,4 @@
-//! Appends, one by one and in batches, and tombstones.
+//! Appends, single and in batches, and tombstones.
 
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -53,7 +53,7 @@ pub async fn append(
     Ok(Response::new(AppendResponse { result: Some(result) }))
 }
 
-/// Does to the answer what was planned.
+/// Applies the planned fault to the answer.
 async fn after_writing(shared: &Shared) -> Result<(), Status> {
     match shared.faults.answer() {
         Answer::After(delay) => {
@@ -62,14 +62,15 @@ async fn after_writing(shared: &Shared) -> Result<(), Status> {
         }
         Answer::Lost => {
             shared.faults.cut_connections();
-            Err(Status::unavailable("nobody gets this"))
+            Err(Status::unavailable("the connection is cut"))
         }
     }
 }
 
 pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, Status>> + Send>>;
 
-/// A batch comes in parts under one correlation id; the last one says so. Errors are in the answers, the call goes on.
+/// Collects the parts of each batch by correlation id, up to the part marked as final. Errors are answers;
+/// the call continues.
 pub fn batch_append(
     shared: &Arc<Shared>,
     request: Request<Streaming<BatchAppendRequest>>,
@@ -81,7 +82,7 @@ pub fn batch_append(
             let id = part.correlation_id.as_ref().and_then(super::messages::WireUuid::read);
             let batch = batches.entry(id).or_default();
             let is_final = part.is_final;
-            batch.take_in(part);
+            batch.add(part);
             is_final.then(|| batches.remove(&id)).flatten()
         });
         let shared = shared.clone();
@@ -96,7 +97,7 @@ pub fn batch_append(
     Response::new(responses.boxed())
 }
 
-/// What has come of a batch so far.
+/// The parts of a batch so far.
 #[derive(Default)]
 struct Batch {
     first: BatchAppendRequest,
@@ -104,7 +105,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn take_in(&mut self, mut part: BatchAppendRequest) {
+    fn add(&mut self, mut part: BatchAppendRequest) {
         self.messages.append(&mut part.messages);
         if self.first.options.is_none() {
             self.first = part;

@@ -1,4 +1,4 @@
-//! What an account holds at Stripe, and how it changes.
+//! The state of an account at Stripe, and its changes.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use serde_json::{Map, Value, json};
 
 use super::{
     API_VERSION,
-    cards::{Says, bank_of},
+    cards::{BankAnswer, bank_answer},
     objects::{Charge, Intent, Refund},
 };
 
-/// An answer other than success.
+/// An error answer.
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     pub status: StatusCode,
     /// The member `error` of the body.
     pub error: Value,
-    /// Whether the idempotency key keeps it: it came of executing the request, not of reading it.
-    pub is_kept: bool,
+    /// Whether the idempotency key stores it. True for errors of execution, false for errors of parsing.
+    pub is_stored: bool,
 }
 
 impl Refusal {
-    pub(super) fn unread(message: &str, param: &str) -> Self {
+    pub(super) fn unparsed(message: &str, param: &str) -> Self {
         let error = json!({ "type": "invalid_request_error", "message": message, "param": param });
-        Self { status: StatusCode::BAD_REQUEST, error, is_kept: false }
+        Self { status: StatusCode::BAD_REQUEST, error, is_stored: false }
     }
 
     fn executed(status: StatusCode, code: &str, message: &str) -> Self {
         let error = json!({ "type": "invalid_request_error", "code": code, "message": message });
-        Self { status, error, is_kept: true }
+        Self { status, error, is_stored: true }
     }
 
     fn missing(kind: &str, id: &str) -> Self {
@@ -46,14 +46,14 @@ impl Refusal {
     }
 }
 
-/// Sums, in Stripe's units, and how often money has moved.
+/// Sums in Stripe's units, and counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
     pub captures: usize,
     pub captured: i64,
     pub refunds: usize,
     pub refunded: i64,
-    /// Authorized, and neither captured nor given back.
+    /// Authorized, and neither captured nor released.
     pub held: i64,
 }
 
@@ -62,14 +62,13 @@ pub(super) struct Account {
     clock: Duration,
     pub search_lag: Duration,
     intents: Vec<Intent>,
-    /// Each intent as it was after each change, for the search.
+    /// Each intent after each of its changes, for the search.
     history: Vec<(Timestamp, Intent)>,
     refunds: Vec<Refund>,
     pub events: Vec<Value>,
     ids: u32,
 }
 
-/// What an intent is made of.
 #[derive(Debug)]
 pub(super) struct NewIntent {
     pub amount: i64,
@@ -94,7 +93,7 @@ impl Account {
         format!("{prefix}_{:08}", self.ids)
     }
 
-    /// What has moved for the intents with this metadata.
+    /// The money moved by the intents with this metadata.
     pub(super) fn moved(&self, name: &str, value: &str) -> Moved {
         let mut moved = Moved::default();
         for intent in self.intents.iter().filter(|intent| intent.metadata.get(name) == Some(&json!(value))) {
@@ -108,7 +107,7 @@ impl Account {
         moved
     }
 
-    /// All of them, or those that a search for this metadata finds.
+    /// All intents, or those that a search for this metadata finds.
     pub(super) fn intents(&self, metadata: Option<&[(String, String)]>) -> Vec<Value> {
         let Some(wanted) = metadata else {
             return self.intents.iter().map(|intent| intent.json(true)).collect();
@@ -132,7 +131,7 @@ impl Account {
 
     pub(super) fn create(&mut self, new: NewIntent) -> Result<String, Refusal> {
         if let Some(method) = &new.payment_method {
-            bank_of(method).ok_or_else(|| {
+            bank_answer(method).ok_or_else(|| {
                 let refusal = Refusal::missing("PaymentMethod", method);
                 Refusal { status: StatusCode::BAD_REQUEST, ..refusal }
             })?;
@@ -179,16 +178,16 @@ impl Account {
         let method = payment_method.map(ToOwned::to_owned).or_else(|| intent.payment_method.clone());
         let method =
             method.ok_or_else(|| Refusal::wrong_state(intent, "confirmed without a payment method"))?;
-        let says = bank_of(&method).ok_or_else(|| Refusal::missing("PaymentMethod", &method))?;
+        let answer = bank_answer(&method).ok_or_else(|| Refusal::missing("PaymentMethod", &method))?;
         intent.payment_method = Some(method);
         intent.error = None;
-        match says {
-            Says::Yes => self.approved(id),
-            Says::No { code, decline_code, message } => {
+        match answer {
+            BankAnswer::Approved => self.approved(id),
+            BankAnswer::Declined { code, decline_code, message } => {
                 return Err(self.declined(id, code, decline_code, message));
             }
-            Says::AskTheCustomer => self.waits(id, "requires_action"),
-            Says::Later => self.waits(id, "processing"),
+            BankAnswer::NeedsCustomer => self.waits(id, "requires_action"),
+            BankAnswer::Processing => self.waits(id, "processing"),
         }
         Ok(())
     }
@@ -230,7 +229,7 @@ impl Account {
         intent.status = "requires_payment_method";
         intent.payment_method = None;
         intent.error = Some(error.clone());
-        let mut refusal = Refusal { status: StatusCode::PAYMENT_REQUIRED, error, is_kept: true };
+        let mut refusal = Refusal { status: StatusCode::PAYMENT_REQUIRED, error, is_stored: true };
         refusal.error["payment_intent"] = intent.json(false);
         self.changed(id, "payment_failed");
         refusal
@@ -249,7 +248,7 @@ impl Account {
             status,
             captured: 0,
             captures: 0,
-            given_back: 0,
+            released: 0,
             payment_method: payment_method.unwrap_or_default(),
             failure,
         }
@@ -265,9 +264,12 @@ impl Account {
             let message = "The amount to capture is more than what is authorized.";
             return Err(Refusal::executed(StatusCode::BAD_REQUEST, "amount_too_large", message));
         }
-        let releases = amount == 0 && is_last && intent.received > 0;
-        if (!is_last && !intent.multicapture) || (amount < 1 && !releases) {
-            return Err(Refusal::unread("This PaymentIntent cannot be captured so.", "final_capture"));
+        let is_release = amount == 0 && is_last && intent.received > 0;
+        if (!is_last && !intent.multicapture) || (amount < 1 && !is_release) {
+            return Err(Refusal::unparsed(
+                "This PaymentIntent cannot be captured this way.",
+                "final_capture",
+            ));
         }
         intent.received += amount;
         intent.capturable -= amount;
@@ -287,7 +289,7 @@ impl Account {
     pub(super) fn cancel(&mut self, id: &str, reason: Option<String>) -> Result<(), Refusal> {
         let now = self.now().as_second();
         let intent = self.intent_mut(id)?;
-        // Stripe does not say whether it cancels what was captured in part; this one does not.
+        // Stripe does not document whether it cancels a partly captured intent. The double refuses.
         if matches!(intent.status, "succeeded" | "processing" | "canceled") || intent.received > 0 {
             return Err(Refusal::wrong_state(intent, "canceled"));
         }
@@ -295,17 +297,17 @@ impl Account {
         intent.canceled_at = Some(now);
         intent.cancellation_reason = reason;
         intent.capturable = 0;
-        // "Cleared if the PaymentIntent is later updated for any reason."
+        // Stripe documents `last_payment_error` as cleared by any later update.
         intent.error = None;
         if let Some(charge) = intent.charge.as_mut().filter(|charge| charge.status == "succeeded") {
-            charge.given_back = intent.amount;
+            charge.released = intent.amount;
         }
         self.changed(id, "canceled");
         Ok(())
     }
 
     pub(super) fn expire(&mut self, id: &str) {
-        self.cancel(id, Some("expired".to_owned())).expect("an intent that is authorized can expire");
+        self.cancel(id, Some("expired".to_owned())).expect("only an authorized intent can expire");
     }
 
     pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) {
@@ -322,7 +324,7 @@ impl Account {
         if succeeds {
             self.approved(id);
         } else if let Ok(intent) = self.intent_mut(id) {
-            // No bank was asked for money: there is no charge.
+            // Authentication failed before the bank was charged, so there is no charge.
             intent.status = "requires_payment_method";
             intent.payment_method = None;
             let message = "The payment method could not be used.";
@@ -352,11 +354,11 @@ impl Account {
         let amount = amount.unwrap_or(refundable);
         if amount > refundable {
             let message = "The refund is more than what was not refunded yet.";
-            return Err(Refusal { is_kept: true, ..Refusal::unread(message, "amount") });
+            return Err(Refusal { is_stored: true, ..Refusal::unparsed(message, "amount") });
         }
         let (status, failure_reason) = match charge.payment_method.as_str() {
             "pm_card_pendingRefund" => ("pending", None),
-            // At once, where Stripe takes some time.
+            // Fails at once; Stripe takes some time.
             "pm_card_refundFail" => ("failed", Some("expired_or_canceled_card")),
             _ => ("succeeded", None),
         };
@@ -384,7 +386,7 @@ impl Account {
 
     pub(super) fn settle_refund(&mut self, id: &str, succeeds: bool) {
         let refund = self.refunds.iter_mut().find(|refund| refund.id == id);
-        let refund = refund.expect("a refund of this id");
+        let refund = refund.expect("no refund has this id");
         refund.status = if succeeds { "succeeded" } else { "failed" };
         refund.failure_reason = (!succeeds).then_some("expired_or_canceled_card");
         let told = refund.json();

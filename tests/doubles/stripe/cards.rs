@@ -1,20 +1,20 @@
-//! Stripe's test cards, by the names of its documentation: what happens when one is charged.
+//! Stripe's test cards, with the names of its documentation, and the bank's answer to a charge of each.
 
-/// What a bank says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Says {
-    Yes,
-    No { code: &'static str, decline_code: &'static str, message: &'static str },
-    AskTheCustomer,
-    Later,
+pub(super) enum BankAnswer {
+    Approved,
+    Declined { code: &'static str, decline_code: &'static str, message: &'static str },
+    NeedsCustomer,
+    Processing,
 }
 
-/// None for a means of payment that there is not.
-pub(super) fn bank_of(payment_method: &str) -> Option<Says> {
-    let no = |decline_code, message| Some(Says::No { code: "card_declined", decline_code, message });
+/// `None` for an unknown payment method.
+pub(super) fn bank_answer(payment_method: &str) -> Option<BankAnswer> {
+    let no =
+        |decline_code, message| Some(BankAnswer::Declined { code: "card_declined", decline_code, message });
     match payment_method {
         "pm_card_visa" | "pm_card_mastercard" | "pm_card_pendingRefund" | "pm_card_refundFail" => {
-            Some(Says::Yes)
+            Some(BankAnswer::Approved)
         }
         "pm_card_visa_chargeDeclined" => no("generic_decline", "Your card was declined."),
         "pm_card_visa_chargeDeclinedInsufficientFunds" => {
@@ -23,13 +23,13 @@ pub(super) fn bank_of(payment_method: &str) -> Option<Says> {
         "pm_card_visa_chargeDeclinedLostCard" => no("lost_card", "Your card was declined."),
         "pm_card_visa_chargeDeclinedStolenCard" => no("stolen_card", "Your card was declined."),
         "pm_card_visa_chargeDeclinedFraudulent" => no("fraudulent", "Your card was declined."),
-        "pm_card_chargeDeclinedExpiredCard" => Some(Says::No {
+        "pm_card_chargeDeclinedExpiredCard" => Some(BankAnswer::Declined {
             code: "expired_card",
             decline_code: "expired_card",
             message: "Your card has expired.",
         }),
-        "pm_card_authenticationRequired" | "pm_card_threeDSecure2Required" => Some(Says::AskTheCustomer),
-        "pm_usBankAccount_success" => Some(Says::Later),
+        "pm_card_authenticationRequired" | "pm_card_threeDSecure2Required" => Some(BankAnswer::NeedsCustomer),
+        "pm_usBankAccount_success" => Some(BankAnswer::Processing),
         _ => None,
     }
 }

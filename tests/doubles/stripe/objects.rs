@@ -1,4 +1,4 @@
-//! Stripe's objects, and how they are written as JSON.
+//! Stripe's objects and their JSON.
 
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,7 @@ pub(super) struct Intent {
     pub charge: Option<Charge>,
 }
 
-/// An attempt to take the money of an intent.
+/// One attempt to charge an intent.
 #[derive(Debug, Clone)]
 pub(super) struct Charge {
     pub id: String,
@@ -29,7 +29,7 @@ pub(super) struct Charge {
     pub status: &'static str,
     pub captured: i64,
     pub captures: usize,
-    pub given_back: i64,
+    pub released: i64,
     pub payment_method: String,
     pub failure: Option<(String, String, String)>,
 }
@@ -105,7 +105,7 @@ impl Charge {
             "object": "charge",
             "amount": intent.amount,
             "amount_captured": self.captured,
-            "amount_refunded": self.given_back,
+            "amount_refunded": self.released,
             "balance_transaction": null,
             "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
             "captured": self.captured > 0,
@@ -135,7 +135,7 @@ impl Charge {
                     "multicapture": { "status": if intent.multicapture { "available" } else { "unavailable" } },
                 },
             },
-            "refunded": self.given_back == intent.amount,
+            "refunded": self.released == intent.amount,
             "status": self.status,
         })
     }

@@ -27,44 +27,44 @@ const KEY_LIFE: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub account: Account,
-    keys: HashMap<String, Kept>,
+    keys: HashMap<String, StoredAnswer>,
     pub faults: VecDeque<(String, String, Fault)>,
     pub requests: Vec<Request>,
 }
 
-/// How a request is broken.
+/// How the double breaks a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is done, and the connection breaks.
+    /// Executes the request, then cuts the connection.
     LoseAnswer,
-    /// The connection breaks before it is done.
+    /// Cuts the connection without executing the request.
     LoseRequest,
-    /// It is done, and fails after: the idempotency key keeps the 500.
+    /// Executes the request and answers 500. The idempotency key stores the 500.
     FailAfter,
-    /// It fails before anything is done; the idempotency key keeps the 500.
+    /// Answers 500 without executing the request. The idempotency key stores the 500.
     FailBefore,
-    /// Too many requests: nothing is done or kept.
+    /// Answers 429. Executes and stores nothing.
     RateLimit,
-    /// Another request with this idempotency key is under way: nothing is done or kept.
+    /// Answers that another request uses the idempotency key now. Executes and stores nothing.
     KeyInUse,
-    /// It is done, and answered after this time.
+    /// Executes the request, and answers after this time.
     Delay(Duration),
 }
 
-/// A request as it came.
+/// A request that the double received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
-    /// With its query.
+    /// Path and query.
     pub path: String,
     pub body: String,
     pub idempotency_key: Option<String>,
     pub stripe_version: Option<String>,
 }
 
-/// What was answered under an idempotency key.
+/// The answer stored under an idempotency key.
 #[derive(Debug)]
-struct Kept {
+struct StoredAnswer {
     at: Timestamp,
     request: (String, String),
     request_id: String,
@@ -111,7 +111,7 @@ async fn handle(
     }
 }
 
-/// An answer that breaks off in its first byte.
+/// An answer whose connection breaks before the first byte of the body.
 fn broken() -> Response {
     let nothing = futures::stream::once(async { Err::<Bytes, _>(io::Error::other("broken on purpose")) });
     Response::new(Body::from_stream(nothing))
@@ -125,8 +125,9 @@ fn unauthorized() -> Response {
 fn respond(status: StatusCode, body: &Value, request_id: &str, replay_of: Option<&str>) -> Response {
     let mut response = (status, body.to_string()).into_response();
     let headers = response.headers_mut();
-    let mut set =
-        |name: &'static str, value: &str| headers.insert(name, value.parse().expect("a header value"));
+    let mut set = |name: &'static str, value: &str| {
+        headers.insert(name, value.parse().expect("the value is valid in a header"))
+    };
     set("content-type", "application/json");
     set("request-id", request_id);
     if let Some(original) = replay_of {
@@ -168,33 +169,33 @@ impl State {
         }
         let key = request.idempotency_key.clone().filter(|_| request.method == "POST");
         let now = self.account.now();
-        self.keys.retain(|_, kept| now.duration_since(kept.at) < KEY_LIFE);
+        self.keys.retain(|_, stored| now.duration_since(stored.at) < KEY_LIFE);
         let asked = (path.to_owned(), request.body.clone());
-        if let Some(kept) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            if kept.request != asked {
+        if let Some(stored) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            if stored.request != asked {
                 let message = "Keys for idempotent requests can only be used with the same parameters.";
                 let error = json!({ "type": "idempotency_error", "message": message });
                 return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }), &request_id, None);
             }
-            return respond(kept.answer.0, &kept.answer.1, &request_id, Some(&kept.request_id));
+            return respond(stored.answer.0, &stored.answer.1, &request_id, Some(&stored.request_id));
         }
         let outcome = if fault == Some(Fault::FailBefore) {
             Ok(Value::Null)
         } else {
             self.execute(&request.method, path, request)
         };
-        let (answer, is_kept) = match outcome {
+        let (answer, is_stored) = match outcome {
             _ if matches!(fault, Some(Fault::FailAfter | Fault::FailBefore)) => {
                 let error =
                     json!({ "type": "api_error", "message": "Something went wrong on Stripe's end." });
                 ((StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": error })), true)
             }
             Ok(object) => ((StatusCode::OK, object), true),
-            Err(refusal) => ((refusal.status, json!({ "error": refusal.error })), refusal.is_kept),
+            Err(refusal) => ((refusal.status, json!({ "error": refusal.error })), refusal.is_stored),
         };
         let response = respond(answer.0, &answer.1, &request_id, None);
-        if let Some(key) = key.filter(|_| is_kept) {
-            self.keys.insert(key, Kept { at: now, request: asked, request_id, answer });
+        if let Some(key) = key.filter(|_| is_stored) {
+            self.keys.insert(key, StoredAnswer { at: now, request: asked, request_id, answer });
         }
         response
     }
@@ -240,7 +241,7 @@ impl State {
             ("POST", ["v1", "refunds"]) => {
                 only(&fields, &["payment_intent", "amount", "metadata"])?;
                 let of = get(&fields, "payment_intent")
-                    .ok_or_else(|| Refusal::unread("Missing", "payment_intent"))?;
+                    .ok_or_else(|| Refusal::unparsed("Missing", "payment_intent"))?;
                 account.refund(of, number(&fields, "amount")?, metadata(&fields))
             }
             ("GET", ["v1", "refunds"]) => {
@@ -250,7 +251,7 @@ impl State {
             ("GET", ["v1", "refunds", id]) => account.find_refund(id),
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
-                ..Refusal::unread("Unrecognized request URL", "")
+                ..Refusal::unparsed("Unrecognized request URL", "")
             }),
         }
     }
@@ -273,13 +274,13 @@ fn new_intent(fields: &Fields) -> Result<NewIntent, Refusal> {
         "metadata",
     ];
     only(fields, &known)?;
-    let amount = number(fields, "amount")?.ok_or_else(|| Refusal::unread("Missing", "amount"))?;
-    let currency = get(fields, "currency").ok_or_else(|| Refusal::unread("Missing", "currency"))?;
+    let amount = number(fields, "amount")?.ok_or_else(|| Refusal::unparsed("Missing", "amount"))?;
+    let currency = get(fields, "currency").ok_or_else(|| Refusal::unparsed("Missing", "currency"))?;
     if amount < 1 {
-        return Err(Refusal::unread("This value must be greater than or equal to 1.", "amount"));
+        return Err(Refusal::unparsed("This value must be greater than or equal to 1.", "amount"));
     }
     if matches!(currency, "isk" | "ugx") && amount % 100 != 0 {
-        return Err(Refusal::unread("Amounts must be evenly divisible by 100.", "amount"));
+        return Err(Refusal::unparsed("Amounts must be evenly divisible by 100.", "amount"));
     }
     Ok(NewIntent {
         amount,
@@ -292,17 +293,17 @@ fn new_intent(fields: &Fields) -> Result<NewIntent, Refusal> {
     })
 }
 
-/// Newest first, in pages.
+/// A page of refunds, newest first.
 fn list_refunds(account: &Account, fields: &Fields) -> Result<Value, Refusal> {
     let mut refunds = account.refunds(get(fields, "payment_intent"));
     refunds.reverse();
     if let Some(after) = get(fields, "starting_after") {
         let index = refunds.iter().position(|refund| refund["id"] == after);
-        refunds.drain(..=index.ok_or_else(|| Refusal::unread("No such refund", "starting_after"))?);
+        refunds.drain(..=index.ok_or_else(|| Refusal::unparsed("No such refund", "starting_after"))?);
     }
     let limit = number(fields, "limit")?.unwrap_or(10);
     let limit = usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
-    let limit = limit.ok_or_else(|| Refusal::unread("A limit is 1 to 100", "limit"))?;
+    let limit = limit.ok_or_else(|| Refusal::unparsed("A limit is 1 to 100", "limit"))?;
     let has_more = refunds.len() > limit;
     refunds.truncate(limit);
     Ok(json!({ "object": "list", "data": refunds, "has_more": has_more, "url": "/v1/refunds" }))
@@ -313,7 +314,7 @@ fn only(fields: &Fields, known: &[&str]) -> Result<(), Refusal> {
     for (name, _) in fields {
         let outer = name.split('[').next().unwrap_or_default();
         if outer != "expand" && !known.contains(&outer) {
-            return Err(Refusal::unread(&format!("Received unknown parameter: {name}"), name));
+            return Err(Refusal::unparsed(&format!("Received unknown parameter: {name}"), name));
         }
     }
     Ok(())
@@ -324,7 +325,7 @@ fn get<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
 }
 
 fn number(fields: &Fields, name: &str) -> Result<Option<i64>, Refusal> {
-    let parse = |text: &str| text.parse().map_err(|_| Refusal::unread("Invalid integer", name));
+    let parse = |text: &str| text.parse().map_err(|_| Refusal::unparsed("Invalid integer", name));
     get(fields, name).map(parse).transpose()
 }
 
@@ -333,12 +334,13 @@ fn metadata(fields: &Fields) -> Map<String, Value> {
     fields.iter().filter_map(|(name, value)| Some((of(name)?, json!(value)))).collect()
 }
 
-/// Of Stripe's query language: `metadata['name']:'value'`, joined by AND.
+/// Parses the part of Stripe's query language that the platform uses: `metadata['name']:'value'`, joined by
+/// AND.
 fn parse_query(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     let clause = |text: &str| {
         let (name, value) = text.trim().strip_prefix("metadata['")?.split_once("']:'")?;
         Some((name.to_owned(), value.strip_suffix('\'')?.to_owned()))
     };
     let clauses: Option<Vec<_>> = query.split(" AND ").map(clause).collect();
-    clauses.ok_or_else(|| Refusal::unread("We were unable to parse your search query.", "query"))
+    clauses.ok_or_else(|| Refusal::unparsed("We were unable to parse your search query.", "query"))
 }

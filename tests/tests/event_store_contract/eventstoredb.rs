@@ -29,8 +29,10 @@ struct EventStoreDbFixture {
 #[async_trait]
 impl Fixture for EventStoreDbFixture {
     async fn fresh() -> Self {
-        let options =
-            eventstoredb::Options { append_bytes_max: APPEND_BYTES_MAX, ..eventstoredb::Options::default() };
+        let options = eventstoredb::FixtureOptions {
+            append_bytes_max: APPEND_BYTES_MAX,
+            ..eventstoredb::FixtureOptions::default()
+        };
         let server = Server::start(options).await.unwrap();
         let store = Arc::new(open(&server).await);
         Self { server, store }
@@ -62,7 +64,7 @@ fn patient() -> Options {
 }
 
 async fn server() -> Server {
-    Server::start(eventstoredb::Options::default()).await.unwrap()
+    Server::start(eventstoredb::FixtureOptions::default()).await.unwrap()
 }
 
 async fn open(server: &Server) -> EventStoreDb {

@@ -50,7 +50,7 @@ async fn disturb(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_eventstoredb_with_faults_every_unit_is_sold_once() {
-    let server = Server::start(eventstoredb::Options::default()).await.unwrap();
+    let server = Server::start(eventstoredb::FixtureOptions::default()).await.unwrap();
     let options = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
     let store = EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap();
     let shop = Shop::over(Arc::new(store)).await;
