@@ -156,7 +156,7 @@ impl Account {
             cancellation_reason: None,
             charge: None,
         });
-        self.changed(&id, "created");
+        self.record_change(&id, "created");
         Ok(id)
     }
 
@@ -182,24 +182,24 @@ impl Account {
         intent.payment_method = Some(method);
         intent.error = None;
         match answer {
-            BankAnswer::Approved => self.approved(id),
+            BankAnswer::Approved => self.approve(id),
             BankAnswer::Declined { code, decline_code, message } => {
-                return Err(self.declined(id, code, decline_code, message));
+                return Err(self.decline(id, code, decline_code, message));
             }
-            BankAnswer::NeedsCustomer => self.waits(id, "requires_action"),
-            BankAnswer::Processing => self.waits(id, "processing"),
+            BankAnswer::NeedsCustomer => self.wait(id, "requires_action"),
+            BankAnswer::Processing => self.wait(id, "processing"),
         }
         Ok(())
     }
 
-    fn waits(&mut self, id: &str, status: &'static str) {
+    fn wait(&mut self, id: &str, status: &'static str) {
         if let Ok(intent) = self.intent_mut(id) {
             intent.status = status;
         }
-        self.changed(id, status);
+        self.record_change(id, status);
     }
 
-    fn approved(&mut self, id: &str) {
+    fn approve(&mut self, id: &str) {
         let charge = self.attempt(id, "succeeded", None);
         let Ok(intent) = self.intent_mut(id) else { return };
         intent.charge = Some(charge);
@@ -207,7 +207,7 @@ impl Account {
         if intent.manual_capture {
             intent.status = "requires_capture";
             intent.capturable = intent.amount;
-            self.changed(id, "amount_capturable_updated");
+            self.record_change(id, "amount_capturable_updated");
         } else {
             intent.status = "succeeded";
             intent.received = intent.amount;
@@ -215,11 +215,11 @@ impl Account {
                 charge.captured = intent.amount;
                 charge.captures = 1;
             }
-            self.changed(id, "succeeded");
+            self.record_change(id, "succeeded");
         }
     }
 
-    fn declined(&mut self, id: &str, code: &str, decline_code: &str, message: &str) -> Refusal {
+    fn decline(&mut self, id: &str, code: &str, decline_code: &str, message: &str) -> Refusal {
         let failure = (code.to_owned(), decline_code.to_owned(), message.to_owned());
         let charge = self.attempt(id, "failed", Some(failure));
         let error =
@@ -231,7 +231,7 @@ impl Account {
         intent.error = Some(error.clone());
         let mut refusal = Refusal { status: StatusCode::PAYMENT_REQUIRED, error, is_stored: true };
         refusal.error["payment_intent"] = intent.json(false);
-        self.changed(id, "payment_failed");
+        self.record_change(id, "payment_failed");
         refusal
     }
 
@@ -282,7 +282,7 @@ impl Account {
             charge.captured = intent.received;
             charge.captures += usize::from(amount > 0);
         }
-        self.changed(id, if is_over { "succeeded" } else { "amount_capturable_updated" });
+        self.record_change(id, if is_over { "succeeded" } else { "amount_capturable_updated" });
         Ok(())
     }
 
@@ -302,7 +302,7 @@ impl Account {
         if let Some(charge) = intent.charge.as_mut().filter(|charge| charge.status == "succeeded") {
             charge.released = intent.amount;
         }
-        self.changed(id, "canceled");
+        self.record_change(id, "canceled");
         Ok(())
     }
 
@@ -312,24 +312,24 @@ impl Account {
 
     pub(super) fn authenticate(&mut self, id: &str, succeeds: bool) {
         assert_eq!(self.intent(id).map(|intent| intent.status).ok(), Some("requires_action"));
-        self.decided(id, succeeds, "payment_intent_authentication_failure");
+        self.decide(id, succeeds, "payment_intent_authentication_failure");
     }
 
     pub(super) fn finish_processing(&mut self, id: &str, succeeds: bool) {
         assert_eq!(self.intent(id).map(|intent| intent.status).ok(), Some("processing"));
-        self.decided(id, succeeds, "payment_intent_payment_attempt_failed");
+        self.decide(id, succeeds, "payment_intent_payment_attempt_failed");
     }
 
-    fn decided(&mut self, id: &str, succeeds: bool, code: &str) {
+    fn decide(&mut self, id: &str, succeeds: bool, code: &str) {
         if succeeds {
-            self.approved(id);
+            self.approve(id);
         } else if let Ok(intent) = self.intent_mut(id) {
             // Authentication failed before the bank was charged, so there is no charge.
             intent.status = "requires_payment_method";
             intent.payment_method = None;
             let message = "The payment method could not be used.";
             intent.error = Some(json!({ "type": "card_error", "code": code, "message": message }));
-            self.changed(id, "payment_failed");
+            self.record_change(id, "payment_failed");
         }
     }
 
@@ -373,10 +373,10 @@ impl Account {
             failure_reason,
             metadata,
         };
-        let told = refund.json();
+        let body = refund.json();
         self.refunds.push(refund);
-        self.tell("refund.created", &told);
-        Ok(told)
+        self.emit("refund.created", &body);
+        Ok(body)
     }
 
     pub(super) fn find_refund(&self, id: &str) -> Result<Value, Refusal> {
@@ -389,18 +389,18 @@ impl Account {
         let refund = refund.expect("no refund has this id");
         refund.status = if succeeds { "succeeded" } else { "failed" };
         refund.failure_reason = (!succeeds).then_some("expired_or_canceled_card");
-        let told = refund.json();
-        self.tell(if succeeds { "refund.updated" } else { "refund.failed" }, &told);
+        let body = refund.json();
+        self.emit(if succeeds { "refund.updated" } else { "refund.failed" }, &body);
     }
 
-    fn changed(&mut self, id: &str, event: &str) {
+    fn record_change(&mut self, id: &str, event: &str) {
         let now = self.now();
         let Some(intent) = self.intents.iter().find(|intent| intent.id == id).cloned() else { return };
-        self.tell(&format!("payment_intent.{event}"), &intent.json(false));
+        self.emit(&format!("payment_intent.{event}"), &intent.json(false));
         self.history.push((now, intent));
     }
 
-    fn tell(&mut self, kind: &str, object: &Value) {
+    fn emit(&mut self, kind: &str, object: &Value) {
         let id = self.id("evt");
         self.events.push(json!({
             "id": id,
