@@ -155,7 +155,7 @@ impl Log {
             let Some(commit) = after.get(..length).and_then(|bytes| Commit::decode(bytes).ok()) else {
                 break;
             };
-            commit.events.into_iter().for_each(|event| self.take_in(event));
+            commit.events.into_iter().for_each(|event| self.apply(event));
             rest = after;
             rest.advance(length);
         }
@@ -163,7 +163,7 @@ impl Log {
     }
 
     /// The number of events; changes with each append.
-    pub fn grown(&self) -> watch::Receiver<usize> {
+    pub fn growth(&self) -> watch::Receiver<usize> {
         self.grown.subscribe()
     }
 
@@ -324,11 +324,11 @@ impl Log {
             let whole = [&length.to_be_bytes()[..], &bytes].concat();
             file.write_all(&whole).and_then(|()| file.sync_data()).expect("the log file can be written");
         }
-        commit.events.into_iter().for_each(|event| self.take_in(event));
+        commit.events.into_iter().for_each(|event| self.apply(event));
         self.grown.send_replace(self.events.len());
     }
 
-    fn take_in(&mut self, event: Stored) {
+    fn apply(&mut self, event: Stored) {
         self.next_position =
             self.next_position.max(event.position + RECORD_OVERHEAD + event.data.len() as u64);
         if event.tombstone {

@@ -172,7 +172,7 @@ impl Subscription {
     }
 
     async fn run(mut self, responses: mpsc::Sender<Result<ReadResponse, Status>>) {
-        let mut grown = lock(&self.log).grown();
+        let mut grown = lock(&self.log).growth();
         let ended = self.faults.subscriptions_ended();
         let confirmation = Confirmation { subscription_id: Uuid::new_v4().to_string() };
         let mut contents = vec![ReadContent::Confirmation(confirmation)];
@@ -180,7 +180,7 @@ impl Subscription {
         let (mut considered, mut last) = (0, None);
         loop {
             grown.mark_unchanged();
-            let (news, at_end) = self.news(&mut considered, &mut last);
+            let (news, at_end) = self.next_responses(&mut considered, &mut last);
             contents.extend(news);
             if at_end && !caught_up {
                 // The server also does this, so that a client whose filter matches no event gets checkpoints.
@@ -208,7 +208,7 @@ impl Subscription {
     }
 
     /// The next responses with the checkpoints that are due, and whether the log ends after them.
-    fn news(&mut self, considered: &mut usize, last: &mut Option<u64>) -> (Vec<ReadContent>, bool) {
+    fn next_responses(&mut self, considered: &mut usize, last: &mut Option<u64>) -> (Vec<ReadContent>, bool) {
         let log = lock(&self.log);
         let mut contents = Vec::new();
         for event in log.events().iter().skip(self.next).take(SENT_AHEAD_MAX) {
