@@ -172,16 +172,16 @@ impl Subscription {
     }
 
     async fn run(mut self, responses: mpsc::Sender<Result<ReadResponse, Status>>) {
-        let mut grown = lock(&self.log).growth();
+        let mut growth = lock(&self.log).growth();
         let ended = self.faults.subscriptions_ended();
         let confirmation = Confirmation { subscription_id: Uuid::new_v4().to_string() };
         let mut contents = vec![ReadContent::Confirmation(confirmation)];
         let mut caught_up = false;
         let (mut considered, mut last) = (0, None);
         loop {
-            grown.mark_unchanged();
-            let (news, at_end) = self.next_responses(&mut considered, &mut last);
-            contents.extend(news);
+            growth.mark_unchanged();
+            let (next, at_end) = self.next_responses(&mut considered, &mut last);
+            contents.extend(next);
             if at_end && !caught_up {
                 // The server also does this, so that a client whose filter matches no event gets checkpoints.
                 if self.filter.checkpoint_interval.is_some()
@@ -199,7 +199,7 @@ impl Subscription {
             }
             if at_end {
                 tokio::select! {
-                    changed = grown.changed() => if changed.is_err() { return },
+                    changed = growth.changed() => if changed.is_err() { return },
                     () = ended.cancelled() => return,
                     () = responses.closed() => return,
                 }
