@@ -97,7 +97,7 @@ pub struct Log {
     recent: RecentIds,
     next_position: u64,
     file: Option<File>,
-    grown: watch::Sender<usize>,
+    length: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +134,7 @@ impl Log {
             recent: RecentIds::default(),
             next_position: 0,
             file: None,
-            grown: watch::Sender::new(0),
+            length: watch::Sender::new(0),
         };
         if let Some(path) = path {
             let mut file = File::options().create(true).append(true).read(true).open(path)?;
@@ -164,7 +164,7 @@ impl Log {
 
     /// The number of events; changes with each append.
     pub fn growth(&self) -> watch::Receiver<usize> {
-        self.grown.subscribe()
+        self.length.subscribe()
     }
 
     /// Index of the next event in [`Log::events`].
@@ -325,7 +325,7 @@ impl Log {
             file.write_all(&whole).and_then(|()| file.sync_data()).expect("the log file can be written");
         }
         commit.events.into_iter().for_each(|event| self.apply(event));
-        self.grown.send_replace(self.events.len());
+        self.length.send_replace(self.events.len());
     }
 
     fn apply(&mut self, event: Stored) {
