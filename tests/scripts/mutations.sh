@@ -36,7 +36,7 @@ done
 # Shares the built dependencies with the normal build. Cargo would also take our own crates of the scratch
 # copy for those of the repository; the different number of codegen units keeps them apart.
 settings=(--config 'profile.dev.opt-level=1')
-for crate in domain infra command-api projectors simulation; do
+for crate in $(sed -nE 's/^([a-z-]+) = \{ path = .*/\1/p' Cargo.toml); do
   settings+=(--config "profile.dev.package.$crate.codegen-units=15")
 done
 (cd "$scratch" && CARGO_TARGET_DIR="$target" "$cargo" "${settings[@]}" \
