@@ -112,8 +112,8 @@ fn without_fences(page: &str) -> String {
     text
 }
 
-/// The first words of code spans that look like a path of the repository, as in `tests/scripts/outages.sh BINARY`.
-/// Patterns and placeholders are left out.
+/// The first words of code spans that look like a path of the repository, as in
+/// `tests/scripts/outages.sh BINARY`. Leaves out patterns and placeholders.
 fn named_paths(text: &str, root: &Path) -> Vec<String> {
     let spans = text.split('`').skip(1).step_by(2);
     let words = spans.filter_map(|span| span.split_whitespace().next());
@@ -135,7 +135,7 @@ fn relative_links(text: &str) -> Vec<String> {
     targets.map(|(target, _)| target.to_owned()).filter(|target| !target.contains("://")).collect()
 }
 
-/// The anchors of a page's headings, as GitHub makes them: lower case, blanks as hyphens, punctuation dropped.
+/// The anchors of a page's headings, as GitHub makes them: lower case, hyphens for blanks, no punctuation.
 fn headings(page: &str) -> BTreeSet<String> {
     let text = without_fences(page);
     let titles =
