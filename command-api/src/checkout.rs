@@ -18,7 +18,7 @@ use domain::{
     CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision, Sku,
     checkout::{Reaction, Step, payment_request, react_to_payment, reservations, settle},
     decider::Versioned,
-    order::{Order, OrderDecider, OrderSummary, Shortage},
+    order::{Order, OrderDecider, OrderStateSummary, Shortage},
     payment::{PaymentDecider, PaymentEvent},
     stock::{StockCommand, StockDecider, StockRefusal},
 };
@@ -87,7 +87,7 @@ impl std::fmt::Debug for ProviderHandle {
 /// How the reaction to OrderPlaced ended.
 #[derive(Debug, Clone)]
 pub struct Settled {
-    pub order: OrderSummary,
+    pub order: OrderStateSummary,
     pub order_revision: Option<Revision>,
     /// Whether this run settled the order, rather than one before it.
     pub by_this_run: bool,

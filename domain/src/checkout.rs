@@ -1,16 +1,16 @@
 //! The checkout policy: which commands follow which event. Pure; the process manager runs it.
 //!
-//! The order stream alone decides what becomes of an order; stock and payments follow it. No reaction undoes
-//! its own work: only a durable rejection, cancellation or expiry releases stock, and a reaction that finds
-//! the order further on than its event does nothing.
+//! The order stream alone decides the outcome of an order; stock and payments follow it. No reaction undoes
+//! its own work: only a durable rejection, cancellation or expiry releases stock. A reaction does nothing if
+//! the order has moved on since its event.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    Amount, OrderId, PaymentId, Sku, StreamName, Timestamp,
+    Amount, OrderId, PaymentId, RefundId, Sku, StreamName, Timestamp,
     order::{
-        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderEventKind, OrderStatus,
-        OrderSummary, PlaceOrder, Shortage, units_by_sku,
+        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderEventKind, OrderStateSummary,
+        OrderStatus, PlaceOrder, Shortage, units_by_sku,
     },
     payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
     stock::StockCommand,
@@ -19,15 +19,15 @@ use crate::{
 /// What follows an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reaction {
-    /// Nothing, or nothing any more.
+    /// No command follows.
     None,
     /// Reserve every SKU; then [`settle`] decides between allocation and rejection.
     Reserve(BTreeMap<Sku, u32>),
-    /// Send these commands; they do not depend on one another.
+    /// Send these commands, in any order.
     Send(Vec<Step>),
 }
 
-/// A command and the stream it goes to.
+/// A command and its target stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     Stock(Sku, StockCommand),
@@ -114,19 +114,19 @@ pub fn payment_event_asks_provider(kind: PaymentEventKind) -> bool {
     }
 }
 
-/// What follows an event of an order, given the order as it stands now (at the event or later).
+/// The reaction to an event of an order. `order` is its current state, which may be later than the event.
 pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> Reaction {
     match event {
         OrderEvent::Placed(_) => {
-            let is_unsettled = order.status() == OrderStatus::Placed;
-            if is_unsettled { Reaction::Reserve(reservations(order)) } else { Reaction::None }
+            let is_undecided = order.status() == OrderStatus::Placed;
+            if is_undecided { Reaction::Reserve(reservations(order)) } else { Reaction::None }
         }
         OrderEvent::Allocated(_) => match payment_request(order_id, &order.summary()) {
             Some((payment_id, request)) => Reaction::Send(vec![Step::Payment(payment_id, request)]),
             None => Reaction::None,
         },
         OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
-            Reaction::Send(close(order_id, order))
+            Reaction::Send(closing_steps(order_id, order))
         }
         OrderEvent::Shipped(shipped) => {
             let shipment_id = shipped.shipment_id;
@@ -138,29 +138,29 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
         OrderEvent::Returned(returned) => {
             let return_id = returned.return_id;
             let restocked = returned.lines.iter().filter(|part| part.restock);
-            let restocked = restocked.map(|part| LineQuantity { line: part.line, quantity: part.quantity });
+            let parts = restocked.map(|part| LineQuantity { line: part.line, quantity: part.quantity });
             let put_back =
                 |(sku, quantity)| Step::Stock(sku, StockCommand::Return { order_id, return_id, quantity });
-            let mut steps: Vec<Step> = units_by_sku(order, restocked).into_iter().map(put_back).collect();
-            steps.extend(refund(order, return_id.into(), returned.refund_amount, RefundReason::Return));
+            let mut steps: Vec<Step> = units_by_sku(order, parts).into_iter().map(put_back).collect();
+            steps.extend(refund_step(order, return_id.into(), returned.refund_amount, RefundReason::Return));
             Reaction::Send(steps)
         }
         OrderEvent::RefundRequested(request) => {
-            let step = refund(order, request.refund_id, request.amount, RefundReason::Requested);
+            let step = refund_step(order, request.refund_id, request.amount, RefundReason::Requested);
             Reaction::Send(step.into_iter().collect())
         }
         OrderEvent::PaymentRecorded(_) | OrderEvent::Paid(_) | OrderEvent::Delivered(_) => Reaction::None,
     }
 }
 
-/// What follows an event of a payment, given the payment as it stands now.
+/// The reaction to an event of a payment. `payment` is its current state, which may be later than the event.
 pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     let Some(order_id) = payment.order_id() else { return Reaction::None };
     let command = match event {
         PaymentEvent::Captured(_) | PaymentEvent::Refunded(_) | PaymentEvent::RefundFailed(_) => {
-            as_it_stands(payment)
+            record_payment(payment)
         }
-        PaymentEvent::Failed(failed) if !failed.retryable && nothing_captured(payment) => {
+        PaymentEvent::Failed(failed) if !failed.retryable && is_open_and_uncaptured(payment) => {
             OrderCommand::Cancel { reason: CancelReason::PaymentFailed, note: None }
         }
         PaymentEvent::Voided(_) if payment.state() == PaymentState::Voided && !payment.is_closed() => {
@@ -181,33 +181,34 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     Reaction::Send(vec![Step::Order(order_id, command)])
 }
 
-/// What is to be done about an order whose payment is due.
+/// What to do with an order when its payment is due.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WhenDue {
-    /// It is paid, has ended, or is not due yet.
+    /// It is paid, has ended or is not due yet.
     Nothing,
-    /// The payment has taken money that the order does not know of yet.
+    /// The payment captured money that the order has not recorded.
     Record(OrderCommand),
-    /// The provider may have taken money, and will say so.
+    /// The provider may have captured money. Its answer decides, so wait for it.
     Wait,
     Expire(OrderCommand),
 }
 
-/// Expiry reads the payment first: an order that was paid in time does not expire because the news is late.
+/// Compares the payment first, so an order that was paid in time does not expire because its record is late.
 pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
-    let waits = matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid();
-    if !waits || order.payment_due_at().is_none_or(|due_at| now < due_at) {
-        return WhenDue::Nothing;
-    }
-    match () {
-        () if payment.captured() > order.captured() => WhenDue::Record(as_it_stands(payment)),
-        () if payment.is_in_doubt() => WhenDue::Wait,
-        () => WhenDue::Expire(OrderCommand::Expire { now }),
+    let is_due = order.payment_due_at().is_some_and(|due_at| due_at <= now);
+    if !order.awaits_payment() || !is_due {
+        WhenDue::Nothing
+    } else if payment.captured() > order.captured() {
+        WhenDue::Record(record_payment(payment))
+    } else if payment.is_in_doubt() {
+        WhenDue::Wait
+    } else {
+        WhenDue::Expire(OrderCommand::Expire { now })
     }
 }
 
-/// What the order is told of its payment: cumulative amounts.
-fn as_it_stands(payment: &Payment) -> OrderCommand {
+/// Records the payment's cumulative amounts on its order.
+fn record_payment(payment: &Payment) -> OrderCommand {
     OrderCommand::RecordPayment {
         captured: payment.captured(),
         refunded: payment.refunded(),
@@ -215,17 +216,17 @@ fn as_it_stands(payment: &Payment) -> OrderCommand {
     }
 }
 
-fn nothing_captured(payment: &Payment) -> bool {
+fn is_open_and_uncaptured(payment: &Payment) -> bool {
     payment.captured() == Amount::ZERO && !payment.is_closed()
 }
 
-/// What an order must hold before it is allocated: the units of each stocked SKU, lines added up.
+/// The reservations that an order needs before it is allocated: units per stocked SKU, lines added up.
 pub fn reservations(order: &Order) -> BTreeMap<Sku, u32> {
     stocked_units(order.lines().iter().map(|line| (&line.sku, line.quantity, line.stocked)))
 }
 
-/// [`reservations`] of an order that is about to be placed.
-pub fn reservations_to_be(order: &PlaceOrder) -> BTreeMap<Sku, u32> {
+/// [`reservations`] of an order before it is placed.
+pub fn reservations_of_new_order(order: &PlaceOrder) -> BTreeMap<Sku, u32> {
     stocked_units(order.lines.iter().map(|line| (&line.sku, line.quantity, line.stocked)))
 }
 
@@ -233,13 +234,13 @@ fn stocked_units<'a>(lines: impl Iterator<Item = (&'a Sku, u32, bool)>) -> BTree
     let mut units = BTreeMap::new();
     for (sku, quantity, _) in lines.filter(|(_, _, stocked)| *stocked) {
         let sum: &mut u32 = units.entry(sku.clone()).or_default();
-        // An order is refused before it has more units than fit; this is asked before that.
+        // This may run before the order is validated, so the sum may exceed the limit of an order.
         *sum = sum.saturating_add(quantity);
     }
     units
 }
 
-/// The end of a reservation round: allocated if nothing is short.
+/// Ends a round of reservations: allocates the order if no SKU is short, rejects it otherwise.
 pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
     if shortages.is_empty() {
         OrderCommand::Allocate { payment_id: PaymentId::of_order(order_id) }
@@ -248,28 +249,27 @@ pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
     }
 }
 
-/// Requests the payment of an allocated order. None if nothing is to be paid or the order has ended.
-pub fn payment_request(order_id: OrderId, order: &OrderSummary) -> Option<(PaymentId, PaymentCommand)> {
+/// The command that requests the payment of an allocated order. None if its total is 0 or it has ended.
+pub fn payment_request(order_id: OrderId, order: &OrderStateSummary) -> Option<(PaymentId, PaymentCommand)> {
     let (payment_id, currency) = (order.payment_id?, order.currency?);
     if order.status.is_final() {
         return None;
     }
-    let (amount, charge) = (order.total, order.payment_plan.clone());
+    let (amount, charge) = (order.total, order.new_charge.clone());
     Some((payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge }))
 }
 
-/// Gives back the unshipped stock of an ended order. Also what the sweep sends again for reservations that
-/// are still open.
+/// Releases the unshipped stock of an ended order. The sweep sends these steps again for open reservations.
 pub fn releases(order_id: OrderId, order: &Order) -> Vec<Step> {
-    let unshipped = (1..).zip(order.lines());
-    let unshipped = unshipped
+    let unshipped = (1..)
+        .zip(order.lines())
         .map(|(line, state)| LineQuantity { line, quantity: state.quantity - state.shipped })
         .filter(|part| part.quantity > 0);
     let release = |(sku, quantity)| Step::Stock(sku, StockCommand::Release { order_id, quantity });
     units_by_sku(order, unshipped).into_iter().map(release).collect()
 }
 
-fn close(order_id: OrderId, order: &Order) -> Vec<Step> {
+fn closing_steps(order_id: OrderId, order: &Order) -> Vec<Step> {
     let mut steps = releases(order_id, order);
     if let Some(payment_id) = order.payment_id() {
         let command = PaymentCommand::Close { order_id, amount_due: order.amount_due() };
@@ -278,7 +278,7 @@ fn close(order_id: OrderId, order: &Order) -> Vec<Step> {
     steps
 }
 
-fn refund(order: &Order, refund_id: crate::RefundId, amount: Amount, reason: RefundReason) -> Option<Step> {
+fn refund_step(order: &Order, refund_id: RefundId, amount: Amount, reason: RefundReason) -> Option<Step> {
     let payment_id = order.payment_id().filter(|_| amount.is_positive())?;
     Some(Step::Payment(payment_id, PaymentCommand::RequestRefund { refund_id, amount, reason }))
 }

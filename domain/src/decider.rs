@@ -1,4 +1,4 @@
-//! What every aggregate is: three pure functions, and events with stable stored names.
+//! The shape of every aggregate: pure functions, and events with stable stored names.
 
 use std::fmt::Debug;
 
@@ -9,35 +9,35 @@ use crate::{Revision, StreamName};
 /// An aggregate as pure functions (the decider pattern): `State::default()` is the state before the first
 /// event, [`Decider::evolve`] folds one event, [`Decider::decide`] answers one command.
 pub trait Decider: Sized + Send + Sync + 'static {
-    /// Names one aggregate of this kind.
+    /// The id of one aggregate.
     type Id: Clone + Eq + std::hash::Hash + Debug + Into<StreamName> + Send + Sync + 'static;
     type State: Default + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     type Command: Clone + Debug + Send + Sync + 'static;
     type Event: StoredEvent;
-    /// Why a command is refused. Not an error of the program: an answer.
+    /// Why a command is refused. An answer to the caller, not an error of the program.
     type Refusal: std::error::Error + Clone + PartialEq + Send + Sync + 'static;
-    /// The part of the state that answers to a command tell; small and cheap to copy out.
+    /// The part of the state that answers to commands contain. Small, so it is cheap to copy.
     type Summary: Clone + Debug + PartialEq + Send + Sync + 'static;
 
-    /// Folds one event. Never fails: what is in the log has happened.
+    /// Folds one event. Never fails: an event in the log has happened.
     fn evolve(state: &mut Self::State, event: &Self::Event);
 
-    /// Answers a command with the events it causes; none when the command is already satisfied.
+    /// Answers a command with the events it causes. No events if the command is already satisfied.
     fn decide(state: &Self::State, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
 
     fn summary(state: &Self::State) -> Self::Summary;
 
-    /// The stored name of a command, for metadata and for the ids of reactions.
+    /// The stored name of a command, used in metadata and in the ids of reactions.
     fn command_name(command: &Self::Command) -> &'static str;
 
-    /// Whether a retry of a command of this name is recognised by its command id, which the stream then
-    /// remembers (otherwise the state itself makes the retry a no-op).
+    /// Whether the stream remembers the command id to recognise a retry. If false, the state itself makes the
+    /// retry a no-op.
     fn deduplicated_by_command_id(command_name: &str) -> bool;
 
-    /// How many command ids a stream remembers in memory; older ones are looked up in the stream.
+    /// How many command ids a stream keeps in memory. Older ones are looked up in the stream.
     const REMEMBERED_COMMANDS_MAX: usize;
 
-    /// About how much memory a cached state takes, in units of one small state.
+    /// The approximate memory of a cached state, in units of one small state.
     fn weight(_state: &Self::State) -> usize {
         1
     }
@@ -54,7 +54,7 @@ pub trait Decider: Sized + Send + Sync + 'static {
 
 /// An event with the name and version it is stored under.
 pub trait StoredEvent: Clone + Debug + PartialEq + Send + Sync + 'static {
-    /// The stored name, version included. Never changes for what was ever stored.
+    /// The stored name, version included. Never changes once an event was stored under it.
     fn type_name(&self) -> &'static str;
     /// The event's data as JSON.
     fn to_json(&self) -> Vec<u8>;
@@ -66,11 +66,11 @@ pub trait StoredEvent: Clone + Debug + PartialEq + Send + Sync + 'static {
 /// A stored event that this version of Orderly cannot read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    #[error("unknown event type {0:?}: it was written by a newer version or does not belong to this stream")]
+    #[error("event type {0:?} is unknown: a newer version wrote it, or it does not belong to this stream")]
     UnknownType(String),
-    #[error("the data of an event of type {type_name:?} cannot be read: {source}")]
+    #[error("cannot decode the data of an event of type {type_name:?}: {source}")]
     Data { type_name: String, source: serde_json::Error },
-    #[error("the metadata of an event cannot be read: {0}")]
+    #[error("cannot decode the metadata of an event: {0}")]
     Metadata(serde_json::Error),
 }
 
@@ -139,7 +139,7 @@ macro_rules! stored_events {
 }
 pub(crate) use stored_events;
 
-/// An aggregate's state with the revision it stands at; `None` before the first event.
+/// An aggregate's state with the revision of its last event. `None` before the first event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<S> {
     pub state: S,

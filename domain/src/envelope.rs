@@ -1,4 +1,4 @@
-//! What surrounds an event: who caused it, under which key, where it stands.
+//! What is stored around an event: the command that caused it, the caller's key, its place in the log.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::{
     decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, stock::StockEvent,
 };
 
-/// What comes with a command besides its content.
+/// The data of a command besides its content.
 #[derive(Debug, Clone)]
 pub struct CommandContext {
     pub id: CommandId,
-    /// The command from outside that began it all; equal to `id` for that one.
+    /// The external command at the start of the chain. Equal to `id` for that command itself.
     pub correlation_id: Uuid,
-    /// The event this command reacts to; none for a command from outside.
+    /// The event that this command reacts to. None for an external command.
     pub causation_id: Option<EventId>,
     pub idempotency: Option<Idempotency>,
-    /// Refuse unless the stream stands at this revision (HTTP `If-Match`).
+    /// Refuse the command unless the stream has this revision (HTTP `If-Match`).
     pub if_revision: Option<Revision>,
 }
 
 impl CommandContext {
-    /// A command from outside.
+    /// The context of a caller's command.
     pub fn external(id: CommandId, idempotency: Idempotency) -> Self {
         Self {
             id,
@@ -35,7 +35,7 @@ impl CommandContext {
         }
     }
 
-    /// A command that a reaction to `cause` sends to `target`.
+    /// The context of a command that a reaction to `cause` sends to `target`.
     pub fn reaction(cause: EventId, correlation_id: Uuid, target: &StreamName, command: &str) -> Self {
         Self {
             id: CommandId::of_reaction(cause, target, command),
@@ -45,11 +45,8 @@ impl CommandContext {
             if_revision: None,
         }
     }
-}
 
-impl CommandContext {
-    /// A command that nothing but time causes, sent to a stream that stands at `revision`. Sent again while nothing has
-    /// happened there, it is the same command.
+    /// The context of a timer's command. At the same revision of the target stream it is the same command.
     pub fn timed(
         target: &StreamName,
         correlation_id: Uuid,
@@ -65,8 +62,8 @@ impl CommandContext {
         }
     }
 
-    /// A command that records an answer to what `cause` asked for, in a stream that stands at `revision`: there may be
-    /// several answers to one question.
+    /// The context of a command that records an answer to the request `cause`. The revision of the target
+    /// stream distinguishes several answers to one request.
     pub fn answer(
         cause: EventId,
         correlation_id: Uuid,
@@ -78,20 +75,20 @@ impl CommandContext {
         Self::reaction(cause, correlation_id, target, &command)
     }
 
-    /// A command that records what the payment provider sent of itself under `notice`, its own id of that.
+    /// The context of a command that records a webhook. `notice` is the provider's id of the webhook.
     pub fn notice(provider: &str, notice: &str) -> Self {
         let id = CommandId::of_notice(provider, notice);
         Self { id, correlation_id: id.0, causation_id: None, idempotency: None, if_revision: None }
     }
 }
 
-/// The caller's key and what it was used for, kept with every event of the command for ever.
+/// The caller's key and a fingerprint of its request. Stored for ever with every event of the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {
     pub key: String,
     /// SHA-256 of the decoded command, in hex.
     pub fingerprint: String,
-    /// Version of the command's schema that the fingerprint was taken under.
+    /// Version of the command's schema when the fingerprint was computed.
     pub schema: u16,
 }
 
@@ -108,18 +105,18 @@ pub struct EventMetadata {
     pub idempotency: Option<Idempotency>,
 }
 
-/// An event on its way to the store.
+/// An event to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     pub id: EventId,
     pub type_name: &'static str,
     /// JSON.
     pub data: Vec<u8>,
-    /// JSON of [`EventMetadata`]; shared by all events of one command.
+    /// JSON of [`EventMetadata`], shared by all events of one command.
     pub metadata: Arc<[u8]>,
 }
 
-/// Makes the stored form of the events that one command caused.
+/// Encodes the events that one command caused.
 pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[A::Event]) -> Vec<NewEvent> {
     let metadata = EventMetadata {
         command_id: context.id,
@@ -141,7 +138,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         .collect()
 }
 
-/// An event as the store gave it back. Cheap to clone: several follow the same log.
+/// An event as read from the store. Cheap to clone, because several followers share the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
     pub position: Position,
@@ -158,7 +155,7 @@ pub struct RecordedEvent {
 }
 
 /// An event of any aggregate, decoded.
-#[allow(clippy::large_enum_variant, reason = "decoded, looked at and dropped: never kept in numbers")]
+#[allow(clippy::large_enum_variant, reason = "decoded, read and dropped: few exist at a time")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Stock(StockEvent),

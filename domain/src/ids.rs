@@ -1,4 +1,4 @@
-//! Identifiers. Each kind is its own type, so that none can stand in for another.
+//! Identifiers. Each kind is a type of its own, so the compiler rejects one in place of another.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{Revision, text};
 
-/// Root of every name-based (version 5) id that Orderly derives.
+/// The root namespace of the name-based ids (UUID version 5) that Orderly derives.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_726c_7900_8000_c0de_0000_0001);
 
 macro_rules! uuid_ids {
@@ -39,23 +39,23 @@ macro_rules! uuid_ids {
 }
 
 uuid_ids! {
-    /// Names an order and its stream.
+    /// Identifies an order and its stream.
     OrderId;
-    /// Names a payment and its stream.
+    /// Identifies a payment and its stream.
     PaymentId;
-    /// Names one shipment of an order.
+    /// Identifies one shipment of an order.
     ShipmentId;
-    /// Names one return of an order.
+    /// Identifies one return of an order.
     ReturnId;
-    /// Names one refund; the refund of a return has the return's id.
+    /// Identifies one refund. The refund of a return has the return's id.
     RefundId;
-    /// Names one command: the same id is the same command, however often it is sent.
+    /// Identifies one command. A command sent twice under one id is executed once.
     CommandId;
     /// The deduplication key of an event.
     EventId;
 }
 
-/// Joins the parts of a name, each after its length, so that no two lists of parts give the same bytes.
+/// Joins the parts of a name, each after its length, so different lists of parts never give the same bytes.
 fn length_prefixed(parts: &[&str]) -> Vec<u8> {
     let mut name = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
@@ -66,7 +66,7 @@ fn length_prefixed(parts: &[&str]) -> Vec<u8> {
 }
 
 impl CommandId {
-    /// The id of a command that came over HTTP under an `Idempotency-Key`.
+    /// The id of a command sent over HTTP with an `Idempotency-Key`.
     pub fn of_request(caller: &str, method: &str, path: &str, key: &str) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&[caller, method, path, key])))
     }
@@ -75,23 +75,21 @@ impl CommandId {
     pub fn of_reaction(cause: EventId, target: &StreamName, command: &str) -> Self {
         Self(Uuid::new_v5(&cause.0, &length_prefixed(&[&target.to_string(), command])))
     }
-}
 
-impl CommandId {
-    /// The id of a command that is sent to `target` for no other reason than the time, while it stands at `revision`.
+    /// The id of a timer's command. Same revision of the target stream, same command.
     pub fn of_timer(target: &StreamName, command: &str, revision: Option<Revision>) -> Self {
-        let revision = revision.map_or_else(String::new, |revision| revision.to_string());
-        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&["timer", &target.to_string(), command, &revision])))
+        let at = revision.map_or_else(String::new, |revision| revision.to_string());
+        Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&["timer", &target.to_string(), command, &at])))
     }
 
-    /// The id of a command that records what the payment provider sent under `notice`, its own id of that.
+    /// The id of the command that records a webhook. `notice` is the provider's id of the webhook.
     pub fn of_notice(provider: &str, notice: &str) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, &length_prefixed(&["notice", provider, notice])))
     }
 }
 
 impl EventId {
-    /// The id of the `index`-th event that `command` caused.
+    /// The id of the event number `index` (from 0) that `command` caused.
     pub fn of_command(command: CommandId, index: u32) -> Self {
         Self(Uuid::new_v5(&command.0, &index.to_be_bytes()))
     }
@@ -100,7 +98,7 @@ impl EventId {
 macro_rules! derived_from_command {
     ($($name:ident = $label:literal),*) => {$(
         impl $name {
-            /// The id of what `command` creates, so that a retry names the same thing.
+            /// Derived from the command that creates it, so a retry gives the same id.
             pub fn of_command(command: CommandId) -> Self {
                 Self(Uuid::new_v5(&command.0, $label))
             }
@@ -123,7 +121,7 @@ impl PaymentId {
 }
 
 impl RefundId {
-    /// The refund that a closed payment asks for of itself, after `earlier` refunds of whatever kind.
+    /// The id of an automatic refund of a closed payment. `earlier` counts all its refunds so far.
     pub fn of_closing(payment: PaymentId, earlier: u64) -> Self {
         Self(Uuid::new_v5(&payment.0, &earlier.to_be_bytes()))
     }
@@ -135,23 +133,23 @@ impl From<ReturnId> for RefundId {
     }
 }
 
-/// A stock keeping unit, as its shop writes it: case matters, spaces inside are allowed.
+/// A stock keeping unit. Case matters; spaces inside are allowed.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sku(Arc<str>);
 
-/// Why a text is no SKU.
+/// A text that is not a SKU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a SKU has 1 to {max} characters, none of them a control character, and no space at either end", max = Sku::MAX_CHARS)]
+#[error("a SKU has 1 to {} characters, no control character and no space at either end", Sku::CHARS_MAX)]
 pub struct InvalidSku;
 
 impl Sku {
     /// The most characters a SKU may have.
-    pub const MAX_CHARS: usize = 64;
+    pub const CHARS_MAX: usize = 64;
 
-    /// Accepts 1 to [`Sku::MAX_CHARS`] characters without control characters or outer white space.
+    /// Accepts 1 to [`Sku::CHARS_MAX`] characters without control characters or outer white space.
     pub fn new(text: &str) -> Result<Self, InvalidSku> {
-        text::check_within(text, Self::MAX_CHARS).map_err(|_| InvalidSku)?;
+        text::check_within(text, Self::CHARS_MAX).map_err(|_| InvalidSku)?;
         if text.trim() != text {
             return Err(InvalidSku);
         }
@@ -196,13 +194,13 @@ pub enum StreamName {
     Payment(PaymentId),
 }
 
-/// Why a text is no stream name.
+/// A text that is not a stream name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a stream name: expected stock-SKU, order-UUID or payment-UUID")]
 pub struct InvalidStreamName(String);
 
 impl StreamName {
-    /// The kind of aggregate, as it begins the stream's name.
+    /// The kind of aggregate: the first part of the stream's name.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Stock(_) => "stock",

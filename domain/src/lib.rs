@@ -1,10 +1,10 @@
-//! The rules of Orderly, as pure functions.
+//! The business rules of Orderly, as pure functions.
 //!
-//! Nothing here does I/O, reads a clock or draws a random number: times and ids arrive inside commands, so
-//! the same command on the same state always gives the same events. Each aggregate ([`stock`], [`order`],
-//! [`payment`]) is a [`Decider`]; [`checkout`] is the policy that ties the three together.
+//! Nothing here does I/O, reads a clock or draws a random number: commands carry their times and ids. The
+//! same command on the same state therefore always yields the same events. Each aggregate ([`stock`],
+//! [`order`], [`payment`]) is a [`Decider`]; [`checkout`] is the policy that connects the three.
 
-// A new event or state must be thought of wherever one is told from another.
+// A new variant must fail to compile in every match that distinguishes the variants.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod checkout;
@@ -25,11 +25,11 @@ pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, 
 pub use ids::{CommandId, EventId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName};
 pub use money::{Amount, Currency};
 
-/// An instant, in UTC, with at most microsecond precision (what Postgres and SQLite keep).
+/// An instant in UTC, with at most microsecond precision (what Postgres and SQLite store).
 pub type Timestamp = jiff::Timestamp;
 
-/// The 0-based number of an event within its stream.
+/// The number of an event within its stream, from 0.
 pub type Revision = u64;
 
-/// The place of an event in the whole log. Positions strictly increase; they need not be dense.
+/// The place of an event in the whole log. Positions strictly increase and may have gaps.
 pub type Position = u64;

@@ -1,13 +1,13 @@
-//! Money: whole minor units of one currency, arithmetic checked.
+//! Money: whole minor units of one currency, with checked arithmetic.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// An amount in minor units (pence, cents) of a currency that stands beside it.
+/// An amount in minor units (pence, cents). The currency is stored separately.
 ///
-/// Bounded by ±[`Amount::MAX`], the largest integer that every JSON reader keeps exactly (2^53 - 1, RFC 8259
-/// section 6). A signed type: adjustments and differences may be negative.
+/// Bounded by ±[`Amount::MAX`], the largest integer that every JSON parser keeps exactly (2^53 - 1, RFC 8259
+/// section 6). Signed, because adjustments and differences may be negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Amount(i64);
@@ -53,17 +53,17 @@ impl Amount {
         self.0.checked_mul(i64::from(factor)).ok_or(AmountOutOfRange).and_then(Self::new)
     }
 
-    /// The sum, held within ±[`Amount::MAX`]. For folds of what was checked when it was decided.
+    /// The sum, clamped to ±[`Amount::MAX`]. For folds, whose amounts were checked by the decision.
     pub fn saturating_add(self, other: Self) -> Self {
         Self((self.0 + other.0).clamp(-Self::MAX.0, Self::MAX.0))
     }
 
-    /// The difference, held within ±[`Amount::MAX`].
+    /// The difference, clamped to ±[`Amount::MAX`].
     pub fn saturating_sub(self, other: Self) -> Self {
         self.saturating_add(Self(-other.0))
     }
 
-    /// The product, held within ±[`Amount::MAX`].
+    /// The product, clamped to ±[`Amount::MAX`].
     pub fn saturating_mul(self, factor: u32) -> Self {
         Self(self.0.saturating_mul(i64::from(factor)).clamp(-Self::MAX.0, Self::MAX.0))
     }
@@ -93,14 +93,14 @@ impl fmt::Display for Amount {
 #[serde(try_from = "String", into = "String")]
 pub struct Currency([u8; 3]);
 
-/// A text that is no ISO 4217 code.
+/// A text that is not an ISO 4217 code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an ISO 4217 currency code, such as GBP")]
 pub struct UnknownCurrency(String);
 
 impl Currency {
     pub fn as_str(&self) -> &str {
-        // Built from ASCII capitals only, so this never falls back.
+        // The bytes are ASCII capitals, so the fallback is never used.
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_and_products_beyond_the_exact_integers_of_json_are_refused() {
+    fn sums_and_products_beyond_the_limit_are_refused() {
         assert_eq!(Amount::MAX.checked_add(Amount(1)), Err(AmountOutOfRange));
         assert_eq!(Amount(i64::MAX / 2).checked_mul(3), Err(AmountOutOfRange));
         assert_eq!(Amount(-5).checked_mul(3), Ok(Amount(-15)));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_currency_is_a_code_of_iso_4217_in_capitals() {
+    fn a_currency_is_an_iso_4217_code_in_capitals() {
         assert_eq!("GBP".parse::<Currency>().map(|gbp| gbp.to_string()), Ok("GBP".to_owned()));
         for text in ["gbp", "", "G", "ZZZ", "GBPX", "€"] {
             assert!(text.parse::<Currency>().is_err(), "{text} was accepted");

@@ -1,4 +1,4 @@
-//! What a charge needs to start. Orders and payments both store it, so it stands apart from both.
+//! The data of a new charge. Orders and payments both store it, so it has a module of its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub enum CaptureMode {
     Manual,
 }
 
-/// A member of [`NewCharge`] that is empty, too long, or holds a control character.
+/// A member of [`NewCharge`] that is empty, is too long or has a control character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{member} has 1 to {TOKEN_CHARS_MAX} characters, none of them a control character")]
 pub struct InvalidToken {

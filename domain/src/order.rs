@@ -1,13 +1,14 @@
-//! An order: what was bought, whether it is held, paid, shipped, returned.
+//! An order: what was bought, and whether it is reserved, paid, shipped and returned.
 //!
-//! Stream `order-{uuid}`, the only source of truth for what becomes of an order; stock and payments follow
-//! it. Three separate axes rather than one long enumeration: [`OrderStatus`] (placed, allocated, rejected,
-//! cancelled, expired), [`PaymentStatus`] and [`FulfilmentStatus`], the last two computed from the state.
+//! Stream `order-{uuid}` alone decides the outcome of an order; stock and payments follow it. Three separate
+//! axes replace one long enumeration: [`OrderStatus`] (placed, allocated, rejected, cancelled, expired),
+//! [`PaymentStatus`] and [`FulfilmentStatus`]. The last two are computed from the state.
 
 mod command;
 mod decide;
 mod event;
 mod state;
+mod status;
 
 pub(crate) use decide::units_by_sku;
 
@@ -18,10 +19,8 @@ pub use event::{
     OrderEventKind, OrderExpired, OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced,
     OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
 };
-pub use state::{
-    FulfilmentStatus, Line, Order, OrderStatus, OrderSummary, PaymentStatus, RefundRecord, ReturnRecord,
-    Shipment,
-};
+pub use state::{Line, Order, OrderStateSummary, RefundRecord, ReturnRecord, Shipment};
+pub use status::{FulfilmentStatus, OrderStatus, PaymentStatus};
 
 use crate::{Decider, OrderId};
 
@@ -31,9 +30,9 @@ pub const LINES_MAX: usize = 5_000;
 pub const LINE_QUANTITY_MAX: u32 = 1_000_000;
 /// The most adjustments (tax, shipping, discounts) an order may have.
 pub const ADJUSTMENTS_MAX: usize = 100;
-/// The most entries, and the most characters of a key or a value, that an order's metadata may have.
+/// The most entries that the metadata of an order may have.
 pub const METADATA_ENTRIES_MAX: usize = 50;
-/// The most shipments, and the most returns, that one order may have.
+/// The most shipments, and the most returns, that one order may have. It may have twice as many refunds.
 pub const PARTS_MAX: usize = 1_000;
 
 /// The order aggregate.
@@ -46,7 +45,7 @@ impl Decider for OrderDecider {
     type Command = OrderCommand;
     type Event = OrderEvent;
     type Refusal = OrderRefusal;
-    type Summary = OrderSummary;
+    type Summary = OrderStateSummary;
 
     fn evolve(state: &mut Order, event: &OrderEvent) {
         state::evolve(state, event);
@@ -56,7 +55,7 @@ impl Decider for OrderDecider {
         decide::decide(state, command)
     }
 
-    fn summary(state: &Order) -> OrderSummary {
+    fn summary(state: &Order) -> OrderStateSummary {
         state.summary()
     }
 

@@ -1,40 +1,47 @@
 //! The payment of one order: requested, authorized, captured in parts, refunded in parts.
 //!
-//! The money comes by hand (an operator records what was authorized and captured elsewhere) or by charges, which a
-//! provider is asked for: first it is recorded that it is to be asked, then it is asked, then what it says is recorded.
-//! It is asked again until it answers ([`Payment::provider_work`] says what for), and it does each thing once. There is
-//! never a second charge before the first has ended without money.
+//! Money comes in two ways. An operator records what was authorized and captured elsewhere, or a provider
+//! takes it by charges. For a charge, an event first records the request, then the provider is called, then
+//! an event records its answer. The call is repeated until the provider answers ([`Payment::provider_work`]
+//! lists the calls to make), and the provider does each operation once. A second charge starts only after the
+//! first ended without money.
 //!
-//! Stream `payment-{uuid}`. `captured <= authorized <= amount` and `refunded <= captured`. When its order
-//! ends, the payment is closed: it takes no new authorisation or capture, but what the provider reports is
-//! always recorded, and the same decision that records it also asks for the void or the refund that gives the
-//! money back. So a closed payment never keeps more than its order owes without a refund under way: one that
-//! fails is asked for again. A provider whose answer was lost leaves the payment in *outcome unknown*, a state
-//! of its own; an operator may then record, also on a closed payment, what is found to have happened.
+//! Stream `payment-{uuid}`. `captured <= authorized` and `refunded <= captured`; an operator authorizes at
+//! most the requested amount. When its order ends, the payment is closed and refuses new authorisations and
+//! captures. It still records every report of the provider, and the same decision requests the void or the
+//! refund that gives the money back. A failed refund of a closed payment is requested again, so the payment
+//! never keeps more than its order owes without a refund under way.
+//!
+//! A lost answer puts the payment into the state *outcome unknown*. An operator may then record what
+//! happened, on a closed payment too.
 
 mod charge;
 mod command;
 mod decide;
 mod event;
+mod refusal;
 mod report;
 mod state;
 
 pub use charge::{Charge, ChargeEnding, ChargeState, ProviderReport, ProviderWork};
 pub use command::PaymentCommand;
-pub use decide::PaymentRefusal;
 pub use event::{
     Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured, PaymentChargePending,
     PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentEventKind, PaymentFailed,
     PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
     PaymentVoidRequested, PaymentVoided, RefundReason,
 };
-pub use state::{Payment, PaymentState, PaymentSummary, Refund, RefundState};
+pub use refusal::PaymentRefusal;
+pub use state::{Payment, PaymentState, PaymentStateSummary, Refund, RefundState};
 
 pub use crate::new_charge::{CaptureMode, InvalidToken, NewCharge, TOKEN_CHARS_MAX};
-use crate::{Decider, PaymentId};
+use crate::{Decider, PaymentId, order};
 
-/// The most charges that may be asked for of one payment: a customer tries that many cards.
+/// The most charges of one payment: a customer may try this many cards.
 pub const CHARGES_MAX: u32 = 50;
+
+/// More than an order can request by returns and by hand, so this bound never refuses a reaction.
+const REFUNDS_MAX: usize = 4 * order::PARTS_MAX;
 
 /// The payment aggregate.
 #[derive(Debug)]
@@ -46,7 +53,7 @@ impl Decider for PaymentDecider {
     type Command = PaymentCommand;
     type Event = PaymentEvent;
     type Refusal = PaymentRefusal;
-    type Summary = PaymentSummary;
+    type Summary = PaymentStateSummary;
 
     fn evolve(state: &mut Payment, event: &PaymentEvent) {
         state::evolve(state, event);
@@ -56,7 +63,7 @@ impl Decider for PaymentDecider {
         decide::decide(state, command)
     }
 
-    fn summary(state: &Payment) -> PaymentSummary {
+    fn summary(state: &Payment) -> PaymentStateSummary {
         state.summary()
     }
 

@@ -1,10 +1,11 @@
-//! Stock of one SKU: what is on hand, and what of it is reserved for orders.
+//! Stock of one SKU: the units on hand, and the units reserved for orders.
 //!
 //! Stream `stock-{sku}`. `available = on_hand - reserved`, and `reserved` never exceeds `on_hand`. An order
-//! holds at most one reservation per SKU; shipping and releasing draw it down, and at zero it closes.
-//! A retry finds its work done: a second reserve finds the reservation open or lately closed, a second ship
-//! its shipment, a second release the reservation released or closed. Receipts, adjustments and returns leave
-//! no such trace; their command ids are remembered instead.
+//! has at most one reservation per SKU. Shipping and releasing reduce it, and at 0 it closes.
+//!
+//! The state recognises a repeated reserve (by the reservation, open or closed recently), ship (by the
+//! shipment) and release (by the reservation). Receipts, adjustments and returns leave no such trace, so the
+//! stream remembers their command ids.
 
 mod command;
 mod decide;
@@ -21,7 +22,7 @@ pub use state::{Reservation, Stock, StockLevels};
 
 use crate::{Decider, Sku};
 
-/// The most units that receipts and adjustments may bring a SKU to, and the most one command may move.
+/// The most units on hand after a receipt or an adjustment, and the most units of one command.
 pub const UNITS_MAX: u32 = 1_000_000_000;
 
 /// The stock aggregate.

@@ -1,14 +1,14 @@
-//! Given these events, when this command comes, then these events follow, or it is refused.
+//! Given these events, when this command is decided, then these events follow or it is refused.
 
 use crate::Decider;
 
-/// An aggregate to which this has happened.
+/// An aggregate with its state after some events.
 #[derive(Debug)]
 pub(crate) struct Given<A: Decider> {
     state: A::State,
 }
 
-/// What a command was answered with.
+/// The answer to a command.
 #[derive(Debug)]
 pub(crate) struct Outcome<A: Decider> {
     state: A::State,
@@ -31,7 +31,7 @@ impl<A: Decider> Given<A> {
 }
 
 impl<A: Decider> Outcome<A> {
-    /// Exactly these events follow. They are folded, so that another command may come.
+    /// Asserts that exactly these events follow, and folds them for the next command.
     #[track_caller]
     pub(crate) fn then(mut self, expected: impl IntoIterator<Item = A::Event>) -> Given<A> {
         let expected: Vec<A::Event> = expected.into_iter().collect();
@@ -42,7 +42,7 @@ impl<A: Decider> Outcome<A> {
         Given { state: self.state }
     }
 
-    /// The command is satisfied already.
+    /// Asserts that no event follows: the command is already satisfied.
     #[track_caller]
     pub(crate) fn then_nothing(self) -> Given<A> {
         self.then([])

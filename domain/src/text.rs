@@ -3,7 +3,7 @@
 /// The most characters of a free text: a reference, a reason, a note, a metadata key or value.
 pub const TEXT_CHARS_MAX: usize = 500;
 
-/// A text that is empty, too long, or holds a control character.
+/// A text that is empty, is too long or has a control character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("has 1 to {chars_max} characters, none of them a control character")]
 pub struct InvalidText {

@@ -1,4 +1,4 @@
-//! What is stored must be read for ever: event data, enumerations, command names and derived ids.
+//! Everything stored must stay readable for ever: event data, enumerations, command names and derived ids.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -23,7 +23,7 @@ fn golden_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
-/// The names of the golden files, `.json` left off.
+/// The names of the golden files, without `.json`.
 fn golden_names() -> BTreeSet<String> {
     let entries = fs::read_dir(golden_dir()).unwrap().map(|entry| entry.unwrap().file_name());
     entries.filter_map(|name| name.to_str().unwrap().strip_suffix(".json").map(str::to_owned)).collect()
@@ -33,7 +33,7 @@ fn type_of(golden_name: &str) -> &str {
     golden_name.strip_suffix(".minimal").unwrap_or(golden_name)
 }
 
-/// Decodes and encodes again; gives the type name under which it would be stored.
+/// Decodes and encodes again. Returns the type name that the event is stored under, and its JSON.
 fn round_trip<E: StoredEvent>(type_name: &str, data: &[u8]) -> (&'static str, Value) {
     let event = E::from_json(type_name, data).unwrap_or_else(|error| panic!("{error}"));
     (event.type_name(), serde_json::from_slice(&event.to_json()).unwrap())
@@ -48,7 +48,7 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
             Some("stock") => round_trip::<StockEvent>(type_name, &data),
             Some("order") => round_trip::<OrderEvent>(type_name, &data),
             Some("payment") => round_trip::<PaymentEvent>(type_name, &data),
-            _ => panic!("{name}.json belongs to no aggregate"),
+            _ => panic!("{name}.json does not name an aggregate"),
         };
         assert_eq!(encoded, serde_json::from_slice::<Value>(&data).unwrap(), "{name}.json");
         assert_eq!(stored_as, type_name);
@@ -56,7 +56,7 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
 }
 
 #[test]
-fn every_event_type_has_its_golden_file_and_every_golden_file_its_type() {
+fn every_event_type_has_a_golden_file_and_every_golden_file_a_type() {
     let types = [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES].concat();
     let names = golden_names();
     let full: Vec<&str> = names.iter().map(String::as_str).filter(|name| type_of(name) == *name).collect();
@@ -67,12 +67,12 @@ fn every_event_type_has_its_golden_file_and_every_golden_file_its_type() {
 }
 
 #[test]
-fn a_minimal_event_stands_beside_each_event_that_has_optional_members() {
+fn every_event_with_optional_members_has_a_minimal_golden_file() {
     // A member is optional if the event decodes and encodes without it, or with null in its place.
     for name in golden_names() {
         let data = fs::read(golden_dir().join(format!("{name}.json"))).unwrap();
         let Value::Object(members) = serde_json::from_slice(&data).unwrap() else {
-            panic!("{name}: no object")
+            panic!("{name}.json is not an object")
         };
         let type_name = type_of(&name);
         let decodes = |members: &serde_json::Map<String, Value>| {
@@ -93,7 +93,7 @@ fn a_minimal_event_stands_beside_each_event_that_has_optional_members() {
 }
 
 #[test]
-fn an_event_of_an_unknown_type_is_an_error_by_name() {
+fn an_event_that_cannot_be_decoded_is_an_error_that_names_its_type() {
     let error = OrderEvent::from_json("order.placed.v0", b"{}").unwrap_err();
     assert!(error.to_string().contains("order.placed.v0"), "{error}");
     let error = OrderEvent::from_json("order.placed.v1", b"{}").unwrap_err();
@@ -130,9 +130,9 @@ fn enumerations_are_stored_under_their_names() {
     assert_eq!(stored(RefundReason::OrderClosed), "order_closed");
 }
 
-/// A command's name is part of the ids of reactions and decides how retries are recognised.
+/// The name of a command is part of the ids of reactions, and retries are recognised by it.
 #[test]
-fn command_names_stay_as_they_are() {
+fn command_names_never_change() {
     let order_id = OrderId(Uuid::nil());
     let payment_id = PaymentId(Uuid::nil());
     let refund_id = RefundId(Uuid::nil());
@@ -228,10 +228,11 @@ fn command_names_stay_as_they_are() {
     assert_eq!(payment.map(|command| command.name()), names);
 }
 
-/// These ids are the deduplication keys: another derivation would execute old requests again. Computed apart
-/// from this code, as RFC 9562 version 5 over the namespace 6f726465-726c-7900-8000-c0de00000001.
+/// These ids are deduplication keys: another derivation would execute old requests again. The expected values
+/// were computed without this code, by RFC 9562 version 5 in the namespace
+/// 6f726465-726c-7900-8000-c0de00000001.
 #[test]
-fn derived_ids_stay_as_they_are() {
+fn derived_ids_never_change() {
     let request = CommandId::of_request("shop", "POST", "/v1/orders", "checkout-4711");
     assert_eq!(request.to_string(), "e980daed-8f5f-57a0-8fcd-a27050ed5caf");
     assert_eq!(EventId::of_command(request, 0).to_string(), "63d303ea-c651-5f59-97bd-34621a5b0dd5");

@@ -10,8 +10,8 @@ use axum::{
 use domain::{
     Amount, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId,
     order::{
-        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderDecider, OrderStatus,
-        OrderSummary, PaymentStatus, ReturnLine,
+        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderDecider,
+        OrderStateSummary, OrderStatus, PaymentStatus, ReturnLine,
     },
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -72,7 +72,7 @@ pub(super) struct OrderAnswer {
 }
 
 impl OrderAnswer {
-    fn new(order_id: OrderId, order: &OrderSummary, revision: Revision) -> Self {
+    fn new(order_id: OrderId, order: &OrderStateSummary, revision: Revision) -> Self {
         Self {
             order_id,
             status: order.status,

@@ -10,7 +10,7 @@ use axum::{
 use domain::{
     Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
     Revision, StreamName,
-    payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentSummary},
+    payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentStateSummary},
 };
 use http::{HeaderMap, StatusCode, header};
 use infra::http::{Code, Problem, problem::ProblemBody};
@@ -123,7 +123,7 @@ pub(super) struct PaymentAnswer {
 }
 
 impl PaymentAnswer {
-    fn new(payment_id: PaymentId, payment: &PaymentSummary, revision: Revision) -> Self {
+    fn new(payment_id: PaymentId, payment: &PaymentStateSummary, revision: Revision) -> Self {
         Self {
             payment_id,
             order_id: payment.order_id,
@@ -355,7 +355,7 @@ async fn state_when_answered(
     api: &CommandApi,
     payment_id: PaymentId,
     mut revision: Revision,
-) -> Result<(PaymentSummary, Revision), Problem> {
+) -> Result<(PaymentStateSummary, Revision), Problem> {
     let stream: StreamName = payment_id.into();
     let mut state = super::state_at::<PaymentDecider>(api, &stream, revision).await?;
     while api.checkout.provider().is_some() && state.summary().asks_provider {

@@ -35,7 +35,7 @@ fn payment_id() -> PaymentId {
     PaymentId::of_order(ORDER)
 }
 
-/// Two mugs at 10, a bowl at 20, two more mugs for nothing, postage of 5: 45 in all.
+/// Two mugs at 10, a bowl at 20, two free mugs, postage of 5: 45 in total.
 fn placing() -> PlaceOrder {
     let line = |name: &str, quantity, unit_price, stocked| NewLine {
         sku: sku(name),
@@ -70,9 +70,9 @@ fn placed() -> OrderEvent {
 }
 
 #[test]
-fn an_order_to_be_placed_reserves_what_it_reserves_once_it_is_placed() {
+fn the_reservations_of_an_order_are_the_same_before_and_after_it_is_placed() {
     let expected = BTreeMap::from([(sku("MUG"), 4), (sku("BOWL"), 1)]);
-    assert_eq!(reservations_to_be(&placing()), expected);
+    assert_eq!(reservations_of_new_order(&placing()), expected);
     assert_eq!(reservations(&OrderDecider::fold(&[placed()])), expected);
 }
 
@@ -97,7 +97,7 @@ fn cancelled(lines: &[(u32, u32)], amount_due: i64) -> OrderEvent {
     OrderCancelled { reason, note: None, lines: parts(lines), amount_due: pence(amount_due) }.into()
 }
 
-/// The reaction to the last of these events, as the order stands after it.
+/// The reaction to the last of these events, on the state after it.
 fn reaction_to_last(events: &[OrderEvent]) -> Reaction {
     react_to_order(ORDER, events.last().unwrap(), &OrderDecider::fold(events))
 }
@@ -117,13 +117,13 @@ fn request_refund(refund_id: RefundId, amount: i64, reason: RefundReason) -> Ste
 }
 
 #[test]
-fn a_placed_order_reserves_each_stocked_sku_once_lines_added_up() {
+fn a_placed_order_reserves_the_sum_of_its_lines_per_stocked_sku() {
     let units = BTreeMap::from([(sku("BOWL"), 1), (sku("MUG"), 4)]);
     assert_eq!(reaction_to_last(&[placed()]), Reaction::Reserve(units));
 }
 
 #[test]
-fn an_order_that_is_further_on_than_placed_reserves_nothing() {
+fn an_order_that_is_no_longer_placed_reserves_nothing() {
     for later in [allocated(), rejected(), cancelled(&[(1, 2)], 0), OrderExpired {}.into()] {
         let order = OrderDecider::fold(&[placed(), later]);
         assert_eq!(react_to_order(ORDER, &placed(), &order), Reaction::None);
@@ -131,14 +131,14 @@ fn an_order_that_is_further_on_than_placed_reserves_nothing() {
 }
 
 #[test]
-fn a_round_of_reservations_ends_in_an_allocation_or_in_its_shortages() {
+fn a_round_of_reservations_ends_in_an_allocation_or_a_rejection() {
     assert_eq!(settle(ORDER, Vec::new()), OrderCommand::Allocate { payment_id: payment_id() });
     let shortages = vec![Shortage { sku: sku("MUG"), requested: 4, available: 3 }];
     assert_eq!(settle(ORDER, shortages.clone()), OrderCommand::Reject { shortages });
 }
 
 #[test]
-fn an_allocated_order_requests_its_total_unless_nothing_is_to_pay_or_it_has_ended() {
+fn an_allocated_order_requests_its_total_unless_it_is_0_or_the_order_has_ended() {
     let request = PaymentCommand::Request {
         payment_id: payment_id(),
         order_id: ORDER,
@@ -149,14 +149,14 @@ fn an_allocated_order_requests_its_total_unless_nothing_is_to_pay_or_it_has_ende
     let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
     assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
 
-    let nothing_to_pay = OrderAllocated { payment_id: None }.into();
-    assert_eq!(reaction_to_last(&[placed(), nothing_to_pay]), Reaction::None);
+    let without_payment = OrderAllocated { payment_id: None }.into();
+    assert_eq!(reaction_to_last(&[placed(), without_payment]), Reaction::None);
     let ended = OrderDecider::fold(&[placed(), allocated(), cancelled(&[(1, 2)], 0)]);
     assert_eq!(react_to_order(ORDER, &allocated(), &ended), Reaction::None);
 }
 
 #[test]
-fn an_ended_order_releases_what_it_has_not_shipped_and_closes_its_payment() {
+fn an_ended_order_releases_its_unshipped_units_and_closes_its_payment() {
     let everything = || vec![release("BOWL", 1), release("MUG", 4)];
     assert_eq!(reaction_to_last(&[placed(), rejected()]), Reaction::Send(everything()));
     let all = [(1, 2), (2, 1), (3, 2), (4, 1)];
@@ -171,7 +171,7 @@ fn an_ended_order_releases_what_it_has_not_shipped_and_closes_its_payment() {
 }
 
 #[test]
-fn a_shipment_leaves_stock_per_sku_and_postage_leaves_none() {
+fn a_shipment_moves_its_stocked_units_per_sku_and_no_postage() {
     let ship = |name: &str, quantity| {
         Step::Stock(sku(name), StockCommand::Ship { order_id: ORDER, shipment_id: SHIPMENT, quantity })
     };
@@ -181,7 +181,7 @@ fn a_shipment_leaves_stock_per_sku_and_postage_leaves_none() {
 }
 
 #[test]
-fn a_return_puts_back_what_is_restocked_and_asks_for_exactly_its_refund() {
+fn a_return_restocks_the_marked_units_and_requests_exactly_its_refund() {
     let returned = |refund_amount, restock| -> OrderEvent {
         let part = |line, quantity, restock| ReturnLine { line, quantity, restock };
         OrderReturned {
@@ -204,14 +204,14 @@ fn a_return_puts_back_what_is_restocked_and_asks_for_exactly_its_refund() {
 }
 
 #[test]
-fn a_refund_by_hand_is_asked_of_the_payment_under_its_id() {
-    let asked = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None }.into();
+fn a_manual_refund_is_requested_from_the_payment_under_its_id() {
+    let requested = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None }.into();
     let expected = Reaction::Send(vec![request_refund(REFUND, 7, RefundReason::Requested)]);
-    assert_eq!(reaction_to_last(&[placed(), allocated(), asked]), expected);
+    assert_eq!(reaction_to_last(&[placed(), allocated(), requested]), expected);
 }
 
 #[test]
-fn nothing_follows_what_an_order_was_told_about_its_money() {
+fn a_recorded_payment_has_no_reaction() {
     let zero = Amount::ZERO;
     let recorded = OrderPaymentRecorded { captured: pence(45), refunded: zero, refunds_failed: zero }.into();
     assert_eq!(reaction_to_last(&[placed(), allocated(), recorded]), Reaction::None);
@@ -277,7 +277,7 @@ fn captured(amount: i64) -> PaymentEvent {
     PaymentCaptured { amount: pence(amount), reference: None, charge: None }.into()
 }
 
-/// The reaction to an event of a payment to which more has happened since.
+/// The reaction to the last of `events`, on the state after `since`.
 fn reaction_to_payment(events: &[PaymentEvent], since: &[PaymentEvent]) -> Reaction {
     let payment = PaymentDecider::fold(&[&[payment_requested()], events, since].concat());
     react_to_payment(events.last().unwrap(), &payment)
@@ -288,8 +288,9 @@ fn to_order(command: OrderCommand) -> Reaction {
 }
 
 #[test]
-fn the_order_is_told_what_its_payment_stands_at_now() {
-    let asked = PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
+fn the_order_records_the_current_amounts_of_its_payment() {
+    let requested =
+        PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
     let refunded = PaymentRefunded { refund_id: REFUND, amount: pence(5), reference: None };
     let record = |captured, refunded| {
         let (captured, refunded) = (pence(captured), pence(refunded));
@@ -297,11 +298,11 @@ fn the_order_is_told_what_its_payment_stands_at_now() {
     };
     assert_eq!(reaction_to_payment(&[captured(30)], &[]), record(30, 0));
     assert_eq!(reaction_to_payment(&[captured(30)], &[captured(15)]), record(45, 0));
-    assert_eq!(reaction_to_payment(&[captured(30), asked.into(), refunded.into()], &[]), record(30, 5));
+    assert_eq!(reaction_to_payment(&[captured(30), requested.into(), refunded.into()], &[]), record(30, 5));
 }
 
 #[test]
-fn an_order_is_cancelled_when_its_payment_failed_for_good_or_was_voided() {
+fn a_finally_failed_or_voided_payment_cancels_its_order() {
     let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable });
     let voided = || PaymentEvent::from(PaymentVoided { reason: None });
     let closed = || PaymentEvent::from(PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO });
@@ -312,10 +313,10 @@ fn an_order_is_cancelled_when_its_payment_failed_for_good_or_was_voided() {
 
     for (events, since) in [
         (vec![failed(true)], vec![]),
-        // Money came after all, or before.
+        // Money was captured later or before.
         (vec![failed(false)], vec![captured(45)]),
         (vec![captured(30), voided()], vec![]),
-        // The order has ended already: that is why it was voided.
+        // The order has ended already and caused the void.
         (vec![closed(), voided()], vec![]),
         (vec![closed(), failed(false)], vec![]),
     ] {
@@ -397,7 +398,7 @@ fn a_payment_event_adds_work_for_the_provider_exactly_if_its_kind_says_so() {
 }
 
 #[test]
-fn an_order_hears_nothing_of_what_moves_no_money() {
+fn an_event_that_moves_no_money_has_no_reaction_on_the_order() {
     let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: None };
     assert_eq!(reaction_to_payment(&[authorized.into()], &[]), Reaction::None);
     let orphan = PaymentDecider::fold(&[captured(1)]);

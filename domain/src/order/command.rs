@@ -6,25 +6,25 @@ use crate::{
     new_charge::NewCharge,
 };
 
-/// What can be asked of an order.
+/// Commands to an order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OrderCommand {
     Place(Box<PlaceOrder>),
-    /// All stocked units are held. `payment_id` is the payment to settle, if there is anything to pay.
+    /// All stocked units are reserved. `payment_id` is the payment to request if the total is not 0.
     Allocate {
         payment_id: PaymentId,
     },
-    /// Not all stocked units could be held.
+    /// Some stocked units could not be reserved.
     Reject {
         shortages: Vec<Shortage>,
     },
-    /// What the payment stands at: cumulative amounts, so that late and repeated reports change nothing.
+    /// Records the payment's amounts. They are cumulative, so late and repeated reports change nothing.
     RecordPayment {
         captured: Amount,
         refunded: Amount,
         refunds_failed: Amount,
     },
-    /// Units leave the house; no lines given: everything not yet shipped.
+    /// Ships these units. Without `lines`: every unit that is neither shipped nor cancelled.
     Ship {
         shipment_id: ShipmentId,
         lines: Option<Vec<LineQuantity>>,
@@ -36,19 +36,19 @@ pub enum OrderCommand {
         shipment_id: ShipmentId,
     },
     Return(NewReturn),
-    /// Give money back without a return.
+    /// Refunds money without a return.
     Refund {
         refund_id: RefundId,
         amount: Amount,
         reason: Option<String>,
     },
-    /// Cancel what is not shipped. For want of payment this changes nothing on an order that was paid after all
+    /// Cancels the units that are not shipped. With a payment reason it changes nothing if the order is paid
     /// or has ended.
     Cancel {
         reason: CancelReason,
         note: Option<String>,
     },
-    /// The payment did not come in time. `now` is when this was found.
+    /// The payment was not captured in time. `now` is when that was found.
     Expire {
         now: Timestamp,
     },
@@ -67,9 +67,10 @@ pub struct PlaceOrder {
     pub reference: Option<String>,
     pub metadata: BTreeMap<String, String>,
     pub placed_at: Timestamp,
-    /// When an unpaid order expires; none: never.
+    /// When an unpaid order expires. None: never.
     pub payment_due_at: Option<Timestamp>,
-    /// How the money is to be got as soon as stock is held; none: somebody sees to it.
+    /// Charge to request once stock is reserved. None: a later command requests a charge or records a
+    /// payment.
     pub payment: Option<NewCharge>,
 }
 
@@ -92,7 +93,7 @@ pub struct NewReturn {
 }
 
 impl OrderCommand {
-    /// Stored in metadata, and part of the ids of reactions.
+    /// Stored in metadata, and part of the ids of reactions, so it never changes.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Place(_) => "order.place",

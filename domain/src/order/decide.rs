@@ -17,50 +17,50 @@ use crate::{
 /// Why an order command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefusal {
-    #[error("there is no such order")]
+    #[error("the order does not exist")]
     NotFound,
     #[error(transparent)]
     Invalid(#[from] InvalidOrder),
-    #[error("the order is {}, which does not allow this", .0.as_str())]
+    #[error("the order is {}, and this status does not allow the command", .0.as_str())]
     WrongStatus(OrderStatus),
     #[error("the order is not paid yet")]
     NotPaid,
     #[error("the order has no line {0}")]
     UnknownLine(u32),
-    #[error("line {line}: {requested} units were asked for, {shippable} can be shipped")]
+    #[error("line {line}: {requested} units were requested and {shippable} can be shipped")]
     NotShippable { line: u32, requested: u32, shippable: u32 },
-    #[error("line {line}: {requested} units were asked for, {returnable} can be returned")]
+    #[error("line {line}: {requested} units were requested and {returnable} can be returned")]
     NotReturnable { line: u32, requested: u32, returnable: u32 },
-    #[error("nothing is left to ship")]
+    #[error("the order has no unit left to ship")]
     NothingToShip,
-    #[error("everything has been shipped: nothing is left to cancel; use a return")]
+    #[error("every unit was shipped, so none can be cancelled; use a return")]
     NothingToCancel,
     #[error("the order has no shipment {0}")]
     UnknownShipment(ShipmentId),
-    #[error("a refund of {requested} was asked for, and {refundable} can be refunded (minor units)")]
+    #[error("a refund of {requested} was requested and {refundable} can be refunded (minor units)")]
     RefundTooLarge { requested: Amount, refundable: Amount },
     #[error("the payment is not due before {due_at}")]
     NotDueYet { due_at: Timestamp },
-    #[error("the payment of this order is never due")]
+    #[error("the order has no due time, so it never expires")]
     NeverDue,
-    #[error("an order has at most {PARTS_MAX} shipments, as many returns, and as many refunds")]
+    #[error("an order has at most {PARTS_MAX} shipments, {PARTS_MAX} returns and {} refunds", 2 * PARTS_MAX)]
     TooManyParts,
 }
 
-/// What is wrong with the content of a command; each names the member of the request it is about.
+/// Why the content of a command is invalid. Each text names the member of the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOrder {
     #[error("an order has 1 to {LINES_MAX} lines")]
     LineCount,
     #[error("line {line}: a quantity is between 1 and {LINE_QUANTITY_MAX} units")]
     Quantity { line: usize },
-    #[error("an order has at most {UNITS_MAX} units in all")]
+    #[error("an order has at most {UNITS_MAX} units in total")]
     UnitCount,
     #[error("line {line}: a unit price is not negative")]
     NegativePrice { line: usize },
     #[error("lines and adjustments add up to more than {} minor units", Amount::MAX)]
     TotalOutOfRange,
-    #[error("lines and adjustments add up to less than zero")]
+    #[error("lines and adjustments add up to less than 0")]
     NegativeTotal,
     #[error("an order has at most {ADJUSTMENTS_MAX} adjustments")]
     AdjustmentCount,
@@ -68,9 +68,9 @@ pub enum InvalidOrder {
     MetadataCount,
     #[error("{member} is empty or has more than {TEXT_CHARS_MAX} characters or a control character")]
     Text { member: &'static str },
-    #[error("the same line is named twice, or no line is named")]
+    #[error("name at least one line, and each line once")]
     RepeatedLine,
-    #[error("a refund amount is more than zero")]
+    #[error("a refund amount is more than 0")]
     RefundAmount,
     #[error("payment: {0}")]
     Payment(#[from] InvalidToken),
@@ -85,19 +85,17 @@ impl From<AmountOutOfRange> for InvalidOrder {
 type Decided = Result<Vec<OrderEvent>, OrderRefusal>;
 
 pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
-    if !order.exists() && !matches!(command, OrderCommand::Place(_)) {
-        return Err(OrderRefusal::NotFound);
-    }
     match command {
         OrderCommand::Place(place) => decide_place(order, *place),
+        _ if !order.exists() => Err(OrderRefusal::NotFound),
         OrderCommand::Allocate { .. } | OrderCommand::Reject { .. }
             if order.status() != OrderStatus::Placed =>
         {
             Ok(Vec::new())
         }
         OrderCommand::Allocate { payment_id } => {
-            let payment_id = order.total().is_positive().then_some(payment_id);
-            Ok(vec![OrderAllocated { payment_id }.into()])
+            let is_to_pay = order.total().is_positive();
+            Ok(vec![OrderAllocated { payment_id: is_to_pay.then_some(payment_id) }.into()])
         }
         OrderCommand::Reject { shortages } => Ok(vec![OrderRejected { shortages }.into()]),
         OrderCommand::RecordPayment { captured, refunded, refunds_failed } => {
@@ -105,21 +103,22 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
         }
         OrderCommand::Ship { shipment_id, lines, carrier, tracking_number } => {
             check_texts(&[("carrier", carrier.as_ref()), ("tracking_number", tracking_number.as_ref())])?;
-            let lines = decide_shipment(order, lines)?;
-            Ok(vec![OrderShipped { shipment_id, lines, carrier, tracking_number }.into()])
+            let shipped = decide_shipped_lines(order, lines)?;
+            Ok(vec![OrderShipped { shipment_id, lines: shipped, carrier, tracking_number }.into()])
         }
-        OrderCommand::Deliver { shipment_id } => {
-            let shipment = order.shipments().iter().find(|shipment| shipment.shipment_id == shipment_id);
-            match shipment {
-                None => Err(OrderRefusal::UnknownShipment(shipment_id)),
-                Some(shipment) if shipment.delivered => Ok(Vec::new()),
-                Some(_) => Ok(vec![OrderDelivered { shipment_id }.into()]),
-            }
-        }
+        OrderCommand::Deliver { shipment_id } => decide_deliver(order, shipment_id),
         OrderCommand::Return(new_return) => decide_return(order, new_return),
         OrderCommand::Refund { refund_id, amount, reason } => decide_refund(order, refund_id, amount, reason),
         OrderCommand::Cancel { reason, note } => decide_cancel(order, reason, note),
         OrderCommand::Expire { now } => decide_expire(order, now),
+    }
+}
+
+fn decide_deliver(order: &Order, shipment_id: ShipmentId) -> Decided {
+    match order.shipments().iter().find(|shipment| shipment.shipment_id == shipment_id) {
+        None => Err(OrderRefusal::UnknownShipment(shipment_id)),
+        Some(shipment) if shipment.delivered => Ok(Vec::new()),
+        Some(_) => Ok(vec![OrderDelivered { shipment_id }.into()]),
     }
 }
 
@@ -189,7 +188,7 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
     }
     for (key, value) in &place.metadata {
         check_text("metadata", key)?;
-        // A metadata value may be empty: it is the shop's own data.
+        // An empty metadata value is valid: the shop owns this data.
         if !value.is_empty() {
             check_text("metadata", value)?;
         }
@@ -217,7 +216,7 @@ fn check_text(member: &'static str, value: &str) -> Result<(), InvalidOrder> {
 }
 
 fn record_payment(order: &Order, captured: Amount, refunded: Amount, failed: Amount) -> Vec<OrderEvent> {
-    // Cumulative amounts only grow, so the larger is the later: an overtaken report changes nothing.
+    // Cumulative amounts only grow, so the larger amount is the later one and a late report changes nothing.
     let recorded = OrderPaymentRecorded {
         captured: captured.max(order.captured()),
         refunded: refunded.max(order.refunded()),
@@ -229,16 +228,16 @@ fn record_payment(order: &Order, captured: Amount, refunded: Amount, failed: Amo
     if unchanged {
         return Vec::new();
     }
-    let awaited = order.status() == OrderStatus::Allocated && !order.is_paid();
-    let newly_paid = awaited && recorded.captured >= order.amount_due();
+    let is_unpaid = order.status() == OrderStatus::Allocated && !order.is_paid();
+    let becomes_paid = is_unpaid && recorded.captured >= order.amount_due();
     let mut events = vec![recorded.into()];
-    if newly_paid {
+    if becomes_paid {
         events.push(OrderPaid {}.into());
     }
     events
 }
 
-fn decide_shipment(
+fn decide_shipped_lines(
     order: &Order,
     lines: Option<Vec<LineQuantity>>,
 ) -> Result<Vec<LineQuantity>, OrderRefusal> {
@@ -251,27 +250,28 @@ fn decide_shipment(
     if order.shipments().len() >= PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }
-    let Some(lines) = lines else {
+    let Some(requested_lines) = lines else {
         let rest = open_quantities(order);
         return if rest.is_empty() { Err(OrderRefusal::NothingToShip) } else { Ok(rest) };
     };
-    distinct(lines.iter().map(|part| part.line))?;
-    for part in &lines {
+    check_distinct(requested_lines.iter().map(|part| part.line))?;
+    for part in &requested_lines {
         let line = order.line(part.line).ok_or(OrderRefusal::UnknownLine(part.line))?;
         if part.quantity == 0 || part.quantity > line.open() {
             let (requested, shippable) = (part.quantity, line.open());
             return Err(OrderRefusal::NotShippable { line: part.line, requested, shippable });
         }
     }
-    Ok(lines)
+    Ok(requested_lines)
 }
 
+/// The units that can still be shipped, per line.
 fn open_quantities(order: &Order) -> Vec<LineQuantity> {
     let open = (1..).zip(order.lines()).map(|(line, state)| LineQuantity { line, quantity: state.open() });
     open.filter(|part| part.quantity > 0).collect()
 }
 
-fn distinct(lines: impl Iterator<Item = u32>) -> Result<(), InvalidOrder> {
+fn check_distinct(lines: impl Iterator<Item = u32>) -> Result<(), InvalidOrder> {
     let mut seen = std::collections::HashSet::new();
     let mut count = 0;
     for line in lines {
@@ -283,7 +283,7 @@ fn distinct(lines: impl Iterator<Item = u32>) -> Result<(), InvalidOrder> {
 
 fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
     check_texts(&[("reason", new_return.reason.as_ref())])?;
-    distinct(new_return.lines.iter().map(|part| part.line))?;
+    check_distinct(new_return.lines.iter().map(|part| part.line))?;
     if order.returns().len() >= PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }
@@ -304,7 +304,7 @@ fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
     if refund_amount.is_negative() {
         return Err(InvalidOrder::RefundAmount.into());
     }
-    refundable(order, refund_amount)?;
+    check_refundable(order, refund_amount)?;
     Ok(vec![
         OrderReturned {
             return_id: new_return.return_id,
@@ -324,11 +324,11 @@ fn decide_refund(order: &Order, refund_id: RefundId, amount: Amount, reason: Opt
     if order.refunds().len() >= 2 * PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }
-    refundable(order, amount)?;
+    check_refundable(order, amount)?;
     Ok(vec![OrderRefundRequested { refund_id, amount, reason }.into()])
 }
 
-fn refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
+fn check_refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
     let refundable = order.refundable();
     if requested > refundable {
         return Err(OrderRefusal::RefundTooLarge { requested, refundable });
@@ -338,9 +338,12 @@ fn refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
 
 fn decide_cancel(order: &Order, reason: CancelReason, note: Option<String>) -> Decided {
     check_texts(&[("note", note.as_ref())])?;
-    // Money that came after all, or an end that came first, leaves a failed or voided payment nothing to cancel.
-    let for_want_of_payment = reason != CancelReason::Requested;
-    if for_want_of_payment && (order.is_paid() || order.status().is_final()) {
+    // A failed or voided payment does not cancel an order that was paid meanwhile or has ended.
+    let payment_is_the_reason = match reason {
+        CancelReason::PaymentFailed | CancelReason::PaymentVoided => true,
+        CancelReason::Requested => false,
+    };
+    if payment_is_the_reason && (order.is_paid() || order.status().is_final()) {
         return Ok(Vec::new());
     }
     match order.status() {
@@ -359,7 +362,8 @@ fn decide_cancel(order: &Order, reason: CancelReason, note: Option<String>) -> D
     Ok(vec![OrderCancelled { reason, note, lines, amount_due }.into()])
 }
 
-/// The total less the value of what is cancelled. A discount may be worth more than what is left: then 0.
+/// The total minus the value of the cancelled units, at least 0: a discount may exceed the value that is
+/// left.
 fn due_without(order: &Order, cancelled: &[LineQuantity]) -> Amount {
     let value = cancelled.iter().fold(Amount::ZERO, |sum, part| {
         let price = order.line(part.line).map_or(Amount::ZERO, |line| line.unit_price);
@@ -369,9 +373,7 @@ fn due_without(order: &Order, cancelled: &[LineQuantity]) -> Amount {
 }
 
 fn decide_expire(order: &Order, now: Timestamp) -> Decided {
-    let waits_for_payment =
-        matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid();
-    if !waits_for_payment {
+    if !order.awaits_payment() {
         return Ok(Vec::new());
     }
     match order.payment_due_at() {
@@ -381,7 +383,7 @@ fn decide_expire(order: &Order, now: Timestamp) -> Decided {
     }
 }
 
-/// The units to move per SKU, for lines named by number: what a shipment or a return does to stock.
+/// The stocked units of these lines, added up per SKU: what a shipment or a return moves in stock.
 pub(crate) fn units_by_sku(order: &Order, parts: impl Iterator<Item = LineQuantity>) -> BTreeMap<Sku, u32> {
     let mut units = BTreeMap::new();
     for part in parts {

@@ -11,11 +11,11 @@ stored_events! {
     /// What happened to an order.
     pub enum OrderEvent of OrderEventKind {
         Placed(OrderPlaced) = "order.placed.v1",
-        /// Every stocked unit is held.
+        /// Every stocked unit is reserved.
         Allocated(OrderAllocated) = "order.allocated.v1",
         Rejected(OrderRejected) = "order.rejected.v1",
         PaymentRecorded(OrderPaymentRecorded) = "order.payment_recorded.v1",
-        /// What was captured reached what is due, for the first time.
+        /// The captured amount reached the amount due. At most once per order.
         Paid(OrderPaid) = "order.paid.v1",
         Shipped(OrderShipped) = "order.shipped.v1",
         Delivered(OrderDelivered) = "order.delivered.v1",
@@ -45,19 +45,20 @@ pub struct OrderPlaced {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     pub placed_at: Timestamp,
-    /// When an unpaid order expires; none: never.
+    /// When an unpaid order expires. None: never.
     pub payment_due_at: Option<Timestamp>,
-    /// How the money is to be got as soon as stock is held; none: somebody sees to it.
+    /// Charge to request once stock is reserved. None: a later command requests a charge or records a
+    /// payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<NewCharge>,
 }
 
-/// A line's number is its 1-based place in the order.
+/// Lines are numbered by their place in the order, from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
     pub sku: Sku,
     pub quantity: u32,
-    /// Minor units; 0 for a free item.
+    /// Minor units. 0 for a free item.
     pub unit_price: Amount,
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub stocked: bool,
@@ -67,12 +68,12 @@ fn yes() -> bool {
     true
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// A signed part of the total that is no line: tax, shipping, a discount.
+/// A signed part of the total that is not a line: tax, shipping, a discount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjustment {
     pub code: String,
@@ -82,7 +83,7 @@ pub struct Adjustment {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderAllocated {
-    /// None when there is nothing to pay.
+    /// None if the total is 0.
     pub payment_id: Option<PaymentId>,
 }
 
@@ -91,7 +92,7 @@ pub struct OrderRejected {
     pub shortages: Vec<Shortage>,
 }
 
-/// A SKU that could not be held, with what was available when that was decided.
+/// A SKU that could not be reserved, with the units available at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     pub sku: Sku,
@@ -104,7 +105,7 @@ pub struct Shortage {
 pub struct OrderPaymentRecorded {
     pub captured: Amount,
     pub refunded: Amount,
-    /// Refunds asked for by the order that the provider turned down; they may be asked for again.
+    /// Refunds that the order requested and the provider declined. They may be requested again.
     pub refunds_failed: Amount,
 }
 
@@ -121,7 +122,7 @@ pub struct OrderShipped {
     pub tracking_number: Option<String>,
 }
 
-/// Some units of a line, by its 1-based number.
+/// Units of a line, by its number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineQuantity {
     pub line: u32,
@@ -137,7 +138,7 @@ pub struct OrderDelivered {
 pub struct OrderReturned {
     pub return_id: ReturnId,
     pub lines: Vec<ReturnLine>,
-    /// Minor units; 0 for none.
+    /// Minor units. 0: no refund.
     pub refund_amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -147,7 +148,7 @@ pub struct OrderReturned {
 pub struct ReturnLine {
     pub line: u32,
     pub quantity: u32,
-    /// Whether the units go back on the shelf.
+    /// Whether the units return to stock.
     pub restock: bool,
 }
 
@@ -164,18 +165,18 @@ pub struct OrderCancelled {
     pub reason: CancelReason,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The units that will not be shipped.
+    /// The units that were open and will not be shipped.
     pub lines: Vec<LineQuantity>,
-    /// What the customer owes in all after this, in minor units: 0 when nothing was shipped.
+    /// What the customer owes in total after the cancellation, in minor units. 0 if no unit was shipped.
     pub amount_due: Amount,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
-    /// Asked for over the API.
+    /// By a caller of the API.
     Requested,
-    /// The payment failed for good.
+    /// The payment failed and cannot be retried.
     PaymentFailed,
     /// The payment was voided.
     PaymentVoided,

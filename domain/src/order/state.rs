@@ -3,100 +3,19 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adjustment, CancelReason, LineQuantity, OrderEvent, OrderLine, OrderPlaced, ReturnLine, Shortage,
+    Adjustment, CancelReason, FulfilmentStatus, LineQuantity, OrderEvent, OrderLine, OrderPlaced,
+    OrderStatus, PaymentStatus, ReturnLine, Shortage,
 };
 use crate::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     new_charge::NewCharge,
 };
 
-/// Where an order stands. Final: rejected, cancelled, expired.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderStatus {
-    /// No event yet.
-    #[default]
-    New,
-    /// Recorded; its stock is being reserved.
-    Placed,
-    /// All its stocked units are held.
-    Allocated,
-    Rejected,
-    Cancelled,
-    Expired,
-}
-
-impl OrderStatus {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Placed => "placed",
-            Self::Allocated => "allocated",
-            Self::Rejected => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Rejected | Self::Cancelled | Self::Expired)
-    }
-}
-
-/// How far an order is paid. Computed, never stored in events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PaymentStatus {
-    Pending,
-    PartiallyPaid,
-    Paid,
-    PartiallyRefunded,
-    Refunded,
-    /// The order ended before any money was taken, and none will be.
-    NotDue,
-}
-
-impl PaymentStatus {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::PartiallyPaid => "partially_paid",
-            Self::Paid => "paid",
-            Self::PartiallyRefunded => "partially_refunded",
-            Self::Refunded => "refunded",
-            Self::NotDue => "not_due",
-        }
-    }
-}
-
-/// How far an order is fulfilled. Computed over its stocked lines (over all lines where none is stocked).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FulfilmentStatus {
-    Unfulfilled,
-    PartiallyShipped,
-    Shipped,
-    PartiallyDelivered,
-    Delivered,
-    PartiallyReturned,
-    Returned,
-}
-
-impl FulfilmentStatus {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unfulfilled => "unfulfilled",
-            Self::PartiallyShipped => "partially_shipped",
-            Self::Shipped => "shipped",
-            Self::PartiallyDelivered => "partially_delivered",
-            Self::Delivered => "delivered",
-            Self::PartiallyReturned => "partially_returned",
-            Self::Returned => "returned",
-        }
-    }
-}
-
 /// An order, folded from its stream.
+///
+/// The read models store this type as JSON, and so does each type inside it. A new field therefore needs
+/// `#[serde(default)]`, or a new schema version in both adapters (SQLite and Postgres): otherwise the stored
+/// rows fail to decode.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     status: OrderStatus,
@@ -107,17 +26,17 @@ pub struct Order {
     captured: Amount,
     refunded: Amount,
     refunds_failed: Amount,
-    /// By returns and by hand; what a closed payment gives back of itself is not among them.
+    /// Refunds of returns and refunds by hand. The automatic refunds of a closed payment are not included.
     refunds: Vec<RefundRecord>,
     paid: bool,
     shipments: Vec<Shipment>,
     returns: Vec<ReturnRecord>,
     cancel_reason: Option<CancelReason>,
-    /// Set when the order ends; before that, the total is due.
+    /// Set when the order ends. Until then the total is due.
     amount_due: Option<Amount>,
 }
 
-/// What an order was placed with, its lines apart.
+/// The content of [`OrderPlaced`], without the lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Placed {
     order_id: OrderId,
@@ -134,7 +53,7 @@ struct Placed {
     payment: Option<NewCharge>,
 }
 
-/// A line with what became of it, in units.
+/// A line with its progress, in units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     pub sku: Sku,
@@ -181,9 +100,9 @@ pub struct RefundRecord {
     pub amount: Amount,
 }
 
-/// The part of an order that answers to commands tell.
+/// The part of an order that answers to commands contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderSummary {
+pub struct OrderStateSummary {
     pub status: OrderStatus,
     pub payment_status: PaymentStatus,
     pub fulfilment_status: FulfilmentStatus,
@@ -192,7 +111,7 @@ pub struct OrderSummary {
     pub captured: Amount,
     pub refunded: Amount,
     pub payment_id: Option<PaymentId>,
-    pub payment_plan: Option<NewCharge>,
+    pub new_charge: Option<NewCharge>,
     pub shortages: Vec<Shortage>,
 }
 
@@ -237,8 +156,8 @@ impl Order {
         self.placed.as_ref().and_then(|placed| placed.payment_due_at)
     }
 
-    /// How the money is to be got, where the order says so.
-    pub fn payment_plan(&self) -> Option<&NewCharge> {
+    /// The charge that the order was placed with.
+    pub fn new_charge(&self) -> Option<&NewCharge> {
         self.placed.as_ref().and_then(|placed| placed.payment.as_ref())
     }
 
@@ -251,7 +170,7 @@ impl Order {
         self.placed.as_ref().map_or(Amount::ZERO, |placed| placed.total)
     }
 
-    /// What the customer owes in all: the total, less what a cancellation or an expiry took off.
+    /// What the customer owes in total: the total minus what a cancellation or an expiry removed.
     pub fn amount_due(&self) -> Amount {
         self.amount_due.unwrap_or(self.total())
     }
@@ -260,7 +179,7 @@ impl Order {
         &self.lines
     }
 
-    /// The line with this 1-based number.
+    /// The line with this number, from 1.
     pub fn line(&self, number: u32) -> Option<&Line> {
         (number as usize).checked_sub(1).and_then(|index| self.lines.get(index))
     }
@@ -301,12 +220,21 @@ impl Order {
         self.cancel_reason
     }
 
-    /// Whether what is due was captured. An order without anything to pay is paid when it is allocated.
+    /// Whether the amount due was captured. An order with a total of 0 is paid when it is allocated.
     pub fn is_paid(&self) -> bool {
         self.paid
     }
 
-    /// What may still be refunded: the money kept for what is due, less the refunds asked for already.
+    /// Whether the order is open and not paid: only then can it expire.
+    pub fn awaits_payment(&self) -> bool {
+        match self.status {
+            OrderStatus::Placed | OrderStatus::Allocated => !self.paid,
+            OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => false,
+        }
+    }
+
+    /// What may still be refunded: the captured amount up to the amount due, minus the refunds requested and
+    /// not failed.
     pub fn refundable(&self) -> Amount {
         let kept = self.captured.min(self.amount_due.unwrap_or(Amount::MAX));
         let requested =
@@ -316,12 +244,12 @@ impl Order {
 
     pub fn payment_status(&self) -> PaymentStatus {
         if self.refunded.is_positive() {
-            let all = self.refunded >= self.captured;
-            return if all { PaymentStatus::Refunded } else { PaymentStatus::PartiallyRefunded };
+            let is_all_refunded = self.refunded >= self.captured;
+            return if is_all_refunded { PaymentStatus::Refunded } else { PaymentStatus::PartiallyRefunded };
         }
         if self.captured.is_positive() {
-            let covered = self.captured >= self.amount_due();
-            return if covered { PaymentStatus::Paid } else { PaymentStatus::PartiallyPaid };
+            let is_all_captured = self.captured >= self.amount_due();
+            return if is_all_captured { PaymentStatus::Paid } else { PaymentStatus::PartiallyPaid };
         }
         match self.status {
             OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => PaymentStatus::NotDue,
@@ -338,19 +266,23 @@ impl Order {
         let delivered = units(|line| line.delivered);
         let returned = units(|line| line.returned);
         let all_shipped = units(Line::open) == 0;
-        match () {
-            () if shipped == 0 => FulfilmentStatus::Unfulfilled,
-            () if returned == shipped && all_shipped => FulfilmentStatus::Returned,
-            () if returned > 0 => FulfilmentStatus::PartiallyReturned,
-            () if delivered == shipped && all_shipped => FulfilmentStatus::Delivered,
-            () if delivered > 0 => FulfilmentStatus::PartiallyDelivered,
-            () if all_shipped => FulfilmentStatus::Shipped,
-            () => FulfilmentStatus::PartiallyShipped,
+        if shipped == 0 {
+            FulfilmentStatus::Unfulfilled
+        } else if returned > 0 {
+            let is_all_returned = returned == shipped && all_shipped;
+            if is_all_returned { FulfilmentStatus::Returned } else { FulfilmentStatus::PartiallyReturned }
+        } else if delivered > 0 {
+            let is_all_delivered = delivered == shipped && all_shipped;
+            if is_all_delivered { FulfilmentStatus::Delivered } else { FulfilmentStatus::PartiallyDelivered }
+        } else if all_shipped {
+            FulfilmentStatus::Shipped
+        } else {
+            FulfilmentStatus::PartiallyShipped
         }
     }
 
-    pub fn summary(&self) -> OrderSummary {
-        OrderSummary {
+    pub fn summary(&self) -> OrderStateSummary {
+        OrderStateSummary {
             status: self.status,
             payment_status: self.payment_status(),
             fulfilment_status: self.fulfilment_status(),
@@ -359,7 +291,7 @@ impl Order {
             captured: self.captured,
             refunded: self.refunded,
             payment_id: self.payment_id,
-            payment_plan: self.payment_plan().cloned(),
+            new_charge: self.new_charge().cloned(),
             shortages: self.shortages.clone(),
         }
     }
@@ -466,8 +398,8 @@ fn place(order: &mut Order, placed: &OrderPlaced) {
 }
 
 fn deliver(order: &mut Order, id: ShipmentId) {
-    let shipment = order.shipments.iter_mut().find(|shipment| shipment.shipment_id == id);
-    let shipment = shipment.expect("decide delivers only shipments that the order has");
+    let known = order.shipments.iter_mut().find(|shipment| shipment.shipment_id == id);
+    let shipment = known.expect("decide delivers only shipments that the order has");
     shipment.delivered = true;
     for part in shipment.lines.clone() {
         order.line_mut(part.line).delivered += part.quantity;

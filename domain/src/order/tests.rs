@@ -35,7 +35,7 @@ fn line(sku: &str, quantity: u32, unit_price: i64) -> NewLine {
     NewLine { sku: Sku::new(sku).unwrap(), quantity, unit_price: pence(unit_price), stocked: true }
 }
 
-/// Four mugs at 10, two bowls at 20, postage of 5: 85 in all, due at second 100.
+/// Four mugs at 10, two bowls at 20, postage of 5: 85 in total, due at second 100.
 fn order() -> PlaceOrder {
     PlaceOrder {
         order_id: ORDER,
@@ -217,7 +217,7 @@ mod placing;
 mod statuses;
 
 #[test]
-fn nothing_is_done_with_an_order_that_was_never_placed() {
+fn every_command_to_an_order_that_was_never_placed_is_refused() {
     let commands = [
         allocate(),
         reject(),

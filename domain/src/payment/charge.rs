@@ -1,36 +1,35 @@
-//! Charges: what the provider is asked for, and what it says of it.
+//! Charges: what is requested of the provider, and what it reports.
 
 use serde::{Deserialize, Serialize};
 
 use super::CaptureMode;
 use crate::{Amount, RefundId};
 
-/// What a provider says that a charge stands at. Amounts are cumulative, so a report that comes twice or was overtaken
-/// by a later one changes nothing.
+/// What a provider reports of a charge. Amounts are cumulative, so a repeated or late report changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderReport {
-    /// The number of the charge; 0 for one that was not asked for here.
+    /// The number of the charge. 0 for a charge that this payment did not request.
     pub charge: u32,
-    /// The provider's own id.
+    /// The provider's id of the charge.
     pub reference: String,
-    /// What was ever authorized of this charge, captured or not.
+    /// The highest amount authorized so far, captured or not.
     pub authorized: Amount,
-    /// What was ever captured of this charge, refunded or not.
+    /// The amount captured so far, refunded or not.
     pub captured: Amount,
-    /// None while it goes on, and when it was captured in full.
+    /// None while the charge is under way, and after it was captured in full.
     pub ending: Option<ChargeEnding>,
 }
 
-/// How a charge ended without all of its money.
+/// How a charge ended without capturing its whole amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeEnding {
     /// `retryable`: the customer may try again, for example with another card.
     Failed { reason: Option<String>, retryable: bool },
-    /// What was authorized and not captured was given back, and nothing more will be taken.
+    /// The amount authorized and not captured was given back. The provider takes no more.
     Voided,
 }
 
-/// A charge, as far as it is known here.
+/// A charge, folded from the payment's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub number: u32,
@@ -42,7 +41,7 @@ pub struct Charge {
     /// As in [`ProviderReport`].
     pub authorized: Amount,
     pub captured: Amount,
-    /// What is to be captured in all, as far as it was asked for apart.
+    /// The total that captures were requested for. 0 if none was requested separately.
     pub capture_requested: Amount,
     pub state: ChargeState,
 }
@@ -50,18 +49,18 @@ pub struct Charge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeState {
-    /// To be asked for, or asked for and not answered yet.
+    /// Requested. The provider has not answered yet.
     Requested,
-    /// The provider has it and waits, for the customer or for a bank.
+    /// The provider has it and waits for the customer or a bank.
     Pending,
-    /// Authorized, and perhaps captured.
+    /// Authorized, and possibly captured.
     Live,
     /// Failed or voided.
     Ended,
 }
 
 impl Charge {
-    /// A charge that is known from the provider's reports alone.
+    /// A charge that only the provider's reports mention.
     pub(super) fn reported(number: u32, reference: Option<String>) -> Self {
         Self {
             number,
@@ -77,28 +76,31 @@ impl Charge {
         }
     }
 
-    /// Nothing is authorized yet, and may be any time.
+    /// Whether nothing is authorized yet, and the provider may still authorize it.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, ChargeState::Requested | ChargeState::Pending)
+        match self.state {
+            ChargeState::Requested | ChargeState::Pending => true,
+            ChargeState::Live | ChargeState::Ended => false,
+        }
     }
 }
 
-/// What is to be asked of the provider, by the number of the charge. Each may be asked any number of times: the provider
-/// does it once.
+/// What the provider must do, by the number of the charge. Sending one again is safe: the provider does it
+/// once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderWork {
     Charge(u32),
-    /// An answer was lost, or the provider waits: ask what the charge stands at.
+    /// An answer was lost or the provider waits: read the state of the charge.
     LookUp(u32),
-    /// `total` is what the charge has captured when it is done.
+    /// `total` is the captured amount of the charge after this capture.
     Capture {
         charge: u32,
         amount: Amount,
         total: Amount,
     },
-    /// Give back what is authorized and not captured; nothing may be taken of this charge any more.
+    /// Give back what is authorized and not captured. Afterwards this charge takes no more money.
     Void(u32),
-    /// Pay out a refund, of the money that this charge captured.
+    /// Refund a part of what this charge captured.
     Refund {
         charge: u32,
         refund_id: RefundId,

@@ -1,13 +1,13 @@
 use super::{NewCharge, Operation, ProviderReport, RefundReason};
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
-/// What can be asked of a payment. Amounts are minor units of its currency.
+/// Commands to a payment. Amounts are minor units of its currency.
 ///
-/// Where a provider has a charge, capture and void are asked of the provider, and what it says is recorded by
-/// [`PaymentCommand::Report`]. Otherwise they record what was done by hand.
+/// While the provider has a charge, [`PaymentCommand::Capture`] and [`PaymentCommand::Void`] only request the
+/// operation, and [`PaymentCommand::Report`] records the outcome. Otherwise they record what an operator did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentCommand {
-    /// An order has been allocated and waits for its money; `charge`: and says how to get it.
+    /// Requests the money of an allocated order, and a charge if the order was placed with one.
     Request {
         payment_id: PaymentId,
         order_id: OrderId,
@@ -15,20 +15,21 @@ pub enum PaymentCommand {
         currency: Currency,
         charge: Option<NewCharge>,
     },
-    /// Ask the provider for the money.
+    /// Requests a charge from the provider.
     Charge(NewCharge),
-    /// What the provider says that a charge stands at: always recorded, also on a closed payment. `is_answer`: it was
-    /// just asked. What it sends of itself may be old, and so ends no doubt about what was asked since.
+    /// Records what the provider reports of a charge, on a closed payment too.
+    ///
+    /// `is_answer` is false for webhooks: they may be stale and cannot resolve an unknown outcome.
     Report {
         report: ProviderReport,
         is_answer: bool,
     },
-    /// `amount` is what stands authorized in all, so that a part may be raised; none: all of what was requested.
+    /// `amount` is the total authorized, so a second command may raise it. None: the whole requested amount.
     Authorize {
         amount: Option<Amount>,
         reference: Option<String>,
     },
-    /// No amount given: all of what is authorized and not yet captured.
+    /// `amount` is this capture alone. None: everything authorized and not captured.
     Capture {
         amount: Option<Amount>,
         reference: Option<String>,
@@ -38,11 +39,11 @@ pub enum PaymentCommand {
         reason: Option<String>,
         retryable: bool,
     },
-    /// The authorisation, or what is left of it, is given back.
+    /// Gives back what is authorized and not captured.
     Void {
         reason: Option<String>,
     },
-    /// The provider was asked and its answer was lost.
+    /// The provider received the request and its answer was lost.
     MarkOutcomeUnknown {
         operation: Operation,
     },
@@ -59,7 +60,7 @@ pub enum PaymentCommand {
         refund_id: RefundId,
         reason: Option<String>,
     },
-    /// The order ended and keeps `amount_due` of what was captured.
+    /// The order ended and keeps `amount_due` of the captured amount.
     Close {
         order_id: OrderId,
         amount_due: Amount,
@@ -67,7 +68,7 @@ pub enum PaymentCommand {
 }
 
 impl PaymentCommand {
-    /// Stored in metadata, and part of the ids of reactions.
+    /// Stored in metadata, and part of the ids of reactions, so it never changes.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Request { .. } => "payment.request",

@@ -1,50 +1,11 @@
 use super::{
-    CHARGES_MAX, Charge, ChargeState, InvalidToken, NewCharge, Payment, PaymentAuthorized,
+    CHARGES_MAX, Charge, ChargeState, NewCharge, Operation, Payment, PaymentAuthorized,
     PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
     PaymentEvent, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested,
-    PaymentRefunded, PaymentRequested, PaymentState, PaymentVoidRequested, PaymentVoided, RefundReason,
-    RefundState, report, state::evolve,
+    PaymentRefunded, PaymentRefusal, PaymentRequested, PaymentState, PaymentVoidRequested, PaymentVoided,
+    REFUNDS_MAX, Refund, RefundReason, RefundState, report::events_of_report, state::evolve,
 };
-use crate::{
-    Amount, RefundId, order,
-    text::{self, TEXT_CHARS_MAX},
-};
-
-/// Why a payment command is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PaymentRefusal {
-    #[error("there is no such payment")]
-    NotFound,
-    #[error("the payment is {}, which does not allow this", .0.as_str())]
-    WrongState(PaymentState),
-    #[error("the order of this payment has ended: nothing more is authorized or captured")]
-    Closed,
-    #[error("the provider has a charge under way: it says what becomes of it")]
-    ChargeUnderWay,
-    #[error("a payment has at most {CHARGES_MAX} charges")]
-    TooManyCharges,
-    #[error(transparent)]
-    InvalidToken(#[from] InvalidToken),
-    #[error("an amount is more than zero")]
-    InvalidAmount,
-    #[error("{member} is empty or has more than {TEXT_CHARS_MAX} characters or a control character")]
-    InvalidText { member: &'static str },
-    #[error("{requested} was to be authorized, and {amount} was requested of the customer (minor units)")]
-    AboveRequested { requested: Amount, amount: Amount },
-    #[error("{requested} was to be captured, and {capturable} is authorized (minor units)")]
-    AboveAuthorized { requested: Amount, capturable: Amount },
-    #[error("{requested} was to be refunded, and {refundable} can be refunded (minor units)")]
-    AboveCaptured { requested: Amount, refundable: Amount },
-    #[error("the payment has no refund {0}")]
-    UnknownRefund(RefundId),
-    #[error("the refund is settled otherwise already")]
-    RefundSettled,
-    #[error("a payment has at most {REFUNDS_MAX} refunds")]
-    TooManyRefunds,
-}
-
-/// Above what an order can ask for (returns and refunds by hand), so that a reaction is never refused for it.
-const REFUNDS_MAX: usize = 4 * order::PARTS_MAX;
+use crate::{Amount, RefundId, text};
 
 type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 
@@ -52,22 +13,16 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
     check_texts(&command)?;
     match command {
         PaymentCommand::Request { payment_id, order_id, amount, currency, charge } => {
-            // Closed before it was requested: the order ended first, and no money is to be asked for.
-            if payment.state() != PaymentState::New || payment.is_closed() {
-                return Ok(Vec::new());
-            }
-            let requested = PaymentRequested { payment_id, order_id, amount, currency };
-            let charge = charge.map(|new| first_charge(new, 1, amount).into());
-            Ok([requested.into()].into_iter().chain(charge).collect())
+            Ok(request(payment, PaymentRequested { payment_id, order_id, amount, currency }, charge))
         }
         PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
         PaymentCommand::Close { order_id, amount_due } => {
-            Ok(with_what_closing_asks(payment, vec![PaymentClosed { order_id, amount_due }.into()]))
+            Ok(with_closing_effects(payment, vec![PaymentClosed { order_id, amount_due }.into()]))
         }
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
         PaymentCommand::Charge(new) => charge(payment, new),
-        PaymentCommand::Report { report: reported, is_answer } => {
-            report::news(payment, reported, is_answer).map(|events| with_what_closing_asks(payment, events))
+        PaymentCommand::Report { report, is_answer } => {
+            events_of_report(payment, report, is_answer).map(|events| with_closing_effects(payment, events))
         }
         PaymentCommand::Authorize { amount, reference } => {
             authorize(payment, amount.unwrap_or(payment.amount()), reference)
@@ -75,82 +30,17 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
         PaymentCommand::Capture { amount, reference } => {
             capture(payment, amount.unwrap_or(payment.capturable()), reference)
         }
-        PaymentCommand::Fail { .. } if is_the_providers_to_say(payment) => {
-            Err(PaymentRefusal::ChargeUnderWay)
-        }
-        PaymentCommand::Fail { reason, retryable } => match payment.state() {
-            PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
-                Ok(vec![PaymentFailed { reason, retryable }.into()])
-            }
-            // For good, after a failure that could have been retried; or once more, which is recorded lest a late repeat
-            // of this command fails what is authorized meanwhile.
-            PaymentState::Failed if payment.is_retryable() => {
-                Ok(vec![PaymentFailed { reason, retryable }.into()])
-            }
-            PaymentState::Failed => Ok(Vec::new()),
-            state @ (PaymentState::New | PaymentState::Captured | PaymentState::Voided) => {
-                Err(PaymentRefusal::WrongState(state))
-            }
-        },
-        // Also after a lost answer: only when the provider has given the charge up will it take nothing later.
-        PaymentCommand::Void { .. } if payment.charge_under_way().is_some() && is_open_there(payment) => {
-            let asked_already = payment.void_requested();
-            Ok(if asked_already { Vec::new() } else { vec![PaymentVoidRequested {}.into()] })
-        }
-        PaymentCommand::Void { reason } => match payment.state() {
-            PaymentState::Voided => Ok(Vec::new()),
-            PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
-                Ok(vec![PaymentVoided { reason }.into()])
-            }
-            PaymentState::Captured if payment.capturable().is_positive() => {
-                Ok(vec![PaymentVoided { reason }.into()])
-            }
-            state @ (PaymentState::New | PaymentState::Captured | PaymentState::Failed) => {
-                Err(PaymentRefusal::WrongState(state))
-            }
-        },
-        // Somebody else has heard what became of the charge: there is no doubt about it, and nobody would look it up.
-        PaymentCommand::MarkOutcomeUnknown { .. }
-            if payment.charge().is_some_and(|charge| charge.state == ChargeState::Ended) =>
-        {
-            Ok(Vec::new())
-        }
-        PaymentCommand::MarkOutcomeUnknown { operation } => match payment.state() {
-            PaymentState::OutcomeUnknown if payment.unknown_operation() == Some(operation) => Ok(Vec::new()),
-            PaymentState::Failed if !payment.is_retryable() => {
-                Err(PaymentRefusal::WrongState(payment.state()))
-            }
-            PaymentState::Voided => Err(PaymentRefusal::WrongState(payment.state())),
-            PaymentState::New
-            | PaymentState::Requested
-            | PaymentState::Authorized
-            | PaymentState::Captured
-            | PaymentState::Failed
-            | PaymentState::OutcomeUnknown => Ok(vec![PaymentOutcomeUnknown { operation }.into()]),
-        },
+        PaymentCommand::Fail { reason, retryable } => fail(payment, reason, retryable),
+        PaymentCommand::Void { reason } => void(payment, reason),
+        PaymentCommand::MarkOutcomeUnknown { operation } => mark_outcome_unknown(payment, operation),
         PaymentCommand::RequestRefund { refund_id, amount, reason } => {
             request_refund(payment, refund_id, amount, reason)
         }
         PaymentCommand::RecordRefunded { refund_id, reference } => {
-            let refund = payment.refund(refund_id).ok_or(PaymentRefusal::UnknownRefund(refund_id))?;
-            match refund.state {
-                RefundState::Requested => {
-                    Ok(vec![PaymentRefunded { refund_id, amount: refund.amount, reference }.into()])
-                }
-                RefundState::Refunded => Ok(Vec::new()),
-                RefundState::Failed => Err(PaymentRefusal::RefundSettled),
-            }
+            record_refunded(known_refund(payment, refund_id)?, reference)
         }
         PaymentCommand::RecordRefundFailed { refund_id, reason } => {
-            let refund = payment.refund(refund_id).ok_or(PaymentRefusal::UnknownRefund(refund_id))?;
-            match refund.state {
-                RefundState::Requested => {
-                    let failed = PaymentRefundFailed { refund_id, amount: refund.amount, reason };
-                    Ok(with_what_closing_asks(payment, vec![failed.into()]))
-                }
-                RefundState::Failed => Ok(Vec::new()),
-                RefundState::Refunded => Err(PaymentRefusal::RefundSettled),
-            }
+            record_refund_failed(payment, known_refund(payment, refund_id)?, reason)
         }
     }
 }
@@ -178,17 +68,28 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
     }
 }
 
-/// Nothing can be said by hand of a charge that the provider will report on; of a lost answer, an operator can.
-fn is_the_providers_to_say(payment: &Payment) -> bool {
+/// The provider has a charge and will report its outcome, so an operator cannot record one.
+///
+/// After a lost answer an operator can.
+fn provider_will_report(payment: &Payment) -> bool {
     payment.charge_under_way().is_some() && payment.unknown_operation().is_none()
 }
 
-/// Whether the provider holds something, or may yet take it.
-fn is_open_there(payment: &Payment) -> bool {
+/// Whether the provider holds an authorisation of this payment or may still take money.
+fn is_open_at_provider(payment: &Payment) -> bool {
     payment.is_voidable() || payment.unknown_operation().is_some()
 }
 
-fn first_charge(new: NewCharge, number: u32, amount: Amount) -> PaymentChargeRequested {
+/// Requests nothing from a payment that was closed first: its order ended before the request came.
+fn request(payment: &Payment, requested: PaymentRequested, new: Option<NewCharge>) -> Vec<PaymentEvent> {
+    if payment.state() != PaymentState::New || payment.is_closed() {
+        return Vec::new();
+    }
+    let first_charge = new.map(|new| charge_requested(new, 1, requested.amount).into());
+    [requested.into()].into_iter().chain(first_charge).collect()
+}
+
+fn charge_requested(new: NewCharge, number: u32, amount: Amount) -> PaymentChargeRequested {
     let NewCharge { provider, method, capture } = new;
     PaymentChargeRequested { charge: number, provider, method, amount, capture }
 }
@@ -216,10 +117,11 @@ fn charge(payment: &Payment, new: NewCharge) -> Decided {
     if number > CHARGES_MAX {
         return Err(PaymentRefusal::TooManyCharges);
     }
-    Ok(vec![first_charge(new, number, payment.amount()).into()])
+    Ok(vec![charge_requested(new, number, payment.amount()).into()])
 }
 
-/// What an operator says of a lost answer counts for the charge that it was lost of, as if the provider had said it.
+/// The charge whose answer was lost. What an operator records for it counts as if the provider had reported
+/// it, so a later report does not add the amount again.
 fn charge_in_doubt(payment: &Payment) -> Option<u32> {
     payment.charge_under_way().map(|charge| charge.number)
 }
@@ -228,19 +130,19 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>) -> De
     if !amount.is_positive() {
         return Err(PaymentRefusal::InvalidAmount);
     }
-    if is_the_providers_to_say(payment) {
+    if provider_will_report(payment) {
         return Err(PaymentRefusal::ChargeUnderWay);
     }
-    // An operator who says what became of a lost answer: that the authorisation stands.
-    let reconciles = payment.state() == PaymentState::OutcomeUnknown;
-    if payment.is_closed() && !reconciles {
+    // An operator resolves a lost answer: the authorisation exists.
+    let resolves_doubt = payment.state() == PaymentState::OutcomeUnknown;
+    if payment.is_closed() && !resolves_doubt {
         return Err(PaymentRefusal::Closed);
     }
-    let raised = amount > payment.authorized();
+    let is_raised = amount > payment.authorized();
     match payment.state() {
         PaymentState::Requested | PaymentState::OutcomeUnknown => {}
         PaymentState::Failed if payment.is_retryable() => {}
-        PaymentState::Authorized | PaymentState::Captured if raised => {}
+        PaymentState::Authorized | PaymentState::Captured if is_raised => {}
         state @ (PaymentState::New
         | PaymentState::Authorized
         | PaymentState::Captured
@@ -250,8 +152,12 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>) -> De
     if amount > payment.amount() {
         return Err(PaymentRefusal::AboveRequested { requested: amount, amount: payment.amount() });
     }
-    let (amount, charge) = (amount.max(payment.authorized()), charge_in_doubt(payment));
-    Ok(with_what_closing_asks(payment, vec![PaymentAuthorized { amount, reference, charge }.into()]))
+    let authorized = PaymentAuthorized {
+        amount: amount.max(payment.authorized()),
+        reference,
+        charge: charge_in_doubt(payment),
+    };
+    Ok(with_closing_effects(payment, vec![authorized.into()]))
 }
 
 fn capture(payment: &Payment, amount: Amount, reference: Option<String>) -> Decided {
@@ -275,26 +181,86 @@ fn capture(payment: &Payment, amount: Amount, reference: Option<String>) -> Deci
     }
     match payment.charge_under_way() {
         Some(charge) if !is_in_doubt => request_capture(payment, charge, amount),
-        _ => {
+        Some(_) | None => {
             let charge = charge_in_doubt(payment);
-            Ok(with_what_closing_asks(payment, vec![PaymentCaptured { amount, reference, charge }.into()]))
+            Ok(with_closing_effects(payment, vec![PaymentCaptured { amount, reference, charge }.into()]))
         }
     }
 }
 
 fn request_capture(payment: &Payment, charge: &Charge, amount: Amount) -> Decided {
-    let is_asked_for_already = charge.capture_requested > charge.captured;
-    if is_asked_for_already || payment.void_requested() || charge.state != ChargeState::Live {
+    let is_already_requested = charge.capture_requested > charge.captured;
+    if is_already_requested || payment.void_requested() || charge.state != ChargeState::Live {
         return Err(PaymentRefusal::ChargeUnderWay);
     }
-    let (charge, total) = (charge.number, charge.captured.saturating_add(amount));
-    Ok(vec![PaymentCaptureRequested { charge, amount, total }.into()])
+    let total = charge.captured.saturating_add(amount);
+    Ok(vec![PaymentCaptureRequested { charge: charge.number, amount, total }.into()])
 }
 
-/// The events, and what a closed payment owes after them: the void of what it still holds authorized or may yet be
-/// charged, and the refund of what it has captured beyond what its order keeps. A refund that failed is asked for
-/// again, under a new id.
-fn with_what_closing_asks(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
+fn fail(payment: &Payment, reason: Option<String>, retryable: bool) -> Decided {
+    if provider_will_report(payment) {
+        return Err(PaymentRefusal::ChargeUnderWay);
+    }
+    match payment.state() {
+        PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
+            Ok(vec![PaymentFailed { reason, retryable }.into()])
+        }
+        // A retryable failure may become final. Record a repeated failure too: otherwise a delayed duplicate
+        // could fail a later authorisation.
+        PaymentState::Failed if payment.is_retryable() => {
+            Ok(vec![PaymentFailed { reason, retryable }.into()])
+        }
+        PaymentState::Failed => Ok(Vec::new()),
+        state @ (PaymentState::New | PaymentState::Captured | PaymentState::Voided) => {
+            Err(PaymentRefusal::WrongState(state))
+        }
+    }
+}
+
+fn void(payment: &Payment, reason: Option<String>) -> Decided {
+    // After a lost answer too: only the provider can make sure that the charge takes no money later.
+    if payment.charge_under_way().is_some() && is_open_at_provider(payment) {
+        let is_already_requested = payment.void_requested();
+        return Ok(if is_already_requested { Vec::new() } else { vec![PaymentVoidRequested {}.into()] });
+    }
+    match payment.state() {
+        PaymentState::Voided => Ok(Vec::new()),
+        PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
+            Ok(vec![PaymentVoided { reason }.into()])
+        }
+        PaymentState::Captured if payment.capturable().is_positive() => {
+            Ok(vec![PaymentVoided { reason }.into()])
+        }
+        state @ (PaymentState::New | PaymentState::Captured | PaymentState::Failed) => {
+            Err(PaymentRefusal::WrongState(state))
+        }
+    }
+}
+
+fn mark_outcome_unknown(payment: &Payment, operation: Operation) -> Decided {
+    // The end of the charge is recorded already. The doubt would last for ever: ended charges are not looked
+    // up.
+    if payment.charge().is_some_and(|charge| charge.state == ChargeState::Ended) {
+        return Ok(Vec::new());
+    }
+    match payment.state() {
+        PaymentState::OutcomeUnknown if payment.unknown_operation() == Some(operation) => Ok(Vec::new()),
+        PaymentState::Failed if !payment.is_retryable() => Err(PaymentRefusal::WrongState(payment.state())),
+        PaymentState::Voided => Err(PaymentRefusal::WrongState(payment.state())),
+        PaymentState::New
+        | PaymentState::Requested
+        | PaymentState::Authorized
+        | PaymentState::Captured
+        | PaymentState::Failed
+        | PaymentState::OutcomeUnknown => Ok(vec![PaymentOutcomeUnknown { operation }.into()]),
+    }
+}
+
+/// Adds the effects of closing to the events of a closed payment: the void of an open charge or
+/// authorisation, and the refund of the captured amount that its order does not keep.
+///
+/// A refund that failed is requested again under a new id.
+fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
     let mut after = payment.clone();
     for event in &events {
         evolve(&mut after, event);
@@ -306,7 +272,7 @@ fn with_what_closing_asks(payment: &Payment, mut events: Vec<PaymentEvent>) -> V
         events.push(PaymentVoidRequested {}.into());
     }
     let amount = after.excess(amount_due);
-    // A payment that was closed before it was requested has no id, and no money.
+    // A payment that was closed before it was requested has no id and no money.
     if let Some(payment_id) = after.payment_id().filter(|_| amount.is_positive()) {
         let refund_id = RefundId::of_closing(payment_id, after.refunds().len() as u64);
         events.push(PaymentRefundRequested { refund_id, amount, reason: RefundReason::OrderClosed }.into());
@@ -329,4 +295,29 @@ fn request_refund(payment: &Payment, id: RefundId, amount: Amount, reason: Refun
         return Err(PaymentRefusal::AboveCaptured { requested: amount, refundable });
     }
     Ok(vec![PaymentRefundRequested { refund_id: id, amount, reason }.into()])
+}
+
+fn known_refund(payment: &Payment, id: RefundId) -> Result<&Refund, PaymentRefusal> {
+    payment.refund(id).ok_or(PaymentRefusal::UnknownRefund(id))
+}
+
+fn record_refunded(refund: &Refund, reference: Option<String>) -> Decided {
+    let Refund { refund_id, amount, .. } = *refund;
+    match refund.state {
+        RefundState::Requested => Ok(vec![PaymentRefunded { refund_id, amount, reference }.into()]),
+        RefundState::Refunded => Ok(Vec::new()),
+        RefundState::Failed => Err(PaymentRefusal::RefundSettled),
+    }
+}
+
+fn record_refund_failed(payment: &Payment, refund: &Refund, reason: Option<String>) -> Decided {
+    let Refund { refund_id, amount, .. } = *refund;
+    match refund.state {
+        RefundState::Requested => {
+            let failed = PaymentRefundFailed { refund_id, amount, reason };
+            Ok(with_closing_effects(payment, vec![failed.into()]))
+        }
+        RefundState::Failed => Ok(Vec::new()),
+        RefundState::Refunded => Err(PaymentRefusal::RefundSettled),
+    }
 }

@@ -8,17 +8,17 @@ stored_events! {
     /// What happened to a payment.
     pub enum PaymentEvent of PaymentEventKind {
         Requested(PaymentRequested) = "payment.requested.v1",
-        /// The provider is to be asked for the money.
+        /// The provider must be sent this charge.
         ChargeRequested(PaymentChargeRequested) = "payment.charge_requested.v1",
-        /// The provider has the charge and waits, for the customer or for a bank.
+        /// The provider has the charge and waits for the customer or a bank.
         ChargePending(PaymentChargePending) = "payment.charge_pending.v1",
         Authorized(PaymentAuthorized) = "payment.authorized.v1",
-        /// The provider is to be asked to capture.
+        /// The provider must be sent this capture.
         CaptureRequested(PaymentCaptureRequested) = "payment.capture_requested.v1",
         Captured(PaymentCaptured) = "payment.captured.v1",
         Failed(PaymentFailed) = "payment.failed.v1",
-        /// The provider is to give back an authorisation, or to give up a charge: an operator asks for it, or the
-        /// payment is closed.
+        /// The provider must void the authorisation or the open charge: an operator requested it, or the
+        /// payment was closed.
         VoidRequested(PaymentVoidRequested) = "payment.void_requested.v1",
         Voided(PaymentVoided) = "payment.voided.v1",
         OutcomeUnknown(PaymentOutcomeUnknown) = "payment.outcome_unknown.v1",
@@ -40,11 +40,11 @@ pub struct PaymentRequested {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentChargeRequested {
-    /// Counts the charges of this payment, from 1.
+    /// The number of the charge within this payment, from 1.
     pub charge: u32,
     /// The provider's name, as in the path of its webhooks.
     pub provider: String,
-    /// The provider's token of a card or another means of payment.
+    /// The provider's token for a card or another payment method.
     pub method: String,
     /// Minor units.
     pub amount: Amount,
@@ -54,7 +54,7 @@ pub struct PaymentChargeRequested {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentChargePending {
     pub charge: u32,
-    /// The provider's own id.
+    /// The provider's id of the charge.
     pub reference: String,
 }
 
@@ -63,18 +63,18 @@ pub struct PaymentCaptureRequested {
     pub charge: u32,
     /// This capture alone.
     pub amount: Amount,
-    /// What the charge has captured when this is done.
+    /// The captured amount of the charge after this capture.
     pub total: Amount,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentAuthorized {
-    /// What stands authorized in all.
+    /// The total authorized.
     pub amount: Amount,
-    /// The provider's own id.
+    /// The provider's id of the charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The charge it belongs to; none where it was recorded by hand.
+    /// The number of the charge. None if an operator recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge: Option<u32>,
 }
@@ -110,7 +110,7 @@ pub struct PaymentOutcomeUnknown {
     pub operation: Operation,
 }
 
-/// What the provider was asked to do.
+/// The operation whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -129,9 +129,9 @@ pub struct PaymentRefundRequested {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundReason {
-    /// Goods came back.
+    /// The order took goods back.
     Return,
-    /// Asked for by hand.
+    /// An operator requested it.
     Requested,
     /// The order ended and keeps less than was captured.
     OrderClosed,
@@ -156,6 +156,6 @@ pub struct PaymentRefundFailed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentClosed {
     pub order_id: OrderId,
-    /// What the order keeps of what was or will be captured.
+    /// What the order keeps of everything captured before or after this event.
     pub amount_due: Amount,
 }

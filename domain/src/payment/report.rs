@@ -1,77 +1,130 @@
-//! What a provider reports, made into events.
+//! Turns a provider's report into events.
 
 use super::{
-    ChargeEnding, ChargeState, Payment, PaymentAuthorized, PaymentCaptured, PaymentChargePending,
+    Charge, ChargeEnding, ChargeState, Payment, PaymentAuthorized, PaymentCaptured, PaymentChargePending,
     PaymentEvent, PaymentFailed, PaymentRefusal, PaymentVoided, ProviderReport, state::evolve,
 };
 use crate::{Amount, text::truncated};
 
-/// What a report adds to what is known: nothing where it comes again, or was overtaken.
-pub(super) fn news(
+/// The events that a report adds to what is recorded. None for a repeated or late report.
+pub(super) fn events_of_report(
     payment: &Payment,
     report: ProviderReport,
     is_answer: bool,
 ) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
-    let ProviderReport { charge: number, reference, authorized, captured, ending } = report;
-    let reference = truncated(&reference).unwrap_or_else(|| "unknown".to_owned());
-    if authorized.is_negative() || captured.is_negative() {
+    if report.authorized.is_negative() || report.captured.is_negative() {
         return Err(PaymentRefusal::InvalidAmount);
     }
-    let known = payment.charges().iter().find(|charge| charge.number == number);
-    let known_authorized = known.map_or(Amount::ZERO, |charge| charge.authorized);
-    let known_captured = known.map_or(Amount::ZERO, |charge| charge.captured);
-    let has_ended = known.is_some_and(|charge| charge.state == ChargeState::Ended);
-    let ends_doubt = is_answer && payment.unknown_operation().is_some();
-    let is_latest = payment.charge().is_none_or(|latest| latest.number <= number);
+    let mut reading = Reading::new(payment, &report, is_answer);
+    reading.read_amounts(&report)?;
+    reading.read_ending(report.ending, report.authorized == Amount::ZERO && report.captured == Amount::ZERO);
+    reading.read_resolved_doubt(report.authorized);
+    Ok(reading.events)
+}
 
-    let mut after = payment.clone();
-    let mut events: Vec<PaymentEvent> = Vec::new();
-    let mut add = |after: &mut Payment, event: PaymentEvent| {
-        evolve(after, &event);
-        events.push(event);
-    };
+/// A report, read step by step against the recorded charge.
+struct Reading<'a> {
+    before: &'a Payment,
+    /// The charge as recorded before the report.
+    known: Option<&'a Charge>,
+    number: u32,
+    reference: String,
+    /// Whether the report answers a call, and that call's outcome was unknown.
+    ends_doubt: bool,
+    after: Payment,
+    events: Vec<PaymentEvent>,
+}
 
-    // A report of an authorisation that was given back since tells of the past.
-    let still_held = authorized > captured && ending.is_none() && !has_ended;
-    if still_held && authorized > known_authorized {
-        let amount = payment.captured_apart_from(number).checked_add(authorized);
-        let amount = amount.map_err(|_| PaymentRefusal::InvalidAmount)?.max(payment.authorized());
-        let (reference, charge) = (Some(reference.clone()), Some(number));
-        add(&mut after, PaymentAuthorized { amount, reference, charge }.into());
-    }
-    if captured > known_captured {
-        let amount = captured.saturating_sub(known_captured);
-        if after.captured().checked_add(amount).is_err() {
-            return Err(PaymentRefusal::InvalidAmount);
-        }
-        let (reference, charge) = (Some(reference.clone()), Some(number));
-        add(&mut after, PaymentCaptured { amount, reference, charge }.into());
-    }
-    let has_captured = after.charge().is_none_or(|charge| charge.captured.is_positive());
-    let is_given_up = after.is_voidable() || after.unknown_operation().is_some();
-    let is_first_sign = known.is_none_or(|charge| charge.state == ChargeState::Requested);
-    match ending {
-        // Of an earlier charge it is known, and a later one goes on.
-        _ if has_ended || !is_latest => {}
-        // What was captured has not failed.
-        Some(ChargeEnding::Failed { reason, retryable }) if !has_captured => {
-            let reason = reason.and_then(|reason| truncated(&reason));
-            add(&mut after, PaymentFailed { reason, retryable }.into());
-        }
-        Some(ChargeEnding::Voided) if is_given_up => {
-            add(&mut after, PaymentVoided { reason: None }.into());
-        }
-        None if authorized == Amount::ZERO && captured == Amount::ZERO && (is_first_sign || ends_doubt) => {
-            add(&mut after, PaymentChargePending { charge: number, reference: reference.clone() }.into());
-        }
-        Some(_) | None => {}
-    }
-    // The lost answer is found: what was asked for was not done, and things stand as before.
-    if events.is_empty() && ends_doubt && is_latest && authorized.is_positive() {
-        let (amount, charge) = (payment.authorized(), Some(number));
-        if amount.is_positive() {
-            events.push(PaymentAuthorized { amount, reference: Some(reference), charge }.into());
+impl<'a> Reading<'a> {
+    fn new(payment: &'a Payment, report: &ProviderReport, is_answer: bool) -> Self {
+        Self {
+            before: payment,
+            known: payment.charges().iter().find(|charge| charge.number == report.charge),
+            number: report.charge,
+            reference: truncated(&report.reference).unwrap_or_else(|| "unknown".to_owned()),
+            ends_doubt: is_answer && payment.unknown_operation().is_some(),
+            after: payment.clone(),
+            events: Vec::new(),
         }
     }
-    Ok(events)
+
+    fn add(&mut self, event: PaymentEvent) {
+        evolve(&mut self.after, &event);
+        self.events.push(event);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.known.is_some_and(|charge| charge.state == ChargeState::Ended)
+    }
+
+    fn is_latest(&self) -> bool {
+        self.before.charge().is_none_or(|latest| latest.number <= self.number)
+    }
+
+    fn authorized(&self, amount: Amount) -> PaymentEvent {
+        PaymentAuthorized { amount, reference: Some(self.reference.clone()), charge: Some(self.number) }
+            .into()
+    }
+
+    fn read_amounts(&mut self, report: &ProviderReport) -> Result<(), PaymentRefusal> {
+        let known_authorized = self.known.map_or(Amount::ZERO, |charge| charge.authorized);
+        let known_captured = self.known.map_or(Amount::ZERO, |charge| charge.captured);
+        let (authorized, captured) = (report.authorized, report.captured);
+        // Skip an authorisation that was given back since: the report is older than that.
+        let is_still_held = authorized > captured && report.ending.is_none() && !self.has_ended();
+        if is_still_held && authorized > known_authorized {
+            let total = self.before.captured_by_others(self.number).checked_add(authorized);
+            let total = total.map_err(|_| PaymentRefusal::InvalidAmount)?;
+            self.add(self.authorized(total.max(self.before.authorized())));
+        }
+        if captured > known_captured {
+            let amount = captured.saturating_sub(known_captured);
+            if self.after.captured().checked_add(amount).is_err() {
+                return Err(PaymentRefusal::InvalidAmount);
+            }
+            let (reference, charge) = (Some(self.reference.clone()), Some(self.number));
+            self.add(PaymentCaptured { amount, reference, charge }.into());
+        }
+        Ok(())
+    }
+
+    /// `is_untouched`: nothing is authorized or captured yet.
+    fn read_ending(&mut self, ending: Option<ChargeEnding>, is_untouched: bool) {
+        // The end of this charge is recorded, or a later charge is under way.
+        if self.has_ended() || !self.is_latest() {
+            return;
+        }
+        match ending {
+            Some(ChargeEnding::Failed { reason, retryable }) => {
+                // A charge that captured money has not failed.
+                let has_captured = self.after.charge().is_none_or(|charge| charge.captured.is_positive());
+                if !has_captured {
+                    let reason = reason.and_then(|reason| truncated(&reason));
+                    self.add(PaymentFailed { reason, retryable }.into());
+                }
+            }
+            Some(ChargeEnding::Voided) => {
+                let has_rest = self.after.is_voidable() || self.after.unknown_operation().is_some();
+                if has_rest {
+                    self.add(PaymentVoided { reason: None }.into());
+                }
+            }
+            None => {
+                let is_first_sign = self.known.is_none_or(|charge| charge.state == ChargeState::Requested);
+                if is_untouched && (is_first_sign || self.ends_doubt) {
+                    let (charge, reference) = (self.number, self.reference.clone());
+                    self.add(PaymentChargePending { charge, reference }.into());
+                }
+            }
+        }
+    }
+
+    /// The lost operation was not done: record the unchanged authorisation, so the outcome is known again.
+    fn read_resolved_doubt(&mut self, authorized: Amount) {
+        let is_unchanged = self.events.is_empty() && self.is_latest() && authorized.is_positive();
+        let amount = self.before.authorized();
+        if self.ends_doubt && is_unchanged && amount.is_positive() {
+            self.add(self.authorized(amount));
+        }
+    }
 }

@@ -1,24 +1,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Charge, ChargeState, Operation, PaymentChargeRequested, PaymentEvent, ProviderWork, RefundReason,
+    Charge, ChargeState, Operation, PaymentAuthorized, PaymentCaptured, PaymentChargeRequested, PaymentEvent,
+    ProviderWork, RefundReason,
 };
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
-/// Where a payment stands.
+/// The state of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
-    /// No event yet, or closed before it was ever requested.
+    /// No event yet, or closed before it was requested.
     #[default]
     New,
     Requested,
     Authorized,
-    /// Some of the amount, or all of it: see the amounts. Stays so when the rest then fails or is voided.
+    /// A part of the amount or all of it: see the amounts. Remains if the rest fails or is voided later.
     Captured,
     Failed,
     Voided,
-    /// The provider's answer was lost; to be reconciled, never repeated blindly.
+    /// The provider's answer was lost. The outcome must be looked up before anything is repeated.
     OutcomeUnknown,
 }
 
@@ -47,7 +48,7 @@ pub struct Payment {
     authorized: Amount,
     captured: Amount,
     refunds: Vec<Refund>,
-    /// By rising number.
+    /// Sorted by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     charges: Vec<Charge>,
     unknown: Option<Operation>,
@@ -73,9 +74,9 @@ pub enum RefundState {
     Failed,
 }
 
-/// The part of a payment that answers to commands tell.
+/// The part of a payment that answers to commands contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaymentSummary {
+pub struct PaymentStateSummary {
     pub state: PaymentState,
     pub order_id: Option<OrderId>,
     pub currency: Option<Currency>,
@@ -83,10 +84,10 @@ pub struct PaymentSummary {
     pub authorized: Amount,
     pub captured: Amount,
     pub refunded: Amount,
-    /// Refunds asked for by the order that failed.
+    /// Failed refunds that the order requested.
     pub refunds_failed: Amount,
     pub closed: bool,
-    /// Something is to be asked of the provider.
+    /// The provider has work to do for this payment.
     pub asks_provider: bool,
 }
 
@@ -107,7 +108,7 @@ impl Payment {
         self.currency
     }
 
-    /// What was requested.
+    /// The amount requested of the customer.
     pub fn amount(&self) -> Amount {
         self.amount
     }
@@ -120,7 +121,7 @@ impl Payment {
         self.captured
     }
 
-    /// Authorized and neither captured nor given back.
+    /// Authorized, and neither captured nor voided.
     pub fn capturable(&self) -> Amount {
         self.authorized.saturating_sub(self.captured)
     }
@@ -137,53 +138,54 @@ impl Payment {
         self.sum_of_refunds(|refund| refund.state == RefundState::Refunded)
     }
 
-    /// Refunds asked for by the order, not by the closing, that failed.
+    /// Failed refunds that the order requested. Automatic refunds of a closed payment are not included.
     pub fn refunds_failed(&self) -> Amount {
         self.sum_of_refunds(|refund| {
             refund.state == RefundState::Failed && refund.reason != RefundReason::OrderClosed
         })
     }
 
-    /// What may still be asked back: captured, less the refunds under way and done.
+    /// The captured amount minus the refunds that are requested or done.
     pub fn refundable(&self) -> Amount {
         self.captured.saturating_sub(self.sum_of_refunds(|refund| refund.state != RefundState::Failed))
     }
 
-    /// What a closed payment has captured beyond what its order keeps, and has not asked back yet.
+    /// What a closed payment must still refund: captured, not kept by its order, and not requested yet.
     pub(super) fn excess(&self, amount_due: Amount) -> Amount {
-        let beyond_due = self.captured.saturating_sub(amount_due);
-        let asked_back = self.sum_of_refunds(|refund| {
+        let not_kept = self.captured.saturating_sub(amount_due);
+        let requested_by_closing = self.sum_of_refunds(|refund| {
             refund.reason == RefundReason::OrderClosed && refund.state != RefundState::Failed
         });
-        // What the order itself asked for may have taken more than its share: then less is left to give back.
-        beyond_due.saturating_sub(asked_back).min(self.refundable()).max(Amount::ZERO)
+        // Refunds that the order requested may leave less than that to refund.
+        not_kept.saturating_sub(requested_by_closing).min(self.refundable()).max(Amount::ZERO)
     }
 
-    /// Every charge, by rising number.
+    /// Every charge, sorted by number.
     pub fn charges(&self) -> &[Charge] {
         &self.charges
     }
 
-    /// The latest charge, which alone may still bring money.
+    /// The latest charge: the only one that may still take money.
     pub fn charge(&self) -> Option<&Charge> {
         self.charges.last()
     }
 
-    /// The charge that is open or live: then capture and void are the provider's to do.
+    /// The charge that is open or live. While there is one, only the provider captures and voids.
     pub fn charge_under_way(&self) -> Option<&Charge> {
         self.charge().filter(|charge| charge.state != ChargeState::Ended)
     }
 
-    /// Whether the provider may have taken money that is not recorded here: an answer was lost, or is on its way.
+    /// Whether the provider may have taken money that is not recorded: an answer was lost or has not come
+    /// yet.
     pub fn is_in_doubt(&self) -> bool {
         self.unknown.is_some() || self.charge().is_some_and(|charge| charge.state == ChargeState::Requested)
     }
 
-    /// What the provider is to be asked now; empty when nothing is open there.
+    /// What the provider must do now. Empty if nothing is open there.
     pub fn provider_work(&self) -> Vec<ProviderWork> {
         let mut work: Vec<ProviderWork> =
             self.charge().and_then(|charge| self.work_on(charge)).into_iter().collect();
-        // Of the latest charge that brought money: an earlier one has ended without any.
+        // Refund from the latest charge that captured money: earlier charges ended without any.
         if let Some(charge) = self.charges.iter().rev().find(|charge| charge.captured.is_positive()) {
             let open = self.refunds.iter().filter(|refund| refund.state == RefundState::Requested);
             work.extend(open.map(|refund| ProviderWork::Refund {
@@ -199,7 +201,7 @@ impl Payment {
         let number = charge.number;
         match charge.state {
             ChargeState::Ended => None,
-            // What is given up need not be looked up: the answer says what was taken before.
+            // A void needs no look-up first: its answer says how much was captured before.
             _ if self.void_requested => Some(ProviderWork::Void(number)),
             _ if self.unknown.is_some() => Some(ProviderWork::LookUp(number)),
             ChargeState::Requested => Some(ProviderWork::Charge(number)),
@@ -229,7 +231,7 @@ impl Payment {
         self.closed.is_some()
     }
 
-    /// What the ended order keeps; none while the order goes on.
+    /// What the ended order keeps. None while the order is open.
     pub fn amount_due_at_closing(&self) -> Option<Amount> {
         self.closed
     }
@@ -239,8 +241,8 @@ impl Payment {
         self.reference.as_deref()
     }
 
-    pub fn summary(&self) -> PaymentSummary {
-        PaymentSummary {
+    pub fn summary(&self) -> PaymentStateSummary {
+        PaymentStateSummary {
             state: self.state,
             order_id: self.order_id,
             currency: self.currency,
@@ -254,13 +256,13 @@ impl Payment {
         }
     }
 
-    /// What was captured by hand and by other charges.
-    pub(super) fn captured_apart_from(&self, charge: u32) -> Amount {
+    /// The amount captured by hand and by other charges.
+    pub(super) fn captured_by_others(&self, charge: u32) -> Amount {
         let of_charge = self.charges.iter().find(|known| known.number == charge);
         self.captured.saturating_sub(of_charge.map_or(Amount::ZERO, |known| known.captured))
     }
 
-    /// Whether something may still be taken of it that is to be given up.
+    /// Whether money is authorized, or may still be, that is not captured.
     pub(super) fn is_voidable(&self) -> bool {
         self.capturable().is_positive() || self.has_open_charge()
     }
@@ -270,7 +272,7 @@ impl Payment {
         counted.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount))
     }
 
-    /// The charge of this number, made up where only the provider knew of it.
+    /// The charge with this number. Adds it if only the provider knew it.
     fn charge_mut(&mut self, number: u32, reference: Option<&String>) -> &mut Charge {
         let index = match self.charges.binary_search_by_key(&number, |charge| charge.number) {
             Ok(index) => index,
@@ -297,6 +299,11 @@ impl Payment {
         self.charge().is_some_and(Charge::is_open)
     }
 
+    /// Captured if money was captured, this state otherwise.
+    fn captured_or(&self, state: PaymentState) -> PaymentState {
+        if self.captured.is_positive() { PaymentState::Captured } else { state }
+    }
+
     fn settle_refund(&mut self, id: RefundId, state: RefundState) {
         let refund = self.refunds.iter_mut().find(|refund| refund.refund_id == id);
         refund.expect("decide settles only refunds that were requested").state = state;
@@ -315,62 +322,20 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
         PaymentEvent::ChargeRequested(requested) => request_charge(payment, requested),
         PaymentEvent::ChargePending(pending) => {
             payment.unknown = None;
-            let captured_some = payment.captured.is_positive();
-            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Requested };
+            payment.state = payment.captured_or(PaymentState::Requested);
             payment.charge_mut(pending.charge, Some(&pending.reference)).state = ChargeState::Pending;
         }
         PaymentEvent::CaptureRequested(requested) => {
             payment.charge_mut(requested.charge, None).capture_requested = requested.total;
         }
-        PaymentEvent::Authorized(authorized) => {
-            let captured_some = payment.captured.is_positive();
-            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Authorized };
-            payment.unknown = None;
-            // A closed payment asks for it again: this authorisation has to be given back too.
-            payment.void_requested &= payment.closed.is_none();
-            if let Some(number) = authorized.charge {
-                let by_others = payment.captured_apart_from(number);
-                let charge = payment.charge_mut(number, authorized.reference.as_ref());
-                charge.authorized = charge.authorized.max(authorized.amount.saturating_sub(by_others));
-                charge.state = ChargeState::Live;
-            }
-            payment.authorized = authorized.amount;
-            payment.reference.clone_from(&authorized.reference);
-        }
-        PaymentEvent::Captured(captured) => {
-            payment.state = PaymentState::Captured;
-            payment.unknown = None;
-            payment.captured = payment.captured.saturating_add(captured.amount);
-            // A provider may capture without a separate authorisation.
-            payment.authorized = payment.authorized.max(payment.captured);
-            if let Some(number) = captured.charge {
-                let charge = payment.charge_mut(number, captured.reference.as_ref());
-                charge.captured = charge.captured.saturating_add(captured.amount);
-                charge.authorized = charge.authorized.max(charge.captured);
-                if charge.is_open() {
-                    charge.state = ChargeState::Live;
-                }
-            }
-            if captured.reference.is_some() {
-                payment.reference.clone_from(&captured.reference);
-            }
-        }
+        PaymentEvent::Authorized(authorized) => authorize(payment, authorized),
+        PaymentEvent::Captured(captured) => capture(payment, captured),
         PaymentEvent::Failed(failed) => {
-            let captured_some = payment.captured.is_positive();
-            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Failed };
-            payment.unknown = None;
             payment.retryable = failed.retryable;
-            payment.authorized = payment.captured;
-            payment.end_charge();
+            end_without_the_rest(payment, PaymentState::Failed);
         }
         PaymentEvent::VoidRequested(_) => payment.void_requested = true,
-        PaymentEvent::Voided(_) => {
-            let captured_some = payment.captured.is_positive();
-            payment.state = if captured_some { PaymentState::Captured } else { PaymentState::Voided };
-            payment.unknown = None;
-            payment.authorized = payment.captured;
-            payment.end_charge();
-        }
+        PaymentEvent::Voided(_) => end_without_the_rest(payment, PaymentState::Voided),
         PaymentEvent::OutcomeUnknown(unknown) => {
             payment.state = PaymentState::OutcomeUnknown;
             payment.unknown = Some(unknown.operation);
@@ -396,8 +361,7 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
 }
 
 fn request_charge(payment: &mut Payment, requested: &PaymentChargeRequested) {
-    payment.state =
-        if payment.captured.is_positive() { PaymentState::Captured } else { PaymentState::Requested };
+    payment.state = payment.captured_or(PaymentState::Requested);
     payment.charges.push(Charge {
         provider: requested.provider.clone(),
         method: requested.method.clone(),
@@ -405,4 +369,46 @@ fn request_charge(payment: &mut Payment, requested: &PaymentChargeRequested) {
         capture: requested.capture,
         ..Charge::reported(requested.charge, None)
     });
+}
+
+fn authorize(payment: &mut Payment, authorized: &PaymentAuthorized) {
+    payment.state = payment.captured_or(PaymentState::Authorized);
+    payment.unknown = None;
+    // A closed payment requests the void again: it must give back this authorisation too.
+    payment.void_requested &= payment.closed.is_none();
+    if let Some(number) = authorized.charge {
+        let by_others = payment.captured_by_others(number);
+        let charge = payment.charge_mut(number, authorized.reference.as_ref());
+        charge.authorized = charge.authorized.max(authorized.amount.saturating_sub(by_others));
+        charge.state = ChargeState::Live;
+    }
+    payment.authorized = authorized.amount;
+    payment.reference.clone_from(&authorized.reference);
+}
+
+fn capture(payment: &mut Payment, captured: &PaymentCaptured) {
+    payment.state = PaymentState::Captured;
+    payment.unknown = None;
+    payment.captured = payment.captured.saturating_add(captured.amount);
+    // A provider may capture without a separate authorisation.
+    payment.authorized = payment.authorized.max(payment.captured);
+    if let Some(number) = captured.charge {
+        let charge = payment.charge_mut(number, captured.reference.as_ref());
+        charge.captured = charge.captured.saturating_add(captured.amount);
+        charge.authorized = charge.authorized.max(charge.captured);
+        if charge.is_open() {
+            charge.state = ChargeState::Live;
+        }
+    }
+    if captured.reference.is_some() {
+        payment.reference.clone_from(&captured.reference);
+    }
+}
+
+/// The charge failed or was voided: what is authorized and not captured is gone.
+fn end_without_the_rest(payment: &mut Payment, state: PaymentState) {
+    payment.state = payment.captured_or(state);
+    payment.unknown = None;
+    payment.authorized = payment.captured;
+    payment.end_charge();
 }

@@ -65,12 +65,12 @@ fn refund_requested(id: RefundId, amount: i64, reason: RefundReason) -> PaymentE
     PaymentRefundRequested { refund_id: id, amount: pence(amount), reason }.into()
 }
 
-/// What a closed payment asks for of itself after `earlier` refunds.
-fn given_back(earlier: u64, amount: i64) -> PaymentEvent {
-    refund_requested(closing_refund(earlier), amount, RefundReason::OrderClosed)
+/// The automatic refund of a closed payment after `earlier` refunds.
+fn closing_refund_requested(earlier: u64, amount: i64) -> PaymentEvent {
+    refund_requested(closing_refund_id(earlier), amount, RefundReason::OrderClosed)
 }
 
-fn closing_refund(earlier: u64) -> RefundId {
+fn closing_refund_id(earlier: u64) -> RefundId {
     RefundId::of_closing(payment_id(), earlier)
 }
 
@@ -114,7 +114,7 @@ fn lose(operation: Operation) -> PaymentCommand {
     PaymentCommand::MarkOutcomeUnknown { operation }
 }
 
-/// The provider says of a charge that was not asked for here that so much was authorized and captured of it, in all.
+/// The provider reports cumulative amounts of a charge that this payment did not request.
 fn report(authorized: i64, captured: i64) -> PaymentCommand {
     let (charge, reference, ending) = (0, "pi_0".into(), None);
     let (authorized, captured) = (pence(authorized), pence(captured));
@@ -122,11 +122,11 @@ fn report(authorized: i64, captured: i64) -> PaymentCommand {
     PaymentCommand::Report { report, is_answer: false }
 }
 
-fn authorized_there(amount: i64) -> PaymentEvent {
+fn authorized_at_provider(amount: i64) -> PaymentEvent {
     PaymentAuthorized { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
 }
 
-fn captured_there(amount: i64) -> PaymentEvent {
+fn captured_at_provider(amount: i64) -> PaymentEvent {
     PaymentCaptured { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
 }
 
@@ -155,7 +155,7 @@ fn a_payment_is_requested_once() {
 }
 
 #[test]
-fn nothing_is_recorded_on_a_payment_that_was_never_requested() {
+fn every_command_to_a_payment_that_was_never_requested_is_refused() {
     let commands = [
         report(100, 100),
         authorize(100),
@@ -174,7 +174,7 @@ fn nothing_is_recorded_on_a_payment_that_was_never_requested() {
 }
 
 #[test]
-fn an_authorisation_without_an_amount_is_for_all_and_a_capture_for_the_rest() {
+fn an_authorisation_without_amount_is_for_everything_and_a_capture_for_the_rest() {
     let reference = Some("ch_1".to_owned());
     given([requested()])
         .when(PaymentCommand::Authorize { amount: None, reference: reference.clone() })
@@ -186,7 +186,7 @@ fn an_authorisation_without_an_amount_is_for_all_and_a_capture_for_the_rest() {
 }
 
 #[test]
-fn an_operator_authorizes_no_more_than_was_requested() {
+fn an_operator_cannot_authorize_more_than_was_requested() {
     given([requested()]).when(authorize(100)).then([authorized(100)]);
     given([requested()])
         .when(authorize(101))
@@ -194,7 +194,7 @@ fn an_operator_authorizes_no_more_than_was_requested() {
 }
 
 #[test]
-fn an_operator_authorizes_again_after_a_failure_that_may_be_retried_and_not_otherwise() {
+fn an_operator_authorizes_again_only_after_a_retryable_failure() {
     given([requested(), failed(true)]).when(authorize(100)).then([authorized(100)]);
     for (events, state) in [
         (vec![requested(), failed(false)], PaymentState::Failed),
@@ -207,7 +207,7 @@ fn an_operator_authorizes_again_after_a_failure_that_may_be_retried_and_not_othe
 }
 
 #[test]
-fn an_authorisation_of_a_part_may_be_raised_to_what_was_requested() {
+fn a_partial_authorisation_may_be_raised_to_the_requested_amount() {
     given([requested(), authorized(60), captured(60)])
         .when(authorize(100))
         .then([authorized(100)])
@@ -216,7 +216,7 @@ fn an_authorisation_of_a_part_may_be_raised_to_what_was_requested() {
 }
 
 #[test]
-fn an_operator_captures_no_more_than_is_authorized() {
+fn an_operator_cannot_capture_more_than_is_authorized() {
     let part_captured = [requested(), authorized(100), captured(30)];
     given(part_captured.clone()).when(capture(70)).then([captured(70)]);
     given(part_captured)
@@ -233,43 +233,43 @@ fn an_operator_captures_no_more_than_is_authorized() {
 }
 
 #[test]
-fn what_the_provider_reports_is_recorded_in_every_state() {
+fn a_report_of_the_provider_is_recorded_in_every_state() {
     for events in [
         vec![requested()],
         vec![requested(), failed(false)],
         vec![requested(), authorized(50), voided()],
         vec![requested(), unknown(Operation::Capture)],
     ] {
-        given(events.clone()).when(report(100, 0)).then([authorized_there(100)]);
-        given(events).when(report(120, 120)).then([captured_there(120)]);
+        given(events.clone()).when(report(100, 0)).then([authorized_at_provider(100)]);
+        given(events).when(report(120, 120)).then([captured_at_provider(120)]);
     }
 }
 
 #[test]
-fn an_authorisation_report_overtaken_by_its_capture_adds_nothing() {
+fn an_authorisation_report_that_comes_after_its_capture_adds_nothing() {
     given([requested()])
         .when(report(100, 100))
-        .then([captured_there(100)])
+        .then([captured_at_provider(100)])
         .when(report(100, 0))
         .then_nothing();
 }
 
 #[test]
-fn an_amount_is_more_than_zero_and_stays_within_bounds() {
+fn an_amount_that_is_not_positive_or_exceeds_the_limit_is_refused() {
     given([requested()]).when(authorize(0)).then_refused(PaymentRefusal::InvalidAmount);
     for amount in [0, -1] {
         given([requested(), authorized(100)])
             .when(capture(amount))
             .then_refused(PaymentRefusal::InvalidAmount);
     }
-    let all_there_is = Amount::MAX.minor_units();
-    for reported in [report(all_there_is, all_there_is), report(all_there_is, 0), report(-1, 0)] {
+    let largest = Amount::MAX.minor_units();
+    for reported in [report(largest, largest), report(largest, 0), report(-1, 0)] {
         given([requested(), captured(1)]).when(reported).then_refused(PaymentRefusal::InvalidAmount);
     }
 }
 
 #[test]
-fn a_text_is_neither_empty_nor_too_long_nor_holds_a_control_character() {
+fn a_text_that_is_empty_or_too_long_or_has_a_control_character_is_refused() {
     let reference = |text: &str| PaymentCommand::Authorize { amount: None, reference: Some(text.into()) };
     for text in ["", "a\nb", &"x".repeat(501)] {
         given([requested()])

@@ -1,24 +1,24 @@
 use crate::{OrderId, ReturnId, ShipmentId};
 
-/// What can be asked of the stock of a SKU. Quantities are units, and at least 1.
+/// Commands to the stock of a SKU. Quantities are units, at least 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StockCommand {
-    /// Goods came in.
+    /// Goods arrived.
     Receive { quantity: u32, reference: Option<String> },
-    /// A count or a write-off: `delta` units more or fewer on hand.
+    /// A count or a write-off changes the units on hand by `delta`.
     Adjust { delta: i64, reason: Option<String> },
-    /// Hold `quantity` for an order: the sum over the order's lines of this SKU.
+    /// Reserves `quantity` for an order: the sum over the order's lines of this SKU.
     Reserve { order_id: OrderId, quantity: u32 },
-    /// Give back what a final order will not ship.
+    /// Releases the units that an ended order will not ship.
     Release { order_id: OrderId, quantity: u32 },
-    /// A shipment left the house.
+    /// A shipment left the warehouse.
     Ship { order_id: OrderId, shipment_id: ShipmentId, quantity: u32 },
-    /// Returned goods are back on the shelf.
+    /// Returned goods are back in stock.
     Return { order_id: OrderId, return_id: ReturnId, quantity: u32 },
 }
 
 impl StockCommand {
-    /// Stored in metadata, and part of the ids of reactions.
+    /// Stored in metadata, and part of the ids of reactions, so it never changes.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Receive { .. } => "stock.receive",

@@ -1,20 +1,23 @@
 use super::{
-    Stock, StockAdjusted, StockCommand, StockEvent, StockReceived, StockReleased, StockReserved,
+    Stock, StockAdjusted, StockCommand, StockEvent, StockLevels, StockReceived, StockReleased, StockReserved,
     StockReturned, StockShipped, UNITS_MAX,
 };
+use crate::OrderId;
 
 /// Why a stock command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StockRefusal {
     #[error("{requested} units were requested and {available} are available")]
     Insufficient { requested: u32, available: u32 },
-    #[error("an adjustment by {delta} would leave {on_hand} on hand, and {reserved} are reserved for orders")]
+    #[error(
+        "an adjustment by {delta} leaves {on_hand} units on hand, but {reserved} are reserved for orders"
+    )]
     BelowReserved { delta: i64, on_hand: i64, reserved: u32 },
-    #[error("receipts and adjustments bring a SKU to at most {UNITS_MAX} units on hand")]
+    #[error("a SKU has at most {UNITS_MAX} units on hand after a receipt or an adjustment")]
     AboveLimit,
-    #[error("a quantity is between 1 and {UNITS_MAX} units, an adjustment is not zero")]
+    #[error("a quantity is between 1 and {UNITS_MAX} units, and an adjustment is not 0")]
     InvalidQuantity,
-    #[error("the order already holds {held} units of this SKU and now asks for {requested}")]
+    #[error("the order has already reserved {held} units of this SKU and now requests {requested}")]
     ReservedOtherwise { held: u32, requested: u32 },
 }
 
@@ -22,43 +25,18 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
     let levels = stock.levels();
     let decided: StockEvent = match command {
         StockCommand::Receive { quantity, reference } => {
-            positive(quantity)?;
-            // More than this only after returns, which are taken in whatever the shelf holds.
+            check_quantity(quantity)?;
+            // Only returns may exceed the limit.
             if levels.on_hand.saturating_add(quantity) > UNITS_MAX {
                 return Err(StockRefusal::AboveLimit);
             }
             StockReceived { quantity, reference }.into()
         }
         StockCommand::Adjust { delta, reason } => {
-            let on_hand = i64::from(levels.on_hand).checked_add(delta).ok_or(StockRefusal::AboveLimit)?;
-            match on_hand {
-                _ if delta == 0 => return Err(StockRefusal::InvalidQuantity),
-                _ if on_hand < i64::from(levels.reserved) => {
-                    return Err(StockRefusal::BelowReserved { delta, on_hand, reserved: levels.reserved });
-                }
-                _ if delta > 0 && on_hand > i64::from(UNITS_MAX) => return Err(StockRefusal::AboveLimit),
-                _ => StockAdjusted { delta, reason }.into(),
-            }
+            check_adjustment(levels, delta)?;
+            StockAdjusted { delta, reason }.into()
         }
-        StockCommand::Reserve { order_id, quantity } => {
-            positive(quantity)?;
-            if let Some(held) = stock.reservation(order_id) {
-                // A retry: the reservation is open, drawn down by no more than this order's own shipments.
-                let drawn_down = held.released || !held.shipments.is_empty();
-                return match held.quantity {
-                    same if same == quantity || drawn_down => Ok(Vec::new()),
-                    other => Err(StockRefusal::ReservedOtherwise { held: other, requested: quantity }),
-                };
-            }
-            if stock.was_closed(order_id) {
-                return Ok(Vec::new());
-            }
-            let available = levels.available();
-            if quantity > available {
-                return Err(StockRefusal::Insufficient { requested: quantity, available });
-            }
-            StockReserved { order_id, quantity }.into()
-        }
+        StockCommand::Reserve { order_id, quantity } => return reserve(stock, order_id, quantity),
         StockCommand::Release { order_id, quantity } => {
             match stock.reservation(order_id).filter(|held| !held.released) {
                 None => return Ok(Vec::new()),
@@ -76,8 +54,8 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             }
         }
         StockCommand::Return { order_id, return_id, quantity } => {
-            positive(quantity)?;
-            // A return follows an order that has accepted it: only what cannot be counted is refused.
+            check_quantity(quantity)?;
+            // The order has accepted the return already, so only an overflow is refused.
             levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
             StockReturned { order_id, return_id, quantity }.into()
         }
@@ -85,6 +63,40 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
     Ok(vec![decided])
 }
 
-fn positive(quantity: u32) -> Result<(), StockRefusal> {
+fn check_adjustment(levels: StockLevels, delta: i64) -> Result<(), StockRefusal> {
+    let on_hand = i64::from(levels.on_hand).checked_add(delta).ok_or(StockRefusal::AboveLimit)?;
+    if delta == 0 {
+        Err(StockRefusal::InvalidQuantity)
+    } else if on_hand < i64::from(levels.reserved) {
+        Err(StockRefusal::BelowReserved { delta, on_hand, reserved: levels.reserved })
+    } else if delta > 0 && on_hand > i64::from(UNITS_MAX) {
+        Err(StockRefusal::AboveLimit)
+    } else {
+        Ok(())
+    }
+}
+
+fn reserve(stock: &Stock, order_id: OrderId, quantity: u32) -> Result<Vec<StockEvent>, StockRefusal> {
+    check_quantity(quantity)?;
+    if let Some(held) = stock.reservation(order_id) {
+        // A retry finds the open reservation, possibly reduced by this order's shipments and release.
+        let is_reduced = held.released || !held.shipments.is_empty();
+        return if held.quantity == quantity || is_reduced {
+            Ok(Vec::new())
+        } else {
+            Err(StockRefusal::ReservedOtherwise { held: held.quantity, requested: quantity })
+        };
+    }
+    if stock.was_closed(order_id) {
+        return Ok(Vec::new());
+    }
+    let available = stock.levels().available();
+    if quantity > available {
+        return Err(StockRefusal::Insufficient { requested: quantity, available });
+    }
+    Ok(vec![StockReserved { order_id, quantity }.into()])
+}
+
+fn check_quantity(quantity: u32) -> Result<(), StockRefusal> {
     if (1..=UNITS_MAX).contains(&quantity) { Ok(()) } else { Err(StockRefusal::InvalidQuantity) }
 }

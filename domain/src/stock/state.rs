@@ -5,29 +5,30 @@ use serde::{Deserialize, Serialize};
 use super::StockEvent;
 use crate::{OrderId, ShipmentId};
 
-/// How many orders a SKU remembers after their reservations closed. A reserve that was delayed until its order
-/// was shipped must not hold, and ship, the same units again; more than this many reservations of one SKU would
-/// have to close while it is delayed.
+/// How many closed reservations a SKU remembers, by their orders.
+///
+/// A delayed reserve must not reserve again what its order has already shipped. That fails only if more than
+/// this many reservations of the SKU close during the delay.
 pub(super) const CLOSED_REMEMBERED_MAX: usize = 1_000;
 
-/// The stock of one SKU. Holds reservations only while they are open, so its size follows open orders.
+/// The stock of one SKU. It contains only open reservations, so its size follows the open orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stock {
     on_hand: u32,
     reserved: u32,
     reservations: HashMap<OrderId, Reservation>,
-    /// The orders whose reservations closed last, latest at the end.
+    /// The orders whose reservations closed last, latest at the back.
     closed: VecDeque<OrderId>,
 }
 
-/// What one order holds of one SKU.
+/// The reservation of one order for one SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Units still held.
+    /// Units still reserved.
     pub quantity: u32,
-    /// An order is released at most once; what is then left was shipped, and its shipment is on the way here.
+    /// An order is released at most once. The rest was shipped; its ship command has not arrived yet.
     pub released: bool,
-    /// Shipments already drawn from this reservation.
+    /// Shipments that have already reduced this reservation.
     pub shipments: Vec<ShipmentId>,
 }
 
@@ -66,7 +67,7 @@ impl Stock {
         self.closed.contains(&order)
     }
 
-    fn draw_down(&mut self, order: OrderId, quantity: u32, mark: impl FnOnce(&mut Reservation)) {
+    fn reduce(&mut self, order: OrderId, quantity: u32, mark: impl FnOnce(&mut Reservation)) {
         self.reserved -= quantity;
         if let Some(reservation) = self.reservations.get_mut(&order) {
             reservation.quantity -= quantity;
@@ -99,12 +100,12 @@ pub(super) fn evolve(stock: &mut Stock, event: &StockEvent) {
             stock.reservations.insert(reserved.order_id, held);
         }
         StockEvent::Released(released) => {
-            stock.draw_down(released.order_id, released.quantity, |held| held.released = true);
+            stock.reduce(released.order_id, released.quantity, |held| held.released = true);
         }
         StockEvent::Shipped(shipped) => {
             stock.on_hand -= shipped.quantity;
             let shipment = shipped.shipment_id;
-            stock.draw_down(shipped.order_id, shipped.quantity, |held| held.shipments.push(shipment));
+            stock.reduce(shipped.order_id, shipped.quantity, |held| held.shipments.push(shipment));
         }
         StockEvent::Returned(returned) => stock.on_hand += returned.quantity,
     }

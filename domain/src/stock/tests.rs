@@ -64,7 +64,7 @@ fn adjusted(delta: i64) -> StockEvent {
 }
 
 #[test]
-fn goods_that_come_in_are_on_hand_and_available() {
+fn received_units_are_on_hand_and_available() {
     given([received(3)])
         .when(StockCommand::Receive { quantity: 4, reference: Some("po-1".into()) })
         .then([StockReceived { quantity: 4, reference: Some("po-1".into()) }.into()])
@@ -73,13 +73,13 @@ fn goods_that_come_in_are_on_hand_and_available() {
 }
 
 #[test]
-fn a_receipt_takes_a_sku_to_its_limit_and_not_beyond() {
+fn a_receipt_may_reach_the_limit_of_a_sku_and_not_exceed_it() {
     given([received(UNITS_MAX - 1)]).when(receive(1)).then([received(1)]);
     given([received(UNITS_MAX)]).when(receive(1)).then_refused(StockRefusal::AboveLimit);
 }
 
 #[test]
-fn a_quantity_is_at_least_one_and_an_adjustment_not_zero() {
+fn a_quantity_below_1_or_above_the_limit_and_an_adjustment_by_0_are_refused() {
     let held = [received(10), reserved(order(1), 5)];
     for command in
         [receive(0), receive(UNITS_MAX + 1), adjust(0), reserve(order(2), 0), put_back(order(1), 0)]
@@ -89,7 +89,7 @@ fn a_quantity_is_at_least_one_and_an_adjustment_not_zero() {
 }
 
 #[test]
-fn a_count_moves_stock_up_to_its_limit_and_down_to_what_is_reserved() {
+fn an_adjustment_may_reach_the_limit_and_the_reserved_units_and_no_further() {
     let held = [received(10), reserved(order(1), 4)];
     given(held.clone()).when(adjust(5)).then([adjusted(5)]);
     given(held.clone()).when(adjust(-6)).then([adjusted(-6)]);
@@ -100,13 +100,13 @@ fn a_count_moves_stock_up_to_its_limit_and_down_to_what_is_reserved() {
 }
 
 #[test]
-fn the_smallest_adjustment_there_is_is_refused_and_does_not_overflow() {
+fn an_adjustment_by_the_smallest_integer_is_refused_and_does_not_overflow() {
     let refusal = StockRefusal::BelowReserved { delta: i64::MIN, on_hand: i64::MIN, reserved: 0 };
     given([]).when(adjust(i64::MIN)).then_refused(refusal);
 }
 
 #[test]
-fn a_reservation_takes_the_last_unit_and_not_one_more() {
+fn a_reservation_may_take_the_last_unit_and_not_one_more() {
     given([received(5), reserved(order(1), 2)]).when(reserve(order(2), 3)).then([reserved(order(2), 3)]);
     given([received(5), reserved(order(1), 2)])
         .when(reserve(order(2), 4))
@@ -126,14 +126,14 @@ fn a_second_reserve_of_the_same_order_changes_nothing() {
 }
 
 #[test]
-fn an_order_that_asks_for_another_quantity_of_what_it_holds_is_refused() {
+fn a_second_reserve_with_another_quantity_is_refused() {
     given([received(9), reserved(order(1), 5)])
         .when(reserve(order(1), 6))
         .then_refused(StockRefusal::ReservedOtherwise { held: 5, requested: 6 });
 }
 
 #[test]
-fn a_late_reserve_finds_the_reservation_that_was_drawn_down_since() {
+fn a_late_reserve_changes_nothing_if_the_reservation_was_reduced_since() {
     let part_shipped = [received(9), reserved(order(1), 5), shipped(order(1), shipment(1), 2)];
     given(part_shipped).when(reserve(order(1), 5)).then_nothing();
     let part_released = [received(9), reserved(order(1), 5), released(order(1), 3)];
@@ -141,7 +141,7 @@ fn a_late_reserve_finds_the_reservation_that_was_drawn_down_since() {
 }
 
 #[test]
-fn a_late_reserve_of_an_order_that_was_shipped_holds_nothing_again() {
+fn a_late_reserve_of_a_shipped_order_reserves_nothing() {
     given([received(9), reserved(order(1), 5), shipped(order(1), shipment(1), 5)])
         .when(reserve(order(1), 5))
         .then_nothing()
@@ -150,17 +150,17 @@ fn a_late_reserve_of_an_order_that_was_shipped_holds_nothing_again() {
 }
 
 #[test]
-fn the_memory_of_closed_reservations_is_bounded() {
+fn the_number_of_remembered_closed_reservations_is_bounded() {
     let others = (2..).take(state::CLOSED_REMEMBERED_MAX);
-    let passed_by = others.flat_map(|number| [reserved(order(number), 1), released(order(number), 1)]);
+    let closed_later = others.flat_map(|number| [reserved(order(number), 1), released(order(number), 1)]);
     let first = [received(1), reserved(order(1), 1), released(order(1), 1)];
-    let state = StockDecider::fold(&first.into_iter().chain(passed_by).collect::<Vec<_>>());
+    let state = StockDecider::fold(&first.into_iter().chain(closed_later).collect::<Vec<_>>());
     assert_eq!(state.closed_remembered(), state::CLOSED_REMEMBERED_MAX);
     assert!(!state.was_closed(order(1)) && state.was_closed(order(2)));
 }
 
 #[test]
-fn a_release_gives_back_what_an_order_holds_and_only_once() {
+fn a_release_frees_the_reserved_units_once() {
     given([received(5), reserved(order(1), 5)])
         .when(release(order(1), 5))
         .then([released(order(1), 5)])
@@ -171,7 +171,7 @@ fn a_release_gives_back_what_an_order_holds_and_only_once() {
 }
 
 #[test]
-fn a_release_leaves_the_units_whose_shipment_is_still_on_its_way_here() {
+fn a_release_leaves_the_units_of_a_shipment_that_stock_has_not_recorded_yet() {
     given([received(5), reserved(order(1), 5)])
         .when(release(order(1), 2))
         .then([released(order(1), 2)])
@@ -184,12 +184,12 @@ fn a_release_leaves_the_units_whose_shipment_is_still_on_its_way_here() {
 }
 
 #[test]
-fn a_release_never_gives_back_more_than_is_held() {
+fn a_release_frees_no_more_than_is_reserved() {
     given([received(5), reserved(order(1), 2)]).when(release(order(1), 5)).then([released(order(1), 2)]);
 }
 
 #[test]
-fn a_release_or_a_shipment_without_an_open_reservation_or_without_units_changes_nothing() {
+fn a_release_or_shipment_without_open_reservation_or_without_units_changes_nothing() {
     let commands = [
         release(order(1), 1),
         ship(order(1), shipment(1), 1),
@@ -202,7 +202,7 @@ fn a_release_or_a_shipment_without_an_open_reservation_or_without_units_changes_
 }
 
 #[test]
-fn shipments_draw_a_reservation_down_each_once() {
+fn each_shipment_reduces_a_reservation_once() {
     given([received(5), reserved(order(1), 5)])
         .when(ship(order(1), shipment(1), 2))
         .then([shipped(order(1), shipment(1), 2)])
@@ -215,14 +215,14 @@ fn shipments_draw_a_reservation_down_each_once() {
 }
 
 #[test]
-fn a_shipment_never_takes_what_is_reserved_for_others() {
+fn a_shipment_takes_no_units_that_are_reserved_for_other_orders() {
     given([received(5), reserved(order(1), 2), reserved(order(2), 3)])
         .when(ship(order(1), shipment(1), 4))
         .then([shipped(order(1), shipment(1), 2)]);
 }
 
 #[test]
-fn returned_goods_are_on_hand_again_even_above_the_limit_of_receipts() {
+fn returned_units_are_on_hand_again_even_above_the_limit_of_receipts() {
     given([received(UNITS_MAX)])
         .when(put_back(order(1), 2))
         .then([returned(order(1), 2)])
@@ -235,13 +235,13 @@ fn returned_goods_are_on_hand_again_even_above_the_limit_of_receipts() {
 }
 
 #[test]
-fn returned_goods_that_could_not_be_counted_are_refused() {
+fn a_return_that_overflows_the_count_is_refused() {
     let full = std::iter::repeat_n(returned(order(1), UNITS_MAX), 4);
     given(full).when(put_back(order(1), UNITS_MAX)).then_refused(StockRefusal::AboveLimit);
 }
 
 #[test]
 #[should_panic(expected = "oversold")]
-fn a_log_that_oversells_is_not_folded() {
+fn folding_a_log_that_oversells_panics() {
     given([received(1), reserved(order(1), 2)]);
 }

@@ -1,4 +1,4 @@
-//! A process manager, reduced to what matters: which command it sends when, and what it forgets in a crash.
+//! A model of the process manager: which command it sends when, and what it forgets in a crash.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::world::{Answer, World};
 
-/// Follows the log and runs the reactions to it, one command at a time. Reactions to one stream run one after
-/// another, in its order; those to different streams in any order.
+/// Follows the log and runs its reactions, one command at a time. Reactions to one stream run in the order of
+/// the stream; reactions to different streams run in any order.
 #[derive(Debug, Default, Clone)]
 pub struct Process {
-    /// Durable: everything before this place of the log has been reacted to.
+    /// Durable: the reactions to all events before this place of the log are done.
     checkpoint: usize,
-    /// How far the log was read since the last start.
+    /// The place up to which the log was read since the last start.
     read: usize,
     lanes: BTreeMap<StreamName, Lane>,
     sweeping: Vec<Step>,
@@ -26,7 +26,7 @@ pub struct Process {
 
 #[derive(Debug, Default, Clone)]
 struct Lane {
-    /// Places in the log; the first is the one that runs.
+    /// Places in the log. The reaction to the first one is running.
     queue: VecDeque<usize>,
     running: Option<Work>,
 }
@@ -38,28 +38,29 @@ enum Work {
 }
 
 impl Process {
-    /// One that takes everything in the log so far for done.
+    /// A process that treats every event in the log so far as done.
     pub fn behind(world: &World) -> Self {
         Self { checkpoint: world.log.len(), read: world.log.len(), ..Self::default() }
     }
 
-    /// Another one that starts where this one would after a crash.
+    /// Another process that starts where this one would start after a crash.
     pub fn successor(&self) -> Self {
         Self { checkpoint: self.checkpoint, read: self.checkpoint, ..Self::default() }
     }
 
-    /// Loses everything in memory, and starts again from the checkpoint.
+    /// Loses everything in memory and starts again at the checkpoint.
     pub fn crash(&mut self) {
         *self = self.successor();
     }
 
-    /// Makes durable how far everything has been reacted to.
+    /// Makes durable the place before which every reaction is done.
     pub fn save_checkpoint(&mut self) {
         let under_way = self.lanes.values().flat_map(|lane| lane.queue.iter().copied());
         self.checkpoint = self.checkpoint.max(under_way.min().unwrap_or(self.read));
     }
 
-    /// Takes up what is left over: reservations of ended orders, and orders still placed.
+    /// Schedules the releases of ended orders with open reservations, and the reactions of orders still
+    /// placed.
     pub fn sweep(&mut self, world: &World) {
         for (_, stock) in world.stocks() {
             for order_id in stock.open_reservations().keys() {
@@ -83,8 +84,8 @@ impl Process {
         while self.advance(world, 0) {}
     }
 
-    /// Does one thing more: begins a reaction, sends one command, or finds a reaction done. `pick` chooses
-    /// among all that could be done now. False when there is nothing to do.
+    /// Makes one step: begins a reaction, sends one command or ends a reaction. `pick` chooses among the
+    /// possible steps. Returns false if there is none.
     pub fn advance(&mut self, world: &mut World, pick: usize) -> bool {
         self.read_log(world);
         let busy: Vec<StreamName> = self.lanes.keys().cloned().collect();
@@ -96,7 +97,7 @@ impl Process {
             self.advance_lane(world, stream, pick);
         } else {
             let step = self.sweeping.swap_remove(pick % self.sweeping.len());
-            // A sweep has no event for a cause; what it sends finds its work done, or does it.
+            // A sweep has no causing event, so each of its commands gets an id that no other command has.
             let id = CommandId(Uuid::from_u128(u128::MAX - world.log.len() as u128));
             must_be_done(world, step, id);
         }
@@ -163,7 +164,7 @@ fn begin(world: &World, place: usize) -> Option<Work> {
 }
 
 impl Work {
-    /// Sends one command; what is then left to do.
+    /// Sends one command. Returns the work that is left.
     fn proceed(self, world: &mut World, cause: EventId, pick: usize) -> Option<Self> {
         match self {
             Self::Reserve { order_id, left, shortages } if left.is_empty() => {
@@ -199,7 +200,7 @@ fn reaction_id(cause: EventId, step: &Step) -> CommandId {
     CommandContext::reaction(cause, Uuid::nil(), &step.target(), step.command_name()).id
 }
 
-/// Nobody is there to answer to when a reaction is refused: what it was to do would stay undone.
+/// No caller sees a refused reaction: its work would stay undone, so a refusal fails the test.
 fn must_be_done(world: &mut World, step: Step, id: CommandId) {
     let sent = format!("{step:?}");
     assert_eq!(world.send(step, id).refusal(), None, "{sent}");

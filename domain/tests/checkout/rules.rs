@@ -1,112 +1,21 @@
-//! The rules that keep checkout right, each with the interleaving that breaks it otherwise.
-//!
-//! `first` and `second` are processes that both react to everything, as when one takes over from another that
-//! was only slow. The order is of three mugs at 10 and two bowls at 20: 70 in all.
+//! The rules of checkout, each with the interleaving that would break it.
 
 use domain::{
-    Amount, Event, PaymentId,
+    Amount, PaymentId,
     checkout::{self, Step},
-    order::{Order, OrderStatus},
-    payment::{Payment, RefundReason},
-    stock::StockEvent,
+    order::OrderStatus,
+    payment::RefundReason,
 };
 
 use crate::{
     process::Process,
-    settled::{everything_adds_up, quiesce},
-    shop::{Basket, Deed, act, order_id, pence, request, sku},
-    world::{Answer, World},
+    scene::{BOWL, MUG, SLOT, Scene},
+    shop::{Deed, act, order_id, pence, request, sku},
+    world::Answer,
 };
 
-const MUG: usize = 0;
-const BOWL: usize = 1;
-const SLOT: usize = 0;
-
-struct Scene {
-    world: World,
-    baskets: Vec<Basket>,
-    first: Process,
-    second: Process,
-    requests: usize,
-}
-
-impl Scene {
-    fn with_stock(mugs: u32, bowls: u32) -> Self {
-        let basket = Basket { lines: vec![(Some(MUG), 3, 10), (Some(BOWL), 2, 20)], adjustment: 0 };
-        let mut scene = Self {
-            world: World::default(),
-            baskets: vec![basket],
-            first: Process::default(),
-            second: Process::default(),
-            requests: 0,
-        };
-        for (sku, quantity) in [(MUG, mugs), (BOWL, bowls)].into_iter().filter(|(_, quantity)| *quantity > 0)
-        {
-            scene.act(&Deed::Receive { sku, quantity });
-        }
-        scene
-    }
-
-    /// The order is placed, and no process has looked at it.
-    fn placed(mugs: u32, bowls: u32) -> Self {
-        let mut scene = Self::with_stock(mugs, bowls);
-        scene.act(&Deed::Place { slot: SLOT });
-        scene
-    }
-
-    /// Placed, allocated by the first process, and its payment requested.
-    fn allocated() -> Self {
-        let mut scene = Self::placed(10, 10);
-        scene.first.drain(&mut scene.world);
-        assert_eq!(scene.order().status(), OrderStatus::Allocated);
-        scene
-    }
-
-    fn paid() -> Self {
-        let mut scene = Self::allocated();
-        scene.act(&Deed::PayAll { slot: SLOT });
-        scene.first.drain(&mut scene.world);
-        assert!(scene.order().is_paid());
-        scene
-    }
-
-    #[track_caller]
-    fn act(&mut self, deed: &Deed) {
-        self.requests += 1;
-        let answer = act(&mut self.world, &self.baskets, deed, self.requests);
-        assert!(matches!(answer, Answer::Done(events) if events > 0), "{answer:?} to {deed:?}");
-    }
-
-    fn order(&self) -> Order {
-        self.world.order(order_id(SLOT))
-    }
-
-    fn payment(&self) -> Payment {
-        self.world.payment(PaymentId::of_order(order_id(SLOT)))
-    }
-
-    /// Units of mugs and of bowls that are held for the order.
-    fn held(&self) -> [u32; 2] {
-        let of =
-            |index| self.world.stock(&sku(index)).reservation(order_id(SLOT)).map_or(0, |held| held.quantity);
-        [of(MUG), of(BOWL)]
-    }
-
-    fn reservations_made(&self) -> usize {
-        let reserved = |event: &Event| matches!(event, Event::Stock(StockEvent::Reserved(_)));
-        self.world.log.iter().filter(|logged| reserved(&logged.event)).count()
-    }
-
-    fn comes_to_rest(mut self) -> Self {
-        let mut processes = [std::mem::take(&mut self.first), std::mem::take(&mut self.second)];
-        quiesce(&mut self.world, &mut processes);
-        everything_adds_up(&self.world);
-        self
-    }
-}
-
 #[test]
-fn reactions_that_run_again_change_nothing() {
+fn reactions_that_run_twice_change_nothing() {
     let mut scene = Scene::paid();
     scene.act(&Deed::Ship { slot: SLOT, part: Some((1, 3)) });
     scene.act(&Deed::Return { slot: SLOT, part: (1, 2), restock: true, amount: None });
@@ -116,24 +25,25 @@ fn reactions_that_run_again_change_nothing() {
 
     scene.second.drain(&mut scene.world);
     scene.first = Process::default();
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.world.log.len(), events);
     assert_eq!(scene.world.units(&sku(MUG), order_id(SLOT)), (3, 2));
 }
 
 #[test]
-fn a_command_that_was_executed_answers_with_the_recorded_outcome() {
+fn a_repeated_command_is_answered_with_the_recorded_outcome() {
     let mut scene = Scene::paid();
     let again = act(&mut scene.world, &scene.baskets, &Deed::Place { slot: SLOT }, scene.requests - 1);
     assert_eq!(again, Answer::Recorded);
-    // Under another key it is another command.
+    // Another key makes it another command.
     let other = act(&mut scene.world, &scene.baskets, &Deed::Place { slot: SLOT }, 99);
     assert!(matches!(other, Answer::Refused(_)), "{other:?}");
 }
 
-/// The first process finds a bowl short; before it rejects the order, bowls come in and the second allocates.
+/// The first process finds a bowl short. Before it rejects the order, a bowl arrives and the second
+/// allocates.
 #[test]
-fn a_shortage_that_is_over_takes_nothing_from_an_order_that_another_process_allocated() {
+fn an_outdated_shortage_does_not_reject_an_order_that_another_process_allocated() {
     let mut scene = Scene::placed(3, 1);
     let order = order_id(SLOT);
     for _begin_and_two_reserves in 0..3 {
@@ -144,14 +54,14 @@ fn a_shortage_that_is_over_takes_nothing_from_an_order_that_another_process_allo
     scene.second.drain(&mut scene.world);
     assert_eq!(scene.order().status(), OrderStatus::Allocated);
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.order().status(), OrderStatus::Allocated);
     assert_eq!(scene.held(), [3, 2]);
 }
 
-/// As above, but the rejection comes first: then what the second process has reserved is released.
+/// As above, but the rejection comes first: the units that the second process reserved are released.
 #[test]
-fn a_rejected_order_stays_rejected_and_holds_nothing() {
+fn a_rejected_order_stays_rejected_and_reserves_nothing() {
     let mut scene = Scene::placed(3, 1);
     let order = order_id(SLOT);
     for _begin_and_two_reserves in 0..3 {
@@ -165,21 +75,22 @@ fn a_rejected_order_stays_rejected_and_holds_nothing() {
     scene.first.drain(&mut scene.world);
     assert_eq!((scene.order().status(), scene.held()), (OrderStatus::Rejected, [0, 0]));
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!((scene.order().status(), scene.held()), (OrderStatus::Rejected, [0, 0]));
 }
 
 #[test]
-fn nothing_is_reserved_for_an_order_that_was_cancelled_before_its_reaction_began() {
+fn an_order_cancelled_before_its_reaction_began_reserves_nothing() {
     let mut scene = Scene::placed(10, 10);
     scene.act(&Deed::Cancel { slot: SLOT });
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.reservations_made(), 0);
 }
 
-/// The next reaction waits for the reserve: otherwise its release would find nothing, and the reserve would stay.
+/// The next reaction waits for the reserve: otherwise the release would find nothing and the reserve would
+/// stay.
 #[test]
-fn the_release_of_a_cancelled_order_follows_the_reserve_that_is_under_way() {
+fn the_release_of_a_cancelled_order_follows_its_reserve_under_way() {
     let mut scene = Scene::placed(10, 10);
     scene.first.advance_on(&mut scene.world, order_id(SLOT));
     scene.act(&Deed::Cancel { slot: SLOT });
@@ -187,9 +98,9 @@ fn the_release_of_a_cancelled_order_follows_the_reserve_that_is_under_way() {
     assert_eq!((scene.reservations_made(), scene.held()), (2, [0, 0]));
 }
 
-/// The second process has read the order as placed, and reserves after the first has released.
+/// The second process read the order as placed and reserves after the first has released.
 #[test]
-fn a_reserve_that_lands_after_the_release_is_swept() {
+fn the_sweep_releases_a_reserve_that_came_after_the_release() {
     let mut scene = Scene::placed(10, 10);
     scene.second.advance_on(&mut scene.world, order_id(SLOT));
     scene.act(&Deed::Cancel { slot: SLOT });
@@ -206,7 +117,7 @@ fn a_reserve_that_lands_after_the_release_is_swept() {
 }
 
 #[test]
-fn an_order_cut_off_by_a_crash_is_finished_from_the_checkpoint() {
+fn an_order_interrupted_by_a_crash_is_finished_from_the_checkpoint() {
     let mut scene = Scene::placed(10, 10);
     for _begin_and_one_reserve in 0..2 {
         scene.first.advance_on(&mut scene.world, order_id(SLOT));
@@ -218,7 +129,7 @@ fn an_order_cut_off_by_a_crash_is_finished_from_the_checkpoint() {
 }
 
 #[test]
-fn an_order_left_placed_is_taken_up_by_the_sweep() {
+fn the_sweep_settles_an_order_that_was_left_placed() {
     let mut scene = Scene::placed(10, 10);
     scene.first = Process::behind(&scene.world);
     scene.first.drain(&mut scene.world);
@@ -228,9 +139,9 @@ fn an_order_left_placed_is_taken_up_by_the_sweep() {
     assert_eq!(scene.order().status(), OrderStatus::Allocated);
 }
 
-/// The second process has read the order as placed, reserves when all is shipped, and then ships again.
+/// The second process read the order as placed, reserves after everything was shipped, and then ships again.
 #[test]
-fn a_process_that_lags_behind_ships_nothing_twice() {
+fn a_lagging_process_ships_nothing_twice() {
     let mut scene = Scene::placed(10, 10);
     scene.second.advance_on(&mut scene.world, order_id(SLOT));
     scene.first.drain(&mut scene.world);
@@ -239,15 +150,15 @@ fn a_process_that_lags_behind_ships_nothing_twice() {
     scene.act(&Deed::Ship { slot: SLOT, part: None });
     scene.first.drain(&mut scene.world);
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.reservations_made(), 2);
     assert_eq!(scene.world.units(&sku(MUG), order_id(SLOT)), (3, 0));
     assert_eq!(scene.world.stock(&sku(MUG)).levels().on_hand, 7);
 }
 
-/// The release of the cancelled rest comes to stock before the shipment does: each takes its own units.
+/// The release of the cancelled rest reaches stock before the shipment: each moves its own units.
 #[test]
-fn a_release_leaves_what_a_shipment_still_has_to_take() {
+fn a_release_leaves_the_units_that_a_shipment_still_has_to_take() {
     let mut scene = Scene::paid();
     scene.act(&Deed::Ship { slot: SLOT, part: Some((1, 2)) });
     scene.act(&Deed::Cancel { slot: SLOT });
@@ -256,26 +167,26 @@ fn a_release_leaves_what_a_shipment_still_has_to_take() {
     }
     assert_eq!(scene.held(), [2, 0]);
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.world.units(&sku(MUG), order_id(SLOT)), (2, 0));
     assert_eq!(scene.world.stock(&sku(MUG)).levels().on_hand, 8);
 }
 
-/// In the other order the payment would give all back at its closing, and the refund would be refused.
+/// In the other order, closing would refund everything and the payment would refuse the requested refund.
 #[test]
-fn a_refund_asked_for_before_the_end_is_asked_of_the_payment_before_it_closes() {
+fn a_refund_requested_before_the_end_reaches_the_payment_before_it_closes() {
     let mut scene = Scene::paid();
     scene.act(&Deed::Refund { slot: SLOT, amount: 40 });
     scene.act(&Deed::Cancel { slot: SLOT });
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     let refunds: Vec<_> =
         scene.payment().refunds().iter().map(|refund| (refund.reason, refund.amount)).collect();
     assert_eq!(refunds, [(RefundReason::Requested, pence(40)), (RefundReason::OrderClosed, pence(30))]);
 }
 
-/// The first process is about to request the payment of an order that the second closes.
+/// The first process is about to request the payment of an order whose payment the second closes.
 #[test]
-fn no_payment_is_requested_for_an_order_that_has_ended() {
+fn an_ended_order_requests_no_payment() {
     let mut scene = Scene::placed(10, 10);
     let order = order_id(SLOT);
     for _begin_two_reserves_settle in 0..4 {
@@ -286,7 +197,7 @@ fn no_payment_is_requested_for_an_order_that_has_ended() {
     scene.second.drain(&mut scene.world);
     assert!(scene.payment().is_closed());
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.payment().amount(), Amount::ZERO);
 }
 
@@ -296,19 +207,19 @@ fn provider_takes(amount: i64) -> Deed {
 }
 
 #[test]
-fn money_that_comes_after_the_end_is_given_back_and_the_order_knows() {
+fn money_captured_after_the_end_is_refunded_and_recorded_on_the_order() {
     let mut scene = Scene::allocated();
     scene.act(&Deed::Cancel { slot: SLOT });
     scene.first.drain(&mut scene.world);
     scene.act(&provider_takes(70));
     scene.act(&Deed::RefundEnds { slot: SLOT, refunded: true });
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!((scene.order().captured(), scene.order().refunded()), (pence(70), pence(70)));
 }
 
-/// The first process is about to cancel for want of payment when the money comes after all.
+/// The first process is about to cancel the unpaid order when the money is captured.
 #[test]
-fn a_failure_that_was_overtaken_by_the_money_cancels_nothing() {
+fn a_failure_followed_by_a_capture_cancels_nothing() {
     let mut scene = Scene::allocated();
     let payment = PaymentId::of_order(order_id(SLOT));
     scene.act(&Deed::Fail { slot: SLOT, retryable: false });
@@ -317,35 +228,35 @@ fn a_failure_that_was_overtaken_by_the_money_cancels_nothing() {
     scene.second.drain(&mut scene.world);
     assert!(scene.order().is_paid());
 
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.order().status(), OrderStatus::Allocated);
 }
 
 #[test]
-fn a_payment_that_fails_for_good_or_is_voided_cancels_its_order() {
+fn a_finally_failed_or_voided_payment_cancels_its_order() {
     for deed in [Deed::Fail { slot: SLOT, retryable: false }, Deed::Void { slot: SLOT }] {
         let mut scene = Scene::allocated();
         scene.act(&deed);
-        let scene = scene.comes_to_rest();
+        let scene = scene.quiesced();
         assert_eq!((scene.order().status(), scene.held()), (OrderStatus::Cancelled, [0, 0]), "{deed:?}");
     }
 }
 
 #[test]
-fn a_payment_that_may_be_tried_again_leaves_its_order_waiting() {
+fn a_retryable_failure_leaves_the_order_allocated() {
     let mut scene = Scene::allocated();
     scene.act(&Deed::Fail { slot: SLOT, retryable: true });
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!((scene.order().status(), scene.held()), (OrderStatus::Allocated, [3, 2]));
 }
 
 #[test]
-fn a_return_puts_back_what_is_restocked_and_refunds_under_its_own_id() {
+fn a_return_restocks_the_marked_units_and_is_refunded_under_its_own_id() {
     let mut scene = Scene::paid();
     scene.act(&Deed::Ship { slot: SLOT, part: None });
     scene.act(&Deed::Return { slot: SLOT, part: (1, 2), restock: true, amount: None });
     scene.act(&Deed::Return { slot: SLOT, part: (2, 1), restock: false, amount: Some(0) });
-    let scene = scene.comes_to_rest();
+    let scene = scene.quiesced();
     assert_eq!(scene.world.units(&sku(MUG), order_id(SLOT)), (3, 2));
     assert_eq!(scene.world.units(&sku(BOWL), order_id(SLOT)), (2, 0));
     let payment = scene.payment();
@@ -355,7 +266,7 @@ fn a_return_puts_back_what_is_restocked_and_refunds_under_its_own_id() {
 }
 
 #[test]
-fn a_step_names_its_stream_and_its_command() {
+fn a_step_names_its_target_stream_and_its_command() {
     let order = Scene::allocated().order();
     let steps = checkout::releases(order_id(SLOT), &order);
     let named: Vec<_> =

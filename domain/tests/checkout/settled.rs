@@ -1,4 +1,4 @@
-//! What must be true once faults have stopped and everything has drained.
+//! What must be true after all faults have stopped and all reactions are done.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use domain::{
 
 use crate::{process::Process, world::World};
 
-/// Lets every process finish and sweep until nothing more follows.
+/// Lets every process finish and sweep until no event follows.
 pub fn quiesce(world: &mut World, processes: &mut [Process]) {
     const ROUNDS_MAX: usize = 20;
     for _ in 0..ROUNDS_MAX {
@@ -24,7 +24,7 @@ pub fn quiesce(world: &mut World, processes: &mut [Process]) {
             return;
         }
     }
-    panic!("it does not come to rest in {ROUNDS_MAX} rounds");
+    panic!("events still follow after {ROUNDS_MAX} rounds");
 }
 
 pub fn everything_adds_up(world: &World) {
@@ -43,7 +43,7 @@ pub fn everything_adds_up(world: &World) {
     }
 }
 
-/// An order holds what it still has to ship, and its shipments and returns have moved stock once.
+/// An order reserves what it still has to ship, and each of its shipments and returns moved stock once.
 fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
     let mut expected: BTreeMap<&Sku, [u32; 3]> = BTreeMap::new();
     for line in order.lines().iter().filter(|line| line.stocked) {
@@ -52,7 +52,7 @@ fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
         *shipped += line.shipped;
     }
     for part in order.returns().iter().flat_map(|record| &record.lines).filter(|part| part.restock) {
-        let line = order.line(part.line).expect("a line that was returned");
+        let line = order.line(part.line).expect("the order has the returned line");
         if let Some([_, _, returned]) = expected.get_mut(&line.sku).filter(|_| line.stocked) {
             *returned += part.quantity;
         }
@@ -64,23 +64,25 @@ fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
     }
 }
 
-/// The order knows what the payment took and gave back; an ended order has asked back all it does not keep.
+/// The order has recorded the amounts of its payment. An ended order has requested the refund of all it does
+/// not keep.
 fn money_adds_up(order: &Order, payment: &Payment) {
     assert_eq!(payment.captured(), order.captured());
     assert_eq!(payment.refunded(), order.refunded());
     assert_eq!(payment.refunds_failed(), order.refunds_failed());
 
     let of_order = payment.refunds().iter().filter(|refund| refund.reason != RefundReason::OrderClosed);
-    let asked_at_payment: BTreeMap<_, _> = of_order.map(|refund| (refund.refund_id, refund.amount)).collect();
-    let asked_by_order: BTreeMap<_, _> =
+    let requested_at_payment: BTreeMap<_, _> =
+        of_order.map(|refund| (refund.refund_id, refund.amount)).collect();
+    let requested_by_order: BTreeMap<_, _> =
         order.refunds().iter().map(|refund| (refund.refund_id, refund.amount)).collect();
-    assert_eq!(asked_at_payment, asked_by_order);
+    assert_eq!(requested_at_payment, requested_by_order);
 
     if order.status().is_final() {
         assert_eq!(payment.amount_due_at_closing(), Some(order.amount_due()), "not closed: {payment:?}");
         let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
-        let asked_back = standing.map(|refund| refund.amount.minor_units()).sum::<i64>();
-        let kept = payment.captured().minor_units() - asked_back;
+        let requested_back = standing.map(|refund| refund.amount.minor_units()).sum::<i64>();
+        let kept = payment.captured().minor_units() - requested_back;
         assert!(kept <= order.amount_due().minor_units(), "kept {kept}: {payment:?}");
         assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
     } else {

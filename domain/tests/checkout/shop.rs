@@ -1,4 +1,4 @@
-//! What customers, operators and the payment provider do.
+//! The commands of customers, operators and the payment provider.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::world::{Answer, World};
 
-/// The n-th command that comes from outside.
+/// The id of external command number `number`.
 pub fn request(number: usize) -> CommandId {
     CommandId(Uuid::from_u128(0xFEED_0000_0000_0000 + number as u128))
 }
@@ -32,7 +32,7 @@ pub fn pence(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
 }
 
-/// A line as (SKU, units, price); without a SKU it is postage.
+/// A line as (SKU, units, price). Without a SKU it is postage.
 pub type LineSketch = (Option<usize>, u32, i64);
 
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Basket {
     }
 }
 
-/// Something that happens outside; orders are named by their slot.
+/// A command from outside. Orders are named by their slot.
 #[derive(Debug, Clone)]
 pub enum Deed {
     Receive {
@@ -110,7 +110,7 @@ pub enum Deed {
         slot: usize,
         amount: Option<i64>,
     },
-    /// Asks the provider.
+    /// Requests a charge from the provider.
     Charge {
         slot: usize,
     },
@@ -142,7 +142,7 @@ pub enum Deed {
     },
 }
 
-/// Does it as the `number`-th request; the same number again is a retry.
+/// Sends the command as request `number`. The same number again is a retry.
 pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) -> Answer {
     let id = request(number);
     if let Deed::PayAll { slot } = *deed {
@@ -153,7 +153,7 @@ pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) ->
     }
     match step(world, baskets, deed, id) {
         Some(step) => world.send(step, id),
-        None => Answer::Refused("nothing to do this to".into()),
+        None => Answer::Refused("no shipment or refund to act on".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random deeds and random progress of two processes that both react to everything.
+//! Random commands, and random progress of two processes that both react to every event.
 
 use domain::payment::{ChargeEnding, Operation};
 use proptest::prelude::*;
@@ -15,9 +15,9 @@ const SLOTS: usize = 3;
 #[derive(Debug, Clone)]
 enum Action {
     Do(Deed),
-    /// The same request as the last one, sent again.
+    /// Sends the last request again.
     RetryLast,
-    /// `steps` of progress, on whatever `pick` chooses: with many steps, the other process lags far behind.
+    /// Makes `steps` steps, chosen by `pick`. With many steps, the other process lags far behind.
     Advance {
         process: usize,
         pick: usize,
@@ -29,8 +29,8 @@ enum Action {
     Crash {
         process: usize,
     },
-    /// The second process dies for good with all it was about to do; the one in its place starts from what
-    /// the first has made durable, and so need not look at what the dead one left behind.
+    /// The second process ends and loses its work. Its replacement starts at the checkpoint of the first, so
+    /// it does not see what the ended one left undone.
     TakeOver,
     SaveCheckpoint {
         process: usize,
@@ -43,7 +43,7 @@ enum Action {
 fn basket() -> impl Strategy<Value = Basket> {
     let line = (prop::option::weighted(0.8, 0..3usize), 1..4u32, 0..20i64);
     (prop::collection::vec(line, 1..4), -5..10i64).prop_map(|(mut lines, adjustment)| {
-        // Enough value for the discount, most of the time; sometimes an order is free.
+        // Mostly enough value for the discount. Sometimes the order is free.
         lines[0].2 += adjustment.min(0).abs();
         Basket { lines, adjustment }
     })
@@ -102,7 +102,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// `on_hand` is the stock to begin with: sometimes plenty, sometimes too little for all.
+/// `on_hand` is the initial stock: sometimes too little for all orders.
 fn run(on_hand: &[u32], baskets: &[Basket], actions: Vec<Action>) -> World {
     let mut world = World::default();
     for (sku, &quantity) in on_hand.iter().enumerate() {
@@ -141,7 +141,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
-    fn whatever_happens_stock_orders_and_money_agree_in_the_end(
+    fn stock_orders_and_payments_agree_after_any_interleaving(
         on_hand in prop::collection::vec(0..15u32, 3),
         baskets in prop::collection::vec(basket(), SLOTS),
         actions in prop::collection::vec(action(), 10..150),

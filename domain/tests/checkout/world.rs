@@ -1,4 +1,4 @@
-//! An event store in memory that answers commands as the executor does, and looks at every event it takes.
+//! An in-memory event store that answers commands as the executor does and checks every event.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -22,14 +22,14 @@ impl<A: Decider> Default for Stream<A> {
     }
 }
 
-/// How a command was answered.
+/// The answer to a command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// It was executed before: the recorded outcome.
+    /// The command was executed before.
     Recorded,
-    /// So many events followed.
+    /// The command caused this many events.
     Done(usize),
-    /// The one refusal that checkout reckons with.
+    /// The only refusal that checkout expects.
     Insufficient {
         requested: u32,
         available: u32,
@@ -38,7 +38,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Why a command was not executed, if it was not.
+    /// Why the command was refused. None if it was executed.
     pub fn refusal(self) -> Option<String> {
         match self {
             Self::Recorded | Self::Done(_) => None,
@@ -67,7 +67,7 @@ pub struct World {
 }
 
 impl World {
-    /// Answers as the executor does: a command whose id the stream remembers is not executed again.
+    /// Answers as the executor does: a command id that the stream remembers is not executed again.
     pub fn send(&mut self, step: Step, id: CommandId) -> Answer {
         match step {
             Step::Stock(sku, command) => {
@@ -120,7 +120,7 @@ impl World {
         self.stocks.get(sku).map(|stream| stream.state.clone()).unwrap_or_default()
     }
 
-    /// Units of a SKU that stand in the stock stream as shipped for, or returned from, an order.
+    /// The units of a SKU that the stock stream records as shipped for, and returned from, an order.
     pub fn units(&self, sku: &Sku, order: OrderId) -> (u32, u32) {
         let (mut shipped, mut returned) = (0, 0);
         for logged in self.log.iter().filter(|logged| logged.stream == sku.clone().into()) {
@@ -153,14 +153,14 @@ impl World {
         Answer::Done(count)
     }
 
-    /// What holds at every prefix of the log. The event is folded already.
+    /// Checks what must hold at every prefix of the log. The event is already folded.
     fn inspect(&mut self, stream: &StreamName, event: &Event) {
         match (stream, event) {
             (StreamName::Stock(sku), Event::Stock(event)) => self.inspect_stock(sku, event),
             (StreamName::Order(id), Event::Order(OrderEvent::Allocated(_))) => {
                 for (sku, quantity) in checkout::reservations(&self.order(*id)) {
                     let held = self.stock(&sku).reservation(*id).map(|held| held.quantity);
-                    assert_eq!(held, Some(quantity), "allocated without holding {sku}");
+                    assert_eq!(held, Some(quantity), "allocated without a reservation of {sku}");
                 }
             }
             _ => {}
@@ -180,7 +180,7 @@ impl World {
             }
             StockEvent::Shipped(event) => {
                 let first = self.shipped.insert((event.shipment_id, sku.clone()));
-                assert!(first, "{sku} left stock twice for one shipment");
+                assert!(first, "{sku} was shipped twice for one shipment");
                 let order = self.order(event.order_id);
                 let shipment = order.shipments().iter().find(|part| part.shipment_id == event.shipment_id);
                 let parts = &shipment.expect("the order has shipped").lines;
@@ -189,10 +189,10 @@ impl World {
             }
             StockEvent::Returned(event) => {
                 let first = self.returned.insert((event.return_id, sku.clone()));
-                assert!(first, "{sku} came back twice for one return");
+                assert!(first, "{sku} was returned twice for one return");
                 let order = self.order(event.order_id);
                 let record = order.returns().iter().find(|record| record.return_id == event.return_id);
-                let parts = &record.expect("the order has taken it back").lines;
+                let parts = &record.expect("the order has recorded the return").lines;
                 let units = parts.iter().filter(|part| part.restock && is_of(&order, part.line, sku));
                 assert_eq!(units.map(|part| part.quantity).sum::<u32>(), event.quantity);
             }
@@ -222,7 +222,7 @@ fn decide<A: Decider>(stream: &mut Stream<A>, id: CommandId, command: A::Command
             for event in &events {
                 A::evolve(&mut stream.state, event);
             }
-            // A decision without events leaves nothing to remember it by.
+            // A decision without events stores no command id.
             if remembered && !events.is_empty() {
                 stream.command_ids.insert(id);
             }

@@ -1,4 +1,4 @@
-//! Random command sequences against each aggregate; its invariants hold after every event.
+//! Random command sequences against each aggregate. Its invariants hold after every event.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -8,7 +8,7 @@ mod stock;
 
 use domain::{Decider, decider::StoredEvent};
 
-/// One aggregate under random commands, with the events that it got.
+/// One aggregate under random commands, with its events so far.
 struct Run<A: Decider> {
     state: A::State,
     events: Vec<A::Event>,
@@ -19,7 +19,7 @@ impl<A: Decider> Run<A> {
         Self { state: A::State::default(), events: Vec::new() }
     }
 
-    /// Decides; folds what follows as it comes back from the store, looking at the state after each event.
+    /// Decides, encodes and decodes each event as the store does, folds it, and checks the state after it.
     fn execute(
         &mut self,
         command: A::Command,
@@ -38,7 +38,7 @@ impl<A: Decider> Run<A> {
         Ok(count)
     }
 
-    /// A snapshot taken anywhere, read back, and folded on gives the same state as the whole stream.
+    /// A snapshot at any revision, decoded and folded further, gives the state of the whole stream.
     fn snapshots_are_faithful(&self)
     where
         A::State: PartialEq,

@@ -53,7 +53,7 @@ fn id() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-/// A command, or what a payment could report next: by how much its amounts have grown.
+/// A command, or a possible next report of the payment: the growth of its amounts.
 #[derive(Debug, Clone)]
 enum Step {
     Command(OrderCommand),
@@ -118,7 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn units_are_accounted_for(order: &Order) {
+fn units_add_up(order: &Order) {
     for (number, line) in (1..).zip(order.lines()) {
         assert!(line.shipped + line.cancelled <= line.quantity, "{line:?}");
         assert!(line.returned <= line.shipped && line.delivered <= line.shipped, "{line:?}");
@@ -130,7 +130,7 @@ fn units_are_accounted_for(order: &Order) {
     }
 }
 
-fn money_is_accounted_for(order: &Order) {
+fn amounts_add_up(order: &Order) {
     let lines: i64 = order.lines().iter().map(|line| line.value().minor_units()).sum();
     let adjustments: i64 = order.adjustments().iter().map(|part| part.amount.minor_units()).sum();
     assert_eq!(order.total().minor_units(), lines + adjustments);
@@ -163,7 +163,7 @@ fn status_moves_forward(before: &Order, after: &Order) {
     }
 }
 
-/// The reactor reads only events whose kind has a reaction, so the others must never have one.
+/// The process manager skips events whose kind has no reaction, so those must never have one.
 fn only_kinds_with_a_reaction_have_one(events: &[OrderEvent], order: &Order) {
     for event in events.iter().filter(|event| !order_event_has_reaction(event.kind())) {
         assert_eq!(react_to_order(ORDER, event, order), Reaction::None, "{event:?} on {order:?}");
@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn units_and_money_of_an_order_are_accounted_for(
+    fn the_units_and_amounts_of_an_order_always_add_up(
         place in placed(),
         steps in prop::collection::vec(step(), 1..40),
     ) {
@@ -183,10 +183,10 @@ proptest! {
         prop_assume!(placed.is_ok());
         for step in steps {
             let command = step.command(&run.state);
-            let _refused_or_not = run.execute(command, |before, _, after| {
+            let _refusal_is_fine = run.execute(command, |before, _, after| {
                 status_moves_forward(before, after);
-                units_are_accounted_for(after);
-                money_is_accounted_for(after);
+                units_add_up(after);
+                amounts_add_up(after);
             });
             only_kinds_with_a_reaction_have_one(&run.events, &run.state);
         }

@@ -32,7 +32,7 @@ fn close() -> impl Strategy<Value = PaymentCommand> {
     (0..=REQUESTED).prop_map(|due| PaymentCommand::Close { order_id: ORDER, amount_due: pence(due) })
 }
 
-/// What the provider says of some charge: often of the latest, sometimes of one that was never asked for.
+/// A report of the provider: often of the latest charge, sometimes of one that was never requested.
 fn report() -> impl Strategy<Value = PaymentCommand> {
     let ending = prop_oneof![
         4 => Just(None),
@@ -59,7 +59,7 @@ fn amount() -> impl Strategy<Value = Option<Amount>> {
     prop::option::of((0..130i64).prop_map(pence))
 }
 
-/// A command, or an outcome of one of the refunds that were asked for.
+/// A command, or the outcome of a requested refund.
 #[derive(Debug, Clone)]
 enum Step {
     Command(PaymentCommand),
@@ -108,27 +108,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn asked_back(payment: &Payment) -> Amount {
+fn requested_back(payment: &Payment) -> Amount {
     let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
     standing.fold(Amount::ZERO, |sum, refund| sum.checked_add(refund.amount).unwrap())
 }
 
-fn no_more_goes_back_than_came(payment: &Payment) {
+fn refunds_stay_within_the_captured_amount(payment: &Payment) {
     assert!(payment.captured() <= payment.authorized());
     assert!(payment.refunded() <= payment.captured());
-    assert!(asked_back(payment) <= payment.captured());
+    assert!(requested_back(payment) <= payment.captured());
 }
 
-fn nothing_is_kept_once_closed(payment: &Payment) {
+fn a_closed_payment_keeps_only_the_amount_due(payment: &Payment) {
     let Some(amount_due) = payment.amount_due_at_closing() else { return };
-    let kept = payment.captured().checked_sub(asked_back(payment)).unwrap();
+    let kept = payment.captured().checked_sub(requested_back(payment)).unwrap();
     assert!(kept <= amount_due, "kept {kept} of {amount_due} due: {payment:?}");
     let is_open = payment.charge().is_some_and(Charge::is_open);
     let is_voidable = payment.capturable().is_positive() || is_open;
     assert!(!is_voidable || payment.void_requested(), "not voided: {payment:?}");
 }
 
-fn only_grows(before: &Payment, after: &Payment) {
+fn amounts_only_grow(before: &Payment, after: &Payment) {
     assert!(before.captured() <= after.captured());
     assert!(before.refunded() <= after.refunded());
     assert!(before.refunds_failed() <= after.refunds_failed());
@@ -136,16 +136,15 @@ fn only_grows(before: &Payment, after: &Payment) {
     assert!(before.amount_due_at_closing().is_none_or(|due| after.amount_due_at_closing() == Some(due)));
 }
 
-/// The reactor reads only events whose kind has a reaction, so the others must never have one.
+/// The process manager skips events whose kind has no reaction, so those must never have one.
 fn only_kinds_with_a_reaction_have_one(events: &[PaymentEvent], payment: &Payment) {
     for event in events.iter().filter(|event| !payment_event_has_reaction(event.kind())) {
         assert_eq!(react_to_payment(event, payment), Reaction::None, "{event:?} on {payment:?}");
     }
 }
 
-/// The provider is called when an event asks for it, so no other decision may add work.
-///
-/// After a look-up the same call continues with the work that the answer shows.
+/// The process manager calls the provider only after events whose kind asks for it, so no other decision may
+/// add work. Exception: a look-up is followed by the work that its answer shows.
 fn only_kinds_that_ask_the_provider_add_work(before: &Payment, decided: &[PaymentEvent], after: &Payment) {
     let known = before.provider_work();
     let looks_up = known.iter().any(|work| matches!(work, ProviderWork::LookUp(_)));
@@ -156,7 +155,10 @@ fn only_kinds_that_ask_the_provider_add_work(before: &Payment, decided: &[Paymen
     for work in after.provider_work() {
         let is_known = match work {
             ProviderWork::LookUp(_) => true,
-            ProviderWork::Charge(_) | ProviderWork::Void(_) => known.contains(&work),
+            ProviderWork::Charge(_) => known.contains(&work),
+            // The void applies to the latest charge, also if the provider reports one that was never
+            // requested.
+            ProviderWork::Void(_) => before.void_requested(),
             // A capture in parts leaves a smaller amount to the same total.
             ProviderWork::Capture { charge, total, .. } => known.iter().any(|earlier| {
                 matches!(earlier, ProviderWork::Capture { charge: of, total: to, .. } if (*of, *to) == (charge, total))
@@ -171,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn the_money_of_a_payment_is_accounted_for(
+    fn the_amounts_of_a_payment_always_add_up(
         begins_closed in prop::option::weighted(0.1, close()),
         steps in prop::collection::vec(step(), 1..40),
     ) {
@@ -181,11 +183,11 @@ proptest! {
         }
         for step in steps {
             let command = step.command(&run.state);
-            let _refused_or_not = run.execute(command, |before, _, after| {
-                no_more_goes_back_than_came(after);
-                only_grows(before, after);
+            let _refusal_is_fine = run.execute(command, |before, _, after| {
+                refunds_stay_within_the_captured_amount(after);
+                amounts_only_grow(before, after);
             });
-            nothing_is_kept_once_closed(&run.state);
+            a_closed_payment_keeps_only_the_amount_due(&run.state);
         }
         run.snapshots_are_faithful();
     }
@@ -199,14 +201,14 @@ proptest! {
         for step in steps {
             let command = step.command(&run.state);
             let (before, known) = (run.state.clone(), run.events.len());
-            let _refused_or_not = run.execute(command, |_, _, _| ());
+            let _refusal_is_fine = run.execute(command, |_, _, _| ());
             only_kinds_that_ask_the_provider_add_work(&before, &run.events[known..], &run.state);
             only_kinds_with_a_reaction_have_one(&run.events, &run.state);
         }
     }
 
     #[test]
-    fn an_operator_takes_no_more_than_was_requested_and_nothing_after_the_end(
+    fn an_operator_takes_no_more_than_was_requested_and_nothing_after_closing(
         steps in prop::collection::vec(step(), 1..40),
     ) {
         let mut run = Run::<PaymentDecider>::new();
@@ -216,7 +218,7 @@ proptest! {
                 PaymentCommand::MarkOutcomeUnknown { .. } | PaymentCommand::Report { .. } => continue,
                 other => other,
             };
-            let _refused_or_not = run.execute(command, |before, event, _| {
+            let _refusal_is_fine = run.execute(command, |before, event, _| {
                 let takes = matches!(event, PaymentEvent::Authorized(_) | PaymentEvent::Captured(_));
                 assert!(!takes || !before.is_closed());
             });
@@ -225,14 +227,14 @@ proptest! {
     }
 
     #[test]
-    fn each_refund_has_an_id_of_its_own(steps in prop::collection::vec(step(), 1..60)) {
+    fn no_two_refunds_share_an_id(steps in prop::collection::vec(step(), 1..60)) {
         let mut run = Run::<PaymentDecider>::new();
         for command in [request(), PaymentCommand::Close { order_id: ORDER, amount_due: Amount::ZERO }] {
             prop_assert!(run.execute(command, |_, _, _| ()).is_ok());
         }
         for step in steps {
             let command = step.command(&run.state);
-            let _refused_or_not = run.execute(command, |_, _, _| ());
+            let _refusal_is_fine = run.execute(command, |_, _, _| ());
         }
         let ids: std::collections::HashSet<_> =
             run.state.refunds().iter().map(|refund| refund.refund_id).collect();

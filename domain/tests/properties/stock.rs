@@ -1,5 +1,5 @@
 use domain::{
-    OrderId, ReturnId, ShipmentId,
+    Decider, OrderId, ReturnId, ShipmentId,
     stock::{Stock, StockCommand, StockDecider, StockEvent, StockRefusal},
 };
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn command() -> impl Strategy<Value = StockCommand> {
     ]
 }
 
-/// What is on hand, counted apart from the fold.
+/// The units on hand, counted without the fold.
 fn counted(events: &[StockEvent]) -> i64 {
     let moved = events.iter().map(|event| match event {
         StockEvent::Received(event) => i64::from(event.quantity),
@@ -50,8 +50,8 @@ fn never_oversold(stock: &Stock) {
     assert!(stock.open_reservations().values().all(|held| held.quantity > 0));
 }
 
-/// These find their work done when they come again; the others are recognised by their command ids.
-fn is_its_own_memory(command: &StockCommand) -> bool {
+/// The state recognises a retry of these commands. The others are recognised by their command ids.
+fn is_recognised_by_state(command: &StockCommand) -> bool {
     match command {
         StockCommand::Reserve { .. } | StockCommand::Release { .. } | StockCommand::Ship { .. } => true,
         StockCommand::Receive { .. } | StockCommand::Adjust { .. } | StockCommand::Return { .. } => false,
@@ -62,26 +62,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn stock_is_never_oversold_and_always_accounted_for(
+    fn stock_is_never_oversold_and_always_adds_up(
         commands in prop::collection::vec(command(), 1..60)
     ) {
         let mut run = Run::<StockDecider>::new();
         for command in commands {
-            let _refused_or_not = run.execute(command, |_, _, stock| never_oversold(stock));
+            let _refusal_is_fine = run.execute(command, |_, _, stock| never_oversold(stock));
             prop_assert_eq!(i64::from(run.state.levels().on_hand), counted(&run.events));
         }
         run.snapshots_are_faithful();
     }
 
     #[test]
-    fn whatever_was_done_for_an_order_is_not_done_again(
+    fn a_repeated_command_of_an_order_changes_nothing(
         commands in prop::collection::vec(command(), 1..60)
     ) {
         let mut run = Run::<StockDecider>::new();
         let mut done: Vec<StockCommand> = Vec::new();
         for command in commands {
+            let is_recognised_by_id = StockDecider::deduplicated_by_command_id(command.name());
+            prop_assert_ne!(is_recognised_by_id, is_recognised_by_state(&command), "{:?}", command);
             let took_effect = run.execute(command.clone(), |_, _, _| ()).is_ok_and(|events| events > 0);
-            if took_effect && is_its_own_memory(&command) {
+            if took_effect && is_recognised_by_state(&command) {
                 done.push(command);
             }
             for earlier in &done {

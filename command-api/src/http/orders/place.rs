@@ -8,9 +8,9 @@ use axum::{
 };
 use domain::{
     Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, Timestamp,
-    checkout::{react_to_order, reservations_to_be},
+    checkout::{react_to_order, reservations_of_new_order},
     order::{
-        self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStatus, OrderSummary, PlaceOrder,
+        self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PlaceOrder,
         Shortage,
     },
 };
@@ -265,7 +265,7 @@ async fn attempt_placing(
     let checkout = &api.checkout;
     let order_id = command.order_id;
     let epoch = checkout.store().epoch();
-    let units = reservations_to_be(&command);
+    let units = reservations_of_new_order(&command);
     let mode = Mode { lane: Lane::External, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
     let command = OrderCommand::Place(Box::new(command));
     let placed = checkout.orders.submit(&order_id, command, context.clone(), mode).await?;
@@ -329,7 +329,12 @@ fn settles(recorded: &RecordedEvent) -> Option<(&RecordedEvent, OrderEvent)> {
     }
 }
 
-fn answer(order_id: OrderId, order: &OrderSummary, revision: Option<Revision>, replayed: bool) -> Response {
+fn answer(
+    order_id: OrderId,
+    order: &OrderStateSummary,
+    revision: Option<Revision>,
+    replayed: bool,
+) -> Response {
     let revision = revision.unwrap_or_default();
     let problem = match order.status {
         OrderStatus::Allocated => {

@@ -14,7 +14,7 @@ fn an_order_is_cancelled_once_while_it_is_placed_or_allocated() {
 }
 
 #[test]
-fn a_note_on_a_cancellation_is_kept_and_bounded() {
+fn a_cancellation_stores_its_note_and_refuses_an_empty_one() {
     let command =
         |note: &str| OrderCommand::Cancel { reason: CancelReason::Requested, note: Some(note.into()) };
     let event = OrderCancelled {
@@ -39,14 +39,14 @@ fn an_order_that_was_rejected_expired_or_shipped_in_full_cannot_be_cancelled() {
 }
 
 #[test]
-fn cancelling_after_a_partial_shipment_cancels_the_rest_and_what_was_shipped_stays_due() {
+fn cancelling_after_a_partial_shipment_cancels_the_rest_and_the_shipped_units_stay_due() {
     given(after(paid_order(), [shipped(1, &[(1, 3)])]))
         .when(cancel(CancelReason::Requested))
         .then([cancelled(CancelReason::Requested, &[(1, 1), (2, 2), (3, 1)], 30)]);
 }
 
 #[test]
-fn tax_and_discounts_stay_with_what_was_shipped_but_never_below_zero() {
+fn adjustments_stay_with_the_shipped_units_and_the_amount_due_is_at_least_0() {
     for (adjustment, amount_due) in [(15, 45), (-10, 20), (-40, 0)] {
         let adjusted = PlaceOrder {
             adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(adjustment) }],
@@ -64,7 +64,7 @@ fn tax_and_discounts_stay_with_what_was_shipped_but_never_below_zero() {
 }
 
 #[test]
-fn an_order_without_its_payment_is_cancelled_by_what_became_of_the_payment() {
+fn a_failed_or_voided_payment_cancels_its_unpaid_order() {
     for reason in [CancelReason::PaymentFailed, CancelReason::PaymentVoided] {
         given([placed(), allocated()]).when(cancel(reason)).then([cancelled(
             reason,
@@ -75,7 +75,7 @@ fn an_order_without_its_payment_is_cancelled_by_what_became_of_the_payment() {
 }
 
 #[test]
-fn a_failed_payment_cancels_nothing_that_was_paid_after_all_or_has_ended() {
+fn a_failed_or_voided_payment_does_not_cancel_a_paid_or_ended_order() {
     for events in [
         paid_order(),
         after(paid_order(), [shipped(1, &[(1, 4), (2, 2), (3, 1)])]),
@@ -90,7 +90,7 @@ fn a_failed_payment_cancels_nothing_that_was_paid_after_all_or_has_ended() {
 }
 
 #[test]
-fn an_unpaid_order_expires_when_its_payment_is_due_and_not_before() {
+fn an_unpaid_order_expires_when_its_payment_is_due_and_not_earlier() {
     let refusal = || OrderRefusal::NotDueYet { due_at: at(100) };
     for events in
         [vec![placed()], vec![placed(), allocated()], vec![placed(), allocated(), recorded(84, 0, 0)]]
@@ -114,7 +114,9 @@ fn a_paid_or_ended_order_does_not_expire() {
 }
 
 #[test]
-fn an_order_that_is_never_due_never_expires() {
-    let patient = PlaceOrder { payment_due_at: None, ..order() };
-    given([placed_as(patient)]).when(expire(i64::from(u32::MAX))).then_refused(OrderRefusal::NeverDue);
+fn an_order_without_a_due_time_never_expires() {
+    let without_due_time = PlaceOrder { payment_due_at: None, ..order() };
+    given([placed_as(without_due_time)])
+        .when(expire(i64::from(u32::MAX)))
+        .then_refused(OrderRefusal::NeverDue);
 }

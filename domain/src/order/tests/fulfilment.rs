@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_order_is_shipped_in_parts_until_nothing_is_left() {
+fn an_order_is_shipped_in_parts_until_no_unit_is_left() {
     given(paid_order())
         .when(ship(1, &[(1, 3), (2, 1)]))
         .then([shipped(1, &[(1, 3), (2, 1)])])
@@ -14,7 +14,7 @@ fn an_order_is_shipped_in_parts_until_nothing_is_left() {
 }
 
 #[test]
-fn a_shipment_keeps_its_carrier_and_number() {
+fn a_shipment_stores_its_carrier_and_tracking_number_and_refuses_an_empty_one() {
     let command = |carrier: &str| OrderCommand::Ship {
         shipment_id: shipment(1),
         lines: Some(parts(&[(1, 1)])),
@@ -32,7 +32,7 @@ fn a_shipment_keeps_its_carrier_and_number() {
 }
 
 #[test]
-fn nothing_is_shipped_that_is_not_there_to_ship() {
+fn a_shipment_of_units_that_are_not_open_is_refused() {
     let part_shipped = after(paid_order(), [shipped(1, &[(1, 3)])]);
     for (lines, refusal) in [
         (vec![(1, 2)], OrderRefusal::NotShippable { line: 1, requested: 2, shippable: 1 }),
@@ -47,7 +47,7 @@ fn nothing_is_shipped_that_is_not_there_to_ship() {
 }
 
 #[test]
-fn only_an_allocated_order_that_is_paid_is_shipped() {
+fn only_an_allocated_and_paid_order_is_shipped() {
     given([placed(), allocated(), recorded(84, 0, 0)]).when(ship_rest(1)).then_refused(OrderRefusal::NotPaid);
     for (events, status) in [
         (vec![placed()], OrderStatus::Placed),
@@ -60,7 +60,7 @@ fn only_an_allocated_order_that_is_paid_is_shipped() {
 }
 
 #[test]
-fn a_shipment_is_delivered_once_also_after_the_rest_was_cancelled() {
+fn a_shipment_is_delivered_once_even_if_the_rest_was_cancelled() {
     let part_cancelled = after(
         paid_order(),
         [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],
@@ -72,10 +72,10 @@ fn a_shipment_is_delivered_once_also_after_the_rest_was_cancelled() {
 }
 
 #[test]
-fn a_return_refunds_the_value_of_its_units_unless_told_otherwise() {
+fn a_return_refunds_the_value_of_its_units_or_the_requested_amount() {
     let shipped_order = after(paid_order(), [shipped(1, &[(1, 4), (2, 2), (3, 1)])]);
-    for (told, refund_amount) in [(None, 50), (Some(0), 0), (Some(85), 85), (Some(7), 7)] {
-        given(shipped_order.clone()).when(take_back(1, &[(1, 1), (2, 2)], told)).then([returned(
+    for (requested, refund_amount) in [(None, 50), (Some(0), 0), (Some(85), 85), (Some(7), 7)] {
+        given(shipped_order.clone()).when(take_back(1, &[(1, 1), (2, 2)], requested)).then([returned(
             1,
             &[(1, 1), (2, 2)],
             refund_amount,
@@ -84,7 +84,7 @@ fn a_return_refunds_the_value_of_its_units_unless_told_otherwise() {
 }
 
 #[test]
-fn a_return_takes_no_more_than_was_shipped_and_is_not_back_yet() {
+fn a_return_of_more_units_than_were_shipped_and_not_returned_is_refused() {
     let part_returned = after(paid_order(), [shipped(1, &[(1, 3)]), returned(1, &[(1, 2)], 20)]);
     given(part_returned.clone()).when(take_back(2, &[(1, 1)], None)).then([returned(2, &[(1, 1)], 10)]);
     for (lines, refusal) in [
@@ -100,7 +100,7 @@ fn a_return_takes_no_more_than_was_shipped_and_is_not_back_yet() {
 }
 
 #[test]
-fn a_return_refunds_no_more_than_was_captured_and_not_asked_for_yet() {
+fn a_return_refunds_no_more_than_is_captured_and_not_requested_yet() {
     let events = after(paid_order(), [shipped(1, &[(1, 4)]), refund_requested(1, 80)]);
     given(events.clone())
         .when(take_back(1, &[(1, 1)], None))
@@ -110,7 +110,7 @@ fn a_return_refunds_no_more_than_was_captured_and_not_asked_for_yet() {
 }
 
 #[test]
-fn what_was_bought_at_a_discount_is_not_refunded_at_its_full_price_unasked() {
+fn a_return_at_full_price_is_refused_if_a_discount_reduced_what_was_captured() {
     let discounted = PlaceOrder {
         adjustments: vec![Adjustment { code: "discount".into(), amount: pence(-45) }],
         ..order()
@@ -128,7 +128,7 @@ fn what_was_bought_at_a_discount_is_not_refunded_at_its_full_price_unasked() {
 }
 
 #[test]
-fn shipped_units_of_a_cancelled_order_can_still_come_back() {
+fn shipped_units_of_a_cancelled_order_can_be_returned() {
     let part_cancelled = after(
         paid_order(),
         [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],

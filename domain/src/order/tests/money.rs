@@ -1,9 +1,9 @@
-//! What was captured, and what is given back.
+//! Captured and refunded amounts.
 
 use super::*;
 
 #[test]
-fn an_order_is_paid_when_what_is_due_was_captured() {
+fn an_order_is_paid_when_the_amount_due_is_captured() {
     given([placed(), allocated()])
         .when(record(84, 0, 0))
         .then([recorded(84, 0, 0)])
@@ -14,17 +14,17 @@ fn an_order_is_paid_when_what_is_due_was_captured() {
 }
 
 #[test]
-fn a_repeated_or_overtaken_report_changes_nothing() {
+fn a_repeated_or_late_report_changes_nothing() {
     let events = after(paid_order(), [recorded(85, 20, 10)]);
     for report in [record(85, 20, 10), record(50, 0, 0), record(85, 0, 10), record(0, 20, 0)] {
         given(events.clone()).when(report).then_nothing();
     }
-    // Each amount only grows: the part of a report that is news is kept.
+    // Each amount only grows: only the larger amounts of a report are recorded.
     given(events).when(record(85, 30, 0)).then([recorded(85, 30, 10)]);
 }
 
 #[test]
-fn money_that_comes_after_the_end_is_recorded_and_pays_for_nothing() {
+fn money_captured_after_the_end_is_recorded_and_does_not_pay_the_order() {
     for end in [cancelled_whole(), expired()] {
         given([placed(), allocated(), end.clone()]).when(record(85, 0, 0)).then([recorded(85, 0, 0)]);
         given([placed(), end]).when(record(0, 0, 0)).then_nothing();
@@ -32,7 +32,7 @@ fn money_that_comes_after_the_end_is_recorded_and_pays_for_nothing() {
 }
 
 #[test]
-fn refunds_are_taken_from_what_was_captured_and_not_asked_for_yet() {
+fn refunds_are_limited_to_what_is_captured_and_not_requested_yet() {
     given(paid_order())
         .when(refund(1, 80))
         .then([refund_requested(1, 80)])
@@ -42,7 +42,7 @@ fn refunds_are_taken_from_what_was_captured_and_not_asked_for_yet() {
 }
 
 #[test]
-fn nothing_is_refunded_before_anything_was_captured() {
+fn a_refund_before_a_capture_or_of_no_amount_is_refused() {
     for events in [vec![placed()], vec![placed(), allocated()], vec![placed(), rejected()]] {
         given(events)
             .when(refund(1, 1))
@@ -54,15 +54,15 @@ fn nothing_is_refunded_before_anything_was_captured() {
 }
 
 #[test]
-fn a_refund_that_failed_may_be_asked_for_again() {
+fn a_failed_refund_may_be_requested_again() {
     given(after(paid_order(), [refund_requested(1, 85), recorded(85, 0, 85)]))
         .when(refund(2, 85))
         .then([refund_requested(2, 85)]);
 }
 
 #[test]
-fn a_cancelled_order_refunds_by_hand_no_more_than_it_keeps() {
-    // Two mugs went out; the rest is cancelled: 20 are due, and the payment gives 65 back of itself.
+fn a_manual_refund_of_a_cancelled_order_is_limited_to_what_it_keeps() {
+    // Two mugs were shipped and the rest is cancelled: 20 are due, and the payment refunds 65 automatically.
     let part_cancelled = after(
         paid_order(),
         [shipped(1, &[(1, 2)]), cancelled(CancelReason::Requested, &[(1, 2), (2, 2), (3, 1)], 20)],
@@ -82,7 +82,7 @@ fn the_number_of_refunds_of_an_order_is_bounded() {
 }
 
 #[test]
-fn a_reason_is_a_bounded_text() {
+fn an_empty_reason_is_refused() {
     let command =
         OrderCommand::Refund { refund_id: refund_id(1), amount: pence(1), reason: Some(String::new()) };
     given(paid_order()).when(command).then_refused(InvalidOrder::Text { member: "reason" }.into());

@@ -1,10 +1,10 @@
-//! Placing an order, and what becomes of it once its stock is known.
+//! Placing an order, and allocating or rejecting it.
 
 use super::*;
 use crate::text::TEXT_CHARS_MAX;
 
 #[test]
-fn an_order_is_recorded_as_it_was_sent_with_its_total() {
+fn an_order_is_recorded_as_sent_with_its_total() {
     let sent = PlaceOrder {
         adjustments: vec![
             Adjustment { code: "discount".into(), amount: pence(-10) },
@@ -60,7 +60,7 @@ fn an_order_at_its_limits_is_accepted() {
 }
 
 #[test]
-fn an_order_that_no_shop_sends_is_refused_by_name() {
+fn each_invalid_part_of_an_order_is_refused_by_name() {
     let with_line = |line: NewLine| PlaceOrder { lines: vec![self::line("MUG", 1, 1), line], ..order() };
     let with_adjustment = |code: &str, amount: i64| PlaceOrder {
         adjustments: vec![Adjustment { code: code.into(), amount: pence(amount) }],
@@ -108,12 +108,12 @@ fn an_order_that_no_shop_sends_is_refused_by_name() {
 }
 
 #[test]
-fn an_order_whose_stock_is_held_is_allocated_once() {
+fn an_order_whose_stock_is_reserved_is_allocated_once() {
     given([placed()]).when(allocate()).then([allocated()]).when(allocate()).then_nothing();
 }
 
 #[test]
-fn an_order_with_nothing_to_pay_is_paid_when_it_is_allocated() {
+fn an_order_with_a_total_of_0_is_paid_when_it_is_allocated() {
     let free = PlaceOrder { lines: vec![line("MUG", 1, 0)], ..order() };
     given([placed_as(free)])
         .when(allocate())
@@ -128,7 +128,7 @@ fn an_order_whose_stock_is_short_is_rejected_once() {
 }
 
 #[test]
-fn only_an_order_still_placed_is_allocated_or_rejected() {
+fn only_a_placed_order_is_allocated_or_rejected() {
     for events in [
         vec![placed(), allocated()],
         vec![placed(), rejected()],

@@ -1,9 +1,9 @@
-//! What an order tells of itself: its three axes, and what is owed.
+//! The statuses of an order and the amount due.
 
 use super::*;
 
 #[test]
-fn the_payment_status_follows_the_money() {
+fn the_payment_status_follows_the_captured_and_refunded_amounts() {
     let free = PlaceOrder { lines: vec![line("MUG", 1, 0)], ..order() };
     let cases = [
         (vec![placed()], PaymentStatus::Pending),
@@ -49,14 +49,14 @@ fn the_fulfilment_status_follows_the_stocked_units() {
 }
 
 #[test]
-fn an_order_of_services_alone_is_fulfilled_by_them() {
+fn an_order_without_stocked_lines_is_fulfilled_by_its_services() {
     let service = PlaceOrder { lines: vec![NewLine { stocked: false, ..line("REPAIR", 1, 85) }], ..order() };
     let events = [placed_as(service), allocated(), recorded(85, 0, 0), paid(), shipped(1, &[(1, 1)])];
     assert_eq!(OrderDecider::fold(&events).fulfilment_status(), FulfilmentStatus::Shipped);
 }
 
 #[test]
-fn an_order_that_ends_owes_only_for_what_was_shipped() {
+fn an_ended_order_owes_only_for_the_shipped_units() {
     let rest_cancelled = cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40);
     let cases = [
         (paid_order(), 85),
@@ -77,7 +77,7 @@ fn every_unit_of_an_expired_order_is_cancelled() {
 }
 
 #[test]
-fn the_same_sku_may_stand_on_several_lines_at_different_prices() {
+fn one_sku_may_have_several_lines_at_different_prices() {
     let lines = vec![line("MUG", 2, 10), line("MUG", 3, 0)];
     let order = OrderDecider::fold(&[placed_as(PlaceOrder { lines, ..order() })]);
     let units = units_by_sku(&order, parts(&[(1, 2), (2, 3)]).into_iter());

@@ -1,4 +1,4 @@
-//! Money that a provider is asked for.
+//! Charges that a provider executes.
 
 use super::*;
 
@@ -20,12 +20,12 @@ fn reported(charge: u32, authorized: i64, captured: i64, ending: Option<ChargeEn
     ProviderReport { charge, reference, authorized: pence(authorized), captured: pence(captured), ending }
 }
 
-/// The provider says so of itself.
+/// A webhook of the provider.
 fn notice(charge: u32, authorized: i64, captured: i64) -> PaymentCommand {
     PaymentCommand::Report { report: reported(charge, authorized, captured, None), is_answer: false }
 }
 
-/// The provider says so when asked.
+/// An answer of the provider to a call.
 fn answer(charge: u32, authorized: i64, captured: i64) -> PaymentCommand {
     PaymentCommand::Report { report: reported(charge, authorized, captured, None), is_answer: true }
 }
@@ -60,16 +60,16 @@ fn work(events: &[PaymentEvent]) -> Vec<ProviderWork> {
     PaymentDecider::fold(events).provider_work()
 }
 
-fn asked() -> Vec<PaymentEvent> {
+fn requested_charge() -> Vec<PaymentEvent> {
     vec![requested(), charge_requested(1)]
 }
 
-fn held() -> Vec<PaymentEvent> {
-    [asked(), vec![authorized_by(1, 100)]].concat()
+fn authorized_charge() -> Vec<PaymentEvent> {
+    [requested_charge(), vec![authorized_by(1, 100)]].concat()
 }
 
 #[test]
-fn a_charge_may_come_with_the_request() {
+fn a_payment_may_be_requested_with_a_charge() {
     let with_charge = PaymentCommand::Request {
         payment_id: payment_id(),
         order_id: ORDER,
@@ -77,24 +77,26 @@ fn a_charge_may_come_with_the_request() {
         currency: "GBP".parse().unwrap(),
         charge: Some(new_charge()),
     };
-    given([]).when(with_charge).then(asked());
-    assert_eq!(work(&asked()), [ProviderWork::Charge(1)]);
+    given([]).when(with_charge).then(requested_charge());
+    assert_eq!(work(&requested_charge()), [ProviderWork::Charge(1)]);
 }
 
 #[test]
-fn there_is_no_second_charge_before_the_first_has_ended_without_money() {
+fn a_second_charge_is_refused_until_the_first_has_ended_without_money() {
     given([requested()]).when(charge()).then([charge_requested(1)]);
     for events in [
-        asked(),
-        [asked(), vec![pending()]].concat(),
-        [asked(), vec![unknown(Operation::Authorize)]].concat(),
-        held(),
-        [asked(), vec![captured_by(1, 100)]].concat(),
+        requested_charge(),
+        [requested_charge(), vec![pending()]].concat(),
+        [requested_charge(), vec![unknown(Operation::Authorize)]].concat(),
+        authorized_charge(),
+        [requested_charge(), vec![captured_by(1, 100)]].concat(),
     ] {
         given(events).when(charge()).then_refused(PaymentRefusal::ChargeUnderWay);
     }
-    given([asked(), vec![failed(true)]].concat()).when(charge()).then([charge_requested(2)]);
-    for events in [[asked(), vec![failed(false)]].concat(), [held(), vec![voided()]].concat()] {
+    given([requested_charge(), vec![failed(true)]].concat()).when(charge()).then([charge_requested(2)]);
+    for events in
+        [[requested_charge(), vec![failed(false)]].concat(), [authorized_charge(), vec![voided()]].concat()]
+    {
         let state = PaymentDecider::fold(&events).state();
         given(events).when(charge()).then_refused(PaymentRefusal::WrongState(state));
     }
@@ -102,7 +104,7 @@ fn there_is_no_second_charge_before_the_first_has_ended_without_money() {
 }
 
 #[test]
-fn a_provider_and_a_method_are_short_texts() {
+fn an_invalid_payment_method_is_refused() {
     for method in [String::new(), "a\nb".into(), "x".repeat(TOKEN_CHARS_MAX + 1)] {
         given([requested()])
             .when(PaymentCommand::Charge(NewCharge { method, ..new_charge() }))
@@ -111,8 +113,8 @@ fn a_provider_and_a_method_are_short_texts() {
 }
 
 #[test]
-fn reports_are_cumulative_so_that_any_of_them_may_come_twice_late_or_never() {
-    given(asked())
+fn reports_are_cumulative_so_repeated_late_and_lost_ones_change_nothing() {
+    given(requested_charge())
         .when(notice(1, 100, 0))
         .then([authorized_by(1, 100)])
         .when(notice(1, 100, 40))
@@ -125,39 +127,41 @@ fn reports_are_cumulative_so_that_any_of_them_may_come_twice_late_or_never() {
         .then([captured_by(1, 60)])
         .when(notice(1, 100, 40))
         .then_nothing();
-    given(asked()).when(answer(1, 100, 40)).then([authorized_by(1, 100), captured_by(1, 40)]);
-    given(asked()).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
+    given(requested_charge()).when(answer(1, 100, 40)).then([authorized_by(1, 100), captured_by(1, 40)]);
+    given(requested_charge()).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
 }
 
 #[test]
-fn a_charge_that_waits_for_the_customer_is_looked_up_until_it_goes_on() {
-    given(asked()).when(answer(1, 0, 0)).then([pending()]).when(answer(1, 0, 0)).then_nothing();
-    let events = [asked(), vec![pending()]].concat();
+fn a_charge_that_waits_for_the_customer_is_looked_up() {
+    given(requested_charge()).when(answer(1, 0, 0)).then([pending()]).when(answer(1, 0, 0)).then_nothing();
+    let events = [requested_charge(), vec![pending()]].concat();
     assert_eq!(work(&events), [ProviderWork::LookUp(1)]);
     assert!(!PaymentDecider::fold(&events).is_in_doubt());
-    assert!(PaymentDecider::fold(&asked()).is_in_doubt());
+    assert!(PaymentDecider::fold(&requested_charge()).is_in_doubt());
 }
 
 #[test]
-fn a_decline_ends_the_charge_and_only_the_charge() {
-    given(asked())
+fn a_decline_ends_only_its_charge() {
+    given(requested_charge())
         .when(ended(1, 0, declined(true)))
         .then([failed(true)])
         .when(charge())
         .then([charge_requested(2)]);
-    let second = [asked(), vec![failed(true), charge_requested(2)]].concat();
-    // The first one's decline comes again.
+    let second = [requested_charge(), vec![failed(true), charge_requested(2)]].concat();
+    // The decline of the first charge is reported again.
     given(second.clone()).when(ended(1, 0, declined(true))).then_nothing();
     given(second.clone()).when(ended(1, 0, ChargeEnding::Voided)).then_nothing();
     assert_eq!(work(&second), [ProviderWork::Charge(2)]);
-    // Money that came after all is money.
+    // A late capture of the first charge is recorded.
     given(second).when(notice(1, 100, 100)).then([captured_by(1, 100)]);
 }
 
 #[test]
-fn what_was_captured_cannot_be_declined() {
-    given([asked(), vec![captured_by(1, 100)]].concat()).when(ended(1, 0, declined(false))).then_nothing();
-    given([held(), vec![captured_by(1, 40)]].concat())
+fn a_decline_of_a_captured_charge_is_ignored() {
+    given([requested_charge(), vec![captured_by(1, 100)]].concat())
+        .when(ended(1, 0, declined(false)))
+        .then_nothing();
+    given([authorized_charge(), vec![captured_by(1, 40)]].concat())
         .when(ended(1, 40, ChargeEnding::Voided))
         .then([voided()])
         .when(ended(1, 40, ChargeEnding::Voided))
@@ -165,97 +169,98 @@ fn what_was_captured_cannot_be_declined() {
 }
 
 #[test]
-fn an_authorisation_that_was_given_back_does_not_come_back_with_an_old_report() {
-    given([held(), vec![voided()]].concat()).when(notice(1, 100, 0)).then_nothing();
+fn a_stale_report_does_not_restore_a_voided_authorisation() {
+    given([authorized_charge(), vec![voided()]].concat()).when(notice(1, 100, 0)).then_nothing();
 }
 
 #[test]
-fn the_provider_is_asked_to_capture_and_to_void() {
-    given(held())
+fn captures_and_voids_of_a_charge_are_requested_from_the_provider() {
+    given(authorized_charge())
         .when(capture(40))
         .then([capture_requested(40, 40)])
         .when(answer(1, 100, 40))
         .then([captured_by(1, 40)])
         .when(capture(60))
         .then([capture_requested(60, 100)]);
-    let events = [held(), vec![captured_by(1, 40), capture_requested(60, 100)]].concat();
+    let events = [authorized_charge(), vec![captured_by(1, 40), capture_requested(60, 100)]].concat();
     given(events.clone()).when(capture(10)).then_refused(PaymentRefusal::ChargeUnderWay);
     assert_eq!(work(&events), [ProviderWork::Capture { charge: 1, amount: pence(60), total: pence(100) }]);
 
-    given(held()).when(void()).then([void_requested()]).when(void()).then_nothing();
-    let events = [held(), vec![void_requested()]].concat();
+    given(authorized_charge()).when(void()).then([void_requested()]).when(void()).then_nothing();
+    let events = [authorized_charge(), vec![void_requested()]].concat();
     assert_eq!(work(&events), [ProviderWork::Void(1)]);
     given(events).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
-    assert_eq!(work(&[held(), vec![void_requested(), voided()]].concat()), []);
+    assert_eq!(work(&[authorized_charge(), vec![void_requested(), voided()]].concat()), []);
 }
 
 #[test]
-fn nothing_is_said_by_hand_of_a_charge_that_the_provider_reports_on() {
-    given(asked()).when(fail(false)).then_refused(PaymentRefusal::ChargeUnderWay);
-    given(asked()).when(authorize(100)).then_refused(PaymentRefusal::ChargeUnderWay);
-    given(asked()).when(void()).then([void_requested()]);
+fn an_operator_cannot_record_an_outcome_that_the_provider_will_report() {
+    given(requested_charge()).when(fail(false)).then_refused(PaymentRefusal::ChargeUnderWay);
+    given(requested_charge()).when(authorize(100)).then_refused(PaymentRefusal::ChargeUnderWay);
+    given(requested_charge()).when(void()).then([void_requested()]);
 }
 
 #[test]
-fn an_old_notice_ends_no_doubt_and_an_answer_does() {
-    let lost_capture = [held(), vec![capture_requested(100, 100), unknown(Operation::Capture)]].concat();
+fn an_answer_resolves_an_unknown_outcome_and_a_webhook_does_not() {
+    let lost_capture =
+        [authorized_charge(), vec![capture_requested(100, 100), unknown(Operation::Capture)]].concat();
     assert_eq!(work(&lost_capture), [ProviderWork::LookUp(1)]);
     given(lost_capture.clone()).when(notice(1, 100, 0)).then_nothing();
-    // It was not done: things stand as before, and it is asked for again.
+    // The capture was not done: the authorisation is unchanged, and the capture is requested again.
     given(lost_capture.clone()).when(answer(1, 100, 0)).then([authorized_by(1, 100)]);
     let again = ProviderWork::Capture { charge: 1, amount: pence(100), total: pence(100) };
     assert_eq!(work(&[lost_capture.clone(), vec![authorized_by(1, 100)]].concat()), [again]);
     given(lost_capture).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
 
-    let lost_charge = [asked(), vec![unknown(Operation::Authorize)]].concat();
+    let lost_charge = [requested_charge(), vec![unknown(Operation::Authorize)]].concat();
     given(lost_charge.clone()).when(notice(1, 0, 0)).then([pending()]);
     given(lost_charge).when(answer(1, 0, 0)).then([pending()]);
 }
 
 #[test]
-fn a_charge_in_doubt_is_given_up_by_the_provider_and_not_by_word_alone() {
-    let lost = [asked(), vec![unknown(Operation::Authorize)]].concat();
+fn a_charge_with_unknown_outcome_is_voided_by_the_provider() {
+    let lost = [requested_charge(), vec![unknown(Operation::Authorize)]].concat();
     given(lost.clone()).when(void()).then([void_requested()]).when(void()).then_nothing();
-    let given_up = [lost, vec![void_requested()]].concat();
-    assert_eq!(work(&given_up), [ProviderWork::Void(1)]);
-    given(given_up.clone()).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
-    // It was taken before.
-    given(given_up.clone()).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
-    // It is held, and still to be given back.
-    let held_after_all = [given_up, vec![authorized_by(1, 100)]].concat();
-    assert_eq!(work(&held_after_all), [ProviderWork::Void(1)]);
+    let void_of_lost = [lost, vec![void_requested()]].concat();
+    assert_eq!(work(&void_of_lost), [ProviderWork::Void(1)]);
+    given(void_of_lost.clone()).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
+    // The money was captured before the void.
+    given(void_of_lost.clone()).when(answer(1, 100, 100)).then([captured_by(1, 100)]);
+    // The money is authorized and must still be voided.
+    let authorized_late = [void_of_lost, vec![authorized_by(1, 100)]].concat();
+    assert_eq!(work(&authorized_late), [ProviderWork::Void(1)]);
 }
 
 #[test]
-fn an_answer_that_is_lost_of_a_charge_that_has_ended_leaves_no_doubt() {
-    given([asked(), vec![failed(true)]].concat()).when(lose(Operation::Authorize)).then_nothing();
-    given([held(), vec![voided()]].concat()).when(lose(Operation::Void)).then_nothing();
+fn a_lost_answer_to_an_ended_charge_changes_nothing() {
+    given([requested_charge(), vec![failed(true)]].concat()).when(lose(Operation::Authorize)).then_nothing();
+    given([authorized_charge(), vec![voided()]].concat()).when(lose(Operation::Void)).then_nothing();
 }
 
 #[test]
-fn what_an_operator_says_of_a_lost_answer_is_not_counted_again_when_the_provider_says_it() {
-    let lost = [held(), vec![unknown(Operation::Capture)]].concat();
+fn a_capture_that_an_operator_recorded_is_not_added_again_when_the_provider_reports_it() {
+    let lost = [authorized_charge(), vec![unknown(Operation::Capture)]].concat();
     let by_hand: PaymentEvent =
         PaymentCaptured { amount: pence(100), reference: None, charge: Some(1) }.into();
     given(lost).when(capture(100)).then([by_hand]).when(answer(1, 100, 100)).then_nothing();
 }
 
 #[test]
-fn closing_gives_up_an_open_charge_and_gives_back_what_it_brings_all_the_same() {
-    given(asked())
+fn closing_voids_an_open_charge_and_refunds_what_it_captures_anyway() {
+    given(requested_charge())
         .when(close(0))
         .then([closed(0), void_requested()])
         .when(answer(1, 100, 100))
-        .then([captured_by(1, 100), given_back(0, 100)]);
-    let events = [asked(), vec![closed(0), void_requested()]].concat();
+        .then([captured_by(1, 100), closing_refund_requested(0, 100)]);
+    let events = [requested_charge(), vec![closed(0), void_requested()]].concat();
     assert_eq!(work(&events), [ProviderWork::Void(1)]);
     given(events.clone()).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
     given(events).when(answer(1, 100, 0)).then([authorized_by(1, 100), void_requested()]);
 }
 
 #[test]
-fn refunds_are_the_providers_where_the_provider_has_the_money() {
-    let refund = [asked(), vec![captured_by(1, 100), by_hand(1, 30)]].concat();
+fn the_provider_refunds_only_what_it_captured() {
+    let refund = [requested_charge(), vec![captured_by(1, 100), by_hand(1, 30)]].concat();
     let expected = ProviderWork::Refund { charge: 1, refund_id: refund_id(1), amount: pence(30) };
     assert_eq!(work(&refund), [expected]);
     assert_eq!(work(&[refund, vec![refunded(refund_id(1), 30)]].concat()), []);

@@ -1,9 +1,9 @@
-//! Failures, voids, and answers that were lost.
+//! Failures, voids and lost answers.
 
 use super::*;
 
 #[test]
-fn a_payment_fails_for_good_or_so_that_it_may_be_tried_again() {
+fn a_payment_fails_finally_or_retryably() {
     for events in [vec![requested()], vec![requested(), authorized(100)]] {
         given(events.clone()).when(fail(true)).then([failed(true)]);
         given(events).when(fail(false)).then([failed(false)]);
@@ -11,7 +11,7 @@ fn a_payment_fails_for_good_or_so_that_it_may_be_tried_again() {
 }
 
 #[test]
-fn a_failure_becomes_final_but_never_open_again() {
+fn a_retryable_failure_may_become_final_and_not_the_reverse() {
     given([requested(), failed(true)])
         .when(fail(true))
         .then([failed(true)])
@@ -24,7 +24,7 @@ fn a_failure_becomes_final_but_never_open_again() {
 }
 
 #[test]
-fn what_was_captured_or_voided_cannot_fail() {
+fn a_captured_or_voided_payment_cannot_fail() {
     given([requested(), authorized(100), captured(1)])
         .when(fail(false))
         .then_refused(PaymentRefusal::WrongState(PaymentState::Captured));
@@ -34,7 +34,7 @@ fn what_was_captured_or_voided_cannot_fail() {
 }
 
 #[test]
-fn a_void_gives_back_what_is_authorized_and_keeps_what_was_captured() {
+fn a_void_releases_the_authorisation_and_keeps_the_captured_amount() {
     given([requested()]).when(void()).then([voided()]).when(void()).then_nothing();
     given([requested(), authorized(100)]).when(void()).then([voided()]);
     given([requested(), authorized(100), captured(30)])
@@ -45,7 +45,7 @@ fn a_void_gives_back_what_is_authorized_and_keeps_what_was_captured() {
 }
 
 #[test]
-fn a_payment_that_was_captured_in_full_or_failed_has_nothing_to_void() {
+fn a_void_of_a_fully_captured_or_failed_payment_is_refused() {
     given([requested(), authorized(100), captured(100)])
         .when(void())
         .then_refused(PaymentRefusal::WrongState(PaymentState::Captured));
@@ -55,7 +55,7 @@ fn a_payment_that_was_captured_in_full_or_failed_has_nothing_to_void() {
 }
 
 #[test]
-fn a_lost_answer_is_a_state_and_saying_it_twice_changes_nothing() {
+fn a_lost_answer_is_recorded_once_per_operation() {
     given([requested()])
         .when(lose(Operation::Authorize))
         .then([unknown(Operation::Authorize)])
@@ -67,7 +67,7 @@ fn a_lost_answer_is_a_state_and_saying_it_twice_changes_nothing() {
 }
 
 #[test]
-fn an_answer_cannot_be_lost_once_a_payment_has_failed_for_good_or_is_voided() {
+fn a_finally_failed_or_voided_payment_refuses_a_lost_answer() {
     for (events, state) in [
         (vec![requested(), failed(false)], PaymentState::Failed),
         (vec![requested(), voided()], PaymentState::Voided),
@@ -78,7 +78,7 @@ fn an_answer_cannot_be_lost_once_a_payment_has_failed_for_good_or_is_voided() {
 }
 
 #[test]
-fn a_lost_answer_is_reconciled_with_what_is_found_to_have_happened() {
+fn recording_what_happened_resolves_a_lost_answer() {
     let lost_authorisation = [requested(), unknown(Operation::Authorize)];
     let lost_capture = [requested(), authorized(100), unknown(Operation::Capture)];
     let cases = [
@@ -88,7 +88,7 @@ fn a_lost_answer_is_reconciled_with_what_is_found_to_have_happened() {
         (lost_capture.to_vec(), capture(100), captured(100)),
         (lost_capture.to_vec(), fail(false), failed(false)),
         (lost_capture.to_vec(), void(), voided()),
-        // It never reached the provider: the authorisation stands.
+        // The capture never reached the provider: the authorisation is unchanged.
         (lost_capture.to_vec(), authorize(100), authorized(100)),
     ];
     for (events, command, event) in cases {
@@ -100,14 +100,14 @@ fn a_lost_answer_is_reconciled_with_what_is_found_to_have_happened() {
 }
 
 #[test]
-fn a_reconciled_authorisation_never_falls_below_what_stands() {
+fn an_authorisation_that_resolves_doubt_never_lowers_the_authorized_amount() {
     given([requested(), authorized(100), captured(60), unknown(Operation::Capture)])
         .when(authorize(50))
         .then([authorized(100)]);
 }
 
 #[test]
-fn a_lost_capture_that_failed_leaves_a_payment_captured_as_far_as_it_was() {
+fn a_failed_capture_leaves_the_amount_captured_before() {
     let events = [requested(), authorized(100), captured(60), unknown(Operation::Capture), failed(false)];
     let payment = PaymentDecider::fold(&events);
     assert_eq!((payment.state(), payment.captured()), (PaymentState::Captured, pence(60)));

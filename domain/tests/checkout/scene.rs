@@ -1,0 +1,107 @@
+//! One order of three mugs at 10 and two bowls at 20: 70 in total.
+//!
+//! `first` and `second` both react to every event, as if the second took over while the first was only slow.
+
+use domain::{
+    Event, PaymentId,
+    order::{Order, OrderStatus},
+    payment::Payment,
+    stock::StockEvent,
+};
+
+use crate::{
+    process::Process,
+    settled::{everything_adds_up, quiesce},
+    shop::{Basket, Deed, act, order_id, sku},
+    world::{Answer, World},
+};
+
+pub const MUG: usize = 0;
+pub const BOWL: usize = 1;
+pub const SLOT: usize = 0;
+
+/// A shop with at most one order, and the two processes.
+pub struct Scene {
+    pub world: World,
+    pub baskets: Vec<Basket>,
+    pub first: Process,
+    pub second: Process,
+    pub requests: usize,
+}
+
+impl Scene {
+    pub fn with_stock(mugs: u32, bowls: u32) -> Self {
+        let basket = Basket { lines: vec![(Some(MUG), 3, 10), (Some(BOWL), 2, 20)], adjustment: 0 };
+        let mut scene = Self {
+            world: World::default(),
+            baskets: vec![basket],
+            first: Process::default(),
+            second: Process::default(),
+            requests: 0,
+        };
+        for (sku, quantity) in [(MUG, mugs), (BOWL, bowls)] {
+            if quantity > 0 {
+                scene.act(&Deed::Receive { sku, quantity });
+            }
+        }
+        scene
+    }
+
+    /// The order is placed, and no process has reacted yet.
+    pub fn placed(mugs: u32, bowls: u32) -> Self {
+        let mut scene = Self::with_stock(mugs, bowls);
+        scene.act(&Deed::Place { slot: SLOT });
+        scene
+    }
+
+    /// The first process allocated the order and requested its payment.
+    pub fn allocated() -> Self {
+        let mut scene = Self::placed(10, 10);
+        scene.first.drain(&mut scene.world);
+        assert_eq!(scene.order().status(), OrderStatus::Allocated);
+        scene
+    }
+
+    pub fn paid() -> Self {
+        let mut scene = Self::allocated();
+        scene.act(&Deed::PayAll { slot: SLOT });
+        scene.first.drain(&mut scene.world);
+        assert!(scene.order().is_paid());
+        scene
+    }
+
+    #[track_caller]
+    pub fn act(&mut self, deed: &Deed) {
+        self.requests += 1;
+        let answer = act(&mut self.world, &self.baskets, deed, self.requests);
+        assert!(matches!(answer, Answer::Done(events) if events > 0), "{answer:?} to {deed:?}");
+    }
+
+    pub fn order(&self) -> Order {
+        self.world.order(order_id(SLOT))
+    }
+
+    pub fn payment(&self) -> Payment {
+        self.world.payment(PaymentId::of_order(order_id(SLOT)))
+    }
+
+    /// The mugs and bowls reserved for the order.
+    pub fn held(&self) -> [u32; 2] {
+        let of =
+            |index| self.world.stock(&sku(index)).reservation(order_id(SLOT)).map_or(0, |held| held.quantity);
+        [of(MUG), of(BOWL)]
+    }
+
+    pub fn reservations_made(&self) -> usize {
+        let reserved = |event: &Event| matches!(event, Event::Stock(StockEvent::Reserved(_)));
+        self.world.log.iter().filter(|logged| reserved(&logged.event)).count()
+    }
+
+    /// Finishes all reactions of both processes and checks that everything adds up.
+    pub fn quiesced(mut self) -> Self {
+        let mut processes = [std::mem::take(&mut self.first), std::mem::take(&mut self.second)];
+        quiesce(&mut self.world, &mut processes);
+        everything_adds_up(&self.world);
+        self
+    }
+}
