@@ -1,5 +1,5 @@
-//! docs/asyncapi.json: AsyncAPI 3.0. Schemas are read off the golden files: a member that the minimal form of an event
-//! lacks, or has as null, is optional.
+//! Writes docs/asyncapi.json: AsyncAPI 3.0. Schemas are derived from the golden files. A member is optional
+//! if the minimal form of the event lacks it or has null.
 
 use domain::RecordedEvent;
 use infra::kafka::{KafkaConfig, Topic, message};
@@ -39,7 +39,7 @@ pub fn document() -> String {
             "title": "Orderly events",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Every event of the event store, in Kafka. Read with isolation.level=read_committed. \
-                docs/events.md is the same contract in words.",
+                docs/events.md is the same contract as text.",
         },
         "defaultContentType": "application/json",
         "channels": channels,
@@ -49,7 +49,7 @@ pub fn document() -> String {
     serde_json::to_string_pretty(&document).unwrap() + "\n"
 }
 
-/// How a topic is made.
+/// The settings of a topic.
 fn bindings(config: &KafkaConfig) -> Value {
     json!({ "kafka": {
         "partitions": config.partitions(),
@@ -60,11 +60,12 @@ fn bindings(config: &KafkaConfig) -> Value {
 
 fn message_of(event: &RecordedEvent) -> Value {
     let full: Value = serde_json::from_slice(&golden(&event.type_name).unwrap()).unwrap();
-    let minimal = golden(&format!("{}.minimal", event.type_name));
-    let minimal = minimal.map(|minimal| serde_json::from_slice(&minimal).unwrap());
-    let headers = message::headers(event, STORE_ID).into_iter();
-    let headers: Map<String, Value> =
-        headers.map(|(name, value)| (name.to_owned(), String::from_utf8(value).unwrap().into())).collect();
+    let minimal = golden(&format!("{}.minimal", event.type_name))
+        .map(|golden| serde_json::from_slice(&golden).unwrap());
+    let headers: Map<String, Value> = message::headers(event, STORE_ID)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), String::from_utf8(value).unwrap().into()))
+        .collect();
     let payload: Value = serde_json::from_slice(&event.data).unwrap();
     json!({
         "name": event.type_name,
@@ -104,7 +105,7 @@ fn cloudevent() -> Value {
     })
 }
 
-/// The schema of a value, and of the least that may stand in its place.
+/// The schema of a value. `minimal` is the same value without its optional members.
 fn schema(full: &Value, minimal: Option<&Value>) -> Value {
     match full {
         Value::Object(members) => {
@@ -126,7 +127,7 @@ fn schema(full: &Value, minimal: Option<&Value>) -> Value {
             json!({ "type": "object", "required": required, "properties": properties })
         }
         Value::Array(items) => {
-            // Members that not every item has are optional.
+            // A member is optional if some item lacks it.
             let members = items.iter().filter_map(Value::as_object);
             let all: Map<String, Value> = members.clone().flat_map(Clone::clone).collect();
             let common: Map<String, Value> = all

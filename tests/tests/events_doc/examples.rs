@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::STORE_ID;
 
-/// The type of an event, and the command that leads to it. One that follows from another event names that one's type.
+/// The type of an event, the command that records it, and the type of the event that caused the command.
 const CAUSES: [(&str, &str, Option<&str>); 31] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
@@ -45,7 +45,7 @@ const CAUSES: [(&str, &str, Option<&str>); 31] = [
     ("payment.voided.v1", "payment.void", None),
 ];
 
-/// In an order in which they might have happened, were they all of one order.
+/// One event of each type, in a possible order of events of one order.
 pub fn examples() -> Vec<RecordedEvent> {
     let mut revisions: HashMap<StreamName, u64> = HashMap::new();
     let mut examples: Vec<RecordedEvent> = Vec::new();
@@ -53,7 +53,10 @@ pub fn examples() -> Vec<RecordedEvent> {
         let stream = stream(type_name);
         let next = revisions.entry(stream.clone()).or_default();
         let cause = cause.map(|cause| {
-            examples.iter().find(|event| *event.type_name == *cause).expect("a cause comes before its effect")
+            examples
+                .iter()
+                .find(|event| *event.type_name == *cause)
+                .expect("CAUSES lists a cause before its effect")
         });
         examples.push(RecordedEvent {
             position,
@@ -99,7 +102,7 @@ fn stream(type_name: &str) -> StreamName {
     }
 }
 
-/// What the store has of the event that a golden file holds: the same, without white space.
+/// The event of a golden file as the store has it: without white space.
 fn stored_form(type_name: &str) -> Vec<u8> {
     let golden = golden(type_name).unwrap_or_else(|| panic!("{type_name} has no golden file"));
     match type_name.split('.').next() {
@@ -109,7 +112,7 @@ fn stored_form(type_name: &str) -> Vec<u8> {
     }
 }
 
-/// A golden file: `order.placed.v1`, or `order.placed.v1.minimal`.
+/// The content of a golden file, such as `order.placed.v1` or `order.placed.v1.minimal`.
 pub fn golden(name: &str) -> Option<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
     fs::read(folder.join(format!("{name}.json"))).ok()
