@@ -1,4 +1,4 @@
-//! The rule for free text, and the truncation that makes text of others follow it.
+//! The rule for free text, and the truncation of text from a payment provider.
 
 /// The most characters of a free text: a reference, a reason, a note, a metadata key or value.
 pub const TEXT_CHARS_MAX: usize = 500;
