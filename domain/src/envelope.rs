@@ -125,7 +125,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         causation_id: context.causation_id,
         idempotency: context.idempotency.clone(),
     };
-    let metadata: Arc<[u8]> =
+    let shared: Arc<[u8]> =
         serde_json::to_vec(&metadata).expect("metadata has string keys and no failing serializers").into();
     (0u32..)
         .zip(events)
@@ -133,7 +133,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
             id: EventId::of_command(context.id, index),
             type_name: event.type_name(),
             data: event.to_json(),
-            metadata: metadata.clone(),
+            metadata: shared.clone(),
         })
         .collect()
 }

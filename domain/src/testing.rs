@@ -34,9 +34,9 @@ impl<A: Decider> Outcome<A> {
     /// Asserts that exactly these events follow, and folds them for the next command.
     #[track_caller]
     pub(crate) fn then(mut self, expected: impl IntoIterator<Item = A::Event>) -> Given<A> {
-        let expected: Vec<A::Event> = expected.into_iter().collect();
-        assert_eq!(self.decided, Ok(expected.clone()), "given {:?}", self.state);
-        for event in &expected {
+        let events: Vec<A::Event> = expected.into_iter().collect();
+        assert_eq!(self.decided, Ok(events.clone()), "given {:?}", self.state);
+        for event in &events {
             A::evolve(&mut self.state, event);
         }
         Given { state: self.state }

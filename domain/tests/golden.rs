@@ -130,19 +130,13 @@ fn enumerations_are_stored_under_their_names() {
     assert_eq!(stored(RefundReason::OrderClosed), "order_closed");
 }
 
-/// The name of a command is part of the ids of reactions, and retries are recognised by it.
-#[test]
-fn command_names_never_change() {
-    let order_id = OrderId(Uuid::nil());
-    let payment_id = PaymentId(Uuid::nil());
-    let refund_id = RefundId(Uuid::nil());
-    let return_id = ReturnId(Uuid::nil());
-    let shipment_id = ShipmentId(Uuid::nil());
-    let (amount, quantity) = (Amount::ZERO, 1);
-    let currency = "GBP".parse().unwrap();
-    let placed_at = "2010-12-01T08:26:00Z".parse().unwrap();
+// The name of a command is part of the ids of reactions, and retries are recognised by it.
 
-    let stock = [
+#[test]
+fn names_of_stock_commands_never_change() {
+    let (order_id, quantity) = (OrderId(Uuid::nil()), 1);
+    let (shipment_id, return_id) = (ShipmentId(Uuid::nil()), ReturnId(Uuid::nil()));
+    let commands = [
         StockCommand::Receive { quantity, reference: None },
         StockCommand::Adjust { delta: 1, reason: None },
         StockCommand::Reserve { order_id, quantity },
@@ -152,12 +146,19 @@ fn command_names_never_change() {
     ];
     let names =
         ["stock.receive", "stock.adjust", "stock.reserve", "stock.release", "stock.ship", "stock.return"];
-    assert_eq!(stock.map(|command| command.name()), names);
+    assert_eq!(commands.map(|command| command.name()), names);
+}
 
+#[test]
+fn names_of_order_commands_never_change() {
+    let (order_id, payment_id) = (OrderId(Uuid::nil()), PaymentId(Uuid::nil()));
+    let (shipment_id, return_id) = (ShipmentId(Uuid::nil()), ReturnId(Uuid::nil()));
+    let (refund_id, amount) = (RefundId(Uuid::nil()), Amount::ZERO);
+    let placed_at = "2010-12-01T08:26:00Z".parse().unwrap();
     let place = PlaceOrder {
         order_id,
         customer_id: None,
-        currency,
+        currency: "GBP".parse().unwrap(),
         country: None,
         lines: Vec::new(),
         adjustments: Vec::new(),
@@ -167,7 +168,7 @@ fn command_names_never_change() {
         payment_due_at: None,
         payment: None,
     };
-    let order = [
+    let commands = [
         OrderCommand::Place(Box::new(place)),
         OrderCommand::Allocate { payment_id },
         OrderCommand::Reject { shortages: Vec::new() },
@@ -191,13 +192,19 @@ fn command_names_never_change() {
         "order.cancel",
         "order.expire",
     ];
-    assert_eq!(order.map(|command| command.name()), names);
+    assert_eq!(commands.map(|command| command.name()), names);
+}
 
+#[test]
+fn names_of_payment_commands_never_change() {
+    let (payment_id, order_id) = (PaymentId(Uuid::nil()), OrderId(Uuid::nil()));
+    let (refund_id, amount) = (RefundId(Uuid::nil()), Amount::ZERO);
+    let currency = "GBP".parse().unwrap();
     let new_charge = NewCharge { provider: "p".into(), method: "m".into(), capture: CaptureMode::Manual };
     let ending = Some(ChargeEnding::Voided);
     let report =
         ProviderReport { charge: 1, reference: "r".into(), authorized: amount, captured: amount, ending };
-    let payment = [
+    let commands = [
         PaymentCommand::Request { payment_id, order_id, amount, currency, charge: None },
         PaymentCommand::Charge(new_charge),
         PaymentCommand::Report { report, is_answer: true },
@@ -225,7 +232,7 @@ fn command_names_never_change() {
         "payment.record_refund_failed",
         "payment.close",
     ];
-    assert_eq!(payment.map(|command| command.name()), names);
+    assert_eq!(commands.map(|command| command.name()), names);
 }
 
 /// These ids are deduplication keys: another derivation would execute old requests again. The expected values

@@ -73,8 +73,8 @@ impl<'a> Reading<'a> {
         // Skip an authorisation that was given back since: the report is older than that.
         let is_still_held = authorized > captured && report.ending.is_none() && !self.has_ended();
         if is_still_held && authorized > known_authorized {
-            let total = self.before.captured_by_others(self.number).checked_add(authorized);
-            let total = total.map_err(|_| PaymentRefusal::InvalidAmount)?;
+            let by_others = self.before.captured_by_others(self.number);
+            let total = by_others.checked_add(authorized).map_err(|_| PaymentRefusal::InvalidAmount)?;
             self.add(self.authorized(total.max(self.before.authorized())));
         }
         if captured > known_captured {

@@ -6,9 +6,12 @@ use domain::{
     Amount, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     checkout::Step,
     order::{
-        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, OrderCommand, PlaceOrder, ReturnLine,
+        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, PlaceOrder,
+        ReturnLine,
     },
-    payment::{CaptureMode, ChargeEnding, NewCharge, Operation, PaymentCommand, ProviderReport, RefundState},
+    payment::{
+        CaptureMode, ChargeEnding, NewCharge, Operation, Payment, PaymentCommand, ProviderReport, RefundState,
+    },
     stock::StockCommand,
 };
 use uuid::Uuid;
@@ -162,8 +165,6 @@ fn payment_step(slot: usize, command: PaymentCommand) -> Step {
 }
 
 fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option<Step> {
-    let to_order = |slot, command| Some(Step::Order(order_id(slot), command));
-    let to_payment = |slot, command| Some(payment_step(slot, command));
     match *deed {
         Deed::Receive { sku: index, quantity } => {
             Some(Step::Stock(sku(index), StockCommand::Receive { quantity, reference: None }))
@@ -171,77 +172,90 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
         Deed::Adjust { sku: index, delta } => {
             Some(Step::Stock(sku(index), StockCommand::Adjust { delta, reason: None }))
         }
-        Deed::Place { slot } => to_order(slot, baskets.get(slot)?.place(order_id(slot))),
-        Deed::Cancel { slot } => {
-            to_order(slot, OrderCommand::Cancel { reason: CancelReason::Requested, note: None })
-        }
-        Deed::Expire { slot } => to_order(slot, OrderCommand::Expire { now: Timestamp::UNIX_EPOCH }),
-        Deed::Ship { slot, part } => to_order(
-            slot,
-            OrderCommand::Ship {
-                shipment_id: ShipmentId::of_command(id),
-                lines: part.map(|(line, quantity)| vec![LineQuantity { line, quantity }]),
-                carrier: None,
-                tracking_number: None,
-            },
-        ),
-        Deed::Deliver { slot } => {
+        Deed::Place { slot }
+        | Deed::Cancel { slot }
+        | Deed::Expire { slot }
+        | Deed::Ship { slot, .. }
+        | Deed::Deliver { slot }
+        | Deed::Return { slot, .. }
+        | Deed::Refund { slot, .. } => {
             let order = world.order(order_id(slot));
-            let shipment_id = order.shipments().iter().find(|shipment| !shipment.delivered)?.shipment_id;
-            to_order(slot, OrderCommand::Deliver { shipment_id })
+            Some(Step::Order(order_id(slot), order_command(&order, baskets, deed, id)?))
         }
-        Deed::Return { slot, part: (line, quantity), restock, amount } => to_order(
-            slot,
-            OrderCommand::Return(NewReturn {
-                return_id: ReturnId::of_command(id),
-                lines: vec![ReturnLine { line, quantity, restock }],
-                refund_amount: amount.map(pence),
-                reason: None,
-            }),
-        ),
-        Deed::Refund { slot, amount } => to_order(
-            slot,
-            OrderCommand::Refund { refund_id: RefundId::of_command(id), amount: pence(amount), reason: None },
-        ),
-        Deed::Authorize { slot, amount } => {
-            let amount = amount.map(pence);
-            to_payment(slot, PaymentCommand::Authorize { amount, reference: None })
-        }
-        Deed::Capture { slot, amount } => {
-            let amount = amount.map(pence);
-            to_payment(slot, PaymentCommand::Capture { amount, reference: None })
-        }
-        Deed::Charge { slot } => {
-            let capture = CaptureMode::Automatic;
-            let charge = NewCharge { provider: "provider".into(), method: "card".into(), capture };
-            to_payment(slot, PaymentCommand::Charge(charge))
-        }
-        Deed::Report { slot, authorized, captured, ref ending, is_answer } => {
+        Deed::Authorize { slot, .. }
+        | Deed::Capture { slot, .. }
+        | Deed::Charge { slot }
+        | Deed::Report { slot, .. }
+        | Deed::PayAll { slot }
+        | Deed::Fail { slot, .. }
+        | Deed::Void { slot }
+        | Deed::LoseAnswer { slot, .. }
+        | Deed::RefundEnds { slot, .. } => {
             let payment = world.payment(PaymentId::of_order(order_id(slot)));
+            Some(payment_step(slot, payment_command(&payment, deed)?))
+        }
+    }
+}
+
+fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option<OrderCommand> {
+    Some(match *deed {
+        Deed::Place { slot } => baskets.get(slot)?.place(order_id(slot)),
+        Deed::Cancel { .. } => OrderCommand::Cancel { reason: CancelReason::Requested, note: None },
+        Deed::Expire { .. } => OrderCommand::Expire { now: Timestamp::UNIX_EPOCH },
+        Deed::Ship { part, .. } => OrderCommand::Ship {
+            shipment_id: ShipmentId::of_command(id),
+            lines: part.map(|(line, quantity)| vec![LineQuantity { line, quantity }]),
+            carrier: None,
+            tracking_number: None,
+        },
+        Deed::Deliver { .. } => {
+            let next = order.shipments().iter().find(|shipment| !shipment.delivered)?;
+            OrderCommand::Deliver { shipment_id: next.shipment_id }
+        }
+        Deed::Return { part: (line, quantity), restock, amount, .. } => OrderCommand::Return(NewReturn {
+            return_id: ReturnId::of_command(id),
+            lines: vec![ReturnLine { line, quantity, restock }],
+            refund_amount: amount.map(pence),
+            reason: None,
+        }),
+        Deed::Refund { amount, .. } => {
+            OrderCommand::Refund { refund_id: RefundId::of_command(id), amount: pence(amount), reason: None }
+        }
+        _ => return None,
+    })
+}
+
+fn payment_command(payment: &Payment, deed: &Deed) -> Option<PaymentCommand> {
+    Some(match *deed {
+        Deed::Authorize { amount, .. } => {
+            PaymentCommand::Authorize { amount: amount.map(pence), reference: None }
+        }
+        Deed::Capture { amount, .. } => {
+            PaymentCommand::Capture { amount: amount.map(pence), reference: None }
+        }
+        Deed::Charge { .. } => {
+            let capture = CaptureMode::Automatic;
+            PaymentCommand::Charge(NewCharge { provider: "provider".into(), method: "card".into(), capture })
+        }
+        Deed::Report { authorized, captured, ref ending, is_answer, .. } => {
             let charge = payment.charge().map_or(0, |charge| charge.number);
             let (reference, ending) = ("pi".into(), ending.clone());
             let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
             let report = ProviderReport { charge, reference, authorized, captured, ending };
-            to_payment(slot, PaymentCommand::Report { report, is_answer })
+            PaymentCommand::Report { report, is_answer }
         }
-        Deed::PayAll { .. } => None,
-        Deed::Fail { slot, retryable } => to_payment(slot, PaymentCommand::Fail { reason: None, retryable }),
-        Deed::Void { slot } => to_payment(slot, PaymentCommand::Void { reason: None }),
-        Deed::LoseAnswer { slot, operation } => {
-            to_payment(slot, PaymentCommand::MarkOutcomeUnknown { operation })
-        }
-        Deed::RefundEnds { slot, refunded } => {
-            let payment = world.payment(PaymentId::of_order(order_id(slot)));
+        Deed::Fail { retryable, .. } => PaymentCommand::Fail { reason: None, retryable },
+        Deed::Void { .. } => PaymentCommand::Void { reason: None },
+        Deed::LoseAnswer { operation, .. } => PaymentCommand::MarkOutcomeUnknown { operation },
+        Deed::RefundEnds { refunded, .. } => {
             let open = payment.refunds().iter().find(|refund| refund.state == RefundState::Requested)?;
             let refund_id = open.refund_id;
-            to_payment(
-                slot,
-                if refunded {
-                    PaymentCommand::RecordRefunded { refund_id, reference: None }
-                } else {
-                    PaymentCommand::RecordRefundFailed { refund_id, reason: None }
-                },
-            )
+            if refunded {
+                PaymentCommand::RecordRefunded { refund_id, reference: None }
+            } else {
+                PaymentCommand::RecordRefundFailed { refund_id, reason: None }
+            }
         }
-    }
+        _ => return None,
+    })
 }

@@ -187,9 +187,9 @@ fn captures_and_voids_of_a_charge_are_requested_from_the_provider() {
     assert_eq!(work(&events), [ProviderWork::Capture { charge: 1, amount: pence(60), total: pence(100) }]);
 
     given(authorized_charge()).when(void()).then([void_requested()]).when(void()).then_nothing();
-    let events = [authorized_charge(), vec![void_requested()]].concat();
-    assert_eq!(work(&events), [ProviderWork::Void(1)]);
-    given(events).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
+    let voiding = [authorized_charge(), vec![void_requested()]].concat();
+    assert_eq!(work(&voiding), [ProviderWork::Void(1)]);
+    given(voiding).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
     assert_eq!(work(&[authorized_charge(), vec![void_requested(), voided()]].concat()), []);
 }
 
