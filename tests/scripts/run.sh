@@ -39,8 +39,8 @@ refused() { # WHY
 check_machine() {
   local need package user install
   while IFS='|' read -r need package user; do
-    install=${package:+; apt-get install $package}
-    loudly "$need is missing on this machine, for $user$install"
+    install=${package:+; install it with apt-get install $package}
+    loudly "$need is missing on this machine (used by: $user)$install"
     unmet[$user]+="${unmet[$user]:+, }$need is missing$install"
   done < <(needs_missing)
   if [ -n "${unmet[the build]:-}" ]; then
