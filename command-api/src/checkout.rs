@@ -1,63 +1,57 @@
 //! Runs the checkout policy of the domain: sends the commands that follow an event.
 //!
-//! Used twice: inline by the HTTP handlers, so that checkout learns at once whether stock is held, and by the
-//! process manager for everything that was cut off. Both take the order's lock first, so the reactions of one
-//! order run one at a time; both derive the same command ids, so whatever ran twice counts once.
+//! The HTTP handlers run reactions inline, so that checkout learns at once whether stock is held. The process
+//! manager runs every reaction that a crash or a failure cut off. Both take the order's lock first, so
+//! reactions of one order run one at a time. Both derive the same command ids, so a reaction that runs twice
+//! has one effect.
 
 mod due;
+mod handled_inline;
 mod locks;
+mod placing;
 mod provider;
+mod sweep;
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use domain::{
-    CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision, Sku,
-    checkout::{Reaction, Step, payment_request, react_to_payment, reservations, settle},
+    CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision,
+    checkout::{Reaction, Step, react_to_payment},
     decider::Versioned,
-    order::{Order, OrderDecider, OrderStateSummary, Shortage},
+    order::{Order, OrderDecider},
     payment::{PaymentDecider, PaymentEvent},
-    stock::{StockCommand, StockDecider, StockRefusal},
+    stock::StockDecider,
 };
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use infra::{
-    clock::Clock,
-    event_store::{Epoch, EventStore},
-    payment_provider::PaymentProvider,
-    snapshots::SnapshotStore,
+    clock::Clock, event_store::EventStore, payment_provider::PaymentProvider, snapshots::SnapshotStore,
 };
-use lru::LruCache;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-pub(crate) use self::provider::short;
 pub use self::{
-    locks::{Guard, Locks},
-    provider::{Attention, Occasion, PROVIDER_CALLS_MAX},
+    handled_inline::HandledInline,
+    locks::{LockGuard, Locks},
+    placing::PlacedOutcome,
+    provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
 };
 use crate::executor::{
-    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Lane, Mode, Outcome, Wait,
-    pause_before_attempt,
+    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Mode, Outcome, pause_before_attempt,
 };
 
-/// Events handled inline that the process manager has not come across yet; it looks for itself at older ones.
-const HANDLED_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
-
-/// No command records more events of a payment: what a provider reports, and what a closed payment asks for then.
+/// The most payment events that one command records: one report of a provider, and the refunds and voids that
+/// a closed payment then requests.
 const EVENTS_OF_A_COMMAND_MAX: Revision = 8;
 
-/// The executors of all aggregates and what ties them together. Cheap to clone.
+/// The executors of all aggregates, and what reactions share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     pub orders: Executor<OrderDecider>,
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
-    /// The reactions of one order run one at a time.
+    /// Reactions of one order run one at a time.
     pub locks: Locks<OrderId>,
-    /// The provider is asked one thing at a time for each payment.
+    /// The provider gets one request at a time for each payment.
     payment_locks: Locks<PaymentId>,
     provider: Option<ProviderHandle>,
     provider_places: Arc<Semaphore>,
@@ -84,15 +78,6 @@ impl std::fmt::Debug for ProviderHandle {
     }
 }
 
-/// How the reaction to OrderPlaced ended.
-#[derive(Debug, Clone)]
-pub struct Settled {
-    pub order: OrderStateSummary,
-    pub order_revision: Option<Revision>,
-    /// Whether this run settled the order, rather than one before it.
-    pub by_this_run: bool,
-}
-
 impl Checkout {
     pub fn start(
         store: &Arc<dyn EventStore>,
@@ -101,7 +86,7 @@ impl Checkout {
         options: ExecutorOptions,
     ) -> Self {
         Self {
-            // Orders and payments have short streams: reading them back is cheaper than snapshots of them.
+            // Streams of orders and payments are short: reading them is cheaper than snapshots.
             orders: Executor::start(store, None, options),
             stock: Executor::start(store, snapshots, options),
             payments: Executor::start(store, None, options),
@@ -115,7 +100,7 @@ impl Checkout {
         }
     }
 
-    /// With a provider that can be asked for money.
+    /// Adds the provider that charges, captures, voids and refunds.
     pub fn with_provider(self, provider: Arc<dyn PaymentProvider>) -> Self {
         Self { provider: Some(ProviderHandle(provider)), ..self }
     }
@@ -128,94 +113,17 @@ impl Checkout {
         &self.store.0
     }
 
-    /// Events whose reactions were run inline, so that the process manager need not run them again.
+    /// The events whose reactions ran inline; the process manager skips them.
     pub fn handled_inline(&self) -> &HandledInline {
         &self.handled
     }
 
-    /// The order as it durably stands.
+    /// The durable state of an order.
     pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, ExecuteError> {
         self.orders.read(&id, |order, revision| Versioned { state: order.clone(), revision }).await
     }
 
-    /// The reaction to OrderPlaced, from the reservations to the payment request, submitted step by step
-    /// without waiting where the store allows that; returns when the last step is durable.
-    ///
-    /// All steps run in `epoch`: had an earlier one failed, a later one is refused rather than built upon it.
-    /// The caller holds the order's lock.
-    pub async fn run_placed(
-        &self,
-        order_id: OrderId,
-        units: &BTreeMap<Sku, u32>,
-        placed: EventId,
-        correlation_id: Uuid,
-        epoch: Epoch,
-    ) -> Result<Settled, ExecuteError> {
-        let submitted =
-            Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
-        let shortages = self.reserve(order_id, units, placed, correlation_id, submitted).await?;
-        let nothing_held = shortages.len() == units.len();
-
-        let command = settle(order_id, shortages);
-        let context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
-        let settling = EventId::of_command(context.id, 0);
-        let settled = self.orders.submit(&order_id, command, context, submitted).await?;
-        let by_this_run = matches!(settled.outcome, Outcome::Recorded);
-
-        let order = settled.summary;
-        let last = Mode { wait: Wait::Durable, ..submitted };
-        match payment_request(order_id, &order) {
-            Some((payment_id, request)) => {
-                let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
-                let request_mode = Mode { new_stream: by_this_run, ..last };
-                self.payments.submit(&payment_id, request, context, request_mode).await?;
-            }
-            // Nothing to pay, or rejected: wait for the order's own last append.
-            None => self.orders.read(&order_id, |_, _| ()).await?,
-        }
-        if self.store().epoch() != epoch {
-            return Err(ExecuteError::Superseded);
-        }
-        if by_this_run {
-            self.handled.insert(placed);
-            // What a rejected order holds is released by the reaction to its rejection.
-            if !order.status.is_final() || nothing_held {
-                self.handled.insert(settling);
-            }
-        }
-        Ok(Settled { order, order_revision: settled.revision, by_this_run })
-    }
-
-    /// Holds the units of every SKU; the shortages tell what could not be held.
-    async fn reserve(
-        &self,
-        order_id: OrderId,
-        units: &BTreeMap<Sku, u32>,
-        cause: EventId,
-        correlation_id: Uuid,
-        mode: Mode,
-    ) -> Result<Vec<Shortage>, ExecuteError> {
-        let reserving = units.iter().map(async |(sku, &quantity)| {
-            let command = StockCommand::Reserve { order_id, quantity };
-            let context = reaction::<StockDecider>(sku, &command, cause, correlation_id);
-            let executed = self.stock.submit(sku, command, context, mode).await?;
-            match executed.outcome {
-                Outcome::Refused(StockRefusal::Insufficient { requested, available }) => {
-                    Ok(Some(Shortage { sku: sku.clone(), requested, available }))
-                }
-                Outcome::Refused(refusal) => {
-                    tracing::error!(order.id = %order_id, %sku, %refusal, "a reservation was refused unexpectedly");
-                    let available = executed.summary.available();
-                    Ok(Some(Shortage { sku: sku.clone(), requested: quantity, available }))
-                }
-                _ => Ok(None),
-            }
-        });
-        let outcomes: Vec<Result<Option<Shortage>, ExecuteError>> = join_all(reserving).await;
-        outcomes.into_iter().filter_map(Result::transpose).collect()
-    }
-
-    /// Runs a reaction that the policy decided on; returns when all of it is durable.
+    /// Runs a reaction of the policy; returns when all of it is durable. The caller holds the order's lock.
     pub async fn run(
         &self,
         order_id: OrderId,
@@ -244,7 +152,7 @@ impl Checkout {
         }
     }
 
-    /// The reaction to an event of a payment, against the payment and the order as they now stand.
+    /// Runs the reaction to a payment event, decided on the present state of the payment.
     pub async fn react_to_payment(
         &self,
         id: PaymentId,
@@ -263,8 +171,8 @@ impl Checkout {
         }
     }
 
-    /// Runs the reactions to what a command recorded on a payment, up to its event at `last`, so that the order knows of
-    /// it. Where this fails, or nobody calls it, the process manager sees to it.
+    /// Runs the reactions to the payment events of one command, of which the last is at `last`. The order
+    /// then shows them. If this fails or is not called, the process manager runs them.
     pub async fn react_to_command(
         &self,
         id: PaymentId,
@@ -273,22 +181,22 @@ impl Checkout {
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
         let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
-        let recorded = self.store().read_stream(&id.into(), first, limit).await;
-        let recorded = recorded.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
+        let events = self.store().read_stream(&id.into(), first, limit).await;
+        let events = events.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
         let unreadable = |error: DecodeError| ExecuteError::Unreadable(error.to_string().into());
-        for event in recorded {
-            let is_of_this_command = event.decode_metadata().map_err(unreadable)?.command_id == context.id;
-            let Event::Payment(decoded) = event.decode().map_err(unreadable)? else { continue };
+        for recorded in events {
+            let is_of_this_command = recorded.decode_metadata().map_err(unreadable)?.command_id == context.id;
+            let Event::Payment(event) = recorded.decode().map_err(unreadable)? else { continue };
             if is_of_this_command {
-                self.react_to_payment(id, &decoded, event.id, context.correlation_id).await?;
-                self.handled.insert(event.id);
+                self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
+                self.handled.insert(recorded.id);
             }
         }
         Ok(())
     }
 
-    /// Sends one command of a reaction. A refusal is final here: it is reported, since nobody is asked again.
-    pub async fn send(&self, step: Step, cause: EventId, correlation_id: Uuid) -> Result<(), ExecuteError> {
+    /// Sends one command of a reaction. A refusal is final: it is logged and not retried.
+    async fn send(&self, step: Step, cause: EventId, correlation_id: Uuid) -> Result<(), ExecuteError> {
         let (target, name) = (step.target(), step.command_name());
         let context = CommandContext::reaction(cause, correlation_id, &target, name);
         let refusal = match step {
@@ -303,48 +211,10 @@ impl Checkout {
             }
         };
         if let Some(refusal) = refusal {
-            tracing::warn!(stream = %target, command = name, cause = %cause, refusal, "a reaction was refused");
+            tracing::warn!(stream = %target, command = name, cause.id = %cause, refusal,
+                "A command of a reaction was refused; it is not retried");
         }
         Ok(())
-    }
-
-    /// Gives back what an ended order still holds. Each send is a command of its own (it names the revision
-    /// that the stock stands at), because the one before it may have come too early.
-    pub async fn sweep_ended(&self, order_id: OrderId) -> Result<(), ExecuteError> {
-        let _guard = self.locks.lock(order_id).await;
-        let order = self.order(order_id).await?;
-        if !order.state.status().is_final() {
-            return Ok(());
-        }
-        for step in domain::checkout::releases(order_id, &order.state) {
-            let Step::Stock(sku, command) = step else { continue };
-            let held = self.stock.read(&sku, move |stock, revision| {
-                stock.reservation(order_id).filter(|held| !held.released).and(revision)
-            });
-            let Some(revision) = held.await? else { continue };
-            let cause = EventId(Uuid::new_v5(&order_id.0, &revision.to_be_bytes()));
-            let target = sku.clone().into();
-            let context = CommandContext::reaction(cause, order_id.0, &target, "stock.release");
-            self.stock.execute(&sku, command, &context, Mode::REACTION).await?;
-            tracing::info!(order.id = %order_id, %sku, "released a reservation that its ended order still held");
-        }
-        Ok(())
-    }
-
-    /// Finishes an order that is still `placed`.
-    pub async fn sweep_placed(&self, order_id: OrderId) -> Result<(), ExecuteError> {
-        let _guard = self.locks.lock(order_id).await;
-        let order = self.order(order_id).await?.state;
-        if order.status() != domain::order::OrderStatus::Placed {
-            return Ok(());
-        }
-        let first = self.store().read_stream(&order_id.into(), 0, 1).await;
-        let first = first.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
-        let Some(placed) = first.first() else { return Ok(()) };
-        let metadata = placed.decode_metadata();
-        let metadata = metadata.map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
-        let reaction = Reaction::Reserve(reservations(&order));
-        self.run(order_id, reaction, placed.id, metadata.correlation_id).await
     }
 }
 
@@ -356,45 +226,6 @@ fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
         | Outcome::Duplicate { .. }
         | Outcome::KeyReused
         | Outcome::PreconditionFailed => None,
-    }
-}
-
-/// The context of a reaction's command to the aggregate `id`.
-fn reaction<A: Decider>(
-    id: &A::Id,
-    command: &A::Command,
-    cause: EventId,
-    correlation_id: Uuid,
-) -> CommandContext {
-    CommandContext::reaction(cause, correlation_id, &id.clone().into(), A::command_name(command))
-}
-
-/// See [`Checkout::handled_inline`].
-#[derive(Debug, Default)]
-pub struct HandledInline {
-    /// None while nobody takes them out. A race may leave an event in: it is the first to be dropped.
-    events: Mutex<Option<LruCache<EventId, ()>>>,
-}
-
-impl HandledInline {
-    /// Starts keeping events: somebody in this process takes them out again.
-    pub fn enable(&self) {
-        self.lock().get_or_insert_with(|| LruCache::new(HANDLED_MAX));
-    }
-
-    pub fn insert(&self, event: EventId) {
-        if let Some(handled) = self.lock().as_mut() {
-            handled.put(event, ());
-        }
-    }
-
-    /// Whether the reaction to this event was run inline; asked once per event.
-    pub fn take(&self, event: EventId) -> bool {
-        self.lock().as_mut().is_some_and(|handled| handled.pop(&event).is_some())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<LruCache<EventId, ()>>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,15 +1,18 @@
-//! From a command to a durable answer: the hot path.
+//! The hot path, from a command to a durable answer.
 //!
-//! Commands are sharded by stream. A shard owns the cached state of its aggregates. Where everything that a command
-//! needs is in memory and the store takes dependent appends, whoever sends it decides and submits it at once, on
-//! its own task. Everything else waits for the shard's task, which takes all commands that wait, decides them one
-//! after another and appends what each stream got as one batch: a thousand commands on one hot SKU cost one
-//! append. Nothing is rolled back by cloning. When an append fails, the cached state it built on is dropped and whoever sent the commands sends
-//! them again; command ids make that harmless.
+//! Commands are sharded by stream. A shard owns the cached state of its aggregates. If the aggregate is in
+//! memory and the store accepts dependent appends, the caller's own task decides and submits the command at
+//! once. Every other command waits for the shard's task. That task takes all waiting commands, decides them
+//! one after another, and appends the events of each stream as one batch: 1,000 commands on one hot SKU cost
+//! one append.
+//!
+//! No state is cloned for a rollback. When an append fails, the shard drops the cached state and the callers
+//! send their commands again; command ids prevent a second effect.
 
 mod aggregate;
 mod batch;
 mod shard;
+mod shared_store;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +21,7 @@ use std::{
 
 use domain::{CommandContext, Decider, Revision};
 use infra::{
-    event_store::{Epoch, EventStore},
+    event_store::{AppendError, Epoch, EventStore, ReadError},
     snapshots::SnapshotStore,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -28,15 +31,15 @@ use self::{
     shard::Shard,
 };
 
-/// Bounds of an executor.
+/// The bounds of an executor.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutorOptions {
     /// Tasks per kind of aggregate.
     pub shards: usize,
-    /// Commands from outside that may be under way per shard, from their arrival until they are durable; more
-    /// are refused as [`ExecuteError::Overloaded`].
+    /// External commands under way per shard, from arrival until durable. Further ones are refused as
+    /// [`ExecuteError::Overloaded`].
     pub queue_commands_max: usize,
-    /// About how many aggregates of ordinary size a shard keeps in memory.
+    /// Aggregates of ordinary size that a shard keeps in memory, approximately.
     pub cache_weight_max: usize,
 }
 
@@ -46,40 +49,40 @@ impl Default for ExecutorOptions {
     }
 }
 
-/// Which queue a command waits in.
+/// The queue that a command waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Commands from outside: refused when too many are under way.
+    /// Commands of clients: refused when too many are under way.
     External,
-    /// Commands of a reaction: never refused, so that an order once placed is always finished. Their number is
-    /// bounded by the orders that were let in.
+    /// Commands of reactions: never refused, so every placed order is finished. The number of accepted orders
+    /// bounds them.
     Reaction,
 }
 
 /// When a command is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// As soon as its append is submitted, where the store takes dependent appends. The answer holds only if a
-    /// later command of the same epoch is answered [`Wait::Durable`].
+    /// When its append is submitted, if the store accepts dependent appends. The answer is only valid if a
+    /// later command of the same epoch is answered with [`Wait::Durable`].
     Submitted,
-    /// When it and everything it was decided upon are durable.
+    /// When its events, and all events it was decided on, are durable.
     Durable,
 }
 
-/// How a command is to be run.
+/// How a command runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode {
     pub lane: Lane,
     pub wait: Wait,
-    /// The epoch that earlier steps of the same flow ran in; a step in a later one is refused, because an
+    /// The epoch of the earlier steps of the same flow. In a later epoch the step is refused, because an
     /// earlier step may have failed.
     pub epoch: Option<Epoch>,
-    /// The caller knows that the stream has no events, which saves looking. Found out if wrong.
+    /// The caller expects an empty stream, which saves a read. If wrong, the append conflicts and is retried.
     pub new_stream: bool,
 }
 
 impl Mode {
-    /// A single command from outside.
+    /// A single command of a client.
     pub const EXTERNAL: Self =
         Self { lane: Lane::External, wait: Wait::Durable, epoch: None, new_stream: false };
     /// A single command of a reaction.
@@ -87,11 +90,11 @@ impl Mode {
         Self { lane: Lane::Reaction, wait: Wait::Durable, epoch: None, new_stream: false };
 }
 
-/// A command's outcome, with the aggregate as it stands after it.
+/// A command's outcome, with the state of the aggregate after it.
 #[derive(Debug, Clone)]
 pub struct Executed<A: Decider> {
     pub outcome: Outcome<A>,
-    /// The stream's revision after the command; none: it has no events.
+    /// The stream's revision after the command; `None` for an empty stream.
     pub revision: Option<Revision>,
     pub summary: A::Summary,
 }
@@ -102,45 +105,65 @@ pub enum Outcome<A: Decider> {
     Recorded,
     /// The command was already satisfied.
     Unchanged,
-    /// The same command was recorded before; `revision` is that of its last event.
+    /// The same command was recorded earlier, its last event at `revision`.
     Duplicate {
         revision: Revision,
     },
-    /// The same idempotency key came before with another content.
+    /// The idempotency key was used earlier with another content.
     KeyReused,
     /// `If-Match` named another revision.
     PreconditionFailed,
     Refused(A::Refusal),
 }
 
-/// Why a command has no outcome.
+/// Why a command has no outcome. Sending it again is safe in every case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecuteError {
-    #[error("too many commands are waiting")]
+    #[error("too many commands are under way; send the command again later")]
     Overloaded,
-    /// An append that this command may build on has failed: begin the flow again.
-    #[error("an earlier command of the same epoch has failed")]
+    /// An append that this command may depend on has failed: start the flow again.
+    #[error("an earlier command of the same epoch failed; start the flow again")]
     Superseded,
-    #[error("the stream changed under the command again and again")]
+    #[error("the stream changed during each of {} attempts; send the command again", ATTEMPTS_MAX)]
     Conflict,
-    #[error("the event store cannot be used: {0}")]
+    #[error("the event store is unavailable: {0}")]
     Unavailable(Arc<str>),
-    #[error("it is not known whether the command was recorded: {0}")]
+    #[error("the outcome of the command is unknown: {0}")]
     OutcomeUnknown(Arc<str>),
     #[error("the stream cannot be read: {0}")]
     Unreadable(Arc<str>),
 }
 
-/// How often a command, or a flow of commands, is begun again after a conflict.
+impl From<AppendError> for ExecuteError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::WrongExpectedRevision { .. } => Self::Conflict,
+            AppendError::Superseded => Self::Superseded,
+            AppendError::Unavailable(why) => Self::Unavailable(why),
+            AppendError::OutcomeUnknown(why) => Self::OutcomeUnknown(why),
+        }
+    }
+}
+
+impl From<ReadError> for ExecuteError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(why) => Self::Unavailable(why),
+            ReadError::Corrupt(why) => Self::Unreadable(why),
+        }
+    }
+}
+
+/// Attempts at a command, or at a flow of commands, that conflicts.
 pub const ATTEMPTS_MAX: u32 = 5;
 
-/// Runs the commands of one kind of aggregate. Cheap to clone.
+/// Executes the commands of one kind of aggregate. Cheap to clone.
 pub struct Executor<A: Decider> {
     shards: Arc<[ShardHandle<A>]>,
 }
 
 struct ShardHandle<A: Decider> {
-    /// Empty while the shard's task works on what waits.
+    /// None while the shard's task has the shard.
     shard: Arc<Mutex<Option<Shard<A>>>>,
     /// Bounded by `places`.
     external: mpsc::UnboundedSender<Work<A>>,
@@ -161,7 +184,7 @@ impl<A: Decider> std::fmt::Debug for Executor<A> {
 }
 
 impl<A: Decider> Executor<A> {
-    /// Starts the shards on the current runtime. They end when the last clone of the executor is dropped.
+    /// Starts the shards on the current runtime. They end when the last clone of the executor drops.
     pub fn start(
         store: &Arc<dyn EventStore>,
         snapshots: Option<&Arc<SnapshotStore>>,
@@ -179,7 +202,7 @@ impl<A: Decider> Executor<A> {
         Self { shards: shards.collect() }
     }
 
-    /// Runs one command, again if its stream changed under it.
+    /// Executes one command, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile.
     pub async fn execute(
         &self,
         id: &A::Id,
@@ -199,7 +222,7 @@ impl<A: Decider> Executor<A> {
         Err(ExecuteError::Conflict)
     }
 
-    /// Runs one command once.
+    /// Makes one attempt at one command.
     pub async fn submit(
         &self,
         id: &A::Id,
@@ -214,13 +237,13 @@ impl<A: Decider> Executor<A> {
         };
         let (reply, answer) = oneshot::channel();
         let request = Request { command, context, mode, reply, place };
-        if let Some(waits) = shard.run_now(Work::Execute(id.clone(), request)) {
-            queue.send(waits).map_err(|_| stopped())?;
+        if let Some(waiting) = shard.run_now(Work::Execute(id.clone(), request)) {
+            queue.send(waiting).map_err(|_| stopped())?;
         }
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Reads an aggregate as it durably stands, through `view`, on the shard that owns it.
+    /// Reads the durable state of an aggregate. `view` runs on the caller's task.
     pub async fn read<R: Send + 'static>(
         &self,
         id: &A::Id,
@@ -229,8 +252,8 @@ impl<A: Decider> Executor<A> {
         for attempt in 1..=ATTEMPTS_MAX {
             let (reply, answer) = oneshot::channel();
             let shard = self.shard_of(id);
-            if let Some(waits) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
-                shard.reactions.send(waits).map_err(|_| stopped())?;
+            if let Some(waiting) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
+                shard.reactions.send(waiting).map_err(|_| stopped())?;
             }
             match answer.await.unwrap_or_else(|_| Err(stopped())) {
                 Ok(versioned) => return Ok(view(&versioned.state, versioned.revision)),
@@ -251,7 +274,7 @@ impl<A: Decider> Executor<A> {
 }
 
 impl<A: Decider> ShardHandle<A> {
-    /// Runs work that need not wait for anything; gives back what must.
+    /// Runs the work at once if it needs no wait; otherwise returns it.
     fn run_now(&self, work: Work<A>) -> Option<Work<A>> {
         match self.shard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(shard) => shard.run_now(work),
@@ -264,7 +287,8 @@ impl<A: Decider> ShardHandle<A> {
     }
 }
 
-/// The first new attempt comes at once; later ones let whatever is failing recover.
+/// Waits before an attempt. The second starts at once; later ones wait 8 ms, doubled each time, so that a
+/// failing part can recover.
 pub async fn pause_before_attempt(attempt: u32) {
     if attempt > 2 {
         tokio::time::sleep(Duration::from_millis(1 << attempt.min(10))).await;

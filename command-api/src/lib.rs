@@ -1,5 +1,5 @@
-//! The command side: executes commands against aggregates rebuilt from the event store, answers them over HTTP,
-//! and runs the reactions that follow.
+//! The command side: executes commands on aggregates rebuilt from the event store, answers them over HTTP,
+//! and runs the reactions to their events.
 
 pub mod checkout;
 pub mod error;

@@ -1,4 +1,4 @@
-//! Orders whose payment is due.
+//! Orders whose payment is overdue.
 
 use domain::{
     CommandContext, OrderId, PaymentId, Timestamp,
@@ -10,11 +10,11 @@ use super::Checkout;
 use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
-    /// Expires an order whose payment was due before `now`, unless the payment says otherwise. What the payment has
-    /// taken is recorded first; where an answer of the provider is missing, the order waits for it: false.
+    /// Expires an order whose payment was due before `now`. Money that the payment has captured is recorded
+    /// on the order first. False if the order must wait for an answer of the provider.
     pub async fn settle_due(&self, order_id: OrderId, now: Timestamp) -> Result<bool, ExecuteError> {
         let _guard = self.locks.lock(order_id).await;
-        // Twice: once the money is recorded, the order may still be short of some.
+        // Twice: after the money is recorded, the order may still not be paid in full.
         for _ in 0..2 {
             let order = self.order(order_id).await?;
             let payment_id = order.state.payment_id().unwrap_or_else(|| PaymentId::of_order(order_id));
@@ -22,7 +22,8 @@ impl Checkout {
             let command = match when_due(&order.state, &payment, now) {
                 WhenDue::Nothing => return Ok(true),
                 WhenDue::Wait => {
-                    tracing::debug!(order.id = %order_id, "a payment is due and in doubt: the order waits for the provider");
+                    tracing::debug!(order.id = %order_id,
+                        "An overdue order does not expire yet: the outcome of its payment is unknown");
                     return Ok(false);
                 }
                 WhenDue::Record(command) | WhenDue::Expire(command) => command,
@@ -31,7 +32,7 @@ impl Checkout {
             let context = CommandContext::timed(&order_id.into(), order_id.0, command.name(), order.revision);
             self.orders.execute(&order_id, command, &context, Mode::REACTION).await?;
             if expires {
-                tracing::info!(order.id = %order_id, "an order expired: its payment did not come in time");
+                tracing::info!(order.id = %order_id, "An order expired: it was not paid in time");
                 return Ok(true);
             }
         }

@@ -1,4 +1,4 @@
-//! One lock per order or payment, first come first served, existing only while somebody holds or awaits it.
+//! One fair lock per order or payment, which exists only while it is held or awaited.
 
 use std::{
     collections::HashMap,
@@ -11,21 +11,21 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 type Held<K> = HashMap<K, Arc<AsyncMutex<()>>>;
 
-/// The locks of all aggregates in work, by their ids. Cheap to clone.
+/// The locks of the aggregates in use, by id. Cheap to clone.
 #[derive(Debug)]
 pub struct Locks<K: Key> {
     held: Arc<Mutex<Held<K>>>,
 }
 
-/// What a lock is named by.
+/// The id that names a lock.
 pub trait Key: Copy + Eq + Hash + Debug {}
 
 impl<K: Copy + Eq + Hash + Debug> Key for K {}
 
 /// Holds a lock until dropped.
 #[derive(Debug)]
-pub struct Guard<K: Key> {
-    // Dropped in this order: unlock, then forget the lock if nobody else awaits it.
+pub struct LockGuard<K: Key> {
+    // Fields drop in this order: unlock, then remove the lock unless another task awaits it.
     _guard: OwnedMutexGuard<()>,
     _place: Place<K>,
 }
@@ -51,12 +51,12 @@ impl<K: Key> Clone for Locks<K> {
 }
 
 impl<K: Key> Locks<K> {
-    /// Waits until no one else holds this id. The place in the queue is taken when the future is first polled.
-    pub async fn lock(&self, id: K) -> Guard<K> {
+    /// Waits for the lock of this id. The first poll of the future takes the place in the queue.
+    pub async fn lock(&self, id: K) -> LockGuard<K> {
         let lock = Arc::clone(self.map().entry(id).or_default());
         let place = Place { id, lock, locks: self.clone() };
         let guard = Arc::clone(&place.lock).lock_owned().await;
-        Guard { _guard: guard, _place: place }
+        LockGuard { _guard: guard, _place: place }
     }
 
     fn map(&self) -> std::sync::MutexGuard<'_, Held<K>> {
@@ -67,7 +67,8 @@ impl<K: Key> Locks<K> {
 impl<K: Key> Drop for Place<K> {
     fn drop(&mut self) {
         let mut held = self.locks.map();
-        // Counted under the map's lock, where alone new holders come from: the map's own and this one.
+        // Two references: the map's and this one. No other can appear, because new ones come from the map,
+        // which is locked here.
         if Arc::strong_count(&self.lock) == 2 {
             held.remove(&self.id);
         }
@@ -75,35 +76,4 @@ impl<K: Key> Drop for Place<K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::OrderId;
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_second_holder_waits_and_the_lock_is_forgotten_after_the_last() {
-        let locks = Locks::default();
-        let id = OrderId(Uuid::from_u128(1));
-        let first = locks.lock(id).await;
-        let mut second = Box::pin(locks.lock(id));
-        assert!(futures::poll!(&mut second).is_pending());
-        let other = locks.lock(OrderId(Uuid::from_u128(2))).await;
-        drop(first);
-        drop(second.await);
-        drop(other);
-        assert!(locks.map().is_empty());
-    }
-
-    #[tokio::test]
-    async fn giving_up_while_waiting_leaves_nothing_behind() {
-        let locks = Locks::default();
-        let id = OrderId(Uuid::from_u128(1));
-        let first = locks.lock(id).await;
-        let mut second = Box::pin(locks.lock(id));
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(second);
-        drop(first);
-        assert!(locks.map().is_empty());
-    }
-}
+mod tests;

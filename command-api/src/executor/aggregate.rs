@@ -1,4 +1,4 @@
-//! An aggregate in memory: its state, its revision, and the commands it remembers.
+//! An aggregate in memory: its state, its revision, and the ids of its recent commands.
 
 use std::{
     collections::VecDeque,
@@ -12,39 +12,39 @@ use domain::{
     envelope::EventMetadata,
 };
 use infra::{
-    event_store::{Epoch, EventLog, ReadError},
+    event_store::{Epoch, EventLog},
     snapshots::SnapshotStore,
 };
 use serde::{Deserialize, Serialize};
 
 use super::ExecuteError;
 
-/// Events read at once when a stream is loaded.
+/// Events per read of a stream.
 const PAGE_EVENTS: usize = 1_000;
 
-/// Changed when the JSON of any aggregate's state changes, so that older snapshots are ignored.
+/// Raise this when the JSON of any aggregate's state changes; snapshots of another format are ignored.
 const SNAPSHOT_FORMAT: u32 = 1;
 
-/// The state of an aggregate as a shard caches it.
+/// An aggregate as a shard caches it.
 #[derive(Debug)]
 pub(super) struct Aggregate<A: Decider> {
     pub state: A::State,
-    /// Of the last event, durable or submitted; none: the stream has no events.
+    /// The revision of the last event, durable or submitted; `None` for an empty stream.
     pub revision: Option<Revision>,
     pub commands: CommandLog,
-    /// Everything here was durable or submitted in this epoch.
+    /// The epoch in which all events of this state were durable or submitted.
     pub epoch: Epoch,
-    /// Number of the last append that this shard submitted for it.
+    /// The number of the last append that the shard submitted for this aggregate.
     pub submitted: u64,
     pub last_event: Option<EventId>,
     pub events_since_snapshot: usize,
 }
 
-/// The commands that a stream remembers, oldest first.
+/// The most recent commands of a stream, oldest first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct CommandLog {
     entries: VecDeque<RememberedCommand>,
-    /// Whether commands were dropped: then an unknown one may be an old one.
+    /// Whether older commands were dropped: then a command that is not listed may still be in the stream.
     forgotten: bool,
 }
 
@@ -55,17 +55,17 @@ struct RememberedCommand {
     fingerprint: Option<String>,
 }
 
-/// What a stream knows of a command.
+/// Whether a stream contains a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     No,
-    /// Recorded, its last event at `revision`; `same` content or another.
+    /// Recorded, its last event at `revision`.
     Yes {
         revision: Revision,
-        same: bool,
+        same_content: bool,
     },
-    /// Too long ago to tell without reading the stream.
-    Perhaps,
+    /// Not among the recent commands: only the stream can tell.
+    InStreamOnly,
 }
 
 impl CommandLog {
@@ -73,9 +73,9 @@ impl CommandLog {
         match self.entries.iter().rev().find(|entry| entry.id == context.id) {
             Some(entry) => Known::Yes {
                 revision: entry.revision,
-                same: is_same_content(entry.fingerprint.as_deref(), context),
+                same_content: is_same_content(entry.fingerprint.as_deref(), context),
             },
-            None if self.forgotten => Known::Perhaps,
+            None if self.forgotten => Known::InStreamOnly,
             None => Known::No,
         }
     }
@@ -96,12 +96,12 @@ impl CommandLog {
 fn is_same_content(fingerprint: Option<&str>, context: &CommandContext) -> bool {
     match (fingerprint, &context.idempotency) {
         (Some(known), Some(idempotency)) => known == idempotency.fingerprint,
-        // Commands of reactions are equal whenever their ids are.
+        // Equal ids of reaction commands mean equal content.
         _ => true,
     }
 }
 
-/// What is kept in a snapshot file.
+/// The content of a snapshot file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved<S> {
     state: S,
@@ -125,7 +125,7 @@ impl<A: Decider> Aggregate<A> {
         Versioned { state: self.state.clone(), revision: self.revision }
     }
 
-    /// Loads the latest snapshot that fits, if any, and the events after it.
+    /// Loads the latest usable snapshot, if any, and the events after it.
     pub async fn load(
         log: &dyn EventLog,
         snapshots: Option<&Arc<SnapshotStore>>,
@@ -150,8 +150,8 @@ impl<A: Decider> Aggregate<A> {
         let loaded =
             tokio::task::spawn_blocking(move || store.load::<Saved<A::State>>(&name, SNAPSHOT_FORMAT));
         let Ok(Some(snapshot)) = loaded.await else { return Ok(()) };
-        // A snapshot is worth nothing unless its last event stands in this log.
-        let last = log.read_stream(stream, snapshot.revision, 1).await.map_err(unreadable)?;
+        // Ignores the snapshot unless its last event is in this log; a restored backup may end before it.
+        let last = log.read_stream(stream, snapshot.revision, 1).await?;
         if last.first().is_some_and(|event| event.id == snapshot.event_id) {
             self.state = snapshot.state.state;
             self.commands = snapshot.state.commands;
@@ -161,12 +161,12 @@ impl<A: Decider> Aggregate<A> {
         Ok(())
     }
 
-    /// Folds what the log has beyond this state; says whether there was anything.
+    /// Folds the events after this state; true if there were any.
     pub async fn catch_up(&mut self, log: &dyn EventLog, stream: &StreamName) -> Result<bool, ExecuteError> {
         let before = self.revision;
         loop {
             let next = self.revision.map_or(0, |revision| revision + 1);
-            let events = log.read_stream(stream, next, PAGE_EVENTS).await.map_err(unreadable)?;
+            let events = log.read_stream(stream, next, PAGE_EVENTS).await?;
             for event in &events {
                 self.apply_recorded(event)?;
             }
@@ -183,7 +183,7 @@ impl<A: Decider> Aggregate<A> {
         };
         let event = A::Event::from_json(&recorded.type_name, &recorded.data).map_err(unreadable)?;
         let metadata = recorded.decode_metadata().map_err(unreadable)?;
-        guarded(&recorded.stream, || self.apply(&event, recorded.revision, recorded.id))?;
+        catch_panic(&recorded.stream, || self.apply(&event, recorded.revision, recorded.id))?;
         let EventMetadata { command_id, command, idempotency, .. } = metadata;
         let fingerprint = idempotency.map(|idempotency| idempotency.fingerprint);
         self.remember(command_id, &command, fingerprint);
@@ -197,14 +197,14 @@ impl<A: Decider> Aggregate<A> {
         self.events_since_snapshot += 1;
     }
 
-    /// Remembers the command of the event applied last, if its kind needs that.
+    /// Remembers the command of the last applied event, if retries of it are recognised by id.
     pub fn remember(&mut self, id: CommandId, command_name: &str, fingerprint: Option<String>) {
         if let Some(revision) = self.revision.filter(|_| A::deduplicated_by_command_id(command_name)) {
             self.commands.remember(id, revision, fingerprint, A::REMEMBERED_COMMANDS_MAX);
         }
     }
 
-    /// Looks a command up in the stream itself: for those that memory has let go.
+    /// Looks a command up in the stream itself, if it is no longer among the recent ones.
     pub async fn find_in_stream(
         log: &dyn EventLog,
         stream: &StreamName,
@@ -213,7 +213,7 @@ impl<A: Decider> Aggregate<A> {
         let mut next = 0;
         let mut found = Known::No;
         loop {
-            let events = log.read_stream(stream, next, PAGE_EVENTS).await.map_err(unreadable)?;
+            let events = log.read_stream(stream, next, PAGE_EVENTS).await?;
             let Some(last) = events.last() else { return Ok(found) };
             next = last.revision + 1;
             for event in &events {
@@ -222,18 +222,19 @@ impl<A: Decider> Aggregate<A> {
                     .map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
                 if metadata.command_id == context.id {
                     let known = metadata.idempotency.as_ref().map(|known| known.fingerprint.as_str());
-                    found = Known::Yes { revision: event.revision, same: is_same_content(known, context) };
+                    let same_content = is_same_content(known, context);
+                    found = Known::Yes { revision: event.revision, same_content };
                 }
             }
         }
     }
 
-    /// How many events make a new snapshot worth its while: more where the state is large.
+    /// Events between snapshots: more if the state is large.
     fn snapshot_interval(&self) -> usize {
         1_000.max(8 * A::weight(&self.state))
     }
 
-    /// A snapshot of this state to be written once it is durable, if it is time for one.
+    /// Returns the writing of a snapshot if one is due. Run it only after the state is durable.
     pub fn due_snapshot(
         &mut self,
         snapshots: &Arc<SnapshotStore>,
@@ -248,23 +249,16 @@ impl<A: Decider> Aggregate<A> {
         let (snapshots, stream) = (Arc::clone(snapshots), stream.clone());
         Some(move || {
             if let Err(error) = snapshots.save(&stream, SNAPSHOT_FORMAT, revision, event_id, &saved) {
-                tracing::warn!(%stream, %error, "a snapshot could not be written; it is only needed for speed");
+                tracing::warn!(stream = %stream, %error, "Cannot write a snapshot; the next load reads the whole stream");
             }
         })
     }
 }
 
-pub(super) fn unreadable(error: ReadError) -> ExecuteError {
-    match error {
-        ReadError::Unavailable(why) => ExecuteError::Unavailable(why),
-        ReadError::Corrupt(why) => ExecuteError::Unreadable(why),
-    }
-}
-
-/// A broken invariant must not take the whole shard down: the stream is reported, the others go on.
-pub(super) fn guarded<T>(stream: &StreamName, run: impl FnOnce() -> T) -> Result<T, ExecuteError> {
+/// Turns a panic into an error, so that a broken invariant of one stream does not stop the shard.
+pub(super) fn catch_panic<T>(stream: &StreamName, run: impl FnOnce() -> T) -> Result<T, ExecuteError> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
-        tracing::error!(%stream, "an event broke an invariant of its aggregate");
-        ExecuteError::Unreadable(format!("an invariant of {stream} is broken").into())
+        tracing::error!(stream = %stream, "An event breaks an invariant of its aggregate; the stream is unusable");
+        ExecuteError::Unreadable(format!("an event breaks an invariant of {stream}").into())
     })
 }

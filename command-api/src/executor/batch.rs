@@ -1,4 +1,4 @@
-//! The commands that one stream gets in a batch: decided one after another, appended at once, answered together.
+//! The commands of one stream in a batch: decided one after another, appended at once, answered together.
 
 use domain::{CommandContext, Decider, NewEvent, Revision, StreamName, decider::Versioned, envelope::seal};
 use infra::event_store::{EventStore, ExpectedRevision};
@@ -6,16 +6,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     ExecuteError, Executed, Mode, Outcome, Wait,
-    aggregate::{Aggregate, Known, guarded},
+    aggregate::{Aggregate, Known, catch_panic},
 };
 
-/// An append is cut at whichever comes first (an EventStoreDB server takes 1 MiB).
+/// An append is cut at either bound. An EventStoreDB server accepts 1 MiB.
 const APPEND_EVENTS_MAX: usize = 1_000;
 const APPEND_BYTES_MAX: usize = 512 * 1024;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ExecuteError>>;
 
-/// Those who wait for a `T`, each with what to tell them.
+/// The callers that wait for a `T`, each with its answer.
 type Waiting<T> = Vec<(Reply<T>, T)>;
 
 pub(super) enum Work<A: Decider> {
@@ -28,7 +28,7 @@ pub(super) struct Request<A: Decider> {
     pub context: CommandContext,
     pub mode: Mode,
     pub reply: Reply<Executed<A>>,
-    /// The place of a command from outside among those under way.
+    /// The place of an external command among those under way.
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Read<A: Decider> {
     pub reply: Reply<Versioned<A::State>>,
 }
 
-/// What one stream got in a batch, on its way to one append.
+/// The events and answers of one stream in a batch, on their way to one append.
 pub(super) struct Pending<A: Decider> {
     pub expected: ExpectedRevision,
     pub events: Vec<NewEvent>,
@@ -46,7 +46,8 @@ pub(super) struct Pending<A: Decider> {
     /// Answered once durable.
     pub durable: Waiting<Executed<A>>,
     pub reads: Waiting<Versioned<A::State>>,
-    /// Given back once durable, however early the answer: what is under way stays bounded when the disk stalls.
+    /// Freed once durable, also for commands that are answered earlier. So the number of commands under way
+    /// stays bounded while the disk stalls.
     places: Vec<OwnedSemaphorePermit>,
 }
 
@@ -68,7 +69,7 @@ impl<A: Decider> Pending<A> {
     }
 
     pub fn answer(self) {
-        // First: whoever hears the answer may send the next command at once.
+        // Before the answers: a caller may send its next command at once and needs a place.
         drop(self.places);
         for (reply, executed) in self.submitted.into_iter().chain(self.durable) {
             drop(reply.send(Ok(executed)));
@@ -100,7 +101,7 @@ impl<A: Decider> Work<A> {
         matches!(self, Self::Execute(_, request) if request.mode.new_stream)
     }
 
-    /// Whether its command was done before, as far as memory tells. Reads are new each time.
+    /// Whether the stream contains the command, according to memory. Reads are never known.
     pub fn known_to(&self, aggregate: &Aggregate<A>) -> Known {
         match self {
             Self::Execute(_, request) if A::deduplicated_by_command_id(A::command_name(&request.command)) => {
@@ -118,8 +119,21 @@ impl<A: Decider> Work<A> {
     }
 }
 
-/// Decides one piece of work against the aggregate and adds its events and its answer to `pending`. An error
-/// means that the aggregate in memory can no longer be trusted.
+/// Fails each piece of work.
+pub(super) fn fail_all<A: Decider>(work: impl IntoIterator<Item = Work<A>>, error: &ExecuteError) {
+    for item in work {
+        item.fail(error);
+    }
+}
+
+/// Fails a batch in which one command broke the state in memory. The callers send the other commands again.
+pub(super) fn fail_with_conflict<A: Decider>(pending: Pending<A>, rest: impl Iterator<Item = Work<A>>) {
+    pending.fail(&ExecuteError::Conflict);
+    fail_all(rest, &ExecuteError::Conflict);
+}
+
+/// Decides one piece of work on the aggregate, and adds its events and its answer to `pending`. After an
+/// error the aggregate in memory is invalid.
 pub(super) async fn decide_into<A: Decider>(
     log: &dyn EventStore,
     stream: &StreamName,
@@ -128,7 +142,7 @@ pub(super) async fn decide_into<A: Decider>(
     work: Work<A>,
 ) -> Result<(), ExecuteError> {
     let known = match (work.known_to(aggregate), &work) {
-        (Known::Perhaps, Work::Execute(_, request)) => {
+        (Known::InStreamOnly, Work::Execute(_, request)) => {
             match Aggregate::<A>::find_in_stream(log, stream, &request.context).await {
                 Ok(known) => known,
                 Err(error) => {
@@ -142,7 +156,7 @@ pub(super) async fn decide_into<A: Decider>(
     decide_known(stream, aggregate, pending, work, known)
 }
 
-/// [`decide_into`] for work of which it is known whether it was done before.
+/// [`decide_into`] after the lookup of the command in the stream.
 pub(super) fn decide_known<A: Decider>(
     stream: &StreamName,
     aggregate: &mut Aggregate<A>,
@@ -164,13 +178,13 @@ pub(super) fn decide_known<A: Decider>(
     }
     let expected = context.if_revision;
     let outcome = match known {
-        Known::Yes { revision, same: true } => Outcome::Duplicate { revision },
-        Known::Yes { same: false, .. } => Outcome::KeyReused,
-        Known::No | Known::Perhaps if expected.is_some() && expected != aggregate.revision => {
+        Known::Yes { revision, same_content: true } => Outcome::Duplicate { revision },
+        Known::Yes { same_content: false, .. } => Outcome::KeyReused,
+        Known::No | Known::InStreamOnly if expected.is_some() && expected != aggregate.revision => {
             Outcome::PreconditionFailed
         }
-        Known::No | Known::Perhaps => {
-            match guarded(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
+        Known::No | Known::InStreamOnly => {
+            match catch_panic(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     drop(reply.send(Err(error.clone())));
@@ -202,10 +216,10 @@ fn decide_and_evolve<A: Decider>(
         Err(refusal) => return Outcome::Refused(refusal),
     };
     let sealed = seal::<A>(context, name, &events);
-    for (event, sealed) in events.iter().zip(&sealed) {
+    for (event, stored) in events.iter().zip(&sealed) {
         let revision = aggregate.revision.map_or(0, |revision| revision + 1);
-        aggregate.apply(event, revision, sealed.id);
-        pending.bytes += sealed.data.len() + sealed.metadata.len();
+        aggregate.apply(event, revision, stored.id);
+        pending.bytes += stored.data.len() + stored.metadata.len();
     }
     pending.events.extend(sealed);
     let fingerprint = context.idempotency.as_ref().map(|idempotency| idempotency.fingerprint.clone());

@@ -1,4 +1,4 @@
-//! One shard: the task that owns the aggregates whose ids fall to it.
+//! One shard: owns a part of the aggregates, decides their commands and submits the events.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use domain::{Decider, StreamName};
@@ -16,18 +15,17 @@ use infra::{
     snapshots::SnapshotStore,
 };
 use lru::LruCache;
-use tokio::{runtime::Handle, sync::mpsc, time};
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     ExecuteError,
-    aggregate::{Aggregate, Known, unreadable},
-    batch::{Pending, Work, decide_into, decide_known},
+    aggregate::{Aggregate, Known},
+    batch::{Pending, Work, decide_into, decide_known, fail_all, fail_with_conflict},
+    shared_store::run_shared,
 };
 
-/// Commands taken from the queues at once.
+/// Commands per batch.
 const BATCH_COMMANDS_MAX: usize = 1_024;
-/// How long a shared store may leave an append unanswered before its sender learns that.
-const OUTCOME_RETRY_MAX: Duration = Duration::from_secs(30);
 
 pub(super) struct Shard<A: Decider> {
     store: Arc<dyn EventStore>,
@@ -35,10 +33,11 @@ pub(super) struct Shard<A: Decider> {
     cache: LruCache<A::Id, Aggregate<A>>,
     cache_weight: usize,
     cache_weight_max: usize,
-    /// Appends submitted, and of those the ones that are durable: they become so in order.
+    /// Number of the last append submitted.
     submitted: u64,
+    /// Number of the last append that is durable. Appends become durable in order.
     durable: Arc<AtomicU64>,
-    /// The epoch that everything cached is of; none: state was dropped whose appends may be under way.
+    /// The epoch of all cached state. None after state was dropped: its appends may still be under way.
     settled: Option<Epoch>,
     runtime: Handle,
 }
@@ -63,8 +62,8 @@ impl<A: Decider> Shard<A> {
         }
     }
 
-    /// Decides and submits work whose aggregate is in memory, or known not to exist, without waiting for anything;
-    /// gives back what this cannot be said of.
+    /// Decides and submits the work without any wait, if its aggregate is in memory or known not to exist.
+    /// Otherwise returns the work.
     pub fn run_now(&mut self, work: Work<A>) -> Option<Work<A>> {
         let epoch = self.store.epoch();
         if !self.store.accepts_dependent_appends() || self.settled != Some(epoch) {
@@ -80,8 +79,8 @@ impl<A: Decider> Shard<A> {
         let mut pending = Pending::after(aggregate.revision);
         let known = work.known_to(&aggregate);
         let outcome = match known {
-            Known::Perhaps => {
-                self.keep_if_sound(id, aggregate, Ok(()));
+            Known::InStreamOnly => {
+                self.cache_if_valid(id, aggregate, Ok(()));
                 return Some(work);
             }
             known => decide_known(&stream, &mut aggregate, &mut pending, work, known),
@@ -90,7 +89,7 @@ impl<A: Decider> Shard<A> {
             Ok(()) => self.submit(&stream, &mut aggregate, pending),
             Err(error) => pending.fail(error),
         }
-        self.keep_if_sound(id, aggregate, outcome);
+        self.cache_if_valid(id, aggregate, outcome);
         self.evict();
         None
     }
@@ -101,7 +100,7 @@ impl<A: Decider> Shard<A> {
         if self.store.accepts_dependent_appends() {
             for (id, mut aggregate, work) in loaded {
                 let outcome = self.run_exclusive(&id.clone().into(), &mut aggregate, work).await;
-                self.keep_if_sound(id, aggregate, outcome);
+                self.cache_if_valid(id, aggregate, outcome);
             }
         } else {
             let store = &*self.store;
@@ -111,14 +110,16 @@ impl<A: Decider> Shard<A> {
                 (id, aggregate, outcome)
             });
             for (id, aggregate, outcome) in join_all(running).await {
-                self.keep_if_sound(id, aggregate, outcome);
+                self.cache_if_valid(id, aggregate, outcome);
             }
         }
     }
 
-    /// The epoch to work in, read before anything is loaded: what fails later makes this batch's appends
-    /// superseded. State that was dropped is read back only when the appends it built on are durable or have
-    /// failed: before that the log does not tell.
+    /// The epoch of the batch. Read before anything is loaded, so that a later failure supersedes the batch's
+    /// appends.
+    ///
+    /// After state was dropped, this first waits until all submitted appends are durable or have failed.
+    /// Before that, the log may still lack events that were decided on.
     async fn settled_epoch(&mut self, any: &A::Id) -> Epoch {
         let mut epoch = self.store.epoch();
         if self.settled != Some(epoch) {
@@ -126,7 +127,7 @@ impl<A: Decider> Shard<A> {
                 let stream = any.clone().into();
                 let (expected, events) = (ExpectedRevision::NoStream, Vec::new());
                 let barrier = Append { stream, expected, events, epoch: None };
-                // Failed or not: when it is answered, so is everything before it.
+                // The barrier's answer, success or failure, comes after the answers of all earlier appends.
                 drop(self.store.append(barrier).await);
                 epoch = self.store.epoch();
             }
@@ -135,14 +136,14 @@ impl<A: Decider> Shard<A> {
         epoch
     }
 
-    /// Takes each aggregate from the cache, or loads it, all at once.
+    /// Takes the aggregates from the cache; loads the missing ones concurrently.
     async fn with_aggregates(
         &mut self,
         groups: Vec<(A::Id, Vec<Work<A>>)>,
         epoch: Epoch,
     ) -> Vec<(A::Id, Aggregate<A>, Vec<Work<A>>)> {
         let mut ready = Vec::with_capacity(groups.len());
-        let mut missing = Vec::new();
+        let mut missing: Vec<(A::Id, Vec<Work<A>>)> = Vec::new();
         for (id, work) in groups {
             match self.take_cached(&id).filter(|cached| cached.epoch == epoch) {
                 Some(aggregate) => ready.push((id, aggregate, work)),
@@ -157,7 +158,7 @@ impl<A: Decider> Shard<A> {
         let exist = match self.store.exist(&streams).await {
             Ok(exist) => exist,
             Err(error) => {
-                let error = unreadable(error);
+                let error = error.into();
                 fail_all(missing.into_iter().flat_map(|(_, work)| work), &error);
                 return ready;
             }
@@ -176,7 +177,7 @@ impl<A: Decider> Shard<A> {
             match aggregate {
                 Ok(aggregate) => ready.push((id, aggregate, work)),
                 Err(error) => {
-                    tracing::error!(stream = %id.into(), %error, "a stream could not be loaded");
+                    tracing::error!(stream = %id.into(), %error, "Cannot load a stream; its commands fail");
                     fail_all(work, &error);
                 }
             }
@@ -184,7 +185,7 @@ impl<A: Decider> Shard<A> {
         ready
     }
 
-    /// A store with one owner: decide everything, submit, and go on while it becomes durable.
+    /// For a store with one owner: decides and submits all work, without waiting until it is durable.
     async fn run_exclusive(
         &mut self,
         stream: &StreamName,
@@ -199,7 +200,7 @@ impl<A: Decider> Shard<A> {
                 self.submit(stream, aggregate, full);
             }
             if let Err(error) = decide_into(&*self.store, stream, aggregate, &mut pending, next).await {
-                begin_again(pending, work);
+                fail_with_conflict(pending, work);
                 return Err(error);
             }
         }
@@ -236,14 +237,14 @@ impl<A: Decider> Shard<A> {
                 }
                 pending.answer();
             }
-            Err(error) => pending.fail(&failed_append(error)),
+            Err(error) => pending.fail(&error.into()),
         };
         if awaited {
             self.store.submit(append, Box::new(done));
         } else {
             self.store.submit_unawaited(append, Box::new(done));
         }
-        // Only now: whoever hears of this may submit what depends on it, and that must come after.
+        // After the submit: a caller may now submit a dependent append, which must come later.
         for (reply, executed) in early_replies {
             drop(reply.send(Ok(executed)));
         }
@@ -255,7 +256,7 @@ impl<A: Decider> Shard<A> {
         Some(aggregate)
     }
 
-    fn keep_if_sound(&mut self, id: A::Id, aggregate: Aggregate<A>, outcome: Result<(), ExecuteError>) {
+    fn cache_if_valid(&mut self, id: A::Id, aggregate: Aggregate<A>, outcome: Result<(), ExecuteError>) {
         match outcome {
             Ok(()) => {
                 self.cache_weight += A::weight(&aggregate.state);
@@ -264,13 +265,13 @@ impl<A: Decider> Shard<A> {
             Err(error) => {
                 self.settled = None;
                 let stream: StreamName = id.into();
-                tracing::debug!(%stream, %error, "the cached state of a stream was dropped");
+                tracing::debug!(stream = %stream, %error, "Dropped the cached state of a stream");
             }
         }
     }
 
-    /// Lets go of what was used least recently, but never of what is not durable yet: its stream, read back,
-    /// would lack what was submitted.
+    /// Evicts the least recently used aggregates. Keeps those with events that are not durable yet: a reload
+    /// would miss these events.
     fn evict(&mut self) {
         while self.cache_weight > self.cache_weight_max {
             let durable = self.durable.load(Ordering::Acquire);
@@ -282,14 +283,14 @@ impl<A: Decider> Shard<A> {
     }
 }
 
-/// The task of a shard: works on what has to wait, until every sender is gone.
+/// The task of a shard: runs the waiting work until all senders are dropped.
 pub(super) async fn run<A: Decider>(
     place: Arc<Mutex<Option<Shard<A>>>>,
     mut external: mpsc::UnboundedReceiver<Work<A>>,
     mut reactions: mpsc::UnboundedReceiver<Work<A>>,
 ) {
     loop {
-        // Reactions first: what was let in is finished before more is let in.
+        // Reactions first, so that accepted orders finish before new ones start.
         let first = tokio::select! {
             biased;
             Some(work) = reactions.recv() => work,
@@ -314,7 +315,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Groups a batch by aggregate, keeping the order within each.
+/// Groups a batch by aggregate. Keeps the order within each group.
 fn by_aggregate<A: Decider>(batch: Vec<Work<A>>) -> Vec<(A::Id, Vec<Work<A>>)> {
     let mut groups: Vec<(A::Id, Vec<Work<A>>)> = Vec::with_capacity(batch.len());
     let mut places: HashMap<A::Id, usize> = HashMap::with_capacity(batch.len());
@@ -326,89 +327,4 @@ fn by_aggregate<A: Decider>(batch: Vec<Work<A>>) -> Vec<(A::Id, Vec<Work<A>>)> {
         groups[place].1.push(work);
     }
     groups
-}
-
-/// A store with several writers: an append that succeeds proves that its batch was decided on the latest state;
-/// outcomes without events are answered after a look at the tail found nothing new.
-async fn run_shared<A: Decider>(
-    store: &dyn EventStore,
-    stream: &StreamName,
-    aggregate: &mut Aggregate<A>,
-    work: Vec<Work<A>>,
-) -> Result<(), ExecuteError> {
-    let mut work = work.into_iter().peekable();
-    while work.peek().is_some() {
-        if let Err(error) = aggregate.catch_up(store, stream).await {
-            fail_all(work, &error);
-            return Err(error);
-        }
-        let mut pending = Pending::after(aggregate.revision);
-        while !pending.is_full()
-            && let Some(next) = work.next()
-        {
-            if let Err(error) = decide_into(store, stream, aggregate, &mut pending, next).await {
-                begin_again(pending, work);
-                return Err(error);
-            }
-        }
-        pending.durable.append(&mut pending.submitted);
-        let outcome = if pending.events.is_empty() {
-            // Decided right after the tail was read: nothing to wait for.
-            Ok(())
-        } else {
-            let events = std::mem::take(&mut pending.events);
-            let append = Append { stream: stream.clone(), expected: pending.expected, events, epoch: None };
-            append_until_known(store, append).await
-        };
-        if let Err(error) = outcome {
-            pending.fail(&error);
-            fail_all(work, &error);
-            return Err(error);
-        }
-        pending.answer();
-    }
-    Ok(())
-}
-
-/// One command broke the state in memory and was told so: the others of its batch are decided anew without it.
-fn begin_again<A: Decider>(pending: Pending<A>, rest: impl Iterator<Item = Work<A>>) {
-    pending.fail(&ExecuteError::Conflict);
-    fail_all(rest, &ExecuteError::Conflict);
-}
-
-fn fail_all<A: Decider>(work: impl IntoIterator<Item = Work<A>>, error: &ExecuteError) {
-    for work in work {
-        work.fail(error);
-    }
-}
-
-/// Sends the identical append again while its outcome is unknown: the store recognises it by its event ids. Once it
-/// is unknown, a refusal to write does not settle it: an earlier sending may have been written.
-async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
-    let started = time::Instant::now();
-    let mut pause = Duration::from_millis(20);
-    let mut unknown = false;
-    loop {
-        let why = match store.append(append.clone()).await {
-            Err(AppendError::OutcomeUnknown(why)) => why,
-            Err(AppendError::Unavailable(why)) if unknown => why,
-            outcome => return outcome.map(drop).map_err(failed_append),
-        };
-        if started.elapsed() >= OUTCOME_RETRY_MAX {
-            return Err(ExecuteError::OutcomeUnknown(why));
-        }
-        tracing::warn!(stream = %append.stream, %why, "the outcome of an append is unknown; asking again");
-        unknown = true;
-        time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-}
-
-fn failed_append(error: AppendError) -> ExecuteError {
-    match error {
-        AppendError::WrongExpectedRevision { .. } => ExecuteError::Conflict,
-        AppendError::Superseded => ExecuteError::Superseded,
-        AppendError::Unavailable(why) => ExecuteError::Unavailable(why),
-        AppendError::OutcomeUnknown(why) => ExecuteError::OutcomeUnknown(why),
-    }
 }

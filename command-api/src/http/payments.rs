@@ -24,7 +24,7 @@ use super::{
     stock::mark_replayed,
 };
 use crate::{
-    checkout::Occasion,
+    checkout::Trigger,
     error::{failed_read, failure, payment_refused},
     executor::{Executed, Mode, Outcome},
 };
@@ -375,10 +375,10 @@ async fn ask_provider(
 ) -> Result<(PaymentAnswer, StatusCode), Problem> {
     let checkout = &api.checkout;
     let mut next_action = None;
-    if let Some(attending) = checkout.try_attend(payment_id, Occasion::Now) {
+    if let Some(asking) = checkout.try_ask_provider(payment_id, Trigger::NewRequest) {
         // A task of its own: the answer is recorded also when nobody waits for it any more.
-        match timeout(api.options.provider_patience, tokio::spawn(attending)).await {
-            Ok(Ok(Ok(attention))) => next_action = attention.next_action,
+        match timeout(api.options.provider_patience, tokio::spawn(asking)).await {
+            Ok(Ok(Ok(status))) => next_action = status.next_action,
             Ok(Ok(Err(error))) => return Err(failure(&error)),
             Ok(Err(panic)) => {
                 tracing::error!(error = %panic, "asking the payment provider ended unexpectedly");

@@ -7,6 +7,7 @@ use axum::{
 use domain::{
     CommandContext, PaymentId,
     payment::{PaymentCommand, PaymentRefusal},
+    text::truncated,
 };
 use infra::{
     http::{Code, Problem, problem::ProblemBody},
@@ -20,7 +21,6 @@ use super::{
     extract::{Segments, read_body},
 };
 use crate::{
-    checkout::short,
     error::{failure, payment_refused},
     executor::{Mode, Outcome},
 };
@@ -86,10 +86,10 @@ pub(super) async fn receive(
             let command = match answer {
                 RefundAnswer::Pending => return Ok(outcome(Taken::Known)),
                 RefundAnswer::Refunded { reference } => {
-                    PaymentCommand::RecordRefunded { refund_id, reference: short(&reference) }
+                    PaymentCommand::RecordRefunded { refund_id, reference: truncated(&reference) }
                 }
                 RefundAnswer::Failed { reason } => {
-                    PaymentCommand::RecordRefundFailed { refund_id, reason: short(&reason) }
+                    PaymentCommand::RecordRefundFailed { refund_id, reason: truncated(&reason) }
                 }
             };
             (payment_id, command)

@@ -5,36 +5,36 @@ use std::collections::VecDeque;
 use domain::Position;
 use infra::event_source::Partition;
 
-/// Batches of one partition that were read, and not yet reacted to in full.
+/// The batches of one partition that still have unfinished reactions.
 #[derive(Debug)]
 pub(super) struct Progress {
     partition: Partition,
-    /// Everything up to here is durable, as a position of the source.
+    /// Every reaction up to this position of the source is durable.
     reached: Option<Position>,
     saved: Option<Position>,
-    /// In order, each with something to wait for; so no more than there are reactions under way.
-    under_way: VecDeque<UnderWay>,
+    /// In order. Each batch has an unfinished reaction, so there are at most as many as reactions under way.
+    under_way: VecDeque<BatchUnderWay>,
 }
 
 #[derive(Debug)]
-struct UnderWay {
+struct BatchUnderWay {
     number: u64,
-    /// Reached when this and everything before it is durable.
+    /// Reached when this batch and all before it are durable.
     position: Position,
-    /// Not durable yet; one more while the batch is still being read.
+    /// Reactions that are not durable yet, plus one while the batch is still being read.
     pending: usize,
 }
 
-/// Names a batch for whoever reacts to its events.
+/// Names the batch that a reaction belongs to.
 #[derive(Debug, Clone)]
 pub(super) struct BatchId {
     pub partition: Partition,
-    /// Rises from batch to batch, whatever partition they are of.
+    /// Rises with each batch, over all partitions.
     pub number: u64,
 }
 
 impl Progress {
-    /// `position`: where the partition goes on.
+    /// `position`: the saved position, after which reading continues.
     pub fn new(partition: Partition, position: Option<Position>) -> Self {
         Self { partition, reached: position, saved: position, under_way: VecDeque::new() }
     }
@@ -43,26 +43,26 @@ impl Progress {
         &self.partition
     }
 
-    /// The batch of this number, which ends at `position`, is going to be read.
+    /// Begins the batch of this number, which ends at `position`.
     pub fn begin(&mut self, number: u64, position: Position) {
-        self.under_way.push_back(UnderWay { number, position, pending: 1 });
+        self.under_way.push_back(BatchUnderWay { number, position, pending: 1 });
     }
 
-    /// An event of the batch begun last has a reaction.
+    /// Counts a reaction to the batch begun last.
     pub fn add_reaction(&mut self) {
         if let Some(batch) = self.under_way.back_mut() {
             batch.pending += 1;
         }
     }
 
-    /// All reactions of the batch begun last are known.
+    /// All reactions to the batch begun last have been counted.
     pub fn finish_reading(&mut self) {
         if let Some(number) = self.under_way.back().map(|batch| batch.number) {
             self.finish_reaction(number);
         }
     }
 
-    /// A reaction is durable. One of a batch from before the partition was assigned anew changes nothing.
+    /// A reaction became durable. Ignored if its batch belongs to an earlier assignment of the partition.
     pub fn finish_reaction(&mut self, number: u64) {
         let Ok(index) = self.under_way.binary_search_by_key(&number, |batch| batch.number) else { return };
         let batch = &mut self.under_way[index];
@@ -78,7 +78,7 @@ impl Progress {
         }
     }
 
-    /// What is reached and was not saved yet.
+    /// The position that is reached and not saved yet.
     pub fn unsaved(&self) -> Option<Position> {
         self.reached.filter(|_| self.reached > self.saved)
     }
@@ -89,59 +89,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Reads a batch with some reactions.
-    fn read(progress: &mut Progress, position: Position, reactions: usize) -> u64 {
-        let number = 100 + position;
-        progress.begin(number, position);
-        for _ in 0..reactions {
-            progress.add_reaction();
-        }
-        progress.finish_reading();
-        number
-    }
-
-    #[test]
-    fn a_position_is_reached_when_everything_before_it_is_durable() {
-        let mut progress = Progress::new(Partition::whole_log(), Some(5));
-        assert_eq!(progress.unsaved(), None);
-        read(&mut progress, 10, 0);
-        assert_eq!(progress.unsaved(), Some(10));
-        progress.note_saved(10);
-
-        let first = read(&mut progress, 20, 2);
-        let second = read(&mut progress, 30, 1);
-        let third = read(&mut progress, 40, 1);
-        read(&mut progress, 50, 0);
-        progress.finish_reaction(second);
-        progress.finish_reaction(first);
-        assert_eq!(progress.unsaved(), None);
-        progress.finish_reaction(first);
-        assert_eq!(progress.unsaved(), Some(30));
-        progress.finish_reaction(third);
-        assert_eq!(progress.unsaved(), Some(50));
-    }
-
-    #[test]
-    fn a_reaction_that_hangs_keeps_its_place_and_no_memory_for_what_follows() {
-        let mut progress = Progress::new(Partition::whole_log(), None);
-        read(&mut progress, 1, 1);
-        for position in 2..1_000 {
-            let number = read(&mut progress, position, 1);
-            progress.finish_reaction(number);
-        }
-        assert_eq!((progress.unsaved(), progress.under_way.len()), (None, 1));
-    }
-
-    #[test]
-    fn reactions_of_an_earlier_assignment_count_for_nothing() {
-        let mut earlier = Progress::new(Partition::whole_log(), None);
-        let number = read(&mut earlier, 10, 1);
-        let mut progress = Progress::new(Partition::whole_log(), None);
-        read(&mut progress, 11, 1);
-        progress.finish_reaction(number);
-        assert_eq!(progress.unsaved(), None);
-    }
-}
+mod tests;

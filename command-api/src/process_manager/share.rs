@@ -1,4 +1,4 @@
-//! Which orders and payments are this process's to look after, where several share the work.
+//! The orders and payments of this process, where several processes share the partitions.
 
 use std::{
     collections::HashSet,
@@ -8,7 +8,8 @@ use std::{
 use domain::StreamName;
 use infra::event_source::{Partition, layout::SourceLayout};
 
-/// The partitions whose events this process reacts to; what only time brings about follows them. Cheap to clone.
+/// The partitions assigned to this process. The sweep and the timers skip streams of other partitions. Cheap
+/// to clone.
 #[derive(Clone)]
 pub(super) struct Share {
     layout: Arc<dyn SourceLayout>,

@@ -1,8 +1,8 @@
-//! The sweep: finds by the read models, and mends by the event store, what interleavings may leave behind.
+//! The sweep: finds orders that an interleaving or a crash left unfinished, and finishes them.
 //!
-//! A reservation may land after the release that was to undo it; an order may stay `placed` when the process
-//! that placed it died. The read models only propose candidates; whether anything is to be done is decided on
-//! the streams themselves.
+//! Two cases: a reservation is appended after the release that should have undone it; an order stays `placed`
+//! because the process that placed it died. The read models only propose candidates. The streams decide
+//! whether there is anything to do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,12 @@ use super::share::Share;
 use crate::{checkout::Checkout, executor::ExecuteError};
 
 const INTERVAL: Duration = Duration::from_secs(5);
-/// An order still `placed` after this long has been left behind.
+/// An order that is `placed` for longer than this has lost its process.
 const PLACED_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
-/// Orders mended in one round.
+/// Orders of each kind per round.
 const ORDERS_MAX: usize = 1_000;
 
-/// Sweeps now and every few seconds until `shutdown`.
+/// Sweeps at once and then every [`INTERVAL`] until `shutdown`.
 pub(super) async fn run(
     checkout: Checkout,
     queries: Arc<dyn Queries>,
@@ -40,7 +40,7 @@ pub(super) async fn run(
             biased;
             () = shutdown.cancelled() => return,
             swept = sweep(&checkout, &*queries, &share, checkout.clock.now()) => if let Err(error) = swept {
-                tracing::warn!(%error, "the sweep could not ask the read models; it tries again");
+                tracing::warn!(%error, "Cannot read the candidates of the sweep; the next round retries");
             },
         }
     }
@@ -66,6 +66,6 @@ async fn sweep(
 
 fn report(order: OrderId, swept: Result<(), ExecuteError>) {
     if let Err(error) = swept {
-        tracing::warn!(order.id = %order, %error, "an order could not be swept; the next round tries again");
+        tracing::warn!(order.id = %order, %error, "Cannot sweep an order; the next round retries");
     }
 }

@@ -1,6 +1,6 @@
-//! What only time brings about: orders whose payment is due, and payments that the provider is to be asked about again.
+//! The timers: expire orders whose payment is overdue, and repeat open requests to the payment provider.
 //!
-//! As with the sweep, the read models propose candidates, and the streams decide.
+//! As with the sweep, the read models propose candidates and the streams decide.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,37 +16,38 @@ use tokio_util::sync::CancellationToken;
 
 use super::share::Share;
 use crate::{
-    checkout::{Attention, Checkout, Occasion},
+    checkout::{Checkout, ProviderStatus, Trigger},
     executor::ExecuteError,
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Candidates taken up in one round.
+/// Candidates per round.
 const CANDIDATES_MAX: usize = 1_000;
-/// Overdue orders taken up in one round where thousands wait for the provider.
+/// Overdue orders per round while all of the first ones wait for the provider.
 const DUE_MAX: usize = 100_000;
-/// Orders that expire side by side.
+/// Orders that expire concurrently.
 const EXPIRING_MAX: usize = 32;
-/// A payment that changed just now is in good hands.
-const LEFT_ALONE: SignedDuration = SignedDuration::from_secs(2);
-/// From one question about a payment to the next, doubled each time.
-const RETRY_FIRST: Duration = Duration::from_secs(2);
-const RETRY_LAST: Duration = Duration::from_mins(5);
+/// A payment that changed less than this long ago is skipped: its handler or reaction is probably still at
+/// work.
+const RETRY_GRACE: SignedDuration = SignedDuration::from_secs(2);
+/// Pause before the provider is asked again about one payment, doubled each time up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE_MIN: Duration = Duration::from_secs(2);
+const RETRY_PAUSE_MAX: Duration = Duration::from_mins(5);
 
 pub(super) struct Timers {
     checkout: Checkout,
     queries: Arc<dyn Queries>,
     share: Share,
-    asking: JoinSet<(PaymentId, Result<Attention, ExecuteError>)>,
+    asking: JoinSet<(PaymentId, Result<ProviderStatus, ExecuteError>)>,
     retries: HashMap<PaymentId, Retry>,
-    /// Where the last round ended, if not at the end.
+    /// The last candidate of the previous round, if more follow it.
     after: Option<PaymentId>,
-    /// Overdue orders that a round looks at: more while the first ones all wait for the provider, so that those behind
-    /// them have their turn.
+    /// Overdue orders that a round reads. Grows while the first ones all wait for the provider, so that the
+    /// orders behind them still expire.
     due_max: usize,
 }
 
-/// When a payment is asked about again.
+/// When the provider is asked again about a payment.
 #[derive(Debug)]
 struct Retry {
     at: Instant,
@@ -60,7 +61,7 @@ impl Timers {
         Self { checkout, queries, share, asking, retries, after: None, due_max: CANDIDATES_MAX }
     }
 
-    /// Now and every second until `shutdown`.
+    /// Runs at once and then every [`INTERVAL`] until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut rounds = time::interval(INTERVAL);
         rounds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -74,18 +75,18 @@ impl Timers {
                 biased;
                 () = shutdown.cancelled() => break,
                 done = self.round() => if let Err(error) = done {
-                    tracing::warn!(%error, "the timers could not ask the read models; they try again");
+                    tracing::warn!(%error, "Cannot read the candidates of the timers; the next round retries");
                 },
             }
         }
-        // A question under way is answered, so that its answer is recorded.
+        // Calls under way finish, so that their answers are recorded.
         while self.asking.join_next().await.is_some() {}
     }
 
     async fn round(&mut self) -> Result<(), ReadModelError> {
         self.expire_orders().await?;
         if self.checkout.provider().is_some() {
-            self.ask_again().await?;
+            self.ask_provider_again().await?;
         }
         Ok(())
     }
@@ -94,14 +95,14 @@ impl Timers {
         let now = self.checkout.clock.now();
         let due = self.queries.orders_due_before(now, self.due_max).await?;
         let (is_full, mut settled_any) = (due.len() >= self.due_max, false);
-        let due = due.into_iter().filter(|order| self.share.has(*order));
-        let settling = due.map(async |order: OrderId| (order, self.checkout.settle_due(order, now).await));
+        let own = due.into_iter().filter(|order| self.share.has(*order));
+        let settling = own.map(async |order: OrderId| (order, self.checkout.settle_due(order, now).await));
         let mut settled = stream::iter(settling).buffer_unordered(EXPIRING_MAX);
         while let Some((order, outcome)) = settled.next().await {
             match outcome {
                 Ok(is_settled) => settled_any |= is_settled,
                 Err(error) => {
-                    tracing::warn!(order.id = %order, %error, "an order whose payment is due could not be settled; the next round tries again");
+                    tracing::warn!(order.id = %order, %error, "Cannot expire an order; the next round retries");
                 }
             }
         }
@@ -111,43 +112,49 @@ impl Timers {
         Ok(())
     }
 
-    async fn ask_again(&mut self) -> Result<(), ReadModelError> {
-        while let Some(ended) = self.asking.try_join_next() {
-            match ended {
-                Ok((payment, outcome)) => self.note(payment, outcome),
-                Err(error) => tracing::error!(%error, "asking the payment provider ended unexpectedly"),
-            }
-        }
-        let before = self.checkout.clock.now().checked_sub(LEFT_ALONE).unwrap_or(domain::Timestamp::MIN);
+    async fn ask_provider_again(&mut self) -> Result<(), ReadModelError> {
+        self.collect_answers();
+        let before = self.checkout.clock.now().checked_sub(RETRY_GRACE).unwrap_or(domain::Timestamp::MIN);
         let open = self.queries.payments_awaiting_provider(before, self.after, CANDIDATES_MAX).await?;
         self.after = if open.len() < CANDIDATES_MAX { None } else { open.last().copied() };
         let now = Instant::now();
-        // Settled by somebody else meanwhile, such as a notice of the provider.
-        self.retries.retain(|_, retry| retry.is_under_way || now < retry.at + 2 * RETRY_LAST);
+        // Forgets payments that were settled meanwhile, for example by a webhook.
+        self.retries.retain(|_, retry| retry.is_under_way || now < retry.at + 2 * RETRY_PAUSE_MAX);
         for payment in open {
             let is_due =
                 self.retries.get(&payment).is_none_or(|retry| !retry.is_under_way && retry.at <= now);
             if !is_due || !self.share.has(payment) {
                 continue;
             }
-            // All places taken: a later round comes to this one.
-            let Some(attending) = self.checkout.try_attend(payment, Occasion::Again) else { break };
+            // All places are taken: a later round asks for this payment and those after it.
+            let Some(asking) = self.checkout.try_ask_provider(payment, Trigger::Retry) else { break };
             let retry = self.retries.entry(payment).or_insert(Retry {
                 at: now,
-                pause: RETRY_FIRST,
+                pause: RETRY_PAUSE_MIN,
                 is_under_way: true,
             });
             retry.is_under_way = true;
-            self.asking.spawn(async move { (payment, attending.await) });
+            self.asking.spawn(async move { (payment, asking.await) });
         }
         Ok(())
     }
 
-    fn note(&mut self, payment: PaymentId, outcome: Result<Attention, ExecuteError>) {
+    fn collect_answers(&mut self) {
+        while let Some(ended) = self.asking.try_join_next() {
+            match ended {
+                Ok((payment, outcome)) => self.schedule_retry(payment, outcome),
+                Err(error) => tracing::error!(%error, "A call of the payment provider panicked"),
+            }
+        }
+    }
+
+    /// Sets when the payment is asked about again, or forgets it if nothing is open.
+    fn schedule_retry(&mut self, payment: PaymentId, outcome: Result<ProviderStatus, ExecuteError>) {
         let is_open = match outcome {
-            Ok(attention) => attention.is_open,
+            Ok(status) => status.is_open,
             Err(error) => {
-                tracing::warn!(payment.id = %payment, %error, "what the payment provider says could not be recorded; it is asked again");
+                tracing::warn!(payment.id = %payment, %error,
+                    "Cannot record the answer of the payment provider; asking again later");
                 true
             }
         };
@@ -156,7 +163,7 @@ impl Timers {
         } else if let Some(retry) = self.retries.get_mut(&payment) {
             retry.is_under_way = false;
             retry.at = Instant::now() + retry.pause;
-            retry.pause = (retry.pause * 2).min(RETRY_LAST);
+            retry.pause = (retry.pause * 2).min(RETRY_PAUSE_MAX);
         }
     }
 }

@@ -1,0 +1,190 @@
+//! The calls of the provider, and the commands that record its answers.
+
+use std::time::Duration;
+
+use domain::{
+    Amount, PaymentId, RefundId,
+    payment::{Charge, ChargeEnding, Operation, PaymentCommand, ProviderReport, ProviderWork},
+    text::truncated,
+};
+use infra::{
+    clock::Clock,
+    payment_provider::{
+        ChargeAnswer, ChargeRequest, PaymentProvider, ProviderError, RefundAnswer, RefundRequest,
+    },
+};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::payment::PaymentWithEvents;
+
+/// A call without an answer after this time has an unknown outcome.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A charge that was requested longer ago is looked up before it is sent: an earlier call may have reached
+/// the provider without its answer being recorded.
+const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// Calls about one payment.
+pub(super) struct Calls<'a> {
+    pub provider: &'a dyn PaymentProvider,
+    pub payment: &'a PaymentWithEvents,
+    pub clock: &'a Clock,
+}
+
+/// An answer of the provider.
+pub(super) struct Answer {
+    /// Records the answer on the payment.
+    pub command: PaymentCommand,
+    pub next_action: Option<Value>,
+}
+
+impl Calls<'_> {
+    /// Does one piece of work. None if there is no answer to record; a timer asks again later.
+    pub async fn ask(&self, work: ProviderWork) -> Option<Answer> {
+        let request = self.payment.charge_request(work)?;
+        let answer = match work {
+            ProviderWork::Charge(_) => {
+                let age = self.clock.now().duration_since(request.requested_at);
+                let is_fresh = age.abs() < FRESH;
+                if is_fresh { self.charge(&request).await } else { self.look_up(&request).await }
+            }
+            ProviderWork::LookUp(_) => self.look_up(&request).await,
+            ProviderWork::Capture { amount, total, .. } => {
+                let captured = within_time(self.provider.capture(&request, amount, total)).await;
+                self.report_or_look_up(&request, captured, Operation::Capture).await
+            }
+            ProviderWork::Void(_) => {
+                let voided = within_time(self.provider.void(&request)).await;
+                self.report_or_look_up(&request, voided, Operation::Void).await
+            }
+            ProviderWork::Refund { refund_id, amount, .. } => {
+                let requested_at = self.payment.cause(work)?.recorded_at;
+                let refund = RefundRequest { charge: request, refund_id, amount, requested_at };
+                match self.refund(&refund, refund_id).await {
+                    Ok(Some(answer)) => Ok(answer),
+                    Ok(None) => return None,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                log_failure(self.payment.id, work, &error);
+                None
+            }
+        }
+    }
+
+    async fn charge(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
+        match within_time(self.provider.charge(request)).await {
+            Ok(answer) => Ok(answer.into()),
+            Err(ProviderError::OutcomeUnknown(why)) => {
+                tracing::warn!(payment.id = %request.payment_id, why,
+                    "The answer to a charge was lost; the charge is looked up later");
+                Ok(PaymentCommand::MarkOutcomeUnknown { operation: Operation::Authorize }.into())
+            }
+            Err(ProviderError::Refused(reason)) => Ok(refused(&request.charge, &reason)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// None while the refund is pending.
+    async fn refund(
+        &self,
+        refund: &RefundRequest,
+        refund_id: RefundId,
+    ) -> Result<Option<Answer>, ProviderError> {
+        match within_time(self.provider.refund(refund)).await {
+            Ok(RefundAnswer::Pending) => Ok(None),
+            Ok(RefundAnswer::Refunded { reference }) => {
+                let reference = truncated(&reference);
+                Ok(Some(PaymentCommand::RecordRefunded { refund_id, reference }.into()))
+            }
+            Ok(RefundAnswer::Failed { reason }) | Err(ProviderError::Refused(reason)) => {
+                let reason = truncated(&reason);
+                Ok(Some(PaymentCommand::RecordRefundFailed { refund_id, reason }.into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Passes a report on. After a refusal, the state of the charge at the provider is the answer.
+    async fn report_or_look_up(
+        &self,
+        request: &ChargeRequest,
+        reported: Result<ProviderReport, ProviderError>,
+        operation: Operation,
+    ) -> Result<Answer, ProviderError> {
+        match reported {
+            Ok(report) => Ok(PaymentCommand::Report { report, is_answer: true }.into()),
+            Err(ProviderError::OutcomeUnknown(why)) => {
+                tracing::warn!(payment.id = %self.payment.id, why, ?operation,
+                    "An answer of the payment provider was lost; the charge is looked up later");
+                Ok(PaymentCommand::MarkOutcomeUnknown { operation }.into())
+            }
+            Err(ProviderError::Refused(why)) => {
+                tracing::warn!(payment.id = %self.payment.id, why, ?operation,
+                    "The payment provider refused an operation; looking up the charge");
+                match within_time(self.provider.look_up(request)).await? {
+                    Some(answer) => Ok(answer.into()),
+                    None => Err(ProviderError::Refused(why)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the charge at the provider. If it is unknown there, the request never arrived: it is sent again,
+    /// or voided if the payment no longer wants it.
+    async fn look_up(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
+        let payment = &self.payment.state;
+        match within_time(self.provider.look_up(request)).await? {
+            Some(answer) => Ok(answer.into()),
+            None if payment.void_requested() || payment.is_closed() => {
+                let report = within_time(self.provider.void(request)).await?;
+                Ok(PaymentCommand::Report { report, is_answer: true }.into())
+            }
+            None => self.charge(request).await,
+        }
+    }
+}
+
+impl From<PaymentCommand> for Answer {
+    fn from(command: PaymentCommand) -> Self {
+        Self { command, next_action: None }
+    }
+}
+
+impl From<ChargeAnswer> for Answer {
+    fn from(ChargeAnswer { report, next_action }: ChargeAnswer) -> Self {
+        Self { command: PaymentCommand::Report { report, is_answer: true }, next_action }
+    }
+}
+
+/// Records a refused charge. It is retryable: the customer may pay with another method.
+fn refused(charge: &Charge, reason: &str) -> Answer {
+    let ending = Some(ChargeEnding::Failed { reason: truncated(reason), retryable: true });
+    let reference = charge.reference.clone().unwrap_or_default();
+    let (authorized, captured) = (Amount::ZERO, Amount::ZERO);
+    let report = ProviderReport { charge: charge.number, reference, authorized, captured, ending };
+    PaymentCommand::Report { report, is_answer: true }.into()
+}
+
+async fn within_time<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    let lost = || ProviderError::OutcomeUnknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
+    timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(lost()))
+}
+
+fn log_failure(payment: PaymentId, work: ProviderWork, error: &ProviderError) {
+    match error {
+        ProviderError::Credentials(_) => {
+            tracing::error!(payment.id = %payment, ?work, %error,
+                "The payment provider rejects the credentials; asking again later");
+        }
+        ProviderError::Unreachable(_) | ProviderError::OutcomeUnknown(_) | ProviderError::Refused(_) => {
+            tracing::warn!(payment.id = %payment, ?work, %error,
+                "A call of the payment provider failed; asking again later");
+        }
+    }
+}
