@@ -1,6 +1,7 @@
-//! The back office at work: every command at every stage of an order, and commands that race each other.
+//! Back-office commands: every command at every stage of an order, and commands that race each other.
 //!
-//! Every order is of four mugs at 100 and postage at 50, which is no stock: 450 in all. Ten mugs are on hand.
+//! Each order has four mugs at 100 and postage at 50, which is not stocked: 450 in total. Ten mugs are on
+//! hand.
 
 mod racing;
 mod table;
@@ -12,11 +13,11 @@ use domain::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Log, Shop, eventually, line};
+use crate::support::{Answer, Log, Shop, line};
 
 const ON_HAND: u32 = 10;
 
-/// An order that was just placed, and the SKU that it alone is about.
+/// An order that was just placed, and its SKU, which no other order has.
 struct Placed {
     sku: String,
     order_id: OrderId,
@@ -24,7 +25,7 @@ struct Placed {
 }
 
 impl Placed {
-    /// Stocks up and orders the basket; `headers` may ask for an early answer.
+    /// Receives stock and places the order. `headers` may contain `Prefer: respond-async`.
     async fn basket(shop: &Shop, sku: &str, headers: &[(&'static str, &str)]) -> Self {
         Self::basket_of(shop, sku, 4, headers).await
     }
@@ -54,23 +55,13 @@ impl Placed {
     }
 }
 
-/// `quantity` mugs.
+/// The body of a request about this many mugs.
 fn mugs(quantity: u32) -> Value {
     json!({"lines": [{"line": 1, "quantity": quantity}]})
 }
 
-/// Waits until the process manager has come to the end of the log and says so.
-async fn settled(shop: &Shop) -> Log {
-    eventually("everything is reacted to", async || {
-        let log = shop.log().await;
-        let last = log.0.last().map(|event| event.position);
-        (shop.reacted_up_to().await == last).then_some(log)
-    })
-    .await
-}
-
-/// What is asked back of a payment, paid out or not.
-fn asked_back(payment: &Payment) -> Amount {
+/// The sum of a payment's refunds, paid out or not, without failed ones.
+fn amount_to_refund(payment: &Payment) -> Amount {
     let refunds = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
     refunds.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount))
 }

@@ -1,4 +1,4 @@
-//! From allocated to paid, through a provider; and what time brings about.
+//! From allocated to paid through a payment provider, and expiry.
 
 mod charging;
 mod expiry;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Shop, line};
 
-/// Places an order of one unit for 100 that is paid for by this method.
+/// Places an order of one unit for 100, charged with this method.
 async fn place(shop: &Shop, key: &str, method: &str) -> Value {
     shop.receive("a", 10).await;
     let payment = json!({"method": method});

@@ -1,4 +1,4 @@
-//! The executor on its own, over a store that fails on demand.
+//! The executor without the rest of the platform, over a store that fails on demand.
 
 mod batching;
 mod broken_command;
@@ -30,7 +30,7 @@ use crate::support::{FaultyStore, Log};
 
 type Answer = Result<Executed<StockDecider>, ExecuteError>;
 
-/// An event store in a directory that goes with it.
+/// An event store in a temporary directory.
 struct Files {
     dir: TempDir,
     events: Arc<dyn EventStore>,
@@ -51,14 +51,25 @@ impl Files {
         Log::read(&*self.events).await
     }
 
-    /// Puts an event into a stream, past every rule.
-    async fn smuggle(&self, stream: &Sku, expected: ExpectedRevision, type_name: &'static str, data: &str) {
-        self.events.append(foreign(stream, expected, type_name, data)).await.unwrap();
+    /// Appends an event without any check of the domain.
+    async fn append_unchecked(
+        &self,
+        stream: &Sku,
+        expected: ExpectedRevision,
+        type_name: &'static str,
+        data: &str,
+    ) {
+        self.events.append(append_of_another_writer(stream, expected, type_name, data)).await.unwrap();
     }
 }
 
 /// An append by another writer.
-fn foreign(stream: &Sku, expected: ExpectedRevision, type_name: &'static str, data: &str) -> Append {
+fn append_of_another_writer(
+    stream: &Sku,
+    expected: ExpectedRevision,
+    type_name: &'static str,
+    data: &str,
+) -> Append {
     let metadata = serde_json::json!({
         "command_id": Uuid::new_v4(), "command": "stock.reserve", "correlation_id": Uuid::new_v4(),
     });
@@ -71,7 +82,7 @@ fn foreign(stream: &Sku, expected: ExpectedRevision, type_name: &'static str, da
     Append { stream: StreamName::from(stream.clone()), expected, events: vec![event], epoch: None }
 }
 
-/// Stock commands over a store.
+/// Sends stock commands to an executor over a store.
 struct Stock {
     executor: Executor<StockDecider>,
     store: Arc<FaultyStore>,
@@ -107,7 +118,7 @@ impl Stock {
     }
 }
 
-/// The context of a command that came under `key` with this content.
+/// The context of a client's command with this key and content.
 fn external(sku: &Sku, key: &str, content: &str) -> CommandContext {
     let id = CommandId::of_request("tests", "POST", sku.as_str(), key);
     let (key, fingerprint) = (key.to_owned(), content.to_owned());

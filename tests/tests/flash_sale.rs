@@ -1,4 +1,4 @@
-//! Many buy the same few things at once, until they are gone: over HTTP, against the whole platform.
+//! Many clients buy the same few SKUs at once until they are sold out, over HTTP against the whole platform.
 
 mod eventstoredb;
 
@@ -12,7 +12,7 @@ use crate::support::{Answer, Log, Shop, line};
 
 const CLIENTS: usize = 64;
 
-/// Every client buys, one order after another, what `next` gives it; all answers.
+/// Each client places the orders that `next(client, number)` gives, one after another. Returns all answers.
 async fn buy(shop: &Shop, next: impl Fn(usize, usize) -> Option<Vec<Value>>) -> Vec<Answer> {
     let client = async |client: usize| {
         let mut answers = Vec::new();
@@ -30,10 +30,10 @@ fn sold(answers: &[Answer]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_units_are_sold_a_thousand_times_and_everybody_else_is_told() {
+async fn a_thousand_units_are_sold_exactly_once_and_the_other_orders_are_rejected() {
     let shop = Shop::open().await;
     shop.receive("hot", 1_000).await;
-    // 64 times 20 are 1,280: the last 280 come too late.
+    // 64 clients place 20 orders each: 280 more than there are units.
     let answers = buy(&shop, |_, number| (number < 20).then(|| vec![line("hot", 1, 1_000)])).await;
     assert_eq!(sold(&answers), 1_000);
     for answer in answers.iter().filter(|answer| answer.status != 201) {
@@ -48,7 +48,7 @@ async fn a_thousand_units_are_sold_a_thousand_times_and_everybody_else_is_told()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn baskets_of_several_skus_never_oversell_and_every_refusal_is_true() {
+async fn orders_of_several_skus_never_oversell_and_every_shortage_is_true() {
     const SKUS: [(&str, u32); 5] = [("a", 200), ("b", 150), ("c", 300), ("d", 100), ("e", 250)];
     let shop = Shop::open().await;
     for (sku, quantity) in SKUS {
@@ -63,10 +63,10 @@ async fn baskets_of_several_skus_never_oversell_and_every_refusal_is_true() {
     };
     let answers = buy(&shop, basket).await;
     assert!((1..answers.len()).contains(&sold(&answers)), "{} of {}", sold(&answers), answers.len());
-    let log = shop.until("nothing is held by who does not get it", |log| log.loose_reservations().is_empty());
+    let log = shop.until("rejected orders hold no stock", |log| log.loose_reservations().is_empty());
     assert_every_shortage_was_true(&log.await, &answers);
 
-    // What is left can be bought, to the last unit and not one more.
+    // The remaining units can be bought, and not one more.
     let left = shop.log().await.walk_stock(|_, _, _| {});
     let left: BTreeMap<&str, u32> =
         SKUS.iter().map(|(sku, _)| (*sku, left[&Sku::new(sku).unwrap()].levels().available())).collect();
@@ -84,9 +84,9 @@ async fn baskets_of_several_skus_never_oversell_and_every_refusal_is_true() {
     }
 }
 
-/// A refused reserve leaves no event, so the log does not say at which revision of the SKU it was decided; it
-/// was after the order was placed and before it was rejected. At some point in between, the SKU must have had
-/// exactly as many units as the answer says, and fewer than were asked for.
+/// A refused reservation leaves no event, so the log does not show the revision on which it was decided. It
+/// was decided after the order was placed and before it was rejected. At some point in between, the SKU must
+/// have had exactly as many units as the answer says, and fewer than requested.
 fn assert_every_shortage_was_true(log: &Log, answers: &[Answer]) {
     let mut history: HashMap<Sku, Vec<(u64, u32)>> = HashMap::new();
     log.walk_stock(|event, sku, before| {
@@ -112,10 +112,10 @@ fn assert_every_shortage_was_true(log: &Log, answers: &[Answer]) {
             let steps = &history[&Sku::new(shortage["sku"].as_str().unwrap()).unwrap()];
             let holds_until = steps.iter().skip(1).map(|(position, _)| *position).chain([u64::MAX]);
             let mut spans = steps.iter().zip(holds_until);
-            let was_so = spans.any(|((from, level), until)| {
+            let was_true = spans.any(|((from, level), until)| {
                 Some(u64::from(*level)) == available && *from < rejected && until > placed
             });
-            assert!(was_so, "between {placed} and {rejected} never: {problem}");
+            assert!(was_true, "at no position between {placed} and {rejected}: {problem}");
         }
     }
     let events: Vec<EventId> = log.0.iter().map(|event| event.id).collect();

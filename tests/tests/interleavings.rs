@@ -1,5 +1,5 @@
-//! The rules that keep checkout right when things happen at the worst moment, each with the interleaving that
-//! breaks it otherwise.
+//! The rules that keep checkout correct under interleavings and crashes. Each test produces the interleaving
+//! that breaks its rule if the rule is not kept.
 
 mod cut_off;
 mod process_manager;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::{Log, Shop, appends, line};
 
-/// Two units of `a` and three of `b`, of which five each are on hand.
+/// Two units of `a` and three of `b`. [`stock_up`] receives five of each.
 fn basket() -> [Value; 2] {
     [line("a", 2, 100), line("b", 3, 200)]
 }
@@ -20,8 +20,8 @@ async fn stock_up(shop: &Shop) {
     shop.receive("b", 5).await;
 }
 
-/// Begins to place the basket and leaves it at the first append of this type, which never becomes durable.
-async fn leave_at(shop: &Shop, type_name: &'static str) {
+/// Starts placing the basket and stops at the first append of this type, which never becomes durable.
+async fn stop_at(shop: &Shop, type_name: &'static str) {
     shop.store.hold_from(appends(type_name));
     let lines = basket();
     tokio::select! {
@@ -34,7 +34,8 @@ fn order_id(answer: &Value) -> OrderId {
     answer["order_id"].as_str().unwrap().parse().unwrap()
 }
 
-/// The one order of the log is allocated, holds its units once, and its payment is requested once.
+/// Asserts that the only order of the log is allocated, its units are reserved once and its payment is
+/// requested once.
 fn assert_placed_once(log: &Log) {
     let [order] = log.orders()[..] else { panic!("{:?}", log.orders()) };
     assert_eq!(log.types(order), ["order.placed.v1", "order.allocated.v1"]);

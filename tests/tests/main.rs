@@ -18,6 +18,7 @@ mod order_timeline;
 mod payment_provider_contract;
 mod projectors;
 mod query_api;
+mod reactions_after_a_crash;
 mod read_models_contract;
 mod relay;
 mod simulation;

@@ -1,10 +1,10 @@
-//! Some seeds of the simulation; `make simulate` runs thousands.
+//! 300 seeds of the simulation; `make simulate` runs 10,000.
 
 use std::thread;
 
 use simulation::{Outcome, run};
 
-/// Runs seeds on two threads. The order of the outcomes is that of the seeds.
+/// Runs seeds on two threads; returns the outcomes in the order of the seeds.
 fn run_all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
     let middle = seeds.start.midpoint(seeds.end);
     let second = thread::spawn(move || (middle..seeds.end).map(run).collect::<Vec<_>>());
@@ -14,10 +14,10 @@ fn run_all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
 }
 
 #[test]
-fn whatever_fails_nothing_acknowledged_is_lost_and_everything_is_finished() {
+fn under_faults_no_acknowledged_command_is_lost_and_all_work_finishes() {
     for outcome in run_all(1..301) {
         if let Some(failure) = outcome.failure {
-            panic!("{failure}\nagain, with all that happens: make simulate SEED={}", outcome.seed);
+            panic!("{failure}\nrun it again with its full trace: make simulate SEED={}", outcome.seed);
         }
     }
 }
@@ -30,5 +30,5 @@ fn a_seed_runs_the_same_way_each_time() {
     let mut distinct = first.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(distinct.len(), first.len(), "seeds differ in what happens");
+    assert_eq!(distinct.len(), first.len(), "two seeds ran the same way");
 }

@@ -1,4 +1,5 @@
-//! What the tests of the command side share: a platform in this process whose event store fails on demand.
+//! Shared by the tests of the command side: a platform in the test's process whose event store fails on
+//! demand.
 
 mod answer;
 mod faulty_store;
@@ -6,8 +7,8 @@ mod kafka;
 mod log;
 mod network;
 mod postgres;
+mod sandbox;
 mod shop;
-mod till;
 
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ pub use self::{
     log::{Log, metadata},
     network::Network,
     postgres::TestDatabase,
+    sandbox::TestSandbox,
     shop::{Shop, ShopOptions, line},
-    till::Till,
 };
 
-/// A condition that has not come true after this long never will: the test fails.
+/// Time limit of every wait. A test that waits longer fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until a condition holds that nothing announces, such as a file being there.
+/// Polls every 2 ms until `look` finds something, for conditions that no channel announces.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -35,5 +36,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::support::ShopOptions;
 
-/// How far an order has come before the command, and how it got there.
+/// The stage of an order before the command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
     Placed,
@@ -40,11 +40,11 @@ impl Stage {
         Self::CancelledAfterPart,
     ];
 
-    /// An order at this stage, and its first shipment, if it has one.
+    /// Brings a new order to this stage; returns it and its first shipment, if any.
     async fn reach(self, shop: &Shop, sku: &str) -> (Placed, Value) {
-        let asynchronous = [("prefer", "respond-async")];
+        let respond_async = [("prefer", "respond-async")];
         let placed = match self {
-            Self::Placed => Placed::basket(shop, sku, &asynchronous).await,
+            Self::Placed => Placed::basket(shop, sku, &respond_async).await,
             Self::Rejected => Placed::basket_of(shop, sku, ON_HAND + 1, &[]).await,
             _ => Placed::basket(shop, sku, &[]).await,
         };
@@ -116,7 +116,8 @@ impl Stage {
 
 const COMMANDS: [&str; 7] = ["cancel", "ship", "ship 2", "deliver", "return 1", "scrap 1", "refund 40"];
 
-/// Sends a command, and once more under the same key: a second answer that is no refusal is the first one again.
+/// Sends a command twice under one key; returns the answer. The second answer repeats the first, unless it is
+/// a refusal.
 async fn send(shop: &Shop, placed: &Placed, shipment: &Value, command: &str) -> String {
     let (path, body) = match command {
         "cancel" => ("cancel", json!({})),
@@ -138,7 +139,7 @@ async fn send(shop: &Shop, placed: &Placed, shipment: &Value, command: &str) -> 
     format!("{} {}", first.status.as_str(), first.json()["code"].as_str().unwrap())
 }
 
-/// What has become of an order, its mugs and its money.
+/// The state of an order, its stock and its payment, as in the table.
 fn outcome(log: &Log, placed: &Placed) -> String {
     let order = log.order(placed.order_id);
     let axes = [order.status().as_str(), order.payment_status().as_str(), order.fulfilment_status().as_str()];
@@ -149,10 +150,10 @@ fn outcome(log: &Log, placed: &Placed) -> String {
         money = format!("{money} {}", payment.captured());
     }
     if payment.void_requested() {
-        money += ", void asked";
+        money += ", to void";
     }
-    if asked_back(&payment).is_positive() {
-        money = format!("{money}, asked back {}", asked_back(&payment));
+    if amount_to_refund(&payment).is_positive() {
+        money = format!("{money}, to refund {}", amount_to_refund(&payment));
     }
     if payment.is_closed() {
         money += ", closed";
@@ -160,16 +161,16 @@ fn outcome(log: &Log, placed: &Placed) -> String {
     format!("{} | {}, {} | {money}", axes.join(", "), stock.on_hand, stock.reserved)
 }
 
-/// When the process manager runs.
+/// When the process manager starts.
 #[derive(Clone, Copy, PartialEq)]
 enum Reactions {
-    /// All that came before is reacted to before the command is sent.
+    /// All earlier events are reacted to before the command is sent.
     Before,
-    /// Nothing is reacted to before the command has been answered.
+    /// No event is reacted to before the command is answered.
     After,
 }
 
-/// Every command at a stage, as lines of the table.
+/// Runs every command at a stage; returns the rows of the table.
 async fn drive(stage: Stage, reactions: Reactions) -> Vec<String> {
     let process_manager = reactions == Reactions::Before;
     let mut shop = Shop::with(ShopOptions { process_manager, ..ShopOptions::default() }).await;
@@ -179,7 +180,7 @@ async fn drive(stage: Stage, reactions: Reactions) -> Vec<String> {
         reached.push((command, stage.reach(&shop, &sku).await));
     }
     if reactions == Reactions::Before {
-        settled(&shop).await;
+        shop.until_all_reacted().await;
     }
     let mut sent = Vec::new();
     for (command, (placed, shipment)) in reached {
@@ -189,7 +190,7 @@ async fn drive(stage: Stage, reactions: Reactions) -> Vec<String> {
     if reactions == Reactions::After {
         shop.start_process_manager();
     }
-    let log = settled(&shop).await;
+    let log = shop.until_all_reacted().await;
     log.walk_stock(|_, _, _| {});
     assert_eq!(log.loose_reservations(), []);
     for (_, _, placed) in &sent {
@@ -201,7 +202,7 @@ async fn drive(stage: Stage, reactions: Reactions) -> Vec<String> {
     rows.collect()
 }
 
-/// Records that everything was voided and paid out that is asked for: then the order says what the payment says.
+/// Records all open voids and refunds as done, and asserts that order and payment then show the same amounts.
 async fn settle_money(shop: &Shop, log: &Log, placed: &Placed) {
     let before = log.order(placed.order_id);
     let payment = payment_of(log, &before);
@@ -216,14 +217,14 @@ async fn settle_money(shop: &Shop, log: &Log, placed: &Placed) {
     let settled = payment_of(&log, &order);
     assert_eq!(order.status(), before.status());
     assert_eq!((order.captured(), order.refunded()), (settled.captured(), settled.refunded()));
-    assert_eq!(settled.refunded(), asked_back(&payment));
+    assert_eq!(settled.refunded(), amount_to_refund(&payment));
     assert!(!settled.is_closed() || !settled.capturable().is_positive(), "{settled:?}");
 }
 
-/// See there.
+/// The table of expected effects; its header explains the columns.
 const CONSEQUENCES: &str = include_str!("consequences.txt");
 
-/// The rows of these stages, each headed by the stage's name and with one space between words.
+/// The rows of these stages, each with the stage's name in front and single spaces.
 fn expected(stages: &[Stage]) -> Vec<String> {
     let mut rows = Vec::new();
     let mut stage = "";
@@ -251,12 +252,12 @@ async fn check(stages: &[Stage], reactions: Reactions) {
 }
 
 #[tokio::test]
-async fn every_command_at_every_stage_has_the_right_answer_and_consequence() {
-    // Of an order that is only placed the reaction is what takes it further.
+async fn every_command_at_every_stage_has_the_expected_answer_and_effect() {
+    // Without `Placed`: its reaction allocates the order before the command is sent.
     check(&Stage::ALL[1..], Reactions::Before).await;
 }
 
 #[tokio::test]
-async fn reactions_that_are_late_change_neither_answer_nor_consequence() {
+async fn late_reactions_change_neither_answer_nor_effect() {
     check(&Stage::ALL, Reactions::After).await;
 }

@@ -1,4 +1,4 @@
-//! Orders that are not paid in time.
+//! Orders that are not paid before they are due.
 
 use std::sync::{
     Arc,
@@ -10,14 +10,14 @@ use infra::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{charge, payment_of, place};
-use crate::support::{Shop, ShopOptions, Till, line};
+use crate::support::{Shop, ShopOptions, TestSandbox, line};
 
-/// A clock that can be put forward.
+/// A clock that the test moves forward.
 #[derive(Clone, Default)]
-struct Minutes(Arc<AtomicI64>);
+struct TestClock(Arc<AtomicI64>);
 
-impl Minutes {
-    fn pass(&self, minutes: i64) {
+impl TestClock {
+    fn advance_minutes(&self, minutes: i64) {
         self.0.fetch_add(minutes, Ordering::AcqRel);
     }
 
@@ -29,7 +29,7 @@ impl Minutes {
     }
 }
 
-async fn order(shop: &Shop, key: &str, more: Value) -> Value {
+async fn place_order(shop: &Shop, key: &str, more: Value) -> Value {
     shop.receive("a", 10).await;
     let mut order = json!({"currency": "GBP", "lines": [line("a", 1, 100)]});
     order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -42,18 +42,18 @@ async fn reserved(shop: &Shop) -> u32 {
 }
 
 #[tokio::test]
-async fn an_order_that_is_not_paid_in_time_expires_and_gives_its_stock_back() {
-    let minutes = Minutes::default();
-    let shop = Shop::with(ShopOptions { clock: minutes.clock(), ..ShopOptions::default() }).await;
-    order(&shop, "late", json!({})).await;
-    let patient = order(&shop, "patient", json!({"payment_due_at": null})).await;
-    let paid = order(&shop, "paid", json!({})).await;
+async fn an_order_that_is_not_paid_in_time_expires_and_its_stock_is_released() {
+    let time = TestClock::default();
+    let shop = Shop::with(ShopOptions { clock: time.clock(), ..ShopOptions::default() }).await;
+    place_order(&shop, "late", json!({})).await;
+    let patient = place_order(&shop, "patient", json!({"payment_due_at": null})).await;
+    let paid = place_order(&shop, "paid", json!({})).await;
     shop.pay(&paid).await;
-    minutes.pass(31);
+    time.advance_minutes(31);
     let log = shop.until("its stock is released", |log| log.count("stock.released.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 1);
     assert_eq!(reserved(&shop).await, 2);
-    // The others may still be shipped, or paid.
+    // The paid order can still be shipped, and the one without a due date can still be paid.
     shop.pay(&patient).await;
     shop.post(&format!("/v1/orders/{}/shipments", paid["order_id"].as_str().unwrap()), "ship", json!({}))
         .await
@@ -61,13 +61,13 @@ async fn an_order_that_is_not_paid_in_time_expires_and_gives_its_stock_back() {
 }
 
 #[tokio::test]
-async fn an_order_expires_also_when_the_process_was_down_at_its_due_date() {
-    let minutes = Minutes::default();
-    let options = ShopOptions { clock: minutes.clock(), ..ShopOptions::default() };
+async fn an_order_that_falls_due_while_the_process_is_down_expires_at_the_next_start() {
+    let time = TestClock::default();
+    let options = ShopOptions { clock: time.clock(), ..ShopOptions::default() };
     let shop = Shop::with(options.clone()).await;
-    order(&shop, "late", json!({})).await;
+    place_order(&shop, "late", json!({})).await;
     let shop = shop.crash_into(ShopOptions { process_manager: false, ..options.clone() }).await;
-    minutes.pass(31);
+    time.advance_minutes(31);
     let log = shop.log().await;
     assert_eq!(log.count("order.expired.v1"), 0);
     let shop = shop.crash_into(options).await;
@@ -76,21 +76,21 @@ async fn an_order_expires_also_when_the_process_was_down_at_its_due_date() {
 }
 
 #[tokio::test]
-async fn money_that_came_in_time_is_found_before_the_order_expires_though_nobody_told_it() {
-    let minutes = Minutes::default();
-    let options = ShopOptions { clock: minutes.clock(), process_manager: false, ..ShopOptions::default() };
+async fn money_captured_in_time_but_not_recorded_on_the_order_prevents_its_expiry() {
+    let time = TestClock::default();
+    let options = ShopOptions { clock: time.clock(), process_manager: false, ..ShopOptions::default() };
     let shop = Shop::with(options.clone()).await;
-    let order = order(&shop, "in time", json!({})).await;
+    let order = place_order(&shop, "in time", json!({})).await;
     let payment = format!("/v1/payments/{}", payment_of(&order));
     shop.post(&format!("{payment}/authorize"), "authorize", json!({})).await.expect(200);
-    // The process dies when the capture is recorded and the order not told.
+    // The process dies after the capture is recorded on the payment and before it is recorded on the order.
     shop.store.hold_from(crate::support::appends("order.payment_recorded.v1"));
     let capture = format!("{payment}/capture");
     tokio::select! {
         answer = shop.post(&capture, "capture", json!({})) => panic!("answered: {answer:?}"),
         () = shop.store.held(1) => {}
     }
-    minutes.pass(31);
+    time.advance_minutes(31);
     let shop = shop.crash_into(ShopOptions { process_manager: true, ..options }).await;
     let log = shop.until("the order is paid", |log| log.count("order.paid.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 0);
@@ -100,37 +100,37 @@ async fn money_that_came_in_time_is_found_before_the_order_expires_though_nobody
 }
 
 #[tokio::test]
-async fn an_order_waits_for_a_payment_in_doubt_and_keeps_what_that_brings() {
-    let (minutes, mut till) = (Minutes::default(), Till::open("").await);
-    let options = ShopOptions { clock: minutes.clock(), ..till.options() };
+async fn an_order_with_an_unknown_payment_outcome_does_not_expire_and_keeps_a_later_capture() {
+    let (time, mut sandbox) = (TestClock::default(), TestSandbox::open("").await);
+    let options = ShopOptions { clock: time.clock(), ..sandbox.options() };
     let shop = Shop::with(options).await;
-    till.set_script(json!({"lost_answers": 1.0, "lost_webhooks": 1.0})).await;
-    let order = place(&shop, "in doubt", "card").await;
+    sandbox.set_script(json!({"lost_answers": 1.0, "lost_webhooks": 1.0})).await;
+    let order = place(&shop, "unknown outcome", "card").await;
     shop.until("an answer is lost", |log| log.count("payment.outcome_unknown.v1") == 1).await;
-    minutes.pass(31);
-    // Another order that is late shows that the due date has been looked at.
-    super::expiry::order(&shop, "late", json!({"payment_due_at": "2020-01-01T00:00:00Z"})).await;
+    time.advance_minutes(31);
+    // The expiry of another overdue order shows that the timers have run.
+    place_order(&shop, "late", json!({"payment_due_at": "2020-01-01T00:00:00Z"})).await;
     let log = shop.until("the other one expires", |log| log.count("order.expired.v1") == 1).await;
     assert_eq!(log.count("order.paid.v1"), 0);
-    till.set_script(json!({})).await;
-    let log = shop.until("the doubt is over", |log| log.count("order.paid.v1") == 1).await;
+    sandbox.set_script(json!({})).await;
+    let log = shop.until("the outcome is known", |log| log.count("order.paid.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 1);
-    assert_eq!(till.charge(payment_of(&order), 1).await.captured.minor_units(), 100);
-    till.take_webhooks(&shop);
+    assert_eq!(sandbox.charge(payment_of(&order), 1).await.captured.minor_units(), 100);
+    sandbox.deliver_webhooks_to(&shop);
 }
 
 #[tokio::test]
-async fn a_charge_that_still_waits_for_the_customer_is_given_up_with_its_order() {
-    let (minutes, till) = (Minutes::default(), Till::open("").await);
-    let shop = Shop::with(ShopOptions { clock: minutes.clock(), ..till.options() }).await;
-    let order = order(&shop, "hesitant", json!({})).await;
+async fn a_charge_that_waits_for_the_customer_is_voided_when_its_order_expires() {
+    let (time, sandbox) = (TestClock::default(), TestSandbox::open("").await);
+    let shop = Shop::with(ShopOptions { clock: time.clock(), ..sandbox.options() }).await;
+    let order = place_order(&shop, "hesitant", json!({})).await;
     let answer = charge(&shop, &order, "charge", json!({"method": "needs_action"})).await.expect(202);
     assert_eq!(answer["status"], "requested");
     assert!(answer["next_action"].is_object(), "{answer}");
-    minutes.pass(31);
-    let log = shop.until("the charge is given up", |log| log.count("payment.voided.v1") == 1).await;
+    time.advance_minutes(31);
+    let log = shop.until("the charge is voided", |log| log.count("payment.voided.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 1);
-    // The customer comes too late.
-    assert_eq!(till.charge(payment_of(&order), 1).await.captured.minor_units(), 0);
-    assert_eq!(till.totals().await.currencies.values().map(|sum| sum.captures).sum::<u64>(), 0);
+    // A customer who completes it now is not charged.
+    assert_eq!(sandbox.charge(payment_of(&order), 1).await.captured.minor_units(), 0);
+    assert_eq!(sandbox.totals().await.currencies.values().map(|sum| sum.captures).sum::<u64>(), 0);
 }

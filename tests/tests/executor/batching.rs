@@ -5,10 +5,10 @@ use futures::{FutureExt, future::join_all};
 use super::*;
 use crate::support::appends;
 
-// On the one thread of these tests a shard runs only when all commands have been sent: they wait together.
+// These tests have one thread, so a shard's task runs only after all commands are sent.
 
 #[tokio::test]
-async fn commands_that_wait_together_cost_one_append_and_are_answered_in_order() {
+async fn waiting_commands_of_one_stream_cost_one_append_and_are_answered_in_order() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let (hot, keys) = (sku("hot"), (0..1_000).map(|key| key.to_string()).collect::<Vec<_>>());
@@ -46,19 +46,21 @@ async fn an_append_is_cut_at_a_thousand_events_and_at_half_a_mebibyte() {
 }
 
 #[tokio::test]
-async fn a_command_that_need_not_wait_is_submitted_before_its_sender_waits() {
+async fn a_command_on_cached_state_is_submitted_before_its_caller_waits() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let (unknown, known, keys) = (sku("unknown"), sku("known"), ["a", "b", "c"]);
     for (sent, key) in (1..).zip(keys) {
         let mut answer = Box::pin(stock.receive(&unknown, 1, key));
-        // Polled once: no other task has run.
+        // Polled once, so no other task has run.
         assert!(futures::poll!(&mut answer).is_pending());
         assert_eq!(stock.store.submitted().len(), sent);
         assert!(is_recorded(&answer.await));
     }
 
-    files.smuggle(&known, ExpectedRevision::NoStream, "stock.received.v1", r#"{"quantity":1}"#).await;
+    files
+        .append_unchecked(&known, ExpectedRevision::NoStream, "stock.received.v1", r#"{"quantity":1}"#)
+        .await;
     let mut answer = Box::pin(stock.receive(&known, 1, "d"));
     assert!(futures::poll!(&mut answer).is_pending());
     assert_eq!(stock.store.submitted().len(), keys.len(), "decided before its stream was read");
@@ -66,7 +68,7 @@ async fn a_command_that_need_not_wait_is_submitted_before_its_sender_waits() {
 }
 
 #[tokio::test]
-async fn commands_beyond_the_bound_are_refused_while_the_disk_stalls_and_reactions_still_pass() {
+async fn while_the_disk_stalls_commands_beyond_the_bound_are_refused_and_reactions_are_not() {
     let files = Files::new();
     let options = ExecutorOptions { shards: 1, queue_commands_max: 4, ..ExecutorOptions::default() };
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), options);
@@ -81,7 +83,7 @@ async fn commands_beyond_the_bound_are_refused_while_the_disk_stalls_and_reactio
     let refused = stock.receive(&hot, 1, "one too many").now_or_never().expect("refused at once");
     assert_eq!(refused.unwrap_err(), ExecuteError::Overloaded);
 
-    // Answered when submitted, as the steps of placing an order are.
+    // Answered when submitted, like the steps of placing an order.
     let reaction = Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: None, new_stream: false };
     let command = StockCommand::Reserve { order_id: OrderId(Uuid::from_u128(1)), quantity: 1 };
     let context = external(&hot, "a reaction", "order");
@@ -94,13 +96,15 @@ async fn commands_beyond_the_bound_are_refused_while_the_disk_stalls_and_reactio
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_read_fails_alone() {
+async fn an_unreadable_stream_does_not_affect_other_streams() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let (unknown, broken, sound) = (sku("unknown"), sku("broken"), sku("sound"));
-    files.smuggle(&unknown, ExpectedRevision::NoStream, "stock.teleported.v9", "{}").await;
+    files.append_unchecked(&unknown, ExpectedRevision::NoStream, "stock.teleported.v9", "{}").await;
     let shipped = serde_json::json!({"order_id": Uuid::nil(), "shipment_id": Uuid::nil(), "quantity": 5});
-    files.smuggle(&broken, ExpectedRevision::NoStream, "stock.shipped.v1", &shipped.to_string()).await;
+    files
+        .append_unchecked(&broken, ExpectedRevision::NoStream, "stock.shipped.v1", &shipped.to_string())
+        .await;
 
     let answers = join_all([&unknown, &broken, &sound].map(|sku| stock.receive(sku, 1, "a"))).await;
     assert!(matches!(answers[0], Err(ExecuteError::Unreadable(_))), "{:?}", answers[0]);

@@ -1,4 +1,4 @@
-//! A bug in an aggregate, which only an aggregate made for it can show.
+//! A bug in an aggregate, shown by an aggregate that panics on command.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use super::*;
 
-/// Counts, and panics when it is told to.
+/// Counts, and panics on [`Command::Break`].
 #[derive(Debug)]
 struct Counter;
 
@@ -72,7 +72,7 @@ impl Decider for Counter {
 }
 
 #[tokio::test]
-async fn a_command_that_panics_fails_alone_and_those_that_waited_with_it_are_run() {
+async fn a_command_that_panics_fails_and_the_others_of_its_batch_are_executed() {
     let files = Files::new();
     let store: Arc<dyn EventStore> = FaultyStore::owned(files.events.clone());
     let counters: Executor<Counter> = Executor::start(&store, None, one_shard());

@@ -6,7 +6,7 @@ use super::*;
 use crate::support::{Fault, appends};
 
 #[tokio::test]
-async fn a_command_is_answered_only_when_it_is_durable() {
+async fn a_command_is_answered_only_after_it_is_durable() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -20,7 +20,7 @@ async fn a_command_is_answered_only_when_it_is_durable() {
 }
 
 #[tokio::test]
-async fn what_records_nothing_is_answered_only_when_all_it_was_decided_upon_is_durable() {
+async fn an_outcome_without_events_is_answered_only_after_the_events_it_depends_on_are_durable() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -35,11 +35,11 @@ async fn what_records_nothing_is_answered_only_when_all_it_was_decided_upon_is_d
     let mut read = Box::pin(stock.executor.read(&hot, |stock, _| stock.levels().available()));
     assert!(poll!(&mut refused).is_pending() && poll!(&mut unchanged).is_pending());
     assert!(poll!(&mut read).is_pending());
-    // Decided by now: the barrier behind the reservation is the sign of it.
+    // The barrier behind the reservation shows that all three are decided.
     stock.store.held(2).await;
-    assert!(poll!(&mut refused).is_pending(), "refused for stock that a lost reservation holds");
-    assert!(poll!(&mut unchanged).is_pending(), "a lost reservation was called held");
-    assert!(poll!(&mut read).is_pending(), "a lost reservation was shown");
+    assert!(poll!(&mut refused).is_pending(), "refused because of a reservation that may be lost");
+    assert!(poll!(&mut unchanged).is_pending(), "answered as reserved although the reservation may be lost");
+    assert!(poll!(&mut read).is_pending(), "read a reservation that may be lost");
 
     stock.store.release();
     assert!(is_recorded(&held.await));
@@ -50,7 +50,7 @@ async fn what_records_nothing_is_answered_only_when_all_it_was_decided_upon_is_d
 }
 
 #[tokio::test]
-async fn what_was_decided_upon_a_failed_append_is_decided_again() {
+async fn a_command_that_depends_on_a_failed_append_is_decided_again() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -58,15 +58,15 @@ async fn what_was_decided_upon_a_failed_append_is_decided_again() {
     stock.store.fail_next(appends("stock.reserved.v1"), Fault::Refuse);
     let first = stock.reserve(&hot, 1, 1).await;
     assert!(matches!(first, Err(ExecuteError::Unavailable(_))), "{first:?}");
-    // In memory the unit was held by the first order; it is not.
+    // The failed reservation must not stay in memory.
     assert!(is_recorded(&stock.reserve(&hot, 1, 2).await));
     assert_eq!(files.log().await.stock("hot").levels().reserved, 1);
 }
 
-/// One shard owns both SKUs. The append of one is on its way when that of the other fails: what is then read
-/// back must not be the log as it was before the first one landed.
+/// One shard owns both SKUs. The append of one SKU is under way when the append of the other fails. The
+/// reload must include the first append.
 #[tokio::test]
-async fn state_dropped_after_a_failure_is_read_back_only_when_earlier_appends_have_landed() {
+async fn state_dropped_after_a_failure_is_reloaded_only_after_earlier_appends_are_durable() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let (slow, failing) = (sku("slow"), sku("failing"));
@@ -83,11 +83,11 @@ async fn state_dropped_after_a_failure_is_read_back_only_when_earlier_appends_ha
     stock.store.release();
     assert!(is_recorded(&received.await));
     let reserved = reserved.await;
-    assert!(is_recorded(&reserved), "10 units were durably there: {reserved:?}");
+    assert!(is_recorded(&reserved), "10 units were durable: {reserved:?}");
 }
 
 #[tokio::test]
-async fn a_command_whose_outcome_was_lost_is_found_recorded_when_it_comes_again() {
+async fn a_retry_after_a_lost_answer_returns_the_recorded_outcome() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -103,7 +103,7 @@ async fn a_command_whose_outcome_was_lost_is_found_recorded_when_it_comes_again(
 }
 
 #[tokio::test]
-async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_told() {
+async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_refused() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -120,7 +120,7 @@ async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_tol
 }
 
 #[tokio::test]
-async fn a_command_that_names_another_revision_is_not_run() {
+async fn a_command_for_another_revision_is_not_executed() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -131,7 +131,7 @@ async fn a_command_that_names_another_revision_is_not_run() {
     };
     assert!(matches!(adjust("b", Some(1)).await.unwrap().outcome, Outcome::PreconditionFailed));
     assert!(is_recorded(&adjust("b", Some(0)).await));
-    // A retry names the revision of its first attempt, which has gone by because of it.
+    // A retry names the revision before its first attempt, which is no longer the present one.
     assert!(matches!(adjust("b", Some(0)).await.unwrap().outcome, Outcome::Duplicate { revision: 1 }));
     assert!(adjust("c", None).now_or_never().is_none());
 }

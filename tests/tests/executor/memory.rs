@@ -15,7 +15,7 @@ fn tiny_cache() -> ExecutorOptions {
 }
 
 #[tokio::test]
-async fn what_the_cache_has_no_room_for_is_read_back() {
+async fn an_evicted_aggregate_is_reloaded() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), tiny_cache());
     let skus: Vec<Sku> = (0..10).map(|number| sku(&number.to_string())).collect();
@@ -29,7 +29,7 @@ async fn what_the_cache_has_no_room_for_is_read_back() {
 }
 
 #[tokio::test]
-async fn what_is_not_durable_stays_in_the_cache_however_small_it_is() {
+async fn an_aggregate_with_events_under_way_is_not_evicted() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), tiny_cache());
     stock.store.hold_from(appends("stock.received.v1"));
@@ -42,10 +42,10 @@ async fn what_is_not_durable_stays_in_the_cache_however_small_it_is() {
     stock.store.held(10).await;
     stock.store.release();
     assert!(received.await.iter().all(is_recorded));
-    assert!(reserved.await.iter().all(is_recorded), "decided upon a log that lacked the receipts");
+    assert!(reserved.await.iter().all(is_recorded), "decided on a log without the receipts");
 }
 
-/// A store with snapshots and a SKU with 3,000 receipts of one unit.
+/// A store with snapshots, and a SKU with 3,000 receipts of one unit.
 async fn with_a_long_stream(sku: &Sku) -> (Files, Arc<SnapshotStore>, Revision) {
     let files = Files::new();
     let snapshots = files.snapshots();
@@ -63,7 +63,7 @@ async fn with_a_long_stream(sku: &Sku) -> (Files, Arc<SnapshotStore>, Revision) 
     (files, snapshots, revision)
 }
 
-/// Reloads the SKU in a new executor; the revisions that its stream was read from.
+/// Reloads the SKU in a new executor; returns the start revisions of the reads.
 async fn reload(files: &Files, snapshots: &Arc<SnapshotStore>, sku: &Sku) -> Vec<Revision> {
     let store = FaultyStore::owned(files.events.clone());
     let stock = Stock::with_snapshots(&store, Some(snapshots), one_shard());
@@ -75,7 +75,7 @@ async fn reload(files: &Files, snapshots: &Arc<SnapshotStore>, sku: &Sku) -> Vec
 }
 
 #[tokio::test]
-async fn a_long_stream_is_reloaded_from_its_snapshot_and_what_came_after() {
+async fn a_long_stream_is_reloaded_from_its_snapshot_and_the_later_events() {
     let long = sku("long");
     let (files, snapshots, revision) = with_a_long_stream(&long).await;
     let reads = reload(&files, &snapshots, &long).await;
@@ -83,7 +83,7 @@ async fn a_long_stream_is_reloaded_from_its_snapshot_and_what_came_after() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_torn_or_of_another_history_is_ignored() {
+async fn a_snapshot_that_is_torn_or_does_not_fit_the_log_is_ignored() {
     let long = sku("long");
     let (files, snapshots, revision) = with_a_long_stream(&long).await;
     let stream = StreamName::from(long.clone());
@@ -91,14 +91,14 @@ async fn a_snapshot_that_is_torn_or_of_another_history_is_ignored() {
     let mut lie = snapshot.state;
     lie["state"]["on_hand"] = 999_999.into();
 
-    // The file is sound, but its last event is not the one that this log has there.
+    // The file is valid, but the log has another event at its revision.
     let other_event = EventId(Uuid::new_v4());
     snapshots.save(&stream, SNAPSHOT_FORMAT, revision, other_event, &lie).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
-    // It is beyond the end of the log, as after a restore of an older backup.
+    // Its revision is beyond the end of the log, as after the restore of an older backup.
     snapshots.save(&stream, SNAPSHOT_FORMAT, revision + 5, snapshot.event_id, &lie).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
-    // It was made by another version of the code.
+    // Another version of the code wrote it.
     snapshots.save(&stream, SNAPSHOT_FORMAT + 1, revision, snapshot.event_id, &lie).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
 
@@ -109,7 +109,7 @@ async fn a_snapshot_that_is_torn_or_of_another_history_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_command_older_than_memory_reaches_is_found_by_reading_the_stream_back() {
+async fn a_command_that_is_no_longer_in_memory_is_found_in_the_stream() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
     let busy = sku("busy");
@@ -123,7 +123,11 @@ async fn a_command_older_than_memory_reaches_is_found_by_reading_the_stream_back
         stock.receive(&busy, 1, "0").await.unwrap().outcome,
         Outcome::Duplicate { revision: 0 }
     ));
-    assert_eq!(stock.store.reads_of(&stream).len(), read_before, "all 10,000 are remembered");
+    assert_eq!(
+        stock.store.reads_of(&stream).len(),
+        read_before,
+        "the stream was read although all 10,000 commands are in memory"
+    );
 
     assert!(
         join_all(keys[10_000..].iter().map(|key| stock.receive(&busy, 1, key))).await.iter().all(is_recorded)

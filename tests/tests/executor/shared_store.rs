@@ -1,4 +1,4 @@
-//! A store that other processes write to as well, as EventStoreDB is.
+//! A store with several writing processes, like EventStoreDB.
 
 use command_api::executor::{ExecuteError, Outcome};
 use domain::stock::StockRefusal;
@@ -15,7 +15,7 @@ async fn a_command_overtaken_by_another_writer_is_decided_again() {
     let last = sku("last");
     stock.receive(&last, 1, "stock").await.unwrap();
     let data = json!({"order_id": Uuid::from_u128(9), "quantity": 1}).to_string();
-    let other = foreign(&last, ExpectedRevision::Exact(0), "stock.reserved.v1", &data);
+    let other = append_of_another_writer(&last, ExpectedRevision::Exact(0), "stock.reserved.v1", &data);
     stock.store.fail_next(appends("stock.reserved.v1"), Fault::Overtake(other));
     let reserved = stock.reserve(&last, 1, 1).await.unwrap();
     let insufficient = StockRefusal::Insufficient { requested: 1, available: 0 };
@@ -26,7 +26,7 @@ async fn a_command_overtaken_by_another_writer_is_decided_again() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_given_only_after_a_look_at_what_others_have_written() {
+async fn a_refusal_is_decided_on_the_events_of_other_writers_too() {
     let files = Files::new();
     let here = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let there = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
@@ -34,11 +34,11 @@ async fn a_refusal_is_given_only_after_a_look_at_what_others_have_written() {
     here.receive(&contested, 1, "a").await.unwrap();
     assert!(is_recorded(&here.reserve(&contested, 1, 1).await));
     there.receive(&contested, 1, "b").await.unwrap();
-    assert!(is_recorded(&here.reserve(&contested, 1, 2).await), "refused upon what was cached");
+    assert!(is_recorded(&here.reserve(&contested, 1, 2).await), "refused on stale cached state");
 }
 
 #[tokio::test]
-async fn two_processes_on_one_stream_both_get_on_and_lose_nothing() {
+async fn two_processes_on_one_stream_both_make_progress_and_lose_nothing() {
     let files = Files::new();
     let processes = [0, 1].map(|_| Stock::over(&FaultyStore::shared(files.events.clone()), one_shard()));
     let hot = sku("hot");
@@ -49,7 +49,7 @@ async fn two_processes_on_one_stream_both_get_on_and_lose_nothing() {
             for answer in join_all(orders).await {
                 match answer {
                     Ok(executed) if matches!(executed.outcome, Outcome::Recorded) => held += 1,
-                    // Its append landed although its answer was a conflict.
+                    // An earlier attempt was appended although its answer was a conflict.
                     Ok(executed) if matches!(executed.outcome, Outcome::Unchanged) => held += 1,
                     Ok(executed) => assert!(matches!(executed.outcome, Outcome::Refused(_)), "{executed:?}"),
                     Err(error) => assert_eq!(error, ExecuteError::Conflict),
@@ -68,7 +68,7 @@ async fn two_processes_on_one_stream_both_get_on_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn an_append_without_an_answer_is_sent_again_unchanged_until_it_has_one() {
+async fn an_append_without_an_answer_is_repeated_unchanged_until_it_is_answered() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let hot = sku("hot");
@@ -84,7 +84,7 @@ async fn an_append_without_an_answer_is_sent_again_unchanged_until_it_has_one() 
 }
 
 #[tokio::test]
-async fn an_unknown_outcome_is_asked_for_until_the_store_answers_although_it_cannot_write_meanwhile() {
+async fn an_append_with_an_unknown_outcome_is_repeated_while_the_store_is_unavailable() {
     let files = Files::new();
     let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
     let (wanted, count) = (sku("wanted"), 5);

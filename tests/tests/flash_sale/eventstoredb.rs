@@ -1,4 +1,4 @@
-//! The last units of a SKU, sold over EventStoreDB while its connections break, answers are lost and it restarts.
+//! A flash sale over an EventStoreDB that loses connections and answers, and restarts.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ const ORDERS_PER_CLIENT: usize = 10;
 const UNITS: u32 = 100;
 const FAULTS: usize = 30;
 
-/// Buys until the answer is final, as a client does that repeats its request under its key; whether it got the unit.
+/// Repeats one order under its key until the answer is final; true if the unit was bought.
 async fn buy(shop: &Shop, key: &str) -> bool {
     let buying = async {
         loop {
@@ -31,10 +31,10 @@ async fn buy(shop: &Shop, key: &str) -> bool {
     time::timeout(2 * PATIENCE, buying).await.unwrap_or_else(|_| panic!("{key} got no final answer"))
 }
 
-/// One fault after another.
+/// Applies one fault after another.
 async fn disturb(server: &Server) {
     for fault in 0..FAULTS {
-        // How long a fault lasts, and how long there is none, is part of the test; nothing is waited for.
+        // The sleeps are the durations of the faults and of the time between them; no condition is awaited.
         time::sleep(Duration::from_millis(100)).await;
         match fault % 3 {
             0 => server.faults().lose_answers(3),
@@ -49,7 +49,7 @@ async fn disturb(server: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_eventstoredb_with_faults_every_unit_is_sold_once() {
+async fn every_unit_is_sold_once_over_an_eventstoredb_with_faults() {
     let server = Server::start(eventstoredb::FixtureOptions::default()).await.unwrap();
     let options = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
     let store = EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap();
@@ -66,8 +66,7 @@ async fn over_eventstoredb_with_faults_every_unit_is_sold_once() {
     let (bought, ()) = tokio::join!(join_all((0..CLIENTS).map(client)), disturb(&server));
     assert_eq!(bought.into_iter().sum::<usize>(), UNITS as usize);
 
-    let log =
-        shop.until("nothing is held by who does not get it", |log| log.loose_reservations().is_empty()).await;
+    let log = shop.until("rejected orders hold no stock", |log| log.loose_reservations().is_empty()).await;
     let stock = &log.walk_stock(|_, _, _| {})[&Sku::new("hot").unwrap()];
     assert_eq!((stock.levels().on_hand, stock.levels().reserved), (UNITS, UNITS));
     assert!(stock.open_reservations().keys().all(|id| log.order(*id).status() == OrderStatus::Allocated));

@@ -1,4 +1,4 @@
-//! The process dies, or a step fails, somewhere between OrderPlaced and the answer.
+//! The process dies, or a step fails, between OrderPlaced and the answer.
 
 use serde_json::json;
 
@@ -8,11 +8,11 @@ use crate::support::{Fault, ShopOptions};
 const STEPS: [&str; 3] = ["stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
 
 #[tokio::test]
-async fn the_process_manager_finishes_what_a_crash_cut_off() {
+async fn the_process_manager_finishes_an_order_that_a_crash_cut_off() {
     for step in STEPS {
         let shop = Shop::without_process_manager().await;
         stock_up(&shop).await;
-        leave_at(&shop, step).await;
+        stop_at(&shop, step).await;
         let shop = shop.crash_into(ShopOptions::default()).await;
         let log = shop.until("the payment is requested", |log| log.count("payment.requested.v1") == 1).await;
         assert_placed_once(&log);
@@ -24,21 +24,21 @@ async fn the_process_manager_finishes_what_a_crash_cut_off() {
 }
 
 #[tokio::test]
-async fn a_retry_finishes_what_a_crash_cut_off() {
+async fn a_retry_finishes_an_order_that_a_crash_cut_off() {
     for step in STEPS {
         let shop = Shop::without_process_manager().await;
         stock_up(&shop).await;
-        leave_at(&shop, step).await;
+        stop_at(&shop, step).await;
         let shop = shop.crash().await;
         let answer = shop.place("checkout", &basket()).await.expect(201);
         assert_placed_once(&shop.log().await);
-        // The payment that the answer names is there to be settled.
+        // The payment that the answer names exists.
         shop.pay(&answer).await;
     }
 }
 
 #[tokio::test]
-async fn a_retried_capture_tells_the_order_what_the_first_one_could_not() {
+async fn a_retried_capture_is_recorded_on_the_order_if_a_crash_prevented_that() {
     let shop = Shop::without_process_manager().await;
     shop.receive("a", 1).await;
     let order = shop.place("checkout", &[line("a", 1, 100)]).await.expect(201);
@@ -60,17 +60,17 @@ async fn a_retried_capture_tells_the_order_what_the_first_one_could_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_its_order_to_the_process_manager() {
+async fn the_process_manager_finishes_the_order_of_a_client_that_disconnects() {
     let shop = Shop::open().await;
     stock_up(&shop).await;
-    leave_at(&shop, "stock.reserved.v1").await;
+    stop_at(&shop, "stock.reserved.v1").await;
     shop.store.release();
     let log = shop.until("the payment is requested", |log| log.count("payment.requested.v1") == 1).await;
     assert_placed_once(&log);
 }
 
 #[tokio::test]
-async fn no_step_stands_upon_a_step_that_failed() {
+async fn a_step_after_a_failed_step_has_no_effect() {
     for step in ["order.placed.v1", STEPS[0], STEPS[1], STEPS[2]] {
         for fault in [Fault::Refuse, Fault::LoseAppend, Fault::LoseAnswer] {
             let shop = Shop::without_process_manager().await;
@@ -87,8 +87,8 @@ async fn no_step_stands_upon_a_step_that_failed() {
     }
 }
 
-/// The units of the first order are lost with its reservation: whoever asks next may have them, and the first
-/// order must not have been told that it holds them.
+/// The first order's reservation fails, so the next order may reserve the units. The first order must not be
+/// answered as allocated.
 #[tokio::test]
 async fn stock_is_never_promised_twice_when_a_reservation_fails() {
     let shop = Shop::without_process_manager().await;

@@ -1,7 +1,7 @@
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
-/// What an API answered.
+/// An HTTP answer of an API.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: StatusCode,
@@ -14,7 +14,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body, whatever the status.
+    /// The body as JSON. Does not check the status.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
@@ -27,14 +27,14 @@ impl Answer {
         self.header("idempotent-replayed") == Some("true")
     }
 
-    /// The body of an answer with this status.
+    /// The body as JSON, after a check of the status.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         self.json()
     }
 
-    /// The body of a problem, after checking what every problem has.
+    /// The body of a problem, after a check of the members that every problem has.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let text = self.text();

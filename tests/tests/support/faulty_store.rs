@@ -1,4 +1,4 @@
-//! An event store that fails, stalls and dies on demand, in front of one that works.
+//! An event store that fails, stalls and dies on demand, in front of a working one.
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
@@ -13,34 +13,34 @@ use infra::event_store::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Which appends are meant.
+/// Selects appends.
 pub type Which = Box<dyn Fn(&Append) -> bool + Send>;
 
-/// Appends that hold an event of this type.
+/// Selects appends with an event of this type.
 pub fn appends(type_name: &'static str) -> Which {
     Box::new(move |append| append.events.iter().any(|event| event.type_name == type_name))
 }
 
-/// What happens to an append.
+/// A fault of one append.
 #[derive(Debug)]
 pub enum Fault {
-    /// Nothing is written, and the sender is told so.
+    /// Not written; the caller gets an error that says so.
     Refuse,
-    /// It is written, and the sender does not learn that.
+    /// Written; the caller gets an unknown outcome.
     LoseAnswer,
-    /// It is not written, and the sender does not learn that either.
+    /// Not written; the caller gets an unknown outcome.
     LoseAppend,
-    /// Another writer's append comes just before it.
+    /// Another writer's append is written just before it.
     Overtake(Append),
 }
 
-/// Keeps to the contract of [`EventStore`] whatever it is told to break: answers come once, a failed append
-/// begins a new epoch, and what is held back is passed on in order.
+/// Keeps the contract of [`EventStore`] also under faults: one answer per append, a new epoch after each
+/// failed append, and held appends passed on in order.
 pub struct FaultyStore {
     inner: Arc<dyn EventStore>,
-    /// Behaves as a store with several writers: no dependent appends, no epochs.
+    /// Behaves like a store with several writers: no dependent appends, no epochs.
     shared: bool,
-    /// Epochs begun here, on top of those of the inner store.
+    /// Epochs begun by faults, added to the epoch of the inner store.
     epochs: Arc<AtomicU64>,
     state: Mutex<State>,
     held: watch::Sender<usize>,
@@ -64,7 +64,7 @@ enum Repeat {
 
 struct Hold {
     which: Which,
-    /// Whether everything after the first such append is held too.
+    /// Whether all appends after the first held one are held too.
     rest: bool,
 }
 
@@ -74,7 +74,7 @@ impl FaultyStore {
         Self::new(inner, false)
     }
 
-    /// A store that other processes write to as well.
+    /// A store with several writing processes.
     pub fn shared(inner: Arc<dyn EventStore>) -> Arc<Self> {
         Self::new(inner, true)
     }
@@ -84,22 +84,23 @@ impl FaultyStore {
         Arc::new(Self { inner, shared, epochs, state: Mutex::default(), held })
     }
 
-    /// The next such append fails.
+    /// Applies the fault to the next selected append.
     pub fn fail_next(&self, which: Which, fault: Fault) {
         self.state().faults.push((which, fault, Repeat::Once));
     }
 
-    /// Every such append is refused from now on.
+    /// Refuses every selected append from now on.
     pub fn refuse_all(&self, which: Which) {
         self.state().faults.push((which, Fault::Refuse, Repeat::Always));
     }
 
-    /// From the first such append on, nothing becomes durable: the disk stalls.
+    /// Holds the first selected append and all after it, like a stalled disk.
     pub fn hold_from(&self, which: Which) {
         self.state().hold = Some(Hold { which, rest: true });
     }
 
-    /// Holds such appends and lets all others pass; only where there is no order to keep.
+    /// Holds selected appends and passes on all others. Only for a shared store, which keeps no order of
+    /// appends.
     pub fn hold_only(&self, which: Which) {
         assert!(self.shared, "a store with one owner commits in the order of submission");
         self.state().hold = Some(Hold { which, rest: false });
@@ -109,10 +110,10 @@ impl FaultyStore {
     pub async fn held(&self, count: usize) {
         let mut held = self.held.subscribe();
         let waiting = held.wait_for(|held| *held >= count);
-        tokio::time::timeout(super::PATIENCE, waiting).await.expect("nothing more is held").unwrap();
+        tokio::time::timeout(super::PATIENCE, waiting).await.expect("too few appends are held").unwrap();
     }
 
-    /// Passes on what is held, in order, and holds nothing any more.
+    /// Passes on the held appends in order, and stops holding.
     pub fn release(&self) {
         let mut state = self.state();
         state.hold = None;
@@ -122,25 +123,25 @@ impl FaultyStore {
         self.held.send_replace(0);
     }
 
-    /// As when the process dies: what is held is lost, and nothing more is written.
+    /// Drops the held appends and writes nothing more, like a dead process.
     pub fn die(&self) {
         let mut state = self.state();
         state.dead = true;
         state.held.clear();
     }
 
-    /// Waits for what has reached the inner store.
+    /// Waits for the appends that have reached the inner store.
     pub async fn settle(&self) {
         let (stream, expected) = (OrderId(Uuid::nil()).into(), ExpectedRevision::NoStream);
         self.inner.append(Append { stream, expected, events: Vec::new(), epoch: None }).await.unwrap();
     }
 
-    /// The appends with events that were submitted so far.
+    /// The appends with events submitted so far.
     pub fn submitted(&self) -> Vec<Append> {
         self.state().submitted.clone()
     }
 
-    /// From which revisions a stream was read so far.
+    /// The start revisions of all reads of a stream so far.
     pub fn reads_of(&self, stream: &StreamName) -> Vec<Revision> {
         self.state().reads.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
     }
@@ -153,7 +154,7 @@ impl FaultyStore {
         self.epochs.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The answer to a failed append reports a new epoch, if there are any.
+    /// Begins a new epoch before the failed append is answered.
     fn failing(&self, done: Done, answer: impl FnOnce(Appended) -> AppendError + Send + 'static) -> Done {
         let epochs = Arc::clone(&self.epochs);
         Box::new(move |outcome| {
@@ -180,7 +181,7 @@ impl State {
 #[async_trait]
 impl EventStore for FaultyStore {
     fn submit(&self, mut append: Append, mut done: Done) {
-        // Held to the end: appends reach the inner store in the order they came here.
+        // The lock is held to the end, so appends reach the inner store in the order of their submission.
         let mut state = self.state();
         if state.dead {
             return done(Err(AppendError::Unavailable("the process is dead".into())));
@@ -199,14 +200,14 @@ impl EventStore for FaultyStore {
             None => {}
             Some(Fault::Refuse) => {
                 self.begin_epoch();
-                return done(Err(AppendError::Unavailable("refused on demand".into())));
+                return done(Err(AppendError::Unavailable("refused by the test".into())));
             }
             Some(Fault::LoseAppend) => {
                 self.begin_epoch();
-                return done(Err(AppendError::OutcomeUnknown("lost on demand".into())));
+                return done(Err(AppendError::OutcomeUnknown("lost by the test".into())));
             }
             Some(Fault::LoseAnswer) => {
-                done = self.failing(done, |_| AppendError::OutcomeUnknown("lost on demand".into()));
+                done = self.failing(done, |_| AppendError::OutcomeUnknown("lost by the test".into()));
             }
             Some(Fault::Overtake(other)) => {
                 self.inner.submit(other, Box::new(|other| assert!(other.is_ok())));

@@ -1,4 +1,4 @@
-//! A Kafka of a test's own: topics under a prefix that no other test has.
+//! Kafka topics for one test, under a unique prefix.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,17 +20,17 @@ use uuid::Uuid;
 
 use super::PATIENCE;
 
-/// Topics that are deleted in the end.
+/// Topics that are deleted with this value.
 #[derive(Debug)]
 pub struct KafkaTopics {
     config: KafkaConfig,
 }
 
 impl KafkaTopics {
-    /// Names for topics that do not exist yet.
+    /// Names topics that do not exist yet.
     pub fn new() -> Self {
         let url = std::env::var("ORDERLY_TEST_KAFKA")
-            .expect("ORDERLY_TEST_KAFKA is not set: run infra/dev/services up, and source .dev/env");
+            .expect("ORDERLY_TEST_KAFKA is not set: run `infra/dev/services up`, then `source .dev/env`");
         let prefix = format!("test-{}", Uuid::new_v4().simple());
         let config = format!("{url}?partitions=3&prefix={prefix}").parse().unwrap();
         Self { config }
@@ -55,7 +55,7 @@ impl KafkaTopics {
         self.client().create().unwrap()
     }
 
-    /// Deletes the topics, also before the end.
+    /// Deletes the topics now.
     pub fn delete(&self) {
         let names = self.names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -63,7 +63,7 @@ impl KafkaTopics {
         drop(block_on(self.admin().delete_topics(&names, &options)));
     }
 
-    /// All events that a reader with `read_committed` sees, partition by partition, in order.
+    /// All events that a `read_committed` consumer reads, in order, by partition.
     pub fn committed(&self) -> HashMap<Partition, Vec<RecordedEvent>> {
         let mut events: HashMap<Partition, Vec<RecordedEvent>> = HashMap::new();
         for topic in Topic::ALL {
@@ -79,7 +79,7 @@ impl KafkaTopics {
         events
     }
 
-    /// How far the log is published, as the relay has written it down.
+    /// The position up to which the relay has recorded the log as published.
     pub fn published(&self) -> Option<Position> {
         let mut position = None;
         self.read_committed(&self.config.progress_topic_name(), 0, |message| {
@@ -89,20 +89,16 @@ impl KafkaTopics {
         position
     }
 
-    /// Shows every committed message of a partition up to where it ends now.
+    /// Reads every committed message of a partition up to its present end.
     pub fn read_committed(&self, topic: &str, number: u16, mut look: impl FnMut(&BorrowedMessage<'_>)) {
         let (number, deadline) = (i32::from(number), Instant::now() + PATIENCE);
-        let consumer: BaseConsumer = self
-            .client()
-            .set("group.id", "nobody")
-            .set("isolation.level", "read_committed")
-            .create()
-            .unwrap();
+        let consumer: BaseConsumer =
+            self.client().set("group.id", "test").set("isolation.level", "read_committed").create().unwrap();
         let (_, end) = consumer.fetch_watermarks(topic, number, PATIENCE).unwrap();
         let mut from = TopicPartitionList::new();
         from.add_partition_offset(topic, number, Offset::Beginning).unwrap();
         consumer.assign(&from).unwrap();
-        // The position moves over markers and over what was aborted, too.
+        // The position also moves over transaction markers and aborted messages.
         let position =
             || consumer.position().unwrap().elements()[0].offset().to_raw().map_or(0, |offset| offset.max(0));
         while position() < end {

@@ -73,8 +73,8 @@ impl Log {
         state
     }
 
-    /// Folds every SKU event by event. The fold itself asserts that reserved never exceeds on hand; `look` is
-    /// shown each event with the SKU as it stood before it.
+    /// Folds every SKU event by event, and asserts after each event that reserved does not exceed on hand.
+    /// `look` gets each event with the state of the SKU before it.
     pub fn walk_stock(&self, mut look: impl FnMut(&RecordedEvent, &Sku, &Stock)) -> HashMap<Sku, Stock> {
         let mut stock: HashMap<Sku, Stock> = HashMap::new();
         for recorded in &self.0 {
@@ -92,7 +92,7 @@ impl Log {
         stock
     }
 
-    /// Every reservation that is open, of orders that are `placed` or have ended.
+    /// The open reservations of orders that are `placed` or have ended.
     pub fn loose_reservations(&self) -> Vec<(Sku, OrderId)> {
         let stock = self.walk_stock(|_, _, _| {});
         let open = stock.iter().flat_map(|(sku, stock)| {

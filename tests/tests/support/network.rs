@@ -1,4 +1,4 @@
-//! A network between a client and its server that fails on demand.
+//! A network between client and server that fails on demand.
 
 use std::{
     net::SocketAddr,
@@ -14,22 +14,22 @@ use tokio::{
     sync::watch,
 };
 
-/// What becomes of connections.
+/// The state of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Weather {
-    Fine,
-    /// Connections end, and new ones end at once.
+enum State {
+    Up,
+    /// Closes all connections, new ones too.
     Down,
-    /// Whoever sends `COMMIT` is cut off when the server has answered, before the answer arrives.
+    /// Closes a connection after the server has answered a `COMMIT`, before the answer reaches the client.
     LosesAnswersToCommits,
-    /// The next answer is cut off before it arrives; then it is fine again.
+    /// Closes one connection before the next answer reaches the client; then works again.
     LosesNextAnswer,
 }
 
-/// Listens on a port of its own and passes on what it gets to another.
+/// A TCP proxy on a port of its own.
 pub struct Network {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    state: watch::Sender<State>,
     answers_lost: Arc<AtomicUsize>,
 }
 
@@ -37,20 +37,21 @@ impl Network {
     pub async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (weather, forecast) = watch::channel(Weather::Fine);
+        let (state, state_changes) = watch::channel(State::Up);
         let answers_lost = Arc::new(AtomicUsize::new(0));
-        let (changing, lost) = (weather.clone(), Arc::clone(&answers_lost));
+        let (sender, lost) = (state.clone(), Arc::clone(&answers_lost));
         tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let (weather, forecast, lost) = (changing.clone(), forecast.clone(), Arc::clone(&lost));
+                let (sender, state_changes) = (sender.clone(), state_changes.clone());
+                let answers_lost = Arc::clone(&lost);
                 tokio::spawn(async move {
-                    // An error of either side ends both.
-                    let _ = carry(client, server, weather, forecast, &lost).await;
+                    // An error of either side closes both.
+                    let _ = carry(client, server, sender, state_changes, &answers_lost).await;
                 });
             }
         });
-        Self { address, weather, answers_lost }
+        Self { address, state, answers_lost }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -58,19 +59,19 @@ impl Network {
     }
 
     pub fn take_down(&self) {
-        self.weather.send_replace(Weather::Down);
+        self.state.send_replace(State::Down);
     }
 
     pub fn restore(&self) {
-        self.weather.send_replace(Weather::Fine);
+        self.state.send_replace(State::Up);
     }
 
     pub fn lose_answers_to_commits(&self) {
-        self.weather.send_replace(Weather::LosesAnswersToCommits);
+        self.state.send_replace(State::LosesAnswersToCommits);
     }
 
     pub fn lose_next_answer(&self) {
-        self.weather.send_replace(Weather::LosesNextAnswer);
+        self.state.send_replace(State::LosesNextAnswer);
     }
 
     pub fn answers_lost(&self) -> usize {
@@ -81,38 +82,38 @@ impl Network {
 async fn carry(
     mut client: TcpStream,
     server: SocketAddr,
-    weather: watch::Sender<Weather>,
-    mut forecast: watch::Receiver<Weather>,
-    lost: &AtomicUsize,
+    state: watch::Sender<State>,
+    mut state_changes: watch::Receiver<State>,
+    answers_lost: &AtomicUsize,
 ) -> std::io::Result<()> {
-    let mut server = TcpStream::connect(server).await?;
-    let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut upstream = TcpStream::connect(server).await?;
+    let (mut request_buffer, mut answer_buffer) = (vec![0; 65_536], vec![0; 65_536]);
     let mut commits = false;
     loop {
-        if *forecast.borrow_and_update() == Weather::Down {
+        if *state_changes.borrow_and_update() == State::Down {
             return Ok(());
         }
         tokio::select! {
-            _ = forecast.changed() => {}
-            length = client.read(&mut asked) => {
-                let asked = &asked[..length?];
-                if asked.is_empty() {
+            _ = state_changes.changed() => {}
+            length = client.read(&mut request_buffer) => {
+                let request = &request_buffer[..length?];
+                if request.is_empty() {
                     return Ok(());
                 }
-                commits = asked.windows(6).any(|bytes| bytes == b"COMMIT");
-                server.write_all(asked).await?;
+                commits = request.windows(6).any(|bytes| bytes == b"COMMIT");
+                upstream.write_all(request).await?;
             }
-            length = server.read(&mut answered) => {
-                let answer = &answered[..length?];
+            length = upstream.read(&mut answer_buffer) => {
+                let answer = &answer_buffer[..length?];
                 if answer.is_empty() {
                     return Ok(());
                 }
-                if commits && *forecast.borrow() == Weather::LosesAnswersToCommits {
-                    lost.fetch_add(1, Ordering::AcqRel);
+                if commits && *state_changes.borrow() == State::LosesAnswersToCommits {
+                    answers_lost.fetch_add(1, Ordering::AcqRel);
                     return Ok(());
                 }
-                if weather.send_if_modified(clears_up) {
-                    lost.fetch_add(1, Ordering::AcqRel);
+                if state.send_if_modified(lost_its_answer) {
+                    answers_lost.fetch_add(1, Ordering::AcqRel);
                     return Ok(());
                 }
                 client.write_all(answer).await?;
@@ -121,11 +122,11 @@ async fn carry(
     }
 }
 
-/// The one answer that was to be lost is here.
-fn clears_up(weather: &mut Weather) -> bool {
-    let loses = *weather == Weather::LosesNextAnswer;
+/// Ends [`State::LosesNextAnswer`]; true if it was set.
+fn lost_its_answer(state: &mut State) -> bool {
+    let loses = *state == State::LosesNextAnswer;
     if loses {
-        *weather = Weather::Fine;
+        *state = State::Up;
     }
     loses
 }

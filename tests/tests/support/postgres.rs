@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 const SERVER: &str = "ORDERLY_TEST_POSTGRES";
 
-/// A new database on the server that `ORDERLY_TEST_POSTGRES` names; dropped with this.
+/// A new database on the server of `ORDERLY_TEST_POSTGRES`. Dropped with this value.
 pub struct TestDatabase {
     server: Config,
     name: String,
@@ -17,7 +17,7 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub async fn create() -> Self {
         let server = std::env::var(SERVER).unwrap_or_else(|_| {
-            panic!("{SERVER} is not set: `infra/dev/services up`, then `source .dev/env`")
+            panic!("{SERVER} is not set: run `infra/dev/services up`, then `source .dev/env`")
         });
         let name = format!("test_{}", Uuid::new_v4().simple());
         let (address, _database) = server.rsplit_once('/').expect("a URL that names a database");
@@ -32,28 +32,23 @@ impl TestDatabase {
         &self.url
     }
 
-    /// Where the server is.
+    /// The address of the server.
     pub fn address(&self) -> SocketAddr {
         let (_user, address) = self.url.split_once('@').unwrap();
-        address
-            .split('/')
-            .next()
-            .unwrap()
-            .parse()
-            .expect("the server of the tests is given by its IP address")
+        address.split('/').next().unwrap().parse().expect("the URL names the server by its IP address")
     }
 
-    /// The same database, reached by another address.
+    /// The URL of the same database behind another address.
     pub fn url_through(&self, address: SocketAddr) -> String {
         self.url.replace(&self.address().to_string(), &address.to_string())
     }
 
-    /// A connection of the test's own.
+    /// A new connection.
     pub async fn client(&self) -> Client {
         connect(&self.url.parse().unwrap()).await
     }
 
-    /// Ends every connection to the database; says how many.
+    /// Closes every connection to the database; returns their number.
     pub async fn cut_connections(&self) -> usize {
         const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
         connect(&self.server).await.query(CUT, &[&self.name]).await.unwrap().len()
@@ -63,7 +58,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // The runtime of the test may be about to end.
+        // A thread with its own runtime, because the test's runtime may be ending.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(run(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
@@ -75,7 +70,7 @@ impl Drop for TestDatabase {
 
 async fn connect(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.expect("Postgres answers");
-    // It ends with the client, or with the server; whoever uses the client is told.
+    // Ends with the client or the server. Its error also reaches the user of the client.
     tokio::spawn(connection);
     client
 }

@@ -1,4 +1,4 @@
-//! A platform in this process: command API, process manager and projectors over one directory.
+//! A platform in the test's process: command API, process manager and projectors over one directory.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -27,25 +27,33 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Answer, FaultyStore, Log, PATIENCE};
+use super::{Answer, FaultyStore, Log, PATIENCE, eventually};
 
-/// How a [`Shop`] is set up.
+/// The setup of a [`Shop`].
 #[derive(Clone)]
 pub struct ShopOptions {
     pub executor: ExecutorOptions,
     pub api: CommandApiOptions,
-    /// The event store has several writers, as EventStoreDB has.
+    /// The event store has several writers, like EventStoreDB.
     pub shared_store: bool,
     pub process_manager: bool,
+    /// Without projectors the read models stay empty, and so do the sweep and the timers.
+    pub projectors: bool,
     pub clock: Clock,
     pub provider: Option<Arc<dyn PaymentProvider>>,
 }
 
 impl Default for ShopOptions {
     fn default() -> Self {
-        let (executor, api) = (ExecutorOptions::default(), CommandApiOptions::default());
-        let clock = Clock::system();
-        Self { executor, api, shared_store: false, process_manager: true, clock, provider: None }
+        Self {
+            executor: ExecutorOptions::default(),
+            api: CommandApiOptions::default(),
+            shared_store: false,
+            process_manager: true,
+            projectors: true,
+            clock: Clock::system(),
+            provider: None,
+        }
     }
 }
 
@@ -56,11 +64,11 @@ pub struct Shop {
     router: Router,
     options: ShopOptions,
     process_manager: Option<Running>,
-    projectors: Running,
+    projectors: Option<Running>,
     files: Files,
 }
 
-/// What outlives a crash.
+/// The state that survives a crash.
 struct Files {
     dir: TempDir,
     events: Arc<dyn EventStore>,
@@ -83,7 +91,7 @@ impl Running {
     }
 }
 
-/// A line of an order.
+/// A line of an order, as JSON.
 pub fn line(sku: &str, quantity: u32, unit_price: i64) -> Value {
     json!({"sku": sku, "quantity": quantity, "unit_price": unit_price})
 }
@@ -93,7 +101,7 @@ impl Shop {
         Self::with(ShopOptions::default()).await
     }
 
-    /// Nothing reacts but the handlers themselves.
+    /// Only the HTTP handlers run reactions.
     pub async fn without_process_manager() -> Self {
         Self::with(ShopOptions { process_manager: false, ..ShopOptions::default() }).await
     }
@@ -105,7 +113,7 @@ impl Shop {
         Self::start(Files { dir, events: Arc::new(events) }, options).await
     }
 
-    /// Over an event store that other processes may write to as well.
+    /// Over an event store with several writing processes.
     pub async fn over(events: Arc<dyn EventStore>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ShopOptions { shared_store: true, ..ShopOptions::default() };
@@ -119,11 +127,10 @@ impl Shop {
         let dyn_store: Arc<dyn EventStore> = store.clone();
         let snapshots = SnapshotStore::open(&files.path("snapshots"), store.store_id()).unwrap();
         let clock = options.clock.clone();
-        let checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
-        let checkout = match &options.provider {
-            Some(provider) => checkout.with_provider(Arc::clone(provider)),
-            None => checkout,
-        };
+        let mut checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
+        if let Some(provider) = &options.provider {
+            checkout = checkout.with_provider(Arc::clone(provider));
+        }
         let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.store_id()).await.unwrap();
@@ -134,7 +141,8 @@ impl Shop {
             Arc::new(read_models),
             projectors::runner::Options::default(),
         );
-        let projectors = Running::start(|stop| async { projector.run(stop).await.unwrap() });
+        let projectors =
+            options.projectors.then(|| Running::start(|stop| async { projector.run(stop).await.unwrap() }));
         let starts_process_manager = options.process_manager;
         let mut shop =
             Self { store, checkout, queries, router, options, process_manager: None, projectors, files };
@@ -157,7 +165,7 @@ impl Shop {
         self.process_manager = Some(Running::start(|stop| process_manager.run(stop)));
     }
 
-    /// In good order: reactions under way finish, and the position is saved.
+    /// Stops the process manager: reactions under way finish and the position is saved.
     pub async fn stop_process_manager(&mut self) {
         if let Some(process_manager) = self.process_manager.take() {
             process_manager.end().await;
@@ -168,24 +176,24 @@ impl Shop {
         SqliteOperations::open(&self.files.path("operations.db")).unwrap()
     }
 
-    /// The position up to which the process manager has reacted, as saved.
+    /// The saved position of the process manager: all reactions up to it are durable.
     pub async fn reacted_up_to(&self) -> Option<u64> {
         let (operations, store_id) = (self.operations(), self.store.store_id());
         operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap()
     }
 
-    /// As after `kill -9`: what is not durable is lost, everything in memory is gone, and it begins again.
+    /// Restarts the shop as after `kill -9`: loses all that is in memory or not durable.
     pub async fn crash(self) -> Self {
         let options = self.options.clone();
         self.crash_into(options).await
     }
 
-    /// [`Shop::crash`], set up otherwise from then on.
+    /// [`Shop::crash`] with another setup after it.
     pub async fn crash_into(self, options: ShopOptions) -> Self {
         Self::start(self.die().await, options).await
     }
 
-    /// [`Shop::crash`], with files lost as well.
+    /// [`Shop::crash`] that also loses the files whose names start with one of `lost`.
     pub async fn crash_without(self, lost: &[&str]) -> Self {
         let options = self.options.clone();
         let files = self.die().await;
@@ -200,18 +208,21 @@ impl Shop {
 
     async fn die(self) -> Files {
         self.store.die();
-        for running in [Some(self.projectors), self.process_manager].into_iter().flatten() {
+        for running in [self.projectors, self.process_manager].into_iter().flatten() {
             running.stop.cancel();
             running.task.abort();
-            // Cancelled, or ended just before.
+            // An error: the task was aborted.
             let _ = running.task.await;
         }
-        // What was passed on before the crash is durable before anybody looks.
+        // Appends that reached the inner store before the crash are durable before the next start reads it.
         self.store.settle().await;
         self.files
     }
 
-    /// What is served over HTTP.
+    pub fn options(&self) -> &ShopOptions {
+        &self.options
+    }
+
     pub fn router(&self) -> Router {
         self.router.clone()
     }
@@ -247,7 +258,7 @@ impl Shop {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// Brings stock in.
+    /// Receives stock.
     pub async fn receive(&self, sku: &str, quantity: u32) {
         let path = format!("/v1/stock/{sku}/receipts");
         self.post(&path, &format!("stock {sku}"), json!({"quantity": quantity})).await.expect(201);
@@ -257,7 +268,7 @@ impl Shop {
         self.post("/v1/orders", key, json!({"currency": "GBP", "lines": lines})).await
     }
 
-    /// Authorizes and captures all of the payment of an order that was just placed.
+    /// Authorizes and captures the whole payment of an order that was just placed.
     pub async fn pay(&self, order: &Value) {
         let payment = order["payment_id"].as_str().unwrap();
         for step in ["authorize", "capture"] {
@@ -269,7 +280,7 @@ impl Shop {
         Log::read(&*self.files.events).await
     }
 
-    /// Waits until the log satisfies a condition.
+    /// Waits until the log meets the condition, at most [`PATIENCE`].
     pub async fn until(&self, what: &str, condition: impl Fn(&Log) -> bool) -> Log {
         let mut head = self.files.events.head();
         let waiting = async {
@@ -282,7 +293,19 @@ impl Shop {
                 head.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+    }
+
+    /// Waits until the process manager has saved the last position of the log: every reaction is durable.
+    pub async fn until_all_reacted(&self) -> Log {
+        eventually("every event is reacted to", async || {
+            let log = self.log().await;
+            let last = log.0.last().map(|event| event.position);
+            (self.reacted_up_to().await == last).then_some(log)
+        })
+        .await
     }
 
     pub fn events(&self) -> Arc<dyn EventStore> {

@@ -1,4 +1,4 @@
-//! A sandbox to be paid by, in this process and over real HTTP, and a shop that has it for its provider.
+//! The payment sandbox, in the test's process and over real HTTP.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -19,19 +19,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Shop, ShopOptions};
 
-/// The sandbox, and where its webhooks go.
-pub struct Till {
+/// A running sandbox. Shops of [`TestSandbox::options`] use it as their payment provider.
+pub struct TestSandbox {
     secret: Secret,
     address: SocketAddr,
-    /// Where its webhooks are taken in, by whoever serves [`Till::take_webhooks`].
+    /// Receives the webhooks, once [`TestSandbox::deliver_webhooks_to`] serves it.
     webhooks: Option<TcpListener>,
     http: reqwest::Client,
     _dir: TempDir,
     _stop: tokio_util::sync::DropGuard,
 }
 
-impl Till {
-    /// `script` as in `ORDERLY_SANDBOX_SCRIPT`.
+impl TestSandbox {
+    /// `script`: the faults, in the format of `ORDERLY_SANDBOX_SCRIPT`.
     pub async fn open(script: &str) -> Self {
         let (dir, secret) = (tempfile::tempdir().unwrap(), Secret::generate().unwrap());
         let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,15 +51,15 @@ impl Till {
         Self { secret, address, webhooks: Some(webhooks), http, _dir: dir, _stop: stop.drop_guard() }
     }
 
-    /// What a shop needs to be paid here.
+    /// Options of a shop that uses this sandbox.
     pub fn options(&self) -> ShopOptions {
         let provider = SandboxProvider::new(&format!("http://{}", self.address), self.secret.clone());
         ShopOptions { provider: Some(Arc::new(provider)), ..ShopOptions::default() }
     }
 
-    /// Has the shop take in webhooks. Until then they are retried.
-    pub fn take_webhooks(&mut self, shop: &Shop) {
-        let (listener, router) = (self.webhooks.take().expect("once"), shop.router());
+    /// Delivers webhooks to the shop from now on. Until then, the sandbox retries them.
+    pub fn deliver_webhooks_to(&mut self, shop: &Shop) {
+        let (listener, router) = (self.webhooks.take().expect("called once"), shop.router());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     }
 
@@ -71,21 +71,23 @@ impl Till {
         serde_json::from_value(self.ask(Method::GET, "/v1/totals", Value::Null).await).unwrap()
     }
 
-    /// How a charge of a payment stands there.
+    /// A charge as the sandbox stores it.
     pub async fn charge(&self, payment: &str, number: u32) -> ChargeResource {
         let path = format!("/v1/charges/{payment}/{number}");
         serde_json::from_value(self.ask(Method::GET, &path, Value::Null).await).unwrap()
     }
 
-    /// The customer does what the charge waits for.
+    /// Completes a charge that waits for the customer.
     pub async fn complete(&self, payment: &str, number: u32) {
         self.ask(Method::POST, &format!("/v1/charges/{payment}/{number}/complete"), json!({})).await;
     }
 
     async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
-        let request = self.http.request(method, format!("http://{}{path}", self.address));
-        let request = request.bearer_auth(self.secret.reveal());
-        let request = if body.is_null() { request } else { request.json(&body) };
+        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        request = request.bearer_auth(self.secret.reveal());
+        if !body.is_null() {
+            request = request.json(&body);
+        }
         let answer = request.send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {text}");
