@@ -1,4 +1,4 @@
-//! What holds of the log and of the rows, whatever happened on the way.
+//! The invariants of the log and of the read models.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,23 +6,22 @@ use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEve
 use infra::{event_source::Partition, read_models::audit::AllRows};
 use projectors::fold::{Decoded, Fold};
 
-use crate::{memory::Log, world::World};
+use crate::memory::{Log, Tables};
 
-/// Holds at every moment, so also of a log that a crash has just cut off.
-pub fn check_log(world: &World) -> Result<(), String> {
-    let log = world.log.lock();
+/// Checks the invariants that hold at any moment, also right after a crash.
+pub fn check_log(log: &Log) -> Result<(), String> {
     no_oversell(log.events())?;
     each_event_once(log.events())?;
     each_command_once(log.events())
 }
 
-/// No oversell: at no prefix of the log is more of a SKU reserved than is on hand.
+/// No oversell: at every prefix of the log, the reserved units of a SKU are on hand.
 fn no_oversell(events: &[RecordedEvent]) -> Result<(), String> {
     let mut levels: BTreeMap<&Sku, (i64, i64)> = BTreeMap::new();
     for event in events {
         let StreamName::Stock(sku) = &event.stream else { continue };
         let Ok(domain::Event::Stock(data)) = event.decode() else {
-            return Err(format!("{} cannot be read", event.id));
+            return Err(format!("{} cannot be decoded", event.id));
         };
         let (on_hand, reserved) = levels.entry(sku).or_default();
         match data {
@@ -69,7 +68,7 @@ fn each_event_once(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// What one command records of a stream is recorded at once.
+/// The events of one command in one stream have consecutive revisions.
 fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
     let mut last: HashMap<(CommandId, &StreamName), u64> = HashMap::new();
     for event in events {
@@ -84,7 +83,7 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// The rows that the whole log folds to.
+/// Folds the whole log into rows.
 pub fn folded_rows(log: &Log) -> AllRows {
     let mut fold = Fold::whole_log(vec![Partition::whole_log()]);
     for event in log.events() {
@@ -93,10 +92,9 @@ pub fn folded_rows(log: &Log) -> AllRows {
     AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
 }
 
-/// Applied once, and rows equal the log: the rows are those of a full replay, and no stream is parked.
-pub fn check_rows(world: &World) -> Result<(), String> {
-    let expected = folded_rows(&world.log.lock());
-    let tables = world.tables.lock();
+/// Applied once, and rows equal the log: the rows equal a full replay, and no stream is parked.
+pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
+    let expected = folded_rows(log);
     if let Some((row, _)) = tables.parked.values().next() {
         return Err(format!("applied once: {} is parked: {}", row.stream, row.reason));
     }
@@ -121,14 +119,14 @@ fn same<R: PartialEq + std::fmt::Debug>(
     stored: impl Iterator<Item = R>,
     expected: impl Iterator<Item = R>,
 ) -> Result<(), String> {
-    let (stored, expected): (Vec<R>, Vec<R>) = (stored.collect(), expected.collect());
-    if stored == expected {
+    let (found, wanted): (Vec<R>, Vec<R>) = (stored.collect(), expected.collect());
+    if found == wanted {
         return Ok(());
     }
-    let differing = stored.iter().zip(&expected).find(|(stored, expected)| stored != expected);
+    let differing = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
     Err(format!(
-        "rows equal the log: {name}: {} rows for {}, first difference {differing:?}",
-        stored.len(),
-        expected.len()
+        "rows equal the log: {name}: {} rows instead of {}, first difference {differing:?}",
+        found.len(),
+        wanted.len()
     ))
 }

@@ -1,21 +1,24 @@
-//! A simulation of the whole platform: the code of production over adapters in memory, on one thread, in virtual time.
+//! Simulates the whole platform: production code over in-memory adapters, on one thread, in virtual time.
 //!
-//! Everything that chance decides is drawn from a seed: what customers order and when, how long each step takes,
-//! which step fails, loses its answer or is cut off by a crash. So a seed is a test that runs the same way each time.
-//! [`oracle`] judges every answer when it is given, [`invariants`] the whole log at the end, and [`settled`] says what
-//! is left undone once nothing fails any more. `docs/simulation.md` says how to use it.
+//! A seed determines all random choices: what clients order and when, how long each step takes, and which
+//! step fails, loses its answer or is cut off by a crash. So a seed is a test that runs the same way each
+//! time. [`oracle`] checks every answer at once, [`invariants`] checks the whole log at the end, and
+//! [`unfinished`] lists the work that is still open after the last fault. `docs/simulation.md` explains the
+//! use.
 
 pub mod memory;
 
-mod customers;
+mod clients;
+mod environment;
 mod invariants;
+mod ledger;
 mod oracle;
 mod plan;
 mod platform;
 mod provider;
 mod request;
 mod run;
-mod settled;
-mod world;
+mod shopper;
+mod unfinished;
 
 pub use run::{Outcome, run};

@@ -1,4 +1,4 @@
-//! `simulate`: runs seeds until one fails, and says how to run that one again.
+//! `simulate`: runs seeds until one fails, and prints how to run that seed again.
 
 use std::{
     process::ExitCode,
@@ -17,7 +17,7 @@ use simulation::{Outcome, run};
 /// Runs the simulation of the platform for many seeds.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// This seed alone, with all that happens in it.
+    /// Run only this seed and print its full trace.
     #[arg(long)]
     seed: Option<u64>,
     /// The first seed.
@@ -25,7 +25,7 @@ struct Arguments {
     from: u64,
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// Side by side; as many as there are processors, if left out.
+    /// Seeds run at once. Default: the number of processors.
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         println!("seed {seed}: {} events, fingerprint {}", outcome.log.len(), outcome.fingerprint);
         return report(&outcome);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let threads =
         arguments.threads.or_else(|| thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let (mut ran, mut events, mut fingerprints) = (0_u64, 0_usize, 0_u64);
@@ -50,20 +50,20 @@ fn main() -> ExitCode {
         }
         ran += 1;
         events += outcome.log.len();
-        // Whatever order they come in.
+        // Independent of the order in which the seeds finish.
         fingerprints ^= u64::from_str_radix(&outcome.fingerprint, 16)
             .unwrap_or(0)
             .rotate_left((outcome.seed % 64) as u32);
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     println!("{ran} seeds, {events} events, no failure, {seconds:.1} s; fingerprint {fingerprints:016x}");
     ExitCode::SUCCESS
 }
 
-/// The outcomes as they come, up to the first failure.
+/// Runs seeds on `threads` threads; yields the outcomes as they come, up to the first failure.
 fn run_all(from: u64, seeds: u64, threads: usize) -> mpsc::IntoIter<Outcome> {
     let (next, stop) = (Arc::new(AtomicU64::new(from)), Arc::new(AtomicBool::new(false)));
-    let (outcomes, coming) = mpsc::sync_channel(64);
+    let (outcomes, receiver) = mpsc::sync_channel(64);
     for _ in 0..threads {
         let (next, stop, outcomes) = (Arc::clone(&next), Arc::clone(&stop), outcomes.clone());
         thread::spawn(move || {
@@ -80,12 +80,12 @@ fn run_all(from: u64, seeds: u64, threads: usize) -> mpsc::IntoIter<Outcome> {
             }
         });
     }
-    coming.into_iter()
+    receiver.into_iter()
 }
 
 fn report(outcome: &Outcome) -> ExitCode {
     let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
     println!("seed {} FAILED: {failure}", outcome.seed);
-    println!("again, with all that happens: make simulate SEED={}", outcome.seed);
+    println!("run it again with its full trace: make simulate SEED={}", outcome.seed);
     ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
-//! Adapters that keep everything in memory. What a crash leaves is a value of its own ([`Log`], [`Tables`],
-//! [`Saved`]); the adapters over it can be made anew as often as a process begins again. Each passes the contract
-//! suite of its port in `tests/tests/`.
+//! In-memory adapters. The state that survives a crash is a separate value ([`Log`], [`Tables`], [`Saved`]);
+//! each start of a process opens new adapters over it. Each adapter passes the contract suite of its port in
+//! `tests/tests/`.
 
 mod event_store;
 mod hazards;
@@ -20,7 +20,7 @@ pub use self::{
     tables::Tables,
 };
 
-/// What outlives the process that writes it.
+/// A value that survives the process that writes it.
 #[derive(Debug, Default)]
 pub struct Durable<T>(Arc<Mutex<T>>);
 
@@ -35,7 +35,7 @@ impl<T> Durable<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Never held while anything is awaited.
+    /// Never hold the guard across an `await`.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

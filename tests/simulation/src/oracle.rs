@@ -1,71 +1,74 @@
-//! Judges each answer at the moment it is given, by what is durable at that moment.
+//! Checks each answer against the events that are durable when it is given.
 
-use domain::{OrderId, StreamName, payment::PaymentDecider};
+use domain::{
+    Decider, OrderId, StreamName, order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
+};
+use infra::http::{Code, Problem};
 
 use crate::{
-    request::{Action, Answer, Request, Ruling},
-    world::World,
+    environment::Environment,
+    request::{Action, Answer, Request},
 };
 
-/// `seen_from`: how many events the request's stream had when the request was sent.
-pub fn judge(world: &World, request: &Request, answer: &Answer, seen_from: usize) -> Result<(), String> {
+/// `seen_from`: the number of events of the request's stream when the request was sent.
+pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: usize) -> Result<(), String> {
     let fault = |what: &str| Err(format!("{what}: {request:?} was answered {answer:?}"));
-    if answer.status.is_server_error() && !answer.is_passing() {
+    if answer.status.is_server_error() && !answer.is_temporary() {
         return fault("an internal error");
     }
-    if answer.is_passing() {
+    if answer.is_temporary() {
         return Ok(());
     }
-    if let Err(lost) = everything_named_is_durable(world, answer) {
+    if let Err(lost) = everything_named_is_durable(env, answer) {
         return fault(&format!("durable answers: {lost}"));
     }
     let name = request.name();
     let is_recorded = answer.status.is_success() || is_recorded_refusal(request, answer);
     if is_recorded && answer.status != http::StatusCode::ACCEPTED {
-        let first = world.first_answer(&name, answer);
+        let first = env.first_answer(&name, answer);
         let same = first.status == answer.status && without_revisions(&first) == without_revisions(answer);
-        let was_recorded = !command_events(world, request).is_empty();
-        if was_recorded && !same && !is_told_how_it_stands(world, request) {
-            return fault(&format!("a retry was answered otherwise than at first ({first:?})"));
+        let was_recorded = !command_events(env, request).is_empty();
+        if was_recorded && !same && !shows_present_state(env, request) {
+            return fault(&format!("the answer to a retry differs from the first one ({first:?})"));
         }
     }
     if matches!(request.action, Action::Place { .. }) {
-        return placed_as_answered(world, request, answer).or_else(|why| fault(&why));
+        return placed_as_answered(env, request, answer).or_else(|why| fault(&why));
     }
     if answer.status.is_success() {
-        let is_durable = !command_events(world, request).is_empty();
-        if is_durable || some_ruling(world, request, seen_from, Ruling::Unchanged) {
+        let is_durable = !command_events(env, request).is_empty();
+        if is_durable || any_ruling(env, request, seen_from, Ruling::Unchanged) {
             return Ok(());
         }
-        return fault("durable answers: nothing of it is durable");
+        return fault("durable answers: no event of the request is durable");
     }
-    if world.recorded_answer(&name).is_some() && !command_events(world, request).is_empty() {
-        return fault("refused after it was recorded");
+    if env.recorded_answer(&name).is_some() && !command_events(env, request).is_empty() {
+        return fault("a recorded request was refused");
     }
-    let len = world.len_of(&request.stream());
-    let code = |count| match request.ruling(world, count) {
+    let len = env.len_of(&request.stream());
+    let code = |count| match ruling(env, request, count) {
         Some(Ruling::Refused(code)) => Some(code.as_str()),
         Some(Ruling::Recorded | Ruling::Unchanged) | None => None,
     };
     if (seen_from..=len).any(|count| code(count) == Some(answer.code())) {
         return Ok(());
     }
-    fault("no durable state of its stream since it was sent refuses it so")
+    fault("no durable state of its stream since the request explains this refusal")
 }
 
-/// A refusal that is the answer to this request for ever.
+/// Whether the refusal is recorded, and so the final answer to this request.
 fn is_recorded_refusal(request: &Request, answer: &Answer) -> bool {
     matches!(request.action, Action::Place { .. }) && answer.body["order_id"].is_string()
 }
 
-/// What the provider says may come between two answers: both tell how the payment stands.
-fn is_told_how_it_stands(world: &World, request: &Request) -> bool {
+/// Whether a retry answers with the present state: after reports of the provider, the payment may differ.
+fn shows_present_state(env: &Environment, request: &Request) -> bool {
     let stream = request.stream();
     matches!(stream, StreamName::Payment(_))
-        && !world.folded::<PaymentDecider>(&stream, usize::MAX).charges().is_empty()
+        && !env.folded::<PaymentDecider>(&stream, usize::MAX).charges().is_empty()
 }
 
-/// The order may have been told meanwhile, or by somebody else.
+/// The body without `revisions`: another task may have changed the order between two answers.
 fn without_revisions(answer: &Answer) -> serde_json::Value {
     let mut body = answer.body.clone();
     if let Some(members) = body.as_object_mut() {
@@ -74,37 +77,32 @@ fn without_revisions(answer: &Answer) -> serde_json::Value {
     body
 }
 
-fn some_ruling(world: &World, request: &Request, from: usize, ruling: Ruling) -> bool {
-    let len = world.len_of(&request.stream());
-    (from..=len).any(|count| request.ruling(world, count) == Some(ruling))
-}
-
-fn everything_named_is_durable(world: &World, answer: &Answer) -> Result<(), String> {
+fn everything_named_is_durable(env: &Environment, answer: &Answer) -> Result<(), String> {
     let revisions = answer.body["revisions"].as_object();
     for (stream, revision) in revisions.into_iter().flatten() {
         let name: StreamName = stream.parse().map_err(|error| format!("{error}"))?;
-        let revision = revision.as_u64().ok_or("a revision is no number")?;
-        if revision >= world.len_of(&name) as u64 {
-            return Err(format!("{stream} has no durable revision {revision}"));
+        let number = revision.as_u64().ok_or("a revision is not a number")?;
+        if number >= env.len_of(&name) as u64 {
+            return Err(format!("{stream} has no durable revision {number}"));
         }
     }
     Ok(())
 }
 
-/// The types of the durable events of the request's own command.
-fn command_events(world: &World, request: &Request) -> Vec<String> {
+/// The types of the durable events of the request's command.
+fn command_events(env: &Environment, request: &Request) -> Vec<String> {
     let id = request.command_id();
-    let log = world.log.lock();
+    let log = env.log.lock();
     let events = log.stream(&request.stream());
     let own = events.filter(|event| event.decode_metadata().is_ok_and(|metadata| metadata.command_id == id));
     own.map(|event| event.type_name.to_string()).collect()
 }
 
-fn placed_as_answered(world: &World, request: &Request, answer: &Answer) -> Result<(), String> {
+fn placed_as_answered(env: &Environment, request: &Request, answer: &Answer) -> Result<(), String> {
     let order_id = OrderId::of_command(request.command_id());
     let stream = StreamName::from(order_id);
     let durable: Vec<String> = {
-        let log = world.log.lock();
+        let log = env.log.lock();
         log.stream(&stream).map(|event| event.type_name.to_string()).collect()
     };
     let settled_as = |type_name: &str| {
@@ -117,11 +115,56 @@ fn placed_as_answered(world: &World, request: &Request, answer: &Answer) -> Resu
         (201, _) => {
             let payment: Option<StreamName> =
                 answer.body["payment_id"].as_str().and_then(|id| format!("payment-{id}").parse().ok());
-            settled_as("order.allocated.v1") && payment.is_none_or(|payment| world.len_of(&payment) > 0)
+            settled_as("order.allocated.v1") && payment.is_none_or(|payment| env.len_of(&payment) > 0)
         }
         (409, "insufficient_stock") => settled_as("order.rejected.v1"),
         (409, "order_status") => settled_as("order.cancelled.v1") || settled_as("order.expired.v1"),
-        _ => return Err("an order that is well formed is not refused".to_owned()),
+        _ => return Err("a well-formed order was refused".to_owned()),
     };
     if holds { Ok(()) } else { Err(format!("durable answers: the order's durable events are {durable:?}")) }
+}
+
+/// The domain's decision on a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ruling {
+    Recorded,
+    Unchanged,
+    Refused(Code),
+}
+
+/// Whether the domain decides so on any state of the stream from `from` events on.
+fn any_ruling(env: &Environment, request: &Request, from: usize, expected: Ruling) -> bool {
+    let len = env.len_of(&request.stream());
+    (from..=len).any(|count| ruling(env, request, count) == Some(expected))
+}
+
+/// The domain's decision after the first `count` durable events of the stream. None for a placing: its
+/// outcome depends on several streams.
+fn ruling(env: &Environment, request: &Request, count: usize) -> Option<Ruling> {
+    let stream = request.stream();
+    Some(match stream {
+        StreamName::Stock(_) => {
+            let stock = env.folded::<StockDecider>(&stream, count);
+            let decided = StockDecider::decide(&stock, request.stock_command()?);
+            ruling_of(decided, command_api::error::stock_refused)
+        }
+        StreamName::Order(_) => {
+            let order = env.folded::<OrderDecider>(&stream, count);
+            let decided = OrderDecider::decide(&order, request.order_command()?);
+            ruling_of(decided, command_api::error::order_refused)
+        }
+        StreamName::Payment(_) => {
+            let payment = env.folded::<PaymentDecider>(&stream, count);
+            let decided = PaymentDecider::decide(&payment, request.payment_command()?);
+            ruling_of(decided, command_api::error::payment_refused)
+        }
+    })
+}
+
+fn ruling_of<E, R>(decided: Result<Vec<E>, R>, problem: impl FnOnce(&R) -> Problem) -> Ruling {
+    match decided {
+        Ok(events) if events.is_empty() => Ruling::Unchanged,
+        Ok(_) => Ruling::Recorded,
+        Err(refusal) => Ruling::Refused(problem(&refusal).code),
+    }
 }

@@ -1,4 +1,4 @@
-//! What a seed decides before anything runs.
+//! The conditions of a run, drawn from its seed.
 
 use std::time::Duration;
 
@@ -7,14 +7,17 @@ use fastrand::Rng;
 
 use crate::memory::Writers;
 
+/// The SKUs of all runs; a run uses the first [`Plan::skus`].
+pub const SKUS: [&str; 4] = ["A", "B", "C d", "é"];
+
 /// The conditions of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub writers: Writers,
-    /// Processes that serve the command API; the last of them has the process manager. More than one only where the
+    /// Processes that serve the command API; the last one runs the process manager. More than one only if the
     /// store has several writers.
     pub instances: usize,
-    /// Projectors that work on the same rows, each believing that it is alone.
+    /// Projectors that write the same rows without knowing of each other.
     pub projectors: usize,
     pub executor: ExecutorOptions,
     pub batch_events_max: usize,
@@ -22,20 +25,20 @@ pub struct Plan {
     pub commit_every: Duration,
     pub skus: usize,
     pub orders: usize,
-    pub weather: Weather,
-    /// Whether there is a provider that can be asked for money; otherwise payments are recorded by hand.
+    pub rates: FaultRates,
+    /// Whether there is a payment provider. Without one, payments are recorded by hand.
     pub provider: bool,
-    /// How many steps each process lives, until no more crash.
+    /// The length of each life that ends with a crash, in steps.
     pub lives_steps: Vec<u64>,
-    /// Jumps of the clock, by seconds.
+    /// How often the clock is set to another time.
     pub clock_jumps: usize,
-    /// At the end every reaction is run again.
+    /// Whether every reaction runs again at the end.
     pub reactions_repeated: bool,
 }
 
-/// How likely it is that an operation fails, in thousandths, and how long it takes.
+/// The probability of each fault, in thousandths, and the latency of operations.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
+pub struct FaultRates {
     pub append_fails: u32,
     pub append_vanishes: u32,
     pub append_answer_lost: u32,
@@ -43,7 +46,7 @@ pub struct Weather {
     pub rows_fail: u32,
     pub rows_answer_lost: u32,
     pub position_fails: u32,
-    /// A stall is this likely, and lasts up to 20 s.
+    /// Stalls last up to 20 s.
     pub stalls: u32,
     pub latency_ms_max: u64,
 }
@@ -62,13 +65,13 @@ impl Plan {
                 queue_commands_max: [1, 2, 4_096, 4_096][rng.usize(0..4)],
                 cache_weight_max: [1, 3, 50_000, 50_000][rng.usize(0..4)],
             },
-            // Larger batches would be folded on another thread.
+            // Production folds larger batches on another thread.
             batch_events_max: rng.usize(1..=32),
             batch_every: Duration::from_millis(rng.u64(0..=20)),
             commit_every: Duration::from_millis(rng.u64(0..=20)),
             skus: rng.usize(1..=4),
             orders: rng.usize(1..=6),
-            weather: Weather::draw(rng),
+            rates: FaultRates::draw(rng),
             provider: rng.u32(0..10) < 6,
             lives_steps: (0..crashes).map(|_| rng.u64(1..400)).collect(),
             clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
@@ -77,7 +80,7 @@ impl Plan {
     }
 }
 
-impl Weather {
+impl FaultRates {
     fn draw(rng: &mut Rng) -> Self {
         let latency_ms_max = [0, 1, 5, 50, 400][rng.usize(0..5)];
         if rng.u32(0..4) == 0 {

@@ -1,4 +1,4 @@
-//! The platform as it runs in production, over adapters in memory: the one place where it is put together.
+//! Assembles the production code over in-memory adapters.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use projectors::runner::{self, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    environment::Environment,
     memory::{Hazards, MemoryEventStore, MemoryPositions, MemoryReadModels},
     provider::SimulatedProvider,
-    world::World,
 };
 
-/// One life of the platform: all of its processes, from a start to a crash. It ends with its runtime.
+/// One life of the platform: all its processes, from a start to a crash. It ends with its runtime.
 #[derive(Clone)]
 pub struct Platform {
     /// The command API of each process.
@@ -26,35 +26,35 @@ pub struct Platform {
 }
 
 impl Platform {
-    pub fn start(world: &Arc<World>) -> Self {
-        let hazards: Arc<dyn Hazards> = Arc::clone(world) as Arc<dyn Hazards>;
-        let plan = &world.plan;
-        let store = MemoryEventStore::open(world.log.clone(), plan.writers, Arc::clone(&hazards));
-        let models = MemoryReadModels::open(world.tables.clone(), Arc::clone(&hazards));
+    pub fn start(env: &Arc<Environment>) -> Self {
+        let hazards: Arc<dyn Hazards> = Arc::clone(env) as Arc<dyn Hazards>;
+        let plan = &env.plan;
+        let store = MemoryEventStore::open(env.log.clone(), plan.writers, Arc::clone(&hazards));
+        let models = MemoryReadModels::open(env.tables.clone(), Arc::clone(&hazards));
         let mut routers = Vec::new();
         for instance in 1..=plan.instances {
             let store: Arc<dyn EventStore> = Arc::new(store.beside());
-            // Snapshots are files, written on threads of their own.
-            let mut checkout = Checkout::start(&store, None, world.clock(), plan.executor);
+            // Without snapshots: they are files, written on other threads.
+            let mut checkout = Checkout::start(&store, None, env.clock(), plan.executor);
             if plan.provider {
-                checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(world))));
+                checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
             }
             routers
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
             if instance == plan.instances {
                 let queries: Arc<dyn Queries> = Arc::new(models.clone());
-                start_process_manager(world, store, checkout, queries, Arc::clone(&hazards));
+                start_process_manager(env, store, checkout, queries, Arc::clone(&hazards));
             }
         }
         for _ in 0..plan.projectors {
-            start_projector(world, Arc::new(store.beside()), Arc::new(models.clone()));
+            start_projector(env, Arc::new(store.beside()), Arc::new(models.clone()));
         }
         Self { routers: routers.into() }
     }
 }
 
 fn start_process_manager(
-    world: &World,
+    env: &Environment,
     store: Arc<dyn EventStore>,
     checkout: Checkout,
     queries: Arc<dyn Queries>,
@@ -62,24 +62,24 @@ fn start_process_manager(
 ) {
     let process_manager = ProcessManager {
         checkout,
-        source: Box::new(DirectSource::new(Arc::clone(&store), world.plan.batch_events_max)),
+        source: Box::new(DirectSource::new(Arc::clone(&store), env.plan.batch_events_max)),
         layout: Arc::new(WholeLog(store)),
-        positions: Arc::new(MemoryPositions::open(world.positions.clone(), hazards)),
+        positions: Arc::new(MemoryPositions::open(env.positions.clone(), hazards)),
         queries,
-        batch_every: world.plan.batch_every,
+        batch_every: env.plan.batch_every,
     };
     tokio::spawn(process_manager.run(CancellationToken::new()));
 }
 
-fn start_projector(world: &Arc<World>, store: Arc<dyn EventStore>, models: Arc<dyn ReadModels>) {
-    let plan = &world.plan;
+fn start_projector(env: &Arc<Environment>, store: Arc<dyn EventStore>, models: Arc<dyn ReadModels>) {
+    let plan = &env.plan;
     let source = DirectSource::new(Arc::clone(&store), plan.batch_events_max);
     let options = runner::Options { commit_every: plan.commit_every, ..runner::Options::default() };
     let runner = Runner::new(source, store, models, options);
-    let world = Arc::clone(world);
+    let env = Arc::clone(env);
     tokio::spawn(async move {
         if let Err(error) = runner.run(CancellationToken::new()).await {
-            world.fail(format!("the projector has ended: {error}"));
+            env.fail(format!("a projector has ended: {error}"));
         }
     });
 }

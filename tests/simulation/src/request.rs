@@ -1,20 +1,17 @@
-//! What clients ask for: as an HTTP request, and as the command that the domain decides on.
+//! Requests of clients: as HTTP, and as the command that the domain decides.
 
 use std::fmt::Write;
 
 use domain::{
-    Amount, CommandId, Decider, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
-    order::{CancelReason, LineQuantity, NewReturn, OrderCommand, OrderDecider, ReturnLine},
-    payment::{NewCharge, PaymentCommand, PaymentDecider},
-    stock::{StockCommand, StockDecider},
+    Amount, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    order::{CancelReason, LineQuantity, NewReturn, OrderCommand, ReturnLine},
+    payment::{NewCharge, PaymentCommand},
+    stock::StockCommand,
 };
 use http::StatusCode;
-use infra::http::Code;
 use serde_json::{Value, json};
 
-use crate::world::World;
-
-/// A request under its key. Sent again, it is the same request.
+/// A request with its idempotency key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     pub key: String,
@@ -40,7 +37,7 @@ pub enum Action {
     RefundFailed { payment: PaymentId, refund: RefundId },
 }
 
-/// What the platform answered.
+/// An answer of the platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: StatusCode,
@@ -53,18 +50,10 @@ impl Answer {
         self.body["code"].as_str().unwrap_or("")
     }
 
-    /// Asks to be sent again.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the client must send the request again.
+    pub fn is_temporary(&self) -> bool {
         matches!(self.code(), "overloaded" | "unavailable" | "outcome_unknown" | "conflict")
     }
-}
-
-/// What the domain says to a command on one state of its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ruling {
-    Recorded,
-    Unchanged,
-    Refused(Code),
 }
 
 fn amount(minor_units: i64) -> Amount {
@@ -76,7 +65,7 @@ impl Request {
         CommandId::of_request("anonymous", "POST", &self.path(), &self.key)
     }
 
-    /// Names the request for good: its path and key.
+    /// The unique name of the request: its path and key.
     pub fn name(&self) -> String {
         format!("{} {}", self.path(), self.key)
     }
@@ -126,7 +115,7 @@ impl Request {
         }
     }
 
-    /// The stream that decides.
+    /// The stream on whose state the request is decided.
     pub fn stream(&self) -> StreamName {
         match &self.action {
             Action::Receive { sku, .. } | Action::Adjust { sku, .. } => sku.clone().into(),
@@ -146,28 +135,7 @@ impl Request {
         }
     }
 
-    /// What the domain says to it after the first `count` durable events of its stream; none for a placing, whose
-    /// outcome does not depend on its stream alone.
-    pub fn ruling(&self, world: &World, count: usize) -> Option<Ruling> {
-        let stream = self.stream();
-        Some(match stream {
-            StreamName::Stock(_) => {
-                let stock = world.folded::<StockDecider>(&stream, count);
-                ruling(StockDecider::decide(&stock, self.stock_command()?), command_api::error::stock_refused)
-            }
-            StreamName::Order(_) => {
-                let order = world.folded::<OrderDecider>(&stream, count);
-                ruling(OrderDecider::decide(&order, self.order_command()?), command_api::error::order_refused)
-            }
-            StreamName::Payment(_) => {
-                let payment = world.folded::<PaymentDecider>(&stream, count);
-                let decided = PaymentDecider::decide(&payment, self.payment_command()?);
-                ruling(decided, command_api::error::payment_refused)
-            }
-        })
-    }
-
-    fn stock_command(&self) -> Option<StockCommand> {
+    pub fn stock_command(&self) -> Option<StockCommand> {
         match &self.action {
             Action::Receive { quantity, .. } => {
                 Some(StockCommand::Receive { quantity: *quantity, reference: None })
@@ -177,7 +145,7 @@ impl Request {
         }
     }
 
-    fn order_command(&self) -> Option<OrderCommand> {
+    pub fn order_command(&self) -> Option<OrderCommand> {
         let id = self.command_id();
         match &self.action {
             Action::Ship { lines, .. } => Some(OrderCommand::Ship {
@@ -193,9 +161,9 @@ impl Request {
                 refund_amount: refund_amount.map(amount),
                 reason: None,
             })),
-            Action::Refund { amount: asked, .. } => Some(OrderCommand::Refund {
+            Action::Refund { amount: minor_units, .. } => Some(OrderCommand::Refund {
                 refund_id: RefundId::of_command(id),
-                amount: amount(*asked),
+                amount: amount(*minor_units),
                 reason: None,
             }),
             Action::Cancel { .. } => {
@@ -205,14 +173,14 @@ impl Request {
         }
     }
 
-    fn payment_command(&self) -> Option<PaymentCommand> {
+    pub fn payment_command(&self) -> Option<PaymentCommand> {
         match &self.action {
             Action::Charge { charge, .. } => Some(PaymentCommand::Charge(charge.clone())),
-            Action::Authorize { amount: asked, .. } => {
-                Some(PaymentCommand::Authorize { amount: asked.map(amount), reference: None })
+            Action::Authorize { amount: minor_units, .. } => {
+                Some(PaymentCommand::Authorize { amount: minor_units.map(amount), reference: None })
             }
-            Action::Capture { amount: asked, .. } => {
-                Some(PaymentCommand::Capture { amount: asked.map(amount), reference: None })
+            Action::Capture { amount: minor_units, .. } => {
+                Some(PaymentCommand::Capture { amount: minor_units.map(amount), reference: None })
             }
             Action::Fail { retryable, .. } => {
                 Some(PaymentCommand::Fail { reason: None, retryable: *retryable })
@@ -229,15 +197,7 @@ impl Request {
     }
 }
 
-fn ruling<E, R>(decided: Result<Vec<E>, R>, problem: impl FnOnce(&R) -> infra::http::Problem) -> Ruling {
-    match decided {
-        Ok(events) if events.is_empty() => Ruling::Unchanged,
-        Ok(_) => Ruling::Recorded,
-        Err(refusal) => Ruling::Refused(problem(&refusal).code),
-    }
-}
-
-/// One line, for the record.
+/// The answer as one line of the trace.
 pub fn describe(answer: &Answer) -> String {
     let mut text = answer.status.as_u16().to_string();
     if answer.replayed {

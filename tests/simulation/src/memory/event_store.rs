@@ -1,4 +1,4 @@
-//! An event store over a [`Log`], with one writer as SQLite's or with several as EventStoreDB's.
+//! An event store over a [`Log`], with one writer like SQLite or several like EventStoreDB.
 
 use std::{
     fmt,
@@ -19,30 +19,31 @@ use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Log, Operation};
 
-/// Who appends to the store.
+/// The processes that append to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// This process alone: groups are committed in the order of submission, and appends may build on one another.
+    /// Only this process: groups are committed in the order of submission, and appends may depend on each
+    /// other.
     One,
-    /// Other processes as well: each append goes its own way.
+    /// Several processes: appends are independent of each other.
     Several,
 }
 
-/// The store of one process. Appends that are under way when its runtime ends are lost, as in a crash.
+/// The store of one process. If its runtime ends, appends under way are lost, as in a crash.
 pub struct MemoryEventStore {
     shared: Arc<Shared>,
-    /// None where there are several writers.
+    /// None with several writers.
     queue: Option<mpsc::UnboundedSender<(Append, Done)>>,
     under_way: UnderWay,
     runtime: Handle,
 }
 
-/// The appends of several writers that are not answered yet, so that a barrier can wait for them.
+/// The unanswered appends of a store with several writers, for which a barrier waits.
 #[derive(Clone, Default)]
 struct UnderWay(Arc<Mutex<Vec<watch::Receiver<()>>>>);
 
 impl UnderWay {
-    /// Held until the append is answered.
+    /// The caller drops the sender when the append is answered.
     fn begin(&self) -> watch::Sender<()> {
         let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (answered, waiting) = watch::channel(());
@@ -64,8 +65,8 @@ struct Shared {
     hazards: Arc<dyn Hazards>,
 }
 
-/// The end of the log, shown to each follower through a channel of its own: those who wait on one channel are woken
-/// in random order.
+/// The end of the log. Each follower has its own channel, because tokio wakes the receivers of one channel in
+/// random order.
 struct Heads(Mutex<(Head, Vec<watch::Sender<Head>>)>);
 
 type Head = Option<Position>;
@@ -99,8 +100,7 @@ impl fmt::Debug for MemoryEventStore {
 }
 
 impl MemoryEventStore {
-    /// Opens the store on the current runtime. Where processes share a log, `head` is theirs together: see
-    /// [`MemoryEventStore::beside`].
+    /// Opens the store on the current runtime. Further processes use [`MemoryEventStore::beside`].
     pub fn open(log: Durable<Log>, writers: Writers, hazards: Arc<dyn Hazards>) -> Self {
         let (store_id, last) = {
             let log = log.lock();
@@ -116,7 +116,7 @@ impl MemoryEventStore {
         Self { shared, queue, under_way: UnderWay::default(), runtime: Handle::current() }
     }
 
-    /// The same store as another process sees it: what either appends wakes both.
+    /// The same store for another process: an append of either wakes the followers of both.
     pub fn beside(&self) -> Self {
         let (queue, under_way) = (self.queue.clone(), UnderWay::default());
         Self { shared: Arc::clone(&self.shared), queue, under_way, runtime: self.runtime.clone() }
@@ -126,7 +126,7 @@ impl MemoryEventStore {
         match self.shared.hazards.before(Operation::ReadLog).await {
             Fate::Succeed => Ok(read(&self.shared.log.lock())),
             Fate::Fail | Fate::Vanish | Fate::LoseAnswer => {
-                Err(ReadError::Unavailable("the log cannot be read now".into()))
+                Err(ReadError::Unavailable("the log is unavailable".into()))
             }
         }
     }
@@ -156,14 +156,14 @@ impl Shared {
 }
 
 fn unavailable() -> AppendError {
-    AppendError::Unavailable("no append is taken now".into())
+    AppendError::Unavailable("the store takes no appends".into())
 }
 
 fn unknown() -> AppendError {
     AppendError::OutcomeUnknown("the answer was lost".into())
 }
 
-/// The one writer: takes whatever waits, commits it as one group, answers it in order.
+/// The single writer: takes all waiting appends, commits them as one group and answers them in order.
 async fn write(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<(Append, Done)>) {
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
@@ -180,7 +180,7 @@ async fn write(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<(Append
         };
         shared.hazards.after(Operation::Append).await;
         if fate != Fate::Succeed {
-            // Before anybody hears of it: what builds on this group is refused.
+            // Before the answers, so that appends that depend on this group are refused.
             shared.begin_epoch();
         }
         shared.show_head();
@@ -190,8 +190,8 @@ async fn write(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<(Append
     }
 }
 
-/// One append among those of several writers.
-async fn append_by_itself(shared: Arc<Shared>, append: Append, done: Done) {
+/// Appends in a store with several writers.
+async fn append_independently(shared: Arc<Shared>, append: Append, done: Done) {
     let outcome = match shared.hazards.before(Operation::Append).await {
         Fate::Succeed => shared.apply(&append),
         Fate::LoseAnswer => shared.apply(&append).and(Err(unknown())),
@@ -212,10 +212,10 @@ impl EventStore for MemoryEventStore {
             let (shared, answered) = (Arc::clone(&self.shared), self.under_way.begin());
             self.runtime.spawn(async move {
                 for mut earlier in before {
-                    // It ends with an error: the sender is dropped.
+                    // Ends with an error when the sender is dropped.
                     let _ = earlier.changed().await;
                 }
-                append_by_itself(shared, append, done).await;
+                append_independently(shared, append, done).await;
                 drop(answered);
             });
             return;

@@ -1,9 +1,9 @@
-//! What may go wrong with what the adapters do, and how long it takes.
+//! The faults and the latency of the adapters' operations.
 
 use async_trait::async_trait;
 use domain::Timestamp;
 
-/// What an adapter is about to do.
+/// An operation of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Append,
@@ -14,32 +14,32 @@ pub enum Operation {
     LoadPosition,
 }
 
-/// What becomes of it.
+/// The fate of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Succeed,
-    /// Nothing is done, and the caller is told so.
+    /// No effect; the caller gets an error that says so.
     Fail,
-    /// Nothing is done, and the caller does not learn that.
+    /// No effect; the caller gets an unknown outcome.
     Vanish,
-    /// It is done, and the caller does not learn that.
+    /// Full effect; the caller gets an unknown outcome.
     LoseAnswer,
 }
 
-/// Asked at every operation of an adapter. A process that has died is never answered.
+/// Decides the fate of every operation. Its futures never complete in a dead process.
 #[async_trait]
 pub trait Hazards: Send + Sync + 'static {
-    /// Before the operation has any effect. Takes as long as the operation takes.
+    /// Called before the operation has any effect. Takes as long as the operation.
     async fn before(&self, operation: Operation) -> Fate;
 
-    /// After it has had its effect, before anybody hears of it.
+    /// Called after the effect and before the answer.
     async fn after(&self, operation: Operation);
 
-    /// The time that the store writes beside events.
+    /// The time that the store records with events.
     fn now(&self) -> Timestamp;
 }
 
-/// Everything succeeds at once.
+/// No faults and no latency.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Calm;
 

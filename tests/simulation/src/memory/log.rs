@@ -1,4 +1,4 @@
-//! The log of an event store: what was appended, and nothing else.
+//! The log of an event store.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,15 +6,15 @@ use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
 use infra::event_store::{Append, AppendError, Appended, ExpectedRevision};
 use uuid::Uuid;
 
-/// A read ends with the event that brings it to this many bytes, as in the stores of production.
+/// A read ends with the event that reaches this size, as in the production stores.
 const READ_BYTES_MAX: usize = 4 << 20;
 
-/// Events in the order of their positions, which count from 1.
+/// The appended events in the order of their positions, which start at 1.
 #[derive(Debug)]
 pub struct Log {
     pub store_id: Uuid,
     events: Vec<RecordedEvent>,
-    /// The places in `events` of each stream's own.
+    /// The indexes in `events` of each stream.
     streams: HashMap<StreamName, Vec<usize>>,
 }
 
@@ -31,7 +31,7 @@ impl Log {
         self.events.last().map(|event| event.position)
     }
 
-    /// How many events a stream has.
+    /// The number of events of a stream.
     pub fn len_of(&self, stream: &StreamName) -> usize {
         self.streams.get(stream).map_or(0, Vec::len)
     }
@@ -50,7 +50,7 @@ impl Log {
         one_read(self.events[from..].iter(), limit)
     }
 
-    /// Writes all of an append or nothing. The time never goes back, as in the stores of production.
+    /// Writes all events of an append or none. Recorded times never go back, as in the production stores.
     pub fn append(&mut self, append: &Append, now: Timestamp) -> Result<Appended, AppendError> {
         let actual = ExpectedRevision::of((self.len_of(&append.stream) as u64).checked_sub(1));
         if append.events.is_empty() {
@@ -61,8 +61,9 @@ impl Log {
             let refused = AppendError::WrongExpectedRevision { expected: append.expected, actual };
             return self.original_outcome(append).ok_or(refused);
         }
-        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
-        let recorded_at = self.events.last().map_or(now, |last| last.recorded_at.max(now));
+        let in_microseconds = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let recorded_at =
+            self.events.last().map_or(in_microseconds, |last| last.recorded_at.max(in_microseconds));
         for (revision, event) in (append.expected.next()..).zip(&append.events) {
             let position = self.events.len() as u64 + 1;
             self.streams.entry(append.stream.clone()).or_default().push(self.events.len());
@@ -84,7 +85,7 @@ impl Log {
         })
     }
 
-    /// That of the same append made before: its events are those after the expected revision.
+    /// The outcome of the same append made earlier: the events after the expected revision have its ids.
     fn original_outcome(&self, append: &Append) -> Option<Appended> {
         let first = usize::try_from(append.expected.next()).ok()?;
         let mut last = None;
@@ -97,7 +98,7 @@ impl Log {
     }
 }
 
-/// At most `limit` events, and no more than a read may have.
+/// At most `limit` events and about [`READ_BYTES_MAX`] bytes.
 fn one_read<'a>(events: impl Iterator<Item = &'a RecordedEvent>, limit: usize) -> Vec<RecordedEvent> {
     let mut bytes = 0;
     let fits = |event: &&RecordedEvent| {

@@ -1,4 +1,4 @@
-//! Where reactors stand.
+//! The saved positions of reactors.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Operation};
 
-/// Positions by reactor and partition, each of the log named beside it.
+/// Positions by reactor and partition, each with the id of its log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Saved(BTreeMap<(String, Partition), (Uuid, Position)>);
 
@@ -43,7 +43,7 @@ impl MemoryPositions {
 }
 
 fn failed() -> OperationsError {
-    OperationsError("the positions cannot be used now".into())
+    OperationsError("the positions are unavailable".into())
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What is outside the platform: time, chance, what crashes leave, and the record of what happened.
+//! The environment of the platform: time, chance, the state that survives crashes, and the trace of the run.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,42 +16,42 @@ use tokio::{sync::Notify, time};
 use uuid::Uuid;
 
 use crate::{
-    customers::Shopper,
-    invariants,
+    invariants::folded_rows,
+    ledger::Ledger,
     memory::{Durable, Fate, Hazards, Log, Operation, Saved, Tables},
     plan::Plan,
-    provider::Ledger,
     request::Answer,
+    shopper::Shopper,
 };
 
-/// When virtual time begins.
+/// The start of virtual time.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
-/// More steps than any run needs: it goes round in circles.
+/// A run with more steps does not terminate.
 const STEPS_MAX: u64 = 400_000;
-/// Commits that a power cut may undo, where the store does not wait for the disk.
+/// Commits that a power cut may undo, in stores that do not wait for the disk.
 const UNDONE_MAX: usize = 4;
 
-pub struct World {
+pub struct Environment {
     pub plan: Plan,
     pub log: Durable<Log>,
     pub tables: Durable<Tables>,
     pub positions: Durable<Saved>,
-    /// Of the payment provider, which knows nothing of the platform's crashes.
+    /// The payment provider's ledger, which crashes of the platform do not affect.
     pub ledger: Durable<Ledger>,
-    /// Told when the process dies.
+    /// Notified when the process dies.
     ended: Notify,
     state: Mutex<State>,
 }
 
 struct State {
     rng: Rng,
-    /// Nothing fails any more.
+    /// No more faults.
     calm: bool,
     dead: bool,
     steps: u64,
     crash_at: Option<u64>,
     lives: VecDeque<u64>,
-    /// Virtual time that earlier processes have lived through.
+    /// Virtual time of all earlier lives.
     earlier: Duration,
     begun: Option<time::Instant>,
     skew: SignedDuration,
@@ -60,11 +60,11 @@ struct State {
     older_tables: VecDeque<Tables>,
     older_positions: VecDeque<Saved>,
     shoppers: Vec<Option<Shopper>>,
-    /// The first answer to each request that was recorded.
+    /// The first answer to each recorded request.
     answers: BTreeMap<String, Answer>,
 }
 
-impl World {
+impl Environment {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
@@ -102,7 +102,7 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A process begins to live, on the current runtime.
+    /// Begins the life of a process on the current runtime.
     pub fn begin_life(&self) {
         let mut state = self.state();
         state.dead = false;
@@ -111,8 +111,8 @@ impl World {
         state.crash_at = state.crash_at.map(|life| state.steps + life);
     }
 
-    /// It has ended, and its runtime is about to: `lived` is virtual time. What was not forced to disk may go, and an
-    /// operator may rebuild the read models.
+    /// Ends a life of `lived` virtual time. A power cut may undo rows and positions that were not forced to
+    /// disk, and an operator may rebuild the read models.
     pub fn end_life(&self, lived: Duration) {
         let now = self.now();
         let mut state = self.state();
@@ -128,16 +128,18 @@ impl World {
             }
         }
         if state.rng.u32(0..6) == 0 {
-            let rows = invariants::folded_rows(&self.log.lock());
+            let rows = folded_rows(&self.log.lock());
             let from = rows.position.map(|last| state.rng.u64(0..=last)).filter(|from| *from > 0);
             *self.tables.lock() = Tables::rebuilt(rows, from, now);
-            state.trace.push(format!("the read models are rebuilt; events come again after {from:?}"));
+            state
+                .trace
+                .push(format!("the read models are rebuilt; events are delivered again after {from:?}"));
         }
         state.older_tables.clear();
         state.older_positions.clear();
     }
 
-    /// From now on nothing fails.
+    /// Stops all faults.
     pub fn calm_down(&self) {
         let mut state = self.state();
         state.calm = true;
@@ -148,14 +150,15 @@ impl World {
         self.state().calm
     }
 
-    /// Waits for the end of the process, by a crash or because the run has failed.
+    /// Waits for the end of the process: a crash, or a failure of the run.
     pub async fn ended(&self) {
         while !self.state().dead {
             self.ended.notified().await;
         }
     }
 
-    /// Whoever lives on another machine stays alive, but what the process says after its death is not heard.
+    /// Returns only while the process lives. Tasks of other machines call it before they read an answer, so
+    /// they get none from a dead process.
     pub async fn hear(&self) {
         if self.state().dead {
             std::future::pending::<()>().await;
@@ -176,7 +179,7 @@ impl World {
         self.state().failure.clone()
     }
 
-    /// A line of the record. Equal runs have equal records.
+    /// Adds a line to the trace. Equal runs have equal traces.
     pub fn note(&self, line: impl AsRef<str>) {
         let now = self.elapsed();
         self.state().trace.push(format!("{:>12.6} {}", now.as_secs_f64(), line.as_ref()));
@@ -186,7 +189,7 @@ impl World {
         self.state().trace.clone()
     }
 
-    /// Of everything that was recorded and answered.
+    /// A hash of the trace and of the log.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for line in &self.state().trace {
@@ -204,13 +207,13 @@ impl World {
         format!("{first:016x}")
     }
 
-    /// Virtual time since the beginning, whatever the clocks show.
+    /// Virtual time since the start, independent of clock skew.
     pub fn elapsed(&self) -> Duration {
         let state = self.state();
         state.earlier + state.begun.map_or(Duration::ZERO, |begun| begun.elapsed())
     }
 
-    /// What the clocks on the wall show, which may be set forwards and back.
+    /// The time of the wall clock, which may be set forwards and back.
     pub fn now(&self) -> Timestamp {
         let elapsed = self.elapsed();
         let epoch = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
@@ -219,8 +222,8 @@ impl World {
     }
 
     pub fn clock(self: &Arc<Self>) -> Clock {
-        let world = Arc::clone(self);
-        Clock::given_by(move || world.now())
+        let env = Arc::clone(self);
+        Clock::given_by(move || env.now())
     }
 
     pub fn set_clock(&self, skew: SignedDuration) {
@@ -228,20 +231,20 @@ impl World {
         self.state().skew = skew;
     }
 
-    /// Draws from the chance of this run.
+    /// Draws from the random numbers of this run.
     pub fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
         draw(&mut self.state().rng)
     }
 
     pub fn with_shopper<T>(&self, number: usize, work: impl FnOnce(&mut Shopper) -> T) -> T {
         let taken = self.state().shoppers[number].take();
-        let mut shopper = taken.expect("a shopper is put back at once");
+        let mut shopper = taken.expect("a shopper is put back before the next call");
         let result = work(&mut shopper);
         self.state().shoppers[number] = Some(shopper);
         result
     }
 
-    /// The first recorded answer to the request, which this one becomes if it is the first.
+    /// The first recorded answer to the request. Stores this one if there is none yet.
     pub fn first_answer(&self, request: &str, answer: &Answer) -> Answer {
         self.state().answers.entry(request.to_owned()).or_insert_with(|| answer.clone()).clone()
     }
@@ -250,13 +253,13 @@ impl World {
         self.state().answers.get(request).cloned()
     }
 
-    /// An aggregate as its first `count` durable events make it.
+    /// The state of an aggregate after its first `count` durable events.
     pub fn folded<A: Decider>(&self, stream: &StreamName, count: usize) -> A::State {
         let mut state = A::State::default();
-        for event in self.log.lock().stream(stream).take(count) {
-            match A::Event::from_json(&event.type_name, &event.data) {
+        for recorded in self.log.lock().stream(stream).take(count) {
+            match A::Event::from_json(&recorded.type_name, &recorded.data) {
                 Ok(event) => A::evolve(&mut state, &event),
-                Err(error) => panic!("{stream} cannot be read: {error}"),
+                Err(error) => panic!("{stream} cannot be decoded: {error}"),
             }
         }
         state
@@ -268,7 +271,7 @@ impl World {
 }
 
 impl State {
-    /// Counts a step, and says whether the process is alive after it.
+    /// Counts a step; true if the process still lives after it.
     fn step(&mut self, ended: &Notify) -> bool {
         self.steps += 1;
         let crashes = self.crash_at == Some(self.steps);
@@ -276,7 +279,7 @@ impl State {
             self.trace.push(format!("crash at step {}", self.steps));
         }
         if self.steps == STEPS_MAX && self.failure.is_none() {
-            self.failure = Some(format!("not at an end after {STEPS_MAX} steps"));
+            self.failure = Some(format!("the run has not ended after {STEPS_MAX} steps"));
         }
         if crashes || self.steps >= STEPS_MAX {
             self.dead = true;
@@ -290,47 +293,45 @@ impl State {
             let latency_ms = u64::from(operation == Operation::Append);
             return (Duration::from_millis(latency_ms), Fate::Succeed);
         }
-        let weather = &plan.weather;
+        let rates = &plan.rates;
         let odds = match operation {
             Operation::Append => [
-                (weather.append_fails, Fate::Fail),
-                (weather.append_vanishes, Fate::Vanish),
-                (weather.append_answer_lost, Fate::LoseAnswer),
+                (rates.append_fails, Fate::Fail),
+                (rates.append_vanishes, Fate::Vanish),
+                (rates.append_answer_lost, Fate::LoseAnswer),
             ],
-            Operation::ReadLog => [(weather.read_fails, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)],
-            Operation::CommitRows => [
-                (weather.rows_fail, Fate::Fail),
-                (weather.rows_answer_lost, Fate::LoseAnswer),
-                (0, Fate::Fail),
-            ],
-            Operation::ReadRows => [(weather.rows_fail / 4, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)],
+            Operation::ReadLog => [(rates.read_fails, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)],
+            Operation::CommitRows => {
+                [(rates.rows_fail, Fate::Fail), (rates.rows_answer_lost, Fate::LoseAnswer), (0, Fate::Fail)]
+            }
+            Operation::ReadRows => [(rates.rows_fail / 4, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)],
             Operation::SavePosition => [
-                (weather.position_fails, Fate::Fail),
-                (weather.position_fails / 4, Fate::LoseAnswer),
+                (rates.position_fails, Fate::Fail),
+                (rates.position_fails / 4, Fate::LoseAnswer),
                 (0, Fate::Fail),
             ],
             Operation::LoadPosition => {
-                [(weather.position_fails / 4, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)]
+                [(rates.position_fails / 4, Fate::Fail), (0, Fate::Fail), (0, Fate::Fail)]
             }
         };
-        let latency = if self.rng.u32(0..1_000) < weather.stalls {
+        let latency = if self.rng.u32(0..1_000) < rates.stalls {
             Duration::from_millis(self.rng.u64(0..20_000))
         } else {
-            Duration::from_micros(self.rng.u64(0..=weather.latency_ms_max * 1_000))
+            Duration::from_micros(self.rng.u64(0..=rates.latency_ms_max * 1_000))
         };
         let mut lot = self.rng.u32(0..1_000);
-        for (odds, fate) in odds {
-            if lot < odds {
+        for (rate, fate) in odds {
+            if lot < rate {
                 return (latency, fate);
             }
-            lot -= odds;
+            lot -= rate;
         }
         (latency, Fate::Succeed)
     }
 }
 
 #[async_trait]
-impl Hazards for World {
+impl Hazards for Environment {
     async fn before(&self, operation: Operation) -> Fate {
         let alive = self.state().step(&self.ended);
         if !alive {
@@ -364,14 +365,14 @@ impl Hazards for World {
     }
 
     fn now(&self) -> Timestamp {
-        World::now(self)
+        Environment::now(self)
     }
 }
 
-/// Adds one, and keeps only the last few.
-fn remember<T>(older: &mut VecDeque<T>, one: T) {
+/// Adds a version and keeps the last [`UNDONE_MAX`].
+fn remember<T>(older: &mut VecDeque<T>, version: T) {
     if older.len() == UNDONE_MAX {
         older.pop_front();
     }
-    older.push_back(one);
+    older.push_back(version);
 }

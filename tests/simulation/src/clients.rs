@@ -1,0 +1,180 @@
+//! The clients of the platform: shoppers with their shop, a warehouse, and an operator who records refunds
+//! and voids by hand. Each repeats a request under its key until the answer is final.
+
+mod drawing;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+};
+use domain::{
+    OrderId, PaymentId, Sku,
+    payment::{PaymentDecider, RefundState},
+};
+use fastrand::Rng;
+use futures::future::{join, join_all};
+use http::header;
+use serde_json::Value;
+use tokio::time;
+use tower::ServiceExt;
+
+use self::drawing::next_requests;
+use crate::{
+    environment::Environment,
+    oracle,
+    plan::SKUS,
+    platform::Platform,
+    request::{Action, Answer, Request, describe},
+};
+
+/// Time limit for a final answer when there are no faults.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Sends the requests of one shopper until it is done.
+pub async fn shop(env: Arc<Environment>, platform: Platform, number: usize) {
+    time::sleep(env.draw(|rng| Duration::from_millis(rng.u64(0..3_000)))).await;
+    loop {
+        let requests = env.with_shopper(number, |shopper| next_requests(shopper, &env));
+        if requests.is_empty() {
+            return;
+        }
+        join_all(requests.iter().map(|request| send_until_final(&env, &platform, request))).await;
+        env.with_shopper(number, |shopper| shopper.pending.clear());
+        let pause_ms = env.draw(|rng| if rng.bool() { rng.u64(0..50) } else { rng.u64(0..6_000) });
+        time::sleep(Duration::from_millis(pause_ms)).await;
+    }
+}
+
+/// Receives stock, and adjusts it now and then. Keys and amounts are the same in each life, so requests that
+/// a crash cut off are sent again.
+pub async fn stock_up(env: Arc<Environment>, platform: Platform, mut rng: Rng) {
+    for round in 0..4 {
+        for name in &SKUS[..env.plan.skus] {
+            let Ok(sku) = Sku::new(name) else { continue };
+            let (quantity, delta) = (rng.u32(1..8), rng.i64(-4..4));
+            let action = match round {
+                0 => Action::Receive { sku, quantity },
+                _ if rng.u32(0..3) > 0 => continue,
+                1 => Action::Adjust { sku, delta: if delta == 0 { 1 } else { delta } },
+                _ => Action::Receive { sku, quantity },
+            };
+            send_until_final(&env, &platform, &Request { key: format!("round {round}"), action }).await;
+        }
+        time::sleep(Duration::from_millis(rng.u64(0..8_000))).await;
+    }
+}
+
+/// The operator: records refunds and voids by hand, forever.
+pub async fn operate(env: Arc<Environment>, platform: Platform) {
+    loop {
+        for number in 0..env.plan.orders {
+            let placing = env.with_shopper(number, |shopper| shopper.placing.clone());
+            let Some(placing) = placing else { continue };
+            let payment = PaymentId::of_order(OrderId::of_command(placing.command_id()));
+            let requests = to_settle(&env, payment);
+            join_all(requests.iter().map(|request| send_until_final(&env, &platform, request))).await;
+        }
+        time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn to_settle(env: &Environment, payment: PaymentId) -> Vec<Request> {
+    let stream = payment.into();
+    let (state, revision) = (env.folded::<PaymentDecider>(&stream, usize::MAX), env.len_of(&stream));
+    let mut requests = Vec::new();
+    if state.charges().iter().any(|charge| charge.captured.is_positive()) {
+        return requests;
+    }
+    if state.void_requested() && state.charge_under_way().is_none() {
+        requests.push(Request { key: format!("void {revision}"), action: Action::Void { payment } });
+    }
+    for refund in state.refunds().iter().filter(|refund| refund.state == RefundState::Requested) {
+        let id = refund.refund_id;
+        // Depends on the id alone, so each round makes the same choice.
+        let fails = id.0.as_u128() % 5 == 0 && !env.is_calm();
+        let action = if fails {
+            Action::RefundFailed { payment, refund: id }
+        } else {
+            Action::Refunded { payment, refund: id }
+        };
+        requests.push(Request { key: "settle".to_owned(), action });
+    }
+    requests
+}
+
+/// Repeats a request under its key until the answer is final. Gives up on slow answers.
+async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: &Request) {
+    let name = request.name();
+    for attempt in 0_u32.. {
+        let (patience, twin, retry_after) = env.draw(|rng| {
+            let patience = if rng.u32(0..6) == 0 { rng.u64(0..300) } else { rng.u64(2_000..90_000) };
+            (Duration::from_millis(patience), rng.u32(0..10) == 0, Duration::from_millis(rng.u64(1..3_000)))
+        });
+        let patience = if env.is_calm() { PATIENCE } else { patience };
+        let asked = async {
+            if twin {
+                let (first, second) = join(send(env, platform, request), send(env, platform, request)).await;
+                if first.is_temporary() { second } else { first }
+            } else {
+                send(env, platform, request).await
+            }
+        };
+        match time::timeout(patience, asked).await {
+            Ok(answer) if !answer.is_temporary() => break,
+            Ok(_) => {}
+            Err(_) => {
+                env.note(format!("{name}: no answer in time; retrying"));
+                if patience == PATIENCE {
+                    return env.fail(format!(
+                        "everything drains: {name} has no answer after {PATIENCE:?} without faults"
+                    ));
+                }
+            }
+        }
+        if attempt > 2_000 {
+            return env
+                .fail(format!("everything drains: {name} has no final answer after {attempt} attempts"));
+        }
+        time::sleep(retry_after).await;
+    }
+    let late = env.draw(|rng| (rng.u32(0..10) == 0).then(|| Duration::from_millis(rng.u64(0..30_000))));
+    if let Some(late) = late {
+        // The network delivers the request once more.
+        let (env, platform, request) = (Arc::clone(env), platform.clone(), request.clone());
+        tokio::spawn(async move {
+            time::sleep(late).await;
+            send(&env, &platform, &request).await;
+        });
+    }
+}
+
+/// Sends the request to one of the processes and checks the answer.
+async fn send(env: &Environment, platform: &Platform, request: &Request) -> Answer {
+    let instance = env.draw(|rng| rng.usize(0..platform.routers.len()));
+    let seen_from = env.len_of(&request.stream());
+    let answer = exchange(platform.routers[instance].clone(), request).await;
+    env.hear().await;
+    env.note(format!("{}: {}", request.name(), describe(&answer)));
+    if let Err(fault) = oracle::judge(env, request, &answer, seen_from) {
+        env.fail(fault);
+    }
+    env.hear().await;
+    answer
+}
+
+async fn exchange(router: Router, request: &Request) -> Answer {
+    let mut builder = http::Request::post(request.path().replace(' ', "%20").replace('é', "%C3%A9"))
+        .header("idempotency-key", &request.key)
+        .header(header::CONTENT_TYPE, "application/json");
+    if matches!(request.action, Action::Place { respond_async: true, .. }) {
+        builder = builder.header("prefer", "respond-async");
+    }
+    let sent = builder.body(Body::from(request.body().to_string())).expect("paths and keys are well formed");
+    let Ok(response) = router.oneshot(sent).await;
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let replayed = head.headers.get("idempotent-replayed").is_some_and(|value| value == "true");
+    Answer { status: head.status, replayed, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+}

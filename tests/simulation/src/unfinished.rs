@@ -1,0 +1,215 @@
+//! The unfinished work. Without faults it must become empty within a time limit (everything drains, money
+//! agrees).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    Amount, OrderId, PaymentId, Sku, StreamName,
+    checkout::{WhenDue, when_due},
+    order::{Order, OrderDecider, OrderStatus},
+    payment::{Payment, PaymentDecider, PaymentState, RefundReason, RefundState},
+    stock::StockEvent,
+};
+use infra::event_source::Partition;
+
+use crate::environment::Environment;
+
+/// The ids of all orders of the log.
+pub fn orders(env: &Environment) -> Vec<OrderId> {
+    let log = env.log.lock();
+    let ids: BTreeSet<OrderId> = log
+        .events()
+        .iter()
+        .filter_map(|event| match event.stream {
+            StreamName::Order(id) => Some(id),
+            StreamName::Stock(_) | StreamName::Payment(_) => None,
+        })
+        .collect();
+    ids.into_iter().collect()
+}
+
+/// Whether an order may still expire.
+pub fn any_may_expire(env: &Environment) -> bool {
+    orders(env).into_iter().any(|id| {
+        let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
+        let waits = order.status() == OrderStatus::Allocated && !order.is_paid();
+        waits && order.payment_due_at().is_some()
+    })
+}
+
+/// Whether the projectors and the process manager have read the whole log.
+pub fn caught_up(env: &Environment) -> bool {
+    let last = env.log.lock().last_position();
+    let projected = env.tables.lock().checkpoint(&Partition::whole_log());
+    projected == last && env.positions.lock().furthest() == last
+}
+
+/// Lists the unfinished work, in words.
+pub fn unfinished_work(env: &Environment) -> Vec<String> {
+    let mut unfinished = Vec::new();
+    if !caught_up(env) {
+        unfinished.push("everything drains: the log is not read to its end".to_owned());
+    }
+    let moved = moved_units(env);
+    for id in orders(env) {
+        let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
+        let payment_id = PaymentId::of_order(id);
+        let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
+        of_order(&mut unfinished, id, &order, &moved);
+        of_payment(&mut unfinished, id, &order, &payment);
+        of_provider(&mut unfinished, env, payment_id, &payment);
+        if when_due(&order, &payment, env.now()) != WhenDue::Nothing {
+            unfinished.push(format!("everything drains: {id} is overdue, and neither paid nor expired"));
+        }
+    }
+    if !env.ledger.lock().is_quiet() {
+        unfinished.push("everything drains: the provider has open work".to_owned());
+    }
+    unfinished
+}
+
+/// Units that the stock stream has recorded for one order and SKU.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Moved {
+    reserved: u32,
+    released: u32,
+    shipped: u32,
+    returned: u32,
+}
+
+type MovedUnits = BTreeMap<(OrderId, Sku), Moved>;
+
+fn moved_of<'a>(moved: &'a mut MovedUnits, order: OrderId, sku: &Sku) -> &'a mut Moved {
+    moved.entry((order, sku.clone())).or_default()
+}
+
+fn moved_units(env: &Environment) -> MovedUnits {
+    let mut moved = MovedUnits::new();
+    let log = env.log.lock();
+    for event in log.events() {
+        let (StreamName::Stock(sku), Ok(domain::Event::Stock(data))) = (&event.stream, event.decode()) else {
+            continue;
+        };
+        match data {
+            StockEvent::Reserved(data) => moved_of(&mut moved, data.order_id, sku).reserved += data.quantity,
+            StockEvent::Released(data) => moved_of(&mut moved, data.order_id, sku).released += data.quantity,
+            StockEvent::Shipped(data) => moved_of(&mut moved, data.order_id, sku).shipped += data.quantity,
+            StockEvent::Returned(data) => moved_of(&mut moved, data.order_id, sku).returned += data.quantity,
+            StockEvent::Received(_) | StockEvent::Adjusted(_) => {}
+        }
+    }
+    moved
+}
+
+fn of_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedUnits) {
+    if order.status() == OrderStatus::Placed {
+        unfinished.push(format!("everything drains: {id} is still placed"));
+    }
+    let mut expected: BTreeMap<Sku, Moved> = BTreeMap::new();
+    for (number, line) in (1..).zip(order.lines()).filter(|(_, line)| line.stocked) {
+        let units = expected.entry(line.sku.clone()).or_default();
+        units.reserved += line.quantity;
+        units.shipped += line.shipped;
+        units.released += if order.status().is_final() { line.quantity - line.shipped } else { 0 };
+        let restocked = order.returns().iter().flat_map(|returned| &returned.lines);
+        let restocked = restocked.filter(|part| part.line == number && part.restock);
+        units.returned += restocked.map(|part| part.quantity).sum::<u32>();
+    }
+    let is_allocated = order.status() == OrderStatus::Allocated;
+    for (sku, units) in expected {
+        let found = moved.get(&(id, sku.clone())).copied().unwrap_or_default();
+        // An order that ended before it was allocated may or may not have reserved this SKU.
+        let was_reserved = found.reserved > 0 || is_allocated || units.shipped > 0;
+        if was_reserved && found != units {
+            unfinished.push(format!(
+                "everything drains: stock of {sku:?} for {id} {:?}: {found:?}, expected {units:?}",
+                order.status()
+            ));
+        }
+    }
+}
+
+fn of_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId, payment: &Payment) {
+    let work = payment.provider_work();
+    if !work.is_empty() {
+        unfinished.push(format!("everything drains: the provider must still be asked about {id}: {work:?}"));
+    }
+    if is_settled_by_hand(env, id) {
+        return;
+    }
+    let ledger = env.ledger.lock();
+    if payment.is_closed() && ledger.held(id) > 0 {
+        unfinished
+            .push(format!("money agrees: the provider holds {} of {id}, which is closed", ledger.held(id)));
+    }
+    let (at_provider, recorded) =
+        (ledger.totals(id), (payment.captured().minor_units(), payment.refunded().minor_units()));
+    if at_provider != recorded {
+        unfinished.push(format!(
+            "money agrees: {id} has captured and refunded {at_provider:?} at the provider, {recorded:?} here"
+        ));
+    }
+}
+
+/// Whether a client recorded an outcome of the payment by hand.
+fn is_settled_by_hand(env: &Environment, id: PaymentId) -> bool {
+    env.log.lock().stream(&id.into()).any(|event| {
+        let moves = matches!(
+            &*event.type_name,
+            "payment.captured.v1" | "payment.refunded.v1" | "payment.voided.v1" | "payment.authorized.v1"
+        );
+        moves && event.decode_metadata().is_ok_and(|metadata| metadata.idempotency.is_some())
+    })
+}
+
+fn of_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {
+    let mut note =
+        |what: String| unfinished.push(format!("{what} ({id}, {:?}, {payment:?})", order.status()));
+    let amounts = |captured: Amount, refunded: Amount| (captured.minor_units(), refunded.minor_units());
+    if amounts(order.captured(), order.refunded()) != amounts(payment.captured(), payment.refunded()) {
+        let (captured, refunded) = amounts(order.captured(), order.refunded());
+        note(format!("money agrees: the order shows {captured} captured and {refunded} refunded"));
+    }
+    let is_requested = payment.state() != PaymentState::New;
+    if order.status() == OrderStatus::Allocated && order.payment_id().is_some() != is_requested {
+        note("everything drains: the payment is not requested, or the order has none".to_owned());
+    }
+    if is_requested && payment.amount() != order.total() {
+        note("money agrees: payment and order have different amounts".to_owned());
+    }
+    if payment.void_requested() {
+        note("everything drains: a void is not settled".to_owned());
+    }
+    if payment.refunds().iter().any(|refund| refund.state == RefundState::Requested) {
+        note("everything drains: a refund is not settled".to_owned());
+    }
+    for requested in order.refunds() {
+        let found = payment.refund(requested.refund_id).map(|refund| refund.amount);
+        if found != Some(requested.amount) {
+            note(format!(
+                "everything drains: refund {} of {} is not requested from the payment",
+                requested.refund_id, requested.amount
+            ));
+        }
+    }
+    let known = |refund: &&domain::payment::Refund| {
+        refund.reason == RefundReason::OrderClosed
+            || order.refunds().iter().any(|requested| requested.refund_id == refund.refund_id)
+    };
+    if let Some(stray) = payment.refunds().iter().find(|refund| !known(refund)) {
+        note(format!("money agrees: the order has not requested refund {}", stray.refund_id));
+    }
+    if !order.status().is_final() {
+        return;
+    }
+    if order.payment_id().is_some() && !payment.is_closed() {
+        note("everything drains: the payment of an ended order is not closed".to_owned());
+    }
+    if payment.capturable().is_positive() {
+        note("everything drains: an ended order holds an authorisation".to_owned());
+    }
+    let kept = payment.captured().saturating_sub(payment.refunded());
+    if kept > order.amount_due() {
+        note(format!("money agrees: an ended order keeps {kept}, but only {} is due", order.amount_due()));
+    }
+}
