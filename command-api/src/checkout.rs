@@ -15,7 +15,7 @@ mod sweep;
 use std::sync::Arc;
 
 use domain::{
-    CommandContext, CommandId, Decider, DecodeError, Event, EventId, OrderId, PaymentId, Revision,
+    CommandContext, CommandId, Decider, Event, EventId, OrderId, PaymentId, Revision,
     checkout::{Reaction, Step, react_to_payment},
     decider::Versioned,
     order::{Order, OrderDecider},
@@ -24,7 +24,10 @@ use domain::{
 };
 use futures::future::try_join_all;
 use infra::{
-    clock::Clock, event_store::EventStore, payment_provider::PaymentProvider, snapshots::SnapshotStore,
+    clock::Clock,
+    event_store::{EventStore, ReadError},
+    payment_provider::PaymentProvider,
+    snapshots::SnapshotStore,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -181,12 +184,10 @@ impl Checkout {
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
         let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
-        let events = self.store().read_stream(&id.into(), first, limit).await;
-        let events = events.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
-        let unreadable = |error: DecodeError| ExecuteError::Unreadable(error.to_string().into());
-        for recorded in events {
-            let is_of_this_command = recorded.decode_metadata().map_err(unreadable)?.command_id == context.id;
-            let Event::Payment(event) = recorded.decode().map_err(unreadable)? else { continue };
+        let read = self.store().read_stream(&id.into(), first, limit).await;
+        for recorded in read.map_err(|error| unavailable(&error))? {
+            let is_of_this_command = recorded.decode_metadata()?.command_id == context.id;
+            let Event::Payment(event) = recorded.decode()? else { continue };
             if is_of_this_command {
                 self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
                 self.handled.insert(recorded.id);
@@ -227,6 +228,11 @@ fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
         | Outcome::KeyReused
         | Outcome::PreconditionFailed => None,
     }
+}
+
+/// Maps every failed read to `Unavailable`, also a corrupt event: reactions are repeated until the store is repaired.
+fn unavailable(error: &ReadError) -> ExecuteError {
+    ExecuteError::Unavailable(error.to_string().into())
 }
 
 /// The id of the OrderPlaced event of a placing command.

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{CommandContext, Decider, Revision};
+use domain::{CommandContext, Decider, DecodeError, Revision};
 use infra::{
     event_store::{AppendError, Epoch, EventStore, ReadError},
     snapshots::SnapshotStore,
@@ -151,6 +151,12 @@ impl From<ReadError> for ExecuteError {
             ReadError::Unavailable(why) => Self::Unavailable(why),
             ReadError::Corrupt(why) => Self::Unreadable(why),
         }
+    }
+}
+
+impl From<DecodeError> for ExecuteError {
+    fn from(error: DecodeError) -> Self {
+        Self::Unreadable(error.to_string().into())
     }
 }
 

@@ -8,7 +8,7 @@ use domain::{
 };
 use uuid::Uuid;
 
-use super::Checkout;
+use super::{Checkout, unavailable};
 use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
@@ -44,11 +44,10 @@ impl Checkout {
         if order.status() != OrderStatus::Placed {
             return Ok(());
         }
-        let events = self.store().read_stream(&order_id.into(), 0, 1).await;
-        let events = events.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
+        let read = self.store().read_stream(&order_id.into(), 0, 1).await;
+        let events = read.map_err(|error| unavailable(&error))?;
         let Some(placed) = events.first() else { return Ok(()) };
-        let metadata = placed.decode_metadata();
-        let metadata = metadata.map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
+        let metadata = placed.decode_metadata()?;
         let reaction = Reaction::Reserve(reservations(&order));
         self.run(order_id, reaction, placed.id, metadata.correlation_id).await
     }

@@ -217,9 +217,7 @@ impl<A: Decider> Aggregate<A> {
             let Some(last) = events.last() else { return Ok(found) };
             next = last.revision + 1;
             for event in &events {
-                let metadata = event
-                    .decode_metadata()
-                    .map_err(|error| ExecuteError::Unreadable(error.to_string().into()))?;
+                let metadata = event.decode_metadata()?;
                 if metadata.command_id == context.id {
                     let known = metadata.idempotency.as_ref().map(|known| known.fingerprint.as_str());
                     let same_content = is_same_content(known, context);

@@ -38,7 +38,7 @@ pub(super) struct Shard<A: Decider> {
     /// Number of the last append that is durable. Appends become durable in order.
     durable: Arc<AtomicU64>,
     /// The epoch of all cached state. None after state was dropped: its appends may still be under way.
-    settled: Option<Epoch>,
+    cached_epoch: Option<Epoch>,
     runtime: Handle,
 }
 
@@ -48,7 +48,7 @@ impl<A: Decider> Shard<A> {
         snapshots: Option<Arc<SnapshotStore>>,
         cache_weight_max: usize,
     ) -> Self {
-        let settled = Some(store.epoch());
+        let cached_epoch = Some(store.epoch());
         Self {
             store,
             snapshots,
@@ -57,7 +57,7 @@ impl<A: Decider> Shard<A> {
             cache_weight_max,
             submitted: 0,
             durable: Arc::new(AtomicU64::new(0)),
-            settled,
+            cached_epoch,
             runtime: Handle::current(),
         }
     }
@@ -66,7 +66,7 @@ impl<A: Decider> Shard<A> {
     /// Otherwise returns the work.
     pub fn run_now(&mut self, work: Work<A>) -> Option<Work<A>> {
         let epoch = self.store.epoch();
-        if !self.store.accepts_dependent_appends() || self.settled != Some(epoch) {
+        if !self.store.accepts_dependent_appends() || self.cached_epoch != Some(epoch) {
             return Some(work);
         }
         let id = work.id().clone();
@@ -95,7 +95,7 @@ impl<A: Decider> Shard<A> {
     }
 
     async fn run_batch(&mut self, batch: Vec<Work<A>>) {
-        let epoch = self.settled_epoch(batch[0].id()).await;
+        let epoch = self.epoch_of_batch(batch[0].id()).await;
         let loaded = self.with_aggregates(by_aggregate(batch), epoch).await;
         if self.store.accepts_dependent_appends() {
             for (id, mut aggregate, work) in loaded {
@@ -120,9 +120,9 @@ impl<A: Decider> Shard<A> {
     ///
     /// After state was dropped, this first waits until all submitted appends are durable or have failed.
     /// Before that, the log may still lack events that were decided on.
-    async fn settled_epoch(&mut self, any: &A::Id) -> Epoch {
+    async fn epoch_of_batch(&mut self, any: &A::Id) -> Epoch {
         let mut epoch = self.store.epoch();
-        if self.settled != Some(epoch) {
+        if self.cached_epoch != Some(epoch) {
             if self.store.accepts_dependent_appends() {
                 let stream = any.clone().into();
                 let (expected, events) = (ExpectedRevision::NoStream, Vec::new());
@@ -131,7 +131,7 @@ impl<A: Decider> Shard<A> {
                 drop(self.store.append(barrier).await);
                 epoch = self.store.epoch();
             }
-            self.settled = Some(epoch);
+            self.cached_epoch = Some(epoch);
         }
         epoch
     }
@@ -158,8 +158,7 @@ impl<A: Decider> Shard<A> {
         let exist = match self.store.exist(&streams).await {
             Ok(exist) => exist,
             Err(error) => {
-                let error = error.into();
-                fail_all(missing.into_iter().flat_map(|(_, work)| work), &error);
+                fail_all(missing.into_iter().flat_map(|(_, work)| work), &error.into());
                 return ready;
             }
         };
@@ -263,7 +262,7 @@ impl<A: Decider> Shard<A> {
                 self.cache.put(id, aggregate);
             }
             Err(error) => {
-                self.settled = None;
+                self.cached_epoch = None;
                 let stream: StreamName = id.into();
                 tracing::debug!(stream = %stream, %error, "Dropped the cached state of a stream");
             }

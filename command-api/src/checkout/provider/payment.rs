@@ -10,7 +10,7 @@ use infra::{
     payment_provider::{ChargeRequest, PaymentProvider},
 };
 
-use crate::executor::ExecuteError;
+use crate::{checkout::unavailable, executor::ExecuteError};
 
 /// Events per read of the stream.
 const PAGE_EVENTS: usize = 1_000;
@@ -27,14 +27,13 @@ impl PaymentWithEvents {
         let stream: StreamName = id.into();
         let mut events = Vec::new();
         loop {
-            let page = log.read_stream(&stream, events.len() as Revision, PAGE_EVENTS).await;
-            let page = page.map_err(|error| ExecuteError::Unavailable(error.to_string().into()))?;
+            let read = log.read_stream(&stream, events.len() as Revision, PAGE_EVENTS).await;
+            let page = read.map_err(|error| unavailable(&error))?;
             let is_last = page.len() < PAGE_EVENTS;
             for recorded in page {
-                match recorded.decode() {
-                    Ok(Event::Payment(event)) => events.push((recorded, event)),
-                    Ok(Event::Stock(_) | Event::Order(_)) => {}
-                    Err(error) => return Err(ExecuteError::Unreadable(error.to_string().into())),
+                match recorded.decode()? {
+                    Event::Payment(event) => events.push((recorded, event)),
+                    Event::Stock(_) | Event::Order(_) => {}
                 }
             }
             if is_last {
