@@ -112,8 +112,8 @@ async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: 
             let patience = if rng.u32(0..6) == 0 { rng.u64(0..300) } else { rng.u64(2_000..90_000) };
             (Duration::from_millis(patience), rng.u32(0..10) == 0, Duration::from_millis(rng.u64(1..3_000)))
         });
-        let patience = if env.is_calm() { PATIENCE } else { patience };
-        let asked = async {
+        let time_limit = if env.is_calm() { PATIENCE } else { patience };
+        let answering = async {
             if twin {
                 let (first, second) = join(send(env, platform, request), send(env, platform, request)).await;
                 if first.is_temporary() { second } else { first }
@@ -121,12 +121,12 @@ async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: 
                 send(env, platform, request).await
             }
         };
-        match time::timeout(patience, asked).await {
+        match time::timeout(time_limit, answering).await {
             Ok(answer) if !answer.is_temporary() => break,
             Ok(_) => {}
             Err(_) => {
                 env.note(format!("{name}: no answer in time; retrying"));
-                if patience == PATIENCE {
+                if time_limit == PATIENCE {
                     return env.fail(format!(
                         "everything drains: {name} has no answer after {PATIENCE:?} without faults"
                     ));
@@ -139,12 +139,12 @@ async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: 
         }
         time::sleep(retry_after).await;
     }
-    let late = env.draw(|rng| (rng.u32(0..10) == 0).then(|| Duration::from_millis(rng.u64(0..30_000))));
-    if let Some(late) = late {
+    let delay = env.draw(|rng| (rng.u32(0..10) == 0).then(|| Duration::from_millis(rng.u64(0..30_000))));
+    if let Some(delay) = delay {
         // The network delivers the request once more.
         let (env, platform, request) = (Arc::clone(env), platform.clone(), request.clone());
         tokio::spawn(async move {
-            time::sleep(late).await;
+            time::sleep(delay).await;
             send(&env, &platform, &request).await;
         });
     }

@@ -5,7 +5,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use axum::body::Body;
+use axum::{Router, body::Body};
 use domain::{
     Amount, RefundId, Timestamp,
     payment::{CaptureMode, ChargeEnding, ProviderReport},
@@ -22,7 +22,6 @@ use tower::ServiceExt;
 use crate::{
     environment::Environment,
     ledger::{Charge, ChargeName, Ledger, OutgoingNotice, Refund},
-    platform::Platform,
 };
 
 /// The name in the path of its webhooks.
@@ -277,11 +276,11 @@ fn notify_of_refund(env: &Environment, ledger: &mut Ledger, id: RefundId) {
 }
 
 /// Runs the provider forever: settles what is pending and sends the notices that are due.
-pub async fn run(env: Arc<Environment>, platform: Platform) {
+pub async fn run(env: Arc<Environment>, routers: Arc<[Router]>) {
     loop {
         settle(&env);
         for number in due_notices(&env) {
-            send_notice(&env, &platform, number).await;
+            send_notice(&env, &routers, number).await;
         }
         time::sleep(Duration::from_millis(500)).await;
     }
@@ -333,14 +332,14 @@ fn due_notices(env: &Environment) -> Vec<u64> {
     due.map(|(number, _)| *number).collect()
 }
 
-async fn send_notice(env: &Environment, platform: &Platform, number: u64) {
+async fn send_notice(env: &Environment, routers: &[Router], number: u64) {
     let Some(content) = env.ledger.lock().notices.get(&number).map(|notice| notice.content) else { return };
-    let (instance, again_ms) = env.draw(|rng| (rng.usize(0..platform.routers.len()), rng.u64(500..20_000)));
+    let (instance, again_ms) = env.draw(|rng| (rng.usize(0..routers.len()), rng.u64(500..20_000)));
     let request = http::Request::post(format!("/v1/webhooks/{NAME}"))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(json!({"notice": content}).to_string()));
     let Ok(request) = request else { return };
-    let sending = platform.routers[instance].clone().oneshot(request);
+    let sending = routers[instance].clone().oneshot(request);
     let answered = time::timeout(Duration::from_secs(15), sending).await;
     env.hear().await;
     let is_taken = matches!(&answered, Ok(Ok(response)) if response.status().is_success());

@@ -154,7 +154,7 @@ fn live(env: &Arc<Environment>, seed: u64, phase: Phase) -> End {
 async fn work(env: &Arc<Environment>, seed: u64, phase: Phase) {
     let platform = Platform::start(env);
     tokio::spawn(clients::operate(Arc::clone(env), platform.clone()));
-    tokio::spawn(provider::run(Arc::clone(env), platform.clone()));
+    tokio::spawn(provider::run(Arc::clone(env), Arc::clone(&platform.routers)));
     if phase == Phase::Live && !env.is_calm() {
         tokio::spawn(set_clocks(Arc::clone(env)));
         let stocking = clients::stock_up(Arc::clone(env), platform.clone(), Rng::with_seed(!seed));
