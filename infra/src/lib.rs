@@ -17,4 +17,4 @@ pub mod signature;
 pub mod snapshots;
 mod sqlite;
 pub mod telemetry;
-pub mod webhooks;
+pub mod tls;

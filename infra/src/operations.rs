@@ -1,4 +1,4 @@
-//! Operational state: what the platform must remember that is no read model. Survives every rebuild.
+//! Operational state: data that is not a read model and that survives every rebuild.
 
 pub mod postgres;
 pub mod sqlite;
@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::event_source::Partition;
 
-/// Where a reactor (the process manager) stands in each partition of a log.
+/// Stores how far a reactor, such as the process manager, has read each partition of a log.
 #[async_trait]
 pub trait Positions: Send + Sync + 'static {
-    /// `None`: at the beginning, also for a log with another id than the one last seen.
+    /// `None` at the beginning, and for a log other than the one the position was saved for.
     async fn load(
         &self,
         reactor: &str,
@@ -23,7 +23,7 @@ pub trait Positions: Send + Sync + 'static {
         partition: &Partition,
     ) -> Result<Option<Position>, OperationsError>;
 
-    /// Everything up to `position` has been reacted to.
+    /// Saves that the reactor has handled every event up to `position`.
     async fn save(
         &self,
         reactor: &str,
@@ -33,7 +33,7 @@ pub trait Positions: Send + Sync + 'static {
     ) -> Result<(), OperationsError>;
 }
 
-/// Why operational state cannot be read or written.
+/// Operational state cannot be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the operational state cannot be used: {0}")]
+#[error("cannot use the operational state: {0}")]
 pub struct OperationsError(pub Arc<str>);

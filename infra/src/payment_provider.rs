@@ -3,7 +3,6 @@
 //! Whatever is asked for is on record before it is asked, and is asked again until an answer is recorded; so every
 //! operation here may be repeated, also years later and from another process, and is done once.
 
-pub mod sandbox;
 pub mod stripe;
 
 use async_trait::async_trait;

@@ -3,7 +3,7 @@
 mod fault;
 pub(crate) mod migrations;
 mod options;
-pub(crate) mod tls;
+mod tls;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Signatures of webhooks by the Standard Webhooks specification (<https://www.standardwebhooks.com>): HMAC-SHA256 over
-//! id, time and body.
+//! Signatures by the Standard Webhooks specification (<https://www.standardwebhooks.com>): HMAC-SHA256 over
+//! id, time and body. Outgoing webhooks and the notices of the sandbox are signed this way.
 
 use std::fmt;
 
@@ -13,60 +13,60 @@ pub const ID: HeaderName = HeaderName::from_static("webhook-id");
 pub const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 pub const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
-/// How far the time of a signature may be from now, either way. The specification leaves it to the receiver; its
-/// reference libraries take this.
+/// The most that the time of a signature may differ from now, either way. The specification leaves the value
+/// to the receiver; its reference libraries use 5 minutes.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
-/// A sender that replaces its secret signs with two.
+/// The most signatures that are checked. A sender that replaces its secret signs with 2.
 const SIGNATURES_MAX: usize = 8;
 const SCHEME: &str = "v1";
 const PREFIX: &str = "whsec_";
-/// The specification asks for 24 to 64.
+/// The length of a new key. The specification asks for 24 to 64 bytes.
 const KEY_BYTES: usize = 32;
 
-/// What sender and receiver share. `Debug` does not show it.
+/// The key that sender and receiver share. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct SigningSecret(Vec<u8>);
 
-/// Why a text is no secret, or none can be made.
+/// Why a text is not a secret, or why no secret can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     #[error("expected {PREFIX} and the base64 of 24 to 64 bytes")]
     Malformed,
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the operating system gives no random bytes: {0}")]
     NoRandomness(String),
 }
 
-/// Why something is not taken to come from who has the secret.
+/// Why a request does not count as sent by the holder of the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    #[error("the signature is missing or not well formed")]
+    #[error("the signature is missing or malformed")]
     Missing,
-    #[error("the signature does not fit the body")]
+    #[error("the signature does not match the body")]
     Wrong,
-    #[error("the time of the signature is too far from now")]
+    #[error("the time of the signature is more than {TOLERANCE_SECONDS} seconds from now")]
     Stale,
 }
 
-impl Secret {
+impl SigningSecret {
     pub fn generate() -> Result<Self, SecretError> {
         let mut key = vec![0; KEY_BYTES];
         getrandom::fill(&mut key).map_err(|error| SecretError::NoRandomness(error.to_string()))?;
         Ok(Self(key))
     }
 
-    /// Reads what [`Secret::reveal`] writes.
+    /// Parses the output of [`SigningSecret::reveal`].
     pub fn parse(text: &str) -> Result<Self, SecretError> {
         let key = text.strip_prefix(PREFIX).and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
         let key = key.filter(|key| (24..=64).contains(&key.len()));
         key.map(Self).ok_or(SecretError::Malformed)
     }
 
-    /// The secret as its holders are told it: `whsec_` and base64.
+    /// The secret as stored and as shown to its owner: `whsec_` and base64.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}", BASE64_STANDARD.encode(&self.0))
     }
 
-    /// Whether `text` reveals this secret; found out in constant time.
+    /// Whether `text` is this secret as [`SigningSecret::reveal`] writes it. Compares in constant time.
     pub fn is(&self, text: &str) -> bool {
         let code = self.mac("", 0, text.as_bytes()).finalize().into_bytes();
         self.mac("", 0, self.reveal().as_bytes()).verify(&code).is_ok()
@@ -80,23 +80,23 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SigningSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("SigningSecret(…)")
     }
 }
 
-/// The value of `webhook-signature`: one signature of each secret.
-pub fn signatures(secrets: &[&Secret], id: &str, sent_at: Timestamp, body: &[u8]) -> String {
-    let sign = |secret: &&Secret| {
+/// The value of `webhook-signature`: one signature by each secret, separated by spaces.
+pub fn signatures(secrets: &[&SigningSecret], id: &str, sent_at: Timestamp, body: &[u8]) -> String {
+    let sign = |secret: &&SigningSecret| {
         let code = secret.mac(id, sent_at.as_second(), body).finalize().into_bytes();
         format!("{SCHEME},{}", BASE64_STANDARD.encode(code))
     };
     secrets.iter().map(sign).collect::<Vec<_>>().join(" ")
 }
 
-/// The three headers of a signed webhook.
-pub fn signed_headers(secret: &Secret, id: &str, sent_at: Timestamp, body: &[u8]) -> HeaderMap {
+/// The three headers of a signed request.
+pub fn signed_headers(secret: &SigningSecret, id: &str, sent_at: Timestamp, body: &[u8]) -> HeaderMap {
     let texts = [
         (ID, id.to_owned()),
         (TIMESTAMP, sent_at.as_second().to_string()),
@@ -106,9 +106,10 @@ pub fn signed_headers(secret: &Secret, id: &str, sent_at: Timestamp, body: &[u8]
     texts.into_iter().filter_map(header).collect()
 }
 
-/// Checks that who has one of `secrets` has signed these very bytes, not long ago; gives the id of the webhook.
+/// Checks that a holder of one of `secrets` signed these bytes within the last 5 minutes. Returns the
+/// `webhook-id`.
 pub fn verify<'h>(
-    secrets: &[&Secret],
+    secrets: &[&SigningSecret],
     headers: &'h HeaderMap,
     body: &[u8],
     now: Timestamp,
@@ -119,16 +120,16 @@ pub fn verify<'h>(
     };
     let (id, sent_at, signed) = (text(&ID)?, text(&TIMESTAMP)?, text(&SIGNATURE)?);
     let sent_at_seconds: i64 = sent_at.parse().map_err(|_| SignatureError::Missing)?;
-    let codes: Vec<Vec<u8>> = signed.split(' ').take(SIGNATURES_MAX).filter_map(code).collect();
+    let codes: Vec<Vec<u8>> = signed.split(' ').take(SIGNATURES_MAX).filter_map(decoded).collect();
     if codes.is_empty() {
         return Err(SignatureError::Missing);
     }
-    // Compares in constant time: how long it takes does not tell how much of a guess is right.
-    let fits = |secret: &&Secret| {
+    // Compares in constant time, so that the duration does not reveal how much of a guess is right.
+    let matches = |secret: &&SigningSecret| {
         let mac = secret.mac(id, sent_at_seconds, body);
         codes.iter().any(|code| mac.clone().verify_slice(code).is_ok())
     };
-    if !secrets.iter().any(fits) {
+    if !secrets.iter().any(matches) {
         return Err(SignatureError::Wrong);
     }
     if now.as_second().abs_diff(sent_at_seconds) > TOLERANCE_SECONDS {
@@ -137,8 +138,8 @@ pub fn verify<'h>(
     Ok(id)
 }
 
-/// The code of one signature; none of a scheme that is not ours, which is passed over.
-fn code(signature: &str) -> Option<Vec<u8>> {
+/// The bytes of one signature. `None` for a scheme other than `v1`, which is ignored.
+fn decoded(signature: &str) -> Option<Vec<u8>> {
     let (scheme, encoded) = signature.split_once(',')?;
     if scheme == SCHEME { BASE64_STANDARD.decode(encoded).ok() } else { None }
 }

@@ -9,7 +9,8 @@ mod urls;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use infra::{payment_provider::sandbox::script::Script, telemetry::LogFormat};
+use infra::telemetry::LogFormat;
+use sandbox::SandboxScript;
 
 use self::urls::SecretUrlParser;
 pub use self::{
@@ -153,7 +154,7 @@ pub struct SandboxSettings {
         default_value = "",
         hide_default_value = true
     )]
-    pub script: Script,
+    pub script: SandboxScript,
 
     /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret,
     /// made at the first start]

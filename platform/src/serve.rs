@@ -5,11 +5,10 @@ mod running_roles;
 
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
 
-use infra::{
-    kafka::KafkaError, payment_provider::sandbox::secret_file::SecretFileError, read_models::BindError,
-    relay::RelayError,
-};
+use infra::{kafka::KafkaError, read_models::BindError, relay::RelayError};
+use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
+use webhooks::SenderSetUpError;
 
 pub use self::running_roles::RunningRoles;
 use crate::{
@@ -108,7 +107,7 @@ pub enum StartError {
     #[error(transparent)]
     OtherLog(#[from] BindError),
     #[error(transparent)]
-    Sandbox(#[from] infra::payment_provider::sandbox::OpenError),
+    Sandbox(#[from] LedgerOpenError),
     #[error(transparent)]
     SandboxSecret(#[from] SecretFileError),
     #[error(transparent)]
@@ -125,7 +124,7 @@ pub enum StartError {
     )]
     Listen { setting: &'static str, address: SocketAddr, source: io::Error },
     #[error(transparent)]
-    Webhooks(#[from] infra::webhooks::dispatcher::SetUpError),
+    Webhooks(#[from] SenderSetUpError),
     #[error("a task of the start has failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

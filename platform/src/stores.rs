@@ -18,7 +18,7 @@ use infra::{
     },
     operations::{
         OperationsError, Positions, postgres::PostgresOperations, sqlite::SqliteOperations,
-        webhooks::Webhooks,
+        webhooks::WebhookStore,
     },
     postgres::Database,
     read_models::{
@@ -204,7 +204,7 @@ pub fn open_webhooks(
     read_models: &ReadModelsUrl,
     views: Option<&Views>,
     data_dir: &Path,
-) -> Result<Arc<dyn Webhooks>, StoreError> {
+) -> Result<Arc<dyn WebhookStore>, StoreError> {
     match read_models {
         ReadModelsUrl::Sqlite(_) => Ok(Arc::new(open_operations_file(data_dir)?)),
         ReadModelsUrl::Postgres(options) => Ok(Arc::new(match views.map(|views| &views.operations) {

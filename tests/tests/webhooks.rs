@@ -1,4 +1,4 @@
-//! Webhooks end to end: the API, the follower and the dispatcher, and a receiver that is a real HTTP server.
+//! Webhooks end to end: the API, the follower, the dispatcher, and a real HTTP server as the receiver.
 
 mod addresses;
 mod crashes;
@@ -24,23 +24,18 @@ use infra::{
         direct::DirectSource,
         layout::{SourceLayout, WholeLog},
     },
-    event_store::{EventLog, EventStore},
+    event_store::EventStore,
     operations::{
         sqlite::SqliteOperations,
-        webhooks::{DeliveryStatus, Webhooks},
-    },
-    webhooks::{
-        SubscriptionId,
-        dispatcher::{self, Dispatcher, Schedule},
-        follower::Follower,
-        guard::Guard,
+        webhooks::{DeliveryStatus, SubscriptionId, WebhookStore},
     },
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use webhooks::{DispatcherOptions, RetrySchedule, UrlGuard, Webhooks};
 
 use self::receiver::Receiver;
 use crate::support::{Answer, Shop, eventually, line};
@@ -51,34 +46,31 @@ const PATH: &str = "/v1/webhook-subscriptions";
 struct Hooks {
     shop: Shop,
     store: Arc<SqliteOperations>,
-    due: Arc<Notify>,
-    guard: Guard,
-    /// Of follower and dispatcher.
-    clock: Clock,
+    /// Followers and dispatchers that start later use its clock and guard.
+    webhooks: Webhooks,
     router: Router,
     running: Vec<JoinHandle<()>>,
     directory: TempDir,
 }
 
 impl Hooks {
-    /// Up and running; may send to this machine.
+    /// With a running follower and dispatcher. May send to this machine.
     async fn open() -> Self {
-        let mut hooks = Self::stopped(Guard::new(true)).await;
+        let mut hooks = Self::stopped(UrlGuard::new(true)).await;
         hooks.start_follower();
         hooks.start_dispatcher();
         hooks
     }
 
-    /// Nobody follows, and nobody sends.
-    async fn stopped(guard: Guard) -> Self {
+    /// Without follower and dispatcher.
+    async fn stopped(guard: UrlGuard) -> Self {
         let (shop, directory) = (Shop::open().await, tempfile::tempdir().unwrap());
         let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());
-        let due = Arc::new(Notify::new());
-        let admin = WebhookAdmin { store: store.clone(), guard: guard.clone(), due: Arc::clone(&due) };
+        let webhooks = Webhooks::new(store.clone(), shop.events(), guard, Clock::system());
+        let admin = WebhookAdmin { store: store.clone(), service: Arc::new(webhooks.clone()) };
         let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
         let router = command_api::router(api.with_webhooks(admin));
-        let (clock, running) = (Clock::system(), Vec::new());
-        Self { shop, store, due, guard, clock, router, running, directory }
+        Self { shop, store, webhooks, router, running: Vec::new(), directory }
     }
 
     fn start_follower(&mut self) {
@@ -88,42 +80,30 @@ impl Hooks {
     }
 
     fn start_following(&mut self, source: Box<dyn EventSource>, layout: Arc<dyn SourceLayout>) {
-        let follower = Follower {
-            source,
-            layout,
-            log: self.shop.events(),
-            store: self.store.clone(),
-            due: Arc::clone(&self.due),
-            clock: self.clock.clone(),
-            batch_every: Duration::ZERO,
-        };
+        let follower = self.webhooks.follower(source, layout, Duration::ZERO);
         self.running.push(tokio::spawn(follower.run(CancellationToken::new())));
     }
 
-    /// Tries again after some hundredths of a second, for a few seconds.
+    /// Retries within 20 to 250 ms and gives up after 6 s.
     fn start_dispatcher(&mut self) {
-        let schedule = Schedule {
+        let schedule = RetrySchedule {
             first_pause: Duration::from_millis(20),
             factor: 2,
             pause_max: Duration::from_millis(200),
             jitter: 0.25,
             give_up_after: Duration::from_secs(6),
         };
-        let options = dispatcher::Options {
+        let options = DispatcherOptions {
             time_max: Duration::from_millis(500),
             schedule,
             poll_every: Duration::from_millis(10),
-            ..dispatcher::Options::default()
+            ..DispatcherOptions::default()
         };
-        let log: Arc<dyn EventLog> = self.shop.events();
-        let due = Arc::clone(&self.due);
-        let dispatcher =
-            Dispatcher::new(self.store.clone(), log, self.guard.clone(), due, self.clock.clone(), options)
-                .unwrap();
+        let dispatcher = self.webhooks.dispatcher(options).unwrap();
         self.running.push(tokio::spawn(dispatcher.run(CancellationToken::new())));
     }
 
-    /// As `kill -9` does.
+    /// Aborts follower and dispatcher, like `kill -9`.
     async fn kill(&mut self) {
         for task in self.running.drain(..) {
             task.abort();
@@ -155,20 +135,20 @@ impl Hooks {
         self.request(Method::PATCH, path, None, body).await
     }
 
-    /// Subscribes a receiver to some events; gives the path of the subscription.
+    /// Subscribes a receiver to some events. Returns the path of the subscription.
     async fn subscribe(&self, receiver: &Receiver, event_types: &[&str]) -> String {
         let body = json!({"url": receiver.url(), "event_types": event_types});
         let made = self.post(PATH, &format!("subscribe {}", receiver.url()), body).await.expect(201);
         format!("{PATH}/{}", made["subscription_id"].as_str().unwrap())
     }
 
-    /// An order that is placed and paid; its id.
+    /// Places and pays an order. Returns its id.
     async fn paid_order(&self, key: &str) -> String {
         self.shop.receive(key, 10).await;
         let placed = self.shop.place(key, &[line(key, 2, 100)]).await.expect(201);
         self.shop.pay(&placed).await;
         let order = placed["order_id"].as_str().unwrap().to_owned();
-        // The last of its events follows from the capture.
+        // The capture leads to the last event of the order.
         let events = self.shop.events();
         eventually("the order is paid", async || {
             let events = events_of(&*events, &order).await;
@@ -182,13 +162,13 @@ impl Hooks {
         events_of(&*self.shop.events(), order).await
     }
 
-    /// The log of a subscription, newest first.
+    /// The delivery log of a subscription, newest first.
     async fn deliveries(&self, subscription: &str) -> Vec<Value> {
         let listed = self.get(&format!("{subscription}/deliveries?limit=200")).await.expect(200);
         listed["items"].as_array().unwrap().clone()
     }
 
-    /// Waits until so many deliveries have this status.
+    /// Waits until `count` deliveries have this status.
     async fn until(&self, subscription: &str, status: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} are {status}"), async || {
             let mut found = self.deliveries(subscription).await;
@@ -198,14 +178,14 @@ impl Hooks {
         .await
     }
 
-    /// How many deliveries are kept, without the API.
+    /// The number of queued deliveries, read from the store.
     async fn queued(&self, subscription: &str) -> usize {
         let id: SubscriptionId = subscription.rsplit('/').next().unwrap().parse().unwrap();
         self.store.deliveries(id, Some(DeliveryStatus::Pending), None, 200).await.unwrap().len()
     }
 }
 
-/// Of an order and its payment, in the order of the log.
+/// The events of an order and its payment, in log order.
 async fn events_of(log: &dyn EventStore, order: &str) -> Vec<RecordedEvent> {
     let order: domain::OrderId = order.parse().unwrap();
     let mut events = log.read_stream(&order.into(), 0, 100).await.unwrap();

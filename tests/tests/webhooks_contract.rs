@@ -1,4 +1,4 @@
-//! What the store of webhooks must do, whatever keeps it: one suite, run over each adapter.
+//! The contract of the webhook store: one suite, run over each adapter.
 
 mod dispatching;
 mod enqueueing;
@@ -14,53 +14,54 @@ use domain::{EventId, OrderId, Position, Timestamp};
 use infra::{
     event_source::Partition,
     operations::webhooks::{
-        Enqueue, Enqueued, NewDelivery, NewSubscription, Place, Subscribed, Subscription, Webhooks,
+        EnqueueBatch, EnqueueOutcome, EventSequence, EventTypes, NewDelivery, NewSubscription,
+        SubscribeOutcome, Subscription, SubscriptionId, WebhookStore,
     },
-    webhooks::{EventTypes, Secret, SubscriptionId},
+    signature::SigningSecret,
 };
 use uuid::Uuid;
 
 /// A store under test.
 #[async_trait]
 trait Fixture: Send + Sync + Sized {
-    /// A new and empty one.
+    /// A new, empty store.
     async fn fresh() -> Self;
 
-    fn store(&self) -> Arc<dyn Webhooks>;
+    fn store(&self) -> Arc<dyn WebhookStore>;
 
-    /// As another process has it.
-    async fn store_elsewhere(&self) -> Arc<dyn Webhooks>;
+    /// The same store as another process opens it.
+    async fn store_elsewhere(&self) -> Arc<dyn WebhookStore>;
 }
 
-/// Makes a test of every rule of the contract for one adapter.
+/// Makes one test of each rule for an adapter.
 macro_rules! webhooks_contract {
     ($fixture:ty) => { webhooks_contract!(#[cfg(test)] $fixture); };
     (#[$attribute:meta] $fixture:ty) => {
         webhooks_contract! { #[$attribute] $fixture:
-            subscribing::a_subscription_reads_back_as_it_was_made,
-            subscribing::a_repeated_request_meets_the_first_and_another_under_its_key_is_refused,
-            subscribing::twins_of_a_request_make_one_subscription,
-            subscribing::a_deleted_subscription_is_not_made_anew_by_a_late_repetition,
-            subscribing::there_are_no_more_than_allowed,
-            subscribing::changes_are_kept_and_changes_at_the_same_time_are_not_lost,
-            subscribing::subscriptions_are_listed_in_the_order_they_were_made_in,
-            enqueueing::deliveries_and_position_are_written_together_or_not_at_all,
-            enqueueing::of_followers_racing_for_a_position_exactly_one_wins,
-            enqueueing::an_event_is_delivered_once_however_often_it_is_enqueued,
-            enqueueing::who_has_unsubscribed_is_owed_nothing,
-            enqueueing::a_follower_begins_at_the_end_only_if_nobody_has_subscribed,
-            enqueueing::a_position_in_another_log_means_nothing,
-            dispatching::a_claimed_delivery_is_nobody_elses_until_its_claim_ends,
-            dispatching::of_each_subscription_those_that_wait_longest_are_claimed,
-            dispatching::dispatchers_at_the_same_time_share_what_is_due,
-            dispatching::what_became_of_an_attempt_is_noted,
-            dispatching::whoever_has_lost_a_claim_notes_nothing,
-            dispatching::a_replay_makes_everything_due_but_what_is_being_sent,
-            dispatching::one_delivery_can_be_made_due,
-            retention::the_log_is_listed_newest_first_page_by_page,
-            retention::what_is_old_enough_goes_and_nothing_else,
-            retention::deliveries_of_who_has_unsubscribed_go_bit_by_bit,
-            retention::what_waits_for_a_disabled_subscription_fails_in_the_end,
+            subscribing::a_new_subscription_reads_back_unchanged,
+            subscribing::a_repeated_request_finds_the_first_subscription_and_another_request_under_its_key_is_refused,
+            subscribing::concurrent_duplicates_of_a_request_make_one_subscription,
+            subscribing::a_late_retry_does_not_restore_a_deleted_subscription,
+            subscribing::concurrent_requests_make_no_more_subscriptions_than_allowed,
+            subscribing::changes_are_stored_and_concurrent_changes_are_not_lost,
+            subscribing::subscriptions_are_listed_in_the_order_of_creation,
+            enqueueing::deliveries_and_position_are_written_both_or_neither,
+            enqueueing::one_of_several_racing_followers_moves_the_position,
+            enqueueing::an_event_enqueued_twice_makes_one_delivery,
+            enqueueing::a_deleted_subscription_gets_no_deliveries,
+            enqueueing::a_follower_starts_at_the_end_only_if_no_subscription_ever_existed,
+            enqueueing::a_position_in_another_log_is_ignored,
+            dispatching::a_leased_delivery_cannot_be_claimed_before_its_lease_ends,
+            dispatching::the_deliveries_of_each_subscription_that_wait_longest_are_claimed_first,
+            dispatching::concurrent_dispatchers_share_the_due_deliveries,
+            dispatching::the_outcome_of_an_attempt_is_recorded,
+            dispatching::an_outcome_under_a_lost_claim_is_ignored,
+            dispatching::a_replay_makes_every_delivery_due_except_leased_ones,
+            dispatching::a_retry_makes_one_delivery_due_unless_it_is_leased,
+            retention::the_delivery_log_is_listed_newest_first_in_pages,
+            retention::pruning_removes_expired_deliveries_only,
+            retention::pruning_removes_the_deliveries_of_a_deleted_subscription_in_portions,
+            retention::deliveries_that_wait_too_long_for_a_disabled_subscription_fail,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -85,7 +86,7 @@ fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap()
 }
 
-/// A request; the same number is the same request.
+/// A request to subscribe. Equal numbers make equal requests.
 fn request(number: u128) -> NewSubscription {
     NewSubscription {
         id: SubscriptionId(Uuid::from_u128(number)),
@@ -94,15 +95,15 @@ fn request(number: u128) -> NewSubscription {
         url: format!("https://receiver-{number}.example/hook"),
         event_types: EventTypes::new(vec!["order.*".to_owned(), "payment.captured.v1".to_owned()]).unwrap(),
         description: Some("é \"quoted\"".to_owned()),
-        secret: Secret::generate().unwrap(),
+        secret: SigningSecret::generate().unwrap(),
         after: Some(7),
         now: at(0),
     }
 }
 
-async fn subscribe(store: &dyn Webhooks, number: u128) -> Subscription {
+async fn subscribe(store: &dyn WebhookStore, number: u128) -> Subscription {
     match store.subscribe(request(number), MAX).await.unwrap() {
-        Subscribed::Created(subscription) => subscription,
+        SubscribeOutcome::Created(subscription) => subscription,
         other => panic!("{other:?}"),
     }
 }
@@ -119,30 +120,33 @@ fn delivery(subscription: SubscriptionId, position: Position) -> NewDelivery {
         position,
         recorded_at: at(-1),
         order,
-        place: Place { sequence: position + 1, previous: position.checked_sub(1).filter(|one| *one > 0) },
+        sequence: EventSequence {
+            number: position + 1,
+            previous: position.checked_sub(1).filter(|one| *one > 0),
+        },
     }
 }
 
-fn batch(after: Option<Position>, position: Position, deliveries: Vec<NewDelivery>) -> Enqueue {
-    Enqueue { store_id: LOG, partition: Partition::whole_log(), after, position, deliveries }
+fn batch(after: Option<Position>, position: Position, deliveries: Vec<NewDelivery>) -> EnqueueBatch {
+    EnqueueBatch { store_id: LOG, partition: Partition::whole_log(), after, position, deliveries }
 }
 
-/// Enqueues deliveries of events at these positions, due at a time.
-async fn enqueue(store: &dyn Webhooks, to: SubscriptionId, positions: &[Position], now: Timestamp) {
+/// Enqueues the deliveries of the events at these positions, due at `now`.
+async fn enqueue(store: &dyn WebhookStore, to: SubscriptionId, positions: &[Position], now: Timestamp) {
     let after = store.resume(LOG, &Partition::whole_log(), None).await.unwrap();
     let deliveries: Vec<_> = positions.iter().map(|position| delivery(to, *position)).collect();
     let (added, last) = (deliveries.len(), *positions.last().unwrap());
     let enqueued = store.enqueue(&batch(after, last, deliveries), now).await.unwrap();
-    assert_eq!(enqueued, Enqueued::Written { added });
+    assert_eq!(enqueued, EnqueueOutcome::Written { added });
 }
 
-/// The positions of what is claimed for a minute.
+/// Leases due deliveries for a minute and returns their positions.
 async fn claim(
-    store: &dyn Webhooks,
+    store: &dyn WebhookStore,
     claim: Uuid,
     slots: &[(SubscriptionId, usize)],
     now: Timestamp,
 ) -> Vec<Position> {
     let claimed = store.claim(claim, slots, now, later(now, Duration::from_mins(1))).await.unwrap();
-    claimed.into_iter().map(|delivery| delivery.what.position).collect()
+    claimed.into_iter().map(|delivery| delivery.content.position).collect()
 }

@@ -16,16 +16,14 @@ use infra::{
     http::{Code, Problem, problem::ProblemBody},
     operations::{
         OperationsError,
-        webhooks::{NewSubscription, Subscribed, Subscription, SubscriptionStatus, Webhooks},
+        webhooks::{
+            EventTypes, NewSubscription, RefusedUrl, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription,
+            SubscriptionId, SubscriptionStatus, WebhookService, WebhookStore,
+        },
     },
-    webhooks::{
-        EventTypes, Secret, SubscriptionId,
-        follower::SUBSCRIPTIONS_MAX,
-        guard::{Guard, RefusedUrl},
-    },
+    signature::SigningSecret,
 };
 use serde::{Deserialize, Deserializer, Serialize};
-use tokio::sync::Notify;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -44,15 +42,13 @@ const PREVIOUS_SECRET_HOURS: i64 = 24;
 /// What the handlers of webhook subscriptions work with.
 #[derive(Clone)]
 pub struct WebhookAdmin {
-    pub store: Arc<dyn Webhooks>,
-    pub guard: Guard,
-    /// Told when something is due.
-    pub due: Arc<Notify>,
+    pub store: Arc<dyn WebhookStore>,
+    pub service: Arc<dyn WebhookService>,
 }
 
 impl std::fmt::Debug for WebhookAdmin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookAdmin").field("guard", &self.guard).finish_non_exhaustive()
+        f.debug_struct("WebhookAdmin").finish_non_exhaustive()
     }
 }
 
@@ -142,7 +138,7 @@ impl SubscriptionAnswer {
     }
 
     fn with_secret(subscription: &Subscription, now: Timestamp) -> Self {
-        Self { secret: Some(subscription.secret.reveal().to_owned()), ..Self::new(subscription, now) }
+        Self { secret: Some(subscription.secret.reveal()), ..Self::new(subscription, now) }
     }
 }
 
@@ -199,11 +195,11 @@ pub(super) async fn subscribe(
     let subscribed =
         webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await.map_err(|error| failed(&error))?;
     let (subscription, replayed) = match subscribed {
-        Subscribed::Created(subscription) => (subscription, false),
-        Subscribed::Repeated(subscription) => (subscription, true),
-        Subscribed::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
-        Subscribed::Deleted => return Err(Problem::new(Code::SubscriptionDeleted)),
-        Subscribed::TooMany => {
+        SubscribeOutcome::Created(subscription) => (subscription, false),
+        SubscribeOutcome::Repeated(subscription) => (subscription, true),
+        SubscribeOutcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
+        SubscribeOutcome::Deleted => return Err(Problem::new(Code::SubscriptionDeleted)),
+        SubscribeOutcome::TooMany => {
             let detail = format!("there are {SUBSCRIPTIONS_MAX}, and no more are possible");
             return Err(Problem::new(Code::TooManySubscriptions).detail(detail));
         }
@@ -280,7 +276,7 @@ pub(super) async fn change(
     });
     let changed = webhooks.store.change(found.id, apply).await.map_err(|error| failed(&error))?;
     let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
-    webhooks.due.notify_one();
+    webhooks.service.wake();
     Ok(Json(SubscriptionAnswer::new(&changed, now)))
 }
 
@@ -355,7 +351,7 @@ async fn find(webhooks: &WebhookAdmin, segment: &str) -> Result<Subscription, Pr
 }
 
 async fn check_url(webhooks: &WebhookAdmin, url: &str) -> Result<(), Problem> {
-    let checked = webhooks.guard.check(url).await;
+    let checked = webhooks.service.check_url(url).await;
     checked.map_err(|refused: RefusedUrl| {
         Problem::new(Code::WebhookUrlRefused).error("url", refused.to_string())
     })
@@ -378,8 +374,8 @@ fn description(text: Option<String>) -> Result<Option<String>, Problem> {
     }
 }
 
-fn new_secret() -> Result<Secret, Problem> {
-    Secret::generate().map_err(|error| {
+fn new_secret() -> Result<SigningSecret, Problem> {
+    SigningSecret::generate().map_err(|error| {
         tracing::error!(%error, "A secret for webhooks cannot be made");
         Problem::new(Code::Internal)
     })

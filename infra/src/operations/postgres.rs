@@ -1,4 +1,5 @@
-//! Operational state in the Postgres database of the read models; a rebuild of these leaves it alone.
+//! Operational state in the Postgres database of the read models. A rebuild of the read models does not touch
+//! it.
 
 mod webhooks;
 
@@ -15,12 +16,12 @@ use crate::{
     postgres::{Database, Fault, PostgresOptions},
 };
 
-/// See [`Positions`] and [`super::webhooks::Webhooks`]. A position that a crash of the server takes back only repeats
-/// reactions and deliveries, which is harmless.
+/// Implements [`Positions`] and [`super::webhooks::WebhookStore`]. A crash of the server may undo a position.
+/// Then reactions and deliveries are repeated, which is harmless.
 #[derive(Debug, Clone)]
 pub struct PostgresOperations {
     database: Arc<OnceCell<Database>>,
-    /// What to connect to at first use.
+    /// The database to connect to at the first use.
     options: Option<Arc<PostgresOptions>>,
 }
 
@@ -29,15 +30,14 @@ impl PostgresOperations {
         Self { database: Arc::new(OnceCell::new_with(Some(database))), options: None }
     }
 
-    /// Connects when it is first used, for a process that does something else in the first place, and starts without
-    /// the database.
+    /// Connects at the first use, for a process that must start without the database.
     pub fn connecting_when_used(options: PostgresOptions) -> Self {
         Self { database: Arc::default(), options: Some(Arc::new(options)) }
     }
 
     async fn database(&self) -> Result<&Database, OperationsError> {
         let connect = async || {
-            let unset = || OperationsError("there is no database".into());
+            let unset = || OperationsError("no database is configured".into());
             let options = self.options.as_deref().ok_or_else(unset)?;
             Database::connect(options.clone())
                 .await

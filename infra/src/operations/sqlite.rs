@@ -1,4 +1,4 @@
-//! Operational state in a small SQLite file of its own.
+//! Operational state in a SQLite file of its own.
 
 mod webhooks;
 
@@ -17,15 +17,16 @@ use crate::event_source::Partition;
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
 
-/// See [`Positions`] and [`super::webhooks::Webhooks`]. A position that a crash takes back only repeats reactions and
-/// deliveries, which is harmless, so nothing but a change of a subscription waits for the disk.
+/// Implements [`Positions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
+/// disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
+/// harmless.
 #[derive(Debug, Clone)]
 pub struct SqliteOperations {
     connection: Arc<Mutex<Connection>>,
 }
 
 impl SqliteOperations {
-    /// Opens the file, or makes it.
+    /// Opens the file. Creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Self, OperationsError> {
         let describe =
             |error: rusqlite::Error| OperationsError(format!("{}: {error}", path.display()).into());
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_position_is_kept_over_a_restart_and_not_carried_over_to_another_log() {
+    async fn a_position_survives_a_restart_and_belongs_to_one_log() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("operations.db");
         let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());

@@ -8,28 +8,37 @@ fn seconds_later(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() + seconds).unwrap()
 }
 
-/// The example of the specification's reference libraries.
+/// The example in the reference libraries of the specification.
 #[test]
-fn a_signature_is_that_of_the_reference_libraries() {
-    let secret = Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+fn signatures_equal_those_of_the_reference_libraries() {
+    let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
     let signed = signatures(&[&secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", now(), br#"{"test": 2432232314}"#);
     assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
 }
 
 #[test]
-fn secrets_differ_and_are_not_shown_by_mistake() {
-    let (one, other) = (Secret::generate().unwrap(), Secret::generate().unwrap());
+fn each_new_secret_is_different_and_debug_hides_it() {
+    let (one, other) = (SigningSecret::generate().unwrap(), SigningSecret::generate().unwrap());
     assert_ne!(one, other);
-    assert_eq!(Secret::parse(&one.reveal()), Ok(one.clone()));
+    assert_eq!(SigningSecret::parse(&one.reveal()), Ok(one.clone()));
+    assert_eq!(one.reveal().len(), "whsec_".len() + 44);
     assert!(!format!("{one:?}").contains("whsec_"));
     for text in ["", "whsec_", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_%%"] {
-        assert_eq!(Secret::parse(text), Err(SecretError::Malformed), "{text:?}");
+        assert_eq!(SigningSecret::parse(text), Err(SecretError::Malformed), "{text:?}");
     }
 }
 
+/// As during the rotation of a secret.
 #[test]
-fn what_was_signed_is_verified_by_any_secret_that_signed_it() {
-    let (old, new, other) = (Secret::generate(), Secret::generate(), Secret::generate());
+fn two_secrets_make_two_signatures() {
+    let (one, other) = (SigningSecret::generate().unwrap(), SigningSecret::generate().unwrap());
+    let by = |secrets: &[&SigningSecret]| signatures(secrets, "msg_1", now(), b"{}");
+    assert_eq!(by(&[&one, &other]), [by(&[&one]), by(&[&other])].join(" "));
+}
+
+#[test]
+fn one_matching_signature_among_several_is_enough() {
+    let (old, new, other) = (SigningSecret::generate(), SigningSecret::generate(), SigningSecret::generate());
     let (old, new, other) = (old.unwrap(), new.unwrap(), other.unwrap());
     let mut headers = signed_headers(&old, "msg_1", now(), b"{}");
     assert_eq!(verify(&[&old], &headers, b"{}", now()), Ok("msg_1"));
@@ -42,8 +51,8 @@ fn what_was_signed_is_verified_by_any_secret_that_signed_it() {
 }
 
 #[test]
-fn a_change_of_id_time_or_body_is_noticed() {
-    let secret = Secret::generate().unwrap();
+fn a_changed_id_time_or_body_makes_the_signature_wrong() {
+    let secret = SigningSecret::generate().unwrap();
     let headers = signed_headers(&secret, "msg_1", now(), b"{}");
     assert_eq!(verify(&[&secret], &headers, b"{ }", now()), Err(SignatureError::Wrong));
     for (name, value) in [(ID, "msg_2"), (TIMESTAMP, "1614265331")] {
@@ -54,8 +63,8 @@ fn a_change_of_id_time_or_body_is_noticed() {
 }
 
 #[test]
-fn a_signature_of_another_time_is_stale_either_way() {
-    let secret = Secret::generate().unwrap();
+fn a_signature_is_stale_after_300_seconds_either_way() {
+    let secret = SigningSecret::generate().unwrap();
     let headers = signed_headers(&secret, "msg_1", now(), b"{}");
     for (seconds, expected) in [
         (300, Ok("msg_1")),
@@ -72,8 +81,8 @@ fn a_signature_of_another_time_is_stale_either_way() {
 }
 
 #[test]
-fn headers_that_are_missing_or_malformed_are_told_from_a_wrong_signature() {
-    let secret = Secret::generate().unwrap();
+fn missing_and_malformed_headers_are_reported_as_missing_not_wrong() {
+    let secret = SigningSecret::generate().unwrap();
     let headers = signed_headers(&secret, "msg_1", now(), b"{}");
     for name in [ID, TIMESTAMP, SIGNATURE] {
         let mut without = headers.clone();

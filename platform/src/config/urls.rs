@@ -5,7 +5,7 @@ use std::{ffi::OsStr, marker::PhantomData, path::PathBuf, str::FromStr};
 use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
 use infra::{
     event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions,
-    signature::Secret,
+    signature::SigningSecret,
 };
 
 /// Which event store keeps the events.
@@ -176,13 +176,15 @@ impl FromStr for PaymentProviderUrl {
 
 /// The secret that platform and sandbox share. `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxSecret(pub Secret);
+pub struct SandboxSecret(pub SigningSecret);
 
 impl FromStr for SandboxSecret {
     type Err = UnsupportedUrl;
 
     fn from_str(text: &str) -> Result<Self, UnsupportedUrl> {
-        Secret::parse(text).map(Self).map_err(|error| UnsupportedUrl::new("ORDERLY_SANDBOX_SECRET", &error))
+        SigningSecret::parse(text)
+            .map(Self)
+            .map_err(|error| UnsupportedUrl::new("ORDERLY_SANDBOX_SECRET", &error))
     }
 }
 

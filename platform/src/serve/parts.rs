@@ -6,7 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use command_api::WebhookAdmin;
 use infra::{
     clock::Clock,
     event_source::{
@@ -17,19 +16,16 @@ use infra::{
     },
     event_store::{EventLog, ReadError},
     kafka::Topic,
-    payment_provider::{
-        PaymentProvider,
-        sandbox::{self, Sandbox, SandboxOptions, SandboxProvider, secret_file},
-        stripe::StripeProvider,
-    },
+    payment_provider::{PaymentProvider, stripe::StripeProvider},
     read_models::ReadModels,
-    signature::Secret,
+    signature::SigningSecret,
     snapshots::SnapshotStore,
-    webhooks::guard::Guard,
 };
 use query_api::LogAccess;
-use tokio::{sync::Notify, task::spawn_blocking};
+use sandbox::{Sandbox, SandboxOptions, SandboxProvider, secret_file};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
+use webhooks::{UrlGuard, Webhooks};
 
 use super::{ServeConfig, StartError};
 use crate::{
@@ -171,7 +167,9 @@ pub(super) fn webhooks_source<'a>(
 pub(super) fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,
-) -> Result<Option<WebhookAdmin>, StartError> {
+    log: Option<&Arc<dyn EventLog>>,
+) -> Result<Option<Webhooks>, StartError> {
+    let Some(log) = log else { return Ok(None) };
     let delivers = config.roles.has(Role::Webhooks);
     let log_is_shared = match &config.bus {
         BusUrl::Direct => !config.event_store.has_one_owner(),
@@ -184,8 +182,8 @@ pub(super) fn webhooks(
     }
     let views = read_side.map(|read_side| &read_side.views);
     let store = stores::open_webhooks(&config.read_models, views, &config.data_dir)?;
-    let guard = Guard::new(config.webhooks_allow_private);
-    Ok(Some(WebhookAdmin { store, guard, due: Arc::new(Notify::new()) }))
+    let guard = UrlGuard::new(config.webhooks_allow_private);
+    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, Clock::system())))
 }
 
 async fn source(
@@ -255,20 +253,20 @@ pub(super) async fn sandbox(
 ) -> Result<Sandbox, StartError> {
     let to_this_process =
         || command_address.map(|address| format!("{}/v1/webhooks/{}", url_to(address), sandbox::NAME));
-    let webhook_url = config.sandbox.webhook_url.as_ref().map(|url| url.as_str().to_owned());
+    let notice_url = config.sandbox.webhook_url.as_ref().map(|url| url.as_str().to_owned());
     let options = SandboxOptions {
         secret: sandbox_secret(config).await?,
         ledger: config.data_dir.join("sandbox.db"),
         script: config.sandbox.script,
         // Always parses: the setting was checked as a URL, and the other is made of an address.
-        webhook_url: webhook_url.or_else(to_this_process).and_then(|url| url.parse().ok()),
+        notice_url: notice_url.or_else(to_this_process).and_then(|url| url.parse().ok()),
         clock: Clock::system(),
     };
     Ok(spawn_blocking(move || Sandbox::open(options)).await??)
 }
 
 /// The secret from the settings, or else from the data directory. Makes the file if it is missing.
-async fn sandbox_secret(config: &ServeConfig) -> Result<Secret, StartError> {
+async fn sandbox_secret(config: &ServeConfig) -> Result<SigningSecret, StartError> {
     if let Some(SandboxSecret(secret)) = &config.sandbox.secret {
         return Ok(secret.clone());
     }

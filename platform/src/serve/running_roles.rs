@@ -4,20 +4,12 @@
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
-use infra::{
-    clock::Clock,
-    event_store::EventLog,
-    http::ServerOptions,
-    relay::Relay,
-    webhooks::{
-        dispatcher::{self, Dispatcher},
-        follower::Follower,
-    },
-};
+use infra::{clock::Clock, event_store::EventLog, http::ServerOptions, relay::Relay};
 use projectors::runner::Runner;
 use query_api::QueryApi;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
     ServeConfig, StartError,
@@ -147,7 +139,7 @@ impl RunningRoles {
         if let (Some(read_side), Some(log)) = (&read_side, &log) {
             self.start_projectors(config, write_side.as_ref(), log, read_side).await?;
         }
-        let webhooks = parts::webhooks(config, read_side.as_ref())?;
+        let webhooks = parts::webhooks(config, read_side.as_ref(), log.as_ref())?;
         if let (Some(webhooks), Some(log)) = (&webhooks, &log) {
             self.start_webhooks(config, write_side.as_ref(), log, webhooks).await?;
         }
@@ -202,29 +194,15 @@ impl RunningRoles {
         config: &ServeConfig,
         write_side: Option<&WriteSide>,
         log: &Arc<dyn EventLog>,
-        webhooks: &WebhookAdmin,
+        webhooks: &Webhooks,
     ) -> Result<(), StartError> {
         if !config.roles.has(Role::Webhooks) {
             return Ok(());
         }
         let Some(layout) = parts::layout(config, Some(log)) else { return Ok(()) };
-        let follower = Follower {
-            source: parts::webhooks_source(config, write_side, log.store_id()).await?,
-            layout,
-            log: Arc::clone(log),
-            store: Arc::clone(&webhooks.store),
-            due: Arc::clone(&webhooks.due),
-            clock: Clock::system(),
-            batch_every: batch_every(&config.bus),
-        };
-        let dispatcher = Dispatcher::new(
-            Arc::clone(&webhooks.store),
-            Arc::clone(log),
-            webhooks.guard.clone(),
-            Arc::clone(&webhooks.due),
-            Clock::system(),
-            dispatcher::Options::default(),
-        )?;
+        let source = parts::webhooks_source(config, write_side, log.store_id()).await?;
+        let follower = webhooks.follower(source, layout, batch_every(&config.bus));
+        let dispatcher = webhooks.dispatcher(DispatcherOptions::default())?;
         let stop = || self.publishing.stop.clone();
         self.spawn(&self.publishing, Role::Webhooks, follower.run(stop()));
         self.spawn(&self.publishing, Role::Webhooks, dispatcher.run(stop()));
@@ -287,14 +265,17 @@ impl RunningRoles {
         &self,
         config: &ServeConfig,
         checkout: Checkout,
-        webhooks: Option<WebhookAdmin>,
+        webhooks: Option<Webhooks>,
         bound: BoundListener,
     ) {
         let PaymentDueAfter(payment_due_after) = config.payment_due_after;
         let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
         let api = CommandApi::new(checkout, options);
         let router = command_api::router(match webhooks {
-            Some(webhooks) => api.with_webhooks(webhooks),
+            Some(webhooks) => {
+                let store = Arc::clone(&webhooks.store);
+                api.with_webhooks(WebhookAdmin { store, service: Arc::new(webhooks) })
+            }
             None => api,
         });
         let stop = self.apis.stop.clone();

@@ -1,8 +1,8 @@
-//! The sandbox, over real HTTP: its server in this process, behind a network that loses answers.
+//! The sandbox over real HTTP: its server runs in this process, behind a network that loses answers.
 
 mod faults;
 mod ledger;
-mod webhooks;
+mod notices;
 
 use std::{
     collections::HashMap,
@@ -16,15 +16,12 @@ use domain::{PaymentId, Timestamp};
 use http::{HeaderMap, StatusCode};
 use infra::{
     clock::Clock,
-    payment_provider::{
-        ChargeRequest, PaymentProvider, RefundRequest,
-        sandbox::{
-            Sandbox, SandboxOptions, SandboxProvider,
-            resource::{ChargePage, ChargeResource, MovementKind, Totals},
-            script::Script,
-        },
-    },
-    signature::{ID, SIGNATURE, Secret, signatures, signed_headers},
+    payment_provider::{ChargeRequest, PaymentProvider, RefundRequest},
+    signature::{ID, SIGNATURE, SigningSecret, signatures, signed_headers},
+};
+use sandbox::{
+    Sandbox, SandboxOptions, SandboxProvider, SandboxScript,
+    resource::{ChargePage, ChargeResource, LedgerTotals, MovementKind},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,9 +33,9 @@ use crate::support::Network;
 
 payment_provider_contract!(SandboxFixture);
 
-/// A sandbox, its operator, the network before it, and who gets its webhooks.
+/// A sandbox, the network in front of it, and the receiver of its notices.
 struct SandboxFixture {
-    secret: Secret,
+    secret: SigningSecret,
     address: SocketAddr,
     network: Network,
     receiver: Receiver,
@@ -48,10 +45,10 @@ struct SandboxFixture {
     dir: TempDir,
 }
 
-/// Takes webhooks, except so many at first.
+/// Accepts notices after refusing the first `refuses_first` attempts of each.
 #[derive(Clone, Default)]
 struct Receiver {
-    taken: Arc<Mutex<Vec<Webhook>>>,
+    accepted: Arc<Mutex<Vec<Webhook>>>,
     refused: Arc<Mutex<HashMap<String, u32>>>,
     refuses_first: u32,
 }
@@ -64,23 +61,23 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         *refusals += 1;
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
-    receiver.taken.lock().unwrap().push(Webhook { headers, body: body.to_vec() });
+    receiver.accepted.lock().unwrap().push(Webhook { headers, body: body.to_vec() });
     StatusCode::NO_CONTENT
 }
 
 impl SandboxFixture {
     async fn with(script: &str, receiver: Receiver) -> Self {
-        let (dir, secret) = (tempfile::tempdir().unwrap(), Secret::generate().unwrap());
+        let (dir, secret) = (tempfile::tempdir().unwrap(), SigningSecret::generate().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let receiver_address = listener.local_addr().unwrap();
-        let webhook_url = format!("http://{receiver_address}/webhooks");
+        let notice_url = format!("http://{receiver_address}/webhooks");
         let router = Router::new().route("/webhooks", post(receive)).with_state(receiver.clone());
         tokio::spawn(async move { axum_serve(listener, router).await });
         let options = SandboxOptions {
             ledger: dir.path().join("sandbox.db"),
             secret: secret.clone(),
             script: script.parse().unwrap(),
-            webhook_url: Some(webhook_url.parse().unwrap()),
+            notice_url: Some(notice_url.parse().unwrap()),
             clock: Clock::system(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -95,7 +92,7 @@ impl SandboxFixture {
         Self::with(script, Receiver::default()).await
     }
 
-    /// The adapter, without the network between.
+    /// The adapter without the network in between.
     fn direct(&self) -> SandboxProvider {
         SandboxProvider::new(&format!("http://{}", self.address), self.secret.clone())
     }
@@ -111,7 +108,7 @@ impl SandboxFixture {
     }
 
     async fn set_script(&self, script: &str) {
-        let script: Script = script.parse().unwrap();
+        let script: SandboxScript = script.parse().unwrap();
         let answer = self.ask("PUT", "/v1/script", Some(json!(script))).await;
         assert_eq!(answer.status(), 200);
     }
@@ -129,13 +126,13 @@ impl SandboxFixture {
         }
     }
 
-    async fn totals(&self) -> Totals {
+    async fn totals(&self) -> LedgerTotals {
         self.ask("GET", "/v1/totals", None).await.json().await.unwrap()
     }
 
-    /// All webhooks that have been taken.
-    fn taken(&self) -> Vec<Webhook> {
-        self.receiver.taken.lock().unwrap().clone()
+    /// All accepted notices.
+    fn accepted(&self) -> Vec<Webhook> {
+        self.receiver.accepted.lock().unwrap().clone()
     }
 }
 
@@ -167,7 +164,7 @@ impl super::Fixture for SandboxFixture {
 
     fn provider_without_credentials(&self) -> Arc<dyn PaymentProvider> {
         let url = format!("http://{}", self.network.address());
-        Arc::new(SandboxProvider::new(&url, Secret::generate().unwrap()))
+        Arc::new(SandboxProvider::new(&url, SigningSecret::generate().unwrap()))
     }
 
     fn method(&self, behaviour: Behaviour) -> &'static str {
@@ -230,9 +227,9 @@ impl super::Fixture for SandboxFixture {
 
     fn webhooks(&self, payment: PaymentId) -> Vec<Webhook> {
         let prefix = format!("msg_{payment}_");
-        let mut webhooks = self.taken();
+        let mut webhooks = self.accepted();
         webhooks.retain(|webhook| id_of(webhook).starts_with(&prefix));
-        // The id ends with what counts the events.
+        // The id ends with the number of the event.
         webhooks.sort_by_key(id_of);
         webhooks
     }
@@ -242,7 +239,7 @@ impl super::Fixture for SandboxFixture {
     }
 
     fn sign_while_rotating(&self, body: &[u8], at: Timestamp) -> HeaderMap {
-        let other = Secret::generate().unwrap();
+        let other = SigningSecret::generate().unwrap();
         let mut headers = self.sign(body, at);
         let both = signatures(&[&other, &self.secret], "msg_1", at, body);
         headers.insert(SIGNATURE, both.parse().unwrap());
@@ -250,6 +247,6 @@ impl super::Fixture for SandboxFixture {
     }
 
     fn forge(&self, body: &[u8], at: Timestamp) -> HeaderMap {
-        signed_headers(&Secret::generate().unwrap(), "msg_1", at, body)
+        signed_headers(&SigningSecret::generate().unwrap(), "msg_1", at, body)
     }
 }

@@ -2,16 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use infra::{
-    clock::Clock,
-    payment_provider::sandbox::{
-        Sandbox, SandboxOptions, SandboxProvider,
-        resource::{ChargeResource, Totals},
-        script::Script,
-    },
-    signature::Secret,
-};
+use infra::{clock::Clock, signature::SigningSecret};
 use reqwest::Method;
+use sandbox::{
+    Sandbox, SandboxOptions, SandboxProvider, SandboxScript,
+    resource::{ChargeResource, LedgerTotals},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -21,7 +17,7 @@ use super::{Shop, ShopOptions};
 
 /// A running sandbox. Shops of [`TestSandbox::options`] use it as their payment provider.
 pub struct TestSandbox {
-    secret: Secret,
+    secret: SigningSecret,
     address: SocketAddr,
     /// Receives the webhooks, once [`TestSandbox::deliver_webhooks_to`] serves it.
     webhooks: Option<TcpListener>,
@@ -33,14 +29,14 @@ pub struct TestSandbox {
 impl TestSandbox {
     /// `script`: the faults, in the format of `ORDERLY_SANDBOX_SCRIPT`.
     pub async fn open(script: &str) -> Self {
-        let (dir, secret) = (tempfile::tempdir().unwrap(), Secret::generate().unwrap());
+        let (dir, secret) = (tempfile::tempdir().unwrap(), SigningSecret::generate().unwrap());
         let webhooks = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let webhook_url = format!("http://{}/v1/webhooks/sandbox", webhooks.local_addr().unwrap());
         let options = SandboxOptions {
             ledger: dir.path().join("sandbox.db"),
             secret: secret.clone(),
-            script: script.parse::<Script>().unwrap(),
-            webhook_url: Some(webhook_url.parse().unwrap()),
+            script: script.parse::<SandboxScript>().unwrap(),
+            notice_url: Some(webhook_url.parse().unwrap()),
             clock: Clock::system(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,7 +63,7 @@ impl TestSandbox {
         self.ask(Method::PUT, "/v1/script", script).await;
     }
 
-    pub async fn totals(&self) -> Totals {
+    pub async fn totals(&self) -> LedgerTotals {
         serde_json::from_value(self.ask(Method::GET, "/v1/totals", Value::Null).await).unwrap()
     }
 

@@ -1,34 +1,34 @@
 use std::{io, net::IpAddr, sync::Mutex};
 
 use async_trait::async_trait;
-use infra::webhooks::guard::Names;
+use webhooks::HostNames;
 
 use super::{receiver::Reply, *};
 
-/// A name that stands for one address now, and for another later.
+/// A resolver whose answer changes.
 #[derive(Clone)]
-struct Changing(Arc<Mutex<IpAddr>>);
+struct ChangingHostNames(Arc<Mutex<IpAddr>>);
 
-impl Changing {
+impl ChangingHostNames {
     fn new(address: &str) -> Self {
         Self(Arc::new(Mutex::new(address.parse().unwrap())))
     }
 
-    fn now(&self, address: &str) {
+    fn change_to(&self, address: &str) {
         *self.0.lock().unwrap() = address.parse().unwrap();
     }
 }
 
 #[async_trait]
-impl Names for Changing {
+impl HostNames for ChangingHostNames {
     async fn look_up(&self, _host: &str) -> io::Result<Vec<IpAddr>> {
         Ok(vec![*self.0.lock().unwrap()])
     }
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_when_somebody_subscribes_with_one() {
-    let hooks = Hooks::stopped(Guard::new(false)).await;
+async fn a_subscription_to_a_private_address_is_refused() {
+    let hooks = Hooks::stopped(UrlGuard::new(false)).await;
     for url in [
         "https://127.0.0.1/hook",
         "https://10.1.2.3/hook",
@@ -50,15 +50,15 @@ async fn private_addresses_are_refused_when_somebody_subscribes_with_one() {
 }
 
 #[tokio::test]
-async fn a_name_that_comes_to_stand_for_a_private_address_gets_nothing() {
-    let names = Changing::new("1.1.1.1");
-    let mut hooks = Hooks::stopped(Guard::with_names(false, Arc::new(names.clone()))).await;
+async fn a_name_that_later_resolves_to_a_private_address_gets_no_request() {
+    let names = ChangingHostNames::new("1.1.1.1");
+    let mut hooks = Hooks::stopped(UrlGuard::with_names(false, Arc::new(names.clone()))).await;
     let receiver = Receiver::start(&[]).await;
     let url = format!("https://rebinding.example:{}/hook", receiver.port());
     let body = json!({"url": url, "event_types": ["order.placed.v1"]});
     let made = hooks.post(PATH, "subscribe", body).await.expect(201);
     let subscription = format!("{PATH}/{}", made["subscription_id"].as_str().unwrap());
-    names.now("127.0.0.1");
+    names.change_to("127.0.0.1");
     hooks.start_follower();
     hooks.start_dispatcher();
     hooks.paid_order("A").await;
@@ -68,16 +68,16 @@ async fn a_name_that_comes_to_stand_for_a_private_address_gets_nothing() {
     })
     .await;
     let error = failing["last_error"].as_str().unwrap();
-    assert!(error.starts_with("nothing is sent there: its host is, or resolves to"), "{error}");
+    assert!(error.starts_with("the URL is refused: its host is, or resolves to"), "{error}");
     assert_eq!(receiver.received().len(), 0);
 }
 
 #[tokio::test]
-async fn an_address_that_was_allowed_once_gets_nothing_when_it_is_not_any_more() {
-    let mut hooks = Hooks::stopped(Guard::new(true)).await;
+async fn an_address_that_is_no_longer_permitted_gets_no_request() {
+    let mut hooks = Hooks::stopped(UrlGuard::new(true)).await;
     let receiver = Receiver::start(&[]).await;
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
-    hooks.guard = Guard::new(false);
+    hooks.webhooks.guard = UrlGuard::new(false);
     hooks.start_follower();
     hooks.start_dispatcher();
     hooks.paid_order("A").await;
@@ -86,7 +86,7 @@ async fn an_address_that_was_allowed_once_gets_nothing_when_it_is_not_any_more()
         found.into_iter().find(|one| one["attempts"] != 0)
     })
     .await;
-    assert_eq!(failing["last_error"], "nothing is sent there: it must begin with https://");
+    assert_eq!(failing["last_error"], "the URL is refused: it must begin with https://");
     assert_eq!(receiver.received().len(), 0);
 }
 

@@ -4,7 +4,7 @@ use infra::event_source::Partition;
 
 use super::*;
 
-/// The ids that a receiver got, and how often.
+/// How often the receiver got each id.
 fn counts(receiver: &Receiver) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for received in receiver.received() {
@@ -14,13 +14,16 @@ fn counts(receiver: &Receiver) -> BTreeMap<String, usize> {
 }
 
 #[tokio::test]
-async fn what_was_queued_before_a_crash_is_sent_once_after_it() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn deliveries_queued_before_a_crash_are_sent_once_after_it() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     hooks.start_follower();
     let order = hooks.paid_order("A").await;
     let expected = hooks.events_of(&order).await.len();
-    eventually("all is queued", async || (hooks.queued(&subscription).await == expected).then_some(())).await;
+    eventually("all events are queued", async || {
+        (hooks.queued(&subscription).await == expected).then_some(())
+    })
+    .await;
     hooks.kill().await;
     assert_eq!(receiver.received().len(), 0);
 
@@ -32,15 +35,15 @@ async fn what_was_queued_before_a_crash_is_sent_once_after_it() {
 }
 
 #[tokio::test]
-async fn wherever_a_follower_is_killed_each_event_is_queued_once() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn a_follower_killed_at_random_times_queues_each_event_once() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     let mut expected = 0;
     for round in 0..10 {
         hooks.start_follower();
         let order = hooks.paid_order(&format!("SKU-{round}")).await;
         expected += hooks.events_of(&order).await.len();
-        // At any moment of what it does.
+        // Kills the follower at a random point of its work.
         tokio::time::sleep(Duration::from_micros(u64::from(fastrand::u16(..)) / 8)).await;
         hooks.kill().await;
     }
@@ -57,8 +60,8 @@ async fn wherever_a_follower_is_killed_each_event_is_queued_once() {
 }
 
 #[tokio::test]
-async fn two_processes_share_the_work_and_send_nothing_twice() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn two_processes_share_the_deliveries_and_send_none_twice() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     for _ in 0..2 {
         hooks.start_follower();
@@ -75,11 +78,11 @@ async fn two_processes_share_the_work_and_send_nothing_twice() {
 }
 
 #[tokio::test]
-async fn whoever_subscribes_is_told_of_what_comes_after_and_not_of_what_was_before() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn a_subscription_gets_later_events_and_no_earlier_ones() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     hooks.paid_order("A").await;
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
-    // Recorded while nobody follows.
+    // Recorded while no follower runs.
     let later = hooks.paid_order("B").await;
     hooks.start_follower();
     hooks.start_dispatcher();
@@ -103,20 +106,20 @@ async fn subscriptions_and_deliveries_survive_a_restart() {
     assert_eq!(kept.len(), 1);
     let deliveries = reopened.deliveries(kept[0].id, None, None, 10).await.unwrap();
     assert_eq!(deliveries.len(), 1);
-    assert_eq!(deliveries[0].what.id().to_string(), before[0]["delivery_id"].as_str().unwrap());
+    assert_eq!(deliveries[0].content.id().to_string(), before[0]["delivery_id"].as_str().unwrap());
 }
 
 #[tokio::test]
-async fn what_nobody_sent_for_a_month_comes_by_a_replay_alone() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn events_older_than_29_days_are_sent_only_by_a_replay() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
     let order = hooks.paid_order("A").await;
-    hooks.clock = clock_ahead_by_hours(30 * 24);
+    hooks.webhooks.clock = clock_ahead_by_hours(30 * 24);
     hooks.start_follower();
     hooks.start_dispatcher();
     let (log, whole) = (hooks.shop.events(), Partition::whole_log());
     let end = log.last_position().await.unwrap();
-    eventually("all is followed", async || {
+    eventually("the follower reaches the end of the log", async || {
         let reached = hooks.store.resume(log.store_id(), &whole, None).await.unwrap();
         (reached >= end).then_some(())
     })

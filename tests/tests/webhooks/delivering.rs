@@ -3,14 +3,14 @@ use std::collections::BTreeSet;
 use super::{receiver::Reply, *};
 
 #[tokio::test]
-async fn a_subscriber_is_told_of_every_event_of_an_order_by_numbers_without_a_gap() {
+async fn a_subscriber_gets_every_event_of_an_order_numbered_without_gaps() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     hooks.subscribe(&receiver, &["*"]).await;
     let orders = [hooks.paid_order("A").await, hooks.paid_order("B").await];
-    let mut told = 0;
+    let mut expected = 0;
     for order in &orders {
         let events = hooks.events_of(order).await;
-        told += events.len();
+        expected += events.len();
         let received = eventually("all events of an order", async || {
             let mut received = receiver.received();
             received.retain(|one| one.body["data"]["order_id"] == **order);
@@ -38,12 +38,12 @@ async fn a_subscriber_is_told_of_every_event_of_an_order_by_numbers_without_a_ga
     }
     let received = receiver.received();
     let ids: BTreeSet<_> = received.iter().map(|one| &one.id).collect();
-    assert_eq!((received.len(), ids.len()), (told, told));
+    assert_eq!((received.len(), ids.len()), (expected, expected));
     assert_eq!(received[0].headers["content-type"], "application/json");
 }
 
 #[tokio::test]
-async fn whoever_asks_for_some_events_knows_which_came_before() {
+async fn previous_sequence_links_the_events_that_a_subscription_asks_for() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     hooks.subscribe(&receiver, &["order.allocated.v1", "payment.*"]).await;
     let order = hooks.paid_order("A").await;
@@ -64,7 +64,7 @@ async fn whoever_asks_for_some_events_knows_which_came_before() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_fails_is_asked_again_until_it_succeeds() {
+async fn a_failing_delivery_is_retried_until_it_succeeds() {
     let replies = [Reply::Status(500), Reply::Status(429), Reply::Hang, Reply::Status(200)];
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&replies).await);
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
@@ -79,11 +79,11 @@ async fn a_receiver_that_fails_is_asked_again_until_it_succeeds() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_in_the_log() {
+async fn the_delivery_log_shows_why_an_attempt_failed() {
     for (reply, status, error) in [
         (Some(Reply::Status(503)), json!(503), "answered with 503"),
-        (Some(Reply::Hang), Value::Null, "no answer in time"),
-        (None, Value::Null, "no connection could be made"),
+        (Some(Reply::Hang), Value::Null, "no answer within the time limit"),
+        (None, Value::Null, "cannot connect"),
     ] {
         let hooks = Hooks::open().await;
         let receiver = Receiver::start(&vec![reply.clone().unwrap_or(Reply::Hang); 50]).await;
@@ -107,7 +107,7 @@ async fn what_went_wrong_is_in_the_log() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_read_no_further_than_it_has_to_be() {
+async fn an_endless_answer_counts_by_its_status() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[Reply::Endless]).await);
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
     hooks.paid_order("A").await;
@@ -115,7 +115,7 @@ async fn an_answer_without_end_is_read_no_further_than_it_has_to_be() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_never_succeeds_is_given_up() {
+async fn a_delivery_fails_after_the_last_attempt_and_can_be_retried_by_hand() {
     let hooks = Hooks::open().await;
     let receiver = Receiver::start(&vec![Reply::Status(500); 1_000]).await;
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
@@ -124,7 +124,7 @@ async fn a_receiver_that_never_succeeds_is_given_up() {
     assert!(failed[0]["attempts"].as_u64().unwrap() > 10, "{failed:?}");
     assert_eq!((&failed[0]["next_attempt_at"], &failed[0]["last_status"]), (&Value::Null, &json!(500)));
     let made = receiver.received().len();
-    // By hand it starts over.
+    // A retry by hand starts again with no attempts.
     let path = format!("{subscription}/deliveries/{}/retry", failed[0]["delivery_id"].as_str().unwrap());
     let due = hooks.post(&path, "", json!({})).await.expect(202);
     assert_eq!((&due["status"], &due["attempts"]), (&json!("pending"), &json!(0)));
@@ -132,7 +132,7 @@ async fn a_receiver_that_never_succeeds_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled_again() {
+async fn a_410_answer_disables_the_subscription_until_it_is_enabled_again() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[Reply::Status(410)]).await);
     let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
     let first = hooks.paid_order("A").await;
@@ -155,7 +155,7 @@ async fn a_receiver_that_is_gone_is_told_nothing_more_until_it_is_enabled_again(
 }
 
 #[tokio::test]
-async fn one_receiver_that_hangs_does_not_hold_up_another() {
+async fn a_hanging_receiver_does_not_delay_another() {
     let hooks = Hooks::open().await;
     let (hanging, quick) = (Receiver::start(&vec![Reply::Hang; 1_000]).await, Receiver::start(&[]).await);
     hooks.subscribe(&hanging, &["*"]).await;

@@ -1,4 +1,4 @@
-//! Orders and payments are followed in two topics, partition by partition.
+//! The follower reads orders and payments from two Kafka topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ async fn source(hooks: &Hooks, config: &KafkaConfig) -> Box<dyn EventSource> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn numbers_are_those_of_the_log_however_the_topics_are_read() {
-    let (mut hooks, receiver) = (Hooks::stopped(Guard::new(true)).await, Receiver::start(&[]).await);
+async fn sequence_numbers_follow_the_log_over_two_topics() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     let topics = KafkaTopics::new();
     let config = topics.config();
     let events = hooks.shop.events();
@@ -41,17 +41,17 @@ async fn numbers_are_those_of_the_log_however_the_topics_are_read() {
     }
     let count = expected.values().map(BTreeSet::len).sum();
     hooks.until(&subscription, "delivered", count).await;
-    let mut told: BTreeMap<String, BTreeSet<(u64, String)>> = BTreeMap::new();
-    for received in receiver.received() {
-        let data = &received.body["data"];
+    let mut received: BTreeMap<String, BTreeSet<(u64, String)>> = BTreeMap::new();
+    for request in receiver.received() {
+        let data = &request.body["data"];
         let (number, event) = (data["sequence"].as_u64().unwrap(), data["event_id"].as_str().unwrap());
         let order = data["order_id"].as_str().unwrap();
-        told.entry(order.to_owned()).or_default().insert((number, event.to_owned()));
+        received.entry(order.to_owned()).or_default().insert((number, event.to_owned()));
     }
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     assert_eq!(receiver.received().len(), count);
 
-    // From the beginning of the log on another bus: nothing is sent again.
+    // A follower of another bus reads the log from its beginning and sends nothing again.
     hooks.kill().await;
     hooks.start_follower();
     hooks.start_dispatcher();

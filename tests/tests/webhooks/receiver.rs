@@ -1,4 +1,4 @@
-//! Somebody who is told of events: an HTTP server that answers as it is told to.
+//! A receiver of webhooks: an HTTP server with given answers.
 
 use std::{
     collections::VecDeque,
@@ -18,14 +18,14 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::support::eventually;
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     Status(u16),
     Redirect(String),
-    /// Never.
+    /// No answer.
     Hang,
-    /// A good status, and a body without end.
+    /// Status 200 and an endless body.
     Endless,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Received {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ReceiverState {
     replies: Mutex<VecDeque<Reply>>,
     received: Mutex<Vec<Received>>,
 }
@@ -47,20 +47,20 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct Receiver {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    state: Arc<ReceiverState>,
     server: JoinHandle<()>,
 }
 
 impl Receiver {
-    /// Answers with these replies, one after the other, and then with 204.
+    /// Gives these replies in order, then 204 to every request.
     pub async fn start(replies: &[Reply]) -> Self {
-        let shared = Arc::new(Shared::default());
-        shared.replies.lock().unwrap().extend(replies.iter().cloned());
+        let state = Arc::new(ReceiverState::default());
+        state.replies.lock().unwrap().extend(replies.iter().cloned());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, shared, server }
+        Self { address, state, server }
     }
 
     pub fn port(&self) -> u16 {
@@ -72,10 +72,10 @@ impl Receiver {
     }
 
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().unwrap().clone()
+        self.state.received.lock().unwrap().clone()
     }
 
-    /// Waits for so many requests.
+    /// Waits for `count` requests.
     pub async fn until(&self, count: usize) -> Vec<Received> {
         eventually(&format!("{count} requests"), async || {
             let received = self.received();
@@ -91,7 +91,7 @@ impl Drop for Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(state): State<Arc<ReceiverState>>, headers: HeaderMap, body: Bytes) -> Response {
     let text = |name: &str| headers[name].to_str().unwrap().to_owned();
     let received = Received {
         id: text("webhook-id"),
@@ -100,8 +100,8 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         body: serde_json::from_slice(&body).unwrap(),
         headers: headers.clone(),
     };
-    shared.received.lock().unwrap().push(received);
-    let reply = shared.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(204));
+    state.received.lock().unwrap().push(received);
+    let reply = state.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(204));
     match reply {
         Reply::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Reply::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response(),

@@ -7,7 +7,7 @@ fn ids(receiver: &Receiver) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_replayed_order_comes_under_the_same_ids_and_numbers() {
+async fn a_replayed_order_has_the_same_ids_and_bodies() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     let order = hooks.paid_order("A").await;
@@ -31,7 +31,7 @@ async fn a_replayed_order_comes_under_the_same_ids_and_numbers() {
 }
 
 #[tokio::test]
-async fn what_was_before_a_subscription_comes_by_a_replay_with_its_place_in_the_order() {
+async fn a_replay_sends_events_from_before_the_subscription_with_their_sequence_numbers() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let order = hooks.paid_order("A").await;
     let subscription = hooks.subscribe(&receiver, &["payment.*"]).await;
@@ -43,16 +43,16 @@ async fn what_was_before_a_subscription_comes_by_a_replay_with_its_place_in_the_
         .map(|(number, event)| (number, event.id.to_string()))
         .collect();
     let received = receiver.until(expected.len()).await;
-    let told: BTreeSet<_> = received
+    let received_ids: BTreeSet<_> = received
         .iter()
         .map(|one| &one.body["data"])
         .map(|data| (data["sequence"].as_u64().unwrap(), data["event_id"].as_str().unwrap().to_owned()))
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(received_ids, expected);
 }
 
 #[tokio::test]
-async fn a_span_of_time_is_replayed_from_its_first_event_to_its_last() {
+async fn a_time_span_is_replayed_with_both_ends_included() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let mut placed = Vec::new();
     for key in ["A", "B", "C", "D"] {
@@ -64,10 +64,10 @@ async fn a_span_of_time_is_replayed_from_its_first_event_to_its_last() {
     let span = json!({"from": placed[1].1.to_string(), "to": placed[2].1.to_string()});
     assert_eq!(hooks.post(&replay, "", span).await.expect(202)["deliveries"], 2);
     let received = receiver.until(2).await;
-    let told: BTreeSet<_> =
+    let received_ids: BTreeSet<_> =
         received.iter().map(|one| one.body["data"]["order_id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(told, [placed[1].0.clone(), placed[2].0.clone()].into());
-    // A replay of what is under way is that delivery.
+    assert_eq!(received_ids, [placed[1].0.clone(), placed[2].0.clone()].into());
+    // A replay of a queued delivery is the same delivery.
     hooks.until(&subscription, "delivered", 2).await;
     let open_end = json!({"from": placed[1].1.to_string()});
     assert_eq!(hooks.post(&replay, "", open_end).await.expect(202)["deliveries"], 3);
@@ -78,7 +78,7 @@ async fn a_span_of_time_is_replayed_from_its_first_event_to_its_last() {
 }
 
 #[tokio::test]
-async fn a_replay_says_of_what() {
+async fn a_replay_with_a_malformed_scope_is_refused() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let replay = format!("{}/replay", hooks.subscribe(&receiver, &["*"]).await);
     for body in [
@@ -94,6 +94,9 @@ async fn a_replay_says_of_what() {
     }
     let unknown = json!({"order_id": "00000000-0000-0000-0000-000000000001"});
     assert_eq!(hooks.post(&replay, "", unknown).await.expect(202)["deliveries"], 0);
-    let nobody = format!("{PATH}/00000000-0000-0000-0000-000000000001/replay");
-    hooks.post(&nobody, "", json!({"from": "2026-01-01T00:00:00Z"})).await.problem(404, "not_found");
+    let unknown_subscription = format!("{PATH}/00000000-0000-0000-0000-000000000001/replay");
+    hooks
+        .post(&unknown_subscription, "", json!({"from": "2026-01-01T00:00:00Z"}))
+        .await
+        .problem(404, "not_found");
 }

@@ -5,7 +5,7 @@ fn path_of(subscription: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_subscription_is_made_once_and_shows_its_secret_to_whoever_made_it() {
+async fn a_repeated_request_makes_one_subscription_and_shows_its_secret_again() {
     let hooks = Hooks::open().await;
     let body = json!({"url": "http://10.0.0.1/hook", "event_types": ["order.*"], "description": "the shop"});
     let first = hooks.post(PATH, "one", body.clone()).await;
@@ -29,7 +29,7 @@ async fn a_subscription_is_made_once_and_shows_its_secret_to_whoever_made_it() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_subscribed_to_is_named() {
+async fn a_malformed_subscription_is_refused_with_the_name_of_the_member() {
     let hooks = Hooks::open().await;
     let url = "http://10.0.0.1/hook";
     for (body, field) in [
@@ -48,7 +48,7 @@ async fn what_cannot_be_subscribed_to_is_named() {
 }
 
 #[tokio::test]
-async fn a_subscription_is_changed_and_deleted() {
+async fn a_subscription_can_be_changed_and_deleted() {
     let hooks = Hooks::open().await;
     let body = json!({"url": "http://10.0.0.1/hook", "description": "the shop"});
     let made = hooks.post(PATH, "one", body.clone()).await.expect(201);
@@ -78,7 +78,7 @@ async fn a_subscription_is_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn subscriptions_are_listed_page_by_page_and_bounded() {
+async fn subscriptions_are_listed_in_pages_and_at_most_50_exist() {
     let hooks = Hooks::open().await;
     let mut made = Vec::new();
     for number in 0..50 {
@@ -109,7 +109,7 @@ async fn subscriptions_are_listed_page_by_page_and_bounded() {
 }
 
 #[tokio::test]
-async fn the_log_of_deliveries_is_listed_by_status_and_page_by_page() {
+async fn the_delivery_log_is_listed_by_status_in_pages() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     let order = hooks.paid_order("A").await;
@@ -132,7 +132,7 @@ async fn the_log_of_deliveries_is_listed_by_status_and_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_replaced_secret_goes_on_signing_beside_the_new_one() {
+async fn the_previous_secret_signs_beside_the_new_one_for_24_hours() {
     let (mut hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
     let body = json!({"url": receiver.url(), "event_types": ["order.placed.v1"]});
     let made = hooks.post(PATH, "subscribe", body).await.expect(201);
@@ -159,7 +159,7 @@ async fn a_replaced_secret_goes_on_signing_beside_the_new_one() {
     assert!((now - 60..=now).contains(&received[1].sent_at));
 
     hooks.kill().await;
-    hooks.clock = clock_ahead_by_hours(25);
+    hooks.webhooks.clock = clock_ahead_by_hours(25);
     hooks.start_follower();
     hooks.start_dispatcher();
     hooks.paid_order("C").await;
@@ -167,7 +167,7 @@ async fn a_replaced_secret_goes_on_signing_beside_the_new_one() {
 }
 
 #[tokio::test]
-async fn where_nobody_delivers_nobody_subscribes() {
+async fn a_process_without_webhooks_refuses_subscriptions() {
     let shop = Shop::open().await;
     let refused = shop.post(PATH, "key", json!({"url": "https://example.com"})).await;
     refused.problem(404, "not_found");

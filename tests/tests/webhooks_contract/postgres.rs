@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use infra::{
-    operations::{postgres::PostgresOperations, webhooks::Webhooks},
+    operations::{postgres::PostgresOperations, webhooks::WebhookStore},
     postgres::Database,
 };
 
@@ -22,11 +22,11 @@ impl Fixture for Postgres {
         Self { database, store: Arc::new(PostgresOperations::new(connected)) }
     }
 
-    fn store(&self) -> Arc<dyn Webhooks> {
+    fn store(&self) -> Arc<dyn WebhookStore> {
         self.store.clone()
     }
 
-    async fn store_elsewhere(&self) -> Arc<dyn Webhooks> {
+    async fn store_elsewhere(&self) -> Arc<dyn WebhookStore> {
         Arc::new(PostgresOperations::connecting_when_used(self.database.url().parse().unwrap()))
     }
 }

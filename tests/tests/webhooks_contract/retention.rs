@@ -1,15 +1,23 @@
-use infra::operations::webhooks::{DeliveryStatus, Next, Retention, Settlement, SubscriptionStatus};
+use infra::operations::webhooks::{
+    AfterAttempt, AttemptOutcome, DeliveryRetention, DeliveryStatus, SubscriptionStatus,
+};
 
 use super::*;
 
 const CLAIM: Uuid = Uuid::from_u128(101);
 
-/// Sends the delivery at a position, which ends at a second in this way.
-async fn finish(store: &dyn Webhooks, to: SubscriptionId, position: Position, second: i64, next: Next) {
+/// Makes one attempt to deliver the event at `position`; it ends at `second` with `next`.
+async fn finish(
+    store: &dyn WebhookStore,
+    to: SubscriptionId,
+    position: Position,
+    second: i64,
+    next: AfterAttempt,
+) {
     let one = delivery(to, position);
     store.replay(std::slice::from_ref(&one), at(0)).await.unwrap();
     claim(store, CLAIM, &[(to, 1)], at(second)).await;
-    let settlement = Settlement {
+    let outcome = AttemptOutcome {
         delivery: one.id(),
         attempted_at: at(second),
         now: at(second),
@@ -17,20 +25,20 @@ async fn finish(store: &dyn Webhooks, to: SubscriptionId, position: Position, se
         error: None,
         next,
     };
-    store.settle(CLAIM, &settlement).await.unwrap();
+    store.settle(CLAIM, &outcome).await.unwrap();
 }
 
 async fn positions(
-    store: &dyn Webhooks,
+    store: &dyn WebhookStore,
     to: SubscriptionId,
     status: Option<DeliveryStatus>,
 ) -> Vec<Position> {
     let found = store.deliveries(to, status, None, 100).await.unwrap();
-    found.into_iter().map(|delivery| delivery.what.position).collect()
+    found.into_iter().map(|delivery| delivery.content.position).collect()
 }
 
-fn retention(now: i64, delivered: i64, failed: i64, waiting: i64) -> Retention {
-    Retention {
+fn retention(now: i64, delivered: i64, failed: i64, waiting: i64) -> DeliveryRetention {
+    DeliveryRetention {
         now: at(now),
         delivered_before: at(delivered),
         failed_before: at(failed),
@@ -38,12 +46,12 @@ fn retention(now: i64, delivered: i64, failed: i64, waiting: i64) -> Retention {
     }
 }
 
-pub(super) async fn the_log_is_listed_newest_first_page_by_page(fixture: impl Fixture) {
+pub(super) async fn the_delivery_log_is_listed_newest_first_in_pages(fixture: impl Fixture) {
     let store = fixture.store();
     let (to, other) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
-    finish(&*store, to, 1, 1, Next::Delivered).await;
-    finish(&*store, to, 2, 1, Next::Failed).await;
-    finish(&*store, to, 3, 1, Next::Delivered).await;
+    finish(&*store, to, 1, 1, AfterAttempt::Delivered).await;
+    finish(&*store, to, 2, 1, AfterAttempt::Failed).await;
+    finish(&*store, to, 3, 1, AfterAttempt::Delivered).await;
     enqueue(&*store, other, &[1], at(0)).await;
     enqueue(&*store, to, &[4, 5], at(0)).await;
     assert_eq!(positions(&*store, to, None).await, [5, 4, 3, 2, 1]);
@@ -56,20 +64,20 @@ pub(super) async fn the_log_is_listed_newest_first_page_by_page(fixture: impl Fi
         let page = store.deliveries(to, None, before, 2).await.unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.number);
-        paged.extend(page.into_iter().map(|delivery| delivery.what));
+        paged.extend(page.into_iter().map(|delivery| delivery.content));
     }
     assert_eq!(paged, [5, 4, 3, 2, 1].map(|position| delivery(to, position)));
 }
 
-pub(super) async fn what_is_old_enough_goes_and_nothing_else(fixture: impl Fixture) {
+pub(super) async fn pruning_removes_expired_deliveries_only(fixture: impl Fixture) {
     let store = fixture.store();
     let to = subscribe(&*store, 1).await.id;
     for (position, second, next) in [
-        (1, 10, Next::Delivered),
-        (2, 20, Next::Delivered),
-        (3, 10, Next::Failed),
-        (4, 20, Next::Failed),
-        (5, 5, Next::AttemptAt(at(6))),
+        (1, 10, AfterAttempt::Delivered),
+        (2, 20, AfterAttempt::Delivered),
+        (3, 10, AfterAttempt::Failed),
+        (4, 20, AfterAttempt::Failed),
+        (5, 5, AfterAttempt::RetryAt(at(6))),
     ] {
         finish(&*store, to, position, second, next).await;
     }
@@ -80,7 +88,9 @@ pub(super) async fn what_is_old_enough_goes_and_nothing_else(fixture: impl Fixtu
     assert_eq!(positions(&*store, to, None).await, [5]);
 }
 
-pub(super) async fn deliveries_of_who_has_unsubscribed_go_bit_by_bit(fixture: impl Fixture) {
+pub(super) async fn pruning_removes_the_deliveries_of_a_deleted_subscription_in_portions(
+    fixture: impl Fixture,
+) {
     let store = fixture.store();
     let (gone, stays) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
     enqueue(&*store, gone, &[1, 2, 3], at(0)).await;
@@ -97,7 +107,7 @@ pub(super) async fn deliveries_of_who_has_unsubscribed_go_bit_by_bit(fixture: im
     assert_eq!(positions(&*store, stays, None).await, [4]);
 }
 
-pub(super) async fn what_waits_for_a_disabled_subscription_fails_in_the_end(fixture: impl Fixture) {
+pub(super) async fn deliveries_that_wait_too_long_for_a_disabled_subscription_fail(fixture: impl Fixture) {
     let store = fixture.store();
     let (disabled, enabled) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
     for to in [disabled, enabled] {

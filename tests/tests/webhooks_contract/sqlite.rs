@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infra::operations::{sqlite::SqliteOperations, webhooks::Webhooks};
+use infra::operations::{sqlite::SqliteOperations, webhooks::WebhookStore};
 use tempfile::TempDir;
 
 use super::{Fixture, webhooks_contract};
@@ -19,11 +19,11 @@ impl Fixture for Sqlite {
         Self { directory, store }
     }
 
-    fn store(&self) -> Arc<dyn Webhooks> {
+    fn store(&self) -> Arc<dyn WebhookStore> {
         self.store.clone()
     }
 
-    async fn store_elsewhere(&self) -> Arc<dyn Webhooks> {
+    async fn store_elsewhere(&self) -> Arc<dyn WebhookStore> {
         Arc::new(SqliteOperations::open(&self.directory.path().join("operations.db")).unwrap())
     }
 }

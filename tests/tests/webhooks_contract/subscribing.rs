@@ -3,11 +3,11 @@ use infra::operations::webhooks::SubscriptionStatus;
 
 use super::*;
 
-pub(super) async fn a_subscription_reads_back_as_it_was_made(fixture: impl Fixture) {
+pub(super) async fn a_new_subscription_reads_back_unchanged(fixture: impl Fixture) {
     let store = fixture.store();
     let asked_for = request(1);
-    let Subscribed::Created(made) = store.subscribe(asked_for.clone(), MAX).await.unwrap() else {
-        panic!("it was not made")
+    let SubscribeOutcome::Created(made) = store.subscribe(asked_for.clone(), MAX).await.unwrap() else {
+        panic!("the subscription was not created")
     };
     assert_eq!((made.id, &made.url, made.after), (asked_for.id, &asked_for.url, Some(7)));
     assert_eq!((&made.event_types, &made.description), (&asked_for.event_types, &asked_for.description));
@@ -19,61 +19,66 @@ pub(super) async fn a_subscription_reads_back_as_it_was_made(fixture: impl Fixtu
     assert_eq!(elsewhere.subscription(request(2).id).await.unwrap(), None);
 }
 
-pub(super) async fn a_repeated_request_meets_the_first_and_another_under_its_key_is_refused(
+pub(super) async fn a_repeated_request_finds_the_first_subscription_and_another_request_under_its_key_is_refused(
     fixture: impl Fixture,
 ) {
     let store = fixture.store();
     let made = subscribe(&*store, 1).await;
-    // With a secret of its own, which is not taken.
+    // The retry has another secret, which is ignored.
     match store.subscribe(request(1), MAX).await.unwrap() {
-        Subscribed::Repeated(found) => assert_eq!(found, made),
+        SubscribeOutcome::Repeated(found) => assert_eq!(found, made),
         other => panic!("{other:?}"),
     }
     let other = NewSubscription { fingerprint: "another".to_owned(), ..request(1) };
     let refused = store.subscribe(other, MAX).await.unwrap();
-    assert!(matches!(refused, Subscribed::KeyReused), "{refused:?}");
+    assert!(matches!(refused, SubscribeOutcome::KeyReused), "{refused:?}");
     assert_eq!(store.subscriptions(None, MAX).await.unwrap(), [made]);
 }
 
-pub(super) async fn twins_of_a_request_make_one_subscription(fixture: impl Fixture) {
+pub(super) async fn concurrent_duplicates_of_a_request_make_one_subscription(fixture: impl Fixture) {
     let stores = [fixture.store(), fixture.store_elsewhere().await];
-    let twins = (0..8).map(|number| stores[number % 2].subscribe(request(1), MAX));
-    let created = join_all(twins).await.into_iter().filter(|one| matches!(one, Ok(Subscribed::Created(_))));
+    let duplicates = (0..8).map(|number| stores[number % 2].subscribe(request(1), MAX));
+    let created =
+        join_all(duplicates).await.into_iter().filter(|one| matches!(one, Ok(SubscribeOutcome::Created(_))));
     assert_eq!(created.count(), 1);
     assert_eq!(stores[0].subscriptions(None, MAX).await.unwrap().len(), 1);
 }
 
-pub(super) async fn a_deleted_subscription_is_not_made_anew_by_a_late_repetition(fixture: impl Fixture) {
+pub(super) async fn a_late_retry_does_not_restore_a_deleted_subscription(fixture: impl Fixture) {
     let store = fixture.store();
     let made = subscribe(&*store, 1).await;
     assert!(store.unsubscribe(made.id, at(1)).await.unwrap());
     assert!(!store.unsubscribe(made.id, at(2)).await.unwrap());
     assert_eq!(store.subscription(made.id).await.unwrap(), None);
     assert!(
-        store.change(made.id, Box::new(|_| panic!("there is nothing to change"))).await.unwrap().is_none()
+        store
+            .change(made.id, Box::new(|_| panic!("a deleted subscription was changed")))
+            .await
+            .unwrap()
+            .is_none()
     );
     let repeated = store.subscribe(request(1), MAX).await.unwrap();
-    assert!(matches!(repeated, Subscribed::Deleted), "{repeated:?}");
+    assert!(matches!(repeated, SubscribeOutcome::Deleted), "{repeated:?}");
     assert_eq!(store.subscriptions(None, MAX).await.unwrap(), []);
 }
 
-pub(super) async fn there_are_no_more_than_allowed(fixture: impl Fixture) {
+pub(super) async fn concurrent_requests_make_no_more_subscriptions_than_allowed(fixture: impl Fixture) {
     let stores = [fixture.store(), fixture.store_elsewhere().await];
     let many = (1..=8_u32).map(|number| stores[number as usize % 2].subscribe(request(number.into()), 3));
     let outcomes: Vec<_> = join_all(many).await.into_iter().map(Result::unwrap).collect();
-    let count = |which: fn(&Subscribed) -> bool| outcomes.iter().filter(|one| which(one)).count();
-    assert_eq!(count(|one| matches!(one, Subscribed::Created(_))), 3);
-    assert_eq!(count(|one| matches!(one, Subscribed::TooMany)), 5);
+    let count = |which: fn(&SubscribeOutcome) -> bool| outcomes.iter().filter(|one| which(one)).count();
+    assert_eq!(count(|one| matches!(one, SubscribeOutcome::Created(_))), 3);
+    assert_eq!(count(|one| matches!(one, SubscribeOutcome::TooMany)), 5);
     let first = stores[0].subscriptions(None, MAX).await.unwrap()[0].id;
     assert!(stores[0].unsubscribe(first, at(1)).await.unwrap());
     let after = stores[0].subscribe(request(99), 3).await.unwrap();
-    assert!(matches!(after, Subscribed::Created(_)), "{after:?}");
+    assert!(matches!(after, SubscribeOutcome::Created(_)), "{after:?}");
 }
 
-pub(super) async fn changes_are_kept_and_changes_at_the_same_time_are_not_lost(fixture: impl Fixture) {
+pub(super) async fn changes_are_stored_and_concurrent_changes_are_not_lost(fixture: impl Fixture) {
     let stores = [fixture.store(), fixture.store_elsewhere().await];
     let made = subscribe(&*stores[0], 1).await;
-    let new = Secret::generate().unwrap();
+    let new = SigningSecret::generate().unwrap();
     let (secret, event_types) = (new.clone(), EventTypes::all());
     let changed = stores[0].change(
         made.id,
@@ -97,10 +102,10 @@ pub(super) async fn changes_are_kept_and_changes_at_the_same_time_are_not_lost(f
     assert_eq!(stores[0].subscription(made.id).await.unwrap().unwrap().url, "x".repeat(10));
 }
 
-pub(super) async fn subscriptions_are_listed_in_the_order_they_were_made_in(fixture: impl Fixture) {
+pub(super) async fn subscriptions_are_listed_in_the_order_of_creation(fixture: impl Fixture) {
     let store = fixture.store();
     let mut made = Vec::new();
-    // Not the order of their ids.
+    // Not in the order of their ids.
     for number in [5, 3, 9, 1, 7] {
         made.push(subscribe(&*store, number).await);
     }

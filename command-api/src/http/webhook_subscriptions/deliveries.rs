@@ -5,8 +5,7 @@ use domain::Timestamp;
 use http::StatusCode;
 use infra::{
     http::{Code, Problem, problem::ProblemBody},
-    operations::webhooks::{Delivery, DeliveryStatus, SubscriptionStatus},
-    webhooks::DeliveryId,
+    operations::webhooks::{DeliveryId, DeliveryStatus, SubscriptionStatus, WebhookDelivery},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -53,15 +52,15 @@ pub(in crate::http) struct DeliveryAnswer {
 }
 
 impl DeliveryAnswer {
-    fn new(delivery: &Delivery) -> Self {
-        let what = &delivery.what;
+    fn new(delivery: &WebhookDelivery) -> Self {
+        let content = &delivery.content;
         Self {
-            delivery_id: what.id().to_string(),
-            event_id: what.event.0,
-            event_type: what.event_type.clone(),
-            order_id: what.order.0,
-            sequence: what.place.sequence,
-            recorded_at: what.recorded_at,
+            delivery_id: content.id().to_string(),
+            event_id: content.event.0,
+            event_type: content.event_type.clone(),
+            order_id: content.order.0,
+            sequence: content.sequence.number,
+            recorded_at: content.recorded_at,
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
             queued_at: delivery.queued_at,
@@ -136,7 +135,7 @@ pub(in crate::http) async fn retry_delivery(
     let due =
         webhooks.store.retry(subscription.id, delivery, now(&api)).await.map_err(|error| failed(&error))?;
     let due = due.ok_or_else(|| Problem::new(Code::NotFound))?;
-    webhooks.due.notify_one();
+    webhooks.service.wake();
     Ok((StatusCode::ACCEPTED, Json(DeliveryAnswer::new(&due))))
 }
 

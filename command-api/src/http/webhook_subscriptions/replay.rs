@@ -5,8 +5,7 @@ use domain::{OrderId, Timestamp};
 use http::StatusCode;
 use infra::{
     http::{Code, Problem, problem::ProblemBody},
-    operations::webhooks::SubscriptionStatus,
-    webhooks::replay::{ReplayError, Scope, replay as replay_events},
+    operations::webhooks::{ReplayError, ReplayScope, SubscriptionStatus},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -62,24 +61,23 @@ pub(in crate::http) async fn replay(
     if subscription.status != SubscriptionStatus::Enabled {
         return Err(Problem::new(Code::SubscriptionDisabled));
     }
-    let log = api.checkout.store();
-    let replayed = replay_events(&**log, &*webhooks.store, &subscription, scope, now).await;
+    let replayed = webhooks.service.replay(&subscription, scope, now).await;
     let deliveries = replayed.map_err(|error| match error {
         ReplayError::TooLarge => Problem::new(Code::ReplayTooLarge).detail(error.to_string()),
         ReplayError::Read(error) => crate::error::failed_read(&error),
         ReplayError::Store(error) => failed(&error),
     })?;
-    webhooks.due.notify_one();
+    webhooks.service.wake();
     Ok((StatusCode::ACCEPTED, Json(ReplayAnswer { deliveries })))
 }
 
-fn scope(body: &ReplayRequest, now: Timestamp) -> Result<Scope, Problem> {
+fn scope(body: &ReplayRequest, now: Timestamp) -> Result<ReplayScope, Problem> {
     let invalid = |message: &str| Err(Problem::new(Code::InvalidRequest).error("body", message.to_owned()));
     match (body.order_id, body.from, body.to) {
-        (Some(order), None, None) => Ok(Scope::Order(order)),
+        (Some(order), None, None) => Ok(ReplayScope::Order(order)),
         (None, Some(from), to) => {
             let to = to.unwrap_or(now);
-            if from > to { invalid("`from` is after `to`") } else { Ok(Scope::Recorded(from, to)) }
+            if from > to { invalid("`from` is after `to`") } else { Ok(ReplayScope::Recorded(from, to)) }
         }
         _ => invalid("expected either `order_id`, or `from` and perhaps `to`"),
     }

@@ -1,4 +1,4 @@
-//! Subscriptions and deliveries in the file of the operational state.
+//! The webhook store in the SQLite file of the operational state.
 
 mod columns;
 
@@ -7,23 +7,29 @@ use domain::{Position, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
-use self::columns::{DELIVERY_COLUMNS, SUBSCRIPTION_COLUMNS, delivery, subscription};
+use self::columns::{delivery, subscription};
 use super::SqliteOperations;
 use crate::{
     event_source::Partition,
     operations::{
         OperationsError,
         webhooks::{
-            Change, Delivery, DeliveryStatus, Enqueue, Enqueued, NewDelivery, NewSubscription, Next,
-            Retention, Settlement, Subscribed, Subscription, Webhooks,
+            AttemptOutcome, DeliveryId, DeliveryRetention, DeliveryStatus, EnqueueBatch, EnqueueOutcome,
+            EventTypes, NewDelivery, NewSubscription, SubscribeOutcome, Subscription, SubscriptionChange,
+            SubscriptionId, WebhookDelivery, WebhookStore,
+            rules::{
+                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, NOT_ENABLED_IN_TIME,
+                OnDuplicate, PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG,
+                SUBSCRIPTION_COLUMNS, SettledDelivery, leasable, listed, newest_first, not_leased,
+                prune_steps, requeue, sql_limit,
+            },
         },
     },
-    webhooks::{DeliveryId, EventTypes, SubscriptionId, follower::REACTOR},
 };
 
 #[async_trait]
-impl Webhooks for SqliteOperations {
-    async fn subscribe(&self, new: NewSubscription, max: usize) -> Result<Subscribed, OperationsError> {
+impl WebhookStore for SqliteOperations {
+    async fn subscribe(&self, new: NewSubscription, max: usize) -> Result<SubscribeOutcome, OperationsError> {
         self.durably(move |transaction| subscribe(transaction, &new, max)).await
     }
 
@@ -36,7 +42,7 @@ impl Webhooks for SqliteOperations {
             "SELECT {SUBSCRIPTION_COLUMNS} FROM webhook_subscriptions
              WHERE number > ?1 AND deleted_at IS NULL ORDER BY number LIMIT ?2"
         );
-        let values = (after.unwrap_or(0).cast_signed(), as_limit(limit));
+        let values = (after.unwrap_or(0).cast_signed(), sql_limit(limit));
         self.with(move |connection| {
             let mut statement = connection.prepare_cached(&select)?;
             statement.query_map(params![values.0, values.1], subscription)?.collect()
@@ -51,7 +57,7 @@ impl Webhooks for SqliteOperations {
     async fn change(
         &self,
         id: SubscriptionId,
-        change: Change,
+        change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError> {
         const UPDATE: &str = "UPDATE webhook_subscriptions SET url = ?2, event_types = ?3, description = ?4,
                  status = ?5, secret = ?6, previous_secret = ?7, previous_secret_until = ?8, rotated_by = ?9,
@@ -97,30 +103,28 @@ impl Webhooks for SqliteOperations {
         partition: &Partition,
         end: Option<Position>,
     ) -> Result<Option<Position>, OperationsError> {
+        let begin = format!(
+            "INSERT INTO reactor_positions (reactor, partition, store_id, position)
+             SELECT ?1, ?2, ?3, ?4 WHERE {NEVER_SUBSCRIBED} {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+        );
         let partition = partition.clone();
         self.atomically(move |transaction| {
-            let position = position(transaction, store_id, &partition)?;
-            let anybody = "SELECT EXISTS (SELECT 1 FROM webhook_subscriptions)";
-            match (position, end) {
-                (None, Some(end)) if !transaction.query_row(anybody, [], |row| row.get(0))? => {
-                    set_position(transaction, store_id, &partition, end)?;
-                    Ok(Some(end))
-                }
-                (position, _) => Ok(position),
+            if let Some(end) = end {
+                transaction.execute(&begin, params![REACTOR, partition.0, store_id, end.cast_signed()])?;
             }
+            position(transaction, store_id, &partition)
         })
         .await
     }
 
-    async fn enqueue(&self, batch: &Enqueue, now: Timestamp) -> Result<Enqueued, OperationsError> {
+    async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError> {
         let batch = batch.clone();
         self.atomically(move |transaction| {
-            if position(transaction, batch.store_id, &batch.partition)? != batch.after {
-                return Ok(Enqueued::Overtaken);
+            if !move_position(transaction, &batch)? {
+                return Ok(EnqueueOutcome::Overtaken);
             }
-            set_position(transaction, batch.store_id, &batch.partition, batch.position)?;
-            let added = insert(transaction, &batch.deliveries, now, "DO NOTHING")?;
-            Ok(Enqueued::Written { added })
+            let added = insert(transaction, &batch.deliveries, now, OnDuplicate::Keep)?;
+            Ok(EnqueueOutcome::Written { added })
         })
         .await
     }
@@ -128,11 +132,7 @@ impl Webhooks for SqliteOperations {
     async fn replay(&self, deliveries: &[NewDelivery], now: Timestamp) -> Result<(), OperationsError> {
         let deliveries = deliveries.to_owned();
         self.atomically(move |transaction| {
-            let again = "DO UPDATE SET status = 'pending', attempts = 0, queued_at = excluded.queued_at,
-                     next_attempt_at = excluded.next_attempt_at, claim = NULL, first_attempt_at = NULL,
-                     finished_at = NULL, previous_sequence = excluded.previous_sequence
-                 WHERE status <> 'pending' OR claim IS NULL OR next_attempt_at <= excluded.next_attempt_at";
-            insert(transaction, &deliveries, now, again).map(drop)
+            insert(transaction, &deliveries, now, OnDuplicate::Requeue).map(drop)
         })
         .await
     }
@@ -143,13 +143,14 @@ impl Webhooks for SqliteOperations {
         slots: &[(SubscriptionId, usize)],
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<Delivery>, OperationsError> {
+    ) -> Result<Vec<WebhookDelivery>, OperationsError> {
         let update = format!(
             "UPDATE webhook_deliveries SET claim = ?1, next_attempt_at = ?2
              WHERE number IN (SELECT number FROM webhook_deliveries
-                 WHERE subscription_id = ?3 AND status = 'pending' AND next_attempt_at <= ?4
+                 WHERE subscription_id = ?3 AND {}
                  ORDER BY next_attempt_at, number LIMIT ?5)
-             RETURNING {DELIVERY_COLUMNS}"
+             RETURNING {DELIVERY_COLUMNS}",
+            leasable("?4")
         );
         let slots = slots.to_owned();
         self.atomically(move |transaction| {
@@ -161,7 +162,7 @@ impl Webhooks for SqliteOperations {
                     until.as_microsecond(),
                     subscription.0,
                     now.as_microsecond(),
-                    as_limit(free)
+                    sql_limit(free)
                 ];
                 for row in statement.query_map(values, delivery)? {
                     claimed.push(row?);
@@ -173,28 +174,23 @@ impl Webhooks for SqliteOperations {
         .await
     }
 
-    async fn settle(&self, claim: Uuid, settlement: &Settlement) -> Result<(), OperationsError> {
+    async fn settle(&self, claim: Uuid, outcome: &AttemptOutcome) -> Result<(), OperationsError> {
         const UPDATE: &str = "UPDATE webhook_deliveries
              SET attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?3), last_attempt_at = ?3,
                  last_status = ?4, last_error = ?5, status = ?6, next_attempt_at = ?7, finished_at = ?8, claim = NULL
              WHERE id = ?1 AND claim = ?2";
-        let settlement = settlement.clone();
+        let outcome = outcome.clone();
         self.with(move |connection| {
-            let (status, next_attempt_at) = match settlement.next {
-                Next::Delivered => (DeliveryStatus::Delivered, None),
-                Next::AttemptAt(time) => (DeliveryStatus::Pending, Some(time.as_microsecond())),
-                Next::Failed => (DeliveryStatus::Failed, None),
-            };
-            let finished_at = next_attempt_at.is_none().then(|| settlement.now.as_microsecond());
+            let settled = SettledDelivery::from(&outcome);
             connection.prepare_cached(UPDATE)?.execute(params![
-                settlement.delivery.0,
+                outcome.delivery.0,
                 claim,
-                settlement.attempted_at.as_microsecond(),
-                settlement.status,
-                settlement.error,
-                status.as_str(),
-                next_attempt_at,
-                finished_at,
+                outcome.attempted_at.as_microsecond(),
+                outcome.status,
+                outcome.error,
+                settled.status.as_str(),
+                settled.next_attempt_at.map(Timestamp::as_microsecond),
+                settled.finished_at.map(Timestamp::as_microsecond),
             ])
         })
         .await
@@ -207,7 +203,7 @@ impl Webhooks for SqliteOperations {
         status: Option<DeliveryStatus>,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Delivery>, OperationsError> {
+    ) -> Result<Vec<WebhookDelivery>, OperationsError> {
         let select = format!(
             "SELECT {DELIVERY_COLUMNS} FROM webhook_deliveries
              WHERE subscription_id = ?1 AND status = ?2 AND number < ?3 ORDER BY number DESC LIMIT ?4"
@@ -216,16 +212,13 @@ impl Webhooks for SqliteOperations {
         self.with(move |connection| {
             let mut statement = connection.prepare_cached(&select)?;
             let mut found = Vec::new();
-            for one in DeliveryStatus::ALL.into_iter().filter(|one| status.is_none_or(|asked| asked == *one))
-            {
-                let values = params![subscription.0, one.as_str(), before, as_limit(limit)];
+            for one in listed(status) {
+                let values = params![subscription.0, one.as_str(), before, sql_limit(limit)];
                 for row in statement.query_map(values, delivery)? {
                     found.push(row?);
                 }
             }
-            found.sort_by_key(|delivery| std::cmp::Reverse(delivery.number));
-            found.truncate(limit);
-            Ok(found)
+            Ok(newest_first(found, limit))
         })
         .await
     }
@@ -235,29 +228,29 @@ impl Webhooks for SqliteOperations {
         subscription: SubscriptionId,
         id: DeliveryId,
         now: Timestamp,
-    ) -> Result<Option<Delivery>, OperationsError> {
-        const UPDATE: &str = "UPDATE webhook_deliveries
-             SET status = 'pending', attempts = 0, queued_at = ?3, next_attempt_at = ?3, claim = NULL,
-                 first_attempt_at = NULL, finished_at = NULL
-             WHERE id = ?1 AND subscription_id = ?2
-               AND (status <> 'pending' OR claim IS NULL OR next_attempt_at <= ?3)";
+    ) -> Result<Option<WebhookDelivery>, OperationsError> {
+        let update = format!(
+            "UPDATE webhook_deliveries SET {} WHERE id = ?1 AND subscription_id = ?2 AND {}",
+            requeue("?3"),
+            not_leased("?3")
+        );
         let select = format!(
             "SELECT {DELIVERY_COLUMNS} FROM webhook_deliveries WHERE id = ?1 AND subscription_id = ?2"
         );
         self.atomically(move |transaction| {
-            transaction.execute(UPDATE, params![id.0, subscription.0, now.as_microsecond()])?;
+            transaction.execute(&update, params![id.0, subscription.0, now.as_microsecond()])?;
             transaction.query_row(&select, params![id.0, subscription.0], delivery).optional()
         })
         .await
     }
 
-    async fn prune(&self, retention: Retention, limit: usize) -> Result<usize, OperationsError> {
-        self.atomically(move |transaction| prune(transaction, retention, as_limit(limit))).await
+    async fn prune(&self, retention: DeliveryRetention, limit: usize) -> Result<usize, OperationsError> {
+        self.atomically(move |transaction| prune(transaction, retention, sql_limit(limit))).await
     }
 }
 
 impl SqliteOperations {
-    /// Runs a transaction that is in the file when this returns, whole or not at all.
+    /// Runs a transaction. A power cut may undo it.
     async fn atomically<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -265,7 +258,7 @@ impl SqliteOperations {
         self.with(move |connection| in_transaction(connection, run)).await
     }
 
-    /// As [`SqliteOperations::atomically`], and on the disk.
+    /// Runs a transaction and waits until it is on the disk.
     async fn durably<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -294,27 +287,23 @@ fn subscribe(
     transaction: &Transaction<'_>,
     new: &NewSubscription,
     max: usize,
-) -> rusqlite::Result<Subscribed> {
+) -> rusqlite::Result<SubscribeOutcome> {
     const EARLIER: &str =
         "SELECT key, fingerprint, deleted_at IS NOT NULL FROM webhook_subscriptions WHERE id = ?1";
-    const COUNT: &str = "SELECT count(*) FROM webhook_subscriptions WHERE deleted_at IS NULL";
     const INSERT: &str =
         "INSERT INTO webhook_subscriptions (id, key, fingerprint, url, event_types, description,
              status, secret, after, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'enabled', ?7, ?8, ?9, ?9)";
-    let earlier =
-        |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?));
-    let earlier = transaction.query_row(EARLIER, params![new.id.0], earlier).optional()?;
-    if let Some((key, fingerprint, deleted)) = earlier {
-        if (&key, &fingerprint) != (&new.key, &new.fingerprint) {
-            return Ok(Subscribed::KeyReused);
-        }
-        let found = if deleted { None } else { find(transaction, new.id)? };
-        return Ok(found.map_or(Subscribed::Deleted, Subscribed::Repeated));
+    let earlier = |row: &Row<'_>| {
+        Ok(EarlierRequest { key: row.get(0)?, fingerprint: row.get(1)?, deleted: row.get(2)? })
+    };
+    if let Some(earlier) = transaction.query_row(EARLIER, params![new.id.0], earlier).optional()? {
+        let existing = || find_existing(transaction, new.id).map(SubscribeOutcome::Repeated);
+        return earlier.refuses(new).map_or_else(existing, Ok);
     }
-    let count: i64 = transaction.query_row(COUNT, [], |row| row.get(0))?;
-    if count >= as_limit(max) {
-        return Ok(Subscribed::TooMany);
+    let count: i64 = transaction.query_row(COUNT_SUBSCRIPTIONS, [], |row| row.get(0))?;
+    if count >= sql_limit(max) {
+        return Ok(SubscribeOutcome::TooMany);
     }
     transaction.execute(
         INSERT,
@@ -330,7 +319,7 @@ fn subscribe(
             new.now.as_microsecond(),
         ],
     )?;
-    find(transaction, new.id)?.map(Subscribed::Created).ok_or(rusqlite::Error::QueryReturnedNoRows)
+    find_existing(transaction, new.id).map(SubscribeOutcome::Created)
 }
 
 fn find(connection: &Connection, id: SubscriptionId) -> rusqlite::Result<Option<Subscription>> {
@@ -338,6 +327,10 @@ fn find(connection: &Connection, id: SubscriptionId) -> rusqlite::Result<Option<
         "SELECT {SUBSCRIPTION_COLUMNS} FROM webhook_subscriptions WHERE id = ?1 AND deleted_at IS NULL"
     );
     connection.prepare_cached(&select)?.query_row(params![id.0], subscription).optional()
+}
+
+fn find_existing(connection: &Connection, id: SubscriptionId) -> rusqlite::Result<Subscription> {
+    find(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 fn position(
@@ -352,32 +345,42 @@ fn position(
     Ok(position.map(i64::cast_unsigned))
 }
 
-fn set_position(
-    connection: &Connection,
-    store_id: Uuid,
-    partition: &Partition,
-    position: Position,
-) -> rusqlite::Result<()> {
-    const UPSERT: &str = "INSERT INTO reactor_positions (reactor, store_id, partition, position)
-         VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (reactor, partition) DO UPDATE SET store_id = ?2, position = ?4";
-    let values = params![REACTOR, store_id, partition.0, position.cast_signed()];
-    connection.execute(UPSERT, values).map(drop)
+/// Returns false if the stored position is not the one that the batch expects.
+fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> rusqlite::Result<bool> {
+    const MOVE: &str = "UPDATE reactor_positions SET position = ?4
+         WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?5";
+    let position = batch.position.cast_signed();
+    let (partition, store_id) = (&batch.partition.0, batch.store_id);
+    let moved = match batch.after {
+        Some(after) => {
+            let values = params![REACTOR, partition, store_id, position, after.cast_signed()];
+            transaction.execute(MOVE, values)?
+        }
+        None => {
+            let begin = format!(
+                "INSERT INTO reactor_positions (reactor, partition, store_id, position)
+                 VALUES (?1, ?2, ?3, ?4) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+            );
+            transaction.execute(&begin, params![REACTOR, partition, store_id, position])?
+        }
+    };
+    Ok(moved == 1)
 }
 
-/// Says how many rows it has written.
+/// Returns the number of rows written.
 fn insert(
     transaction: &Transaction<'_>,
     deliveries: &[NewDelivery],
     now: Timestamp,
-    on_conflict: &str,
+    duplicates: OnDuplicate,
 ) -> rusqlite::Result<usize> {
     let insert = format!(
         "INSERT INTO webhook_deliveries (id, subscription_id, event_id, event_type, stream, revision, position,
              recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?12
          WHERE EXISTS (SELECT 1 FROM webhook_subscriptions WHERE id = ?2 AND deleted_at IS NULL)
-         ON CONFLICT (id) {on_conflict}"
+         {}",
+        duplicates.clause()
     );
     let mut statement = transaction.prepare_cached(&insert)?;
     let mut written = 0;
@@ -392,51 +395,46 @@ fn insert(
             one.position.cast_signed(),
             one.recorded_at.as_microsecond(),
             one.order.0,
-            one.place.sequence.cast_signed(),
-            one.place.previous.map(u64::cast_signed),
+            one.sequence.number.cast_signed(),
+            one.sequence.previous.map(u64::cast_signed),
             now.as_microsecond(),
         ])?;
     }
     Ok(written)
 }
 
-fn prune(transaction: &Transaction<'_>, retention: Retention, limit: i64) -> rusqlite::Result<usize> {
-    const SUBSCRIPTIONS: &str = "SELECT id, deleted_at IS NOT NULL, status <> 'enabled'
-         FROM webhook_subscriptions AS subscription
-         WHERE deleted_at IS NULL
-            OR EXISTS (SELECT 1 FROM webhook_deliveries AS delivery WHERE delivery.subscription_id = subscription.id)";
-    // The oldest are looked at, not all: one that was sent again lately holds up those behind it for a while.
-    const DELETE: &str = "DELETE FROM webhook_deliveries WHERE number IN (
+fn prune(transaction: &Transaction<'_>, retention: DeliveryRetention, limit: i64) -> rusqlite::Result<usize> {
+    // Reads the oldest rows, not all. An old row that was sent again recently delays the newer rows behind
+    // it.
+    const DELETE_FINISHED: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM (SELECT number, finished_at FROM webhook_deliveries
                  WHERE subscription_id = ?1 AND status = ?2 ORDER BY number LIMIT ?4)
              WHERE finished_at < ?3)";
     const DELETE_ALL: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM webhook_deliveries WHERE subscription_id = ?1 LIMIT ?2)";
-    const FAIL: &str = "UPDATE webhook_deliveries
-         SET status = 'failed', finished_at = ?3, next_attempt_at = NULL, claim = NULL,
-             last_error = 'the subscription was not enabled in time'
+    const FAIL_WAITING: &str = "UPDATE webhook_deliveries
+         SET status = 'failed', finished_at = ?3, next_attempt_at = NULL, claim = NULL, last_error = ?5
          WHERE number IN (SELECT number FROM (SELECT number, queued_at FROM webhook_deliveries
                  WHERE subscription_id = ?1 AND status = 'pending' ORDER BY next_attempt_at, number LIMIT ?4)
              WHERE queued_at < ?2)";
-    let mut statement = transaction.prepare_cached(SUBSCRIPTIONS)?;
+    let mut statement = transaction.prepare_cached(PRUNABLE_SUBSCRIPTIONS)?;
     let row = |row: &Row<'_>| Ok((row.get::<_, Uuid>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?));
     let subscriptions: Vec<_> = statement.query_map([], row)?.collect::<rusqlite::Result<_>>()?;
     let mut pruned = 0;
     for (id, deleted, disabled) in subscriptions {
-        if deleted {
-            pruned += transaction.execute(DELETE_ALL, params![id, limit])?;
-            continue;
-        }
-        for (status, before) in [
-            (DeliveryStatus::Delivered, retention.delivered_before),
-            (DeliveryStatus::Failed, retention.failed_before),
-        ] {
-            let values = params![id, status.as_str(), before.as_microsecond(), limit];
-            pruned += transaction.execute(DELETE, values)?;
-        }
-        if disabled {
-            let times = (retention.waiting_before.as_microsecond(), retention.now.as_microsecond());
-            pruned += transaction.execute(FAIL, params![id, times.0, times.1, limit])?;
+        for step in prune_steps(deleted, disabled, retention) {
+            pruned += match step {
+                PruneStep::DeleteAll => transaction.execute(DELETE_ALL, params![id, limit])?,
+                PruneStep::DeleteFinished { status, before } => {
+                    let values = params![id, status.as_str(), before.as_microsecond(), limit];
+                    transaction.execute(DELETE_FINISHED, values)?
+                }
+                PruneStep::FailWaiting { queued_before, now } => {
+                    let (queued_before, now) = (queued_before.as_microsecond(), now.as_microsecond());
+                    let values = params![id, queued_before, now, limit, NOT_ENABLED_IN_TIME];
+                    transaction.execute(FAIL_WAITING, values)?
+                }
+            };
         }
     }
     Ok(pruned)
@@ -444,8 +442,4 @@ fn prune(transaction: &Transaction<'_>, retention: Retention, limit: i64) -> rus
 
 fn json(event_types: &EventTypes) -> String {
     serde_json::to_string(event_types.patterns()).expect("strings always serialise")
-}
-
-fn as_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
--- Who is told of events, and what is on its way to them; operational state.
+-- Subscriptions to webhooks and their deliveries. Operational state: a rebuild does not touch it.
 
 CREATE TYPE webhook_subscription_status AS ENUM ('enabled', 'disabled', 'gone');
 CREATE TYPE webhook_delivery_status AS ENUM ('pending', 'delivered', 'failed');
@@ -6,7 +6,8 @@ CREATE TYPE webhook_delivery_status AS ENUM ('pending', 'delivered', 'failed');
 CREATE TABLE webhook_subscriptions (
     number                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id                    uuid                        NOT NULL UNIQUE,
-    -- What it was made by; kept when it is deleted, so that a late repetition of the request does not make it anew.
+    -- The request that made it. Kept after deletion, so that a late retry of the request does not make it
+    -- again.
     key                   text                        NOT NULL,
     fingerprint           text                        NOT NULL,
     url                   text                        NOT NULL,
@@ -17,17 +18,17 @@ CREATE TABLE webhook_subscriptions (
     previous_secret       text,
     previous_secret_until timestamptz,
     rotated_by            uuid,
-    -- Events after this position of the log are delivered.
+    -- Only events after this position of the log are delivered.
     after                 bigint,
     created_at            timestamptz                 NOT NULL,
     updated_at            timestamptz                 NOT NULL,
     deleted_at            timestamptz
 );
 
--- Written over a few times: room in each page spares some of the indexes.
+-- Each row is updated a few times. Free space in each page lets some updates leave the indexes unchanged.
 CREATE TABLE webhook_deliveries (
     number            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    -- Made from subscription and event.
+    -- Derived from subscription and event.
     id                uuid                    NOT NULL UNIQUE,
     subscription_id   uuid                    NOT NULL,
     event_id          uuid                    NOT NULL,
@@ -42,7 +43,7 @@ CREATE TABLE webhook_deliveries (
     status            webhook_delivery_status NOT NULL,
     attempts          integer                 NOT NULL DEFAULT 0,
     queued_at         timestamptz             NOT NULL,
-    -- While it is claimed: when the claim ends.
+    -- Under a lease: when the lease ends.
     next_attempt_at   timestamptz,
     claim             uuid,
     first_attempt_at  timestamptz,

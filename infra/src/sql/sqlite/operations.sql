@@ -1,4 +1,4 @@
--- Operational state. No read model: a rebuild leaves it alone.
+-- Operational state. Not a read model: a rebuild does not touch it.
 CREATE TABLE IF NOT EXISTS reactor_positions (
     reactor   TEXT    NOT NULL,
     partition TEXT    NOT NULL,
@@ -7,11 +7,12 @@ CREATE TABLE IF NOT EXISTS reactor_positions (
     PRIMARY KEY (reactor, partition)
 ) STRICT, WITHOUT ROWID;
 
--- Who is told of events. Times are in microseconds since 1970-01-01T00:00Z.
+-- Subscriptions to webhooks. Times are in microseconds since 1970-01-01T00:00Z.
 CREATE TABLE IF NOT EXISTS webhook_subscriptions (
     number                INTEGER PRIMARY KEY AUTOINCREMENT,
     id                    BLOB    NOT NULL UNIQUE,
-    -- What it was made by; kept when it is deleted, so that a late repetition of the request does not make it anew.
+    -- The request that made it. Kept after deletion, so that a late retry of the request does not make it
+    -- again.
     key                   TEXT    NOT NULL,
     fingerprint           TEXT    NOT NULL,
     url                   TEXT    NOT NULL,
@@ -23,7 +24,7 @@ CREATE TABLE IF NOT EXISTS webhook_subscriptions (
     previous_secret       TEXT,
     previous_secret_until INTEGER,
     rotated_by            BLOB,
-    -- Events after this position of the log are delivered.
+    -- Only events after this position of the log are delivered.
     after                 INTEGER,
     created_at            INTEGER NOT NULL,
     updated_at            INTEGER NOT NULL,
@@ -32,7 +33,7 @@ CREATE TABLE IF NOT EXISTS webhook_subscriptions (
 
 CREATE TABLE IF NOT EXISTS webhook_deliveries (
     number            INTEGER PRIMARY KEY AUTOINCREMENT,
-    -- Made from subscription and event.
+    -- Derived from subscription and event.
     id                BLOB    NOT NULL UNIQUE,
     subscription_id   BLOB    NOT NULL,
     event_id          BLOB    NOT NULL,
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS webhook_deliveries (
     status            TEXT    NOT NULL,
     attempts          INTEGER NOT NULL DEFAULT 0,
     queued_at         INTEGER NOT NULL,
-    -- While it is claimed: when the claim ends.
+    -- Under a lease: when the lease ends.
     next_attempt_at   INTEGER,
     claim             BLOB,
     first_attempt_at  INTEGER,

@@ -1,10 +1,9 @@
-//! What the script can have go wrong.
+//! The faults of the script.
 
 use std::time::Duration;
 
-use infra::payment_provider::{
-    ChargeAnswer, PaymentProvider, ProviderError, RefundAnswer, sandbox::SandboxProvider,
-};
+use infra::payment_provider::{ChargeAnswer, PaymentProvider, ProviderError, RefundAnswer};
+use sandbox::SandboxProvider;
 use tokio::{net::TcpListener, time::Instant};
 use uuid::Uuid;
 
@@ -15,11 +14,11 @@ use super::{
     SandboxFixture,
 };
 
-/// How often something may go wrong in a row before it is taken for broken.
+/// The most failures in a row before the test fails.
 const ATTEMPTS_MAX: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_means_of_payment_with_a_name_of_its_own_does_what_it_says() {
+async fn each_named_payment_method_has_its_fixed_outcome() {
     let sandbox = SandboxFixture::fresh().await;
     let provider = sandbox.provider();
     for (method, is_done) in [("lost_answer", true), ("error_after", true), ("error", false)] {
@@ -28,7 +27,7 @@ async fn a_means_of_payment_with_a_name_of_its_own_does_what_it_says() {
         assert!(matches!(lost, ProviderError::OutcomeUnknown(_)), "{method}: {lost:?}");
         let found = provider.look_up(&request).await.unwrap();
         assert_eq!(found.is_some(), is_done, "{method}");
-        assert_eq!(provider.charge(&request).await.is_ok(), is_done, "{method}, asked for again");
+        assert_eq!(provider.charge(&request).await.is_ok(), is_done, "{method}, repeated");
     }
 
     let once = given_charge(&sandbox, request("decline_once")).await;
@@ -44,7 +43,7 @@ async fn a_means_of_payment_with_a_name_of_its_own_does_what_it_says() {
     assert!(began.elapsed() >= Duration::from_secs(3));
 }
 
-/// Asks until there is an answer, as the platform does.
+/// Repeats the request until it is answered, as the platform does.
 async fn charged(provider: &SandboxProvider, request: &ChargeRequest) -> ChargeAnswer {
     for _ in 0..ATTEMPTS_MAX {
         if let Ok(answer) = provider.charge(request).await {
@@ -66,7 +65,7 @@ async fn refunded(provider: &SandboxProvider, refund: &RefundRequest) -> RefundA
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_again_gets_each_thing_done_once_whatever_goes_wrong() {
+async fn repeated_requests_take_effect_once_under_every_fault() {
     const SCRIPT: &str = "declines=0.2,soft_declines=0.1,lost_requests=0.2,lost_answers=0.2,errors=0.1,errors_after=0.1,\
                           delay_ms=1,refund_failures=0.3,refunds_pending=0.3,refund_pending_ms=5,seed=7";
     let sandbox = SandboxFixture::scripted(SCRIPT).await;
@@ -74,7 +73,7 @@ async fn whoever_asks_again_gets_each_thing_done_once_whatever_goes_wrong() {
     let (mut captures, mut refunds, mut declined, mut refused) = (0_u64, 0_u64, 0, 0);
     for number in 0..40_u128 {
         let mut request = request("card");
-        // The same fate whenever the test runs.
+        // The same ids draw the same faults in every run.
         request.payment_id.0 = Uuid::from_u128(number);
         let answer = charged(&provider, &request).await;
         if answer.report.ending.is_some() {
@@ -97,18 +96,18 @@ async fn whoever_asks_again_gets_each_thing_done_once_whatever_goes_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_is_repeated_with_its_seed() {
+async fn the_same_seed_repeats_a_run() {
     const SCRIPT: &str = "declines=0.3,lost_requests=0.2,lost_answers=0.2,pending=0.2,pending_ms=60000,seed=";
     async fn run(seed: u64) -> Vec<String> {
         let sandbox = SandboxFixture::scripted(&format!("{SCRIPT}{seed}")).await;
         let provider = sandbox.direct();
-        let mut told = Vec::new();
+        let mut answers = Vec::new();
         for number in 0..30_u128 {
             let mut request = request("card");
             request.payment_id.0 = Uuid::from_u128(number);
             for _ in 0..3 {
                 let answer = provider.charge(&request).await;
-                told.push(
+                answers.push(
                     answer.map_or_else(
                         |_| "lost".to_owned(),
                         |answer| format!("{:?}", figures(&answer.report)),
@@ -116,7 +115,7 @@ async fn a_run_is_repeated_with_its_seed() {
                 );
             }
         }
-        told
+        answers
     }
     let (one, same, other) = tokio::join!(run(7), run(7), run(8));
     assert_eq!(one, same);
@@ -124,7 +123,7 @@ async fn a_run_is_repeated_with_its_seed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nobody_listens_or_something_else_does_nothing_was_done() {
+async fn a_closed_port_and_another_server_count_as_unreachable() {
     let sandbox = SandboxFixture::fresh().await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let receiver = sandbox.receiver_address;
@@ -140,7 +139,7 @@ async fn where_nobody_listens_or_something_else_does_nothing_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_pending_by_chance_settles_by_itself() {
+async fn a_charge_that_the_script_leaves_pending_completes_later() {
     let sandbox = SandboxFixture::scripted("pending=1,pending_ms=20").await;
     let charge = given_charge(&sandbox, request("card")).await;
     let completed = crate::support::eventually("a pending charge completes", async || {
@@ -151,12 +150,12 @@ async fn what_is_pending_by_chance_settles_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_answer_is_a_connection_that_ends_without_one() {
+async fn a_lost_answer_closes_the_connection_without_an_answer() {
     let sandbox = SandboxFixture::fresh().await;
     let url = format!("http://{}/v1/charges/{}/1", sandbox.address, Uuid::new_v4());
     let terms = serde_json::json!({"amount": 100, "currency": "GBP", "method": "lost_answer"});
     let put = || sandbox.http.put(&url).bearer_auth(sandbox.secret.reveal()).json(&terms).send();
     let lost = put().await.unwrap_err();
     assert!(lost.is_request() && lost.status().is_none(), "{lost:?}");
-    assert_eq!(put().await.unwrap().status(), 200, "asked for again, it is answered");
+    assert_eq!(put().await.unwrap().status(), 200, "the repeated request is answered");
 }

@@ -1,15 +1,13 @@
-//! The sandbox's books, and who may look into them.
+//! The ledger of the sandbox, and access to it.
 
 use std::collections::BTreeSet;
 
 use domain::PaymentId;
 use infra::{
     clock::Clock,
-    payment_provider::{
-        PaymentProvider, ProviderError,
-        sandbox::{Sandbox, SandboxOptions},
-    },
+    payment_provider::{PaymentProvider, ProviderError},
 };
+use sandbox::{Sandbox, SandboxOptions};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -24,12 +22,12 @@ impl SandboxFixture {
             ledger: self.dir.path().join("sandbox.db"),
             secret: self.secret.clone(),
             script: "".parse().unwrap(),
-            webhook_url: Some(format!("http://{}/webhooks", self.receiver_address).parse().unwrap()),
+            notice_url: Some(format!("http://{}/webhooks", self.receiver_address).parse().unwrap()),
             clock: Clock::system(),
         }
     }
 
-    /// Ends the server and begins anew on the same files, at another address.
+    /// Stops the server and starts another one on the same files, at another address.
     pub(super) async fn restart(&mut self) {
         if let Some((running, stop)) = self.running.take() {
             stop.cancel();
@@ -42,7 +40,7 @@ impl SandboxFixture {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_charged_is_there_after_a_restart() {
+async fn charges_and_refunds_survive_a_restart() {
     let mut sandbox = SandboxFixture::fresh().await;
     let charge = given_charge(&sandbox, request("ok")).await;
     let refund = refund_of(&charge, 4_000);
@@ -57,7 +55,7 @@ async fn what_was_charged_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_process_at_a_time_has_the_ledger() {
+async fn a_second_process_cannot_open_the_ledger() {
     let mut sandbox = SandboxFixture::fresh().await;
     given_charge(&sandbox, request("ok")).await;
     let options = sandbox.options();
@@ -68,7 +66,7 @@ async fn one_process_at_a_time_has_the_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn totals_are_sums_of_what_moved_in_all_charges() {
+async fn totals_are_the_sums_of_all_movements() {
     let sandbox = SandboxFixture::fresh().await;
     let provider = sandbox.direct();
     let mut payments = BTreeSet::new();
@@ -79,7 +77,7 @@ async fn totals_are_sums_of_what_moved_in_all_charges() {
         provider.void(&charge).await.unwrap();
         payments.insert(charge.payment_id);
     }
-    // Pages of seven.
+    // Listed in pages of 7.
     let listed: Vec<PaymentId> = sandbox.charges().await.iter().map(|charge| charge.payment_id).collect();
     assert_eq!((listed.len(), listed.into_iter().collect()), (20, payments));
     let totals = serde_json::to_value(sandbox.totals().await).unwrap();
@@ -91,7 +89,7 @@ async fn totals_are_sums_of_what_moved_in_all_charges() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_charge_asked_for_with_other_terms_is_refused() {
+async fn a_repeated_charge_or_refund_with_other_terms_is_refused() {
     let sandbox = SandboxFixture::fresh().await;
     let charge = given_charge(&sandbox, request("ok")).await;
     let mut other = charge.clone();
@@ -100,7 +98,7 @@ async fn a_charge_asked_for_with_other_terms_is_refused() {
     assert!(matches!(refused, ProviderError::Refused(_)), "{refused:?}");
     let refund = refund_of(&charge, 100);
     sandbox.direct().refund(&refund).await.unwrap();
-    // The same refund, of another charge.
+    // The same refund id for another charge.
     let mut elsewhere = refund_of(&given_charge(&sandbox, request("ok")).await, 100);
     elsewhere.refund_id = refund.refund_id;
     let refused = sandbox.direct().refund(&elsewhere).await.unwrap_err();
@@ -109,7 +107,7 @@ async fn a_charge_asked_for_with_other_terms_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_asked_wrongly_is_refused_with_a_problem() {
+async fn a_malformed_request_is_answered_with_a_problem() {
     let sandbox = SandboxFixture::fresh().await;
     let charge = "/v1/charges/6f9619ff-8b86-d011-b42d-00cf4fc964ff/1";
     let terms = json!({"amount": 100, "currency": "GBP", "method": "ok"});
@@ -147,7 +145,7 @@ async fn what_is_asked_wrongly_is_refused_with_a_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_looks_into_the_books_without_the_secret() {
+async fn the_ledger_cannot_be_read_without_the_secret() {
     let sandbox = SandboxFixture::fresh().await;
     for path in ["/v1/charges", "/v1/totals", "/v1/script"] {
         let url = format!("http://{}{path}", sandbox.address);

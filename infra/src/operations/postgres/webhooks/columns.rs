@@ -1,33 +1,28 @@
-//! How subscriptions and deliveries stand in columns, and read back from them.
+//! Maps subscriptions and deliveries to rows and back.
 
 use domain::{EventId, OrderId, StreamName, Timestamp};
 use postgres_types::{FromSql, ToSql};
 use tokio_postgres::{Row, types::FromSql as FromSqlValue};
 
 use crate::{
-    operations::webhooks::{Delivery, DeliveryStatus, NewDelivery, Place, Subscription, SubscriptionStatus},
+    operations::webhooks::{
+        DeliveryStatus, EventSequence, EventTypes, NewDelivery, Subscription, SubscriptionId,
+        SubscriptionStatus, WebhookDelivery,
+    },
     postgres::Fault,
     read_models::postgres::columns::Instant,
-    webhooks::{EventTypes, Secret, SubscriptionId},
+    signature::SigningSecret,
 };
-
-pub(super) const SUBSCRIPTION_COLUMNS: &str =
-    "id, number, url, event_types, description, status, secret, previous_secret,
-     previous_secret_until, rotated_by, after, created_at, updated_at";
-pub(super) const DELIVERY_COLUMNS: &str =
-    "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
-     order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
-     last_attempt_at, finished_at, last_status, last_error";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
 #[postgres(name = "webhook_subscription_status", rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum SubscriptionStatusColumn {
     Enabled,
     Disabled,
     Gone,
 }
 
-impl From<SubscriptionStatus> for State {
+impl From<SubscriptionStatus> for SubscriptionStatusColumn {
     fn from(status: SubscriptionStatus) -> Self {
         match status {
             SubscriptionStatus::Enabled => Self::Enabled,
@@ -37,25 +32,25 @@ impl From<SubscriptionStatus> for State {
     }
 }
 
-impl From<State> for SubscriptionStatus {
-    fn from(state: State) -> Self {
-        match state {
-            State::Enabled => Self::Enabled,
-            State::Disabled => Self::Disabled,
-            State::Gone => Self::Gone,
+impl From<SubscriptionStatusColumn> for SubscriptionStatus {
+    fn from(status: SubscriptionStatusColumn) -> Self {
+        match status {
+            SubscriptionStatusColumn::Enabled => Self::Enabled,
+            SubscriptionStatusColumn::Disabled => Self::Disabled,
+            SubscriptionStatusColumn::Gone => Self::Gone,
         }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
 #[postgres(name = "webhook_delivery_status", rename_all = "snake_case")]
-pub(super) enum Status {
+pub(super) enum DeliveryStatusColumn {
     Pending,
     Delivered,
     Failed,
 }
 
-impl From<DeliveryStatus> for Status {
+impl From<DeliveryStatus> for DeliveryStatusColumn {
     fn from(status: DeliveryStatus) -> Self {
         match status {
             DeliveryStatus::Pending => Self::Pending,
@@ -65,19 +60,19 @@ impl From<DeliveryStatus> for Status {
     }
 }
 
-impl From<Status> for DeliveryStatus {
-    fn from(status: Status) -> Self {
+impl From<DeliveryStatusColumn> for DeliveryStatus {
+    fn from(status: DeliveryStatusColumn) -> Self {
         match status {
-            Status::Pending => Self::Pending,
-            Status::Delivered => Self::Delivered,
-            Status::Failed => Self::Failed,
+            DeliveryStatusColumn::Pending => Self::Pending,
+            DeliveryStatusColumn::Delivered => Self::Delivered,
+            DeliveryStatusColumn::Failed => Self::Failed,
         }
     }
 }
 
 pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
     let previous = match (cell::<Option<String>>(row, 7)?, optional_time(row, 8)?) {
-        (Some(secret), Some(until)) => Some((Secret::stored(secret), until)),
+        (Some(text), Some(until)) => Some((secret(&text)?, until)),
         _ => None,
     };
     Ok(Subscription {
@@ -86,8 +81,8 @@ pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
         url: cell(row, 2)?,
         event_types: EventTypes::stored(cell(row, 3)?),
         description: cell(row, 4)?,
-        status: cell::<State>(row, 5)?.into(),
-        secret: Secret::stored(cell(row, 6)?),
+        status: cell::<SubscriptionStatusColumn>(row, 5)?.into(),
+        secret: secret(&cell::<String>(row, 6)?)?,
         previous_secret: previous,
         rotated_by: cell(row, 9)?,
         after: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
@@ -96,14 +91,14 @@ pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
     })
 }
 
-pub(super) fn delivery(row: &Row) -> Result<Delivery, Fault> {
+pub(super) fn delivery(row: &Row) -> Result<WebhookDelivery, Fault> {
     let stream: String = cell(row, 4)?;
     let stream: StreamName = stream.parse().map_err(|error| corrupt(&error))?;
     let attempts: i32 = cell(row, 12)?;
     let last_status: Option<i32> = cell(row, 18)?;
-    Ok(Delivery {
+    Ok(WebhookDelivery {
         number: number(row, 0)?,
-        what: NewDelivery {
+        content: NewDelivery {
             subscription: SubscriptionId(cell(row, 1)?),
             event: EventId(cell(row, 2)?),
             event_type: cell(row, 3)?,
@@ -112,12 +107,12 @@ pub(super) fn delivery(row: &Row) -> Result<Delivery, Fault> {
             position: number(row, 6)?,
             recorded_at: time(row, 7)?,
             order: OrderId(cell(row, 8)?),
-            place: Place {
-                sequence: number(row, 9)?,
+            sequence: EventSequence {
+                number: number(row, 9)?,
                 previous: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
             },
         },
-        status: cell::<Status>(row, 11)?.into(),
+        status: cell::<DeliveryStatusColumn>(row, 11)?.into(),
         attempts: u32::try_from(attempts).map_err(|error| corrupt(&error))?,
         queued_at: time(row, 13)?,
         next_attempt_at: optional_time(row, 14)?,
@@ -135,6 +130,10 @@ pub(super) fn cell<'r, T: FromSqlValue<'r>>(row: &'r Row, column: usize) -> Resu
 
 fn number(row: &Row, column: usize) -> Result<u64, Fault> {
     Ok(cell::<i64>(row, column)?.cast_unsigned())
+}
+
+fn secret(text: &str) -> Result<SigningSecret, Fault> {
+    SigningSecret::parse(text).map_err(|error| corrupt(&error))
 }
 
 fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {

@@ -1,4 +1,4 @@
-//! How subscriptions and deliveries stand in columns, and read back from them.
+//! Reads subscriptions and deliveries from rows.
 
 use domain::{EventId, OrderId, StreamName, Timestamp};
 use rusqlite::{
@@ -7,23 +7,18 @@ use rusqlite::{
 };
 
 use crate::{
-    operations::webhooks::{Delivery, DeliveryStatus, NewDelivery, Place, Subscription, SubscriptionStatus},
-    webhooks::{EventTypes, Secret, SubscriptionId},
+    operations::webhooks::{
+        DeliveryStatus, EventSequence, EventTypes, NewDelivery, Subscription, SubscriptionId,
+        SubscriptionStatus, WebhookDelivery,
+    },
+    signature::SigningSecret,
 };
-
-pub(super) const SUBSCRIPTION_COLUMNS: &str =
-    "id, number, url, event_types, description, status, secret, previous_secret,
-     previous_secret_until, rotated_by, after, created_at, updated_at";
-pub(super) const DELIVERY_COLUMNS: &str =
-    "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
-     order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
-     last_attempt_at, finished_at, last_status, last_error";
 
 pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
     let patterns: String = row.get(3)?;
     let patterns = serde_json::from_str(&patterns).map_err(|error| unreadable(3, error))?;
     let previous = match (row.get::<_, Option<String>>(7)?, optional_time(row, 8)?) {
-        (Some(secret), Some(until)) => Some((Secret::stored(secret), until)),
+        (Some(text), Some(until)) => Some((secret(7, &text)?, until)),
         _ => None,
     };
     Ok(Subscription {
@@ -33,7 +28,7 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
         event_types: EventTypes::stored(patterns),
         description: row.get(4)?,
         status: one_of(row, 5, SubscriptionStatus::ALL, SubscriptionStatus::as_str)?,
-        secret: Secret::stored(row.get(6)?),
+        secret: secret(6, &row.get::<_, String>(6)?)?,
         previous_secret: previous,
         rotated_by: row.get(9)?,
         after: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
@@ -42,12 +37,12 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
     })
 }
 
-pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<WebhookDelivery> {
     let stream: String = row.get(4)?;
     let stream: StreamName = stream.parse().map_err(|error| unreadable(4, error))?;
-    Ok(Delivery {
+    Ok(WebhookDelivery {
         number: row.get::<_, i64>(0)?.cast_unsigned(),
-        what: NewDelivery {
+        content: NewDelivery {
             subscription: SubscriptionId(row.get(1)?),
             event: EventId(row.get(2)?),
             event_type: row.get(3)?,
@@ -56,8 +51,8 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
             position: row.get::<_, i64>(6)?.cast_unsigned(),
             recorded_at: time(row, 7)?,
             order: OrderId(row.get(8)?),
-            place: Place {
-                sequence: row.get::<_, i64>(9)?.cast_unsigned(),
+            sequence: EventSequence {
+                number: row.get::<_, i64>(9)?.cast_unsigned(),
                 previous: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
             },
         },
@@ -83,6 +78,10 @@ fn one_of<T: Copy, const N: usize>(
     all.into_iter()
         .find(|one| name(*one) == text)
         .ok_or_else(|| unreadable(column, FromSqlError::InvalidType))
+}
+
+fn secret(column: usize, text: &str) -> rusqlite::Result<SigningSecret> {
+    SigningSecret::parse(text).map_err(|error| unreadable(column, error))
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {

@@ -1,0 +1,236 @@
+//! The adapter of the payment provider port: asks a sandbox over HTTP.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use domain::{Amount, Timestamp, payment::ProviderReport};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use infra::{
+    http::Code,
+    payment_provider::{
+        ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider, ProviderError,
+        RefundAnswer, RefundRequest,
+    },
+    signature::{SignatureError, SigningSecret, verify},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    http_client::{HttpClient, RequestFailure},
+    resource::{ChargeResource, ChargeTerms, NoticeBody, NoticeKind, RefundTerms},
+};
+
+/// The name of the provider in commands, in events and in the path of its notices.
+pub const NAME: &str = "sandbox";
+/// Time limit for a request and its answer together.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Implements [`PaymentProvider`] by asking a sandbox.
+#[derive(Debug)]
+pub struct SandboxProvider {
+    client: HttpClient,
+    base_url: String,
+    secret: SigningSecret,
+}
+
+/// The members of a problem answer that the adapter uses.
+#[derive(Debug, Deserialize)]
+struct ProblemAnswer {
+    code: String,
+    title: String,
+    #[serde(default)]
+    detail: Option<String>,
+    /// The present charge, if its status does not allow the request.
+    #[serde(default)]
+    charge: Option<Box<ChargeResource>>,
+}
+
+impl SandboxProvider {
+    /// `base_url`: `http://HOST:PORT`.
+    pub fn new(base_url: &str, secret: SigningSecret) -> Self {
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Self { client: HttpClient::new(TIME_MAX), base_url, secret }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<ChargeResource, AskError> {
+        let wrong =
+            |error: &dyn std::fmt::Display| AskError::Provider(ProviderError::Refused(error.to_string()));
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| wrong(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base_url))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.secret.reveal()))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| wrong(&error))?;
+        let (status, answer) = self.client.send(request).await.map_err(|error| {
+            AskError::Provider(match error {
+                RequestFailure::NotConnected(why) => ProviderError::Unreachable(why),
+                RequestFailure::Lost(why) => ProviderError::OutcomeUnknown(why),
+            })
+        })?;
+        if status.is_success() {
+            read(&answer).map_err(AskError::Provider)
+        } else {
+            Err(error_of(status, &answer))
+        }
+    }
+}
+
+/// Why a request did not return the charge as requested.
+enum AskError {
+    /// The sandbox has no such charge.
+    UnknownCharge,
+    /// The status of the charge does not allow the request.
+    OtherStatus(Box<ChargeResource>),
+    Provider(ProviderError),
+}
+
+impl AskError {
+    /// For requests that need an existing charge.
+    fn into_error(self) -> ProviderError {
+        match self {
+            Self::Provider(error) => error,
+            Self::UnknownCharge => ProviderError::Refused("the sandbox has no such charge".to_owned()),
+            Self::OtherStatus(charge) => {
+                ProviderError::Refused(format!("the charge is {:?}", charge.status).to_lowercase())
+            }
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ProviderError> {
+    let unreadable = |error| ProviderError::OutcomeUnknown(format!("cannot parse the answer: {error}"));
+    serde_json::from_slice(answer).map_err(unreadable)
+}
+
+fn error_of(status: StatusCode, answer: &[u8]) -> AskError {
+    let problem: Option<ProblemAnswer> = serde_json::from_slice(answer).ok();
+    let code = problem.as_ref().map(|problem| problem.code.as_str()).unwrap_or_default();
+    let is = |expected: Code| code == expected.as_str();
+    if is(Code::UnknownCharge) {
+        return AskError::UnknownCharge;
+    }
+    let described = problem.as_ref().map(|problem| match &problem.detail {
+        Some(detail) => format!("{}: {detail}", problem.title),
+        None => problem.title.clone(),
+    });
+    let text = described.unwrap_or_else(|| format!("answered with {}", status.as_u16()));
+    if is(Code::Unavailable) {
+        return AskError::Provider(ProviderError::Unreachable(text));
+    }
+    if let Some(charge) = problem.and_then(|problem| problem.charge) {
+        return AskError::OtherStatus(charge);
+    }
+    AskError::Provider(match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ProviderError::Credentials(text),
+        // Another server answers at this address.
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            ProviderError::Unreachable(format!("the server is not a sandbox: {text}"))
+        }
+        status if status.is_client_error() => ProviderError::Refused(text),
+        _ => ProviderError::OutcomeUnknown(text),
+    })
+}
+
+fn path(request: &ChargeRequest) -> String {
+    format!("/v1/charges/{}/{}", request.payment_id, request.charge.number)
+}
+
+/// The body of a request without a body.
+const NO_BODY: Option<&()> = None;
+
+#[async_trait]
+impl PaymentProvider for SandboxProvider {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
+        let terms = ChargeTerms {
+            amount: request.charge.amount,
+            currency: request.currency,
+            method: request.charge.method.clone(),
+            capture: request.charge.capture,
+            order_id: Some(request.order_id),
+        };
+        let charge = self.ask(Method::PUT, &path(request), Some(&terms)).await;
+        charge.map(ChargeAnswer::from).map_err(AskError::into_error)
+    }
+
+    async fn capture(
+        &self,
+        request: &ChargeRequest,
+        _amount: Amount,
+        total: Amount,
+    ) -> Result<ProviderReport, ProviderError> {
+        let path = format!("{}/captures/{total}", path(request));
+        match self.ask(Method::PUT, &path, NO_BODY).await {
+            Ok(charge) => Ok(charge.report()),
+            // The report on the charge states why the capture was not made.
+            Err(AskError::OtherStatus(charge)) => Ok(charge.report()),
+            Err(error) => Err(error.into_error()),
+        }
+    }
+
+    async fn void(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
+        let charge = self.ask(Method::POST, &format!("{}/void", path(request)), NO_BODY).await;
+        charge.map(|charge| charge.report()).map_err(AskError::into_error)
+    }
+
+    async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError> {
+        match self.ask(Method::GET, &path(request), NO_BODY).await {
+            Ok(charge) => Ok(Some(charge.into())),
+            Err(AskError::UnknownCharge) => Ok(None),
+            Err(error) => Err(error.into_error()),
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
+        let path = format!("{}/refunds/{}", path(&request.charge), request.refund_id);
+        let charge = self.ask(Method::PUT, &path, Some(&RefundTerms { amount: request.amount })).await;
+        let charge = charge.map_err(AskError::into_error)?;
+        let without = || ProviderError::OutcomeUnknown("the answer does not contain the refund".to_owned());
+        charge.refund(request.refund_id).map(RefundAnswer::from).ok_or_else(without)
+    }
+
+    fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError> {
+        /// Parses the type first: notices of other types may have any other members.
+        #[derive(Deserialize)]
+        struct Kind {
+            #[serde(rename = "type")]
+            kind: serde_json::Value,
+        }
+        let id = verify(&[&self.secret], headers, body, now).map_err(notice_error)?.to_owned();
+        let unreadable = |_| NoticeError::Unreadable;
+        let Kind { kind } = serde_json::from_slice(body).map_err(unreadable)?;
+        if serde_json::from_value::<NoticeKind>(kind).is_err() {
+            return Ok(Notice { id, content: NoticeContent::Other });
+        }
+        let notice: NoticeBody = serde_json::from_slice(body).map_err(unreadable)?;
+        let payment_id = notice.data.payment_id;
+        let content = match notice.refund_id {
+            None => NoticeContent::Charge { payment_id, report: notice.data.report() },
+            Some(refund_id) => {
+                let refund = notice.data.refund(refund_id).ok_or(NoticeError::Unreadable)?;
+                NoticeContent::Refund { payment_id, refund_id, answer: refund.into() }
+            }
+        };
+        Ok(Notice { id, content })
+    }
+}
+
+fn notice_error(error: SignatureError) -> NoticeError {
+    match error {
+        SignatureError::Missing => NoticeError::NoSignature,
+        SignatureError::Wrong => NoticeError::WrongSignature,
+        SignatureError::Stale => NoticeError::Stale,
+    }
+}

@@ -1,0 +1,130 @@
+//! Deliveries: one event on its way to one subscription.
+
+use domain::{EventId, OrderId, Position, Revision, StreamName, Timestamp};
+use uuid::Uuid;
+
+use super::{DeliveryId, SubscriptionId};
+use crate::event_source::Partition;
+
+/// The deliveries of a batch of events, and the position that the batch ends at.
+#[derive(Debug, Clone)]
+pub struct EnqueueBatch {
+    pub store_id: Uuid,
+    pub partition: Partition,
+    /// The stored position that the follower expects.
+    pub after: Option<Position>,
+    pub position: Position,
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// The outcome of writing a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnqueueOutcome {
+    Written {
+        /// Deliveries that did not exist before.
+        added: usize,
+    },
+    /// Another follower has moved the position; nothing was written.
+    Overtaken,
+}
+
+/// An event that a subscription must get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    pub subscription: SubscriptionId,
+    pub event: EventId,
+    pub event_type: String,
+    pub stream: StreamName,
+    pub revision: Revision,
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    pub order: OrderId,
+    pub sequence: EventSequence,
+}
+
+impl NewDelivery {
+    pub fn id(&self) -> DeliveryId {
+        DeliveryId::of(self.subscription, self.event)
+    }
+}
+
+/// The numbers by which a receiver restores the order of the events of one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSequence {
+    /// Counts all events of the order and its payment in log order: 1, 2, 3, …
+    pub number: u64,
+    /// The number of the last earlier event that the subscription asks for.
+    pub previous: Option<u64>,
+}
+
+/// A delivery, queued or finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookDelivery {
+    /// Increases with each new delivery.
+    pub number: u64,
+    pub content: NewDelivery,
+    pub status: DeliveryStatus,
+    /// Since the delivery was last queued.
+    pub attempts: u32,
+    pub queued_at: Timestamp,
+    /// When it is due, while it is pending.
+    pub next_attempt_at: Option<Timestamp>,
+    pub first_attempt_at: Option<Timestamp>,
+    pub last_attempt_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// The HTTP status of the last answered attempt.
+    pub last_status: Option<u16>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryStatus {
+    Pending,
+    Delivered,
+    Failed,
+}
+
+impl DeliveryStatus {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Delivered, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The outcome of one attempt to deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptOutcome {
+    pub delivery: DeliveryId,
+    pub attempted_at: Timestamp,
+    pub now: Timestamp,
+    /// The HTTP status of the receiver's answer.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    pub next: AfterAttempt,
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterAttempt {
+    Delivered,
+    RetryAt(Timestamp),
+    /// No further attempt.
+    Failed,
+}
+
+/// How long deliveries are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryRetention {
+    pub now: Timestamp,
+    /// Deliveries that succeeded before this time are removed.
+    pub delivered_before: Timestamp,
+    /// Deliveries that failed before this time are removed.
+    pub failed_before: Timestamp,
+    /// Deliveries to a subscription that is not enabled fail if they were queued before this time.
+    pub waiting_before: Timestamp,
+}

@@ -1,0 +1,169 @@
+//! The rules that every adapter of the webhook store follows: repeated requests, the follower's cursor,
+//! leases and retention. SQL fragments name no parameters, so they are the same for SQLite and Postgres.
+
+use domain::Timestamp;
+
+use super::{
+    AfterAttempt, AttemptOutcome, DeliveryRetention, DeliveryStatus, NewSubscription, SubscribeOutcome,
+    WebhookDelivery,
+};
+
+/// The name under which the follower's positions are stored.
+pub const REACTOR: &str = "webhooks";
+
+pub const SUBSCRIPTION_COLUMNS: &str =
+    "id, number, url, event_types, description, status, secret, previous_secret,
+     previous_secret_until, rotated_by, after, created_at, updated_at";
+pub const DELIVERY_COLUMNS: &str =
+    "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
+     order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
+     last_attempt_at, finished_at, last_status, last_error";
+
+/// A limit as an SQL integer.
+pub fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+// Requests to subscribe.
+
+pub const COUNT_SUBSCRIPTIONS: &str = "SELECT count(*) FROM webhook_subscriptions WHERE deleted_at IS NULL";
+
+/// A stored request to subscribe with the same id.
+pub struct EarlierRequest {
+    pub key: String,
+    pub fingerprint: String,
+    /// The subscription has been deleted.
+    pub deleted: bool,
+}
+
+impl EarlierRequest {
+    /// Why `new` is refused. `None` if it repeats this request and the subscription still exists.
+    pub fn refuses(&self, new: &NewSubscription) -> Option<SubscribeOutcome> {
+        if (&self.key, &self.fingerprint) != (&new.key, &new.fingerprint) {
+            return Some(SubscribeOutcome::KeyReused);
+        }
+        self.deleted.then_some(SubscribeOutcome::Deleted)
+    }
+}
+
+// The cursor: the position of the follower in one partition of one log.
+
+/// Lets a new cursor replace the cursor of another log, and no other. Affects no row if this log has a cursor
+/// already.
+pub const REPLACE_CURSOR_OF_ANOTHER_LOG: &str = "ON CONFLICT (reactor, partition) DO UPDATE
+     SET store_id = excluded.store_id, position = excluded.position
+     WHERE reactor_positions.store_id <> excluded.store_id";
+/// Only then may a new cursor start at the end of the log: no subscription can miss the events before it.
+/// Deleted subscriptions keep their rows and count.
+pub const NEVER_SUBSCRIBED: &str = "NOT EXISTS (SELECT 1 FROM webhook_subscriptions)";
+
+// Leases: while a delivery is leased, `claim` names the lease and `next_attempt_at` is its end.
+
+/// The delivery is due, and a lease has ended.
+pub fn leasable(now: &str) -> String {
+    format!("status = 'pending' AND next_attempt_at <= {now}")
+}
+
+/// Assigns the columns of a delivery that is queued again at `now`.
+pub fn requeue(now: &str) -> String {
+    format!(
+        "status = 'pending', attempts = 0, queued_at = {now}, next_attempt_at = {now}, claim = NULL,
+         first_attempt_at = NULL, finished_at = NULL"
+    )
+}
+
+/// No attempt is running, so the delivery may be queued again.
+pub fn not_leased(now: &str) -> String {
+    format!(
+        "(webhook_deliveries.status <> 'pending' OR webhook_deliveries.claim IS NULL
+          OR webhook_deliveries.next_attempt_at <= {now})"
+    )
+}
+
+/// What an insert does with a delivery that exists.
+#[derive(Debug, Clone, Copy)]
+pub enum OnDuplicate {
+    Keep,
+    Requeue,
+}
+
+impl OnDuplicate {
+    pub fn clause(self) -> String {
+        match self {
+            Self::Keep => "ON CONFLICT (id) DO NOTHING".to_owned(),
+            Self::Requeue => format!(
+                "ON CONFLICT (id) DO UPDATE SET {}, previous_sequence = excluded.previous_sequence WHERE {}",
+                requeue("excluded.queued_at"),
+                not_leased("excluded.queued_at")
+            ),
+        }
+    }
+}
+
+/// The columns of a delivery after an attempt.
+pub struct SettledDelivery {
+    pub status: DeliveryStatus,
+    pub next_attempt_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+impl From<&AttemptOutcome> for SettledDelivery {
+    fn from(outcome: &AttemptOutcome) -> Self {
+        let finished = |status| Self { status, next_attempt_at: None, finished_at: Some(outcome.now) };
+        match outcome.next {
+            AfterAttempt::Delivered => finished(DeliveryStatus::Delivered),
+            AfterAttempt::Failed => finished(DeliveryStatus::Failed),
+            AfterAttempt::RetryAt(time) => {
+                Self { status: DeliveryStatus::Pending, next_attempt_at: Some(time), finished_at: None }
+            }
+        }
+    }
+}
+
+// The delivery log.
+
+/// The statuses to list. They are read one by one, because the index on deliveries begins with the status.
+pub fn listed(status: Option<DeliveryStatus>) -> impl Iterator<Item = DeliveryStatus> {
+    DeliveryStatus::ALL.into_iter().filter(move |one| status.is_none_or(|wanted| wanted == *one))
+}
+
+/// Merges the lists of all statuses.
+pub fn newest_first(mut found: Vec<WebhookDelivery>, limit: usize) -> Vec<WebhookDelivery> {
+    found.sort_by_key(|delivery| std::cmp::Reverse(delivery.number));
+    found.truncate(limit);
+    found
+}
+
+// Retention.
+
+/// Subscriptions that may have rows to prune: id, whether it is deleted, whether it is not enabled.
+pub const PRUNABLE_SUBSCRIPTIONS: &str = "SELECT id, deleted_at IS NOT NULL, status <> 'enabled'
+     FROM webhook_subscriptions AS subscription
+     WHERE deleted_at IS NULL
+        OR EXISTS (SELECT 1 FROM webhook_deliveries AS delivery WHERE delivery.subscription_id = subscription.id)";
+/// The `last_error` of a delivery that waited too long.
+pub const NOT_ENABLED_IN_TIME: &str = "the subscription was not enabled in time";
+
+/// One statement that prunes the deliveries of a subscription.
+#[derive(Debug, Clone, Copy)]
+pub enum PruneStep {
+    DeleteAll,
+    DeleteFinished { status: DeliveryStatus, before: Timestamp },
+    FailWaiting { queued_before: Timestamp, now: Timestamp },
+}
+
+/// The steps for one row of [`PRUNABLE_SUBSCRIPTIONS`].
+pub fn prune_steps(deleted: bool, disabled: bool, retention: DeliveryRetention) -> Vec<PruneStep> {
+    if deleted {
+        return vec![PruneStep::DeleteAll];
+    }
+    let DeliveryRetention { now, delivered_before, failed_before, waiting_before } = retention;
+    let mut steps = vec![
+        PruneStep::DeleteFinished { status: DeliveryStatus::Delivered, before: delivered_before },
+        PruneStep::DeleteFinished { status: DeliveryStatus::Failed, before: failed_before },
+    ];
+    if disabled {
+        steps.push(PruneStep::FailWaiting { queued_before: waiting_before, now });
+    }
+    steps
+}

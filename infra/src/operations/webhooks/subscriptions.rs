@@ -1,0 +1,92 @@
+//! Subscriptions: who gets which events, and at which URL.
+
+use domain::{Position, Timestamp};
+use uuid::Uuid;
+
+use super::{EventTypes, SubscriptionId};
+use crate::signature::SigningSecret;
+
+/// The most subscriptions of one platform.
+pub const SUBSCRIPTIONS_MAX: usize = 50;
+
+/// See [`super::WebhookStore::change`].
+pub type SubscriptionChange = Box<dyn FnOnce(&mut Subscription) + Send>;
+
+/// A request to subscribe.
+#[derive(Debug, Clone)]
+pub struct NewSubscription {
+    pub id: SubscriptionId,
+    /// The caller's idempotency key, and SHA-256 of the request made under it.
+    pub key: String,
+    pub fingerprint: String,
+    pub url: String,
+    pub event_types: EventTypes,
+    pub description: Option<String>,
+    pub secret: SigningSecret,
+    /// The end of the log at the time of the request: later events are delivered.
+    pub after: Option<Position>,
+    pub now: Timestamp,
+}
+
+/// The outcome of a request to subscribe.
+#[derive(Debug, Clone)]
+pub enum SubscribeOutcome {
+    Created(Subscription),
+    /// The same request was made before.
+    Repeated(Subscription),
+    /// Another request was made under this key.
+    KeyReused,
+    /// The same request was made before, and its subscription has been deleted.
+    Deleted,
+    TooMany,
+}
+
+/// A receiver of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    pub id: SubscriptionId,
+    /// Increases with each new subscription.
+    pub number: u64,
+    pub url: String,
+    pub event_types: EventTypes,
+    pub description: Option<String>,
+    pub status: SubscriptionStatus,
+    pub secret: SigningSecret,
+    /// Signs too, until the given time.
+    pub previous_secret: Option<(SigningSecret, Timestamp)>,
+    /// The command that made the secret. `None` for the first secret.
+    pub rotated_by: Option<Uuid>,
+    pub after: Option<Position>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Subscription {
+    /// Whether the subscription gets an event of this type at this position of the log.
+    pub fn wants(&self, event_type: &str, position: Position) -> bool {
+        self.status == SubscriptionStatus::Enabled
+            && self.after.is_none_or(|after| position > after)
+            && self.event_types.matches(event_type)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionStatus {
+    Enabled,
+    /// Disabled by its owner.
+    Disabled,
+    /// Disabled because the receiver answered 410.
+    Gone,
+}
+
+impl SubscriptionStatus {
+    pub const ALL: [Self; 3] = [Self::Enabled, Self::Disabled, Self::Gone];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Gone => "gone",
+        }
+    }
+}

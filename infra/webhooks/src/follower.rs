@@ -1,0 +1,240 @@
+//! Follows the log and queues a delivery for each event and each subscription that wants it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use domain::{Position, Timestamp};
+use infra::{
+    event_source::{Batch, Delivery, EventSource, Partition, layout::SourceLayout},
+    event_store::ReadError,
+    operations::{
+        OperationsError,
+        webhooks::{EnqueueBatch, EnqueueOutcome, SUBSCRIPTIONS_MAX},
+    },
+};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Webhooks, history};
+
+/// Events older than this are not queued; only a replay sends them. Finished deliveries are kept at least one
+/// day longer. So a follower that reads old events again, from a restored log or another bus, finds their
+/// deliveries and sends nothing twice.
+const EVENT_AGE_MAX: Duration = Duration::from_hours(29 * 24);
+/// The longest delay before a position without deliveries is saved.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Queues deliveries; see the module. Made by [`Webhooks::follower`].
+pub struct WebhookFollower {
+    pub(crate) webhooks: Webhooks,
+    pub(crate) source: Box<dyn EventSource>,
+    pub(crate) layout: Arc<dyn SourceLayout>,
+    /// The shortest time between two batches.
+    pub(crate) batch_every: Duration,
+}
+
+impl std::fmt::Debug for WebhookFollower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookFollower").finish_non_exhaustive()
+    }
+}
+
+/// The follower's positions in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PartitionPositions {
+    saved: Option<Position>,
+    /// The last position read. No delivery is needed between `saved` and here.
+    reached: Option<Position>,
+}
+
+impl PartitionPositions {
+    fn at(position: Option<Position>) -> Self {
+        Self { saved: position, reached: position }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] OperationsError),
+}
+
+impl WebhookFollower {
+    /// Runs until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut positions: HashMap<Partition, PartitionPositions> = HashMap::new();
+        let mut saving = time::interval(SAVE_INTERVAL);
+        saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut next_batch_at = time::Instant::now();
+        loop {
+            let source = &mut self.source;
+            let delivery = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                _ = saving.tick() => {
+                    self.save(&mut positions).await;
+                    continue;
+                }
+                delivery = async {
+                    time::sleep_until(next_batch_at).await;
+                    source.next().await
+                } => delivery,
+            };
+            let outcome = match delivery {
+                Ok(Delivery::Assigned(partitions)) => {
+                    self.assign(&mut positions, &partitions, &shutdown).await;
+                    Ok(())
+                }
+                Ok(Delivery::Revoked(partitions)) => {
+                    self.save(&mut positions).await;
+                    positions.retain(|partition, _| !partitions.contains(partition));
+                    Ok(())
+                }
+                Ok(Delivery::Events(batch)) => {
+                    next_batch_at = time::Instant::now() + self.batch_every;
+                    self.queue_batch(&mut positions, batch).await
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "Cannot queue webhooks for new events; retrying");
+                pause(&shutdown).await;
+            }
+        }
+        self.save(&mut positions).await;
+    }
+
+    async fn assign(
+        &mut self,
+        positions: &mut HashMap<Partition, PartitionPositions>,
+        partitions: &[Partition],
+        shutdown: &CancellationToken,
+    ) {
+        while !shutdown.is_cancelled() {
+            match self.resume(partitions).await {
+                Ok(resumed) => {
+                    for (partition, position) in partitions.iter().zip(resumed) {
+                        self.source.seek(partition, position);
+                        positions.insert(partition.clone(), PartitionPositions::at(position));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "Cannot read the position of the webhooks; retrying");
+                    pause(shutdown).await;
+                }
+            }
+        }
+    }
+
+    /// The positions from which to follow these partitions. Reads the ends of the partitions first, so a
+    /// subscription made meanwhile misses no later event.
+    async fn resume(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, FollowError> {
+        let ends = self.layout.last_positions().await?;
+        let ends: HashMap<Partition, Option<Position>> =
+            self.layout.partitions().into_iter().zip(ends).collect();
+        let store = &self.webhooks.store;
+        let mut positions = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let end = ends.get(partition).copied().flatten();
+            positions.push(store.resume(self.webhooks.log.store_id(), partition, end).await?);
+        }
+        Ok(positions)
+    }
+
+    /// Queues the deliveries of a batch. After a failure, or if another follower has moved the position,
+    /// reads the partition again from the stored position.
+    async fn queue_batch(
+        &mut self,
+        positions: &mut HashMap<Partition, PartitionPositions>,
+        batch: Batch,
+    ) -> Result<(), FollowError> {
+        let Some(known) = positions.get_mut(&batch.partition) else { return Ok(()) };
+        match self.enqueue(&batch, known.saved).await {
+            Ok(None) => {
+                known.reached = Some(batch.position);
+                Ok(())
+            }
+            Ok(Some(EnqueueOutcome::Written { added })) => {
+                *known = PartitionPositions::at(Some(batch.position));
+                if added > 0 {
+                    self.webhooks.due.notify_one();
+                }
+                Ok(())
+            }
+            Ok(Some(EnqueueOutcome::Overtaken)) => {
+                let position = self.resume(std::slice::from_ref(&batch.partition)).await?;
+                let position = position.into_iter().next().flatten();
+                *known = PartitionPositions::at(position);
+                self.source.seek(&batch.partition, position);
+                Ok(())
+            }
+            Err(error) => {
+                known.reached = known.saved;
+                self.source.seek(&batch.partition, known.saved);
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns `None` if the batch needs no delivery.
+    async fn enqueue(
+        &self,
+        batch: &Batch,
+        saved: Option<Position>,
+    ) -> Result<Option<EnqueueOutcome>, FollowError> {
+        let Webhooks { store, log, clock, .. } = &self.webhooks;
+        // Read after the events, so that the list holds every subscription made before an event was recorded.
+        let subscriptions = store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
+        let oldest = clock.now().checked_sub(EVENT_AGE_MAX).unwrap_or(Timestamp::MIN);
+        let deliveries = history::deliveries(&**log, &batch.events, &subscriptions, |one, event| {
+            event.recorded_at >= oldest && one.wants(&event.type_name, event.position)
+        })
+        .await?;
+        if deliveries.is_empty() {
+            return Ok(None);
+        }
+        let enqueued = EnqueueBatch {
+            store_id: log.store_id(),
+            partition: batch.partition.clone(),
+            after: saved,
+            position: batch.position,
+            deliveries,
+        };
+        Ok(Some(store.enqueue(&enqueued, clock.now()).await?))
+    }
+
+    /// Saves the positions of partitions whose last events needed no delivery.
+    async fn save(&mut self, positions: &mut HashMap<Partition, PartitionPositions>) {
+        let Webhooks { store, log, clock, .. } = &self.webhooks;
+        for (partition, known) in positions {
+            let Some(position) = known.reached.filter(|_| known.reached != known.saved) else {
+                continue;
+            };
+            let batch = EnqueueBatch {
+                store_id: log.store_id(),
+                partition: partition.clone(),
+                after: known.saved,
+                position,
+                deliveries: Vec::new(),
+            };
+            match store.enqueue(&batch, clock.now()).await {
+                Ok(EnqueueOutcome::Written { .. }) => known.saved = Some(position),
+                // The next batch detects it and reads the new position. No delivery is lost until then.
+                Ok(EnqueueOutcome::Overtaken) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "Cannot save the position of the webhooks; retrying");
+                }
+            }
+        }
+    }
+}
+
+async fn pause(shutdown: &CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = time::sleep(RETRY_PAUSE) => {}
+    }
+}

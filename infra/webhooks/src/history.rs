@@ -1,0 +1,191 @@
+//! Numbers the events of an order, across the streams of the order and its payment.
+//!
+//! The numbers are counted in the log, not by a counter of deliveries. So an event has the same number for
+//! every subscriber, at every replay and after pruning, and numbers follow the log although order and payment
+//! events may arrive from two topics.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use domain::{EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use infra::{
+    event_store::{EventLog, ReadError},
+    operations::webhooks::{EventSequence, NewDelivery, Subscription},
+};
+use serde::Deserialize;
+
+/// Events of a stream per read.
+const PAGE_EVENTS: usize = 1_000;
+/// Orders that are read concurrently.
+const LOOKUPS_MAX: usize = 16;
+
+/// A stored event that cannot be parsed. It cannot be delivered, and a retry does not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {id} cannot be parsed: {reason}")]
+pub(crate) struct MalformedEvent {
+    pub id: EventId,
+    pub reason: String,
+}
+
+/// The types of the events of an order and its payment, by position.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct OrderHistory(BTreeMap<Position, Arc<str>>);
+
+impl OrderHistory {
+    fn sequence(&self, position: Position, subscription: &Subscription) -> EventSequence {
+        let (mut number, mut previous) = (0, None);
+        for (at, type_name) in &self.0 {
+            number += 1;
+            if *at >= position {
+                break;
+            }
+            if subscription.event_types.matches(type_name) {
+                previous = Some(number);
+            }
+        }
+        EventSequence { number, previous }
+    }
+}
+
+/// The numbered deliveries of these events. `wants` decides which subscription gets which event.
+pub(crate) async fn deliveries(
+    log: &dyn EventLog,
+    events: &[RecordedEvent],
+    subscriptions: &[Subscription],
+    wants: impl Fn(&Subscription, &RecordedEvent) -> bool,
+) -> Result<Vec<NewDelivery>, ReadError> {
+    let mut wanted: Vec<(&RecordedEvent, Vec<&Subscription>)> = Vec::new();
+    for event in events.iter().filter(|event| !matches!(event.stream, StreamName::Stock(_))) {
+        let by: Vec<_> = subscriptions.iter().filter(|subscription| wants(subscription, event)).collect();
+        if !by.is_empty() {
+            wanted.push((event, by));
+        }
+    }
+    let orders = orders_of(log, &wanted.iter().map(|(event, _)| *event).collect::<Vec<_>>()).await?;
+    let histories = histories(log, &wanted, &orders).await?;
+    let mut deliveries = Vec::new();
+    for (event, by) in wanted {
+        let Some(order) = orders.get(&event.stream) else { continue };
+        let Some(history) = histories.get(order) else { continue };
+        deliveries.extend(by.into_iter().map(|subscription| NewDelivery {
+            subscription: subscription.id,
+            event: event.id,
+            event_type: event.type_name.to_string(),
+            stream: event.stream.clone(),
+            revision: event.revision,
+            position: event.position,
+            recorded_at: event.recorded_at,
+            order: *order,
+            sequence: history.sequence(event.position, subscription),
+        }));
+    }
+    Ok(deliveries)
+}
+
+/// The order of each of these streams. The first event of a payment names it.
+async fn orders_of(
+    log: &dyn EventLog,
+    events: &[&RecordedEvent],
+) -> Result<HashMap<StreamName, OrderId>, ReadError> {
+    let mut orders = HashMap::new();
+    let mut payments: HashMap<&StreamName, Option<&RecordedEvent>> = HashMap::new();
+    for event in events {
+        match &event.stream {
+            StreamName::Order(order) => drop(orders.insert(event.stream.clone(), *order)),
+            StreamName::Payment(_) => {
+                let first = payments.entry(&event.stream).or_default();
+                *first = first.or(Some(*event).filter(|event| event.revision == 0));
+            }
+            StreamName::Stock(_) => {}
+        }
+    }
+    let look_up = |(stream, first)| find_order(log, stream, first).boxed();
+    let looking: Vec<BoxFuture<'_, _>> = payments.into_iter().map(look_up).collect();
+    let mut found = stream::iter(looking).buffer_unordered(LOOKUPS_MAX);
+    while let Some((stream, order)) = found.try_next().await? {
+        match order {
+            Ok(order) => drop(orders.insert(stream, order)),
+            Err(error) => {
+                tracing::error!(%stream, %error, "Cannot read the order id of a payment; its events are not sent to subscribers");
+            }
+        }
+    }
+    Ok(orders)
+}
+
+async fn find_order(
+    log: &dyn EventLog,
+    payment: &StreamName,
+    first: Option<&RecordedEvent>,
+) -> Result<(StreamName, Result<OrderId, MalformedEvent>), ReadError> {
+    let read = match first {
+        Some(_) => Vec::new(),
+        None => log.read_stream(payment, 0, 1).await?,
+    };
+    let first = first.or(read.first()).ok_or_else(|| lagging(payment))?;
+    Ok((payment.clone(), order_of_payment(first)))
+}
+
+/// Reads only the member `order_id`, so it accepts every type of event that can begin a payment.
+fn order_of_payment(first: &RecordedEvent) -> Result<OrderId, MalformedEvent> {
+    #[derive(Deserialize)]
+    struct FirstEvent {
+        order_id: OrderId,
+    }
+    let read = serde_json::from_slice::<FirstEvent>(&first.data);
+    read.map(|first| first.order_id)
+        .map_err(|error| MalformedEvent { id: first.id, reason: error.to_string() })
+}
+
+async fn histories(
+    log: &dyn EventLog,
+    wanted: &[(&RecordedEvent, Vec<&Subscription>)],
+    orders: &HashMap<StreamName, OrderId>,
+) -> Result<HashMap<OrderId, OrderHistory>, ReadError> {
+    let mut last: HashMap<OrderId, Vec<&RecordedEvent>> = HashMap::new();
+    for (event, _) in wanted {
+        if let Some(order) = orders.get(&event.stream) {
+            last.entry(*order).or_default().push(event);
+        }
+    }
+    let read = |(order, events)| read_history(log, order, events).boxed();
+    let reading: Vec<BoxFuture<'_, _>> = last.into_iter().map(read).collect();
+    stream::iter(reading).buffer_unordered(LOOKUPS_MAX).try_collect().await
+}
+
+/// The history of an order up to the last of `events`.
+async fn read_history(
+    log: &dyn EventLog,
+    order: OrderId,
+    events: Vec<&RecordedEvent>,
+) -> Result<(OrderId, OrderHistory), ReadError> {
+    let last = events.iter().map(|event| event.position).max().unwrap_or_default();
+    let mut history = OrderHistory::default();
+    for stream in [StreamName::Order(order), PaymentId::of_order(order).into()] {
+        let mut next = 0;
+        loop {
+            let page = log.read_stream(&stream, next, PAGE_EVENTS).await?;
+            let read = page.len();
+            next += read as u64;
+            let before = page.into_iter().take_while(|event| event.position <= last);
+            history.0.extend(before.map(|event| (event.position, event.type_name)));
+            if read < PAGE_EVENTS {
+                break;
+            }
+        }
+    }
+    // A replica of the log that lags behind would give wrong numbers.
+    match events.iter().find(|event| !history.0.contains_key(&event.position)) {
+        Some(event) => Err(lagging(&event.stream)),
+        None => Ok((order, history)),
+    }
+}
+
+fn lagging(stream: &StreamName) -> ReadError {
+    ReadError::Unavailable(
+        format!("{stream} does not yet contain an event that another reader of the log returned").into(),
+    )
+}

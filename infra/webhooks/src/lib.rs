@@ -1,0 +1,95 @@
+//! Outgoing webhooks: sends the events of orders and payments to subscribers over HTTP, as Standard Webhooks
+//! (<https://www.standardwebhooks.com>) specifies.
+//!
+//! [`WebhookFollower`] follows the log and queues deliveries. [`WebhookDispatcher`] sends due deliveries and
+//! retries them for three days. Both use the store behind [`infra::operations::webhooks::WebhookStore`]. It
+//! holds no event data: each attempt reads the event from the log.
+
+mod dispatcher;
+mod follower;
+mod history;
+mod message;
+mod replay;
+mod schedule;
+mod sender;
+mod url_guard;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use domain::Timestamp;
+use infra::{
+    clock::Clock,
+    event_source::{EventSource, layout::SourceLayout},
+    event_store::EventLog,
+    operations::webhooks::{
+        RefusedUrl, ReplayError, ReplayScope, Subscription, WebhookService, WebhookStore,
+    },
+};
+use tokio::sync::Notify;
+
+pub use self::{
+    dispatcher::{DispatcherOptions, WebhookDispatcher},
+    follower::WebhookFollower,
+    schedule::RetrySchedule,
+    sender::SenderSetUpError,
+    url_guard::{HostNames, SystemHostNames, UrlGuard},
+};
+
+/// The webhooks of one process: the service of the command API, and the maker of follower and dispatcher.
+/// Clones share the store and the wake-up signal.
+#[derive(Clone)]
+pub struct Webhooks {
+    pub store: Arc<dyn WebhookStore>,
+    pub log: Arc<dyn EventLog>,
+    pub guard: UrlGuard,
+    pub clock: Clock,
+    /// Signals that a delivery may be due.
+    due: Arc<Notify>,
+}
+
+impl fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webhooks").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}
+
+impl Webhooks {
+    pub fn new(store: Arc<dyn WebhookStore>, log: Arc<dyn EventLog>, guard: UrlGuard, clock: Clock) -> Self {
+        Self { store, log, guard, clock, due: Arc::new(Notify::new()) }
+    }
+
+    /// A follower that takes its events from `source`, at most one batch every `batch_every`.
+    pub fn follower(
+        &self,
+        source: Box<dyn EventSource>,
+        layout: Arc<dyn SourceLayout>,
+        batch_every: Duration,
+    ) -> WebhookFollower {
+        WebhookFollower { webhooks: self.clone(), source, layout, batch_every }
+    }
+
+    pub fn dispatcher(&self, options: DispatcherOptions) -> Result<WebhookDispatcher, SenderSetUpError> {
+        WebhookDispatcher::new(self.clone(), options)
+    }
+}
+
+#[async_trait]
+impl WebhookService for Webhooks {
+    async fn check_url(&self, url: &str) -> Result<(), RefusedUrl> {
+        self.guard.check(url).await
+    }
+
+    async fn replay(
+        &self,
+        subscription: &Subscription,
+        scope: ReplayScope,
+        now: Timestamp,
+    ) -> Result<usize, ReplayError> {
+        replay::replay(&*self.log, &*self.store, subscription, scope, now).await
+    }
+
+    fn wake(&self) {
+        self.due.notify_one();
+    }
+}
