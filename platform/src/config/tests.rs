@@ -23,7 +23,7 @@ fn events_file(settings: &Settings) -> String {
 }
 
 #[test]
-fn embedded_files_lie_in_the_data_directory_unless_named_otherwise() {
+fn embedded_files_are_in_the_data_directory_by_default() {
     let settings = parse(&["--data-dir", "elsewhere"]).unwrap().settings;
     assert_eq!(events_file(&settings), "elsewhere/events.db");
     assert_eq!(settings.read_models(), ReadModelsUrl::Sqlite("elsewhere/read-models.db".into()));
@@ -34,20 +34,20 @@ fn embedded_files_lie_in_the_data_directory_unless_named_otherwise() {
 }
 
 #[test]
-fn each_part_is_chosen_by_a_url() {
+fn a_url_selects_each_store_and_the_bus() {
     let kafka = "kafka://10.0.0.1:9092,10.0.0.2:9092?prefix=shop";
     let postgres = "postgres://orderly@10.0.0.3/orderly";
     let store = "esdb://10.0.0.4:2113?tls=false";
     let settings = parse(&["--event-store", store, "--bus", kafka, "--read-models", postgres]);
     let settings = settings.unwrap().settings;
-    let EventStoreUrl::EventStoreDb(config) = settings.event_store() else { panic!("no EventStoreDB") };
+    let EventStoreUrl::EventStoreDb(config) = settings.event_store() else { panic!("expected EventStoreDB") };
     assert_eq!(config.servers(), "10.0.0.4:2113");
     assert_eq!(settings.bus, BusUrl::Kafka(kafka.parse().unwrap()));
     assert_eq!(settings.read_models(), ReadModelsUrl::Postgres(Box::new(postgres.parse().unwrap())));
 }
 
 #[test]
-fn a_refused_url_is_not_shown_since_it_may_hold_a_password() {
+fn the_error_for_a_refused_url_does_not_show_its_password() {
     for (flag, given) in [
         ("--event-store", "esdb://admin:open-sesame@"),
         ("--read-models", "postgres://orderly:open-sesame@localhost"),
@@ -60,7 +60,7 @@ fn a_refused_url_is_not_shown_since_it_may_hold_a_password() {
 }
 
 #[test]
-fn a_refused_setting_is_named_with_what_is_accepted() {
+fn the_error_for_a_refused_setting_names_it_and_the_accepted_forms() {
     for (flag, given, setting, accepted) in [
         ("--event-store", "mysql://localhost", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
         ("--event-store", "sqlite:", "ORDERLY_EVENT_STORE", "sqlite:FILE"),
@@ -86,7 +86,7 @@ fn roles(arguments: &[&str]) -> Result<String, String> {
 }
 
 #[test]
-fn a_process_has_every_role_unless_told_otherwise() {
+fn a_process_has_every_role_by_default() {
     assert_eq!(roles(&[]).unwrap(), "command-api, process-manager, projectors, query-api, webhooks, sandbox");
     let kafka = ["--bus", "kafka://localhost:9092"];
     assert_eq!(
@@ -96,7 +96,7 @@ fn a_process_has_every_role_unless_told_otherwise() {
 }
 
 #[test]
-fn owners_of_an_embedded_store_run_together_and_others_may_run_apart() {
+fn roles_that_own_an_embedded_store_run_together_and_others_may_run_apart() {
     let direct = |names: &str| roles(&["--roles", names]);
     assert!(direct("projectors,command-api,process-manager").is_ok());
     assert!(direct("query-api").is_ok());
@@ -123,7 +123,7 @@ fn with_eventstoredb_each_role_may_run_apart() {
 }
 
 #[test]
-fn webhooks_run_where_subscriptions_are_taken_or_where_they_are_kept_in_postgres() {
+fn webhooks_run_beside_the_command_api_or_with_postgres() {
     let apart = |more: &[&str]| {
         let store = ["--event-store", "esdb://localhost:2113", "--roles", "webhooks"];
         roles(&[&store[..], more].concat())
@@ -134,7 +134,7 @@ fn webhooks_run_where_subscriptions_are_taken_or_where_they_are_kept_in_postgres
 }
 
 #[test]
-fn the_sandbox_runs_where_it_is_the_payment_provider_or_is_asked_for() {
+fn the_sandbox_runs_if_it_is_the_payment_provider_or_is_requested() {
     for provider in ["none", "sandbox:http://pay:8082"] {
         let roles = roles(&["--payment-provider", provider]).unwrap();
         assert_eq!(roles, "command-api, process-manager, projectors, query-api, webhooks");
@@ -143,7 +143,7 @@ fn the_sandbox_runs_where_it_is_the_payment_provider_or_is_asked_for() {
 }
 
 #[test]
-fn the_payment_provider_is_chosen_by_a_url() {
+fn a_url_selects_the_payment_provider() {
     let provider = |url: &str| parse(&["--payment-provider", url]).map(|cli| cli.serve.payment_provider);
     assert_eq!(parse(&[]).unwrap().serve.payment_provider, PaymentProviderUrl::Sandbox);
     assert_eq!(provider("none"), Ok(PaymentProviderUrl::None));
@@ -157,7 +157,7 @@ fn the_payment_provider_is_chosen_by_a_url() {
 }
 
 #[test]
-fn stripe_needs_its_secrets_in_the_environment_and_says_which_is_missing() {
+fn the_error_for_missing_stripe_settings_names_them_and_shows_no_secret() {
     let options = |set: &[(&str, &str)]| {
         let value = |name| set.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
         stripe_options_of(value).map(|options| format!("{options:?}")).map_err(|error| error.to_string())
@@ -180,7 +180,7 @@ fn stripe_needs_its_secrets_in_the_environment_and_says_which_is_missing() {
 }
 
 #[test]
-fn the_secret_of_the_sandbox_is_not_shown_and_its_script_is_checked_at_start() {
+fn errors_do_not_show_the_sandbox_secret_and_the_script_is_checked_at_start() {
     let error = parse(&["--sandbox-secret", "open-sesame"]).unwrap_err();
     assert!(error.starts_with("error: ORDERLY_SANDBOX_SECRET: "), "{error}");
     assert!(!error.contains("open-sesame"), "{error}");
@@ -198,8 +198,10 @@ fn the_secret_of_the_sandbox_is_not_shown_and_its_script_is_checked_at_start() {
 
 #[test]
 fn unpaid_orders_expire_after_a_duration_from_one_second_to_one_year() {
-    let payment_due_after =
-        |text: &str| parse(&["--payment-due-after", text]).map(|cli| cli.serve.payment_due_after.0.as_secs());
+    let payment_due_after = |text: &str| {
+        let argument = format!("--payment-due-after={text}");
+        parse(&[&argument]).map(|cli| cli.serve.payment_due_after.0.as_secs())
+    };
     assert_eq!(parse(&[]).unwrap().serve.payment_due_after, PaymentDueAfter::DEFAULT);
     assert_eq!(PaymentDueAfter::DEFAULT.to_string().parse(), Ok(PaymentDueAfter::DEFAULT));
     for (text, seconds) in [("1s", 1), ("45m", 2_700), ("1h 30m", 5_400), ("8760h", 31_536_000)] {
@@ -213,7 +215,7 @@ fn unpaid_orders_expire_after_a_duration_from_one_second_to_one_year() {
 }
 
 #[test]
-fn an_api_url_is_plain_http_without_a_slash_at_its_end() {
+fn an_api_url_is_plain_http_without_a_trailing_slash() {
     assert_eq!("http://shop:8080/".parse::<ApiUrl>().unwrap().as_str(), "http://shop:8080");
     for text in ["https://shop", "shop:8080", "http://", ""] {
         assert!(text.parse::<ApiUrl>().is_err(), "{text:?} was accepted");
