@@ -199,8 +199,8 @@ impl<A: Decider> Executor<A> {
         let shards = (0..options.shards.max(1)).map(|_| {
             let (external, external_queue) = mpsc::unbounded_channel();
             let (reactions, reaction_queue) = mpsc::unbounded_channel();
-            let shard = Shard::new(Arc::clone(store), snapshots.cloned(), options.cache_weight_max);
-            let shard = Arc::new(Mutex::new(Some(shard)));
+            let idle = Shard::new(Arc::clone(store), snapshots.cloned(), options.cache_weight_max);
+            let shard = Arc::new(Mutex::new(Some(idle)));
             tokio::spawn(shard::run(Arc::clone(&shard), external_queue, reaction_queue));
             let places = Arc::new(Semaphore::new(options.queue_commands_max));
             ShardHandle { shard, external, places, reactions }

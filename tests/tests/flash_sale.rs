@@ -67,9 +67,9 @@ async fn orders_of_several_skus_never_oversell_and_every_shortage_is_true() {
     assert_every_shortage_was_true(&log.await, &answers);
 
     // The remaining units can be bought, and not one more.
-    let left = shop.log().await.walk_stock(|_, _, _| {});
+    let stock = shop.log().await.walk_stock(|_, _, _| {});
     let left: BTreeMap<&str, u32> =
-        SKUS.iter().map(|(sku, _)| (*sku, left[&Sku::new(sku).unwrap()].levels().available())).collect();
+        SKUS.iter().map(|(sku, _)| (*sku, stock[&Sku::new(sku).unwrap()].levels().available())).collect();
     for (sku, available) in left {
         for number in 0..=available {
             let answer = shop.place(&format!("sweep {sku} {number}"), &[line(sku, 1, 100)]).await;

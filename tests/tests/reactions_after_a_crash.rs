@@ -204,11 +204,11 @@ async fn append_provider_request(shop: &Shop, kind: PaymentEventKind) -> &'stati
 /// causes.
 async fn assert_effects_after_a_crash(shop: Shop, type_name: &str, effects: &[&str]) {
     let before = shop.log().await;
-    let cause = before.0.iter().rfind(|event| &*event.type_name == type_name);
-    let cause = cause.unwrap_or_else(|| panic!("the scenario appends no {type_name}")).id;
+    let appended = before.0.iter().rfind(|event| &*event.type_name == type_name);
+    let cause = appended.unwrap_or_else(|| panic!("the scenario appends no {type_name}")).id;
     let caused = |log: &Log| {
-        let caused = log.0.iter().filter(|event| metadata(event).causation_id == Some(cause));
-        let mut types: Vec<String> = caused.map(|event| event.type_name.to_string()).collect();
+        let events = log.0.iter().filter(|event| metadata(event).causation_id == Some(cause));
+        let mut types: Vec<String> = events.map(|event| event.type_name.to_string()).collect();
         types.sort_unstable();
         types
     };

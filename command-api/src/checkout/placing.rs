@@ -46,18 +46,19 @@ impl Checkout {
         let nothing_held = shortages.len() == units.len();
 
         let command = settle(order_id, shortages);
-        let context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
-        let settling = EventId::of_command(context.id, 0);
-        let settled = self.orders.submit(&order_id, command, context, submitted).await?;
+        let settle_context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
+        let settling = EventId::of_command(settle_context.id, 0);
+        let settled = self.orders.submit(&order_id, command, settle_context, submitted).await?;
         let by_this_run = matches!(settled.outcome, Outcome::Recorded);
 
         let order = settled.summary;
         let last = Mode { wait: Wait::Durable, ..submitted };
         match payment_request(order_id, &order) {
             Some((payment_id, request)) => {
-                let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
+                let request_context =
+                    reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
                 let request_mode = Mode { new_stream: by_this_run, ..last };
-                self.payments.submit(&payment_id, request, context, request_mode).await?;
+                self.payments.submit(&payment_id, request, request_context, request_mode).await?;
             }
             // Nothing to pay, or rejected: wait for the order's own last append.
             None => self.orders.read(&order_id, |_, _| ()).await?,

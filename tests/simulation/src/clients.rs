@@ -173,8 +173,8 @@ async fn exchange(router: Router, request: &Request) -> Answer {
     }
     let sent = builder.body(Body::from(request.body().to_string())).expect("paths and keys are well formed");
     let Ok(response) = router.oneshot(sent).await;
-    let (head, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let (head, stream) = response.into_parts();
+    let body = to_bytes(stream, usize::MAX).await.unwrap_or_default();
     let replayed = head.headers.get("idempotent-replayed").is_some_and(|value| value == "true");
     Answer { status: head.status, replayed, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
 }

@@ -33,9 +33,9 @@ impl Platform {
         let models = MemoryReadModels::open(env.tables.clone(), Arc::clone(&hazards));
         let mut routers = Vec::new();
         for instance in 1..=plan.instances {
-            let store: Arc<dyn EventStore> = Arc::new(store.beside());
+            let own_store: Arc<dyn EventStore> = Arc::new(store.beside());
             // Without snapshots: they are files, written on other threads.
-            let mut checkout = Checkout::start(&store, None, env.clock(), plan.executor);
+            let mut checkout = Checkout::start(&own_store, None, env.clock(), plan.executor);
             if plan.provider {
                 checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
             }
@@ -43,7 +43,7 @@ impl Platform {
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
             if instance == plan.instances {
                 let queries: Arc<dyn Queries> = Arc::new(models.clone());
-                start_process_manager(env, store, checkout, queries, Arc::clone(&hazards));
+                start_process_manager(env, own_store, checkout, queries, Arc::clone(&hazards));
             }
         }
         for _ in 0..plan.projectors {

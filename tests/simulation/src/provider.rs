@@ -53,7 +53,7 @@ impl SimulatedProvider {
         let env = &self.0;
         let calm = env.is_calm();
         let (passage, latency_ms) = env.draw(|rng| {
-            let passage = match rng.u32(0..100) {
+            let drawn = match rng.u32(0..100) {
                 _ if calm => Passage::Through,
                 0..7 => Passage::NotReached,
                 7..14 => Passage::RequestLost,
@@ -61,8 +61,8 @@ impl SimulatedProvider {
                 27..32 => Passage::Late,
                 _ => Passage::Through,
             };
-            let latency_ms = if !calm && rng.u32(0..20) == 0 { rng.u64(0..40_000) } else { rng.u64(0..300) };
-            (passage, latency_ms)
+            let is_slow = !calm && rng.u32(0..20) == 0;
+            (drawn, if is_slow { rng.u64(0..40_000) } else { rng.u64(0..300) })
         });
         time::sleep(Duration::from_millis(latency_ms)).await;
         env.hear().await;
@@ -163,12 +163,13 @@ fn notify(env: &Environment, ledger: &mut Ledger, content: NoticeContent) {
         (0..copies).map(|_| if rng.bool() { rng.u64(0..500) } else { rng.u64(0..60_000) }).collect()
     });
     ledger.contents.push(content);
-    let content = ledger.contents.len() - 1;
+    let index = ledger.contents.len() - 1;
     for delay in delays {
         ledger.queued += 1;
-        ledger
-            .notices
-            .insert(ledger.queued, OutgoingNotice { due: now + Duration::from_millis(delay), content });
+        ledger.notices.insert(
+            ledger.queued,
+            OutgoingNotice { due: now + Duration::from_millis(delay), content: index },
+        );
     }
 }
 
@@ -231,8 +232,8 @@ impl PaymentProvider for SimulatedProvider {
     }
 
     fn read_notice(&self, _headers: &HeaderMap, body: &[u8], _now: Timestamp) -> Result<Notice, NoticeError> {
-        let body: Value = serde_json::from_slice(body).map_err(|_| NoticeError::Unreadable)?;
-        let number = body["notice"].as_u64().ok_or(NoticeError::Unreadable)?;
+        let notice: Value = serde_json::from_slice(body).map_err(|_| NoticeError::Unreadable)?;
+        let number = notice["notice"].as_u64().ok_or(NoticeError::Unreadable)?;
         let place = usize::try_from(number).map_err(|_| NoticeError::Unreadable)?;
         let content = self.0.ledger.lock().contents.get(place).cloned().ok_or(NoticeError::Unreadable)?;
         Ok(Notice { id: format!("notice {number}"), content })
@@ -245,13 +246,13 @@ fn refund(env: &Environment, request: &RefundRequest) -> Result<RefundAnswer, Pr
     if let Some(known) = ledger.refunds.get(&request.refund_id) {
         return Ok(known.answer.clone());
     }
-    let given = ledger.refunds.values().filter(|known| known.charge == name);
-    let given = given.filter(|known| !matches!(known.answer, RefundAnswer::Failed { .. }));
-    let given: i64 = given.map(|known| known.amount.minor_units()).sum();
+    let of_charge = ledger.refunds.values().filter(|known| known.charge == name);
+    let successful = of_charge.filter(|known| !matches!(known.answer, RefundAnswer::Failed { .. }));
+    let earlier: i64 = successful.map(|known| known.amount.minor_units()).sum();
     let captured = ledger.charges.get(&name).map_or(0, |charge| charge.captured.minor_units());
-    if given + request.amount.minor_units() > captured {
+    if earlier + request.amount.minor_units() > captured {
         env.fail(format!(
-            "money agrees: {name:?} captured {captured}; {given} and now {} are refunded",
+            "money agrees: {name:?} captured {captured}; {earlier} and now {} are refunded",
             request.amount
         ));
         return Err(ProviderError::Refused("more than was captured".to_owned()));

@@ -122,8 +122,7 @@ fn live_until_done(env: &Arc<Environment>, seed: u64, phase: Phase) {
 
 /// Runs one life on a runtime of its own. Dropping the runtime drops all tasks, like a crash.
 fn live(env: &Arc<Environment>, seed: u64, phase: Phase) -> End {
-    let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = match runtime {
+    let runtime = match runtime::Builder::new_current_thread().enable_time().start_paused(true).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             env.fail(format!("no runtime: {error}"));
@@ -134,7 +133,7 @@ fn live(env: &Arc<Environment>, seed: u64, phase: Phase) -> End {
         let born = time::Instant::now();
         env.begin_life();
         let working = time::timeout(LIFE_MAX, work(env, seed, phase));
-        let end = tokio::select! {
+        let outcome = tokio::select! {
             biased;
             () = env.ended() => End::Died,
             worked = working => {
@@ -144,7 +143,7 @@ fn live(env: &Arc<Environment>, seed: u64, phase: Phase) -> End {
                 End::Done
             }
         };
-        (end, born.elapsed())
+        (outcome, born.elapsed())
     });
     drop(runtime);
     env.end_life(lived);

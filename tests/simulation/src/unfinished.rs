@@ -111,8 +111,8 @@ fn of_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &Mo
         units.reserved += line.quantity;
         units.shipped += line.shipped;
         units.released += if order.status().is_final() { line.quantity - line.shipped } else { 0 };
-        let restocked = order.returns().iter().flat_map(|returned| &returned.lines);
-        let restocked = restocked.filter(|part| part.line == number && part.restock);
+        let returned = order.returns().iter().flat_map(|returned| &returned.lines);
+        let restocked = returned.filter(|part| part.line == number && part.restock);
         units.returned += restocked.map(|part| part.quantity).sum::<u32>();
     }
     let is_allocated = order.status() == OrderStatus::Allocated;

@@ -215,6 +215,7 @@ async fn a_refund_or_return_that_races_a_cancellation_refunds_nothing_twice() {
     let cancelled = "refund_too_large, done: paid cancelled, unfulfilled, 10 on hand, 0 reserved, captured 450, to refund 450";
     race(Start::Paid, [Command::Refund, Command::Cancel], [&[both], &[cancelled]]).await;
     // Two mugs and postage are cancelled, two mugs are returned: in either order, all money is refunded.
-    let both = "done, done: paid cancelled, returned, 10 on hand, 0 reserved, captured 450, to refund 450";
-    race(Start::ShippedInPart, [Command::Return, Command::Cancel], [&[both], &[both]]).await;
+    let returned =
+        "done, done: paid cancelled, returned, 10 on hand, 0 reserved, captured 450, to refund 450";
+    race(Start::ShippedInPart, [Command::Return, Command::Cancel], [&[returned], &[returned]]).await;
 }

@@ -114,8 +114,8 @@ async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_ref
         .filter(|answer| matches!(answer.as_ref().unwrap().outcome, Outcome::Duplicate { revision: 0 }));
     assert_eq!((recorded, duplicates.count()), (1, 7));
     let other = StockCommand::Receive { quantity: 6, reference: None };
-    let other = stock.run(&hot, other, external(&hot, "a", "another receipt")).await;
-    assert!(matches!(other.unwrap().outcome, Outcome::KeyReused));
+    let reused = stock.run(&hot, other, external(&hot, "a", "another receipt")).await;
+    assert!(matches!(reused.unwrap().outcome, Outcome::KeyReused));
     assert_eq!(files.log().await.stock("hot").levels().on_hand, 5);
 }
 

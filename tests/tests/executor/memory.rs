@@ -135,8 +135,8 @@ async fn a_command_that_is_no_longer_in_memory_is_found_in_the_stream() {
     let old = stock.receive(&busy, 1, "7").await.unwrap();
     assert!(matches!(old.outcome, Outcome::Duplicate { revision: 7 }), "{old:?}");
     let other = StockCommand::Receive { quantity: 2, reference: None };
-    let other = stock.run(&busy, other, external(&busy, "7", "another receipt")).await.unwrap();
-    assert!(matches!(other.outcome, Outcome::KeyReused), "{other:?}");
+    let reused = stock.run(&busy, other, external(&busy, "7", "another receipt")).await.unwrap();
+    assert!(matches!(reused.outcome, Outcome::KeyReused), "{reused:?}");
     assert!(is_recorded(&stock.receive(&busy, 1, "never seen").await));
     assert_eq!(files.log().await.stock("busy").levels().on_hand, 10_101);
 }

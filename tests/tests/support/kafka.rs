@@ -58,9 +58,9 @@ impl KafkaTopics {
     /// Deletes the topics now.
     pub fn delete(&self) {
         let names = self.names();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let topics: Vec<&str> = names.iter().map(String::as_str).collect();
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        drop(block_on(self.admin().delete_topics(&names, &options)));
+        drop(block_on(self.admin().delete_topics(&topics, &options)));
     }
 
     /// All events that a `read_committed` consumer reads, in order, by partition.

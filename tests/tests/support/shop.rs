@@ -229,8 +229,8 @@ impl Shop {
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        let (head, stream) = response.into_parts();
+        let body = to_bytes(stream, usize::MAX).await.unwrap().to_vec();
         Answer { status: head.status, headers: head.headers, body }
     }
 

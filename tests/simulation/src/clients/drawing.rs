@@ -194,8 +194,8 @@ fn draw_at_random(
     id: OrderId,
     payment: PaymentId,
 ) -> Action {
-    let lines = u32::try_from(order.lines().len()).unwrap_or(u32::MAX);
-    let line = rng.u32(1..=lines + 1);
+    let line_count = u32::try_from(order.lines().len()).unwrap_or(u32::MAX);
+    let line = rng.u32(1..=line_count + 1);
     // With a provider, operators do not record payments by hand.
     let kinds = if env.plan.provider { 5 } else { 9 };
     match rng.u32(0..kinds) {

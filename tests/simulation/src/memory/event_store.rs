@@ -109,9 +109,9 @@ impl MemoryEventStore {
         let (heads, epoch) = (Heads::at(last), AtomicU64::new(0));
         let shared = Arc::new(Shared { store_id, log, epoch, heads, hazards });
         let queue = (writers == Writers::One).then(|| {
-            let (queue, waiting) = mpsc::unbounded_channel();
+            let (sender, waiting) = mpsc::unbounded_channel();
             tokio::spawn(write(Arc::clone(&shared), waiting));
-            queue
+            sender
         });
         Self { shared, queue, under_way: UnderWay::default(), runtime: Handle::current() }
     }
@@ -207,15 +207,15 @@ async fn append_independently(shared: Arc<Shared>, append: Append, done: Done) {
 impl EventStore for MemoryEventStore {
     fn submit(&self, append: Append, done: Done) {
         let Some(queue) = &self.queue else {
-            let append = Append { epoch: None, ..append };
-            let before = if append.events.is_empty() { self.under_way.all() } else { Vec::new() };
+            let without_epoch = Append { epoch: None, ..append };
+            let before = if without_epoch.events.is_empty() { self.under_way.all() } else { Vec::new() };
             let (shared, answered) = (Arc::clone(&self.shared), self.under_way.begin());
             self.runtime.spawn(async move {
                 for mut earlier in before {
                     // Ends with an error when the sender is dropped.
                     let _ = earlier.changed().await;
                 }
-                append_independently(shared, append, done).await;
+                append_independently(shared, without_epoch, done).await;
                 drop(answered);
             });
             return;

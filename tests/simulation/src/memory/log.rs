@@ -41,8 +41,8 @@ impl Log {
     }
 
     pub fn read_stream(&self, stream: &StreamName, from: Revision, limit: usize) -> Vec<RecordedEvent> {
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        one_read(self.stream(stream).skip(from), limit)
+        let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+        one_read(self.stream(stream).skip(skipped), limit)
     }
 
     pub fn read_all(&self, after: Option<Position>, limit: usize) -> Vec<RecordedEvent> {
@@ -88,12 +88,12 @@ impl Log {
     /// The outcome of the same append made earlier: the events after the expected revision have its ids.
     fn original_outcome(&self, append: &Append) -> Option<Appended> {
         let first = usize::try_from(append.expected.next()).ok()?;
-        let mut last = None;
+        let mut found = None;
         let mut stored = self.stream(&append.stream).skip(first);
         for event in &append.events {
-            last = Some(stored.next().filter(|stored| stored.id == event.id)?);
+            found = Some(stored.next().filter(|stored| stored.id == event.id)?);
         }
-        let last = last?;
+        let last = found?;
         Some(Appended { last_revision: Some(last.revision), last_position: Some(last.position) })
     }
 }
