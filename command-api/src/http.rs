@@ -154,7 +154,7 @@ async fn live() -> &'static str {
     (status = 503, description = "The event store cannot be read", body = problem::ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn ready(State(api): State<CommandApi>) -> Result<(StatusCode, &'static str), Problem> {
-    let read = api.checkout.store().read_all(None, 1).await;
+    let read = api.checkout.store().log().read_all(None, 1).await;
     read.map(|_| (StatusCode::OK, "ready\n")).map_err(|error| crate::error::failed_read(&error))
 }
 
@@ -168,7 +168,7 @@ async fn state_at<A: Decider>(
     let mut next = 0;
     while next <= revision {
         let limit = usize::try_from(revision - next + 1).unwrap_or(usize::MAX).min(1_000);
-        let events = api.checkout.store().read_stream(stream, next, limit).await;
+        let events = api.checkout.store().log().read_stream(stream, next, limit).await;
         let events = events.map_err(|error| crate::error::failed_read(&error))?;
         let Some(last) = events.last() else { break };
         next = last.revision + 1;

@@ -16,7 +16,7 @@ use std::{
 use domain::{EventId, NewEvent, OrderId, StreamName};
 use infra::event_store::{
     Append, EventLog, EventStore, ExpectedRevision,
-    sqlite::{Options, SqliteEventStore},
+    sqlite::{SqliteEventStore, SqliteEventStoreOptions},
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -35,7 +35,8 @@ async fn main() {
 
     let directory = tempfile::tempdir_in(".").expect("a temporary directory");
     let path = directory.path().join("events.db");
-    let store = Arc::new(SqliteEventStore::open(&path, Options::default()).expect("a new store"));
+    let store =
+        Arc::new(SqliteEventStore::open(&path, SqliteEventStoreOptions::default()).expect("a new store"));
     if streams_before > 0 {
         run(&store, false, 4_096, |count, _| count < streams_before).await;
     }
@@ -54,7 +55,7 @@ async fn main() {
     let read_started = Instant::now();
     let (mut after, mut count) = (None, 0);
     loop {
-        let events = store.read_all(after, 10_000).await.expect("a readable store");
+        let events = store.log().read_all(after, 10_000).await.expect("a readable store");
         let Some(last) = events.last() else { break };
         after = Some(last.position);
         count += events.len();

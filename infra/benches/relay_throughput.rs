@@ -13,15 +13,15 @@ use std::{
 use domain::{EventId, NewEvent, OrderId, RecordedEvent};
 use infra::{
     event_source::{
-        Delivery, EventSource,
-        kafka::{KafkaSource, Options},
+        EventSource, SourceUpdate,
+        kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{
         Append, EventLog, EventStore, ExpectedRevision,
-        sqlite::{self, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     kafka::{KafkaConfig, Topic, message},
-    relay::{self, Relay},
+    relay::{Relay, RelayOptions},
 };
 use rdkafka::{
     ClientConfig,
@@ -48,20 +48,22 @@ async fn main() {
     let config = config.with_prefix(&format!("bench-{}", Uuid::new_v4().simple())).expect("a prefix");
 
     let directory = tempfile::tempdir_in(".").expect("a temporary directory");
-    let store = SqliteEventStore::open(&directory.path().join("events.db"), sqlite::Options::default());
+    let store =
+        SqliteEventStore::open(&directory.path().join("events.db"), SqliteEventStoreOptions::default());
     let store = Arc::new(store.expect("a new store"));
     for _ in 0..count / 100 {
         append(&store, 100).await;
     }
 
-    let log = Arc::clone(&store) as Arc<dyn EventLog>;
+    let log = store.log();
     let relay =
-        Relay::open(config.clone(), log, store.head(), relay::Options::default()).await.expect("a relay");
+        Relay::open(config.clone(), log, store.head(), RelayOptions::default()).await.expect("a relay");
     let begun = Instant::now();
     let shutdown = CancellationToken::new();
     let relay = tokio::spawn(relay.run(shutdown.clone()));
-    let options = Options::new("bench", 1_000);
-    let mut source = KafkaSource::open(config.clone(), options, store.store_id()).await.expect("a source");
+    let options = KafkaSourceOptions::new("bench", 1_000);
+    let mut source =
+        KafkaSource::open(config.clone(), options, store.log().store_id()).await.expect("a source");
     let mut delivered = 0;
     while delivered < count {
         delivered += next_events(&mut source).await.len() as u64;
@@ -109,13 +111,13 @@ async fn append(store: &SqliteEventStore, count: usize) {
 async fn next_events(source: &mut KafkaSource) -> Vec<RecordedEvent> {
     loop {
         match source.next().await.expect("a delivery") {
-            Delivery::Assigned(partitions) => {
+            SourceUpdate::Assigned(partitions) => {
                 for partition in &partitions {
                     source.seek(partition, None);
                 }
             }
-            Delivery::Revoked(_) => {}
-            Delivery::Events(batch) => return batch.events,
+            SourceUpdate::Revoked(_) => {}
+            SourceUpdate::Events(batch) => return batch.events,
         }
     }
 }
@@ -124,8 +126,8 @@ async fn next_events(source: &mut KafkaSource) -> Vec<RecordedEvent> {
 async fn produce_rate(config: &KafkaConfig, store: &SqliteEventStore, count: u64) -> f64 {
     let raw = raw(config);
     infra::kafka::topics::ensure(&raw).await.expect("topics");
-    let events = store.read_all(None, usize::MAX).await.expect("a readable store");
-    let store_id = store.store_id();
+    let events = store.log().read_all(None, usize::MAX).await.expect("a readable store");
+    let store_id = store.log().store_id();
     let producing = tokio::task::spawn_blocking(move || {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", raw.brokers())

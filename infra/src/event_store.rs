@@ -1,6 +1,7 @@
 //! The event store port: append with optimistic concurrency, read a stream, read and follow the whole log.
 
 pub mod eventstoredb;
+mod pending;
 pub mod sqlite;
 
 use std::{fmt, sync::Arc};
@@ -10,10 +11,14 @@ use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-/// The read half of an event store: all that an auditor needs.
+/// The read half of an event store.
+///
+/// A short page is not the end: a read returns at most `limit` events, and fewer where it reaches a bound on bytes.
+/// Only an empty page means that there are no further events now. The first event of a page is returned at any size.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// At most `limit` events of a stream, in order, from revision `from` on; empty where there is none.
+    /// At most `limit` events of a stream, in order, from revision `from` on. Empty if the stream does not exist or
+    /// ends before `from`.
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -24,7 +29,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// At most `limit` events of the whole log, in order, after position `after` (`None`: from the beginning).
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError>;
 
-    /// Which of these streams have events. One round trip where the store can.
+    /// For each stream, whether it has events. Costs one round trip where the store supports that.
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
         let mut found = Vec::with_capacity(streams.len());
         for stream in streams {
@@ -36,47 +41,50 @@ pub trait EventLog: Send + Sync + 'static {
     /// The position of the last event; `None` while the log is empty.
     async fn last_position(&self) -> Result<Option<Position>, ReadError>;
 
-    /// Names this log. A new log, or one restored from elsewhere, has another id.
+    /// The id of this log. A new log, and a log restored from a backup, have another id.
     fn store_id(&self) -> Uuid;
 }
 
 /// An append-only log of events in streams.
 ///
 /// Contract, checked by the suite in `tests/tests/event_store_contract.rs`:
-/// - An append is atomic, and when it is answered with `Ok` it is durable: it survives `kill -9` and power loss.
-/// - Revisions of a stream are 0, 1, 2, … without a gap. Positions of the log strictly increase in commit order,
-///   and a reader that has seen position p never later finds an event before p that it has not seen.
-/// - A retry of an append (same event ids, same expected revision) is recognised by comparing its ids with the
-///   events stored at expected + 1, expected + 2, …: all equal gives the original outcome again, the first one
-///   different gives [`AppendError::WrongExpectedRevision`]. Equal expected and current revision: appended.
+/// - An append is atomic. Once it is answered with `Ok` it is durable: it survives `kill -9` and power loss.
+/// - Revisions of a stream are 0, 1, 2, … without a gap. Positions of the log strictly increase in commit order.
+///   A reader that has seen position p never later finds an unseen event before p.
+/// - A retry of an append (same event ids, same expected revision) returns the original outcome. The store compares
+///   its ids with the events stored at expected + 1, expected + 2, …: the first difference gives
+///   [`AppendError::WrongExpectedRevision`]. If the expected revision is the current one, the events are appended.
 #[async_trait]
-pub trait EventStore: EventLog {
-    /// Submits an append and returns at once; `done` is called exactly once when its outcome is known, possibly
-    /// on a thread of the store: it must not block.
+pub trait EventStore: Send + Sync + 'static {
+    /// The read half of this store.
+    fn log(&self) -> Arc<dyn EventLog>;
+
+    /// Submits an append and returns at once. The store calls `done` exactly once, when the outcome is known,
+    /// possibly on a thread of its own: `done` must not block.
     ///
-    /// Appends are processed in the order of submission where [`EventStore::accepts_dependent_appends`].
-    /// An append without events is a barrier: it is answered when everything submitted before it is.
+    /// A store processes appends in the order of submission where [`EventStore::accepts_dependent_appends`].
+    /// An append without events is a barrier: it is answered after everything that was submitted before it.
     fn submit(&self, append: Append, done: Done);
 
-    /// [`EventStore::submit`] for an append that nobody waits for by itself, because one that depends on it
-    /// follows at once: the store may hold it back a few milliseconds, to commit both together.
+    /// Like [`EventStore::submit`], for an append that no caller waits for, because an append that depends on it
+    /// follows at once. The store may hold it back a few milliseconds to commit both in one transaction.
     fn submit_unawaited(&self, append: Append, done: Done) {
         self.submit(append, done);
     }
 
-    /// Whether an append may be submitted before the appends it builds on are durable: true where a single
-    /// writer commits strictly in order of submission, so that a crash loses only a suffix.
+    /// Whether an append may be submitted before the appends that it builds on are durable. True where a single
+    /// writer commits strictly in the order of submission, so that a crash loses only a suffix.
     fn accepts_dependent_appends(&self) -> bool;
 
-    /// Whether it is known, without looking at a disk or asking a server, that a stream has no durable events.
+    /// True if memory alone proves that a stream has no durable events, without a read of the disk or a call to a
+    /// server. False proves nothing.
     fn lacks(&self, stream: &StreamName) -> bool {
         let _ = stream;
         false
     }
 
-    /// Counts failed appends. An append that carries an older epoch than this is refused as
-    /// [`AppendError::Superseded`]: it may build on one that failed. Never changes where dependent appends are not
-    /// accepted.
+    /// Counts failed appends. An append with an older epoch is refused as [`AppendError::Superseded`], because it
+    /// may build on an append that failed. Never changes where dependent appends are not accepted.
     fn epoch(&self) -> Epoch;
 
     /// [`EventStore::submit`], awaited.
@@ -86,8 +94,8 @@ pub trait EventStore: EventLog {
         receiver.await.unwrap_or(Err(AppendError::OutcomeUnknown("the event store has stopped".into())))
     }
 
-    /// The position of the last event, changing as events are committed; `None` while the log is empty.
-    /// Waiting on it is how a subscription follows the log without polling.
+    /// Watches the position of the last event; `None` while the log is empty. A subscriber waits for a change here
+    /// instead of polling the log.
     fn head(&self) -> watch::Receiver<Option<Position>>;
 }
 
@@ -105,11 +113,11 @@ pub struct Append {
     pub expected: ExpectedRevision,
     /// Empty: a barrier.
     pub events: Vec<NewEvent>,
-    /// The epoch that this append's decision was taken in; none where it depends on no unconfirmed append.
+    /// The epoch in which the caller decided on this append. `None` if it depends on no unconfirmed append.
     pub epoch: Option<Epoch>,
 }
 
-/// Where the stream must stand for an append to succeed.
+/// The revision that a stream must have for an append to succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedRevision {
     NoStream,
@@ -142,23 +150,25 @@ impl fmt::Display for ExpectedRevision {
 /// A durable append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Revision of the last event appended; for a barrier, that before its (absent) first event.
+    /// Revision of the last event appended. For a barrier: the expected revision.
     pub last_revision: Option<Revision>,
-    /// Position of the last event appended; for a barrier, of the log's last event.
+    /// Position of the last event appended. For a barrier: position of the last event of the log.
     pub last_position: Option<Position>,
 }
 
-/// Why an append did not succeed, or is not known to have.
+/// Why an append failed, or why its outcome is unknown.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    #[error("the stream was expected at {expected} and stands at {actual}")]
+    #[error(
+        "the append expected {expected}, but the stream is at {actual}; read the stream and decide again"
+    )]
     WrongExpectedRevision { expected: ExpectedRevision, actual: ExpectedRevision },
-    #[error("an append that this one may depend on has failed")]
+    #[error("an append that this one may depend on has failed; read the stream and decide again")]
     Superseded,
     /// Nothing was written: the store cannot take writes now (disk full, not reachable, stopping).
     #[error("the event store cannot take writes: {0}")]
     Unavailable(Arc<str>),
-    /// It may or may not have been written: ask again with the same ids and expected revision.
+    /// The events may or may not have been written. Retry with the same ids and expected revision.
     #[error("the outcome of the append is not known: {0}")]
     OutcomeUnknown(Arc<str>),
 }

@@ -9,6 +9,7 @@ pub mod event_store;
 pub mod http;
 pub mod kafka;
 pub mod operations;
+mod partition;
 pub mod payment_provider;
 pub mod postgres;
 pub mod read_models;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{
-    progress::Progress,
+    progress::RelayProgress,
     publisher::{Failure, Publisher},
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 
 /// How the relay works.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct RelayOptions {
     /// Of one transaction: what is in memory at a time, and what a crash makes the next relay send again.
     pub events_per_transaction_max: usize,
     /// How often a relay with nothing to publish says that it is there.
@@ -38,7 +38,7 @@ pub struct Options {
     pub takeover_after: Duration,
 }
 
-impl Default for Options {
+impl Default for RelayOptions {
     fn default() -> Self {
         Self {
             events_per_transaction_max: 5_000,
@@ -89,7 +89,7 @@ pub struct Relay {
     config: KafkaConfig,
     log: Arc<dyn EventLog>,
     head: watch::Receiver<Option<Position>>,
-    options: Options,
+    options: RelayOptions,
 }
 
 impl std::fmt::Debug for Relay {
@@ -108,7 +108,7 @@ impl Relay {
         config: KafkaConfig,
         log: Arc<dyn EventLog>,
         head: watch::Receiver<Option<Position>>,
-        options: Options,
+        options: RelayOptions,
     ) -> Result<Self, RelayError> {
         topics::ensure(&config).await?;
         let relay = Self { config, log, head, options };
@@ -161,7 +161,7 @@ impl Relay {
         // In this order: progress read earlier could be overtaken by a transaction of the relay before.
         let publisher = Publisher::open(&self.config)?;
         let found = self.find_progress(runtime)?;
-        let mut progress = found.unwrap_or_else(|| Progress::none(self.log.store_id()));
+        let mut progress = found.unwrap_or_else(|| RelayProgress::none(self.log.store_id()));
         tracing::info!(after = ?progress.position, "The relay publishes");
         publisher.publish(&[], &mut progress)?;
         loop {
@@ -191,7 +191,7 @@ impl Relay {
     }
 
     /// How far the log is published; none where nothing is. What Kafka holds has to be the beginning of our log.
-    fn find_progress(&self, runtime: &Handle) -> Result<Option<Progress>, RelayError> {
+    fn find_progress(&self, runtime: &Handle) -> Result<Option<RelayProgress>, RelayError> {
         let mut progress = progress::read(&self.config)?;
         if progress.is_none() && topics::ends(&self.config)?.iter().any(|(_, end)| *end > 0) {
             // Every relay leaves a record before its first event: one that has begun meanwhile is seen now.
@@ -203,7 +203,7 @@ impl Relay {
         progress.map(|progress| self.check(&progress, runtime).map(|()| progress)).transpose()
     }
 
-    fn check(&self, progress: &Progress, runtime: &Handle) -> Result<(), RelayError> {
+    fn check(&self, progress: &RelayProgress, runtime: &Handle) -> Result<(), RelayError> {
         let prefix = self.config.prefix().to_owned();
         let (theirs, ours) = (progress.store_id, self.log.store_id());
         if theirs != ours {
@@ -281,7 +281,7 @@ async fn next_events(
     log: &dyn EventLog,
     head: &mut watch::Receiver<Option<Position>>,
     after: Option<Position>,
-    options: Options,
+    options: RelayOptions,
     shutdown: &CancellationToken,
 ) -> Next {
     let heartbeat = Instant::now() + options.heartbeat_every;

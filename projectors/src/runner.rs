@@ -9,7 +9,7 @@ use std::{
 
 use domain::{Position, RecordedEvent, StreamName};
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::{EventLog, ReadError},
     read_models::{BindError, Changes, Generation, ReadModelError, ReadModels},
 };
@@ -162,9 +162,9 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    async fn take(&mut self, delivery: Delivery) -> Result<(), Interruption> {
+    async fn take(&mut self, delivery: SourceUpdate) -> Result<(), Interruption> {
         match delivery {
-            Delivery::Assigned(partitions) => {
+            SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
                     // Owned from now on, even if its position cannot be read yet.
                     self.owned.insert(partition.clone(), Owned::default());
@@ -172,12 +172,12 @@ impl<S: EventSource> Runner<S> {
                 }
                 Ok(())
             }
-            Delivery::Revoked(partitions) => {
+            SourceUpdate::Revoked(partitions) => {
                 self.owned.retain(|partition, _| !partitions.contains(partition));
                 self.cache.clear();
                 Ok(())
             }
-            Delivery::Events(batch) => self.project(batch).await,
+            SourceUpdate::Events(batch) => self.project(batch).await,
         }
     }
 
@@ -279,7 +279,10 @@ impl<S: EventSource> Runner<S> {
 }
 
 /// Cancel safe, as the source is.
-async fn next_delivery(source: &mut impl EventSource, not_before: Instant) -> Result<Delivery, ReadError> {
+async fn next_delivery(
+    source: &mut impl EventSource,
+    not_before: Instant,
+) -> Result<SourceUpdate, ReadError> {
     tokio::time::sleep_until(not_before).await;
     source.next().await
 }

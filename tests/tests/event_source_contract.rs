@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use domain::{EventId, NewEvent, Position, RecordedEvent, StreamName};
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::{Append, EventStore, ExpectedRevision},
 };
 use tokio::time::timeout;
@@ -91,18 +91,18 @@ impl Reader {
         self.keep(delivery);
     }
 
-    fn keep(&mut self, delivery: Delivery) {
+    fn keep(&mut self, delivery: SourceUpdate) {
         match delivery {
-            Delivery::Assigned(partitions) => {
+            SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
                     self.source.seek(&partition, None);
                     self.positions.insert(partition, None);
                 }
             }
-            Delivery::Revoked(partitions) => {
+            SourceUpdate::Revoked(partitions) => {
                 self.positions.retain(|partition, _| !partitions.contains(partition));
             }
-            Delivery::Events(batch) => {
+            SourceUpdate::Events(batch) => {
                 let position =
                     self.positions.get_mut(&batch.partition).expect("events of a partition of ours");
                 assert_eq!(batch.after, *position, "batches follow one another");
@@ -137,7 +137,7 @@ impl Reader {
 
 /// The events of a partition, as the store has them.
 async fn stored(fixture: &impl Fixture, partition: &Partition) -> Vec<RecordedEvent> {
-    let log = fixture.store().read_all(None, usize::MAX).await.unwrap();
+    let log = fixture.store().log().read_all(None, usize::MAX).await.unwrap();
     log.into_iter().filter(|event| fixture.partition_of(&event.stream) == *partition).collect()
 }
 

@@ -19,7 +19,7 @@ use domain::{
 use infra::{
     event_store::{
         Append, EventStore, ExpectedRevision,
-        sqlite::{Options, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     snapshots::SnapshotStore,
 };
@@ -39,16 +39,20 @@ struct Files {
 impl Files {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let events = SqliteEventStore::open(&dir.path().join("events.db"), Options::default()).unwrap();
+        let events =
+            SqliteEventStore::open(&dir.path().join("events.db"), SqliteEventStoreOptions::default())
+                .unwrap();
         Self { dir, events: Arc::new(events) }
     }
 
     fn snapshots(&self) -> Arc<SnapshotStore> {
-        Arc::new(SnapshotStore::open(&self.dir.path().join("snapshots"), self.events.store_id()).unwrap())
+        Arc::new(
+            SnapshotStore::open(&self.dir.path().join("snapshots"), self.events.log().store_id()).unwrap(),
+        )
     }
 
     async fn log(&self) -> Log {
-        Log::read(&*self.events).await
+        Log::read(&*self.events.log()).await
     }
 
     /// Appends an event without any check of the domain.

@@ -17,7 +17,7 @@ use crate::support::{PATIENCE, Shop, line};
 
 /// The query API over the shop's read models and its log.
 fn queries_of(shop: &Shop) -> Router {
-    let log: Arc<dyn EventLog> = shop.events();
+    let log = shop.events().log();
     let options = query_api::Options::default();
     query_api::router(QueryApi::new(
         Arc::clone(&shop.queries),
@@ -41,7 +41,7 @@ async fn until_projected(shop: &Shop) {
     let mut changed = shop.queries.changed();
     let projected = async {
         loop {
-            let last = shop.events().last_position().await.unwrap();
+            let last = shop.events().log().last_position().await.unwrap();
             let checkpoints = shop.queries.checkpoints().await.unwrap();
             if !checkpoints.is_empty() && checkpoints.iter().all(|row| row.log_position == last) {
                 return;
@@ -70,7 +70,7 @@ fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
 
 async fn assert_timeline_is_what_the_log_holds(shop: &Shop, order: &Value) -> Vec<Value> {
     let id = order["order_id"].as_str().unwrap();
-    let log = shop.events().read_all(None, usize::MAX >> 1).await.unwrap();
+    let log = shop.events().log().read_all(None, usize::MAX >> 1).await.unwrap();
     let expected: Vec<_> = log.iter().filter(|event| concerns(event, id.parse().unwrap())).collect();
     let router = queries_of(shop);
     for limit in [1, 4, 200] {

@@ -12,10 +12,10 @@ use infra::{
     event_source::Partition,
     event_store::{
         Append, EventLog, EventStore, ExpectedRevision,
-        sqlite::{Options, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     kafka::KafkaConfig,
-    relay::{self, Relay, RelayError},
+    relay::{Relay, RelayError, RelayOptions},
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::support::{KafkaTopics, eventually};
 
 /// Short, so that tests see a relay take over.
-const QUICK: relay::Options = relay::Options {
+const QUICK: RelayOptions = RelayOptions {
     events_per_transaction_max: 100,
     heartbeat_every: Duration::from_millis(300),
     takeover_after: Duration::from_millis(1_500),
@@ -43,12 +43,14 @@ impl Source {
     }
 
     fn reopen(directory: TempDir) -> Self {
-        let store = SqliteEventStore::open(&directory.path().join("events.db"), Options::default()).unwrap();
+        let store =
+            SqliteEventStore::open(&directory.path().join("events.db"), SqliteEventStoreOptions::default())
+                .unwrap();
         Self { directory, store: Arc::new(store) }
     }
 
     async fn open(&self, config: KafkaConfig) -> Result<Relay, RelayError> {
-        let log = Arc::clone(&self.store) as Arc<dyn EventLog>;
+        let log = self.store.log();
         Relay::open(config, log, self.store.head(), QUICK).await
     }
 
@@ -62,7 +64,8 @@ impl Source {
     /// Appends `count` events to a stream, one by one.
     async fn append(&self, stream: &StreamName, count: usize) {
         for _ in 0..count {
-            let last = self.store.read_stream(stream, 0, usize::MAX).await.unwrap().len().checked_sub(1);
+            let last =
+                self.store.log().read_stream(stream, 0, usize::MAX).await.unwrap().len().checked_sub(1);
             let expected = ExpectedRevision::of(last.map(|revision| revision as u64));
             let append = Append { stream: stream.clone(), expected, events: vec![event()], epoch: None };
             self.store.append(append).await.unwrap();
@@ -70,7 +73,7 @@ impl Source {
     }
 
     async fn log(&self) -> Vec<RecordedEvent> {
-        self.store.read_all(None, usize::MAX).await.unwrap()
+        self.store.log().read_all(None, usize::MAX).await.unwrap()
     }
 
     /// Waits until the relay says that all is published, and checks that a reader with `read_committed` sees every event
@@ -79,7 +82,7 @@ impl Source {
         eventually("all events are published", async || {
             tokio::time::sleep(Duration::from_millis(50)).await;
             // Asked each time: an append that was given up may still be on its way.
-            (topics.published() == self.store.last_position().await.unwrap()).then_some(())
+            (topics.published() == self.store.log().last_position().await.unwrap()).then_some(())
         })
         .await;
         let log = self.log().await;

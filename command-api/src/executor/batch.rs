@@ -1,7 +1,7 @@
 //! The commands of one stream in a batch: decided one after another, appended at once, answered together.
 
 use domain::{CommandContext, Decider, NewEvent, Revision, StreamName, decider::Versioned, envelope::seal};
-use infra::event_store::{EventStore, ExpectedRevision};
+use infra::event_store::{EventLog, ExpectedRevision};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
@@ -135,7 +135,7 @@ pub(super) fn fail_with_conflict<A: Decider>(pending: Pending<A>, rest: impl Ite
 /// Decides one piece of work on the aggregate, and adds its events and its answer to `pending`. After an
 /// error the aggregate in memory is invalid.
 pub(super) async fn decide_into<A: Decider>(
-    log: &dyn EventStore,
+    log: &dyn EventLog,
     stream: &StreamName,
     aggregate: &mut Aggregate<A>,
     pending: &mut Pending<A>,

@@ -359,7 +359,7 @@ async fn state_when_answered(
     let stream: StreamName = payment_id.into();
     let mut state = super::state_at::<PaymentDecider>(api, &stream, revision).await?;
     while api.checkout.provider().is_some() && state.summary().asks_provider {
-        let next = api.checkout.store().read_stream(&stream, revision + 1, 1).await;
+        let next = api.checkout.store().log().read_stream(&stream, revision + 1, 1).await;
         let next = next.map_err(|error| failed_read(&error))?;
         let Some(Ok(Event::Payment(event))) = next.first().map(RecordedEvent::decode) else { break };
         PaymentDecider::evolve(&mut state, &event);
@@ -405,7 +405,7 @@ async fn order_revision_caused(
     context: &CommandContext,
 ) -> Result<Option<Revision>, Problem> {
     let cause = Some(EventId::of_command(context.id, 0));
-    let events = api.checkout.store().read_stream(&order_id.into(), 0, 10_000).await;
+    let events = api.checkout.store().log().read_stream(&order_id.into(), 0, 10_000).await;
     let events = events.map_err(|error| failed_read(&error))?;
     let caused = events
         .iter()

@@ -180,7 +180,7 @@ pub(super) async fn subscribe(
         check_url(webhooks, &body.url).await?;
     }
     let idempotency = context.idempotency.ok_or_else(|| Problem::new(Code::Internal))?;
-    let after = api.checkout.store().last_position().await;
+    let after = api.checkout.store().log().last_position().await;
     let new = NewSubscription {
         id,
         key: idempotency.key,

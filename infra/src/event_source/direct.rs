@@ -1,4 +1,4 @@
-//! Reads the event store itself: one partition, the whole log, woken by the store as events are committed.
+//! Reads the event store directly: one partition, the whole log. The store wakes it when events are committed.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::Position;
 use tokio::sync::watch;
 
-use super::{Batch, Delivery, EventSource, Partition};
+use super::{Batch, EventSource, Partition, SourceUpdate};
 use crate::event_store::{EventStore, ReadError};
 
 /// Follows the log of an event store.
@@ -32,24 +32,24 @@ impl std::fmt::Debug for DirectSource {
 }
 
 impl DirectSource {
+    /// Returns at most `batch_events_max` events per batch.
     pub fn new(store: Arc<dyn EventStore>, batch_events_max: usize) -> Self {
         let head = store.head();
         Self { store, head, batch_events_max, state: State::Unassigned }
     }
-}
 
-impl DirectSource {
-    /// A consumer ahead of the log would wait until it has grown past its position, and then have missed events. The
-    /// log is still the one it had (its id is); so somebody has put an older copy of it in place.
+    /// Fails if the log ends before the consumer's position `after`. The log has the same id, so its file was replaced
+    /// by an older copy. Waiting would hide it: the consumer would skip the events up to its position.
     async fn expect_in_log(&self, head: Option<Position>, after: Option<Position>) -> Result<(), ReadError> {
-        // What was read may be a moment ahead of what is known of the head.
-        if head == after || self.store.last_position().await? >= after {
+        // A read can return events a moment before the head moves past them.
+        if head == after || self.store.log().last_position().await? >= after {
             return Ok(());
         }
-        let after = after.unwrap_or_default();
+        let position = after.unwrap_or_default();
         let text = format!(
-            "the log ends before position {after}, up to which it was read: it has lost events, for example by going \
-             back to a copy of its file. `orderly projections rebuild` makes the read models anew from what there is"
+            "the log ends before position {position}, which was already read: it has lost events, for example because \
+             an older copy of its file was restored. Run `orderly projections rebuild` to rebuild the read models from \
+             the events that are left"
         );
         Err(ReadError::Corrupt(text.into()))
     }
@@ -57,12 +57,12 @@ impl DirectSource {
 
 #[async_trait]
 impl EventSource for DirectSource {
-    async fn next(&mut self) -> Result<Delivery, ReadError> {
+    async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         loop {
             match self.state {
                 State::Unassigned => {
                     self.state = State::AwaitingSeek;
-                    return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
+                    return Ok(SourceUpdate::Assigned(vec![Partition::whole_log()]));
                 }
                 State::AwaitingSeek => std::future::pending::<()>().await,
                 State::Reading { after } => {
@@ -74,11 +74,11 @@ impl EventSource for DirectSource {
                         }
                         continue;
                     }
-                    let events = self.store.read_all(after, self.batch_events_max).await?;
+                    let events = self.store.log().read_all(after, self.batch_events_max).await?;
                     if let Some(position) = events.last().map(|event| event.position) {
                         self.state = State::Reading { after: Some(position) };
                         let partition = Partition::whole_log();
-                        return Ok(Delivery::Events(Batch { partition, after, events, position }));
+                        return Ok(SourceUpdate::Events(Batch { partition, after, events, position }));
                     }
                 }
             }

@@ -8,6 +8,7 @@
 
 mod follower;
 mod group;
+mod layout;
 
 use std::{collections::HashMap, sync::mpsc as blocking, time::Duration};
 
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::follower::{Follower, Notice, Seek};
-use super::{Batch, Delivery, EventSource, Partition};
+use super::{Batch, EventSource, Partition, SourceUpdate};
 use crate::{
     event_store::ReadError,
     kafka::{KafkaConfig, KafkaError, Topic, topics},
@@ -28,7 +29,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// Who reads, and what.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct KafkaSourceOptions {
     /// Processes of one group share the partitions among them. The prefix of the bus is put before it.
     pub group: String,
     pub topics: Vec<Topic>,
@@ -37,7 +38,7 @@ pub struct Options {
     pub session_time_max: Duration,
 }
 
-impl Options {
+impl KafkaSourceOptions {
     /// Events of all topics, at most `batch_events_max` at a time.
     pub fn new(group: &str, batch_events_max: usize) -> Self {
         Self {
@@ -62,7 +63,11 @@ pub struct KafkaSource {
 impl KafkaSource {
     /// Joins the group; makes the topics where they are missing. Events of another event store than `store_id` are
     /// refused. Leaves the group when dropped: the runtime waits for that as it ends.
-    pub async fn open(config: KafkaConfig, options: Options, store_id: Uuid) -> Result<Self, KafkaError> {
+    pub async fn open(
+        config: KafkaConfig,
+        options: KafkaSourceOptions,
+        store_id: Uuid,
+    ) -> Result<Self, KafkaError> {
         topics::ensure(&config).await?;
         let (seeks, seeks_taken) = blocking::channel();
         let (notices_given, notices) = mpsc::channel(BATCHES_AHEAD);
@@ -75,7 +80,7 @@ impl KafkaSource {
 
 #[async_trait]
 impl EventSource for KafkaSource {
-    async fn next(&mut self) -> Result<Delivery, ReadError> {
+    async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         loop {
             let Some(notice) = self.notices.recv().await else {
                 return Err(ReadError::Unavailable("the thread that reads from Kafka has ended".into()));
@@ -83,15 +88,15 @@ impl EventSource for KafkaSource {
             match notice {
                 Notice::Assigned(partitions) => {
                     self.current.retain(|partition, _| !partitions.contains(partition));
-                    return Ok(Delivery::Assigned(partitions));
+                    return Ok(SourceUpdate::Assigned(partitions));
                 }
                 Notice::Revoked(partitions) => {
                     self.current.retain(|partition, _| !partitions.contains(partition));
-                    return Ok(Delivery::Revoked(partitions));
+                    return Ok(SourceUpdate::Revoked(partitions));
                 }
                 Notice::Events { batch, seek } => {
                     if self.current.get(&batch.partition) == Some(&seek) {
-                        return Ok(Delivery::Events(batch));
+                        return Ok(SourceUpdate::Events(batch));
                     }
                 }
                 Notice::Failed(error) => return Err(error),

@@ -1,9 +1,9 @@
 //! The event store in one SQLite file, for a single server without other moving parts.
 //!
-//! One process owns the file for writing ([`SqliteEventStore`], held by a lock beside it); any number of others
-//! may read it meanwhile ([`SqliteEventLog`]). Within the owner one thread writes: it takes every append that
-//! waits, writes them in one transaction and answers them once that is on disk, so the cost of a disk flush is
-//! shared by all. Because it works strictly in the order of submission, an append may build on one before it
+//! One process owns the file for writing ([`SqliteEventStore`]) and holds a lock file beside it. Any number of
+//! processes may read it at the same time ([`SqliteEventLog`]). In the owner, one thread writes. It takes every append
+//! that waits, writes them in one transaction, and answers them once that is on disk. So many appends share the cost
+//! of one disk flush. The thread works strictly in the order of submission, so an append may build on an earlier one
 //! that is not yet durable.
 
 mod appender;
@@ -34,28 +34,28 @@ use self::{
     readers::Readers,
     recent::RecentEvents,
     stream_index::{RecentStreams, name_hash},
-    writer::{Pending, Writer},
+    writer::Writer,
 };
 pub use self::{
     backup::{BackupError, BackupProgress, backup},
-    open::OpenError,
+    open::SqliteOpenError,
 };
-use super::{Append, AppendError, Done, Epoch, EventLog, EventStore, ReadError};
+use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
 
-/// How much memory the store may use.
+/// Bounds on the memory of the store.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Streams whose latest revision is kept in memory, about 150 bytes each; others are looked up.
+pub struct SqliteEventStoreOptions {
+    /// Streams whose latest revision stays in memory, about 150 bytes each. The writer looks up the others.
     pub cached_streams_max: usize,
-    /// New streams that are kept in memory before they are moved into the index, some 50 bytes each; up to twice as
-    /// many while that is done. The more, the fewer pages are written.
+    /// New streams that stay in memory before the writer moves them into the index, about 50 bytes each. Up to twice
+    /// as many during the move. A higher number writes fewer pages.
     pub unindexed_streams_max: usize,
-    /// Pages that the writer keeps in memory, KiB. More is not better: SQLite walks through all of them at the end
-    /// of a transaction that has split a page.
+    /// Page cache of the writer, KiB. A larger cache is slower: SQLite scans all of it at the end of a transaction
+    /// that has split a page.
     pub page_cache_kib: u32,
 }
 
-impl Default for Options {
+impl Default for SqliteEventStoreOptions {
     fn default() -> Self {
         Self { cached_streams_max: 100_000, unindexed_streams_max: 65_536, page_cache_kib: 16 * 1024 }
     }
@@ -64,20 +64,19 @@ impl Default for Options {
 /// The event store, owned by this process.
 #[derive(Debug)]
 pub struct SqliteEventStore {
-    log: SqliteEventLog,
-    /// None once the store is closed.
-    queue: RwLock<Option<mpsc::Sender<Pending>>>,
+    log: Arc<SqliteEventLog>,
+    /// `None` once the store is closed.
+    queue: RwLock<Option<mpsc::Sender<PendingAppend>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     epoch: SharedEpoch,
     known_streams: KnownStreams,
-    recent: RecentEvents,
     head: watch::Receiver<Option<Position>>,
 }
 
 impl SqliteEventStore {
     /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Reads the whole file once to
-    /// find damage, so it takes time in proportion to its size.
-    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+    /// find damage, so the time grows with its size.
+    pub fn open(path: &Path, options: SqliteEventStoreOptions) -> Result<Self, SqliteOpenError> {
         let lock = open::lock(path)?;
         if !open::exists(path)? {
             open::create(path)?;
@@ -87,32 +86,35 @@ impl SqliteEventStore {
         let connection = open::writable(path, options.page_cache_kib)?;
         let (queue, jobs) = mpsc::channel();
         let checkpointer = Checkpointer::start(open::checkpointing(path)?)
-            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| SqliteOpenError::Io { path: path.to_owned(), source })?;
         let (writer, head) = Writer::new(connection, checkpointer, jobs, options)
-            .map_err(|error| OpenError::from_sqlite(path, error))?;
+            .map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
         let (epoch, known_streams) = (writer.epoch(), writer.known_streams());
-        let (recent, recent_streams) = (writer.recent(), writer.recent_streams());
+        let memory = WriterMemory {
+            recent_events: writer.recent_events(),
+            recent_streams: writer.recent_streams(),
+            known_streams: known_streams.clone(),
+            head: head.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("event-store-writer".to_owned())
             .spawn(move || {
                 writer.run();
                 drop(lock);
             })
-            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| SqliteOpenError::Io { path: path.to_owned(), source })?;
         let readers = Arc::new(readers::readers(path, reader));
-        let log = SqliteEventLog { store_id, readers, recent_streams: Some(recent_streams) };
         Ok(Self {
-            log,
+            log: Arc::new(SqliteEventLog { store_id, readers, memory: Some(memory) }),
             queue: RwLock::new(Some(queue)),
             writer: Mutex::new(Some(thread)),
             epoch,
             known_streams,
-            recent,
             head,
         })
     }
 
-    fn enqueue(&self, pending: Pending) {
+    fn enqueue(&self, pending: PendingAppend) {
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref() {
             Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
@@ -120,19 +122,19 @@ impl SqliteEventStore {
         };
         drop(queue);
         if let Some(pending) = refused {
-            pending.answer(Err(AppendError::Unavailable("the event store is closed".into())));
+            pending.refuse_closed();
         }
     }
 
-    /// Finishes every append submitted so far, tidies the file up and releases the lock. Appends submitted later
-    /// answer [`AppendError::Unavailable`]; reads go on. Blocks; dropping the store does the same.
+    /// Finishes every append submitted so far, empties the write-ahead log and releases the lock. Answers later
+    /// appends with [`super::AppendError::Unavailable`]; reads still work. Blocks. Dropping the store does the same.
     pub fn close(&self) {
         drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
             && writer.join().is_err()
         {
-            tracing::error!("The event store's writer had panicked");
+            tracing::error!("The writer of the event store has panicked; the store is closed");
         }
     }
 }
@@ -144,52 +146,17 @@ impl Drop for SqliteEventStore {
 }
 
 #[async_trait]
-impl EventLog for SqliteEventStore {
-    async fn read_stream(
-        &self,
-        stream: &StreamName,
-        from: Revision,
-        limit: usize,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.log.read_stream(stream, from, limit).await
-    }
-
-    async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        match self.recent.after(after, limit) {
-            Some(events) => Ok(events),
-            None => self.log.read_all(after, limit).await,
-        }
-    }
-
-    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-        let mut exist: Vec<bool> = streams.iter().map(|stream| !self.lacks(stream)).collect();
-        let perhaps: Vec<usize> = (0..streams.len()).filter(|&place| exist[place]).collect();
-        if !perhaps.is_empty() {
-            let looked_up: Vec<StreamName> = perhaps.iter().map(|&place| streams[place].clone()).collect();
-            for (place, found) in perhaps.into_iter().zip(self.log.exist(&looked_up).await?) {
-                exist[place] = found;
-            }
-        }
-        Ok(exist)
-    }
-
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        Ok(*self.head.borrow())
-    }
-
-    fn store_id(&self) -> Uuid {
-        self.log.store_id()
-    }
-}
-
-#[async_trait]
 impl EventStore for SqliteEventStore {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as Arc<dyn EventLog>
+    }
+
     fn submit(&self, append: Append, done: Done) {
-        self.enqueue(Pending::new(append, done, true));
+        self.enqueue(PendingAppend::new(append, done, true));
     }
 
     fn submit_unawaited(&self, append: Append, done: Done) {
-        self.enqueue(Pending::new(append, done, false));
+        self.enqueue(PendingAppend::new(append, done, false));
     }
 
     fn accepts_dependent_appends(&self) -> bool {
@@ -197,7 +164,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn lacks(&self, stream: &StreamName) -> bool {
-        !self.known_streams.may_contain(name_hash(&stream.to_string()))
+        self.known_streams.lacks(stream)
     }
 
     fn epoch(&self) -> Epoch {
@@ -209,20 +176,38 @@ impl EventStore for SqliteEventStore {
     }
 }
 
-/// Reads a store that this or another process may be writing to.
+/// The read half of a store. This process or another one may write to the file at the same time.
 #[derive(Debug)]
 pub struct SqliteEventLog {
     store_id: Uuid,
     readers: Arc<Readers>,
-    /// In the process that writes.
-    recent_streams: Option<RecentStreams>,
+    /// `Some` in the process that writes.
+    memory: Option<WriterMemory>,
+}
+
+/// What the writer keeps in memory, so that reads in its process touch the file less.
+#[derive(Debug)]
+struct WriterMemory {
+    recent_events: RecentEvents,
+    recent_streams: RecentStreams,
+    known_streams: KnownStreams,
+    head: watch::Receiver<Option<Position>>,
 }
 
 impl SqliteEventLog {
     /// Opens the store at `path` for reading; takes no lock.
-    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+    pub fn open_read_only(path: &Path) -> Result<Self, SqliteOpenError> {
         let (store_id, reader) = open::read_only(path)?;
-        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)), recent_streams: None })
+        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)), memory: None })
+    }
+
+    fn recent_streams(&self) -> Option<RecentStreams> {
+        self.memory.as_ref().map(|memory| memory.recent_streams.clone())
+    }
+
+    async fn exist_in_file(&self, streams: Vec<StreamName>) -> Result<Vec<bool>, ReadError> {
+        let recent = self.recent_streams();
+        self.readers.run(move |connection| readers::exist(connection, recent.as_ref(), &streams)).await
     }
 }
 
@@ -234,23 +219,38 @@ impl EventLog for SqliteEventLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let (stream, recent) = (stream.clone(), self.recent_streams.clone());
+        let (stream, recent) = (stream.clone(), self.recent_streams());
         let read =
             move |connection: &_| readers::read_stream(connection, recent.as_ref(), &stream, from, limit);
         self.readers.run(read).await
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.readers.run(move |connection| readers::read_all(connection, after, limit)).await
+        let in_memory = self.memory.as_ref().and_then(|memory| memory.recent_events.after(after, limit));
+        match in_memory {
+            Some(events) => Ok(events),
+            None => self.readers.run(move |connection| readers::read_all(connection, after, limit)).await,
+        }
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
-        let (streams, recent) = (streams.to_vec(), self.recent_streams.clone());
-        self.readers.run(move |connection| readers::exist(connection, recent.as_ref(), &streams)).await
+        let Some(memory) = &self.memory else { return self.exist_in_file(streams.to_vec()).await };
+        let mut exist: Vec<bool> = streams.iter().map(|stream| !memory.known_streams.lacks(stream)).collect();
+        let possible: Vec<usize> = (0..streams.len()).filter(|&index| exist[index]).collect();
+        if !possible.is_empty() {
+            let looked_up = possible.iter().map(|&index| streams[index].clone()).collect();
+            for (index, found) in possible.into_iter().zip(self.exist_in_file(looked_up).await?) {
+                exist[index] = found;
+            }
+        }
+        Ok(exist)
     }
 
     async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        self.readers.run(readers::last_position).await
+        match &self.memory {
+            Some(memory) => Ok(*memory.head.borrow()),
+            None => self.readers.run(readers::last_position).await,
+        }
     }
 
     fn store_id(&self) -> Uuid {

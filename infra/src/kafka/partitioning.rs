@@ -3,7 +3,7 @@
 use domain::StreamName;
 
 use super::KafkaConfig;
-use crate::event_source::Partition;
+use crate::partition::Partition;
 
 /// A topic of events: one for each kind of stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

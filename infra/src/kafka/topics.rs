@@ -14,7 +14,7 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Topic, client};
-use crate::event_source::Partition;
+use crate::partition::Partition;
 
 /// Topics that were made are known to every broker after this long.
 const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);

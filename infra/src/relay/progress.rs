@@ -23,7 +23,7 @@ const OFFSETS_SEARCHED_FIRST: u64 = 500;
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub(super) struct RelayProgress {
     pub store_id: Uuid,
     /// Of the last event published.
     pub position: Option<Position>,
@@ -31,7 +31,7 @@ pub(super) struct Progress {
     pub ends: BTreeMap<String, u64>,
 }
 
-impl Progress {
+impl RelayProgress {
     /// Nothing is published yet.
     pub fn none(store_id: Uuid) -> Self {
         Self { store_id, position: None, ends: BTreeMap::new() }
@@ -49,7 +49,7 @@ impl Progress {
 }
 
 /// Reads the last record that a committed transaction wrote; none where there is none yet.
-pub(super) fn read(config: &KafkaConfig) -> Result<Option<Progress>, KafkaError> {
+pub(super) fn read(config: &KafkaConfig) -> Result<Option<RelayProgress>, KafkaError> {
     let consumer = consumer(config)?;
     let end = topics::end_offset(config, &consumer, &config.progress_topic_name(), 0)?;
     let recent = end.saturating_sub(OFFSETS_SEARCHED_FIRST);
@@ -65,7 +65,7 @@ fn read_between(
     consumer: &BaseConsumer,
     from: u64,
     end: u64,
-) -> Result<Option<Progress>, KafkaError> {
+) -> Result<Option<RelayProgress>, KafkaError> {
     let topic = config.progress_topic_name();
     let unreachable =
         |reason: &dyn ToString| KafkaError::unreachable(config, &format!("{topic}: {}", reason.to_string()));

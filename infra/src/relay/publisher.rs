@@ -16,7 +16,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
 };
 
-use super::progress::{self, Progress};
+use super::progress::{self, RelayProgress};
 use crate::kafka::{KafkaConfig, KafkaError, Topic, client, message, topics::MESSAGE_BYTES_MAX};
 
 /// How long one step of a transaction may take: longer than a broker takes to restart.
@@ -75,7 +75,7 @@ impl Publisher {
 
     /// Publishes events in one transaction; `progress` moves with them, and only if it is committed. Without events it
     /// only says that this relay is at work.
-    pub fn publish(&self, events: &[RecordedEvent], progress: &mut Progress) -> Result<(), Failure> {
+    pub fn publish(&self, events: &[RecordedEvent], progress: &mut RelayProgress) -> Result<(), Failure> {
         let mut moved = progress.clone();
         moved.position = events.last().map(|event| event.position).or(progress.position);
         moved.ends.extend(self.producer.context().take());
@@ -92,7 +92,7 @@ impl Publisher {
         }
     }
 
-    fn transact(&self, events: &[RecordedEvent], progress: &Progress) -> Result<(), ClientError> {
+    fn transact(&self, events: &[RecordedEvent], progress: &RelayProgress) -> Result<(), ClientError> {
         self.producer.begin_transaction()?;
         for event in events {
             self.send_event(event, progress)?;
@@ -107,7 +107,7 @@ impl Publisher {
         self.producer.commit_transaction(STEP_TIME_MAX)
     }
 
-    fn send_event(&self, event: &RecordedEvent, progress: &Progress) -> Result<(), ClientError> {
+    fn send_event(&self, event: &RecordedEvent, progress: &RelayProgress) -> Result<(), ClientError> {
         let key = event.stream.to_string();
         let topic = Topic::of(&event.stream);
         let headers = message::headers(event, progress.store_id);

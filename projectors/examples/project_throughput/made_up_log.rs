@@ -15,7 +15,7 @@ use domain::{
     stock::{StockCommand, StockDecider},
 };
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::{EventLog, ReadError},
 };
 use uuid::Uuid;
@@ -69,9 +69,9 @@ impl Feed {
 
 #[async_trait]
 impl EventSource for Feed {
-    async fn next(&mut self) -> Result<Delivery, ReadError> {
+    async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         if !std::mem::replace(&mut self.assigned, true) {
-            return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
+            return Ok(SourceUpdate::Assigned(vec![Partition::whole_log()]));
         }
         let after = self.after;
         let events = self.log.read_all(after, BATCH_EVENTS).await?;
@@ -80,7 +80,7 @@ impl EventSource for Feed {
             return std::future::pending().await;
         };
         self.after = Some(position);
-        Ok(Delivery::Events(Batch { partition: Partition::whole_log(), after, events, position }))
+        Ok(SourceUpdate::Events(Batch { partition: Partition::whole_log(), after, events, position }))
     }
 
     fn seek(&mut self, _: &Partition, position: Option<Position>) {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::StreamName;
 use infra::{
-    event_source::{Delivery, EventSource, Partition, direct::DirectSource},
+    event_source::{EventSource, Partition, SourceUpdate, direct::DirectSource},
     event_store::{
         EventStore, ReadError,
-        sqlite::{Options, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
 };
 use tempfile::TempDir;
@@ -24,7 +24,9 @@ struct DirectFixture {
 impl Fixture for DirectFixture {
     async fn fresh() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteEventStore::open(&directory.path().join("events.db"), Options::default()).unwrap();
+        let store =
+            SqliteEventStore::open(&directory.path().join("events.db"), SqliteEventStoreOptions::default())
+                .unwrap();
         Self { _directory: directory, store: Arc::new(store) }
     }
 
@@ -81,5 +83,5 @@ async fn a_consumer_that_is_ahead_of_the_log_is_told_so() {
     let refused = source.next().await;
     assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
     source.seek(&Partition::whole_log(), Some(4));
-    assert!(matches!(source.next().await.unwrap(), Delivery::Events(batch) if batch.events.len() == 1));
+    assert!(matches!(source.next().await.unwrap(), SourceUpdate::Events(batch) if batch.events.len() == 1));
 }

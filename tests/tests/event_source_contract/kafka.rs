@@ -12,13 +12,13 @@ use domain::StreamName;
 use infra::{
     event_source::{
         EventSource, Partition,
-        kafka::{KafkaSource, Options},
+        kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{
         EventLog, EventStore,
-        sqlite::{self, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
-    relay::{self, Relay},
+    relay::{Relay, RelayOptions},
 };
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -39,9 +39,9 @@ impl Fixture for KafkaFixture {
         let topics = KafkaTopics::new();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("events.db");
-        let store = Arc::new(SqliteEventStore::open(&file, sqlite::Options::default()).unwrap());
-        let log = Arc::clone(&store) as Arc<dyn EventLog>;
-        let relay = Relay::open(topics.config(), log, store.head(), relay::Options::default()).await.unwrap();
+        let store = Arc::new(SqliteEventStore::open(&file, SqliteEventStoreOptions::default()).unwrap());
+        let log = store.log();
+        let relay = Relay::open(topics.config(), log, store.head(), RelayOptions::default()).await.unwrap();
         let shutdown = CancellationToken::new();
         tokio::spawn(relay.run(shutdown.clone()));
         Self { _directory: directory, store, _relay: shutdown.drop_guard(), topics }
@@ -52,8 +52,8 @@ impl Fixture for KafkaFixture {
     }
 
     async fn source(&self, batch_events_max: usize) -> Box<dyn EventSource> {
-        let options = Options::new("projectors", batch_events_max);
-        Box::new(KafkaSource::open(self.topics.config(), options, self.store.store_id()).await.unwrap())
+        let options = KafkaSourceOptions::new("projectors", batch_events_max);
+        Box::new(KafkaSource::open(self.topics.config(), options, self.store.log().store_id()).await.unwrap())
     }
 
     fn partition_of(&self, stream: &StreamName) -> Partition {

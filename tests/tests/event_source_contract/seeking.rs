@@ -1,6 +1,6 @@
 //! From where a partition is read.
 
-use infra::event_source::{Delivery, Partition};
+use infra::event_source::{Partition, SourceUpdate};
 
 use super::{Fixture, Reader, given_stream, stored};
 
@@ -10,7 +10,7 @@ pub async fn nothing_comes_before_the_consumer_has_said_from_where(fixture: impl
     let mut assigned = 0;
     while assigned < fixture.partitions().len() {
         match source.next().await.unwrap() {
-            Delivery::Assigned(partitions) => assigned += partitions.len(),
+            SourceUpdate::Assigned(partitions) => assigned += partitions.len(),
             other => panic!("{other:?} comes before the partition is sought"),
         }
     }
@@ -18,7 +18,7 @@ pub async fn nothing_comes_before_the_consumer_has_said_from_where(fixture: impl
     let partition = fixture.partition_of(&stream);
     source.seek(&partition, None);
     match source.next().await.unwrap() {
-        Delivery::Events(batch) => assert_eq!(batch.partition, partition),
+        SourceUpdate::Events(batch) => assert_eq!(batch.partition, partition),
         other => panic!("expected events, got {other:?}"),
     }
 }

@@ -10,7 +10,7 @@ use infra::event_store::{
 use super::{Fixture, append, event, event_of, events, given_stream, new_stream};
 
 async fn read(store: &dyn EventStore, stream: &StreamName) -> Vec<RecordedEvent> {
-    store.read_stream(stream, 0, 1_000).await.unwrap()
+    store.log().read_stream(stream, 0, 1_000).await.unwrap()
 }
 
 /// What an append to a wrong revision found there.
@@ -37,7 +37,7 @@ pub async fn revisions_have_no_gap_and_positions_increase(fixture: impl Fixture)
         let revisions: Vec<_> = read(&*store, stream).await.iter().map(|event| event.revision).collect();
         assert_eq!(revisions, (0..count).collect::<Vec<_>>());
     }
-    let log = store.read_all(None, 100).await.unwrap();
+    let log = store.log().read_all(None, 100).await.unwrap();
     assert_eq!(log.len(), 7);
     assert!(log.is_sorted_by(|earlier, later| earlier.position < later.position));
     assert_eq!(log.last().map(|event| event.position), last_position);
@@ -52,7 +52,7 @@ pub async fn events_read_back_as_they_were_appended(fixture: impl Fixture) {
     let after = Timestamp::now().as_microsecond();
 
     let got = read(&*store, &stream).await;
-    assert_eq!(got, store.read_all(None, 10).await.unwrap());
+    assert_eq!(got, store.log().read_all(None, 10).await.unwrap());
     assert_eq!(got.len(), sent.len());
     for (got, sent) in got.iter().zip(&sent) {
         assert_eq!(got.stream, stream);
@@ -77,7 +77,7 @@ pub async fn an_append_at_a_wrong_revision_is_refused_and_writes_nothing(fixture
         let outcome = store.append(append(stream, expected, events(2))).await;
         assert_eq!(actual_revision(outcome), actual, "expected {expected}");
     }
-    assert_eq!(store.read_all(None, 100).await.unwrap().len(), 3);
+    assert_eq!(store.log().read_all(None, 100).await.unwrap().len(), 3);
     store.append(append(&missing, NoStream, events(1))).await.unwrap();
     store.append(append(&stream, Exact(2), events(1))).await.unwrap();
 }
@@ -166,7 +166,7 @@ pub async fn an_append_is_seen_whole_or_not_at_all(fixture: impl Fixture) {
         })
     };
     loop {
-        let seen = store.read_stream(&stream, 0, usize::MAX).await.unwrap().len();
+        let seen = store.log().read_stream(&stream, 0, usize::MAX).await.unwrap().len();
         assert_eq!(seen % EVENTS_PER_APPEND, 0);
         if seen == APPENDS * EVENTS_PER_APPEND {
             break;
@@ -176,15 +176,15 @@ pub async fn an_append_is_seen_whole_or_not_at_all(fixture: impl Fixture) {
 }
 
 pub async fn what_was_acknowledged_is_there_after_reopening(fixture: impl Fixture) {
-    let store_id = fixture.store().store_id();
+    let store_id = fixture.store().log().store_id();
     let stream = given_stream(&*fixture.store(), 3).await;
     let others = join_all((0..50).map(|_| async { given_stream(&*fixture.store(), 2).await })).await;
-    let log_before = fixture.store().read_all(None, 1_000).await.unwrap();
+    let log_before = fixture.store().log().read_all(None, 1_000).await.unwrap();
 
     let reopened = fixture.reopen().await;
     let store = reopened.store();
-    assert_eq!(store.store_id(), store_id);
-    assert_eq!(store.read_all(None, 1_000).await.unwrap(), log_before);
+    assert_eq!(store.log().store_id(), store_id);
+    assert_eq!(store.log().read_all(None, 1_000).await.unwrap(), log_before);
     assert_eq!(*store.head().borrow(), log_before.last().map(|event| event.position));
     for other in others {
         assert_eq!(read(&*store, &other).await.len(), 2);

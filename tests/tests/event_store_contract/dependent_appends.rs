@@ -49,7 +49,7 @@ pub async fn a_barrier_is_answered_after_all_that_came_before(fixture: impl Fixt
     let at_revision_7 = append(&new_stream(), Exact(7), Vec::new());
     let passed = store.append(at_revision_7).await.unwrap();
     assert_eq!(*answered.lock().unwrap(), 500);
-    let last = store.read_all(None, 1_000).await.unwrap().last().map(|event| event.position);
+    let last = store.log().read_all(None, 1_000).await.unwrap().last().map(|event| event.position);
     assert_eq!(passed, Appended { last_revision: Some(7), last_position: last });
 }
 
@@ -106,7 +106,7 @@ pub async fn what_builds_on_a_failed_append_is_superseded(fixture: impl Fixture)
     assert!(matches!(builds_on_it.await.unwrap(), Err(AppendError::Superseded)));
     assert!(matches!(waits_for_it.await.unwrap(), Err(AppendError::Superseded)));
     independent.await.unwrap().unwrap();
-    assert_eq!(store.read_stream(&order, 0, 9).await.unwrap(), []);
+    assert_eq!(store.log().read_stream(&order, 0, 9).await.unwrap(), []);
 
     let decided_again = in_epoch(store.epoch(), append(&order, NoStream, events(1)));
     store.append(decided_again).await.unwrap();
@@ -171,7 +171,8 @@ pub async fn nothing_decided_before_a_failure_lands_after_it(fixture: impl Fixtu
             store.append(barrier()).await.unwrap();
             epoch = store.epoch();
             for (number, stream) in streams.iter().enumerate() {
-                believed.insert(number, store.read_stream(stream, 0, 5_000).await.unwrap().len() as u64);
+                believed
+                    .insert(number, store.log().read_stream(stream, 0, 5_000).await.unwrap().len() as u64);
             }
         }
     }
@@ -194,7 +195,7 @@ pub async fn nothing_decided_before_a_failure_lands_after_it(fixture: impl Fixtu
     assert!(superseded > 0, "the test exercises what it is for");
     assert_eq!(store.epoch(), current);
     for (number, stream) in streams.iter().enumerate() {
-        let stored = store.read_stream(stream, 0, 5_000).await.unwrap().len() as u64;
+        let stored = store.log().read_stream(stream, 0, 5_000).await.unwrap().len() as u64;
         assert_eq!(stored, counts.get(&number).copied().unwrap_or(0));
     }
 }

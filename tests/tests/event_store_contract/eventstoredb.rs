@@ -8,7 +8,7 @@ use futures::future::join_all;
 use infra::event_store::{
     Append, AppendError, Appended, EventLog, EventStore,
     ExpectedRevision::{Exact, NoStream},
-    eventstoredb::{EventStoreDb, EventStoreDbLog, OpenError, Options},
+    eventstoredb::{EventStoreDb, EventStoreDbLog, EventStoreDbOpenError, EventStoreDbOptions},
 };
 use tests::eventstoredb::{self, Server};
 
@@ -59,8 +59,8 @@ impl Fixture for EventStoreDbFixture {
 }
 
 /// A machine under load answers late.
-fn patient() -> Options {
-    Options { call_time_max: PATIENCE, ..Options::default() }
+fn patient() -> EventStoreDbOptions {
+    EventStoreDbOptions { call_time_max: PATIENCE, ..EventStoreDbOptions::default() }
 }
 
 async fn server() -> Server {
@@ -82,7 +82,7 @@ async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
 }
 
 async fn length(store: &dyn EventStore, stream: &StreamName) -> usize {
-    store.read_stream(stream, 0, 1_000).await.unwrap().len()
+    store.log().read_stream(stream, 0, 1_000).await.unwrap().len()
 }
 
 mod contract {
@@ -105,7 +105,7 @@ async fn a_server_that_refused_connections_is_used_again_once_it_accepts_them() 
         _ => None,
     });
     assert!(refused.await.contains("EventStoreDB"));
-    store.read_stream(&stream, 0, 1).await.unwrap_err();
+    store.log().read_stream(&stream, 0, 1).await.unwrap_err();
 
     server.accept_connections().await.unwrap();
     assert_eq!(until_known(&store, &next).await.last_revision, Some(2));
@@ -121,7 +121,7 @@ async fn an_append_whose_connection_broke_after_it_was_written_is_recognised_whe
     let sent = append(&stream, NoStream, events(2));
     assert!(matches!(store.append(sent.clone()).await, Err(AppendError::OutcomeUnknown(_))));
     let appended = until_known(&store, &sent).await;
-    let stored = store.read_stream(&stream, 0, 10).await.unwrap();
+    let stored = store.log().read_stream(&stream, 0, 10).await.unwrap();
     assert_eq!(stored.len(), 2, "written once");
     assert_eq!(appended.last_revision, Some(1));
     assert_eq!(appended.last_position, stored.last().map(|event| event.position));
@@ -132,7 +132,8 @@ async fn the_outcome_of_an_append_that_is_answered_too_late_is_unknown_until_it_
     let server = server().await;
     // Opened first, with time enough for that.
     drop(open(&server).await);
-    let hasty = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
+    let hasty =
+        EventStoreDbOptions { call_time_max: Duration::from_secs(2), ..EventStoreDbOptions::default() };
     let store = EventStoreDb::open(server.url().parse().unwrap(), hasty).await.unwrap();
     let stream = given_stream(&store, 1).await;
     server.faults().delay_answers(10 * PATIENCE);
@@ -167,7 +168,7 @@ async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_a
             while followed.len() < ROUNDS {
                 head.wait_for(|head| *head > after).await.unwrap();
                 // A read that fails is done again; a position is passed only with its event.
-                for event in here.read_all(after, 10).await.unwrap_or_default() {
+                for event in here.log().read_all(after, 10).await.unwrap_or_default() {
                     after = Some(event.position);
                     followed.push(event);
                 }
@@ -187,7 +188,7 @@ async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_a
         until_known(&there, &append(&new_stream(), NoStream, events(1))).await;
     }
     let followed = tokio::time::timeout(PATIENCE, following).await.expect("all is followed").unwrap();
-    let log = eventually("the log", async || here.read_all(None, 100).await.ok()).await;
+    let log = eventually("the log", async || here.log().read_all(None, 100).await.ok()).await;
     assert_eq!(followed, log);
     assert_eq!(log.len(), ROUNDS);
 }
@@ -196,10 +197,10 @@ async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_a
 async fn starters_that_race_on_a_new_server_agree_on_the_name_of_the_store() {
     let server = server().await;
     let stores = join_all((0..8).map(|_| open(&server))).await;
-    let store_id = stores[0].store_id();
-    assert!(stores.iter().all(|store| store.store_id() == store_id));
-    assert_eq!(stores[0].last_position().await.unwrap(), None, "the name is no event of ours");
-    assert_ne!(open(&self::server().await).await.store_id(), store_id);
+    let store_id = stores[0].log().store_id();
+    assert!(stores.iter().all(|store| store.log().store_id() == store_id));
+    assert_eq!(stores[0].log().last_position().await.unwrap(), None, "the name is no event of ours");
+    assert_ne!(open(&self::server().await).await.log().store_id(), store_id);
 }
 
 #[tokio::test]
@@ -207,12 +208,12 @@ async fn a_server_that_is_not_there_or_no_store_is_told_with_the_setting_and_nev
     let server = server().await;
     let config = || server.url().replace("//", "//admin:changeit@").parse().unwrap();
     let error = EventStoreDbLog::open_read_only(config(), patient()).await.unwrap_err();
-    assert!(matches!(error, OpenError::NotAStore { .. }), "{error}");
+    assert!(matches!(error, EventStoreDbOpenError::NotAStore { .. }), "{error}");
     EventStoreDb::open(config(), patient()).await.unwrap();
 
     server.stop();
     let error = EventStoreDb::open(config(), patient()).await.unwrap_err();
-    assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, EventStoreDbOpenError::Unreachable { .. }), "{error}");
     let told = format!("{error} {error:?} {:?}", config());
     assert!(told.contains("ORDERLY_EVENT_STORE") && told.contains(&server.address().to_string()), "{told}");
     assert!(!told.contains("changeit"), "{told}");

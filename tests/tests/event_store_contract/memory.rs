@@ -35,7 +35,7 @@ impl<const SEVERAL_WRITERS: bool> Fixture for Memory<SEVERAL_WRITERS> {
     }
 
     async fn reader(&self) -> Arc<dyn EventLog> {
-        Arc::new(self.store.beside())
+        self.store.beside().log()
     }
 }
 

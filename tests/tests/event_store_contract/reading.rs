@@ -16,19 +16,19 @@ pub async fn reads_keep_to_their_limit(fixture: impl Fixture) {
     given_stream(&*store, 2).await;
     let revisions = |events: Vec<RecordedEvent>| events.iter().map(|e| e.revision).collect::<Vec<_>>();
 
-    assert_eq!(revisions(store.read_stream(&stream, 0, 2).await.unwrap()), [0, 1]);
-    assert_eq!(revisions(store.read_stream(&stream, 3, 9).await.unwrap()), [3, 4]);
-    assert_eq!(revisions(store.read_stream(&stream, 0, 0).await.unwrap()), [0; 0]);
-    assert_eq!(revisions(store.read_stream(&stream, 5, 9).await.unwrap()), [0; 0]);
-    assert_eq!(revisions(store.read_stream(&stream, Revision::MAX, usize::MAX).await.unwrap()), [0; 0]);
-    assert_eq!(revisions(store.read_stream(&new_stream(), 0, 9).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.log().read_stream(&stream, 0, 2).await.unwrap()), [0, 1]);
+    assert_eq!(revisions(store.log().read_stream(&stream, 3, 9).await.unwrap()), [3, 4]);
+    assert_eq!(revisions(store.log().read_stream(&stream, 0, 0).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.log().read_stream(&stream, 5, 9).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.log().read_stream(&stream, Revision::MAX, usize::MAX).await.unwrap()), [0; 0]);
+    assert_eq!(revisions(store.log().read_stream(&new_stream(), 0, 9).await.unwrap()), [0; 0]);
 
-    let log = store.read_all(None, usize::MAX).await.unwrap();
+    let log = store.log().read_all(None, usize::MAX).await.unwrap();
     assert_eq!(log.len(), 7);
-    assert_eq!(store.read_all(None, 3).await.unwrap(), log[..3]);
-    assert_eq!(store.read_all(Some(log[2].position), 3).await.unwrap(), log[3..6]);
-    assert_eq!(store.read_all(Some(log[6].position), 3).await.unwrap(), []);
-    assert_eq!(store.read_all(Some(Position::MAX), 3).await.unwrap(), []);
+    assert_eq!(store.log().read_all(None, 3).await.unwrap(), log[..3]);
+    assert_eq!(store.log().read_all(Some(log[2].position), 3).await.unwrap(), log[3..6]);
+    assert_eq!(store.log().read_all(Some(log[6].position), 3).await.unwrap(), []);
+    assert_eq!(store.log().read_all(Some(Position::MAX), 3).await.unwrap(), []);
 }
 
 /// A reader asks for a number of events, and must not get a gigabyte.
@@ -42,9 +42,9 @@ pub async fn large_events_come_in_several_reads(fixture: impl Fixture) {
         let expected = ExpectedRevision::of(u64::checked_sub(revision, 1));
         store.append(append(&stream, expected, vec![large])).await.unwrap();
     }
-    let log: Vec<RecordedEvent> = read_to_end(&*store, 100).await;
+    let log: Vec<RecordedEvent> = read_to_end(&*store.log(), 100).await;
     assert_eq!(log.len(), sizes.len());
-    let first_read = store.read_stream(&stream, 0, 100).await.unwrap();
+    let first_read = store.log().read_stream(&stream, 0, 100).await.unwrap();
     assert!(!first_read.is_empty() && first_read.len() < sizes.len());
     assert_eq!(first_read, log[..first_read.len()]);
 }
@@ -52,14 +52,14 @@ pub async fn large_events_come_in_several_reads(fixture: impl Fixture) {
 pub async fn existing_streams_are_told_from_missing_ones(fixture: impl Fixture) {
     let store = fixture.store();
     let (one, other) = (given_stream(&*store, 1).await, given_stream(&*store, 2).await);
-    assert_eq!(store.exist(&[one, new_stream(), other]).await.unwrap(), [true, false, true]);
-    assert_eq!(store.exist(&[]).await.unwrap(), [false; 0]);
+    assert_eq!(store.log().exist(&[one, new_stream(), other]).await.unwrap(), [true, false, true]);
+    assert_eq!(store.log().exist(&[]).await.unwrap(), [false; 0]);
 }
 
 pub async fn a_reader_beside_the_owner_sees_what_is_acknowledged(fixture: impl Fixture) {
     let reader = fixture.reader().await;
     let store = fixture.store();
-    assert_eq!(reader.store_id(), store.store_id());
+    assert_eq!(reader.store_id(), store.log().store_id());
     for count in 1..20 {
         let stream = given_stream(&*store, 1).await;
         assert_eq!(reader.read_stream(&stream, 0, 10).await.unwrap().len(), 1);
@@ -88,12 +88,12 @@ pub async fn a_follower_misses_nothing_while_appends_race(fixture: impl Fixture)
     let mut followed: Vec<RecordedEvent> = Vec::new();
     while (followed.len() as u64) < WRITERS * APPENDS {
         head.wait_for(|head| *head > followed.last().map(|event| event.position)).await.unwrap();
-        followed.extend(store.read_all(followed.last().map(|event| event.position), 10).await.unwrap());
+        followed.extend(store.log().read_all(followed.last().map(|event| event.position), 10).await.unwrap());
     }
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(followed, read_to_end(&*store, 1_000).await);
+    assert_eq!(followed, read_to_end(&*store.log(), 1_000).await);
     let mut next_revisions: HashMap<_, Revision> = HashMap::new();
     for event in followed {
         let next = next_revisions.entry(event.stream).or_default();

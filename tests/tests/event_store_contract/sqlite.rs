@@ -13,7 +13,9 @@ use domain::StreamName;
 use infra::event_store::{
     AppendError, Epoch, EventLog, EventStore,
     ExpectedRevision::{self, Exact, NoStream},
-    sqlite::{BackupError, OpenError, Options, SqliteEventLog, SqliteEventStore, backup},
+    sqlite::{
+        BackupError, SqliteEventLog, SqliteEventStore, SqliteEventStoreOptions, SqliteOpenError, backup,
+    },
 };
 use tempfile::TempDir;
 
@@ -66,8 +68,8 @@ impl Fixture for SqliteFixture {
     }
 }
 
-fn open(path: &Path) -> Result<SqliteEventStore, OpenError> {
-    SqliteEventStore::open(path, Options::default())
+fn open(path: &Path) -> Result<SqliteEventStore, SqliteOpenError> {
+    SqliteEventStore::open(path, SqliteEventStoreOptions::default())
 }
 
 mod contract {
@@ -80,7 +82,7 @@ mod contract {
 async fn a_second_owner_is_refused_by_the_name_of_the_lock() {
     let fixture = SqliteFixture::fresh().await;
     let error = open(&fixture.path()).unwrap_err();
-    assert!(matches!(error, OpenError::InUse { .. }));
+    assert!(matches!(error, SqliteOpenError::InUse { .. }));
     assert!(error.to_string().contains("events.db.lock"), "{error}");
 
     fixture.close();
@@ -103,7 +105,7 @@ async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
     }
     let late = store.append(append(&new_stream(), NoStream, events(1))).await;
     assert!(matches!(late, Err(AppendError::Unavailable(_))));
-    assert_eq!(store.read_all(None, 1_000).await.unwrap().len(), 500);
+    assert_eq!(store.log().read_all(None, 1_000).await.unwrap().len(), 500);
     let log_beside = fs::metadata(fixture.path().with_extension("db-wal")).map_or(0, |file| file.len());
     assert_eq!(log_beside, 0, "the write-ahead log was moved into the file");
 }
@@ -117,7 +119,7 @@ async fn a_log_is_read_without_a_server_and_a_missing_one_is_named() {
     assert_eq!(log.read_stream(&stream, 0, 9).await.unwrap().len(), 2);
 
     let error = SqliteEventLog::open_read_only(&path.with_extension("old")).unwrap_err();
-    assert!(matches!(error, OpenError::Missing { .. }));
+    assert!(matches!(error, SqliteOpenError::Missing { .. }));
     assert!(error.to_string().contains("events.old"), "{error}");
 }
 
@@ -133,7 +135,7 @@ async fn given_file() -> (TempDir, PathBuf) {
 
 fn assert_damaged(path: &Path, what: &str) {
     let error = open(path).unwrap_err();
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(matches!(error, SqliteOpenError::Damaged { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains(what) && text.contains("events.db") && text.contains("orderly backup"), "{text}");
 }
@@ -161,7 +163,7 @@ async fn a_broken_page_is_refused() {
         file.seek(SeekFrom::Start(page as u64 * 4_096)).unwrap();
         file.write_all(&[0xff; 4_096]).unwrap();
         drop(file);
-        assert!(matches!(open(&path), Err(OpenError::Damaged { .. })), "page {page}");
+        assert!(matches!(open(&path), Err(SqliteOpenError::Damaged { .. })), "page {page}");
     }
     fs::write(&path, &intact).unwrap();
     open(&path).unwrap();
@@ -187,7 +189,7 @@ async fn a_foreign_file_is_refused_and_left_as_it_is() {
     let path = directory.path().join("events.db");
     let text = b"Dear diary, ".repeat(1_000);
     fs::write(&path, &text).unwrap();
-    assert!(matches!(open(&path), Err(OpenError::Foreign { .. })));
+    assert!(matches!(open(&path), Err(SqliteOpenError::Foreign { .. })));
     assert_eq!(fs::read(&path).unwrap(), text);
 
     fs::remove_file(&path).unwrap();
@@ -195,7 +197,7 @@ async fn a_foreign_file_is_refused_and_left_as_it_is() {
     other.execute_batch("CREATE TABLE events (position INTEGER PRIMARY KEY)").unwrap();
     drop(other);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(open(&path), Err(OpenError::Foreign { .. })));
+    assert!(matches!(open(&path), Err(SqliteOpenError::Foreign { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -204,9 +206,9 @@ async fn another_schema_is_refused_by_its_number() {
     let (_directory, path) = given_file().await;
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = open(&path).unwrap_err();
-    assert!(matches!(error, OpenError::OtherSchema { found: 9, .. }));
+    assert!(matches!(error, SqliteOpenError::OtherSchema { found: 9, .. }));
     assert!(error.to_string().contains("schema version 9"), "{error}");
-    assert!(matches!(SqliteEventLog::open_read_only(&path), Err(OpenError::OtherSchema { .. })));
+    assert!(matches!(SqliteEventLog::open_read_only(&path), Err(SqliteOpenError::OtherSchema { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,13 +231,13 @@ async fn a_backup_made_while_serving_is_a_log_of_its_own_with_all_that_was_there
     writer.await.unwrap();
 
     assert_eq!(last_progress.pages_done, last_progress.pages_total);
-    assert_ne!(store_id, fixture.store().store_id());
+    assert_ne!(store_id, fixture.store().log().store_id());
     let restored = open(&copy).unwrap();
     assert_eq!(restored.store_id(), store_id);
     let copied = restored.read_all(None, usize::MAX).await.unwrap();
     let last = copied.last().unwrap();
     assert!(Some(last.position) >= acknowledged.last_position);
-    assert_eq!(copied, fixture.store().read_all(None, copied.len()).await.unwrap());
+    assert_eq!(copied, fixture.store().log().read_all(None, copied.len()).await.unwrap());
     let next = Exact(last.revision);
     restored.append(append(&stream, next, events(1))).await.unwrap();
 }
@@ -261,7 +263,10 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_behind_when_it_fails() {
     assert!(matches!(backup(&fixture.path(), &nowhere, |_| {}), Err(BackupError::Io { .. })));
     let missing = fixture.directory.path().join("missing.db");
     let other = fixture.directory.path().join("other.db");
-    assert!(matches!(backup(&missing, &other, |_| {}), Err(BackupError::Source(OpenError::Missing { .. }))));
+    assert!(matches!(
+        backup(&missing, &other, |_| {}),
+        Err(BackupError::Source(SqliteOpenError::Missing { .. }))
+    ));
     assert!(!other.exists());
 }
 
@@ -321,7 +326,7 @@ async fn a_full_disk_refuses_writes_loses_nothing_and_takes_writes_again_when_th
 
     drop(store);
     let reopened = open(&path).unwrap();
-    assert_eq!(count(&reopened).await, acknowledged + 1);
+    assert_eq!(count(&*reopened.log()).await, acknowledged + 1);
 }
 
 /// Events in the log, read to its end.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Position, RecordedEvent};
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition},
+    event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::{EventLog, ReadError},
 };
 
@@ -58,9 +58,9 @@ impl Feed {
 
 #[async_trait]
 impl EventSource for Feed {
-    async fn next(&mut self) -> Result<Delivery, ReadError> {
+    async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         if !std::mem::replace(&mut self.assigned, true) {
-            return Ok(Delivery::Assigned(vec![Partition::whole_log()]));
+            return Ok(SourceUpdate::Assigned(vec![Partition::whole_log()]));
         }
         if !self.sought {
             return std::future::pending().await;
@@ -78,7 +78,7 @@ impl EventSource for Feed {
         events.extend(fresh.into_iter().filter(|event| Some(event.position) != self.withheld));
         self.batches += 1;
         self.after = Some(position);
-        Ok(Delivery::Events(Batch { partition: Partition::whole_log(), after, events, position }))
+        Ok(SourceUpdate::Events(Batch { partition: Partition::whole_log(), after, events, position }))
     }
 
     fn seek(&mut self, _: &Partition, position: Option<Position>) {

@@ -5,7 +5,7 @@ use std::{process::Command, sync::Arc};
 use infra::{
     event_store::EventLog,
     kafka::Topic,
-    relay::{Options, Relay},
+    relay::{Relay, RelayOptions},
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ async fn kcat_reads_every_event_as_the_documentation_shows_it() {
     let head = log.head_changes();
     let config = topics.config();
     let relay =
-        Relay::open(config.clone(), log as Arc<dyn EventLog>, head, Options::default()).await.unwrap();
+        Relay::open(config.clone(), log as Arc<dyn EventLog>, head, RelayOptions::default()).await.unwrap();
     let shutdown = CancellationToken::new();
     let relay = tokio::spawn(relay.run(shutdown.clone()));
     eventually("the examples are published", async || (topics.published() == Some(last)).then_some(())).await;

@@ -39,7 +39,7 @@ async fn topics_of_another_store_are_refused_by_its_name() {
     other.append(&order(), 20).await;
     let error = refusal(&other, &topics).await;
     assert!(matches!(error, RelayError::OtherStore { .. }), "{error}");
-    for id in [source.store.store_id(), other.store.store_id()] {
+    for id in [source.store.log().store_id(), other.store.log().store_id()] {
         assert!(error.to_string().contains(&id.to_string()), "{error}");
     }
 }

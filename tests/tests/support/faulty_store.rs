@@ -43,6 +43,7 @@ pub struct FaultyStore {
     /// Epochs begun by faults, added to the epoch of the inner store.
     epochs: Arc<AtomicU64>,
     state: Mutex<State>,
+    reads: Arc<Mutex<Vec<Read>>>,
     held: watch::Sender<usize>,
 }
 
@@ -52,7 +53,6 @@ struct State {
     hold: Option<Hold>,
     held: Vec<(Append, Done)>,
     submitted: Vec<Append>,
-    reads: Vec<(StreamName, Revision)>,
     dead: bool,
 }
 
@@ -80,8 +80,8 @@ impl FaultyStore {
     }
 
     fn new(inner: Arc<dyn EventStore>, shared: bool) -> Arc<Self> {
-        let (epochs, held) = (Arc::default(), watch::Sender::new(0));
-        Arc::new(Self { inner, shared, epochs, state: Mutex::default(), held })
+        let (epochs, reads, held) = (Arc::default(), Arc::default(), watch::Sender::new(0));
+        Arc::new(Self { inner, shared, epochs, state: Mutex::default(), reads, held })
     }
 
     /// Applies the fault to the next selected append.
@@ -143,7 +143,7 @@ impl FaultyStore {
 
     /// The start revisions of all reads of a stream so far.
     pub fn reads_of(&self, stream: &StreamName) -> Vec<Revision> {
-        self.state().reads.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
+        self.reads.lock().unwrap().iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,6 +180,10 @@ impl State {
 
 #[async_trait]
 impl EventStore for FaultyStore {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::new(RecordingLog { inner: self.inner.log(), reads: Arc::clone(&self.reads) })
+    }
+
     fn submit(&self, mut append: Append, mut done: Done) {
         // The lock is held to the end, so appends reach the inner store in the order of their submission.
         let mut state = self.state();
@@ -241,15 +245,24 @@ impl EventStore for FaultyStore {
     }
 }
 
+/// The stream of a read, and its first revision.
+type Read = (StreamName, Revision);
+
+/// The read half of the inner store; records every read of a stream.
+struct RecordingLog {
+    inner: Arc<dyn EventLog>,
+    reads: Arc<Mutex<Vec<Read>>>,
+}
+
 #[async_trait]
-impl EventLog for FaultyStore {
+impl EventLog for RecordingLog {
     async fn read_stream(
         &self,
         stream: &StreamName,
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.state().reads.push((stream.clone(), from));
+        self.reads.lock().unwrap().push((stream.clone(), from));
         self.inner.read_stream(stream, from, limit).await
     }
 

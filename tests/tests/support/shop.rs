@@ -13,7 +13,7 @@ use infra::{
     event_source::{Partition, direct::DirectSource, layout::WholeLog},
     event_store::{
         EventLog, EventStore,
-        sqlite::{self, SqliteEventStore},
+        sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     operations::{Positions, sqlite::SqliteOperations},
     payment_provider::PaymentProvider,
@@ -109,7 +109,8 @@ impl Shop {
     pub async fn with(options: ShopOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let events =
-            SqliteEventStore::open(&dir.path().join("events.db"), sqlite::Options::default()).unwrap();
+            SqliteEventStore::open(&dir.path().join("events.db"), SqliteEventStoreOptions::default())
+                .unwrap();
         Self::start(Files { dir, events: Arc::new(events) }, options).await
     }
 
@@ -125,7 +126,7 @@ impl Shop {
         let store =
             if options.shared_store { FaultyStore::shared(events) } else { FaultyStore::owned(events) };
         let dyn_store: Arc<dyn EventStore> = store.clone();
-        let snapshots = SnapshotStore::open(&files.path("snapshots"), store.store_id()).unwrap();
+        let snapshots = SnapshotStore::open(&files.path("snapshots"), store.log().store_id()).unwrap();
         let clock = options.clock.clone();
         let mut checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
         if let Some(provider) = &options.provider {
@@ -133,11 +134,11 @@ impl Shop {
         }
         let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
-        read_models.bind(store.store_id()).await.unwrap();
+        read_models.bind(store.log().store_id()).await.unwrap();
         let queries = Arc::new(read_models.queries());
         let projector = Runner::new(
             DirectSource::new(dyn_store.clone(), 1_000),
-            dyn_store,
+            dyn_store.log(),
             Arc::new(read_models),
             projectors::runner::Options::default(),
         );
@@ -158,7 +159,7 @@ impl Shop {
             checkout: self.checkout.clone(),
             source: Box::new(DirectSource::new(store, 1_000)),
             positions: Arc::new(self.operations()),
-            layout: Arc::new(WholeLog(self.store.clone())),
+            layout: Arc::new(WholeLog(self.store.log())),
             queries: self.queries.clone(),
             batch_every: Duration::from_millis(10),
         };
@@ -178,7 +179,7 @@ impl Shop {
 
     /// The saved position of the process manager: all reactions up to it are durable.
     pub async fn reacted_up_to(&self) -> Option<u64> {
-        let (operations, store_id) = (self.operations(), self.store.store_id());
+        let (operations, store_id) = (self.operations(), self.store.log().store_id());
         operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap()
     }
 
@@ -277,7 +278,7 @@ impl Shop {
     }
 
     pub async fn log(&self) -> Log {
-        Log::read(&*self.files.events).await
+        Log::read(&*self.files.events.log()).await
     }
 
     /// Waits until the log meets the condition, at most [`PATIENCE`].

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use infra::{
-    event_source::kafka::{self, KafkaSource},
+    event_source::kafka::{KafkaSource, KafkaSourceOptions},
     kafka::{KafkaConfig, Topic},
-    relay::{self, Relay},
+    relay::{Relay, RelayOptions},
 };
 
 use super::*;
@@ -13,8 +13,8 @@ use crate::support::KafkaTopics;
 
 async fn source(hooks: &Hooks, config: &KafkaConfig) -> Box<dyn EventSource> {
     let topics = vec![Topic::Orders, Topic::Payments];
-    let options = kafka::Options { topics, ..kafka::Options::new("webhooks", 100) };
-    Box::new(KafkaSource::open(config.clone(), options, hooks.shop.events().store_id()).await.unwrap())
+    let options = KafkaSourceOptions { topics, ..KafkaSourceOptions::new("webhooks", 100) };
+    Box::new(KafkaSource::open(config.clone(), options, hooks.shop.events().log().store_id()).await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn sequence_numbers_follow_the_log_over_two_topics() {
     let topics = KafkaTopics::new();
     let config = topics.config();
     let events = hooks.shop.events();
-    let relay = Relay::open(config.clone(), events.clone(), events.head(), relay::Options::default());
+    let relay = Relay::open(config.clone(), events.log(), events.head(), RelayOptions::default());
     let (relay, stop) = (relay.await.unwrap(), CancellationToken::new());
     let relay = tokio::spawn(relay.run(stop.clone()));
     let subscription = hooks.subscribe(&receiver, &["*"]).await;

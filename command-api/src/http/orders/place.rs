@@ -298,7 +298,7 @@ async fn answer_of_first_time(
     replayed: bool,
 ) -> Result<Response, Attempt> {
     let stream = order_id.into();
-    let events = api.checkout.store().read_stream(&stream, 0, 100).await;
+    let events = api.checkout.store().log().read_stream(&stream, 0, 100).await;
     let events = events.map_err(|error| failed_read(&error))?;
     let Some((settling, event)) = events.iter().find_map(settles) else {
         tracing::error!(order.id = %order_id, "an order that is not `placed` has no event that settled it");

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{
-    Batch, Options, Partition,
+    Batch, KafkaSourceOptions, Partition,
     group::{Change, Group, Place},
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(super) enum Notice {
 
 pub(super) struct Follower {
     config: KafkaConfig,
-    options: Options,
+    options: KafkaSourceOptions,
     store_id: Uuid,
     seeks: blocking::Receiver<Seek>,
     notices: mpsc::Sender<Notice>,
@@ -89,7 +89,7 @@ enum End {
 impl Follower {
     pub fn new(
         config: KafkaConfig,
-        options: Options,
+        options: KafkaSourceOptions,
         store_id: Uuid,
         seeks: blocking::Receiver<Seek>,
         notices: mpsc::Sender<Notice>,
@@ -293,7 +293,7 @@ impl Follower {
     }
 }
 
-fn join(config: &KafkaConfig, options: &Options) -> KafkaResult<BaseConsumer<Group>> {
+fn join(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult<BaseConsumer<Group>> {
     let mut settings = client(config, &options.group);
     settings
         .set("group.id", format!("{}.{}", config.prefix(), options.group))

@@ -1,4 +1,4 @@
-//! Appends on their way to the server: as many at once as there are, in no order of their own.
+//! Sends appends to the server, all that wait at once and in no particular order.
 
 use std::sync::Arc;
 
@@ -11,64 +11,42 @@ use tokio::{
 };
 
 use super::{connection::Connection, errors::append_error};
-use crate::event_store::{Append, AppendError, Appended, Done, ExpectedRevision};
+use crate::event_store::{AppendError, Appended, ExpectedRevision, pending::PendingAppend};
 
-/// An append and who waits for it. Answered in any case: also when the task that sends it panics.
-pub(super) struct Pending {
-    append: Append,
-    done: Option<Done>,
-}
-
-impl Pending {
-    pub fn new(append: Append, done: Done) -> Self {
-        Self { append, done: Some(done) }
-    }
-
-    pub fn answer(mut self, outcome: Result<Appended, AppendError>) {
-        if let Some(done) = self.done.take() {
-            done(outcome);
-        }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            done(Err(AppendError::OutcomeUnknown("sending the append broke off".into())));
-        }
-    }
-}
-
-/// Sends what is submitted until nobody can submit any more, and then finishes what is under way.
+/// Sends submitted appends until every sender of the channel is dropped, then waits for those in flight.
 pub(super) async fn run(
     connection: Arc<Connection>,
-    mut submitted: mpsc::UnboundedReceiver<Pending>,
+    mut submitted: mpsc::UnboundedReceiver<PendingAppend>,
     head: Arc<watch::Sender<Option<Position>>>,
 ) {
-    let mut under_way = JoinSet::new();
+    let mut in_flight = JoinSet::new();
     loop {
-        let pending = tokio::select! {
-            pending = submitted.recv() => pending,
-            Some(_) = under_way.join_next() => continue,
+        let received = tokio::select! {
+            received = submitted.recv() => received,
+            Some(_) = in_flight.join_next() => continue,
         };
-        let Some(pending) = pending else { break };
+        let Some(pending) = received else { break };
         if pending.append.events.is_empty() {
-            finish(&mut under_way).await;
+            finish(&mut in_flight).await;
             let last_revision = pending.append.expected.next().checked_sub(1);
             let last_position = *head.borrow();
             pending.answer(Ok(Appended { last_revision, last_position }));
         } else {
-            under_way.spawn(send(connection.clone(), head.clone(), pending));
+            in_flight.spawn(send(connection.clone(), head.clone(), pending));
         }
     }
-    finish(&mut under_way).await;
+    finish(&mut in_flight).await;
 }
 
-async fn finish(under_way: &mut JoinSet<()>) {
-    while under_way.join_next().await.is_some() {}
+async fn finish(in_flight: &mut JoinSet<()>) {
+    while in_flight.join_next().await.is_some() {}
 }
 
-async fn send(connection: Arc<Connection>, head: Arc<watch::Sender<Option<Position>>>, pending: Pending) {
+async fn send(
+    connection: Arc<Connection>,
+    head: Arc<watch::Sender<Option<Position>>>,
+    pending: PendingAppend,
+) {
     let append = &pending.append;
     let expected = match append.expected {
         ExpectedRevision::NoStream => eventstore::ExpectedRevision::NoStream,
@@ -102,16 +80,16 @@ async fn send(connection: Arc<Connection>, head: Arc<watch::Sender<Option<Positi
 
 /// Moves the head forward, never back.
 pub(super) fn raise(head: &watch::Sender<Option<Position>>, to: Option<Position>) {
-    head.send_if_modified(|head| {
-        let ahead = to > *head;
+    head.send_if_modified(|current| {
+        let ahead = to > *current;
         if ahead {
-            *head = to;
+            *current = to;
         }
         ahead
     });
 }
 
-/// The form of an event in EventStoreDB: `type` and `content-type`, our data as it is, our metadata as user metadata.
+/// An event in the form of EventStoreDB: data and user metadata keep the bytes of Orderly.
 fn event_data(event: &NewEvent) -> serde_json::Result<EventData> {
     let data: &RawValue = serde_json::from_slice(&event.data)?;
     Ok(EventData::json(event.type_name, &data)?.id(event.id.0).metadata(event.metadata.to_vec().into()))

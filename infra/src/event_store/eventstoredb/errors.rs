@@ -13,7 +13,7 @@ const OUT_OF_RANGE: i32 = 11;
 
 /// Why a store cannot be opened.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum OpenError {
+pub enum EventStoreDbOpenError {
     #[error(
         "ORDERLY_EVENT_STORE: no answer from EventStoreDB at {server}: {reason}; is it running and reachable from \
          here, and does the URL say ?tls=false where it has no certificate?"
@@ -32,7 +32,7 @@ pub enum OpenError {
     Damaged { server: String, what: String },
 }
 
-impl OpenError {
+impl EventStoreDbOpenError {
     pub(super) fn failed(connection: &Connection, error: &CallError) -> Self {
         let server = connection.server();
         match error {

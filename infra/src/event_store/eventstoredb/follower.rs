@@ -1,39 +1,42 @@
-//! Keeps the head up to date with what other processes write.
+//! Moves the head when other processes append events.
 
 use std::{sync::Arc, time::Duration};
 
 use domain::Position;
 use tokio::{sync::watch, time};
-use tokio_util::sync::CancellationToken;
 
-use super::{appends::raise, reads::Reader};
+use super::{appends::raise, connection::Connection, reads};
 
-/// How long to leave a server alone that does not answer.
+/// Pause after a failed poll.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
-/// Looks at the end of the log again and again. What this process appends itself moves the head at once.
+/// Polls the end of the log every `interval`, until every receiver of the head is dropped. Appends of this process move
+/// the head at once, without a poll.
 pub(super) async fn run(
-    reader: Reader,
+    connection: Arc<Connection>,
     head: Arc<watch::Sender<Option<Position>>>,
     interval: Duration,
-    stop: CancellationToken,
 ) {
-    let following = async {
-        loop {
-            let known = *head.borrow();
-            let pause = match reader.last_position(known).await {
-                Ok(last) => {
-                    raise(&head, last);
-                    interval
-                }
-                // Said where the connection was lost.
-                Err(error) => {
-                    tracing::debug!(%error, "The end of the log could not be read");
-                    PAUSE_AFTER_FAILURE
-                }
-            };
-            time::sleep(pause).await;
-        }
-    };
-    let _: Option<()> = stop.run_until_cancelled(following).await;
+    tokio::select! {
+        () = head.closed() => {}
+        () = follow(&connection, &head, interval) => {}
+    }
+}
+
+async fn follow(connection: &Connection, head: &watch::Sender<Option<Position>>, interval: Duration) {
+    loop {
+        let known = *head.borrow();
+        let pause = match reads::last_position(connection, known).await {
+            Ok(last) => {
+                raise(head, last);
+                interval
+            }
+            Err(error) => {
+                // At debug level: the connection logs its loss as a warning.
+                tracing::debug!(%error, "Cannot read the end of the log; retrying");
+                PAUSE_AFTER_FAILURE
+            }
+        };
+        time::sleep(pause).await;
+    }
 }

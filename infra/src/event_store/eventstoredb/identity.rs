@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     connection::{CallError, Connection},
-    errors::OpenError,
+    errors::EventStoreDbOpenError,
 };
 
 /// No category and so no stream of an aggregate.
@@ -18,7 +18,7 @@ struct Created {
     store_id: Uuid,
 }
 
-pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, OpenError> {
+pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventStoreDbOpenError> {
     let options = ReadStreamOptions::default().max_count(1).requires_leader(true);
     let read = |client: Client| async move {
         match client.read_stream(STREAM, &options).await?.next().await {
@@ -26,23 +26,24 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, OpenEr
             found => found,
         }
     };
-    let Some(event) = connection.call(read).await.map_err(|error| OpenError::failed(connection, &error))?
+    let Some(event) =
+        connection.call(read).await.map_err(|error| EventStoreDbOpenError::failed(connection, &error))?
     else {
         return Ok(None);
     };
     let created: Created = event.get_original_event().as_json().map_err(|error| {
         let what = format!("the event in its stream {STREAM} is unreadable: {error}");
-        OpenError::Damaged { server: connection.server(), what }
+        EventStoreDbOpenError::Damaged { server: connection.server(), what }
     })?;
     Ok(Some(created.store_id))
 }
 
 /// Of several that start at once on a new server, the first names the store and the others read the name.
-pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, OpenError> {
+pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, EventStoreDbOpenError> {
     if let Some(store_id) = read(connection).await? {
         return Ok(store_id);
     }
-    let failed = |error| OpenError::failed(connection, &error);
+    let failed = |error| EventStoreDbOpenError::failed(connection, &error);
     let created = EventData::json(EVENT_TYPE, &Created { store_id: Uuid::now_v7() })
         .map_err(|error| failed(CallError::Failed(Error::InternalParsingError(error.to_string()))))?;
     let options =
@@ -52,5 +53,5 @@ pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, Open
         Ok(_) | Err(CallError::Failed(Error::WrongExpectedVersion { .. })) => {}
         Err(error) => return Err(failed(error)),
     }
-    read(connection).await?.ok_or_else(|| OpenError::NotAStore { server: connection.server() })
+    read(connection).await?.ok_or_else(|| EventStoreDbOpenError::NotAStore { server: connection.server() })
 }

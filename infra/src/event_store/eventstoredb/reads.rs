@@ -1,44 +1,101 @@
-//! Reading. From the leader, which alone has everything that was acknowledged.
+//! The read half. Every read goes to the leader, because only the leader has all acknowledged events.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use eventstore::{Error, ReadAllOptions, ReadStream, ReadStreamOptions, StreamPosition};
 use futures::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
 
-use super::connection::Connection;
-use crate::event_store::ReadError;
+use super::{
+    config::EventStoreDbConfig,
+    connection::{CallError, Connection},
+    errors::EventStoreDbOpenError,
+    identity,
+};
+use crate::event_store::{EventLog, ReadError, eventstoredb::EventStoreDbOptions};
 
-/// What one read returns at most; the first event is returned whatever its size.
+/// Most bytes of one read. The first event is returned at any size.
 const READ_BYTES_MAX: usize = 4 << 20;
-/// The server counts to here; positions and revisions beyond it mean something else, such as the end.
+/// The server's largest position and revision. Numbers beyond it have other meanings, such as the end.
 const NUMBER_MAX: u64 = i64::MAX as u64;
-/// Streams looked up at once.
+/// Concurrent stream lookups.
 const LOOKUPS_MAX: usize = 64;
-/// Events of others, such as the server's own, that one page of the whole log has room for.
+/// Spare room in a page of the whole log for foreign events, such as those of the server itself.
 const FOREIGN_EVENTS: usize = 32;
-/// How far a look back from the end of the log goes at once: one event, and then pages.
+/// Events per page of a search backwards from the end of the log: one at first, then more.
 const FIRST_LOOK_BACK: usize = 1;
 const LOOK_BACK: usize = 64;
 
-#[derive(Debug, Clone)]
-pub(super) struct Reader {
+/// The read half of a store.
+#[derive(Debug)]
+pub struct EventStoreDbLog {
+    store_id: Uuid,
     connection: Arc<Connection>,
 }
 
 /// A page of the whole log.
-struct Page {
+struct LogPage {
     events: Vec<RecordedEvent>,
     /// Where the next page begins, if there may be one.
     next: Option<eventstore::Position>,
 }
 
-impl Reader {
-    pub fn new(connection: Arc<Connection>) -> Self {
-        Self { connection }
+impl EventStoreDbLog {
+    /// Connects to a server that already holds an Orderly store. Writes nothing.
+    pub async fn open_read_only(
+        config: EventStoreDbConfig,
+        options: EventStoreDbOptions,
+    ) -> Result<Self, EventStoreDbOpenError> {
+        let connection = Arc::new(Connection::new(config, options.call_time_max));
+        let store_id = identity::read(&connection)
+            .await?
+            .ok_or_else(|| EventStoreDbOpenError::NotAStore { server: connection.server() })?;
+        Ok(Self::new(connection, store_id))
     }
 
-    pub async fn read_stream(
+    pub(super) fn new(connection: Arc<Connection>, store_id: Uuid) -> Self {
+        Self { store_id, connection }
+    }
+
+    /// At most `limit` events of Orderly in the next part of the log.
+    async fn page(
+        &self,
+        from: StreamPosition<eventstore::Position>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<LogPage, ReadError> {
+        let count = server_count(limit.saturating_add(FOREIGN_EVENTS));
+        let options =
+            ReadAllOptions::default().forwards().position(from).max_count(count).requires_leader(true);
+        let read = |client: eventstore::Client| async move {
+            let mut found = client.read_all(&options).await?;
+            let (mut own, mut bytes, mut seen, mut last) = (Vec::new(), 0, 0, None);
+            while bytes < READ_BYTES_MAX
+                && own.len() < limit
+                && let Some(event) = next(&mut found).await?
+            {
+                (seen, last) = (seen + 1, Some(event.position));
+                // The server's page includes the event at the given position.
+                if Some(event.position.commit) > after
+                    && let Ok(stream) = event.stream_id.parse()
+                {
+                    bytes += size(&event);
+                    own.push((event, stream));
+                }
+            }
+            Ok((own, last.filter(|_| seen == count)))
+        };
+        let (own, next) = self.connection.call(read).await?;
+        let events = own.into_iter().map(|(event, stream)| recorded_event(event, stream));
+        Ok(LogPage { events: events.collect::<Result<_, _>>()?, next })
+    }
+}
+
+#[async_trait]
+impl EventLog for EventStoreDbLog {
+    async fn read_stream(
         &self,
         stream: &StreamName,
         from: Revision,
@@ -50,7 +107,7 @@ impl Reader {
         let options = ReadStreamOptions::default()
             .forwards()
             .position(StreamPosition::Position(from))
-            .max_count(countable(limit))
+            .max_count(server_count(limit))
             .requires_leader(true);
         let name = stream.to_string();
         let read = |client: eventstore::Client| async move {
@@ -66,16 +123,12 @@ impl Reader {
         };
         match self.connection.call(read).await {
             Ok(events) => events.into_iter().map(|event| recorded_event(event, stream.clone())).collect(),
-            Err(super::connection::CallError::Failed(Error::ResourceNotFound)) => Ok(Vec::new()),
+            Err(CallError::Failed(Error::ResourceNotFound)) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         }
     }
 
-    pub async fn read_all(
-        &self,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
+    async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         let mut events = Vec::new();
         let mut from = match after {
             _ if limit == 0 => return Ok(events),
@@ -87,76 +140,53 @@ impl Reader {
             let page = self.page(from, after, limit).await?;
             events.extend(page.events);
             match page.next {
-                // Where a page held nothing but events of others, the next one may hold some of ours.
+                // A page of foreign events only: the next one may hold events of Orderly.
                 Some(next) if events.is_empty() => from = StreamPosition::Position(next),
                 _ => return Ok(events),
             }
         }
     }
 
-    /// Our events, at most `limit`, in the next part of the log.
-    async fn page(
-        &self,
-        from: StreamPosition<eventstore::Position>,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        let count = countable(limit.saturating_add(FOREIGN_EVENTS));
-        let options =
-            ReadAllOptions::default().forwards().position(from).max_count(count).requires_leader(true);
-        let read = |client: eventstore::Client| async move {
-            let mut found = client.read_all(&options).await?;
-            let (mut ours, mut bytes, mut seen, mut last) = (Vec::new(), 0, 0, None);
-            while bytes < READ_BYTES_MAX
-                && ours.len() < limit
-                && let Some(event) = next(&mut found).await?
-            {
-                (seen, last) = (seen + 1, Some(event.position));
-                // The server begins with the event at the position it is given.
-                if Some(event.position.commit) > after
-                    && let Ok(stream) = event.stream_id.parse()
-                {
-                    bytes += size(&event);
-                    ours.push((event, stream));
-                }
-            }
-            Ok((ours, last.filter(|_| seen == count)))
-        };
-        let (ours, next) = self.connection.call(read).await?;
-        let events = ours.into_iter().map(|(event, stream)| recorded_event(event, stream));
-        Ok(Page { events: events.collect::<Result<_, _>>()?, next })
-    }
-
-    /// Which of these streams have events.
-    pub async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
+    async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
         let look_up = async |name: &StreamName| Ok(!self.read_stream(name, 0, 1).await?.is_empty());
         stream::iter(streams).map(look_up).buffered(LOOKUPS_MAX).try_collect().await
     }
 
-    /// The position of the last event of ours, if it is after `since`; looks no further back than that.
-    pub async fn last_position(&self, since: Option<Position>) -> Result<Option<Position>, ReadError> {
-        let (mut from, mut count) = (StreamPosition::End, FIRST_LOOK_BACK);
-        loop {
-            let options =
-                ReadAllOptions::default().backwards().position(from).max_count(count).requires_leader(true);
-            let read = |client: eventstore::Client| async move {
-                let mut found = client.read_all(&options).await?;
-                let (mut seen, mut last) = (0, None);
-                while let Some(event) = next(&mut found).await? {
-                    (seen, last) = (seen + 1, Some(event.position));
-                    if event.stream_id.parse::<StreamName>().is_ok() {
-                        return Ok((Some(event.position.commit), None));
-                    }
+    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
+        last_position(&self.connection, None).await
+    }
+
+    fn store_id(&self) -> Uuid {
+        self.store_id
+    }
+}
+
+/// The position of the last event of Orderly, if it is after `since`. Searches back no further than `since`.
+pub(super) async fn last_position(
+    connection: &Connection,
+    since: Option<Position>,
+) -> Result<Option<Position>, ReadError> {
+    let (mut from, mut count) = (StreamPosition::End, FIRST_LOOK_BACK);
+    loop {
+        let options =
+            ReadAllOptions::default().backwards().position(from).max_count(count).requires_leader(true);
+        let read = |client: eventstore::Client| async move {
+            let mut found = client.read_all(&options).await?;
+            let (mut seen, mut last) = (0, None);
+            while let Some(event) = next(&mut found).await? {
+                (seen, last) = (seen + 1, Some(event.position));
+                if event.stream_id.parse::<StreamName>().is_ok() {
+                    return Ok((Some(event.position.commit), None));
                 }
-                Ok((None, last.filter(|_| seen == count)))
-            };
-            match self.connection.call(read).await? {
-                (Some(found), _) => return Ok(Some(found).filter(|found| Some(*found) > since)),
-                (None, Some(earlier)) if Some(earlier.commit) > since => {
-                    (from, count) = (StreamPosition::Position(earlier), LOOK_BACK);
-                }
-                (None, _) => return Ok(None),
             }
+            Ok((None, last.filter(|_| seen == count)))
+        };
+        match connection.call(read).await? {
+            (Some(found), _) => return Ok(Some(found).filter(|found| Some(*found) > since)),
+            (None, Some(earlier)) if Some(earlier.commit) > since => {
+                (from, count) = (StreamPosition::Position(earlier), LOOK_BACK);
+            }
+            (None, _) => return Ok(None),
         }
     }
 }
@@ -169,7 +199,8 @@ fn size(event: &eventstore::RecordedEvent) -> usize {
     event.data.len() + event.custom_metadata.len()
 }
 
-fn countable(limit: usize) -> usize {
+/// A limit that the server accepts.
+fn server_count(limit: usize) -> usize {
     limit.min(usize::try_from(NUMBER_MAX).unwrap_or(usize::MAX))
 }
 
@@ -190,7 +221,7 @@ fn recorded_event(event: eventstore::RecordedEvent, stream: StreamName) -> Resul
     })
 }
 
-/// The server's time is in ticks of 100 ns since 1970; the library's own reading of it is cut to seconds.
+/// The server counts time in ticks of 100 ns since 1970. The client library would truncate it to seconds.
 fn recorded_at(event: &eventstore::RecordedEvent) -> Option<Timestamp> {
     let ticks: i64 = event.metadata.get("created")?.parse().ok()?;
     Timestamp::from_microsecond(ticks / 10).ok()

@@ -16,7 +16,7 @@ use rusqlite::{
 };
 
 use super::{
-    Options,
+    SqliteEventStoreOptions,
     known_streams::KnownStreams,
     recent::RecentEvents,
     stream_index::{StreamIndex, name_hash},
@@ -102,14 +102,14 @@ pub(super) struct Appender {
     epoch: SharedEpoch,
     known_streams: KnownStreams,
     stream_index: StreamIndex,
-    recent: RecentEvents,
+    recent_events: RecentEvents,
     /// What the open transaction has added so far.
     uncommitted: Vec<RecordedEvent>,
     name_buffer: String,
 }
 
 impl Appender {
-    pub(super) fn new(connection: &Connection, options: Options) -> rusqlite::Result<Self> {
+    pub(super) fn new(connection: &Connection, options: SqliteEventStoreOptions) -> rusqlite::Result<Self> {
         let tail = connection
             .query_row(SELECT_TAIL, [], |row| {
                 Ok(Tail {
@@ -127,7 +127,7 @@ impl Appender {
             epoch: SharedEpoch::default(),
             known_streams: KnownStreams::load(connection)?,
             stream_index: StreamIndex::load(connection, options.unindexed_streams_max)?,
-            recent: RecentEvents::default(),
+            recent_events: RecentEvents::default(),
             uncommitted: Vec::new(),
             name_buffer: String::new(),
         })
@@ -141,8 +141,8 @@ impl Appender {
         &self.stream_index
     }
 
-    pub(super) fn recent(&self) -> &RecentEvents {
-        &self.recent
+    pub(super) fn recent_events(&self) -> &RecentEvents {
+        &self.recent_events
     }
 
     pub(super) fn epoch(&self) -> &SharedEpoch {
@@ -173,8 +173,8 @@ impl Appender {
         Ok(outcome)
     }
 
-    /// The last thing to be done in a transaction.
-    pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Call last in a transaction, so that it counts all new streams of the group.
+    pub(super) fn move_streams_into_index(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.stream_index.move_some(connection)
     }
 
@@ -187,7 +187,7 @@ impl Appender {
     pub(super) fn committed(&mut self) {
         self.committed_tail = self.tail;
         self.stream_index.committed();
-        self.recent.extend(self.uncommitted.drain(..));
+        self.recent_events.extend(self.uncommitted.drain(..));
     }
 
     /// What was applied since the last commit is undone, so whatever builds on it must fail too.

@@ -13,7 +13,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use super::open::{self, OpenError};
+use super::open::{self, SqliteOpenError};
 
 /// Pages copied between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;
@@ -31,13 +31,13 @@ pub enum BackupError {
     #[error("{} exists: a backup overwrites nothing, choose another name", path.display())]
     Exists { path: PathBuf },
     #[error(transparent)]
-    Source(OpenError),
+    Source(SqliteOpenError),
     #[error("the backup {} cannot be written: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the backup cannot be made: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("the copy did not pass the check that follows a backup: {0}")]
-    Check(OpenError),
+    Check(SqliteOpenError),
 }
 
 /// Copies the store at `source` as it stands now to the new file `destination`, checks the copy and makes it
@@ -110,7 +110,7 @@ fn copy(
     Ok(store_id)
 }
 
-fn check(copy: &Path) -> Result<(), OpenError> {
+fn check(copy: &Path) -> Result<(), SqliteOpenError> {
     let (_, connection) = open::read_only(copy)?;
     open::check_integrity(&connection, copy)
 }

@@ -25,7 +25,7 @@ const READER_CACHE_KIB: i32 = 8 * 1024;
 
 /// Why a store cannot be opened. The text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum SqliteOpenError {
     #[error(
         "another process owns this event store (it holds the lock {}): stop it first, or choose another data directory",
         lock.display()
@@ -53,7 +53,7 @@ pub enum OpenError {
     Sqlite { path: PathBuf, source: rusqlite::Error },
 }
 
-impl OpenError {
+impl SqliteOpenError {
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -68,21 +68,21 @@ impl OpenError {
 }
 
 /// Takes the lock that makes this process the only writer. It ends with the file handle, also by `kill -9`.
-pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     let lock_path = beside(path, ".lock");
-    let io_error = |source| OpenError::Io { path: lock_path.clone(), source };
+    let io_error = |source| SqliteOpenError::Io { path: lock_path.clone(), source };
     let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io_error)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { lock: lock_path }),
+        Err(TryLockError::WouldBlock) => Err(SqliteOpenError::InUse { lock: lock_path }),
         Err(TryLockError::Error(source)) => Err(io_error(source)),
     }
 }
 
 /// Whether there is a store to open. A store is created whole or not at all, so an empty file, or a write-ahead
 /// log without its file, is damage: SQLite by itself would begin a new and empty log there.
-pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
-    let damaged = |what: &str| OpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
+pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
+    let damaged = |what: &str| SqliteOpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() == 0 => Err(damaged("it is empty")),
         Ok(_) => Ok(true),
@@ -94,21 +94,21 @@ pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
                 Ok(false)
             }
         }
-        Err(source) => Err(OpenError::Io { path: path.to_owned(), source }),
+        Err(source) => Err(SqliteOpenError::Io { path: path.to_owned(), source }),
     }
 }
 
 /// Makes an empty store, under another name until it is complete. Readable by its owner only, since orders are
 /// personal data.
-pub(super) fn create(path: &Path) -> Result<(), OpenError> {
-    let io_error = |source| OpenError::Io { path: path.to_owned(), source };
+pub(super) fn create(path: &Path) -> Result<(), SqliteOpenError> {
+    let io_error = |source| SqliteOpenError::Io { path: path.to_owned(), source };
     let directory = directory_of(path);
     let new_file = tempfile::Builder::new()
         .prefix(".new-event-store-")
         .tempfile_in(directory)
         .map_err(io_error)?
         .into_temp_path();
-    initialise(&new_file).map_err(|error| OpenError::from_sqlite(path, error))?;
+    initialise(&new_file).map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
     new_file.persist_noclobber(path).map_err(|error| io_error(error.error))?;
     sync_directory(directory).map_err(io_error)
 }
@@ -132,11 +132,11 @@ pub(super) fn rename_store(connection: &Connection) -> rusqlite::Result<Uuid> {
 }
 
 /// A connection for reading, once the file is known to be an event store of a schema we know, and its id.
-pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), OpenError> {
+pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), SqliteOpenError> {
     if !exists(path)? {
-        return Err(OpenError::Missing { path: path.to_owned() });
+        return Err(SqliteOpenError::Missing { path: path.to_owned() });
     }
-    let connection = open_reader(path).map_err(|error| OpenError::from_sqlite(path, error))?;
+    let connection = open_reader(path).map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
     Ok((identify(&connection, path)?, connection))
 }
 
@@ -148,30 +148,30 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn identify(connection: &Connection, path: &Path) -> Result<Uuid, OpenError> {
-    let sqlite_error = |error| OpenError::from_sqlite(path, error);
+fn identify(connection: &Connection, path: &Path) -> Result<Uuid, SqliteOpenError> {
+    let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
     let application_id: i32 =
         connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite_error)?;
     if application_id != APPLICATION_ID {
-        return Err(OpenError::Foreign { path: path.to_owned() });
+        return Err(SqliteOpenError::Foreign { path: path.to_owned() });
     }
     let found: i32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite_error)?;
     if found != SCHEMA_VERSION {
-        return Err(OpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
+        return Err(SqliteOpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
     }
     let store_id: String =
         connection.query_row("SELECT store_id FROM meta", [], |row| row.get(0)).map_err(sqlite_error)?;
-    Uuid::try_parse(&store_id).map_err(|_| OpenError::Damaged {
+    Uuid::try_parse(&store_id).map_err(|_| SqliteOpenError::Damaged {
         path: path.to_owned(),
         what: format!("its id {store_id:?} is no UUID"),
     })
 }
 
 /// Reads the whole file to find damage: a missing end, broken pages, missing positions.
-pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite_error = |error| OpenError::from_sqlite(path, error);
-    let damaged = |what| Err(OpenError::Damaged { path: path.to_owned(), what });
+pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), SqliteOpenError> {
+    let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
+    let damaged = |what| Err(SqliteOpenError::Damaged { path: path.to_owned(), what });
     let started = Instant::now();
     let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
     if !has_log {
@@ -218,7 +218,7 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
 }
 
 /// The connection of the one writer.
-pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, OpenError> {
+pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, SqliteOpenError> {
     let open = || {
         let connection = open_writable(path)?;
         connection.pragma_update(None, "cache_size", -i64::from(page_cache_kib))?;
@@ -226,12 +226,12 @@ pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, O
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(connection)
     };
-    open().map_err(|error| OpenError::from_sqlite(path, error))
+    open().map_err(|error| SqliteOpenError::from_sqlite(path, error))
 }
 
 /// The connection that moves the write-ahead log into the file.
-pub(super) fn checkpointing(path: &Path) -> Result<Connection, OpenError> {
-    open_writable(path).map_err(|error| OpenError::from_sqlite(path, error))
+pub(super) fn checkpointing(path: &Path) -> Result<Connection, SqliteOpenError> {
+    open_writable(path).map_err(|error| SqliteOpenError::from_sqlite(path, error))
 }
 
 /// Only with the file known to be ours: this changes its header.

@@ -17,7 +17,7 @@ use super::{
     stream_index::{StreamIndex, find_from_outside},
     *,
 };
-use crate::event_store::{Appended, ExpectedRevision};
+use crate::event_store::{AppendError, Appended, ExpectedRevision};
 
 type Outcome = Result<Appended, AppendError>;
 
@@ -26,12 +26,12 @@ struct Given {
     _directory: TempDir,
     path: PathBuf,
     writer: Writer,
-    _jobs: mpsc::Sender<Pending>,
+    _jobs: mpsc::Sender<PendingAppend>,
 }
 
 /// Small, so that their bounds are met.
-const OPTIONS: Options =
-    Options { cached_streams_max: 100, unindexed_streams_max: 10, page_cache_kib: 1_024 };
+const OPTIONS: SqliteEventStoreOptions =
+    SqliteEventStoreOptions { cached_streams_max: 100, unindexed_streams_max: 10, page_cache_kib: 1_024 };
 
 /// A writer that is driven by hand, over a new store.
 fn given_writer(configure: impl FnOnce(&Connection)) -> Given {
@@ -67,7 +67,7 @@ fn write(writer: &mut Writer, appends: Vec<Append>) -> Vec<Outcome> {
         .into_iter()
         .map(|append| {
             let sender = sender.clone();
-            Pending::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true)
+            PendingAppend::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true)
         })
         .collect();
     writer.write(&mut group);
@@ -139,7 +139,7 @@ fn a_group_that_does_not_fit_is_undone_as_a_whole_and_the_next_one_may_fit() {
 fn appends_are_answered_also_when_the_writer_ends_without_taking_them() {
     let (sender, outcomes) = channel();
     let append = append(&new_stream(), ExpectedRevision::NoStream, 10);
-    drop(Pending::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
+    drop(PendingAppend::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
     assert!(matches!(drain(&outcomes)[..], [Err(AppendError::OutcomeUnknown(_))]));
 }
 

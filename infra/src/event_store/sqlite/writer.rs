@@ -1,4 +1,4 @@
-//! The thread that writes: takes whatever waits, commits it as one group, answers.
+//! The thread that writes: takes the appends that wait, commits them as one group, answers them.
 
 use std::{
     sync::mpsc,
@@ -10,68 +10,37 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{
-    Options,
+    PendingAppend, SqliteEventStoreOptions,
     appender::{Appender, SharedEpoch, Statements},
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
     recent::RecentEvents,
     stream_index::RecentStreams,
 };
-use crate::event_store::{Append, AppendError, Appended, Done};
+use crate::event_store::{Append, AppendError, Appended};
 
-/// Bounds of one transaction, so that a long queue is answered bit by bit.
+/// Bounds of one transaction: a long queue is answered in several groups.
 const GROUP_APPENDS_MAX: usize = 2_048;
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// How long appends that nobody waits for are held back.
+/// Time limit for holding back appends that no caller waits for.
 const HOLD_MAX: Duration = Duration::from_millis(5);
-
-/// An append whose outcome somebody waits for. It is answered in any case, also when the writer panics.
-pub(super) struct Pending {
-    append: Append,
-    done: Option<Done>,
-    awaited: bool,
-}
-
-impl Pending {
-    pub(super) fn new(append: Append, done: Done, awaited: bool) -> Self {
-        Self { append, done: Some(done), awaited }
-    }
-
-    pub(super) fn answer(mut self, outcome: Result<Appended, AppendError>) {
-        if let Some(done) = self.done.take() {
-            done(outcome);
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.append.events.iter().map(|event| event.data.len() + event.metadata.len()).sum()
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            done(Err(AppendError::OutcomeUnknown("the event store's writer has stopped".into())));
-        }
-    }
-}
 
 /// Owns the one connection that writes.
 pub(super) struct Writer {
     connection: Connection,
     checkpointer: Checkpointer,
     appender: Appender,
-    jobs: mpsc::Receiver<Pending>,
+    jobs: mpsc::Receiver<PendingAppend>,
     head: watch::Sender<Option<Position>>,
 }
 
 impl Writer {
-    /// The writer, and where to see the position of the last event committed.
+    /// Returns the writer, and a watch on the position of the last committed event.
     pub(super) fn new(
         connection: Connection,
         checkpointer: Checkpointer,
-        jobs: mpsc::Receiver<Pending>,
-        options: Options,
+        jobs: mpsc::Receiver<PendingAppend>,
+        options: SqliteEventStoreOptions,
     ) -> rusqlite::Result<(Self, watch::Receiver<Option<Position>>)> {
         let appender = Appender::new(&connection, options)?;
         let (head, watcher) = watch::channel(appender.committed_position());
@@ -86,15 +55,15 @@ impl Writer {
         self.appender.stream_index().recent().clone()
     }
 
-    pub(super) fn recent(&self) -> RecentEvents {
-        self.appender.recent().clone()
+    pub(super) fn recent_events(&self) -> RecentEvents {
+        self.appender.recent_events().clone()
     }
 
     pub(super) fn epoch(&self) -> SharedEpoch {
         self.appender.epoch().clone()
     }
 
-    /// Works until every sender of jobs is gone, then folds the write-ahead log into the file.
+    /// Runs until every sender of jobs is dropped, then moves the write-ahead log into the file.
     pub(super) fn run(mut self) {
         let mut group = Vec::new();
         while let Ok(first) = self.jobs.recv() {
@@ -104,10 +73,10 @@ impl Writer {
         self.checkpointer.finish(&self.connection);
     }
 
-    /// Takes what waits. Where nobody waits for any of it, the next append that somebody waits for is on its way:
-    /// committing the steps of a flow one by one would cost a disk write each.
-    fn take_group(&self, first: Pending, group: &mut Vec<Pending>) {
-        let mut bytes = first.bytes();
+    /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows at once: hold the
+    /// group for it, because committing the steps of a flow one by one costs one disk flush each.
+    fn take_group(&self, first: PendingAppend, group: &mut Vec<PendingAppend>) {
+        let mut bytes = size(&first.append);
         let mut awaited = first.awaited;
         group.push(first);
         let held_until = Instant::now() + HOLD_MAX;
@@ -121,14 +90,14 @@ impl Writer {
                     next
                 }
             };
-            bytes += next.bytes();
+            bytes += size(&next.append);
             awaited |= next.awaited;
             group.push(next);
         }
     }
 
     /// Commits a group and answers it, in order.
-    pub(super) fn write(&mut self, group: &mut Vec<Pending>) {
+    pub(super) fn write(&mut self, group: &mut Vec<PendingAppend>) {
         match self.commit(group) {
             Ok(outcomes) => {
                 self.appender.committed();
@@ -138,63 +107,77 @@ impl Writer {
                     pending.answer(outcome);
                 }
                 if let Err(error) = self.checkpointer.after_commit(&self.connection) {
-                    tracing::warn!(%error, "The event store's write-ahead log could not be moved; it grows until it can");
+                    tracing::warn!(
+                        %error,
+                        "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
+                    );
                 }
             }
             Err(failure) => {
                 self.appender.rolled_back();
-                tracing::error!(error = %failure.source(), appends = group.len(), "Appends to the event store failed");
+                tracing::error!(
+                    error = %failure.source(),
+                    appends = group.len(),
+                    "Cannot write to the event store; the appends of this group fail"
+                );
                 let error = failure.into_append_error();
                 for pending in group.drain(..) {
                     pending.answer(Err(error.clone()));
                 }
-                // On a full disk this can make room: once moved, the log's pages are used again.
+                // On a full disk this can make room: SQLite reuses pages of the write-ahead log once they are moved.
                 self.checkpointer.request();
             }
         }
     }
 
-    fn commit(&mut self, group: &[Pending]) -> Result<Vec<Result<Appended, AppendError>>, Failure> {
+    fn commit(
+        &mut self,
+        group: &[PendingAppend],
+    ) -> Result<Vec<Result<Appended, AppendError>>, GroupFailure> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Failure::BeforeCommit)?;
-        let outcomes = apply(&mut self.appender, &transaction, group).map_err(Failure::BeforeCommit)?;
-        transaction.commit().map_err(Failure::AtCommit)?;
+            .map_err(GroupFailure::BeforeCommit)?;
+        let outcomes = apply(&mut self.appender, &transaction, group).map_err(GroupFailure::BeforeCommit)?;
+        transaction.commit().map_err(GroupFailure::AtCommit)?;
         Ok(outcomes)
     }
+}
+
+fn size(append: &Append) -> usize {
+    append.events.iter().map(|event| event.data.len() + event.metadata.len()).sum()
 }
 
 fn apply(
     appender: &mut Appender,
     transaction: &Transaction<'_>,
-    group: &[Pending],
+    group: &[PendingAppend],
 ) -> rusqlite::Result<Vec<Result<Appended, AppendError>>> {
     let mut statements = Statements::prepare(transaction)?;
     let outcomes = group
         .iter()
         .map(|pending| appender.apply(&mut statements, &pending.append))
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    appender.tidy(transaction)?;
+    appender.move_streams_into_index(transaction)?;
     Ok(outcomes)
 }
 
 /// Why a whole group failed.
 #[derive(Debug)]
-enum Failure {
+enum GroupFailure {
     BeforeCommit(rusqlite::Error),
     AtCommit(rusqlite::Error),
 }
 
-impl Failure {
+impl GroupFailure {
     fn source(&self) -> &rusqlite::Error {
         match self {
             Self::BeforeCommit(source) | Self::AtCommit(source) => source,
         }
     }
 
-    /// An I/O error at commit may be a failed flush of a complete write-ahead log: after a crash right now it
-    /// could be found there. In all other cases nothing was written.
+    /// The outcome is unknown after an I/O error at commit: the write-ahead log may be complete and only its flush
+    /// failed, so a crash now could bring the events back. In all other cases nothing was written.
     fn into_append_error(self) -> AppendError {
         match self {
             Self::AtCommit(source) if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use domain::Position;
-use infra::event_source::{Batch, Delivery, EventSource, Partition};
+use infra::event_source::{Batch, EventSource, Partition, SourceUpdate};
 
 #[derive(Default)]
 pub struct Ledger(Mutex<Books>);
@@ -86,13 +86,13 @@ pub async fn consume(
 ) {
     loop {
         match source.next().await.unwrap() {
-            Delivery::Assigned(partitions) => {
+            SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
                     source.seek(&partition, position(&partition));
                 }
             }
-            Delivery::Revoked(_) => {}
-            Delivery::Events(batch) => {
+            SourceUpdate::Revoked(_) => {}
+            SourceUpdate::Events(batch) => {
                 if !apply(&Entry::from(&batch)) {
                     source.seek(&batch.partition, position(&batch.partition));
                 }

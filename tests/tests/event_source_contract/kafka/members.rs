@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::StreamName;
 use infra::{
-    event_source::kafka::{KafkaSource, Options},
+    event_source::kafka::{KafkaSource, KafkaSourceOptions},
     event_store::{EventLog, EventStore, ExpectedRevision},
 };
 use tokio::task::JoinHandle;
@@ -20,8 +20,12 @@ use crate::support::eventually;
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(2);
 
 async fn member(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> JoinHandle<()> {
-    let options = Options { session_time_max: SESSION_TIME_MAX, ..Options::new("projectors", 50) };
-    let source = KafkaSource::open(fixture.topics.config(), options, fixture.store.store_id()).await.unwrap();
+    let options = KafkaSourceOptions {
+        session_time_max: SESSION_TIME_MAX,
+        ..KafkaSourceOptions::new("projectors", 50)
+    };
+    let source =
+        KafkaSource::open(fixture.topics.config(), options, fixture.store.log().store_id()).await.unwrap();
     let (reads, writes) = (Arc::clone(ledger), Arc::clone(ledger));
     tokio::spawn(consume(
         source,
@@ -61,7 +65,7 @@ async fn members_that_come_and_go_apply_every_event_once_and_in_order() {
     drop(appending.await);
     eventually("all events are applied", async || {
         // Asked each time: an append that was given up may still be on its way.
-        let appended = fixture.store.last_position().await.unwrap();
+        let appended = fixture.store.log().last_position().await.unwrap();
         (Some(ledger.applied()) == appended).then_some(())
     })
     .await;

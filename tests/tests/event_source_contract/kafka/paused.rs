@@ -12,7 +12,7 @@ use domain::Position;
 use infra::{
     event_source::{
         Partition,
-        kafka::{KafkaSource, Options},
+        kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::EventLog,
     kafka::topics::last_positions,
@@ -36,7 +36,10 @@ const STORE_ID: &str = "ORDERLY_TEST_CONSUMER_STORE_ID";
 async fn a_consumer_in_a_process_of_its_own() {
     let Ok(bus) = env::var(BUS) else { return };
     let store_id = env::var(STORE_ID).unwrap().parse().unwrap();
-    let options = Options { session_time_max: SESSION_TIME_MAX, ..Options::new("projectors", 50) };
+    let options = KafkaSourceOptions {
+        session_time_max: SESSION_TIME_MAX,
+        ..KafkaSourceOptions::new("projectors", 50)
+    };
     let source = KafkaSource::open(bus.parse().unwrap(), options, store_id).await.unwrap();
     let asking = Mutex::new(());
     let ask = |question: String| {
@@ -69,7 +72,7 @@ impl Consumer {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([test, "--exact", "--ignored", "--nocapture"])
             .env(BUS, fixture.topics.config().to_string())
-            .env(STORE_ID, fixture.store.store_id().to_string())
+            .env(STORE_ID, fixture.store.log().store_id().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,7 +139,7 @@ async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
     let all_until_now_applied = async || {
         let busy = ledger.applied() + 500;
         eventually("events come", async || {
-            (fixture.store.last_position().await.unwrap() > Some(busy)).then_some(())
+            (fixture.store.log().last_position().await.unwrap() > Some(busy)).then_some(())
         })
         .await;
         let written = last_positions(&config).await.unwrap();
@@ -161,7 +164,7 @@ async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
     drop(appending.await);
     eventually("all events are applied", async || {
         // Asked each time: an append that was given up may still be on its way.
-        let appended = fixture.store.last_position().await.unwrap();
+        let appended = fixture.store.log().last_position().await.unwrap();
         (Some(ledger.applied()) == appended).then_some(())
     })
     .await;

@@ -3,8 +3,8 @@
 use domain::Position;
 use infra::{
     event_source::{
-        Delivery, EventSource, Partition,
-        kafka::{KafkaSource, Options},
+        EventSource, Partition, SourceUpdate,
+        kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{EventLog, ReadError},
 };
@@ -32,7 +32,7 @@ fn given_junk(fixture: &KafkaFixture, partition: &Partition) {
 async fn next_error(source: &mut dyn EventSource) -> ReadError {
     loop {
         match timeout(PATIENCE, source.next()).await.expect("an error comes") {
-            Ok(Delivery::Events(batch)) => panic!("events instead of an error: {batch:?}"),
+            Ok(SourceUpdate::Events(batch)) => panic!("events instead of an error: {batch:?}"),
             Ok(_) => {}
             Err(error) => return error,
         }
@@ -75,11 +75,12 @@ async fn events_of_another_store_are_refused() {
     let fixture = KafkaFixture::fresh().await;
     let partition = fixture.partition_of(&given_stream(&fixture, 3).await);
     let config = fixture.topics.config();
-    let mut source = KafkaSource::open(config, Options::new("others", 10), Uuid::new_v4()).await.unwrap();
+    let mut source =
+        KafkaSource::open(config, KafkaSourceOptions::new("others", 10), Uuid::new_v4()).await.unwrap();
     sought(&mut source, &partition, None).await;
     let error = next_error(&mut source).await.to_string();
     assert!(
-        error.contains(&fixture.store.store_id().to_string()) && error.contains("ORDERLY_EVENT_STORE"),
+        error.contains(&fixture.store.log().store_id().to_string()) && error.contains("ORDERLY_EVENT_STORE"),
         "{error}"
     );
 }
@@ -90,8 +91,9 @@ async fn a_position_that_a_topic_does_not_hold_is_an_error() {
     let fixture = KafkaFixture::fresh().await;
     let partition = fixture.partition_of(&given_stream(&fixture, 3).await);
     let config = fixture.topics.config();
-    let store_id = fixture.store.store_id();
-    let mut source = KafkaSource::open(config, Options::new("projectors", 10), store_id).await.unwrap();
+    let store_id = fixture.store.log().store_id();
+    let mut source =
+        KafkaSource::open(config, KafkaSourceOptions::new("projectors", 10), store_id).await.unwrap();
     sought(&mut source, &partition, Some(1_000_000)).await;
     let error = next_error(&mut source).await;
     assert!(matches!(error, ReadError::Corrupt(_)), "{error}");
@@ -102,7 +104,7 @@ async fn a_position_that_a_topic_does_not_hold_is_an_error() {
 async fn sought(source: &mut KafkaSource, wanted: &Partition, position: Option<Position>) {
     loop {
         let delivery = timeout(PATIENCE, source.next()).await.expect("partitions come").unwrap();
-        let Delivery::Assigned(partitions) = delivery else { continue };
+        let SourceUpdate::Assigned(partitions) = delivery else { continue };
         if partitions.contains(wanted) {
             source.seek(wanted, position);
             return;
