@@ -1,4 +1,4 @@
-//! What every event store must do, whatever keeps it: one suite, run over each adapter.
+//! The contract of the event store port: one suite that runs over every adapter.
 
 mod appending;
 mod dependent_appends;
@@ -20,16 +20,16 @@ trait Fixture: Send + Sync + Sized {
     /// A new and empty store.
     async fn fresh() -> Self;
 
-    /// The same store after its process ended in good order and began again.
+    /// The same store after a clean restart of its process.
     async fn reopen(self) -> Self;
 
     fn store(&self) -> Arc<dyn EventStore>;
 
-    /// Reads the store beside its owner, as an auditor does.
+    /// A read-only view of the store, as another process opens it.
     async fn reader(&self) -> Arc<dyn EventLog>;
 }
 
-/// Makes a test of every rule of the contract for one adapter.
+/// Generates one test per rule of the contract, for one adapter.
 macro_rules! event_store_contract {
     ($fixture:ty) => {
         event_store_contract! { $fixture:
@@ -38,25 +38,25 @@ macro_rules! event_store_contract {
             appending::an_append_at_a_wrong_revision_is_refused_and_writes_nothing,
             appending::a_retry_gets_the_original_outcome,
             appending::a_retry_of_a_first_append_gets_the_original_outcome,
-            appending::other_events_at_a_taken_revision_are_no_retry,
-            appending::ids_are_not_checked_where_the_revision_is_right,
-            appending::of_appends_racing_for_a_revision_exactly_one_wins,
-            appending::an_append_is_seen_whole_or_not_at_all,
-            appending::what_was_acknowledged_is_there_after_reopening,
-            reading::reads_keep_to_their_limit,
-            reading::large_events_come_in_several_reads,
-            reading::existing_streams_are_told_from_missing_ones,
-            reading::a_reader_beside_the_owner_sees_what_is_acknowledged,
-            reading::a_follower_misses_nothing_while_appends_race,
-            reading::the_head_has_reached_every_acknowledged_append,
+            appending::other_events_at_a_stored_revision_are_not_a_retry,
+            appending::ids_are_not_checked_if_the_revision_is_right,
+            appending::exactly_one_of_several_concurrent_appends_at_a_revision_succeeds,
+            appending::a_reader_sees_all_events_of_an_append_or_none,
+            appending::acknowledged_events_exist_after_reopening,
+            reading::reads_respect_their_limit,
+            reading::large_events_arrive_in_several_reads,
+            reading::existing_and_missing_streams_are_distinguished,
+            reading::a_reader_in_another_process_sees_acknowledged_events,
+            reading::a_follower_reads_every_event_during_concurrent_appends,
+            reading::the_head_includes_every_acknowledged_append,
             reading::the_head_wakes_a_follower,
-            dependent_appends::a_barrier_is_answered_after_all_that_came_before,
+            dependent_appends::a_barrier_is_answered_after_all_earlier_appends,
             dependent_appends::appends_may_build_on_one_another_before_they_are_durable,
-            dependent_appends::an_append_that_may_be_held_back_is_answered_with_what_follows_or_by_itself,
-            dependent_appends::what_builds_on_a_failed_append_is_superseded,
-            dependent_appends::a_failure_that_nothing_can_build_on_supersedes_nothing,
-            dependent_appends::the_new_epoch_is_seen_with_the_failure,
-            dependent_appends::nothing_decided_before_a_failure_lands_after_it,
+            dependent_appends::an_unawaited_append_is_answered_before_the_one_that_builds_on_it_or_alone,
+            dependent_appends::appends_that_build_on_a_failed_one_are_superseded,
+            dependent_appends::a_failure_without_an_epoch_supersedes_no_append,
+            dependent_appends::the_new_epoch_is_visible_when_the_failure_is_answered,
+            dependent_appends::no_append_decided_before_a_failure_is_stored_after_it,
         }
     };
     ($fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -94,7 +94,7 @@ fn append(stream: &StreamName, expected: ExpectedRevision, events: Vec<NewEvent>
     Append { stream: stream.clone(), expected, events, epoch: None }
 }
 
-/// Appends `count` events to a new stream.
+/// Appends `count` events to a new stream. Returns the stream.
 async fn given_stream(store: &dyn EventStore, count: usize) -> StreamName {
     let stream = new_stream();
     let given = append(&stream, ExpectedRevision::NoStream, events(count));

@@ -1,4 +1,4 @@
-//! Optimistic concurrency, atomicity, retries.
+//! Optimistic concurrency, atomicity and retries.
 
 use domain::{RecordedEvent, StreamName, Timestamp};
 use futures::future::join_all;
@@ -13,7 +13,7 @@ async fn read(store: &dyn EventStore, stream: &StreamName) -> Vec<RecordedEvent>
     store.log().read_stream(stream, 0, 1_000).await.unwrap()
 }
 
-/// What an append to a wrong revision found there.
+/// The actual revision that a refused append reports.
 fn actual_revision(outcome: Result<Appended, AppendError>) -> ExpectedRevision {
     match outcome {
         Err(AppendError::WrongExpectedRevision { actual, .. }) => actual,
@@ -87,11 +87,11 @@ pub async fn a_retry_gets_the_original_outcome(fixture: impl Fixture) {
     let stream = given_stream(&*store, 2).await;
     let original = append(&stream, Exact(1), events(3));
     let outcome = store.append(original.clone()).await.unwrap();
-    assert_eq!(store.append(original.clone()).await.unwrap(), outcome, "nothing came in between");
+    assert_eq!(store.append(original.clone()).await.unwrap(), outcome, "a retry at once");
 
     store.append(append(&stream, Exact(4), events(2))).await.unwrap();
     given_stream(&*store, 1).await;
-    assert_eq!(store.append(original).await.unwrap(), outcome, "others came in between");
+    assert_eq!(store.append(original).await.unwrap(), outcome, "a retry after other appends");
     assert_eq!(read(&*store, &stream).await.len(), 7);
 }
 
@@ -106,7 +106,7 @@ pub async fn a_retry_of_a_first_append_gets_the_original_outcome(fixture: impl F
     assert_eq!(read(&*reopened.store(), &stream).await.len(), 2);
 }
 
-pub async fn other_events_at_a_taken_revision_are_no_retry(fixture: impl Fixture) {
+pub async fn other_events_at_a_stored_revision_are_not_a_retry(fixture: impl Fixture) {
     let store = fixture.store();
     let stream = given_stream(&*store, 1).await;
     let original = append(&stream, Exact(0), events(3));
@@ -125,7 +125,7 @@ pub async fn other_events_at_a_taken_revision_are_no_retry(fixture: impl Fixture
     assert_eq!(read(&*store, &stream).await.len(), 4);
 }
 
-pub async fn ids_are_not_checked_where_the_revision_is_right(fixture: impl Fixture) {
+pub async fn ids_are_not_checked_if_the_revision_is_right(fixture: impl Fixture) {
     let store = fixture.store();
     let stream = new_stream();
     let same = event();
@@ -134,7 +134,7 @@ pub async fn ids_are_not_checked_where_the_revision_is_right(fixture: impl Fixtu
     assert_eq!(again.last_revision, Some(1));
 }
 
-pub async fn of_appends_racing_for_a_revision_exactly_one_wins(fixture: impl Fixture) {
+pub async fn exactly_one_of_several_concurrent_appends_at_a_revision_succeeds(fixture: impl Fixture) {
     let store = fixture.store();
     let stream = new_stream();
     for round in 0..20 {
@@ -150,7 +150,7 @@ pub async fn of_appends_racing_for_a_revision_exactly_one_wins(fixture: impl Fix
     }
 }
 
-pub async fn an_append_is_seen_whole_or_not_at_all(fixture: impl Fixture) {
+pub async fn a_reader_sees_all_events_of_an_append_or_none(fixture: impl Fixture) {
     const EVENTS_PER_APPEND: usize = 7;
     const APPENDS: usize = 200;
     let store = fixture.store();
@@ -175,7 +175,7 @@ pub async fn an_append_is_seen_whole_or_not_at_all(fixture: impl Fixture) {
     appending.await.unwrap();
 }
 
-pub async fn what_was_acknowledged_is_there_after_reopening(fixture: impl Fixture) {
+pub async fn acknowledged_events_exist_after_reopening(fixture: impl Fixture) {
     let store_id = fixture.store().log().store_id();
     let stream = given_stream(&*fixture.store(), 3).await;
     let others = join_all((0..50).map(|_| async { given_stream(&*fixture.store(), 2).await })).await;

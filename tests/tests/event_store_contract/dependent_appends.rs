@@ -1,4 +1,4 @@
-//! Appends that build on others before those are durable, and what becomes of them when one fails.
+//! Appends that build on appends that are not yet durable, and their outcome if one of those fails.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ fn barrier() -> Append {
     append(&new_stream(), NoStream, Vec::new())
 }
 
-pub async fn a_barrier_is_answered_after_all_that_came_before(fixture: impl Fixture) {
+pub async fn a_barrier_is_answered_after_all_earlier_appends(fixture: impl Fixture) {
     let store = fixture.store();
     let alone = store.append(barrier()).await.unwrap();
     assert_eq!(alone, Appended { last_revision: None, last_position: None });
@@ -69,7 +69,7 @@ pub async fn appends_may_build_on_one_another_before_they_are_durable(fixture: i
     }
 }
 
-pub async fn an_append_that_may_be_held_back_is_answered_with_what_follows_or_by_itself(
+pub async fn an_unawaited_append_is_answered_before_the_one_that_builds_on_it_or_alone(
     fixture: impl Fixture,
 ) {
     let store = fixture.store();
@@ -82,13 +82,13 @@ pub async fn an_append_that_may_be_held_back_is_answered_with_what_follows_or_by
     let mut first = submit_unawaited(append(&stream, NoStream, events(1)));
     if store.accepts_dependent_appends() {
         store.append(append(&stream, Exact(0), events(1))).await.unwrap();
-        first.try_recv().expect("answered before what builds on it").unwrap();
+        first.try_recv().expect("answered before the append that builds on it").unwrap();
     }
     let alone = submit_unawaited(append(&new_stream(), NoStream, events(1)));
     alone.await.unwrap().unwrap();
 }
 
-pub async fn what_builds_on_a_failed_append_is_superseded(fixture: impl Fixture) {
+pub async fn appends_that_build_on_a_failed_one_are_superseded(fixture: impl Fixture) {
     let store = fixture.store();
     if !store.accepts_dependent_appends() {
         return;
@@ -112,7 +112,7 @@ pub async fn what_builds_on_a_failed_append_is_superseded(fixture: impl Fixture)
     store.append(decided_again).await.unwrap();
 }
 
-pub async fn a_failure_that_nothing_can_build_on_supersedes_nothing(fixture: impl Fixture) {
+pub async fn a_failure_without_an_epoch_supersedes_no_append(fixture: impl Fixture) {
     let store = fixture.store();
     let stream = given_stream(&*store, 2).await;
     let epoch = store.epoch();
@@ -121,10 +121,10 @@ pub async fn a_failure_that_nothing_can_build_on_supersedes_nothing(fixture: imp
     store.append(in_epoch(epoch, append(&stream, Exact(1), events(1)))).await.unwrap();
 }
 
-pub async fn the_new_epoch_is_seen_with_the_failure(fixture: impl Fixture) {
+pub async fn the_new_epoch_is_visible_when_the_failure_is_answered(fixture: impl Fixture) {
     let store = fixture.store();
     if !store.accepts_dependent_appends() {
-        // Nothing can build on an append that is not durable, so there is nothing to supersede.
+        // No append can build on one that is not durable, so there is none to supersede.
         return;
     }
     let stream = given_stream(&*store, 2).await;
@@ -141,9 +141,9 @@ pub async fn the_new_epoch_is_seen_with_the_failure(fixture: impl Fixture) {
     }
 }
 
-/// Random appends, right and wrong ones, in the epoch of some moment, submitted without waiting: each outcome
-/// must be the one that the rules give, and the log must hold exactly what was acknowledged.
-pub async fn nothing_decided_before_a_failure_lands_after_it(fixture: impl Fixture) {
+/// Submits random appends without waiting: at right and wrong revisions, with current and old epochs. Each outcome must
+/// follow the rules, and the log must contain exactly the acknowledged events.
+pub async fn no_append_decided_before_a_failure_is_stored_after_it(fixture: impl Fixture) {
     let store = fixture.store();
     if !store.accepts_dependent_appends() {
         return;
@@ -152,26 +152,26 @@ pub async fn nothing_decided_before_a_failure_lands_after_it(fixture: impl Fixtu
     println!("seed {seed}");
     let mut random = Random(seed);
     let streams: Vec<StreamName> = (0..6).map(|_| new_stream()).collect();
-    // What the submitter believes: it builds on everything it has submitted, as the executor does.
-    let mut believed: HashMap<usize, u64> = HashMap::new();
+    // Lengths of streams as the submitter expects them: it builds on all its appends, like the executor.
+    let mut expected_counts: HashMap<usize, u64> = HashMap::new();
     let mut epoch = store.epoch();
     let mut submitted = Vec::new();
     for _ in 0..3_000 {
         let stream = random.below(6);
         let wrong = random.below(20) == 0;
         let carried = (random.below(10) > 0).then_some(epoch);
-        let count = believed.entry(stream).or_default();
+        let count = expected_counts.entry(stream).or_default();
         let expected = ExpectedRevision::of(if wrong { Some(*count + 3) } else { count.checked_sub(1) });
         let appended = append(&streams[stream], expected, events(1));
         let outcome = submit(&*store, Append { epoch: carried, ..appended });
         submitted.push((stream, expected, carried, outcome));
         *count += u64::from(!wrong);
         if store.epoch() > epoch && random.below(3) == 0 {
-            // It hears of the failure, waits for the rest, and reads everything again.
+            // The submitter notices the failure, waits for all answers, and reads the streams again.
             store.append(barrier()).await.unwrap();
             epoch = store.epoch();
             for (number, stream) in streams.iter().enumerate() {
-                believed
+                expected_counts
                     .insert(number, store.log().read_stream(stream, 0, 5_000).await.unwrap().len() as u64);
             }
         }
@@ -192,7 +192,7 @@ pub async fn nothing_decided_before_a_failure_lands_after_it(fixture: impl Fixtu
             current.0 += u64::from(carried.is_some());
         }
     }
-    assert!(superseded > 0, "the test exercises what it is for");
+    assert!(superseded > 0, "the test must supersede some appends");
     assert_eq!(store.epoch(), current);
     for (number, stream) in streams.iter().enumerate() {
         let stored = store.log().read_stream(stream, 0, 5_000).await.unwrap().len() as u64;

@@ -1,4 +1,4 @@
-//! The event store in EventStoreDB: the contract, and what is its own (a server that is gone, slow or not ours yet).
+//! The event store in EventStoreDB: the contract, and rules of this adapter (a missing, slow or empty server).
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ impl Fixture for EventStoreDbFixture {
         Self { server, store }
     }
 
-    /// The server begins again too.
+    /// Restarts the server too.
     async fn reopen(self) -> Self {
         let Self { server, store } = self;
         drop(store);
@@ -58,7 +58,7 @@ impl Fixture for EventStoreDbFixture {
     }
 }
 
-/// A machine under load answers late.
+/// A machine under load answers late, so the time limit is long.
 fn patient() -> EventStoreDbOptions {
     EventStoreDbOptions { call_time_max: PATIENCE, ..EventStoreDbOptions::default() }
 }
@@ -71,14 +71,14 @@ async fn open(server: &Server) -> EventStoreDb {
     EventStoreDb::open(server.url().parse().unwrap(), patient()).await.unwrap()
 }
 
-/// Sends an append until its outcome is known, as the executor does.
+/// Retries an append until its outcome is known, as the executor does.
 async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
-    let asked = eventually("an answer to the append", async || match store.append(append.clone()).await {
+    let outcome = eventually("an answer to the append", async || match store.append(append.clone()).await {
         Ok(appended) => Some(Ok(appended)),
         Err(AppendError::OutcomeUnknown(_) | AppendError::Unavailable(_)) => None,
         Err(error) => Some(Err(error)),
     });
-    asked.await.unwrap()
+    outcome.await.unwrap()
 }
 
 async fn length(store: &dyn EventStore, stream: &StreamName) -> usize {
@@ -98,7 +98,7 @@ async fn a_server_that_refused_connections_is_used_again_once_it_accepts_them() 
     let stream = given_stream(&store, 1).await;
     server.stop();
     let next = append(&stream, Exact(0), events(2));
-    // The first finds its connection broken, later ones get none: that nothing was written may be said only then.
+    // The first append loses its connection, so its outcome is unknown. Later ones get no connection and are refused.
     assert!(matches!(store.append(next.clone()).await, Err(AppendError::OutcomeUnknown(_))));
     let refused = eventually("a refusal", async || match store.append(next.clone()).await {
         Err(AppendError::Unavailable(why)) => Some(why),
@@ -113,7 +113,7 @@ async fn a_server_that_refused_connections_is_used_again_once_it_accepts_them() 
 }
 
 #[tokio::test]
-async fn an_append_whose_connection_broke_after_it_was_written_is_recognised_when_it_comes_again() {
+async fn a_retry_after_a_lost_answer_returns_the_original_outcome() {
     let server = server().await;
     let store = open(&server).await;
     let stream = new_stream();
@@ -122,19 +122,19 @@ async fn an_append_whose_connection_broke_after_it_was_written_is_recognised_whe
     assert!(matches!(store.append(sent.clone()).await, Err(AppendError::OutcomeUnknown(_))));
     let appended = until_known(&store, &sent).await;
     let stored = store.log().read_stream(&stream, 0, 10).await.unwrap();
-    assert_eq!(stored.len(), 2, "written once");
+    assert_eq!(stored.len(), 2, "the events are stored once");
     assert_eq!(appended.last_revision, Some(1));
     assert_eq!(appended.last_position, stored.last().map(|event| event.position));
 }
 
 #[tokio::test]
-async fn the_outcome_of_an_append_that_is_answered_too_late_is_unknown_until_it_is_asked_for_again() {
+async fn an_append_without_an_answer_in_time_has_an_unknown_outcome_until_it_is_retried() {
     let server = server().await;
-    // Opened first, with time enough for that.
+    // Creates the store with a long time limit before the short one applies.
     drop(open(&server).await);
-    let hasty =
+    let impatient =
         EventStoreDbOptions { call_time_max: Duration::from_secs(2), ..EventStoreDbOptions::default() };
-    let store = EventStoreDb::open(server.url().parse().unwrap(), hasty).await.unwrap();
+    let store = EventStoreDb::open(server.url().parse().unwrap(), impatient).await.unwrap();
     let stream = given_stream(&store, 1).await;
     server.faults().delay_answers(10 * PATIENCE);
     let sent = append(&stream, Exact(0), events(1));
@@ -145,7 +145,7 @@ async fn the_outcome_of_an_append_that_is_answered_too_late_is_unknown_until_it_
 }
 
 #[tokio::test]
-async fn an_append_that_the_server_finds_too_large_is_refused_for_good() {
+async fn an_append_that_is_too_large_for_the_server_is_refused() {
     let server = server().await;
     let store = open(&server).await;
     let stream = new_stream();
@@ -156,7 +156,7 @@ async fn an_append_that_the_server_finds_too_large_is_refused_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_and_the_server_restarts() {
+async fn a_follower_reads_every_event_of_other_processes_across_broken_connections_and_server_restarts() {
     const ROUNDS: usize = 30;
     let server = server().await;
     let (here, there) = (Arc::new(open(&server).await), open(&server).await);
@@ -167,7 +167,7 @@ async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_a
             let (mut followed, mut after) = (Vec::new(), None::<Position>);
             while followed.len() < ROUNDS {
                 head.wait_for(|head| *head > after).await.unwrap();
-                // A read that fails is done again; a position is passed only with its event.
+                // A failed read is repeated. The position moves only with an event that was read.
                 for event in here.log().read_all(after, 10).await.unwrap_or_default() {
                     after = Some(event.position);
                     followed.push(event);
@@ -187,24 +187,31 @@ async fn a_follower_loses_nothing_of_what_others_write_while_connections_break_a
         }
         until_known(&there, &append(&new_stream(), NoStream, events(1))).await;
     }
-    let followed = tokio::time::timeout(PATIENCE, following).await.expect("all is followed").unwrap();
+    let followed = tokio::time::timeout(PATIENCE, following)
+        .await
+        .expect("the follower must read every event in time")
+        .unwrap();
     let log = eventually("the log", async || here.log().read_all(None, 100).await.ok()).await;
     assert_eq!(followed, log);
     assert_eq!(log.len(), ROUNDS);
 }
 
 #[tokio::test]
-async fn starters_that_race_on_a_new_server_agree_on_the_name_of_the_store() {
+async fn processes_that_open_a_new_server_concurrently_agree_on_the_store_id() {
     let server = server().await;
     let stores = join_all((0..8).map(|_| open(&server))).await;
     let store_id = stores[0].log().store_id();
     assert!(stores.iter().all(|store| store.log().store_id() == store_id));
-    assert_eq!(stores[0].log().last_position().await.unwrap(), None, "the name is no event of ours");
+    assert_eq!(
+        stores[0].log().last_position().await.unwrap(),
+        None,
+        "the event that stores the id does not count as an event of Orderly"
+    );
     assert_ne!(open(&self::server().await).await.log().store_id(), store_id);
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_or_no_store_is_told_with_the_setting_and_never_with_the_password() {
+async fn the_error_for_a_missing_server_or_store_names_the_setting_and_not_the_password() {
     let server = server().await;
     let config = || server.url().replace("//", "//admin:changeit@").parse().unwrap();
     let error = EventStoreDbLog::open_read_only(config(), patient()).await.unwrap_err();
@@ -214,7 +221,7 @@ async fn a_server_that_is_not_there_or_no_store_is_told_with_the_setting_and_nev
     server.stop();
     let error = EventStoreDb::open(config(), patient()).await.unwrap_err();
     assert!(matches!(error, EventStoreDbOpenError::Unreachable { .. }), "{error}");
-    let told = format!("{error} {error:?} {:?}", config());
-    assert!(told.contains("ORDERLY_EVENT_STORE") && told.contains(&server.address().to_string()), "{told}");
-    assert!(!told.contains("changeit"), "{told}");
+    let text = format!("{error} {error:?} {:?}", config());
+    assert!(text.contains("ORDERLY_EVENT_STORE") && text.contains(&server.address().to_string()), "{text}");
+    assert!(!text.contains("changeit"), "{text}");
 }

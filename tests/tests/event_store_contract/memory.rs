@@ -1,4 +1,4 @@
-//! The stores of the simulation: what they get wrong, it would not see.
+//! The stores of the simulation. The simulation would miss faults that its stores hide, so they pass the contract too.
 
 use std::sync::Arc;
 

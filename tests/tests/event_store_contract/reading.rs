@@ -10,7 +10,7 @@ use infra::event_store::{
 
 use super::{Fixture, append, event_of, events, given_stream, new_stream};
 
-pub async fn reads_keep_to_their_limit(fixture: impl Fixture) {
+pub async fn reads_respect_their_limit(fixture: impl Fixture) {
     let store = fixture.store();
     let stream = given_stream(&*store, 5).await;
     given_stream(&*store, 2).await;
@@ -31,8 +31,8 @@ pub async fn reads_keep_to_their_limit(fixture: impl Fixture) {
     assert_eq!(store.log().read_all(Some(Position::MAX), 3).await.unwrap(), []);
 }
 
-/// A reader asks for a number of events, and must not get a gigabyte.
-pub async fn large_events_come_in_several_reads(fixture: impl Fixture) {
+/// The limit counts events. A second bound on bytes keeps a read of large events small.
+pub async fn large_events_arrive_in_several_reads(fixture: impl Fixture) {
     const MIB: usize = 1 << 20;
     let store = fixture.store();
     let stream = new_stream();
@@ -49,14 +49,14 @@ pub async fn large_events_come_in_several_reads(fixture: impl Fixture) {
     assert_eq!(first_read, log[..first_read.len()]);
 }
 
-pub async fn existing_streams_are_told_from_missing_ones(fixture: impl Fixture) {
+pub async fn existing_and_missing_streams_are_distinguished(fixture: impl Fixture) {
     let store = fixture.store();
     let (one, other) = (given_stream(&*store, 1).await, given_stream(&*store, 2).await);
     assert_eq!(store.log().exist(&[one, new_stream(), other]).await.unwrap(), [true, false, true]);
     assert_eq!(store.log().exist(&[]).await.unwrap(), [false; 0]);
 }
 
-pub async fn a_reader_beside_the_owner_sees_what_is_acknowledged(fixture: impl Fixture) {
+pub async fn a_reader_in_another_process_sees_acknowledged_events(fixture: impl Fixture) {
     let reader = fixture.reader().await;
     let store = fixture.store();
     assert_eq!(reader.store_id(), store.log().store_id());
@@ -67,7 +67,7 @@ pub async fn a_reader_beside_the_owner_sees_what_is_acknowledged(fixture: impl F
     }
 }
 
-pub async fn a_follower_misses_nothing_while_appends_race(fixture: impl Fixture) {
+pub async fn a_follower_reads_every_event_during_concurrent_appends(fixture: impl Fixture) {
     const WRITERS: u64 = 8;
     const APPENDS: u64 = 100;
     let store = fixture.store();
@@ -102,7 +102,7 @@ pub async fn a_follower_misses_nothing_while_appends_race(fixture: impl Fixture)
     }
 }
 
-pub async fn the_head_has_reached_every_acknowledged_append(fixture: impl Fixture) {
+pub async fn the_head_includes_every_acknowledged_append(fixture: impl Fixture) {
     let store = fixture.store();
     let head = store.head();
     assert_eq!(*head.borrow(), None);

@@ -1,4 +1,4 @@
-//! The SQLite event store: the contract, and what is its own (one file, one owner, damage, disk, backup).
+//! The SQLite event store: the contract, and rules of this adapter (one file, one owner, damage, disk, backup).
 
 use std::{
     fs::{self, File},
@@ -38,7 +38,7 @@ impl SqliteFixture {
         self.directory.path().join("events.db")
     }
 
-    /// Closes the store and leaves its file.
+    /// Closes the store. Returns its file.
     fn into_file(self) -> (TempDir, PathBuf) {
         let path = self.path();
         self.close();
@@ -79,7 +79,7 @@ mod contract {
 }
 
 #[tokio::test]
-async fn a_second_owner_is_refused_by_the_name_of_the_lock() {
+async fn a_second_owner_is_refused_and_the_error_names_the_lock() {
     let fixture = SqliteFixture::fresh().await;
     let error = open(&fixture.path()).unwrap_err();
     assert!(matches!(error, SqliteOpenError::InUse { .. }));
@@ -90,7 +90,7 @@ async fn a_second_owner_is_refused_by_the_name_of_the_lock() {
 }
 
 #[tokio::test]
-async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
+async fn closing_finishes_queued_appends_and_refuses_later_ones() {
     let fixture = SqliteFixture::fresh().await;
     let store = fixture.store();
     let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
@@ -101,17 +101,17 @@ async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
     }
     fixture.close();
     for _ in 0..500 {
-        answers.try_recv().expect("answered before the store is closed").unwrap();
+        answers.try_recv().expect("close() returns after every answer").unwrap();
     }
     let late = store.append(append(&new_stream(), NoStream, events(1))).await;
     assert!(matches!(late, Err(AppendError::Unavailable(_))));
     assert_eq!(store.log().read_all(None, 1_000).await.unwrap().len(), 500);
     let log_beside = fs::metadata(fixture.path().with_extension("db-wal")).map_or(0, |file| file.len());
-    assert_eq!(log_beside, 0, "the write-ahead log was moved into the file");
+    assert_eq!(log_beside, 0, "closing moves the write-ahead log into the file");
 }
 
 #[tokio::test]
-async fn a_log_is_read_without_a_server_and_a_missing_one_is_named() {
+async fn a_log_can_be_read_without_a_server_and_the_error_names_a_missing_one() {
     let fixture = SqliteFixture::fresh().await;
     let stream = given_stream(&*fixture.store(), 2).await;
     let (_directory, path) = fixture.into_file();
@@ -123,7 +123,7 @@ async fn a_log_is_read_without_a_server_and_a_missing_one_is_named() {
     assert!(error.to_string().contains("events.old"), "{error}");
 }
 
-/// A closed store of some 200 pages.
+/// A closed store of about 200 pages.
 async fn given_file() -> (TempDir, PathBuf) {
     let fixture = SqliteFixture::fresh().await;
     for _ in 0..200 {
@@ -146,10 +146,10 @@ async fn a_truncated_file_is_refused() {
     let whole = fs::metadata(&path).unwrap().len();
     for length in [whole - 1, whole - 4_096, whole / 2, 1_000, 100] {
         File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
-        assert_damaged(&path, &format!("truncated to {length} bytes, and should have {whole}"));
+        assert_damaged(&path, &format!("truncated to {length} of {whole} bytes"));
     }
     File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    assert_damaged(&path, "it is empty");
+    assert_damaged(&path, "the file is empty");
 }
 
 #[tokio::test]
@@ -170,21 +170,21 @@ async fn a_broken_page_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_event_is_found_at_start() {
+async fn a_missing_event_is_detected_at_start() {
     let (_directory, path) = given_file().await;
     rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM events WHERE position = 7", []).unwrap();
-    assert_damaged(&path, "it holds 199 events, but its last position is 200");
+    assert_damaged(&path, "it has 199 events, but its last position is 200");
 }
 
 #[tokio::test]
-async fn a_lost_file_is_not_replaced_by_an_empty_one_while_its_write_ahead_log_is_there() {
+async fn a_lost_file_is_not_replaced_by_an_empty_one_if_its_write_ahead_log_exists() {
     let (_directory, path) = given_file().await;
     fs::rename(&path, path.with_extension("db-wal")).unwrap();
-    assert_damaged(&path, "write-ahead log is there");
+    assert_damaged(&path, "write-ahead log exists");
 }
 
 #[tokio::test]
-async fn a_foreign_file_is_refused_and_left_as_it_is() {
+async fn a_foreign_file_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.db");
     let text = b"Dear diary, ".repeat(1_000);
@@ -202,7 +202,7 @@ async fn a_foreign_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn another_schema_is_refused_by_its_number() {
+async fn another_schema_version_is_refused_and_the_error_names_it() {
     let (_directory, path) = given_file().await;
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = open(&path).unwrap_err();
@@ -212,7 +212,7 @@ async fn another_schema_is_refused_by_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_made_while_serving_is_a_log_of_its_own_with_all_that_was_there() {
+async fn a_backup_during_writes_has_every_acknowledged_event_and_a_new_id() {
     let fixture = SqliteFixture::fresh().await;
     let stream = given_stream(&*fixture.store(), 1).await;
     let writer = tokio::spawn(append_until_closed(fixture.store(), stream.clone()));
@@ -233,8 +233,8 @@ async fn a_backup_made_while_serving_is_a_log_of_its_own_with_all_that_was_there
     assert_eq!(last_progress.pages_done, last_progress.pages_total);
     assert_ne!(store_id, fixture.store().log().store_id());
     let restored = open(&copy).unwrap();
-    assert_eq!(restored.store_id(), store_id);
-    let copied = restored.read_all(None, usize::MAX).await.unwrap();
+    assert_eq!(restored.log().store_id(), store_id);
+    let copied = restored.log().read_all(None, usize::MAX).await.unwrap();
     let last = copied.last().unwrap();
     assert!(Some(last.position) >= acknowledged.last_position);
     assert_eq!(copied, fixture.store().log().read_all(None, copied.len()).await.unwrap());
@@ -251,7 +251,7 @@ async fn append_until_closed(store: Arc<dyn EventStore>, stream: StreamName) {
 }
 
 #[tokio::test]
-async fn a_backup_overwrites_nothing_and_leaves_nothing_behind_when_it_fails() {
+async fn a_backup_overwrites_no_file_and_a_failed_one_leaves_no_file() {
     let fixture = SqliteFixture::fresh().await;
     let copy = fixture.directory.path().join("copy.db");
     fs::write(&copy, "precious").unwrap();
@@ -270,11 +270,11 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_behind_when_it_fails() {
     assert!(!other.exists());
 }
 
-/// A small file system of its own; unmounted when dropped.
+/// A small file system. Dropping it unmounts it.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// Takes root: only root may mount.
+    /// Needs root to mount.
     fn mount() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mount = Command::new("mount")
@@ -296,7 +296,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 #[ignore = "needs root: mounts a small disk; the writer's unit tests fill a bounded file without root"]
-async fn a_full_disk_refuses_writes_loses_nothing_and_takes_writes_again_when_there_is_room() {
+async fn a_full_disk_refuses_writes_loses_no_event_and_accepts_writes_again_when_there_is_room() {
     let disk = SmallDisk::mount();
     let path = disk.0.path().join("events.db");
     let ballast = disk.0.path().join("ballast");
@@ -312,12 +312,12 @@ async fn a_full_disk_refuses_writes_loses_nothing_and_takes_writes_again_when_th
         match store.append(append(&stream, expected, large())).await {
             Ok(_) => acknowledged += 1,
             Err(AppendError::Unavailable(_)) => failures += 1,
-            Err(other) => panic!("a full disk is no {other:?}"),
+            Err(other) => panic!("a full disk must not answer {other:?}"),
         }
     }
     assert!(acknowledged > 0);
     assert!(store.epoch() >= Epoch(failures));
-    assert_eq!(count(&store).await, acknowledged, "reads go on");
+    assert_eq!(count(&*store.log()).await, acknowledged, "reads still work");
 
     fs::remove_file(&ballast).unwrap();
     let next = Exact(acknowledged - 1);
@@ -329,7 +329,7 @@ async fn a_full_disk_refuses_writes_loses_nothing_and_takes_writes_again_when_th
     assert_eq!(count(&*reopened.log()).await, acknowledged + 1);
 }
 
-/// Events in the log, read to its end.
+/// Reads the log to its end. Returns the number of events.
 async fn count(log: &dyn EventLog) -> u64 {
     let (mut after, mut count) = (None, 0);
     while let Some(last) = log.read_all(after, 1_000).await.unwrap().last() {

@@ -1,4 +1,4 @@
-//! What one append does to the log, within the transaction of its group.
+//! Applies one append to the log, within the transaction of its group.
 
 use std::{
     num::NonZeroUsize,
@@ -64,7 +64,7 @@ impl<'connection> Statements<'connection> {
     }
 }
 
-/// The epoch, as others see it. Only the writer raises it.
+/// The epoch, shared with other threads. Only the writer raises it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SharedEpoch(Arc<AtomicU64>);
 
@@ -91,7 +91,7 @@ struct Tail {
     recorded_at_us: i64,
 }
 
-/// Applies appends and keeps what must be known of the log to do so.
+/// Applies appends, and keeps in memory the state of the log that they need.
 #[derive(Debug)]
 pub(super) struct Appender {
     /// As of the open transaction.
@@ -103,7 +103,7 @@ pub(super) struct Appender {
     known_streams: KnownStreams,
     stream_index: StreamIndex,
     recent_events: RecentEvents,
-    /// What the open transaction has added so far.
+    /// Events of the open transaction.
     uncommitted: Vec<RecordedEvent>,
     name_buffer: String,
 }
@@ -153,8 +153,8 @@ impl Appender {
         self.committed_tail.position
     }
 
-    /// Applies one append. The outer error means that the transaction is lost, the inner one that only this
-    /// append is refused; it has then written nothing.
+    /// Applies one append. The outer error means that the transaction is lost. The inner error means that only this
+    /// append is refused and has written nothing.
     pub(super) fn apply(
         &mut self,
         statements: &mut Statements<'_>,
@@ -178,19 +178,18 @@ impl Appender {
         self.stream_index.move_some(connection)
     }
 
-    /// An append without events: says where the log stands.
-    pub(super) fn pass_barrier(&self, append: &Append) -> Appended {
+    fn pass_barrier(&self, append: &Append) -> Appended {
         Appended { last_revision: append.expected.next().checked_sub(1), last_position: self.tail.position }
     }
 
-    /// What was applied since the last commit is durable.
+    /// Call after a commit: the appends of the group are durable.
     pub(super) fn committed(&mut self) {
         self.committed_tail = self.tail;
         self.stream_index.committed();
         self.recent_events.extend(self.uncommitted.drain(..));
     }
 
-    /// What was applied since the last commit is undone, so whatever builds on it must fail too.
+    /// Call after a rollback. Raises the epoch, so that appends that build on the lost ones fail too.
     pub(super) fn rolled_back(&mut self) {
         self.tail = self.committed_tail;
         self.stream_index.rolled_back();
@@ -216,7 +215,7 @@ impl Appender {
         Ok(original.ok_or_else(|| wrong_revision(append, actual)))
     }
 
-    /// Where the stream stands. A stream that is expected to be new is created without looking first.
+    /// The current revision of the stream. Creates a stream that should be new, unless memory or the file knows it.
     fn find_or_create(
         &mut self,
         statements: &mut Statements<'_>,
@@ -281,7 +280,7 @@ impl Appender {
     }
 }
 
-/// What is known of an append's stream.
+/// The stream of an append.
 enum Stream {
     /// Created in this transaction, for this append.
     New {
@@ -316,13 +315,13 @@ fn insert_event(
     Ok(())
 }
 
-/// JSON is bound as text, for people who read the file with the sqlite3 shell.
+/// Binds JSON as text, so that the sqlite3 shell shows it readably.
 fn json(bytes: &[u8]) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(bytes))
 }
 
-/// The outcome of this very append, where it was made before: its events are those stored after the expected
-/// revision.
+/// The outcome of an earlier attempt of the same append: its events are stored after the expected revision. `None` if
+/// other events are stored there.
 fn original_outcome(
     statements: &mut Statements<'_>,
     append: &Append,

@@ -1,4 +1,4 @@
-//! Copying the store while it serves.
+//! Copies the store while a server uses it.
 
 use std::{
     fs::File,
@@ -15,38 +15,38 @@ use uuid::Uuid;
 
 use super::open::{self, SqliteOpenError};
 
-/// Pages copied between two reports of progress: 16 MiB.
+/// Pages between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;
 
-/// How far a backup has come.
+/// Progress of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackupProgress {
     pub pages_done: u64,
     pub pages_total: u64,
 }
 
-/// Why there is no backup. Nothing is left at the destination.
+/// Why a backup failed. The destination stays empty.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    #[error("{} exists: a backup overwrites nothing, choose another name", path.display())]
+    #[error("{} exists; choose another name, because a backup does not overwrite files", path.display())]
     Exists { path: PathBuf },
     #[error(transparent)]
     Source(SqliteOpenError),
-    #[error("the backup {} cannot be written: {source}", path.display())]
+    #[error("cannot write the backup {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the backup cannot be made: {0}")]
+    #[error("cannot copy the event store: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("the copy did not pass the check that follows a backup: {0}")]
+    #[error("the copy failed its check: {0}")]
     Check(SqliteOpenError),
 }
 
-/// Copies the store at `source` as it stands now to the new file `destination`, checks the copy and makes it
-/// durable. Returns the id of the copy: it names another log, for once restored it goes another way than the
-/// original, and whoever keeps positions of the original must notice.
+/// Copies the current state of the store at `source` to the new file `destination`, checks the copy and makes it
+/// durable. Returns the id of the copy. The copy gets a new id because a restored log diverges from the original:
+/// consumers that store positions of the original must refuse it.
 ///
-/// The copy is made by SQLite's online backup within one read transaction: it is one consistent moment, is not
-/// begun again when somebody writes, lets writers go on, and copies pages as they are, at the speed of the disk
-/// (`VACUUM INTO` would build every tree anew and cannot tell how far it is).
+/// SQLite's online backup makes the copy within one read transaction: the copy is consistent, does not restart when
+/// the server writes, and does not block the server. It copies pages unchanged, at the speed of the disk. (`VACUUM INTO`
+/// would rebuild every B-tree and reports no progress.)
 pub fn backup(
     source: &Path,
     destination: &Path,
@@ -84,7 +84,7 @@ fn copy(
     let snapshot = original.unchecked_transaction()?;
     snapshot.query_row("SELECT store_id FROM meta", [], |_| Ok(()))?;
     let mut copy = Connection::open(destination)?;
-    // Flushed once, at the end.
+    // The copy is flushed once, at the end.
     copy.pragma_update(None, "synchronous", "OFF")?;
     {
         let backup = Backup::new(&snapshot, &mut copy)?;
@@ -98,12 +98,12 @@ fn copy(
             match step {
                 StepResult::Done => break,
                 StepResult::More => {}
-                // Somebody holds a lock on the original for a moment, for instance while it is closed.
+                // Another process holds a lock on the original for a moment, for example while it closes the file.
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
         }
     }
-    // One file, without a write-ahead log beside it; a server that opens it turns that on again.
+    // Leaves one file without a write-ahead log. A server that opens it turns the write-ahead log on again.
     copy.pragma_update(None, "journal_mode", "DELETE")?;
     let store_id = open::rename_store(&copy)?;
     copy.close().map_err(|(_, error)| error)?;

@@ -1,8 +1,8 @@
-//! Moving the write-ahead log into the file without holding the writer up.
+//! Moves the write-ahead log into the file without blocking the writer.
 //!
-//! SQLite by itself does this within a commit, once the log has grown enough, and that one commit takes 100 to
-//! 300 ms. Here a thread of its own moves pages while the writer goes on; the writer does only the last few, since
-//! the log can begin anew only when all of it has been moved and nobody appends.
+//! By default, SQLite does this within a commit once the log has grown enough, and that commit takes 100 to 300 ms.
+//! Here a separate thread moves pages while the writer continues. The writer moves only the last few pages, because
+//! SQLite restarts the log only when all of it is moved and there is no concurrent append.
 
 use std::{
     io,
@@ -12,16 +12,16 @@ use std::{
 
 use rusqlite::Connection;
 
-/// Unmoved pages that are worth a round of the thread: 16 MiB.
+/// Unmoved pages that start a round of the thread: 16 MiB.
 const ROUND_PAGES_MIN: u64 = 4_096;
-/// Unmoved pages that the writer may move itself: some 10 ms.
+/// Unmoved pages that the writer moves itself: about 10 ms.
 const INLINE_PAGES_MAX: u64 = 2_048;
-/// From this size on the log should begin anew: 64 MiB.
+/// From this size on the log should restart: 64 MiB.
 const LOG_PAGES_SOFT_MAX: u64 = 16_384;
-/// At this size the writer moves everything, whatever it takes: 512 MiB.
+/// At this size the writer moves everything and blocks as long as that takes: 512 MiB.
 const LOG_PAGES_HARD_MAX: u64 = 131_072;
 
-/// The thread and its signal.
+/// The thread that moves pages, and its signal.
 pub(super) struct Checkpointer {
     signal: SyncSender<()>,
     thread: JoinHandle<()>,
@@ -42,7 +42,7 @@ impl Checkpointer {
         Ok(Self { signal, thread })
     }
 
-    /// To be called by the writer between transactions.
+    /// The writer calls this between transactions.
     pub(super) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
         let log = checkpoint(writer, "NOOP")?;
         let unmoved = log.total.saturating_sub(log.moved);
@@ -55,20 +55,23 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Asks for a round; does nothing if one is asked for already.
+    /// Requests a round. Has no effect if a round is already requested.
     pub(super) fn request(&self) {
-        // Full: a round is coming. Disconnected: the thread has panicked, and the writer checkpoints at the hard limit.
+        // Full: a round is already requested. Disconnected: the thread has panicked; the writer then checkpoints
+        // itself at the hard limit.
         let _ = self.signal.try_send(());
     }
 
-    /// Ends the thread, then moves the whole log and empties it.
+    /// Stops the thread, then moves the whole log and empties it.
     pub(super) fn finish(self, writer: &Connection) {
         drop(self.signal);
         if self.thread.join().is_err() {
-            tracing::error!("The event store's checkpointer had panicked");
+            tracing::error!(
+                "The checkpointer of the event store has panicked; the writer empties the write-ahead log"
+            );
         }
         if let Err(error) = checkpoint(writer, "TRUNCATE") {
-            tracing::warn!(%error, "The event store's write-ahead log is left to the next start");
+            tracing::warn!(%error, "Cannot empty the write-ahead log of the event store; the next start does it");
         }
     }
 }
@@ -76,14 +79,17 @@ impl Checkpointer {
 fn run(connection: &Connection, signals: &Receiver<()>) {
     while signals.recv().is_ok() {
         if let Err(error) = checkpoint(connection, "PASSIVE") {
-            tracing::warn!(%error, "The event store's write-ahead log could not be moved; it grows until it can");
+            tracing::warn!(
+                %error,
+                "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
+            );
         }
     }
 }
 
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<LogSize> {
     let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    // -1 where another checkpoint is running.
+    // SQLite reports -1 if another checkpoint is running.
     let pages = |number: i64| u64::try_from(number).unwrap_or(0);
     statement.query_row([], |row| Ok(LogSize { total: pages(row.get(1)?), moved: pages(row.get(2)?) }))
 }

@@ -1,4 +1,4 @@
-//! Creating, locking and checking the file.
+//! Creates, locks and checks the file.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -15,28 +15,29 @@ use crate::sqlite::keep_plans;
 const SCHEMA: &str = include_str!("../../sql/sqlite/event_store.sql");
 /// "Orde": `PRAGMA application_id` of every event store.
 const APPLICATION_ID: i32 = 0x4f72_6465;
-/// `PRAGMA user_version`; raised by one with each change of the schema.
+/// `PRAGMA user_version`. Each change of the schema raises it by one.
 const SCHEMA_VERSION: i32 = 2;
 const COUNT_INDEXED: &str = "SELECT (SELECT count(*) FROM stream_index WHERE stream_no <= up_to), up_to
      FROM stream_index_progress";
+/// A check that takes longer is logged.
 const QUICK_CHECK_SLOW: Duration = Duration::from_secs(1);
-/// Pages read by the readers and kept, KiB per connection.
+/// Page cache of each reader, KiB.
 const READER_CACHE_KIB: i32 = 8 * 1024;
 
-/// Why a store cannot be opened. The text names the file and what to do.
+/// Why a store cannot be opened. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteOpenError {
     #[error(
-        "another process owns this event store (it holds the lock {}): stop it first, or choose another data directory",
+        "another process owns this event store (it holds the lock {}); stop it first, or choose another data directory",
         lock.display()
     )]
     InUse { lock: PathBuf },
-    #[error("there is no event store at {}: check the path, or start a server there first", path.display())]
+    #[error("there is no event store at {}; check the path, or start a server there first", path.display())]
     Missing { path: PathBuf },
-    #[error("{} is not an Orderly event store: check the path; the file was left as it is", path.display())]
+    #[error("{} is not an Orderly event store; check the path. The file was not changed", path.display())]
     Foreign { path: PathBuf },
     #[error(
-        "the event store {} has schema version {found}, and this program has {supported}: run the version of Orderly \
+        "the event store {} has schema version {found}, but this program needs {supported}; run the version of Orderly \
          that wrote it",
         path.display()
     )]
@@ -47,9 +48,9 @@ pub enum SqliteOpenError {
         path.display(), path.display()
     )]
     Damaged { path: PathBuf, what: String },
-    #[error("the event store {} cannot be opened: {source}", path.display())]
+    #[error("cannot open the event store {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("the event store {} cannot be opened: {source}", path.display())]
+    #[error("cannot open the event store {}: {source}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
 }
 
@@ -67,7 +68,8 @@ impl SqliteOpenError {
     }
 }
 
-/// Takes the lock that makes this process the only writer. It ends with the file handle, also by `kill -9`.
+/// Takes the lock that makes this process the only writer. The kernel releases it with the file handle, also after
+/// `kill -9`.
 pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     let lock_path = beside(path, ".lock");
     let io_error = |source| SqliteOpenError::Io { path: lock_path.clone(), source };
@@ -79,17 +81,17 @@ pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     }
 }
 
-/// Whether there is a store to open. A store is created whole or not at all, so an empty file, or a write-ahead
-/// log without its file, is damage: SQLite by itself would begin a new and empty log there.
+/// Whether there is a store to open. Creation is atomic, so an empty file is damage, and so is a write-ahead log without
+/// its file. SQLite would silently start a new and empty log there.
 pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
     let damaged = |what: &str| SqliteOpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
     match fs::metadata(path) {
-        Ok(metadata) if metadata.len() == 0 => Err(damaged("it is empty")),
+        Ok(metadata) if metadata.len() == 0 => Err(damaged("the file is empty")),
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let orphaned_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
             if orphaned_log {
-                Err(damaged("it is gone, but its write-ahead log is there"))
+                Err(damaged("the file is missing, but its write-ahead log exists"))
             } else {
                 Ok(false)
             }
@@ -98,8 +100,8 @@ pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
     }
 }
 
-/// Makes an empty store, under another name until it is complete. Readable by its owner only, since orders are
-/// personal data.
+/// Creates an empty store, under a temporary name until it is complete. Only its owner can read the file, because
+/// orders are personal data.
 pub(super) fn create(path: &Path) -> Result<(), SqliteOpenError> {
     let io_error = |source| SqliteOpenError::Io { path: path.to_owned(), source };
     let directory = directory_of(path);
@@ -124,14 +126,14 @@ fn initialise(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-/// Gives a copy of a log an id of its own.
+/// Gives a copy of a log a new id.
 pub(super) fn rename_store(connection: &Connection) -> rusqlite::Result<Uuid> {
     let store_id = Uuid::now_v7();
     connection.execute("UPDATE meta SET store_id = ?1", [store_id.to_string()])?;
     Ok(store_id)
 }
 
-/// A connection for reading, once the file is known to be an event store of a schema we know, and its id.
+/// Checks that the file is an event store with a supported schema. Returns its id and a connection for reading.
 pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), SqliteOpenError> {
     if !exists(path)? {
         return Err(SqliteOpenError::Missing { path: path.to_owned() });
@@ -164,18 +166,18 @@ fn identify(connection: &Connection, path: &Path) -> Result<Uuid, SqliteOpenErro
         connection.query_row("SELECT store_id FROM meta", [], |row| row.get(0)).map_err(sqlite_error)?;
     Uuid::try_parse(&store_id).map_err(|_| SqliteOpenError::Damaged {
         path: path.to_owned(),
-        what: format!("its id {store_id:?} is no UUID"),
+        what: format!("its id {store_id:?} is not a UUID"),
     })
 }
 
-/// Reads the whole file to find damage: a missing end, broken pages, missing positions.
+/// Reads the whole file to find damage: a missing end, broken pages, missing positions, missing index entries.
 pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), SqliteOpenError> {
     let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
     let damaged = |what| Err(SqliteOpenError::Damaged { path: path.to_owned(), what });
     let started = Instant::now();
     let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
     if !has_log {
-        // SQLite itself overlooks a last page that is cut short.
+        // SQLite does not notice a truncated last page.
         let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let pages = number("page_count").map_err(sqlite_error)?.unsigned_abs();
         let page_bytes = number("page_size").map_err(sqlite_error)?.unsigned_abs();
@@ -188,7 +190,7 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
     if finding != "ok" {
         return damaged(finding);
     }
-    // Counting costs little here: SQLite adds up the pages of the smallest index, which quick_check just read.
+    // The count is cheap: SQLite sums up the pages of the smallest index, and quick_check has just read them.
     let (count, last): (i64, i64) = connection
         .query_row(
             "SELECT (SELECT count(*) FROM events), (SELECT coalesce(max(position), 0) FROM events)",
@@ -197,44 +199,44 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
         )
         .map_err(sqlite_error)?;
     if count != last {
-        return damaged(format!("it holds {count} events, but its last position is {last}"));
+        return damaged(format!("it has {count} events, but its last position is {last}"));
     }
-    // A stream that the index has lost would be taken for a new one.
+    // A stream that is missing in the index would count as new.
     let (indexed, expected): (i64, i64) = connection
         .query_row(COUNT_INDEXED, [], |row| Ok((row.get(0)?, row.get(1)?)))
         .map_err(sqlite_error)?;
     if indexed != expected {
-        return damaged(format!("its index holds {indexed} of {expected} streams"));
+        return damaged(format!("its index has {indexed} of {expected} streams"));
     }
     let elapsed = started.elapsed();
     if elapsed > QUICK_CHECK_SLOW {
         tracing::info!(
             duration_ms = elapsed.as_millis(),
             events = count,
-            "Checked the event store for damage"
+            "Checked the event store for damage; it is intact"
         );
     }
     Ok(())
 }
 
-/// The connection of the one writer.
+/// Opens the connection of the writer.
 pub(super) fn writable(path: &Path, page_cache_kib: u32) -> Result<Connection, SqliteOpenError> {
     let open = || {
         let connection = open_writable(path)?;
         connection.pragma_update(None, "cache_size", -i64::from(page_cache_kib))?;
-        // The checkpointer's task.
+        // The checkpointer does this instead.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(connection)
     };
     open().map_err(|error| SqliteOpenError::from_sqlite(path, error))
 }
 
-/// The connection that moves the write-ahead log into the file.
+/// Opens the connection of the checkpointer.
 pub(super) fn checkpointing(path: &Path) -> Result<Connection, SqliteOpenError> {
     open_writable(path).map_err(|error| SqliteOpenError::from_sqlite(path, error))
 }
 
-/// Only with the file known to be ours: this changes its header.
+/// Changes the header of the file. Call it only after [`read_only`] has identified the file.
 fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -244,10 +246,10 @@ fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Says what is missing where the file is shorter than its header states.
+/// Describes the missing part if the file is shorter than its header states.
 ///
-/// Called only for a file that SQLite has just refused. While SQLite uses a file, this process must not open
-/// and close it by other means: closing any handle drops the POSIX locks that SQLite holds on it.
+/// Call it only for a file that SQLite has just refused. While SQLite uses a file, this process must not open and close
+/// it by other means: closing any handle drops the POSIX locks that SQLite holds on it.
 fn truncation(path: &Path) -> Option<String> {
     let mut header = [0; 100];
     File::open(path).ok()?.read_exact(&mut header).ok()?;
@@ -259,14 +261,14 @@ fn truncation(path: &Path) -> Option<String> {
     shortfall(path, u64::from(pages) * page_bytes)
 }
 
-/// Compares the file's length with what it should be.
+/// Describes the missing part if the file is shorter than `stated_bytes`.
 fn shortfall(path: &Path, stated_bytes: u64) -> Option<String> {
     let actual_bytes = fs::metadata(path).ok()?.len();
     (actual_bytes < stated_bytes)
-        .then(|| format!("it is truncated to {actual_bytes} bytes, and should have {stated_bytes}"))
+        .then(|| format!("it is truncated to {actual_bytes} of {stated_bytes} bytes"))
 }
 
-/// `path` with `suffix` after its file name.
+/// `path` with `suffix` appended to its file name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -277,7 +279,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a new name in a directory survive power loss.
+/// Flushes a directory, so that a new name in it survives power loss.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Reading, on connections of their own and never on an async worker.
+//! Reads, on separate connections and never on an async worker.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{event_store::ReadError, sqlite};
 
-/// What one read returns at most; the first event is returned whatever its size.
+/// Most bytes of one read. The first event is returned at any size.
 const READ_BYTES_MAX: usize = 4 << 20;
 
 const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
@@ -60,7 +60,7 @@ pub(super) fn exist(
     streams.iter().map(|stream| Ok(find(connection, recent, stream)?.is_some())).collect()
 }
 
-/// The number of a stream. `recent`: in the writer's process.
+/// The number of a stream. The writer's process passes `recent`.
 fn find(
     connection: &Connection,
     recent: Option<&RecentStreams>,
@@ -78,7 +78,7 @@ pub(super) fn last_position(connection: &Connection) -> Result<Option<Position>,
     Ok(position.map(i64::cast_unsigned))
 }
 
-/// SQLite's integers end at `i64::MAX`: beyond it there is no event.
+/// SQLite's integers end at `i64::MAX`, so no event has a larger number.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

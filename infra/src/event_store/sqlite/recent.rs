@@ -1,4 +1,4 @@
-//! The end of the log, in memory: those who follow it find new events there and need not read the file.
+//! Keeps the end of the log in memory, so that followers read new events without touching the file.
 
 use std::{
     collections::VecDeque,
@@ -8,11 +8,11 @@ use std::{
 
 use domain::{Position, RecordedEvent};
 
-/// Whichever comes first.
+/// The first of these two bounds that is reached evicts the oldest events.
 const EVENTS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 32 << 20;
 
-/// The last events committed. Shared by the writer, which adds to them, and by readers.
+/// The last committed events. The writer adds to them, and the readers of its process share them.
 #[derive(Clone, Default)]
 pub(super) struct RecentEvents(Arc<Mutex<Recent>>);
 
@@ -30,7 +30,7 @@ impl fmt::Debug for RecentEvents {
 }
 
 impl RecentEvents {
-    /// At most `limit` events after `after`; none where the first of them is not in memory any more, or not yet.
+    /// At most `limit` events after `after`. `None` if the first of them is no longer or not yet in memory.
     pub(super) fn after(&self, after: Option<Position>, limit: usize) -> Option<Vec<RecordedEvent>> {
         let recent = self.lock();
         let oldest = recent.events.front()?.position;
@@ -41,7 +41,7 @@ impl RecentEvents {
         Some(recent.events.iter().skip(skipped).take(limit).cloned().collect())
     }
 
-    /// Adds what was committed, in order, and lets go of the oldest.
+    /// Adds committed events, in order, and evicts the oldest.
     pub(super) fn extend(&self, committed: impl Iterator<Item = RecordedEvent>) {
         let mut recent = self.lock();
         for event in committed {
@@ -88,10 +88,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_memory_is_given_from_any_position_on() {
+    fn events_in_memory_are_returned_from_any_position_on() {
         let recent = RecentEvents::default();
         assert_eq!(positions(recent.after(None, 10)), None);
-        // The log was not empty when it was opened.
+        // The first event in memory is at position 5, as if the store was opened with four events.
         recent.extend((5..=8).map(|position| event(position, 1)));
         assert_eq!(positions(recent.after(None, 10)), None);
         assert_eq!(positions(recent.after(Some(3), 10)), None);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_let_go_by_number_and_by_size() {
+    fn the_oldest_events_are_evicted_by_count_and_by_size() {
         let recent = RecentEvents::default();
         recent.extend((1..=EVENTS_MAX as u64 + 10).map(|position| event(position, 1)));
         assert_eq!(positions(recent.after(Some(9), 10)), None);

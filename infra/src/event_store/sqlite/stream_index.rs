@@ -1,9 +1,9 @@
 //! Finds streams by name.
 //!
-//! Every order brings two streams with random names, and an index that takes each at once writes a page of its own for
-//! each. So new streams are kept in memory first, and moved into the index in the order of its keys, many at a time: a
-//! page then takes up all that belongs on it. The table `streams` has every stream from the first moment; after a crash
-//! those that the index lacks are read back from there.
+//! Every order creates two streams with random names. An index that is updated at once writes one page per new stream.
+//! So the writer keeps new streams in memory and moves many at a time into the index, in the order of its keys: one
+//! page write then covers many streams. The table `streams` has every stream at once. After a crash, the store reads
+//! from it the streams that the index lacks.
 
 use std::{
     collections::BTreeSet,
@@ -28,19 +28,20 @@ const SELECT_ANYWHERE: &str = "SELECT stream_no FROM streams
      WHERE stream_no > (SELECT up_to FROM stream_index_progress) AND name_hash = ?1 AND name = ?2
      LIMIT 1";
 
-/// Moved with a group that has no new streams. With others, twice as many as are new: the index keeps up.
+/// Streams moved with a group that has no new streams. Other groups move twice as many as they add, so that the index
+/// keeps up.
 const MOVED_MIN: usize = 64;
 
-/// The key by which a stream is found; see the schema.
+/// The key of a stream in the index: the first 48 bits of the SHA-256 of its name.
 pub(super) fn name_hash(name: &str) -> i64 {
     let digest = Sha256::digest(name);
     digest[..6].iter().fold(0, |hash, &byte| hash << 8 | i64::from(byte))
 }
 
-/// Hash of the name, and number.
+/// Hash of the name, and number of the stream.
 type Entry = (i64, i64);
 
-/// Streams that the index may lack. Shared by the writer and the readers of its process.
+/// Streams that the index may lack. The writer and the readers of its process share them.
 #[derive(Clone, Default)]
 pub(super) struct RecentStreams(Arc<Mutex<BTreeSet<Entry>>>);
 
@@ -51,10 +52,10 @@ impl fmt::Debug for RecentStreams {
 }
 
 impl RecentStreams {
-    /// The number of a stream; none where it is not there.
+    /// The number of a stream; `None` if it does not exist.
     pub(super) fn find(&self, connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
         let hash = name_hash(name);
-        // Before the index is asked: what is taken out here is in the index by then.
+        // Look here first, then in the index: the writer removes a stream from here only after the index has it.
         let candidates: Vec<Entry> =
             self.lock().range((hash, i64::MIN)..=(hash, i64::MAX)).copied().collect();
         let mut select = connection.prepare_cached(SELECT_IF_NAMED)?;
@@ -71,7 +72,7 @@ impl RecentStreams {
     }
 }
 
-/// [`RecentStreams::find`] for another process than the writer's: looks through the table for what the index lacks.
+/// [`RecentStreams::find`] for other processes than the writer's: scans the table for streams that the index lacks.
 pub(super) fn find_from_outside(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached(SELECT_ANYWHERE)?
@@ -79,28 +80,29 @@ pub(super) fn find_from_outside(connection: &Connection, name: &str) -> rusqlite
         .optional()
 }
 
-/// The writer's side: what is in memory, and what is on its way into the index.
+/// The writer's side: streams in memory, and streams on the way into the index.
 #[derive(Debug)]
 pub(super) struct StreamIndex {
     recent: RecentStreams,
-    /// So many are in memory before they are moved.
+    /// Streams in memory that start a move.
     kept_max: usize,
-    /// Of the open transaction.
+    /// Streams of the open transaction.
     added: Vec<Entry>,
     moving: Moving,
 }
 
-/// Streams on their way into the index, in the order of its keys.
+/// Streams on the way into the index, in the order of its keys.
 #[derive(Debug, Default)]
 struct Moving {
     entries: Vec<Entry>,
-    /// So many are in the index, as of the open transaction and as of the last commit.
+    /// Entries that are in the index, as of the open transaction.
     moved: usize,
+    /// Entries that are in the index, as of the last commit.
     moved_durably: usize,
 }
 
 impl Moving {
-    /// The number of the last stream that the index has once all are moved.
+    /// The number of the last stream in the index once all entries are moved.
     fn up_to(&self) -> Option<i64> {
         self.entries.iter().map(|(_, stream_no)| *stream_no).max()
     }
@@ -121,7 +123,7 @@ impl StreamIndex {
         &self.recent
     }
 
-    /// Notes a stream that the open transaction has made.
+    /// Records a stream that the open transaction creates.
     pub(super) fn add(&mut self, name_hash: i64, stream_no: i64) {
         self.recent.lock().insert((name_hash, stream_no));
         self.added.push((name_hash, stream_no));
@@ -147,7 +149,7 @@ impl StreamIndex {
         Ok(())
     }
 
-    /// What was added and moved since the last commit is durable.
+    /// Call after a commit: added and moved streams are durable.
     pub(super) fn committed(&mut self) {
         self.added.clear();
         self.moving.moved_durably = self.moving.moved;
@@ -163,7 +165,7 @@ impl StreamIndex {
         }
     }
 
-    /// What was added and moved since the last commit is undone.
+    /// Call after a rollback: added and moved streams are undone.
     pub(super) fn rolled_back(&mut self) {
         let mut recent = self.recent.lock();
         for entry in self.added.drain(..) {

@@ -1,4 +1,4 @@
-//! What cannot be brought about from outside: failures within a group, and the life of the write-ahead log.
+//! Cases that the contract suite cannot reach: failures within a group, the index of streams, the write-ahead log.
 
 use std::{
     fs::{self, File},
@@ -21,20 +21,20 @@ use crate::event_store::{AppendError, Appended, ExpectedRevision};
 
 type Outcome = Result<Appended, AppendError>;
 
-struct Given {
-    /// Kept so that the file is.
+struct WriterFixture {
+    /// Dropping it deletes the file.
     _directory: TempDir,
     path: PathBuf,
     writer: Writer,
     _jobs: mpsc::Sender<PendingAppend>,
 }
 
-/// Small, so that their bounds are met.
+/// Small, so that the tests reach the bounds.
 const OPTIONS: SqliteEventStoreOptions =
     SqliteEventStoreOptions { cached_streams_max: 100, unindexed_streams_max: 10, page_cache_kib: 1_024 };
 
-/// A writer that is driven by hand, over a new store.
-fn given_writer(configure: impl FnOnce(&Connection)) -> Given {
+/// A writer over a new store. The tests call it directly, without its thread.
+fn writer_fixture(configure: impl FnOnce(&Connection)) -> WriterFixture {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.db");
     open::create(&path).unwrap();
@@ -43,7 +43,7 @@ fn given_writer(configure: impl FnOnce(&Connection)) -> Given {
     let checkpointer = Checkpointer::start(open::checkpointing(&path).unwrap()).unwrap();
     let (jobs_sender, jobs) = channel();
     let (writer, _) = Writer::new(connection, checkpointer, jobs, OPTIONS).unwrap();
-    Given { _directory: directory, path, writer, _jobs: jobs_sender }
+    WriterFixture { _directory: directory, path, writer, _jobs: jobs_sender }
 }
 
 fn new_stream() -> StreamName {
@@ -60,7 +60,7 @@ fn append(stream: &StreamName, expected: ExpectedRevision, bytes: usize) -> Appe
     Append { stream: stream.clone(), expected, events: vec![event], epoch: None }
 }
 
-/// Writes one group; its outcomes, in the order they were answered.
+/// Writes one group. Returns the outcomes in the order of the answers.
 fn write(writer: &mut Writer, appends: Vec<Append>) -> Vec<Outcome> {
     let (sender, outcomes) = channel();
     let mut group = appends
@@ -85,11 +85,11 @@ fn count(path: &Path, table: &str) -> i64 {
 }
 
 #[test]
-fn a_group_commits_what_came_before_and_after_a_refused_append() {
-    let mut given = given_writer(|_| {});
+fn a_group_commits_the_appends_before_and_after_a_refused_one() {
+    let mut fixture = writer_fixture(|_| {});
     let (stream, other) = (new_stream(), new_stream());
     let outcomes = write(
-        &mut given.writer,
+        &mut fixture.writer,
         vec![
             append(&stream, ExpectedRevision::NoStream, 10),
             append(&stream, ExpectedRevision::Exact(5), 10),
@@ -99,16 +99,16 @@ fn a_group_commits_what_came_before_and_after_a_refused_append() {
     );
     let succeeded: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
     assert_eq!(succeeded, [true, false, true, false]);
-    assert_eq!((count(&given.path, "events"), count(&given.path, "streams")), (2, 1));
+    assert_eq!((count(&fixture.path, "events"), count(&fixture.path, "streams")), (2, 1));
 }
 
 #[test]
-fn a_group_that_does_not_fit_is_undone_as_a_whole_and_the_next_one_may_fit() {
-    let mut given = given_writer(|connection| {
+fn a_group_that_exceeds_the_disk_is_rolled_back_whole_and_the_next_one_can_succeed() {
+    let mut fixture = writer_fixture(|connection| {
         connection.pragma_update(None, "max_page_count", 40).unwrap();
     });
     let (stream, other) = (new_stream(), new_stream());
-    let writer = &mut given.writer;
+    let writer = &mut fixture.writer;
     write(writer, vec![append(&stream, ExpectedRevision::NoStream, 10)]).remove(0).unwrap();
 
     let epoch = writer.epoch().load();
@@ -124,7 +124,7 @@ fn a_group_that_does_not_fit_is_undone_as_a_whole_and_the_next_one_may_fit() {
         outcomes.iter().all(|outcome| matches!(outcome, Err(AppendError::Unavailable(_)))),
         "{outcomes:?}"
     );
-    assert_eq!((count(&given.path, "events"), count(&given.path, "streams")), (1, 1));
+    assert_eq!((count(&fixture.path, "events"), count(&fixture.path, "streams")), (1, 1));
 
     assert!(writer.epoch().load() > epoch);
     let decided_before = Append { epoch: Some(epoch), ..append(&other, ExpectedRevision::NoStream, 10) };
@@ -136,74 +136,71 @@ fn a_group_that_does_not_fit_is_undone_as_a_whole_and_the_next_one_may_fit() {
 }
 
 #[test]
-fn appends_are_answered_also_when_the_writer_ends_without_taking_them() {
+fn a_dropped_append_is_answered_with_an_unknown_outcome() {
     let (sender, outcomes) = channel();
     let append = append(&new_stream(), ExpectedRevision::NoStream, 10);
     drop(PendingAppend::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
     assert!(matches!(drain(&outcomes)[..], [Err(AppendError::OutcomeUnknown(_))]));
 }
 
-/// The first stream that is not found as it should be, by the writer's process or by another.
-fn misplaced(given: &Given, streams: &[(StreamName, bool)]) -> Option<StreamName> {
-    let (reader, recent) = (open::open_reader(&given.path).unwrap(), given.writer.recent_streams());
+/// The first stream whose lookup is wrong, in the writer's process or in another one.
+fn misplaced(fixture: &WriterFixture, streams: &[(StreamName, bool)]) -> Option<StreamName> {
+    let (reader, recent) = (open::open_reader(&fixture.path).unwrap(), fixture.writer.recent_streams());
     let length = |recent: Option<&RecentStreams>, stream: &StreamName| {
         readers::read_stream(&reader, recent, stream, 0, 9).unwrap().len()
     };
-    let is_misplaced = |stream: &StreamName, is_there: bool| {
-        [Some(&recent), None].into_iter().any(|recent| length(recent, stream) != usize::from(is_there))
+    let is_misplaced = |stream: &StreamName, exists: bool| {
+        [Some(&recent), None].into_iter().any(|recent| length(recent, stream) != usize::from(exists))
     };
-    streams
-        .iter()
-        .find(|(stream, is_there)| is_misplaced(stream, *is_there))
-        .map(|(stream, _)| stream.clone())
+    streams.iter().find(|(stream, exists)| is_misplaced(stream, *exists)).map(|(stream, _)| stream.clone())
 }
 
 #[test]
-fn every_stream_is_found_on_its_way_into_the_index_and_none_that_was_undone() {
-    let mut given = given_writer(|connection| {
+fn every_committed_stream_is_found_while_it_moves_into_the_index_and_no_rolled_back_one_is() {
+    let mut fixture = writer_fixture(|connection| {
         connection.pragma_update(None, "max_page_count", 1_000).unwrap();
     });
     let mut streams = Vec::new();
     for round in 0..60 {
-        let is_undone = round % 5 == 4;
+        let is_rolled_back = round % 5 == 4;
         let new: Vec<StreamName> = (0..=round % 7).map(|_| new_stream()).collect();
         let mut group: Vec<Append> =
             new.iter().map(|stream| append(stream, ExpectedRevision::NoStream, 10)).collect();
-        if is_undone {
+        if is_rolled_back {
             group.push(append(&new_stream(), ExpectedRevision::NoStream, 5 << 20));
         }
-        let outcomes = write(&mut given.writer, group);
-        assert!(outcomes.iter().all(|outcome| outcome.is_err() == is_undone), "{outcomes:?}");
-        streams.extend(new.into_iter().map(|stream| (stream, !is_undone)));
-        assert_eq!(misplaced(&given, &streams), None, "after round {round}");
+        let outcomes = write(&mut fixture.writer, group);
+        assert!(outcomes.iter().all(|outcome| outcome.is_err() == is_rolled_back), "{outcomes:?}");
+        streams.extend(new.into_iter().map(|stream| (stream, !is_rolled_back)));
+        assert_eq!(misplaced(&fixture, &streams), None, "after round {round}");
     }
-    let (indexed, there) = (count(&given.path, "stream_index"), count(&given.path, "streams"));
-    assert!(there > 150 && indexed > there - 30, "{indexed} of {there} streams are in the index");
+    let (indexed, all) = (count(&fixture.path, "stream_index"), count(&fixture.path, "streams"));
+    assert!(all > 150 && indexed > all - 30, "{indexed} of {all} streams are in the index");
 
-    // The next process: more streams than it remembers the ends of.
-    let Given { path, .. } = &given;
+    // The next process. There are more streams than its cache holds.
+    let WriterFixture { path, .. } = &fixture;
     let connection = open::writable(path, OPTIONS.page_cache_kib).unwrap();
     let checkpointer = Checkpointer::start(open::checkpointing(path).unwrap()).unwrap();
-    (given.writer, _) = Writer::new(connection, checkpointer, channel().1, OPTIONS).unwrap();
-    assert_eq!(misplaced(&given, &streams), None, "after the next start");
-    for (stream, is_there) in &streams {
+    (fixture.writer, _) = Writer::new(connection, checkpointer, channel().1, OPTIONS).unwrap();
+    assert_eq!(misplaced(&fixture, &streams), None, "after the next start");
+    for (stream, exists) in &streams {
         let again = append(stream, ExpectedRevision::NoStream, 10);
-        let is_new = write(&mut given.writer, vec![again])[0].is_ok();
-        assert_eq!(is_new, !is_there, "{stream}");
+        let is_new = write(&mut fixture.writer, vec![again])[0].is_ok();
+        assert_eq!(is_new, !exists, "{stream}");
     }
-    open::check_integrity(&open::open_reader(&given.path).unwrap(), &given.path).unwrap();
+    open::check_integrity(&open::open_reader(&fixture.path).unwrap(), &fixture.path).unwrap();
 }
 
 #[test]
-fn streams_are_found_whichever_transactions_are_undone_and_wherever_a_process_ends() {
+fn streams_are_found_after_any_rollback_and_after_any_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("events.db");
     open::create(&path).unwrap();
     let connection = open::writable(&path, OPTIONS.page_cache_kib).unwrap();
-    // More than are moved with one transaction.
+    // More streams than one transaction moves.
     let kept_max = 200;
     let mut index = StreamIndex::load(&connection, kept_max).unwrap();
-    let (mut kept, mut undone) = (Vec::new(), Vec::new());
+    let (mut kept, mut rolled_back) = (Vec::new(), Vec::new());
     for round in 0..300 {
         let transaction = connection.unchecked_transaction().unwrap();
         let names: Vec<String> = (0..round % 13).map(|_| new_stream().to_string()).collect();
@@ -216,7 +213,7 @@ fn streams_are_found_whichever_transactions_are_undone_and_wherever_a_process_en
         if round % 3 == 2 {
             transaction.rollback().unwrap();
             index.rolled_back();
-            undone.extend(names);
+            rolled_back.extend(names);
         } else {
             transaction.commit().unwrap();
             index.committed();
@@ -226,10 +223,10 @@ fn streams_are_found_whichever_transactions_are_undone_and_wherever_a_process_en
             index = StreamIndex::load(&connection, kept_max).unwrap();
         }
     }
-    for (names, are_there) in [(&kept, true), (&undone, false)] {
+    for (names, exist) in [(&kept, true), (&rolled_back, false)] {
         for name in names {
-            assert_eq!(index.recent().find(&connection, name).unwrap().is_some(), are_there, "{name}");
-            assert_eq!(find_from_outside(&connection, name).unwrap().is_some(), are_there, "{name}");
+            assert_eq!(index.recent().find(&connection, name).unwrap().is_some(), exist, "{name}");
+            assert_eq!(find_from_outside(&connection, name).unwrap().is_some(), exist, "{name}");
         }
     }
     open::check_integrity(&connection, &path).unwrap();
@@ -239,25 +236,27 @@ fn streams_are_found_whichever_transactions_are_undone_and_wherever_a_process_en
 
 #[test]
 fn recorded_times_never_go_backwards() {
-    let mut given = given_writer(|connection| {
-        // The clock is set back a century between this event and the next.
+    let mut fixture = writer_fixture(|connection| {
+        // The clock goes back a century between this event and the next.
         connection
             .execute_batch(
                 "INSERT INTO events VALUES (1, 99, 0, x'00', 't', '{}', '{}', unixepoch('2120-01-01') * 1000000)",
             )
             .unwrap();
     });
-    write(&mut given.writer, vec![append(&new_stream(), ExpectedRevision::NoStream, 10)]).remove(0).unwrap();
-    let reader = open::open_reader(&given.path).unwrap();
+    write(&mut fixture.writer, vec![append(&new_stream(), ExpectedRevision::NoStream, 10)])
+        .remove(0)
+        .unwrap();
+    let reader = open::open_reader(&fixture.path).unwrap();
     let distinct: i64 =
         reader.query_row("SELECT count(DISTINCT recorded_at) FROM events", [], |row| row.get(0)).unwrap();
     assert_eq!(distinct, 1);
 }
 
 #[test]
-fn the_write_ahead_log_begins_anew_under_steady_writes() {
-    let mut given = given_writer(|_| {});
-    let log = given.path.with_extension("db-wal");
+fn the_write_ahead_log_restarts_under_steady_writes() {
+    let mut fixture = writer_fixture(|_| {});
+    let log = fixture.path.with_extension("db-wal");
     let deadline = Instant::now() + Duration::from_mins(1);
     let header_of = |path: &Path| {
         let mut header = [0; 32];
@@ -266,13 +265,13 @@ fn the_write_ahead_log_begins_anew_under_steady_writes() {
     };
     let mut write_bytes = |bytes| {
         let event = append(&new_stream(), ExpectedRevision::NoStream, bytes);
-        write(&mut given.writer, vec![event]).remove(0).unwrap();
+        write(&mut fixture.writer, vec![event]).remove(0).unwrap();
     };
     write_bytes(20 << 20);
     let first_header = header_of(&log);
     while header_of(&log) == first_header {
-        assert!(Instant::now() < deadline, "the write-ahead log only grows");
-        // Beyond the size from which it should begin anew; then small writes, until it does.
+        assert!(Instant::now() < deadline, "the write-ahead log grows without a restart");
+        // Grow the log beyond the size at which it should restart, then write little until it does.
         let is_large = fs::metadata(&log).unwrap().len() > 80 << 20;
         write_bytes(if is_large { 10 } else { 20 << 20 });
     }
