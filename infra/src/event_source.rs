@@ -1,7 +1,8 @@
-//! The event source port: batches of events of a partition, in order, from a position that the consumer chooses.
+//! The event source port: batches of events of a partition, in order, from a position that the consumer
+//! chooses.
 //!
-//! A consumer stores its position in the transaction that stores what it derives from the events. So a source first
-//! reports its partitions ([`SourceUpdate::Assigned`]). The consumer loads its position and calls
+//! A consumer stores its position in the transaction that stores what it derives from the events. So a source
+//! first reports its partitions ([`SourceUpdate::Assigned`]). The consumer loads its position and calls
 //! [`EventSource::seek`]. Only then does the source return events of that partition.
 
 pub mod direct;
@@ -18,8 +19,8 @@ pub use crate::partition::Partition;
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub partition: Partition,
-    /// Position of the consumer before this batch. The source counts it: a direct source uses positions of the log,
-    /// Kafka uses offsets. Each event also carries its position in the log.
+    /// Position of the consumer before this batch. The source counts it: a direct source uses positions of
+    /// the log, Kafka uses offsets. Each event also carries its position in the log.
     pub after: Option<Position>,
     pub events: Vec<RecordedEvent>,
     /// Position of the consumer once the batch is applied.
@@ -39,11 +40,12 @@ pub enum SourceUpdate {
 /// A source of events.
 #[async_trait]
 pub trait EventSource: Send + Sync {
-    /// Waits for the next update. Cancel safe: neither a dropped future nor a failure to apply an update loses
-    /// events, because the consumer's stored position decides where reading continues.
+    /// Waits for the next update. Cancel safe: neither a dropped future nor a failure to apply an update
+    /// loses events, because the consumer's stored position decides where reading continues.
     async fn next(&mut self) -> Result<SourceUpdate, ReadError>;
 
-    /// Reads a partition from the event after `position` on (`None`: from its beginning). Replaces an earlier seek.
+    /// Reads a partition from the event after `position` on (`None`: from its beginning). Replaces an earlier
+    /// seek.
     fn seek(&mut self, partition: &Partition, position: Option<Position>);
 }
 

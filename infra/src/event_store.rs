@@ -13,12 +13,13 @@ use uuid::Uuid;
 
 /// The read half of an event store.
 ///
-/// A short page is not the end: a read returns at most `limit` events, and fewer where it reaches a bound on bytes.
-/// Only an empty page means that there are no further events now. The first event of a page is returned at any size.
+/// A short page is not the end: a read returns at most `limit` events, and fewer where it reaches a bound on
+/// bytes. Only an empty page means that there are no further events now. The first event of a page is
+/// returned at any size.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
-    /// At most `limit` events of a stream, in order, from revision `from` on. Empty if the stream does not exist or
-    /// ends before `from`.
+    /// At most `limit` events of a stream, in order, from revision `from` on. Empty if the stream does not
+    /// exist or ends before `from`.
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -26,7 +27,8 @@ pub trait EventLog: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError>;
 
-    /// At most `limit` events of the whole log, in order, after position `after` (`None`: from the beginning).
+    /// At most `limit` events of the whole log, in order, after position `after` (`None`: from the
+    /// beginning).
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError>;
 
     /// For each stream, whether it has events. Costs one round trip where the store supports that.
@@ -49,11 +51,12 @@ pub trait EventLog: Send + Sync + 'static {
 ///
 /// Contract, checked by the suite in `tests/tests/event_store_contract.rs`:
 /// - An append is atomic. Once it is answered with `Ok` it is durable: it survives `kill -9` and power loss.
-/// - Revisions of a stream are 0, 1, 2, … without a gap. Positions of the log strictly increase in commit order.
-///   A reader that has seen position p never later finds an unseen event before p.
-/// - A retry of an append (same event ids, same expected revision) returns the original outcome. The store compares
-///   its ids with the events stored at expected + 1, expected + 2, …: the first difference gives
-///   [`AppendError::WrongExpectedRevision`]. If the expected revision is the current one, the events are appended.
+/// - Revisions of a stream are 0, 1, 2, … without a gap. Positions of the log strictly increase in commit
+///   order. A reader that has seen position p never later finds an unseen event before p.
+/// - A retry of an append (same event ids, same expected revision) returns the original outcome. The store
+///   compares its ids with the events stored at expected + 1, expected + 2, …: the first difference gives
+///   [`AppendError::WrongExpectedRevision`]. If the expected revision is the current one, the events are
+///   appended.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// The read half of this store.
@@ -66,25 +69,25 @@ pub trait EventStore: Send + Sync + 'static {
     /// An append without events is a barrier: it is answered after everything that was submitted before it.
     fn submit(&self, append: Append, done: Done);
 
-    /// Like [`EventStore::submit`], for an append that no caller waits for, because an append that depends on it
-    /// follows at once. The store may hold it back a few milliseconds to commit both in one transaction.
+    /// Like [`EventStore::submit`], for an append that no caller waits for, because an append that depends on
+    /// it follows at once. The store may hold it back a few milliseconds to commit both in one transaction.
     fn submit_unawaited(&self, append: Append, done: Done) {
         self.submit(append, done);
     }
 
-    /// Whether an append may be submitted before the appends that it builds on are durable. True where a single
-    /// writer commits strictly in the order of submission, so that a crash loses only a suffix.
+    /// Whether an append may be submitted before the appends that it builds on are durable. True where a
+    /// single writer commits strictly in the order of submission, so that a crash loses only a suffix.
     fn accepts_dependent_appends(&self) -> bool;
 
-    /// True if memory alone proves that a stream has no durable events, without a read of the disk or a call to a
-    /// server. False proves nothing.
+    /// True if memory alone proves that a stream has no durable events, without a read of the disk or a call
+    /// to a server. False proves nothing.
     fn lacks(&self, stream: &StreamName) -> bool {
         let _ = stream;
         false
     }
 
-    /// Counts failed appends. An append with an older epoch is refused as [`AppendError::Superseded`], because it
-    /// may build on an append that failed. Never changes where dependent appends are not accepted.
+    /// Counts failed appends. An append with an older epoch is refused as [`AppendError::Superseded`],
+    /// because it may build on an append that failed. Never changes where dependent appends are not accepted.
     fn epoch(&self) -> Epoch;
 
     /// [`EventStore::submit`], awaited.
@@ -94,8 +97,8 @@ pub trait EventStore: Send + Sync + 'static {
         receiver.await.unwrap_or(Err(AppendError::OutcomeUnknown("the event store has stopped".into())))
     }
 
-    /// Watches the position of the last event; `None` while the log is empty. A subscriber waits for a change here
-    /// instead of polling the log.
+    /// Watches the position of the last event; `None` while the log is empty. A subscriber waits for a change
+    /// here instead of polling the log.
     fn head(&self) -> watch::Receiver<Option<Position>>;
 }
 

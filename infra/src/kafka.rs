@@ -1,4 +1,5 @@
-//! What the relay and those who follow it share about Kafka: where it is, its topics, the form of an event in them.
+//! Kafka as the bus: its address, its topics, and the form of an event in them. The relay and its consumers
+//! share this.
 
 pub mod config;
 pub mod message;
@@ -7,30 +8,31 @@ pub mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError as ClientError};
+use tokio::task::JoinError;
 
 pub use self::{config::KafkaConfig, partitioning::Topic};
 
-/// How long one question to the brokers may take, such as that for metadata.
+/// Time limit for one request to the brokers, such as one for metadata.
 pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Why Kafka cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KafkaError {
     #[error(
-        "ORDERLY_BUS: no answer from Kafka at {brokers}: {reason}; is it running, and reachable from here?"
+        "ORDERLY_BUS: no answer from Kafka at {brokers}: {reason}; check that it runs and is reachable from here"
     )]
     Unreachable { brokers: String, reason: Arc<str> },
     #[error("ORDERLY_BUS: Kafka refused to create the topic {topic}: {reason}{hint}")]
     NotCreated { topic: String, reason: Arc<str>, hint: &'static str },
-    /// What is there was not made with these settings, or was changed since.
+    /// The topic was created with other settings, or was changed since.
     #[error(
-        "ORDERLY_BUS: the topic {topic} has {property}={actual} and should have {expected}; correct the topic or the \
-         setting. A new number of partitions means new topics (another prefix) and `orderly projections rebuild`"
+        "ORDERLY_BUS: the topic {topic} has {property}={actual}, but should have {expected}; correct the topic or the \
+         setting. Another number of partitions needs new topics (another prefix) and `orderly projections rebuild`"
     )]
     TopicDiffers { topic: String, property: &'static str, actual: String, expected: String },
-    /// The client library does not take what it is given: a defect.
-    #[error("the Kafka client cannot be made: {0}")]
+    /// The client library refused its settings or failed without the brokers. This is a defect.
+    #[error("the Kafka client has failed: {0}")]
     Client(Arc<str>),
 }
 
@@ -40,13 +42,25 @@ impl KafkaError {
     }
 }
 
-/// What every client of ours is made with.
+impl From<ClientError> for KafkaError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error.to_string().into())
+    }
+}
+
+impl From<JoinError> for KafkaError {
+    fn from(error: JoinError) -> Self {
+        Self::Client(error.to_string().into())
+    }
+}
+
+/// Common settings of all clients of this process. `role` distinguishes them in Kafka's metrics and logs.
 pub(crate) fn client(config: &KafkaConfig, role: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", config.brokers())
         .set("client.id", format!("{}.{role}", config.prefix()))
-        // A broker that restarts is found again at once, and one that is gone is not asked all the time.
+        // Reconnects soon to a broker that restarts, and at most once a second to one that stays down.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")

@@ -1,11 +1,12 @@
-//! The relay: from the event store to Kafka, each event once and in order for every reader with `read_committed`.
+//! The relay publishes the log of the event store to Kafka. A reader with `read_committed` sees each event
+//! once and in order.
 //!
-//! A transaction carries some events and how far the log is thereby published, so both are in Kafka or neither is. The
-//! relay trusts nothing else: whatever goes wrong, it makes a new producer, which fences the one before and ends its
-//! transaction, and only then reads how far Kafka has come.
+//! One Kafka transaction contains events and a progress record, so either both are in Kafka or neither is.
+//! The relay trusts no other record of its progress. After any error it creates a new producer. That fences
+//! the previous producer and ends its transaction. Only then does the relay read its progress from Kafka.
 //!
-//! Only one relay publishes. A second one takes over as it starts; the first finds itself fenced, stands by, and takes
-//! over again once nothing has come from the other for a while.
+//! Only one relay publishes. A second relay takes over when it starts. The first is then fenced and stands
+//! by. It takes over again when the other one has sent nothing for [`RelayOptions::takeover_after`].
 
 mod progress;
 mod publisher;
@@ -20,21 +21,21 @@ use uuid::Uuid;
 
 use self::{
     progress::RelayProgress,
-    publisher::{Failure, Publisher},
+    publisher::{PublishFailure, Publisher},
 };
 use crate::{
     event_store::{EventLog, ReadError},
     kafka::{KafkaConfig, KafkaError, client, topics},
 };
 
-/// How the relay works.
+/// Settings of the relay.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayOptions {
-    /// Of one transaction: what is in memory at a time, and what a crash makes the next relay send again.
+    /// Most events of one transaction. Bounds the memory, and the events that are sent again after a crash.
     pub events_per_transaction_max: usize,
-    /// How often a relay with nothing to publish says that it is there.
+    /// Interval of heartbeats while there are no events to publish.
     pub heartbeat_every: Duration,
-    /// How long nothing must have come from another relay before this one takes over. Several heartbeats.
+    /// Silence of the other relay after which this one takes over. Must be several heartbeats.
     pub takeover_after: Duration,
 }
 
@@ -48,10 +49,11 @@ impl Default for RelayOptions {
     }
 }
 
+/// Back-off after an interruption. Doubles from the first to the second value.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Why the relay does not start, or stops for good.
+/// Why the relay cannot start, or stops for good.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RelayError {
     #[error(transparent)]
@@ -59,28 +61,28 @@ pub enum RelayError {
     #[error(transparent)]
     Log(#[from] ReadError),
     #[error(
-        "the topics {prefix}.* hold events of the event store {theirs}, and ORDERLY_EVENT_STORE is {ours}: correct it, or \
-         give ORDERLY_BUS another prefix"
+        "the topics {prefix}.* have events of the event store {theirs}, but ORDERLY_EVENT_STORE is {ours}; correct the \
+         setting, or give ORDERLY_BUS another prefix"
     )]
     OtherStore { prefix: String, theirs: Uuid, ours: Uuid },
     #[error(
-        "the topics {prefix}.* hold events up to position {published}, and the event store ends at {last:?}: it has lost \
-         events, for example by going back to an older backup. Give ORDERLY_BUS another prefix, and run `orderly \
+        "the topics {prefix}.* have events up to position {published}, but the event store ends at {last:?}: it has lost \
+         events, for example because an older backup was restored. Give ORDERLY_BUS another prefix, and run `orderly \
          projections rebuild`"
     )]
     StoreBehind { prefix: String, published: Position, last: Option<Position> },
     #[error(
-        "the partition {partition} ends at offset {actual}, and {written} were written: the topic was made anew or has \
-         lost events. Give ORDERLY_BUS another prefix, so that all events are published again, and run `orderly \
-         projections rebuild`"
+        "the partition {partition} ends at offset {actual}, but the relay has written up to {written}: the topic was \
+         recreated or has lost events. Give ORDERLY_BUS another prefix, so that the relay publishes all events again, and \
+         run `orderly projections rebuild`"
     )]
     EventsLost { partition: String, actual: u64, written: u64 },
     #[error(
-        "the topics {prefix}.* hold events, and {prefix}.relay does not say which: it was made anew. Give ORDERLY_BUS \
+        "the topics {prefix}.* have events, but {prefix}.relay has no progress record: it was recreated. Give ORDERLY_BUS \
          another prefix, and run `orderly projections rebuild`"
     )]
     ProgressLost { prefix: String },
-    #[error("the relay's thread has failed: {0}")]
+    #[error("the thread of the relay has failed: {0}")]
     Thread(Arc<str>),
 }
 
@@ -102,8 +104,8 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// Makes the topics where they are missing, and refuses those that do not belong to `log`. `head` is the position
-    /// of the log's last event, changing as events are appended.
+    /// Creates missing topics. Refuses topics with events of another log. `head` watches the position of the
+    /// last event of `log`.
     pub async fn open(
         config: KafkaConfig,
         log: Arc<dyn EventLog>,
@@ -113,18 +115,19 @@ impl Relay {
         topics::ensure(&config).await?;
         let relay = Self { config, log, head, options };
         let runtime = Handle::current();
-        let checking = tokio::task::spawn_blocking(move || {
+        let checked = tokio::task::spawn_blocking(move || {
             relay.find_progress(&runtime)?;
             Ok(relay)
         });
-        checking.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
+        checked.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
     }
 
-    /// Publishes until `shutdown`, the transaction under way included. While Kafka or the event store cannot be
-    /// reached, or another relay is at work, it waits and tries again. Fails only where publishing would be wrong.
+    /// Publishes until `shutdown`, and finishes the current transaction. Waits and retries while Kafka or the
+    /// event store cannot be reached, and while another relay publishes. Fails only if publishing would
+    /// corrupt the topics.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RelayError> {
         let runtime = Handle::current();
-        // Calls of the transactional producer block.
+        // A blocking thread, because calls of the transactional producer block.
         let publishing = tokio::task::spawn_blocking(move || self.keep_publishing(&runtime, &shutdown));
         publishing.await.unwrap_or_else(|error| Err(RelayError::Thread(error.to_string().into())))
     }
@@ -132,21 +135,24 @@ impl Relay {
     fn keep_publishing(mut self, runtime: &Handle, shutdown: &CancellationToken) -> Result<(), RelayError> {
         let mut pause = PAUSE_MIN;
         while !shutdown.is_cancelled() {
-            let begun = Instant::now();
+            let started = Instant::now();
             match self.publish_until_failure(runtime, shutdown) {
                 Ok(()) => return Ok(()),
-                Err(Ended::Refused(refusal)) => return Err(refusal),
-                Err(Ended::Failed(Failure::Fenced)) => {
-                    tracing::info!("Another relay has taken over; this one stands by");
+                Err(Interruption::Refused(refusal)) => return Err(refusal),
+                Err(Interruption::Failed(PublishFailure::Fenced)) => {
+                    tracing::info!("Another relay has taken over; standing by");
                     self.stand_by(runtime, shutdown);
                 }
-                Err(Ended::Failed(Failure::Broken(reason) | Failure::Aborted(reason))) => {
-                    if begun.elapsed() > PAUSE_MAX {
+                Err(Interruption::Failed(
+                    PublishFailure::Broken(reason) | PublishFailure::Aborted(reason),
+                )) => {
+                    if started.elapsed() > PAUSE_MAX {
                         pause = PAUSE_MIN;
                     }
                     tracing::warn!(
-                        reason,
-                        "The relay is interrupted; starting again from what the topics hold"
+                        error = %reason,
+                        pause_ms = pause.as_millis(),
+                        "The relay is interrupted; restarting from the progress in Kafka"
                     );
                     wait(runtime, shutdown, pause);
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -156,13 +162,18 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes over from whoever published before, and publishes.
-    fn publish_until_failure(&mut self, runtime: &Handle, shutdown: &CancellationToken) -> Result<(), Ended> {
-        // In this order: progress read earlier could be overtaken by a transaction of the relay before.
+    /// Takes over from the previous producer, then publishes.
+    fn publish_until_failure(
+        &mut self,
+        runtime: &Handle,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Interruption> {
+        // Keep this order: the previous relay could commit a transaction after an earlier read of the
+        // progress.
         let publisher = Publisher::open(&self.config)?;
         let found = self.find_progress(runtime)?;
         let mut progress = found.unwrap_or_else(|| RelayProgress::none(self.log.store_id()));
-        tracing::info!(after = ?progress.position, "The relay publishes");
+        tracing::info!(relay.after = ?progress.position, "The relay starts to publish");
         publisher.publish(&[], &mut progress)?;
         loop {
             let next = runtime.block_on(next_events(
@@ -176,12 +187,12 @@ impl Relay {
                 Next::Events(events) => events,
                 Next::Heartbeat => Vec::new(),
                 Next::Stop => return Ok(()),
-                // Without heartbeats the other relay takes over, which may be able to read.
+                // Sends no heartbeat now, so that another relay, which may be able to read, takes over.
                 Next::Unreadable(error) => return Err(broken(&error)),
             };
             while let Err(failure) = publisher.publish(&events, &mut progress) {
-                let Failure::Aborted(reason) = failure else { return Err(failure.into()) };
-                tracing::warn!(reason, "A transaction was aborted; sending it again");
+                let PublishFailure::Aborted(reason) = failure else { return Err(failure.into()) };
+                tracing::warn!(error = %reason, "Kafka aborted a transaction; sending it again");
                 wait(runtime, shutdown, PAUSE_MIN);
                 if shutdown.is_cancelled() {
                     return Ok(());
@@ -190,11 +201,13 @@ impl Relay {
         }
     }
 
-    /// How far the log is published; none where nothing is. What Kafka holds has to be the beginning of our log.
+    /// The progress in Kafka; `None` if no event is published. Checks that the topics contain the beginning
+    /// of this log.
     fn find_progress(&self, runtime: &Handle) -> Result<Option<RelayProgress>, RelayError> {
         let mut progress = progress::read(&self.config)?;
-        if progress.is_none() && topics::ends(&self.config)?.iter().any(|(_, end)| *end > 0) {
-            // Every relay leaves a record before its first event: one that has begun meanwhile is seen now.
+        if progress.is_none() && topics::end_offsets(&self.config)?.iter().any(|(_, end)| *end > 0) {
+            // Every relay writes a record before its first event. Another relay may have started since the
+            // first read.
             progress = progress::read(&self.config)?;
             if progress.is_none() {
                 return Err(RelayError::ProgressLost { prefix: self.config.prefix().to_owned() });
@@ -209,7 +222,7 @@ impl Relay {
         if theirs != ours {
             return Err(RelayError::OtherStore { prefix, theirs, ours });
         }
-        // Asked after the progress was read: another relay may be at work.
+        // Read this after the progress: another relay may publish new events meanwhile.
         let last = runtime.block_on(self.log.last_position())?;
         if let Some(published) = progress.position.filter(|published| Some(*published) > last) {
             return Err(RelayError::StoreBehind { prefix, published, last });
@@ -220,42 +233,42 @@ impl Relay {
         }
     }
 
-    /// Waits until nothing has come from the other relay for a while: every transaction, heartbeats included, writes to
-    /// the topic of progress.
+    /// Waits until the other relay is silent for [`RelayOptions::takeover_after`]. Every transaction,
+    /// including heartbeats, writes to the topic of progress.
     fn stand_by(&self, runtime: &Handle, shutdown: &CancellationToken) {
         let Ok(consumer) = client(&self.config, "relay-standby").create::<BaseConsumer>() else { return };
         let topic = self.config.progress_topic_name();
-        let (mut end, mut moved) = (None, Instant::now());
-        while moved.elapsed() < self.options.takeover_after && !shutdown.is_cancelled() {
-            // While Kafka cannot be reached, nothing is known of the other, and nothing could be published.
+        let (mut end, mut active_at) = (None, Instant::now());
+        while active_at.elapsed() < self.options.takeover_after && !shutdown.is_cancelled() {
+            // An unreachable Kafka counts as activity: this relay could not publish either.
             let current = topics::end_offset(&self.config, &consumer, &topic, 0).ok();
             if current.is_none() || current != end {
-                (end, moved) = (current, Instant::now());
+                (end, active_at) = (current, Instant::now());
             }
             wait(runtime, shutdown, self.options.heartbeat_every / 3);
         }
     }
 }
 
-/// Why publishing ended before it was told to.
-enum Ended {
-    Failed(Failure),
+/// Why publishing ended without a shutdown.
+enum Interruption {
+    Failed(PublishFailure),
     Refused(RelayError),
 }
 
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
+impl From<PublishFailure> for Interruption {
+    fn from(failure: PublishFailure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<KafkaError> for Ended {
+impl From<KafkaError> for Interruption {
     fn from(error: KafkaError) -> Self {
-        Self::Failed(Failure::Broken(error.to_string()))
+        Self::Failed(PublishFailure::Broken(error.to_string()))
     }
 }
 
-impl From<RelayError> for Ended {
+impl From<RelayError> for Interruption {
     fn from(error: RelayError) -> Self {
         match error {
             RelayError::Kafka(error) => error.into(),
@@ -265,8 +278,8 @@ impl From<RelayError> for Ended {
     }
 }
 
-fn broken(error: &ReadError) -> Ended {
-    Ended::Failed(Failure::Broken(error.to_string()))
+fn broken(error: &ReadError) -> Interruption {
+    Interruption::Failed(PublishFailure::Broken(error.to_string()))
 }
 
 enum Next {
@@ -276,7 +289,7 @@ enum Next {
     Stop,
 }
 
-/// Waits for events after `after`, but no longer than until the next heartbeat.
+/// Waits for events after `after`, at most until the next heartbeat is due.
 async fn next_events(
     log: &dyn EventLog,
     head: &mut watch::Receiver<Option<Position>>,
@@ -293,7 +306,7 @@ async fn next_events(
         if is_behind {
             match log.read_all(after, options.events_per_transaction_max).await {
                 Ok(events) if !events.is_empty() => return Next::Events(events),
-                // The head may be known a moment before a reader sees what it stands for.
+                // The head can move a moment before a read returns the event.
                 Ok(_) => {}
                 Err(error) => return Next::Unreadable(error),
             }
@@ -301,7 +314,7 @@ async fn next_events(
         tokio::select! {
             () = shutdown.cancelled() => return Next::Stop,
             changed = head.changed() => if changed.is_err() {
-                // The store has stopped, as it does before the process ends.
+                // The store has stopped, because the process shuts down.
                 return Next::Stop;
             },
             () = tokio::time::sleep_until(heartbeat) => return Next::Heartbeat,

@@ -1,4 +1,5 @@
-//! Reads the event store directly: one partition, the whole log. The store wakes it when events are committed.
+//! Reads the event store directly: one partition, the whole log. The store wakes it when events are
+//! committed.
 
 use std::sync::Arc;
 
@@ -38,8 +39,9 @@ impl DirectSource {
         Self { store, head, batch_events_max, state: State::Unassigned }
     }
 
-    /// Fails if the log ends before the consumer's position `after`. The log has the same id, so its file was replaced
-    /// by an older copy. Waiting would hide it: the consumer would skip the events up to its position.
+    /// Fails if the log ends before the consumer's position `after`. The log has the same id, so its file was
+    /// replaced by an older copy. Waiting would hide it: the consumer would skip the events up to its
+    /// position.
     async fn expect_in_log(&self, head: Option<Position>, after: Option<Position>) -> Result<(), ReadError> {
         // A read can return events a moment before the head moves past them.
         if head == after || self.store.log().last_position().await? >= after {

@@ -1,10 +1,11 @@
-//! Reads events from Kafka. The consumer group says which partitions this process has; where reading goes on in them
-//! is the consumer's own business, as with every source.
+//! Reads events from Kafka. The consumer group assigns partitions to this process. As with every source, the
+//! consumer's own position decides where reading continues, not the offsets of the group.
 //!
-//! A thread polls Kafka and hands batches on. Batches fetched before the last seek of their partition are dropped here,
-//! so whoever seeks gets what follows that position and nothing else. A process that was paused for longer than its
-//! session may deliver batches of partitions that are another's by now: the compare-and-set of the checkpoint, which
-//! [`Batch::after`] is for, is what keeps them from being applied twice.
+//! A thread polls Kafka and passes batches on. [`KafkaSource`] drops batches that were fetched before the
+//! last seek of their partition, so that after a seek only later events arrive. A process that was paused for
+//! longer than its session may still deliver batches of partitions that another process now owns. The
+//! consumer's compare-and-set of its checkpoint against [`Batch::after`] prevents that such a batch is
+//! applied twice.
 
 mod follower;
 mod group;
@@ -17,29 +18,30 @@ use domain::Position;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use self::follower::{Follower, Notice, Seek};
+use self::follower::{Follower, FollowerMessage, Seek};
 use super::{Batch, EventSource, Partition, SourceUpdate};
 use crate::{
     event_store::ReadError,
     kafka::{KafkaConfig, KafkaError, Topic, topics},
 };
 
-/// Batches that wait for the consumer, beside the one it works on.
+/// Messages that the thread may queue for the consumer, in addition to the one being applied.
 const BATCHES_AHEAD: usize = 2;
 
-/// Who reads, and what.
+/// What a source reads, and as a member of which group.
 #[derive(Debug, Clone)]
 pub struct KafkaSourceOptions {
-    /// Processes of one group share the partitions among them. The prefix of the bus is put before it.
+    /// Processes of one group share the partitions. The name in Kafka is the prefix of the bus, a dot, and
+    /// this.
     pub group: String,
     pub topics: Vec<Topic>,
     pub batch_events_max: usize,
-    /// A process that was not heard of for so long loses its partitions.
+    /// A process without a heartbeat for this time loses its partitions.
     pub session_time_max: Duration,
 }
 
 impl KafkaSourceOptions {
-    /// Events of all topics, at most `batch_events_max` at a time.
+    /// All topics, at most `batch_events_max` events per batch.
     pub fn new(group: &str, batch_events_max: usize) -> Self {
         Self {
             group: group.to_owned(),
@@ -55,26 +57,26 @@ impl KafkaSourceOptions {
 pub struct KafkaSource {
     seeks: blocking::Sender<Seek>,
     seeks_made: u64,
-    /// The last seek of each partition that is ours.
-    current: HashMap<Partition, u64>,
-    notices: mpsc::Receiver<Notice>,
+    /// The number of the last seek of each assigned partition.
+    last_seeks: HashMap<Partition, u64>,
+    messages: mpsc::Receiver<FollowerMessage>,
 }
 
 impl KafkaSource {
-    /// Joins the group; makes the topics where they are missing. Events of another event store than `store_id` are
-    /// refused. Leaves the group when dropped: the runtime waits for that as it ends.
+    /// Creates missing topics and joins the group. Refuses events of another event store than `store_id`.
+    /// Leaves the group when dropped; the runtime waits for that when it shuts down.
     pub async fn open(
         config: KafkaConfig,
         options: KafkaSourceOptions,
         store_id: Uuid,
     ) -> Result<Self, KafkaError> {
         topics::ensure(&config).await?;
-        let (seeks, seeks_taken) = blocking::channel();
-        let (notices_given, notices) = mpsc::channel(BATCHES_AHEAD);
-        let mut follower = Follower::new(config, options, store_id, seeks_taken, notices_given)?;
-        // Polling, and leaving the group, block.
+        let (seeks, seek_receiver) = blocking::channel();
+        let (message_sender, messages) = mpsc::channel(BATCHES_AHEAD);
+        let mut follower = Follower::new(config, options, store_id, seek_receiver, message_sender)?;
+        // A blocking thread, because polling and leaving the group block.
         tokio::task::spawn_blocking(move || follower.run());
-        Ok(Self { seeks, seeks_made: 0, current: HashMap::new(), notices })
+        Ok(Self { seeks, seeks_made: 0, last_seeks: HashMap::new(), messages })
     }
 }
 
@@ -82,33 +84,35 @@ impl KafkaSource {
 impl EventSource for KafkaSource {
     async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         loop {
-            let Some(notice) = self.notices.recv().await else {
-                return Err(ReadError::Unavailable("the thread that reads from Kafka has ended".into()));
+            let Some(message) = self.messages.recv().await else {
+                return Err(ReadError::Unavailable(
+                    "the thread that reads from Kafka has stopped; see its error in the log".into(),
+                ));
             };
-            match notice {
-                Notice::Assigned(partitions) => {
-                    self.current.retain(|partition, _| !partitions.contains(partition));
+            match message {
+                FollowerMessage::Assigned(partitions) => {
+                    self.last_seeks.retain(|partition, _| !partitions.contains(partition));
                     return Ok(SourceUpdate::Assigned(partitions));
                 }
-                Notice::Revoked(partitions) => {
-                    self.current.retain(|partition, _| !partitions.contains(partition));
+                FollowerMessage::Revoked(partitions) => {
+                    self.last_seeks.retain(|partition, _| !partitions.contains(partition));
                     return Ok(SourceUpdate::Revoked(partitions));
                 }
-                Notice::Events { batch, seek } => {
-                    if self.current.get(&batch.partition) == Some(&seek) {
+                FollowerMessage::Events { batch, seek } => {
+                    if self.last_seeks.get(&batch.partition) == Some(&seek) {
                         return Ok(SourceUpdate::Events(batch));
                     }
                 }
-                Notice::Failed(error) => return Err(error),
+                FollowerMessage::Failed(error) => return Err(error),
             }
         }
     }
 
     fn seek(&mut self, partition: &Partition, position: Option<Position>) {
         self.seeks_made += 1;
-        self.current.insert(partition.clone(), self.seeks_made);
+        self.last_seeks.insert(partition.clone(), self.seeks_made);
         let seek = Seek { partition: partition.clone(), after: position, number: self.seeks_made };
-        // Without the thread there is nothing to seek, and `next` says so.
+        // Fails only if the thread has stopped; then `next` returns the error.
         drop(self.seeks.send(seek));
     }
 }

@@ -17,7 +17,8 @@ pub trait SourceLayout: Send + Sync + 'static {
     /// Index in [`SourceLayout::partitions`] of the partition that holds the events of a stream.
     fn index_of(&self, stream: &StreamName) -> usize;
 
-    /// The last position of each partition, in the order of [`SourceLayout::partitions`]; `None` if it is empty.
+    /// The last position of each partition, in the order of [`SourceLayout::partitions`]; `None` if it is
+    /// empty.
     async fn last_positions(&self) -> Result<Vec<Option<Position>>, ReadError>;
 }
 

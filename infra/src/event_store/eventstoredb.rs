@@ -1,9 +1,10 @@
 //! The event store in EventStoreDB (KurrentDB): a separate server that any number of processes may write to.
 //!
-//! The caller waits for every append before it submits one that builds on it, so dependent appends are not accepted
-//! and there are no epochs. This adapter adds what the client library leaves to its users: a time limit for every
-//! call, a new client after the connection is lost, and a distinction between unknown outcomes and refusals.
-//! `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md` explains why it polls the head.
+//! The caller waits for every append before it submits one that builds on it, so dependent appends are not
+//! accepted and there are no epochs. This adapter adds what the client library leaves to its users: a time
+//! limit for every call, a new client after the connection is lost, and a distinction between unknown
+//! outcomes and refusals. `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md` explains why it polls the
+//! head of the log.
 
 mod appends;
 mod config;
@@ -51,8 +52,8 @@ pub struct EventStoreDb {
 }
 
 impl EventStoreDb {
-    /// Connects, and creates an Orderly store on the server if there is none. Needs a tokio runtime as long as the
-    /// store lives.
+    /// Connects, and creates an Orderly store on the server if there is none. Needs a tokio runtime as long
+    /// as the store lives.
     pub async fn open(
         config: EventStoreDbConfig,
         options: EventStoreDbOptions,

@@ -2,8 +2,8 @@
 
 use super::{Append, AppendError, Appended, Done};
 
-/// Answers its caller exactly once. If it is dropped unanswered, for example because the writer panics, the caller
-/// gets [`AppendError::OutcomeUnknown`].
+/// Answers its caller exactly once. If it is dropped unanswered, for example because the writer panics, the
+/// caller gets [`AppendError::OutcomeUnknown`].
 pub(super) struct PendingAppend {
     pub append: Append,
     /// False if no caller waits for this append. See [`super::EventStore::submit_unawaited`].

@@ -1,10 +1,10 @@
 //! The event store in one SQLite file, for a single server without other moving parts.
 //!
-//! One process owns the file for writing ([`SqliteEventStore`]) and holds a lock file beside it. Any number of
-//! processes may read it at the same time ([`SqliteEventLog`]). In the owner, one thread writes. It takes every append
-//! that waits, writes them in one transaction, and answers them once that is on disk. So many appends share the cost
-//! of one disk flush. The thread works strictly in the order of submission, so an append may build on an earlier one
-//! that is not yet durable.
+//! One process owns the file for writing ([`SqliteEventStore`]) and holds a lock file beside it. Any number
+//! of processes may read it at the same time ([`SqliteEventLog`]). In the owner, one thread writes. It takes
+//! every append that waits, writes them in one transaction, and answers them once that is on disk. So many
+//! appends share the cost of one disk flush. The thread works strictly in the order of submission, so an
+//! append may build on an earlier one that is not yet durable.
 
 mod appender;
 mod backup;
@@ -47,11 +47,11 @@ use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::Pendi
 pub struct SqliteEventStoreOptions {
     /// Streams whose latest revision stays in memory, about 150 bytes each. The writer looks up the others.
     pub cached_streams_max: usize,
-    /// New streams that stay in memory before the writer moves them into the index, about 50 bytes each. Up to twice
-    /// as many during the move. A higher number writes fewer pages.
+    /// New streams that stay in memory before the writer moves them into the index, about 50 bytes each. Up
+    /// to twice as many during the move. A higher number writes fewer pages.
     pub unindexed_streams_max: usize,
-    /// Page cache of the writer, KiB. A larger cache is slower: SQLite scans all of it at the end of a transaction
-    /// that has split a page.
+    /// Page cache of the writer, KiB. A larger cache is slower: SQLite scans all of it at the end of a
+    /// transaction that has split a page.
     pub page_cache_kib: u32,
 }
 
@@ -74,8 +74,8 @@ pub struct SqliteEventStore {
 }
 
 impl SqliteEventStore {
-    /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Reads the whole file once to
-    /// find damage, so the time grows with its size.
+    /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Reads the whole file once
+    /// to find damage, so the time grows with its size.
     pub fn open(path: &Path, options: SqliteEventStoreOptions) -> Result<Self, SqliteOpenError> {
         let lock = open::lock(path)?;
         if !open::exists(path)? {
@@ -126,8 +126,9 @@ impl SqliteEventStore {
         }
     }
 
-    /// Finishes every append submitted so far, empties the write-ahead log and releases the lock. Answers later
-    /// appends with [`super::AppendError::Unavailable`]; reads still work. Blocks. Dropping the store does the same.
+    /// Finishes every append submitted so far, empties the write-ahead log and releases the lock. Answers
+    /// later appends with [`super::AppendError::Unavailable`]; reads still work. Blocks. Dropping the store
+    /// does the same.
     pub fn close(&self) {
         drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

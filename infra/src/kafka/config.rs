@@ -1,4 +1,4 @@
-//! `kafka://…`: where Kafka is and how its topics are made.
+//! The `kafka://…` URL: the brokers, and the settings of the topics.
 
 use std::{fmt, str::FromStr};
 
@@ -13,7 +13,7 @@ pub struct KafkaConfig {
     min_insync: u16,
 }
 
-/// Why a text is no such URL.
+/// Why a text is not a bus URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{problem}; expected kafka://HOST:PORT[,HOST:PORT…][?prefix=NAME&partitions=N&replication=N&min_insync=N], \
@@ -29,32 +29,32 @@ impl KafkaConfig {
     const PARTITIONS_MAX: u16 = 1_000;
     const REPLICATION_DEFAULT_MAX: u16 = 3;
 
-    /// `HOST:PORT,…`: any of the brokers, to learn the others from.
+    /// `HOST:PORT,…`: some of the brokers. Clients learn the others from them.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// What the names of topics, consumer groups and the relay's transactions begin with.
+    /// Prefix of the names of topics, consumer groups and the relay's transactions.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Of each topic of events. It says which partition a stream is in, so it stays as it is.
+    /// Partitions of each topic of events. It decides the partition of every stream, so it must not change.
     pub fn partitions(&self) -> u16 {
         self.partitions
     }
 
-    /// Copies of each partition; by default one for each broker named, up to three.
+    /// Copies of each partition. The default is one per broker in the URL, at most three.
     pub fn replication(&self) -> u16 {
         self.replication
     }
 
-    /// How many copies must have an event before it counts as written; by default all but one.
+    /// Copies that must have an event before it counts as written. The default is all but one.
     pub fn min_insync(&self) -> u16 {
         self.min_insync
     }
 
-    /// The same brokers and settings, under another prefix.
+    /// The same brokers and settings with another prefix.
     pub fn with_prefix(&self, prefix: &str) -> Result<Self, InvalidKafkaUrl> {
         check_prefix(prefix)?;
         Ok(Self { prefix: prefix.to_owned(), ..self.clone() })
@@ -114,19 +114,19 @@ fn invalid(problem: impl Into<String>) -> InvalidKafkaUrl {
 
 fn check_broker(broker: &str) -> Result<(), InvalidKafkaUrl> {
     let (host, port) =
-        broker.rsplit_once(':').ok_or_else(|| invalid(format!("{broker:?} is no HOST:PORT")))?;
-    let plain = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
-    if host.is_empty() || !plain(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(invalid(format!("{broker:?} is no HOST:PORT")));
+        broker.rsplit_once(':').ok_or_else(|| invalid(format!("{broker:?} is not HOST:PORT")))?;
+    let is_plain = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    if host.is_empty() || !is_plain(host) || !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(invalid(format!("{broker:?} is not HOST:PORT")));
     }
     Ok(())
 }
 
-/// Leaves room for what follows the prefix in the names of topics, which have at most 249 characters.
+/// Names of topics have at most 249 characters. 200 for the prefix leave room for the rest.
 fn check_prefix(prefix: &str) -> Result<(), InvalidKafkaUrl> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if !(1..=200).contains(&prefix.len()) || !prefix.chars().all(allowed) {
-        return Err(invalid(format!("prefix={prefix:?} is not 1 to 200 of A-Z a-z 0-9 - . _")));
+        return Err(invalid(format!("prefix={prefix:?} must have 1 to 200 characters of A-Z a-z 0-9 - . _")));
     }
     Ok(())
 }

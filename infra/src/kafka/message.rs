@@ -1,7 +1,7 @@
-//! The form of an event in Kafka: a CloudEvent in binary mode, as docs/events.md shows it.
+//! The form of an event in Kafka: a CloudEvent in binary mode. docs/events.md shows it.
 //!
-//! The value is the event's data, byte for byte as stored; everything else is in headers, so that a consumer gets back
-//! exactly what the event store holds.
+//! The value is the event's data, with the stored bytes. Everything else is in headers, so that a consumer
+//! can decode exactly the stored event.
 
 use std::str::{self, FromStr};
 
@@ -19,10 +19,10 @@ const REVISION: &str = "ce_revision";
 const POSITION: &str = "ce_position";
 const CORRELATION_ID: &str = "ce_correlationid";
 const CAUSATION_ID: &str = "ce_causationid";
-/// No attribute of CloudEvents: the stored metadata, byte for byte.
+/// The stored metadata, with the same bytes. Not an attribute of CloudEvents.
 const METADATA: &str = "orderly_metadata";
 
-/// What the source of an event is: the log that it is from.
+/// Scheme of the source: the id of the log.
 const SOURCE_SCHEME: &str = "urn:uuid:";
 
 /// The headers of an event's message.
@@ -38,7 +38,7 @@ pub fn headers(event: &RecordedEvent, store_id: Uuid) -> Vec<(&'static str, Vec<
         (REVISION, event.revision.to_string().into()),
         (POSITION, event.position.to_string().into()),
     ];
-    // They are told again in the metadata: here they are for consumers that know CloudEvents and not Orderly.
+    // A copy of the ids in the metadata, for consumers that support CloudEvents but not Orderly.
     if let Ok(metadata) = event.decode_metadata() {
         headers.push((CORRELATION_ID, metadata.correlation_id.to_string().into()));
         if let Some(cause) = metadata.causation_id {
@@ -49,25 +49,25 @@ pub fn headers(event: &RecordedEvent, store_id: Uuid) -> Vec<(&'static str, Vec<
     headers
 }
 
-/// Why a message is no event.
+/// Why a message is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedMessage {
     #[error("the header {0} is missing")]
     Missing(&'static str),
-    #[error("the header {header} is {value:?}")]
+    #[error("the header {header} has the unreadable value {value:?}")]
     Unreadable { header: &'static str, value: String },
     #[error("the message has no value")]
     NoValue,
 }
 
-/// Gives back the event of a message, and the id of the log that it is from.
+/// Decodes a message. Returns the id of its log and the event.
 pub fn decode<'a>(
     headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
     value: Option<&[u8]>,
 ) -> Result<(Uuid, RecordedEvent), MalformedMessage> {
     let mut found = Found::default();
     for (name, value) in headers {
-        let place = match name {
+        let slot = match name {
             ID => &mut found.id,
             SOURCE => &mut found.source,
             TYPE => &mut found.type_name,
@@ -78,7 +78,7 @@ pub fn decode<'a>(
             METADATA => &mut found.metadata,
             _ => continue,
         };
-        *place = value;
+        *slot = value;
     }
     let source = text(SOURCE, found.source)?;
     let store_id = source.strip_prefix(SOURCE_SCHEME).and_then(|id| Uuid::try_parse(id).ok());

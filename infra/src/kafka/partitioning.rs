@@ -1,11 +1,11 @@
-//! Which topic and partition each stream is in: a pure function of its name and the number of partitions.
+//! Computes the topic and partition of a stream from its name and the number of partitions.
 
 use domain::StreamName;
 
 use super::KafkaConfig;
 use crate::partition::Partition;
 
-/// A topic of events: one for each kind of stream.
+/// A topic of events, one per kind of stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     Stock,
@@ -40,17 +40,17 @@ impl KafkaConfig {
         format!("{}.{}", self.prefix(), topic.suffix())
     }
 
-    /// Where the relay keeps how far it has come.
+    /// The topic of the relay's progress records.
     pub fn progress_topic_name(&self) -> String {
         format!("{}.relay", self.prefix())
     }
 
-    /// Names a partition of a topic as sources do: `orderly.orders/3`.
+    /// The partition of a topic, named as sources name it: `orderly.orders/3`.
     pub fn partition(&self, topic: Topic, number: u16) -> Partition {
         Partition(format!("{}/{number}", self.topic_name(topic)))
     }
 
-    /// The partition that all events of a stream are in.
+    /// The partition of all events of a stream.
     pub fn partition_of(&self, stream: &StreamName) -> Partition {
         self.partition(Topic::of(stream), self.partition_number(&stream.to_string()))
     }
@@ -65,15 +65,16 @@ impl KafkaConfig {
             .collect()
     }
 
-    /// The topic of a partition that [`KafkaConfig::partition`] named, and its number there.
+    /// The topic and number of a partition. The inverse of [`KafkaConfig::partition`].
     pub fn parse_partition(&self, partition: &Partition) -> Option<(Topic, u16)> {
         let (name, number) = partition.0.rsplit_once('/')?;
         let topic = Topic::ALL.into_iter().find(|topic| self.topic_name(*topic) == name)?;
         Some((topic, number.parse().ok().filter(|number| *number < self.partitions())?))
     }
 
-    /// The same partition that Kafka's Java clients choose for a key by themselves, so that what others write under
-    /// the same keys can be joined partition by partition.
+    /// Partition number of a key, as the default partitioner of Kafka's Java clients computes it. So
+    /// consumers can join these topics, partition by partition, with topics that Java clients write under the
+    /// same keys.
     pub(crate) fn partition_number(&self, key: &str) -> u16 {
         let positive = murmur2(key.as_bytes()) & 0x7fff_ffff;
         u16::try_from(positive % u32::from(self.partitions())).expect("a remainder is less than its divisor")
@@ -84,7 +85,7 @@ impl KafkaConfig {
 fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
-    // Keys are far shorter than 4 GiB, and the algorithm itself takes the length modulo that.
+    // Keys are far shorter than 4 GiB, and the algorithm uses the length modulo 2^32.
     #[allow(clippy::cast_possible_truncation)]
     let mut hash = SEED ^ data.len() as u32;
     let (words, rest) = data.as_chunks::<4>();

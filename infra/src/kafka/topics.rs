@@ -1,4 +1,4 @@
-//! Makes the topics, checks that they are as stated, and says where they end.
+//! Creates the topics, checks their settings, and reads their end offsets.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Topic, client};
 use crate::partition::Partition;
 
-/// Topics that were made are known to every broker after this long.
+/// Time limit until every broker knows the new topics.
 const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);
-/// The largest event: a command of 2 MiB, and what the rules add to it.
+/// The largest event: a command of 2 MiB plus what the decision adds.
 pub(crate) const MESSAGE_BYTES_MAX: &str = "4194304";
-/// Events are kept for ever.
+/// Topics of events keep them forever.
 const EVENTS: [(&str, &str); 5] = [
     ("cleanup.policy", "delete"),
     ("retention.ms", "-1"),
@@ -28,7 +28,8 @@ const EVENTS: [(&str, &str); 5] = [
     ("unclean.leader.election.enable", "false"),
     ("max.message.bytes", MESSAGE_BYTES_MAX),
 ];
-/// Of the relay's progress only the last is wanted. Segments are small because only closed ones are compacted.
+/// The topic of progress needs only the last record. Segments are small, because Kafka compacts only closed
+/// ones.
 const PROGRESS: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("unclean.leader.election.enable", "false"),
@@ -36,14 +37,14 @@ const PROGRESS: [(&str, &str); 4] = [
     ("min.cleanable.dirty.ratio", "0.1"),
 ];
 
-/// One topic as it should be.
-struct Wanted {
+/// The required settings of one topic.
+struct TopicSpec {
     name: String,
     partitions: u16,
     settings: Vec<(&'static str, String)>,
 }
 
-impl Wanted {
+impl TopicSpec {
     fn new(config: &KafkaConfig, name: String, partitions: u16, settings: &[(&'static str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let min_insync = ("min.insync.replicas", config.min_insync().to_string());
@@ -57,34 +58,34 @@ impl Wanted {
     }
 }
 
-/// Creates what is missing, and refuses topics that are not as the settings say. Whoever starts first does it.
+/// Creates missing topics. Refuses topics that differ from the settings. The first process that starts
+/// creates them.
 pub async fn ensure(config: &KafkaConfig) -> Result<(), KafkaError> {
-    let admin: AdminClient<DefaultClientContext> =
-        client(config, "admin").create().map_err(|error| KafkaError::Client(error.to_string().into()))?;
-    let wanted = Wanted::all(config);
-    create(config, &admin, &wanted).await?;
+    let admin: AdminClient<DefaultClientContext> = client(config, "admin").create()?;
+    let specs = TopicSpec::all(config);
+    create(config, &admin, &specs).await?;
     let admin = tokio::task::spawn_blocking({
         let config = config.clone();
         let layout: Vec<(String, u16)> =
-            wanted.iter().map(|one| (one.name.clone(), one.partitions)).collect();
+            specs.iter().map(|spec| (spec.name.clone(), spec.partitions)).collect();
         move || check_layout(&config, &admin, &layout).map(|()| admin)
     });
-    let admin = admin.await.map_err(|error| KafkaError::Client(error.to_string().into()))??;
-    check_settings(config, &admin, &wanted).await
+    let admin = admin.await??;
+    check_settings(config, &admin, &specs).await
 }
 
 async fn create(
     config: &KafkaConfig,
     admin: &AdminClient<DefaultClientContext>,
-    wanted: &[Wanted],
+    specs: &[TopicSpec],
 ) -> Result<(), KafkaError> {
     let replication = i32::from(config.replication());
-    let topics: Vec<NewTopic<'_>> = wanted
+    let topics: Vec<NewTopic<'_>> = specs
         .iter()
-        .map(|one| {
+        .map(|spec| {
             let topic =
-                NewTopic::new(&one.name, i32::from(one.partitions), TopicReplication::Fixed(replication));
-            one.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+                NewTopic::new(&spec.name, i32::from(spec.partitions), TopicReplication::Fixed(replication));
+            spec.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         })
         .collect();
     let options =
@@ -95,7 +96,7 @@ async fn create(
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
                 let hint = if code == RDKafkaErrorCode::InvalidReplicationFactor {
-                    "; there are fewer brokers than copies of a partition asked for: say ?replication=N"
+                    "; there are fewer brokers than copies; set ?replication=N"
                 } else {
                     ""
                 };
@@ -106,7 +107,7 @@ async fn create(
     Ok(())
 }
 
-/// Waits until the brokers know the topics; then partitions and copies have to be as stated.
+/// Waits until the brokers know the topics. Then checks the numbers of partitions and copies.
 fn check_layout(
     config: &KafkaConfig,
     admin: &AdminClient<DefaultClientContext>,
@@ -144,7 +145,7 @@ fn is_settled(topic: &MetadataTopic) -> bool {
 }
 
 fn check_topic(config: &KafkaConfig, topic: &MetadataTopic, partitions: u16) -> Result<(), KafkaError> {
-    let same = |property, actual: usize, expected: u16| {
+    let expect = |property, actual: usize, expected: u16| {
         if actual == usize::from(expected) {
             return Ok(());
         }
@@ -152,9 +153,9 @@ fn check_topic(config: &KafkaConfig, topic: &MetadataTopic, partitions: u16) -> 
         let (actual, expected) = (actual.to_string(), expected.to_string());
         Err(KafkaError::TopicDiffers { topic, property, actual, expected })
     };
-    same("partitions", topic.partitions().len(), partitions)?;
+    expect("partitions", topic.partitions().len(), partitions)?;
     for partition in topic.partitions() {
-        same("replication", partition.replicas().len(), config.replication())?;
+        expect("replication", partition.replicas().len(), config.replication())?;
     }
     Ok(())
 }
@@ -162,24 +163,24 @@ fn check_topic(config: &KafkaConfig, topic: &MetadataTopic, partitions: u16) -> 
 async fn check_settings(
     config: &KafkaConfig,
     admin: &AdminClient<DefaultClientContext>,
-    wanted: &[Wanted],
+    specs: &[TopicSpec],
 ) -> Result<(), KafkaError> {
-    let topics: Vec<_> = wanted.iter().map(|one| ResourceSpecifier::Topic(&one.name)).collect();
+    let topics: Vec<_> = specs.iter().map(|spec| ResourceSpecifier::Topic(&spec.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
     let answers = admin.describe_configs(&topics, &options).await;
     let answers = answers.map_err(|error| KafkaError::unreachable(config, &error))?;
-    for (answer, one) in answers.into_iter().zip(wanted) {
-        let answer = answer.map_err(|code| KafkaError::unreachable(config, &code))?;
-        let actual: HashMap<&str, &str> = answer
+    for (answer, spec) in answers.into_iter().zip(specs) {
+        let described = answer.map_err(|code| KafkaError::unreachable(config, &code))?;
+        let properties: HashMap<&str, &str> = described
             .entries
             .iter()
             .map(|entry| (entry.name.as_str(), entry.value.as_deref().unwrap_or_default()))
             .collect();
-        for (property, expected) in &one.settings {
-            let actual = actual.get(property).copied().unwrap_or_default();
+        for (property, expected) in &spec.settings {
+            let actual = properties.get(property).copied().unwrap_or_default();
             if actual != expected {
                 return Err(KafkaError::TopicDiffers {
-                    topic: one.name.clone(),
+                    topic: spec.name.clone(),
                     property,
                     actual: actual.to_owned(),
                     expected: expected.clone(),
@@ -190,19 +191,17 @@ async fn check_settings(
     Ok(())
 }
 
-/// The position of the last message of each partition, `None` where there is none: what has ever been relayed is at or
-/// before it. Markers and messages of unfinished transactions count.
+/// The position of the last message of each partition; `None` if it is empty. Every event relayed so far is
+/// at or before it. Markers and messages of unfinished transactions count.
 pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Option<Position>)>, KafkaError> {
     let config = config.clone();
-    let asking = tokio::task::spawn_blocking(move || ends(&config));
-    let ends = asking.await.map_err(|error| KafkaError::Client(error.to_string().into()))??;
+    let ends = tokio::task::spawn_blocking(move || end_offsets(&config)).await??;
     Ok(ends.into_iter().map(|(partition, end)| (partition, end.checked_sub(1))).collect())
 }
 
 /// The end offset of each partition of events. Blocks.
-pub(crate) fn ends(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>, KafkaError> {
-    let consumer: BaseConsumer =
-        client(config, "admin").create().map_err(|error| KafkaError::Client(error.to_string().into()))?;
+pub(crate) fn end_offsets(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>, KafkaError> {
+    let consumer: BaseConsumer = client(config, "admin").create()?;
     let mut ends = Vec::new();
     for topic in Topic::ALL {
         let name = config.topic_name(topic);
@@ -224,8 +223,8 @@ pub(crate) fn end_offset(
     loop {
         match consumer.fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX)) {
             Ok((_, end)) => return Ok(u64::try_from(end).unwrap_or_default()),
-            // The brokers tell who leads a partition a moment before that one knows of it.
-            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+            // Metadata can name a leader a moment before that broker knows it.
+            Err(error) if is_transient(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(error) => {
@@ -235,8 +234,8 @@ pub(crate) fn end_offset(
     }
 }
 
-/// Whether asking again may help: the brokers have not yet agreed on who leads a partition.
-fn is_passing(error: &ClientError) -> bool {
+/// Whether a retry may help: the brokers have not yet agreed on the leader of a partition.
+fn is_transient(error: &ClientError) -> bool {
     use RDKafkaErrorCode::{
         LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition,
     };

@@ -1,4 +1,5 @@
-//! How far the log is published: a record in the relay's own topic, written in the transaction of the events it counts.
+//! The progress of the relay: a record in its own topic, written in the transaction of the events that it
+//! counts.
 
 use std::{
     collections::BTreeMap,
@@ -16,39 +17,42 @@ use uuid::Uuid;
 
 use crate::kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics};
 
-/// All records have this key, so that compaction leaves the last.
+/// The key of all records, so that compaction keeps only the last.
 pub(super) const KEY: &str = "progress";
-/// The last record is nearly always among so many offsets at the end; the rest are markers and what was aborted.
+/// Offsets at the end of the topic that are searched first. The last record is nearly always among them,
+/// between markers and aborted records.
 const OFFSETS_SEARCHED_FIRST: u64 = 500;
+/// Time limit for a search.
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RelayProgress {
     pub store_id: Uuid,
-    /// Of the last event published.
+    /// Position of the last published event.
     pub position: Option<Position>,
-    /// Where each partition ended when this was written: a topic that ends before it is not the one written to.
+    /// End offset of each partition when the relay wrote this record. A partition that ends before it has
+    /// lost events.
     pub ends: BTreeMap<String, u64>,
 }
 
 impl RelayProgress {
-    /// Nothing is published yet.
+    /// Progress before the first event.
     pub fn none(store_id: Uuid) -> Self {
         Self { store_id, position: None, ends: BTreeMap::new() }
     }
 
-    /// The first partition that ends before what was written to it, where it ends, and where it should.
+    /// The first partition that has lost events, its end offset, and the end offset that the relay has
+    /// written.
     pub fn lost(&self, config: &KafkaConfig) -> Result<Option<(String, u64, u64)>, KafkaError> {
-        let ends = topics::ends(config)?;
-        let mut written = ends.into_iter().filter_map(|(partition, actual)| {
+        let mut known = topics::end_offsets(config)?.into_iter().filter_map(|(partition, actual)| {
             let written = *self.ends.get(&partition.0)?;
             Some((partition.0, actual, written))
         });
-        Ok(written.find(|(_, actual, written)| actual < written))
+        Ok(known.find(|(_, actual, written)| actual < written))
     }
 }
 
-/// Reads the last record that a committed transaction wrote; none where there is none yet.
+/// Reads the last committed record; `None` if there is none.
 pub(super) fn read(config: &KafkaConfig) -> Result<Option<RelayProgress>, KafkaError> {
     let consumer = consumer(config)?;
     let end = topics::end_offset(config, &consumer, &config.progress_topic_name(), 0)?;
@@ -59,7 +63,7 @@ pub(super) fn read(config: &KafkaConfig) -> Result<Option<RelayProgress>, KafkaE
     }
 }
 
-/// The last record from offset `from` on and before `end`.
+/// The last record from offset `from` on, before offset `end`.
 fn read_between(
     config: &KafkaConfig,
     consumer: &BaseConsumer,
@@ -78,7 +82,7 @@ fn read_between(
     assignment.add_partition_offset(&topic, 0, start).map_err(|error| unreachable(&error))?;
     consumer.assign(&assignment).map_err(|error| unreachable(&error))?;
     let deadline = Instant::now() + READ_TIME_MAX;
-    // What a transaction leaves at the end is a marker, which moves the position and is no message.
+    // A transaction ends with a marker, which moves the position but is not a message.
     while position(consumer)? < end {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
@@ -86,31 +90,31 @@ fn read_between(
                 last = record.transpose().map_err(|error| unreachable(&error))?.or(last);
             }
             None | Some(Err(ClientError::PartitionEOF(_))) => {}
-            Some(Err(error)) => tracing::debug!(%error, "Reading the relay's progress"),
+            Some(Err(error)) => tracing::debug!(%error, "Cannot read the progress of the relay; retrying"),
         }
         if Instant::now() > deadline {
-            return Err(unreachable(&"it cannot be read to its end"));
+            return Err(unreachable(&"its end was not reached in time"));
         }
     }
     Ok(last)
 }
 
-/// The offset after the last that was taken in, markers included; 0 before the first.
+/// The offset after the last one read, including markers; 0 before the first.
 fn position(consumer: &BaseConsumer) -> Result<u64, KafkaError> {
-    let positions = consumer.position().map_err(|error| KafkaError::Client(error.to_string().into()))?;
+    let positions = consumer.position()?;
     let elements = positions.elements();
     let offset = elements.first().and_then(|element| element.offset().to_raw());
     Ok(offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default())
 }
 
 fn consumer(config: &KafkaConfig) -> Result<BaseConsumer, KafkaError> {
-    client(config, "relay-progress")
-        // Never joined: the library wants one of everybody who reads.
+    let consumer = client(config, "relay-progress")
+        // The library requires a group of every reader. This consumer never joins it.
         .set("group.id", format!("{}.relay", config.prefix()))
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
         .set("socket.timeout.ms", REQUEST_TIME_MAX.as_millis().to_string())
-        .create()
-        .map_err(|error| KafkaError::Client(error.to_string().into()))
+        .create()?;
+    Ok(consumer)
 }

@@ -1,4 +1,4 @@
-//! The transactional producer: publishes events and progress together or not at all.
+//! The transactional producer. It publishes events and progress in one transaction.
 
 use std::{
     collections::BTreeMap,
@@ -19,33 +19,33 @@ use rdkafka::{
 use super::progress::{self, RelayProgress};
 use crate::kafka::{KafkaConfig, KafkaError, Topic, client, message, topics::MESSAGE_BYTES_MAX};
 
-/// How long one step of a transaction may take: longer than a broker takes to restart.
+/// Time limit for one step of a transaction. Longer than the restart of a broker.
 const STEP_TIME_MAX: Duration = Duration::from_secs(20);
-/// The broker ends a transaction that was left open after this long.
+/// The broker aborts a transaction that stays open for this time.
 const TRANSACTION_TIME_MAX: Duration = Duration::from_mins(1);
-/// How long one look at the producer's events takes. It does not end early.
+/// Time of one poll of the producer. A poll always takes all of it.
 const POLL_TIME: Duration = Duration::from_millis(1);
 
-/// Why a transaction was not committed, or is not known to be.
-pub(super) enum Failure {
-    /// Another producer with our name is at work, or the broker has given up on this one.
+/// Why a transaction was not committed, or why its outcome is unknown.
+pub(super) enum PublishFailure {
+    /// Another producer with the same transactional id has taken over, or the broker has timed out this one.
     Fenced,
-    /// Nothing was published; the same producer may try again.
+    /// Nothing was published. The same producer can retry.
     Aborted(String),
-    /// What happened is not known, or this producer is of no more use: another must find out what the topics hold.
+    /// The outcome is unknown, or this producer is unusable. A new producer must read the progress in Kafka.
     Broken(String),
 }
 
 pub(super) struct Publisher {
-    producer: BaseProducer<Written>,
+    producer: BaseProducer<EndOffsets>,
     config: KafkaConfig,
     topics: [(Topic, String); 3],
     progress_topic: String,
 }
 
 impl Publisher {
-    /// Fences every producer before this one, and ends the transaction that it may have left open.
-    pub fn open(config: &KafkaConfig) -> Result<Self, Failure> {
+    /// Fences the previous producer and ends the transaction that it may have left open.
+    pub fn open(config: &KafkaConfig) -> Result<Self, PublishFailure> {
         let mut settings = client(config, "relay");
         settings
             .set("transactional.id", format!("{}.relay", config.prefix()))
@@ -54,8 +54,8 @@ impl Publisher {
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("linger.ms", "1")
             .set("compression.type", "lz4");
-        let producer = BaseProducer::from_config_and_context(&settings, Written::default())
-            .map_err(|error| Failure::Broken(error.to_string()))?;
+        let producer = BaseProducer::from_config_and_context(&settings, EndOffsets::default())
+            .map_err(|error| PublishFailure::Broken(error.to_string()))?;
         let publisher = Self {
             producer,
             config: config.clone(),
@@ -73,19 +73,23 @@ impl Publisher {
         }
     }
 
-    /// Publishes events in one transaction; `progress` moves with them, and only if it is committed. Without events it
-    /// only says that this relay is at work.
-    pub fn publish(&self, events: &[RecordedEvent], progress: &mut RelayProgress) -> Result<(), Failure> {
-        let mut moved = progress.clone();
-        moved.position = events.last().map(|event| event.position).or(progress.position);
-        moved.ends.extend(self.producer.context().take());
-        moved.ends.remove(&format!("{}/0", self.progress_topic));
-        let outcome = self.transact(events, &moved);
-        // Known to the next record even if this one is lost: an aborted message takes up an offset too.
-        progress.ends.clone_from(&moved.ends);
+    /// Publishes events in one transaction, and updates `progress` if that is committed. A call without
+    /// events is a heartbeat.
+    pub fn publish(
+        &self,
+        events: &[RecordedEvent],
+        progress: &mut RelayProgress,
+    ) -> Result<(), PublishFailure> {
+        let mut next = progress.clone();
+        next.position = events.last().map(|event| event.position).or(progress.position);
+        next.ends.extend(self.producer.context().take());
+        next.ends.remove(&format!("{}/0", self.progress_topic));
+        let outcome = self.transact(events, &next);
+        // Keeps the end offsets even if this record is lost, because aborted messages take up offsets too.
+        progress.ends.clone_from(&next.ends);
         match outcome {
             Ok(()) => {
-                *progress = moved;
+                *progress = next;
                 Ok(())
             }
             Err(error) => Err(self.end(&error)),
@@ -99,7 +103,7 @@ impl Publisher {
         }
         let value = serde_json::to_vec(progress).expect("a record with string keys is JSON");
         self.send(BaseRecord::to(&self.progress_topic).partition(0).key(progress::KEY).payload(&value))?;
-        // By ourselves: the library's own wait takes 100 ms steps.
+        // Waits here, because the library would wait in steps of 100 ms.
         let deadline = Instant::now() + STEP_TIME_MAX;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(POLL_TIME);
@@ -110,10 +114,10 @@ impl Publisher {
     fn send_event(&self, event: &RecordedEvent, progress: &RelayProgress) -> Result<(), ClientError> {
         let key = event.stream.to_string();
         let topic = Topic::of(&event.stream);
-        let headers = message::headers(event, progress.store_id);
+        let pairs = message::headers(event, progress.store_id);
         let headers =
-            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-                all.insert(Header { key, value: Some(value) })
+            pairs.iter().fold(OwnedHeaders::new_with_capacity(pairs.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
             });
         self.send(
             BaseRecord::to(self.topic_name(topic))
@@ -129,7 +133,7 @@ impl Publisher {
         self.topics.iter().find(|(topic, _)| *topic == wanted).map_or("", |(_, name)| name)
     }
 
-    /// Hands a record to the producer; waits while its queue is full.
+    /// Passes a record to the producer. Waits while its queue is full.
     fn send(&self, mut record: BaseRecord<'_, str, [u8]>) -> Result<(), ClientError> {
         let deadline = Instant::now() + STEP_TIME_MAX;
         loop {
@@ -143,13 +147,13 @@ impl Publisher {
         }
     }
 
-    /// Ends a transaction that could not be committed.
-    fn end(&self, error: &ClientError) -> Failure {
+    /// Ends a transaction that was not committed.
+    fn end(&self, error: &ClientError) -> PublishFailure {
         match self.failure(error) {
-            Failure::Aborted(reason) => match self.producer.abort_transaction(STEP_TIME_MAX) {
-                Ok(()) => Failure::Aborted(reason),
+            PublishFailure::Aborted(reason) => match self.producer.abort_transaction(STEP_TIME_MAX) {
+                Ok(()) => PublishFailure::Aborted(reason),
                 Err(error) => match self.failure(&error) {
-                    Failure::Aborted(reason) => Failure::Broken(reason),
+                    PublishFailure::Aborted(reason) => PublishFailure::Broken(reason),
                     worse => worse,
                 },
             },
@@ -157,34 +161,34 @@ impl Publisher {
         }
     }
 
-    /// Tells by code what an error means for this producer.
-    fn failure(&self, error: &ClientError) -> Failure {
+    /// Maps an error of this producer, by code.
+    fn failure(&self, error: &ClientError) -> PublishFailure {
         let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
         if fatal.into_iter().chain(error.rdkafka_error_code()).any(is_fenced) {
-            return Failure::Fenced;
+            return PublishFailure::Fenced;
         }
         let can_abort = match error {
             ClientError::Transaction(error) => error.txn_requires_abort(),
-            // Refused because an earlier message of the transaction has failed.
+            // The library refuses a message if an earlier one of the transaction has failed.
             ClientError::MessageProduction(code) => *code == RDKafkaErrorCode::State,
             _ => false,
         };
         if fatal.is_none() && can_abort {
-            Failure::Aborted(error.to_string())
+            PublishFailure::Aborted(error.to_string())
         } else {
-            Failure::Broken(error.to_string())
+            PublishFailure::Broken(error.to_string())
         }
     }
 }
 
-impl From<KafkaError> for Failure {
+impl From<KafkaError> for PublishFailure {
     fn from(error: KafkaError) -> Self {
         Self::Broken(error.to_string())
     }
 }
 
-/// Whether another producer with our name has taken over. A broker that ended our transaction for taking too long
-/// answers the same.
+/// Whether another producer with the same transactional id has taken over. The broker gives the same answer
+/// after it aborted a transaction that took too long.
 fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -192,23 +196,23 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Where partitions end after what was written since it was last asked.
+/// End offsets of the partitions written since the last call of `take`.
 #[derive(Default)]
-struct Written(Mutex<BTreeMap<String, u64>>);
+struct EndOffsets(Mutex<BTreeMap<String, u64>>);
 
-impl Written {
+impl EndOffsets {
     fn take(&self) -> BTreeMap<String, u64> {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl ClientContext for Written {}
+impl ClientContext for EndOffsets {}
 
-impl ProducerContext for Written {
+impl ProducerContext for EndOffsets {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
-        // What failed is told by the commit.
+        // The commit reports failed messages.
         let Ok(message) = delivered else { return };
         let Ok(offset) = u64::try_from(message.offset()) else { return };
         let partition = format!("{}/{}", message.topic(), message.partition());

@@ -141,8 +141,8 @@ pub async fn the_new_epoch_is_visible_when_the_failure_is_answered(fixture: impl
     }
 }
 
-/// Submits random appends without waiting: at right and wrong revisions, with current and old epochs. Each outcome must
-/// follow the rules, and the log must contain exactly the acknowledged events.
+/// Submits random appends without waiting: at right and wrong revisions, with current and old epochs. Each
+/// outcome must follow the rules, and the log must contain exactly the acknowledged events.
 pub async fn no_append_decided_before_a_failure_is_stored_after_it(fixture: impl Fixture) {
     let store = fixture.store();
     if !store.accepts_dependent_appends() {

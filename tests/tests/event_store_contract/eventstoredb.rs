@@ -1,4 +1,5 @@
-//! The event store in EventStoreDB: the contract, and rules of this adapter (a missing, slow or empty server).
+//! The event store in EventStoreDB: the contract, and rules of this adapter (a missing, slow or empty
+//! server).
 
 use std::{sync::Arc, time::Duration};
 
@@ -98,7 +99,8 @@ async fn a_server_that_refused_connections_is_used_again_once_it_accepts_them() 
     let stream = given_stream(&store, 1).await;
     server.stop();
     let next = append(&stream, Exact(0), events(2));
-    // The first append loses its connection, so its outcome is unknown. Later ones get no connection and are refused.
+    // The first append loses its connection, so its outcome is unknown. Later ones get no connection and are
+    // refused.
     assert!(matches!(store.append(next.clone()).await, Err(AppendError::OutcomeUnknown(_))));
     let refused = eventually("a refusal", async || match store.append(next.clone()).await {
         Err(AppendError::Unavailable(why)) => Some(why),

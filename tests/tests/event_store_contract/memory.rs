@@ -1,4 +1,5 @@
-//! The stores of the simulation. The simulation would miss faults that its stores hide, so they pass the contract too.
+//! The stores of the simulation. The simulation would miss faults that its stores hide, so they pass the
+//! contract too.
 
 use std::sync::Arc;
 

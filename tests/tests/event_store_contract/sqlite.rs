@@ -1,4 +1,5 @@
-//! The SQLite event store: the contract, and rules of this adapter (one file, one owner, damage, disk, backup).
+//! The SQLite event store: the contract, and rules of this adapter (one file, one owner, damage, disk,
+//! backup).
 
 use std::{
     fs::{self, File},

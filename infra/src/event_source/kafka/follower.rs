@@ -20,33 +20,33 @@ use uuid::Uuid;
 
 use super::{
     Batch, KafkaSourceOptions, Partition,
-    group::{Change, Group, Place},
+    group::{Change, Group, TopicPartition},
 };
 use crate::{
     event_store::ReadError,
     kafka::{KafkaConfig, KafkaError, client, message, topics::MESSAGE_BYTES_MAX},
 };
 
-/// How long a seek may go unnoticed.
+/// Time limit of one poll, and so the longest time until the thread sees a seek.
 const POLL_TIME_MAX: Duration = Duration::from_millis(50);
-/// Handed to the library, and answered as soon as its own thread has taken it.
+/// Time limit for a seek. The client library answers as soon as its own thread has received it.
 const SEEK_TIME_MAX: Duration = Duration::from_secs(5);
-/// Offsets of the group are for those who watch its lag; nobody reads from them.
-const OFFSETS_SHOWN_EVERY: Duration = Duration::from_secs(5);
+/// Interval of commits of the group's offsets. Only lag monitors read them; this source does not.
+const OFFSET_COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 const PAUSE_AFTER_FATAL: Duration = Duration::from_secs(1);
 
-/// Wants a partition read after a position.
+/// A request to read a partition after a position.
 #[derive(Debug, Clone)]
 pub(super) struct Seek {
     pub partition: Partition,
     pub after: Option<Position>,
-    /// Distinguishes seeks: what was fetched under an earlier one is of no use.
+    /// Distinguishes seeks: batches that were fetched under an earlier one are dropped.
     pub number: u64,
 }
 
-/// What the thread has to say.
+/// What the thread sends to the source.
 #[derive(Debug)]
-pub(super) enum Notice {
+pub(super) enum FollowerMessage {
     Assigned(Vec<Partition>),
     Revoked(Vec<Partition>),
     Events { batch: Batch, seek: u64 },
@@ -58,31 +58,35 @@ pub(super) struct Follower {
     options: KafkaSourceOptions,
     store_id: Uuid,
     seeks: blocking::Receiver<Seek>,
-    notices: mpsc::Sender<Notice>,
+    messages: mpsc::Sender<FollowerMessage>,
     consumer: BaseConsumer<Group>,
-    owned: HashSet<Partition>,
-    reading: HashMap<Place, Reading>,
-    /// Seeks that the library could not take yet.
+    assigned: HashSet<Partition>,
+    reading: HashMap<TopicPartition, Reading>,
+    /// Seeks that the client library did not accept yet.
     postponed: Vec<Seek>,
-    offsets_shown: Instant,
+    offsets_committed_at: Instant,
 }
 
 /// A partition that is read.
 struct Reading {
     partition: Partition,
+    /// Number of the seek that started this read.
     seek: u64,
-    /// Where the consumer stands once all that was handed on is applied.
+    /// Position of the consumer after all batches sent so far.
     after: Option<Position>,
-    /// Events to hand on, and the offset of the last of them.
+    /// Events for the next batch.
     events: Vec<RecordedEvent>,
+    /// Offset of the last of `events`.
     last_offset: Position,
-    /// At a message that cannot be read, until the consumer seeks.
+    /// True at an unreadable message, until the consumer seeks.
     stuck: bool,
 }
 
-/// The source was dropped, or the consumer is of no more use.
+/// Why the thread stops polling with this consumer.
 enum End {
+    /// The source was dropped.
     Dropped,
+    /// The consumer must be replaced.
     Fatal(ClientError),
 }
 
@@ -92,37 +96,36 @@ impl Follower {
         options: KafkaSourceOptions,
         store_id: Uuid,
         seeks: blocking::Receiver<Seek>,
-        notices: mpsc::Sender<Notice>,
+        messages: mpsc::Sender<FollowerMessage>,
     ) -> Result<Self, KafkaError> {
-        let consumer =
-            join(&config, &options).map_err(|error| KafkaError::Client(error.to_string().into()))?;
+        let consumer = join_group(&config, &options)?;
         Ok(Self {
             config,
             options,
             store_id,
             seeks,
-            notices,
+            messages,
             consumer,
-            owned: HashSet::new(),
+            assigned: HashSet::new(),
             reading: HashMap::new(),
             postponed: Vec::new(),
-            offsets_shown: Instant::now(),
+            offsets_committed_at: Instant::now(),
         })
     }
 
-    /// Polls until the source is dropped.
+    /// Polls until the source is dropped. Replaces the consumer after a fatal error.
     pub fn run(&mut self) {
         while let End::Fatal(error) = self.follow() {
-            tracing::error!(%error, "The Kafka consumer has failed; making another");
+            tracing::error!(%error, "The Kafka consumer has failed; replacing it");
             std::thread::sleep(PAUSE_AFTER_FATAL);
-            match join(&self.config, &self.options) {
+            match join_group(&self.config, &self.options) {
                 Ok(consumer) => self.consumer = consumer,
-                Err(error) => tracing::error!(%error, "The Kafka consumer cannot be made"),
+                Err(error) => tracing::error!(%error, "Cannot create a Kafka consumer; retrying"),
             }
             self.reading.clear();
             self.postponed.clear();
-            let lost = self.owned.drain().collect();
-            if self.notices.blocking_send(Notice::Revoked(lost)).is_err() {
+            let lost = self.assigned.drain().collect();
+            if self.messages.blocking_send(FollowerMessage::Revoked(lost)).is_err() {
                 return;
             }
         }
@@ -130,14 +133,14 @@ impl Follower {
 
     fn follow(&mut self) -> End {
         loop {
-            match self.turn() {
+            match self.poll_once() {
                 Ok(()) => {}
                 Err(end) => return end,
             }
         }
     }
 
-    fn turn(&mut self) -> Result<(), End> {
+    fn poll_once(&mut self) -> Result<(), End> {
         for seek in std::mem::take(&mut self.postponed) {
             self.start(seek)?;
         }
@@ -151,69 +154,75 @@ impl Follower {
         let mut events = 0;
         let mut time = POLL_TIME_MAX;
         let mut problem = None;
-        // What is there already makes one batch.
+        // Waits for the first message only. The messages that are already fetched form one batch.
         while events < self.options.batch_events_max
             && let Some(polled) = self.consumer.poll(time)
         {
             time = Duration::ZERO;
             match polled {
-                Ok(message) => match take(&message, &mut self.reading, self.store_id) {
-                    Ok(taken) => events += usize::from(taken),
+                Ok(message) => match keep_event(&message, &mut self.reading, self.store_id) {
+                    Ok(kept) => events += usize::from(kept),
                     Err(error) => problem = problem.or(Some(error)),
                 },
                 Err(error) => problem = problem.or(classify(error)?),
             }
         }
-        self.note_changes()?;
+        self.apply_group_changes()?;
         if events > 0 {
-            self.hand_on()?;
+            self.send_batches()?;
         }
         if let Some(error) = problem {
-            self.send(Notice::Failed(error))?;
+            self.send(FollowerMessage::Failed(error))?;
         }
-        self.show_offsets();
+        self.commit_offsets();
         Ok(())
     }
 
-    /// Reads a partition from where the consumer wants it.
+    /// Reads a partition from the position of a seek on.
     fn start(&mut self, seek: Seek) -> Result<(), End> {
-        if !self.owned.contains(&seek.partition) {
+        if !self.assigned.contains(&seek.partition) {
             return Ok(());
         }
         let Some((topic, number)) = self.config.parse_partition(&seek.partition) else { return Ok(()) };
-        let place: Place = (self.config.topic_name(topic), i32::from(number));
-        // What was fetched before is of no use, whether or not the seek succeeds.
-        self.reading.remove(&place);
-        match self.read_from(&place, seek.after) {
+        let partition: TopicPartition = (self.config.topic_name(topic), i32::from(number));
+        // Drops events that were fetched before, whether or not the seek succeeds.
+        self.reading.remove(&partition);
+        match self.read_from(&partition, seek.after) {
             Ok(true) => {}
             Ok(false) => {
                 self.postponed.push(seek);
                 return Ok(());
             }
             Err(error) => {
-                let text = format!("{} cannot be read from {:?}: {error}", seek.partition.0, seek.after);
-                return self.send(Notice::Failed(ReadError::Unavailable(text.into())));
+                let text = format!("cannot read {} after offset {:?}: {error}", seek.partition.0, seek.after);
+                return self.send(FollowerMessage::Failed(ReadError::Unavailable(text.into())));
             }
         }
-        let Seek { partition, after, number: seek } = seek;
-        let reading = Reading { partition, seek, after, events: Vec::new(), last_offset: 0, stuck: false };
-        self.reading.insert(place, reading);
+        let reading = Reading {
+            partition: seek.partition,
+            seek: seek.number,
+            after: seek.after,
+            events: Vec::new(),
+            last_offset: 0,
+            stuck: false,
+        };
+        self.reading.insert(partition, reading);
         Ok(())
     }
 
-    /// False where the library is not ready: it has only just begun to read the partition.
-    fn read_from(&self, place: &Place, after: Option<Position>) -> KafkaResult<bool> {
+    /// False if the client library is not ready, because it has only just started to read the partition.
+    fn read_from(&self, partition: &TopicPartition, after: Option<Position>) -> KafkaResult<bool> {
         let group = self.consumer.context();
-        let offset = after.map_or(0, |position| position + 1);
-        let mut places = TopicPartitionList::new();
-        let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
-        places.add_partition_offset(&place.0, place.1, offset)?;
-        if !group.is_reading(place) {
-            self.consumer.incremental_assign(&places)?;
-            group.set_reading(place.clone());
+        let next = after.map_or(0, |position| position + 1);
+        let mut list = TopicPartitionList::new();
+        let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
+        list.add_partition_offset(&partition.0, partition.1, offset)?;
+        if !group.is_reading(partition) {
+            self.consumer.incremental_assign(&list)?;
+            group.set_reading(partition.clone());
             return Ok(true);
         }
-        let answers = self.consumer.seek_partitions(places, SEEK_TIME_MAX)?;
+        let answers = self.consumer.seek_partitions(list, SEEK_TIME_MAX)?;
         match answers.elements().first().map_or(Ok(()), TopicPartitionListElem::error) {
             Ok(()) => Ok(true),
             Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) => Ok(false),
@@ -221,35 +230,36 @@ impl Follower {
         }
     }
 
-    fn note_changes(&mut self) -> Result<(), End> {
+    fn apply_group_changes(&mut self) -> Result<(), End> {
         for change in self.consumer.context().take_changes() {
-            let notice = match change {
-                Change::Assigned(places) => {
-                    let partitions: Vec<Partition> = places.iter().map(named).collect();
-                    self.owned.extend(partitions.iter().cloned());
-                    Notice::Assigned(partitions)
+            let message = match change {
+                Change::Assigned(added) => {
+                    let partitions: Vec<Partition> = added.iter().map(named).collect();
+                    self.assigned.extend(partitions.iter().cloned());
+                    FollowerMessage::Assigned(partitions)
                 }
-                Change::Revoked(places) => {
-                    self.reading.retain(|place, _| !places.contains(place));
-                    let partitions: Vec<Partition> = places.iter().map(named).collect();
-                    self.owned.retain(|partition| !partitions.contains(partition));
-                    Notice::Revoked(partitions)
+                Change::Revoked(removed) => {
+                    self.reading.retain(|partition, _| !removed.contains(partition));
+                    let partitions: Vec<Partition> = removed.iter().map(named).collect();
+                    self.assigned.retain(|partition| !partitions.contains(partition));
+                    FollowerMessage::Revoked(partitions)
                 }
             };
-            self.send(notice)?;
+            self.send(message)?;
         }
         Ok(())
     }
 
-    /// Hands on what was taken, partition by partition.
-    fn hand_on(&mut self) -> Result<(), End> {
+    /// Sends the kept events, one batch per partition.
+    fn send_batches(&mut self) -> Result<(), End> {
         let positions =
             self.consumer.position().map(|positions| positions.to_topic_map()).unwrap_or_default();
         let mut batches = Vec::new();
-        for (place, reading) in self.reading.iter_mut().filter(|(_, reading)| !reading.events.is_empty()) {
-            let position = match positions.get(place).and_then(|offset| offset.to_raw()) {
-                // Past the marker that ends the transaction, where that is taken in already: the lag of a consumer that
-                // has caught up is then none.
+        for (partition, reading) in self.reading.iter_mut().filter(|(_, reading)| !reading.events.is_empty())
+        {
+            let position = match positions.get(partition).and_then(|offset| offset.to_raw()) {
+                // Includes the marker at the end of the transaction if the library has read it. Otherwise a
+                // consumer that has caught up would show a lag of one.
                 Some(next) if !reading.stuck => {
                     Position::try_from(next - 1).unwrap_or_default().max(reading.last_offset)
                 }
@@ -262,38 +272,38 @@ impl Follower {
                 position,
             };
             reading.after = Some(position);
-            batches.push(Notice::Events { batch, seek: reading.seek });
+            batches.push(FollowerMessage::Events { batch, seek: reading.seek });
         }
         batches.into_iter().try_for_each(|batch| self.send(batch))
     }
 
-    fn show_offsets(&mut self) {
-        if self.offsets_shown.elapsed() < OFFSETS_SHOWN_EVERY {
+    fn commit_offsets(&mut self) {
+        if self.offsets_committed_at.elapsed() < OFFSET_COMMIT_INTERVAL {
             return;
         }
-        self.offsets_shown = Instant::now();
+        self.offsets_committed_at = Instant::now();
         let Ok(positions) = self.consumer.position() else { return };
-        let mut shown = TopicPartitionList::new();
-        for one in positions.elements() {
-            if let Offset::Offset(_) = one.offset() {
-                drop(shown.add_partition_offset(one.topic(), one.partition(), one.offset()));
+        let mut known = TopicPartitionList::new();
+        for element in positions.elements() {
+            if let Offset::Offset(_) = element.offset() {
+                drop(known.add_partition_offset(element.topic(), element.partition(), element.offset()));
             }
         }
-        if shown.count() > 0
-            && let Err(error) = self.consumer.commit(&shown, CommitMode::Async)
+        if known.count() > 0
+            && let Err(error) = self.consumer.commit(&known, CommitMode::Async)
         {
-            tracing::debug!(%error, "Offsets for the group's lag were not committed");
+            tracing::debug!(%error, "Cannot commit the offsets of the group; lag monitors see old ones");
         }
     }
 
-    /// Waits while the consumer has enough to do. Nothing is polled meanwhile, so one that takes minutes loses its
-    /// partitions, as one that is dead does.
-    fn send(&self, notice: Notice) -> Result<(), End> {
-        self.notices.blocking_send(notice).map_err(|_| End::Dropped)
+    /// Waits while the queue of the consumer is full. The thread does not poll meanwhile, so a consumer that
+    /// takes minutes for a batch loses its partitions, like one that is dead.
+    fn send(&self, message: FollowerMessage) -> Result<(), End> {
+        self.messages.blocking_send(message).map_err(|_| End::Dropped)
     }
 }
 
-fn join(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult<BaseConsumer<Group>> {
+fn join_group(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult<BaseConsumer<Group>> {
     let mut settings = client(config, &options.group);
     settings
         .set("group.id", format!("{}.{}", config.prefix(), options.group))
@@ -303,9 +313,9 @@ fn join(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult<BaseC
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // A position that a topic does not hold is an error: beginning elsewhere would skip or repeat events.
+        // An offset that the topic does not have is an error. A reset would skip or repeat events.
         .set("auto.offset.reset", "error")
-        // Memory: so much is fetched ahead at most, and when there is room again fetching goes on at once.
+        // Bounds the memory for prefetched messages. Fetching resumes 10 ms after there is room.
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.message.max.bytes", MESSAGE_BYTES_MAX)
         .set("fetch.queue.backoff.ms", "10");
@@ -315,41 +325,47 @@ fn join(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult<BaseC
     Ok(consumer)
 }
 
-fn named((topic, number): &Place) -> Partition {
+fn named((topic, number): &TopicPartition) -> Partition {
     Partition(format!("{topic}/{number}"))
 }
 
-/// Takes an event that is wanted; false for one that is not.
-fn take(
+/// Keeps the event of a message for the next batch. False if its partition is not read now.
+fn keep_event(
     message: &BorrowedMessage<'_>,
-    reading: &mut HashMap<Place, Reading>,
+    reading: &mut HashMap<TopicPartition, Reading>,
     store_id: Uuid,
 ) -> Result<bool, ReadError> {
-    let place = (message.topic().to_owned(), message.partition());
-    let Some(reading) = reading.get_mut(&place).filter(|reading| !reading.stuck) else { return Ok(false) };
+    let partition = (message.topic().to_owned(), message.partition());
+    let Some(reading) = reading.get_mut(&partition).filter(|reading| !reading.stuck) else {
+        return Ok(false);
+    };
     let mut refuse = |reason: String| {
         reading.stuck = true;
-        let (topic, number) = &place;
+        let (topic, number) = &partition;
         let text = format!("the message at offset {} of {topic}/{number}: {reason}", message.offset());
         Err(ReadError::Corrupt(text.into()))
     };
-    let Ok(offset) = Position::try_from(message.offset()) else { return refuse("no offset".to_owned()) };
+    let Ok(offset) = Position::try_from(message.offset()) else {
+        return refuse("it has no offset".to_owned());
+    };
     let headers =
         message.headers().into_iter().flat_map(Headers::iter).map(|header| (header.key, header.value));
     match message::decode(headers, message.payload()) {
-        Ok((from, event)) if from == store_id => {
+        Ok((source_id, event)) if source_id == store_id => {
             reading.events.push(event);
             reading.last_offset = offset;
             Ok(true)
         }
-        Ok((from, _)) => {
-            refuse(format!("it is of the event store {from}, and ORDERLY_EVENT_STORE is {store_id}"))
-        }
+        Ok((source_id, _)) => refuse(format!(
+            "it belongs to the event store {source_id}, but ORDERLY_EVENT_STORE is {store_id}; correct the setting, or \
+             give ORDERLY_BUS another prefix"
+        )),
         Err(error) => refuse(error.to_string()),
     }
 }
 
-/// What an error of the consumer means: fatal, for the reader to know, or the library's to get over.
+/// Maps an error of the consumer. Fatal errors end the loop, `Some` goes to the reader, and `None` means that
+/// the client library recovers on its own.
 fn classify(error: ClientError) -> Result<Option<ReadError>, End> {
     use RDKafkaErrorCode::{
         AutoOffsetReset, GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic,
@@ -360,20 +376,20 @@ fn classify(error: ClientError) -> Result<Option<ReadError>, End> {
     }
     Ok(match error.rdkafka_error_code() {
         Some(AutoOffsetReset) => Some(ReadError::Corrupt(
-            "a topic does not hold the position to go on from: it was made anew or has lost events; give ORDERLY_BUS \
+            "a topic does not have the offset to continue from: it was recreated or has lost events; give ORDERLY_BUS \
              another prefix, and run `orderly projections rebuild`"
                 .into(),
         )),
         Some(TopicAuthorizationFailed | GroupAuthorizationFailed) => {
             Some(ReadError::Unavailable(error.to_string().into()))
         }
-        // Said of new topics, too, until every broker knows of them; the library keeps asking.
+        // Also reported for new topics until every broker knows them. The library retries.
         Some(UnknownTopic | UnknownTopicOrPartition) => {
-            tracing::warn!(%error, "Kafka does not know a topic of events");
+            tracing::warn!(%error, "Kafka does not know a topic of events; retrying");
             None
         }
         _ => {
-            tracing::debug!(%error, "The Kafka consumer is interrupted");
+            tracing::debug!(%error, "The Kafka consumer is interrupted; retrying");
             None
         }
     })

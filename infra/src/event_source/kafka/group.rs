@@ -1,4 +1,4 @@
-//! What the consumer group gives and takes.
+//! Receives the rebalances of the consumer group.
 
 use std::{
     collections::HashSet,
@@ -14,16 +14,16 @@ use rdkafka::{
 };
 
 /// Topic and number of a partition.
-pub(super) type Place = (String, i32);
+pub(super) type TopicPartition = (String, i32);
 
-/// A change of what this process has.
+/// A change of the partitions of this process.
 pub(super) enum Change {
-    Assigned(Vec<Place>),
-    Revoked(Vec<Place>),
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
 }
 
-/// Takes note of rebalances. A partition that is given is accepted without being read: reading begins when its
-/// position is known, so that none is ever read from where the group may have it.
+/// Records rebalances. Accepts an assigned partition without reading it. Reading starts with the seek of the
+/// consumer, so that it never starts at an offset of the group.
 #[derive(Default)]
 pub(super) struct Group(Mutex<Membership>);
 
@@ -31,42 +31,44 @@ pub(super) struct Group(Mutex<Membership>);
 struct Membership {
     changes: Vec<Change>,
     /// Partitions that are read.
-    reading: HashSet<Place>,
+    reading: HashSet<TopicPartition>,
 }
 
 impl Group {
-    /// The changes since this was last asked, in order.
+    /// The changes since the last call, in order.
     pub fn take_changes(&self) -> Vec<Change> {
         mem::take(&mut self.lock().changes)
     }
 
-    pub fn is_reading(&self, place: &Place) -> bool {
-        self.lock().reading.contains(place)
+    pub fn is_reading(&self, partition: &TopicPartition) -> bool {
+        self.lock().reading.contains(partition)
     }
 
-    pub fn set_reading(&self, place: Place) {
-        self.lock().reading.insert(place);
+    pub fn set_reading(&self, partition: TopicPartition) {
+        self.lock().reading.insert(partition);
     }
 
     fn lock(&self) -> MutexGuard<'_, Membership> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn assigned(&self, consumer: &BaseConsumer<Self>, places: Vec<Place>) -> KafkaResult<()> {
+    fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         consumer.incremental_assign(&TopicPartitionList::new())?;
-        if !places.is_empty() {
-            self.lock().changes.push(Change::Assigned(places));
+        if !partitions.is_empty() {
+            self.lock().changes.push(Change::Assigned(partitions));
         }
         Ok(())
     }
 
-    fn revoked(&self, consumer: &BaseConsumer<Self>, places: Vec<Place>) -> KafkaResult<()> {
+    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
         let mut read = TopicPartitionList::new();
         let mut membership = self.lock();
-        for place in places.iter().filter(|place| membership.reading.remove(*place)).collect::<Vec<_>>() {
-            read.add_partition(&place.0, place.1);
+        for partition in &partitions {
+            if membership.reading.remove(partition) {
+                read.add_partition(&partition.0, partition.1);
+            }
         }
-        membership.changes.push(Change::Revoked(places));
+        membership.changes.push(Change::Revoked(partitions));
         drop(membership);
         consumer.incremental_unassign(&read)
     }
@@ -75,20 +77,15 @@ impl Group {
 impl ClientContext for Group {}
 
 impl ConsumerContext for Group {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let places =
-            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions =
+            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
         let answered = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, places),
-            _ => self.revoked(consumer, places),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, partitions),
+            _ => self.revoked(consumer, partitions),
         };
         if let Err(error) = answered {
-            tracing::error!(%error, "A rebalance could not be answered");
+            tracing::error!(%error, "Cannot answer a rebalance of the consumer group");
         }
     }
 }

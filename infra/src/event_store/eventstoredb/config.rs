@@ -1,18 +1,20 @@
-//! Where the server is.
+//! The address of the server.
 
 use std::{fmt, str::FromStr};
 
 use eventstore::ClientSettings;
 
-/// An `esdb://` connection string, as all clients of EventStoreDB take it.
+/// An `esdb://` connection string, in the syntax of all EventStoreDB clients.
 #[derive(Clone)]
 pub struct EventStoreDbConfig {
     settings: ClientSettings,
 }
 
-/// Why a text is no connection string. It may hold a password, so it is not repeated.
+/// The text is not a connection string. It may contain a password, so the error does not repeat it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected esdb://host:2113, with ?tls=false where the server has no certificate, got something else")]
+#[error(
+    "not a connection string; expected esdb://host:2113, with ?tls=false if the server has no certificate"
+)]
 pub struct InvalidUrl;
 
 impl EventStoreDbConfig {

@@ -1,7 +1,8 @@
-//! One client at a time, made again after its connection was lost.
+//! Keeps one client at a time and replaces it after its connection is lost.
 //!
-//! The library's client ends for good at the first refused connection, and one for a cluster goes on asking the node
-//! that is gone. So a client that failed is dropped, and the next call makes another; calls under way keep theirs.
+//! A client of the library never recovers from a refused connection, and a client of a cluster keeps calling
+//! a node that is down. So this module drops a failed client, and the next call creates another. Calls in
+//! flight keep the old one.
 
 use std::{
     fmt,
@@ -14,16 +15,16 @@ use tokio::time::{Instant, timeout};
 
 use super::config::EventStoreDbConfig;
 
-/// The pause after the second loss in a row; the first is followed by none, and each further one doubles it.
+/// Back-off after the second loss in a row. Each further loss doubles it; the first one has none.
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// Not sent.
+    /// The request was not sent.
     NotConnected(Arc<str>),
-    /// Sent, and not answered in time.
+    /// The request was sent, and no answer arrived in time.
     TimedOut(Duration),
     Failed(eventstore::Error),
 }
@@ -47,10 +48,10 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct State {
     client: Option<Client>,
-    /// Counts clients, so that many calls failing at once cost one client.
+    /// Counts clients, so that many concurrent failures replace only one.
     generation: u64,
     losses_in_a_row: u32,
-    not_before: Option<Instant>,
+    reconnect_not_before: Option<Instant>,
 }
 
 impl fmt::Debug for Connection {
@@ -72,7 +73,7 @@ impl Connection {
         self.call_time_max
     }
 
-    /// Makes a call, within the time that calls have.
+    /// Calls the server, for at most [`Connection::call_time_max`].
     pub async fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> Result<T, CallError>
     where
         F: Future<Output = eventstore::Result<T>>,
@@ -100,8 +101,8 @@ impl Connection {
         if let Some(client) = &state.client {
             return Ok((client.clone(), state.generation));
         }
-        if state.not_before.is_some_and(|moment| Instant::now() < moment) {
-            let why = format!("no connection to EventStoreDB at {}; trying again soon", self.server());
+        if state.reconnect_not_before.is_some_and(|earliest| Instant::now() < earliest) {
+            let why = format!("no connection to EventStoreDB at {}; reconnecting soon", self.server());
             return Err(CallError::NotConnected(why.into()));
         }
         let client = Client::new(self.config.settings().clone())
@@ -130,11 +131,11 @@ impl Connection {
         };
         tracing::warn!(
             eventstoredb.servers = %self.server(), %error, pause_ms = pause.as_millis(),
-            "The connection to EventStoreDB is lost"
+            "Lost the connection to EventStoreDB; reconnecting after the pause"
         );
         state.client = None;
         state.losses_in_a_row = state.losses_in_a_row.saturating_add(1);
-        state.not_before = Some(Instant::now() + pause);
+        state.reconnect_not_before = Some(Instant::now() + pause);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,8 +143,8 @@ impl Connection {
     }
 }
 
-/// Whether a client that reports this had better be replaced. `ServerError` is what the library makes of gRPC's
-/// UNAVAILABLE, INTERNAL, UNKNOWN and DATA_LOSS: connections cut, nodes that stop, clusters without a leader.
+/// Whether a client with this error must be replaced. The library maps gRPC's UNAVAILABLE, INTERNAL, UNKNOWN
+/// and DATA_LOSS to `ServerError`: the connection was cut, the node stops, or the cluster has no leader.
 fn is_loss(error: &eventstore::Error) -> bool {
     use eventstore::Error;
     matches!(error, Error::ConnectionClosed | Error::GrpcConnectionError(_) | Error::ServerError(_))

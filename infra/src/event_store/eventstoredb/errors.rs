@@ -1,11 +1,11 @@
-//! What becomes of the server's errors: the only place that reads them.
+//! Maps the errors of the client library, by code. No other module inspects them.
 
 use eventstore::{CurrentRevision, Error};
 
 use super::connection::{CallError, Connection};
 use crate::event_store::{AppendError, ExpectedRevision, ReadError};
 
-/// gRPC status codes of requests that the server turned down before doing anything.
+/// gRPC status codes of requests that the server refused before it did anything.
 const INVALID_ARGUMENT: i32 = 3;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
@@ -15,8 +15,8 @@ const OUT_OF_RANGE: i32 = 11;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EventStoreDbOpenError {
     #[error(
-        "ORDERLY_EVENT_STORE: no answer from EventStoreDB at {server}: {reason}; is it running and reachable from \
-         here, and does the URL say ?tls=false where it has no certificate?"
+        "ORDERLY_EVENT_STORE: no answer from EventStoreDB at {server}: {reason}; check that it runs and is \
+         reachable from here, and that the URL has ?tls=false if the server has no certificate"
     )]
     Unreachable { server: String, reason: String },
     #[error(
@@ -25,7 +25,7 @@ pub enum EventStoreDbOpenError {
     )]
     AccessDenied { server: String },
     #[error(
-        "ORDERLY_EVENT_STORE: EventStoreDB at {server} holds no Orderly store yet; start `orderly serve` first"
+        "ORDERLY_EVENT_STORE: EventStoreDB at {server} has no Orderly store yet; start `orderly serve` first"
     )]
     NotAStore { server: String },
     #[error("ORDERLY_EVENT_STORE: the store at {server} is damaged: {what}")]
@@ -50,8 +50,8 @@ impl EventStoreDbOpenError {
     }
 }
 
-/// What a failed append means. In doubt the outcome is unknown: asking again under the same ids and expected revision
-/// is always right, and saying that nothing was written is not.
+/// Maps a failed append. In doubt the outcome is unknown: a retry with the same ids and expected revision is
+/// always safe, but a wrong claim that nothing was written loses or repeats events.
 pub(super) fn append_error(expected: ExpectedRevision, error: &CallError) -> AppendError {
     let why = error.to_string().into();
     let CallError::Failed(error) = error else {
@@ -68,7 +68,7 @@ pub(super) fn append_error(expected: ExpectedRevision, error: &CallError) -> App
             };
             AppendError::WrongExpectedRevision { expected, actual }
         }
-        // The first two: the client got no connection to send it on.
+        // Nothing was written. For the first two, the client had no connection to send the request on.
         Error::ConnectionClosed
         | Error::GrpcConnectionError(_)
         | Error::AccessDenied

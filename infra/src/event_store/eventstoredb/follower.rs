@@ -10,8 +10,8 @@ use super::{appends::raise, connection::Connection, reads};
 /// Pause after a failed poll.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
-/// Polls the end of the log every `interval`, until every receiver of the head is dropped. Appends of this process move
-/// the head at once, without a poll.
+/// Polls the end of the log every `interval`, until every receiver of the head is dropped. Appends of this
+/// process move the head at once, without a poll.
 pub(super) async fn run(
     connection: Arc<Connection>,
     head: Arc<watch::Sender<Option<Position>>>,

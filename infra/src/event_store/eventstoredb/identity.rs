@@ -1,4 +1,4 @@
-//! What names a store: the one event of a stream of its own.
+//! The id of a store: the only event of a dedicated stream.
 
 use eventstore::{AppendToStreamOptions, Client, Error, EventData, ExpectedRevision, ReadStreamOptions};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::{
     errors::EventStoreDbOpenError,
 };
 
-/// No category and so no stream of an aggregate.
+/// Has no hyphen, so it is not the name of an aggregate's stream.
 const STREAM: &str = "orderly_store";
 const EVENT_TYPE: &str = "store.created.v1";
 
@@ -38,7 +38,7 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventS
     Ok(Some(created.store_id))
 }
 
-/// Of several that start at once on a new server, the first names the store and the others read the name.
+/// If several processes start at once on a new server, the first one writes the id and the others read it.
 pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, EventStoreDbOpenError> {
     if let Some(store_id) = read(connection).await? {
         return Ok(store_id);

@@ -153,8 +153,8 @@ impl Appender {
         self.committed_tail.position
     }
 
-    /// Applies one append. The outer error means that the transaction is lost. The inner error means that only this
-    /// append is refused and has written nothing.
+    /// Applies one append. The outer error means that the transaction is lost. The inner error means that
+    /// only this append is refused and has written nothing.
     pub(super) fn apply(
         &mut self,
         statements: &mut Statements<'_>,
@@ -215,7 +215,8 @@ impl Appender {
         Ok(original.ok_or_else(|| wrong_revision(append, actual)))
     }
 
-    /// The current revision of the stream. Creates a stream that should be new, unless memory or the file knows it.
+    /// The current revision of the stream. Creates a stream that should be new, unless memory or the file
+    /// knows it.
     fn find_or_create(
         &mut self,
         statements: &mut Statements<'_>,
@@ -320,8 +321,8 @@ fn json(bytes: &[u8]) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(bytes))
 }
 
-/// The outcome of an earlier attempt of the same append: its events are stored after the expected revision. `None` if
-/// other events are stored there.
+/// The outcome of an earlier attempt of the same append: its events are stored after the expected revision.
+/// `None` if other events are stored there.
 fn original_outcome(
     statements: &mut Statements<'_>,
     append: &Append,

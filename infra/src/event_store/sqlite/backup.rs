@@ -40,13 +40,13 @@ pub enum BackupError {
     Check(SqliteOpenError),
 }
 
-/// Copies the current state of the store at `source` to the new file `destination`, checks the copy and makes it
-/// durable. Returns the id of the copy. The copy gets a new id because a restored log diverges from the original:
-/// consumers that store positions of the original must refuse it.
+/// Copies the current state of the store at `source` to the new file `destination`, checks the copy and makes
+/// it durable. Returns the id of the copy. The copy gets a new id because a restored log diverges from the
+/// original: consumers that store positions of the original must refuse it.
 ///
-/// SQLite's online backup makes the copy within one read transaction: the copy is consistent, does not restart when
-/// the server writes, and does not block the server. It copies pages unchanged, at the speed of the disk. (`VACUUM INTO`
-/// would rebuild every B-tree and reports no progress.)
+/// SQLite's online backup makes the copy within one read transaction: the copy is consistent, does not
+/// restart when the server writes, and does not block the server. It copies pages unchanged, at the speed of
+/// the disk. (`VACUUM INTO` would rebuild every B-tree and reports no progress.)
 pub fn backup(
     source: &Path,
     destination: &Path,
@@ -98,7 +98,8 @@ fn copy(
             match step {
                 StepResult::Done => break,
                 StepResult::More => {}
-                // Another process holds a lock on the original for a moment, for example while it closes the file.
+                // Another process holds a lock on the original for a moment, for example while it closes the
+                // file.
                 _ => std::thread::sleep(Duration::from_millis(50)),
             }
         }

@@ -1,8 +1,8 @@
 //! Moves the write-ahead log into the file without blocking the writer.
 //!
-//! By default, SQLite does this within a commit once the log has grown enough, and that commit takes 100 to 300 ms.
-//! Here a separate thread moves pages while the writer continues. The writer moves only the last few pages, because
-//! SQLite restarts the log only when all of it is moved and there is no concurrent append.
+//! By default, SQLite does this within a commit once the log has grown enough, and that commit takes 100 to
+//! 300 ms. Here a separate thread moves pages while the writer continues. The writer moves only the last few
+//! pages, because SQLite restarts the log only when all of it is moved and there is no concurrent append.
 
 use std::{
     io,
@@ -57,8 +57,8 @@ impl Checkpointer {
 
     /// Requests a round. Has no effect if a round is already requested.
     pub(super) fn request(&self) {
-        // Full: a round is already requested. Disconnected: the thread has panicked; the writer then checkpoints
-        // itself at the hard limit.
+        // Full: a round is already requested. Disconnected: the thread has panicked; the writer then
+        // checkpoints itself at the hard limit.
         let _ = self.signal.try_send(());
     }
 

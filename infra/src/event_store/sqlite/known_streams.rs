@@ -1,7 +1,7 @@
 //! Proves from memory that a stream does not exist.
 //!
-//! Every order starts by checking whether its stream exists, and nearly always it does not. A Bloom filter of fixed
-//! size answers that from memory. Only its rare false positives cost a read of the file.
+//! Every order starts by checking whether its stream exists, and nearly always it does not. A Bloom filter of
+//! fixed size answers that from memory. Only its rare false positives cost a read of the file.
 
 use std::{fmt, sync::Arc};
 

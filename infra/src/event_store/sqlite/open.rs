@@ -68,8 +68,8 @@ impl SqliteOpenError {
     }
 }
 
-/// Takes the lock that makes this process the only writer. The kernel releases it with the file handle, also after
-/// `kill -9`.
+/// Takes the lock that makes this process the only writer. The kernel releases it with the file handle, also
+/// after `kill -9`.
 pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     let lock_path = beside(path, ".lock");
     let io_error = |source| SqliteOpenError::Io { path: lock_path.clone(), source };
@@ -81,8 +81,8 @@ pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     }
 }
 
-/// Whether there is a store to open. Creation is atomic, so an empty file is damage, and so is a write-ahead log without
-/// its file. SQLite would silently start a new and empty log there.
+/// Whether there is a store to open. Creation is atomic, so an empty file is damage, and so is a write-ahead
+/// log without its file. SQLite would silently start a new and empty log there.
 pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
     let damaged = |what: &str| SqliteOpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
     match fs::metadata(path) {
@@ -100,8 +100,8 @@ pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
     }
 }
 
-/// Creates an empty store, under a temporary name until it is complete. Only its owner can read the file, because
-/// orders are personal data.
+/// Creates an empty store, under a temporary name until it is complete. Only its owner can read the file,
+/// because orders are personal data.
 pub(super) fn create(path: &Path) -> Result<(), SqliteOpenError> {
     let io_error = |source| SqliteOpenError::Io { path: path.to_owned(), source };
     let directory = directory_of(path);
@@ -133,7 +133,8 @@ pub(super) fn rename_store(connection: &Connection) -> rusqlite::Result<Uuid> {
     Ok(store_id)
 }
 
-/// Checks that the file is an event store with a supported schema. Returns its id and a connection for reading.
+/// Checks that the file is an event store with a supported schema. Returns its id and a connection for
+/// reading.
 pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), SqliteOpenError> {
     if !exists(path)? {
         return Err(SqliteOpenError::Missing { path: path.to_owned() });
@@ -170,7 +171,8 @@ fn identify(connection: &Connection, path: &Path) -> Result<Uuid, SqliteOpenErro
     })
 }
 
-/// Reads the whole file to find damage: a missing end, broken pages, missing positions, missing index entries.
+/// Reads the whole file to find damage: a missing end, broken pages, missing positions, missing index
+/// entries.
 pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), SqliteOpenError> {
     let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
     let damaged = |what| Err(SqliteOpenError::Damaged { path: path.to_owned(), what });
@@ -248,8 +250,8 @@ fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Describes the missing part if the file is shorter than its header states.
 ///
-/// Call it only for a file that SQLite has just refused. While SQLite uses a file, this process must not open and close
-/// it by other means: closing any handle drops the POSIX locks that SQLite holds on it.
+/// Call it only for a file that SQLite has just refused. While SQLite uses a file, this process must not open
+/// and close it by other means: closing any handle drops the POSIX locks that SQLite holds on it.
 fn truncation(path: &Path) -> Option<String> {
     let mut header = [0; 100];
     File::open(path).ok()?.read_exact(&mut header).ok()?;

@@ -1,9 +1,9 @@
 //! Finds streams by name.
 //!
-//! Every order creates two streams with random names. An index that is updated at once writes one page per new stream.
-//! So the writer keeps new streams in memory and moves many at a time into the index, in the order of its keys: one
-//! page write then covers many streams. The table `streams` has every stream at once. After a crash, the store reads
-//! from it the streams that the index lacks.
+//! Every order creates two streams with random names. An index that is updated at once writes one page per
+//! new stream. So the writer keeps new streams in memory and moves many at a time into the index, in the
+//! order of its keys: one page write then covers many streams. The table `streams` has every stream at once.
+//! After a crash, the store reads from it the streams that the index lacks.
 
 use std::{
     collections::BTreeSet,
@@ -28,8 +28,8 @@ const SELECT_ANYWHERE: &str = "SELECT stream_no FROM streams
      WHERE stream_no > (SELECT up_to FROM stream_index_progress) AND name_hash = ?1 AND name = ?2
      LIMIT 1";
 
-/// Streams moved with a group that has no new streams. Other groups move twice as many as they add, so that the index
-/// keeps up.
+/// Streams moved with a group that has no new streams. Other groups move twice as many as they add, so that
+/// the index keeps up.
 const MOVED_MIN: usize = 64;
 
 /// The key of a stream in the index: the first 48 bits of the SHA-256 of its name.
@@ -55,7 +55,8 @@ impl RecentStreams {
     /// The number of a stream; `None` if it does not exist.
     pub(super) fn find(&self, connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
         let hash = name_hash(name);
-        // Look here first, then in the index: the writer removes a stream from here only after the index has it.
+        // Look here first, then in the index: the writer removes a stream from here only after the index has
+        // it.
         let candidates: Vec<Entry> =
             self.lock().range((hash, i64::MIN)..=(hash, i64::MAX)).copied().collect();
         let mut select = connection.prepare_cached(SELECT_IF_NAMED)?;
@@ -72,7 +73,8 @@ impl RecentStreams {
     }
 }
 
-/// [`RecentStreams::find`] for other processes than the writer's: scans the table for streams that the index lacks.
+/// [`RecentStreams::find`] for other processes than the writer's: scans the table for streams that the index
+/// lacks.
 pub(super) fn find_from_outside(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached(SELECT_ANYWHERE)?

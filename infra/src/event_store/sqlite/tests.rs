@@ -1,4 +1,5 @@
-//! Cases that the contract suite cannot reach: failures within a group, the index of streams, the write-ahead log.
+//! Cases that the contract suite cannot reach: failures within a group, the index of streams, the write-ahead
+//! log.
 
 use std::{
     fs::{self, File},

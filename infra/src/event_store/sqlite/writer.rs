@@ -73,8 +73,8 @@ impl Writer {
         self.checkpointer.finish(&self.connection);
     }
 
-    /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows at once: hold the
-    /// group for it, because committing the steps of a flow one by one costs one disk flush each.
+    /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows at once:
+    /// hold the group for it, because committing the steps of a flow one by one costs one disk flush each.
     fn take_group(&self, first: PendingAppend, group: &mut Vec<PendingAppend>) {
         let mut bytes = size(&first.append);
         let mut awaited = first.awaited;
@@ -124,7 +124,8 @@ impl Writer {
                 for pending in group.drain(..) {
                     pending.answer(Err(error.clone()));
                 }
-                // On a full disk this can make room: SQLite reuses pages of the write-ahead log once they are moved.
+                // On a full disk this can make room: SQLite reuses pages of the write-ahead log once they are
+                // moved.
                 self.checkpointer.request();
             }
         }
@@ -176,8 +177,8 @@ impl GroupFailure {
         }
     }
 
-    /// The outcome is unknown after an I/O error at commit: the write-ahead log may be complete and only its flush
-    /// failed, so a crash now could bring the events back. In all other cases nothing was written.
+    /// The outcome is unknown after an I/O error at commit: the write-ahead log may be complete and only its
+    /// flush failed, so a crash now could bring the events back. In all other cases nothing was written.
     fn into_append_error(self) -> AppendError {
         match self {
             Self::AtCommit(source) if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {

@@ -5,7 +5,7 @@ fn parse(url: &str) -> KafkaConfig {
 }
 
 #[test]
-fn a_url_with_nothing_but_a_broker_has_the_defaults() {
+fn a_url_with_only_a_broker_has_the_defaults() {
     let config = parse("kafka://127.0.0.1:9092");
     assert_eq!(config.brokers(), "127.0.0.1:9092");
     assert_eq!(config.prefix(), "orderly");
@@ -13,7 +13,7 @@ fn a_url_with_nothing_but_a_broker_has_the_defaults() {
 }
 
 #[test]
-fn copies_follow_the_brokers_named_up_to_three() {
+fn the_default_number_of_copies_is_the_number_of_brokers_up_to_three() {
     let copies = |url| (parse(url).replication(), parse(url).min_insync());
     assert_eq!(copies("kafka://a:1,b:2"), (2, 1));
     assert_eq!(copies("kafka://a:1,b:2,c:3,d:4"), (3, 2));
@@ -22,7 +22,7 @@ fn copies_follow_the_brokers_named_up_to_three() {
 }
 
 #[test]
-fn what_is_shown_reads_back_as_the_same() {
+fn a_displayed_url_parses_to_the_same_settings() {
     for url in ["kafka://a:1", "kafka://a:1,[::1]:2/?prefix=shop-2.x&partitions=7&replication=3&min_insync=1"]
     {
         let config = parse(url);
@@ -31,14 +31,14 @@ fn what_is_shown_reads_back_as_the_same() {
 }
 
 #[test]
-fn a_wrong_url_is_refused_with_what_is_wrong_about_it() {
-    for (url, says) in [
+fn a_wrong_url_is_refused_and_the_error_names_the_problem() {
+    for (url, expected) in [
         ("redis://a:1", "does not begin with kafka://"),
-        ("kafka://", "is no HOST:PORT"),
-        ("kafka://a", "\"a\" is no HOST:PORT"),
-        ("kafka://a:0", "\"a:0\" is no HOST:PORT"),
-        ("kafka://a:1,", "is no HOST:PORT"),
-        ("kafka://user@a:1", "is no HOST:PORT"),
+        ("kafka://", "is not HOST:PORT"),
+        ("kafka://a", "\"a\" is not HOST:PORT"),
+        ("kafka://a:0", "\"a:0\" is not HOST:PORT"),
+        ("kafka://a:1,", "is not HOST:PORT"),
+        ("kafka://user@a:1", "is not HOST:PORT"),
         ("kafka://a:1?partitions=0", "partitions=0 is not a number from 1 to 1000"),
         ("kafka://a:1?partitions=many", "partitions=many is not a number"),
         ("kafka://a:1?prefix=", "prefix=\"\""),
@@ -47,7 +47,7 @@ fn a_wrong_url_is_refused_with_what_is_wrong_about_it() {
         ("kafka://a:1?min_insync=2", "min_insync=2 is more than replication=1"),
     ] {
         let error = url.parse::<KafkaConfig>().unwrap_err().to_string();
-        assert!(error.contains(says), "{url}: {error}");
+        assert!(error.contains(expected), "{url}: {error}");
         assert!(error.contains("expected kafka://HOST:PORT"), "{error}");
     }
 }

@@ -22,7 +22,7 @@ fn decode_all(headers: &Headers, value: Option<&[u8]>) -> Result<(Uuid, Recorded
 }
 
 #[test]
-fn an_event_reads_back_byte_for_byte() {
+fn a_decoded_event_has_the_bytes_of_the_original() {
     let store_id = Uuid::new_v4();
     let id = Uuid::new_v4();
     let sku = StreamName::Stock(Sku::new("Käse, 1 kg/½").unwrap());
@@ -39,7 +39,7 @@ fn an_event_reads_back_byte_for_byte() {
 }
 
 #[test]
-fn a_message_that_is_no_event_is_refused_by_the_header() {
+fn a_message_that_is_not_an_event_is_refused_and_the_error_names_the_header() {
     let event = event(OrderId(Uuid::new_v4()).into(), "{}");
     let intact = headers(&event, Uuid::new_v4());
     for header in [ID, SOURCE, TYPE, SUBJECT, TIME, REVISION, POSITION, METADATA] {

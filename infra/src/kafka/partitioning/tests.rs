@@ -7,9 +7,9 @@ fn config(partitions: u16) -> KafkaConfig {
     format!("kafka://a:1?partitions={partitions}").parse().unwrap()
 }
 
-/// Known from Kafka's own tests of its hash (org.apache.kafka.common.utils, signed there).
+/// Expected values are from Kafka's tests of its hash (org.apache.kafka.common.utils), where they are signed.
 #[test]
-fn the_hash_is_that_of_kafkas_java_clients() {
+fn the_hash_equals_that_of_kafkas_java_clients() {
     for (data, hash) in [
         ("21", -973_932_308),
         ("foobar", -790_332_482),
@@ -22,9 +22,9 @@ fn the_hash_is_that_of_kafkas_java_clients() {
     }
 }
 
-/// Rows and checkpoints rely on it: another answer here would be another place for the events of old streams.
+/// Checkpoints depend on these partitions: a changed result would move the events of existing streams.
 #[test]
-fn streams_stay_in_their_partitions() {
+fn partitions_of_streams_never_change() {
     let stock = StreamName::Stock(Sku::new("85123A").unwrap());
     let order = StreamName::Order(OrderId(Uuid::nil()));
     assert_eq!(config(12).partition_of(&stock).0, "orderly.stock/10");
@@ -33,7 +33,7 @@ fn streams_stay_in_their_partitions() {
 }
 
 #[test]
-fn streams_spread_over_all_partitions() {
+fn streams_are_spread_evenly_over_all_partitions() {
     let config = config(12);
     let mut streams = [0u32; 12];
     for number in 0..12_000u128 {
@@ -46,7 +46,7 @@ fn streams_spread_over_all_partitions() {
 }
 
 #[test]
-fn names_of_partitions_read_back() {
+fn names_of_partitions_parse_to_their_topic_and_number() {
     let config = config(3);
     for topic in Topic::ALL {
         assert_eq!(config.parse_partition(&config.partition(topic, 2)), Some((topic, 2)));

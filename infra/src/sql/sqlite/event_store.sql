@@ -1,34 +1,35 @@
 -- The event store: one append-only log of events in streams.
--- PRAGMA application_id marks the file as Orderly's, PRAGMA user_version is the version of this schema.
+-- PRAGMA application_id marks the file as an Orderly event store. PRAGMA user_version is the schema version.
 
 CREATE TABLE meta (
-    -- Names this log; a restored backup has another one.
+    -- The id of this log. A backup has another one.
     store_id TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE streams (
     stream_no INTEGER PRIMARY KEY,
     name      TEXT    NOT NULL,
-    -- The first 48 bits of the SHA-256 of the name. The writer keeps the names unique.
+    -- The first 48 bits of the SHA-256 of the name. The writer keeps names unique; there is no constraint.
     name_hash INTEGER NOT NULL
 ) STRICT;
 
--- Where a stream is found by its name. Its keys are random, so each new stream would land on, and write, a page of its
--- own: the writer puts streams in here some time after they were made, many at a time and in the order of the keys.
+-- Finds a stream by its name. The keys are random, so a new stream would write one page. The writer therefore
+-- inserts streams later than it creates them, many at a time and in key order.
 CREATE TABLE stream_index (
     name_hash INTEGER NOT NULL,
     stream_no INTEGER NOT NULL,
     PRIMARY KEY (name_hash, stream_no)
 ) STRICT, WITHOUT ROWID;
 
--- The one row says up to which stream all are in the index.
+-- One row: all streams up to this number are in the index.
 CREATE TABLE stream_index_progress (
     up_to INTEGER NOT NULL
 ) STRICT;
 INSERT INTO stream_index_progress (up_to) VALUES (0);
 
--- No index on id: random unique keys would cost two thirds of the write rate. A retry is recognised by comparing ids
--- at the revisions it names. No foreign key: only the writer inserts, and it has the stream at hand.
+-- No index on id: random unique keys would cost two thirds of the write rate. The writer recognises a retry
+-- by its ids at the expected revisions. No foreign key: only the writer inserts, and it has just read or
+-- created the stream.
 CREATE TABLE events (
     position    INTEGER PRIMARY KEY,
     stream_no   INTEGER NOT NULL,
@@ -37,12 +38,12 @@ CREATE TABLE events (
     type        TEXT    NOT NULL,
     data        TEXT    NOT NULL,
     metadata    TEXT    NOT NULL,
-    -- Microseconds since 1970-01-01 UTC; never decreases with the position.
+    -- Microseconds since 1970-01-01 UTC. Never decreases as the position increases.
     recorded_at INTEGER NOT NULL,
     UNIQUE (stream_no, revision)
 ) STRICT;
 
--- For people with the sqlite3 shell: SELECT * FROM event_log WHERE stream = 'stock-85123A'.
+-- For the sqlite3 shell: SELECT * FROM event_log WHERE stream = 'stock-85123A'.
 CREATE VIEW event_log AS
 SELECT position,
        name AS stream,
