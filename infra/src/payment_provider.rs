@@ -1,7 +1,8 @@
-//! The payment provider port: ask for money, give it back, ask what became of it, and read what the provider sends.
+//! The payment provider port: charge, capture, void, refund, look up a charge, and read the provider's
+//! webhooks.
 //!
-//! Whatever is asked for is on record before it is asked, and is asked again until an answer is recorded; so every
-//! operation here may be repeated, also years later and from another process, and is done once.
+//! The caller records every request before it sends it, and repeats it until an answer is recorded. So an
+//! operation may be repeated, even years later and from another process, and the provider must do it once.
 
 pub mod stripe;
 
@@ -12,20 +13,20 @@ use domain::{
 };
 use http::HeaderMap;
 
-/// A charge as the provider is to know it. `payment_id` and `charge.number` name it for ever.
+/// A charge. `payment_id` and `charge.number` identify it forever.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChargeRequest {
     pub payment_id: PaymentId,
     pub order_id: OrderId,
     pub currency: Currency,
-    /// What is known of it here; its `reference` is the provider's own id, where that is known.
+    /// The recorded state of the charge. Its `reference` is the id at the provider, if that is known.
     pub charge: Charge,
-    /// When it was recorded that the provider is to be asked. Providers forget idempotency keys after a time (Stripe:
-    /// 24 hours); an adapter looks for itself where a key may be forgotten.
+    /// When the request was recorded. Providers forget idempotency keys after a time (Stripe: 24 hours). If
+    /// the key may be forgotten, the adapter must search for an earlier request itself.
     pub requested_at: Timestamp,
 }
 
-/// Money to give back of what a charge has captured. `refund_id` names it for ever.
+/// A refund of captured money. `refund_id` identifies it forever.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RefundRequest {
     pub charge: ChargeRequest,
@@ -34,12 +35,12 @@ pub struct RefundRequest {
     pub requested_at: Timestamp,
 }
 
-/// How a charge stands.
+/// The current state of a charge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChargeAnswer {
     pub report: ProviderReport,
-    /// What the customer has to do before it goes on, in the provider's own terms: a page to be sent to, a secret for
-    /// the provider's script.
+    /// The action that the customer must take before the charge continues, in the provider's terms: the URL
+    /// of a page, or a secret for the provider's script.
     pub next_action: Option<serde_json::Value>,
 }
 
@@ -49,10 +50,10 @@ impl From<ProviderReport> for ChargeAnswer {
     }
 }
 
-/// How a refund stands.
+/// The current state of a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundAnswer {
-    /// The provider has it and has not paid it out yet.
+    /// The provider has accepted the refund and has not paid it out yet.
     Pending,
     Refunded {
         reference: String,
@@ -62,27 +63,28 @@ pub enum RefundAnswer {
     },
 }
 
-/// Why the provider has not answered a question.
+/// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// Nothing was done: the provider was not reached, or said that it could not look at it now.
-    #[error("the payment provider cannot be reached: {0}")]
+    /// Nothing was done: the provider was not reached, or was too busy.
+    #[error("cannot reach the payment provider: {0}")]
     Unreachable(String),
-    /// It may or may not have been done.
+    /// The operation may or may not have been done. Repeat it.
     #[error("the answer of the payment provider was lost: {0}")]
     OutcomeUnknown(String),
-    /// Nothing was done, and asking again is no use: the request itself is refused (not: the money).
+    /// Nothing was done, and a retry fails too: the provider refuses the request itself. A decline of the
+    /// money is a report instead.
     #[error("the payment provider refuses the request: {0}")]
     Refused(String),
-    /// Nothing was done: the provider does not know these credentials.
-    #[error("the payment provider does not accept the credentials: {0}")]
+    /// Nothing was done: the provider refuses the credentials.
+    #[error("the payment provider refuses the credentials: {0}")]
     Credentials(String),
 }
 
-/// What a provider sends of itself.
+/// A webhook of the provider.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// The provider's id of this notice: the same one may come more than once, and in any order.
+    /// The provider's id of this notice. Notices may arrive more than once and in any order.
     pub id: String,
     pub content: NoticeContent,
 }
@@ -98,39 +100,39 @@ pub enum NoticeContent {
         refund_id: RefundId,
         answer: RefundAnswer,
     },
-    /// Nothing that concerns a payment of this platform.
+    /// Does not concern a payment of this platform.
     Other,
 }
 
-/// Why a request is not taken for a notice of the provider.
+/// Why a request is refused as a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoticeError {
-    #[error("the signature is missing or not well formed")]
+    #[error("the signature is missing or malformed")]
     NoSignature,
-    #[error("the signature does not fit the body")]
+    #[error("the signature does not match the body")]
     WrongSignature,
-    #[error("the time of the signature is too far from now")]
+    #[error("the time of the signature differs too much from the current time")]
     Stale,
     #[error("the body cannot be read")]
     Unreadable,
 }
 
 /// A payment provider. Contract, checked by the suite in `tests/tests/payment_provider_contract.rs`:
-/// - Each operation is done once, however often and from wherever it is asked for: a charge by payment and number, a
-///   capture by the total it brings a charge to, a refund by its id.
-/// - Reports are cumulative and tell of the charge as it stands, not of the last operation.
-/// - After [`PaymentProvider::void`] has answered, nothing is taken of that charge any more, even by a request to charge
-///   that was sent before and arrives later.
-/// - An operation answers within 30 seconds, or with [`ProviderError::OutcomeUnknown`].
+/// - Each operation is done once, even if several processes repeat it. The payment and number identify a
+///   charge, the new captured total identifies a capture, the id identifies a refund.
+/// - Reports are cumulative: they describe the current state of the charge, not the last operation.
+/// - After [`PaymentProvider::void`] has answered, the charge takes no more money. That includes a request to
+///   charge that was sent before and arrives later.
+/// - An operation answers within 30 seconds, or fails with [`ProviderError::OutcomeUnknown`].
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
-    /// As in the path of its webhooks and in events.
+    /// The name in the path of its webhooks and in events.
     fn name(&self) -> &'static str;
 
-    /// Asks for the money: authorizes it, and captures it where the charge says so. A decline is a report.
+    /// Authorizes the money, and captures it if the charge says so. A decline is a report, not an error.
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError>;
 
-    /// Captures `amount` more, which brings the charge to `total`.
+    /// Captures `amount` more, so that the captured total becomes `total`.
     async fn capture(
         &self,
         request: &ChargeRequest,
@@ -138,15 +140,16 @@ pub trait PaymentProvider: Send + Sync + 'static {
         total: Amount,
     ) -> Result<ProviderReport, ProviderError>;
 
-    /// Gives back what is authorized and not captured, or gives the charge up; also one that the provider never saw.
+    /// Releases the authorized money that is not captured, and ends the charge. Also ends a charge that the
+    /// provider never received.
     async fn void(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError>;
 
-    /// How the charge stands; none where the provider has none and has taken nothing.
+    /// The current state of the charge. `None` if the provider does not have it and has taken no money.
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError>;
 
-    /// Pays money back, or says how that stands.
+    /// Refunds money. A repeated call returns the state of the refund.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;
 
-    /// Reads a webhook: checks the signature over the bytes as they came, then what they say.
+    /// Checks the signature over the received bytes, then decodes the notice.
     fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError>;
 }

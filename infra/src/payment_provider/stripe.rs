@@ -1,10 +1,11 @@
 //! Stripe as payment provider: PaymentIntents, Refunds and signed webhooks, over HTTP.
 //!
-//! A charge is one PaymentIntent, named by its metadata. It is made unconfirmed, which takes no money, and then confirmed
-//! by its id; Stripe takes money at most once for an intent, so a charge is taken at most once if it has one intent.
-//! That it has one is seen to by [`charging`], and what Stripe says is made into reports by [`report`].
+//! A charge is one PaymentIntent. Its metadata names the charge. The adapter creates it unconfirmed, which
+//! takes no money, and then confirms it by its id. Stripe takes money at most once per intent, so one intent
+//! per charge takes the money at most once. [`charging`] makes sure that there is one intent, and [`report`]
+//! converts Stripe's state into reports.
 //!
-//! Nothing is repeated in here: whoever asks, asks again.
+//! This adapter never retries a request. The caller repeats the operation.
 
 mod api;
 mod charging;
@@ -22,24 +23,24 @@ use domain::{Amount, Timestamp, payment::ProviderReport};
 use http::HeaderMap;
 
 use self::api::Api;
-pub use self::options::{OptionsError, StripeOptions};
+pub use self::options::{StripeOptions, StripeOptionsError};
 use super::{
     ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, ProviderError, RefundAnswer,
     RefundRequest,
 };
 use crate::clock::Clock;
 
-/// As in the path of webhooks and in events.
+/// The name of the provider in the path of webhooks and in events.
 pub const NAME: &str = "stripe";
-/// The version of Stripe's API that this adapter speaks, whatever the account's own is. Webhook endpoints are to be set
-/// to the same.
+/// The version of Stripe's API that this adapter uses, independent of the account's default. Set webhook
+/// endpoints to the same version.
 pub const API_VERSION: &str = "2026-08-26.dahlia";
 
-/// How long an operation may take in all: two or three requests to Stripe.
+/// Time limit for an operation: two or three requests to Stripe.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(28);
-/// How old a request may be for Stripe to know its idempotency key for certain: keys are kept for 24 hours at least, and
-/// the clocks differ by less than an hour.
-const KEY_LIFE_CERTAIN: Duration = Duration::from_hours(23);
+/// Age up to which Stripe certainly knows the idempotency key of a request. Stripe keeps keys for at least 24
+/// hours, and the clocks differ by less than one hour.
+const KEY_LIFE_MIN: Duration = Duration::from_hours(23);
 
 /// Stripe, with the account that the secret key belongs to.
 #[derive(Debug)]
@@ -50,15 +51,15 @@ pub struct StripeProvider {
 }
 
 impl StripeProvider {
-    /// Connects to nothing yet. Fails where the certificates that this machine trusts cannot be read.
-    pub fn new(options: StripeOptions, clock: Clock) -> Result<Self, OptionsError> {
+    /// Does not connect. Fails if the trusted certificates of this machine cannot be read.
+    pub fn new(options: StripeOptions, clock: Clock) -> Result<Self, StripeOptionsError> {
         Ok(Self { api: Api::new(&options)?, options, clock })
     }
 
-    /// Whether Stripe may have forgotten the idempotency key of what was asked for then.
-    fn may_be_forgotten(&self, requested_at: Timestamp) -> bool {
+    /// Whether Stripe may have forgotten the idempotency key of a request of that time.
+    fn key_may_be_forgotten(&self, requested_at: Timestamp) -> bool {
         let age = self.clock.now().duration_since(requested_at);
-        age > KEY_LIFE_CERTAIN.try_into().unwrap_or_default()
+        age > KEY_LIFE_MIN.try_into().unwrap_or_default()
     }
 }
 
@@ -69,7 +70,7 @@ impl PaymentProvider for StripeProvider {
     }
 
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
-        in_time(self.take(request)).await
+        in_time(self.start_charge(request)).await
     }
 
     async fn capture(
@@ -82,15 +83,15 @@ impl PaymentProvider for StripeProvider {
     }
 
     async fn void(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
-        in_time(self.end(request)).await
+        in_time(self.void_charge(request)).await
     }
 
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError> {
-        in_time(self.inspect(request)).await
+        in_time(self.look_up_charge(request)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        in_time(self.pay_back(request)).await
+        in_time(self.refund_once(request)).await
     }
 
     fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError> {
@@ -100,8 +101,8 @@ impl PaymentProvider for StripeProvider {
 }
 
 async fn in_time<T>(operation: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-    let late = |_| ProviderError::OutcomeUnknown("Stripe does not answer in time".to_owned());
-    tokio::time::timeout(OPERATION_TIMEOUT, operation).await.map_err(late)?
+    let timed_out = |_| ProviderError::OutcomeUnknown("Stripe did not answer in time".to_owned());
+    tokio::time::timeout(OPERATION_TIMEOUT, operation).await.map_err(timed_out)?
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use infra::payment_provider::stripe::{OptionsError, StripeOptions};
+use infra::payment_provider::stripe::{StripeOptions, StripeOptionsError};
 
 const SECRET_KEY: &str = "ORDERLY_STRIPE_SECRET_KEY";
 const WEBHOOK_SECRET: &str = "ORDERLY_STRIPE_WEBHOOK_SECRET";
@@ -18,7 +18,7 @@ pub enum StripeSettingsError {
     )]
     Missing(&'static str),
     #[error("{setting}: {source}")]
-    Unusable { setting: &'static str, source: OptionsError },
+    Unusable { setting: &'static str, source: StripeOptionsError },
     #[error("{MULTICAPTURE}: expected true or false")]
     Multicapture,
 }
@@ -46,11 +46,11 @@ pub(super) fn stripe_options_of(
     }
 }
 
-fn unusable(source: OptionsError) -> StripeSettingsError {
+fn unusable(source: StripeOptionsError) -> StripeSettingsError {
     let setting = match source {
-        OptionsError::WebhookSecret => WEBHOOK_SECRET,
-        OptionsError::ApiUrl => API_URL,
-        OptionsError::SecretKey | OptionsError::Client(_) => SECRET_KEY,
+        StripeOptionsError::WebhookSecret => WEBHOOK_SECRET,
+        StripeOptionsError::ApiUrl => API_URL,
+        StripeOptionsError::SecretKey | StripeOptionsError::Client(_) => SECRET_KEY,
     };
     StripeSettingsError::Unusable { setting, source }
 }

@@ -1,4 +1,4 @@
-//! Requests to Stripe, and what an answer means. One request each, never repeated in here.
+//! Sends requests to Stripe and classifies the answers. Each function sends one request and never retries.
 
 use std::{fmt, time::Duration};
 
@@ -7,30 +7,30 @@ use reqwest::{Client, RequestBuilder, Response, Url, redirect, retry};
 use serde::de::DeserializeOwned;
 
 use super::{
-    API_VERSION, OptionsError, StripeOptions,
-    object::{ErrorBody, ErrorObject, Intent, Page, Refund},
-    options::Secret,
-    report::presentable,
+    API_VERSION, StripeOptions, StripeOptionsError,
+    object::{ErrorBody, ErrorObject, Intent, Refund, StripePage},
+    options::StripeSecret,
+    report::printable,
 };
 use crate::payment_provider::ProviderError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A page of a hundred refunds takes about 100 KiB.
+/// Bounds the memory for an answer. A page of 100 refunds has about 100 KiB.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Members of a request, by name; Stripe writes nested ones as `outer[inner]`.
+/// Members of a request, by name. Stripe names nested members `outer[inner]`.
 pub(super) type Form = Vec<(&'static str, String)>;
 
-/// Asks that an intent comes with its latest attempt in full.
+/// Expands the latest attempt in the answer, so that it is complete.
 const WITH_ATTEMPT: (&str, &str) = ("expand[]", "latest_charge");
-/// Of a list or of a search: as many as one page may hold.
-const PAGE: (&str, &str) = ("limit", "100");
+/// The largest page of a list or a search.
+const PAGE_LIMIT: (&str, &str) = ("limit", "100");
 
-/// Stripe's API, as the account of the secret key.
+/// Client of Stripe's API, with the account of the secret key.
 pub(super) struct Api {
     http: Client,
     base: Url,
-    secret_key: Secret,
+    secret_key: StripeSecret,
 }
 
 impl fmt::Debug for Api {
@@ -39,46 +39,50 @@ impl fmt::Debug for Api {
     }
 }
 
-/// What Stripe says to a request that it takes.
+/// Stripe's answer to a request that it accepted.
 pub(super) struct Answer<T> {
     pub object: T,
-    /// It is what Stripe said when it was first asked under this idempotency key. Things may have moved on since.
+    /// True if Stripe replayed the answer to an earlier request with this idempotency key. The object may
+    /// have changed since.
     pub is_replay: bool,
 }
 
-/// Why a request was not done, or may not have been.
+/// Why a request failed, or why its outcome is unknown.
 #[derive(Clone)]
-pub(super) enum Failure {
-    /// Stripe looked at it and did not do it.
+pub(super) enum RequestFailure {
+    /// Stripe processed the request and refused it.
     Refused(ErrorObject),
-    /// Stripe repeats, for as long as it knows the idempotency key, that it failed in the middle of that first request.
-    Kept {
+    /// Stripe replays its own error of an earlier request with this idempotency key, as long as it knows the
+    /// key. That request may have taken effect.
+    ReplayedError {
         status: StatusCode,
         first_request: String,
     },
     Unanswered(ProviderError),
 }
 
-impl From<Failure> for ProviderError {
-    fn from(failure: Failure) -> Self {
+impl From<RequestFailure> for ProviderError {
+    fn from(failure: RequestFailure) -> Self {
         match failure {
-            Failure::Refused(error) => Self::Refused(in_words(&error)),
-            Failure::Kept { status, .. } => Self::OutcomeUnknown(format!("Stripe answered {status}")),
-            Failure::Unanswered(error) => error,
+            RequestFailure::Refused(error) => Self::Refused(describe_error(&error)),
+            RequestFailure::ReplayedError { status, .. } => {
+                Self::OutcomeUnknown(format!("Stripe answered {status}"))
+            }
+            RequestFailure::Unanswered(error) => error,
         }
     }
 }
 
-type Answered<T> = Result<Answer<T>, Failure>;
+type Answered<T> = Result<Answer<T>, RequestFailure>;
 
 impl Api {
-    pub(super) fn new(options: &StripeOptions) -> Result<Self, OptionsError> {
+    pub(super) fn new(options: &StripeOptions) -> Result<Self, StripeOptionsError> {
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
             .retry(retry::never())
             .build()
-            .map_err(|error| OptionsError::Client(describe(error)))?;
+            .map_err(|error| StripeOptionsError::Client(describe(error)))?;
         Ok(Self { http, base: options.api_url.clone(), secret_key: options.secret_key.clone() })
     }
 
@@ -87,12 +91,12 @@ impl Api {
         self.post(&["payment_intents"], &form, Some(key)).await
     }
 
-    pub(super) async fn retrieve_intent(&self, id: &str) -> Result<Intent, Failure> {
+    pub(super) async fn retrieve_intent(&self, id: &str) -> Result<Intent, RequestFailure> {
         self.get(&["payment_intents", id], &[WITH_ATTEMPT]).await
     }
 
-    pub(super) async fn search_intents(&self, query: &str) -> Result<Page<Intent>, Failure> {
-        self.get(&["payment_intents", "search"], &[("query", query), PAGE]).await
+    pub(super) async fn search_intents(&self, query: &str) -> Result<StripePage<Intent>, RequestFailure> {
+        self.get(&["payment_intents", "search"], &[("query", query), PAGE_LIMIT]).await
     }
 
     pub(super) async fn confirm_intent(&self, id: &str, key: &str) -> Answered<Intent> {
@@ -100,7 +104,7 @@ impl Api {
         self.post(&["payment_intents", id, "confirm"], &form, Some(key)).await
     }
 
-    /// `is_last`: what is left is given back.
+    /// `is_last`: Stripe releases the rest.
     pub(super) async fn capture_intent(
         &self,
         id: &str,
@@ -110,15 +114,15 @@ impl Api {
     ) -> Answered<Intent> {
         let mut form =
             vec![("amount_to_capture", amount.to_string()), (WITH_ATTEMPT.0, WITH_ATTEMPT.1.to_owned())];
-        // Said only where it is needed: Stripe refuses it of an intent that is captured once.
+        // Sent only if needed, because Stripe refuses this member for an intent without multicapture.
         if !is_last {
             form.push(("final_capture", "false".to_owned()));
         }
         self.post(&["payment_intents", id, "capture"], &form, Some(key)).await
     }
 
-    /// Without a key: an intent is cancelled once by its nature, and the answer shall be of now.
-    pub(super) async fn cancel_intent(&self, id: &str, reason: &str) -> Result<Intent, Failure> {
+    /// Sends no idempotency key: a cancellation is idempotent, and the answer must be current.
+    pub(super) async fn cancel_intent(&self, id: &str, reason: &str) -> Result<Intent, RequestFailure> {
         let form =
             vec![("cancellation_reason", reason.to_owned()), (WITH_ATTEMPT.0, WITH_ATTEMPT.1.to_owned())];
         let answer = self.post(&["payment_intents", id, "cancel"], &form, None).await?;
@@ -129,7 +133,7 @@ impl Api {
         self.post(&["refunds"], &form, Some(key)).await
     }
 
-    pub(super) async fn retrieve_refund(&self, id: &str) -> Result<Refund, Failure> {
+    pub(super) async fn retrieve_refund(&self, id: &str) -> Result<Refund, RequestFailure> {
         self.get(&["refunds", id], &[]).await
     }
 
@@ -138,13 +142,17 @@ impl Api {
         &self,
         intent: &str,
         after: Option<&str>,
-    ) -> Result<Page<Refund>, Failure> {
-        let mut query = vec![("payment_intent", intent), PAGE];
+    ) -> Result<StripePage<Refund>, RequestFailure> {
+        let mut query = vec![("payment_intent", intent), PAGE_LIMIT];
         query.extend(after.map(|after| ("starting_after", after)));
         self.get(&["refunds"], &query).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, Failure> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, RequestFailure> {
         let answer = self.send(self.http.get(self.url(path)?).query(query)).await?;
         Ok(answer.object)
     }
@@ -158,21 +166,25 @@ impl Api {
         .await
     }
 
-    /// Each part of the path is escaped: ids come from outside.
-    fn url(&self, path: &[&str]) -> Result<Url, Failure> {
+    /// Escapes each part of the path, because ids come from outside.
+    fn url(&self, path: &[&str]) -> Result<Url, RequestFailure> {
         let mut url = self.base.clone();
-        let unusable =
-            || Failure::Unanswered(ProviderError::Unreachable("the URL of Stripe's API".to_owned()));
+        let unusable = || {
+            RequestFailure::Unanswered(ProviderError::Unreachable(
+                "the URL of Stripe's API cannot have a path".to_owned(),
+            ))
+        };
         url.path_segments_mut().map_err(|()| unusable())?.pop_if_empty().push("v1").extend(path);
         Ok(url)
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Answered<T> {
         let request = request.bearer_auth(self.secret_key.reveal()).header("stripe-version", API_VERSION);
-        let response = request.send().await.map_err(|error| Failure::Unanswered(not_answered(error)))?;
+        let response =
+            request.send().await.map_err(|error| RequestFailure::Unanswered(not_answered(error)))?;
         let status = response.status();
         let first_request = first_request(&response);
-        let body = read(response).await.map_err(Failure::Unanswered)?;
+        let body = read(response).await.map_err(RequestFailure::Unanswered)?;
         if status.is_success() {
             let object = serde_json::from_slice(&body).map_err(|error| unknown(&error.to_string()))?;
             return Ok(Answer { object, is_replay: first_request.is_some() });
@@ -182,60 +194,60 @@ impl Api {
     }
 }
 
-/// The request that this is the kept answer of; none for an answer of now.
+/// The id of the earlier request whose answer Stripe replays. `None` for a current answer.
 fn first_request(response: &Response) -> Option<String> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let is_replay = header("idempotent-replayed").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     is_replay.then(|| header("original-request").unwrap_or("unnamed").chars().take(100).collect())
 }
 
-fn failure(status: StatusCode, error: Option<ErrorObject>, first_request: Option<String>) -> Failure {
-    let why = error.as_ref().map_or_else(String::new, |error| format!(" ({})", in_words(error)));
+fn failure(status: StatusCode, error: Option<ErrorObject>, first_request: Option<String>) -> RequestFailure {
+    let why = error.as_ref().map_or_else(String::new, |error| format!(" ({})", describe_error(error)));
     match (status.as_u16(), error, first_request) {
-        // The words of these two may show a part of the key.
+        // Omits Stripe's message, because it may contain a part of the key.
         (401 | 403, _, _) => {
-            Failure::Unanswered(ProviderError::Credentials(format!("Stripe answered {status}")))
+            RequestFailure::Unanswered(ProviderError::Credentials(format!("Stripe answered {status}")))
         }
-        // Too many requests, or another one holds the object at this moment.
+        // Too many requests, or another request has locked the object.
         (429, _, _) => {
-            Failure::Unanswered(ProviderError::Unreachable(format!("Stripe answered {status}{why}")))
+            RequestFailure::Unanswered(ProviderError::Unreachable(format!("Stripe answered {status}{why}")))
         }
-        // The key is in use at this moment, or was used for a request that differs from this one: by an earlier version
-        // of this program, say. Either way that other request counts, and this one does not know what became of it.
+        // Another request uses the idempotency key now, or has used it with other members, for example one of
+        // an earlier version of this program. That other request counts, and its outcome is unknown here.
         (409, _, _) => unknown(&format!("{status}{why}")),
-        (_, Some(error), _) if error.kind == "idempotency_error" => unknown(&in_words(&error)),
-        (400..=499, Some(error), _) => Failure::Refused(error),
-        (500..=599, _, Some(first_request)) => Failure::Kept { status, first_request },
+        (_, Some(error), _) if error.kind == "idempotency_error" => unknown(&describe_error(&error)),
+        (400..=499, Some(error), _) => RequestFailure::Refused(error),
+        (500..=599, _, Some(first_request)) => RequestFailure::ReplayedError { status, first_request },
         (_, _, _) => unknown(&format!("{status}{why}")),
     }
 }
 
-fn unknown(answer: &str) -> Failure {
-    Failure::Unanswered(ProviderError::OutcomeUnknown(format!(
-        "Stripe's answer says nothing certain: {answer}"
+fn unknown(answer: &str) -> RequestFailure {
+    RequestFailure::Unanswered(ProviderError::OutcomeUnknown(format!(
+        "Stripe's answer leaves the outcome open: {answer}"
     )))
 }
 
-fn in_words(error: &ErrorObject) -> String {
+fn describe_error(error: &ErrorObject) -> String {
     let code = error.decline_code.as_ref().or(error.code.as_ref()).unwrap_or(&error.kind);
-    presentable(&error.message.as_ref().map_or_else(|| code.clone(), |message| format!("{code}: {message}")))
+    printable(&error.message.as_ref().map_or_else(|| code.clone(), |message| format!("{code}: {message}")))
 }
 
-/// Where no connection was made, nothing was sent.
+/// Without a connection nothing was sent, so nothing was done.
 fn not_answered(error: reqwest::Error) -> ProviderError {
     let is_unsent = error.is_connect() || error.is_builder();
     let why = describe(error);
     if is_unsent { ProviderError::Unreachable(why) } else { ProviderError::OutcomeUnknown(why) }
 }
 
-/// With its causes, and without the URL, which may hold a client secret.
+/// The error with its causes, but without the URL, which may contain a client secret.
 fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
-    while let Some(why) = cause {
-        text = format!("{text}: {why}");
-        cause = why.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
     }
     text
 }
@@ -247,7 +259,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
     {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(ProviderError::OutcomeUnknown(format!(
-                "an answer of more than {ANSWER_BYTES_MAX} bytes"
+                "Stripe's answer has more than {ANSWER_BYTES_MAX} bytes"
             )));
         }
         body.extend_from_slice(&chunk);

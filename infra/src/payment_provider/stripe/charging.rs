@@ -1,20 +1,24 @@
-//! One intent for each charge, and what is asked of it.
+//! Creates one intent for each charge, and confirms, captures and cancels it.
 //!
-//! **Why a charge has one intent.** An intent is made under an idempotency key that is derived from the charge, with
-//! metadata that names it. Stripe keeps a key for 24 hours at least after the intent was made. While the charge was asked
-//! for less than 23 hours ago, every intent of it is younger than its key, and making it again gives the same one. Later
-//! the key may be forgotten, so it is searched for by its metadata first. The search lags behind, by about a minute, by
-//! an hour when Stripe has trouble; so what is not found is made under *the same key*, which for an intent that is too
-//! young to be found is still known. An intent could be missed by both only if the search lagged by 24 hours.
+//! **Why a charge has one intent.** The adapter creates an intent with an idempotency key that is derived
+//! from the charge, and with metadata that names the charge. Stripe keeps a key for at least 24 hours after
+//! it created the intent. If the charge was requested less than 23 hours ago, every intent of it is younger
+//! than its key, and creating it again returns the same intent. Later, Stripe may have forgotten the key, so
+//! the adapter first searches by the metadata. The search lags by about a minute, or by an hour when Stripe
+//! has trouble. If the search finds nothing, the adapter creates the intent with *the same key*: Stripe still
+//! knows the key of an intent that is too young to be found. Both could miss an intent only if the search
+//! lagged by 24 hours.
 //!
-//! **Why it is taken once.** Stripe takes money at most once for an intent, however often it is confirmed.
+//! **Why the money is taken once.** Stripe takes money at most once per intent, even if it is confirmed
+//! several times.
 //!
-//! **Why a failed charge is over.** Stripe leaves an intent open after a decline, and a customer who has its client
-//! secret could confirm it with another card. So it is cancelled, and only then is the charge reported as failed; where
-//! the customer was faster, what is found is reported.
+//! **Why a failed charge is final.** Stripe leaves an intent open after a decline, and a customer with its
+//! client secret could confirm it with another card. So the adapter cancels it, and only then reports the
+//! charge as failed. If the customer was faster, the adapter reports the new state.
 //!
-//! **Why nothing comes after a void.** A charge that Stripe never saw is made under its key and cancelled: whoever was to
-//! make it finds it cancelled, and a cancelled intent cannot be confirmed.
+//! **Why no charge follows a void.** If Stripe never received the charge, the void creates the intent under
+//! its key and cancels it. A later request to charge then finds it cancelled, and a cancelled intent cannot
+//! be confirmed.
 
 use domain::{
     Amount,
@@ -23,31 +27,31 @@ use domain::{
 
 use super::{
     StripeProvider,
-    api::{Failure, Form},
+    api::{Form, RequestFailure},
     currency::to_stripe,
     object::{Attempt, CHARGE, ErrorObject, FAILED, Intent, IntentStatus, PAYMENT, VOIDED},
     report::{Decline, answer, report},
 };
 use crate::payment_provider::{ChargeAnswer, ChargeRequest, ProviderError};
 
-/// Why there is no intent to work with.
+/// Why an operation has no intent.
 enum NoIntent {
-    /// Stripe does not make it: there is none, and none can come of this request.
-    NotMade(String),
+    /// Stripe refuses to create it, so there is none, and a retry fails too.
+    NotCreated(String),
     Failed(ProviderError),
 }
 
 impl From<NoIntent> for ProviderError {
     fn from(reason: NoIntent) -> Self {
         match reason {
-            NoIntent::NotMade(why) => Self::Refused(why),
+            NoIntent::NotCreated(why) => Self::Refused(why),
             NoIntent::Failed(error) => error,
         }
     }
 }
 
-impl From<Failure> for NoIntent {
-    fn from(failure: Failure) -> Self {
+impl From<RequestFailure> for NoIntent {
+    fn from(failure: RequestFailure) -> Self {
         Self::Failed(failure.into())
     }
 }
@@ -59,36 +63,37 @@ impl From<ProviderError> for NoIntent {
 }
 
 impl StripeProvider {
-    pub(super) async fn take(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
-        let intent = self.obtain(request).await?;
+    pub(super) async fn start_charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
+        let intent = self.find_or_create_intent(request).await?;
         if intent.status == IntentStatus::RequiresConfirmation {
             return self.confirm(request, &intent).await;
         }
-        self.settle(request, intent).await
+        self.answer_or_cancel(request, intent).await
     }
 
-    pub(super) async fn inspect(
+    pub(super) async fn look_up_charge(
         &self,
         request: &ChargeRequest,
     ) -> Result<Option<ChargeAnswer>, ProviderError> {
-        let intent = match self.obtain(request).await {
+        let intent = match self.find_or_create_intent(request).await {
             Ok(intent) => intent,
-            Err(NoIntent::NotMade(_)) => return Ok(None),
+            Err(NoIntent::NotCreated(_)) => return Ok(None),
             Err(NoIntent::Failed(error)) => return Err(error),
         };
-        // Made, and never confirmed: nothing was tried, and nothing is until it is asked for again.
+        // Created but never confirmed: no money was taken, and none will be before the next request to
+        // charge.
         if intent.status == IntentStatus::RequiresConfirmation {
             return Ok(None);
         }
-        self.settle(request, intent).await.map(Some)
+        self.answer_or_cancel(request, intent).await.map(Some)
     }
 
-    pub(super) async fn end(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
+    pub(super) async fn void_charge(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
         let number = request.charge.number;
-        let intent = match self.obtain(request).await {
+        let intent = match self.find_or_create_intent(request).await {
             Ok(intent) => intent,
-            // What Stripe refuses to make cannot be confirmed either.
-            Err(NoIntent::NotMade(_)) => return Ok(never_made(request)),
+            // Without an intent there is nothing to confirm.
+            Err(NoIntent::NotCreated(_)) => return Ok(never_created(request)),
             Err(NoIntent::Failed(error)) => return Err(error),
         };
         if matches!(intent.status, IntentStatus::Canceled | IntentStatus::Succeeded) {
@@ -98,13 +103,13 @@ impl StripeProvider {
         if ended.status != IntentStatus::RequiresCapture {
             return report(&ended, number);
         }
-        // Captured in part, with more to come: a last capture, of nothing, gives back the rest.
-        let (ended, refusal) = self.capture(request, &ended, 0, true, "release").await?;
+        // Captured in part: a final capture of 0 releases the rest.
+        let (released, refusal) = self.capture(request, &ended, 0, true, "release").await?;
         match refusal {
-            Some(error) if ended.status == IntentStatus::RequiresCapture => {
-                Err(Failure::Refused(error).into())
+            Some(error) if released.status == IntentStatus::RequiresCapture => {
+                Err(RequestFailure::Refused(error).into())
             }
-            Some(_) | None => report(&ended, number),
+            Some(_) | None => report(&released, number),
         }
     }
 
@@ -114,29 +119,31 @@ impl StripeProvider {
         total: Amount,
     ) -> Result<ProviderReport, ProviderError> {
         let number = request.charge.number;
-        let intent = self.obtain(request).await?;
-        let stands = report(&intent, number)?;
-        if stands.captured >= total || intent.status == IntentStatus::Canceled {
-            return Ok(stands);
+        let intent = self.find_or_create_intent(request).await?;
+        let current = report(&intent, number)?;
+        if current.captured >= total || intent.status == IntentStatus::Canceled {
+            return Ok(current);
         }
         let wanted =
             to_stripe(total, request.currency).map_err(|error| ProviderError::Refused(error.to_string()))?;
         if intent.status != IntentStatus::RequiresCapture {
-            let why = format!("{} has {} captured, and takes no capture now", intent.id, stands.captured);
+            let why = format!("{} has captured {} and cannot capture more now", intent.id, current.captured);
             return Err(ProviderError::Refused(why));
         }
-        let is_last = !intent.attempt().is_some_and(Attempt::takes_many_captures)
+        let is_last = !intent.attempt().is_some_and(Attempt::allows_multicapture)
             || wanted >= intent.amount_capturable + intent.amount_received;
         let amount = wanted - intent.amount_received;
         let (captured, refusal) =
             self.capture(request, &intent, amount, is_last, &format!("capture-{wanted}")).await?;
         match refusal {
-            Some(error) if report(&captured, number)?.captured < total => Err(Failure::Refused(error).into()),
-            Some(_) | None => self.settle(request, captured).await.map(|answer| answer.report),
+            Some(error) if report(&captured, number)?.captured < total => {
+                Err(RequestFailure::Refused(error).into())
+            }
+            Some(_) | None => self.answer_or_cancel(request, captured).await.map(|answer| answer.report),
         }
     }
 
-    /// The intent as it stands after the capture, and Stripe's words where it refused.
+    /// Returns the intent after the capture, and Stripe's error if it refused.
     async fn capture(
         &self,
         request: &ChargeRequest,
@@ -147,13 +154,14 @@ impl StripeProvider {
     ) -> Result<(Intent, Option<ErrorObject>), ProviderError> {
         let key = key(request, operation);
         let mut answer = self.api.capture_intent(&intent.id, amount, is_last, &key).await;
-        if let Err(Failure::Kept { first_request, .. }) = &answer {
-            let stands = self.as_it_stands(intent).await?;
-            if stands.amount_received != intent.amount_received || stands.status != intent.status {
-                return Ok((stands, None));
+        if let Err(RequestFailure::ReplayedError { first_request, .. }) = &answer {
+            let current = self.reload(intent).await?;
+            if current.amount_received != intent.amount_received || current.status != intent.status {
+                return Ok((current, None));
             }
-            // A failure that Stripe keeps telling of, and that has captured nothing. The last capture is taken once under
-            // any key; one in part is not, and waits until the key is forgotten.
+            // Stripe replays an error of a request that has captured nothing. The final capture can use
+            // another key, because Stripe takes it once. A partial capture cannot; it fails until Stripe
+            // forgets the key.
             if is_last {
                 let again = format!("{key}-after-{first_request}");
                 answer = self.api.capture_intent(&intent.id, amount, is_last, &again).await;
@@ -161,109 +169,124 @@ impl StripeProvider {
         }
         match answer {
             Ok(answer) if !answer.is_replay => Ok((answer.object, None)),
-            Ok(_) => Ok((self.as_it_stands(intent).await?, None)),
-            Err(Failure::Refused(error)) => Ok((self.as_it_stands(intent).await?, Some(error))),
+            Ok(_) => Ok((self.reload(intent).await?, None)),
+            Err(RequestFailure::Refused(error)) => Ok((self.reload(intent).await?, Some(error))),
             Err(failure) => Err(failure.into()),
         }
     }
 
-    /// The id of the intent of a charge that has captured, whose reference was not recorded.
-    pub(super) async fn find_intent(&self, request: &ChargeRequest) -> Result<String, ProviderError> {
-        Ok(self.obtain(request).await?.id)
+    /// The id of the intent of a charge without a recorded reference.
+    pub(super) async fn find_intent_id(&self, request: &ChargeRequest) -> Result<String, ProviderError> {
+        Ok(self.find_or_create_intent(request).await?.id)
     }
 
-    /// The one intent of this charge, as it stands now; made, unconfirmed, where there is none.
-    async fn obtain(&self, request: &ChargeRequest) -> Result<Intent, NoIntent> {
-        if let Some(reference) = intent_id(request) {
-            let intent =
-                self.api.retrieve_intent(reference).await.map_err(|failure| in_doubt(failure, reference))?;
-            if intent.names() != Some((request.payment_id, request.charge.number)) {
-                let why = format!("{reference} does not say that it is of this charge");
+    /// The current state of the intent of this charge. Creates the intent, unconfirmed, if there is none.
+    async fn find_or_create_intent(&self, request: &ChargeRequest) -> Result<Intent, NoIntent> {
+        if let Some(reference) = known_intent_id(request) {
+            let intent = self
+                .api
+                .retrieve_intent(reference)
+                .await
+                .map_err(|failure| lookup_failed(failure, reference))?;
+            if intent.ids() != Some((request.payment_id, request.charge.number)) {
+                let why = format!("{reference} does not have the metadata of this charge");
                 return Err(ProviderError::OutcomeUnknown(why).into());
             }
             return Ok(intent);
         }
-        if self.may_be_forgotten(request.requested_at)
+        if self.key_may_be_forgotten(request.requested_at)
             && let Some(found) = self.search(request).await?
         {
             return Ok(found);
         }
         let form = intent_form(request, self.options.multicapture)?;
-        let made = match self.api.create_intent(form, &key(request, "create")).await {
-            Ok(made) => made,
-            Err(Failure::Refused(error)) => {
-                return Err(NoIntent::NotMade(ProviderError::from(Failure::Refused(error)).to_string()));
+        let created = match self.api.create_intent(form, &key(request, "create")).await {
+            Ok(created) => created,
+            Err(RequestFailure::Refused(error)) => {
+                return Err(NoIntent::NotCreated(
+                    ProviderError::from(RequestFailure::Refused(error)).to_string(),
+                ));
             }
             Err(failure) => return Err(failure.into()),
         };
-        // Another request may have confirmed it, or cancelled it, since.
-        if made.is_replay { Ok(self.api.retrieve_intent(&made.object.id).await?) } else { Ok(made.object) }
+        // After a replayed answer, another request may have confirmed or cancelled the intent since.
+        if created.is_replay {
+            Ok(self.api.retrieve_intent(&created.object.id).await?)
+        } else {
+            Ok(created.object)
+        }
     }
 
-    /// By its metadata. What the search says of its state may be old.
+    /// Finds the intent by its metadata and reloads it, because search results may be old.
     async fn search(&self, request: &ChargeRequest) -> Result<Option<Intent>, ProviderError> {
         let (payment, charge) = (request.payment_id, request.charge.number);
         let query = format!("metadata['{PAYMENT}']:'{payment}' AND metadata['{CHARGE}']:'{charge}'");
         let found =
-            self.api.search_intents(&query).await.map_err(|failure| in_doubt(failure, "an intent"))?;
-        let mut ours = found.data.into_iter().filter(|intent| intent.names() == Some((payment, charge)));
-        match (ours.next(), ours.next()) {
+            self.api.search_intents(&query).await.map_err(|failure| lookup_failed(failure, "an intent"))?;
+        let mut matching = found.data.into_iter().filter(|intent| intent.ids() == Some((payment, charge)));
+        match (matching.next(), matching.next()) {
             (None, _) => Ok(None),
             (Some(intent), None) => Ok(Some(self.api.retrieve_intent(&intent.id).await?)),
-            // Not made here: somebody copied the metadata. Which of them is confirmed must not be left to chance.
+            // An intent from elsewhere has a copy of the metadata. Confirming one of the two could take money
+            // twice.
             (Some(one), Some(other)) => Err(ProviderError::OutcomeUnknown(format!(
-                "{} and {} both say that they are charge {charge} of payment {payment}",
+                "{} and {} both have the metadata of charge {charge} of payment {payment}",
                 one.id, other.id
             ))),
         }
     }
 
-    async fn as_it_stands(&self, intent: &Intent) -> Result<Intent, ProviderError> {
+    async fn reload(&self, intent: &Intent) -> Result<Intent, ProviderError> {
         self.api.retrieve_intent(&intent.id).await.map_err(after_sending)
     }
 
-    /// From here on money may move, so that whatever goes wrong leaves the outcome unknown.
+    /// May take money, so that most errors leave the outcome unknown.
     async fn confirm(&self, request: &ChargeRequest, intent: &Intent) -> Result<ChargeAnswer, ProviderError> {
         let confirm_key = key(request, "confirm");
         let mut answer = self.api.confirm_intent(&intent.id, &confirm_key).await;
-        if let Err(Failure::Kept { first_request, .. }) = &answer {
-            // Stripe would say so for another day. The intent itself tells whether that confirmation came through, and
-            // takes money once under any key.
-            let stands = self.as_it_stands(intent).await?;
-            if stands.status != IntentStatus::RequiresConfirmation {
-                return self.settle(request, stands).await;
+        if let Err(RequestFailure::ReplayedError { first_request, .. }) = &answer {
+            // Stripe would replay this error for a day. The intent shows whether the confirmation took
+            // effect. If not, another key is safe, because Stripe takes money once per intent.
+            let current = self.reload(intent).await?;
+            if current.status != IntentStatus::RequiresConfirmation {
+                return self.answer_or_cancel(request, current).await;
             }
             let again = format!("{confirm_key}-after-{first_request}");
             answer = self.api.confirm_intent(&intent.id, &again).await;
         }
         match answer {
-            Ok(answer) if !answer.is_replay => self.settle(request, answer.object).await,
+            Ok(answer) if !answer.is_replay => self.answer_or_cancel(request, answer.object).await,
             Ok(_) => {
-                let stands = self.as_it_stands(intent).await?;
-                self.settle(request, stands).await
+                let current = self.reload(intent).await?;
+                self.answer_or_cancel(request, current).await
             }
-            Err(Failure::Refused(error)) => {
-                let stands = self.as_it_stands(intent).await?;
-                if stands.status == IntentStatus::RequiresConfirmation {
-                    return self.give_up(request, &stands, Decline::of_error(&error)).await;
+            Err(RequestFailure::Refused(error)) => {
+                let current = self.reload(intent).await?;
+                if current.status == IntentStatus::RequiresConfirmation {
+                    return self.cancel_declined(request, &current, Decline::of_error(&error)).await;
                 }
-                self.settle(request, stands).await
+                self.answer_or_cancel(request, current).await
             }
-            // Not reached: it was not sent. Otherwise: unknown.
+            // `Unreachable` means that the request was not sent. All other errors leave the outcome unknown.
             Err(failure) => Err(failure.into()),
         }
     }
 
-    /// The answer that this intent gives; after a decline only when it can be confirmed no more.
-    async fn settle(&self, request: &ChargeRequest, intent: Intent) -> Result<ChargeAnswer, ProviderError> {
+    /// The answer for this intent. After a decline, cancels the intent first, so that it cannot be confirmed
+    /// again.
+    async fn answer_or_cancel(
+        &self,
+        request: &ChargeRequest,
+        intent: Intent,
+    ) -> Result<ChargeAnswer, ProviderError> {
         if intent.status == IntentStatus::RequiresPaymentMethod {
             let decline = Decline::of_intent(&intent);
-            return self.give_up(request, &intent, decline).await;
+            return self.cancel_declined(request, &intent, decline).await;
         }
         answer(&intent, request.charge.number)
     }
 
-    async fn give_up(
+    async fn cancel_declined(
         &self,
         request: &ChargeRequest,
         intent: &Intent,
@@ -271,30 +294,31 @@ impl StripeProvider {
     ) -> Result<ChargeAnswer, ProviderError> {
         let ended = self.cancel(intent, FAILED).await.map_err(after_sending)?;
         let mut answer = answer(&ended, request.charge.number)?;
-        // Stripe may have cleared the reason, which was read before.
+        // Stripe may clear the reason when it cancels, so this uses the one read before.
         if answer.report.ending.is_some() && ended.status == IntentStatus::Canceled {
             answer.report.ending = Some(decline.ending());
         }
         Ok(answer)
     }
 
-    /// The intent after it was cancelled, or as it stands where that was refused: it has moved on, or is being processed.
+    /// Cancels the intent. If Stripe refuses, because the intent has changed or is being processed, returns
+    /// its current state.
     async fn cancel(&self, intent: &Intent, reason: &str) -> Result<Intent, ProviderError> {
         match self.api.cancel_intent(&intent.id, reason).await {
             Ok(cancelled) => Ok(cancelled),
-            Err(Failure::Refused(_)) => self.as_it_stands(intent).await,
+            Err(RequestFailure::Refused(_)) => self.reload(intent).await,
             Err(failure) => Err(failure.into()),
         }
     }
 }
 
-/// The id of the intent, where it is known. The reference of a charge that was never made is none, nor is one that an
-/// operator wrote.
-pub(super) fn intent_id(request: &ChargeRequest) -> Option<&str> {
+/// The recorded id of the intent. `None` if the reference is that of a charge that was never created, or one
+/// that an operator entered.
+pub(super) fn known_intent_id(request: &ChargeRequest) -> Option<&str> {
     request.charge.reference.as_deref().filter(|reference| reference.starts_with("pi_"))
 }
 
-/// The error of a request that follows one that may have done something.
+/// Maps the error of a request after an earlier request that may have taken effect: the outcome is unknown.
 fn after_sending(failure: impl Into<ProviderError>) -> ProviderError {
     match failure.into() {
         unknown @ ProviderError::OutcomeUnknown(_) => unknown,
@@ -304,27 +328,27 @@ fn after_sending(failure: impl Into<ProviderError>) -> ProviderError {
     }
 }
 
-/// Of an intent that may be there, and that cannot be looked at with these credentials: what became of its money is not
-/// known, so this is no refusal, after which another charge could be made.
-fn in_doubt(failure: Failure, what: &str) -> ProviderError {
+/// Maps a refused lookup to an unknown outcome. The intent may exist although these credentials cannot read it. A
+/// refusal would allow the platform to start another charge, and the money could be taken twice.
+fn lookup_failed(failure: RequestFailure, what: &str) -> ProviderError {
     match failure {
-        Failure::Refused(error) => {
-            let why = ProviderError::from(Failure::Refused(error));
-            ProviderError::OutcomeUnknown(format!("{what} cannot be looked for: {why}"))
+        RequestFailure::Refused(error) => {
+            let why = ProviderError::from(RequestFailure::Refused(error));
+            ProviderError::OutcomeUnknown(format!("cannot look up {what}: {why}"))
         }
-        other @ (Failure::Kept { .. } | Failure::Unanswered(_)) => other.into(),
+        other @ (RequestFailure::ReplayedError { .. } | RequestFailure::Unanswered(_)) => other.into(),
     }
 }
 
-/// Names what is asked of a charge, for Stripe to do it once.
+/// The idempotency key of an operation on a charge.
 fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("orderly-{}-{}-{operation}", request.payment_id, request.charge.number)
 }
 
-/// The same for every repetition: Stripe refuses a key that comes with something else.
+/// Must be equal for every repetition, because Stripe refuses an idempotency key with other members.
 fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIntent> {
     let amount = to_stripe(request.charge.amount, request.currency);
-    let amount = amount.map_err(|error| NoIntent::NotMade(error.to_string()))?;
+    let amount = amount.map_err(|error| NoIntent::NotCreated(error.to_string()))?;
     let capture_method = match request.charge.capture {
         CaptureMode::Automatic => "automatic",
         CaptureMode::Manual => "manual",
@@ -334,7 +358,7 @@ fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIn
         ("currency", request.currency.as_str().to_ascii_lowercase()),
         ("payment_method", request.charge.method.clone()),
         ("capture_method", capture_method.to_owned()),
-        // Means of payment that send the customer to a page of their own need an address to come back to.
+        // Excludes payment methods that redirect the customer, because they need a return URL.
         ("automatic_payment_methods[enabled]", "true".to_owned()),
         ("automatic_payment_methods[allow_redirects]", "never".to_owned()),
         ("metadata[orderly_payment]", request.payment_id.to_string()),
@@ -347,7 +371,7 @@ fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIn
     Ok(form)
 }
 
-fn never_made(request: &ChargeRequest) -> ProviderReport {
+fn never_created(request: &ChargeRequest) -> ProviderReport {
     ProviderReport {
         charge: request.charge.number,
         reference: key(request, "never-made"),

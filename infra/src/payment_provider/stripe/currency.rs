@@ -1,49 +1,51 @@
-//! Amounts as Stripe counts them. Its units are the minor units of ISO 4217, except where this table says otherwise.
+//! Converts amounts to Stripe's units. These are the minor units of ISO 4217, with the exceptions in this
+//! table.
 //!
-//! Source: docs.stripe.com/currencies, "Zero-decimal currencies", "Three-decimal currencies" and "Special cases".
+//! Source: docs.stripe.com/currencies, "Zero-decimal currencies", "Three-decimal currencies" and "Special
+//! cases".
 
 use domain::{Amount, Currency};
 
-/// How many of Stripe's units make minor units of ISO 4217.
+/// How Stripe's units relate to the minor units of ISO 4217.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scale {
     Same,
-    /// Stripe counts the hundredth part of ISO's minor unit.
+    /// Stripe's unit is 1/100 of ISO's minor unit.
     Hundredths,
-    /// Stripe counts a hundred of ISO's minor units as one, and so takes no less.
+    /// Stripe's unit is 100 of ISO's minor units. Smaller amounts are not possible.
     Hundreds,
-    /// As ISO, and the last digit is zero.
+    /// The same units, but the last digit must be zero.
     WholeTens,
-    /// Not taken by Stripe, or in units that nobody has written down.
+    /// Stripe does not support the currency, or does not document its unit.
     Unsupported,
 }
 
-/// An amount that Stripe cannot take, or has given, in this currency.
+/// The amount has no equivalent in this currency at Stripe, or here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unrepresentable {
-    #[error("Stripe takes no {0}")]
+    #[error("Stripe does not support {0}")]
     Currency(Currency),
-    #[error("Stripe takes {currency} in multiples of {step} minor units, and {amount} is none")]
+    #[error("Stripe accepts {currency} only in multiples of {step} minor units, not {amount}")]
     Fraction { currency: Currency, amount: Amount, step: i64 },
-    #[error("Stripe's amount {0} cannot be told in minor units of {1}")]
+    #[error("Stripe's amount {0} is not a whole number of minor units of {1}")]
     Answer(i64, Currency),
 }
 
 fn scale(currency: Currency) -> Scale {
     match currency.as_str() {
-        // Without a minor unit in ISO 4217, and still with two decimals, always 00, at Stripe.
+        // No minor unit in ISO 4217, but two decimals at Stripe, which are always 00.
         "ISK" | "UGX" => Scale::Hundredths,
         // Two decimals in ISO 4217, none at Stripe.
         "MGA" => Scale::Hundreds,
         "BHD" | "JOD" | "KWD" | "OMR" | "TND" => Scale::WholeTens,
-        // Three and four decimals, and codes that ISO gives to what is no money to pay with.
+        // Three or four decimals, and ISO codes of units that are not means of payment, such as gold.
         "IQD" | "LYD" | "CLF" | "UYW" | "UYI" | "XAG" | "XAU" | "XPD" | "XPT" | "XBA" | "XBB" | "XBC"
         | "XBD" | "XDR" | "XSU" | "XUA" | "XTS" | "XXX" => Scale::Unsupported,
         _ => Scale::Same,
     }
 }
 
-/// What Stripe is to be told for this amount.
+/// The amount in Stripe's units.
 pub(super) fn to_stripe(amount: Amount, currency: Currency) -> Result<i64, Unrepresentable> {
     let units = amount.minor_units();
     let whole = |step: i64| {
@@ -59,7 +61,7 @@ pub(super) fn to_stripe(amount: Amount, currency: Currency) -> Result<i64, Unrep
     }
 }
 
-/// The amount that Stripe tells.
+/// The amount for a number of Stripe's units.
 pub(super) fn from_stripe(units: i64, currency: Currency) -> Result<Amount, Unrepresentable> {
     let minor_units = match scale(currency) {
         Scale::Same | Scale::WholeTens => Some(units),

@@ -1,4 +1,4 @@
-//! Webhooks of Stripe: whether it is Stripe that sends, and what it says.
+//! Stripe's webhooks: checks the signature and decodes the event.
 //!
 //! Source: docs.stripe.com/webhooks/signature.
 
@@ -16,11 +16,11 @@ use super::{
 use crate::payment_provider::{Notice, NoticeContent, NoticeError};
 
 const SIGNATURE: &str = "stripe-signature";
-/// How far the time of a signature may be from now, as in Stripe's own libraries.
+/// Largest difference between the time of a signature and the current time, as in Stripe's libraries.
 const TOLERANCE_SECONDS: i64 = 300;
 
-/// Checks that the body was signed with this secret, and lately. While a secret is exchanged, Stripe signs with the old
-/// one and the new one.
+/// Checks that the body was signed with this secret, at most [`TOLERANCE_SECONDS`] ago. While a secret is
+/// replaced, Stripe signs with the old and the new one.
 pub(super) fn verify(
     headers: &HeaderMap,
     body: &[u8],
@@ -35,7 +35,7 @@ pub(super) fn verify(
         match name {
             "t" => signed_at = Some(value),
             "v1" => signatures.extend(decode_hex(value)),
-            // Other schemes, such as the one of test events.
+            // Ignores other schemes, such as the one for test events.
             _ => {}
         }
     }
@@ -44,10 +44,10 @@ pub(super) fn verify(
     if signatures.is_empty() {
         return Err(NoticeError::NoSignature);
     }
-    // A key of any length is one for HMAC.
+    // Cannot fail: HMAC accepts keys of any length.
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
     let mac = mac.chain_update(signed_at).chain_update(b".").chain_update(body);
-    // Compares in constant time.
+    // `verify_slice` compares in constant time.
     if !signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()) {
         return Err(NoticeError::WrongSignature);
     }
@@ -55,7 +55,7 @@ pub(super) fn verify(
     if is_recent { Ok(()) } else { Err(NoticeError::Stale) }
 }
 
-/// Only a text of the length that a signature has.
+/// Decodes 64 hex digits, the length of a signature.
 fn decode_hex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -68,10 +68,11 @@ fn decode_hex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// What the event says of a payment of this platform.
+/// Decodes an event about a payment of this platform.
 ///
-/// An event holds its object as it was when the event happened. A failed confirmation is told of as a charge that is
-/// pending, because the intent can still be confirmed: the platform asks how a pending charge stands, and that ends it.
+/// An event contains the state of its object at the time of the event. A failed confirmation is reported as a
+/// pending charge, because the intent can still be confirmed. The platform looks up pending charges, and the
+/// lookup ends them.
 pub(super) fn read(body: &[u8]) -> Result<Notice, NoticeError> {
     let event: Event = serde_json::from_slice(body).map_err(|_| NoticeError::Unreadable)?;
     let object = event.data.object.as_deref();
@@ -90,8 +91,8 @@ pub(super) fn read(body: &[u8]) -> Result<Notice, NoticeError> {
 
 fn of_intent(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
     let intent: Intent = parse(object)?;
-    let Some((payment_id, charge)) = intent.names() else { return Ok(NoticeContent::Other) };
-    // Nothing was tried: as if Stripe did not have it yet.
+    let Some((payment_id, charge)) = intent.ids() else { return Ok(NoticeContent::Other) };
+    // No confirmation was tried, so the charge counts as unknown to Stripe.
     if intent.status == IntentStatus::RequiresConfirmation {
         return Ok(NoticeContent::Other);
     }
@@ -101,7 +102,7 @@ fn of_intent(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
 
 fn of_refund(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
     let refund: Refund = parse(object)?;
-    let Some((payment_id, refund_id)) = refund.names() else { return Ok(NoticeContent::Other) };
+    let Some((payment_id, refund_id)) = refund.ids() else { return Ok(NoticeContent::Other) };
     Ok(NoticeContent::Refund { payment_id, refund_id, answer: refund_answer(&refund) })
 }
 

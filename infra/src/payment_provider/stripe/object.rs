@@ -1,4 +1,5 @@
-//! Stripe's objects, as far as they are read. Names and meanings are those of its API reference.
+//! Stripe's objects, limited to the members that this adapter reads. Names and meanings follow Stripe's API
+//! reference.
 
 use std::collections::HashMap;
 
@@ -6,13 +7,13 @@ use domain::{Currency, PaymentId, RefundId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Names of the metadata that tie Stripe's objects to this platform's.
+/// Metadata keys that link Stripe's objects to those of this platform.
 pub(super) const PAYMENT: &str = "orderly_payment";
 pub(super) const CHARGE: &str = "orderly_charge";
 pub(super) const REFUND: &str = "orderly_refund";
 
-/// Said when an intent is cancelled because its charge failed; a void says something else. Stripe may clear the error
-/// of an intent when it changes, and this stays.
+/// Cancellation reason of an intent whose charge failed. A void has [`VOIDED`]. Stripe may clear the error of
+/// an intent, but keeps the cancellation reason.
 pub(super) const FAILED: &str = "abandoned";
 pub(super) const VOIDED: &str = "requested_by_customer";
 
@@ -40,16 +41,16 @@ pub(super) struct Intent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum IntentStatus {
-    /// Of the intents made here: a confirmation has failed, and another one may follow.
+    /// For intents of this adapter: a confirmation has failed, and another one may follow.
     RequiresPaymentMethod,
-    /// Made, and not confirmed yet.
+    /// Created and not yet confirmed.
     RequiresConfirmation,
     RequiresAction,
     Processing,
     RequiresCapture,
     Succeeded,
     Canceled,
-    /// Newer than this adapter.
+    /// A status that this adapter does not know.
     #[serde(other)]
     Unknown,
 }
@@ -66,7 +67,7 @@ pub(super) struct RedirectToUrl {
     pub url: Option<String>,
 }
 
-/// The latest attempt to take the money; its id alone where it was not asked for in full.
+/// The latest attempt to take the money. Only its id if the request did not expand it.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum LatestCharge {
@@ -76,7 +77,7 @@ pub(super) enum LatestCharge {
 
 #[derive(Clone, Deserialize)]
 pub(super) struct Attempt {
-    /// `succeeded`, `pending` or `failed`. An authorisation is a success.
+    /// `succeeded`, `pending` or `failed`. An authorisation counts as success.
     pub status: String,
     pub amount: i64,
     pub failure_code: Option<String>,
@@ -113,9 +114,9 @@ pub(super) struct Refund {
     pub metadata: Option<Metadata>,
 }
 
-/// A page of a list or of what was searched for.
+/// A page of a list or of search results.
 #[derive(Deserialize)]
-pub(super) struct Page<T> {
+pub(super) struct StripePage<T> {
     pub data: Vec<T>,
     pub has_more: bool,
 }
@@ -127,7 +128,7 @@ pub(super) struct ErrorObject {
     pub code: Option<String>,
     pub decline_code: Option<String>,
     pub message: Option<String>,
-    /// The parameter that the error is about.
+    /// The parameter that caused the error.
     pub param: Option<String>,
 }
 
@@ -147,18 +148,18 @@ pub(super) struct Event {
 
 #[derive(Default, Deserialize)]
 pub(super) struct EventData {
-    /// Read when the type of the event says what it is.
+    /// Decoded later, because its type depends on `kind`.
     pub object: Option<Box<RawValue>>,
 }
 
 impl Intent {
-    /// The payment and the number of the charge; none for an intent of somebody else.
-    pub(super) fn names(&self) -> Option<(PaymentId, u32)> {
+    /// The payment and the number of the charge. `None` for an intent that this platform did not create.
+    pub(super) fn ids(&self) -> Option<(PaymentId, u32)> {
         let payment = self.metadata.get(PAYMENT)?.parse().ok()?;
         Some((payment, self.metadata.get(CHARGE)?.parse().ok()?))
     }
 
-    /// The latest attempt to take the money, where it was asked for in full and is decided.
+    /// The latest attempt to take the money, if it is expanded and decided.
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match &self.latest_charge {
             Some(LatestCharge::Full(attempt)) if attempt.status != "pending" => Some(attempt),
@@ -166,7 +167,7 @@ impl Intent {
         }
     }
 
-    /// As ISO 4217 writes it; Stripe uses small letters.
+    /// The ISO 4217 code. Stripe writes it in lower case.
     pub(super) fn currency(&self) -> Option<Currency> {
         self.currency.to_ascii_uppercase().parse().ok()
     }
@@ -177,8 +178,8 @@ impl Attempt {
         self.status == "succeeded"
     }
 
-    /// Whether it may be captured in parts, one after another.
-    pub(super) fn takes_many_captures(&self) -> bool {
+    /// Whether it can be captured in several parts.
+    pub(super) fn allows_multicapture(&self) -> bool {
         let card = self.payment_method_details.as_ref().and_then(|details| details.card.as_ref());
         let feature = card.and_then(|card| card.multicapture.as_ref());
         feature.is_some_and(|feature| feature.status == "available")
@@ -186,8 +187,8 @@ impl Attempt {
 }
 
 impl Refund {
-    /// The payment and the refund; none for a refund of somebody else.
-    pub(super) fn names(&self) -> Option<(PaymentId, RefundId)> {
+    /// The payment and the refund. `None` for a refund that this platform did not create.
+    pub(super) fn ids(&self) -> Option<(PaymentId, RefundId)> {
         let metadata = self.metadata.as_ref()?;
         Some((metadata.get(PAYMENT)?.parse().ok()?, metadata.get(REFUND)?.parse().ok()?))
     }

@@ -1,4 +1,4 @@
-//! What Stripe is reached with.
+//! Settings of the Stripe adapter.
 
 use std::fmt;
 
@@ -6,49 +6,55 @@ use reqwest::Url;
 
 const API_URL: &str = "https://api.stripe.com";
 
-/// Where Stripe is, and who asks. `Debug` shows no secret.
+/// Stripe's address and the account's credentials. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct StripeOptions {
     pub(super) api_url: Url,
-    pub(super) secret_key: Secret,
-    pub(super) webhook_secret: Secret,
+    pub(super) secret_key: StripeSecret,
+    pub(super) webhook_secret: StripeSecret,
     pub(super) multicapture: bool,
 }
 
-/// Why Stripe cannot be used with these settings. Does not show what is secret.
+/// Why these settings cannot be used. The text shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OptionsError {
-    #[error("the secret key is empty or holds a character that no key has; a key looks like sk_live_…")]
+pub enum StripeOptionsError {
+    #[error("the secret key is empty or has a character that no key has; expected a key like sk_live_…")]
     SecretKey,
-    #[error("the signing secret of the webhook endpoint is empty or holds a space; it looks like whsec_…")]
+    #[error(
+        "the signing secret of the webhook endpoint is empty or has a space; expected a secret like whsec_…"
+    )]
     WebhookSecret,
-    #[error("the URL of Stripe's API is no https URL without a path (http only for this machine itself)")]
+    #[error(
+        "the URL of Stripe's API must be an https URL without a path; http is allowed only for this machine"
+    )]
     ApiUrl,
-    #[error("no HTTPS client can be made: {0}")]
+    #[error("cannot create an HTTPS client: {0}")]
     Client(String),
 }
 
 impl StripeOptions {
-    /// `secret_key`: of the account, or a restricted one that may write PaymentIntents and Refunds and read Charges.
-    /// `webhook_secret`: the signing secret of the webhook endpoint.
-    pub fn new(secret_key: &str, webhook_secret: &str) -> Result<Self, OptionsError> {
+    /// `secret_key`: the account's key, or a restricted key that may write PaymentIntents and Refunds and
+    /// read Charges. `webhook_secret`: the signing secret of the webhook endpoint.
+    pub fn new(secret_key: &str, webhook_secret: &str) -> Result<Self, StripeOptionsError> {
         let printable = |text: &str| !text.is_empty() && text.chars().all(|char| char.is_ascii_graphic());
-        match () {
-            () if !printable(secret_key) => Err(OptionsError::SecretKey),
-            () if !printable(webhook_secret) => Err(OptionsError::WebhookSecret),
-            () => Ok(Self {
-                api_url: API_URL.parse().map_err(|_| OptionsError::ApiUrl)?,
-                secret_key: Secret(secret_key.to_owned()),
-                webhook_secret: Secret(webhook_secret.to_owned()),
-                multicapture: false,
-            }),
+        if !printable(secret_key) {
+            return Err(StripeOptionsError::SecretKey);
         }
+        if !printable(webhook_secret) {
+            return Err(StripeOptionsError::WebhookSecret);
+        }
+        Ok(Self {
+            api_url: API_URL.parse().map_err(|_| StripeOptionsError::ApiUrl)?,
+            secret_key: StripeSecret(secret_key.to_owned()),
+            webhook_secret: StripeSecret(webhook_secret.to_owned()),
+            multicapture: false,
+        })
     }
 
-    /// Something else that speaks Stripe's API, such as a test double.
-    pub fn with_api_url(self, url: &str) -> Result<Self, OptionsError> {
-        let api_url: Url = url.parse().map_err(|_| OptionsError::ApiUrl)?;
-        // The secret key goes there: in clear text it stays on this machine.
+    /// Sends requests to another server with Stripe's API, such as a test double.
+    pub fn with_api_url(self, url: &str) -> Result<Self, StripeOptionsError> {
+        let api_url: Url = url.parse().map_err(|_| StripeOptionsError::ApiUrl)?;
+        // Requests contain the secret key, so clear text is allowed only on this machine.
         let is_safe = match api_url.scheme() {
             "https" => true,
             "http" => matches!(api_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")),
@@ -59,27 +65,27 @@ impl StripeOptions {
             && api_url.fragment().is_none()
             && api_url.username().is_empty()
             && api_url.password().is_none();
-        if is_safe && is_bare { Ok(Self { api_url, ..self }) } else { Err(OptionsError::ApiUrl) }
+        if is_safe && is_bare { Ok(Self { api_url, ..self }) } else { Err(StripeOptionsError::ApiUrl) }
     }
 
-    /// Asks that authorized money may be captured in parts, one after another. Stripe offers it to some accounts, for most
-    /// cards; without it, the first capture gives back the rest.
+    /// Requests that authorized money can be captured in parts. Stripe supports it for some accounts and most
+    /// cards. Without it, the first capture releases the rest.
     pub fn with_multicapture(self) -> Self {
         Self { multicapture: true, ..self }
     }
 }
 
-/// A text that no log shows.
+/// A text that `Debug` does not show.
 #[derive(Clone)]
-pub(super) struct Secret(String);
+pub(super) struct StripeSecret(String);
 
-impl Secret {
+impl StripeSecret {
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for StripeSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
     }

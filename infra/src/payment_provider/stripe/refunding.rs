@@ -1,23 +1,23 @@
-//! Refunds of an intent, each made once.
+//! Creates each refund of an intent once.
 //!
-//! A refund is made under an idempotency key of its id, with its id in the metadata. Where Stripe may have forgotten the
-//! key, the refunds of the intent are listed first; a list, unlike a search, is of now.
+//! The idempotency key of a refund contains its id, and so does its metadata. If Stripe may have forgotten
+//! the key, the adapter first lists the refunds of the intent. A list is current, unlike a search.
 
 use super::{
     StripeProvider,
-    api::{Failure, Form},
-    charging::intent_id,
+    api::{Form, RequestFailure},
+    charging::known_intent_id,
     currency::to_stripe,
     object::{ErrorObject, Refund},
-    report::{presentable, refund_answer},
+    report::{printable, refund_answer},
 };
 use crate::payment_provider::{ChargeRequest, ProviderError, RefundAnswer, RefundRequest};
 
-/// Pages of a hundred refunds. An order asks for fewer than 5,000 in its life.
+/// Pages of 100 refunds. An order has fewer than 5,000 refunds.
 const PAGES_MAX: usize = 50;
 
-/// Refusals that are about this money, not about the request: this refund is not paid, and another one may be.
-const MONEY_REFUSED: [&str; 5] = [
+/// Codes of refusals that concern the money, not the request: this refund fails, but another one may succeed.
+const MONEY_ERRORS: [&str; 5] = [
     "charge_already_refunded",
     "charge_disputed",
     "refund_disputed_payment",
@@ -26,33 +26,32 @@ const MONEY_REFUSED: [&str; 5] = [
 ];
 
 impl StripeProvider {
-    pub(super) async fn pay_back(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        let refused = |why: String| ProviderError::Refused(why);
-        let units =
-            to_stripe(request.amount, request.charge.currency).map_err(|error| refused(error.to_string()))?;
+    pub(super) async fn refund_once(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
+        let units = to_stripe(request.amount, request.charge.currency)
+            .map_err(|error| ProviderError::Refused(error.to_string()))?;
         let intent = self.intent_of(&request.charge).await?;
-        if self.may_be_forgotten(request.requested_at)
-            && let Some(made) = self.find_refund(&intent, request).await?
+        if self.key_may_be_forgotten(request.requested_at)
+            && let Some(existing) = self.find_refund(&intent, request).await?
         {
-            return Ok(refund_answer(&made));
+            return Ok(refund_answer(&existing));
         }
         let key = format!("orderly-refund-{}", request.refund_id);
         match self.api.create_refund(refund_form(request, intent.clone(), units), &key).await {
             Ok(answer) if !answer.is_replay => Ok(refund_answer(&answer.object)),
             Ok(answer) => Ok(refund_answer(&self.api.retrieve_refund(&answer.object.id).await?)),
-            // The money may be gone because this very refund has taken it, at a time that no key remembers.
-            Err(Failure::Refused(error)) => match self.find_refund(&intent, request).await? {
-                Some(made) => Ok(refund_answer(&made)),
-                None => not_paid(error),
+            // The same refund may have taken the money before, under a key that Stripe has forgotten.
+            Err(RequestFailure::Refused(error)) => match self.find_refund(&intent, request).await? {
+                Some(existing) => Ok(refund_answer(&existing)),
+                None => refused(error),
             },
             Err(failure) => Err(failure.into()),
         }
     }
 
     async fn intent_of(&self, charge: &ChargeRequest) -> Result<String, ProviderError> {
-        match intent_id(charge) {
+        match known_intent_id(charge) {
             Some(id) => Ok(id.to_owned()),
-            None => self.find_intent(charge).await,
+            None => self.find_intent_id(charge).await,
         }
     }
 
@@ -61,19 +60,22 @@ impl StripeProvider {
         intent: &str,
         request: &RefundRequest,
     ) -> Result<Option<Refund>, ProviderError> {
-        let wanted = Some((request.charge.payment_id, request.refund_id));
+        let ids = Some((request.charge.payment_id, request.refund_id));
         let mut after: Option<String> = None;
         for _ in 0..PAGES_MAX {
             let page = self.api.list_refunds(intent, after.as_deref()).await?;
             after = page.data.last().map(|refund| refund.id.clone());
-            if let Some(found) = page.data.into_iter().find(|refund| refund.names() == wanted) {
+            if let Some(found) = page.data.into_iter().find(|refund| refund.ids() == ids) {
                 return Ok(Some(found));
             }
             if !page.has_more || after.is_none() {
                 return Ok(None);
             }
         }
-        Err(ProviderError::OutcomeUnknown(format!("{intent} has too many refunds to look through")))
+        Err(ProviderError::OutcomeUnknown(format!(
+            "{intent} has more than {} refunds, so this one cannot be found",
+            PAGES_MAX * 100
+        )))
     }
 }
 
@@ -87,14 +89,15 @@ fn refund_form(request: &RefundRequest, intent: String, units: i64) -> Form {
     ]
 }
 
-fn not_paid(error: ErrorObject) -> Result<RefundAnswer, ProviderError> {
-    // More than is left to refund has no code of its own.
+fn refused(error: ErrorObject) -> Result<RefundAnswer, ProviderError> {
+    // Stripe has no code for an amount that is larger than the refundable rest; it names the parameter
+    // instead.
     let is_about_money = error.param.as_deref() == Some("amount")
-        || error.code.as_deref().is_some_and(|code| MONEY_REFUSED.contains(&code));
+        || error.code.as_deref().is_some_and(|code| MONEY_ERRORS.contains(&code));
     if !is_about_money {
-        return Err(Failure::Refused(error).into());
+        return Err(RequestFailure::Refused(error).into());
     }
     let code = error.code.unwrap_or(error.kind);
     let reason = error.message.map_or_else(|| code.clone(), |message| format!("{code}: {message}"));
-    Ok(RefundAnswer::Failed { reason: presentable(&reason) })
+    Ok(RefundAnswer::Failed { reason: printable(&reason) })
 }

@@ -1,22 +1,22 @@
 use domain::{Amount, Currency};
 
-use super::{OptionsError, StripeOptions, currency};
+use super::{StripeOptions, StripeOptionsError, currency};
 
 mod notices;
 mod reports;
 
 #[test]
-fn no_secret_is_shown() {
+fn debug_output_shows_no_secret() {
     let options = StripeOptions::new("sk_live_hidden", "whsec_hidden").expect("a key and a secret");
     let provider = super::StripeProvider::new(options.clone(), crate::clock::Clock::system());
     assert!(!format!("{options:?} {provider:?}").contains("hidden"));
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_refused_without_being_shown() {
-    assert_eq!(StripeOptions::new("", "whsec_1").err(), Some(OptionsError::SecretKey));
-    assert_eq!(StripeOptions::new("sk_1\n", "whsec_1").err(), Some(OptionsError::SecretKey));
-    assert_eq!(StripeOptions::new("sk_1", "whsec 1").err(), Some(OptionsError::WebhookSecret));
+fn unusable_settings_are_refused_and_the_error_does_not_show_them() {
+    assert_eq!(StripeOptions::new("", "whsec_1").err(), Some(StripeOptionsError::SecretKey));
+    assert_eq!(StripeOptions::new("sk_1\n", "whsec_1").err(), Some(StripeOptionsError::SecretKey));
+    assert_eq!(StripeOptions::new("sk_1", "whsec 1").err(), Some(StripeOptionsError::WebhookSecret));
     let with = |url: &str| {
         StripeOptions::new("sk_1", "whsec_1").expect("a key and a secret").with_api_url(url).map(|_| ())
     };
@@ -27,7 +27,7 @@ fn settings_that_cannot_be_used_are_refused_without_being_shown() {
     for url in
         ["http://stripe.example", "https://u:p@stripe.example", "https://stripe.example/v1", "ftp://a", "x"]
     {
-        assert_eq!(with(url), Err(OptionsError::ApiUrl), "{url}");
+        assert_eq!(with(url), Err(StripeOptionsError::ApiUrl), "{url}");
     }
 }
 
@@ -40,14 +40,14 @@ fn currency_of(code: &str) -> Currency {
 }
 
 #[test]
-fn amounts_are_told_in_the_units_of_stripe_and_back() {
+fn amounts_convert_to_the_units_of_stripe_and_back() {
     for (code, minor_units, units) in [
         ("GBP", 1_234, 1_234),
         ("JPY", 500, 500),
-        // Without a minor unit in ISO 4217, and two decimals at Stripe.
+        // No minor unit in ISO 4217, two decimals at Stripe.
         ("ISK", 5, 500),
         ("UGX", 5, 500),
-        // The other way about.
+        // Two decimals in ISO 4217, none at Stripe.
         ("MGA", 500, 5),
         ("KWD", 5_120, 5_120),
     ] {
@@ -58,7 +58,7 @@ fn amounts_are_told_in_the_units_of_stripe_and_back() {
 }
 
 #[test]
-fn amounts_that_stripe_cannot_take_are_refused_and_not_rounded() {
+fn amounts_that_stripe_cannot_represent_are_refused_and_not_rounded() {
     for (code, minor_units) in [("KWD", 5_124), ("MGA", 550), ("LYD", 1_000), ("CLF", 1_000), ("XAU", 1)] {
         assert!(currency::to_stripe(amount(minor_units), currency_of(code)).is_err(), "{code}");
     }

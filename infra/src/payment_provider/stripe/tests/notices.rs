@@ -4,12 +4,12 @@ use http::{HeaderMap, HeaderValue};
 use super::super::notice::verify;
 use crate::payment_provider::NoticeError;
 
-/// Signed by Stripe's Python library 16.1.0, `WebhookSignature.generate_signature_header`, with `SECRET`.
+/// `WebhookSignature.generate_signature_header` of Stripe's Python library 16.1.0 signed this with `SECRET`.
 const BODY: &str = r#"{"id":"evt_1","note":"café"}"#;
 const SIGNED_AT: i64 = 1_700_000_000;
 const SECRET: &str = "whsec_test_secret";
 const SIGNATURE: &str = "5961c114b481b0723692757cb2c01dd75413d865cf9c2279bd4ac964e9f36a3d";
-/// With another secret, `whsec_old`.
+/// The signature with another secret, `whsec_old`.
 const OTHER_SIGNATURE: &str = "7c9237f61559475839f7a7621fb41e0b1a03fa235ba874705aecf6e2cbd52465";
 
 fn verdict(header: &str, body: &[u8], seconds_later: i64) -> Result<(), NoticeError> {
@@ -20,16 +20,16 @@ fn verdict(header: &str, body: &[u8], seconds_later: i64) -> Result<(), NoticeEr
 }
 
 #[test]
-fn what_stripe_signed_is_taken() {
+fn a_body_that_stripe_signed_is_accepted() {
     let header = format!("t={SIGNED_AT},v1={SIGNATURE}");
     assert_eq!(verdict(&header, BODY.as_bytes(), 0), Ok(()));
-    // While a secret is exchanged there are two; `v0` is a scheme of test events.
+    // Two `v1` signatures, as while a secret is replaced. `v0` is the scheme of test events.
     let header = format!("t={SIGNED_AT},v1={OTHER_SIGNATURE},v1={SIGNATURE},v0={OTHER_SIGNATURE}");
     assert_eq!(verdict(&header, BODY.as_bytes(), 0), Ok(()));
 }
 
 #[test]
-fn what_was_altered_or_signed_by_somebody_else_is_not_taken() {
+fn a_changed_body_and_a_signature_with_another_secret_are_refused() {
     let header = format!("t={SIGNED_AT},v1={SIGNATURE}");
     let altered = BODY.replace("evt_1", "evt_2");
     assert_eq!(verdict(&header, altered.as_bytes(), 0), Err(NoticeError::WrongSignature));
@@ -40,7 +40,7 @@ fn what_was_altered_or_signed_by_somebody_else_is_not_taken() {
 }
 
 #[test]
-fn a_signature_counts_for_five_minutes() {
+fn a_signature_is_valid_for_five_minutes() {
     let header = format!("t={SIGNED_AT},v1={SIGNATURE}");
     for seconds in [-300, 300] {
         assert_eq!(verdict(&header, BODY.as_bytes(), seconds), Ok(()), "{seconds}");
@@ -51,7 +51,7 @@ fn a_signature_counts_for_five_minutes() {
 }
 
 #[test]
-fn a_header_that_is_no_signature_is_told_as_such() {
+fn a_malformed_signature_header_is_reported_as_a_missing_signature() {
     let headers = [
         "",
         "t=1700000000",
@@ -68,7 +68,7 @@ fn a_header_that_is_no_signature_is_told_as_such() {
 }
 
 #[test]
-fn a_signed_body_that_is_no_event_is_unreadable() {
+fn a_signed_body_that_is_not_an_event_is_unreadable() {
     use super::super::notice::read;
     for body in
         ["", "{}", "[1]", r#"{"id":"evt_1","type":"payment_intent.succeeded","data":{"object":{"id":1}}}"#]

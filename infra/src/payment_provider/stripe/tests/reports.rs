@@ -24,7 +24,7 @@ fn failed(reason: &str, retryable: bool) -> ChargeEnding {
 }
 
 #[test]
-fn every_status_of_an_intent_is_told_in_sums() {
+fn every_status_of_an_intent_is_reported_as_sums() {
     let voided = Some(ChargeEnding::Voided);
     for (status, members, authorized, captured, ending) in [
         ("requires_payment_method", json!({}), 0, 0, None),
@@ -43,22 +43,28 @@ fn every_status_of_an_intent_is_told_in_sums() {
             0,
             voided.clone(),
         ),
-        // If Stripe cancels what was captured in part.
+        // Stripe cancels an intent that was captured in part.
         ("canceled", json!({ "amount_received": 300 }), 300, 300, voided.clone()),
-        // Webhooks have the id of the attempt alone.
+        // Webhooks contain only the id of the attempt.
         ("canceled", json!({ "latest_charge": "ch_1", "cancellation_reason": "expired" }), 0, 0, voided),
     ] {
-        let told = report(&intent(status, &members), 2).expect("a report");
+        let reported = report(&intent(status, &members), 2).expect("a report");
         let expected = (2, "pi_1", amount(authorized), amount(captured), ending);
-        let is = (told.charge, told.reference.as_str(), told.authorized, told.captured, told.ending);
-        assert_eq!(is, expected, "{status}");
+        let actual = (
+            reported.charge,
+            reported.reference.as_str(),
+            reported.authorized,
+            reported.captured,
+            reported.ending,
+        );
+        assert_eq!(actual, expected, "{status}");
     }
     let unknown = report(&intent("requires_a_miracle", &json!({})), 1);
     assert!(matches!(unknown, Err(ProviderError::OutcomeUnknown(_))), "{unknown:?}");
 }
 
 #[test]
-fn a_cancelled_intent_tells_why_its_charge_failed_as_long_as_stripe_knows() {
+fn a_cancelled_intent_has_the_reason_of_its_failure_if_stripe_still_has_it() {
     let error = json!({ "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
         "message": "Your card has\ninsufficient funds." });
     let attempt = json!({ "status": "failed", "amount": 1000, "failure_code": "card_declined",
@@ -70,7 +76,7 @@ fn a_cancelled_intent_tells_why_its_charge_failed_as_long_as_stripe_knows() {
         ),
         (json!({ "latest_charge": attempt }), failed("lost_card: Your card was declined.", false)),
         (json!({ "cancellation_reason": "abandoned" }), failed("declined", true)),
-        // Another card was taken after the first one failed.
+        // The first card failed and another one succeeded.
         (
             json!({ "last_payment_error": error, "latest_charge": { "status": "succeeded", "amount": 1000 } }),
             ChargeEnding::Voided,
@@ -81,7 +87,7 @@ fn a_cancelled_intent_tells_why_its_charge_failed_as_long_as_stripe_knows() {
 }
 
 #[test]
-fn declines_that_tell_of_fraud_are_for_good() {
+fn declines_because_of_fraud_are_not_retryable() {
     for (code, retryable) in [
         ("generic_decline", true),
         ("insufficient_funds", true),
@@ -99,16 +105,16 @@ fn declines_that_tell_of_fraud_are_for_good() {
 }
 
 #[test]
-fn a_customer_is_told_what_to_do_only_while_it_is_to_be_done() {
+fn the_customer_action_is_reported_only_while_it_is_required() {
     let action = json!({ "next_action": { "type": "redirect_to_url", "redirect_to_url": { "url": "https://bank.example" } } });
-    let told = answer(&intent("requires_action", &action), 1).expect("an answer").next_action;
+    let reported = answer(&intent("requires_action", &action), 1).expect("an answer").next_action;
     let expected = json!({ "type": "redirect_to_url", "client_secret": "pi_1_secret", "redirect_url": "https://bank.example" });
-    assert_eq!(told, Some(expected));
+    assert_eq!(reported, Some(expected));
     assert_eq!(answer(&intent("canceled", &action), 1).expect("an answer").next_action, None);
 }
 
 #[test]
-fn every_status_of_a_refund_is_told() {
+fn every_status_of_a_refund_is_reported() {
     let refund = |status: Value, reason: Value| -> Refund {
         serde_json::from_value(json!({ "id": "re_1", "status": status, "failure_reason": reason }))
             .expect("a refund")
