@@ -1,5 +1,5 @@
-//! The adapter of Stripe against a double that keeps state: what is particular to Stripe. What every provider must do is
-//! in `payment_provider_contract`.
+//! Rules of the Stripe adapter, against a stateful test double. The rules for every provider are in
+//! `payment_provider_contract`.
 
 mod captures;
 mod charges;
@@ -26,7 +26,7 @@ async fn double() -> StripeDouble {
     StripeDouble::start("127.0.0.1:0".parse().unwrap()).await.unwrap()
 }
 
-/// The adapter, by the clock of the double.
+/// The adapter, with the clock of the double.
 fn provider(double: &StripeDouble) -> StripeProvider {
     provider_with(double, options(double))
 }
@@ -44,7 +44,7 @@ fn amount(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
 }
 
-/// A charge of 100.00 that is recorded now and captured in the same step.
+/// A charge of 100.00 that was recorded now and is captured automatically.
 fn charge(double: &StripeDouble, method: &str) -> ChargeRequest {
     let order_id = OrderId(Uuid::new_v4());
     let charge = Charge {
@@ -69,14 +69,14 @@ fn captured_apart(mut request: ChargeRequest) -> ChargeRequest {
     request
 }
 
-/// The charge as it is known once the provider has reported.
+/// The charge after the report of the provider was recorded.
 fn known_by(request: &ChargeRequest, report: &ProviderReport) -> ChargeRequest {
     let mut known = request.clone();
     known.charge.reference = Some(report.reference.clone());
     known
 }
 
-/// What was authorized, what was captured, and how it ended.
+/// Authorized amount, captured amount, and ending.
 fn figures(report: &ProviderReport) -> (i64, i64, Option<&'static str>) {
     let ending = match &report.ending {
         None => None,

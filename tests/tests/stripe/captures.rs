@@ -6,7 +6,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn where_an_intent_is_captured_once_the_first_capture_gives_back_the_rest() {
+async fn without_multicapture_the_first_capture_releases_the_rest() {
     let double = double().await;
     let (provider, request) = (provider(&double), captured_apart(charge(&double, "pm_card_visa")));
     let request = known_by(&request, &provider.charge(&request).await.unwrap().report);
@@ -19,7 +19,7 @@ async fn where_an_intent_is_captured_once_the_first_capture_gives_back_the_rest(
 }
 
 #[tokio::test]
-async fn many_captures_are_taken_where_the_account_has_them() {
+async fn with_multicapture_an_authorisation_is_captured_in_parts() {
     let double = double().await;
     let provider = provider_with(&double, options(&double).with_multicapture());
     let request = captured_apart(charge(&double, "pm_card_visa"));
@@ -35,7 +35,7 @@ async fn many_captures_are_taken_where_the_account_has_them() {
 }
 
 #[tokio::test]
-async fn a_capture_that_failed_at_stripe_is_done_once_all_the_same() {
+async fn a_failed_or_lost_capture_is_done_once_after_a_retry() {
     for fault in [Fault::FailBefore, Fault::FailAfter, Fault::LoseAnswer, Fault::LoseRequest] {
         let double = double().await;
         let (provider, request) = (provider(&double), captured_apart(charge(&double, "pm_card_visa")));
@@ -43,14 +43,14 @@ async fn a_capture_that_failed_at_stripe_is_done_once_all_the_same() {
         double.fail("POST", "/v1/payment_intents/*/capture", fault, 1);
         let lost = provider.capture(&request, amount(10_000), amount(10_000)).await.unwrap_err();
         assert!(matches!(lost, ProviderError::OutcomeUnknown(_)), "{fault:?}: {lost:?}");
-        let again = provider.capture(&request, amount(10_000), amount(10_000)).await.unwrap();
-        assert_eq!(figures(&again), super::PAID, "{fault:?}");
+        let retried = provider.capture(&request, amount(10_000), amount(10_000)).await.unwrap();
+        assert_eq!(figures(&retried), super::PAID, "{fault:?}");
         assert_eq!(moved(&double, &request).captures, 1, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_authorized_yet_is_not_captured() {
+async fn a_capture_before_the_authorisation_is_refused() {
     let double = double().await;
     let (provider, request) =
         (provider(&double), captured_apart(charge(&double, "pm_card_authenticationRequired")));

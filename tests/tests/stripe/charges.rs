@@ -9,18 +9,18 @@ const CONFIRM: &str = "/v1/payment_intents/*/confirm";
 const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
-async fn an_intent_is_made_without_taking_money_and_confirmed_by_its_id() {
+async fn an_intent_is_created_unconfirmed_and_then_confirmed_by_its_id() {
     let double = double().await;
     let request = charge(&double, "pm_card_visa");
     let answer = provider(&double).charge(&request).await.unwrap();
     assert_eq!(figures(&answer.report), PAID);
     let requests = double.requests();
-    let [made, confirmed] = &requests[..] else { panic!("{requests:?}") };
-    assert_eq!(made.path, "/v1/payment_intents");
-    assert!(!made.body.contains("confirm="), "{}", made.body);
+    let [created, confirmed] = &requests[..] else { panic!("{requests:?}") };
+    assert_eq!(created.path, "/v1/payment_intents");
+    assert!(!created.body.contains("confirm="), "{}", created.body);
     assert_eq!(confirmed.path, format!("/v1/payment_intents/{}/confirm", answer.report.reference));
     let payment = request.payment_id;
-    assert_eq!(made.idempotency_key, Some(format!("orderly-{payment}-1-create")));
+    assert_eq!(created.idempotency_key, Some(format!("orderly-{payment}-1-create")));
     assert_eq!(confirmed.idempotency_key, Some(format!("orderly-{payment}-1-confirm")));
     assert!(requests.iter().all(|sent| sent.stripe_version.as_deref() == Some("2026-08-26.dahlia")));
     let metadata = &double.intents()[0]["metadata"];
@@ -32,7 +32,7 @@ async fn an_intent_is_made_without_taking_money_and_confirmed_by_its_id() {
 }
 
 #[tokio::test]
-async fn a_lost_confirmation_is_found_after_the_keys_are_forgotten() {
+async fn a_lost_confirmation_is_found_after_stripe_has_forgotten_the_keys() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.fail("POST", CONFIRM, Fault::LoseAnswer, 1);
@@ -44,16 +44,16 @@ async fn a_lost_confirmation_is_found_after_the_keys_are_forgotten() {
     assert_eq!((moved(&double, &request).captures, double.intents().len()), (1, 1));
 }
 
-/// The hole between the search, which lags, and the keys, which are forgotten.
+/// The interval in which the search does not find the intent yet and Stripe may have forgotten the key.
 #[tokio::test]
-async fn a_charge_that_was_made_late_is_not_made_again_while_the_search_lags() {
+async fn a_charge_that_was_created_late_is_not_created_again_while_the_search_lags() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.set_search_lag(HOUR);
     double.advance(Duration::from_mins(23 * 60 - 1));
     double.fail("POST", CONFIRM, Fault::LoseAnswer, 1);
     provider.charge(&request).await.unwrap_err();
-    // From now on Stripe might have forgotten the key of a charge that was made when it was recorded.
+    // From now on Stripe may have forgotten the key of a charge that was created when it was recorded.
     double.advance(Duration::from_mins(10));
     let found = provider.charge(&request).await.unwrap();
     assert_eq!(figures(&found.report), PAID);
@@ -62,7 +62,7 @@ async fn a_charge_that_was_made_late_is_not_made_again_while_the_search_lags() {
 }
 
 #[tokio::test]
-async fn what_was_never_confirmed_is_nothing_and_can_be_charged() {
+async fn an_unconfirmed_intent_counts_as_no_charge_and_can_be_charged() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.fail("POST", CONFIRM, Fault::LoseRequest, 1);
@@ -74,7 +74,7 @@ async fn what_was_never_confirmed_is_nothing_and_can_be_charged() {
 }
 
 #[tokio::test]
-async fn a_failure_that_stripe_keeps_telling_of_does_not_keep_a_charge_from_being_taken() {
+async fn a_replayed_error_does_not_block_the_charge() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.fail("POST", CONFIRM, Fault::FailBefore, 1);
@@ -86,7 +86,7 @@ async fn a_failure_that_stripe_keeps_telling_of_does_not_keep_a_charge_from_bein
 }
 
 #[tokio::test]
-async fn a_failure_after_the_money_was_taken_is_found_out() {
+async fn an_error_after_the_money_was_taken_is_detected() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.fail("POST", CONFIRM, Fault::FailAfter, 1);
@@ -97,7 +97,7 @@ async fn a_failure_after_the_money_was_taken_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_declined_intent_is_over_before_the_decline_is_told() {
+async fn a_declined_intent_is_cancelled_before_the_decline_is_reported() {
     let double = double().await;
     let (provider, request) =
         (provider(&double), charge(&double, "pm_card_visa_chargeDeclinedInsufficientFunds"));
@@ -105,14 +105,14 @@ async fn a_declined_intent_is_over_before_the_decline_is_told() {
     assert_eq!(figures(&declined), (0, 0, Some("failed for now")));
     assert!(
         !double.customer_confirms(&declined.reference, "pm_card_visa"),
-        "the customer was charged after all"
+        "the customer must not be able to confirm the intent"
     );
     double.advance(HOUR * 24 * 30);
     assert_eq!(provider.look_up(&request).await.unwrap().unwrap().report, declined);
 }
 
 #[tokio::test]
-async fn a_decline_whose_end_was_lost_is_not_told_before_it_is_over() {
+async fn a_decline_is_not_reported_until_its_intent_is_cancelled() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa_chargeDeclined"));
     double.fail("POST", "/v1/payment_intents/*/cancel", Fault::RateLimit, 1);
@@ -123,7 +123,7 @@ async fn a_decline_whose_end_was_lost_is_not_told_before_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_customer_who_pays_before_a_decline_is_over_has_paid() {
+async fn a_customer_who_pays_before_the_intent_is_cancelled_has_paid() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa_chargeDeclined"));
     double.fail("POST", CONFIRM, Fault::LoseAnswer, 1);
@@ -134,7 +134,7 @@ async fn a_customer_who_pays_before_a_decline_is_over_has_paid() {
 }
 
 #[tokio::test]
-async fn an_authorisation_that_ran_out_is_given_back() {
+async fn an_expired_authorisation_is_reported_as_voided() {
     let double = double().await;
     let (provider, request) = (provider(&double), captured_apart(charge(&double, "pm_card_visa")));
     let held = provider.charge(&request).await.unwrap().report;
@@ -148,19 +148,19 @@ async fn an_authorisation_that_ran_out_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_charge_that_a_bank_takes_its_time_for_is_pending() {
+async fn a_charge_that_the_bank_still_processes_is_pending() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_usBankAccount_success"));
     let pending = provider.charge(&request).await.unwrap();
     assert_eq!((figures(&pending.report), pending.next_action), ((0, 0, None), None));
-    // It cannot be given up now; it stands as it stood.
+    // Stripe cannot cancel it now, so the void reports the unchanged state.
     assert_eq!(figures(&provider.void(&request).await.unwrap()), (0, 0, None));
     double.finish_processing(&pending.report.reference, true);
     assert_eq!(figures(&provider.look_up(&request).await.unwrap().unwrap().report), PAID);
 }
 
 #[tokio::test]
-async fn currencies_are_told_in_the_units_of_stripe() {
+async fn amounts_are_sent_in_the_units_of_stripe() {
     let double = double().await;
     let provider = provider(&double);
     let mut request = charge(&double, "pm_card_visa");

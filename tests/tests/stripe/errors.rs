@@ -4,7 +4,7 @@ use tests::stripe::{Fault, WEBHOOK_SECRET};
 use super::{charge, double, known_by, moved, provider, provider_with};
 
 #[tokio::test]
-async fn what_was_not_done_is_told_apart_from_what_may_have_been() {
+async fn requests_that_were_not_done_are_distinguished_from_unknown_outcomes() {
     let double = double().await;
     let provider = provider(&double);
     let kind = |error: &ProviderError| match error {
@@ -31,20 +31,20 @@ async fn what_was_not_done_is_told_apart_from_what_may_have_been() {
 }
 
 #[tokio::test]
-async fn a_means_of_payment_that_there_is_not_is_refused_and_can_be_given_up() {
+async fn an_unknown_payment_method_is_refused_and_its_charge_can_be_voided() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_none"));
     let refused = provider.charge(&request).await.unwrap_err();
     assert!(matches!(&refused, ProviderError::Refused(why) if why.contains("pm_none")), "{refused:?}");
     assert_eq!(provider.look_up(&request).await, Ok(None));
-    let given_up = provider.void(&request).await.unwrap();
-    assert_eq!(super::figures(&given_up), (0, 0, Some("voided")));
-    assert_eq!(provider.void(&known_by(&request, &given_up)).await, Ok(given_up));
+    let voided = provider.void(&request).await.unwrap();
+    assert_eq!(super::figures(&voided), (0, 0, Some("voided")));
+    assert_eq!(provider.void(&known_by(&request, &voided)).await, Ok(voided));
 }
 
-/// As after an update of this program that asks for a charge in other words.
+/// Happens after an update of this program that sends other members for the same charge.
 #[tokio::test]
-async fn a_key_that_was_used_for_something_else_is_no_refusal() {
+async fn a_key_that_was_used_with_other_members_leaves_the_outcome_unknown() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     provider.charge(&request).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_key_that_was_used_for_something_else_is_no_refusal() {
     assert_eq!(moved(&double, &request).captures, 1);
 }
 
-/// A refusal would let another charge be made.
+/// A refusal would allow the platform to start another charge.
 #[tokio::test]
 async fn an_intent_that_cannot_be_found_again_leaves_the_outcome_unknown() {
     let (elsewhere, double) = (double().await, double().await);
@@ -70,17 +70,17 @@ async fn an_intent_that_cannot_be_found_again_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn unknown_credentials_are_told_without_the_key() {
+async fn the_error_for_unknown_credentials_does_not_show_the_key() {
     let double = double().await;
-    let options = StripeOptions::new("sk_test_somebody_else", WEBHOOK_SECRET).unwrap();
+    let options = StripeOptions::new("sk_test_unknown", WEBHOOK_SECRET).unwrap();
     let provider = provider_with(&double, options.with_api_url(&double.url()).unwrap());
     let error = provider.charge(&charge(&double, "pm_card_visa")).await.unwrap_err();
     assert!(matches!(error, ProviderError::Credentials(_)), "{error:?}");
-    assert!(!format!("{error:?} {error} {provider:?}").contains("somebody"));
+    assert!(!format!("{error:?} {error} {provider:?}").contains("sk_test_unknown"));
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_has_done_nothing() {
+async fn an_unreachable_server_has_done_nothing() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     double.take_down().await;
@@ -91,8 +91,8 @@ async fn a_server_that_is_not_there_has_done_nothing() {
 }
 
 #[test]
-fn stripe_itself_is_asked_over_https() {
-    // Builds the client with the certificates of this machine.
+fn the_default_url_of_stripe_uses_https() {
+    // Creates the client with the trusted certificates of this machine.
     let options = StripeOptions::new("sk_test_1", WEBHOOK_SECRET).unwrap();
     let provider =
         infra::payment_provider::stripe::StripeProvider::new(options, infra::clock::Clock::system());

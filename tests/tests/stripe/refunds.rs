@@ -22,7 +22,7 @@ fn refund(double: &StripeDouble, charge: &ChargeRequest, minor_units: i64) -> Re
 }
 
 #[tokio::test]
-async fn a_lost_refund_is_found_among_many_after_its_key_is_forgotten() {
+async fn a_lost_refund_is_found_among_many_after_stripe_has_forgotten_its_key() {
     let double = double().await;
     let provider = provider(&double);
     let charge = paid(&double, &provider).await;
@@ -41,7 +41,7 @@ async fn a_lost_refund_is_found_among_many_after_its_key_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_refund_that_was_never_made_is_made_after_a_day_too() {
+async fn a_refund_that_was_never_created_is_created_once_after_a_day() {
     let double = double().await;
     let provider = provider(&double);
     let charge = paid(&double, &provider).await;
@@ -53,13 +53,13 @@ async fn a_refund_that_was_never_made_is_made_after_a_day_too() {
 }
 
 #[tokio::test]
-async fn a_refund_of_all_that_is_repeated_is_no_failure() {
+async fn a_repeated_refund_of_the_whole_amount_succeeds() {
     let double = double().await;
     let provider = provider(&double);
     let charge = paid(&double, &provider).await;
     let all = refund(&double, &charge, 10_000);
     let first = provider.refund(&all).await.unwrap();
-    // The key is forgotten sooner than Stripe promises.
+    // Stripe forgets the key earlier than it promises.
     double.advance(DAY);
     let as_if_young = RefundRequest { requested_at: double.now(), ..all };
     assert_eq!(provider.refund(&as_if_young).await, Ok(first));
@@ -71,7 +71,7 @@ async fn a_refund_of_all_that_is_repeated_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_refund_is_paid_also_where_the_reference_of_its_charge_is_not_known() {
+async fn a_refund_of_a_charge_without_a_recorded_reference_is_paid() {
     let double = double().await;
     let provider = provider(&double);
     let mut charge = paid(&double, &provider).await;

@@ -45,7 +45,8 @@ fn kinds(requests: &[Request]) -> Vec<String> {
     kinds
 }
 
-/// Asks Stripe's own mock server, which checks it against Stripe's OpenAPI description and has no state.
+/// Sends a request to Stripe's mock server, which validates it against Stripe's OpenAPI description and has
+/// no state.
 async fn verdict(http: &reqwest::Client, request: &Request, body: &str) -> (u16, String) {
     let url = format!("{}{}", std::env::var("ORDERLY_TEST_STRIPE_MOCK").unwrap(), request.path);
     let mut sent = http
@@ -61,7 +62,7 @@ async fn verdict(http: &reqwest::Client, request: &Request, body: &str) -> (u16,
 
 #[tokio::test]
 #[ignore = "needs stripe-mock: infra/dev/services up; source .dev/env"]
-async fn every_request_is_valid_by_the_description_of_stripe() {
+async fn every_request_is_valid_by_stripes_openapi_description() {
     let (double, http) = (double().await, reqwest::Client::new());
     let requests = given_requests(&double).await;
     assert_eq!(
@@ -82,10 +83,10 @@ async fn every_request_is_valid_by_the_description_of_stripe() {
         let (status, answer) = verdict(&http, request, &request.body).await;
         assert_eq!(status, 200, "{request:?} was answered {answer}");
     }
-    // And it does check.
-    let made = requests.iter().find(|request| request.path == "/v1/payment_intents").unwrap();
-    let (status, _) = verdict(&http, made, &format!("{}&nonsense=1", made.body)).await;
+    // Proves that the mock server validates: it refuses an unknown member and an unknown version.
+    let created = requests.iter().find(|request| request.path == "/v1/payment_intents").unwrap();
+    let (status, _) = verdict(&http, created, &format!("{}&nonsense=1", created.body)).await;
     assert_eq!(status, 400);
-    let other_version = Request { stripe_version: Some("2020-08-27".to_owned()), ..made.clone() };
-    assert_eq!(verdict(&http, &other_version, &made.body).await.0, 400);
+    let other_version = Request { stripe_version: Some("2020-08-27".to_owned()), ..created.clone() };
+    assert_eq!(verdict(&http, &other_version, &created.body).await.0, 400);
 }

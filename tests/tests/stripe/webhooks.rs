@@ -19,7 +19,7 @@ fn body_of(double: &StripeDouble, kind: &str) -> String {
     found.unwrap_or_else(|| panic!("no {kind} in {events:?}")).clone()
 }
 
-/// The intent can still succeed when this arrives.
+/// The intent can still succeed when this webhook arrives.
 #[tokio::test]
 async fn a_failed_confirmation_is_pending_until_it_is_looked_up() {
     let double = double().await;
@@ -30,23 +30,23 @@ async fn a_failed_confirmation_is_pending_until_it_is_looked_up() {
         format!("{}_secret_double", waiting.report.reference)
     );
     double.authenticate(&waiting.report.reference, false);
-    let told = read(&double, &body_of(&double, "payment_intent.payment_failed"));
-    let NoticeContent::Charge { payment_id, report } = told else { panic!("{told:?}") };
+    let notice = read(&double, &body_of(&double, "payment_intent.payment_failed"));
+    let NoticeContent::Charge { payment_id, report } = notice else { panic!("{notice:?}") };
     assert_eq!((payment_id, report.charge, figures(&report)), (request.payment_id, 1, (0, 0, None)));
     let found = provider.look_up(&request).await.unwrap().unwrap().report;
     assert_eq!(figures(&found), (0, 0, Some("failed for now")));
-    let told = read(&double, &body_of(&double, "payment_intent.canceled"));
-    let NoticeContent::Charge { report, .. } = told else { panic!("{told:?}") };
+    let notice = read(&double, &body_of(&double, "payment_intent.canceled"));
+    let NoticeContent::Charge { report, .. } = notice else { panic!("{notice:?}") };
     assert_eq!(figures(&report), (0, 0, Some("failed for now")));
 }
 
 #[tokio::test]
-async fn what_happened_is_told_for_the_charge_and_the_refund() {
+async fn webhooks_report_the_charge_and_the_refund() {
     let double = double().await;
     let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
     let report = provider.charge(&request).await.unwrap().report;
-    let told = read(&double, &body_of(&double, "payment_intent.succeeded"));
-    assert_eq!(told, NoticeContent::Charge { payment_id: request.payment_id, report: report.clone() });
+    let notice = read(&double, &body_of(&double, "payment_intent.succeeded"));
+    assert_eq!(notice, NoticeContent::Charge { payment_id: request.payment_id, report: report.clone() });
     assert_eq!(figures(&report), PAID);
 
     let charge = super::known_by(&request, &report);
@@ -60,12 +60,12 @@ async fn what_happened_is_told_for_the_charge_and_the_refund() {
     };
     let answer = provider.refund(&refund).await.unwrap();
     assert!(matches!(answer, RefundAnswer::Refunded { .. }));
-    let told = read(&double, &body_of(&double, "refund.created"));
-    assert_eq!(told, NoticeContent::Refund { payment_id: request.payment_id, refund_id, answer });
+    let notice = read(&double, &body_of(&double, "refund.created"));
+    assert_eq!(notice, NoticeContent::Refund { payment_id: request.payment_id, refund_id, answer });
 }
 
 #[tokio::test]
-async fn what_is_not_of_this_platform_is_passed_over() {
+async fn webhooks_about_other_payments_are_ignored() {
     let double = double().await;
     provider(&double).charge(&charge(&double, "pm_card_visa")).await.unwrap();
     assert_eq!(read(&double, &body_of(&double, "payment_intent.created")), NoticeContent::Other);
