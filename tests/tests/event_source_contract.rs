@@ -1,4 +1,4 @@
-//! What every source of events must do, wherever it reads: one suite, run over each adapter.
+//! The contract of the event source port: one suite that runs over every adapter.
 
 mod direct;
 mod kafka;
@@ -19,14 +19,14 @@ use uuid::Uuid;
 
 use crate::support::PATIENCE;
 
-/// A source under test, over a store that can be appended to.
+/// A source under test, and the store behind it.
 #[async_trait]
 trait Fixture: Send + Sync + Sized {
     async fn fresh() -> Self;
 
     fn store(&self) -> Arc<dyn EventStore>;
 
-    /// A source that nobody has asked for anything yet.
+    /// A new source, before its first call.
     async fn source(&self, batch_events_max: usize) -> Box<dyn EventSource>;
 
     fn partition_of(&self, stream: &StreamName) -> Partition;
@@ -34,19 +34,19 @@ trait Fixture: Send + Sync + Sized {
     fn partitions(&self) -> Vec<Partition>;
 }
 
-/// Makes a test of every rule of the contract for one adapter.
+/// Generates one test per rule of the contract, for one adapter.
 macro_rules! event_source_contract {
     ($fixture:ty $(, $ignore:literal)?) => {
         event_source_contract! { $fixture, [$($ignore)?]:
-            reading::every_event_comes_once_and_in_order,
-            reading::batches_keep_to_their_limit_and_follow_one_another,
-            reading::a_source_that_has_caught_up_is_woken_by_the_next_append,
-            reading::nothing_is_lost_while_appends_race_and_waits_are_given_up,
-            seeking::nothing_comes_before_the_consumer_has_said_from_where,
-            seeking::a_source_starts_after_the_position_it_is_given,
-            seeking::a_source_can_be_set_back,
-            seeking::what_was_fetched_before_a_seek_does_not_come_after_it,
-            seeking::seeking_what_is_not_ours_changes_nothing,
+            reading::every_event_arrives_once_and_in_order,
+            reading::batches_respect_their_limit_and_have_no_gaps,
+            reading::an_append_wakes_a_source_that_has_caught_up,
+            reading::no_event_is_lost_during_concurrent_appends_and_cancelled_waits,
+            seeking::no_event_arrives_before_the_consumer_seeks,
+            seeking::a_source_starts_after_the_given_position,
+            seeking::a_source_can_seek_back,
+            seeking::events_fetched_before_a_seek_do_not_arrive_after_it,
+            seeking::a_seek_of_a_foreign_partition_has_no_effect,
         }
     };
     ($fixture:ty, $ignore:tt: $($topic:ident::$rule:ident),* $(,)?) => {
@@ -63,10 +63,10 @@ macro_rules! event_source_contract {
 }
 use event_source_contract;
 
-/// Reads a source as a consumer does, and keeps what came.
+/// Reads a source like a consumer, and keeps its batches.
 struct Reader {
     source: Box<dyn EventSource>,
-    /// Where each partition that is ours stands.
+    /// Position of each assigned partition.
     positions: HashMap<Partition, Option<Position>>,
     batches: Vec<Batch>,
 }
@@ -76,7 +76,7 @@ impl Reader {
         Self { source, positions: HashMap::new(), batches: Vec::new() }
     }
 
-    /// A reader that has every partition of the fixture, and reads each from its beginning.
+    /// Waits until the reader has every partition of the fixture. It reads each from its beginning.
     async fn of_all(fixture: &impl Fixture, batch_events_max: usize) -> Self {
         let mut reader = Self::new(fixture.source(batch_events_max).await);
         while reader.positions.len() < fixture.partitions().len() {
@@ -85,14 +85,14 @@ impl Reader {
         reader
     }
 
-    /// Waits for one delivery, and does with it what a consumer does.
+    /// Waits for one update and applies it.
     async fn take(&mut self) {
-        let delivery = timeout(PATIENCE, self.source.next()).await.expect("something comes").unwrap();
-        self.keep(delivery);
+        let update = timeout(PATIENCE, self.source.next()).await.expect("an update must arrive").unwrap();
+        self.keep(update);
     }
 
-    fn keep(&mut self, delivery: SourceUpdate) {
-        match delivery {
+    fn keep(&mut self, update: SourceUpdate) {
+        match update {
             SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
                     self.source.seek(&partition, None);
@@ -103,9 +103,11 @@ impl Reader {
                 self.positions.retain(|partition, _| !partitions.contains(partition));
             }
             SourceUpdate::Events(batch) => {
-                let position =
-                    self.positions.get_mut(&batch.partition).expect("events of a partition of ours");
-                assert_eq!(batch.after, *position, "batches follow one another");
+                let position = self
+                    .positions
+                    .get_mut(&batch.partition)
+                    .expect("the partition of a batch must be assigned");
+                assert_eq!(batch.after, *position, "batches must have no gap");
                 assert!(Some(batch.position) > *position);
                 assert!(!batch.events.is_empty());
                 *position = Some(batch.position);
@@ -135,7 +137,7 @@ impl Reader {
     }
 }
 
-/// The events of a partition, as the store has them.
+/// The events of a partition in the store.
 async fn stored(fixture: &impl Fixture, partition: &Partition) -> Vec<RecordedEvent> {
     let log = fixture.store().log().read_all(None, usize::MAX).await.unwrap();
     log.into_iter().filter(|event| fixture.partition_of(&event.stream) == *partition).collect()
@@ -154,7 +156,7 @@ fn new_stream() -> StreamName {
     domain::OrderId(Uuid::new_v4()).into()
 }
 
-/// Appends `count` events to a new stream.
+/// Appends `count` events to a new stream. Returns the stream.
 async fn given_stream(fixture: &impl Fixture, count: usize) -> StreamName {
     let stream = new_stream();
     given_events(&*fixture.store(), &stream, ExpectedRevision::NoStream, count).await;

@@ -1,4 +1,4 @@
-//! What every payment provider must do, whoever it is: one suite, run over each adapter.
+//! The contract of the payment provider port: one suite that runs over every adapter.
 
 mod capturing;
 mod charging;
@@ -21,82 +21,83 @@ use uuid::Uuid;
 
 use crate::support::eventually;
 
-/// A payment provider under test: the adapter, and the other side of it.
+/// A payment provider under test: the adapter, and control over the provider behind it.
 #[async_trait]
 trait Fixture: Send + Sync + Sized + 'static {
-    /// A provider that has nothing yet.
+    /// A provider without charges.
     async fn fresh() -> Self;
 
     fn provider(&self) -> Arc<dyn PaymentProvider>;
 
-    /// The adapter with credentials that the provider does not know.
+    /// The adapter, with credentials that the provider does not know.
     fn provider_without_credentials(&self) -> Arc<dyn PaymentProvider>;
 
-    /// The token of a means of payment that behaves so.
+    /// The token of a payment method with this behaviour.
     fn method(&self, behaviour: Behaviour) -> &'static str;
 
-    /// The customer does what the pending charge waits for, or goes away.
+    /// The customer completes the action of a pending charge, or abandons it.
     async fn settle(&self, request: &ChargeRequest, completed: bool);
 
     /// The bank settles a pending refund.
     async fn settle_refund(&self, request: &RefundRequest, succeeds: bool);
 
-    /// From now on nobody answers, or somebody does again. What was asked for meanwhile was not done.
+    /// Makes the provider unreachable, so that requests are not done.
     async fn take_down(&self);
+    /// Makes the provider reachable again.
     async fn bring_up(&self);
 
-    /// The answer to the next request is lost after it was done. Others arrive.
+    /// The provider does the next request, but its answer is lost. Later answers arrive.
     async fn lose_next_answer(&self);
 
-    /// What has really moved, as the provider's own books have it.
+    /// The money that has moved, according to the provider's records.
     async fn moved(&self, payment: PaymentId) -> Moved;
 
-    /// The webhooks about the payment that have come so far, in the order of what they tell of.
+    /// The webhooks about the payment so far, in the order of the changes that they report.
     fn webhooks(&self, payment: PaymentId) -> Vec<Webhook>;
 
     /// Signs a body as the provider does.
     fn sign(&self, body: &[u8], at: Timestamp) -> HeaderMap;
 
-    /// Signs a body with two secrets, the second of them the provider's.
+    /// Signs a body with two secrets. The second is the provider's.
     fn sign_while_rotating(&self, body: &[u8], at: Timestamp) -> HeaderMap;
 
     /// Signs a body with a secret that is not the provider's.
     fn forge(&self, body: &[u8], at: Timestamp) -> HeaderMap;
 }
 
-/// How a means of payment behaves.
+/// Behaviour of a payment method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behaviour {
     Fine,
     DeclinesForGood,
-    /// The customer may try again.
+    /// Declines, and the customer may retry.
     Declines,
-    /// Pending until the customer has done something.
+    /// The charge is pending until the customer acts.
     WaitsForCustomer,
     RefundsFail,
-    /// Pending until the bank has done something.
+    /// The refund is pending until the bank settles it.
     RefundsWait,
 }
 
-/// Sums of a payment, and how often money has moved, in all its charges.
+/// Sums and numbers of money movements in all charges of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Moved {
     captures: u64,
     captured: i64,
     refunds: u64,
     refunded: i64,
-    /// Set aside, neither captured nor given back.
+    /// Authorized, and neither captured nor released.
     held: i64,
 }
 
-/// A webhook as it came.
+/// A received webhook.
 #[derive(Debug, Clone)]
 struct Webhook {
     headers: HeaderMap,
     body: Vec<u8>,
 }
 
-/// The webhooks about the payment, once so many have come.
+/// Waits for `count_min` webhooks about the payment.
 async fn webhooks(fixture: &impl Fixture, payment: PaymentId, count_min: usize) -> Vec<Webhook> {
     eventually("webhooks of a payment", async || {
         let webhooks = fixture.webhooks(payment);
@@ -105,45 +106,45 @@ async fn webhooks(fixture: &impl Fixture, payment: PaymentId, count_min: usize) 
     .await
 }
 
-/// Makes a test of every rule of the contract for one adapter.
+/// Generates one test per rule of the contract, for one adapter.
 macro_rules! payment_provider_contract {
     ($fixture:ty) => {
         payment_provider_contract! { $fixture:
-            charging::a_charge_is_taken_once_however_often_it_is_asked_for,
-            charging::a_charge_is_authorized_only_where_it_is_captured_apart,
-            charging::charges_of_a_payment_are_told_apart_by_their_number,
-            charging::a_decline_is_a_report_that_stays,
-            charging::after_a_decline_another_charge_may_be_taken,
-            charging::a_lost_answer_is_told_as_such_and_found_by_looking_it_up,
-            charging::what_was_never_asked_for_is_not_there,
-            charging::a_charge_waits_for_its_customer,
-            charging::a_customer_who_goes_away_may_try_again,
-            charging::while_the_provider_is_down_nothing_is_done,
-            charging::credentials_that_are_not_known_are_told_as_such,
-            capturing::a_capture_is_done_once_by_the_total_it_brings,
-            capturing::more_than_is_authorized_is_not_captured,
-            capturing::a_lost_capture_is_found_by_looking_it_up,
-            voiding::what_is_authorized_is_given_back_once,
-            voiding::what_is_captured_in_part_stays_captured,
-            voiding::what_is_captured_in_full_cannot_be_given_back_by_a_void,
-            voiding::a_charge_that_comes_after_its_void_takes_nothing,
-            voiding::of_a_charge_and_a_void_at_once_nothing_is_left_held,
-            voiding::a_pending_charge_is_given_up,
-            voiding::nothing_is_captured_after_a_void,
-            refunding::a_refund_is_paid_once_by_its_id,
-            refunding::refunds_in_parts_are_paid_up_to_what_was_captured,
-            refunding::a_refund_that_fails_is_told_and_pays_nothing,
-            refunding::a_refund_waits_for_its_bank,
+            charging::a_repeated_charge_takes_the_money_once,
+            charging::a_charge_with_manual_capture_is_only_authorized,
+            charging::the_number_distinguishes_charges_of_a_payment,
+            charging::a_decline_is_a_report_that_never_changes,
+            charging::another_charge_can_succeed_after_a_decline,
+            charging::a_lost_answer_is_an_unknown_outcome_and_a_lookup_finds_the_charge,
+            charging::a_lookup_of_an_unknown_charge_finds_nothing,
+            charging::a_charge_is_pending_until_the_customer_acts,
+            charging::a_charge_that_the_customer_abandons_fails_and_is_retryable,
+            charging::requests_to_an_unreachable_provider_do_nothing,
+            charging::unknown_credentials_are_reported,
+            capturing::a_repeated_capture_with_the_same_total_is_done_once,
+            capturing::a_capture_beyond_the_authorized_amount_is_refused,
+            capturing::a_lookup_finds_a_lost_capture,
+            voiding::a_repeated_void_releases_the_authorized_money_once,
+            voiding::a_void_keeps_a_partial_capture,
+            voiding::a_void_does_not_return_a_full_capture,
+            voiding::a_charge_that_arrives_after_its_void_takes_no_money,
+            voiding::a_concurrent_charge_and_void_leave_no_money_held,
+            voiding::a_pending_charge_can_be_voided,
+            voiding::a_capture_after_a_void_takes_no_money,
+            refunding::a_repeated_refund_with_the_same_id_is_paid_once,
+            refunding::partial_refunds_are_paid_up_to_the_captured_amount,
+            refunding::a_failed_refund_is_reported_and_pays_no_money,
+            refunding::a_refund_is_pending_until_the_bank_settles_it,
             refunding::a_lost_refund_is_not_paid_again,
-            notices::what_happens_is_told_by_signed_webhooks,
-            notices::refunds_are_told_by_webhooks,
-            notices::webhooks_in_any_order_and_number_end_the_same,
-            notices::a_webhook_that_was_altered_is_refused,
-            notices::a_webhook_of_somebody_else_is_refused,
-            notices::a_webhook_of_another_time_is_refused,
+            notices::signed_webhooks_report_the_state_of_a_charge,
+            notices::webhooks_report_refunds,
+            notices::webhooks_in_any_order_and_repeated_lead_to_the_same_payment,
+            notices::a_changed_webhook_is_refused,
+            notices::a_webhook_signed_with_another_secret_is_refused,
+            notices::a_webhook_with_an_old_or_future_signature_is_refused,
             notices::a_webhook_without_a_signature_is_refused,
-            notices::while_a_secret_is_replaced_either_signature_counts,
-            notices::what_does_not_concern_us_is_passed_over,
+            notices::either_signature_is_accepted_while_a_secret_is_replaced,
+            notices::webhooks_about_other_objects_are_ignored_and_unreadable_ones_refused,
         }
     };
     ($fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -160,12 +161,12 @@ fn amount(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
 }
 
-/// A charge of a new payment, of 100.00, captured in the same step.
+/// A charge of 100.00 for a new payment, captured automatically.
 fn request(method: &str) -> ChargeRequest {
     request_in(CaptureMode::Automatic, method)
 }
 
-/// A charge of a new payment, captured apart.
+/// A charge of 100.00 for a new payment, captured manually.
 fn request_to_authorize(method: &str) -> ChargeRequest {
     request_in(CaptureMode::Manual, method)
 }
@@ -197,7 +198,7 @@ fn another_charge(request: &ChargeRequest, method: &str) -> ChargeRequest {
     another
 }
 
-/// The charge as it is known once the provider has reported.
+/// The charge after the report of the provider was recorded.
 fn known_by(request: &ChargeRequest, report: &ProviderReport) -> ChargeRequest {
     let mut known = request.clone();
     known.charge.reference = Some(report.reference.clone());
@@ -211,7 +212,7 @@ fn refund_of(charge: &ChargeRequest, minor_units: i64) -> RefundRequest {
     RefundRequest { charge: charge.clone(), refund_id, amount, requested_at }
 }
 
-/// What was authorized, what was captured, and whether it ended.
+/// Authorized amount, captured amount, and ending.
 fn figures(report: &ProviderReport) -> (i64, i64, Option<&'static str>) {
     let ending = match &report.ending {
         None => None,
@@ -222,8 +223,8 @@ fn figures(report: &ProviderReport) -> (i64, i64, Option<&'static str>) {
     (report.authorized.minor_units(), report.captured.minor_units(), ending)
 }
 
-/// Charges, and gives the charge as it is known then.
+/// Charges, and returns the charge after the report was recorded.
 async fn given_charge(fixture: &impl Fixture, request: ChargeRequest) -> ChargeRequest {
-    let answer = fixture.provider().charge(&request).await.expect("a provider that is up answers");
+    let answer = fixture.provider().charge(&request).await.expect("the provider must answer");
     known_by(&request, &answer.report)
 }

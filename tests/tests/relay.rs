@@ -1,4 +1,4 @@
-//! The relay against a real Kafka: each event once and in order, whatever happens to the relay.
+//! The relay against a real Kafka: it publishes each event once and in order, across restarts and kills.
 
 mod kills;
 mod official_client;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::support::{KafkaTopics, eventually};
 
-/// Short, so that tests see a relay take over.
+/// Short times, so that a relay takes over within a test.
 const QUICK: RelayOptions = RelayOptions {
     events_per_transaction_max: 100,
     heartbeat_every: Duration::from_millis(300),
@@ -54,7 +54,7 @@ impl Source {
         Relay::open(config, log, self.store.head(), QUICK).await
     }
 
-    /// A relay at work.
+    /// Starts a relay.
     async fn relay(&self, topics: &KafkaTopics) -> Running {
         let relay = self.open(topics.config()).await.unwrap();
         let shutdown = CancellationToken::new();
@@ -76,12 +76,12 @@ impl Source {
         self.store.log().read_all(None, usize::MAX).await.unwrap()
     }
 
-    /// Waits until the relay says that all is published, and checks that a reader with `read_committed` sees every event
-    /// of the store once, in order.
+    /// Waits until the progress record includes every event. Then checks that a reader with `read_committed`
+    /// sees every event of the store once and in order.
     async fn eventually_all_in(&self, topics: &KafkaTopics) {
         eventually("all events are published", async || {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            // Asked each time: an append that was given up may still be on its way.
+            // Reads the position each time, because an aborted append may still be in progress.
             (topics.published() == self.store.log().last_position().await.unwrap()).then_some(())
         })
         .await;
@@ -94,16 +94,16 @@ impl Source {
         for (partition, events) in topics.committed() {
             assert_same(&partition, &events, &stored.remove(&partition).unwrap_or_default());
         }
-        assert!(stored.is_empty(), "events outside of the topics: {:?}", stored.keys());
+        assert!(stored.is_empty(), "events that are not in the topics: {:?}", stored.keys());
     }
 }
 
-/// Names the first event that differs: thousands of them say nothing.
+/// Shows only the first difference, because a list of thousands of events is unreadable.
 fn assert_same(partition: &Partition, events: &[RecordedEvent], expected: &[RecordedEvent]) {
     let length = events.len().max(expected.len());
     let Some(index) = (0..length).find(|index| events.get(*index) != expected.get(*index)) else { return };
-    let (is, should) = (events.get(index), expected.get(index));
-    panic!("{} of {length} events of {partition:?} is\n{is:?}\nand should be\n{should:?}", index + 1);
+    let (actual, wanted) = (events.get(index), expected.get(index));
+    panic!("event {} of {length} of {partition:?} is\n{actual:?}\nbut should be\n{wanted:?}", index + 1);
 }
 
 struct Running {

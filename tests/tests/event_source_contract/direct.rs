@@ -1,4 +1,4 @@
-//! The source that reads the event store itself.
+//! The source that reads the event store directly.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ mod contract {
 }
 
 #[tokio::test]
-async fn positions_are_those_of_the_log() {
+async fn positions_equal_those_of_the_log() {
     let fixture = DirectFixture::fresh().await;
     given_stream(&fixture, 5).await;
     let mut reader = Reader::of_all(&fixture, 2).await;
@@ -74,7 +74,7 @@ async fn a_source_ends_with_its_store() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_ahead_of_the_log_is_told_so() {
+async fn a_position_beyond_the_end_of_the_log_is_an_error() {
     let fixture = DirectFixture::fresh().await;
     given_stream(&fixture, 5).await;
     let mut source = fixture.source(10).await;

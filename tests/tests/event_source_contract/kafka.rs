@@ -1,4 +1,4 @@
-//! The source that reads Kafka, fed by the relay.
+//! The source that reads Kafka. The relay publishes to it.
 
 mod ledger;
 mod members;

@@ -1,4 +1,4 @@
-//! The source of production over the store of the simulation.
+//! The production source over the store of the simulation.
 
 use std::sync::Arc;
 

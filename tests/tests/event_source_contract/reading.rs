@@ -1,4 +1,4 @@
-//! What comes, and in which order.
+//! Completeness and order of events.
 
 use std::task::Poll;
 
@@ -6,7 +6,7 @@ use infra::event_store::ExpectedRevision;
 
 use super::{Fixture, Reader, given_events, given_stream, new_stream, stored};
 
-pub async fn every_event_comes_once_and_in_order(fixture: impl Fixture) {
+pub async fn every_event_arrives_once_and_in_order(fixture: impl Fixture) {
     for count in 1..=12 {
         given_stream(&fixture, count).await;
     }
@@ -17,7 +17,7 @@ pub async fn every_event_comes_once_and_in_order(fixture: impl Fixture) {
     }
 }
 
-pub async fn batches_keep_to_their_limit_and_follow_one_another(fixture: impl Fixture) {
+pub async fn batches_respect_their_limit_and_have_no_gaps(fixture: impl Fixture) {
     given_stream(&fixture, 25).await;
     let mut reader = Reader::of_all(&fixture, 10).await;
     reader.take_events(25).await;
@@ -25,7 +25,7 @@ pub async fn batches_keep_to_their_limit_and_follow_one_another(fixture: impl Fi
     assert!(reader.batches.iter().all(|batch| batch.events.len() <= 10));
 }
 
-pub async fn a_source_that_has_caught_up_is_woken_by_the_next_append(fixture: impl Fixture) {
+pub async fn an_append_wakes_a_source_that_has_caught_up(fixture: impl Fixture) {
     given_stream(&fixture, 1).await;
     let mut reader = Reader::of_all(&fixture, 10).await;
     reader.take_events(1).await;
@@ -33,7 +33,7 @@ pub async fn a_source_that_has_caught_up_is_woken_by_the_next_append(fixture: im
     tokio::join!(reader.take_events(2), given_stream(&fixture, 1));
 }
 
-pub async fn nothing_is_lost_while_appends_race_and_waits_are_given_up(fixture: impl Fixture) {
+pub async fn no_event_is_lost_during_concurrent_appends_and_cancelled_waits(fixture: impl Fixture) {
     const WRITERS: usize = 4;
     const APPENDS: usize = 150;
     for _ in 0..WRITERS {
@@ -48,10 +48,10 @@ pub async fn nothing_is_lost_while_appends_race_and_waits_are_given_up(fixture: 
     }
     let mut reader = Reader::of_all(&fixture, 7).await;
     while reader.events().count() < WRITERS * APPENDS {
-        // Given up at its first wait, and asked again.
+        // Cancels the first wait, then calls again.
         let polled = futures::poll!(reader.source.next());
         match polled {
-            Poll::Ready(delivery) => reader.keep(delivery.unwrap()),
+            Poll::Ready(update) => reader.keep(update.unwrap()),
             Poll::Pending => reader.take().await,
         }
     }

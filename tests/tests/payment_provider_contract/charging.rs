@@ -6,14 +6,14 @@ use super::{
     request_to_authorize,
 };
 
-pub(super) async fn a_charge_is_taken_once_however_often_it_is_asked_for(fixture: impl Fixture) {
+pub(super) async fn a_repeated_charge_takes_the_money_once(fixture: impl Fixture) {
     let (provider, request) = (fixture.provider(), request(fixture.method(Behaviour::Fine)));
-    let mut asking = JoinSet::new();
+    let mut requests = JoinSet::new();
     for _ in 0..20 {
         let (provider, request) = (provider.clone(), request.clone());
-        asking.spawn(async move { provider.charge(&request).await.unwrap() });
+        requests.spawn(async move { provider.charge(&request).await.unwrap() });
     }
-    let answers = asking.join_all().await;
+    let answers = requests.join_all().await;
     let first = &answers[0];
     assert_eq!(figures(&first.report), (10_000, 10_000, None));
     assert_eq!(first.report.charge, 1);
@@ -24,7 +24,7 @@ pub(super) async fn a_charge_is_taken_once_however_often_it_is_asked_for(fixture
     assert_eq!(moved, Moved { captures: 1, captured: 10_000, ..Moved::default() });
 }
 
-pub(super) async fn a_charge_is_authorized_only_where_it_is_captured_apart(fixture: impl Fixture) {
+pub(super) async fn a_charge_with_manual_capture_is_only_authorized(fixture: impl Fixture) {
     let (provider, request) = (fixture.provider(), request_to_authorize(fixture.method(Behaviour::Fine)));
     let answer = provider.charge(&request).await.unwrap();
     assert_eq!(figures(&answer.report), (10_000, 0, None));
@@ -32,7 +32,7 @@ pub(super) async fn a_charge_is_authorized_only_where_it_is_captured_apart(fixtu
     assert_eq!(fixture.moved(request.payment_id).await, Moved { held: 10_000, ..Moved::default() });
 }
 
-pub(super) async fn charges_of_a_payment_are_told_apart_by_their_number(fixture: impl Fixture) {
+pub(super) async fn the_number_distinguishes_charges_of_a_payment(fixture: impl Fixture) {
     let provider = fixture.provider();
     let first = given_charge(&fixture, request_to_authorize(fixture.method(Behaviour::Fine))).await;
     let second = another_charge(&first, fixture.method(Behaviour::Fine));
@@ -43,7 +43,7 @@ pub(super) async fn charges_of_a_payment_are_told_apart_by_their_number(fixture:
     assert_eq!((answer.report.charge, figures(&answer.report)), (2, (10_000, 0, None)));
 }
 
-pub(super) async fn a_decline_is_a_report_that_stays(fixture: impl Fixture) {
+pub(super) async fn a_decline_is_a_report_that_never_changes(fixture: impl Fixture) {
     let provider = fixture.provider();
     for (behaviour, ending) in
         [(Behaviour::Declines, "failed for now"), (Behaviour::DeclinesForGood, "failed for good")]
@@ -57,7 +57,7 @@ pub(super) async fn a_decline_is_a_report_that_stays(fixture: impl Fixture) {
     }
 }
 
-pub(super) async fn after_a_decline_another_charge_may_be_taken(fixture: impl Fixture) {
+pub(super) async fn another_charge_can_succeed_after_a_decline(fixture: impl Fixture) {
     let declined = given_charge(&fixture, request(fixture.method(Behaviour::Declines))).await;
     let another = another_charge(&declined, fixture.method(Behaviour::Fine));
     let answer = fixture.provider().charge(&another).await.unwrap();
@@ -65,28 +65,28 @@ pub(super) async fn after_a_decline_another_charge_may_be_taken(fixture: impl Fi
     assert_eq!(fixture.moved(declined.payment_id).await.captured, 10_000);
 }
 
-pub(super) async fn a_lost_answer_is_told_as_such_and_found_by_looking_it_up(fixture: impl Fixture) {
+pub(super) async fn a_lost_answer_is_an_unknown_outcome_and_a_lookup_finds_the_charge(fixture: impl Fixture) {
     let (provider, request) = (fixture.provider(), request(fixture.method(Behaviour::Fine)));
     fixture.lose_next_answer().await;
     let lost = provider.charge(&request).await.unwrap_err();
     assert!(matches!(lost, ProviderError::OutcomeUnknown(_)), "{lost:?}");
-    let found = provider.look_up(&request).await.unwrap().expect("the charge is there");
+    let found = provider.look_up(&request).await.unwrap().expect("the provider must have the charge");
     assert_eq!(figures(&found.report), (10_000, 10_000, None));
     assert_eq!(provider.charge(&request).await, Ok(found));
     assert_eq!(fixture.moved(request.payment_id).await.captures, 1);
 }
 
-pub(super) async fn what_was_never_asked_for_is_not_there(fixture: impl Fixture) {
+pub(super) async fn a_lookup_of_an_unknown_charge_finds_nothing(fixture: impl Fixture) {
     let request = request(fixture.method(Behaviour::Fine));
     assert_eq!(fixture.provider().look_up(&request).await, Ok(None));
 }
 
-pub(super) async fn a_charge_waits_for_its_customer(fixture: impl Fixture) {
+pub(super) async fn a_charge_is_pending_until_the_customer_acts(fixture: impl Fixture) {
     let provider = fixture.provider();
     let request = request(fixture.method(Behaviour::WaitsForCustomer));
     let pending = provider.charge(&request).await.unwrap();
     assert_eq!(figures(&pending.report), (0, 0, None));
-    assert!(pending.next_action.is_some(), "the customer is told what to do");
+    assert!(pending.next_action.is_some(), "the answer must have the action of the customer");
     assert_eq!(provider.charge(&request).await.as_ref(), Ok(&pending));
     fixture.settle(&request, true).await;
     let completed = provider.look_up(&request).await.unwrap().unwrap();
@@ -94,7 +94,7 @@ pub(super) async fn a_charge_waits_for_its_customer(fixture: impl Fixture) {
     assert_eq!((completed.next_action, completed.report.reference), (None, pending.report.reference));
 }
 
-pub(super) async fn a_customer_who_goes_away_may_try_again(fixture: impl Fixture) {
+pub(super) async fn a_charge_that_the_customer_abandons_fails_and_is_retryable(fixture: impl Fixture) {
     let request = given_charge(&fixture, request(fixture.method(Behaviour::WaitsForCustomer))).await;
     fixture.settle(&request, false).await;
     let failed = fixture.provider().look_up(&request).await.unwrap().unwrap();
@@ -102,7 +102,7 @@ pub(super) async fn a_customer_who_goes_away_may_try_again(fixture: impl Fixture
     assert_eq!(fixture.moved(request.payment_id).await, Moved::default());
 }
 
-pub(super) async fn while_the_provider_is_down_nothing_is_done(fixture: impl Fixture) {
+pub(super) async fn requests_to_an_unreachable_provider_do_nothing(fixture: impl Fixture) {
     let provider = fixture.provider();
     let charged = given_charge(&fixture, request(fixture.method(Behaviour::Fine))).await;
     let (new, refund) = (request(fixture.method(Behaviour::Fine)), refund_of(&charged, 500));
@@ -121,7 +121,7 @@ pub(super) async fn while_the_provider_is_down_nothing_is_done(fixture: impl Fix
     assert!(matches!(refunded, RefundAnswer::Refunded { .. }), "{refunded:?}");
 }
 
-pub(super) async fn credentials_that_are_not_known_are_told_as_such(fixture: impl Fixture) {
+pub(super) async fn unknown_credentials_are_reported(fixture: impl Fixture) {
     let request = request(fixture.method(Behaviour::Fine));
     let refused = fixture.provider_without_credentials().charge(&request).await.unwrap_err();
     assert!(matches!(refused, ProviderError::Credentials(_)), "{refused:?}");

@@ -3,7 +3,8 @@ use tokio::task::JoinSet;
 
 use super::{Behaviour, Fixture, Moved, figures, given_charge, refund_of, request};
 
-/// Asks for a refund and says whether money was paid; above what can be refunded an adapter may refuse or fail.
+/// Requests a refund and returns whether money was paid. Beyond the refundable amount an adapter may refuse
+/// or fail.
 async fn is_paid(fixture: &impl Fixture, refund: &RefundRequest) -> bool {
     match fixture.provider().refund(refund).await {
         Ok(RefundAnswer::Refunded { .. }) => true,
@@ -12,25 +13,25 @@ async fn is_paid(fixture: &impl Fixture, refund: &RefundRequest) -> bool {
     }
 }
 
-pub(super) async fn a_refund_is_paid_once_by_its_id(fixture: impl Fixture) {
+pub(super) async fn a_repeated_refund_with_the_same_id_is_paid_once(fixture: impl Fixture) {
     let charge = given_charge(&fixture, request(fixture.method(Behaviour::Fine))).await;
     let (provider, refund) = (fixture.provider(), refund_of(&charge, 4_000));
-    let mut asking = JoinSet::new();
+    let mut requests = JoinSet::new();
     for _ in 0..20 {
         let (provider, refund) = (provider.clone(), refund.clone());
-        asking.spawn(async move { provider.refund(&refund).await.unwrap() });
+        requests.spawn(async move { provider.refund(&refund).await.unwrap() });
     }
-    let answers = asking.join_all().await;
+    let answers = requests.join_all().await;
     assert!(matches!(&answers[0], RefundAnswer::Refunded { reference } if !reference.is_empty()));
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     let moved = fixture.moved(charge.payment_id).await;
     assert_eq!(moved, Moved { captures: 1, captured: 10_000, refunds: 1, refunded: 4_000, held: 0 });
-    // What was captured was captured, refunded or not.
+    // A refund does not reduce the captured amount.
     let found = provider.look_up(&charge).await.unwrap().unwrap();
     assert_eq!(figures(&found.report), (10_000, 10_000, None));
 }
 
-pub(super) async fn refunds_in_parts_are_paid_up_to_what_was_captured(fixture: impl Fixture) {
+pub(super) async fn partial_refunds_are_paid_up_to_the_captured_amount(fixture: impl Fixture) {
     let charge = given_charge(&fixture, request(fixture.method(Behaviour::Fine))).await;
     assert!(is_paid(&fixture, &refund_of(&charge, 6_000)).await);
     assert!(!is_paid(&fixture, &refund_of(&charge, 4_001)).await);
@@ -40,7 +41,7 @@ pub(super) async fn refunds_in_parts_are_paid_up_to_what_was_captured(fixture: i
     assert_eq!((moved.refunds, moved.refunded), (2, 10_000));
 }
 
-pub(super) async fn a_refund_that_fails_is_told_and_pays_nothing(fixture: impl Fixture) {
+pub(super) async fn a_failed_refund_is_reported_and_pays_no_money(fixture: impl Fixture) {
     let charge = given_charge(&fixture, request(fixture.method(Behaviour::RefundsFail))).await;
     let (provider, refund) = (fixture.provider(), refund_of(&charge, 4_000));
     let failed = provider.refund(&refund).await.unwrap();
@@ -49,14 +50,14 @@ pub(super) async fn a_refund_that_fails_is_told_and_pays_nothing(fixture: impl F
     assert_eq!(fixture.moved(charge.payment_id).await.refunds, 0);
 }
 
-pub(super) async fn a_refund_waits_for_its_bank(fixture: impl Fixture) {
+pub(super) async fn a_refund_is_pending_until_the_bank_settles_it(fixture: impl Fixture) {
     let charge = given_charge(&fixture, request(fixture.method(Behaviour::RefundsWait))).await;
     let provider = fixture.provider();
     let (paid, failed) = (refund_of(&charge, 4_000), refund_of(&charge, 6_000));
     assert_eq!(provider.refund(&paid).await, Ok(RefundAnswer::Pending));
     assert_eq!(provider.refund(&failed).await, Ok(RefundAnswer::Pending));
     assert_eq!(provider.refund(&paid).await, Ok(RefundAnswer::Pending));
-    // What is under way is not paid a second time under another id.
+    // Pending refunds reduce the refundable amount.
     assert!(!is_paid(&fixture, &refund_of(&charge, 1)).await);
     fixture.settle_refund(&paid, true).await;
     fixture.settle_refund(&failed, false).await;
@@ -74,7 +75,7 @@ pub(super) async fn a_lost_refund_is_not_paid_again(fixture: impl Fixture) {
     fixture.lose_next_answer().await;
     let lost = provider.refund(&refund).await.unwrap_err();
     assert!(matches!(lost, ProviderError::OutcomeUnknown(_)), "{lost:?}");
-    let again = provider.refund(&refund).await.unwrap();
-    assert!(matches!(again, RefundAnswer::Refunded { .. }), "{again:?}");
+    let retried = provider.refund(&refund).await.unwrap();
+    assert!(matches!(retried, RefundAnswer::Refunded { .. }), "{retried:?}");
     assert_eq!(fixture.moved(charge.payment_id).await.refunds, 1);
 }

@@ -1,4 +1,4 @@
-//! The adapter of Stripe, against the double that keeps state; of an account that has many captures of one charge.
+//! The Stripe adapter, against a stateful test double with multicapture.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn header(value: &str) -> HeaderMap {
     HeaderMap::from_iter([("stripe-signature".parse().unwrap(), value.parse().unwrap())])
 }
 
-/// The types of events that a webhook endpoint is to be set to: see the documentation.
+/// Whether the documented setting of the webhook endpoint includes this event.
 fn is_subscribed(event: &Value) -> bool {
     event["type"] != "payment_intent.created"
 }
@@ -57,7 +57,7 @@ impl super::Fixture for StripeFixture {
     }
 
     fn provider_without_credentials(&self) -> Arc<dyn PaymentProvider> {
-        self.provider_of("sk_test_of_nobody")
+        self.provider_of("sk_test_unknown")
     }
 
     fn method(&self, behaviour: Behaviour) -> &'static str {
@@ -90,7 +90,7 @@ impl super::Fixture for StripeFixture {
         self.0.bring_up().await.unwrap();
     }
 
-    /// Of the requests that move money; an intent that is made moves none.
+    /// Applies to requests that move money. The creation of an intent moves none.
     async fn lose_next_answer(&self) {
         let moving = "/v1/payment_intents/*/confirm|/v1/payment_intents/*/capture|/v1/refunds";
         self.0.fail("POST", moving, Fault::LoseAnswer, 1);
@@ -129,10 +129,10 @@ impl super::Fixture for StripeFixture {
 
     fn sign_while_rotating(&self, body: &[u8], at: Timestamp) -> HeaderMap {
         let body = std::str::from_utf8(body).unwrap();
-        let [other, ours] =
+        let [other, own] =
             ["whsec_other", WEBHOOK_SECRET].map(|secret| signature(body, secret, at.as_second()));
-        let (_, ours) = ours.split_once(',').unwrap();
-        header(&format!("{other},{ours}"))
+        let (_, own) = own.split_once(',').unwrap();
+        header(&format!("{other},{own}"))
     }
 
     fn forge(&self, body: &[u8], at: Timestamp) -> HeaderMap {

@@ -1,4 +1,4 @@
-//! Relays killed at random moments, another one beside them.
+//! Kills relays at random moments while another one runs.
 
 use std::{
     env,
@@ -22,13 +22,13 @@ use crate::support::KafkaTopics;
 
 const LOG: &str = "ORDERLY_TEST_RELAY_LOG";
 const BUS: &str = "ORDERLY_TEST_RELAY_BUS";
-/// How often relays are killed; tests/scripts/relay-kills.sh asks for more.
+/// Number of kills. tests/scripts/relay-kills.sh sets a higher number.
 const KILLS: &str = "ORDERLY_RELAY_KILLS";
 
-/// The relay's process: this test, run by the one below, with something to do.
+/// The process of a relay. The test below runs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_relay_in_a_process_of_its_own() {
+async fn a_relay_in_a_separate_process() {
     let Ok(file) = env::var(LOG) else { return };
     let config: KafkaConfig = env::var(BUS).unwrap().parse().unwrap();
     let log: Arc<dyn EventLog> = Arc::new(SqliteEventLog::open_read_only(Path::new(&file)).unwrap());
@@ -43,12 +43,12 @@ async fn a_relay_in_a_process_of_its_own() {
     relay.run(CancellationToken::new()).await.unwrap();
 }
 
-/// Killed when dropped.
+/// Dropping it kills the process.
 struct RelayProcess(Child);
 
 impl RelayProcess {
     fn start(source: &Source, topics: &KafkaTopics) -> Self {
-        let test = "relay::kills::a_relay_in_a_process_of_its_own";
+        let test = "relay::kills::a_relay_in_a_separate_process";
         let child = Command::new(env::current_exe().unwrap())
             .args([test, "--exact", "--ignored", "--nocapture"])
             .env(LOG, source.directory.path().join("events.db"))
@@ -62,8 +62,8 @@ impl RelayProcess {
 
 impl Drop for RelayProcess {
     fn drop(&mut self) {
-        assert!(self.0.try_wait().unwrap().is_none(), "a relay has ended by itself");
-        // SIGKILL.
+        assert!(self.0.try_wait().unwrap().is_none(), "a relay must run until it is killed");
+        // Sends SIGKILL.
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -81,7 +81,7 @@ async fn killed_relays_publish_every_event_once_and_in_order() {
 
     let mut relays = [RelayProcess::start(&source, &topics), RelayProcess::start(&source, &topics)];
     for kill in 0..kills {
-        // Long enough that many a relay gets to publish, and short enough that many do not.
+        // Some relays live long enough to publish, others do not.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(50..1_200))).await;
         relays[fastrand::usize(..2)] = RelayProcess::start(&source, &topics);
         if kill % 10 == 9 {
@@ -92,10 +92,10 @@ async fn killed_relays_publish_every_event_once_and_in_order() {
     drop(appending.await);
     source.eventually_all_in(&topics).await;
     let aborted = aborted_offsets(&topics);
-    eprintln!("{} events, {aborted} offsets of what was aborted, and of markers", source.log().await.len());
+    eprintln!("{} events, {aborted} offsets of aborted messages and markers", source.log().await.len());
 }
 
-/// Keeps the relays busy: some events to each stream, over and over.
+/// Keeps the relays busy: appends five events to each stream, repeatedly.
 async fn append_until_dropped(store: Arc<dyn EventStore>, streams: Vec<StreamName>) {
     for round in 0u64.. {
         for stream in &streams {
@@ -107,7 +107,7 @@ async fn append_until_dropped(store: Arc<dyn EventStore>, streams: Vec<StreamNam
     }
 }
 
-/// How many offsets hold no event that can be read.
+/// Number of offsets without a readable event.
 fn aborted_offsets(topics: &KafkaTopics) -> u64 {
     let config = topics.config();
     let last = futures::executor::block_on(infra::kafka::topics::last_positions(&config)).unwrap();

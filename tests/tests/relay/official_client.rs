@@ -1,4 +1,4 @@
-//! A client that is not ours, kcat, reads what docs/events.md shows.
+//! kcat, an independent client, reads what docs/events.md shows.
 
 use std::{process::Command, sync::Arc};
 
@@ -44,14 +44,14 @@ async fn kcat_reads_every_event_as_the_documentation_shows_it() {
     }
 }
 
-/// Every message of a topic, in the words of the page.
+/// Every message of a topic, in the format of the page.
 fn read(topics: &KafkaTopics, topic: &str) -> Vec<String> {
     let config = topics.config();
     let output = Command::new("kcat")
         .args(["-C", "-J", "-e", "-q", "-o", "beginning", "-X", "isolation.level=read_committed"])
         .args(["-b", config.brokers(), "-t", topic])
         .output()
-        .expect("kcat is installed: apt-get install kcat");
+        .expect("kcat must be installed: apt-get install kcat");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| shown(&serde_json::from_str(line).unwrap())).collect()

@@ -1,4 +1,4 @@
-//! What the relay publishes, and how relays take turns.
+//! What the relay publishes, and how one relay takes over from another.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn the_key_of_a_message_is_its_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_relay_goes_on_where_the_one_before_ended() {
+async fn a_relay_continues_where_the_previous_one_stopped() {
     let (topics, source) = (KafkaTopics::new(), Source::new());
     let stream = order();
     for _ in 0..3 {
@@ -61,7 +61,7 @@ async fn a_relay_goes_on_where_the_one_before_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn of_two_relays_one_publishes_and_the_other_takes_over_when_it_is_gone() {
+async fn one_of_two_relays_publishes_and_the_other_takes_over_after_it_stops() {
     let (topics, source) = (KafkaTopics::new(), Source::new());
     let streams = [order(), order(), sku("1"), sku("2")];
     let first = source.relay(&topics).await;
@@ -71,7 +71,7 @@ async fn of_two_relays_one_publishes_and_the_other_takes_over_when_it_is_gone() 
     }
     source.eventually_all_in(&topics).await;
 
-    // Whoever is at work ends; the other one goes on.
+    // The second relay fenced the first one, so it publishes. After it stops, the first one continues.
     second.stop().await;
     for stream in &streams {
         source.append(stream, 5).await;
@@ -82,13 +82,13 @@ async fn of_two_relays_one_publishes_and_the_other_takes_over_when_it_is_gone() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn relays_do_not_fence_one_another_in_turn() {
+async fn relays_do_not_fence_each_other_repeatedly() {
     let (topics, source) = (KafkaTopics::new(), Source::new());
     let first = source.relay(&topics).await;
     source.append(&order(), 1).await;
     source.eventually_all_in(&topics).await;
     let second = source.relay(&topics).await;
-    // Several times as long as a relay stands by. Each transaction leaves one record and one marker.
+    // Waits several times longer than a relay stands by. Each transaction leaves one record and one marker.
     let progress = topics.config().progress_topic_name();
     let heartbeats = async || {
         let mut count = 0;
@@ -99,7 +99,8 @@ async fn relays_do_not_fence_one_another_in_turn() {
     eventually("twenty heartbeats", async || (heartbeats().await >= before + 20).then_some(())).await;
     let mut offsets = Vec::new();
     topics.read_committed(&progress, 0, |message| offsets.push(message.offset()));
-    // A takeover leaves a gap where the other's transaction was aborted, or an epoch that ended; steady work leaves none.
+    // A takeover leaves a gap in the offsets, because it aborts a transaction or ends an epoch. Steady work
+    // leaves none.
     let steady = offsets.iter().rev().take(15).collect::<Vec<_>>();
     assert!(steady.windows(2).all(|pair| pair[0] - pair[1] == 2), "{offsets:?}");
     first.stop().await;
@@ -108,11 +109,11 @@ async fn relays_do_not_fence_one_another_in_turn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_relay_with_nothing_to_do_ends_at_once() {
+async fn an_idle_relay_stops_at_once() {
     let (topics, source) = (KafkaTopics::new(), Source::new());
     let relay = source.relay(&topics).await;
     source.append(&order(), 1).await;
     source.eventually_all_in(&topics).await;
-    tokio::time::timeout(Duration::from_secs(2), relay.stop()).await.expect("it ends");
+    tokio::time::timeout(Duration::from_secs(2), relay.stop()).await.expect("the relay must stop");
     assert_eq!(topics.committed().len(), 3 * Topic::ALL.len());
 }

@@ -1,4 +1,4 @@
-//! What the relay does not publish to, and how it says so.
+//! Topics and stores that the relay refuses, and its errors.
 
 use std::{fs, time::Duration};
 
@@ -18,7 +18,7 @@ async fn given_published_events(topics: &KafkaTopics) -> (Source, Vec<RecordedEv
     source.append(&order(), 10).await;
     let relay = source.relay(topics).await;
     source.eventually_all_in(topics).await;
-    // The record after knows how far the events went.
+    // The next progress record contains the end offsets of the first ten events.
     source.append(&order(), 1).await;
     source.eventually_all_in(topics).await;
     relay.stop().await;
@@ -32,7 +32,7 @@ async fn refusal(source: &Source, topics: &KafkaTopics) -> RelayError {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn topics_of_another_store_are_refused_by_its_name() {
+async fn topics_of_another_store_are_refused_and_the_error_names_both_stores() {
     let topics = KafkaTopics::new();
     let (source, _) = given_published_events(&topics).await;
     let other = Source::new();
@@ -46,7 +46,7 @@ async fn topics_of_another_store_are_refused_by_its_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_store_that_went_back_in_time_is_refused() {
+async fn a_store_restored_from_an_older_copy_is_refused() {
     let topics = KafkaTopics::new();
     let source = Source::new();
     source.append(&order(), 5).await;
@@ -66,17 +66,17 @@ async fn a_store_that_went_back_in_time_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_topic_that_was_made_anew_is_refused() {
+async fn a_recreated_topic_is_refused() {
     let topics = KafkaTopics::new();
     let (source, _) = given_published_events(&topics).await;
     let orders = topics.config().topic_name(Topic::Orders);
-    given_deleted(&topics, &orders).await;
+    delete_topic(&topics, &orders).await;
     let error = refusal(&source, &topics).await;
     assert!(matches!(error, RelayError::EventsLost { actual: 0, .. }), "{error}");
     assert!(error.to_string().contains(&orders), "{error}");
 }
 
-async fn given_deleted(topics: &KafkaTopics, topic: &str) {
+async fn delete_topic(topics: &KafkaTopics, topic: &str) {
     let admin = topics.admin();
     admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
     eventually("the topic is gone", async || {
@@ -88,17 +88,17 @@ async fn given_deleted(topics: &KafkaTopics, topic: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn events_without_the_record_of_them_are_refused() {
+async fn events_without_a_progress_record_are_refused() {
     let topics = KafkaTopics::new();
     let (source, _) = given_published_events(&topics).await;
-    given_deleted(&topics, &topics.config().progress_topic_name()).await;
+    delete_topic(&topics, &topics.config().progress_topic_name()).await;
     let error = refusal(&source, &topics).await;
     assert!(matches!(error, RelayError::ProgressLost { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn topics_that_differ_from_the_settings_are_refused_by_what_differs() {
+async fn topics_that_differ_from_the_settings_are_refused_and_the_error_names_the_difference() {
     let topics = KafkaTopics::new();
     let config = topics.config();
     ensure(&config).await.unwrap();
@@ -114,14 +114,14 @@ async fn topics_that_differ_from_the_settings_are_refused_by_what_differs() {
     let error = eventually("the change is known", async || ensure(&config).await.err()).await;
     let text = error.to_string();
     assert!(
-        text.contains(&stock) && text.contains("has retention.ms=604800000 and should have -1"),
+        text.contains(&stock) && text.contains("has retention.ms=604800000, but should have -1"),
         "{text}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn more_copies_than_brokers_are_refused_with_the_setting() {
+async fn more_copies_than_brokers_are_refused_and_the_error_names_the_setting() {
     let topics = KafkaTopics::new();
     let copies: KafkaConfig =
         format!("{}", topics.config()).replace("replication=1", "replication=3").parse().unwrap();
@@ -130,7 +130,7 @@ async fn more_copies_than_brokers_are_refused_with_the_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kafka_that_does_not_answer_is_named() {
+async fn the_error_for_an_unreachable_kafka_names_its_address() {
     let config: KafkaConfig = "kafka://127.0.0.1:1".parse().unwrap();
     let error = ensure(&config).await.unwrap_err();
     assert!(matches!(error, KafkaError::Unreachable { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! What consumers write to, as projectors write to their database: applied only where the position is as expected.
+//! A store for consumers. Like the database of projectors, it applies a batch only if the position matches.
 
 use std::{
     collections::HashMap,
@@ -14,10 +14,10 @@ pub struct Ledger(Mutex<Books>);
 #[derive(Default)]
 struct Books {
     positions: HashMap<Partition, Position>,
-    /// How many events of each stream are applied.
+    /// Number of applied events per stream.
     streams: HashMap<String, u64>,
     refused: u64,
-    /// Events that were applied twice, or too early.
+    /// Events that were applied twice or too early.
     violations: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ impl Ledger {
         self.books().positions.get(partition).copied()
     }
 
-    /// Applies a batch as a database does that compares the position first; false where another was faster.
+    /// Applies a batch if the position matches. False if another consumer was faster.
     pub fn apply(&self, batch: &Entry) -> bool {
         let mut books = self.books();
         if books.positions.get(&batch.partition).copied() != batch.after {
@@ -39,7 +39,7 @@ impl Ledger {
             let expected = *next;
             *next = revision + 1;
             if expected != *revision {
-                books.violations.push(format!("{stream}: {revision} came where {expected} was due"));
+                books.violations.push(format!("{stream}: got revision {revision}, expected {expected}"));
             }
         }
         true
@@ -49,7 +49,7 @@ impl Ledger {
         self.books().streams.values().sum()
     }
 
-    /// Batches that came too late.
+    /// Number of batches that came too late.
     pub fn refused(&self) -> u64 {
         self.books().refused
     }
@@ -63,7 +63,7 @@ impl Ledger {
     }
 }
 
-/// What is applied of a batch: streams and revisions.
+/// The streams and revisions of a batch.
 pub struct Entry {
     pub partition: Partition,
     pub after: Option<Position>,
@@ -78,7 +78,7 @@ impl From<&Batch> for Entry {
     }
 }
 
-/// Consumes as the projectors do, whatever keeps the ledger. Never ends.
+/// Consumes like a projector. Never returns.
 pub async fn consume(
     mut source: impl EventSource,
     position: impl Fn(&Partition) -> Option<Position>,

@@ -1,4 +1,4 @@
-//! Several consumers in one group, coming and going.
+//! Several consumers of one group that join and leave.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::support::eventually;
 
-/// Short, so that the partitions of who is gone soon move on. The broker of infra/dev allows it.
+/// Short, so that partitions of a dead consumer move soon. The broker of infra/dev allows it.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(2);
 
 async fn member(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> JoinHandle<()> {
@@ -46,7 +46,7 @@ pub async fn append_until_aborted(store: Arc<dyn EventStore>, streams: Vec<Strea
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn members_that_come_and_go_apply_every_event_once_and_in_order() {
+async fn members_that_join_and_leave_apply_every_event_once_and_in_order() {
     let fixture = KafkaFixture::fresh().await;
     let ledger = Arc::new(Ledger::default());
     let streams = (0..30).map(|_| new_stream()).collect();
@@ -64,7 +64,7 @@ async fn members_that_come_and_go_apply_every_event_once_and_in_order() {
     appending.abort();
     drop(appending.await);
     eventually("all events are applied", async || {
-        // Asked each time: an append that was given up may still be on its way.
+        // Reads the position each time, because an aborted append may still be in progress.
         let appended = fixture.store.log().last_position().await.unwrap();
         (Some(ledger.applied()) == appended).then_some(())
     })
@@ -75,7 +75,7 @@ async fn members_that_come_and_go_apply_every_event_once_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn who_has_caught_up_stands_at_the_end_of_its_partitions() {
+async fn a_consumer_that_has_caught_up_is_at_the_end_of_its_partitions() {
     let fixture = KafkaFixture::fresh().await;
     let ledger = Arc::new(Ledger::default());
     let member = member(&fixture, &ledger).await;

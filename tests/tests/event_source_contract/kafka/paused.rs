@@ -1,4 +1,4 @@
-//! Consumers in processes of their own: stopped for longer than their session, and killed.
+//! Consumers in separate processes that are stopped for longer than their session, or killed.
 
 use std::{
     env,
@@ -29,11 +29,12 @@ use crate::support::eventually;
 const BUS: &str = "ORDERLY_TEST_CONSUMER_BUS";
 const STORE_ID: &str = "ORDERLY_TEST_CONSUMER_STORE_ID";
 
-/// The consumer's process: this test, run by the one below. It asks its parent for positions, and to apply batches, so
-/// that it holds no lock while it is stopped. Questions begin with `@`, because the test runner writes there too.
+/// The process of a consumer. The test below runs it. It sends requests for positions, and batches to apply,
+/// to its parent, so that it holds no lock while it is stopped. Requests begin with `@`, because the test
+/// runner writes to the same output.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_consumer_in_a_process_of_its_own() {
+async fn a_consumer_in_a_separate_process() {
     let Ok(bus) = env::var(BUS) else { return };
     let store_id = env::var(STORE_ID).unwrap().parse().unwrap();
     let options = KafkaSourceOptions {
@@ -63,12 +64,12 @@ fn number(text: &str) -> Option<Position> {
     text.parse().ok()
 }
 
-/// Killed when dropped.
+/// Dropping it kills the process.
 struct Consumer(Child);
 
 impl Consumer {
     fn start(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> Self {
-        let test = "event_source_contract::kafka::paused::a_consumer_in_a_process_of_its_own";
+        let test = "event_source_contract::kafka::paused::a_consumer_in_a_separate_process";
         let mut child = Command::new(env::current_exe().unwrap())
             .args([test, "--exact", "--ignored", "--nocapture"])
             .env(BUS, fixture.topics.config().to_string())
@@ -83,7 +84,7 @@ impl Consumer {
         thread::spawn(move || {
             for line in questions.lines().map_while(Result::ok) {
                 let Some(question) = line.strip_prefix('@') else { continue };
-                // Nobody listens any more where the child was killed.
+                // Fails if the child was killed.
                 drop(writeln!(answers, "{}", answer(&ledger, question)));
             }
         });
@@ -98,7 +99,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // SIGKILL, which a stopped process gets too.
+        // SIGKILL also ends a stopped process.
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -123,22 +124,22 @@ fn answer(ledger: &Ledger, question: &str) -> String {
             };
             ledger.apply(&entry).to_string()
         }
-        _ => panic!("not understood: {question}"),
+        _ => panic!("unknown request: {question}"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
+async fn stopped_and_killed_consumers_apply_every_event_once() {
     let fixture = KafkaFixture::fresh().await;
     let ledger = Arc::new(Ledger::default());
     let streams = (0..30).map(|_| new_stream()).collect();
     let appending = tokio::spawn(append_until_aborted(fixture.store(), streams));
-    // Of every partition, so that one that nobody reads is missed.
+    // Waits for every partition, so that the test notices a partition without a reader.
     let config = fixture.topics.config();
     let all_until_now_applied = async || {
         let busy = ledger.applied() + 500;
-        eventually("events come", async || {
+        eventually("new events are stored", async || {
             (fixture.store.log().last_position().await.unwrap() > Some(busy)).then_some(())
         })
         .await;
@@ -153,7 +154,7 @@ async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
     for turn in 0..4 {
         let stopped = &consumers[turn % 2];
         stopped.signal("-STOP");
-        // Which needs the partitions of the stopped one: they move when its session is over.
+        // The other consumer must get the partitions of the stopped one. They move when its session ends.
         all_until_now_applied().await;
         stopped.signal("-CONT");
         if turn == 2 {
@@ -163,7 +164,7 @@ async fn stopped_and_killed_consumers_lose_nothing_and_apply_nothing_twice() {
     appending.abort();
     drop(appending.await);
     eventually("all events are applied", async || {
-        // Asked each time: an append that was given up may still be on its way.
+        // Reads the position each time, because an aborted append may still be in progress.
         let appended = fixture.store.log().last_position().await.unwrap();
         (Some(ledger.applied()) == appended).then_some(())
     })

@@ -1,4 +1,4 @@
-//! What cannot be read is never skipped.
+//! Unreadable messages and positions are errors. The source never skips them.
 
 use domain::Position;
 use infra::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::support::PATIENCE;
 
-/// Writes something that is no event to a partition.
+/// Writes a message that is not an event to a partition.
 fn given_junk(fixture: &KafkaFixture, partition: &Partition) {
     let config = fixture.topics.config();
     let (topic, number) = config.parse_partition(partition).unwrap();
@@ -31,7 +31,7 @@ fn given_junk(fixture: &KafkaFixture, partition: &Partition) {
 
 async fn next_error(source: &mut dyn EventSource) -> ReadError {
     loop {
-        match timeout(PATIENCE, source.next()).await.expect("an error comes") {
+        match timeout(PATIENCE, source.next()).await.expect("an error must arrive") {
             Ok(SourceUpdate::Events(batch)) => panic!("events instead of an error: {batch:?}"),
             Ok(_) => {}
             Err(error) => return error,
@@ -41,7 +41,7 @@ async fn next_error(source: &mut dyn EventSource) -> ReadError {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_message_that_is_no_event_is_named_and_stops_its_partition_alone() {
+async fn an_unreadable_message_is_named_and_stops_only_its_partition() {
     let fixture = KafkaFixture::fresh().await;
     let stream = given_stream(&fixture, 3).await;
     let partition = fixture.partition_of(&stream);
@@ -53,15 +53,15 @@ async fn a_message_that_is_no_event_is_named_and_stops_its_partition_alone() {
     let text = error.to_string();
     assert!(text.contains(&partition.0) && text.contains("header ce_source is missing"), "{text}");
 
-    // The others go on; this one says the same again when it is asked again.
+    // Other partitions continue. This one repeats the error after a seek.
     let other = loop {
         let other = given_stream(&fixture, 1).await;
         if fixture.partition_of(&other) != partition {
             break other;
         }
     };
-    let taken = reader.events().count();
-    while !reader.events().skip(taken).any(|event| event.stream == other) {
+    let seen = reader.events().count();
+    while !reader.events().skip(seen).any(|event| event.stream == other) {
         reader.take().await;
     }
     let position = reader.positions[&partition];
@@ -77,7 +77,7 @@ async fn events_of_another_store_are_refused() {
     let config = fixture.topics.config();
     let mut source =
         KafkaSource::open(config, KafkaSourceOptions::new("others", 10), Uuid::new_v4()).await.unwrap();
-    sought(&mut source, &partition, None).await;
+    seek_when_assigned(&mut source, &partition, None).await;
     let error = next_error(&mut source).await.to_string();
     assert!(
         error.contains(&fixture.store.log().store_id().to_string()) && error.contains("ORDERLY_EVENT_STORE"),
@@ -87,24 +87,24 @@ async fn events_of_another_store_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
-async fn a_position_that_a_topic_does_not_hold_is_an_error() {
+async fn a_position_that_a_topic_does_not_have_is_an_error() {
     let fixture = KafkaFixture::fresh().await;
     let partition = fixture.partition_of(&given_stream(&fixture, 3).await);
     let config = fixture.topics.config();
     let store_id = fixture.store.log().store_id();
     let mut source =
         KafkaSource::open(config, KafkaSourceOptions::new("projectors", 10), store_id).await.unwrap();
-    sought(&mut source, &partition, Some(1_000_000)).await;
+    seek_when_assigned(&mut source, &partition, Some(1_000_000)).await;
     let error = next_error(&mut source).await;
     assert!(matches!(error, ReadError::Corrupt(_)), "{error}");
     assert!(error.to_string().contains("orderly projections rebuild"), "{error}");
 }
 
-/// Waits until a partition is ours, and asks for it from a position.
-async fn sought(source: &mut KafkaSource, wanted: &Partition, position: Option<Position>) {
+/// Waits until a partition is assigned, then seeks it.
+async fn seek_when_assigned(source: &mut KafkaSource, wanted: &Partition, position: Option<Position>) {
     loop {
-        let delivery = timeout(PATIENCE, source.next()).await.expect("partitions come").unwrap();
-        let SourceUpdate::Assigned(partitions) = delivery else { continue };
+        let update = timeout(PATIENCE, source.next()).await.expect("partitions must arrive").unwrap();
+        let SourceUpdate::Assigned(partitions) = update else { continue };
         if partitions.contains(wanted) {
             source.seek(wanted, position);
             return;
