@@ -184,7 +184,7 @@ impl Checkout {
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
         let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
-        let read = self.store().read_stream(&id.into(), first, limit).await;
+        let read = self.store().log().read_stream(&id.into(), first, limit).await;
         for recorded in read.map_err(|error| unavailable(&error))? {
             let is_of_this_command = recorded.decode_metadata()?.command_id == context.id;
             let Event::Payment(event) = recorded.decode()? else { continue };

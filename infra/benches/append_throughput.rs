@@ -15,7 +15,7 @@ use std::{
 
 use domain::{EventId, NewEvent, OrderId, StreamName};
 use infra::event_store::{
-    Append, EventLog, EventStore, ExpectedRevision,
+    Append, EventStore, ExpectedRevision,
     sqlite::{SqliteEventStore, SqliteEventStoreOptions},
 };
 use tokio::sync::Semaphore;

@@ -17,7 +17,7 @@ use infra::{
         kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{
-        Append, EventLog, EventStore, ExpectedRevision,
+        Append, EventStore, ExpectedRevision,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     kafka::{KafkaConfig, Topic, message},

@@ -1,4 +1,4 @@
-//! What time it is: asked of whoever composes the platform, so that a test can say.
+//! Injected clock, so that tests control time.
 
 use std::{fmt, sync::Arc};
 
@@ -6,33 +6,33 @@ use domain::Timestamp;
 
 /// A clock. Cheap to clone; all clones show the same time.
 ///
-/// For times that are compared with, or kept in, what is recorded. How long something takes is measured with
-/// `tokio::time`, which no correction of the system's time disturbs.
+/// Use it for times that are recorded or compared with recorded ones. Measure durations with `tokio::time`
+/// instead, because corrections of the system time do not affect it.
 #[derive(Clone)]
-pub struct Clock(Reading);
+pub struct Clock(Source);
 
 #[derive(Clone)]
-enum Reading {
+enum Source {
     System,
-    Given(Arc<dyn Fn() -> Timestamp + Send + Sync>),
+    Function(Arc<dyn Fn() -> Timestamp + Send + Sync>),
 }
 
 impl Clock {
     /// The clock of the operating system.
     pub fn system() -> Self {
-        Self(Reading::System)
+        Self(Source::System)
     }
 
-    /// A clock that shows whatever `now` says.
+    /// A clock that shows the result of `now`.
     pub fn given_by(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Reading::Given(Arc::new(now)))
+        Self(Source::Function(Arc::new(now)))
     }
 
-    /// The present. May go back: nobody may rely on two readings being in order.
+    /// The current time. It may go back, so two readings have no reliable order.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Reading::System => Timestamp::now(),
-            Reading::Given(now) => now(),
+            Source::System => Timestamp::now(),
+            Source::Function(now) => now(),
         }
     }
 }
@@ -40,8 +40,8 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Reading::System => "Clock::System",
-            Reading::Given(_) => "Clock::Given",
+            Source::System => "Clock::System",
+            Source::Function(_) => "Clock::Function",
         })
     }
 }

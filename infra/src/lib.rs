@@ -1,7 +1,7 @@
 //! Ports to the outside world, and their adapters.
 //!
-//! Every port is a trait with a contract suite under `tests/`; every adapter passes it. No rule of the shop
-//! lives here: those are in `domain`.
+//! Every port is a trait with a contract suite under `tests/`, and every adapter passes it. Business rules
+//! are not here but in `domain`.
 
 pub mod clock;
 pub mod event_source;

@@ -1,7 +1,7 @@
-//! Snapshots of aggregates: disposable local files that spare reading a long stream from its beginning.
+//! Snapshots of aggregates: disposable local files, so that a long stream is not read from its beginning.
 //!
-//! A snapshot is never the truth. One that is torn, of another log, of another stream or of another format is
-//! ignored; deleting the folder costs time and nothing else. So nothing here waits for the disk.
+//! The stream is the truth. A snapshot that is torn, or belongs to another log, stream or format, is ignored.
+//! Deleting the directory costs only time, so no write here waits for a disk flush.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Snapshot files of one log. The functions block: call them off the async workers.
+/// Snapshot files of one log. The methods block: do not call them on an async worker.
 #[derive(Debug)]
 pub struct SnapshotStore {
     dir: PathBuf,
@@ -25,7 +25,8 @@ pub struct SnapshotStore {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot<S> {
     pub revision: Revision,
-    /// The event at that revision, by which a reader makes sure that the snapshot is of this very stream.
+    /// Id of the event at that revision. A reader compares it with the stream, to detect a snapshot of
+    /// another history.
     pub event_id: EventId,
     pub state: S,
 }
@@ -38,24 +39,24 @@ struct Header {
     stream: StreamName,
     revision: Revision,
     event_id: EventId,
-    /// Of the second line, in hex.
+    /// Checksum of the second line, in hex.
     sha256: String,
 }
 
 impl SnapshotStore {
-    /// Keeps snapshots of the log `store_id` in `dir`, which is made if need be.
+    /// Keeps snapshots of the log `store_id` in `dir`. Creates `dir` if it does not exist.
     pub fn open(dir: &Path, store_id: Uuid) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         Ok(Self { dir: dir.to_owned(), store_id })
     }
 
-    /// The latest snapshot of a stream, if there is one that fits.
+    /// The latest snapshot of a stream; `None` if there is no intact one of this log, stream and `format`.
     pub fn load<S: DeserializeOwned>(&self, stream: &StreamName, format: u32) -> Option<Snapshot<S>> {
         let text = fs::read_to_string(self.path(stream)).ok()?;
-        let (header, body) = text.split_once('\n')?;
-        let header: Header = serde_json::from_str(header).ok()?;
+        let (first_line, body) = text.split_once('\n')?;
+        let header: Header = serde_json::from_str(first_line).ok()?;
         let Header { revision, event_id, .. } = header;
-        let fitting = Header {
+        let expected = Header {
             format,
             store_id: self.store_id,
             stream: stream.clone(),
@@ -63,14 +64,14 @@ impl SnapshotStore {
             event_id,
             sha256: hex_sha256(body.as_bytes()),
         };
-        if header != fitting {
+        if header != expected {
             return None;
         }
         let state = serde_json::from_str(body).ok()?;
         Some(Snapshot { revision, event_id, state })
     }
 
-    /// Replaces the snapshot of a stream. A reader sees the old file or the new one, never a part.
+    /// Replaces the snapshot of a stream. A reader sees the old file or the new one, never a partial one.
     pub fn save<S: Serialize>(
         &self,
         stream: &StreamName,
@@ -91,7 +92,7 @@ impl SnapshotStore {
         Ok(())
     }
 
-    /// A SKU may hold characters that no file name can, so files are named by a hash.
+    /// File names are hashes, because a SKU may have characters that a file name cannot have.
     fn path(&self, stream: &StreamName) -> PathBuf {
         self.dir.join(format!("{}.json", &hex_sha256(stream.to_string().as_bytes())[..32]))
     }

@@ -1,17 +1,18 @@
-//! Logging: one readable line per event on standard error, or JSON.
+//! Logging to standard error: one readable line or one JSON object per event.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
 }
 
-/// Installs the process-wide log. `filter` is in the syntax of `RUST_LOG`, for example `info,command_api=debug`.
+/// Installs the log of the process. `filter` has the syntax of `RUST_LOG`, for example
+/// `info,command_api=debug`.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let colours = std::io::stderr().is_terminal();

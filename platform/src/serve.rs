@@ -113,7 +113,7 @@ pub enum StartError {
     #[error(transparent)]
     StripeSettings(#[from] StripeSettingsError),
     #[error("Stripe cannot be the payment provider: {0}")]
-    Stripe(#[from] infra::payment_provider::stripe::OptionsError),
+    Stripe(#[from] infra::payment_provider::stripe::StripeOptionsError),
     #[error(
         "ORDERLY_SANDBOX_SECRET is not set: set it to the secret of the other process, which is in the file \
          sandbox.secret of its data directory"

@@ -13,8 +13,8 @@ use infra::{
     event_source::layout::{SourceLayout, WholeLog},
     event_store::{
         EventLog, EventStore,
-        eventstoredb::{self, EventStoreDb, EventStoreDbLog},
-        sqlite::{self, SqliteEventLog, SqliteEventStore},
+        eventstoredb::{EventStoreDb, EventStoreDbLog, EventStoreDbOpenError, EventStoreDbOptions},
+        sqlite::{SqliteEventLog, SqliteEventStore, SqliteEventStoreOptions, SqliteOpenError},
     },
     operations::{
         OperationsError, Positions, postgres::PostgresOperations, sqlite::SqliteOperations,
@@ -38,9 +38,9 @@ pub enum StoreError {
     #[error("the directory {} (ORDERLY_DATA_DIR) cannot be used: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    SqliteEventStore(#[from] infra::event_store::sqlite::OpenError),
+    SqliteEventStore(#[from] SqliteOpenError),
     #[error(transparent)]
-    EventStoreDb(#[from] infra::event_store::eventstoredb::OpenError),
+    EventStoreDb(#[from] EventStoreDbOpenError),
     #[error(transparent)]
     SqliteReadModels(#[from] infra::read_models::sqlite::OpenError),
     #[error("ORDERLY_READ_MODELS: {0}")]
@@ -71,12 +71,12 @@ impl WritableEventStore {
             EventStoreUrl::Sqlite(path) => {
                 let path = path.clone();
                 let opening =
-                    spawn_blocking(move || SqliteEventStore::open(&path, sqlite::Options::default()));
+                    spawn_blocking(move || SqliteEventStore::open(&path, SqliteEventStoreOptions::default()));
                 let store = Arc::new(opening.await??);
                 Ok(Self { store: store.clone(), owned: Some(store) })
             }
             EventStoreUrl::EventStoreDb(server) => {
-                let options = eventstoredb::Options::default();
+                let options = EventStoreDbOptions::default();
                 let store = EventStoreDb::open(*server.clone(), options).await?;
                 Ok(Self { store: Arc::new(store), owned: None })
             }
@@ -101,7 +101,7 @@ pub async fn open_log(url: &EventStoreUrl) -> Result<Arc<dyn EventLog>, StoreErr
             Ok(Arc::new(log))
         }
         EventStoreUrl::EventStoreDb(server) => {
-            let options = eventstoredb::Options::default();
+            let options = EventStoreDbOptions::default();
             Ok(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?))
         }
     }

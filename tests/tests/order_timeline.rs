@@ -8,7 +8,7 @@ use axum::{
     http::Request,
 };
 use domain::{Event, OrderId, PaymentId, RecordedEvent, StreamName, stock::StockEvent};
-use infra::{clock::Clock, event_store::EventLog};
+use infra::clock::Clock;
 use query_api::{LogAccess, QueryApi};
 use serde_json::{Value, json};
 use tower::ServiceExt;

@@ -11,7 +11,7 @@ use domain::{EventId, NewEvent, OrderId, RecordedEvent, Sku, StreamName};
 use infra::{
     event_source::Partition,
     event_store::{
-        Append, EventLog, EventStore, ExpectedRevision,
+        Append, EventStore, ExpectedRevision,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     kafka::KafkaConfig,

@@ -24,7 +24,7 @@ use infra::{
         direct::DirectSource,
         layout::{SourceLayout, WholeLog},
     },
-    event_store::EventStore,
+    event_store::EventLog,
     operations::{
         sqlite::SqliteOperations,
         webhooks::{DeliveryStatus, SubscriptionId, WebhookStore},
@@ -66,7 +66,7 @@ impl Hooks {
     async fn stopped(guard: UrlGuard) -> Self {
         let (shop, directory) = (Shop::open().await, tempfile::tempdir().unwrap());
         let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());
-        let webhooks = Webhooks::new(store.clone(), shop.events(), guard, Clock::system());
+        let webhooks = Webhooks::new(store.clone(), shop.events().log(), guard, Clock::system());
         let admin = WebhookAdmin { store: store.clone(), service: Arc::new(webhooks.clone()) };
         let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
         let router = command_api::router(api.with_webhooks(admin));
@@ -75,7 +75,7 @@ impl Hooks {
 
     fn start_follower(&mut self) {
         let events = self.shop.events();
-        let layout = Arc::new(WholeLog(events.clone()));
+        let layout = Arc::new(WholeLog(events.log()));
         self.start_following(Box::new(DirectSource::new(events, 1_000)), layout);
     }
 
@@ -149,7 +149,7 @@ impl Hooks {
         self.shop.pay(&placed).await;
         let order = placed["order_id"].as_str().unwrap().to_owned();
         // The capture leads to the last event of the order.
-        let events = self.shop.events();
+        let events = self.shop.events().log();
         eventually("the order is paid", async || {
             let events = events_of(&*events, &order).await;
             events.iter().any(|event| &*event.type_name == "order.paid.v1").then_some(())
@@ -159,7 +159,7 @@ impl Hooks {
     }
 
     async fn events_of(&self, order: &str) -> Vec<RecordedEvent> {
-        events_of(&*self.shop.events(), order).await
+        events_of(&*self.shop.events().log(), order).await
     }
 
     /// The delivery log of a subscription, newest first.
@@ -186,7 +186,7 @@ impl Hooks {
 }
 
 /// The events of an order and its payment, in log order.
-async fn events_of(log: &dyn EventStore, order: &str) -> Vec<RecordedEvent> {
+async fn events_of(log: &dyn EventLog, order: &str) -> Vec<RecordedEvent> {
     let order: domain::OrderId = order.parse().unwrap();
     let mut events = log.read_stream(&order.into(), 0, 100).await.unwrap();
     events.extend(log.read_stream(&domain::PaymentId::of_order(order).into(), 0, 100).await.unwrap());

@@ -55,7 +55,7 @@ impl Checkout {
         let _guard = self.payment_locks.lock(id).await;
         let mut next_action = None;
         for _ in 0..ROUNDS_MAX {
-            let payment = PaymentWithEvents::read(&**self.store(), id).await?;
+            let payment = PaymentWithEvents::read(&*self.store().log(), id).await?;
             let work = payment.state.provider_work();
             if work.is_empty() {
                 self.react_to_last(&payment).await?;

@@ -44,7 +44,7 @@ impl Checkout {
         if order.status() != OrderStatus::Placed {
             return Ok(());
         }
-        let read = self.store().read_stream(&order_id.into(), 0, 1).await;
+        let read = self.store().log().read_stream(&order_id.into(), 0, 1).await;
         let events = read.map_err(|error| unavailable(&error))?;
         let Some(placed) = events.first() else { return Ok(()) };
         let metadata = placed.decode_metadata()?;

@@ -11,7 +11,7 @@ use std::{
 use domain::{Decider, StreamName};
 use futures::future::join_all;
 use infra::{
-    event_store::{Append, AppendError, Appended, Epoch, EventStore, ExpectedRevision},
+    event_store::{Append, AppendError, Appended, Epoch, EventLog, EventStore, ExpectedRevision},
     snapshots::SnapshotStore,
 };
 use lru::LruCache;
@@ -29,6 +29,7 @@ const BATCH_COMMANDS_MAX: usize = 1_024;
 
 pub(super) struct Shard<A: Decider> {
     store: Arc<dyn EventStore>,
+    log: Arc<dyn EventLog>,
     snapshots: Option<Arc<SnapshotStore>>,
     cache: LruCache<A::Id, Aggregate<A>>,
     cache_weight: usize,
@@ -48,9 +49,10 @@ impl<A: Decider> Shard<A> {
         snapshots: Option<Arc<SnapshotStore>>,
         cache_weight_max: usize,
     ) -> Self {
-        let cached_epoch = Some(store.epoch());
+        let (log, cached_epoch) = (store.log(), Some(store.epoch()));
         Self {
             store,
+            log,
             snapshots,
             cache: LruCache::unbounded(),
             cache_weight: 0,
@@ -103,10 +105,10 @@ impl<A: Decider> Shard<A> {
                 self.cache_if_valid(id, aggregate, outcome);
             }
         } else {
-            let store = &*self.store;
+            let (store, log) = (&*self.store, &*self.log);
             let running = loaded.into_iter().map(async |(id, mut aggregate, work)| {
                 let stream: StreamName = id.clone().into();
-                let outcome = run_shared(store, &stream, &mut aggregate, work).await;
+                let outcome = run_shared(store, log, &stream, &mut aggregate, work).await;
                 (id, aggregate, outcome)
             });
             for (id, aggregate, outcome) in join_all(running).await {
@@ -155,18 +157,18 @@ impl<A: Decider> Shard<A> {
             return ready;
         }
         let streams: Vec<StreamName> = missing.iter().map(|(id, _)| id.clone().into()).collect();
-        let exist = match self.store.exist(&streams).await {
+        let exist = match self.log.exist(&streams).await {
             Ok(exist) => exist,
             Err(error) => {
                 fail_all(missing.into_iter().flat_map(|(_, work)| work), &error.into());
                 return ready;
             }
         };
-        let (store, snapshots) = (&*self.store, self.snapshots.as_ref());
+        let (log, snapshots) = (&*self.log, self.snapshots.as_ref());
         let loading =
             missing.into_iter().zip(streams).zip(exist).map(async |(((id, work), stream), exists)| {
                 let aggregate = if exists {
-                    Aggregate::load(store, snapshots, &stream, epoch).await
+                    Aggregate::load(log, snapshots, &stream, epoch).await
                 } else {
                     Ok(Aggregate::new(epoch))
                 };
@@ -198,7 +200,7 @@ impl<A: Decider> Shard<A> {
                 let full = std::mem::replace(&mut pending, Pending::after(aggregate.revision));
                 self.submit(stream, aggregate, full);
             }
-            if let Err(error) = decide_into(&*self.store, stream, aggregate, &mut pending, next).await {
+            if let Err(error) = decide_into(&*self.log, stream, aggregate, &mut pending, next).await {
                 fail_with_conflict(pending, work);
                 return Err(error);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{Decider, StreamName};
-use infra::event_store::{Append, AppendError, EventStore};
+use infra::event_store::{Append, AppendError, EventLog, EventStore};
 use tokio::time;
 
 use super::{
@@ -21,13 +21,14 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Outcomes without events are decided right after a read of the tail, so they need no append.
 pub(super) async fn run_shared<A: Decider>(
     store: &dyn EventStore,
+    log: &dyn EventLog,
     stream: &StreamName,
     aggregate: &mut Aggregate<A>,
     work: Vec<Work<A>>,
 ) -> Result<(), ExecuteError> {
     let mut work = work.into_iter().peekable();
     while work.peek().is_some() {
-        if let Err(error) = aggregate.catch_up(store, stream).await {
+        if let Err(error) = aggregate.catch_up(log, stream).await {
             fail_all(work, &error);
             return Err(error);
         }
@@ -35,7 +36,7 @@ pub(super) async fn run_shared<A: Decider>(
         while !pending.is_full()
             && let Some(next) = work.next()
         {
-            if let Err(error) = decide_into(store, stream, aggregate, &mut pending, next).await {
+            if let Err(error) = decide_into(log, stream, aggregate, &mut pending, next).await {
                 fail_with_conflict(pending, work);
                 return Err(error);
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infra::{
-    event_source::{Delivery, EventSource, Partition},
+    event_source::{EventSource, Partition, SourceUpdate},
     event_store::ReadError,
     operations::Positions,
 };
@@ -67,7 +67,7 @@ impl Follower {
         let mut saving = time::interval(SAVE_INTERVAL);
         saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
-            let delivery = tokio::select! {
+            let update = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return,
                 Some(batch) = self.finished.recv() => {
@@ -79,10 +79,10 @@ impl Follower {
                     self.reactions.reap();
                     continue;
                 }
-                delivery = next_delivery(&mut *self.source, self.next_batch_at) => delivery,
+                update = next_update(&mut *self.source, self.next_batch_at) => update,
             };
-            match delivery {
-                Ok(delivery) => self.handle(delivery).await,
+            match update {
+                Ok(update) => self.handle(update).await,
                 Err(error) => {
                     tracing::warn!(%error, "Cannot read the event log; the process manager retries");
                     pause(&self.shutdown, READ_RETRY_PAUSE).await;
@@ -100,20 +100,20 @@ impl Follower {
         self.save().await;
     }
 
-    async fn handle(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::Assigned(partitions) => {
+    async fn handle(&mut self, update: SourceUpdate) {
+        match update {
+            SourceUpdate::Assigned(partitions) => {
                 self.assign(partitions).await;
                 for progress in &self.progress {
                     self.share.add(progress.partition().clone());
                 }
             }
-            Delivery::Revoked(partitions) => {
+            SourceUpdate::Revoked(partitions) => {
                 self.share.remove(&partitions);
                 self.save().await;
                 self.progress.retain(|progress| !partitions.contains(progress.partition()));
             }
-            Delivery::Events(batch) => {
+            SourceUpdate::Events(batch) => {
                 let of_batch = |progress: &&mut Progress| *progress.partition() == batch.partition;
                 let Some(progress) = self.progress.iter_mut().find(of_batch) else { return };
                 self.next_batch_at = Instant::now() + self.batch_every;
@@ -123,7 +123,7 @@ impl Follower {
     }
 
     async fn assign(&mut self, partitions: Vec<Partition>) {
-        let store_id = self.checkout.store().store_id();
+        let store_id = self.checkout.store().log().store_id();
         for partition in partitions {
             let position = loop {
                 match self.positions.load(REACTOR, store_id, &partition).await {
@@ -144,7 +144,7 @@ impl Follower {
     }
 
     async fn save(&mut self) {
-        let store_id = self.checkout.store().store_id();
+        let store_id = self.checkout.store().log().store_id();
         for progress in &mut self.progress {
             let Some(position) = progress.unsaved() else { continue };
             match self.positions.save(REACTOR, store_id, progress.partition(), position).await {
@@ -166,7 +166,7 @@ impl Follower {
 }
 
 /// Waits until `not_before`, then for the source. Cancel safe, as [`EventSource::next`] is.
-async fn next_delivery(source: &mut dyn EventSource, not_before: Instant) -> Result<Delivery, ReadError> {
+async fn next_update(source: &mut dyn EventSource, not_before: Instant) -> Result<SourceUpdate, ReadError> {
     time::sleep_until(not_before).await;
     source.next().await
 }

@@ -76,24 +76,29 @@ impl FromStr for KafkaConfig {
         }
         let (mut prefix, mut partitions) = ("orderly", Self::PARTITIONS_DEFAULT);
         let mut replication = brokers_named.min(Self::REPLICATION_DEFAULT_MAX);
-        let mut min_insync = None;
+        let mut min_insync_named = None;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "prefix" => prefix = value,
                 "partitions" => partitions = number(name, value, Self::PARTITIONS_MAX)?,
                 "replication" => replication = number(name, value, u16::MAX)?,
-                "min_insync" => min_insync = Some(number(name, value, u16::MAX)?),
+                "min_insync" => min_insync_named = Some(number(name, value, u16::MAX)?),
                 _ => return Err(invalid(format!("there is no parameter {name:?}"))),
             }
         }
         check_prefix(prefix)?;
-        let min_insync = min_insync.unwrap_or(replication.saturating_sub(1).max(1));
+        let min_insync = min_insync_named.unwrap_or(replication.saturating_sub(1).max(1));
         if min_insync > replication {
             return Err(invalid(format!("min_insync={min_insync} is more than replication={replication}")));
         }
-        let (brokers, prefix) = (brokers.to_owned(), prefix.to_owned());
-        Ok(Self { brokers, prefix, partitions, replication, min_insync })
+        Ok(Self {
+            brokers: brokers.to_owned(),
+            prefix: prefix.to_owned(),
+            partitions,
+            replication,
+            min_insync,
+        })
     }
 }
 

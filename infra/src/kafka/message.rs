@@ -81,8 +81,10 @@ pub fn decode<'a>(
         *slot = value;
     }
     let source = text(SOURCE, found.source)?;
-    let store_id = source.strip_prefix(SOURCE_SCHEME).and_then(|id| Uuid::try_parse(id).ok());
-    let store_id = store_id.ok_or_else(|| unreadable(SOURCE, source.as_bytes()))?;
+    let store_id = source
+        .strip_prefix(SOURCE_SCHEME)
+        .and_then(|id| Uuid::try_parse(id).ok())
+        .ok_or_else(|| unreadable(SOURCE, source.as_bytes()))?;
     let event = RecordedEvent {
         position: parsed(POSITION, found.position)?,
         stream: parsed::<StreamName>(SUBJECT, found.subject)?,

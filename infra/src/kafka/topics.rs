@@ -64,14 +64,13 @@ pub async fn ensure(config: &KafkaConfig) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> = client(config, "admin").create()?;
     let specs = TopicSpec::all(config);
     create(config, &admin, &specs).await?;
-    let admin = tokio::task::spawn_blocking({
+    let settled = tokio::task::spawn_blocking({
         let config = config.clone();
         let layout: Vec<(String, u16)> =
             specs.iter().map(|spec| (spec.name.clone(), spec.partitions)).collect();
         move || check_layout(&config, &admin, &layout).map(|()| admin)
     });
-    let admin = admin.await??;
-    check_settings(config, &admin, &specs).await
+    check_settings(config, &settled.await??, &specs).await
 }
 
 async fn create(
@@ -167,8 +166,10 @@ async fn check_settings(
 ) -> Result<(), KafkaError> {
     let topics: Vec<_> = specs.iter().map(|spec| ResourceSpecifier::Topic(&spec.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX));
-    let answers = admin.describe_configs(&topics, &options).await;
-    let answers = answers.map_err(|error| KafkaError::unreachable(config, &error))?;
+    let answers = admin
+        .describe_configs(&topics, &options)
+        .await
+        .map_err(|error| KafkaError::unreachable(config, &error))?;
     for (answer, spec) in answers.into_iter().zip(specs) {
         let described = answer.map_err(|code| KafkaError::unreachable(config, &code))?;
         let properties: HashMap<&str, &str> = described

@@ -15,7 +15,7 @@ fn store_with_snapshot(dir: &Path) -> SnapshotStore {
 }
 
 #[test]
-fn a_snapshot_reads_back_as_it_was_saved() {
+fn a_loaded_snapshot_equals_the_saved_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_with_snapshot(dir.path());
     let expected = Snapshot { revision: 41, event_id: EVENT, state: vec![1, 2, 3] };
@@ -33,7 +33,7 @@ fn a_snapshot_of_another_format_log_or_stream_is_ignored() {
 }
 
 #[test]
-fn a_snapshot_with_any_byte_changed_or_cut_off_is_ignored() {
+fn a_snapshot_with_a_changed_byte_or_truncated_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_with_snapshot(dir.path());
     let path = store.path(&stream());
@@ -41,12 +41,12 @@ fn a_snapshot_with_any_byte_changed_or_cut_off_is_ignored() {
     let header_bytes = whole.iter().position(|byte| *byte == b'\n').unwrap();
     for cut in 0..whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
-        assert_eq!(store.load::<Vec<i32>>(&stream(), 1), None, "cut at {cut}");
+        assert_eq!(store.load::<Vec<i32>>(&stream(), 1), None, "truncated to {cut} bytes");
     }
-    for place in header_bytes + 1..whole.len() {
+    for index in header_bytes + 1..whole.len() {
         let mut changed = whole.clone();
-        changed[place] ^= 1;
+        changed[index] ^= 1;
         fs::write(&path, &changed).unwrap();
-        assert_eq!(store.load::<Vec<i32>>(&stream(), 1), None, "changed at {place}");
+        assert_eq!(store.load::<Vec<i32>>(&stream(), 1), None, "byte {index} changed");
     }
 }

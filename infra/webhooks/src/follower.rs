@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Position, Timestamp};
 use infra::{
-    event_source::{Batch, Delivery, EventSource, Partition, layout::SourceLayout},
+    event_source::{Batch, EventSource, Partition, SourceUpdate, layout::SourceLayout},
     event_store::ReadError,
     operations::{
         OperationsError,
@@ -83,16 +83,16 @@ impl WebhookFollower {
                 } => delivery,
             };
             let outcome = match delivery {
-                Ok(Delivery::Assigned(partitions)) => {
+                Ok(SourceUpdate::Assigned(partitions)) => {
                     self.assign(&mut positions, &partitions, &shutdown).await;
                     Ok(())
                 }
-                Ok(Delivery::Revoked(partitions)) => {
+                Ok(SourceUpdate::Revoked(partitions)) => {
                     self.save(&mut positions).await;
                     positions.retain(|partition, _| !partitions.contains(partition));
                     Ok(())
                 }
-                Ok(Delivery::Events(batch)) => {
+                Ok(SourceUpdate::Events(batch)) => {
                     next_batch_at = time::Instant::now() + self.batch_every;
                     self.queue_batch(&mut positions, batch).await
                 }

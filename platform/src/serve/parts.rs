@@ -11,7 +11,7 @@ use infra::{
     event_source::{
         EventSource,
         direct::DirectSource,
-        kafka::{self, KafkaSource},
+        kafka::{KafkaSource, KafkaSourceOptions},
         layout::SourceLayout,
     },
     event_store::{EventLog, ReadError},
@@ -66,7 +66,8 @@ impl WriteSide {
         }
         stores::make_data_dir(&config.data_dir)?;
         let events = WritableEventStore::open(&config.event_store).await?;
-        let snapshots = SnapshotStore::open(&config.data_dir.join("snapshots"), events.store.store_id());
+        let snapshots =
+            SnapshotStore::open(&config.data_dir.join("snapshots"), events.store.log().store_id());
         let snapshots = snapshots.map_err(|source| stores::data_dir_error(&config.data_dir, source))?;
         Ok(Some(Self { events, snapshots: Arc::new(snapshots) }))
     }
@@ -79,7 +80,7 @@ pub(super) async fn open_log(
     write_side: Option<&WriteSide>,
 ) -> Result<Option<Arc<dyn EventLog>>, StartError> {
     if let Some(write_side) = write_side {
-        return Ok(Some(write_side.events.store.clone()));
+        return Ok(Some(write_side.events.store.log()));
     }
     if !config.roles.has(Role::Projectors) && !config.roles.has(Role::Webhooks) {
         return Ok(None);
@@ -149,7 +150,7 @@ pub(super) fn process_manager_source<'a>(
     config: &'a ServeConfig,
     write_side: &'a WriteSide,
 ) -> impl Future<Output = Result<Box<dyn EventSource>, StartError>> + 'a {
-    let store_id = write_side.events.store.store_id();
+    let store_id = write_side.events.store.log().store_id();
     source(config, Some(write_side), store_id, "process-manager", &[Topic::Orders, Topic::Payments])
 }
 
@@ -195,8 +196,10 @@ async fn source(
 ) -> Result<Box<dyn EventSource>, StartError> {
     match (&config.bus, write_side) {
         (BusUrl::Kafka(kafka), _) => {
-            let options =
-                kafka::Options { topics: topics.to_vec(), ..kafka::Options::new(group, BATCH_EVENTS_MAX) };
+            let options = KafkaSourceOptions {
+                topics: topics.to_vec(),
+                ..KafkaSourceOptions::new(group, BATCH_EVENTS_MAX)
+            };
             Ok(Box::new(KafkaSource::open(kafka.clone(), options, store_id).await?))
         }
         (BusUrl::Direct, Some(write_side)) => {

@@ -4,7 +4,12 @@
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
-use infra::{clock::Clock, event_store::EventLog, http::ServerOptions, relay::Relay};
+use infra::{
+    clock::Clock,
+    event_store::EventLog,
+    http::ServerOptions,
+    relay::{Relay, RelayOptions},
+};
 use projectors::runner::Runner;
 use query_api::QueryApi;
 use tokio::net::TcpListener;
@@ -214,9 +219,8 @@ impl RunningRoles {
             BusUrl::Kafka(kafka) if config.roles.has(Role::Relay) => kafka.clone(),
             BusUrl::Kafka(_) | BusUrl::Direct => return Ok(()),
         };
-        let log: Arc<dyn EventLog> = write_side.events.store.clone();
-        let head = write_side.events.store.head();
-        let relay = Relay::open(kafka, log, head, infra::relay::Options::default()).await?;
+        let (log, head) = (write_side.events.store.log(), write_side.events.store.head());
+        let relay = Relay::open(kafka, log, head, RelayOptions::default()).await?;
         let stop = self.publishing.stop.clone();
         self.spawn(&self.publishing, Role::Relay, async move {
             if let Err(error) = relay.run(stop).await {
@@ -247,7 +251,7 @@ impl RunningRoles {
         if !config.roles.has(Role::ProcessManager) {
             return Ok(());
         }
-        let log: Arc<dyn EventLog> = write_side.events.store.clone();
+        let log = write_side.events.store.log();
         let process_manager = ProcessManager {
             checkout: checkout.clone(),
             source: parts::process_manager_source(config, write_side).await?,

@@ -63,7 +63,7 @@ fn start_process_manager(
     let process_manager = ProcessManager {
         checkout,
         source: Box::new(DirectSource::new(Arc::clone(&store), env.plan.batch_events_max)),
-        layout: Arc::new(WholeLog(store)),
+        layout: Arc::new(WholeLog(store.log())),
         positions: Arc::new(MemoryPositions::open(env.positions.clone(), hazards)),
         queries,
         batch_every: env.plan.batch_every,
@@ -75,7 +75,7 @@ fn start_projector(env: &Arc<Environment>, store: Arc<dyn EventStore>, models: A
     let plan = &env.plan;
     let source = DirectSource::new(Arc::clone(&store), plan.batch_events_max);
     let options = runner::Options { commit_every: plan.commit_every, ..runner::Options::default() };
-    let runner = Runner::new(source, store, models, options);
+    let runner = Runner::new(source, store.log(), models, options);
     let env = Arc::clone(env);
     tokio::spawn(async move {
         if let Err(error) = runner.run(CancellationToken::new()).await {

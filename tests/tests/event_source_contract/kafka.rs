@@ -15,7 +15,7 @@ use infra::{
         kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{
-        EventLog, EventStore,
+        EventStore,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     relay::{Relay, RelayOptions},

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{Sku, order::OrderStatus};
 use futures::future::join_all;
-use infra::event_store::eventstoredb::{EventStoreDb, Options};
+use infra::event_store::eventstoredb::{EventStoreDb, EventStoreDbOptions};
 use tests::eventstoredb::{self, Server};
 use tokio::time;
 
@@ -51,7 +51,8 @@ async fn disturb(server: &Server) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unit_is_sold_once_over_an_eventstoredb_with_faults() {
     let server = Server::start(eventstoredb::FixtureOptions::default()).await.unwrap();
-    let options = Options { call_time_max: Duration::from_secs(2), ..Options::default() };
+    let options =
+        EventStoreDbOptions { call_time_max: Duration::from_secs(2), ..EventStoreDbOptions::default() };
     let store = EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap();
     let shop = Shop::over(Arc::new(store)).await;
     shop.receive("hot", UNITS).await;

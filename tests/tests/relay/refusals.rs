@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use domain::RecordedEvent;
 use infra::{
-    event_store::EventLog,
+    event_store::EventStore,
     kafka::{KafkaConfig, KafkaError, Topic, topics::ensure},
     relay::RelayError,
 };

@@ -12,7 +12,7 @@ use infra::{
     clock::Clock,
     event_source::{Partition, direct::DirectSource, layout::WholeLog},
     event_store::{
-        EventLog, EventStore,
+        EventStore,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     operations::{Positions, sqlite::SqliteOperations},

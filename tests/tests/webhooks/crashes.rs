@@ -117,7 +117,7 @@ async fn events_older_than_29_days_are_sent_only_by_a_replay() {
     hooks.webhooks.clock = clock_ahead_by_hours(30 * 24);
     hooks.start_follower();
     hooks.start_dispatcher();
-    let (log, whole) = (hooks.shop.events(), Partition::whole_log());
+    let (log, whole) = (hooks.shop.events().log(), Partition::whole_log());
     let end = log.last_position().await.unwrap();
     eventually("the follower reaches the end of the log", async || {
         let reached = hooks.store.resume(log.store_id(), &whole, None).await.unwrap();

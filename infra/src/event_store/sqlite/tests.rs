@@ -130,9 +130,9 @@ fn a_group_that_exceeds_the_disk_is_rolled_back_whole_and_the_next_one_can_succe
     assert!(writer.epoch().load() > epoch);
     let decided_before = Append { epoch: Some(epoch), ..append(&other, ExpectedRevision::NoStream, 10) };
     let decided_after = append(&stream, ExpectedRevision::Exact(0), 10);
-    let outcomes = write(writer, vec![decided_before, decided_after]);
-    assert!(matches!(outcomes[0], Err(AppendError::Superseded)));
-    let appended = outcomes[1].as_ref().unwrap();
+    let later_outcomes = write(writer, vec![decided_before, decided_after]);
+    assert!(matches!(later_outcomes[0], Err(AppendError::Superseded)));
+    let appended = later_outcomes[1].as_ref().unwrap();
     assert_eq!((appended.last_revision, appended.last_position), (Some(1), Some(2)));
 }
 

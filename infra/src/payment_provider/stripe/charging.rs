@@ -347,8 +347,8 @@ fn key(request: &ChargeRequest, operation: &str) -> String {
 
 /// Must be equal for every repetition, because Stripe refuses an idempotency key with other members.
 fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIntent> {
-    let amount = to_stripe(request.charge.amount, request.currency);
-    let amount = amount.map_err(|error| NoIntent::NotCreated(error.to_string()))?;
+    let amount = to_stripe(request.charge.amount, request.currency)
+        .map_err(|error| NoIntent::NotCreated(error.to_string()))?;
     let capture_method = match request.charge.capture {
         CaptureMode::Automatic => "automatic",
         CaptureMode::Manual => "manual",

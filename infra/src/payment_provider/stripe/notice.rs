@@ -27,26 +27,26 @@ pub(super) fn verify(
     secret: &str,
     now: Timestamp,
 ) -> Result<(), NoticeError> {
-    let header = headers.get(SIGNATURE).ok_or(NoticeError::NoSignature)?;
-    let header = header.to_str().map_err(|_| NoticeError::NoSignature)?;
+    let header =
+        headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).ok_or(NoticeError::NoSignature)?;
     let members = header.split(',').filter_map(|member| member.trim().split_once('='));
-    let (mut signed_at, mut signatures) = (None, Vec::new());
+    let (mut time, mut signatures) = (None, Vec::new());
     for (name, value) in members {
         match name {
-            "t" => signed_at = Some(value),
+            "t" => time = Some(value),
             "v1" => signatures.extend(decode_hex(value)),
             // Ignores other schemes, such as the one for test events.
             _ => {}
         }
     }
-    let signed_at = signed_at.ok_or(NoticeError::NoSignature)?;
+    let signed_at = time.ok_or(NoticeError::NoSignature)?;
     let seconds: i64 = signed_at.parse().map_err(|_| NoticeError::NoSignature)?;
     if signatures.is_empty() {
         return Err(NoticeError::NoSignature);
     }
     // Cannot fail: HMAC accepts keys of any length.
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
-    let mac = mac.chain_update(signed_at).chain_update(b".").chain_update(body);
+    let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
+    let mac = keyed.chain_update(signed_at).chain_update(b".").chain_update(body);
     // `verify_slice` compares in constant time.
     if !signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()) {
         return Err(NoticeError::WrongSignature);

@@ -121,15 +121,6 @@ impl MemoryEventStore {
         let (queue, under_way) = (self.queue.clone(), UnderWay::default());
         Self { shared: Arc::clone(&self.shared), queue, under_way, runtime: self.runtime.clone() }
     }
-
-    async fn read<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, ReadError> {
-        match self.shared.hazards.before(Operation::ReadLog).await {
-            Fate::Succeed => Ok(read(&self.shared.log.lock())),
-            Fate::Fail | Fate::Vanish | Fate::LoseAnswer => {
-                Err(ReadError::Unavailable("the log is unavailable".into()))
-            }
-        }
-    }
 }
 
 impl Shared {
@@ -205,6 +196,10 @@ async fn append_independently(shared: Arc<Shared>, append: Append, done: Done) {
 
 #[async_trait]
 impl EventStore for MemoryEventStore {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::new(MemoryEventLog(Arc::clone(&self.shared)))
+    }
+
     fn submit(&self, append: Append, done: Done) {
         let Some(queue) = &self.queue else {
             let without_epoch = Append { epoch: None, ..append };
@@ -242,8 +237,22 @@ impl EventStore for MemoryEventStore {
     }
 }
 
+/// The read half of the store.
+struct MemoryEventLog(Arc<Shared>);
+
+impl MemoryEventLog {
+    async fn read<T>(&self, read: impl FnOnce(&Log) -> T) -> Result<T, ReadError> {
+        match self.0.hazards.before(Operation::ReadLog).await {
+            Fate::Succeed => Ok(read(&self.0.log.lock())),
+            Fate::Fail | Fate::Vanish | Fate::LoseAnswer => {
+                Err(ReadError::Unavailable("the log is unavailable".into()))
+            }
+        }
+    }
+}
+
 #[async_trait]
-impl EventLog for MemoryEventStore {
+impl EventLog for MemoryEventLog {
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -266,6 +275,6 @@ impl EventLog for MemoryEventStore {
     }
 
     fn store_id(&self) -> Uuid {
-        self.shared.store_id
+        self.0.store_id
     }
 }

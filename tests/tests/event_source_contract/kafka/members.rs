@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::StreamName;
 use infra::{
     event_source::kafka::{KafkaSource, KafkaSourceOptions},
-    event_store::{EventLog, EventStore, ExpectedRevision},
+    event_store::{EventStore, ExpectedRevision},
 };
 use tokio::task::JoinHandle;
 

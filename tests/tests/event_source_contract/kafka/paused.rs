@@ -14,7 +14,7 @@ use infra::{
         Partition,
         kafka::{KafkaSource, KafkaSourceOptions},
     },
-    event_store::EventLog,
+    event_store::EventStore,
     kafka::topics::last_positions,
 };
 

@@ -6,7 +6,7 @@ use infra::{
         EventSource, Partition, SourceUpdate,
         kafka::{KafkaSource, KafkaSourceOptions},
     },
-    event_store::{EventLog, ReadError},
+    event_store::{EventStore, ReadError},
 };
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::time::timeout;

@@ -24,8 +24,8 @@ fn a_body_that_stripe_signed_is_accepted() {
     let header = format!("t={SIGNED_AT},v1={SIGNATURE}");
     assert_eq!(verdict(&header, BODY.as_bytes(), 0), Ok(()));
     // Two `v1` signatures, as while a secret is replaced. `v0` is the scheme of test events.
-    let header = format!("t={SIGNED_AT},v1={OTHER_SIGNATURE},v1={SIGNATURE},v0={OTHER_SIGNATURE}");
-    assert_eq!(verdict(&header, BODY.as_bytes(), 0), Ok(()));
+    let rotating = format!("t={SIGNED_AT},v1={OTHER_SIGNATURE},v1={SIGNATURE},v0={OTHER_SIGNATURE}");
+    assert_eq!(verdict(&rotating, BODY.as_bytes(), 0), Ok(()));
 }
 
 #[test]
