@@ -105,7 +105,7 @@ pub enum StartError {
     #[error(transparent)]
     Relay(#[from] RelayError),
     #[error(transparent)]
-    OtherLog(#[from] BindError),
+    ReadModelsOfAnotherLog(#[from] BindError),
     #[error(transparent)]
     Sandbox(#[from] LedgerOpenError),
     #[error(transparent)]

@@ -41,7 +41,12 @@ pub struct BenchOptions {
     part: Part,
 
     /// Clients that place orders. Each has one request under way.
-    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "64",
+        value_parser = clap::value_parser!(u16).range(1..=1_024)
+    )]
     clients: u16,
 
     /// Duration of each load, for example 10s or 1m.
@@ -49,7 +54,12 @@ pub struct BenchOptions {
     duration: Duration,
 
     /// Orders of the long history, for `queries` and `rebuild`.
-    #[arg(long, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "100000",
+        value_parser = clap::value_parser!(u64).range(1_000..=10_000_000)
+    )]
     orders: u64,
 
     /// Parent of the temporary data directories. The speed of its disk is part of the result.

@@ -46,7 +46,12 @@ pub struct ImportOptions {
     refunds: Option<PathBuf>,
 
     /// Requests under way at once.
-    #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "32",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
     concurrency: u16,
 
     /// URL of the command API.
