@@ -1,80 +1,124 @@
-//! From refusals and failures to HTTP problems: the one place that decides which is which.
+//! Refusals and failures of commands as HTTP problems: the one place that assigns their codes.
 
 use domain::{
     order::{InvalidOrder, OrderRefusal},
     payment::PaymentRefusal,
     stock::StockRefusal,
 };
-use infra::{
-    event_store::ReadError,
-    http::{Code, Problem},
-};
+use infra::http::{Code, Problem};
 
 use crate::executor::ExecuteError;
 
-/// A failure that is nobody's answer: logged here, once, and shown without its inner text.
-pub fn failure(error: &ExecuteError) -> Problem {
-    let code = match error {
-        ExecuteError::Overloaded => return Problem::new(Code::Overloaded),
-        ExecuteError::Superseded | ExecuteError::Conflict => return Problem::new(Code::Conflict),
-        ExecuteError::Unavailable(_) => Code::Unavailable,
-        ExecuteError::OutcomeUnknown(_) => Code::OutcomeUnknown,
-        ExecuteError::Unreadable(_) => Code::Internal,
-    };
-    tracing::error!(%error, code = code.as_str(), "a command failed");
-    Problem::new(code)
-}
+/// Makes a list of codes and the function that assigns them from one exhaustive match: a new variant does not
+/// compile until it has a code, and its code is then in the list.
+macro_rules! codes {
+    ($(#[$doc:meta])* $list:ident: $function:ident($error:ty) { $($pattern:pat => $code:ident,)* }) => {
+        $(#[$doc])*
+        pub const $list: &[Code] = &[$(Code::$code),*];
 
-/// A failed read of the event store.
-pub fn failed_read(error: &ReadError) -> Problem {
-    tracing::error!(%error, "the event store could not be read for an answer");
-    Problem::new(match error {
-        ReadError::Unavailable(_) => Code::Unavailable,
-        ReadError::Corrupt(_) => Code::Internal,
-    })
-}
-
-pub fn stock_refused(refusal: &StockRefusal) -> Problem {
-    let code = match refusal {
-        StockRefusal::Insufficient { .. } => Code::InsufficientStock,
-        StockRefusal::BelowReserved { .. } => Code::StockBelowReserved,
-        StockRefusal::AboveLimit => Code::StockLimit,
-        StockRefusal::ReservedOtherwise { .. } => Code::Conflict,
-        StockRefusal::InvalidQuantity => {
-            return Problem::new(Code::InvalidRequest).error("quantity", refusal.to_string());
+        fn $function(error: &$error) -> Code {
+            match error { $($pattern => Code::$code,)* }
         }
     };
-    Problem::new(code).detail(refusal.to_string())
 }
 
-pub fn order_refused(refusal: &OrderRefusal) -> Problem {
-    let code = match refusal {
-        OrderRefusal::NotFound => Code::NotFound,
-        OrderRefusal::Invalid(invalid) => return invalid_order(invalid),
-        OrderRefusal::WrongStatus(_) => Code::OrderStatus,
-        OrderRefusal::NotPaid => Code::OrderNotPaid,
-        OrderRefusal::UnknownLine(_) => {
-            return Problem::new(Code::InvalidRequest).error("lines", refusal.to_string());
-        }
-        OrderRefusal::NotShippable { requested: 0, .. }
-        | OrderRefusal::NotReturnable { requested: 0, .. } => {
-            return Problem::new(Code::InvalidRequest).error("lines", "a quantity is at least 1");
-        }
-        OrderRefusal::NotShippable { .. } | OrderRefusal::NotReturnable { .. } => Code::QuantityUnavailable,
-        OrderRefusal::NothingToShip => Code::NothingToShip,
-        OrderRefusal::NothingToCancel => Code::NothingToCancel,
-        OrderRefusal::UnknownShipment(_) => {
-            return Problem::new(Code::InvalidRequest).error("shipment_id", refusal.to_string());
-        }
-        OrderRefusal::RefundTooLarge { .. } => Code::RefundTooLarge,
-        OrderRefusal::NotDueYet { .. } | OrderRefusal::NeverDue => Code::PaymentNotDue,
-        OrderRefusal::TooManyParts => Code::TooManyParts,
-    };
-    Problem::new(code).detail(refusal.to_string())
+codes! {
+    /// Of a command without an outcome.
+    EXECUTION_FAILURES: failure_code(ExecuteError) {
+        ExecuteError::Overloaded => Overloaded,
+        ExecuteError::Superseded | ExecuteError::Conflict => Conflict,
+        ExecuteError::Unavailable(_) => Unavailable,
+        ExecuteError::OutcomeUnknown(_) => OutcomeUnknown,
+        ExecuteError::Unreadable(_) => Internal,
+    }
 }
 
-fn invalid_order(invalid: &InvalidOrder) -> Problem {
-    let field = match invalid {
+/// Logs a failure, once, and hides its inner text from the caller.
+impl From<ExecuteError> for Problem {
+    fn from(error: ExecuteError) -> Self {
+        let code = failure_code(&error);
+        match error {
+            ExecuteError::Overloaded | ExecuteError::Superseded | ExecuteError::Conflict => {}
+            ExecuteError::Unavailable(_) | ExecuteError::OutcomeUnknown(_) | ExecuteError::Unreadable(_) => {
+                tracing::error!(%error, %code, "Cannot execute a command; the request fails");
+            }
+        }
+        Self::new(code)
+    }
+}
+
+/// The refusal of one kind of aggregate.
+pub trait Refusal {
+    fn problem(&self) -> Problem;
+}
+
+codes! {
+    STOCK_REFUSALS: stock_code(StockRefusal) {
+        StockRefusal::Insufficient { .. } => InsufficientStock,
+        StockRefusal::BelowReserved { .. } => StockBelowReserved,
+        StockRefusal::AboveLimit => StockLimit,
+        StockRefusal::ReservedOtherwise { .. } => Conflict,
+        StockRefusal::InvalidQuantity => InvalidRequest,
+    }
+}
+
+impl Refusal for StockRefusal {
+    fn problem(&self) -> Problem {
+        let member = match self {
+            Self::InvalidQuantity => Some("quantity".to_owned()),
+            Self::Insufficient { .. }
+            | Self::BelowReserved { .. }
+            | Self::AboveLimit
+            | Self::ReservedOtherwise { .. } => None,
+        };
+        refused(stock_code(self), member, self)
+    }
+}
+
+codes! {
+    ORDER_REFUSALS: order_code(OrderRefusal) {
+        OrderRefusal::NotFound => NotFound,
+        OrderRefusal::Invalid(_) | OrderRefusal::UnknownLine(_) | OrderRefusal::UnknownShipment(_)
+        | OrderRefusal::NotShippable { requested: 0, .. } | OrderRefusal::NotReturnable { requested: 0, .. }
+            => InvalidRequest,
+        OrderRefusal::WrongStatus(_) => OrderStatus,
+        OrderRefusal::NotPaid => OrderNotPaid,
+        OrderRefusal::NotShippable { .. } | OrderRefusal::NotReturnable { .. } => QuantityUnavailable,
+        OrderRefusal::NothingToShip => NothingToShip,
+        OrderRefusal::NothingToCancel => NothingToCancel,
+        OrderRefusal::RefundTooLarge { .. } => RefundTooLarge,
+        OrderRefusal::NotDueYet { .. } | OrderRefusal::NeverDue => PaymentNotDue,
+        OrderRefusal::TooManyParts => TooManyParts,
+    }
+}
+
+impl Refusal for OrderRefusal {
+    fn problem(&self) -> Problem {
+        let member = match self {
+            Self::Invalid(invalid) => Some(invalid_member(invalid)),
+            Self::UnknownShipment(_) => Some("shipment_id".to_owned()),
+            Self::UnknownLine(_)
+            | Self::NotShippable { requested: 0, .. }
+            | Self::NotReturnable { requested: 0, .. } => Some("lines".to_owned()),
+            Self::NotFound
+            | Self::WrongStatus(_)
+            | Self::NotPaid
+            | Self::NotShippable { .. }
+            | Self::NotReturnable { .. }
+            | Self::NothingToShip
+            | Self::NothingToCancel
+            | Self::RefundTooLarge { .. }
+            | Self::NotDueYet { .. }
+            | Self::NeverDue
+            | Self::TooManyParts => None,
+        };
+        refused(order_code(self), member, self)
+    }
+}
+
+/// The member of the request with the invalid content.
+fn invalid_member(invalid: &InvalidOrder) -> String {
+    match invalid {
         InvalidOrder::LineCount | InvalidOrder::UnitCount | InvalidOrder::RepeatedLine => "lines".to_owned(),
         InvalidOrder::Quantity { line } => format!("lines[{}].quantity", line - 1),
         InvalidOrder::NegativePrice { line } => format!("lines[{}].unit_price", line - 1),
@@ -84,30 +128,51 @@ fn invalid_order(invalid: &InvalidOrder) -> Problem {
         InvalidOrder::Text { member } => (*member).to_owned(),
         InvalidOrder::Payment(token) => format!("payment.{}", token.member),
         InvalidOrder::RefundAmount => "refund_amount, amount".to_owned(),
-    };
-    Problem::new(Code::InvalidRequest).error(field, invalid.to_string())
+    }
 }
 
-pub fn payment_refused(refusal: &PaymentRefusal) -> Problem {
-    let code = match refusal {
-        PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_) => Code::NotFound,
-        PaymentRefusal::WrongState(_) => Code::PaymentState,
-        PaymentRefusal::Closed => Code::PaymentClosed,
-        PaymentRefusal::ChargeUnderWay => Code::ChargeUnderWay,
-        PaymentRefusal::InvalidToken(token) => {
-            return Problem::new(Code::InvalidRequest).error(token.member, refusal.to_string());
-        }
-        PaymentRefusal::InvalidAmount => {
-            return Problem::new(Code::InvalidRequest).error("amount", refusal.to_string());
-        }
-        PaymentRefusal::InvalidText { member } => {
-            return Problem::new(Code::InvalidRequest).error(*member, refusal.to_string());
-        }
-        PaymentRefusal::AboveRequested { .. }
-        | PaymentRefusal::AboveAuthorized { .. }
-        | PaymentRefusal::AboveCaptured { .. } => Code::AmountTooLarge,
-        PaymentRefusal::RefundSettled => Code::RefundSettled,
-        PaymentRefusal::TooManyCharges | PaymentRefusal::TooManyRefunds => Code::TooManyParts,
-    };
-    Problem::new(code).detail(refusal.to_string())
+codes! {
+    PAYMENT_REFUSALS: payment_code(PaymentRefusal) {
+        PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_) => NotFound,
+        PaymentRefusal::WrongState(_) => PaymentState,
+        PaymentRefusal::Closed => PaymentClosed,
+        PaymentRefusal::ChargeUnderWay => ChargeUnderWay,
+        PaymentRefusal::InvalidToken(_) | PaymentRefusal::InvalidAmount | PaymentRefusal::InvalidText { .. }
+            => InvalidRequest,
+        PaymentRefusal::AboveRequested { .. } | PaymentRefusal::AboveAuthorized { .. }
+        | PaymentRefusal::AboveCaptured { .. } => AmountTooLarge,
+        PaymentRefusal::RefundSettled => RefundSettled,
+        PaymentRefusal::TooManyCharges | PaymentRefusal::TooManyRefunds => TooManyParts,
+    }
+}
+
+impl Refusal for PaymentRefusal {
+    fn problem(&self) -> Problem {
+        let member = match self {
+            Self::InvalidToken(token) => Some(token.member),
+            Self::InvalidAmount => Some("amount"),
+            Self::InvalidText { member } => Some(*member),
+            Self::NotFound
+            | Self::UnknownRefund(_)
+            | Self::WrongState(_)
+            | Self::Closed
+            | Self::ChargeUnderWay
+            | Self::AboveRequested { .. }
+            | Self::AboveAuthorized { .. }
+            | Self::AboveCaptured { .. }
+            | Self::RefundSettled
+            | Self::TooManyCharges
+            | Self::TooManyRefunds => None,
+        };
+        refused(payment_code(self), member.map(str::to_owned), self)
+    }
+}
+
+/// `member` is the member of the request with the error, if it is one member.
+fn refused(code: Code, member: Option<String>, refusal: &impl std::error::Error) -> Problem {
+    let (problem, text) = (Problem::new(code), refusal.to_string());
+    match member {
+        Some(member) => problem.error(member, text),
+        None => problem.detail(text),
+    }
 }

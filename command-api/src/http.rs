@@ -1,23 +1,21 @@
 //! The command API over HTTP.
 
-mod extract;
+mod answer;
+mod body;
+mod command;
 mod orders;
-mod paging;
 mod payments;
+mod run;
 mod stock;
 mod webhook_subscriptions;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::State, routing::get};
-use domain::{Decider, Revision, StreamName, decider::StoredEvent};
-use http::{StatusCode, header};
-use infra::http::{Code, Problem, problem};
-use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
+use axum::{Router, extract::State};
+use infra::http::{Failure, FieldError, Problem, answers::ReadinessProblems, problem::ProblemBody, site};
+use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
-use utoipa_swagger_ui::SwaggerUi;
 
 pub use self::webhook_subscriptions::WebhookAdmin;
 use crate::checkout::Checkout;
@@ -27,9 +25,9 @@ use crate::checkout::Checkout;
 pub struct CommandApiOptions {
     /// Time from the recording of an order to its payment due time, if the request sets none.
     pub payment_due_after: Duration,
-    /// Bytes of a request body. An order of the most lines allowed takes about a quarter.
+    /// Largest request body, in bytes. The largest order takes about a quarter of the default.
     pub body_bytes_max: usize,
-    /// How long a body may take to arrive.
+    /// Time limit for reading a request body.
     pub body_read_timeout: Duration,
     /// How long an answer waits for the payment provider.
     pub provider_patience: Duration,
@@ -51,12 +49,12 @@ impl Default for CommandApiOptions {
     }
 }
 
-/// What the handlers work with. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CommandApi {
     pub checkout: Checkout,
     pub options: Arc<CommandApiOptions>,
-    /// None where nobody delivers webhooks.
+    /// `None` in a process that does not deliver webhooks.
     pub webhooks: Option<Arc<WebhookAdmin>>,
 }
 
@@ -65,7 +63,7 @@ impl CommandApi {
         Self { checkout, options: Arc::new(options), webhooks: None }
     }
 
-    /// The same, with subscriptions to webhooks.
+    /// Adds subscriptions to webhooks.
     pub fn with_webhooks(self, webhooks: WebhookAdmin) -> Self {
         Self { webhooks: Some(Arc::new(webhooks)), ..self }
     }
@@ -75,23 +73,25 @@ impl CommandApi {
 #[openapi(
     info(
         title = "Orderly command API",
-        description = "Commands: what changes stock, orders and payments. Every command that creates something or \
-            moves money or stock takes an `Idempotency-Key`; a retry with the same key and body gets the first \
+        description = "Commands that change stock, orders and payments. Every command that creates a resource or \
+            moves money or stock takes an `Idempotency-Key`. A retry with the same key and body gets the first \
             answer again, marked `Idempotent-Replayed: true`. Amounts are integers in minor units. Errors are \
-            `application/problem+json` (RFC 9457) with a stable `code`; `/problems` explains each.",
+            `application/problem+json` (RFC 9457) with a stable `code`; `/problems` explains each code.",
     ),
     tags(
-        (name = "orders", description = "Place orders and move them along"),
-        (name = "stock", description = "What is on the shelves"),
-        (name = "payments", description = "Charge, capture and give back, through a provider or recorded by hand"),
-        (name = "webhooks", description = "Who is told of events over HTTP, and what has become of that"),
-        (name = "health", description = "For whoever watches the process"),
-    )
+        (name = "orders", description = "Place, ship, return, refund and cancel orders"),
+        (name = "stock", description = "Receive and adjust stock"),
+        (name = "payments", description = "Charge, capture, void and refund, by a provider or recorded by hand"),
+        (name = "webhooks", description = "Subscriptions to events over HTTP, and their deliveries"),
+        (name = "health", description = "Liveness and readiness"),
+    ),
+    components(schemas(ProblemBody, FieldError)),
 )]
-struct Docs;
+struct Description;
 
+/// Every endpoint: the routes and the OpenAPI document come from this list.
 fn routes() -> OpenApiRouter<CommandApi> {
-    OpenApiRouter::with_openapi(Docs::openapi())
+    OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(orders::place))
         .routes(routes!(orders::cancel))
         .routes(routes!(orders::ship))
@@ -123,72 +123,38 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(ready))
 }
 
-/// The OpenAPI 3.1 description of this API.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+/// The OpenAPI 3.1 description of the command API.
+pub fn openapi() -> openapi::OpenApi {
     routes().into_openapi()
 }
 
-/// Every route of the command API.
+/// The router of the command API.
 pub fn router(api: CommandApi) -> Router {
-    let (router, description) = routes().split_for_parts();
-    let described = description.clone();
-    router
-        .with_state(api)
-        .route("/openapi.json", get(move || async move { Json(described) }))
-        .merge(SwaggerUi::new("/docs").url("/docs/openapi.json", description))
-        .merge(problem::pages())
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .layer(CatchPanicLayer::custom(problem::after_panic))
+    let (routes, description) = routes().split_for_parts();
+    site::complete(routes.with_state(api), description)
 }
 
-/// The process is up.
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "Up")))]
+/// Liveness: the process runs
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "The process runs.")))]
 async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Commands can be taken: the event store answers.
-#[utoipa::path(get, path = "/readyz", tag = "health", responses(
-    (status = 200, description = "Ready"),
-    (status = 503, description = "The event store cannot be read", body = problem::ProblemBody, content_type = "application/problem+json"),
-))]
-async fn ready(State(api): State<CommandApi>) -> Result<(StatusCode, &'static str), Problem> {
-    let read = api.checkout.store().log().read_all(None, 1).await;
-    read.map(|_| (StatusCode::OK, "ready\n")).map_err(|error| crate::error::failed_read(&error))
+/// Readiness: the event store can be read
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, description = "The process is ready."), ReadinessProblems))]
+async fn ready(State(api): State<CommandApi>) -> Result<&'static str, Failure<ReadinessProblems>> {
+    api.checkout.store().log().read_all(None, 1).await?;
+    Ok("ready\n")
 }
 
-/// An aggregate as it stood at `revision`: what the answer to a repeated command is rebuilt from.
-async fn state_at<A: Decider>(
-    api: &CommandApi,
-    stream: &StreamName,
-    revision: Revision,
-) -> Result<A::State, Problem> {
-    let mut state = A::State::default();
-    let mut next = 0;
-    while next <= revision {
-        let limit = usize::try_from(revision - next + 1).unwrap_or(usize::MAX).min(1_000);
-        let events = api.checkout.store().log().read_stream(stream, next, limit).await;
-        let events = events.map_err(|error| crate::error::failed_read(&error))?;
-        let Some(last) = events.last() else { break };
-        next = last.revision + 1;
-        for event in &events {
-            match A::Event::from_json(&event.type_name, &event.data) {
-                Ok(event) => A::evolve(&mut state, &event),
-                Err(error) => {
-                    tracing::error!(%stream, revision = event.revision, %error, "an event cannot be read");
-                    return Err(Problem::new(Code::Internal));
-                }
-            }
-        }
+/// Checks an optional free text of a request.
+fn text(member: &str, value: Option<String>) -> Result<Option<String>, Problem> {
+    match value.as_deref().map(domain::text::check) {
+        Some(Err(error)) => Err(Problem::invalid_request(member, error.to_string())),
+        Some(Ok(())) | None => Ok(value),
     }
-    Ok(state)
 }
 
-fn precondition_failed(revision: Option<Revision>) -> Problem {
-    let problem = Problem::new(Code::PreconditionFailed);
-    match revision {
-        Some(revision) => problem.header(header::ETAG, extract::etag(revision)),
-        None => problem,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Idempotency keys: what the header may hold, the command id made from it, the fingerprint of the content.
+//! Idempotency keys: the header, the command id made from it, and the fingerprint of the content.
 
 use domain::{CommandContext, CommandId, Idempotency};
 use http::HeaderMap;
@@ -6,20 +6,23 @@ use infra::http::{Code, Problem};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// The most characters of an `Idempotency-Key`, its quotes apart.
+/// Most characters of an `Idempotency-Key`, without quotes.
 pub const KEY_CHARS_MAX: usize = 255;
 
-/// Version of the request schemas that fingerprints are taken of. Changes when a member is added or its
-/// default changes, so that fingerprints of different versions are never compared by accident.
+/// Version of the request schemas behind fingerprints. Increase it when a member is added or a default
+/// changes, so that fingerprints of different versions are never compared.
 pub const SCHEMA: u16 = 1;
 
-/// Until callers are authenticated there is one of them.
+/// Callers are not authenticated yet, so all share one name.
 const CALLER: &str = "anonymous";
+
+/// The codes of headers that are not valid.
+pub const REJECTIONS: &[Code] = &[Code::IdempotencyKeyMissing, Code::InvalidParameter];
 
 /// Reads the `Idempotency-Key` header: an RFC 8941 string (`"abc"`) or the bare characters.
 pub fn key(headers: &HeaderMap) -> Result<String, Problem> {
     let missing = || Problem::new(Code::IdempotencyKeyMissing);
-    let invalid = |why: &str| Problem::new(Code::InvalidParameter).error("Idempotency-Key", why);
+    let invalid = |reason: &str| Problem::invalid_parameter("Idempotency-Key", reason);
     let mut values = headers.get_all("idempotency-key").iter();
     let value = values.next().ok_or_else(missing)?;
     if values.next().is_some() {
@@ -53,14 +56,14 @@ fn unescape(inner: &str) -> Option<String> {
     Some(text)
 }
 
-/// The context of a command that came under `key` to `path`, with `content` as its decoded body.
+/// The context of a command with this canonical path, key and decoded body.
 pub fn context(path: &str, key: String, content: &impl Serialize) -> CommandContext {
     let id = CommandId::of_request(CALLER, "POST", path, &key);
     CommandContext::external(id, Idempotency { key, fingerprint: fingerprint(content), schema: SCHEMA })
 }
 
-/// SHA-256 of the decoded command as canonical JSON (members in declared order, no white space), in hex: two
-/// bodies that differ in white space or in the order of members are the same.
+/// SHA-256 of the decoded body as canonical JSON (members in declared order, no white space), in hex. Bodies
+/// that differ only in white space or in the order of members have the same fingerprint.
 fn fingerprint(content: &impl Serialize) -> String {
     let json =
         serde_json::to_vec(content).expect("request types have string keys and no failing serializers");

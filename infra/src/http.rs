@@ -1,7 +1,25 @@
-//! What both HTTP APIs share: problem answers, the server loop, health.
+//! The HTTP kit of both APIs: error answers, what operations document, path ids, parameters, pages, the
+//! server.
 
+pub mod answers;
+pub mod code;
+pub mod paging;
+pub mod parameters;
+pub mod path;
 pub mod problem;
 pub mod server;
+pub mod site;
+pub mod stores;
 
-pub use problem::{Code, FieldError, Problem};
+use domain::Revision;
+use http::HeaderValue;
+
+pub use answers::{Failure, Problems};
+pub use code::Code;
+pub use problem::{FieldError, Problem};
 pub use server::{ServerOptions, serve};
+
+/// A revision as an `ETag`.
+pub fn etag(revision: Revision) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{revision}\"")).expect("digits and quotes are visible ASCII")
+}

@@ -1,29 +1,35 @@
-//! Reading one's own writes: `min_revision`, entity tags and conditional requests.
+//! Lets callers read their own writes: `min_revision`, entity tags and conditional requests.
 
-use std::future::Future;
+use std::{convert::Infallible, future::Future};
 
 use axum::{
     Json,
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use domain::{Revision, StreamName};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use infra::read_models::{OrderRow, PaymentRow, ReadModelError, StockRow};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use infra::{
+    http::{
+        Code, Problem, etag,
+        parameters::{FromParameters, Parameters},
+    },
+    read_models::{OrderRow, PaymentRow, ReadModelError, StockRow},
+};
 use serde::Serialize;
 use tokio::time;
-use utoipa::IntoParams;
-
-use crate::{
-    QueryApi,
-    error::QueryError,
-    parameters::{FromParameters, Parameters},
+use utoipa::{
+    IntoParams, IntoResponses, PartialSchema,
+    openapi::path::{Parameter, ParameterBuilder, ParameterIn},
 };
 
-/// How fresh the answer has to be.
+use crate::QueryApi;
+
+/// How fresh the answer must be.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Freshness {
-    /// Answer only from this revision on, as the `ETag` of a command's answer tells it; waits up to 2 s for it.
+    /// The least revision of the answer, from the `ETag` of a command's answer. Waits up to 2 s for it.
     #[param(value_type = Option<u64>)]
     min_revision: Option<Revision>,
 }
@@ -37,7 +43,6 @@ impl FromParameters for Freshness {
 
 /// A row that reflects one stream.
 pub trait Revisioned {
-    /// The revision that the row reflects.
     fn revision(&self) -> Revision;
 }
 
@@ -53,19 +58,19 @@ macro_rules! revisioned {
 revisioned!(StockRow, OrderRow, PaymentRow);
 
 impl Freshness {
-    /// Reads the row of `stream`, waiting for it to reflect the revision that is wanted.
+    /// Reads the row of `stream`. Waits until the row reflects `min_revision`.
     pub async fn read<R, F>(
         &self,
         api: &QueryApi,
         stream: StreamName,
         read: impl Fn() -> F,
-    ) -> Result<Option<R>, QueryError>
+    ) -> Result<Option<R>, Problem>
     where
         R: Revisioned,
         F: Future<Output = Result<Option<R>, ReadModelError>>,
     {
         let Some(wanted) = self.min_revision else { return api.query(read()).await };
-        // Watched from before the first read: a change that the read just misses then ends the wait.
+        // Subscribe before the first read: a change right after the read then still ends the wait.
         let mut changes = api.queries.changed();
         let mut reached = None;
         let catching_up = async {
@@ -76,37 +81,68 @@ impl Freshness {
                     return Ok(row);
                 }
                 if api.query_in_turn(api.queries.is_parked(&stream)).await? {
-                    return Err(QueryError::ProjectionParked);
+                    return Err(Problem::new(Code::ProjectionParked));
                 }
                 if changes.changed().await.is_err() {
-                    // The read models are closing: nothing will change any more.
-                    return Err(QueryError::RevisionNotReached { wanted, reached });
+                    // The read models are closing: no further change comes.
+                    return Err(not_reached(wanted, reached));
                 }
                 row = api.query_in_turn(read()).await?;
             }
         };
         let outcome = time::timeout(api.revision_wait_max, catching_up).await;
-        outcome.unwrap_or(Err(QueryError::RevisionNotReached { wanted, reached }))
+        outcome.unwrap_or_else(|_| Err(not_reached(wanted, reached)))
     }
 }
 
-/// Answers with a resource and its entity tag, or with 304 where the caller has this revision already.
-pub fn tagged<T: Serialize>(
-    request: &HeaderMap,
-    revision: Revision,
-    resource: impl FnOnce() -> T,
-) -> Response {
-    let tag = format!("\"{revision}\"");
-    let caller_has_it = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag);
-    let tag = HeaderValue::from_str(&tag).expect("digits and quotes are visible ASCII");
-    if caller_has_it {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+fn not_reached(wanted: Revision, reached: Option<Revision>) -> Problem {
+    let detail = match reached {
+        Some(reached) => format!("the read model has revision {reached}; {wanted} is required"),
+        None => format!("the read model has no revision of the resource yet; {wanted} is required"),
+    };
+    Problem::new(Code::RevisionNotReached).detail(detail)
+}
+
+/// The entity tags of the `If-None-Match` header.
+#[derive(Debug)]
+pub struct IfNoneMatch(HeaderMap);
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.clone()))
     }
-    ([(header::ETAG, tag)], Json(resource())).into_response()
+}
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("If-None-Match")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("The `ETag` of an earlier answer."))
+            .schema(Some(String::schema()));
+        vec![parameter.build()]
+    }
+}
+
+/// Documents the answer to a caller that already has the revision.
+#[derive(IntoResponses)]
+#[response(status = 304, description = "The caller already has this revision (`If-None-Match`).")]
+pub struct NotModified;
+
+impl IfNoneMatch {
+    /// Answers with a resource and its entity tag, or with 304 if the caller has this revision.
+    pub fn answer<T: Serialize>(&self, revision: Revision, resource: impl FnOnce() -> T) -> Response {
+        let tag = etag(revision);
+        let known = self.0.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let caller_has_it = known
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .any(|known| known == "*" || tag == known.strip_prefix("W/").unwrap_or(known));
+        if caller_has_it {
+            return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+        }
+        ([(header::ETAG, tag)], Json(resource())).into_response()
+    }
 }

@@ -1,22 +1,29 @@
-//! Whether the process runs, and whether it can answer.
+//! Liveness and readiness.
 
 use std::sync::Arc;
 
 use axum::extract::State;
+use infra::http::{Failure, answers::ReadinessProblems};
 
-use crate::{QueryApi, docs::Unready, error::QueryError};
+use crate::QueryApi;
 
-/// Whether the process runs
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "It does.", body = String)))]
+/// Liveness of the process
+#[utoipa::path(
+    get, path = "/livez", tag = "operations",
+    responses((status = 200, description = "The process runs.", body = String)),
+)]
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether queries can be answered
+/// Readiness: the read models can be queried
 ///
-/// Not counted among the queries under way: a busy process is ready.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, description = "They can.", body = String), Unready))]
-pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<&'static str, QueryError> {
+/// This check does not count as a concurrent query: a busy process is ready.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses((status = 200, description = "The process is ready.", body = String), ReadinessProblems),
+)]
+pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<&'static str, Failure<ReadinessProblems>> {
     api.queries.checkpoints().await?;
     Ok("ok\n")
 }

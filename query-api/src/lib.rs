@@ -1,16 +1,12 @@
-//! The query API: read models over HTTP, for dashboards and for callers that want to read their own writes.
+//! The query API: read models over HTTP, for dashboards and for callers that read their own writes.
 //!
-//! It never writes and knows no rule of the shop. What it adds to [`Queries`] is the HTTP side: strict
-//! parameters, opaque cursors, entity tags, a bounded wait for a revision, and a bound on what runs at once.
+//! It never writes. To [`Queries`] it adds the HTTP side: strict parameters, opaque cursors, entity tags, a
+//! bounded wait for a revision, and a limit on concurrent queries.
 
-mod cursor;
-mod docs;
-mod error;
 mod freshness;
 mod health;
 mod log_access;
 mod orders;
-mod parameters;
 mod payments;
 mod projections;
 mod sales;
@@ -22,36 +18,68 @@ mod vocabulary;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::Router;
-use error::QueryError;
 use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
-    http::{ServerOptions, problem},
+    http::{Code, FieldError, Problem, ServerOptions, problem::ProblemBody, site},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
+use utoipa::{OpenApi, openapi};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// Bounds of the query API.
+/// Every endpoint: the routes and the OpenAPI document come from this list.
+fn routes() -> OpenApiRouter<Arc<QueryApi>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(orders::orders))
+        .routes(routes!(stuck::stuck_orders))
+        .routes(routes!(orders::order))
+        .routes(routes!(timeline::timeline))
+        .routes(routes!(stock::stock_list))
+        .routes(routes!(stock::stock))
+        .routes(routes!(stock::reservations))
+        .routes(routes!(payments::payments))
+        .routes(routes!(payments::payment))
+        .routes(routes!(sales::sales))
+        .routes(routes!(projections::projections))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Orderly query API",
+        description = "Read models of orders, stock, payments and sales. They follow the event log. `min_revision` \
+                       waits until the answer includes the effect of a command. Errors are RFC 9457 problems: branch \
+                       on `code`; /problems explains each code.",
+    ),
+    tags(
+        (name = "orders"), (name = "stock"), (name = "payments"), (name = "sales"), (name = "operations"),
+    ),
+    components(schemas(ProblemBody, FieldError)),
+)]
+struct Description;
+
+/// Limits of the query API.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Queries under way at once; one more is answered with 503 `overloaded`. A request that waits for a
-    /// revision counts only while it reads.
+pub struct QueryApiOptions {
+    /// Concurrent queries. One more is answered with 503 `overloaded`. A request that waits for a revision
+    /// counts only while it reads.
     pub queries_max: usize,
-    /// How long `min_revision` waits for the read model.
+    /// Longest wait of `min_revision` for the read model.
     pub revision_wait_max: Duration,
 }
 
-impl Default for Options {
+impl Default for QueryApiOptions {
     fn default() -> Self {
         Self { queries_max: 256, revision_wait_max: Duration::from_secs(2) }
     }
 }
 
-/// What the query API answers from.
+/// The stores that the query API reads.
 pub struct QueryApi {
     queries: Arc<dyn Queries>,
     source: Option<Arc<dyn SourceLayout>>,
@@ -62,34 +90,35 @@ pub struct QueryApi {
 }
 
 impl QueryApi {
-    /// `source` is where projectors take their events from; it says how far they are behind. None where this process
-    /// cannot look there, and then no lag is told. `log`: the events that the read models are made from.
+    /// `source` is the source of the projectors' events, from which the API computes their lag. `None` if
+    /// this process cannot read it; answers then have no lag. `log` holds the events that the read models are
+    /// made from.
     pub fn new(
         queries: Arc<dyn Queries>,
         source: Option<Arc<dyn SourceLayout>>,
         log: LogAccess,
         clock: Clock,
-        options: Options,
+        options: QueryApiOptions,
     ) -> Self {
         let permits = Semaphore::new(options.queries_max);
         Self { queries, source, log, clock, permits, revision_wait_max: options.revision_wait_max }
     }
 
-    /// Runs a query, or refuses it when too many are under way.
-    async fn query<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
+    /// Runs a query, or refuses it if `queries_max` others are running.
+    async fn query<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
     where
-        QueryError: From<E>,
+        Problem: From<E>,
     {
-        let _permit = self.permits.try_acquire().map_err(|_| QueryError::Overloaded)?;
+        let _permit = self.permits.try_acquire().map_err(|_| Problem::new(Code::Overloaded))?;
         Ok(query.await?)
     }
 
-    /// Runs a query of a request that was admitted before, when its turn comes.
-    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
+    /// Runs a further query of an admitted request, after waiting for a free permit.
+    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
     where
-        QueryError: From<E>,
+        Problem: From<E>,
     {
-        let _permit = self.permits.acquire().await.map_err(|_| QueryError::Overloaded)?;
+        let _permit = self.permits.acquire().await.map_err(|_| Problem::new(Code::Overloaded))?;
         Ok(query.await?)
     }
 }
@@ -100,16 +129,10 @@ impl fmt::Debug for QueryApi {
     }
 }
 
-/// Every route of the query API.
+/// The router of the query API.
 pub fn router(api: QueryApi) -> Router {
-    let (routes, documentation) = docs::documented_routes().split_for_parts();
-    routes
-        .with_state(Arc::new(api))
-        .merge(problem::pages())
-        .merge(docs::pages(documentation))
-        .fallback(problem::no_such_path)
-        .method_not_allowed_fallback(problem::no_such_method)
-        .layer(CatchPanicLayer::custom(problem::after_panic))
+    let (routes, description) = routes().split_for_parts();
+    site::complete(routes.with_state(Arc::new(api)), description)
 }
 
 /// Serves the query API until `shutdown`.
@@ -118,6 +141,6 @@ pub async fn run(listener: TcpListener, api: QueryApi, shutdown: CancellationTok
 }
 
 /// The OpenAPI 3.1 description of the query API.
-pub fn openapi() -> OpenApi {
-    docs::documented_routes().split_for_parts().1
+pub fn openapi() -> openapi::OpenApi {
+    routes().into_openapi()
 }

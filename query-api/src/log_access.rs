@@ -1,4 +1,4 @@
-//! How the query API comes to the event log, from which it tells what has happened.
+//! Access to the event log, from which the query API answers timelines.
 
 use std::{fmt, sync::Arc};
 
@@ -8,21 +8,22 @@ use tokio::sync::OnceCell;
 
 type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn EventLog>, ReadError>> + Send + Sync>;
 
-/// The event log, opened when it is first asked for, and asked for again where that failed: the read models are served
-/// whether or not the log can be reached.
+/// The event log. The first request opens it, and the next request tries again after a failure. Queries of
+/// the read models work while the log is unreachable.
 pub struct LogAccess {
     open: Open,
     opened: OnceCell<Arc<dyn EventLog>>,
 }
 
 impl LogAccess {
-    /// A log that is open already.
+    /// A log that is already open.
     pub fn of(log: Arc<dyn EventLog>) -> Self {
-        let unused: Open = Box::new(|| Box::pin(async { Err(ReadError::Unavailable("it is open".into())) }));
+        let unused: Open =
+            Box::new(|| Box::pin(async { Err(ReadError::Unavailable("the log is already open".into())) }));
         Self { open: unused, opened: OnceCell::new_with(Some(log)) }
     }
 
-    /// A log that `open` opens, to be read only.
+    /// A log that `open` opens read-only.
     pub fn opened_by<F>(open: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Arc<dyn EventLog>, ReadError>> + Send + 'static,

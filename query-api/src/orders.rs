@@ -1,4 +1,4 @@
-//! `/v1/orders`: one order in full, and the list of orders.
+//! `/v1/orders`: one order with all its parts, and the list of orders.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,24 +10,28 @@ use axum::{
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
     order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, ReturnLine},
-    text::TEXT_CHARS_MAX,
+    text,
 };
-use http::HeaderMap;
-use infra::read_models::{OrderFilter, OrderRow};
+use infra::{
+    http::{
+        Failure, Problem,
+        answers::{ListProblems, ResourceProblems},
+        paging::{Listing, Paging},
+        parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
+        path::{Id, PathId},
+    },
+    read_models::{OrderFilter, OrderRow},
+};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     QueryApi,
-    cursor::{Listing, Paging},
-    docs::{ListProblems, ResourceProblems},
-    error::QueryError,
-    freshness::{self, Freshness},
-    parameters::{FromParameters, Id, Parameters, Params, PathId, check_range, instant, one_of},
+    freshness::{Freshness, IfNoneMatch, NotModified},
     vocabulary::{CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord},
 };
 
-/// An order, its lines apart. Amounts are in minor units of `currency`.
+/// An order without its lines. Amounts are in minor units of `currency`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderSummary<'a> {
     #[schema(value_type = String, format = "uuid")]
@@ -41,7 +45,7 @@ pub struct OrderSummary<'a> {
     /// Null for a guest.
     customer_id: Option<&'a str>,
     country: Option<&'a str>,
-    /// The shop's own.
+    /// A reference of the shop.
     reference: Option<&'a str>,
     /// ISO 4217.
     #[schema(value_type = String, example = "GBP")]
@@ -49,25 +53,25 @@ pub struct OrderSummary<'a> {
     /// Lines plus adjustments, as placed.
     #[schema(value_type = i64)]
     total: Amount,
-    /// What the customer owes in all: the total, less what a cancellation or an expiry took off.
+    /// What the customer owes in all: the total minus cancelled or expired parts.
     #[schema(value_type = i64)]
     amount_due: Amount,
     #[schema(value_type = i64)]
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// Null until the order is allocated, and where there is nothing to pay.
+    /// Null until the order is allocated, or if there is nothing to pay.
     #[schema(value_type = Option<String>, format = "uuid")]
     payment_id: Option<PaymentId>,
     line_count: usize,
-    /// Over all lines, as placed.
+    /// Units of all lines, as placed.
     units: u64,
     #[schema(value_type = String, format = "date-time")]
     placed_at: Timestamp,
-    /// When an unpaid order expires; null: never.
+    /// When the unpaid order expires. Null: never.
     #[schema(value_type = Option<String>, format = "date-time")]
     payment_due_at: Option<Timestamp>,
-    /// When the platform recorded the order, which for an imported one is later than `placed_at`.
+    /// When the platform recorded the order. For an imported order this is later than `placed_at`.
     #[schema(value_type = String, format = "date-time")]
     recorded_at: Timestamp,
     /// When its latest event was recorded.
@@ -78,7 +82,7 @@ pub struct OrderSummary<'a> {
     revision: Revision,
 }
 
-/// An order in full.
+/// An order with all its parts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Order<'a> {
     #[serde(flatten)]
@@ -87,17 +91,17 @@ pub struct Order<'a> {
     metadata: Option<&'a BTreeMap<String, String>>,
     lines: Vec<OrderLine<'a>>,
     adjustments: Vec<Adjustment<'a>>,
-    /// What was short when the order was rejected.
+    /// The SKUs with too few units when the order was rejected.
     shortages: Vec<Shortage<'a>>,
     shipments: Vec<Shipment<'a>>,
     returns: Vec<Return>,
-    /// Asked for by returns and by hand.
+    /// Requested by returns and by hand.
     refunds: Vec<OrderRefund>,
     #[schema(value_type = Option<CancelReasonWord>)]
     cancel_reason: Option<CancelReason>,
 }
 
-/// A line with what became of its units.
+/// A line and the state of its units.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderLine<'a> {
     /// 1-based.
@@ -115,7 +119,7 @@ pub struct OrderLine<'a> {
     cancelled: u32,
 }
 
-/// A signed part of the total that is no line: tax, shipping, a discount.
+/// A signed part of the total besides the lines: tax, shipping, a discount.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Adjustment<'a> {
     code: &'a str,
@@ -123,7 +127,7 @@ pub struct Adjustment<'a> {
     amount: Amount,
 }
 
-/// A SKU that could not be held, with what was available when that was decided.
+/// A SKU with too few units, and the units that were available at the decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Shortage<'a> {
     #[schema(value_type = String)]
@@ -154,7 +158,7 @@ pub struct Return {
     #[schema(value_type = String, format = "uuid")]
     return_id: ReturnId,
     lines: Vec<ReturnedLine>,
-    /// 0 for none.
+    /// 0: no refund.
     #[schema(value_type = i64)]
     refund_amount: Amount,
 }
@@ -164,7 +168,7 @@ pub struct ReturnedLine {
     /// The number of the order's line.
     line: u32,
     quantity: u32,
-    /// Whether the units went back on the shelf.
+    /// Whether the units were added to stock.
     restock: bool,
 }
 
@@ -176,29 +180,30 @@ pub struct OrderRefund {
     amount: Amount,
 }
 
-/// Which orders to list. All filters together.
+/// The orders to list. An order must match all filters.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct OrdersWanted {
+pub struct OrdersParams {
     #[param(value_type = Option<OrderStatusWord>)]
     status: Option<OrderStatus>,
     customer_id: Option<String>,
     /// Orders with this SKU on a line.
     #[param(value_type = Option<String>)]
     sku: Option<Sku>,
-    /// Placed at this instant or later; a date stands for its beginning in UTC.
+    /// Placed at this instant or later. A date means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2010-12-01T08:26:00Z")]
     placed_from: Option<Timestamp>,
-    /// Placed before this instant; a date stands for its beginning in UTC.
+    /// Placed before this instant. A date means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2011-01-01")]
     placed_to: Option<Timestamp>,
     #[param(ignore)]
     paging: Paging,
 }
 
-impl FromParameters for OrdersWanted {
+impl FromParameters for OrdersParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let status = |text: &str| one_of(text, OrderStatusWord::ALL, OrderStatus::as_str);
+        let customer_id = |id: &str| text::check(id).map(|()| id.to_owned());
         let wanted = Self {
             status: parameters.optional("status", status),
             customer_id: parameters.optional("customer_id", customer_id),
@@ -212,27 +217,20 @@ impl FromParameters for OrdersWanted {
     }
 }
 
-/// A customer id that an order may have.
-fn customer_id(text: &str) -> Result<String, String> {
-    let fits = (1..=TEXT_CHARS_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    let refusal = || format!("has 1 to {TEXT_CHARS_MAX} characters, none of them a control character");
-    fits.then(|| text.to_owned()).ok_or_else(refusal)
-}
-
 /// One order
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
     params(
         ("id" = String, Path, format = "uuid"),
         Freshness,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+        IfNoneMatch,
     ),
     responses(
         (
             status = 200, description = "The order.", body = Order,
             headers(("ETag" = String, description = "The revision, in quotes.")),
         ),
-        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
+        NotModified,
         ResourceProblems,
     ),
 )]
@@ -240,23 +238,23 @@ pub async fn order(
     State(api): State<Arc<QueryApi>>,
     Id(id): Id<OrderId>,
     Params(freshness): Params<Freshness>,
-    headers: HeaderMap,
-) -> Result<Response, QueryError> {
+    known: IfNoneMatch,
+) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
-    let row = row.ok_or(QueryError::NoSuchResource(OrderId::RESOURCE))?;
-    Ok(freshness::tagged(&headers, row.revision, || Order::of(&row)))
+    let row = row.ok_or_else(|| Problem::no_such(OrderId::RESOURCE))?;
+    Ok(known.answer(row.revision, || Order::of(&row)))
 }
 
-/// Orders, the latest placed first
+/// Orders, the latest first
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders",
-    params(OrdersWanted, Paging),
+    params(OrdersParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<OrderSummary>), ListProblems),
 )]
 pub async fn orders(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<OrdersWanted>,
-) -> Result<Response, QueryError> {
+    Params(wanted): Params<OrdersParams>,
+) -> Result<Response, Failure<ListProblems>> {
     let paging = wanted.paging;
     let filter = OrderFilter {
         status: wanted.status,
@@ -267,12 +265,13 @@ pub async fn orders(
         after: paging.after()?,
     };
     let page = api.query(api.queries.orders(&filter, paging.limit)).await?;
-    let listing = paging.listing(&page, OrderSummary::of, |row| (placed_at(row), row.order_id));
+    let listing =
+        paging.listing(&page.items, page.has_more, OrderSummary::of, |row| (placed_at(row), row.order_id));
     Ok(Json(listing).into_response())
 }
 
 fn placed_at(row: &OrderRow) -> Timestamp {
-    row.order.placed_at().expect("an order's row reflects at least the event that placed it")
+    row.order.placed_at().expect("the row of an order includes at least the event that placed it")
 }
 
 impl<'a> OrderSummary<'a> {

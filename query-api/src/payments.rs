@@ -11,22 +11,26 @@ use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Revision, Timestamp,
     payment::{self, Operation, PaymentState, RefundReason, RefundState},
 };
-use http::HeaderMap;
-use infra::read_models::{PaymentFilter, PaymentRow};
+use infra::{
+    http::{
+        Failure, Problem,
+        answers::{ListProblems, ResourceProblems},
+        paging::{Listing, Paging},
+        parameters::{FromParameters, Parameters, Params, one_of},
+        path::{Id, PathId},
+    },
+    read_models::{PaymentFilter, PaymentRow},
+};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     QueryApi,
-    cursor::{Listing, Paging},
-    docs::{ListProblems, ResourceProblems},
-    error::QueryError,
-    freshness::{self, Freshness},
-    parameters::{FromParameters, Id, Parameters, Params, PathId, one_of},
+    freshness::{Freshness, IfNoneMatch, NotModified},
     vocabulary::{OperationWord, PaymentStateWord, RefundReasonWord, RefundStateWord},
 };
 
-/// A payment, its refunds apart. Amounts are cumulative, in minor units of `currency`.
+/// A payment without its refunds. Amounts are cumulative, in minor units of `currency`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PaymentSummary<'a> {
     #[schema(value_type = String, format = "uuid")]
@@ -35,10 +39,10 @@ pub struct PaymentSummary<'a> {
     order_id: Option<OrderId>,
     #[schema(value_type = PaymentStateWord)]
     status: PaymentState,
-    /// ISO 4217; null where the order ended before the payment was requested.
+    /// ISO 4217. Null if the order ended before the payment was requested.
     #[schema(value_type = Option<String>, example = "GBP")]
     currency: Option<Currency>,
-    /// What was requested.
+    /// The requested amount.
     #[schema(value_type = i64)]
     amount: Amount,
     #[schema(value_type = i64)]
@@ -47,22 +51,22 @@ pub struct PaymentSummary<'a> {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// What may still be captured: authorized, and neither captured nor given back.
+    /// Can still be captured: authorized, and neither captured nor voided.
     #[schema(value_type = i64)]
     capturable: Amount,
-    /// What may still be refunded: captured, less the refunds under way and done.
+    /// Can still be refunded: captured, minus refunds requested and paid out.
     #[schema(value_type = i64)]
     refundable: Amount,
-    /// Whether a failed payment may be tried again.
+    /// Whether a failed payment can be tried again.
     retryable: bool,
-    /// What the provider's lost answer was about, while the outcome is unknown.
+    /// The operation whose answer was lost, while its outcome is unknown.
     #[schema(value_type = Option<OperationWord>)]
     unknown_operation: Option<Operation>,
-    /// Whether the authorisation of a closed payment is still to be given back.
+    /// Whether the authorisation of a closed payment still has to be voided.
     void_requested: bool,
-    /// Whether the order has ended: nothing more is authorized or captured.
+    /// Whether the order has ended. No further authorisation or capture is possible.
     closed: bool,
-    /// The provider's own id of the latest authorisation or capture.
+    /// The provider's id of the latest authorisation or capture.
     reference: Option<&'a str>,
     #[schema(value_type = String, format = "date-time")]
     recorded_at: Timestamp,
@@ -74,7 +78,7 @@ pub struct PaymentSummary<'a> {
     revision: Revision,
 }
 
-/// A payment in full.
+/// A payment with its refunds.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Payment<'a> {
     #[serde(flatten)]
@@ -94,10 +98,10 @@ pub struct Refund {
     status: RefundState,
 }
 
-/// Which payments to list. All filters together.
+/// The payments to list. A payment must match all filters.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct PaymentsWanted {
+pub struct PaymentsParams {
     #[param(value_type = Option<String>, format = "uuid")]
     order_id: Option<OrderId>,
     #[param(value_type = Option<PaymentStateWord>)]
@@ -106,7 +110,7 @@ pub struct PaymentsWanted {
     paging: Paging,
 }
 
-impl FromParameters for PaymentsWanted {
+impl FromParameters for PaymentsParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let order_id = |text: &str| text.parse().map_err(|_| "is not a UUID");
         let status = |text: &str| one_of(text, PaymentStateWord::ALL, PaymentState::as_str);
@@ -124,14 +128,14 @@ impl FromParameters for PaymentsWanted {
     params(
         ("id" = String, Path, format = "uuid"),
         Freshness,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+        IfNoneMatch,
     ),
     responses(
         (
             status = 200, description = "The payment.", body = Payment,
             headers(("ETag" = String, description = "The revision, in quotes.")),
         ),
-        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
+        NotModified,
         ResourceProblems,
     ),
 )]
@@ -139,27 +143,28 @@ pub async fn payment(
     State(api): State<Arc<QueryApi>>,
     Id(id): Id<PaymentId>,
     Params(freshness): Params<Freshness>,
-    headers: HeaderMap,
-) -> Result<Response, QueryError> {
+    known: IfNoneMatch,
+) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
-    let row = row.ok_or(QueryError::NoSuchResource(PaymentId::RESOURCE))?;
-    Ok(freshness::tagged(&headers, row.revision, || Payment::of(&row)))
+    let row = row.ok_or_else(|| Problem::no_such(PaymentId::RESOURCE))?;
+    Ok(known.answer(row.revision, || Payment::of(&row)))
 }
 
-/// Payments, in order of arrival
+/// Payments, by id
 #[utoipa::path(
     get, path = "/v1/payments", tag = "payments",
-    params(PaymentsWanted, Paging),
+    params(PaymentsParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), ListProblems),
 )]
 pub async fn payments(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<PaymentsWanted>,
-) -> Result<Response, QueryError> {
+    Params(wanted): Params<PaymentsParams>,
+) -> Result<Response, Failure<ListProblems>> {
     let paging = wanted.paging;
     let filter = PaymentFilter { order_id: wanted.order_id, state: wanted.status, after: paging.after()? };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
-    Ok(Json(paging.listing(&page, PaymentSummary::of, |row| row.payment_id)).into_response())
+    Ok(Json(paging.listing(&page.items, page.has_more, PaymentSummary::of, |row| row.payment_id))
+        .into_response())
 }
 
 impl<'a> PaymentSummary<'a> {

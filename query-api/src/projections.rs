@@ -1,4 +1,4 @@
-//! `/v1/projections`: how far the read models are behind the log, and what they could not take in.
+//! `/v1/projections`: the lag of the read models behind the log, and the parked streams.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,47 +10,50 @@ use axum::{
 use domain::{EventId, Position, Revision, StreamName, Timestamp};
 use infra::{
     event_source::Partition,
+    http::{Failure, answers::QueryProblems, parameters::Params},
     read_models::{CheckpointRow, ParkedStream},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{QueryApi, docs::QueryProblems, error::QueryError, parameters::Params};
+use crate::QueryApi;
 
-/// How long an answer waits to learn where the partitions end.
+/// Time limit for reading the ends of the partitions.
 const ENDS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where every projection stands.
+/// The progress of every projection.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Projections<'a> {
-    /// Position of the log's last event; null while the log is empty, where projectors do not follow the log itself,
-    /// and where this process does not know it.
+    /// Position of the log's last event. Null if the log is empty, if projectors follow Kafka instead of the
+    /// log, or if this process does not know it.
     #[schema(value_type = Option<u64>)]
     head: Option<Position>,
     projections: Vec<Checkpoint<'a>>,
-    /// Streams with an event that a projection could not apply; the reason is in `orderly projections list`.
+    /// Streams with an event that a projection could not apply. `orderly projections list` shows the reason.
     parked: Vec<Parked<'a>>,
 }
 
-/// Where a projection stands in a partition of the log.
+/// The progress of a projection in one partition.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checkpoint<'a> {
     projection: &'a str,
     partition: &'a str,
-    /// Of the last event taken in, in the partition: of the log itself, or an offset of Kafka; null before the first.
+    /// Position of the last applied event in the partition: in the log, or a Kafka offset. Null before the
+    /// first.
     #[schema(value_type = Option<u64>)]
     position: Option<Position>,
-    /// Of the last event taken in, in the log.
+    /// Position of the last applied event in the log.
     #[schema(value_type = Option<u64>)]
     log_position: Option<Position>,
-    /// Events of the partition that are not taken in yet, by their positions; null where the end of the partition is
-    /// not known. (Kafka gives a position to the end of a transaction as well, and EventStoreDB counts bytes.)
+    /// Events of the partition that are not applied yet, as a difference of positions. Null if the end of the
+    /// partition is unknown. (Kafka also gives a position to the end of a transaction, and EventStoreDB
+    /// counts bytes.)
     lag_events: Option<u64>,
     #[schema(value_type = Option<String>, format = "date-time")]
     updated_at: Option<Timestamp>,
 }
 
-/// A stream that waits for an operator.
+/// A parked stream, which waits for an operator.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Parked<'a> {
     projection: &'static str,
@@ -75,10 +78,10 @@ pub struct Parked<'a> {
 pub async fn projections(
     State(api): State<Arc<QueryApi>>,
     Params(()): Params<()>,
-) -> Result<Response, QueryError> {
+) -> Result<Response, Failure<QueryProblems>> {
     let checkpoints = api.query(api.queries.checkpoints()).await?;
     let parked = api.query(api.queries.parked_streams()).await?;
-    // Read last: a lag is then overstated by what has just happened, never understated.
+    // Read last: newer events can then only make the lag too large, never too small.
     let ends = ends(&api).await;
     let projections = Projections {
         head: ends.get(&Partition::whole_log()).copied().flatten(),
@@ -88,13 +91,13 @@ pub async fn projections(
     Ok(Json(projections).into_response())
 }
 
-/// The last position of each partition; empty where that cannot be known now.
+/// The last position of each partition. Empty if the source cannot be read now.
 async fn ends(api: &QueryApi) -> HashMap<Partition, Option<Position>> {
     let Some(source) = &api.source else { return HashMap::new() };
     match tokio::time::timeout(ENDS_PATIENCE, source.last_positions()).await {
         Ok(Ok(positions)) => source.partitions().into_iter().zip(positions).collect(),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "How far the projections are behind cannot be told");
+            tracing::warn!(%error, "Cannot read the ends of the partitions; the answer has no lag");
             HashMap::new()
         }
         Err(_) => HashMap::new(),

@@ -1,4 +1,4 @@
-//! `/v1/sales`: what was sold, in all and by hour, day, month, SKU or country.
+//! `/v1/sales`: sums of sales, in total and by hour, day, month, SKU or country.
 
 use std::sync::Arc;
 
@@ -8,19 +8,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{Currency, Timestamp};
-use infra::read_models::{Sales, SalesGroup, SalesQuery, SalesTotals};
+use infra::{
+    http::{
+        Failure,
+        answers::QueryProblems,
+        parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
+    },
+    read_models::{Sales, SalesGroup, SalesQuery, SalesTotals},
+};
 use serde::Serialize;
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
     openapi::{Object, RefOr, Schema, Type},
 };
 
-use crate::{
-    QueryApi,
-    docs::QueryProblems,
-    error::QueryError,
-    parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
-};
+use crate::QueryApi;
 
 const GROUPS: &[SalesGroup] =
     &[SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Sku, SalesGroup::Country];
@@ -48,57 +50,58 @@ impl PartialSchema for SalesGroupWord {
 
 impl ToSchema for SalesGroupWord {}
 
-/// Sums over the orders ever allocated, by the time they were placed at, in UTC.
+/// Sums over all orders that were ever allocated, by the time they were placed, in UTC.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SalesReport {
     #[schema(value_type = String, example = "GBP")]
     currency: Currency,
     total: Totals,
-    /// By ascending key; left out without `group_by`.
+    /// By ascending key. Omitted without `group_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<Group>>,
 }
 
-/// Amounts are in minor units. `gross` is never reduced: what was cancelled or refunded stands beside it.
+/// Amounts are in minor units. Cancellations and refunds do not reduce `gross`; they have their own sums.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Totals {
     orders: i64,
     lines: i64,
     units: i64,
-    /// Quantity x unit price of the lines, adjustments apart.
+    /// Quantity x unit price of the lines, without adjustments.
     gross: i64,
-    /// What of `gross` was cancelled.
+    /// The cancelled part of `gross`.
     cancelled: i64,
     refunded: i64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Group {
-    /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country (empty for orders without one).
+    /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country (empty for orders without a
+    /// country).
     key: String,
     #[serde(flatten)]
     totals: Totals,
 }
 
-/// Which sales to sum.
+/// The sales to sum.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct SalesWanted {
-    /// ISO 4217: amounts of different currencies are never added up.
+pub struct SalesParams {
+    /// ISO 4217. Amounts of different currencies are never added.
     #[param(value_type = String, example = "GBP")]
     currency: Currency,
-    /// Left out: the total alone.
+    /// If omitted: only the total.
     #[param(value_type = Option<SalesGroupWord>, inline)]
     group_by: Option<SalesGroup>,
-    /// Placed at this instant or later: a whole hour, or a date, which stands for its beginning in UTC.
+    /// Placed at this instant or later: a whole hour, or a date, which means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2010-12-01")]
     from: Option<Timestamp>,
-    /// Placed before this instant: a whole hour, or a date, which stands for its beginning in UTC.
+    /// Placed before this instant: a whole hour, or a date, which means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2011-01-01T00:00:00Z")]
     to: Option<Timestamp>,
 }
 
-impl FromParameters for SalesWanted {
+impl FromParameters for SalesParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let currency = parameters.required("currency", str::parse::<Currency>);
         let group_by = parameters.optional("group_by", |text| one_of(text, GROUPS, group_name));
@@ -114,19 +117,19 @@ const SECONDS_PER_HOUR: i64 = 3_600;
 fn whole_hour(text: &str) -> Result<Timestamp, &'static str> {
     let at = instant(text)?;
     let is_whole = at.as_second() % SECONDS_PER_HOUR == 0 && at.subsec_nanosecond() == 0;
-    if is_whole { Ok(at) } else { Err("is not a whole hour: sales are summed by hour") }
+    if is_whole { Ok(at) } else { Err("is not a whole hour; sales are summed by hour") }
 }
 
 /// Sales in one currency
 #[utoipa::path(
     get, path = "/v1/sales", tag = "sales",
-    params(SalesWanted),
+    params(SalesParams),
     responses((status = 200, description = "The sums.", body = SalesReport), QueryProblems),
 )]
 pub async fn sales(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<SalesWanted>,
-) -> Result<Response, QueryError> {
+    Params(wanted): Params<SalesParams>,
+) -> Result<Response, Failure<QueryProblems>> {
     let hour = |at: Timestamp| at.as_second() / SECONDS_PER_HOUR;
     let query = SalesQuery {
         currency: wanted.currency,

@@ -1,4 +1,4 @@
-//! `/v1/stock`: levels of SKUs, and what of them is reserved for which order.
+//! `/v1/stock`: levels of SKUs, and their open reservations by order.
 
 use std::sync::Arc;
 
@@ -8,18 +8,22 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{OrderId, Revision, Sku};
-use http::HeaderMap;
-use infra::read_models::{ReservationRow, StockFilter, StockRow};
+use infra::{
+    http::{
+        Failure, Problem,
+        answers::{ListProblems, ResourceProblems, SublistProblems},
+        paging::{Listing, Paging},
+        parameters::{FromParameters, Parameters, Params, whole_number},
+        path::{Id, PathId},
+    },
+    read_models::{ReservationRow, StockFilter, StockRow},
+};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     QueryApi,
-    cursor::{Listing, Paging},
-    docs::{ListProblems, ResourceProblems, SublistProblems},
-    error::QueryError,
-    freshness::{self, Freshness},
-    parameters::{FromParameters, Id, Parameters, Params, PathId, whole_number},
+    freshness::{Freshness, IfNoneMatch, NotModified},
 };
 
 /// Levels of one SKU, in units.
@@ -29,14 +33,14 @@ pub struct Stock<'a> {
     sku: &'a Sku,
     on_hand: u32,
     reserved: u32,
-    /// On hand and not reserved.
+    /// On hand minus reserved.
     available: u32,
     /// Revision of the SKU's stream that this answer reflects.
     #[schema(value_type = u64)]
     revision: Revision,
 }
 
-/// Units held for an order.
+/// Units reserved for an order.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Reservation {
     #[schema(value_type = String, format = "uuid")]
@@ -44,17 +48,17 @@ pub struct Reservation {
     quantity: u32,
 }
 
-/// Which stock to list.
+/// The stock to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct StockWanted {
-    /// Only SKUs with fewer units available than this.
+pub struct StockParams {
+    /// Only SKUs with fewer available units than this.
     available_below: Option<u32>,
     #[param(ignore)]
     paging: Paging,
 }
 
-impl FromParameters for StockWanted {
+impl FromParameters for StockParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let available_below = parameters.optional("available_below", whole_number);
         Some(Self { available_below, paging: Paging::read(parameters)? })
@@ -67,14 +71,14 @@ impl FromParameters for StockWanted {
     params(
         ("sku" = String, Path),
         Freshness,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
+        IfNoneMatch,
     ),
     responses(
         (
             status = 200, description = "The levels.", body = Stock,
             headers(("ETag" = String, description = "The revision, in quotes.")),
         ),
-        (status = 304, description = "The caller has this revision (`If-None-Match`)."),
+        NotModified,
         ResourceProblems,
     ),
 )]
@@ -82,27 +86,27 @@ pub async fn stock(
     State(api): State<Arc<QueryApi>>,
     Id(sku): Id<Sku>,
     Params(freshness): Params<Freshness>,
-    headers: HeaderMap,
-) -> Result<Response, QueryError> {
+    known: IfNoneMatch,
+) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, sku.clone().into(), || api.queries.stock(&sku)).await?;
-    let row = row.ok_or(QueryError::NoSuchResource(Sku::RESOURCE))?;
-    Ok(freshness::tagged(&headers, row.revision, || Stock::of(&row)))
+    let row = row.ok_or_else(|| Problem::no_such(Sku::RESOURCE))?;
+    Ok(known.answer(row.revision, || Stock::of(&row)))
 }
 
 /// Stock, by SKU
 #[utoipa::path(
     get, path = "/v1/stock", tag = "stock",
-    params(StockWanted, Paging),
+    params(StockParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<Stock>), ListProblems),
 )]
 pub async fn stock_list(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<StockWanted>,
-) -> Result<Response, QueryError> {
+    Params(wanted): Params<StockParams>,
+) -> Result<Response, Failure<ListProblems>> {
     let paging = wanted.paging;
     let filter = StockFilter { available_below: wanted.available_below, after: paging.after()? };
     let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
-    Ok(Json(paging.listing(&page, Stock::of, |row| &row.sku)).into_response())
+    Ok(Json(paging.listing(&page.items, page.has_more, Stock::of, |row| &row.sku)).into_response())
 }
 
 /// The open reservations of a SKU, by order
@@ -115,12 +119,12 @@ pub async fn reservations(
     State(api): State<Arc<QueryApi>>,
     Id(sku): Id<Sku>,
     Params(paging): Params<Paging>,
-) -> Result<Response, QueryError> {
+) -> Result<Response, Failure<SublistProblems>> {
     let page = api.query(api.queries.reservations(&sku, paging.after()?, paging.limit)).await?;
     if page.items.is_empty() && api.query(api.queries.stock(&sku)).await?.is_none() {
-        return Err(QueryError::NoSuchResource(Sku::RESOURCE));
+        return Err(Problem::no_such(Sku::RESOURCE).into());
     }
-    Ok(Json(paging.listing(&page, Reservation::of, |row| row.order_id)).into_response())
+    Ok(Json(paging.listing(&page.items, page.has_more, Reservation::of, |row| row.order_id)).into_response())
 }
 
 impl<'a> Stock<'a> {

@@ -1,4 +1,4 @@
-//! `/v1/orders/stuck`: orders that wait longer than they should for what comes by itself.
+//! `/v1/orders/stuck`: orders that wait too long for an automatic step.
 
 use std::sync::Arc;
 
@@ -13,7 +13,15 @@ use domain::{
     payment::{Payment, PaymentState, ProviderWork},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use infra::read_models::{OrderRow, PaymentRow, ReadModelError, Wait, WaitFilter, WaitKind};
+use infra::{
+    http::{
+        Failure,
+        answers::ListProblems,
+        paging::{Listing, Paging},
+        parameters::{FromParameters, Parameters, Params, whole_number},
+    },
+    read_models::{OrderRow, PaymentRow, ReadModelError, Wait, WaitFilter, WaitKind},
+};
 use jiff::SignedDuration;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -21,22 +29,18 @@ use uuid::Uuid;
 
 use crate::{
     QueryApi,
-    cursor::{Listing, Paging},
-    docs::ListProblems,
-    error::QueryError,
-    parameters::{FromParameters, Parameters, Params, whole_number},
     vocabulary::{FulfilmentStatusWord, OrderStatusWord, PaymentStateWord, PaymentStatusWord},
 };
 
-/// Seconds that an order may wait for what comes by itself.
+/// Seconds that an order may wait for an automatic step.
 const OLDER_THAN_DEFAULT_S: u32 = 60;
-/// Waits whose rows are read at once.
+/// Concurrent reads of the rows of waiting orders.
 const WAITS_AT_ONCE: usize = 8;
 
-/// An order that waits, and for what.
+/// A waiting order and the step that it waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StuckOrder {
-    /// Null where the order's events have not reached the read models.
+    /// Null if the order's events have not reached the read models yet.
     #[schema(value_type = Option<String>, format = "uuid")]
     order_id: Option<OrderId>,
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -51,64 +55,64 @@ pub struct StuckOrder {
     payment_status: Option<PaymentStatus>,
     #[schema(value_type = Option<FulfilmentStatusWord>)]
     fulfilment_status: Option<FulfilmentStatus>,
-    /// Where the payment itself stands; null while there is none.
+    /// State of the payment. Null without a payment.
     #[schema(value_type = Option<PaymentStateWord>)]
     payment_state: Option<PaymentState>,
 }
 
-/// What an order waits for.
+/// The step that an order waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Its stock is not reserved yet.
+    /// The reservation of its stock.
     Placed,
-    /// It was to be paid by now, and has not expired.
+    /// Its expiry: the payment is overdue.
     PaymentOverdue,
-    /// It has ended, and still holds stock.
+    /// The release of its stock: the order has ended.
     ReservationOpen,
-    /// The provider is to be asked for the money, or has not said yet what became of it.
+    /// The request of a charge to the provider, or its outcome.
     ProviderCharge,
-    /// The provider's answer was lost.
+    /// The outcome of a request to the provider whose answer was lost.
     OutcomeUnknown,
-    /// The provider is to capture what is authorized.
+    /// A capture by the provider.
     CapturePending,
-    /// The provider is to give an authorisation back.
+    /// A void by the provider.
     VoidPending,
-    /// The provider is to pay a refund out.
+    /// A refund by the provider.
     RefundPending,
 }
 
-/// Which orders count as stuck.
+/// The orders that count as stuck.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct StuckWanted {
-    /// Orders that have waited longer than so many seconds.
+pub struct StuckParams {
+    /// Only orders that have waited longer than this many seconds.
     #[param(value_type = Option<u32>, default = 60)]
     older_than: u32,
     #[param(ignore)]
     paging: Paging,
 }
 
-impl FromParameters for StuckWanted {
+impl FromParameters for StuckParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let older_than = parameters.optional("older_than", whole_number).unwrap_or(OLDER_THAN_DEFAULT_S);
         Some(Self { older_than, paging: Paging::read(parameters)? })
     }
 }
 
-/// Orders that wait for what should come by itself, the longest first
+/// Orders that wait for an automatic step, the longest wait first
 ///
-/// An order that waits for two things is listed twice. One that waits for people, such as a paid one that is to be
-/// shipped, is not listed.
+/// An order that waits for two steps is listed twice. An order that waits for people, such as a paid order
+/// before its shipment, is not listed.
 #[utoipa::path(
     get, path = "/v1/orders/stuck", tag = "operations",
-    params(StuckWanted, Paging),
+    params(StuckParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<StuckOrder>), ListProblems),
 )]
 pub async fn stuck_orders(
     State(api): State<Arc<QueryApi>>,
-    Params(wanted): Params<StuckWanted>,
-) -> Result<Response, QueryError> {
+    Params(wanted): Params<StuckParams>,
+) -> Result<Response, Failure<ListProblems>> {
     let now = api.clock.now();
     let older_than = SignedDuration::from_secs(i64::from(wanted.older_than));
     let since_before = now.checked_sub(older_than).unwrap_or(Timestamp::MIN);
@@ -121,14 +125,13 @@ pub async fn stuck_orders(
         Ok::<_, ReadModelError>((page, rows))
     };
     let (page, rows) = api.query(reading).await?;
-    let mut listing =
-        wanted.paging.listing(&page, |wait| *wait, |wait| (wait.since, wait.id, wait.kind.code()));
-    let waits = std::mem::take(&mut listing.items).into_iter().zip(&rows);
-    let items = waits.filter_map(|(wait, rows)| rows.stuck(wait, now)).collect();
-    Ok(Json(Listing { items, next_cursor: listing.next_cursor }).into_response())
+    let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
+    let waits = wanted.paging.listing(&page.items, page.has_more, |wait| *wait, key);
+    let stuck = waits.items.into_iter().zip(&rows).filter_map(|(wait, rows)| rows.stuck(wait, now));
+    Ok(Json(Listing { items: stuck.collect(), next_cursor: waits.next_cursor }).into_response())
 }
 
-/// The rows of an order that waits.
+/// The rows of a waiting order.
 struct Rows {
     order: Option<OrderRow>,
     payment: Option<PaymentRow>,
@@ -153,7 +156,7 @@ impl Rows {
         }
     }
 
-    /// None where the wait has ended since it was listed.
+    /// `None` if the wait has ended since it was listed.
     fn stuck(&self, wait: Wait, now: Timestamp) -> Option<StuckOrder> {
         let payment = self.payment.as_ref().map(|row| &row.payment);
         let why = match wait.kind {
@@ -179,7 +182,7 @@ impl Rows {
 }
 
 impl Why {
-    /// By what is to be asked first.
+    /// From the first step that the provider owes.
     fn of_provider(payment: &Payment) -> Option<Self> {
         Some(match payment.provider_work().first()? {
             ProviderWork::LookUp(_) if payment.unknown_operation().is_some() => Self::OutcomeUnknown,

@@ -1,8 +1,9 @@
-//! `/v1/orders/{id}/timeline`: every event of an order, of its payment and of its stock, in the order of the log.
+//! `/v1/orders/{id}/timeline`: every event of an order, of its payment and of its stock, in the order of the
+//! log.
 //!
-//! The events come from the log. Those of the order and of its payment are told up to the revisions that their rows
-//! reflect, and there are no more of them than make up these rows; where those of the stock are, among the events of all
-//! other orders, a read model says.
+//! The events come from the log. Events of the order and its payment are listed up to the revisions of their
+//! rows. A read model has the positions of the order's stock events, which lie among those of all other
+//! orders.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +22,13 @@ use domain::{
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
     event_store::{EventLog, ReadError},
+    http::{
+        Failure, Problem,
+        answers::TimelineProblems,
+        paging::{Listing, Paging},
+        parameters::{FromParameters, Parameters, Params},
+        path::{Id, PathId},
+    },
     read_models::{OrderStockEvent, Page},
 };
 use serde::Serialize;
@@ -28,28 +36,21 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{
-    QueryApi,
-    cursor::{Listing, Paging},
-    docs::TimelineProblems,
-    error::QueryError,
-    freshness::Freshness,
-    parameters::{FromParameters, Id, Parameters, Params, PathId},
-};
+use crate::{QueryApi, freshness::Freshness};
 
-/// Events of an order or a payment read at a time.
+/// Events of one read.
 const EVENTS_PER_READ: u64 = 500;
-/// Stock streams that a request reads at once.
+/// Concurrent reads of stock streams for one request.
 const STREAMS_AT_ONCE: usize = 8;
 
-/// What happened to an order, and by which command.
+/// An event of an order and the command that caused it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineEvent<'a> {
     #[schema(value_type = String, example = "stock-85123A")]
     stream: &'a StreamName,
     #[schema(value_type = u64)]
     revision: Revision,
-    /// In the log.
+    /// Position in the log.
     #[schema(value_type = u64)]
     position: Position,
     #[serde(rename = "type")]
@@ -59,28 +60,28 @@ pub struct TimelineEvent<'a> {
     recorded_at: Timestamp,
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
-    /// The stored name of the command that it came of.
+    /// The stored name of the command that recorded it.
     command: Option<&'a str>,
     #[schema(value_type = Option<String>, format = "uuid")]
     command_id: Option<CommandId>,
-    /// The command from outside that began it all.
+    /// The first command of the chain, from a caller.
     #[schema(value_type = Option<String>, format = "uuid")]
     correlation_id: Option<Uuid>,
-    /// The event that the command reacts to; null for a command from outside.
+    /// The event that the command reacts to. Null for a command of a caller.
     cause: Option<Cause<'a>>,
-    /// Of the command from outside that it came of.
+    /// The key of the caller's command. Null for a reaction.
     idempotency_key: Option<&'a str>,
-    /// As it is stored.
+    /// As stored.
     #[schema(value_type = BTreeMap<String, Value>)]
     data: Value,
 }
 
-/// An event that others follow from.
+/// An event that caused others.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Cause<'a> {
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
-    /// Null, as the two that follow, where the event is not among those of this order.
+    /// Null, like the next two members, if the event is not one of this order.
     #[schema(value_type = Option<String>)]
     stream: Option<&'a StreamName>,
     #[schema(value_type = Option<u64>)]
@@ -89,17 +90,17 @@ pub struct Cause<'a> {
     type_name: Option<&'a str>,
 }
 
-/// Which part of a timeline is wanted.
+/// The part of a timeline to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct TimelineWanted {
+pub struct TimelineParams {
     #[param(ignore)]
     freshness: Freshness,
     #[param(ignore)]
     paging: Paging,
 }
 
-impl FromParameters for TimelineWanted {
+impl FromParameters for TimelineParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         Some(Self {
             freshness: <Freshness as FromParameters>::read(parameters)?,
@@ -108,11 +109,11 @@ impl FromParameters for TimelineWanted {
     }
 }
 
-/// What happened to an order, from its beginning
+/// Every event of an order, the oldest first
 ///
-/// Events of the order, of its payment, and of stock where they concern the order. They come from the event store: 503
-/// `unavailable` where this process cannot reach it. With Kafka, events of stock may show up a moment after those of the
-/// order that they precede.
+/// Events of the order, of its payment, and of stock for the order. They come from the event store: 503
+/// `unavailable` if this process cannot reach it. With Kafka, a stock event can appear shortly after an order
+/// event that follows it.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", tag = "orders",
     params(("id" = String, Path, format = "uuid"), Freshness, Paging),
@@ -121,16 +122,16 @@ impl FromParameters for TimelineWanted {
 pub async fn timeline(
     State(api): State<Arc<QueryApi>>,
     Id(id): Id<OrderId>,
-    Params(wanted): Params<TimelineWanted>,
-) -> Result<Response, QueryError> {
-    let TimelineWanted { freshness, paging } = wanted;
+    Params(wanted): Params<TimelineParams>,
+) -> Result<Response, Failure<TimelineProblems>> {
+    let TimelineParams { freshness, paging } = wanted;
     let after: Option<Position> = paging.after()?;
     let order = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
-    let order = order.ok_or(QueryError::NoSuchResource(OrderId::RESOURCE))?;
+    let order = order.ok_or_else(|| Problem::no_such(OrderId::RESOURCE))?;
     let payment_id = PaymentId::of_order(id);
     let payment = api.query(api.queries.payment(payment_id)).await?;
-    // Read last: where one projector makes all rows, this one is then no further back than the others, and no page
-    // passes over an event that comes later.
+    // Read last: if one projector writes all rows, this row is then as new as the others, and no page skips
+    // an event.
     let stock = api.query(api.queries.order_stock_events(id, after, paging.limit)).await?;
     let streams = [Some((id.into(), order.revision)), payment.map(|row| (payment_id.into(), row.revision))];
     let reading = async {
@@ -143,10 +144,9 @@ pub async fn timeline(
         Ok::<_, ReadError>((causes, page(log, own, stock, after, paging.limit).await?))
     };
     let (causes, page) = api.query(reading).await?;
-    let entries = page.items.into_iter().map(Entry::from).collect();
-    let page = Page { items: entries, has_more: page.has_more };
+    let entries: Vec<Entry> = page.items.into_iter().map(Entry::from).collect();
     let event = |entry| TimelineEvent::of(entry, &causes);
-    Ok(Json(paging.listing(&page, event, |entry: &Entry| entry.event.position)).into_response())
+    Ok(Json(paging.listing(&entries, page.has_more, event, |entry| entry.event.position)).into_response())
 }
 
 /// The events of a stream from revision `from` up to `last`.
@@ -165,14 +165,15 @@ async fn read_range(
         let limit = (last + 1 - next).min(EVENTS_PER_READ);
         let read = log.read_stream(stream, next, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
         if read.is_empty() {
-            let text = format!("it has no event {next} of {stream}, and the read models do");
+            let text = format!("the log lacks event {next} of {stream}, which the read models include");
             return Err(ReadError::Corrupt(text.into()));
         }
         events.extend(read);
     }
 }
 
-/// The events after position `after`: of `own`, and those that `stock` tells of, as far as they are on the page.
+/// The events after position `after` that fit on the page: from `own`, and the stock events listed in
+/// `stock`.
 async fn page(
     log: &dyn EventLog,
     own: Vec<RecordedEvent>,
@@ -198,7 +199,7 @@ async fn page(
     Ok(Page { items, has_more })
 }
 
-/// Events that follow one another in a stream.
+/// Consecutive events of one stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Run {
     stream: StreamName,
@@ -206,7 +207,7 @@ struct Run {
     last: Revision,
 }
 
-/// The fewest reads that give these events and no others.
+/// The fewest reads that return exactly these events.
 fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
     let mut by_stream: BTreeMap<_, Vec<Revision>> = BTreeMap::new();
     for event in events {
@@ -223,7 +224,7 @@ fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
     runs
 }
 
-/// The events that others may follow from: nothing follows from an event of stock.
+/// The events that can be causes. Stock events never are.
 struct Causes(HashMap<EventId, (StreamName, Revision, Arc<str>)>);
 
 impl Causes {
@@ -245,7 +246,7 @@ impl Causes {
     }
 }
 
-/// An event with what came with it; none where that cannot be read.
+/// An event and its metadata. `None` if the metadata cannot be decoded.
 struct Entry {
     event: RecordedEvent,
     metadata: Option<EventMetadata>,

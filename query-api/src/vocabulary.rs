@@ -1,6 +1,6 @@
-//! The words that answers use for states, as the OpenAPI document lists them.
+//! The words of answers for states, as the OpenAPI document lists them.
 //!
-//! `domain` knows nothing of HTTP, so its enumerations are described here.
+//! `domain` does not depend on HTTP, so this module describes its enums.
 
 use std::borrow::Cow;
 
@@ -20,11 +20,11 @@ macro_rules! vocabularies {
         pub enum $name {}
 
         impl $name {
-            /// Every value that an answer may have.
+            /// Every value that an answer can have.
             pub const ALL: &'static [$domain] = &[$($domain::$served),*];
         }
 
-        // A state that the domain gains has to be listed here before this compiles.
+        // A new state in the domain does not compile until it is listed here.
         const _: fn($domain) = |value| match value {
             $($domain::$served)|* $($(| $domain::$never)*)? => (),
         };
@@ -45,21 +45,21 @@ macro_rules! vocabularies {
 }
 
 vocabularies! {
-    /// Where an order stands.
+    /// Status of an order.
     OrderStatusWord of OrderStatus: Placed Allocated Rejected Cancelled Expired, never New;
-    /// How far an order is paid.
+    /// Payment status of an order.
     PaymentStatusWord of PaymentStatus: Pending PartiallyPaid Paid PartiallyRefunded Refunded NotDue;
-    /// How far an order is fulfilled.
+    /// Fulfilment status of an order.
     FulfilmentStatusWord of FulfilmentStatus:
         Unfulfilled PartiallyShipped Shipped PartiallyDelivered Delivered PartiallyReturned Returned;
-    /// Why an order was cancelled.
+    /// Reason of a cancellation.
     CancelReasonWord of CancelReason: Requested PaymentFailed PaymentVoided;
-    /// Where a payment stands; `new` when its order ended before it was requested.
+    /// State of a payment. `new`: its order ended before the payment was requested.
     PaymentStateWord of PaymentState: New Requested Authorized Captured Failed Voided OutcomeUnknown;
-    /// What the provider's lost answer was about.
+    /// The operation whose answer was lost.
     OperationWord of Operation: Authorize Capture Void;
-    /// Why a refund was asked for.
+    /// Reason of a refund.
     RefundReasonWord of RefundReason: Return Requested OrderClosed;
-    /// Where a refund stands.
+    /// State of a refund.
     RefundStateWord of RefundState: Requested Refunded Failed;
 }

@@ -1,5 +1,6 @@
-//! The command API over HTTP: every endpoint, every answer, every replay of an answer.
+//! The command API over HTTP: every endpoint, answer and replay.
 
+mod command_ids;
 mod conventions;
 mod fulfilment;
 mod payments;
@@ -19,7 +20,7 @@ async fn paid_order(shop: &Shop) -> Value {
     placed
 }
 
-/// The path of an order, or of something about it.
+/// The path of an order or of a part of it.
 fn path_of(order: &Value, rest: &str) -> String {
     format!("/v1/orders/{}{rest}", order["order_id"].as_str().unwrap())
 }
@@ -36,7 +37,7 @@ fn assert_has(answer: &Value, members: Value) {
     }
 }
 
-/// Sends it twice: the second answer is the first one, marked as such.
+/// Sends a request twice. The second answer repeats the first and is marked as a replay.
 async fn post_twice(shop: &Shop, path: &str, key: &str, body: Value) -> Answer {
     let first = shop.post(path, key, body.clone()).await;
     let second = shop.post(path, key, body).await;

@@ -1,4 +1,4 @@
-//! What no client should send: always a 4xx problem with its code, never a 5xx, never a panic.
+//! Malformed requests: the answer is always a 4xx problem with its code, never a 5xx or a panic.
 
 mod fuzz;
 mod table;
@@ -12,7 +12,7 @@ use axum::{
 
 use crate::support::{Answer, Shop};
 
-/// A request that may be wrong in any way that HTTP allows.
+/// Sends a request that can be wrong in any way that HTTP allows.
 async fn send(shop: &Shop, method: Method, path: &str, key: Option<&[u8]>, body: impl Into<Body>) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header(header::CONTENT_TYPE, "application/json");

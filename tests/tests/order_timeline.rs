@@ -1,4 +1,4 @@
-//! The timeline of an order against the log itself, over a platform that takes orders.
+//! Compares the timelines of orders with the log, over a running platform.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, Shop, line};
 /// The query API over the shop's read models and its log.
 fn queries_of(shop: &Shop) -> Router {
     let log = shop.events().log();
-    let options = query_api::Options::default();
+    let options = query_api::QueryApiOptions::default();
     query_api::router(QueryApi::new(
         Arc::clone(&shop.queries),
         None,
@@ -36,7 +36,7 @@ async fn get(router: &Router, uri: &str) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// Waits until every event of the log is in the rows.
+/// Waits until the rows include every event of the log.
 async fn until_projected(shop: &Shop) {
     let mut changed = shop.queries.changed();
     let projected = async {
@@ -68,17 +68,17 @@ fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
     }
 }
 
-async fn assert_timeline_is_what_the_log_holds(shop: &Shop, order: &Value) -> Vec<Value> {
+async fn assert_timeline_matches_the_log(shop: &Shop, order: &Value) -> Vec<Value> {
     let id = order["order_id"].as_str().unwrap();
     let log = shop.events().log().read_all(None, usize::MAX >> 1).await.unwrap();
     let expected: Vec<_> = log.iter().filter(|event| concerns(event, id.parse().unwrap())).collect();
     let router = queries_of(shop);
     for limit in [1, 4, 200] {
-        let (mut told, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+        let (mut listed, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
         loop {
             let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
             let page = get(&router, &format!("/v1/orders/{id}/timeline?limit={limit}{after}")).await;
-            told.extend(page["items"].as_array().unwrap().iter().cloned());
+            listed.extend(page["items"].as_array().unwrap().iter().cloned());
             cursor = page["next_cursor"].as_str().map(str::to_owned);
             if cursor.is_none() {
                 break;
@@ -89,24 +89,24 @@ async fn assert_timeline_is_what_the_log_holds(shop: &Shop, order: &Value) -> Ve
             (json!(event.position), json!(event.id), json!(event.stream), json!(event.revision), data)
         };
         let expected: Vec<_> = expected.iter().map(summary).collect();
-        let found = told.iter().map(|item| {
+        let found = listed.iter().map(|item| {
             let member = |name: &str| item[name].clone();
             (member("position"), member("event_id"), member("stream"), member("revision"), member("data"))
         });
         assert_eq!(found.collect::<Vec<_>>(), expected, "{limit} at a time");
-        for item in &told {
-            // Whatever follows from something follows from an event of the same order.
+        for item in &listed {
+            // Every cause is an event of the same order.
             assert!(item["cause"].is_null() || item["cause"]["type"].is_string(), "{item}");
         }
         if limit == 200 {
-            return told;
+            return listed;
         }
     }
     unreachable!("the last limit returns")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_timeline_of_an_order_is_every_event_of_the_log_that_concerns_it() {
+async fn a_timeline_has_every_event_of_the_log_that_concerns_the_order() {
     let shop = Shop::open().await;
     for sku in ["A", "B", "C"] {
         shop.receive(sku, 100).await;
@@ -124,22 +124,22 @@ async fn the_timeline_of_an_order_is_every_event_of_the_log_that_concerns_it() {
     shop.post(&path("returns"), "r1", part(1, 3)).await.expect(201);
     let cancel = format!("/v1/orders/{}/cancel", other["order_id"].as_str().unwrap());
     shop.post(&cancel, "c", json!({})).await.expect(200);
-    shop.until("the goods are back and the rest is released", |log| {
-        let asked_back = log.count("payment.refund_requested.v1");
-        log.count("stock.returned.v1") == 1 && log.count("stock.released.v1") >= 3 && asked_back == 1
+    shop.until("the return and the release are recorded", |log| {
+        let refunds = log.count("payment.refund_requested.v1");
+        log.count("stock.returned.v1") == 1 && log.count("stock.released.v1") >= 3 && refunds == 1
     })
     .await;
     until_projected(&shop).await;
 
-    let told = assert_timeline_is_what_the_log_holds(&shop, &order).await;
-    let count = |name: &str| told.iter().filter(|item| item["type"] == name).count();
+    let listed = assert_timeline_matches_the_log(&shop, &order).await;
+    let count = |name: &str| listed.iter().filter(|item| item["type"] == name).count();
     assert_eq!(
         (count("stock.reserved.v1"), count("stock.shipped.v1"), count("stock.returned.v1")),
         (2, 3, 1)
     );
-    let shipped = told.iter().find(|item| item["type"] == "stock.shipped.v1").unwrap();
+    let shipped = listed.iter().find(|item| item["type"] == "stock.shipped.v1").unwrap();
     assert_eq!(shipped["cause"]["type"], "order.shipped.v1");
-    let told = assert_timeline_is_what_the_log_holds(&shop, &other).await;
-    assert_eq!(told.iter().filter(|item| item["type"] == "stock.released.v1").count(), 2);
-    assert_timeline_is_what_the_log_holds(&shop, &short).await;
+    let listed = assert_timeline_matches_the_log(&shop, &other).await;
+    assert_eq!(listed.iter().filter(|item| item["type"] == "stock.released.v1").count(), 2);
+    assert_timeline_matches_the_log(&shop, &short).await;
 }

@@ -2,6 +2,7 @@
 //! demand.
 
 mod answer;
+pub mod documented;
 mod faulty_store;
 mod kafka;
 mod log;

@@ -38,7 +38,7 @@ use tower::ServiceExt;
 use webhooks::{DispatcherOptions, RetrySchedule, UrlGuard, Webhooks};
 
 use self::receiver::Receiver;
-use crate::support::{Answer, Shop, eventually, line};
+use crate::support::{Answer, Shop, documented, eventually, line};
 
 const PATH: &str = "/v1/webhook-subscriptions";
 
@@ -118,9 +118,12 @@ impl Hooks {
             request = request.header("idempotency-key", key);
         }
         let request = request.body(Body::from(body.to_string())).unwrap();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: head.status, headers: head.headers, body }
+        let answer = Answer { status: head.status, headers: head.headers, body };
+        documented::COMMAND_API.check(&method, &path, &answer);
+        answer
     }
 
     async fn get(&self, path: &str) -> Answer {

@@ -1,39 +1,32 @@
-//! Orders are placed and moved along.
+//! Commands on orders.
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use domain::{
     Amount, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId,
     order::{
-        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderDecider,
-        OrderStateSummary, OrderStatus, PaymentStatus, ReturnLine,
+        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderStateSummary,
+        OrderStatus, PaymentStatus, ReturnLine,
     },
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use infra::http::{Code, Problem, problem::ProblemBody};
+use http::StatusCode;
+use infra::http::{Failure, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
     CommandApi,
-    extract::{JsonBody, Segments, context, etag, id},
-    stock::mark_replayed,
-};
-use crate::{
-    error::{failure, order_refused},
-    executor::{Mode, Outcome},
+    answer::Answer,
+    command::{Command, CommandHeaders, command_problems},
+    run::{AfterCommand, run},
 };
 
 mod place;
 pub(super) use place::*;
 
-/// An order as it stands after a command.
+/// An order right after a command.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OrderAnswer {
     #[schema(value_type = Uuid)]
@@ -53,7 +46,7 @@ pub(super) struct OrderAnswer {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// The payment to settle; null when there is nothing to pay.
+    /// The payment to settle. Null if there is nothing to pay.
     #[schema(value_type = Option<Uuid>)]
     payment_id: Option<PaymentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,9 +58,9 @@ pub(super) struct OrderAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     refund_id: Option<RefundId>,
-    /// Of the order's stream, right after this command.
+    /// Revision of the order's stream right after this command.
     revision: Revision,
-    /// The revisions of all streams the command is known to have reached, by stream.
+    /// Revisions by stream, of every stream that the command is known to have changed.
     revisions: BTreeMap<String, Revision>,
 }
 
@@ -91,21 +84,14 @@ impl OrderAnswer {
         }
     }
 
-    fn respond(self, status: StatusCode, replayed: bool) -> Response {
-        let etag = etag(self.revision);
-        let location = HeaderValue::try_from(format!("/v1/orders/{}", self.order_id));
-        let mut response = (status, Json(self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::ETAG, etag);
-        if let (StatusCode::CREATED | StatusCode::ACCEPTED, Ok(location)) = (status, location) {
-            headers.insert(header::LOCATION, location);
-        }
-        mark_replayed(&mut response, replayed);
-        response
+    fn with(self, status: StatusCode, replayed: bool) -> Answer<Self> {
+        let location = [StatusCode::CREATED, StatusCode::ACCEPTED].contains(&status);
+        let location = location.then(|| format!("/v1/orders/{}", self.order_id));
+        Answer { status, revision: Some(self.revision), location, replayed, body: self }
     }
 }
 
-/// Why an order is cancelled.
+/// The reason of a cancellation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelRequest {
@@ -114,11 +100,11 @@ pub(super) struct CancelRequest {
     note: Option<String>,
 }
 
-/// What leaves the house.
+/// A shipment of an order.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShipmentRequest {
-    /// Left out: everything that is not shipped yet.
+    /// If omitted: everything that is not shipped yet.
     #[serde(default)]
     lines: Option<Vec<LinePart>>,
     #[serde(default)]
@@ -138,19 +124,19 @@ pub(super) struct LinePart {
     quantity: u32,
 }
 
-/// Which shipment arrived.
+/// The shipment that arrived.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeliveryRequest {
     shipment_id: Uuid,
 }
 
-/// What came back.
+/// Returned goods.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReturnRequest {
     lines: Vec<ReturnPart>,
-    /// Minor units. Left out: the value of the returned units. 0: no refund.
+    /// Minor units. If omitted: the value of the returned units. 0: no refund.
     #[schema(value_type = Option<i64>)]
     #[serde(default)]
     refund_amount: Option<Amount>,
@@ -158,7 +144,7 @@ pub(super) struct ReturnRequest {
     reason: Option<String>,
 }
 
-/// Units of a line that came back.
+/// Returned units of a line.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReturnPart {
@@ -166,7 +152,7 @@ pub(super) struct ReturnPart {
     line: u32,
     #[schema(minimum = 1)]
     quantity: u32,
-    /// Whether the units go back on the shelf.
+    /// Whether the units are added to stock.
     #[serde(default = "yes")]
     restock: bool,
 }
@@ -175,7 +161,7 @@ fn yes() -> bool {
     true
 }
 
-/// Money to give back without a return.
+/// A refund without a return.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefundRequest {
@@ -186,160 +172,116 @@ pub(super) struct RefundRequest {
     reason: Option<String>,
 }
 
+command_problems! {
+    CancelProblems = OrderStatus NothingToCancel;
+    ShipProblems = OrderStatus OrderNotPaid NothingToShip QuantityUnavailable TooManyParts;
+    DeliverProblems = ;
+    ReturnProblems = QuantityUnavailable RefundTooLarge TooManyParts;
+    RefundProblems = RefundTooLarge TooManyParts;
+}
+
 /// Cancel what is not shipped
 ///
-/// Unshipped units go back into stock; what was paid for them is refunded, what is not yet paid is no longer due.
+/// Unshipped units go back into stock. Money paid for them is refunded; money not yet paid is no longer due.
 /// Cancelling a cancelled order changes nothing.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = CancelRequest,
-    responses(
-        (status = 200, description = "Cancelled", body = OrderAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "order_status, nothing_to_cancel", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 412, description = "precondition_failed", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 200, description = "Cancelled.", body = OrderAnswer), CancelProblems))]
 pub(super) async fn cancel(
     State(api): State<CommandApi>,
-    Segments(order): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<CancelRequest>,
-) -> Result<Response, Problem> {
-    let order_id: OrderId = id(&order)?;
-    let context = context(&headers, &format!("/v1/orders/{order_id}/cancel"), &body)?;
+    Command { id, body, context }: Command<OrderId, CancelRequest>,
+) -> Result<Answer<OrderAnswer>, Failure<CancelProblems>> {
     let command = OrderCommand::Cancel { reason: CancelReason::Requested, note: body.note };
-    let (answer, replayed) = run(&api, order_id, command, &context).await?;
-    Ok(answer.respond(StatusCode::OK, replayed))
+    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    Ok(answer.with(StatusCode::OK, replayed))
 }
 
-/// Ship, all or in parts
+/// Ship all units or some
 ///
-/// The order must be paid. The answer's `shipment_id` names the shipment when it is delivered.
+/// The order must be paid. `shipment_id` of the answer names the shipment for its delivery.
 #[utoipa::path(post, path = "/v1/orders/{id}/shipments", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = ShipmentRequest,
-    responses(
-        (status = 201, description = "Shipped", body = OrderAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "order_status, order_not_paid, nothing_to_ship, quantity_unavailable", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 201, description = "Shipped.", body = OrderAnswer), ShipProblems))]
 pub(super) async fn ship(
     State(api): State<CommandApi>,
-    Segments(order): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ShipmentRequest>,
-) -> Result<Response, Problem> {
-    let order_id: OrderId = id(&order)?;
-    let context = context(&headers, &format!("/v1/orders/{order_id}/shipments"), &body)?;
+    Command { id, body, context }: Command<OrderId, ShipmentRequest>,
+) -> Result<Answer<OrderAnswer>, Failure<ShipProblems>> {
     let shipment_id = ShipmentId::of_command(context.id);
-    let lines = body.lines.map(|lines| {
-        lines.into_iter().map(|part| LineQuantity { line: part.line, quantity: part.quantity }).collect()
-    });
+    let part = |part: LinePart| LineQuantity { line: part.line, quantity: part.quantity };
+    let lines = body.lines.map(|lines| lines.into_iter().map(part).collect());
     let (carrier, tracking_number) = (body.carrier, body.tracking_number);
     let command = OrderCommand::Ship { shipment_id, lines, carrier, tracking_number };
-    let (answer, replayed) = run(&api, order_id, command, &context).await?;
-    Ok(OrderAnswer { shipment_id: Some(shipment_id), ..answer }.respond(StatusCode::CREATED, replayed))
+    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    Ok(OrderAnswer { shipment_id: Some(shipment_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
 
-/// A shipment arrived
+/// Record that a shipment arrived
 #[utoipa::path(post, path = "/v1/orders/{id}/deliveries", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = DeliveryRequest,
-    responses(
-        (status = 200, description = "Delivered", body = OrderAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request: no such shipment", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 200, description = "Delivered.", body = OrderAnswer), DeliverProblems))]
 pub(super) async fn deliver(
     State(api): State<CommandApi>,
-    Segments(order): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<DeliveryRequest>,
-) -> Result<Response, Problem> {
-    let order_id: OrderId = id(&order)?;
-    let context = context(&headers, &format!("/v1/orders/{order_id}/deliveries"), &body)?;
+    Command { id, body, context }: Command<OrderId, DeliveryRequest>,
+) -> Result<Answer<OrderAnswer>, Failure<DeliverProblems>> {
     let shipment_id = ShipmentId(body.shipment_id);
-    let (answer, replayed) = run(&api, order_id, OrderCommand::Deliver { shipment_id }, &context).await?;
-    Ok(OrderAnswer { shipment_id: Some(shipment_id), ..answer }.respond(StatusCode::OK, replayed))
+    let command = OrderCommand::Deliver { shipment_id };
+    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    Ok(OrderAnswer { shipment_id: Some(shipment_id), ..answer }.with(StatusCode::OK, replayed))
 }
 
-/// Goods came back, all or in parts
+/// Record returned goods, all or some
+///
+/// A refund of the return has the id of the return.
 #[utoipa::path(post, path = "/v1/orders/{id}/returns", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = ReturnRequest,
-    responses(
-        (status = 201, description = "Returned; a refund, if any, is requested under the return's id", body = OrderAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "quantity_unavailable, refund_too_large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 201, description = "Returned.", body = OrderAnswer), ReturnProblems))]
 pub(super) async fn return_goods(
     State(api): State<CommandApi>,
-    Segments(order): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ReturnRequest>,
-) -> Result<Response, Problem> {
-    let order_id: OrderId = id(&order)?;
-    let context = context(&headers, &format!("/v1/orders/{order_id}/returns"), &body)?;
+    Command { id, body, context }: Command<OrderId, ReturnRequest>,
+) -> Result<Answer<OrderAnswer>, Failure<ReturnProblems>> {
     let return_id = ReturnId::of_command(context.id);
-    let lines = body.lines.iter();
-    let lines =
-        lines.map(|part| ReturnLine { line: part.line, quantity: part.quantity, restock: part.restock });
+    let part =
+        |part: &ReturnPart| ReturnLine { line: part.line, quantity: part.quantity, restock: part.restock };
     let command = OrderCommand::Return(NewReturn {
         return_id,
-        lines: lines.collect(),
+        lines: body.lines.iter().map(part).collect(),
         refund_amount: body.refund_amount,
         reason: body.reason,
     });
-    let (answer, replayed) = run(&api, order_id, command, &context).await?;
-    Ok(OrderAnswer { return_id: Some(return_id), ..answer }.respond(StatusCode::CREATED, replayed))
+    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    Ok(OrderAnswer { return_id: Some(return_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
 
-/// Give money back without a return
+/// Refund money without a return
 #[utoipa::path(post, path = "/v1/orders/{id}/refunds", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = RefundRequest,
     responses(
-        (status = 201, description = "The refund is requested of the payment", body = OrderAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "refund_too_large", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "The payment has the refund to pay out.", body = OrderAnswer),
+        RefundProblems,
     ))]
 pub(super) async fn refund(
     State(api): State<CommandApi>,
-    Segments(order): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<RefundRequest>,
-) -> Result<Response, Problem> {
-    let order_id: OrderId = id(&order)?;
-    let context = context(&headers, &format!("/v1/orders/{order_id}/refunds"), &body)?;
+    Command { id, body, context }: Command<OrderId, RefundRequest>,
+) -> Result<Answer<OrderAnswer>, Failure<RefundProblems>> {
     let refund_id = RefundId::of_command(context.id);
     let command = OrderCommand::Refund { refund_id, amount: body.amount, reason: body.reason };
-    let (answer, replayed) = run(&api, order_id, command, &context).await?;
-    Ok(OrderAnswer { refund_id: Some(refund_id), ..answer }.respond(StatusCode::CREATED, replayed))
+    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    Ok(OrderAnswer { refund_id: Some(refund_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
 
-/// Runs a command on an existing order; the flag says that this is the answer of an earlier request.
-async fn run(
+/// Runs a command on an existing order. The flag marks the answer of an earlier request.
+async fn run_on_order(
     api: &CommandApi,
     order_id: OrderId,
     command: OrderCommand,
     context: &CommandContext,
 ) -> Result<(OrderAnswer, bool), Problem> {
-    let executed = api.checkout.orders.execute(&order_id, command, context, Mode::EXTERNAL).await;
-    let executed = executed.map_err(|error| failure(&error))?;
-    match executed.outcome {
-        Outcome::Recorded | Outcome::Unchanged => {
-            let revision = executed.revision.unwrap_or_default();
-            Ok((OrderAnswer::new(order_id, &executed.summary, revision), false))
-        }
-        Outcome::Duplicate { revision } => {
-            let then = super::state_at::<OrderDecider>(api, &order_id.into(), revision).await?;
-            Ok((OrderAnswer::new(order_id, &then.summary(), revision), true))
-        }
-        Outcome::KeyReused => Err(Problem::new(Code::IdempotencyKeyReused)),
-        Outcome::PreconditionFailed => Err(super::precondition_failed(executed.revision)),
-        Outcome::Refused(refusal) => Err(order_refused(&refusal)),
-    }
+    let after = run(api, &api.checkout.orders, &order_id, command, context).await?;
+    let AfterCommand { summary, revision, replayed } = after;
+    Ok((OrderAnswer::new(order_id, &summary, revision), replayed))
 }

@@ -1,84 +1,76 @@
-//! Payments: charged through a provider, or recorded by hand.
+//! Commands on payments.
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use domain::{
     Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
     Revision, StreamName,
     payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentStateSummary},
 };
-use http::{HeaderMap, StatusCode, header};
-use infra::http::{Code, Problem, problem::ProblemBody};
+use http::StatusCode;
+use infra::http::{Failure, Problem};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{
     CommandApi,
-    extract::{JsonBody, Segments, context, etag, id},
-    stock::mark_replayed,
+    answer::Answer,
+    command::{Command, CommandHeaders, command_problems},
+    run::{Accepted, accepted, state_at},
 };
-use crate::{
-    checkout::Trigger,
-    error::{failed_read, failure, payment_refused},
-    executor::{Executed, Mode, Outcome},
-};
+use crate::{checkout::Trigger, executor::Mode};
 
-/// How the provider is to get the money.
+/// A charge by the payment provider.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChargeRequest {
-    /// The provider's token of a card or another means of payment.
+    /// The provider's token for a card or another means of payment.
     #[schema(example = "ok")]
     method: String,
-    /// `automatic`: captured in the same step. `manual`: held until it is captured.
+    /// `automatic`: authorized and captured in one step. `manual`: only authorized.
     #[schema(value_type = String, example = "automatic")]
     #[serde(default)]
     capture: CaptureMode,
 }
 
 impl ChargeRequest {
-    /// For the provider that this platform has.
     pub fn into_charge(self, api: &CommandApi, member: &str) -> Result<NewCharge, Problem> {
         let none = || {
             let why = "this platform has no payment provider (ORDERLY_PAYMENT_PROVIDER=none)";
-            Problem::new(Code::InvalidRequest).error(member, why)
+            Problem::invalid_request(member, why)
         };
         let provider = api.checkout.provider().ok_or_else(none)?.name().to_owned();
         Ok(NewCharge { provider, method: self.method, capture: self.capture })
     }
 }
 
-/// Money that was authorized or captured.
+/// An authorized or captured amount.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoneyRequest {
-    /// Minor units. Left out: all that can be.
+    /// Minor units. If omitted: the largest possible amount.
     #[schema(value_type = Option<i64>)]
     #[serde(default)]
     amount: Option<Amount>,
-    /// The provider's own id.
+    /// The provider's id.
     #[serde(default)]
     reference: Option<String>,
 }
 
-/// Why a payment failed.
+/// The failure of a payment.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailRequest {
     #[serde(default)]
     reason: Option<String>,
-    /// Whether the customer may try again. If not, the order is cancelled.
+    /// True: the customer may try again. False: the order is cancelled.
     #[serde(default)]
     retryable: bool,
 }
 
-/// Why something ended.
+/// The reason of an outcome.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReasonRequest {
@@ -86,7 +78,7 @@ pub(super) struct ReasonRequest {
     reason: Option<String>,
 }
 
-/// The provider's own id of what succeeded.
+/// The provider's id of a refund.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReferenceRequest {
@@ -94,7 +86,7 @@ pub(super) struct ReferenceRequest {
     reference: Option<String>,
 }
 
-/// A payment as it stands after a command; amounts are cumulative, in minor units.
+/// A payment right after a command. Amounts are cumulative, in minor units.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct PaymentAnswer {
     #[schema(value_type = Uuid)]
@@ -113,11 +105,11 @@ pub(super) struct PaymentAnswer {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// Of the payment's stream, right after this command.
+    /// Revision of the payment's stream right after this command.
     revision: Revision,
-    /// The revisions of all streams the command is known to have reached, by stream.
+    /// Revisions by stream, of every stream that the command is known to have changed.
     revisions: BTreeMap<String, Revision>,
-    /// What the customer has to do before the charge goes on, in the provider's own terms.
+    /// The action that the customer must take before the charge can continue, in the provider's format.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_action: Option<serde_json::Value>,
 }
@@ -140,227 +132,191 @@ impl PaymentAnswer {
     }
 }
 
-/// Have the provider charge the customer
+command_problems! {
+    ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts;
+    AuthorizeProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
+    CaptureProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
+    FailProblems = PaymentState ChargeUnderWay;
+    VoidProblems = PaymentState;
+    RefundOutcomeProblems = RefundSettled;
+}
+
+/// Let the provider charge the customer
 ///
-/// Answers with how the payment stands once the provider has said so: `captured`, `authorized`, `failed` (with another
-/// key and `method` it may be tried again, unless it failed for good), or `requested` with `next_action` where the
-/// customer has to do something first. 202: the provider has not answered yet, or its answer was lost
-/// (`outcome_unknown`); the platform finds out, and there is never a second charge.
+/// Answers with the payment after the provider has answered: `captured`, `authorized`, `failed` (retry with
+/// another key and `method`, unless the failure is final), or `requested` with `next_action` if the customer
+/// must act first. 202: the provider has not answered yet, or its answer was lost (`outcome_unknown`). The
+/// platform then looks the outcome up and never charges twice.
 #[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = ChargeRequest,
     responses(
-        (status = 200, description = "The provider has answered", body = PaymentAnswer),
-        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, payment_closed, charge_under_way, too_many_parts", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The provider has answered.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        ChargeProblems,
     ))]
 pub(super) async fn charge(
     State(api): State<CommandApi>,
-    Segments(payment): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ChargeRequest>,
-) -> Result<Response, Problem> {
-    let payment_id: PaymentId = id(&payment)?;
-    let context = context(&headers, &format!("/v1/payments/{payment_id}/charge"), &body)?;
+    Command { id, body, context }: Command<PaymentId, ChargeRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<ChargeProblems>> {
     let charge = body.into_charge(&api, "method")?;
-    run(api, payment_id, PaymentCommand::Charge(charge), context).await
+    Ok(run_on_payment(&api, id, PaymentCommand::Charge(charge), &context).await?)
 }
 
 /// Record an authorisation
 ///
-/// Of money that was got elsewhere; where the provider has a charge under way, only of one whose answer was lost.
+/// For money authorized outside the platform. While the provider works on a charge, only for a charge whose
+/// answer was lost.
 #[utoipa::path(post, path = "/v1/payments/{id}/authorize", tag = "payments",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
     responses(
-        (status = 200, description = "Authorized", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, payment_closed, charge_under_way, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Authorized.", body = PaymentAnswer),
+        AuthorizeProblems,
     ))]
 pub(super) async fn authorize(
     State(api): State<CommandApi>,
-    Segments(payment): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<MoneyRequest>,
-) -> Result<Response, Problem> {
-    let payment_id: PaymentId = id(&payment)?;
-    let context = context(&headers, &format!("/v1/payments/{payment_id}/authorize"), &body)?;
+    Command { id, body, context }: Command<PaymentId, MoneyRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<AuthorizeProblems>> {
     let (amount, reference) = (body.amount, body.reference);
-    run(api, payment_id, PaymentCommand::Authorize { amount, reference }, context).await
+    Ok(run_on_payment(&api, id, PaymentCommand::Authorize { amount, reference }, &context).await?)
 }
 
-/// Capture all that is authorized, or a part
+/// Capture all authorized money or a part
 ///
-/// The provider is asked for it where it has the charge; otherwise it is recorded as done by hand. When the answer comes,
-/// the order knows of it: it can be shipped. 202: the provider's answer is still to come.
+/// Asks the provider if it holds the charge; otherwise records a capture made by hand. After the answer the
+/// order includes the capture and can be shipped. 202: the provider has not answered yet.
 #[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
     responses(
-        (status = 200, description = "Captured", body = PaymentAnswer),
-        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, payment_closed, charge_under_way, amount_too_large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Captured.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        CaptureProblems,
     ))]
 pub(super) async fn capture(
     State(api): State<CommandApi>,
-    Segments(payment): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<MoneyRequest>,
-) -> Result<Response, Problem> {
-    let payment_id: PaymentId = id(&payment)?;
-    let context = context(&headers, &format!("/v1/payments/{payment_id}/capture"), &body)?;
+    Command { id, body, context }: Command<PaymentId, MoneyRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<CaptureProblems>> {
     let (amount, reference) = (body.amount, body.reference);
-    run(api, payment_id, PaymentCommand::Capture { amount, reference }, context).await
+    Ok(run_on_payment(&api, id, PaymentCommand::Capture { amount, reference }, &context).await?)
 }
 
 /// Record that a payment failed
 #[utoipa::path(post, path = "/v1/payments/{id}/fail", tag = "payments",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = FailRequest,
     responses(
-        (status = 200, description = "Failed; for good: the order is cancelled", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, charge_under_way", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Failed. A final failure cancels the order.", body = PaymentAnswer),
+        FailProblems,
     ))]
 pub(super) async fn fail(
     State(api): State<CommandApi>,
-    Segments(payment): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<FailRequest>,
-) -> Result<Response, Problem> {
-    let payment_id: PaymentId = id(&payment)?;
-    let context = context(&headers, &format!("/v1/payments/{payment_id}/fail"), &body)?;
+    Command { id, body, context }: Command<PaymentId, FailRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<FailProblems>> {
     let (reason, retryable) = (body.reason, body.retryable);
-    run(api, payment_id, PaymentCommand::Fail { reason, retryable }, context).await
+    Ok(run_on_payment(&api, id, PaymentCommand::Fail { reason, retryable }, &context).await?)
 }
 
-/// Give back an authorisation, or what is left of it
+/// Void an authorisation, or the rest of it
 ///
-/// The provider is asked for it where it has the charge; otherwise it is recorded as done by hand.
+/// Asks the provider if it holds the charge; otherwise records a void made by hand.
 #[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
     responses(
-        (status = 200, description = "Voided; nothing captured: the order is cancelled", body = PaymentAnswer),
-        (status = 202, description = "The provider's answer is still to come", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "payment_state, charge_under_way", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Voided. If nothing was captured, the order is cancelled.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        VoidProblems,
     ))]
 pub(super) async fn void(
     State(api): State<CommandApi>,
-    Segments(payment): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ReasonRequest>,
-) -> Result<Response, Problem> {
-    let payment_id: PaymentId = id(&payment)?;
-    let context = context(&headers, &format!("/v1/payments/{payment_id}/void"), &body)?;
-    run(api, payment_id, PaymentCommand::Void { reason: body.reason }, context).await
+    Command { id, body, context }: Command<PaymentId, ReasonRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<VoidProblems>> {
+    Ok(run_on_payment(&api, id, PaymentCommand::Void { reason: body.reason }, &context).await?)
 }
 
 /// Record that a refund was paid out
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/succeed", tag = "payments",
-    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), ("Idempotency-Key" = String, Header)),
+    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReferenceRequest,
     responses(
-        (status = 200, description = "Refunded", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "refund_settled", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Refunded.", body = PaymentAnswer),
+        RefundOutcomeProblems,
     ))]
 pub(super) async fn refund_succeeded(
     State(api): State<CommandApi>,
-    Segments((payment, refund)): Segments<(String, String)>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ReferenceRequest>,
-) -> Result<Response, Problem> {
-    let (payment_id, refund_id): (PaymentId, RefundId) = (id(&payment)?, id(&refund)?);
-    let path = format!("/v1/payments/{payment_id}/refunds/{refund_id}/succeed");
-    let context = context(&headers, &path, &body)?;
-    run(api, payment_id, PaymentCommand::RecordRefunded { refund_id, reference: body.reference }, context)
-        .await
+    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReferenceRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<RefundOutcomeProblems>> {
+    let command = PaymentCommand::RecordRefunded { refund_id, reference: body.reference };
+    Ok(run_on_payment(&api, id, command, &context).await?)
 }
 
-/// Record that a refund was turned down
+/// Record that a refund was refused
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/fail", tag = "payments",
-    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), ("Idempotency-Key" = String, Header)),
+    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
     responses(
-        (status = 200, description = "Failed: the money is still captured and may be refunded again", body = PaymentAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "refund_settled", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "Failed. The money is still captured and can be refunded again.", body = PaymentAnswer),
+        RefundOutcomeProblems,
     ))]
 pub(super) async fn refund_failed(
     State(api): State<CommandApi>,
-    Segments((payment, refund)): Segments<(String, String)>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ReasonRequest>,
-) -> Result<Response, Problem> {
-    let (payment_id, refund_id): (PaymentId, RefundId) = (id(&payment)?, id(&refund)?);
-    let path = format!("/v1/payments/{payment_id}/refunds/{refund_id}/fail");
-    let context = context(&headers, &path, &body)?;
-    run(api, payment_id, PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason }, context).await
+    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReasonRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<RefundOutcomeProblems>> {
+    let command = PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason };
+    Ok(run_on_payment(&api, id, command, &context).await?)
 }
 
-/// Runs a payment command and tells the order; where the provider is to do something, has it asked. If the client goes
-/// away on the way, the process manager sees to the rest.
-async fn run(
-    api: CommandApi,
+/// Runs a command on a payment and the reaction of its order, and lets the provider do its part.
+///
+/// If the client disconnects before the end, the process manager does the rest.
+async fn run_on_payment(
+    api: &CommandApi,
     payment_id: PaymentId,
     command: PaymentCommand,
-    context: CommandContext,
-) -> Result<Response, Problem> {
-    let (checkout, context) = (&api.checkout, &context);
-    let executed = checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await;
-    let Executed { outcome, revision, summary } = executed.map_err(|error| failure(&error))?;
-    let asks_provider = summary.asks_provider && checkout.provider().is_some();
-    let (mut answer, replayed) = match outcome {
-        Outcome::Recorded => {
-            let revision = revision.unwrap_or_default();
-            let told = checkout.react_to_command(payment_id, context, revision).await;
-            told.map_err(|error| failure(&error))?;
+    context: &CommandContext,
+) -> Result<Answer<PaymentAnswer>, Problem> {
+    let checkout = &api.checkout;
+    let executed = checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await?;
+    let asks_provider = executed.summary.asks_provider && checkout.provider().is_some();
+    let (mut body, replayed) = match accepted(executed)? {
+        Accepted::Recorded { summary, revision } => {
+            checkout.react_to_command(payment_id, context, revision).await?;
             (PaymentAnswer::new(payment_id, &summary, revision), false)
         }
-        Outcome::Unchanged => (PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default()), false),
-        Outcome::Duplicate { revision } => {
-            // The first request may have been cut off before this.
-            let told = checkout.react_to_command(payment_id, context, revision).await;
-            told.map_err(|error| failure(&error))?;
-            let (then, revision) = state_when_answered(&api, payment_id, revision).await?;
+        Accepted::Unchanged { summary, revision } => {
+            (PaymentAnswer::new(payment_id, &summary, revision), false)
+        }
+        Accepted::Repeated { revision } => {
+            // A crash may have prevented the reaction to the first request.
+            checkout.react_to_command(payment_id, context, revision).await?;
+            let (then, revision) = state_when_answered(api, payment_id, revision).await?;
             (PaymentAnswer::new(payment_id, &then, revision), true)
         }
-        Outcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
-        Outcome::PreconditionFailed => return Err(super::precondition_failed(revision)),
-        Outcome::Refused(refusal) => return Err(payment_refused(&refusal)),
     };
     let mut status = StatusCode::OK;
     if asks_provider {
-        (answer, status) = ask_provider(&api, payment_id).await?;
-    } else if let Some(order_id) = answer.order_id
-        && let Some(revision) = order_revision_caused(&api, order_id, context).await?
+        (body, status) = ask_provider(api, payment_id).await?;
+    } else if let Some(order_id) = body.order_id
+        && let Some(revision) = order_revision_caused(api, order_id, context).await?
     {
-        answer.revisions.insert(format!("order-{order_id}"), revision);
+        body.revisions.insert(format!("order-{order_id}"), revision);
     }
-    let etag = etag(answer.revision);
-    let mut response = (status, Json(answer)).into_response();
-    response.headers_mut().insert(header::ETAG, etag);
-    mark_replayed(&mut response, replayed);
-    Ok(response)
+    Ok(Answer { status, revision: Some(body.revision), location: None, replayed, body })
 }
 
-/// The payment as it stood when the command of this revision was answered: at once, or when the provider had said what
-/// became of what it was asked for.
+/// The payment as the first answer to the command at `revision` showed it: at once, or after the provider's
+/// answer.
 async fn state_when_answered(
     api: &CommandApi,
     payment_id: PaymentId,
     mut revision: Revision,
 ) -> Result<(PaymentStateSummary, Revision), Problem> {
     let stream: StreamName = payment_id.into();
-    let mut state = super::state_at::<PaymentDecider>(api, &stream, revision).await?;
+    let mut state = state_at::<PaymentDecider>(api, &stream, revision).await?;
     while api.checkout.provider().is_some() && state.summary().asks_provider {
-        let next = api.checkout.store().log().read_stream(&stream, revision + 1, 1).await;
-        let next = next.map_err(|error| failed_read(&error))?;
+        let next = api.checkout.store().log().read_stream(&stream, revision + 1, 1).await?;
         let Some(Ok(Event::Payment(event))) = next.first().map(RecordedEvent::decode) else { break };
         PaymentDecider::evolve(&mut state, &event);
         revision += 1;
@@ -368,7 +324,7 @@ async fn state_when_answered(
     Ok((state.summary(), revision))
 }
 
-/// Has the provider asked, and waits a while for what it says: 202 where that is still to come.
+/// Asks the provider and waits for its answer up to `provider_patience`; later it is 202.
 async fn ask_provider(
     api: &CommandApi,
     payment_id: PaymentId,
@@ -376,22 +332,21 @@ async fn ask_provider(
     let checkout = &api.checkout;
     let mut next_action = None;
     if let Some(asking) = checkout.try_ask_provider(payment_id, Trigger::NewRequest) {
-        // A task of its own: the answer is recorded also when nobody waits for it any more.
+        // A separate task records the answer even if the client disconnects.
         match timeout(api.options.provider_patience, tokio::spawn(asking)).await {
-            Ok(Ok(Ok(status))) => next_action = status.next_action,
-            Ok(Ok(Err(error))) => return Err(failure(&error)),
+            Ok(Ok(status)) => next_action = status?.next_action,
             Ok(Err(panic)) => {
-                tracing::error!(error = %panic, "asking the payment provider ended unexpectedly");
+                tracing::error!(error = %panic, "The task that asks the payment provider panicked; the answer is 202");
             }
             Err(_) => {}
         }
     }
-    let now = checkout.payments.read(&payment_id, |payment, revision| (payment.summary(), revision)).await;
-    let (summary, revision) = now.map_err(|error| failure(&error))?;
+    let read = |payment: &_, revision| (PaymentDecider::summary(payment), revision);
+    let (summary, revision) = checkout.payments.read(&payment_id, read).await?;
     let mut answer = PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default());
     answer.next_action = next_action;
     if let Some(order_id) = summary.order_id {
-        let order = checkout.order(order_id).await.map_err(|error| failure(&error))?;
+        let order = checkout.order(order_id).await?;
         answer.revisions.extend(order.revision.map(|revision| (format!("order-{order_id}"), revision)));
     }
     let status = if summary.asks_provider { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -405,8 +360,7 @@ async fn order_revision_caused(
     context: &CommandContext,
 ) -> Result<Option<Revision>, Problem> {
     let cause = Some(EventId::of_command(context.id, 0));
-    let events = api.checkout.store().log().read_stream(&order_id.into(), 0, 10_000).await;
-    let events = events.map_err(|error| failed_read(&error))?;
+    let events = api.checkout.store().log().read_stream(&order_id.into(), 0, 10_000).await?;
     let caused = events
         .iter()
         .filter(|event| event.decode_metadata().is_ok_and(|metadata| metadata.causation_id == cause));

@@ -1,52 +1,66 @@
-//! Stock comes in and is counted.
+//! Commands on stock.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::extract::State;
 use domain::{
-    CommandContext, CommandId, Decider, EventId, Revision, Sku, StreamName,
-    stock::{StockCommand, StockDecider, StockLevels},
+    CommandContext, CommandId, EventId, Revision, Sku, StreamName,
+    stock::{StockCommand, StockLevels},
 };
 use futures::future::try_join_all;
-use http::{HeaderMap, StatusCode, header};
-use infra::http::{Code, FieldError, Problem, problem::ProblemBody};
+use http::StatusCode;
+use infra::http::{Code, Failure, FieldError, Problem, path::PathId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     CommandApi,
-    extract::{JsonBody, Segments, context, etag},
-};
-use crate::{
-    error::{failure, stock_refused},
-    executor::{Mode, Outcome},
+    answer::Answer,
+    command::{Command, CommandHeaders, command_problems},
+    run::{AfterCommand, run},
+    text,
 };
 
-/// The most SKUs of one bulk receipt.
+/// Most SKUs of one bulk receipt.
 const BULK_RECEIPTS_MAX: usize = 1_000;
 
-/// Goods that came in.
+/// A SKU in the path of a command. The SKU need not exist yet, so a malformed one is a wrong parameter (400),
+/// not a missing resource.
+#[derive(Debug)]
+pub(super) struct NewSku(Sku);
+
+impl fmt::Display for NewSku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PathId for NewSku {
+    const RESOURCE: &'static str = Sku::RESOURCE;
+
+    fn parse(segment: &str) -> Result<Self, Problem> {
+        Sku::new(segment).map(Self).map_err(|error| Problem::invalid_parameter("sku", error.to_string()))
+    }
+}
+
+/// Received goods.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReceiptRequest {
-    /// Units, 1 to 1,000,000,000.
+    /// Units, from 1 to 1,000,000,000.
     #[schema(example = 100, minimum = 1, maximum = 1_000_000_000)]
     quantity: u32,
-    /// The shop's own name for it, such as a purchase order.
+    /// A reference of the shop, such as a purchase order.
     #[schema(example = "po-1")]
     #[serde(default)]
     reference: Option<String>,
 }
 
-/// A count or a write-off.
+/// A correction after a count, or a write-off.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdjustmentRequest {
-    /// Units more (positive) or fewer (negative) on hand; not zero.
+    /// Units to add (positive) or remove (negative). Not zero.
     #[schema(example = -3)]
     delta: i64,
     #[schema(example = "damaged")]
@@ -54,7 +68,7 @@ pub(super) struct AdjustmentRequest {
     reason: Option<String>,
 }
 
-/// Goods that came in, of several SKUs.
+/// Received goods of several SKUs.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkReceiptRequest {
@@ -81,109 +95,83 @@ pub(super) struct StockAnswer {
     on_hand: u32,
     reserved: u32,
     available: u32,
-    /// Of the SKU's stream, right after this command.
+    /// Revision of the SKU's stream right after this command.
     revision: Revision,
 }
 
-/// What became of a bulk receipt.
+/// The outcome of a bulk receipt.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BulkReceiptAnswer {
-    /// The levels of the SKUs that were received, in the order of the request.
+    /// Levels of the received SKUs, in the order of the request.
     receipts: Vec<StockAnswer>,
-    /// The receipts that were refused, by SKU; nothing was recorded for them.
+    /// Refused receipts, by SKU. Nothing was recorded for them.
     refused: Vec<FieldError>,
+}
+
+impl StockAnswer {
+    fn new(sku: &Sku, levels: StockLevels, revision: Revision) -> Self {
+        let StockLevels { on_hand, reserved } = levels;
+        Self { sku: sku.clone(), on_hand, reserved, available: levels.available(), revision }
+    }
+
+    fn created(self, replayed: bool) -> Answer<Self> {
+        let revision = Some(self.revision);
+        Answer { status: StatusCode::CREATED, revision, location: None, replayed, body: self }
+    }
+}
+
+command_problems! {
+    ReceiveProblems = StockLimit;
+    AdjustProblems = StockBelowReserved StockLimit;
+    ReceiveManyProblems = ;
 }
 
 /// Receive goods
 #[utoipa::path(post, path = "/v1/stock/{sku}/receipts", tag = "stock",
-    params(("sku" = String, Path), ("Idempotency-Key" = String, Header)),
+    params(("sku" = String, Path), CommandHeaders),
     request_body = ReceiptRequest,
-    responses(
-        (status = 201, description = "Received; `ETag` is the revision", body = StockAnswer),
-        (status = 409, description = "stock_limit", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 201, description = "Received.", body = StockAnswer), ReceiveProblems))]
 pub(super) async fn receive(
     State(api): State<CommandApi>,
-    Segments(sku): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<ReceiptRequest>,
-) -> Result<Response, Problem> {
-    let sku = parse_sku(&sku)?;
-    let reference = text("reference", body.reference.as_ref())?;
-    let context = context(&headers, &format!("/v1/stock/{sku}/receipts"), &body)?;
+    Command { id: NewSku(sku), body, context }: Command<NewSku, ReceiptRequest>,
+) -> Result<Answer<StockAnswer>, Failure<ReceiveProblems>> {
+    let reference = text("reference", body.reference)?;
     let command = StockCommand::Receive { quantity: body.quantity, reference };
-    let (answer, replayed) = run(&api, &sku, command, &context).await?;
-    Ok(respond(StatusCode::CREATED, answer, replayed))
+    let (answer, replayed) = run_on_stock(&api, &sku, command, &context).await?;
+    Ok(answer.created(replayed))
 }
 
-/// Adjust what is on hand
+/// Adjust the units on hand
 #[utoipa::path(post, path = "/v1/stock/{sku}/adjustments", tag = "stock",
-    params(("sku" = String, Path), ("Idempotency-Key" = String, Header), ("If-Match" = Option<String>, Header)),
+    params(("sku" = String, Path), CommandHeaders),
     request_body = AdjustmentRequest,
-    responses(
-        (status = 201, description = "Adjusted; `ETag` is the revision", body = StockAnswer),
-        (status = 409, description = "stock_below_reserved, stock_limit", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 412, description = "precondition_failed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 201, description = "Adjusted.", body = StockAnswer), AdjustProblems))]
 pub(super) async fn adjust(
     State(api): State<CommandApi>,
-    Segments(sku): Segments<String>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<AdjustmentRequest>,
-) -> Result<Response, Problem> {
-    let sku = parse_sku(&sku)?;
-    let reason = text("reason", body.reason.as_ref())?;
-    let context = context(&headers, &format!("/v1/stock/{sku}/adjustments"), &body)?;
+    Command { id: NewSku(sku), body, context }: Command<NewSku, AdjustmentRequest>,
+) -> Result<Answer<StockAnswer>, Failure<AdjustProblems>> {
+    let reason = text("reason", body.reason)?;
     let command = StockCommand::Adjust { delta: body.delta, reason };
-    let (answer, replayed) = run(&api, &sku, command, &context).await?;
-    Ok(respond(StatusCode::CREATED, answer, replayed))
+    let (answer, replayed) = run_on_stock(&api, &sku, command, &context).await?;
+    Ok(answer.created(replayed))
 }
 
 /// Receive goods of several SKUs
 ///
-/// Each SKU is a command of its own under the key: a retry completes what is missing and repeats nothing.
+/// Each SKU is a separate command under the key: a retry completes the missing ones and repeats none.
 #[utoipa::path(post, path = "/v1/stock/receipts", tag = "stock",
-    params(("Idempotency-Key" = String, Header)),
+    params(CommandHeaders),
     request_body = BulkReceiptRequest,
     responses(
-        (status = 200, description = "What was received, and what was refused", body = BulkReceiptAnswer),
-        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The received and the refused SKUs.", body = BulkReceiptAnswer),
+        ReceiveManyProblems,
     ))]
 pub(super) async fn receive_many(
     State(api): State<CommandApi>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<BulkReceiptRequest>,
-) -> Result<Response, Problem> {
-    let skus: BTreeSet<&Sku> = body.receipts.iter().map(|receipt| &receipt.sku).collect();
-    if body.receipts.is_empty() || body.receipts.len() > BULK_RECEIPTS_MAX || skus.len() < body.receipts.len()
-    {
-        return Err(
-            Problem::new(Code::InvalidRequest).error("receipts", "1 to 1,000 receipts, each SKU once")
-        );
-    }
-    for receipt in &body.receipts {
-        text("reference", receipt.reference.as_ref())?;
-    }
-    let context = context(&headers, "/v1/stock/receipts", &body)?;
-    let receiving = body.receipts.iter().map(async |receipt| {
-        let stream = StreamName::from(receipt.sku.clone());
-        // Event ids are made from command ids, so the streams must not share one.
-        let id = CommandId::of_reaction(EventId(context.id.0), &stream, "stock.receive");
-        let context = CommandContext { id, ..context.clone() };
-        let (quantity, reference) = (receipt.quantity, receipt.reference.clone());
-        let received = run(&api, &receipt.sku, StockCommand::Receive { quantity, reference }, &context).await;
-        match received {
-            Ok((answer, replayed)) => Ok(Ok((answer, replayed))),
-            // Whatever is about this SKU alone does not hold up the others.
-            Err(problem) if problem.code == Code::StockLimit || problem.code == Code::InvalidRequest => {
-                let message = problem.code.title().to_owned();
-                Ok(Err(FieldError { field: receipt.sku.to_string(), message }))
-            }
-            Err(problem) => Err(problem),
-        }
-    });
+    Command { id: (), body, context }: Command<(), BulkReceiptRequest>,
+) -> Result<Answer<BulkReceiptAnswer>, Failure<ReceiveManyProblems>> {
+    check_receipts(&body.receipts)?;
+    let receiving = body.receipts.into_iter().map(|receipt| receive_one(&api, receipt, &context));
     let mut answer = BulkReceiptAnswer { receipts: Vec::new(), refused: Vec::new() };
     let mut all_replayed = true;
     for outcome in try_join_all(receiving).await? {
@@ -196,68 +184,44 @@ pub(super) async fn receive_many(
         }
     }
     let replayed = all_replayed && !answer.receipts.is_empty();
-    let mut response = Json(answer).into_response();
-    mark_replayed(&mut response, replayed);
-    Ok(response)
+    Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body: answer })
 }
 
-/// Runs a stock command; the flag says that this is the answer of an earlier request.
-async fn run(
+fn check_receipts(receipts: &[BulkReceiptItem]) -> Result<(), Problem> {
+    let skus: BTreeSet<&Sku> = receipts.iter().map(|receipt| &receipt.sku).collect();
+    if receipts.is_empty() || receipts.len() > BULK_RECEIPTS_MAX || skus.len() < receipts.len() {
+        return Err(Problem::invalid_request("receipts", "expected 1 to 1,000 receipts, each SKU once"));
+    }
+    receipts.iter().try_for_each(|receipt| text("reference", receipt.reference.clone()).map(drop))
+}
+
+/// Receives one SKU of a bulk receipt. `Ok(Err)`: this SKU alone is refused, which does not stop the others.
+async fn receive_one(
+    api: &CommandApi,
+    receipt: BulkReceiptItem,
+    context: &CommandContext,
+) -> Result<Result<(StockAnswer, bool), FieldError>, Problem> {
+    let BulkReceiptItem { sku, quantity, reference } = receipt;
+    // Event ids are made from command ids, so each stream needs its own command id.
+    let id = CommandId::of_reaction(EventId(context.id.0), &StreamName::from(sku.clone()), "stock.receive");
+    let context = CommandContext { id, ..context.clone() };
+    match run_on_stock(api, &sku, StockCommand::Receive { quantity, reference }, &context).await {
+        Ok(received) => Ok(Ok(received)),
+        Err(problem) if matches!(problem.code, Code::StockLimit | Code::InvalidRequest) => {
+            Ok(Err(FieldError { field: sku.to_string(), message: problem.code.title().to_owned() }))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Runs a command on the stock of a SKU. The flag marks the answer of an earlier request.
+async fn run_on_stock(
     api: &CommandApi,
     sku: &Sku,
     command: StockCommand,
     context: &CommandContext,
 ) -> Result<(StockAnswer, bool), Problem> {
-    let executed = api.checkout.stock.execute(sku, command, context, Mode::EXTERNAL).await;
-    let executed = executed.map_err(|error| failure(&error))?;
-    let answer = |levels: StockLevels, revision| StockAnswer {
-        sku: sku.clone(),
-        on_hand: levels.on_hand,
-        reserved: levels.reserved,
-        available: levels.available(),
-        revision,
-    };
-    match executed.outcome {
-        Outcome::Recorded | Outcome::Unchanged => {
-            Ok((answer(executed.summary, executed.revision.unwrap_or_default()), false))
-        }
-        Outcome::Duplicate { revision } => {
-            let then = super::state_at::<StockDecider>(api, &sku.clone().into(), revision).await?;
-            Ok((answer(StockDecider::summary(&then), revision), true))
-        }
-        Outcome::KeyReused => Err(Problem::new(Code::IdempotencyKeyReused)),
-        Outcome::PreconditionFailed => Err(super::precondition_failed(executed.revision)),
-        Outcome::Refused(refusal) => Err(stock_refused(&refusal)),
-    }
-}
-
-fn respond(status: StatusCode, answer: StockAnswer, replayed: bool) -> Response {
-    let etag = etag(answer.revision);
-    let mut response = (status, Json(answer)).into_response();
-    response.headers_mut().insert(header::ETAG, etag);
-    mark_replayed(&mut response, replayed);
-    response
-}
-
-pub(super) fn mark_replayed(response: &mut Response, replayed: bool) {
-    if replayed {
-        response.headers_mut().insert("idempotent-replayed", http::HeaderValue::from_static("true"));
-    }
-}
-
-fn parse_sku(segment: &str) -> Result<Sku, Problem> {
-    Sku::new(segment).map_err(|error| Problem::new(Code::InvalidParameter).error("sku", error.to_string()))
-}
-
-/// A free text of a stock command, bounded like those of orders.
-fn text(field: &str, value: Option<&String>) -> Result<Option<String>, Problem> {
-    let fits = |text: &String| {
-        (1..=domain::text::TEXT_CHARS_MAX).contains(&text.chars().count())
-            && !text.chars().any(char::is_control)
-    };
-    match value {
-        Some(text) if !fits(text) => Err(Problem::new(Code::InvalidRequest)
-            .error(field, "1 to 500 characters, none of them a control character")),
-        value => Ok(value.cloned()),
-    }
+    let after = run(api, &api.checkout.stock, sku, command, context).await?;
+    let AfterCommand { summary, revision, replayed } = after;
+    Ok((StockAnswer::new(sku, summary, revision), replayed))
 }

@@ -1,4 +1,4 @@
-//! Who is told of events: subscriptions, their secrets, and the log of their deliveries.
+//! Subscriptions to webhooks, their secrets and the log of their deliveries.
 
 mod deliveries;
 mod replay;
@@ -7,39 +7,41 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
-    response::{IntoResponse, Response},
+    extract::{FromRequestParts, MatchedPath, State},
 };
 use domain::Timestamp;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, request::Parts};
 use infra::{
-    http::{Code, Problem, problem::ProblemBody},
-    operations::{
-        OperationsError,
-        webhooks::{
-            EventTypes, NewSubscription, RefusedUrl, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription,
-            SubscriptionId, SubscriptionStatus, WebhookService, WebhookStore,
-        },
+    http::{
+        Code, Failure, Problem,
+        paging::{self, Listing, Paging},
+        parameters::{self, Params},
+        path::{self, Id, PathId},
+        stores,
+    },
+    operations::webhooks::{
+        EventTypes, NewSubscription, RefusedUrl, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription,
+        SubscriptionId, SubscriptionStatus, WebhookService, WebhookStore,
     },
     signature::SigningSecret,
 };
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 pub(super) use self::{deliveries::*, replay::*};
 use super::{
     CommandApi,
-    extract::{JsonBody, Segments, context, id},
-    paging::{self, Listing, Parameters},
-    stock::mark_replayed,
+    answer::Answer,
+    body::{self, JsonBody, OptionalField, optional_field},
+    command::{Command, IdempotencyKey, NoBody},
+    text,
 };
 
-const PATH: &str = "/v1/webhook-subscriptions";
-/// How long the secret before the last signs too.
+/// How long the previous secret signs too.
 const PREVIOUS_SECRET_HOURS: i64 = 24;
 
-/// What the handlers of webhook subscriptions work with.
+/// The parts that the handlers of webhook subscriptions need.
 #[derive(Clone)]
 pub struct WebhookAdmin {
     pub store: Arc<dyn WebhookStore>,
@@ -52,14 +54,14 @@ impl std::fmt::Debug for WebhookAdmin {
     }
 }
 
-/// Where to send which events.
+/// A new subscription.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionRequest {
     /// https, on the public Internet, without user name and password.
     #[schema(example = "https://shop.example/hooks/orderly")]
     url: String,
-    /// Types (`order.placed.v1`) or patterns (`order.*`, `*`); left out: all of orders and payments.
+    /// Types (`order.placed.v1`) or patterns (`order.*`, `*`). If omitted: all events of orders and payments.
     #[serde(default)]
     #[schema(example = json!(["order.*", "payment.captured.v1"]))]
     event_types: Option<Vec<String>>,
@@ -67,7 +69,7 @@ pub(super) struct SubscriptionRequest {
     description: Option<String>,
 }
 
-/// What is to be different; what is left out stays as it is.
+/// Changes of a subscription. Omitted members stay unchanged.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionChanges {
@@ -75,20 +77,13 @@ pub(super) struct SubscriptionChanges {
     url: Option<String>,
     #[serde(default)]
     event_types: Option<Vec<String>>,
-    /// Null: none.
-    #[serde(default, deserialize_with = "present")]
+    /// Null removes it.
+    #[serde(default, deserialize_with = "optional_field")]
     #[schema(value_type = Option<String>)]
-    #[allow(clippy::option_option, reason = "left out is not the same as null")]
-    description: Option<Option<String>>,
-    /// Events recorded while it is false are not sent later, unless they are replayed.
+    description: OptionalField<String>,
+    /// Events recorded while it is false are sent later only by a replay.
     #[serde(default)]
     enabled: Option<bool>,
-}
-
-/// Tells a member that is null from one that is left out.
-#[allow(clippy::option_option, reason = "left out is not the same as null")]
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// A subscription.
@@ -100,16 +95,16 @@ pub(super) struct SubscriptionAnswer {
     event_types: Vec<String>,
     description: Option<String>,
     enabled: bool,
-    /// `requested`, or `gone` when the receiver has answered 410.
+    /// `requested`, or `gone` after the receiver answered 410.
     disabled_reason: Option<&'static str>,
-    /// Until then the secret before the last signs too.
+    /// Until then the previous secret signs too.
     #[schema(value_type = Option<String>, format = DateTime)]
     previous_secret_until: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
-    /// What signatures are verified with. Only in the answer to the request that made it.
+    /// The key to verify signatures. Only in the answer to the request that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
     secret: Option<String>,
@@ -142,45 +137,53 @@ impl SubscriptionAnswer {
     }
 }
 
-/// Which page of a list is wanted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct PageQuery {
-    /// The most items to answer with.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 200, default = 50)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before. Left out: the first page.
-    cursor: Option<String>,
+/// The webhooks of this process. A process that does not deliver webhooks answers 404.
+#[derive(Debug)]
+pub(super) struct WebhooksOf(Arc<WebhookAdmin>);
+
+impl FromRequestParts<CommandApi> for WebhooksOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, api: &CommandApi) -> Result<Self, Problem> {
+        let absent = || Problem::new(Code::NotFound).detail("this process does not deliver webhooks");
+        api.webhooks.clone().map(Self).ok_or_else(absent)
+    }
+}
+
+infra::problems! {
+    pub(in crate::http) SubscribeProblems =
+        [path::REJECTIONS, body::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES]
+        IdempotencyKeyReused WebhookUrlRefused TooManySubscriptions SubscriptionDeleted;
+    pub(in crate::http) SubscriptionListProblems =
+        [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES];
+    pub(in crate::http) SubscriptionProblems = [path::REJECTIONS, stores::FAILURES];
+    pub(in crate::http) ChangeProblems = [path::REJECTIONS, body::REJECTIONS, stores::FAILURES] WebhookUrlRefused;
+    pub(in crate::http) RotateSecretProblems = [path::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES];
 }
 
 /// Subscribe to events
 ///
-/// What is recorded from then on is sent; a replay brings what was before.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions", tag = "webhooks",
-    params(("Idempotency-Key" = String, Header)),
+/// Sends events recorded from now on. A replay sends earlier ones.
+#[utoipa::path(post, path = "/v1/webhook-subscriptions", tag = "webhooks", params(IdempotencyKey),
     request_body = SubscriptionRequest,
     responses(
-        (status = 201, description = "Subscribed; the answer has the secret", body = SubscriptionAnswer),
-        (status = 409, description = "too_many_subscriptions, subscription_deleted", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, webhook_url_refused, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Subscribed. The answer has the secret.", body = SubscriptionAnswer),
+        SubscribeProblems,
     ))]
 pub(super) async fn subscribe(
     State(api): State<CommandApi>,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody<SubscriptionRequest>,
-) -> Result<Response, Problem> {
-    let webhooks = admin(&api)?;
-    let context = context(&headers, PATH, &body)?;
+    WebhooksOf(webhooks): WebhooksOf,
+    path: MatchedPath,
+    Command { id: (), body, context }: Command<(), SubscriptionRequest>,
+) -> Result<Answer<SubscriptionAnswer>, Failure<SubscribeProblems>> {
     let event_types = body.event_types.map_or_else(|| Ok(EventTypes::all()), event_types)?;
-    let description = description(body.description)?;
+    let description = text("description", body.description)?;
     let id = SubscriptionId(context.id.0);
-    // What was accepted once is not refused when it is repeated.
-    if webhooks.store.subscription(id).await.map_err(|error| failed(&error))?.is_none() {
-        check_url(webhooks, &body.url).await?;
+    // A retry of an accepted request is not refused, even if the URL no longer passes the check.
+    if webhooks.store.subscription(id).await?.is_none() {
+        check_url(&webhooks, &body.url).await?;
     }
     let idempotency = context.idempotency.ok_or_else(|| Problem::new(Code::Internal))?;
-    let after = api.checkout.store().log().last_position().await;
     let new = NewSubscription {
         id,
         key: idempotency.key,
@@ -189,77 +192,70 @@ pub(super) async fn subscribe(
         event_types,
         description,
         secret: new_secret()?,
-        after: after.map_err(|error| crate::error::failed_read(&error))?,
+        after: api.checkout.store().log().last_position().await?,
         now: now(&api),
     };
-    let subscribed =
-        webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await.map_err(|error| failed(&error))?;
-    let (subscription, replayed) = match subscribed {
+    let (subscription, replayed) = match webhooks.store.subscribe(new, SUBSCRIPTIONS_MAX).await? {
         SubscribeOutcome::Created(subscription) => (subscription, false),
         SubscribeOutcome::Repeated(subscription) => (subscription, true),
-        SubscribeOutcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused)),
-        SubscribeOutcome::Deleted => return Err(Problem::new(Code::SubscriptionDeleted)),
+        SubscribeOutcome::KeyReused => return Err(Problem::new(Code::IdempotencyKeyReused).into()),
+        SubscribeOutcome::Deleted => return Err(Problem::new(Code::SubscriptionDeleted).into()),
         SubscribeOutcome::TooMany => {
-            let detail = format!("there are {SUBSCRIPTIONS_MAX}, and no more are possible");
-            return Err(Problem::new(Code::TooManySubscriptions).detail(detail));
+            let detail = format!("the limit is {SUBSCRIPTIONS_MAX} subscriptions");
+            return Err(Problem::new(Code::TooManySubscriptions).detail(detail).into());
         }
     };
-    let mut response = (StatusCode::CREATED, Json(SubscriptionAnswer::with_secret(&subscription, now(&api))))
-        .into_response();
-    if let Ok(location) = HeaderValue::try_from(format!("{PATH}/{}", subscription.id)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    mark_replayed(&mut response, replayed);
-    Ok(response)
+    let location = Some(format!("{}/{}", path.as_str(), subscription.id));
+    let body = SubscriptionAnswer::with_secret(&subscription, now(&api));
+    Ok(Answer { status: StatusCode::CREATED, revision: None, location, replayed, body })
 }
 
 /// List subscriptions
-#[utoipa::path(get, path = "/v1/webhook-subscriptions", tag = "webhooks", params(PageQuery),
-    responses((status = 200, description = "In the order they were made in", body = Listing<SubscriptionAnswer>)))]
+#[utoipa::path(get, path = "/v1/webhook-subscriptions", tag = "webhooks", params(Paging),
+    responses(
+        (status = 200, description = "The oldest first.", body = Listing<SubscriptionAnswer>),
+        SubscriptionListProblems,
+    ))]
 pub(super) async fn list(
     State(api): State<CommandApi>,
-    Parameters(query): Parameters<PageQuery>,
-) -> Result<Json<Listing<SubscriptionAnswer>>, Problem> {
-    const LIST: &str = "webhook-subscriptions";
-    let (limit, after) = (paging::limit(query.limit)?, paging::after(LIST, query.cursor.as_deref())?);
-    let rows = admin(&api)?.store.subscriptions(after, limit + 1).await.map_err(|error| failed(&error))?;
+    WebhooksOf(webhooks): WebhooksOf,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Listing<SubscriptionAnswer>>, Failure<SubscriptionListProblems>> {
+    let rows = webhooks.store.subscriptions(paging.after()?, paging.limit + 1).await?;
     let now = now(&api);
     let item = |row: &Subscription| SubscriptionAnswer::new(row, now);
-    Ok(Json(paging::listing(LIST, rows, limit, |row| row.number, item)))
+    Ok(Json(paging.listing_of_one_more(&rows, item, |row| row.number)))
 }
 
 /// Read a subscription
 #[utoipa::path(get, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
     responses(
-        (status = 200, description = "The subscription, without its secret", body = SubscriptionAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The subscription, without its secret.", body = SubscriptionAnswer),
+        SubscriptionProblems,
     ))]
 pub(super) async fn read(
     State(api): State<CommandApi>,
-    Segments(segment): Segments<String>,
-) -> Result<Json<SubscriptionAnswer>, Problem> {
-    find(admin(&api)?, &segment).await.map(|found| Json(SubscriptionAnswer::new(&found, now(&api))))
+    WebhooksOf(webhooks): WebhooksOf,
+    Id(id): Id<SubscriptionId>,
+) -> Result<Json<SubscriptionAnswer>, Failure<SubscriptionProblems>> {
+    Ok(Json(SubscriptionAnswer::new(&find(&webhooks, id).await?, now(&api))))
 }
 
 /// Change a subscription
 #[utoipa::path(patch, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
     request_body = SubscriptionChanges,
-    responses(
-        (status = 200, description = "Changed", body = SubscriptionAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, webhook_url_refused", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 200, description = "Changed.", body = SubscriptionAnswer), ChangeProblems))]
 pub(super) async fn change(
     State(api): State<CommandApi>,
-    Segments(segment): Segments<String>,
+    WebhooksOf(webhooks): WebhooksOf,
+    Id(id): Id<SubscriptionId>,
     JsonBody(body): JsonBody<SubscriptionChanges>,
-) -> Result<Json<SubscriptionAnswer>, Problem> {
-    let webhooks = admin(&api)?;
-    let found = find(webhooks, &segment).await?;
+) -> Result<Json<SubscriptionAnswer>, Failure<ChangeProblems>> {
+    find(&webhooks, id).await?;
     let event_types = body.event_types.map(event_types).transpose()?;
-    let description = body.description.map(description).transpose()?;
+    let description = body.description.map(|description| text("description", description)).transpose()?;
     if let Some(url) = &body.url {
-        check_url(webhooks, url).await?;
+        check_url(&webhooks, url).await?;
     }
     let now = now(&api);
     let apply = Box::new(move |subscription: &mut Subscription| {
@@ -274,50 +270,44 @@ pub(super) async fn change(
         };
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(found.id, apply).await.map_err(|error| failed(&error))?;
-    let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let changed = webhooks.store.change(id, apply).await?.ok_or_else(no_such)?;
     webhooks.service.wake();
     Ok(Json(SubscriptionAnswer::new(&changed, now)))
 }
 
 /// Unsubscribe
 ///
-/// What is on its way may still arrive; nothing else is sent any more, and the log of deliveries goes.
+/// Requests in progress may still arrive. No further webhook is sent, and the delivery log is deleted.
 #[utoipa::path(delete, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
-    responses(
-        (status = 204, description = "Unsubscribed"),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 204, description = "Unsubscribed."), SubscriptionProblems))]
 pub(super) async fn unsubscribe(
     State(api): State<CommandApi>,
-    Segments(segment): Segments<String>,
-) -> Result<StatusCode, Problem> {
-    let ended =
-        admin(&api)?.store.unsubscribe(id(&segment)?, now(&api)).await.map_err(|error| failed(&error))?;
-    if ended { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::new(Code::NotFound)) }
+    WebhooksOf(webhooks): WebhooksOf,
+    Id(id): Id<SubscriptionId>,
+) -> Result<StatusCode, Failure<SubscriptionProblems>> {
+    let deleted = webhooks.store.unsubscribe(id, now(&api)).await?;
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_such().into()) }
 }
 
 /// Make a new secret
 ///
-/// The one before goes on signing too for 24 hours: `webhook-signature` then has two signatures.
+/// The previous secret signs too for 24 hours: `webhook-signature` then has two signatures.
 #[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/rotate-secret", tag = "webhooks",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = String, Header)),
+    params(("id" = Uuid, Path), IdempotencyKey),
     responses(
-        (status = 200, description = "The answer has the new secret", body = SubscriptionAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 200, description = "The answer has the new secret.", body = SubscriptionAnswer),
+        RotateSecretProblems,
     ))]
 pub(super) async fn rotate_secret(
     State(api): State<CommandApi>,
-    Segments(segment): Segments<String>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let webhooks = admin(&api)?;
-    let found = find(webhooks, &segment).await?;
-    let command = context(&headers, &format!("{PATH}/{}/rotate-secret", found.id), &())?.id.0;
+    WebhooksOf(webhooks): WebhooksOf,
+    Command { id, body: NoBody, context }: Command<SubscriptionId, NoBody>,
+) -> Result<Answer<SubscriptionAnswer>, Failure<RotateSecretProblems>> {
+    let command = context.id.0;
     let (secret, now) = (new_secret()?, now(&api));
     let made = secret.clone();
     let apply = Box::new(move |subscription: &mut Subscription| {
-        // A retry would push out the secret that receivers still know.
+        // A retry must not rotate again: that would drop the secret that receivers still use.
         if subscription.rotated_by == Some(command) {
             return;
         }
@@ -326,62 +316,37 @@ pub(super) async fn rotate_secret(
         subscription.rotated_by = Some(command);
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(found.id, apply).await.map_err(|error| failed(&error))?;
-    let changed = changed.ok_or_else(|| Problem::new(Code::NotFound))?;
-    let mut response = Json(SubscriptionAnswer::with_secret(&changed, now)).into_response();
-    mark_replayed(&mut response, changed.secret != made);
-    Ok(response)
+    let changed = webhooks.store.change(id, apply).await?.ok_or_else(no_such)?;
+    let (replayed, body) = (changed.secret != made, SubscriptionAnswer::with_secret(&changed, now));
+    Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body })
 }
 
-/// The present, as precise as it is kept.
+/// The current time in microseconds, the precision of the stores.
 fn now(api: &CommandApi) -> Timestamp {
     let now = api.checkout.clock.now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
-/// Where nobody delivers, nobody subscribes.
-fn admin(api: &CommandApi) -> Result<&WebhookAdmin, Problem> {
-    let absent = || Problem::new(Code::NotFound).detail("webhooks are not among the roles of this process");
-    api.webhooks.as_deref().ok_or_else(absent)
+async fn find(webhooks: &WebhookAdmin, id: SubscriptionId) -> Result<Subscription, Problem> {
+    webhooks.store.subscription(id).await?.ok_or_else(no_such)
 }
 
-async fn find(webhooks: &WebhookAdmin, segment: &str) -> Result<Subscription, Problem> {
-    let found = webhooks.store.subscription(id(segment)?).await.map_err(|error| failed(&error))?;
-    found.ok_or_else(|| Problem::new(Code::NotFound))
+fn no_such() -> Problem {
+    Problem::no_such(SubscriptionId::RESOURCE)
 }
 
 async fn check_url(webhooks: &WebhookAdmin, url: &str) -> Result<(), Problem> {
-    let checked = webhooks.service.check_url(url).await;
-    checked.map_err(|refused: RefusedUrl| {
-        Problem::new(Code::WebhookUrlRefused).error("url", refused.to_string())
-    })
+    let refused = |reason: RefusedUrl| Problem::new(Code::WebhookUrlRefused).error("url", reason.to_string());
+    webhooks.service.check_url(url).await.map_err(refused)
 }
 
 fn event_types(patterns: Vec<String>) -> Result<EventTypes, Problem> {
-    EventTypes::new(patterns)
-        .map_err(|error| Problem::new(Code::InvalidRequest).error("event_types", error.to_string()))
-}
-
-fn description(text: Option<String>) -> Result<Option<String>, Problem> {
-    let fits = |text: &String| {
-        (1..=domain::text::TEXT_CHARS_MAX).contains(&text.chars().count())
-            && !text.chars().any(char::is_control)
-    };
-    match text {
-        Some(text) if !fits(&text) => Err(Problem::new(Code::InvalidRequest)
-            .error("description", "1 to 500 characters, none of them a control character")),
-        text => Ok(text),
-    }
+    EventTypes::new(patterns).map_err(|error| Problem::invalid_request("event_types", error.to_string()))
 }
 
 fn new_secret() -> Result<SigningSecret, Problem> {
     SigningSecret::generate().map_err(|error| {
-        tracing::error!(%error, "A secret for webhooks cannot be made");
+        tracing::error!(%error, "Cannot generate a webhook secret; the request fails");
         Problem::new(Code::Internal)
     })
-}
-
-fn failed(error: &OperationsError) -> Problem {
-    tracing::error!(%error, "Subscriptions to webhooks cannot be read or written");
-    Problem::new(Code::Unavailable)
 }

@@ -10,7 +10,10 @@ use domain::{
     text::truncated,
 };
 use infra::{
-    http::{Code, Problem, problem::ProblemBody},
+    http::{
+        Code, Failure, Problem,
+        path::{self, Id},
+    },
     payment_provider::{NoticeContent, NoticeError, RefundAnswer},
 };
 use serde::Serialize;
@@ -18,89 +21,88 @@ use utoipa::ToSchema;
 
 use super::{
     CommandApi,
-    extract::{Segments, read_body},
+    body::{self, read_body},
 };
 use crate::{
-    error::{failure, payment_refused},
+    error::{EXECUTION_FAILURES, PAYMENT_REFUSALS, Refusal},
     executor::{Mode, Outcome},
 };
 
-/// What became of a webhook.
+/// The outcome of a webhook.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Received {
+pub(super) struct NoticeAnswer {
     #[schema(value_type = String, example = "recorded")]
-    outcome: Taken,
+    outcome: NoticeOutcome,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Taken {
-    /// It was news, and is on disk.
+enum NoticeOutcome {
+    /// Its content was new and is durable.
     Recorded,
-    /// It was known: it came before, or was overtaken by a later one.
+    /// Its content was already recorded, or a later webhook overtook it.
     Known,
     /// It concerns no payment of this platform.
     Ignored,
 }
 
-/// Take in a webhook of the payment provider
+infra::problems! {
+    /// Also lists the refusals that [`record`] does not ignore.
+    pub(in crate::http) NoticeProblems = [path::REJECTIONS, body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS] WebhookSignature;
+}
+
+/// Receive a webhook of the payment provider
 ///
-/// Signed by the provider over the bytes of the body. Answered once what it says is durable. Webhooks may come late,
-/// twice and in any order.
+/// The provider signs the bytes of the body. The answer comes after the content is durable. Webhooks may
+/// arrive late, twice and in any order.
 #[utoipa::path(post, path = "/v1/webhooks/{provider}", tag = "payments",
     params(("provider" = String, Path, example = "sandbox")),
-    request_body(content = Vec<u8>, content_type = "application/json", description = "As the provider sends it"),
-    responses(
-        (status = 200, description = "Taken in", body = Received),
-        (status = 400, description = "malformed_json", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "webhook_signature", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "not_found: another provider, or none, is set up", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "overloaded, unavailable, outcome_unknown", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    request_body(content = Vec<u8>, content_type = "application/json", description = "As the provider sends it."),
+    responses((status = 200, description = "Received.", body = NoticeAnswer), NoticeProblems))]
 pub(super) async fn receive(
     State(api): State<CommandApi>,
-    Segments(name): Segments<String>,
+    Id(name): Id<String>,
     request: Request,
-) -> Result<Json<Received>, Problem> {
+) -> Result<Json<NoticeAnswer>, Failure<NoticeProblems>> {
     let provider = api.checkout.provider().filter(|provider| provider.name() == name);
-    let provider = provider.ok_or_else(|| Problem::new(Code::NotFound))?;
+    let provider = provider.ok_or_else(|| Problem::no_such("payment provider"))?;
     let (parts, body) = request.into_parts();
     let body = read_body(&parts, body, &api).await?;
-    let notice = provider.read_notice(&parts.headers, &body, api.checkout.clock.now());
-    let notice = notice.map_err(|error| match error {
+    let notice = match provider.read_notice(&parts.headers, &body, api.checkout.clock.now()) {
+        Ok(notice) => notice,
+        Err(error) => return Err(refused(&name, &error).into()),
+    };
+    let context = CommandContext::notice(provider.name(), &notice.id);
+    let outcome = match notice.content {
+        NoticeContent::Charge { payment_id, report } => {
+            let command = PaymentCommand::Report { report, is_answer: false };
+            record(&api, payment_id, command, &context).await?
+        }
+        NoticeContent::Refund { answer: RefundAnswer::Pending, .. } => NoticeOutcome::Known,
+        NoticeContent::Refund { payment_id, refund_id, answer: RefundAnswer::Refunded { reference } } => {
+            let command = PaymentCommand::RecordRefunded { refund_id, reference: truncated(&reference) };
+            record(&api, payment_id, command, &context).await?
+        }
+        NoticeContent::Refund { payment_id, refund_id, answer: RefundAnswer::Failed { reason } } => {
+            let command = PaymentCommand::RecordRefundFailed { refund_id, reason: truncated(&reason) };
+            record(&api, payment_id, command, &context).await?
+        }
+        NoticeContent::Other => NoticeOutcome::Ignored,
+    };
+    Ok(Json(NoticeAnswer { outcome }))
+}
+
+fn refused(provider: &str, error: &NoticeError) -> Problem {
+    match error {
         NoticeError::NoSignature | NoticeError::WrongSignature | NoticeError::Stale => {
-            tracing::warn!(provider = name, %error, "a webhook was refused");
+            tracing::warn!(provider, %error, "A webhook has no valid signature; it is refused");
             Problem::new(Code::WebhookSignature).detail(error.to_string())
         }
         NoticeError::Unreadable => {
-            tracing::error!(provider = name, "a webhook that is rightly signed cannot be read");
+            tracing::error!(provider, "Cannot read a webhook with a valid signature; it is refused");
             Problem::new(Code::MalformedJson).detail(error.to_string())
         }
-    })?;
-    let context = CommandContext::notice(provider.name(), &notice.id);
-    let (payment_id, command) = match notice.content {
-        NoticeContent::Charge { payment_id, report } => {
-            (payment_id, PaymentCommand::Report { report, is_answer: false })
-        }
-        NoticeContent::Refund { payment_id, refund_id, answer } => {
-            let command = match answer {
-                RefundAnswer::Pending => return Ok(outcome(Taken::Known)),
-                RefundAnswer::Refunded { reference } => {
-                    PaymentCommand::RecordRefunded { refund_id, reference: truncated(&reference) }
-                }
-                RefundAnswer::Failed { reason } => {
-                    PaymentCommand::RecordRefundFailed { refund_id, reason: truncated(&reason) }
-                }
-            };
-            (payment_id, command)
-        }
-        NoticeContent::Other => return Ok(outcome(Taken::Ignored)),
-    };
-    record(&api, payment_id, command, &context).await.map(outcome)
-}
-
-fn outcome(outcome: Taken) -> Json<Received> {
-    Json(Received { outcome })
+    }
 }
 
 async fn record(
@@ -108,27 +110,25 @@ async fn record(
     payment_id: PaymentId,
     command: PaymentCommand,
     context: &CommandContext,
-) -> Result<Taken, Problem> {
-    let executed = api.checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await;
-    let executed = executed.map_err(|error| failure(&error))?;
-    let (last, taken) = match executed.outcome {
-        Outcome::Recorded => (executed.revision, Taken::Recorded),
-        Outcome::Duplicate { revision } => (Some(revision), Taken::Known),
-        Outcome::Unchanged | Outcome::KeyReused | Outcome::PreconditionFailed => (None, Taken::Known),
-        // To be sent again is no use: an operator has to look at it.
+) -> Result<NoticeOutcome, Problem> {
+    let executed = api.checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await?;
+    let (last, outcome) = match executed.outcome {
+        Outcome::Recorded => (executed.revision, NoticeOutcome::Recorded),
+        Outcome::Duplicate { revision } => (Some(revision), NoticeOutcome::Known),
+        Outcome::Unchanged | Outcome::KeyReused | Outcome::PreconditionFailed => (None, NoticeOutcome::Known),
+        // A retry would be refused again, so these are answered with 200 and an operator must check the log.
         Outcome::Refused(refusal @ (PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_))) => {
-            tracing::warn!(payment.id = %payment_id, %refusal, "a webhook tells of what this platform does not know");
-            (None, Taken::Ignored)
+            tracing::warn!(payment.id = %payment_id, %refusal, "A webhook concerns an unknown payment or refund; it is ignored");
+            (None, NoticeOutcome::Ignored)
         }
         Outcome::Refused(refusal @ PaymentRefusal::RefundSettled) => {
-            tracing::error!(payment.id = %payment_id, %refusal, "a webhook contradicts what is recorded of a refund");
-            (None, Taken::Ignored)
+            tracing::error!(payment.id = %payment_id, %refusal, "A webhook contradicts the recorded outcome of a refund; it is ignored");
+            (None, NoticeOutcome::Ignored)
         }
-        Outcome::Refused(refusal) => return Err(payment_refused(&refusal)),
+        Outcome::Refused(refusal) => return Err(refusal.problem()),
     };
     if let Some(last) = last {
-        let told = api.checkout.react_to_command(payment_id, context, last).await;
-        told.map_err(|error| failure(&error))?;
+        api.checkout.react_to_command(payment_id, context, last).await?;
     }
-    Ok(taken)
+    Ok(outcome)
 }

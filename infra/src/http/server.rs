@@ -1,4 +1,4 @@
-//! The accept loop: HTTP/1.1 with the timers and bounds that `axum::serve` does not set.
+//! The accept loop: HTTP/1.1 with the timeouts and limits that `axum::serve` does not set.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -14,14 +14,14 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// Bounds of a server.
+/// Limits of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
-    /// Connections beyond this wait to be accepted.
+    /// Concurrent connections. Further ones wait to be accepted.
     pub connections_max: usize,
-    /// How long a client may take to send a request's headers, and how long an idle connection is kept.
+    /// Time limit for reading the headers of a request, and for an idle connection.
     pub header_read_timeout: Duration,
-    /// How long requests under way may take to finish after a shutdown was asked for.
+    /// Time limit for running requests after the shutdown begins.
     pub drain_timeout: Duration,
 }
 
@@ -35,8 +35,9 @@ impl Default for ServerOptions {
     }
 }
 
-/// Serves until `shutdown`, then lets requests under way finish within the drain time. `service` is a router; an error of
-/// it ends the connection without an answer.
+/// Serves until `shutdown`, then lets running requests finish within the drain time.
+///
+/// `service` is a router. Its errors end the connection without an answer.
 pub async fn serve<S>(listener: TcpListener, service: S, options: ServerOptions, shutdown: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response> + Clone + Send + 'static,
@@ -61,20 +62,20 @@ where
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, or the peer went away before it was accepted.
-                tracing::warn!(%error, "could not accept a connection");
+                // The process has no free file descriptors, or the peer disconnected.
+                tracing::warn!(%error, "Cannot accept a connection; trying again in 50 ms");
                 time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        // Small answers must not wait for the acknowledgement of the one before.
+        // Without this, a small answer waits for the acknowledgement of the previous one.
         let _ = stream.set_nodelay(true);
         let connection =
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
         let connection = draining.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+                tracing::debug!(%error, "A connection ended early");
             }
             drop(permit);
         });
@@ -82,6 +83,6 @@ where
 
     drop(listener);
     if time::timeout(options.drain_timeout, draining.shutdown()).await.is_err() {
-        tracing::warn!("requests were still under way when the drain time was over");
+        tracing::warn!("Requests still run after the drain time; their connections are closed");
     }
 }

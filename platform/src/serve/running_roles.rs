@@ -296,7 +296,7 @@ impl RunningRoles {
     ) {
         let layout = parts::layout(config, log);
         let log = parts::log_access(config, log);
-        let options = query_api::Options::default();
+        let options = query_api::QueryApiOptions::default();
         let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options);
         let stop = self.apis.stop.clone();
         self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, stop));

@@ -13,7 +13,7 @@ fn events(of: &[(&str, Revision)]) -> Vec<OrderStockEvent> {
 }
 
 #[test]
-fn events_that_follow_one_another_are_read_at_once_and_no_others() {
+fn consecutive_events_are_read_together_and_no_other_events_are_read() {
     let runs = runs(&events(&[("B", 7), ("A", 3), ("A", 4), ("B", 9), ("A", 5), ("A", 8)]));
     let expected = [("A", 3, 5), ("A", 8, 8), ("B", 7, 7), ("B", 9, 9)];
     let expected =

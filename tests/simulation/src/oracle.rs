@@ -1,9 +1,10 @@
 //! Checks each answer against the events that are durable when it is given.
 
+use command_api::error::Refusal;
 use domain::{
     Decider, OrderId, StreamName, order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
 };
-use infra::http::{Code, Problem};
+use infra::http::Code;
 
 use crate::{
     environment::Environment,
@@ -145,26 +146,23 @@ fn ruling(env: &Environment, request: &Request, count: usize) -> Option<Ruling> 
     Some(match stream {
         StreamName::Stock(_) => {
             let stock = env.folded::<StockDecider>(&stream, count);
-            let decided = StockDecider::decide(&stock, request.stock_command()?);
-            ruling_of(decided, command_api::error::stock_refused)
+            ruling_of(StockDecider::decide(&stock, request.stock_command()?))
         }
         StreamName::Order(_) => {
             let order = env.folded::<OrderDecider>(&stream, count);
-            let decided = OrderDecider::decide(&order, request.order_command()?);
-            ruling_of(decided, command_api::error::order_refused)
+            ruling_of(OrderDecider::decide(&order, request.order_command()?))
         }
         StreamName::Payment(_) => {
             let payment = env.folded::<PaymentDecider>(&stream, count);
-            let decided = PaymentDecider::decide(&payment, request.payment_command()?);
-            ruling_of(decided, command_api::error::payment_refused)
+            ruling_of(PaymentDecider::decide(&payment, request.payment_command()?))
         }
     })
 }
 
-fn ruling_of<E, R>(decided: Result<Vec<E>, R>, problem: impl FnOnce(&R) -> Problem) -> Ruling {
+fn ruling_of<E, R: Refusal>(decided: Result<Vec<E>, R>) -> Ruling {
     match decided {
         Ok(events) if events.is_empty() => Ruling::Unchanged,
         Ok(_) => Ruling::Recorded,
-        Err(refusal) => Ruling::Refused(problem(&refusal).code),
+        Err(refusal) => Ruling::Refused(refusal.problem().code),
     }
 }

@@ -3,7 +3,7 @@ use axum::{body::Body, http::Request};
 use super::*;
 
 #[tokio::test]
-async fn if_match_runs_a_command_only_at_the_revision_it_names() {
+async fn if_match_executes_a_command_only_at_its_revision() {
     let shop = Shop::open().await;
     let order = paid_order(&shop).await;
     let ship = async |key: &str, revision: &str| {
@@ -26,7 +26,7 @@ async fn if_match_runs_a_command_only_at_the_revision_it_names() {
 }
 
 #[tokio::test]
-async fn a_bounded_number_of_commands_is_under_way_and_the_rest_is_told_when_to_come_again() {
+async fn a_command_beyond_the_limit_is_refused_with_retry_after() {
     use crate::support::{ShopOptions, appends};
     use command_api::ExecutorOptions;
     let executor = ExecutorOptions { shards: 1, queue_commands_max: 1, ..ExecutorOptions::default() };
@@ -47,7 +47,7 @@ async fn a_bounded_number_of_commands_is_under_way_and_the_rest_is_told_when_to_
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_is_reported_without_its_inner_text() {
+async fn the_answer_to_a_failed_write_hides_the_inner_error() {
     use crate::support::{Fault, appends};
     let shop = Shop::open().await;
     for (fault, code) in [(Fault::Refuse, "unavailable"), (Fault::LoseAppend, "outcome_unknown")] {
@@ -61,7 +61,7 @@ async fn a_store_that_cannot_be_written_is_reported_without_its_inner_text() {
 }
 
 #[tokio::test]
-async fn every_documented_operation_is_served_and_every_code_explained() {
+async fn every_documented_operation_is_served_and_codes_have_pages() {
     let shop = Shop::open().await;
     let description = shop.get("/openapi.json").await.expect(200);
     assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));

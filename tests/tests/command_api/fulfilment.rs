@@ -5,7 +5,7 @@ async fn ship(shop: &Shop, order: &Value, key: &str, body: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn an_order_leaves_the_house_in_parts_and_arrives_in_parts() {
+async fn an_order_is_shipped_and_delivered_in_parts() {
     let shop = Shop::open().await;
     let order = paid_order(&shop).await;
     let first = ship(&shop, &order, "s1", json!({"lines": [part(1, 4)], "tracking_number": "T1"})).await;
@@ -22,7 +22,7 @@ async fn an_order_leaves_the_house_in_parts_and_arrives_in_parts() {
     assert_has(&second, json!({"fulfilment_status": "shipped"}));
     ship(&shop, &order, "s3", json!({})).await.problem(409, "nothing_to_ship");
 
-    let log = shop.until("both are out of the stock", |log| log.count("stock.shipped.v1") == 2).await;
+    let log = shop.until("stock has both shipments", |log| log.count("stock.shipped.v1") == 2).await;
     assert_eq!((log.stock("85123A").levels().on_hand, log.stock("85123A").levels().reserved), (90, 0));
 
     let deliveries = path_of(&order, "/deliveries");
@@ -40,7 +40,7 @@ async fn an_order_leaves_the_house_in_parts_and_arrives_in_parts() {
 }
 
 #[tokio::test]
-async fn goods_come_back_to_the_shelf_or_not_and_money_with_them_or_not() {
+async fn a_return_can_restock_or_not_and_refund_or_not() {
     let shop = Shop::open().await;
     let order = paid_order(&shop).await;
     let returns = path_of(&order, "/returns");
@@ -54,14 +54,14 @@ async fn goods_come_back_to_the_shelf_or_not_and_money_with_them_or_not() {
     let broken = send_back("t2", broken).await.expect(201);
     send_back("t3", json!({"lines": [part(1, 1)], "refund_amount": 0})).await.expect(201);
     send_back("t4", json!({"lines": [part(1, 3)]})).await.problem(409, "quantity_unavailable");
-    // 2,550 were captured; 510 and 100 are asked back already.
+    // 2,550 were captured; refunds of 510 and 100 are already requested.
     let greedy = json!({"lines": [part(1, 1)], "refund_amount": 1941});
     send_back("t4", greedy).await.problem(409, "refund_too_large");
     send_back("t4", json!({"lines": [part(1, 1)], "refund_amount": -1}))
         .await
         .problem(422, "invalid_request");
 
-    let log = shop.until("all is taken in", |log| {
+    let log = shop.until("stock and payment have the returns", |log| {
         log.count("stock.returned.v1") == 2 && log.count("payment.refund_requested.v1") == 2
     });
     let log = log.await;
@@ -82,7 +82,7 @@ async fn goods_come_back_to_the_shelf_or_not_and_money_with_them_or_not() {
 }
 
 #[tokio::test]
-async fn cancelling_an_order_that_is_not_paid_frees_its_stock_and_closes_its_payment() {
+async fn cancelling_an_unpaid_order_releases_its_stock_and_closes_its_payment() {
     let shop = Shop::open().await;
     shop.receive("a", 5).await;
     let order = shop.place("order", &[line("a", 5, 100)]).await.expect(201);
@@ -91,40 +91,40 @@ async fn cancelling_an_order_that_is_not_paid_frees_its_stock_and_closes_its_pay
         &cancelled.expect(200),
         json!({"status": "cancelled", "payment_status": "not_due", "revision": 2}),
     );
-    shop.until("all is released", |log| {
+    shop.until("stock and payment have the cancellation", |log| {
         log.stock("a").levels().available() == 5 && log.count("payment.closed.v1") == 1
     })
     .await;
     let authorize = payment_path(&order, "/authorize");
     shop.post(&authorize, "late", json!({})).await.problem(409, "payment_closed");
     ship(&shop, &order, "s", json!({})).await.problem(409, "order_status");
-    // Once more, under another key: nothing happens.
+    // A second cancellation under another key changes nothing.
     let again = shop.post(&path_of(&order, "/cancel"), "c2", json!({})).await.expect(200);
     assert_has(&again, json!({"status": "cancelled", "revision": 2}));
 }
 
 #[tokio::test]
-async fn cancelling_after_a_part_was_shipped_frees_and_refunds_the_rest() {
+async fn cancelling_a_partly_shipped_order_releases_and_refunds_the_rest() {
     let shop = Shop::open().await;
     let order = paid_order(&shop).await;
     ship(&shop, &order, "s", json!({"lines": [part(1, 4)]})).await.expect(201);
     shop.post(&path_of(&order, "/cancel"), "c", json!({})).await.expect(200);
-    let log = shop.until("the rest is free and asked back", |log| {
+    let log = shop.until("the rest is released and its refund requested", |log| {
         log.stock("85123A").levels().reserved == 0 && log.count("payment.refund_requested.v1") == 1
     });
     let log = log.await;
     assert_eq!(log.stock("85123A").levels().on_hand, 96);
     let payment = log.payment(order["payment_id"].as_str().unwrap().parse().unwrap());
     assert_eq!(payment.refunds()[0].amount.minor_units(), 6 * 255);
-    // What was shipped can still come back.
+    // Shipped units can still be returned.
     let returned = shop.post(&path_of(&order, "/returns"), "t", json!({"lines": [part(1, 4)]})).await;
     assert_has(&returned.expect(201), json!({"status": "cancelled", "fulfilment_status": "returned"}));
-    let log = shop.until("it is back", |log| log.stock("85123A").levels().on_hand == 100).await;
+    let log = shop.until("the return is in stock", |log| log.stock("85123A").levels().on_hand == 100).await;
     assert_eq!(log.loose_reservations(), []);
 }
 
 #[tokio::test]
-async fn what_is_shipped_or_rejected_cannot_be_cancelled() {
+async fn a_shipped_or_rejected_order_cannot_be_cancelled() {
     let shop = Shop::open().await;
     let order = paid_order(&shop).await;
     ship(&shop, &order, "s", json!({})).await.expect(201);

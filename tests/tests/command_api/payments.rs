@@ -10,7 +10,7 @@ async fn pay(shop: &Shop, order: &Value, step: &str, key: &str, body: Value) -> 
 }
 
 #[tokio::test]
-async fn a_capture_is_answered_when_the_order_knows_of_it() {
+async fn a_capture_is_answered_after_its_order_has_recorded_it() {
     let shop = Shop::without_process_manager().await;
     let order = placed(&shop).await;
     let (order_id, payment_id) = (order["order_id"].as_str().unwrap(), order["payment_id"].as_str().unwrap());
@@ -41,7 +41,7 @@ async fn a_capture_is_answered_when_the_order_knows_of_it() {
 }
 
 #[tokio::test]
-async fn no_more_is_authorized_or_captured_than_was_asked_for() {
+async fn an_authorisation_or_capture_above_the_requested_amount_is_refused() {
     let shop = Shop::open().await;
     let order = placed(&shop).await;
     pay(&shop, &order, "capture", "c", json!({})).await.problem(409, "payment_state");
@@ -54,14 +54,14 @@ async fn no_more_is_authorized_or_captured_than_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_payment_that_fails_for_good_cancels_the_order_and_frees_its_stock() {
+async fn a_final_payment_failure_cancels_the_order_and_releases_its_stock() {
     let shop = Shop::open().await;
     let order = placed(&shop).await;
     let retryable = json!({"reason": "declined", "retryable": true});
     assert_has(&pay(&shop, &order, "fail", "f1", retryable).await.expect(200), json!({"status": "failed"}));
     pay(&shop, &order, "authorize", "another card", json!({})).await.expect(200);
     pay(&shop, &order, "fail", "f2", json!({"reason": "stolen"})).await.expect(200);
-    let log = shop.until("its stock is free", |log| log.stock("a").levels().available() == 10).await;
+    let log = shop.until("its stock is released", |log| log.stock("a").levels().available() == 10).await;
     assert_eq!(log.count("order.cancelled.v1"), 1);
     pay(&shop, &order, "authorize", "late", json!({})).await.problem(409, "payment_closed");
     let cancel = shop.post(&path_of(&order, "/cancel"), "cancel", json!({})).await.expect(200);
@@ -69,17 +69,17 @@ async fn a_payment_that_fails_for_good_cancels_the_order_and_frees_its_stock() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_voided_cancels_the_order() {
+async fn a_voided_payment_cancels_its_order() {
     let shop = Shop::open().await;
     let order = placed(&shop).await;
     pay(&shop, &order, "authorize", "a", json!({})).await.expect(200);
     assert_has(&pay(&shop, &order, "void", "v", json!({})).await.expect(200), json!({"status": "voided"}));
-    let log = shop.until("its stock is free", |log| log.stock("a").levels().available() == 10).await;
+    let log = shop.until("its stock is released", |log| log.stock("a").levels().available() == 10).await;
     assert_eq!(log.count("order.cancelled.v1"), 1);
 }
 
 #[tokio::test]
-async fn a_refund_by_hand_is_asked_for_and_its_outcome_comes_back_to_the_order() {
+async fn a_refund_by_hand_is_requested_and_its_outcome_reaches_the_order() {
     let shop = Shop::open().await;
     let order = placed(&shop).await;
     shop.pay(&order).await;
@@ -88,7 +88,7 @@ async fn a_refund_by_hand_is_asked_for_and_its_outcome_comes_back_to_the_order()
     let first = shop.post(&path, "r1", json!({"amount": 600, "reason": "damaged"})).await.expect(201);
     shop.post(&path, "r2", json!({"amount": 401})).await.problem(409, "refund_too_large");
     let second = shop.post(&path, "r2", json!({"amount": 400})).await.expect(201);
-    shop.until("both are asked for", |log| log.count("payment.refund_requested.v1") == 2).await;
+    shop.until("both refunds are requested", |log| log.count("payment.refund_requested.v1") == 2).await;
 
     let outcome = |refund: &Value, outcome: &str| {
         format!("refunds/{}/{outcome}", refund["refund_id"].as_str().unwrap())
@@ -98,23 +98,23 @@ async fn a_refund_by_hand_is_asked_for_and_its_outcome_comes_back_to_the_order()
     let turned_down = pay(&shop, &order, &outcome(&first, "fail"), "o2", json!({})).await;
     turned_down.problem(409, "refund_settled");
     pay(&shop, &order, &outcome(&second, "fail"), "o3", json!({"reason": "expired"})).await.expect(200);
-    // What failed may be asked for again.
+    // A failed refund can be requested again.
     let third = shop.post(&path, "r3", json!({"amount": 400})).await.expect(201);
     assert_has(&third, json!({"payment_status": "partially_refunded", "refunded": 600}));
-    shop.until("it is asked for", |log| log.count("payment.refund_requested.v1") == 3).await;
+    shop.until("the third refund is requested", |log| log.count("payment.refund_requested.v1") == 3).await;
     pay(&shop, &order, &outcome(&third, "succeed"), "o4", json!({})).await.expect(200);
     let shipped = shop.post(&path_of(&order, "/shipments"), "ship", json!({})).await.expect(201);
     assert_has(&shipped, json!({"payment_status": "refunded", "refunded": 1000}));
 }
 
 #[tokio::test]
-async fn money_taken_for_an_order_that_ended_is_given_back() {
+async fn money_captured_for_an_ended_order_is_refunded() {
     let shop = Shop::open().await;
     let order = placed(&shop).await;
     shop.pay(&order).await;
     let cancelled = shop.post(&path_of(&order, "/cancel"), "cancel", json!({})).await.expect(200);
     assert_has(&cancelled, json!({"status": "cancelled", "payment_status": "paid"}));
-    let log = shop.until("a refund is asked for", |log| log.count("payment.refund_requested.v1") == 1).await;
+    let log = shop.until("a refund is requested", |log| log.count("payment.refund_requested.v1") == 1).await;
     let payment = log.payment(order["payment_id"].as_str().unwrap().parse().unwrap());
     let refund = &payment.refunds()[0];
     assert_eq!(refund.amount.minor_units(), 1000);

@@ -16,7 +16,7 @@ async fn place_with(shop: &Shop, key: &str, members: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn an_order_whose_stock_is_held_is_answered_with_the_payment_to_settle() {
+async fn the_answer_to_an_allocated_order_names_the_payment_to_settle() {
     let shop = Shop::open().await;
     shop.receive("85123A", 100).await;
     let order = json!({"customer_id": "17850", "currency": "GBP", "country": "United Kingdom",
@@ -39,7 +39,7 @@ async fn an_order_whose_stock_is_held_is_answered_with_the_payment_to_settle() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_short_is_answered_with_every_shortage() {
+async fn the_answer_to_a_rejected_order_lists_every_shortage() {
     let shop = Shop::open().await;
     shop.receive("85123A", 2).await;
     let lines = [line("85123A", 4, 255), line("none", 1, 1), line("85123A", 2, 200)];
@@ -55,13 +55,13 @@ async fn an_order_that_is_short_is_answered_with_every_shortage() {
     assert_has(&body, json!({"revision": 1, "type": "/problems/insufficient_stock"}));
     assert_eq!(answer.header("etag"), Some("\"1\""));
     assert_eq!(shop.log().await.order(id_of(&body)).shortages().len(), 2);
-    // Rejected for good under this key, also when there is stock again.
+    // It stays rejected under this key, even after new stock arrives.
     shop.receive("none", 9).await;
     assert_eq!(shop.place("checkout", &lines).await.json(), body);
 }
 
 #[tokio::test]
-async fn only_stocked_units_are_held_and_lines_of_one_sku_are_added_up() {
+async fn only_stocked_units_are_reserved_and_lines_of_one_sku_are_added() {
     let shop = Shop::open().await;
     shop.receive("a", 7).await;
     let postage = json!({"sku": "POST", "quantity": 1, "unit_price": 1800, "stocked": false});
@@ -73,7 +73,7 @@ async fn only_stocked_units_are_held_and_lines_of_one_sku_are_added_up() {
 }
 
 #[tokio::test]
-async fn an_order_without_anything_to_pay_is_paid_when_it_is_allocated() {
+async fn an_order_with_nothing_to_pay_is_paid_once_allocated() {
     let shop = Shop::open().await;
     shop.receive("a", 3).await;
     let free = shop.place("free", &[line("a", 1, 0)]).await.expect(201);
@@ -88,7 +88,7 @@ async fn an_order_without_anything_to_pay_is_paid_when_it_is_allocated() {
 }
 
 #[tokio::test]
-async fn the_due_date_is_the_one_given_or_never_or_after_the_setting() {
+async fn the_due_date_is_given_or_never_or_follows_the_setting() {
     let api =
         CommandApiOptions { payment_due_after: std::time::Duration::from_mins(7), ..Default::default() };
     let shop = Shop::with(ShopOptions { api, ..ShopOptions::default() }).await;
@@ -104,12 +104,12 @@ async fn the_due_date_is_the_one_given_or_never_or_after_the_setting() {
     let recorded_at = log.of(id_of(&absent))[0].recorded_at;
     let absent = log.order(id_of(&absent));
     assert_eq!(absent.placed_at().unwrap().to_string(), "2010-12-01T08:26:00Z");
-    // Counted from when the request came, not from when the order was placed.
+    // Counted from the time of the request, not from `placed_at`.
     let counted_from = absent.payment_due_at().unwrap() - SignedDuration::from_mins(7);
     assert!((before..=recorded_at).contains(&counted_from), "{counted_from} is not after {before}");
     assert_eq!(log.order(id_of(&never)).payment_due_at(), None);
     assert_eq!(log.order(id_of(&given)).payment_due_at(), Some(due_at.parse().unwrap()));
-    // Left out and null are not the same request.
+    // Omitted and null are different requests.
     place_with(&shop, "never", json!({})).await.problem(422, "idempotency_key_reused");
     for placed_at in ["1969-12-31T23:59:59Z", "2150-01-01T00:00:00Z"] {
         let bad = place_with(&shop, placed_at, json!({"placed_at": placed_at})).await;
@@ -118,7 +118,7 @@ async fn the_due_date_is_the_one_given_or_never_or_after_the_setting() {
 }
 
 #[tokio::test]
-async fn the_largest_real_order_works_and_more_than_5000_lines_are_refused() {
+async fn an_order_of_1114_lines_is_allocated_and_more_than_5000_lines_are_refused() {
     let shop = Shop::open().await;
     let lines = |count: u32| -> Vec<Value> {
         (0..count).map(|number| line(&format!("sku {}", number % 1_110), 1, 100)).collect()
@@ -137,12 +137,16 @@ async fn the_largest_real_order_works_and_more_than_5000_lines_are_refused() {
     shop.place("limit", &lines(5_000)).await.problem(409, "insufficient_stock");
     let beyond = shop.place("beyond", &lines(5_001)).await;
     assert_eq!(beyond.problem(422, "invalid_request")["errors"][0]["field"], "lines");
-    let log = shop.until("all is given back", |log| log.loose_reservations().is_empty()).await;
+    let log = shop
+        .until("every reservation of the rejected order is released", |log| {
+            log.loose_reservations().is_empty()
+        })
+        .await;
     assert_eq!(log.stock("sku 700").levels().available(), 4);
 }
 
 #[tokio::test]
-async fn an_answer_may_be_had_before_the_stock_is_held() {
+async fn respond_async_answers_before_stock_is_reserved() {
     let shop = Shop::open().await;
     shop.receive("a", 1).await;
     let body = json!({"currency": "GBP", "lines": [line("a", 1, 100)]});
@@ -154,14 +158,14 @@ async fn an_answer_may_be_had_before_the_stock_is_held() {
         assert_eq!(answer.header("location"), Some(&*path_of(&placed, "")));
         shop.until("it is allocated", |log| log.count("payment.requested.v1") == 1).await;
     }
-    // How it is to be answered is no part of the request.
+    // `Prefer` is not part of the fingerprint.
     let answer = shop.post("/v1/orders", "async", body).await;
     assert_has(&answer.expect(201), json!({"status": "allocated"}));
     assert!(answer.is_replayed());
 }
 
 #[tokio::test]
-async fn all_that_an_order_may_carry_is_kept() {
+async fn every_member_of_an_order_is_stored() {
     let shop = Shop::open().await;
     shop.receive("a", 1).await;
     let members = json!({

@@ -3,7 +3,7 @@ use futures::future::join_all;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_twins_make_one_order_and_get_one_answer() {
+async fn sixty_four_concurrent_requests_with_one_key_make_one_order_and_get_one_answer() {
     let shop = Shop::open().await;
     shop.receive("a", 100).await;
     for (key, quantity) in [("enough", 60), ("short", 60)] {
@@ -26,7 +26,7 @@ async fn sixty_four_twins_make_one_order_and_get_one_answer() {
 }
 
 #[tokio::test]
-async fn the_first_answer_stays_the_answer_whatever_becomes_of_the_order() {
+async fn a_retry_gets_the_first_answer_whatever_happened_to_the_order() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     let lines = [line("a", 5, 100)];
@@ -56,7 +56,7 @@ async fn the_first_answer_stays_the_answer_whatever_becomes_of_the_order() {
 }
 
 #[tokio::test]
-async fn every_command_of_an_order_and_a_payment_is_replayed_as_it_was() {
+async fn every_command_of_an_order_and_a_payment_replays_its_first_answer() {
     let shop = Shop::open().await;
     let paid = paid_order(&shop).await;
     let shipment = json!({"lines": [part(1, 4)], "carrier": "DHL"});
@@ -66,19 +66,19 @@ async fn every_command_of_an_order_and_a_payment_is_replayed_as_it_was() {
     post_twice(&shop, &path_of(&paid, "/returns"), "t", json!({"lines": [part(1, 1)]})).await.expect(201);
     let refunded =
         post_twice(&shop, &path_of(&paid, "/refunds"), "r", json!({"amount": 5})).await.expect(201);
-    shop.until("the refund is asked for", |log| log.count("payment.refund_requested.v1") == 2).await;
+    shop.until("the refund is requested", |log| log.count("payment.refund_requested.v1") == 2).await;
     let refund = format!("/refunds/{}/fail", refunded["refund_id"].as_str().unwrap());
     post_twice(&shop, &payment_path(&paid, &refund), "f", json!({"reason": "card closed"})).await.expect(200);
     post_twice(&shop, &path_of(&paid, "/cancel"), "c", json!({"note": "changed mind"})).await.expect(200);
 }
 
 #[tokio::test]
-async fn a_key_stands_for_one_request_only() {
+async fn a_key_cannot_be_reused_for_another_body() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     let placed = shop.place("key", &[line("a", 1, 100)]).await.expect(201);
     shop.place("key", &[line("a", 2, 100)]).await.problem(422, "idempotency_key_reused");
-    // Members in another order and other white space are the same request.
+    // The order of members and white space do not change the request.
     let spaced = r#"{ "lines": [{"unit_price":100, "quantity":1,"sku":"a"}], "currency":"GBP"}"#;
     let request = axum::http::Request::post("/v1/orders")
         .header("idempotency-key", "\"key\"")
@@ -86,7 +86,7 @@ async fn a_key_stands_for_one_request_only() {
         .body(spaced.into())
         .unwrap();
     assert_eq!(shop.send(request).await.expect(201), placed);
-    // The same key on another path is another request.
+    // The key is free on another path.
     shop.post(&path_of(&placed, "/cancel"), "key", json!({})).await.expect(200);
     shop.post("/v1/stock/a/receipts", "key", json!({"quantity": 1})).await.expect(201);
     let other = json!({"note": "again"});
@@ -94,7 +94,7 @@ async fn a_key_stands_for_one_request_only() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_kept_and_is_decided_anew() {
+async fn a_retry_of_a_refused_command_is_decided_again() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     let placed = shop.place("order", &[line("a", 1, 100)]).await.expect(201);
@@ -103,7 +103,7 @@ async fn a_refusal_is_not_kept_and_is_decided_anew() {
     let shipped = shop.post(&path_of(&placed, "/shipments"), "ship", json!({})).await;
     shipped.expect(201);
     assert!(!shipped.is_replayed());
-    // What was not valid is not kept either.
+    // The same holds for an invalid request.
     shop.place("fixed", &[line("a", 0, 100)]).await.problem(422, "invalid_request");
     shop.place("fixed", &[line("a", 1, 100)]).await.expect(201);
 }

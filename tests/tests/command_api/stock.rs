@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_receipt_is_answered_with_the_levels_and_the_revision() {
+async fn the_answer_to_a_receipt_has_the_levels_and_the_revision() {
     let shop = Shop::open().await;
     let body = json!({"quantity": 100, "reference": "po-1"});
     let answer = shop.post("/v1/stock/85123A/receipts", "\"po-1/85123A\"", body).await;
@@ -11,7 +11,7 @@ async fn a_receipt_is_answered_with_the_levels_and_the_revision() {
 }
 
 #[tokio::test]
-async fn an_adjustment_goes_down_to_what_is_reserved_and_up_to_the_limit() {
+async fn an_adjustment_stays_between_the_reserved_units_and_the_limit() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     shop.place("order", &[line("a", 6, 100)]).await.expect(201);
@@ -27,7 +27,7 @@ async fn an_adjustment_goes_down_to_what_is_reserved_and_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn stock_answers_are_replayed_as_they_were() {
+async fn stock_commands_replay_their_first_answer() {
     let shop = Shop::open().await;
     post_twice(&shop, "/v1/stock/a/receipts", "in", json!({"quantity": 10})).await;
     post_twice(&shop, "/v1/stock/a/adjustments", "count", json!({"delta": -1})).await;
@@ -39,7 +39,7 @@ async fn stock_answers_are_replayed_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_sku_is_named_percent_encoded_in_the_path() {
+async fn a_sku_in_the_path_is_percent_decoded() {
     let shop = Shop::open().await;
     for (path, sku) in
         [("A%2FB%20%C3%BC%3F", "A/B ü?"), ("receipts", "receipts"), ("gift_0001_20", "gift_0001_20")]
@@ -68,7 +68,7 @@ async fn a_bulk_receipt_answers_for_each_sku_and_a_retry_completes_it() {
         ])
     );
     assert_eq!(answer["refused"][0]["field"], "full");
-    // There is room now: the retry takes in what was refused, and nothing twice.
+    // After making room, the retry receives the refused SKU and repeats no other.
     shop.post("/v1/stock/full/adjustments", "room", json!({"delta": -10})).await.expect(201);
     let retried = shop.post("/v1/stock/receipts", "po-2", receipts.clone()).await.expect(200);
     assert_eq!(retried["refused"], json!([]));

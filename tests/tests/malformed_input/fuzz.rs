@@ -3,7 +3,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 
-/// JSON-like text: mostly well-formed, with the members that requests have and values that they do not expect.
+/// JSON-like text: mostly well-formed, with known members and unexpected values.
 fn json() -> impl Strategy<Value = String> {
     let member = prop::sample::select(vec![
         "sku",
@@ -78,7 +78,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn whatever_is_sent_gets_an_answer_or_a_problem_of_the_client() {
+fn every_request_gets_an_answer_or_a_4xx_problem() {
     let runtime = Runtime::new().unwrap();
     let shop = runtime.block_on(Shop::open());
     let case = (path(), body(), prop::option::weighted(0.9, "[ -~]{1,12}"));
@@ -94,6 +94,6 @@ fn whatever_is_sent_gets_an_answer_or_a_problem_of_the_client() {
             prop_assert!(problem["code"].as_str().is_some_and(|code| code != "internal"));
         }
     });
-    // Nothing that got in can be anything but sound.
+    // Every accepted event is valid.
     runtime.block_on(async { shop.log().await.walk_stock(|_, _, _| {}) });
 }

@@ -7,7 +7,7 @@ use crate::support::line;
 
 const NONE: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Each body, sent to one path, with the status, the code and the field that the answer names.
+/// Sends each body to one path. A case is the body, the status, the code and the field that the answer names.
 async fn assert_refused(shop: &Shop, path: &str, cases: &[(&[u8], u16, &str, &str)]) {
     for (body, status, code, field) in cases {
         let answer = post(shop, path, body.to_vec()).await;
@@ -21,7 +21,7 @@ async fn assert_refused(shop: &Shop, path: &str, cases: &[(&[u8], u16, &str, &st
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_order() {
+async fn malformed_orders_are_refused() {
     let shop = Shop::open().await;
     let nested = "[".repeat(200_000);
     let deep = format!(r#"{{"currency":"GBP","lines":{nested}"#);
@@ -64,14 +64,14 @@ async fn bodies_that_are_no_order() {
     )
     .await;
     assert_eq!(shop.log().await.0.len(), 0);
-    // Brackets in a text are none.
+    // Brackets inside a text are not arrays.
     let brackets =
         r#"{"currency":"GBP","reference":"[\"[\\","lines":[{"sku":"[","quantity":1,"unit_price":1}]}"#;
     post(&shop, "/v1/orders", brackets).await.problem(409, "insufficient_stock");
 }
 
 #[tokio::test]
-async fn members_of_an_order_that_are_out_of_bounds() {
+async fn out_of_bounds_members_of_an_order_are_refused() {
     let shop = Shop::open().await;
     let with = |name: &str, value: &str| {
         let mut members =
@@ -137,7 +137,7 @@ async fn members_of_an_order_that_are_out_of_bounds() {
         cases.iter().map(|(body, status, code, field)| (&body[..], *status, *code, *field)).collect();
     assert_refused(&shop, "/v1/orders", &cases).await;
 
-    // Each line is within bounds, their sum is not.
+    // Each line is within bounds, but their sum is not.
     let dear = vec![line("a", 1_000_000, 9_007_199_254_740_991)];
     shop.place("dear", &dear).await.problem(422, "invalid_request");
     let many: Vec<Value> = (0..1_001).map(|_| line("a", 1_000_000, 0)).collect();
@@ -146,7 +146,7 @@ async fn members_of_an_order_that_are_out_of_bounds() {
 }
 
 #[tokio::test]
-async fn keys_and_content_types_that_are_not_as_they_must_be() {
+async fn malformed_keys_and_wrong_content_types_are_refused() {
     let shop = Shop::open().await;
     let (path, body) = ("/v1/stock/a/receipts", json!({"quantity": 1}).to_string());
     let long = [b'x'; 256];
@@ -178,7 +178,7 @@ async fn keys_and_content_types_that_are_not_as_they_must_be() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_too_large_are_refused_whether_their_size_is_declared_or_not() {
+async fn large_bodies_are_refused_with_and_without_a_declared_size() {
     let shop = Shop::open().await;
     let large = vec![b' '; 2 * 1024 * 1024 + 1];
     let request = || Request::post("/v1/orders").header("idempotency-key", "a");
@@ -199,7 +199,7 @@ async fn bodies_that_are_too_large_are_refused_whether_their_size_is_declared_or
 }
 
 #[tokio::test]
-async fn names_of_what_is_not_there() {
+async fn unknown_and_malformed_ids_are_not_found() {
     let shop = Shop::open().await;
     let shipment = json!({"shipment_id": NONE}).to_string();
     for (rest, body) in [
@@ -231,7 +231,7 @@ async fn names_of_what_is_not_there() {
 }
 
 #[tokio::test]
-async fn skus_in_the_path_that_are_none() {
+async fn malformed_skus_in_the_path_are_refused() {
     let shop = Shop::open().await;
     let long = "x".repeat(65);
     for sku in ["", "%FF", "%C3%28", "%00", "a%0Ab", "%20a", "a%20", &long] {

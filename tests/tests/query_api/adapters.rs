@@ -1,4 +1,4 @@
-//! The query API over real read models: what the fake answers, these answer too.
+//! The query API over real read models gives the same answers as over the fake.
 
 use std::{any::Any, sync::Arc};
 
@@ -17,7 +17,7 @@ use infra::{
         sqlite::SqliteReadModels,
     },
 };
-use query_api::{LogAccess, Options, QueryApi};
+use query_api::{LogAccess, QueryApi, QueryApiOptions};
 use serde_json::json;
 
 use super::{
@@ -28,17 +28,23 @@ use super::{
 };
 use crate::{projectors::memory_log::MemoryLog, support::TestDatabase};
 
-/// An API over empty read models (its fake is not asked), and the write side.
+/// An API over empty real read models, and their write side. The fake of the API is unused.
 struct Over {
     api: Api,
     read_models: Arc<dyn ReadModels>,
-    /// What the rows are in; gone when this is.
+    /// Deletes the rows when dropped.
     _store: Box<dyn Any + Send + Sync>,
 }
 
 fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl Any + Send + Sync) -> Over {
     let log = MemoryLog::new(timeline::history());
-    let api = QueryApi::new(queries, None, LogAccess::of(Arc::new(log)), Clock::system(), Options::default());
+    let api = QueryApi::new(
+        queries,
+        None,
+        LogAccess::of(Arc::new(log)),
+        Clock::system(),
+        QueryApiOptions::default(),
+    );
     let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
     Over { api, read_models, _store: Box::new(store) }
 }
@@ -77,20 +83,20 @@ macro_rules! over_each_adapter {
     };
 }
 over_each_adapter!(
-    rows_come_back_as_the_resources_they_make,
-    paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant,
+    committed_rows_are_served_as_resources,
+    pages_contain_every_order_once_even_if_many_have_the_same_placed_at,
     a_commit_ends_the_wait_for_a_revision,
-    a_filter_may_hold_any_text_and_any_time,
-    a_timeline_is_found_by_its_rows,
-    stuck_orders_are_found_and_their_path_is_no_order,
+    a_filter_accepts_any_text_and_any_time,
+    a_timeline_has_the_events_of_its_rows,
+    stuck_orders_are_listed_and_stuck_is_not_an_order_id,
 );
 
-/// Changes that move the checkpoint on by one.
+/// Changes that advance the checkpoint by one.
 fn next_changes(position: u64) -> Changes {
     Changes::none(Partition::whole_log(), position.checked_sub(1).filter(|from| *from > 0), Some(position))
 }
 
-async fn rows_come_back_as_the_resources_they_make(over: Over) {
+async fn committed_rows_are_served_as_resources(over: Over) {
     let Over { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
     let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
@@ -126,24 +132,24 @@ async fn rows_come_back_as_the_resources_they_make(over: Over) {
         "/v1/stock?available_below=95".to_owned(),
         "/v1/stock/gift%2Fset%20%C3%A9/reservations".to_owned(),
     ] {
-        assert_eq!(api.get(&uri).await.ok(), fake.get(&uri).await.ok(), "{uri}");
+        assert_eq!(api.get(&uri).await.expect(200), fake.get(&uri).await.expect(200), "{uri}");
     }
 
     let sums = json!({"orders": 1, "lines": 2, "units": 7, "gross": 1830, "cancelled": 0, "refunded": 0});
     let mut hour = sums.clone();
     hour["key"] = json!("2010-12-01T08:00:00Z");
     assert_eq!(
-        api.get("/v1/sales?currency=GBP&group_by=hour&from=2010-12-01&to=2010-12-02").await.ok(),
+        api.get("/v1/sales?currency=GBP&group_by=hour&from=2010-12-01&to=2010-12-02").await.expect(200),
         json!({"currency": "GBP", "total": sums, "groups": [hour]})
     );
-    let projections = api.get("/v1/projections").await.ok();
+    let projections = api.get("/v1/projections").await.expect(200);
     let positions = projections["projections"].as_array().unwrap().iter();
     let positions: Vec<_> = positions.map(|row| (&row["projection"], row["position"].as_u64())).collect();
     assert_eq!(positions.len(), 4);
     assert!(positions.iter().all(|(_, position)| *position == Some(1)), "{positions:?}");
 }
 
-async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant(over: Over) {
+async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at(over: Over) {
     let Over { api, read_models, _store } = over;
     let instants = [at("2010-12-01T08:00:00Z"), at("2010-12-01T08:00:00.000001Z")];
     let row = |number: u32| {
@@ -171,10 +177,10 @@ async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
         }
     };
     let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=3"), commits);
-    assert_eq!(answer.ok()["revision"], 3);
+    assert_eq!(answer.expect(200)["revision"], 3);
 }
 
-async fn a_filter_may_hold_any_text_and_any_time(over: Over) {
+async fn a_filter_accepts_any_text_and_any_time(over: Over) {
     let Over { api, read_models, _store } = over;
     let orders = vec![Arc::new(order_row(&[placed(1).into()]))];
     read_models.commit(Changes { orders, ..next_changes(1) }).await.unwrap();
@@ -185,13 +191,13 @@ async fn a_filter_may_hold_any_text_and_any_time(over: Over) {
         "placed_from=9999-12-30",
     ] {
         let answer = api.get(&format!("/v1/orders?{filter}")).await;
-        assert!(answer.status.is_client_error() || answer.ok()["items"] == json!([]), "{filter}");
+        assert!(answer.status.is_client_error() || answer.expect(200)["items"] == json!([]), "{filter}");
     }
     let all = api.get("/v1/orders?placed_from=-009999-01-02T00:00:00Z&placed_to=9999-12-30").await;
-    assert!(all.status.is_client_error() || all.ok()["items"].as_array().unwrap().len() == 1);
+    assert!(all.status.is_client_error() || all.expect(200)["items"].as_array().unwrap().len() == 1);
 }
 
-async fn a_timeline_is_found_by_its_rows(over: Over) {
+async fn a_timeline_has_the_events_of_its_rows(over: Over) {
     let Over { api, read_models, _store } = over;
     let fake = timeline::api();
     let changes = {
@@ -212,9 +218,9 @@ async fn a_timeline_is_found_by_its_rows(over: Over) {
     }
 }
 
-async fn stuck_orders_are_found_and_their_path_is_no_order(over: Over) {
+async fn stuck_orders_are_listed_and_stuck_is_not_an_order_id(over: Over) {
     let Over { api, read_models, _store } = over;
-    assert_eq!(api.get("/v1/orders/stuck").await.ok()["items"], json!([]));
+    assert_eq!(api.get("/v1/orders/stuck").await.expect(200)["items"], json!([]));
     let reservations = vec![ReservationRow { sku: sku("85123A"), order_id: order_id(2), quantity: 6 }];
     let rejected = OrderRejected { shortages: Vec::new() };
     let orders = vec![

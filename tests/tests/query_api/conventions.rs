@@ -8,33 +8,23 @@ use infra::{
     http::Code,
     read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
 };
-use query_api::{Options, QueryApi};
+use query_api::{QueryApi, QueryApiOptions};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore, task::yield_now};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Api,
+    Api, documentation,
     fake::FakeQueries,
     no_log,
-    rows::{at, order_id, sku, stock_row},
+    rows::{at, sku, stock_row},
 };
 
-/// One URL of each endpoint that queries the read models.
-fn query_endpoints() -> [String; 9] {
-    let id = order_id(1);
-    [
-        format!("/v1/orders/{id}"),
-        "/v1/orders".to_owned(),
-        "/v1/stock/A".to_owned(),
-        "/v1/stock".to_owned(),
-        "/v1/stock/A/reservations".to_owned(),
-        format!("/v1/payments/{id}"),
-        "/v1/payments".to_owned(),
-        "/v1/sales?currency=GBP".to_owned(),
-        "/v1/projections".to_owned(),
-    ]
+/// One URL for each endpoint that queries the read models.
+fn query_endpoints() -> Vec<String> {
+    let urls = documentation::urls().filter(|url| url.starts_with("/v1/"));
+    urls.collect()
 }
 
 #[tokio::test]
@@ -46,7 +36,7 @@ async fn an_unknown_path_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_supported_is_a_problem_and_the_answer_says_which_are() {
+async fn an_unsupported_method_is_a_problem_that_lists_the_supported_ones() {
     let api = Api::new();
     for path in query_endpoints() {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
@@ -69,7 +59,7 @@ async fn head_answers_like_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn an_unknown_repeated_or_undecodable_parameter_is_refused_everywhere() {
+async fn an_unknown_repeated_or_undecodable_parameter_is_refused_by_every_endpoint() {
     let api = Api::new();
     for path in query_endpoints() {
         let with = |parameter: &str| match path.split_once('?') {
@@ -88,7 +78,7 @@ async fn a_limit_is_from_1_to_200() {
     let api = Api::new();
     for list in ["/v1/orders", "/v1/stock", "/v1/payments"] {
         for limit in [1, 200] {
-            api.get(&format!("{list}?limit={limit}")).await.ok();
+            api.get(&format!("{list}?limit={limit}")).await.expect(200);
         }
         for limit in ["0", "201", "-1", "ten", "", "1e2", "99999999999999999999"] {
             let answer = api.get(&format!("{list}?limit={limit}")).await;
@@ -98,7 +88,7 @@ async fn a_limit_is_from_1_to_200() {
 }
 
 #[tokio::test]
-async fn read_models_that_fail_are_a_503_or_500_without_a_word_of_why() {
+async fn failing_read_models_give_503_or_500_without_the_inner_error() {
     let secret = "/var/lib/orderly: password rejected";
     let unavailable = ReadModelError::Unavailable(secret.into());
     let damaged = ReadModelError::Corrupt(secret.into());
@@ -116,7 +106,7 @@ async fn read_models_that_fail_are_a_503_or_500_without_a_word_of_why() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_without_a_word_of_why() {
+async fn a_panic_gives_500_without_the_panic_message() {
     let api = Api::new();
     api.queries.rows().panics = true;
     let answer = api.get("/v1/stock/A").await;
@@ -125,8 +115,8 @@ async fn a_panic_is_a_500_without_a_word_of_why() {
 }
 
 #[tokio::test]
-async fn a_query_beyond_the_bound_is_refused_and_the_others_are_answered() {
-    let api = Api::with_options(Options { queries_max: 2, ..Options::default() });
+async fn a_query_beyond_the_limit_is_refused_and_running_queries_are_answered() {
+    let api = Api::with_options(QueryApiOptions { queries_max: 2, ..QueryApiOptions::default() });
     api.queries.gate.forget_permits(Semaphore::MAX_PERMITS);
     let third = async {
         yield_now().await;
@@ -137,13 +127,13 @@ async fn a_query_beyond_the_bound_is_refused_and_the_others_are_answered() {
         api.queries.gate.add_permits(1_000);
     };
     let (first, second, ()) = tokio::join!(api.get("/v1/stock"), api.get("/v1/orders"), third);
-    first.ok();
-    second.ok();
-    api.get("/v1/stock").await.ok();
+    first.expect(200);
+    second.expect(200);
+    api.get("/v1/stock").await.expect(200);
 }
 
 #[tokio::test]
-async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
+async fn projections_have_positions_lag_and_parked_streams_without_reasons() {
     let api = Api::new();
     let parked = ParkedStream {
         projection: Projection::Stock,
@@ -166,12 +156,12 @@ async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
         rows.checkpoints = vec![checkpoint(Projection::Orders, Some(7)), checkpoint(Projection::Stock, None)];
         rows.parked.push(parked);
     });
-    let before = api.get("/v1/projections").await.ok();
+    let before = api.get("/v1/projections").await.expect(200);
     assert_eq!((&before["head"], &before["projections"][0]["lag_events"]), (&json!(null), &json!(null)));
 
     api.queries.log_head.send_replace(Some(10));
     assert_eq!(
-        api.get("/v1/projections").await.ok(),
+        api.get("/v1/projections").await.expect(200),
         json!({
             "head": 10,
             "projections": [
@@ -189,7 +179,7 @@ async fn projections_tell_their_position_lag_and_parked_streams_but_not_why() {
 }
 
 #[tokio::test]
-async fn a_process_that_answers_is_live_and_with_read_models_ready() {
+async fn a_process_with_read_models_is_live_and_ready() {
     let api = Api::new();
     assert_eq!(api.get("/livez").await.status, 200);
     assert_eq!(api.get("/readyz").await.status, 200);
@@ -208,12 +198,17 @@ async fn every_problem_has_a_page_under_its_type() {
 }
 
 #[tokio::test]
-async fn it_is_served_until_the_shutdown() {
+async fn the_api_is_served_until_the_shutdown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/livez", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    let api =
-        QueryApi::new(Arc::new(FakeQueries::default()), None, no_log(), Clock::system(), Options::default());
+    let api = QueryApi::new(
+        Arc::new(FakeQueries::default()),
+        None,
+        no_log(),
+        Clock::system(),
+        QueryApiOptions::default(),
+    );
     let serving = tokio::spawn(query_api::run(listener, api, shutdown.clone()));
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     shutdown.cancel();

@@ -1,4 +1,4 @@
-//! Read models in memory: rows that a test puts there, filtered and paged as the port says.
+//! Read models in memory: rows of a test, filtered and paged as the port requires.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -15,9 +15,9 @@ use infra::{
 use tokio::sync::{Semaphore, watch};
 
 pub struct FakeQueries {
-    /// Not known while there is none.
+    /// `None`: unknown.
     pub log_head: watch::Sender<Option<Position>>,
-    /// Reads take a permit each; with none left they hang.
+    /// Each read takes a permit and waits for one if none is left.
     pub gate: Semaphore,
     changes: watch::Sender<u64>,
     rows: Mutex<Rows>,
@@ -39,7 +39,7 @@ pub struct Rows {
     pub parked: Vec<ParkedStream>,
     pub failure: Option<ReadModelError>,
     pub panics: bool,
-    /// Done once, by the next read, after it has seen the rows: a change between a read and the wait.
+    /// The next read runs it once, after reading the rows: a change between a read and the wait.
     pub after_next_read: Option<Change>,
     pub reads: usize,
     pub is_closing: bool,
@@ -57,7 +57,7 @@ impl Default for FakeQueries {
 }
 
 impl FakeQueries {
-    /// Changes the rows and tells whoever waits.
+    /// Changes the rows and wakes all waiting requests.
     pub fn change(&self, change: impl FnOnce(&mut Rows)) {
         change(&mut self.rows());
         self.changes.send_modify(|version| *version += 1);
@@ -103,7 +103,7 @@ impl SourceLayout for FakeQueries {
     }
 }
 
-/// The page of `rows` that begins after `after`, in ascending order of `key`.
+/// The page of `rows` after `after`, in ascending order of `key`.
 fn page<T: Clone, K: Ord>(
     rows: &[T],
     limit: usize,

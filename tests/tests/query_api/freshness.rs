@@ -6,7 +6,7 @@ use infra::{
     event_source::Partition,
     read_models::{ParkedStream, Projection, StockRow},
 };
-use query_api::Options;
+use query_api::QueryApiOptions;
 use tokio::{
     task::yield_now,
     time::{Instant, timeout},
@@ -38,7 +38,7 @@ fn parked() -> ParkedStream {
 }
 
 #[tokio::test]
-async fn a_resource_the_caller_has_already_is_not_sent_again() {
+async fn a_known_revision_is_answered_with_304() {
     let api = Api::new();
     api.queries.change(|rows| rows.stock.push(at_revision(3)));
     for tags in ["\"3\"", "W/\"3\"", "\"1\", \"3\"", "*"] {
@@ -48,12 +48,12 @@ async fn a_resource_the_caller_has_already_is_not_sent_again() {
     }
     for tags in ["\"2\"", "3", "\"33\"", ""] {
         let answer = api.get_if_none_match("/v1/stock/A", tags).await;
-        assert_eq!(answer.ok()["revision"], 3, "{tags}");
+        assert_eq!(answer.expect(200)["revision"], 3, "{tags}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_that_is_there_is_answered_at_once() {
+async fn a_reached_revision_is_answered_at_once() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.stock.push(at_revision(3));
@@ -61,13 +61,13 @@ async fn a_revision_that_is_there_is_answered_at_once() {
     });
     let start = Instant::now();
     for min_revision in 0..=3 {
-        api.get(&format!("/v1/stock/A?min_revision={min_revision}")).await.ok();
+        api.get(&format!("/v1/stock/A?min_revision={min_revision}")).await.expect(200);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_that_arrives_while_the_caller_waits_is_answered_then() {
+async fn a_revision_that_arrives_during_the_wait_ends_it() {
     let api = Api::new();
     let projector = async {
         for revision in 0..=5 {
@@ -77,7 +77,7 @@ async fn a_revision_that_arrives_while_the_caller_waits_is_answered_then() {
         }
     };
     let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=5"), projector);
-    assert_eq!(answer.ok()["revision"], 5);
+    assert_eq!(answer.expect(200)["revision"], 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,20 +85,17 @@ async fn a_revision_that_arrives_between_the_read_and_the_wait_is_not_missed() {
     let api = Api::new();
     api.queries.rows().after_next_read = Some(Box::new(|rows| rows.stock.push(at_revision(0))));
     let start = Instant::now();
-    api.get("/v1/stock/A?min_revision=0").await.ok();
+    api.get("/v1/stock/A?min_revision=0").await.expect(200);
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_that_does_not_come_ends_the_wait_after_2_seconds() {
+async fn the_wait_for_a_revision_ends_after_2_seconds() {
     let api = Api::new();
     api.queries.change(|rows| rows.stock.push(at_revision(3)));
     for (uri, detail) in [
-        ("/v1/stock/A?min_revision=4", "revision 4 of the resource is wanted; it stands at 3"),
-        (
-            "/v1/stock/B?min_revision=0",
-            "revision 0 of the resource is wanted; nothing of it is projected yet",
-        ),
+        ("/v1/stock/A?min_revision=4", "the read model has revision 3; 4 is required"),
+        ("/v1/stock/B?min_revision=0", "the read model has no revision of the resource yet; 0 is required"),
     ] {
         let start = Instant::now();
         let problem = api.get(uri).await.problem(503, "revision_not_reached");
@@ -108,7 +105,7 @@ async fn a_revision_that_does_not_come_ends_the_wait_after_2_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_elsewhere_do_not_prolong_the_wait() {
+async fn changes_of_other_resources_do_not_extend_the_wait() {
     let api = Api::new();
     let busy_elsewhere = async {
         loop {
@@ -126,7 +123,7 @@ async fn changes_elsewhere_do_not_prolong_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_stream_is_not_waited_for() {
+async fn a_parked_stream_is_answered_without_waiting() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.stock.push(at_revision(3));
@@ -138,7 +135,7 @@ async fn a_parked_stream_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_parked_meanwhile_ends_the_wait() {
+async fn parking_the_stream_ends_the_wait() {
     let api = Api::new();
     let start = Instant::now();
     let projector = async {
@@ -151,7 +148,7 @@ async fn a_stream_that_is_parked_meanwhile_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn read_models_that_close_end_the_wait() {
+async fn closing_the_read_models_ends_the_wait() {
     let api = Api::new();
     api.queries.rows().is_closing = true;
     let start = Instant::now();
@@ -160,8 +157,8 @@ async fn read_models_that_close_end_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_do_not_keep_others_from_reading() {
-    let api = Api::with_options(Options { queries_max: 1, ..Options::default() });
+async fn waiting_requests_do_not_count_as_running_queries() {
+    let api = Api::with_options(QueryApiOptions { queries_max: 1, ..QueryApiOptions::default() });
     api.queries.change(|rows| rows.stock.push(at_revision(3)));
     let waiting = timeout(WAIT / 2, api.get("/v1/stock/A?min_revision=4"));
     let reading = async {
@@ -170,7 +167,7 @@ async fn those_who_wait_do_not_keep_others_from_reading() {
     };
     let (waited, read) = tokio::join!(waiting, reading);
     assert!(waited.is_err(), "it still waited");
-    read.ok();
+    read.expect(200);
 }
 
 #[tokio::test]

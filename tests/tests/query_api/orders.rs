@@ -15,7 +15,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn an_order_is_answered_in_full() {
+async fn an_order_is_answered_with_all_its_parts() {
     let api = Api::new();
     let line = |line, quantity| LineQuantity { line, quantity };
     let shipment_id = ShipmentId(Uuid::from_u128(20));
@@ -56,7 +56,7 @@ async fn an_order_is_answered_in_full() {
     assert_eq!(answer.header(header::ETAG), Some("\"7\""));
     assert_eq!(answer.header(header::CONTENT_TYPE), Some("application/json"));
     assert_eq!(
-        answer.ok(),
+        answer.expect(200),
         json!({
             "order_id": "00000000-0000-0000-0000-000000000001",
             "status": "cancelled",
@@ -109,14 +109,14 @@ async fn an_order_is_answered_in_full() {
 }
 
 #[tokio::test]
-async fn a_rejected_guest_order_has_its_shortages_and_nulls_for_what_it_lacks() {
+async fn a_rejected_guest_order_has_shortages_and_nulls_for_missing_values() {
     let api = Api::new();
     let guest = OrderPlaced { customer_id: None, country: None, payment_due_at: None, ..placed(1) };
     let shortages = vec![Shortage { sku: sku("85123A"), requested: 6, available: 2 }];
     let events = [guest.into(), OrderRejected { shortages }.into()];
     api.queries.change(|rows| rows.orders.push(order_row(&events)));
 
-    let order = api.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+    let order = api.get(&format!("/v1/orders/{}", order_id(1))).await.expect(200);
 
     assert_eq!(order["status"], "rejected");
     assert_eq!(order["shortages"], json!([{"sku": "85123A", "requested": 6, "available": 2}]));
@@ -126,11 +126,11 @@ async fn a_rejected_guest_order_has_its_shortages_and_nulls_for_what_it_lacks() 
 }
 
 #[tokio::test]
-async fn an_id_that_names_no_order_is_not_found() {
+async fn an_unknown_or_malformed_order_id_is_not_found() {
     let api = Api::new();
     for id in [&order_id(1).to_string(), "4711", "%20", "null"] {
         let problem = api.get(&format!("/v1/orders/{id}")).await.problem(404, "not_found");
-        assert_eq!(problem["detail"], "there is no such order");
+        assert_eq!(problem["detail"], "the order does not exist");
     }
 }
 
@@ -139,19 +139,19 @@ async fn a_list_has_the_order_without_its_lines() {
     let api = Api::new();
     api.queries.change(|rows| rows.orders.push(order_row(&[placed(1).into()])));
 
-    let list = api.get("/v1/orders").await.ok();
+    let list = api.get("/v1/orders").await.expect(200);
 
     assert_eq!(list["next_cursor"], json!(null));
     let item = &list["items"][0];
     assert_eq!((item["units"].as_u64(), item["line_count"].as_u64()), (Some(7), Some(2)));
     assert_eq!(item.get("lines"), None);
-    let mut resource = api.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+    let mut resource = api.get(&format!("/v1/orders/{}", order_id(1))).await.expect(200);
     resource.as_object_mut().unwrap().retain(|member, _| item.get(member).is_some());
     assert_eq!(*item, resource, "a member means the same in both");
 }
 
 #[tokio::test]
-async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_instant() {
+async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at() {
     let api = Api::new();
     api.queries.change(|rows| {
         for number in 1..=25 {
@@ -173,7 +173,7 @@ async fn paging_meets_every_order_once_also_where_many_were_placed_at_the_same_i
 }
 
 #[tokio::test]
-async fn a_page_has_50_items_where_the_caller_does_not_say() {
+async fn a_page_has_50_items_by_default() {
     let api = Api::new();
     api.queries.change(|rows| rows.orders = (1..=51).map(|n| order_row(&[placed(n).into()])).collect());
     let sizes: Vec<_> = api.pages("/v1/orders").await.iter().map(Vec::len).collect();
@@ -181,7 +181,7 @@ async fn a_page_has_50_items_where_the_caller_does_not_say() {
 }
 
 #[tokio::test]
-async fn every_filter_narrows_the_list_and_all_filters_hold_together() {
+async fn an_item_must_match_every_filter() {
     let api = Api::new();
     api.queries.change(|rows| {
         let later = at("2010-12-02T00:00:00Z");
@@ -210,7 +210,7 @@ async fn every_filter_narrows_the_list_and_all_filters_hold_together() {
 }
 
 #[tokio::test]
-async fn bad_filters_are_all_named_and_enumerations_list_their_values() {
+async fn one_answer_names_every_bad_filter_and_lists_the_accepted_words() {
     let api = Api::new();
     let bad = "/v1/orders?status=new&customer_id=&sku=%20&placed_from=soon&placed_to=2010-12-01T08&limit=0&colour=red";
     let answer = api.get(bad).await;
@@ -226,14 +226,14 @@ async fn bad_filters_are_all_named_and_enumerations_list_their_values() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_refused_with_other_filters_another_list_or_when_it_is_no_cursor() {
+async fn a_foreign_or_malformed_cursor_is_refused() {
     let api = Api::new();
     api.queries.change(|rows| rows.orders = (1..=3).map(|n| order_row(&[placed(n).into()])).collect());
-    let first = api.get("/v1/orders?customer_id=17850&sku=85123A&limit=1").await.ok();
+    let first = api.get("/v1/orders?customer_id=17850&sku=85123A&limit=1").await.expect(200);
     let cursor = first["next_cursor"].as_str().unwrap();
 
     let other_order_of_filters = format!("/v1/orders?sku=85123A&limit=2&customer_id=17850&cursor={cursor}");
-    assert_eq!(api.get(&other_order_of_filters).await.ok()["items"].as_array().unwrap().len(), 2);
+    assert_eq!(api.get(&other_order_of_filters).await.expect(200)["items"].as_array().unwrap().len(), 2);
 
     let truncated = &cursor[..cursor.len() - 1];
     for uri in [

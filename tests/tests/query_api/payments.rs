@@ -33,7 +33,7 @@ async fn a_payment_is_answered_with_its_refunds() {
 
     assert_eq!(answer.header(header::ETAG), Some("\"5\""));
     assert_eq!(
-        answer.ok(),
+        answer.expect(200),
         json!({
             "payment_id": payment_id,
             "order_id": order_id(1),
@@ -59,11 +59,11 @@ async fn a_payment_is_answered_with_its_refunds() {
 }
 
 #[tokio::test]
-async fn an_id_that_names_no_payment_is_not_found() {
+async fn an_unknown_or_malformed_payment_id_is_not_found() {
     let api = Api::new();
     for id in [&order_id(1).to_string(), "4711"] {
         let problem = api.get(&format!("/v1/payments/{id}")).await.problem(404, "not_found");
-        assert_eq!(problem["detail"], "there is no such payment");
+        assert_eq!(problem["detail"], "the payment does not exist");
     }
 }
 

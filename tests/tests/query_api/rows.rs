@@ -1,4 +1,4 @@
-//! Rows for the tests, folded from events as projectors fold them.
+//! Rows for the tests, folded from events like those of the projectors.
 
 use domain::{
     Amount, Decider, OrderId, PaymentId, Sku, Timestamp,
@@ -63,7 +63,7 @@ pub fn order_row(events: &[OrderEvent]) -> OrderRow {
     }
 }
 
-/// A payment of 1,800 pence for the order of the same number, with whatever happened to it.
+/// A payment of 1,800 pence for the order with the same number, after these events.
 pub fn payment_row(number: u128, happened: Vec<PaymentEvent>) -> PaymentRow {
     let payment_id = PaymentId::of_order(order_id(number));
     let requested = PaymentRequested {

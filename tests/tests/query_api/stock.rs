@@ -8,29 +8,29 @@ use super::{
 };
 
 #[tokio::test]
-async fn the_stock_of_a_sku_is_what_is_on_hand_reserved_and_available() {
+async fn the_stock_of_a_sku_has_on_hand_reserved_and_available_units() {
     let api = Api::new();
     api.queries.change(|rows| rows.stock.push(stock_row("85123A", 100, 6)));
     let answer = api.get("/v1/stock/85123A").await;
     assert_eq!(answer.header(header::ETAG), Some("\"1\""));
     assert_eq!(
-        answer.ok(),
+        answer.expect(200),
         json!({"sku": "85123A", "on_hand": 100, "reserved": 6, "available": 94, "revision": 1})
     );
 }
 
 #[tokio::test]
-async fn a_sku_may_hold_any_character_that_the_path_encodes() {
+async fn a_sku_in_the_path_can_have_any_encoded_character() {
     let api = Api::new();
     api.queries.change(|rows| rows.stock.push(stock_row("gift/set é+", 1, 0)));
-    let stock = api.get("/v1/stock/gift%2Fset%20%C3%A9+").await.ok();
+    let stock = api.get("/v1/stock/gift%2Fset%20%C3%A9+").await.expect(200);
     assert_eq!(stock["sku"], "gift/set é+");
-    let reservations = api.get("/v1/stock/gift%2Fset%20%C3%A9+/reservations").await.ok();
+    let reservations = api.get("/v1/stock/gift%2Fset%20%C3%A9+/reservations").await.expect(200);
     assert_eq!(reservations["items"], json!([]));
 }
 
 #[tokio::test]
-async fn an_unknown_or_impossible_sku_is_not_found() {
+async fn an_unknown_or_malformed_sku_is_not_found() {
     let api = Api::new();
     let too_long = "x".repeat(65);
     for code in ["85123B", "%20", &too_long] {
@@ -41,7 +41,7 @@ async fn an_unknown_or_impossible_sku_is_not_found() {
 }
 
 #[tokio::test]
-async fn stock_is_listed_by_sku_and_by_what_is_available() {
+async fn stock_is_listed_by_sku_and_filtered_by_available_units() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.stock =

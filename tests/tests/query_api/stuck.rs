@@ -14,13 +14,13 @@ use super::{
     rows::{allocated, amount, at, order_id, order_row, payment_row, placed},
 };
 
-/// It is 00:10.
+/// The clock stands at 00:10.
 fn since(minute: u32, id: Uuid, kind: WaitKind) -> Wait {
     Wait { since: at(&format!("2026-01-01T00:{minute:02}:00Z")), id, kind }
 }
 
 #[tokio::test]
-async fn a_stuck_order_is_listed_with_what_it_waits_for_and_for_how_long() {
+async fn a_stuck_order_is_listed_with_its_reason_and_waiting_time() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.orders = vec![order_row(&[placed(1).into()]), order_row(&[placed(2).into(), allocated(2)])];
@@ -31,7 +31,7 @@ async fn a_stuck_order_is_listed_with_what_it_waits_for_and_for_how_long() {
             since(6, order_id(3).0, WaitKind::Release),
         ];
     });
-    let page = api.get("/v1/orders/stuck").await.ok();
+    let page = api.get("/v1/orders/stuck").await.expect(200);
     assert_eq!(
         page["items"][0],
         json!({
@@ -56,7 +56,7 @@ async fn a_stuck_order_is_listed_with_what_it_waits_for_and_for_how_long() {
 }
 
 #[tokio::test]
-async fn a_payment_says_what_its_provider_is_to_be_asked_for() {
+async fn the_reason_of_a_stuck_payment_is_the_next_step_of_the_provider() {
     let api = Api::new();
     let authorized: PaymentEvent =
         PaymentAuthorized { amount: amount(1_800), reference: None, charge: Some(1) }.into();
@@ -77,11 +77,11 @@ async fn a_payment_says_what_its_provider_is_to_be_asked_for() {
             let id = PaymentId::of_order(order_id(number)).0;
             rows.waits.push(since(u32::try_from(number).unwrap(), id, WaitKind::Provider));
         }
-        // Answered between the list and its rows.
+        // Its wait ended between the list and the read of its rows.
         rows.payments.push(payment_row(4, vec![authorized]));
         rows.waits.push(since(4, PaymentId::of_order(order_id(4)).0, WaitKind::Provider));
     });
-    let page = api.get("/v1/orders/stuck").await.ok();
+    let page = api.get("/v1/orders/stuck").await.expect(200);
     let found: Vec<_> =
         page["items"].as_array().unwrap().iter().map(|item| (&item["order_id"], &item["why"])).collect();
     let expected: Vec<_> =
@@ -90,13 +90,13 @@ async fn a_payment_says_what_its_provider_is_to_be_asked_for() {
 }
 
 #[tokio::test]
-async fn how_long_an_order_may_wait_is_for_the_caller_to_say() {
+async fn older_than_sets_the_allowed_waiting_time() {
     let api = Api::new();
     api.queries.change(|rows| {
         rows.waits =
             (1..=9).map(|minute| since(minute, order_id(minute.into()).0, WaitKind::Release)).collect();
     });
-    let count = async |uri: &str| api.get(uri).await.ok()["items"].as_array().unwrap().len();
+    let count = async |uri: &str| api.get(uri).await.expect(200)["items"].as_array().unwrap().len();
     assert_eq!(count("/v1/orders/stuck").await, 8);
     assert_eq!(count("/v1/orders/stuck?older_than=0").await, 9);
     assert_eq!(count("/v1/orders/stuck?older_than=539").await, 1);

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::projectors::memory_log::MemoryLog;
 
-/// Records events at positions 1, 2, 3, …, each by a command of its own.
+/// Records events at positions 1, 2, 3, …, each by its own command.
 #[derive(Default)]
 struct Recorder(Vec<RecordedEvent>);
 
@@ -57,7 +57,7 @@ impl Recorder {
     }
 }
 
-/// Order 1 is placed, paid and shipped, while order 2 takes of the same stock.
+/// Order 1 is placed, paid and shipped, while order 2 reserves the same stock.
 pub fn history() -> Vec<RecordedEvent> {
     let (order, payment): (StreamName, StreamName) =
         (order_id(1).into(), PaymentId::of_order(order_id(1)).into());
@@ -94,7 +94,7 @@ pub fn history() -> Vec<RecordedEvent> {
     log.0
 }
 
-/// What the read model holds of the history's order.
+/// The stock events of order 1 as the read model has them.
 pub fn stock_events(history: &[RecordedEvent]) -> Vec<OrderStockEvent> {
     let of = |position: usize| OrderStockEvent {
         order_id: order_id(1),
@@ -134,8 +134,8 @@ fn positions(items: &[Value]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_timeline_tells_of_the_order_its_payment_and_its_stock_what_happened_and_why() {
-    let page = api().get(&timeline()).await.ok();
+async fn a_timeline_has_the_events_of_the_order_its_payment_and_its_stock_with_their_causes() {
+    let page = api().get(&timeline()).await.expect(200);
     let items = page["items"].as_array().unwrap();
     assert_eq!(positions(items), [2, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(page["next_cursor"], Value::Null);
@@ -166,9 +166,9 @@ async fn a_timeline_tells_of_the_order_its_payment_and_its_stock_what_happened_a
 }
 
 #[tokio::test]
-async fn pages_of_any_size_meet_every_event_once_and_know_causes_of_pages_before() {
+async fn pages_of_any_size_contain_every_event_once_with_causes_from_earlier_pages() {
     let api = api();
-    let whole = api.get(&timeline()).await.ok();
+    let whole = api.get(&timeline()).await.expect(200);
     for limit in 1..=9 {
         let pages = api.pages(&format!("{}?limit={limit}", timeline())).await;
         assert!(pages.iter().all(|page| page.len() <= limit));
@@ -177,41 +177,41 @@ async fn pages_of_any_size_meet_every_event_once_and_know_causes_of_pages_before
 }
 
 #[tokio::test]
-async fn a_timeline_goes_as_far_as_the_rows_and_waits_for_the_revision_that_is_wanted() {
+async fn a_timeline_ends_at_the_revisions_of_the_rows_and_honours_min_revision() {
     let api = api();
     api.queries.change(|rows| {
         rows.orders[0] = order_row(&[placed(1).into(), allocated(1)]);
         rows.payments.clear();
         rows.order_stock_events.truncate(1);
     });
-    let page = api.get(&timeline()).await.ok();
+    let page = api.get(&timeline()).await.expect(200);
     assert_eq!(positions(page["items"].as_array().unwrap()), [2, 4, 5]);
     api.get(&format!("{}?min_revision=2", timeline())).await.problem(503, "revision_not_reached");
 }
 
 #[tokio::test]
-async fn an_order_that_is_not_there_has_no_timeline() {
+async fn the_timeline_of_an_unknown_order_is_not_found() {
     let api = api();
     api.get(&format!("/v1/orders/{}/timeline", order_id(9))).await.problem(404, "not_found");
     api.get("/v1/orders/x/timeline").await.problem(404, "not_found");
     let invalid = api.get(&format!("{}?limit=0&min_revision=x&sku=A", timeline())).await;
     assert_eq!(invalid.invalid_fields(), ["min_revision", "limit", "sku"]);
-    let foreign = api.get("/v1/orders?limit=1").await.ok();
+    let foreign = api.get("/v1/orders?limit=1").await.expect(200);
     let cursor = foreign["next_cursor"].as_str().unwrap();
     api.get(&format!("{}?cursor={cursor}", timeline())).await.problem(400, "invalid_cursor");
 }
 
 #[tokio::test]
-async fn without_the_event_store_there_is_no_timeline_and_everything_else() {
+async fn without_the_event_store_only_the_timeline_is_unavailable() {
     let api = Api::new();
     api.queries.change(|rows| rows.orders = vec![order_row(&[placed(1).into()])]);
     let problem = api.get(&timeline()).await.problem(503, "unavailable");
     assert!(problem["detail"].as_str().unwrap().contains("event store"), "{problem}");
-    api.get(&format!("/v1/orders/{}", order_id(1))).await.ok();
+    api.get(&format!("/v1/orders/{}", order_id(1))).await.expect(200);
 }
 
 #[tokio::test]
-async fn rows_of_events_that_the_log_does_not_have_are_an_error() {
+async fn rows_of_events_that_the_log_lacks_are_an_internal_error() {
     let api = api();
     api.queries.change(|rows| rows.order_stock_events[1].revision = 7);
     api.get(&timeline()).await.problem(500, "internal");

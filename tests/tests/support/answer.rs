@@ -44,6 +44,15 @@ impl Answer {
         assert_eq!(problem["code"], code, "{text}");
         assert_eq!(problem["status"], status, "{text}");
         assert_eq!(problem["type"], format!("/problems/{code}"), "{text}");
+        assert_eq!(self.headers.contains_key(header::RETRY_AFTER), status == 503, "{text}");
         problem
+    }
+
+    /// The fields that a problem with code `invalid_parameter` names.
+    #[track_caller]
+    pub fn invalid_fields(&self) -> Vec<String> {
+        let problem = self.problem(400, "invalid_parameter");
+        let errors = problem["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
     }
 }

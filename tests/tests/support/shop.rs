@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Answer, FaultyStore, Log, PATIENCE, eventually};
+use super::{Answer, FaultyStore, Log, PATIENCE, documented, eventually};
 
 /// The setup of a [`Shop`].
 #[derive(Clone)]
@@ -228,11 +228,15 @@ impl Shop {
         self.router.clone()
     }
 
+    /// Sends a request and checks that its operation documents the answer.
     pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, stream) = response.into_parts();
         let body = to_bytes(stream, usize::MAX).await.unwrap().to_vec();
-        Answer { status: head.status, headers: head.headers, body }
+        let answer = Answer { status: head.status, headers: head.headers, body };
+        documented::COMMAND_API.check(&method, &path, &answer);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -1,4 +1,4 @@
-//! Placing an order: from the request to allocated or rejected, and the same answer for every retry.
+//! Places an order: from the request until it is allocated or rejected, with the same answer for every retry.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,26 @@ use domain::{
         Shortage,
     },
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use infra::http::{Code, Problem, problem::ProblemBody};
-use serde::{Deserialize, Deserializer, Serialize};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use infra::{
+    event_store::ReadError,
+    http::{Code, Failure, Problem, etag},
+};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{OrderAnswer, yes};
 use crate::{
     checkout::placed_event,
-    error::{failed_read, failure, order_refused},
-    executor::{ATTEMPTS_MAX, ExecuteError, Executed, Lane, Mode, Outcome, Wait, pause_before_attempt},
+    executor::{ATTEMPTS_MAX, ExecuteError, Lane, Mode, Outcome, Wait, pause_before_attempt},
     http::{
         CommandApi,
-        extract::{JsonBody, context, etag},
+        answer::{Answer, IDEMPOTENT_REPLAYED},
+        body::{OptionalField, optional_field},
+        command::{Command, CommandHeaders, command_problems},
         payments::ChargeRequest,
-        precondition_failed, state_at,
-        stock::mark_replayed,
+        run::{Accepted, accepted, state_at},
     },
 };
 
@@ -38,7 +41,7 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct PlaceOrderRequest {
-    /// Left out for a guest. At most 500 characters, as all texts of an order.
+    /// Omit it for a guest. At most 500 characters, like every text of an order.
     #[schema(example = "17850")]
     #[serde(default)]
     customer_id: Option<String>,
@@ -53,31 +56,24 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// Tax, shipping, discounts: at most 100.
     #[serde(default)]
     adjustments: Vec<AdjustmentItem>,
-    /// The shop's own name for the order.
+    /// A reference of the shop.
     #[serde(default)]
     reference: Option<String>,
-    /// The shop's own data: at most 50 entries.
+    /// Data of the shop: at most 50 entries.
     #[serde(default)]
     metadata: BTreeMap<String, String>,
-    /// When an unpaid order expires. Left out: after the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`. Null: never.
+    /// When the unpaid order expires. If omitted: after the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`.
+    /// Null: never.
     #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    payment_due_at: Given<Timestamp>,
-    /// How the money is to be got, as soon as stock is held. Left out: the payment is charged, or recorded, later.
+    #[serde(default, deserialize_with = "optional_field", skip_serializing_if = "Option::is_none")]
+    payment_due_at: OptionalField<Timestamp>,
+    /// The charge to start once stock is reserved. If omitted: charge the payment, or record it, later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment: Option<ChargeRequest>,
-    /// For imports: when the order was placed. Left out: now.
+    /// For imports: when the order was placed. If omitted: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
     placed_at: Option<Timestamp>,
-}
-
-/// A member that may be left out (`None`) and may be null (`Some(None)`).
-#[allow(clippy::option_option, reason = "the two say different things")]
-type Given<T> = Option<Option<T>>;
-
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Given<Timestamp>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -95,7 +91,7 @@ pub(in crate::http) struct LineRequest {
     stocked: bool,
 }
 
-/// A part of the total that is no line.
+/// A part of the total besides the lines.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AdjustmentItem {
@@ -138,47 +134,52 @@ impl PlaceOrderRequest {
     }
 }
 
-/// Stores keep microseconds; what is finer would come back changed.
+/// Stores keep microseconds: without this, a finer time would change when it is read back.
 fn in_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
+command_problems! {
+    PlaceProblems = InsufficientStock OrderStatus;
+}
+
 /// Place an order
 ///
-/// Answers once the order is durably allocated (201) or rejected for want of stock (409), so checkout knows
-/// which payment to settle. With `Prefer: respond-async`: 202 as soon as the order is durably recorded.
+/// Answers after the order is durably allocated (201) or rejected because stock is short (409). The answer
+/// names the payment to settle. With `Prefer: respond-async`: 202 after the order is durably recorded.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(("Idempotency-Key" = String, Header), ("Prefer" = Option<String>, Header, description = "respond-async")),
+    params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "respond-async")),
     request_body = PlaceOrderRequest,
     responses(
-        (status = 201, description = "Allocated: all stock is held", body = OrderAnswer),
-        (status = 202, description = "Recorded; stock is being reserved", body = OrderAnswer),
-        (status = 409, description = "insufficient_stock: the order is rejected, `shortages` says why", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, idempotency_key_reused", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "overloaded, unavailable, outcome_unknown", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 201, description = "Allocated: all stock is reserved.", body = OrderAnswer),
+        (status = 202, description = "Recorded; stock is being reserved.", body = OrderAnswer),
+        PlaceProblems,
     ))]
 pub(in crate::http) async fn place(
     State(api): State<CommandApi>,
     headers: HeaderMap,
-    JsonBody(body): JsonBody<PlaceOrderRequest>,
-) -> Result<Response, Problem> {
-    let context = context(&headers, "/v1/orders", &body)?;
+    Command { id: (), body, context }: Command<(), PlaceOrderRequest>,
+) -> Result<Response, Failure<PlaceProblems>> {
     let order_id = OrderId::of_command(context.id);
     let now = in_microseconds(api.checkout.clock.now());
     check_placed_at(body.placed_at, now)?;
     let command = body.into_command(order_id, now, &api)?;
     if prefers_async(&headers) {
-        return place_async(&api, command, &context).await;
+        let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"))];
+        return Ok((applied, place_async(&api, command, &context).await?).into_response());
     }
-    // If the client goes away on the way, the process manager finishes the order.
-    place_and_settle(&api, command, &context).await
+    // The process manager finishes the order if the client disconnects.
+    Ok(place_and_settle(&api, command, &context).await?.into_response())
 }
+
+/// RFC 7240.
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 fn check_placed_at(placed_at: Option<Timestamp>, now: Timestamp) -> Result<(), Problem> {
     let a_day_ahead = now.saturating_add(jiff::SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX);
     match placed_at {
         Some(placed_at) if placed_at < Timestamp::UNIX_EPOCH || placed_at > a_day_ahead => {
-            Err(Problem::new(Code::InvalidRequest).error("placed_at", "between 1970 and tomorrow"))
+            Err(Problem::invalid_request("placed_at", "expected a time between 1970 and tomorrow"))
         }
         _ => Ok(()),
     }
@@ -196,42 +197,28 @@ async fn place_async(
     api: &CommandApi,
     command: PlaceOrder,
     context: &CommandContext,
-) -> Result<Response, Problem> {
+) -> Result<Answer<OrderAnswer>, Problem> {
     let order_id = command.order_id;
     let command = OrderCommand::Place(Box::new(command));
-    let placed = api.checkout.orders.execute(&order_id, command, context, Mode::EXTERNAL).await;
-    let placed = placed.map_err(|error| failure(&error))?;
-    let replayed = matches!(placed.outcome, Outcome::Duplicate { .. });
-    check_recorded(&placed)?;
-    // The first event is the same however far the order has come since.
+    let placed = accepted(api.checkout.orders.execute(&order_id, command, context, Mode::EXTERNAL).await?)?;
+    let replayed = matches!(placed, Accepted::Repeated { .. });
+    // The first event is the same at every later revision of the order.
     let then = state_at::<OrderDecider>(api, &order_id.into(), 0).await?;
-    let mut response = OrderAnswer::new(order_id, &then.summary(), 0).respond(StatusCode::ACCEPTED, replayed);
-    response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
-    Ok(response)
+    Ok(OrderAnswer::new(order_id, &then.summary(), 0).with(StatusCode::ACCEPTED, replayed))
 }
 
-/// Lets pass what is recorded, now or earlier.
-fn check_recorded(placed: &Executed<OrderDecider>) -> Result<(), Problem> {
-    match &placed.outcome {
-        Outcome::Recorded | Outcome::Unchanged | Outcome::Duplicate { .. } => Ok(()),
-        Outcome::KeyReused => Err(Problem::new(Code::IdempotencyKeyReused)),
-        Outcome::PreconditionFailed => Err(precondition_failed(placed.revision)),
-        Outcome::Refused(refusal) => Err(order_refused(refusal)),
-    }
-}
-
-/// Places the order and runs its first reactions, from the start again where an append failed on the way.
+/// Places the order and runs its first reactions. Starts again if an append fails before the last step.
 async fn place_and_settle(
     api: &CommandApi,
     command: PlaceOrder,
     context: &CommandContext,
-) -> Result<Response, Problem> {
+) -> Result<Answer<OrderAnswer>, Problem> {
     let _guard = api.checkout.locks.lock(command.order_id).await;
     for attempt in 1..=ATTEMPTS_MAX {
         match attempt_placing(api, command.clone(), context).await {
             Err(Attempt::Again) => pause_before_attempt(attempt + 1).await,
             Err(Attempt::Failed(problem)) => return Err(problem),
-            Ok(response) => return Ok(response),
+            Ok(answer) => return Ok(answer),
         }
     }
     Err(Problem::new(Code::Conflict))
@@ -246,8 +233,14 @@ impl From<ExecuteError> for Attempt {
     fn from(error: ExecuteError) -> Self {
         match error {
             ExecuteError::Superseded | ExecuteError::Conflict => Self::Again,
-            other => Self::Failed(failure(&other)),
+            other => Self::Failed(other.into()),
         }
+    }
+}
+
+impl From<ReadError> for Attempt {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -261,7 +254,7 @@ async fn attempt_placing(
     api: &CommandApi,
     command: PlaceOrder,
     context: &CommandContext,
-) -> Result<Response, Attempt> {
+) -> Result<Answer<OrderAnswer>, Attempt> {
     let checkout = &api.checkout;
     let order_id = command.order_id;
     let epoch = checkout.store().epoch();
@@ -271,13 +264,13 @@ async fn attempt_placing(
     let placed = checkout.orders.submit(&order_id, command, context.clone(), mode).await?;
     let first_time = matches!(placed.outcome, Outcome::Recorded);
     if !first_time {
-        // What this outcome was decided upon may not be durable yet, and may never be.
+        // The outcome may rest on events that are not durable yet and may be lost.
         let order = checkout.order(order_id).await?.state;
         if checkout.store().epoch() != epoch {
             return Err(Attempt::Again);
         }
-        check_recorded(&placed)?;
-        // Recorded earlier, and perhaps cut off before it was settled.
+        accepted(placed)?;
+        // Recorded earlier; a crash may have prevented its settlement.
         if order.status() != OrderStatus::Placed {
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
@@ -285,36 +278,36 @@ async fn attempt_placing(
     let (placed, correlation_id) = (placed_event(context.id), context.correlation_id);
     let settled = checkout.run_placed(order_id, &units, placed, correlation_id, epoch).await?;
     if first_time && settled.by_this_run {
-        return Ok(answer(order_id, &settled.order, settled.order_revision, false));
+        return Ok(answer(order_id, &settled.order, settled.order_revision.unwrap_or_default(), false)?);
     }
     answer_of_first_time(api, order_id, correlation_id, !first_time).await
 }
 
-/// What a retry is told: the order as it stood when it was first settled, whatever became of it since.
+/// The answer of a retry: the order right after it was first settled, whatever happened since.
 async fn answer_of_first_time(
     api: &CommandApi,
     order_id: OrderId,
     correlation_id: Uuid,
     replayed: bool,
-) -> Result<Response, Attempt> {
+) -> Result<Answer<OrderAnswer>, Attempt> {
     let stream = order_id.into();
-    let events = api.checkout.store().log().read_stream(&stream, 0, 100).await;
-    let events = events.map_err(|error| failed_read(&error))?;
+    let events = api.checkout.store().log().read_stream(&stream, 0, 100).await?;
     let Some((settling, event)) = events.iter().find_map(settles) else {
-        tracing::error!(order.id = %order_id, "an order that is not `placed` has no event that settled it");
+        tracing::error!(order.id = %order_id, "A settled order has no settling event; the request fails");
         return Err(Problem::new(Code::Internal).into());
     };
     if matches!(event, OrderEvent::Allocated(_)) {
-        // The answer names the payment to settle; whoever died before it was requested is made up for.
+        // The answer names the payment to settle. A crash may have prevented the payment request; send it
+        // again.
         let order = api.checkout.order(order_id).await?.state;
         let reaction = react_to_order(order_id, &event, &order);
         api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
     }
     let then = state_at::<OrderDecider>(api, &stream, settling.revision).await?;
-    Ok(answer(order_id, &then.summary(), Some(settling.revision), replayed))
+    Ok(answer(order_id, &then.summary(), settling.revision, replayed)?)
 }
 
-/// The event, where it is one that ends the order's first answer.
+/// The event, if it settles the order and so decides its first answer.
 fn settles(recorded: &RecordedEvent) -> Option<(&RecordedEvent, OrderEvent)> {
     match recorded.decode() {
         Ok(Event::Order(event)) => matches!(
@@ -332,34 +325,36 @@ fn settles(recorded: &RecordedEvent) -> Option<(&RecordedEvent, OrderEvent)> {
 fn answer(
     order_id: OrderId,
     order: &OrderStateSummary,
-    revision: Option<Revision>,
+    revision: Revision,
     replayed: bool,
-) -> Response {
-    let revision = revision.unwrap_or_default();
+) -> Result<Answer<OrderAnswer>, Problem> {
     let problem = match order.status {
         OrderStatus::Allocated => {
             let mut answer = OrderAnswer::new(order_id, order, revision);
             if let Some(payment_id) = order.payment_id {
-                // A payment's first event is its request; or its closing, where the order ended before that.
+                // The first event of a payment is its request, or its closing if the order ended first.
                 answer.revisions.insert(format!("payment-{payment_id}"), 0);
             }
-            return answer.respond(StatusCode::CREATED, replayed);
+            return Ok(answer.with(StatusCode::CREATED, replayed));
         }
         OrderStatus::Rejected => {
             let shortages: Vec<ShortageItem> = order.shortages.iter().map(ShortageItem::from).collect();
             Problem::new(Code::InsufficientStock)
                 .member("shortages", serde_json::to_value(shortages).unwrap_or_default())
         }
-        // Ended by somebody before its stock was held.
+        // Another command ended the order before its stock was reserved.
         status => Problem::new(Code::OrderStatus).detail(format!("the order is {}", status.as_str())),
     };
     let problem = problem.member("order_id", order_id.to_string()).member("revision", revision);
-    let mut response = problem.header(header::ETAG, etag(revision)).into_response();
-    mark_replayed(&mut response, replayed);
-    response
+    let problem = problem.header(header::ETAG, etag(revision));
+    Err(if replayed {
+        problem.header(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"))
+    } else {
+        problem
+    })
 }
 
-/// A SKU that was short.
+/// A SKU with too few units.
 #[derive(Debug, Serialize, ToSchema)]
 struct ShortageItem {
     sku: String,

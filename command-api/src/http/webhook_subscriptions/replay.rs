@@ -1,22 +1,26 @@
-//! Sends events of the past.
+//! Replays: sends earlier events to a subscription.
 
 use axum::{Json, extract::State};
 use domain::{OrderId, Timestamp};
 use http::StatusCode;
 use infra::{
-    http::{Code, Problem, problem::ProblemBody},
-    operations::webhooks::{ReplayError, ReplayScope, SubscriptionStatus},
+    http::{
+        Code, Failure, Problem,
+        path::{self, Id},
+        stores,
+    },
+    operations::webhooks::{ReplayError, ReplayScope, SubscriptionId, SubscriptionStatus},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{admin, failed, find, now};
+use super::{WebhooksOf, find, now};
 use crate::http::{
     CommandApi,
-    extract::{JsonBody, Segments},
+    body::{self, JsonBody},
 };
 
-/// Which events to send: those of an order, or those recorded in a span of time.
+/// The events to send: those of an order, or those recorded in a time span.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ReplayRequest {
@@ -26,59 +30,63 @@ pub(in crate::http) struct ReplayRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
-    /// Left out: now.
+    /// If omitted: now.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
 }
 
-/// What is on its way.
+/// The number of queued deliveries.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct ReplayAnswer {
     deliveries: usize,
 }
 
-/// Send events of the past
+infra::problems! {
+    pub(in crate::http) ReplayProblems =
+        [path::REJECTIONS, body::REJECTIONS, stores::FAILURES] SubscriptionDisabled ReplayTooLarge;
+}
+
+/// Send earlier events
 ///
-/// Those that the subscription asks for, with the same `webhook-id` as before.
+/// Sends the events that match the subscription, with the same `webhook-id` as before.
 #[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/replay", tag = "webhooks", params(("id" = Uuid, Path)),
     request_body = ReplayRequest,
-    responses(
-        (status = 202, description = "They are due", body = ReplayAnswer),
-        (status = 404, description = "not_found", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "subscription_disabled", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "invalid_request, replay_too_large", body = ProblemBody, content_type = "application/problem+json"),
-    ))]
+    responses((status = 202, description = "The deliveries are due.", body = ReplayAnswer), ReplayProblems))]
 pub(in crate::http) async fn replay(
     State(api): State<CommandApi>,
-    Segments(segment): Segments<String>,
+    WebhooksOf(webhooks): WebhooksOf,
+    Id(id): Id<SubscriptionId>,
     JsonBody(body): JsonBody<ReplayRequest>,
-) -> Result<(StatusCode, Json<ReplayAnswer>), Problem> {
-    let webhooks = admin(&api)?;
+) -> Result<(StatusCode, Json<ReplayAnswer>), Failure<ReplayProblems>> {
     let now = now(&api);
     let scope = scope(&body, now)?;
-    let subscription = find(webhooks, &segment).await?;
+    let subscription = find(&webhooks, id).await?;
     if subscription.status != SubscriptionStatus::Enabled {
-        return Err(Problem::new(Code::SubscriptionDisabled));
+        return Err(Problem::new(Code::SubscriptionDisabled).into());
     }
-    let replayed = webhooks.service.replay(&subscription, scope, now).await;
-    let deliveries = replayed.map_err(|error| match error {
-        ReplayError::TooLarge => Problem::new(Code::ReplayTooLarge).detail(error.to_string()),
-        ReplayError::Read(error) => crate::error::failed_read(&error),
-        ReplayError::Store(error) => failed(&error),
-    })?;
+    let deliveries = match webhooks.service.replay(&subscription, scope, now).await {
+        Ok(deliveries) => deliveries,
+        Err(error @ ReplayError::TooLarge) => {
+            return Err(Problem::new(Code::ReplayTooLarge).detail(error.to_string()).into());
+        }
+        Err(ReplayError::Read(error)) => return Err(error.into()),
+        Err(ReplayError::Store(error)) => return Err(error.into()),
+    };
     webhooks.service.wake();
     Ok((StatusCode::ACCEPTED, Json(ReplayAnswer { deliveries })))
 }
 
 fn scope(body: &ReplayRequest, now: Timestamp) -> Result<ReplayScope, Problem> {
-    let invalid = |message: &str| Err(Problem::new(Code::InvalidRequest).error("body", message.to_owned()));
     match (body.order_id, body.from, body.to) {
         (Some(order), None, None) => Ok(ReplayScope::Order(order)),
-        (None, Some(from), to) => {
-            let to = to.unwrap_or(now);
-            if from > to { invalid("`from` is after `to`") } else { Ok(ReplayScope::Recorded(from, to)) }
+        (None, Some(from), to) if from > to.unwrap_or(now) => {
+            Err(Problem::invalid_request("body", "`from` is after `to`"))
         }
-        _ => invalid("expected either `order_id`, or `from` and perhaps `to`"),
+        (None, Some(from), to) => Ok(ReplayScope::Recorded(from, to.unwrap_or(now))),
+        _ => Err(Problem::invalid_request(
+            "body",
+            "expected either `order_id`, or `from` with an optional `to`",
+        )),
     }
 }

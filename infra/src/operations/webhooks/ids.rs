@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use domain::EventId;
 use uuid::Uuid;
 
+use crate::http::{Problem, path::PathId};
+
 /// The id of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(pub Uuid);
@@ -20,6 +22,14 @@ impl FromStr for SubscriptionId {
 
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
         Uuid::try_parse(text).map(Self)
+    }
+}
+
+impl PathId for SubscriptionId {
+    const RESOURCE: &'static str = "subscription";
+
+    fn parse(segment: &str) -> Result<Self, Problem> {
+        segment.parse().map_err(|_| Problem::no_such(Self::RESOURCE))
     }
 }
 
@@ -54,5 +64,13 @@ impl FromStr for DeliveryId {
     fn from_str(text: &str) -> Result<Self, InvalidDeliveryId> {
         let id = text.strip_prefix(Self::PREFIX).and_then(|id| Uuid::try_parse(id).ok());
         id.map(Self).ok_or(InvalidDeliveryId)
+    }
+}
+
+impl PathId for DeliveryId {
+    const RESOURCE: &'static str = "delivery";
+
+    fn parse(segment: &str) -> Result<Self, Problem> {
+        segment.parse().map_err(|_| Problem::no_such(Self::RESOURCE))
     }
 }

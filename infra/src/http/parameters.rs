@@ -1,31 +1,34 @@
-//! Strict parameters: whatever is unknown, repeated or malformed is refused by name, all of it at once.
+//! Strict query parameters: one answer names every unknown, repeated and malformed parameter.
 //!
-//! A misspelt filter that is ignored answers another question than the one asked. `axum::extract::Query`
-//! stops at the first error and replaces bytes that are not UTF-8, so it is not used here.
+//! An ignored misspelt filter would return rows that the caller did not ask for. `axum::extract::Query` stops
+//! at the first error and replaces bytes that are not UTF-8, so the kit does not use it.
 
 use std::fmt::Display;
 
-use axum::extract::{FromRequestParts, Path};
-use domain::{OrderId, PaymentId, Sku, Timestamp};
-use http::{Uri, request};
-use infra::http::FieldError;
+use axum::extract::FromRequestParts;
+use domain::Timestamp;
+use http::{Uri, request::Parts};
 use jiff::{civil::Date, tz::TimeZone};
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use crate::error::QueryError;
+use super::{Code, FieldError, Problem};
 
-/// More parameters than any endpoint has; bounds the work that a hostile URL causes.
+/// The codes of a query string that is not valid.
+pub const REJECTIONS: &[Code] = &[Code::InvalidParameter];
+
+/// More parameters than any endpoint has. Bounds the work that a hostile URL causes.
 const PARAMETERS_MAX: usize = 32;
 
-/// Parameters read from a query string; the extractor refuses the request where `T` cannot be read.
+/// The parameters of a query string. The extractor refuses the request if one of them is not valid.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
 
-/// What can be read from a query string.
+/// Parameters of an endpoint, or of several.
 pub trait FromParameters: Sized {
-    /// Takes every parameter it knows. Whatever is missing or malformed is noted in `parameters`, and the
-    /// request is refused; only then may the answer be none.
+    /// Reads all its parameters and records each missing or malformed one in `parameters`.
+    ///
+    /// Returns `None` only after recording an error; the request is then refused.
     fn read(parameters: &mut Parameters) -> Option<Self>;
 }
 
@@ -37,19 +40,24 @@ impl FromParameters for () {
 }
 
 impl<S: Send + Sync, T: FromParameters> FromRequestParts<S> for Params<T> {
-    type Rejection = QueryError;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, QueryError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut parameters = Parameters::parse(&parts.uri);
         let read = T::read(&mut parameters);
         match (read, parameters.errors()) {
             (Some(read), errors) if errors.is_empty() => Ok(Self(read)),
-            (_, errors) => Err(QueryError::InvalidParameters(errors)),
+            (_, errors) => {
+                let problem = Problem::new(Code::InvalidParameter);
+                Err(errors
+                    .into_iter()
+                    .fold(problem, |problem, error| problem.error(error.field, error.message)))
+            }
         }
     }
 }
 
-/// The parameters of a request and what is wrong with them.
+/// The parameters of a request, and the errors found in them.
 #[derive(Debug)]
 pub struct Parameters {
     path: String,
@@ -59,7 +67,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    fn parse(uri: &Uri) -> Self {
+    pub(super) fn parse(uri: &Uri) -> Self {
         let path = uri.path().to_owned();
         let mut parameters = Self { path, given: Vec::new(), known: Vec::new(), errors: Vec::new() };
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
@@ -87,12 +95,12 @@ impl Parameters {
         }
     }
 
-    /// Notes that a parameter is not valid.
+    /// Records that a parameter is not valid.
     pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
         self.errors.push(FieldError { field: name.to_owned(), message: message.into() });
     }
 
-    /// Reads a parameter that may be left out.
+    /// Reads an optional parameter.
     pub fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -109,7 +117,7 @@ impl Parameters {
         }
     }
 
-    /// Reads a parameter that may not be left out.
+    /// Reads a required parameter.
     pub fn required<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -122,8 +130,8 @@ impl Parameters {
         self.optional(name, parse)
     }
 
-    /// Names the resource and the filters, whatever their order: what a cursor belongs to.
-    pub fn filters(&self) -> Uuid {
+    /// Identifies the list and its filters, in any order. A cursor is valid for one such id.
+    pub fn list_id(&self) -> Uuid {
         let mut filters: Vec<_> =
             self.given.iter().filter(|(name, _)| !matches!(name.as_str(), "cursor" | "limit")).collect();
         filters.sort_unstable();
@@ -131,7 +139,7 @@ impl Parameters {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, &name)
     }
 
-    /// What is wrong, once every known parameter was read: the rest is unknown.
+    /// All errors. Call it after every known parameter was read: the rest counts as unknown.
     fn errors(mut self) -> Vec<FieldError> {
         let known = std::mem::take(&mut self.known);
         let unknown: Vec<_> = self
@@ -151,7 +159,7 @@ impl Parameters {
     }
 }
 
-/// A form-encoded text; none where it is no UTF-8 or has a `%` that begins no escape.
+/// Decodes form-encoded text. `None` if it is not UTF-8 or has a `%` without two hex digits.
 fn decoded(text: &str) -> Option<String> {
     let mut after_percent_signs = text.split('%').skip(1);
     let escapes_are_whole = after_percent_signs.all(|rest| {
@@ -164,7 +172,7 @@ fn decoded(text: &str) -> Option<String> {
     percent_decode_str(&text.replace('+', " ")).decode_utf8().ok().map(Into::into)
 }
 
-/// One of the values of a vocabulary, by its name.
+/// Finds a value by its name, or lists all names.
 pub fn one_of<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
     let found = all.iter().copied().find(|value| name(*value) == text);
     found.ok_or_else(|| {
@@ -178,7 +186,7 @@ pub fn whole_number(text: &str) -> Result<u32, &'static str> {
     text.parse().map_err(|_| "is not a whole number from 0 to 4294967295")
 }
 
-/// An instant (RFC 3339) or a date, which stands for its beginning in UTC.
+/// An instant (RFC 3339), or a date, which means its midnight in UTC.
 pub fn instant(text: &str) -> Result<Timestamp, &'static str> {
     let is_date = text.len() == "2010-12-01".len();
     let at = if is_date {
@@ -192,7 +200,7 @@ pub fn instant(text: &str) -> Result<Timestamp, &'static str> {
     )
 }
 
-/// Notes a range without an instant in it.
+/// Records an error if the range contains no instant.
 pub fn check_range(
     parameters: &mut Parameters,
     from: Option<Timestamp>,
@@ -201,50 +209,7 @@ pub fn check_range(
     if let (Some(from), Some(to)) = (from, to)
         && from >= to
     {
-        parameters.refuse(to_name, "is exclusive and has to be later than the beginning of the range");
-    }
-}
-
-/// The id in a path. A text that can name no resource is answered like the name of a missing one: 404.
-#[derive(Debug)]
-pub struct Id<T>(pub T);
-
-/// What names a resource in a path.
-pub trait PathId: Sized {
-    /// The resource it names, for error answers.
-    const RESOURCE: &'static str;
-    fn parse(text: &str) -> Option<Self>;
-}
-
-impl PathId for OrderId {
-    const RESOURCE: &'static str = "order";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-impl PathId for PaymentId {
-    const RESOURCE: &'static str = "payment";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-impl PathId for Sku {
-    const RESOURCE: &'static str = "SKU";
-    fn parse(text: &str) -> Option<Self> {
-        Self::new(text).ok()
-    }
-}
-
-impl<S: Send + Sync, T: PathId> FromRequestParts<S> for Id<T> {
-    type Rejection = QueryError;
-
-    async fn from_request_parts(parts: &mut request::Parts, state: &S) -> Result<Self, QueryError> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| QueryError::invalid("path", "is not UTF-8 or not percent-encoded"))?;
-        T::parse(&text).map(Self).ok_or(QueryError::NoSuchResource(T::RESOURCE))
+        parameters.refuse(to_name, "is exclusive and must be later than the start of the range");
     }
 }
 

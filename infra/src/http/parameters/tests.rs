@@ -1,3 +1,5 @@
+use domain::Sku;
+
 use super::*;
 
 struct Wanted {
@@ -13,7 +15,7 @@ impl FromParameters for Wanted {
     }
 }
 
-/// The value read, or `field: message` of everything that is wrong.
+/// The value read, or `field: message` of each error.
 fn read(query: &str) -> Result<Wanted, Vec<String>> {
     let uri = format!("/v1/things?{query}").parse().unwrap();
     let mut parameters = Parameters::parse(&uri);
@@ -25,8 +27,8 @@ fn read(query: &str) -> Result<Wanted, Vec<String>> {
     Err(errors.into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect())
 }
 
-fn filters(uri: &str) -> Uuid {
-    Parameters::parse(&uri.parse().unwrap()).filters()
+fn list_id(uri: &str) -> Uuid {
+    Parameters::parse(&uri.parse().unwrap()).list_id()
 }
 
 #[test]
@@ -36,7 +38,7 @@ fn values_are_form_decoded() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_named_at_once() {
+fn one_answer_names_every_error() {
     let errors = read("below=-1&bellow=3&sku=A&sku=B").err().unwrap();
     assert_eq!(
         errors,
@@ -50,7 +52,7 @@ fn everything_that_is_wrong_is_named_at_once() {
 }
 
 #[test]
-fn what_is_no_utf_8_or_no_escape_is_refused_not_replaced() {
+fn bytes_that_are_not_utf_8_and_broken_escapes_are_refused_not_replaced() {
     for value in ["%FF", "%C3%28", "%", "%4", "%zz", "100%25%"] {
         let errors = read(&format!("sku={value}")).err().unwrap();
         assert_eq!(errors[0], "sku: is not UTF-8 or not percent-encoded", "{value}");
@@ -60,7 +62,7 @@ fn what_is_no_utf_8_or_no_escape_is_refused_not_replaced() {
 }
 
 #[test]
-fn a_query_of_very_many_parameters_is_refused_without_reading_them_all() {
+fn a_query_with_too_many_parameters_is_refused_without_reading_them_all() {
     let many = (0..5_000).map(|number| format!("p{number}=")).collect::<Vec<_>>().join("&");
     let errors = read(&many).err().unwrap();
     assert!(errors.contains(&"query: has more than 32 parameters".to_owned()));
@@ -68,9 +70,9 @@ fn a_query_of_very_many_parameters_is_refused_without_reading_them_all() {
 }
 
 #[test]
-fn a_cursor_belongs_to_a_path_and_its_filters_in_any_order_and_to_no_limit() {
-    let orders = filters("/v1/orders?status=placed&sku=A");
-    assert_eq!(orders, filters("/v1/orders?limit=7&sku=A&cursor=abc&status=placed"));
+fn a_list_id_depends_on_the_path_and_the_filters_but_not_on_their_order_or_the_limit() {
+    let orders = list_id("/v1/orders?status=placed&sku=A");
+    assert_eq!(orders, list_id("/v1/orders?limit=7&sku=A&cursor=abc&status=placed"));
     let others = [
         "/v1/orders?status=placed",
         "/v1/orders?status=placed&sku=B",
@@ -78,12 +80,12 @@ fn a_cursor_belongs_to_a_path_and_its_filters_in_any_order_and_to_no_limit() {
         "/v1/payments?status=placed&sku=A",
     ];
     for other in others {
-        assert_ne!(orders, filters(other), "{other}");
+        assert_ne!(orders, list_id(other), "{other}");
     }
 }
 
 #[test]
-fn an_instant_is_rfc_3339_or_a_date_that_stands_for_its_beginning_in_utc() {
+fn an_instant_is_rfc_3339_or_a_date_at_midnight_utc() {
     let eight = "2010-12-01T08:26:00Z".parse::<Timestamp>().unwrap();
     assert_eq!(instant("2010-12-01T08:26:00Z"), Ok(eight));
     assert_eq!(instant("2010-12-01T10:26:00+02:00"), Ok(eight));

@@ -1,0 +1,138 @@
+//! The command of a request: the ids in its path, its body and its context.
+
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
+use domain::{CommandContext, Revision};
+use http::{HeaderMap, header};
+use infra::http::{
+    Code, Problem,
+    path::{self, PathIds, Segments},
+};
+use serde::{Serialize, Serializer, de::DeserializeOwned};
+use utoipa::{
+    IntoParams, PartialSchema,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
+
+use super::{CommandApi, body::JsonBody};
+use crate::idempotency;
+
+/// A command as its endpoint receives it. `Id` is `()`, an id or a pair of ids, as the route has.
+#[derive(Debug)]
+pub(super) struct Command<Id, Body> {
+    pub id: Id,
+    pub body: Body,
+    /// The command id, the key with the fingerprint of `body`, and `If-Match`.
+    pub context: CommandContext,
+}
+
+/// Makes [`Problems`](infra::http::Problems) types with every code of the extractor and of the executor, and
+/// the codes given.
+macro_rules! command_problems {
+    ($($name:ident = $($code:ident)*;)*) => {
+        infra::problems! {$(
+            pub(in crate::http) $name = [
+                infra::http::path::REJECTIONS,
+                crate::http::body::REJECTIONS,
+                crate::idempotency::REJECTIONS,
+                crate::http::run::REJECTIONS,
+                crate::error::EXECUTION_FAILURES
+            ] $($code)*;
+        )*}
+    };
+}
+pub(super) use command_problems;
+
+/// The content of a command, of which the fingerprint is taken.
+pub(super) trait Content: Serialize + Sized {
+    fn read(request: Request, api: &CommandApi) -> impl Future<Output = Result<Self, Problem>> + Send;
+}
+
+impl<T: Serialize + DeserializeOwned + Send> Content for T {
+    async fn read(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+        JsonBody::from_request(request, api).await.map(|JsonBody(content)| content)
+    }
+}
+
+/// The content of a command without a body. A body is ignored.
+#[derive(Debug)]
+pub(super) struct NoBody;
+
+/// As `null`: fingerprints are taken of that.
+impl Serialize for NoBody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl Content for NoBody {
+    async fn read(_: Request, _: &CommandApi) -> Result<Self, Problem> {
+        Ok(Self)
+    }
+}
+
+/// Command ids are made from the canonical path, so a route's path must never change, nor get a prefix:
+/// retries would be executed again.
+impl<Id: PathIds + Send, Body: Content + Send> FromRequest<CommandApi> for Command<Id, Body> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let segments = Segments::from_request_parts(&mut parts, api).await?;
+        let route = parts.extensions.get::<MatchedPath>().cloned();
+        let headers = parts.headers.clone();
+        let body = Body::read(Request::from_parts(parts, body), api).await?;
+        let id: Id = segments.ids()?;
+        let route = route.ok_or_else(|| Problem::new(Code::Internal))?;
+        let key = idempotency::key(&headers)?;
+        let mut context = idempotency::context(&path::canonical(route.as_str(), &id), key, &body);
+        context.if_revision = if_match(&headers)?;
+        Ok(Self { id, body, context })
+    }
+}
+
+/// `If-Match: "7"`: execute only at revision 7. `*` matches every existing resource.
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let revision = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let revision = revision.and_then(|revision| revision.parse().ok());
+    let expected = "expected one ETag of this API, such as \"7\"";
+    revision.map(Some).ok_or_else(|| Problem::invalid_parameter("If-Match", expected))
+}
+
+/// Documents the `Idempotency-Key` header.
+pub(super) struct IdempotencyKey;
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = "1 to 255 visible ASCII characters, the same on every retry.";
+        vec![header_parameter("Idempotency-Key", Required::True, text)]
+    }
+}
+
+/// Documents the headers of a command for a stream: `Idempotency-Key` and `If-Match`.
+pub(super) struct CommandHeaders;
+
+impl IntoParams for CommandHeaders {
+    fn into_params(location: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = "Execute the command only at this revision, an `ETag` of an earlier answer.";
+        let if_match = header_parameter("If-Match", Required::False, text);
+        IdempotencyKey::into_params(location).into_iter().chain([if_match]).collect()
+    }
+}
+
+fn header_parameter(name: &str, required: Required, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some(description))
+        .schema(Some(String::schema()))
+        .build()
+}

@@ -1,0 +1,113 @@
+//! The error answers of each operation: one list of codes for the handler and for the OpenAPI document.
+
+use std::{any::type_name, collections::BTreeMap, fmt, marker::PhantomData};
+
+use axum::response::{IntoResponse, Response};
+pub use utoipa::IntoResponses;
+use utoipa::{
+    ToSchema,
+    openapi::{self, Content, Ref, RefOr},
+};
+
+use super::{Code, Problem, paging, parameters, path, problem::ProblemBody, stores};
+
+/// The codes that an operation documents. [`problems!`](crate::problems) makes such types.
+pub trait Problems {
+    /// Lists of codes; a code may be in several.
+    const CODES: &'static [&'static [Code]];
+}
+
+/// The error answer of an operation that documents `P`.
+///
+/// Tests fail on an answer that `P` does not list.
+pub struct Failure<P> {
+    problem: Problem,
+    documented: PhantomData<fn() -> P>,
+}
+
+impl<P> fmt::Debug for Failure<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl<P, E> From<E> for Failure<P>
+where
+    Problem: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self { problem: error.into(), documented: PhantomData }
+    }
+}
+
+impl<P: Problems> IntoResponse for Failure<P> {
+    fn into_response(self) -> Response {
+        let code = self.problem.code;
+        let is_documented = P::CODES.iter().any(|codes| codes.contains(&code));
+        debug_assert!(is_documented, "add {code} to the documented codes of {}", type_name::<P>());
+        self.problem.into_response()
+    }
+}
+
+/// Makes types that implement [`Problems`] and document their codes in OpenAPI.
+///
+/// `Name = [LISTS, OF, CODES] Further Codes;`
+#[macro_export]
+macro_rules! problems {
+    ($($(#[$doc:meta])* $visibility:vis $name:ident = [$($codes:path),*] $($code:ident)*;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        $visibility enum $name {}
+
+        impl $crate::http::Problems for $name {
+            const CODES: &'static [&'static [$crate::http::Code]] =
+                &[$($codes,)* &[$($crate::http::Code::$code),*]];
+        }
+
+        impl $crate::http::answers::IntoResponses for $name {
+            fn responses() -> $crate::http::answers::Responses {
+                $crate::http::answers::described::<Self>()
+            }
+        }
+    )*};
+}
+
+problems! {
+    /// Of a query without a resource in its path.
+    pub QueryProblems = [parameters::REJECTIONS, stores::FAILURES] Overloaded;
+    pub ListProblems = [parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES] Overloaded;
+    /// Of a list under a resource that has to exist.
+    pub SublistProblems =
+        [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES] Overloaded;
+    pub ResourceProblems =
+        [path::REJECTIONS, parameters::REJECTIONS, stores::FAILURES]
+        Overloaded RevisionNotReached ProjectionParked;
+    /// Of the list of a resource's events.
+    pub TimelineProblems =
+        [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES]
+        Overloaded RevisionNotReached ProjectionParked;
+    pub ReadinessProblems = [stores::FAILURES];
+}
+
+/// OpenAPI responses by status.
+pub type Responses = BTreeMap<String, RefOr<openapi::Response>>;
+
+/// One response for each status. Its description lists the codes, each as `code` in backticks.
+pub fn described<P: Problems>() -> Responses {
+    let mut by_status = BTreeMap::<String, Vec<String>>::new();
+    for code in P::CODES.iter().copied().flatten() {
+        let lines = by_status.entry(code.status().as_str().to_owned()).or_default();
+        let line = format!("`{code}`: {}.", code.title());
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let body = || Content::builder().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+    let response = |lines: Vec<String>| {
+        openapi::Response::builder()
+            .description(lines.join(" "))
+            .content("application/problem+json", body())
+            .build()
+    };
+    by_status.into_iter().map(|(status, lines)| (status, response(lines).into())).collect()
+}
