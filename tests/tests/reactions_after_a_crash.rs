@@ -170,7 +170,7 @@ async fn append_provider_request(shop: &Shop, kind: PaymentEventKind) -> &'stati
             let (provider, method) = ("sandbox".to_owned(), "ok".to_owned());
             let charge = NewCharge { provider, method, capture: CaptureMode::Automatic };
             record(shop, payment, PaymentCommand::Charge(charge)).await;
-            &["payment.authorized.v1", "payment.captured.v1"]
+            &["payment.captured.v1"]
         }
         PaymentEventKind::CaptureRequested => {
             let payment = charged(shop, "manual").await;

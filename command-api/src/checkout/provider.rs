@@ -1,8 +1,8 @@
-//! Asks the payment provider for what a payment wants, and records its answers.
+//! Sends the open work of a payment to the payment provider, and records the answers.
 //!
-//! The open work follows from the payment's events alone. So it does not matter which task asks, how often,
-//! or after which crash: each call asks for all open work. A lost answer is recorded as an unknown outcome
-//! and looked up later; it never counts as a failure.
+//! The open work follows from the payment's events alone. So any task may call this, at any time and after
+//! any crash: each call sends all open work. A lost answer is recorded as an unknown outcome and looked up
+//! later; it never counts as a failure.
 
 mod calls;
 mod payment;
@@ -26,7 +26,7 @@ pub const PROVIDER_CALLS_MAX: usize = 64;
 /// Rounds of requests about one payment in one call: an answer may lead to a further request.
 const ROUNDS_MAX: usize = 8;
 
-/// A payment's state at the provider after it was asked.
+/// The state of a payment's open work after a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProviderStatus {
     /// Work is still open: ask again later.

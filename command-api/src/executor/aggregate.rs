@@ -64,7 +64,7 @@ pub(super) enum Known {
         revision: Revision,
         same_content: bool,
     },
-    /// Not among the recent commands: only the stream can tell.
+    /// Not among the recent commands; the stream must be read.
     InStreamOnly,
 }
 

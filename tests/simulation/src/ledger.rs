@@ -62,7 +62,7 @@ impl Charge {
         }
     }
 
-    pub fn is_going_on(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.ending.is_none()
     }
 
@@ -99,7 +99,7 @@ impl Ledger {
 
     /// The authorized amount of a payment that is neither captured nor voided, in minor units.
     pub fn held(&self, payment: PaymentId) -> i64 {
-        let charges = self.charges.iter().filter(|(name, charge)| name.0 == payment && charge.is_going_on());
+        let charges = self.charges.iter().filter(|(name, charge)| name.0 == payment && charge.is_open());
         charges.map(|(_, charge)| charge.authorized.saturating_sub(charge.captured).minor_units()).sum()
     }
 }

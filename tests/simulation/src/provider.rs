@@ -99,9 +99,9 @@ fn charge(env: &Environment, request: &ChargeRequest) -> ChargeAnswer {
     let mut ledger = env.ledger.lock();
     if !ledger.charges.contains_key(&name) {
         let others = ledger.charges.iter().filter(|(other, _)| other.0 == name.0);
-        let taken = others.filter(|(_, charge)| charge.is_going_on()).count();
+        let taken = others.filter(|(_, charge)| charge.is_open()).count();
         if taken > 0 {
-            env.fail(format!("money agrees: {} is charged a second time while a charge goes on", name.0));
+            env.fail(format!("money agrees: {} is charged a second time while a charge is open", name.0));
         }
         let mut charge = Charge {
             amount: request.charge.amount,
@@ -141,7 +141,7 @@ fn void(env: &Environment, request: &ChargeRequest) -> ProviderReport {
         pending_until: None,
     });
     let is_held = charge.authorized > charge.captured || charge.pending_until.is_some();
-    if charge.is_going_on() && is_held {
+    if charge.is_open() && is_held {
         charge.pending_until = None;
         charge.ending = Some(ChargeEnding::Voided);
         env.note(format!("provider: void {name:?}"));
@@ -202,7 +202,7 @@ impl PaymentProvider for SimulatedProvider {
                 return Err(ProviderError::Refused("no such charge".to_owned()));
             };
             if charge.captured < total {
-                if !charge.is_going_on() || total > charge.authorized {
+                if !charge.is_open() || total > charge.authorized {
                     return Err(ProviderError::Refused("not authorized".to_owned()));
                 }
                 charge.captured = total;

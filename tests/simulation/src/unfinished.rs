@@ -132,7 +132,7 @@ fn of_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &Mo
 fn of_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId, payment: &Payment) {
     let work = payment.provider_work();
     if !work.is_empty() {
-        unfinished.push(format!("everything drains: the provider must still be asked about {id}: {work:?}"));
+        unfinished.push(format!("everything drains: the provider has open work for {id}: {work:?}"));
     }
     if is_settled_by_hand(env, id) {
         return;

@@ -1,4 +1,4 @@
-//! A payment together with its events, which say what was requested when.
+//! A payment with its events, which show when each piece of work was requested.
 
 use domain::{
     Event, PaymentId, RecordedEvent, Revision, StreamName,
