@@ -298,9 +298,12 @@ impl Shop {
                 head.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
+        if let Ok(log) = tokio::time::timeout(PATIENCE, waiting).await {
+            return log;
+        }
+        let log = self.log().await;
+        let types: Vec<&str> = log.0.iter().map(|event| &*event.type_name).collect();
+        panic!("not within {PATIENCE:?}: {what}; the log contains {types:?}")
     }
 
     /// Waits until the process manager has saved the last position of the log: every reaction is durable.
