@@ -136,7 +136,7 @@ impl Calls<'_> {
     }
 
     /// Reads the charge at the provider. If it is unknown there, the request never arrived: it is sent again,
-    /// or voided if the payment no longer wants it.
+    /// or voided if the payment is closed or its void is requested.
     async fn look_up(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
         let payment = &self.payment.state;
         match within_time(self.provider.look_up(request)).await? {
