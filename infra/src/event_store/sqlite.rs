@@ -9,6 +9,7 @@
 mod appender;
 mod backup;
 mod checkpoint;
+mod errors;
 mod known_streams;
 mod open;
 mod readers;
@@ -38,7 +39,7 @@ use self::{
 };
 pub use self::{
     backup::{BackupError, BackupProgress, backup},
-    open::SqliteOpenError,
+    errors::SqliteOpenError,
 };
 use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
 

@@ -13,7 +13,7 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use super::open::{self, SqliteOpenError};
+use super::{errors::SqliteOpenError, open};
 
 /// Pages between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;

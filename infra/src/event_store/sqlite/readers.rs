@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
-use rusqlite::{Connection, ErrorCode, Row, Rows, params};
-use tokio::task::JoinError;
+use rusqlite::{Connection, Row, Rows, params};
 use uuid::Uuid;
 
 use super::{
@@ -116,19 +115,4 @@ fn recorded_event(row: &Row<'_>, stream: Option<StreamName>) -> Result<RecordedE
         metadata: row.get_ref(5)?.as_bytes().map_err(|_| unreadable("the metadata"))?.into(),
         recorded_at: recorded_at.ok_or_else(|| unreadable("the time"))?,
     })
-}
-
-impl From<JoinError> for ReadError {
-    fn from(error: JoinError) -> Self {
-        Self::Unavailable(error.to_string().into())
-    }
-}
-
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> Self {
-        let damaged =
-            matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
-        let text = error.to_string().into();
-        if damaged { Self::Corrupt(text) } else { Self::Unavailable(text) }
-    }
 }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use domain::Position;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::{
     PendingAppend, SqliteEventStoreOptions,
     appender::{Appender, SharedEpoch, Statements},
     checkpoint::Checkpointer,
+    errors::GroupFailure,
     known_streams::KnownStreams,
     recent::RecentEvents,
     stream_index::RecentStreams,
@@ -120,7 +121,7 @@ impl Writer {
                     appends = group.len(),
                     "Cannot write to the event store; the appends of this group fail"
                 );
-                let error = failure.into_append_error();
+                let error = AppendError::from(failure);
                 for pending in group.drain(..) {
                     pending.answer(Err(error.clone()));
                 }
@@ -161,32 +162,4 @@ fn apply(
         .collect::<rusqlite::Result<Vec<_>>>()?;
     appender.move_streams_into_index(transaction)?;
     Ok(outcomes)
-}
-
-/// Why a whole group failed.
-#[derive(Debug)]
-enum GroupFailure {
-    BeforeCommit(rusqlite::Error),
-    AtCommit(rusqlite::Error),
-}
-
-impl GroupFailure {
-    fn source(&self) -> &rusqlite::Error {
-        match self {
-            Self::BeforeCommit(source) | Self::AtCommit(source) => source,
-        }
-    }
-
-    /// The outcome is unknown after an I/O error at commit: the write-ahead log may be complete and only its
-    /// flush failed, so a crash now could bring the events back. In all other cases nothing was written.
-    fn into_append_error(self) -> AppendError {
-        match self {
-            Self::AtCommit(source) if source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
-                AppendError::OutcomeUnknown(source.to_string().into())
-            }
-            Self::BeforeCommit(source) | Self::AtCommit(source) => {
-                AppendError::Unavailable(source.to_string().into())
-            }
-        }
-    }
 }
