@@ -14,7 +14,7 @@ use super::support::{DataDir, Server};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test]
-async fn the_checkout_example_buys_once_however_often_it_runs() {
+async fn a_second_run_of_the_checkout_example_buys_nothing() {
     let data = DataDir::new();
     let server = data.serve().await;
     let shop = Shop::new(&server.command_url, &server.query_url).unwrap();
@@ -23,8 +23,11 @@ async fn the_checkout_example_buys_once_however_often_it_runs() {
     assert_eq!((&first["payment_status"], &first["captured"]), (&"paid".into(), &1_530.into()), "{first}");
     let second = shop.check_out("4711").await.unwrap();
     assert_eq!(second["order_id"], first["order_id"]);
-    let stock = server.get("/v1/stock/85123A").await;
-    assert_eq!(stock["on_hand"], 94, "{stock}");
+    // Received, reserved, shipped.
+    let stock = server.get("/v1/stock/85123A?min_revision=2").await;
+    assert_eq!((&stock["on_hand"], &stock["revision"]), (&94.into(), &2.into()), "{stock}");
+    let events = data.run_well(&["audit", "history", "stock-85123A"]).await;
+    assert_eq!(events.lines().count(), 3, "{events}");
 }
 
 #[tokio::test]
