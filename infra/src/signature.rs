@@ -56,9 +56,9 @@ impl SigningSecret {
 
     /// Parses the output of [`SigningSecret::reveal`].
     pub fn parse(text: &str) -> Result<Self, SecretError> {
-        let key = text.strip_prefix(PREFIX).and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
-        let key = key.filter(|key| (24..=64).contains(&key.len()));
-        key.map(Self).ok_or(SecretError::Malformed)
+        let encoded = text.strip_prefix(PREFIX).ok_or(SecretError::Malformed)?;
+        let key = BASE64_STANDARD.decode(encoded).map_err(|_| SecretError::Malformed)?;
+        if (24..=64).contains(&key.len()) { Ok(Self(key)) } else { Err(SecretError::Malformed) }
     }
 
     /// The secret as stored and as shown to its owner: `whsec_` and base64.
@@ -115,8 +115,8 @@ pub fn verify<'h>(
     now: Timestamp,
 ) -> Result<&'h str, SignatureError> {
     let text = |name: &HeaderName| {
-        let text = headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-        text.ok_or(SignatureError::Missing)
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.filter(|value| !value.is_empty()).ok_or(SignatureError::Missing)
     };
     let (id, sent_at, signed) = (text(&ID)?, text(&TIMESTAMP)?, text(&SIGNATURE)?);
     let sent_at_seconds: i64 = sent_at.parse().map_err(|_| SignatureError::Missing)?;

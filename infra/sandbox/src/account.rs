@@ -280,8 +280,8 @@ impl Account {
         succeeds: bool,
         now: Timestamp,
     ) -> Result<(), ChargeRefusal> {
-        let refund = self.charge.refunds.iter_mut().find(|refund| refund.refund_id == id);
-        let refund = refund.ok_or(ChargeRefusal::Unknown)?;
+        let mut refunds = self.charge.refunds.iter_mut();
+        let refund = refunds.find(|refund| refund.refund_id == id).ok_or(ChargeRefusal::Unknown)?;
         match (refund.status, succeeds) {
             (RefundStatus::Pending, _) => {}
             (RefundStatus::Succeeded, true) | (RefundStatus::Failed, false) => return Ok(()),

@@ -50,8 +50,8 @@ struct ProblemAnswer {
 impl SandboxProvider {
     /// `base_url`: `http://HOST:PORT`.
     pub fn new(base_url: &str, secret: SigningSecret) -> Self {
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        Self { client: HttpClient::new(TIME_MAX), base_url, secret }
+        let client = HttpClient::new(TIME_MAX);
+        Self { client, base_url: base_url.trim_end_matches('/').to_owned(), secret }
     }
 
     async fn ask(
@@ -195,8 +195,8 @@ impl PaymentProvider for SandboxProvider {
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
         let path = format!("{}/refunds/{}", path(&request.charge), request.refund_id);
-        let charge = self.ask(Method::PUT, &path, Some(&RefundTerms { amount: request.amount })).await;
-        let charge = charge.map_err(AskError::into_error)?;
+        let asked = self.ask(Method::PUT, &path, Some(&RefundTerms { amount: request.amount })).await;
+        let charge = asked.map_err(AskError::into_error)?;
         let without = || ProviderError::OutcomeUnknown("the answer does not contain the refund".to_owned());
         charge.refund(request.refund_id).map(RefundAnswer::from).ok_or_else(without)
     }

@@ -49,16 +49,16 @@ impl HttpClient {
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), RequestFailure> {
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| {
-                let described = described(&error);
+                let text = described(&error);
                 if error.is_connect() {
-                    RequestFailure::NotConnected(described)
+                    RequestFailure::NotConnected(text)
                 } else {
-                    RequestFailure::Lost(described)
+                    RequestFailure::Lost(text)
                 }
             })?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| RequestFailure::Lost(error.to_string()))?;
+            let collected = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = collected.map_err(|error| RequestFailure::Lost(error.to_string()))?;
             Ok((status, body.to_bytes()))
         };
         let in_time = time::timeout(self.time_max, exchange).await;

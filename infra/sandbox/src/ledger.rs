@@ -123,8 +123,8 @@ impl Ledger {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(describe)?;
         connection.execute_batch(SCHEMA).map_err(describe)?;
-        let connection = Arc::new(Mutex::new(connection));
-        Ok(Self { connection, clock, queues_notices, due: Arc::default() })
+        let due = Arc::default();
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, queues_notices, due })
     }
 
     pub fn now(&self) -> Timestamp {
@@ -136,10 +136,10 @@ impl Ledger {
     }
 
     /// Counts the attempts of an operation, from 1. Faults of one attempt are drawn by this number.
-    pub async fn count_attempt(&self, key: ChargeKey, what: &str) -> Result<u64, LedgerError> {
+    pub async fn count_attempt(&self, key: ChargeKey, operation: &str) -> Result<u64, LedgerError> {
         const UPSERT: &str = "INSERT INTO attempts (payment_id, number, what, count) VALUES (?1, ?2, ?3, 1)
              ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count";
-        let what = what.to_owned();
+        let what = operation.to_owned();
         let count = self.with(move |transaction| {
             let names = params![key.payment_id.0, key.number, what];
             Ok(transaction.prepare_cached(UPSERT)?.query_row(names, |row| row.get::<_, i64>(0))?)
@@ -156,19 +156,19 @@ impl Ledger {
         change: impl FnOnce(&LedgerView<'_>, Option<Account>) -> Result<Account, LedgerError> + Send + 'static,
     ) -> Result<(Account, bool), LedgerError> {
         let (now, queues_notices) = (self.now(), self.queues_notices);
-        let changed = self.with(move |transaction| {
+        let changing = self.with(move |transaction| {
             let known = load(transaction, key)?;
             let existed = known.is_some();
-            let changed = change(&LedgerView { transaction, now }, known.clone())?;
-            if known.as_ref() != Some(&changed) {
-                store(transaction, key, known.as_ref(), &changed)?;
+            let account = change(&LedgerView { transaction, now }, known.clone())?;
+            if known.as_ref() != Some(&account) {
+                store(transaction, key, known.as_ref(), &account)?;
                 if queues_notices {
-                    outbox::queue(transaction, key, &script, &changed.new_events)?;
+                    outbox::queue(transaction, key, &script, &account.new_events)?;
                 }
             }
-            Ok((changed, existed))
+            Ok((account, existed))
         });
-        let changed = changed.await?;
+        let changed = changing.await?;
         self.due.settlement.notify_one();
         self.due.notice.notify_one();
         Ok(changed)
@@ -209,9 +209,9 @@ impl Ledger {
         &self,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let connection = Arc::clone(&self.connection);
+        let shared = Arc::clone(&self.connection);
         let running = tokio::task::spawn_blocking(move || {
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = shared.lock().unwrap_or_else(PoisonError::into_inner);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let outcome = run(&transaction)?;
             transaction.commit()?;

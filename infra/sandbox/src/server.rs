@@ -157,8 +157,8 @@ async fn look_up(State(api): State<Api>, Charge(key): Charge) -> Result<Response
         return Ok(broken(fault));
     }
     let ending = script.after(draw_key, method, false);
-    let account = account.ok_or(ChargeRefusal::Unknown.into());
-    Ok(answer(ending, account.map(|account| account.charge).map_err(problem_of)).await)
+    let charge = account.map(|account| account.charge).ok_or(LedgerError::from(ChargeRefusal::Unknown));
+    Ok(answer(ending, charge.map_err(problem_of)).await)
 }
 
 async fn capture(State(api): State<Api>, ChargeAnd(key, total): ChargeAnd<i64>) -> Result<Response, Problem> {

@@ -132,9 +132,9 @@ impl WebhookFollower {
     /// The positions from which to follow these partitions. Reads the ends of the partitions first, so a
     /// subscription made meanwhile misses no later event.
     async fn resume(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, FollowError> {
-        let ends = self.layout.last_positions().await?;
+        let last_positions = self.layout.last_positions().await?;
         let ends: HashMap<Partition, Option<Position>> =
-            self.layout.partitions().into_iter().zip(ends).collect();
+            self.layout.partitions().into_iter().zip(last_positions).collect();
         let store = &self.webhooks.store;
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -165,8 +165,8 @@ impl WebhookFollower {
                 Ok(())
             }
             Ok(Some(EnqueueOutcome::Overtaken)) => {
-                let position = self.resume(std::slice::from_ref(&batch.partition)).await?;
-                let position = position.into_iter().next().flatten();
+                let resumed = self.resume(std::slice::from_ref(&batch.partition)).await?;
+                let position = resumed.into_iter().next().flatten();
                 *known = PartitionPositions::at(position);
                 self.source.seek(&batch.partition, position);
                 Ok(())

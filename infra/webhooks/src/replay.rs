@@ -68,8 +68,9 @@ async fn events_recorded(
     to: Timestamp,
 ) -> Result<Vec<RecordedEvent>, ReplayError> {
     let skew = jiff::SignedDuration::from_secs(CLOCK_SKEW_SECONDS);
-    let (begin, end) = (from.saturating_sub(skew), to.saturating_add(skew));
-    let (Ok(begin), Ok(end)) = (begin, end) else { return Ok(Vec::new()) };
+    let (Ok(begin), Ok(end)) = (from.saturating_sub(skew), to.saturating_add(skew)) else {
+        return Ok(Vec::new());
+    };
     let (mut after, mut read, mut found) = (position_before(log, begin).await?, 0, Vec::new());
     loop {
         let events = log.read_all(after, PAGE_EVENTS).await?;

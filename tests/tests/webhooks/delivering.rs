@@ -12,9 +12,9 @@ async fn a_subscriber_gets_every_event_of_an_order_numbered_without_gaps() {
         let events = hooks.events_of(order).await;
         expected += events.len();
         let received = eventually("all events of an order", async || {
-            let mut received = receiver.received();
-            received.retain(|one| one.body["data"]["order_id"] == **order);
-            (received.len() >= events.len()).then_some(received)
+            let mut of_order = receiver.received();
+            of_order.retain(|one| one.body["data"]["order_id"] == **order);
+            (of_order.len() >= events.len()).then_some(of_order)
         })
         .await;
         let mut bodies: Vec<_> = received.into_iter().map(|one| one.body).collect();

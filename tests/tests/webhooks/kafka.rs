@@ -24,9 +24,9 @@ async fn sequence_numbers_follow_the_log_over_two_topics() {
     let topics = KafkaTopics::new();
     let config = topics.config();
     let events = hooks.shop.events();
-    let relay = Relay::open(config.clone(), events.log(), events.head(), RelayOptions::default());
-    let (relay, stop) = (relay.await.unwrap(), CancellationToken::new());
-    let relay = tokio::spawn(relay.run(stop.clone()));
+    let opening = Relay::open(config.clone(), events.log(), events.head(), RelayOptions::default());
+    let (relay, stop) = (opening.await.unwrap(), CancellationToken::new());
+    let running_relay = tokio::spawn(relay.run(stop.clone()));
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
     hooks.start_dispatcher();
     for _ in 0..2 {
@@ -60,5 +60,5 @@ async fn sequence_numbers_follow_the_log_over_two_topics() {
     hooks.until(&subscription, "delivered", count + more).await;
     assert_eq!(receiver.received().len(), count + more);
     stop.cancel();
-    relay.await.unwrap().unwrap();
+    running_relay.await.unwrap().unwrap();
 }

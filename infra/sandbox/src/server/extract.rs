@@ -36,8 +36,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ChargeAnd<T> {
         let segments = segments(parts, state).await?;
         let Some((name, text)) = segments.get(2) else { return Err(Problem::new(Code::NotFound)) };
         // A number is parsed as JSON, any other text as a string.
-        let value = serde_json::from_str(text).or_else(|_| serde_json::from_value(text.as_str().into()));
-        let value = value.map_err(|error| invalid(name, &error))?;
+        let value = serde_json::from_str(text)
+            .or_else(|_| serde_json::from_value(text.as_str().into()))
+            .map_err(|error| invalid(name, &error))?;
         Ok(Self(key(&segments)?, value))
     }
 }
@@ -50,8 +51,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
             Problem::new(if too_large { Code::PayloadTooLarge } else { Code::RequestTimeout })
         })?;
-        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        serde_json::from_slice(body).map(Self).map_err(|error| {
+        let json: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        serde_json::from_slice(json).map(Self).map_err(|error| {
             let code = if error.is_data() { Code::InvalidRequest } else { Code::MalformedJson };
             Problem::new(code).detail(error.to_string())
         })
@@ -60,8 +61,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 /// The parameters of the path in order.
 async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<(String, String)>, Problem> {
-    let parameters = RawPathParams::from_request_parts(parts, state).await;
-    let parameters = parameters.map_err(|_| Problem::new(Code::InvalidParameter))?;
+    let parameters = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Problem::new(Code::InvalidParameter))?;
     Ok(parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 

@@ -310,8 +310,8 @@ async fn subscribe(
         if let Some(refusal) = earlier.refuses(new) {
             return Ok(refusal);
         }
-        let row = transaction.query_one(&find(""), &[&new.id.0]).await?;
-        return Ok(SubscribeOutcome::Repeated(subscription(&row)?));
+        let repeated = transaction.query_one(&find(""), &[&new.id.0]).await?;
+        return Ok(SubscribeOutcome::Repeated(subscription(&repeated)?));
     }
     let count: i64 = cell(&transaction.query_one(COUNT_SUBSCRIPTIONS, &[]).await?, 0)?;
     if count >= sql_limit(max) {
@@ -329,8 +329,8 @@ async fn subscribe(
         &Instant::from(new.now),
     ];
     transaction.execute(INSERT, &values).await?;
-    let row = transaction.query_one(&find(""), &[&new.id.0]).await?;
-    Ok(SubscribeOutcome::Created(subscription(&row)?))
+    let created = transaction.query_one(&find(""), &[&new.id.0]).await?;
+    Ok(SubscribeOutcome::Created(subscription(&created)?))
 }
 
 fn find(lock: &str) -> String {

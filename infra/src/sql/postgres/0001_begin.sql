@@ -8,7 +8,7 @@ CREATE TYPE payment_state AS ENUM ('requested', 'authorized', 'captured', 'faile
 CREATE TYPE sales_dimension AS ENUM ('all', 'sku', 'country');
 CREATE TYPE sales_span AS ENUM ('hour', 'month');
 
--- How far a reactor (the process manager) has come in each partition of a log.
+-- How far a reactor, such as the process manager, has read each partition of a log.
 CREATE TABLE reactor_positions (
     reactor   text   NOT NULL,
     partition text   NOT NULL,

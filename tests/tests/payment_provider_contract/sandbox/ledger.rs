@@ -101,8 +101,8 @@ async fn a_repeated_charge_or_refund_with_other_terms_is_refused() {
     // The same refund id for another charge.
     let mut elsewhere = refund_of(&given_charge(&sandbox, request("ok")).await, 100);
     elsewhere.refund_id = refund.refund_id;
-    let refused = sandbox.direct().refund(&elsewhere).await.unwrap_err();
-    assert!(matches!(refused, ProviderError::Refused(_)), "{refused:?}");
+    let refused_refund = sandbox.direct().refund(&elsewhere).await.unwrap_err();
+    assert!(matches!(refused_refund, ProviderError::Refused(_)), "{refused_refund:?}");
     assert_eq!(sandbox.moved(elsewhere.charge.payment_id).await.refunds, 0);
 }
 
@@ -150,8 +150,8 @@ async fn the_ledger_cannot_be_read_without_the_secret() {
     for path in ["/v1/charges", "/v1/totals", "/v1/script"] {
         let url = format!("http://{}{path}", sandbox.address);
         for token in [None, Some("whsec_guess")] {
-            let request = sandbox.http.get(&url);
-            let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+            let anonymous = sandbox.http.get(&url);
+            let request = token.into_iter().fold(anonymous, reqwest::RequestBuilder::bearer_auth);
             assert_eq!(request.send().await.unwrap().status(), 401, "{path}");
         }
     }

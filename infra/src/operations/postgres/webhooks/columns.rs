@@ -92,8 +92,7 @@ pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
 }
 
 pub(super) fn delivery(row: &Row) -> Result<WebhookDelivery, Fault> {
-    let stream: String = cell(row, 4)?;
-    let stream: StreamName = stream.parse().map_err(|error| corrupt(&error))?;
+    let stream: StreamName = cell::<String>(row, 4)?.parse().map_err(|error| corrupt(&error))?;
     let attempts: i32 = cell(row, 12)?;
     let last_status: Option<i32> = cell(row, 18)?;
     Ok(WebhookDelivery {

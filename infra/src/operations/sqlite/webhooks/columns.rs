@@ -15,8 +15,8 @@ use crate::{
 };
 
 pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
-    let patterns: String = row.get(3)?;
-    let patterns = serde_json::from_str(&patterns).map_err(|error| unreadable(3, error))?;
+    let json: String = row.get(3)?;
+    let patterns = serde_json::from_str(&json).map_err(|error| unreadable(3, error))?;
     let previous = match (row.get::<_, Option<String>>(7)?, optional_time(row, 8)?) {
         (Some(text), Some(until)) => Some((secret(7, &text)?, until)),
         _ => None,
@@ -38,8 +38,7 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
 }
 
 pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<WebhookDelivery> {
-    let stream: String = row.get(4)?;
-    let stream: StreamName = stream.parse().map_err(|error| unreadable(4, error))?;
+    let stream: StreamName = row.get::<_, String>(4)?.parse().map_err(|error| unreadable(4, error))?;
     Ok(WebhookDelivery {
         number: row.get::<_, i64>(0)?.cast_unsigned(),
         content: NewDelivery {
