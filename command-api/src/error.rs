@@ -5,7 +5,7 @@ use domain::{
     payment::PaymentRefusal,
     stock::StockRefusal,
 };
-use infra::http::{Code, Problem};
+use infra::http::{Code, Problem, ProblemSource};
 
 use crate::executor::ExecuteError;
 
@@ -34,16 +34,24 @@ codes! {
 }
 
 /// Logs a failure, once, and hides its inner text from the caller.
-impl From<ExecuteError> for Problem {
-    fn from(error: ExecuteError) -> Self {
-        let code = failure_code(&error);
-        match error {
-            ExecuteError::Overloaded | ExecuteError::Superseded | ExecuteError::Conflict => {}
-            ExecuteError::Unavailable(_) | ExecuteError::OutcomeUnknown(_) | ExecuteError::Unreadable(_) => {
-                tracing::error!(%error, %code, "Cannot execute a command; the request fails");
+impl ProblemSource for ExecuteError {
+    const CODES: &'static [Code] = EXECUTION_FAILURES;
+
+    fn problem(self) -> Problem {
+        let code = failure_code(&self);
+        match self {
+            Self::Overloaded | Self::Superseded | Self::Conflict => {}
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Unreadable(_) => {
+                tracing::error!(error = %self, %code, "Cannot execute a command; the request fails");
             }
         }
-        Self::new(code)
+        Problem::new(code)
+    }
+}
+
+impl From<ExecuteError> for Problem {
+    fn from(error: ExecuteError) -> Self {
+        error.problem()
     }
 }
 

@@ -14,7 +14,7 @@ pub mod stores;
 use domain::Revision;
 use http::HeaderValue;
 
-pub use answers::{Failure, Problems};
+pub use answers::{Failure, ProblemSource, Problems};
 pub use code::Code;
 pub use problem::{FieldError, Problem};
 pub use server::{ServerOptions, serve};

@@ -11,7 +11,7 @@ use domain::{Revision, StreamName};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use infra::{
     http::{
-        Code, Problem, etag,
+        etag,
         parameters::{FromParameters, Parameters},
     },
     read_models::{OrderRow, PaymentRow, ReadModelError, StockRow},
@@ -23,7 +23,7 @@ use utoipa::{
     openapi::path::{Parameter, ParameterBuilder, ParameterIn},
 };
 
-use crate::QueryApi;
+use crate::{QueryApi, error::FreshnessError};
 
 /// How fresh the answer must be.
 #[derive(Debug, IntoParams)]
@@ -64,12 +64,12 @@ impl Freshness {
         api: &QueryApi,
         stream: StreamName,
         read: impl Fn() -> F,
-    ) -> Result<Option<R>, Problem>
+    ) -> Result<Option<R>, FreshnessError>
     where
         R: Revisioned,
         F: Future<Output = Result<Option<R>, ReadModelError>>,
     {
-        let Some(wanted) = self.min_revision else { return api.query(read()).await };
+        let Some(wanted) = self.min_revision else { return Ok(api.query(read()).await?) };
         // Subscribe before the first read: a change right after the read then still ends the wait.
         let mut changes = api.queries.changed();
         let mut reached = None;
@@ -81,26 +81,18 @@ impl Freshness {
                     return Ok(row);
                 }
                 if api.query_in_turn(api.queries.is_parked(&stream)).await? {
-                    return Err(Problem::new(Code::ProjectionParked));
+                    return Err(FreshnessError::Parked);
                 }
                 if changes.changed().await.is_err() {
                     // The read models are closing: no further change comes.
-                    return Err(not_reached(wanted, reached));
+                    return Err(FreshnessError::NotReached { wanted, reached });
                 }
                 row = api.query_in_turn(read()).await?;
             }
         };
         let outcome = time::timeout(api.revision_wait_max, catching_up).await;
-        outcome.unwrap_or_else(|_| Err(not_reached(wanted, reached)))
+        outcome.unwrap_or(Err(FreshnessError::NotReached { wanted, reached }))
     }
-}
-
-fn not_reached(wanted: Revision, reached: Option<Revision>) -> Problem {
-    let detail = match reached {
-        Some(reached) => format!("the read model has revision {reached}; {wanted} is required"),
-        None => format!("the read model has no revision of the resource yet; {wanted} is required"),
-    };
-    Problem::new(Code::RevisionNotReached).detail(detail)
 }
 
 /// The entity tags of the `If-None-Match` header.

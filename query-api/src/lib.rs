@@ -3,6 +3,7 @@
 //! It never writes. To [`Queries`] it adds the HTTP side: strict parameters, opaque cursors, entity tags, a
 //! bounded wait for a revision, and a limit on concurrent queries.
 
+mod error;
 mod freshness;
 mod health;
 mod log_access;
@@ -18,10 +19,11 @@ mod vocabulary;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum::Router;
+use error::QueryError;
 use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
-    http::{Code, FieldError, Problem, ServerOptions, problem::ProblemBody, site},
+    http::{FieldError, ServerOptions, problem::ProblemBody, site},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
@@ -105,20 +107,20 @@ impl QueryApi {
     }
 
     /// Runs a query, or refuses it if `queries_max` others are running.
-    async fn query<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
+    async fn query<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
     where
-        Problem: From<E>,
+        QueryError: From<E>,
     {
-        let _permit = self.permits.try_acquire().map_err(|_| Problem::new(Code::Overloaded))?;
+        let _permit = self.permits.try_acquire().map_err(|_| QueryError::Overloaded)?;
         Ok(query.await?)
     }
 
     /// Runs a further query of an admitted request, after waiting for a free permit.
-    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, Problem>
+    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
     where
-        Problem: From<E>,
+        QueryError: From<E>,
     {
-        let _permit = self.permits.acquire().await.map_err(|_| Problem::new(Code::Overloaded))?;
+        let _permit = self.permits.acquire().await.map_err(|_| QueryError::Overloaded)?;
         Ok(query.await?)
     }
 }

@@ -14,11 +14,11 @@ use domain::{
 };
 use infra::{
     http::{
-        Failure, Problem,
+        Failure,
         answers::{ListProblems, ResourceProblems},
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
-        path::{Id, PathId},
+        path::{Id, NoSuch, PathId},
     },
     read_models::{OrderFilter, OrderRow},
 };
@@ -241,7 +241,7 @@ pub async fn order(
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
-    let row = row.ok_or_else(|| Problem::no_such(OrderId::RESOURCE))?;
+    let row = row.ok_or(NoSuch(OrderId::RESOURCE))?;
     Ok(known.answer(row.revision, || Order::of(&row)))
 }
 

@@ -13,11 +13,11 @@ use domain::{
 };
 use infra::{
     http::{
-        Failure, Problem,
+        Failure,
         answers::{ListProblems, ResourceProblems},
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params, one_of},
-        path::{Id, PathId},
+        path::{Id, NoSuch, PathId},
     },
     read_models::{PaymentFilter, PaymentRow},
 };
@@ -146,7 +146,7 @@ pub async fn payment(
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
-    let row = row.ok_or_else(|| Problem::no_such(PaymentId::RESOURCE))?;
+    let row = row.ok_or(NoSuch(PaymentId::RESOURCE))?;
     Ok(known.answer(row.revision, || Payment::of(&row)))
 }
 

@@ -10,11 +10,11 @@ use axum::{
 use domain::{OrderId, Revision, Sku};
 use infra::{
     http::{
-        Failure, Problem,
+        Failure,
         answers::{ListProblems, ResourceProblems, SublistProblems},
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params, whole_number},
-        path::{Id, PathId},
+        path::{Id, NoSuch, PathId},
     },
     read_models::{ReservationRow, StockFilter, StockRow},
 };
@@ -89,7 +89,7 @@ pub async fn stock(
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, sku.clone().into(), || api.queries.stock(&sku)).await?;
-    let row = row.ok_or_else(|| Problem::no_such(Sku::RESOURCE))?;
+    let row = row.ok_or(NoSuch(Sku::RESOURCE))?;
     Ok(known.answer(row.revision, || Stock::of(&row)))
 }
 
@@ -122,7 +122,7 @@ pub async fn reservations(
 ) -> Result<Response, Failure<SublistProblems>> {
     let page = api.query(api.queries.reservations(&sku, paging.after()?, paging.limit)).await?;
     if page.items.is_empty() && api.query(api.queries.stock(&sku)).await?.is_none() {
-        return Err(Problem::no_such(Sku::RESOURCE).into());
+        return Err(NoSuch(Sku::RESOURCE).into());
     }
     Ok(Json(paging.listing(&page.items, page.has_more, Reservation::of, |row| row.order_id)).into_response())
 }

@@ -23,11 +23,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
     event_store::{EventLog, ReadError},
     http::{
-        Failure, Problem,
+        Failure,
         answers::TimelineProblems,
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params},
-        path::{Id, PathId},
+        path::{Id, NoSuch, PathId},
     },
     read_models::{OrderStockEvent, Page},
 };
@@ -127,7 +127,7 @@ pub async fn timeline(
     let TimelineParams { freshness, paging } = wanted;
     let after: Option<Position> = paging.after()?;
     let order = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
-    let order = order.ok_or_else(|| Problem::no_such(OrderId::RESOURCE))?;
+    let order = order.ok_or(NoSuch(OrderId::RESOURCE))?;
     let payment_id = PaymentId::of_order(id);
     let payment = api.query(api.queries.payment(payment_id)).await?;
     // Read last: if one projector writes all rows, this row is then as new as the others, and no page skips

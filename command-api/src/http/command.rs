@@ -58,16 +58,16 @@ impl<T: Serialize + DeserializeOwned + Send> Content for T {
 
 /// The content of a command without a body. A body is ignored.
 #[derive(Debug)]
-pub(super) struct NoBody;
+pub(super) struct NoContent;
 
 /// As `null`: fingerprints are taken of that.
-impl Serialize for NoBody {
+impl Serialize for NoContent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
     }
 }
 
-impl Content for NoBody {
+impl Content for NoContent {
     async fn read(_: Request, _: &CommandApi) -> Result<Self, Problem> {
         Ok(Self)
     }

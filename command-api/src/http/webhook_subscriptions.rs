@@ -13,10 +13,10 @@ use domain::Timestamp;
 use http::{StatusCode, request::Parts};
 use infra::{
     http::{
-        Code, Failure, Problem,
+        Code, Failure, Problem, ProblemSource,
         paging::{self, Listing, Paging},
         parameters::{self, Params},
-        path::{self, Id, PathId},
+        path::{self, Id, NoSuch, PathId},
         stores,
     },
     operations::webhooks::{
@@ -34,10 +34,11 @@ use super::{
     CommandApi,
     answer::Answer,
     body::{self, JsonBody, OptionalField, optional_field},
-    command::{Command, IdempotencyKey, NoBody},
+    command::{Command, IdempotencyKey, NoContent},
     text,
 };
 
+const NO_SUCH_SUBSCRIPTION: NoSuch = NoSuch(SubscriptionId::RESOURCE);
 /// How long the previous secret signs too.
 const PREVIOUS_SECRET_HOURS: i64 = 24;
 
@@ -270,7 +271,7 @@ pub(super) async fn change(
         };
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(id, apply).await?.ok_or_else(no_such)?;
+    let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
     webhooks.service.wake();
     Ok(Json(SubscriptionAnswer::new(&changed, now)))
 }
@@ -286,7 +287,7 @@ pub(super) async fn unsubscribe(
     Id(id): Id<SubscriptionId>,
 ) -> Result<StatusCode, Failure<SubscriptionProblems>> {
     let deleted = webhooks.store.unsubscribe(id, now(&api)).await?;
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(no_such().into()) }
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(NO_SUCH_SUBSCRIPTION.into()) }
 }
 
 /// Make a new secret
@@ -301,7 +302,7 @@ pub(super) async fn unsubscribe(
 pub(super) async fn rotate_secret(
     State(api): State<CommandApi>,
     WebhooksOf(webhooks): WebhooksOf,
-    Command { id, body: NoBody, context }: Command<SubscriptionId, NoBody>,
+    Command { id, body: NoContent, context }: Command<SubscriptionId, NoContent>,
 ) -> Result<Answer<SubscriptionAnswer>, Failure<RotateSecretProblems>> {
     let command = context.id.0;
     let (secret, now) = (new_secret()?, now(&api));
@@ -316,7 +317,7 @@ pub(super) async fn rotate_secret(
         subscription.rotated_by = Some(command);
         subscription.updated_at = now;
     });
-    let changed = webhooks.store.change(id, apply).await?.ok_or_else(no_such)?;
+    let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
     let (replayed, body) = (changed.secret != made, SubscriptionAnswer::with_secret(&changed, now));
     Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body })
 }
@@ -328,11 +329,7 @@ fn now(api: &CommandApi) -> Timestamp {
 }
 
 async fn find(webhooks: &WebhookAdmin, id: SubscriptionId) -> Result<Subscription, Problem> {
-    webhooks.store.subscription(id).await?.ok_or_else(no_such)
-}
-
-fn no_such() -> Problem {
-    Problem::no_such(SubscriptionId::RESOURCE)
+    webhooks.store.subscription(id).await?.ok_or_else(|| NO_SUCH_SUBSCRIPTION.problem())
 }
 
 async fn check_url(webhooks: &WebhookAdmin, url: &str) -> Result<(), Problem> {

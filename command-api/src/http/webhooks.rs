@@ -12,7 +12,7 @@ use domain::{
 use infra::{
     http::{
         Code, Failure, Problem,
-        path::{self, Id},
+        path::{self, Id, NoSuch},
     },
     payment_provider::{NoticeContent, NoticeError, RefundAnswer},
 };
@@ -65,7 +65,7 @@ pub(super) async fn receive(
     request: Request,
 ) -> Result<Json<NoticeAnswer>, Failure<NoticeProblems>> {
     let provider = api.checkout.provider().filter(|provider| provider.name() == name);
-    let provider = provider.ok_or_else(|| Problem::no_such("payment provider"))?;
+    let provider = provider.ok_or(NoSuch("payment provider"))?;
     let (parts, body) = request.into_parts();
     let body = read_body(&parts, body, &api).await?;
     let notice = match provider.read_notice(&parts.headers, &body, api.checkout.clock.now()) {

@@ -17,9 +17,25 @@ pub trait Problems {
     const CODES: &'static [&'static [Code]];
 }
 
+/// An error with a fixed list of codes.
+pub trait ProblemSource {
+    const CODES: &'static [Code];
+
+    fn problem(self) -> Problem;
+}
+
+/// Its code is only known, and checked, when it is answered.
+impl ProblemSource for Problem {
+    const CODES: &'static [Code] = &[];
+
+    fn problem(self) -> Problem {
+        self
+    }
+}
+
 /// The error answer of an operation that documents `P`.
 ///
-/// Tests fail on an answer that `P` does not list.
+/// `?` on an error with a code that `P` does not list fails to compile; a [`Problem`] with such a code fails its test.
 pub struct Failure<P> {
     problem: Problem,
     documented: PhantomData<fn() -> P>,
@@ -31,13 +47,32 @@ impl<P> fmt::Debug for Failure<P> {
     }
 }
 
-impl<P, E> From<E> for Failure<P>
-where
-    Problem: From<E>,
-{
+impl<P: Problems, E: ProblemSource> From<E> for Failure<P> {
     fn from(error: E) -> Self {
-        Self { problem: error.into(), documented: PhantomData }
+        const { assert!(includes(P::CODES, E::CODES), "the operation must document the codes of this error") };
+        Self { problem: error.problem(), documented: PhantomData }
     }
+}
+
+/// Whether every one of `codes` is in one of `lists`.
+const fn includes(lists: &[&[Code]], codes: &[Code]) -> bool {
+    let mut index = 0;
+    while index < codes.len() {
+        let (mut list, mut found) = (0, false);
+        while list < lists.len() {
+            let mut item = 0;
+            while item < lists[list].len() {
+                found = found || lists[list][item] as usize == codes[index] as usize;
+                item += 1;
+            }
+            list += 1;
+        }
+        if !found {
+            return false;
+        }
+        index += 1;
+    }
+    true
 }
 
 impl<P: Problems> IntoResponse for Failure<P> {

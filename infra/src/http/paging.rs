@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    Code, Problem,
+    Code, Problem, ProblemSource,
     parameters::{FromParameters, Parameters},
 };
 
@@ -49,6 +49,18 @@ impl FromParameters for Paging {
     }
 }
 
+/// A cursor that is malformed, of another list or filter, or of another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidCursor;
+
+impl ProblemSource for InvalidCursor {
+    const CODES: &'static [Code] = REJECTIONS;
+
+    fn problem(self) -> Problem {
+        Problem::new(Code::InvalidCursor)
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Listing<T> {
@@ -70,13 +82,12 @@ struct Cursor<K> {
 
 impl Paging {
     /// The key after which the page begins; none on the first page.
-    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
+    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, InvalidCursor> {
         let Some(text) = &self.cursor else { return Ok(None) };
-        let invalid = || Problem::new(Code::InvalidCursor);
-        let json = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
-        let cursor: Cursor<K> = serde_json::from_slice(&json).map_err(|_| invalid())?;
+        let json = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
+        let cursor: Cursor<K> = serde_json::from_slice(&json).map_err(|_| InvalidCursor)?;
         if cursor.version != VERSION || cursor.list_id != self.list_id {
-            return Err(invalid());
+            return Err(InvalidCursor);
         }
         Ok(Some(cursor.key))
     }

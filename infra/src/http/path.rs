@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams, rejection::RawPathParamsRej
 use domain::{OrderId, PaymentId, RefundId, Sku};
 use http::request::Parts;
 
-use super::{Code, Problem};
+use super::{Code, Problem, ProblemSource};
 
 /// The codes of a path that names no resource.
 pub const REJECTIONS: &[Code] = &[Code::InvalidParameter, Code::NotFound];
@@ -14,6 +14,18 @@ pub const REJECTIONS: &[Code] = &[Code::InvalidParameter, Code::NotFound];
 /// The id, or the ids, in the path.
 #[derive(Debug)]
 pub struct Id<T>(pub T);
+
+/// A resource that does not exist; the text names its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSuch(pub &'static str);
+
+impl ProblemSource for NoSuch {
+    const CODES: &'static [Code] = &[Code::NotFound];
+
+    fn problem(self) -> Problem {
+        Problem::no_such(self.0)
+    }
+}
 
 /// One id in a path.
 pub trait PathId: Sized + Display {

@@ -1,36 +1,53 @@
 //! Failures of the stores as problems: logged here, once, and answered without their inner text.
 
-use super::{Code, Problem};
+use super::{Code, Problem, ProblemSource};
 use crate::{event_store::ReadError, operations::OperationsError, read_models::ReadModelError};
 
 /// The codes of every failure in this module.
 pub const FAILURES: &[Code] = &[Code::Unavailable, Code::Internal];
 
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Self {
-        tracing::error!(%error, "Cannot read the event store; the request fails");
-        match error {
-            ReadError::Unavailable(_) => {
-                Self::new(Code::Unavailable).detail("this process cannot read the event store")
+impl ProblemSource for ReadError {
+    const CODES: &'static [Code] = FAILURES;
+
+    fn problem(self) -> Problem {
+        tracing::error!(error = %self, "Cannot read the event store; the request fails");
+        match self {
+            Self::Unavailable(_) => {
+                Problem::new(Code::Unavailable).detail("this process cannot read the event store")
             }
-            ReadError::Corrupt(_) => Self::new(Code::Internal),
+            Self::Corrupt(_) => Problem::new(Code::Internal),
         }
     }
 }
 
-impl From<ReadModelError> for Problem {
-    fn from(error: ReadModelError) -> Self {
-        tracing::error!(%error, "Cannot read the read models; the request fails");
-        match error {
-            ReadModelError::Unavailable(_) => Self::new(Code::Unavailable),
-            ReadModelError::Corrupt(_) | ReadModelError::CheckpointMoved => Self::new(Code::Internal),
+impl ProblemSource for ReadModelError {
+    const CODES: &'static [Code] = FAILURES;
+
+    fn problem(self) -> Problem {
+        tracing::error!(error = %self, "Cannot read the read models; the request fails");
+        match self {
+            Self::Unavailable(_) => Problem::new(Code::Unavailable),
+            Self::Corrupt(_) | Self::CheckpointMoved => Problem::new(Code::Internal),
         }
     }
 }
 
-impl From<OperationsError> for Problem {
-    fn from(error: OperationsError) -> Self {
-        tracing::error!(%error, "Cannot read or write the operations database; the request fails");
-        Self::new(Code::Unavailable)
+impl ProblemSource for OperationsError {
+    const CODES: &'static [Code] = FAILURES;
+
+    fn problem(self) -> Problem {
+        tracing::error!(error = %self, "Cannot read or write the operations database; the request fails");
+        Problem::new(Code::Unavailable)
     }
 }
+
+macro_rules! problems_from {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Problem {
+            fn from(error: $error) -> Self {
+                error.problem()
+            }
+        }
+    )*};
+}
+problems_from!(ReadError, ReadModelError, OperationsError);

@@ -8,7 +8,7 @@ use infra::{
         Code, Failure, Problem,
         paging::{self, Listing, Paging},
         parameters::{self, FromParameters, Parameters, Params, one_of},
-        path::{self, Id, PathId},
+        path::{self, Id, NoSuch, PathId},
         stores,
     },
     operations::webhooks::{DeliveryId, DeliveryStatus, SubscriptionId, SubscriptionStatus, WebhookDelivery},
@@ -133,7 +133,7 @@ pub(in crate::http) async fn retry_delivery(
         return Err(Problem::new(Code::SubscriptionDisabled).into());
     }
     let due = webhooks.store.retry(subscription.id, delivery, now(&api)).await?;
-    let due = due.ok_or_else(|| Problem::no_such(DeliveryId::RESOURCE))?;
+    let due = due.ok_or(NoSuch(DeliveryId::RESOURCE))?;
     webhooks.service.wake();
     Ok((StatusCode::ACCEPTED, Json(DeliveryAnswer::new(&due))))
 }
