@@ -135,7 +135,8 @@ pub fn router(api: CommandApi) -> Router {
 }
 
 /// Liveness: the process runs
-#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "The process runs.")))]
+#[utoipa::path(get, path = "/livez", tag = "health",
+    responses((status = 200, description = "The process runs.")))]
 async fn live() -> &'static str {
     "ok\n"
 }

@@ -54,8 +54,7 @@ pub(super) struct AfterCommand<S> {
     pub replayed: bool,
 }
 
-/// Runs a command. A repeated command gets the state right after its first execution, whatever happened
-/// since.
+/// Runs a command. A repeated command gets the state right after its first execution, without later events.
 pub(super) async fn run<A: Decider>(
     api: &CommandApi,
     executor: &Executor<A>,

@@ -26,7 +26,7 @@ fn a_key_that_is_missing_empty_too_long_or_malformed_is_refused() {
 }
 
 #[test]
-fn the_fingerprint_is_that_of_the_content_and_nothing_else() {
+fn the_fingerprint_depends_only_on_the_content() {
     assert_eq!(fingerprint(&(1, "a")), fingerprint(&(1, "a")));
     assert_ne!(fingerprint(&(1, "a")), fingerprint(&(1, "b")));
     // printf null | sha256sum

@@ -35,7 +35,8 @@ impl ProblemSource for Problem {
 
 /// The error answer of an operation that documents `P`.
 ///
-/// `?` on an error with a code that `P` does not list fails to compile; a [`Problem`] with such a code fails its test.
+/// `?` on an error with a code that `P` does not list fails to compile; a [`Problem`] with such a code fails
+/// its test.
 pub struct Failure<P> {
     problem: Problem,
     documented: PhantomData<fn() -> P>,

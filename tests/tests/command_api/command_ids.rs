@@ -163,7 +163,7 @@ async fn command_ids_and_fingerprints_of_every_route_are_those_that_logs_hold() 
     post(&payment_path(&order, &succeeded), "refund succeeded", json!({})).await;
     let failed = format!("/refunds/{}/fail", id_of(&refunded, "refund_id"));
     post(&payment_path(&order, &failed), "refund failed", json!({"reason": "closed"})).await;
-    // The id in the path has many spellings and one command id.
+    // Upper and lower case of an id give the same command id.
     let upper_case = id_of(&order, "order_id").to_uppercase();
     post(&format!("/v1/orders/{upper_case}/cancel"), "cancel", json!({})).await;
     let declined = json!({"reason": "declined", "retryable": true});

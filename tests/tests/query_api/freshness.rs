@@ -72,7 +72,7 @@ async fn a_revision_that_arrives_during_the_wait_ends_it() {
     let projector = async {
         for revision in 0..=5 {
             yield_now().await;
-            assert!(api.queries.rows().reads > 0, "the caller waits already");
+            assert!(api.queries.rows().reads > 0, "the request waits already");
             api.queries.change(|rows| rows.stock = vec![at_revision(revision)]);
         }
     };
@@ -166,7 +166,7 @@ async fn waiting_requests_do_not_count_as_running_queries() {
         api.get("/v1/stock/A").await
     };
     let (waited, read) = tokio::join!(waiting, reading);
-    assert!(waited.is_err(), "it still waited");
+    assert!(waited.is_err(), "the request still waits");
     read.expect(200);
 }
 

@@ -270,7 +270,7 @@ async fn attempt_placing(
             return Err(Attempt::Again);
         }
         accepted(placed)?;
-        // Recorded earlier; a crash may have prevented its settlement.
+        // An earlier request recorded the order. A crash may have prevented its settlement.
         if order.status() != OrderStatus::Placed {
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
@@ -283,7 +283,7 @@ async fn attempt_placing(
     answer_of_first_time(api, order_id, correlation_id, !first_time).await
 }
 
-/// The answer of a retry: the order right after it was first settled, whatever happened since.
+/// The answer of a retry: the order right after it was first settled. Later events do not change it.
 async fn answer_of_first_time(
     api: &CommandApi,
     order_id: OrderId,

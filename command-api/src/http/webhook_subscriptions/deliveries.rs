@@ -119,7 +119,7 @@ pub(in crate::http) async fn list_deliveries(
 
 /// Send a delivery again
 ///
-/// Sends it at once, whatever its status, with the same `webhook-id`.
+/// Sends it at once with the same `webhook-id`, even if it was already delivered.
 #[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/deliveries/{delivery}/retry", tag = "webhooks",
     params(("id" = Uuid, Path), ("delivery" = String, Path)),
     responses((status = 202, description = "The delivery is due.", body = DeliveryAnswer), RetryDeliveryProblems))]
