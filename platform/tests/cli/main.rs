@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod earlier_builds;
 mod examples;
 mod import;
 mod payments;

@@ -87,6 +87,14 @@ impl Finished {
     }
 }
 
+/// The answer to a repeated command.
+pub struct Retried {
+    pub status: u16,
+    /// Whether the answer says that it repeats an earlier one.
+    pub is_replay: bool,
+    pub body: Value,
+}
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -124,8 +132,26 @@ impl Server {
         answer
     }
 
+    /// Sends a command that was sent before.
+    pub async fn retry(&self, path: &str, key: &str, body: &Value) -> Retried {
+        let url = format!("{}{path}", self.command_url);
+        let response = self.http.post(url).header("idempotency-key", key).json(body).send().await.unwrap();
+        let is_replay = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
+        Retried { status: response.status().as_u16(), is_replay, body: response.json().await.unwrap() }
+    }
+
+    /// Reads from the query API.
     pub async fn get(&self, path: &str) -> Value {
-        let response = self.http.get(format!("{}{path}", self.query_url)).send().await.unwrap();
+        self.get_from(&self.query_url, path).await
+    }
+
+    /// Reads from the command API.
+    pub async fn get_from_command_api(&self, path: &str) -> Value {
+        self.get_from(&self.command_url, path).await
+    }
+
+    async fn get_from(&self, url: &str, path: &str) -> Value {
+        let response = self.http.get(format!("{url}{path}")).send().await.unwrap();
         let status = response.status();
         let answer: Value = response.json().await.unwrap();
         assert!(status.is_success(), "{path} was answered with {status}: {answer}");

@@ -1,0 +1,143 @@
+//! Opens the files that earlier builds wrote (tests/earlier-builds), and goes on with them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::support::{DataDir, Server};
+
+/// Limit for the work that the earlier build was killed in.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+
+/// One folder for each earlier build; a new folder needs no code.
+fn earlier_builds() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/earlier-builds");
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let builds: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    assert!(!builds.is_empty(), "tests/earlier-builds holds no data directory");
+    builds
+}
+
+fn decompressed(path: &Path) -> Vec<u8> {
+    zstd::decode_all(fs::File::open(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+fn unpack(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap();
+        if path.is_dir() {
+            unpack(&path, &to.join(path.file_name().unwrap()));
+        } else {
+            fs::write(to.join(name), decompressed(&path)).unwrap();
+        }
+    }
+}
+
+fn parsed(build: &Path, name: &str) -> Value {
+    serde_json::from_slice(&decompressed(&build.join(name))).unwrap()
+}
+
+/// The lists of the query API that are compared: name, path, and the member that identifies an item.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("orders", "/v1/orders", "order_id"),
+    ("payments", "/v1/payments", "payment_id"),
+    ("stock", "/v1/stock", "sku"),
+];
+
+/// Every item of a list by its id.
+async fn listed(server: &Server, path: &str, id: &str) -> BTreeMap<String, Value> {
+    let mut items = BTreeMap::new();
+    let mut page = server.get(&format!("{path}?limit=200")).await;
+    loop {
+        for item in page["items"].as_array().unwrap() {
+            items.insert(item[id].as_str().unwrap().to_owned(), item.clone());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else { return items };
+        page = server.get(&format!("{path}?limit=200&cursor={cursor}")).await;
+    }
+}
+
+/// Waits until the query API answers what the earlier build answered after it had finished the same work.
+async fn assert_finishes_as_the_earlier_build_did(server: &Server, expected: &Value) {
+    let started = Instant::now();
+    loop {
+        let mut differences = Vec::new();
+        for (name, path, id) in LISTS {
+            let now = listed(server, path, id).await;
+            let expected = expected[name].as_array().unwrap();
+            if now.len() != expected.len() {
+                differences.push(format!("{} {name} instead of {}", now.len(), expected.len()));
+            }
+            for item in expected {
+                let found = now.get(item[id].as_str().unwrap());
+                let differs = found.is_none_or(|found| !holds(found, item));
+                differences.extend(differs.then(|| format!("{found:?} differs from {item}")));
+            }
+        }
+        let sales = server.get("/v1/sales?currency=GBP").await["total"].clone();
+        if !holds(&sales, &expected["sales"]) {
+            differences.push(format!("{sales} differs from {}", expected["sales"]));
+        }
+        if differences.is_empty() {
+            return;
+        }
+        assert!(started.elapsed() < DRAIN_MAX, "{differences:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn assert_old_keys_get_their_answers(server: &Server, requests: &Value) {
+    for request in requests.as_array().unwrap() {
+        let (path, key) = (request["path"].as_str().unwrap(), request["key"].as_str().unwrap());
+        let answer = server.retry(path, key, &request["body"]).await;
+        assert_eq!(answer.status, request["status"], "{path} under {key}: {}", answer.body);
+        assert!(answer.is_replay || answer.status == 409, "{path} under {key} was executed again");
+        let expected = &request["answer"];
+        assert!(holds(&answer.body, expected), "{path} under {key}: {} differs from {expected}", answer.body);
+    }
+}
+
+/// Whether `now` has each member of `before` with the same value. Later builds may add members and reword texts.
+fn holds(now: &Value, before: &Value) -> bool {
+    match (now, before) {
+        (Value::Object(now), Value::Object(before)) => before.iter().all(|(name, before)| {
+            matches!(name.as_str(), "title" | "detail") || now.get(name).is_some_and(|now| holds(now, before))
+        }),
+        (Value::Array(now), Value::Array(before)) => {
+            now.len() == before.len() && now.iter().zip(before).all(|(now, before)| holds(now, before))
+        }
+        (now, before) => now == before,
+    }
+}
+
+#[tokio::test]
+async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued() {
+    for build in earlier_builds() {
+        let data = DataDir::new();
+        unpack(&build.join("data"), &data.path(""));
+        let expected = parsed(&build, "expected.json.zst");
+
+        let server = data.serve_with(&["--webhooks-allow-private"]).await;
+        assert_finishes_as_the_earlier_build_did(&server, &expected).await;
+        assert_old_keys_get_their_answers(&server, &parsed(&build, "requests.json.zst")).await;
+        assert_finishes_as_the_earlier_build_did(&server, &expected).await;
+
+        let subscriptions = server.get_from_command_api("/v1/webhook-subscriptions").await;
+        assert_eq!(subscriptions["items"].as_array().unwrap().len(), 3);
+        server.place_an_order("LONG").await;
+        server.place_an_order("NEW").await;
+        assert!(server.terminate().await.success());
+
+        data.run_well(&["audit", "verify"]).await;
+        data.run_well(&["projections", "rebuild"]).await;
+        data.run_well(&["audit", "verify"]).await;
+        data.serve().await.kill().await;
+    }
+}
