@@ -31,14 +31,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the platform: command API, process manager, relay, projectors and query API.
+    /// Run the platform: all roles, or those of `--roles`.
     Serve(Box<ServeOptions>),
     /// Place the orders of a sales file (CSV with the Online Retail columns) over HTTP.
     Import(ImportOptions),
     /// Inspect the event log and check the read models.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// List, rebuild and repair the read models.
+    /// List the read models, rebuild them, and retry parked streams.
     #[command(subcommand)]
     Projections(ProjectionsCommand),
     /// Copy the embedded event store to a file, also while a server runs.

@@ -93,6 +93,7 @@ enum Part {
     Queries,
     /// A rebuild of all read models.
     Rebuild,
+    /// All parts; with a running server, `spread` and `hot`.
     All,
 }
 

@@ -15,7 +15,7 @@ pub enum Role {
     ProcessManager,
     /// Publishes events to Kafka.
     Relay,
-    /// Keep the read models up to date.
+    /// Keeps the read models up to date.
     Projectors,
     /// Answers queries over HTTP.
     QueryApi,
