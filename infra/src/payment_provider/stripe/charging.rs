@@ -328,8 +328,8 @@ fn after_sending(failure: impl Into<ProviderError>) -> ProviderError {
     }
 }
 
-/// Maps a refused lookup to an unknown outcome. The intent may exist although these credentials cannot read it. A
-/// refusal would allow the platform to start another charge, and the money could be taken twice.
+/// Maps a refused lookup to an unknown outcome. The intent may exist although these credentials cannot read
+/// it. A refusal would allow the platform to start another charge, and the money could be taken twice.
 fn lookup_failed(failure: RequestFailure, what: &str) -> ProviderError {
     match failure {
         RequestFailure::Refused(error) => {
