@@ -60,16 +60,16 @@ impl SandboxProvider {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<ChargeResource, AskError> {
-        let wrong =
+        let invalid =
             |error: &dyn std::fmt::Display| AskError::Provider(ProviderError::Refused(error.to_string()));
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| wrong(&error))?;
+        let json = body.map(serde_json::to_vec).transpose().map_err(|error| invalid(&error))?;
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.secret.reveal()))
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .map_err(|error| wrong(&error))?;
+            .body(Full::new(Bytes::from(json.unwrap_or_default())))
+            .map_err(|error| invalid(&error))?;
         let (status, answer) = self.client.send(request).await.map_err(|error| {
             AskError::Provider(match error {
                 RequestFailure::NotConnected(why) => ProviderError::Unreachable(why),

@@ -190,9 +190,9 @@ impl Ledger {
             })
             .await?;
         for key in due {
-            let settling = self.change(key, script, |books, account| {
+            let settling = self.change(key, script, |view, account| {
                 let mut account = account.ok_or(ChargeRefusal::Unknown)?;
-                account.settle_due(books.now)?;
+                account.settle_due(view.now)?;
                 Ok(account)
             });
             settling.await?;

@@ -134,15 +134,15 @@ async fn charge(
         return Err(Problem::new(Code::InvalidRequest).error("method", "must have 1 to 255 characters"));
     }
     let (script, method) = (api.script.get(), TestMethod::of(&terms.method));
-    api.ask(key, "charge", method, move |books, known| {
+    api.apply(key, "charge", method, move |view, known| {
         if let Some(account) = known {
             account.repeat(&terms)?;
             return Ok(account);
         }
         let declined_before =
-            method == TestMethod::DeclineOnce && books.has_failed_before(key.payment_id, &terms.method)?;
+            method == TestMethod::DeclineOnce && view.has_failed_before(key.payment_id, &terms.method)?;
         let verdict = script.charge(key.draw_key("charge", 0), method, declined_before);
-        Ok(Account::open((key.payment_id, key.number), terms, verdict, books.now)?)
+        Ok(Account::open((key.payment_id, key.number), terms, verdict, view.now)?)
     })
     .await
 }
@@ -164,20 +164,20 @@ async fn look_up(State(api): State<Api>, Charge(key): Charge) -> Result<Response
 async fn capture(State(api): State<Api>, ChargeAnd(key, total): ChargeAnd<i64>) -> Result<Response, Problem> {
     let invalid = |_| Problem::new(Code::InvalidParameter).error("total", "must be an amount in minor units");
     let total = Amount::new(total).map_err(invalid)?;
-    api.ask(key, &format!("capture {total}"), TestMethod::Other, move |books, known| {
+    api.apply(key, &format!("capture {total}"), TestMethod::Other, move |view, known| {
         let mut account = known.ok_or(ChargeRefusal::Unknown)?;
-        account.capture(total, books.now)?;
+        account.capture(total, view.now)?;
         Ok(account)
     })
     .await
 }
 
 async fn void(State(api): State<Api>, Charge(key): Charge) -> Result<Response, Problem> {
-    api.ask(key, "void", TestMethod::Other, move |books, known| {
+    api.apply(key, "void", TestMethod::Other, move |view, known| {
         let Some(mut account) = known else {
-            return Ok(Account::voided_before_request(key.payment_id, key.number, books.now));
+            return Ok(Account::voided_before_request(key.payment_id, key.number, view.now));
         };
-        account.void(books.now);
+        account.void(view.now);
         Ok(account)
     })
     .await
@@ -189,12 +189,12 @@ async fn refund(
     Body(RefundTerms { amount }): Body<RefundTerms>,
 ) -> Result<Response, Problem> {
     let (script, operation) = (api.script.get(), format!("refund {refund_id}"));
-    let drawn_for = operation.clone();
-    api.ask(key, &operation, TestMethod::Other, move |books, known| {
+    let drawn_operation = operation.clone();
+    api.apply(key, &operation, TestMethod::Other, move |view, known| {
         let mut account = known.ok_or(ChargeRefusal::Unknown)?;
-        let verdict = script.refund(key.draw_key(&drawn_for, 0), method_of(&account));
-        account.refund(refund_id, amount, verdict, books.now)?;
-        books.claim_refund(refund_id, key)?;
+        let verdict = script.refund(key.draw_key(&drawn_operation, 0), method_of(&account));
+        account.refund(refund_id, amount, verdict, view.now)?;
+        view.claim_refund(refund_id, key)?;
         Ok(account)
     })
     .await
@@ -203,7 +203,7 @@ async fn refund(
 impl Api {
     /// Applies `change` unless the script lets the request fail, and answers with the charge. `method` is
     /// used for a charge that does not exist yet.
-    async fn ask(
+    async fn apply(
         &self,
         key: ChargeKey,
         operation: &str,
@@ -217,11 +217,11 @@ impl Api {
         if let Some(fault) = script.before(draw_key, method, known.is_none()) {
             return Ok(broken(fault));
         }
-        let asked = self.ledger.change(key, script, change).await;
+        let changed = self.ledger.change(key, script, change).await;
         // Concurrent requests for a new charge: only one of them made it.
-        let created = asked.as_ref().is_ok_and(|(_, existed)| !existed);
+        let created = changed.as_ref().is_ok_and(|(_, existed)| !existed);
         let ending = script.after(draw_key, method, created);
-        let outcome = match asked {
+        let outcome = match changed {
             Ok((account, _)) => Ok(account.charge),
             Err(error) => Err(self.refused(key, error).await),
         };

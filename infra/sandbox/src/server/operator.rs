@@ -101,9 +101,9 @@ async fn settle(
     key: ChargeKey,
     settle: impl FnOnce(&mut Account, domain::Timestamp) -> Result<(), ChargeRefusal> + Send + 'static,
 ) -> Result<Json<ChargeResource>, Problem> {
-    let settling = api.ledger.change(key, api.script.get(), |books, known| {
+    let settling = api.ledger.change(key, api.script.get(), |view, known| {
         let mut account = known.ok_or(ChargeRefusal::Unknown)?;
-        settle(&mut account, books.now)?;
+        settle(&mut account, view.now)?;
         Ok(account)
     });
     settling.await.map(|(account, _)| Json(account.charge)).map_err(problem_of)

@@ -53,8 +53,8 @@ impl EarlierRequest {
 pub const REPLACE_CURSOR_OF_ANOTHER_LOG: &str = "ON CONFLICT (reactor, partition) DO UPDATE
      SET store_id = excluded.store_id, position = excluded.position
      WHERE reactor_positions.store_id <> excluded.store_id";
-/// Only then may a new cursor start at the end of the log: no subscription can miss the events before it.
-/// Deleted subscriptions keep their rows and count.
+/// The condition under which a new cursor starts at the end of the log, because no subscription can miss the
+/// events before it. Deleted subscriptions keep their rows, so they count too.
 pub const NEVER_SUBSCRIBED: &str = "NOT EXISTS (SELECT 1 FROM webhook_subscriptions)";
 
 // Leases: while a delivery is leased, `claim` names the lease and `next_attempt_at` is its end.
