@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::errors::{SqliteOpenError, shortfall};
 use crate::sqlite::keep_plans;
 
-const SCHEMA: &str = include_str!("../../sql/sqlite/event_store.sql");
+const SCHEMA: &str = include_str!("event_store.sql");
 /// "Orde": `PRAGMA application_id` of every event store.
 const APPLICATION_ID: i32 = 0x4f72_6465;
 /// `PRAGMA user_version`. Each change of the schema raises it by one.
