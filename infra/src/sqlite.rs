@@ -1,4 +1,4 @@
-//! What the SQLite adapters share: how their connections are set, and a few connections that only read.
+//! Shared by the SQLite adapters: a connection setting, and a pool of read-only connections.
 
 use std::{
     fmt,
@@ -9,17 +9,17 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use tokio::{sync::Semaphore, task::JoinError};
 
-/// Reads of one file at the same time, and so connections.
+/// Concurrent reads of one file, and so connections.
 const READERS_MAX: usize = 4;
 
-/// Keeps prepared statements prepared. The bundled SQLite is built with STAT4, which compiles a statement
-/// again whenever a parameter is bound that might favour another plan: on the hot path that costs more than
-/// the query. Our plans do not depend on values (<https://www.sqlite.org/queryplanner-ng.html#qpstab>).
+/// Stops SQLite from compiling a prepared statement again. The bundled SQLite is built with STAT4, which recompiles
+/// when a bound parameter might favour another plan; on the hot path that costs more than the query. Our plans do not
+/// depend on values (<https://www.sqlite.org/queryplanner-ng.html#qpstab>).
 pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
-/// A few read-only connections to one file, used where they may block and never on an async worker.
+/// A pool of read-only connections to one file. They run on blocking threads, never on an async worker.
 pub(crate) struct Readers<E> {
     path: PathBuf,
     open: fn(&Path) -> Result<Connection, E>,
@@ -34,7 +34,7 @@ impl<E> fmt::Debug for Readers<E> {
 }
 
 impl<E: From<JoinError> + Send + 'static> Readers<E> {
-    /// Begins with `first`; more are opened by `open` when they are needed.
+    /// Starts with the connection `first`, and opens more by `open` on demand.
     pub(crate) fn new(path: &Path, first: Connection, open: fn(&Path) -> Result<Connection, E>) -> Self {
         let (idle, permits) = (Mutex::new(vec![first]), Arc::new(Semaphore::new(READERS_MAX)));
         Self { path: path.to_owned(), open, idle, permits }
@@ -44,7 +44,7 @@ impl<E: From<JoinError> + Send + 'static> Readers<E> {
         &self.path
     }
 
-    /// Runs a read on a thread where it may block.
+    /// Runs a read on a blocking thread.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -52,14 +52,14 @@ impl<E: From<JoinError> + Send + 'static> Readers<E> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let readers = Arc::clone(self);
         let blocking = move || {
-            // Held by the read itself: it goes on when the caller stops waiting.
+            // The read holds the permit, because it continues when the caller stops waiting.
             let _permit = permit;
             readers.with_connection(read)
         };
         tokio::task::spawn_blocking(blocking).await.unwrap_or_else(|error| Err(error.into()))
     }
 
-    /// After a failure the connection is given up, not used again.
+    /// Drops the connection after a failure, so that no later read uses it.
     fn with_connection<T>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {

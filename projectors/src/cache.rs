@@ -1,12 +1,10 @@
-//! Rows kept in memory between batches, the least recently used given up first.
+//! Rows kept in memory between batches. The least recently used rows are evicted first.
 
-use std::{hash::Hash, sync::Arc};
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 use domain::{OrderId, PaymentId, Sku};
-use infra::read_models::{Changes, OrderRow, PaymentRow, RowKeys, StockRow};
+use infra::read_models::{Changes, OrderRow, PaymentRow, RowKeys, Rows, StockRow};
 use lru::LruCache;
-
-use crate::fold::Fold;
 
 /// A bounded map. The bound counts weight, not entries: an order may have one line or thousands.
 struct Bounded<K: Hash + Eq, V> {
@@ -16,7 +14,7 @@ struct Bounded<K: Hash + Eq, V> {
     weight_of: fn(&V) -> usize,
 }
 
-impl<K: Hash + Eq, V> Bounded<K, V> {
+impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
     fn new(weight_max: usize, weight_of: fn(&V) -> usize) -> Self {
         Self { entries: LruCache::unbounded(), weight: 0, weight_max, weight_of }
     }
@@ -27,10 +25,26 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
             self.weight -= (self.weight_of)(&replaced);
         }
         while self.weight > self.weight_max
-            && let Some((_, given_up)) = self.entries.pop_lru()
+            && let Some((_, evicted)) = self.entries.pop_lru()
         {
-            self.weight -= (self.weight_of)(&given_up);
+            self.weight -= (self.weight_of)(&evicted);
         }
+    }
+
+    /// Removes the keys whose rows it has from `keys`, and gives these rows.
+    fn take_known(&mut self, keys: &mut BTreeSet<K>) -> Vec<V>
+    where
+        K: Ord,
+    {
+        let mut known = Vec::new();
+        keys.retain(|key| match self.entries.get(key) {
+            Some(row) => {
+                known.push(row.clone());
+                false
+            }
+            None => true,
+        });
+        known
     }
 
     fn clear(&mut self) {
@@ -39,7 +53,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     }
 }
 
-/// The rows that batches touched last, as they stand in the read models.
+/// The rows of recent batches, as they are stored.
 pub(crate) struct Cache {
     stock: Bounded<Sku, StockRow>,
     orders: Bounded<OrderId, Arc<OrderRow>>,
@@ -62,39 +76,24 @@ impl Cache {
         }
     }
 
-    /// Moves what it has of `keys` into `fold`, and leaves in `keys` what has to be loaded.
-    pub(crate) fn fill(&mut self, fold: &mut Fold, keys: &mut RowKeys) {
-        keys.stock.retain(|sku| match self.stock.entries.get(sku) {
-            Some(row) => {
-                fold.put_stock(row.clone());
-                false
-            }
-            None => true,
-        });
-        keys.orders.retain(|id| match self.orders.entries.get(id) {
-            Some(row) => {
-                fold.put_order(Arc::clone(row));
-                false
-            }
-            None => true,
-        });
-        keys.payments.retain(|id| match self.payments.entries.get(id) {
-            Some(row) => {
-                fold.put_payment(Arc::clone(row));
-                false
-            }
-            None => true,
-        });
+    /// Gives the cached rows of `keys`, and leaves in `keys` those that must be loaded.
+    pub(crate) fn take_known(&mut self, keys: &mut RowKeys) -> Rows {
+        Rows {
+            stock: self.stock.take_known(&mut keys.stock),
+            orders: self.orders.take_known(&mut keys.orders),
+            payments: self.payments.take_known(&mut keys.payments),
+            ..Rows::default()
+        }
     }
 
-    pub(crate) fn keep(&mut self, rows: Written) {
-        for row in rows.stock {
+    pub(crate) fn keep(&mut self, written: Written) {
+        for row in written.0.stock {
             self.stock.insert(row.sku.clone(), row);
         }
-        for row in rows.orders {
+        for row in written.0.orders {
             self.orders.insert(row.order_id, row);
         }
-        for row in rows.payments {
+        for row in written.0.payments {
             self.payments.insert(row.payment_id, row);
         }
     }
@@ -106,19 +105,13 @@ impl Cache {
     }
 }
 
-/// The rows of changes, held back until these are committed.
-pub(crate) struct Written {
-    stock: Vec<StockRow>,
-    orders: Vec<Arc<OrderRow>>,
-    payments: Vec<Arc<PaymentRow>>,
-}
+/// The cacheable rows of changes, held until the changes are committed.
+pub(crate) struct Written(Rows);
 
 impl Written {
     pub(crate) fn of(changes: &Changes) -> Self {
-        Self {
-            stock: changes.stock.clone(),
-            orders: changes.orders.clone(),
-            payments: changes.payments.clone(),
-        }
+        let Rows { stock, orders, payments, .. } = &changes.rows;
+        let (stock, orders, payments) = (stock.clone(), orders.clone(), payments.clone());
+        Self(Rows { stock, orders, payments, ..Rows::default() })
     }
 }

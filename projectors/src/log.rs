@@ -1,4 +1,4 @@
-//! The whole log, folded in memory.
+//! Folds the whole log in memory.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use infra::{
 };
 use tokio::sync::mpsc;
 
-use crate::fold::{Decoded, Fold};
+use crate::{event::DecodedEvent, fold::Fold};
 
 const EVENTS_PER_READ: usize = 5_000;
 const READS_AHEAD: usize = 4;
 
-/// How far a fold of the log has come.
+/// The progress of a fold of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct FoldProgress {
     pub events: u64,
     pub position: Position,
 }
 
-/// Folds the log from its beginning: all of it, or each partition up to its place in `until`. Reading and decoding go
-/// on while the events before are folded.
+/// Folds the log from its beginning: all of it, or each partition up to its position in `until`. Reads and decodes the
+/// next events while it folds the events before.
 pub async fn fold_log(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
     until: Option<Vec<Option<Position>>>,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    progress: &(dyn Fn(FoldProgress) + Send + Sync),
 ) -> Result<AllRows, ReadError> {
     let (chunks, mut decoded) = mpsc::channel::<Vec<FromPartition>>(READS_AHEAD);
     let partitions = layout.partitions();
@@ -47,23 +47,23 @@ pub async fn fold_log(
     Ok(AllRows { store_id: log.store_id(), position: position?, ..rows })
 }
 
-/// An event, and which partition of the source it is in.
+/// An event, and the index of its partition.
 struct FromPartition {
     source: usize,
-    event: Decoded,
+    event: DecodedEvent,
 }
 
-/// Sends the log on, decoded.
+/// Reads the log and sends it decoded.
 struct Reader<'a> {
     log: &'a dyn EventLog,
     layout: &'a Arc<dyn SourceLayout>,
     until: Option<Arc<Vec<Option<Position>>>>,
     chunks: mpsc::Sender<Vec<FromPartition>>,
-    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    progress: &'a (dyn Fn(FoldProgress) + Send + Sync),
 }
 
 impl Reader<'_> {
-    /// Answers with the position of the last event read.
+    /// Returns the position of the last event read.
     async fn read(self) -> Result<Option<Position>, ReadError> {
         let end = self.until.as_ref().map(|until| until.iter().copied().max().flatten());
         let mut position = None;
@@ -76,10 +76,10 @@ impl Reader<'_> {
             let Some(last) = events.last() else { return Ok(position) };
             position = Some(last.position);
             events_read += events.len() as u64;
-            (self.progress)(Progress { events: events_read, position: last.position });
+            (self.progress)(FoldProgress { events: events_read, position: last.position });
             let chunk = self.decode(events).await?;
             if self.chunks.send(chunk).await.is_err() {
-                // The fold has panicked, and its join says so.
+                // The fold has panicked; joining it gives the error.
                 return Ok(position);
             }
         }

@@ -1,4 +1,4 @@
-//! Makes all read models anew from the log, and puts them in the place of the old ones.
+//! Rebuilds all read models from the log, and replaces the rows in use.
 
 use std::sync::Arc;
 
@@ -10,26 +10,26 @@ use infra::{
 };
 
 use crate::{
-    log::{Progress, fold_log},
+    log::{FoldProgress, fold_log},
     verify::{Verification, compare},
 };
 
-/// What a rebuild is doing.
+/// The step that a rebuild has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    Folding(Progress),
+pub enum RebuildStep {
+    Folding(FoldProgress),
     Writing,
     Verifying,
     Publishing,
 }
 
-/// What was rebuilt.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Copy)]
 pub struct Rebuilt {
     pub position: Option<Position>,
     /// Rows in all read models.
     pub rows: u64,
-    /// Streams that are parked: events of theirs cannot be applied.
+    /// Parked streams, which have events that cannot be applied.
     pub parked: usize,
 }
 
@@ -39,33 +39,33 @@ pub enum RebuildError {
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
-    /// The rows were not put in place.
-    #[error("{} rows were not written as the log gives them", .0.differences)]
+    /// The rows in use were not replaced.
+    #[error("{} rebuilt rows differ from the log; the rows in use were not replaced", .0.differences)]
     Differs(Box<Verification>),
 }
 
-/// Folds the log to its end, writes the rows, reads them back and compares, and only then publishes them. Projectors
-/// go on from where the partitions ended when the rebuild began: what was delivered since then is passed over where
-/// the rows have it.
+/// Folds the log to its end, writes the rows, reads them back and compares, and publishes them if they are equal.
+/// Projectors continue from where the partitions ended when the rebuild began. They skip, by revision, events that the
+/// new rows already reflect.
 pub async fn rebuild(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
     target: &dyn Rebuild,
-    progress: &(dyn Fn(Step) + Send + Sync),
+    progress: &(dyn Fn(RebuildStep) + Send + Sync),
 ) -> Result<Rebuilt, RebuildError> {
-    // Before the log is read: an event that is in a partition by now is in the log, and will be in the rows.
+    // Read before the log: an event that is in a partition now is in the log, so it will be in the rows.
     let ends = layout.last_positions().await?;
     let positions: Vec<_> = layout.partitions().into_iter().zip(ends).collect();
-    let folding = |at| progress(Step::Folding(at));
+    let folding = |at| progress(RebuildStep::Folding(at));
     let rows = Arc::new(fold_log(log, layout, None, &folding).await?);
-    progress(Step::Writing);
+    progress(RebuildStep::Writing);
     let staged = target.stage(&positions, Arc::clone(&rows)).await?;
-    progress(Step::Verifying);
+    progress(RebuildStep::Verifying);
     let found = compare(Arc::clone(&rows), staged.stored().await?).await?;
     if found.differences > 0 {
         return Err(RebuildError::Differs(Box::new(found)));
     }
-    progress(Step::Publishing);
+    progress(RebuildStep::Publishing);
     staged.publish().await?;
     Ok(Rebuilt { position: rows.position, rows: found.rows, parked: rows.parked.len() })
 }

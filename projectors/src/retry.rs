@@ -1,11 +1,10 @@
-//! Takes up streams that were parked, from the event log, once the cause is gone.
+//! Resumes parked streams from the event log, after the cause is repaired.
 //!
-//! `orderly projections retry STREAM` only notes the wish; the runner in charge acts on it between two batches
-//! ([`apply_requests`]). Where no runner does, the command acts itself ([`retry`]). Either is safe beside any
-//! other: rows are committed only where the checkpoint has not moved since it was read, which was before the
-//! stream was read to its end, and where the stream is still parked as it was; and an owner that has passed over
-//! an event of a stream that is parked no more is turned back by its own commit. So every event up to the
-//! checkpoint is applied once, and none after it is lost.
+//! `orderly projections retry STREAM` records a request. The runner that owns the partition acts on it between two
+//! batches ([`apply_requests`]); if no runner does, the command acts itself ([`retry`]). Both may run at once: a retry
+//! commits only if the checkpoint has not moved since it was read, which was before the stream was read to its end,
+//! and if the stream is still parked as it was read. A runner that skipped an event of a stream that is parked no
+//! longer is refused by its own commit. So every event up to the checkpoint is applied once, and none after it is lost.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -16,12 +15,15 @@ use infra::{
     read_models::{ParkedStream, ReadModelError, ReadModels},
 };
 
-use crate::fold::{Decoded, Fold, keys_of};
+use crate::{
+    event::DecodedEvent,
+    fold::{Fold, keys_of},
+};
 
 const EVENTS_PER_READ: usize = 1_000;
 const SETTLED_POLLED_EVERY: Duration = Duration::from_millis(100);
 
-/// Why a retry was not made.
+/// Why a retry has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
     #[error(transparent)]
@@ -30,16 +32,16 @@ pub enum RetryError {
     ReadModels(#[from] ReadModelError),
 }
 
-/// What became of a retry.
+/// The outcome of a retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retried {
     NotParked,
-    /// All its events are projected.
+    /// All events of the stream are projected.
     Resumed,
     StillParked(Box<ParkedStream>),
 }
 
-/// Has a parked stream taken up: by the runner in charge if it does so within `patience`, else here.
+/// Requests a retry from the runner that owns the stream, and retries here if it does not act within `patience`.
 pub async fn retry(
     log: &dyn EventLog,
     models: &dyn ReadModels,
@@ -58,7 +60,7 @@ pub async fn retry(
         };
         if tokio::time::Instant::now() >= give_up {
             match apply_request(log, models, &request).await {
-                // A runner is at work after all.
+                // A runner has acted meanwhile.
                 Ok(()) | Err(RetryError::ReadModels(ReadModelError::CheckpointMoved)) => {}
                 Err(error) => return Err(error),
             }
@@ -68,7 +70,7 @@ pub async fn retry(
     }
 }
 
-/// Takes up every stream of a partition that this was asked for; answers with these.
+/// Retries every stream of a partition with a request, and returns these streams.
 pub async fn apply_requests(
     log: &dyn EventLog,
     models: &dyn ReadModels,
@@ -104,21 +106,21 @@ async fn apply_request(
     let still_parked = changes.parked.first().map(|row| row.reason.clone());
     models.commit(changes).await?;
     match still_parked {
-        None => tracing::info!(%stream, "A parked stream has caught up"),
-        Some(reason) => tracing::error!(%stream, reason, "A stream was retried and is parked again"),
+        None => tracing::info!(%stream, "Resumed a parked stream"),
+        Some(reason) => tracing::error!(%stream, reason, "Retried a parked stream and parked it again"),
     }
     Ok(())
 }
 
-/// The whole stream: events that its row already has are passed over.
-async fn read_whole(log: &dyn EventLog, stream: &StreamName) -> Result<Vec<Decoded>, ReadError> {
-    let mut events: Vec<Decoded> = Vec::new();
+/// Reads the whole stream. The fold skips events that the row already reflects.
+async fn read_whole(log: &dyn EventLog, stream: &StreamName) -> Result<Vec<DecodedEvent>, ReadError> {
+    let mut events: Vec<DecodedEvent> = Vec::new();
     loop {
         let next = events.last().map_or(0, |last| last.revision + 1);
         let read = log.read_stream(stream, next, EVENTS_PER_READ).await?;
         if read.is_empty() {
             return Ok(events);
         }
-        events.extend(read.into_iter().map(Decoded::from));
+        events.extend(read.into_iter().map(DecodedEvent::from));
     }
 }

@@ -1,4 +1,4 @@
-//! Projects live: takes events as they come, folds them in batches, commits rows and checkpoint together.
+//! Projects live: folds batches of events as they arrive, and commits rows and checkpoint together.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,33 +18,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cache::{Cache, Written},
-    fold::{Decoded, Fold, keys_of},
+    event::DecodedEvent,
+    fold::{Fold, keys_of},
     retry::{self, RetryError},
 };
 
-/// How the runner may use memory.
+/// Memory and batching of a projector.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Rows of each kind kept in memory; an order counts once more for each line. About 300 bytes each.
+pub struct ProjectorOptions {
+    /// Rows of each kind in the cache; an order counts once more for each line. About 300 bytes each.
     pub cached_rows_max: usize,
-    /// How long after a commit the next small batch is taken. Rows that several events touch are then written
-    /// once, which leaves more of the processor to whoever takes orders.
+    /// Minimum time between the commits of small batches. Rows that several events touch are then written once, which
+    /// leaves more of the processor to commands.
     pub commit_every: Duration,
 }
 
-impl Default for Options {
+impl Default for ProjectorOptions {
     fn default() -> Self {
         Self { cached_rows_max: 50_000, commit_every: Duration::from_millis(10) }
     }
 }
 
-/// How long a parked stream waits for somebody who asked for a retry to be heard.
+/// How often requests for a retry are polled while a stream is parked.
 const RETRY_REQUESTS_POLLED_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A batch of this many events gains nothing by waiting for more.
+/// A batch of this many events is committed without waiting for more.
 const BATCH_LARGE: usize = 500;
-/// Up to this many events, folding takes less time than a thread to fold on.
+/// Batches up to this size are folded on the async worker: a blocking thread would cost more than the fold.
 const FOLDED_IN_PLACE_MAX: usize = 32;
 
 /// Projects the partitions that its source assigns to it.
@@ -55,7 +56,7 @@ pub struct Runner<S> {
     owned: HashMap<Partition, Owned>,
     cache: Cache,
     commit_every: Duration,
-    /// Before this, only a large batch is worth a commit.
+    /// The next small batch is taken no earlier.
     next_batch_at: Instant,
     pause: Option<Duration>,
 }
@@ -70,23 +71,23 @@ impl<S> fmt::Debug for Runner<S> {
     }
 }
 
-/// A partition of ours.
+/// A partition that is assigned to this runner.
 #[derive(Debug, Default)]
 struct Owned {
-    /// Of the rows in the cache; none before the first were read.
+    /// Generation of the cached rows. `None` until it was read.
     generation: Option<Generation>,
     position: Option<Position>,
     parked: HashSet<StreamName>,
 }
 
-/// Why the work stopped for a moment.
+/// Why projecting pauses.
 #[derive(Debug, thiserror::Error)]
 enum Interruption {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
-    #[error("the fold has failed: {0}")]
+    #[error("the fold has panicked: {0}")]
     Fold(#[from] tokio::task::JoinError),
 }
 
@@ -100,8 +101,13 @@ impl From<RetryError> for Interruption {
 }
 
 impl<S: EventSource> Runner<S> {
-    /// `log` is read when a parked stream is retried; it holds the events that `source` delivers.
-    pub fn new(source: S, log: Arc<dyn EventLog>, models: Arc<dyn ReadModels>, options: Options) -> Self {
+    /// `log` holds the events that `source` delivers. Retries read it.
+    pub fn new(
+        source: S,
+        log: Arc<dyn EventLog>,
+        models: Arc<dyn ReadModels>,
+        options: ProjectorOptions,
+    ) -> Self {
         let cache = Cache::new(options.cached_rows_max);
         Self {
             source,
@@ -115,8 +121,8 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// Projects until `shutdown`; the batch under way is finished. While a store cannot be reached it waits and
-    /// tries again. Fails only where the rows come from another log.
+    /// Projects until `shutdown`, and finishes the running batch. Retries with back-off while a store cannot be reached.
+    /// Fails only if the rows come from another log.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BindError> {
         if !self.bind(&shutdown).await? {
             return Ok(());
@@ -137,7 +143,7 @@ impl<S: EventSource> Runner<S> {
             match outcome {
                 Ok(()) => self.note_success(),
                 Err(Interruption::ReadModels(ReadModelError::CheckpointMoved)) => {
-                    tracing::info!("Another projector has moved the checkpoint; going on from there");
+                    tracing::info!("Another projector has moved the checkpoint; continuing from there");
                     self.start_over(&shutdown).await;
                 }
                 Err(interruption) => {
@@ -148,7 +154,7 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// False when told to stop meanwhile.
+    /// False if `shutdown` came first.
     async fn bind(&mut self, shutdown: &CancellationToken) -> Result<bool, BindError> {
         loop {
             match self.models.bind(self.log.store_id()).await {
@@ -166,7 +172,7 @@ impl<S: EventSource> Runner<S> {
         match delivery {
             SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
-                    // Owned from now on, even if its position cannot be read yet.
+                    // Inserted first: if its position cannot be read now, start_over reads it later.
                     self.owned.insert(partition.clone(), Owned::default());
                     self.resume(&partition).await?;
                 }
@@ -181,7 +187,7 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// Reads where a partition stands, and has its events come from there.
+    /// Reads the checkpoint of a partition, and lets the source continue from there.
     async fn resume(&mut self, partition: &Partition) -> Result<(), Interruption> {
         let generation = Some(self.models.generation().await?);
         let position = self.models.checkpoint(partition).await?;
@@ -192,7 +198,7 @@ impl<S: EventSource> Runner<S> {
         Ok(())
     }
 
-    /// After a failure nothing in memory is trusted: what was committed is read again. Waits first.
+    /// Drops everything in memory after a failure, waits, and reads what was committed.
     async fn start_over(&mut self, shutdown: &CancellationToken) {
         self.cache.clear();
         let partitions: Vec<Partition> = self.owned.keys().cloned().collect();
@@ -217,14 +223,14 @@ impl<S: EventSource> Runner<S> {
         let begun = Instant::now();
         let large = events.len() >= BATCH_LARGE;
         if after != owned.position {
-            // Fetched before the partition was last sought.
+            // The source fetched this batch before the last seek.
             self.source.seek(&partition, owned.position);
             return Ok(());
         }
         let events = decode(events).await?;
         let mut fold = Fold::batch(partition, owned.parked.clone());
         let mut keys = keys_of(&events);
-        self.cache.fill(&mut fold, &mut keys);
+        fold.put_rows(self.cache.take_known(&mut keys));
         fold.put_rows(self.models.load(keys).await?);
         let changes = fold_batch(fold, events, after, position).await?;
         let changes = Changes { generation: owned.generation, ..changes };
@@ -232,7 +238,7 @@ impl<S: EventSource> Runner<S> {
             tracing::error!(
                 stream = %parked.stream, event.id = %parked.event_id, revision = parked.revision,
                 reason = parked.reason,
-                "An event cannot be projected; its stream is parked. Once the cause is gone: `orderly projections retry`"
+                "Cannot project an event; its stream is parked until `orderly projections retry`"
             );
         }
         let newly_parked: Vec<StreamName> = changes.parked.iter().map(|row| row.stream.clone()).collect();
@@ -250,7 +256,7 @@ impl<S: EventSource> Runner<S> {
         for partition in partitions {
             let settled = retry::apply_requests(self.log.as_ref(), self.models.as_ref(), &partition).await?;
             if !settled.is_empty() {
-                // The rows of these streams are newer than the cached ones.
+                // The cached rows of these streams are stale.
                 self.cache.clear();
                 self.resume(&partition).await?;
             }
@@ -260,25 +266,25 @@ impl<S: EventSource> Runner<S> {
 
     fn note_failure(&mut self, interruption: &Interruption) {
         if self.pause.is_none() {
-            tracing::warn!(error = %interruption, "Projection is interrupted; trying again until it goes on");
+            tracing::warn!(error = %interruption, "Projecting is interrupted; retrying");
         }
         self.pause = Some(self.pause.map_or(PAUSE_MIN, |pause| (pause * 2).min(PAUSE_MAX)));
     }
 
     fn note_success(&mut self) {
         if self.pause.take().is_some() {
-            tracing::info!("Projection goes on");
+            tracing::info!("Projecting has resumed");
         }
     }
 
-    /// False when told to stop meanwhile.
+    /// Waits for the back-off. False if `shutdown` came first.
     async fn wait(&self, shutdown: &CancellationToken) -> bool {
         let pause = self.pause.unwrap_or(PAUSE_MIN);
         shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 }
 
-/// Cancel safe, as the source is.
+/// Cancel safe, because the source is.
 async fn next_delivery(
     source: &mut impl EventSource,
     not_before: Instant,
@@ -287,15 +293,15 @@ async fn next_delivery(
     source.next().await
 }
 
-async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<Decoded>, Interruption> {
+async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<DecodedEvent>, Interruption> {
     let in_place = events.len() <= FOLDED_IN_PLACE_MAX;
-    let decode = move || events.into_iter().map(Decoded::from).collect();
+    let decode = move || events.into_iter().map(DecodedEvent::from).collect();
     Ok(if in_place { decode() } else { tokio::task::spawn_blocking(decode).await? })
 }
 
 async fn fold_batch(
     mut fold: Fold,
-    events: Vec<Decoded>,
+    events: Vec<DecodedEvent>,
     from: Option<Position>,
     to: Position,
 ) -> Result<Changes, Interruption> {

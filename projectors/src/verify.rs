@@ -1,4 +1,4 @@
-//! Compares every row of every read model with a fold of the whole log.
+//! Compares every row of the read models with a fold of the whole log.
 
 use std::{
     collections::HashMap,
@@ -7,44 +7,45 @@ use std::{
     sync::Arc,
 };
 
-use domain::Position;
+use domain::{OrderId, PaymentId, Position, Sku};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, ReadError},
     read_models::{
-        OrderRow, OrderStockEvent, PaymentRow, Projection, ReadModelError, SalesKey, SalesTotals,
-        audit::{AllRows, Audit, Stored, StoredRow},
+        OrderRow, OrderStockEvent, PartitionSales, PaymentRow, Projection, ReadModelError, ReservationRow,
+        SalesKey, SalesTotals, StockRow, StoredRow,
+        audit::{AllRows, Audit, Stored},
     },
 };
 
-use crate::log::{Progress, fold_log};
+use crate::log::{FoldProgress, fold_log};
 
-/// So many differences are described; all are counted.
+/// Differences beyond this number are counted but not described.
 const DESCRIBED_MAX: usize = 1_000;
 const VALUE_CHARS_MAX: usize = 2_000;
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// The rows were compared with the log up to here.
+    /// The rows were compared with the log up to this position.
     pub position: Option<Position>,
-    /// Rows that the log gives.
+    /// Rows that the log folds to.
     pub rows: u64,
     pub differences: u64,
-    /// The first of them, at most 1,000.
+    /// The first differences, at most 1,000.
     pub described: Vec<Difference>,
 }
 
-/// A row that is not as the log says.
+/// A row that differs from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub projection: Projection,
     pub key: String,
-    pub fault: Fault,
+    pub fault: RowFault,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum RowFault {
     Missing {
         expected: String,
     },
@@ -55,7 +56,7 @@ pub enum Fault {
         stored: String,
         expected: String,
     },
-    /// The row does not go together with its own search columns or sums, or cannot be read.
+    /// The row cannot be read, or contradicts its search columns or sums.
     Broken(String),
 }
 
@@ -63,37 +64,39 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: ", self.projection, self.key)?;
         match &self.fault {
-            Fault::Missing { expected } => write!(f, "missing; by the log: {expected}"),
-            Fault::NotInLog { stored } => write!(f, "not in the log; stored: {stored}"),
-            Fault::Differs { stored, expected } => write!(f, "stored: {stored}; by the log: {expected}"),
-            Fault::Broken(fault) => f.write_str(fault),
+            RowFault::Missing { expected } => write!(f, "missing; expected from the log: {expected}"),
+            RowFault::NotInLog { stored } => write!(f, "not in the log; stored: {stored}"),
+            RowFault::Differs { stored, expected } => {
+                write!(f, "stored: {stored}; expected from the log: {expected}")
+            }
+            RowFault::Broken(fault) => f.write_str(fault),
         }
     }
 }
 
-/// Why a verification could not be made.
+/// Why a verification has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
-    /// Which events it has cannot be told.
+    /// The layout does not say which events of the log that partition holds.
     #[error(
-        "the read models have events of the partition {}, which ORDERLY_BUS does not have: set it as it is set for \
+        "the read models have events of the partition {}, which ORDERLY_BUS does not have: set ORDERLY_BUS as for \
          the projectors, or run `orderly projections rebuild`",
         .0.0
     )]
     OtherLayout(Partition),
 }
 
-/// Folds the log as far as the read models have come in each partition, and compares. Works while a server runs: the
-/// rows are those of one moment.
+/// Folds each partition of the log up to the position of the read models, and compares. Works while a server runs: the
+/// rows are read in one transaction.
 pub async fn verify(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
     models: &dyn Audit,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    progress: &(dyn Fn(FoldProgress) + Send + Sync),
 ) -> Result<Verification, VerifyError> {
     let stored = models.stored().await?;
     let until = reached(&layout.partitions(), &stored.log_positions)?;
@@ -101,8 +104,8 @@ pub async fn verify(
     Ok(compare(Arc::new(expected), stored).await?)
 }
 
-/// How far each of `partitions` is in the rows. Projectors that used to follow the log itself have brought all of them
-/// up to where they stopped.
+/// Up to which position the events of each of `partitions` are in the rows. If projectors followed the whole log before
+/// the bus was changed, their last position counts for every partition.
 fn reached(
     partitions: &[Partition],
     log_positions: &[(Partition, Option<Position>)],
@@ -110,23 +113,23 @@ fn reached(
     let of = |partition: &Partition| {
         log_positions.iter().find(|(name, _)| name == partition).and_then(|(_, position)| *position)
     };
-    let everything = of(&Partition::whole_log());
+    let whole_log = of(&Partition::whole_log());
     for (partition, position) in log_positions {
-        if *position > everything && !partitions.contains(partition) {
+        if *position > whole_log && !partitions.contains(partition) {
             return Err(VerifyError::OtherLayout(partition.clone()));
         }
     }
-    Ok(partitions.iter().map(|partition| of(partition).max(everything)).collect())
+    Ok(partitions.iter().map(|partition| of(partition).max(whole_log)).collect())
 }
 
 /// Compares rows with those expected, in both directions.
 pub async fn compare(expected: Arc<AllRows>, mut stored: Stored) -> Result<Verification, ReadModelError> {
     let comparing = tokio::task::spawn_blocking(move || {
-        let sales = summed(&expected.sales);
+        let sales = summed(&expected.rows.sales);
         let mut comparison = Comparison::new(&expected, &sales);
         while let Some(chunk) = stored.rows.blocking_recv() {
             for row in chunk? {
-                comparison.take(row);
+                comparison.compare(row);
             }
         }
         Ok(comparison.finish())
@@ -135,40 +138,46 @@ pub async fn compare(expected: Arc<AllRows>, mut stored: Stored) -> Result<Verif
 }
 
 /// Sums over all partitions.
-fn summed(sales: &[(Partition, Vec<(SalesKey, SalesTotals)>)]) -> HashMap<SalesKey, SalesTotals> {
+fn summed(sales: &[PartitionSales]) -> HashMap<SalesKey, SalesTotals> {
     let mut sums: HashMap<SalesKey, SalesTotals> = HashMap::new();
-    for (key, sum) in sales.iter().flat_map(|(_, sums)| sums) {
+    for (key, sum) in sales.iter().flat_map(|sales| &sales.sums) {
         sums.entry(key.clone()).or_default().add(sum);
     }
     sums
 }
 
 struct Comparison<'a> {
-    stock: Expected<'a, domain::Sku, infra::read_models::StockRow>,
-    reservations: Expected<'a, (domain::Sku, domain::OrderId), infra::read_models::ReservationRow>,
-    order_stock_events: Expected<'a, (domain::OrderId, Position), OrderStockEvent>,
-    orders: Expected<'a, domain::OrderId, OrderRow>,
-    payments: Expected<'a, domain::PaymentId, PaymentRow>,
+    stock: Expected<'a, Sku, StockRow>,
+    reservations: Expected<'a, (Sku, OrderId), ReservationRow>,
+    order_stock_events: Expected<'a, (OrderId, Position), OrderStockEvent>,
+    orders: Expected<'a, OrderId, OrderRow>,
+    payments: Expected<'a, PaymentId, PaymentRow>,
     sales: Expected<'a, SalesKey, SalesTotals>,
     found: Verification,
 }
 
-/// Rows that have not been met yet, by key.
+/// Rows that were not met yet, by key.
 struct Expected<'a, K, R> {
     projection: Projection,
     rows: HashMap<K, &'a R>,
 }
 
 impl<'a, K: Hash + Eq + Debug, R: PartialEq + Debug> Expected<'a, K, R> {
-    fn new(projection: Projection, rows: impl Iterator<Item = (K, &'a R)>) -> Self {
-        Self { projection, rows: rows.collect() }
+    fn new(
+        projection: Projection,
+        keyed: impl Iterator<Item = (K, &'a R)>,
+        found: &mut Verification,
+    ) -> Self {
+        let rows: HashMap<K, &'a R> = keyed.collect();
+        found.rows += rows.len() as u64;
+        Self { projection, rows }
     }
 
     fn meet(&mut self, key: &K, stored: &R, found: &mut Verification) {
         let fault = match self.rows.remove(key) {
-            None => Fault::NotInLog { stored: shortened(stored) },
+            None => RowFault::NotInLog { stored: shortened(stored) },
             Some(expected) if expected == stored => return,
-            Some(expected) => Fault::Differs { stored: shortened(stored), expected: shortened(expected) },
+            Some(expected) => RowFault::Differs { stored: shortened(stored), expected: shortened(expected) },
         };
         found.note(self.projection, format!("{key:?}"), fault);
     }
@@ -178,13 +187,13 @@ impl<'a, K: Hash + Eq + Debug, R: PartialEq + Debug> Expected<'a, K, R> {
             self.rows.into_iter().map(|(key, row)| (format!("{key:?}"), row)).collect();
         missing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (key, row) in missing {
-            found.note(self.projection, key, Fault::Missing { expected: shortened(row) });
+            found.note(self.projection, key, RowFault::Missing { expected: shortened(row) });
         }
     }
 }
 
 impl Verification {
-    fn note(&mut self, projection: Projection, key: String, fault: Fault) {
+    fn note(&mut self, projection: Projection, key: String, fault: RowFault) {
         self.differences += 1;
         if self.described.len() < DESCRIBED_MAX {
             self.described.push(Difference { projection, key, fault });
@@ -193,34 +202,28 @@ impl Verification {
 }
 
 impl<'a> Comparison<'a> {
-    fn new(rows: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
-        let count = rows.stock.len()
-            + rows.reservations.len()
-            + rows.order_stock_events.len()
-            + rows.orders.len()
-            + rows.payments.len()
-            + sales.len();
+    fn new(all: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
+        let rows = &all.rows;
+        let levels = rows.stock.iter().map(|row| (row.sku.clone(), row));
         let reservations = rows.reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
         let stock_events = rows.order_stock_events.iter();
         let stock_events = stock_events.map(|event| ((event.order_id, event.position), event));
+        let orders = rows.orders.iter().map(|row| (row.order_id, row.as_ref()));
+        let payments = rows.payments.iter().map(|row| (row.payment_id, row.as_ref()));
+        let sums = sales.iter().map(|(key, sum)| (key.clone(), sum));
+        let mut found = Verification { position: all.position, ..Verification::default() };
         Self {
-            order_stock_events: Expected::new(Projection::Stock, stock_events),
-            stock: Expected::new(Projection::Stock, rows.stock.iter().map(|row| (row.sku.clone(), row))),
-            reservations: Expected::new(Projection::Stock, reservations),
-            orders: Expected::new(
-                Projection::Orders,
-                rows.orders.iter().map(|row| (row.order_id, row.as_ref())),
-            ),
-            payments: Expected::new(
-                Projection::Payments,
-                rows.payments.iter().map(|row| (row.payment_id, row.as_ref())),
-            ),
-            sales: Expected::new(Projection::Sales, sales.iter().map(|(key, sum)| (key.clone(), sum))),
-            found: Verification { position: rows.position, rows: count as u64, ..Verification::default() },
+            stock: Expected::new(Projection::Stock, levels, &mut found),
+            reservations: Expected::new(Projection::Stock, reservations, &mut found),
+            order_stock_events: Expected::new(Projection::Stock, stock_events, &mut found),
+            orders: Expected::new(Projection::Orders, orders, &mut found),
+            payments: Expected::new(Projection::Payments, payments, &mut found),
+            sales: Expected::new(Projection::Sales, sums, &mut found),
+            found,
         }
     }
 
-    fn take(&mut self, row: StoredRow) {
+    fn compare(&mut self, row: StoredRow) {
         let found = &mut self.found;
         match row {
             StoredRow::Stock(row) => self.stock.meet(&row.sku.clone(), &row, found),
@@ -233,7 +236,9 @@ impl<'a> Comparison<'a> {
             StoredRow::Order(row) => self.orders.meet(&row.order_id, &row, found),
             StoredRow::Payment(row) => self.payments.meet(&row.payment_id, &row, found),
             StoredRow::Sales(key, sum) => self.sales.meet(&key, &sum, found),
-            StoredRow::Broken { projection, key, fault } => found.note(projection, key, Fault::Broken(fault)),
+            StoredRow::Broken { projection, key, fault } => {
+                found.note(projection, key, RowFault::Broken(fault))
+            }
         }
     }
 

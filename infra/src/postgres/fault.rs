@@ -1,16 +1,16 @@
-//! What errors of Postgres and of its connections mean, by SQLSTATE and never by text.
+//! Classifies errors of Postgres and of its connections, by SQLSTATE and never by text.
 
 use std::{error::Error as _, sync::Arc};
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::{Error, error::SqlState};
 
-/// What an error comes to for whoever asked.
+/// The class of an error.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// It may go by itself. Of a commit it leaves open whether it was made.
+    /// Transient. The outcome of a commit is unknown.
     Unavailable(Arc<str>),
-    /// What is stored is not what it should be.
+    /// Stored data or tables are damaged.
     Corrupt(Arc<str>),
 }
 
@@ -19,7 +19,7 @@ impl From<Error> for Fault {
         let text: Arc<str> = describe(&error).into();
         match error.code() {
             Some(code) if is_damage(code) => Self::Corrupt(text),
-            // Without a code the server has not answered.
+            // Without a code, the server has not answered.
             _ => Self::Unavailable(text),
         }
     }
@@ -28,15 +28,15 @@ impl From<Error> for Fault {
 /// By class: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn is_damage(code: &SqlState) -> bool {
     match code.code().get(..2) {
-        // Values that do not fit their column, rows that break a constraint, damaged pages.
+        // 22: values that do not fit their column. 23: rows that break a constraint. XX: damaged pages.
         Some("22" | "23" | "XX") => true,
-        // Tables and columns that are not there, as against rights that are not.
+        // 42: missing tables and columns. Missing rights have this class too, and are no damage.
         Some("42") => *code != SqlState::INSUFFICIENT_PRIVILEGE,
         _ => false,
     }
 }
 
-/// The server's message and code. Not its detail, which quotes values.
+/// The server's message and code. Leaves out the detail, which quotes values.
 fn describe(error: &Error) -> String {
     match (error.as_db_error(), error.source()) {
         (Some(answer), _) => format!("{} (SQLSTATE {})", answer.message(), answer.code().code()),

@@ -1,41 +1,42 @@
-//! The tables that outlive rebuilds, brought to this program's version at start.
+//! Migrations of the tables that rebuilds keep. They run at start.
 
 use tokio_postgres::{Client, Transaction};
 
-use super::{Fault, OpenError};
+use super::{Fault, PostgresOpenError};
 
-/// In order, each once and never edited. The read models have no migrations: another schema is a rebuild.
+/// Applied in order, each once. Never edit one that was released. The read models have no migrations: a new version of
+/// their schema needs a rebuild.
 const MIGRATIONS: &[&str] =
     &[include_str!("../sql/postgres/0001_begin.sql"), include_str!("../sql/postgres/0002_webhooks.sql")];
 
-/// Names the lock under which anything in the database is made; "Orderly" and a number of our own.
-const MAKING_LOCK: i64 = 0x004f_7264_6572_6c79;
+/// The advisory lock under which tables are created: the bytes of "Orderly".
+const CREATE_LOCK: i64 = 0x004f_7264_6572_6c79;
 
-/// Any number of processes may start at the same time: one migrates, the others wait for it.
-pub(super) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
+/// Several processes may start at once: one migrates, the others wait for it.
+pub(super) async fn migrate(client: &mut Client) -> Result<(), PostgresOpenError> {
     if applied(client).await? == MIGRATIONS.len() {
         return Ok(());
     }
     let transaction = client.transaction().await.map_err(Fault::from)?;
     lock(&transaction).await?;
     create_table(&transaction).await?;
-    let applied = applied(transaction.client()).await?;
-    if applied > MIGRATIONS.len() {
-        return Err(OpenError::Newer { found: applied, supported: MIGRATIONS.len() });
+    let found = applied(transaction.client()).await?;
+    if found > MIGRATIONS.len() {
+        return Err(PostgresOpenError::Newer { found, supported: MIGRATIONS.len() });
     }
-    for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(applied) {
+    for (version, migration) in (1_i32..).zip(MIGRATIONS).skip(found) {
         apply(&transaction, version, migration).await?;
     }
     Ok(transaction.commit().await.map_err(Fault::from)?)
 }
 
-/// Keeps other processes from making anything until the transaction ends.
+/// Makes other processes wait before they create tables, until the transaction ends.
 pub(crate) async fn lock(transaction: &Transaction<'_>) -> Result<(), Fault> {
-    // A migration of another process may take long.
+    // The migration of another process may take this long.
     transaction.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'").await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MAKING_LOCK]).await?;
-    // Which schemas there are is kept in memory, and what others have made meanwhile is only taken in with a lock on
-    // some table.
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&CREATE_LOCK]).await?;
+    // The session caches which schemas exist. Only a lock on a table makes it see schemas that other processes have
+    // created meanwhile.
     transaction.execute("SELECT count(*) FROM pg_namespace", &[]).await?;
     Ok(())
 }
@@ -54,11 +55,11 @@ async fn create_table(transaction: &Transaction<'_>) -> Result<(), Fault> {
 async fn apply(transaction: &Transaction<'_>, version: i32, migration: &str) -> Result<(), Fault> {
     transaction.batch_execute(migration).await?;
     transaction.execute("INSERT INTO orderly.migrations (version) VALUES ($1)", &[&version]).await?;
-    tracing::info!(migration = version, "The Postgres database is at this version of Orderly's tables");
+    tracing::info!(migration = version, "Migrated the Postgres database");
     Ok(())
 }
 
-/// How many migrations the database has.
+/// The number of migrations that the database has.
 async fn applied(client: &Client) -> Result<usize, Fault> {
     let exists = client.query_one("SELECT to_regclass('orderly.migrations') IS NOT NULL", &[]).await?;
     if !exists.try_get::<_, bool>(0)? {

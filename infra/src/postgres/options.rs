@@ -1,4 +1,4 @@
-//! How connections to Postgres are made: where to, and how long anything may take.
+//! Connection options: the address, TLS, and time limits of every session.
 
 use std::{fmt::Write, path::PathBuf, str::FromStr, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio_postgres::{Config, config::SslMode};
 const APPLICATION_NAME: &str = "orderly";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Sent data that the peer's machine has not acknowledged for this long ends the connection.
+/// Ends the connection when the peer's machine has not acknowledged sent data for this long.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection without traffic is probed, and found dead after 15 s + 3 x 5 s.
+/// Probes an idle connection; a dead one is found after 15 s + 3 x 5 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
@@ -21,13 +21,13 @@ const SESSION: &[(&str, &str)] = &[
     ("client_min_messages", "warning"),
     ("statement_timeout", "10000"),
     ("lock_timeout", "5000"),
-    // A projector that is stopped in the middle of a commit does not hold up the others for longer than this.
+    // A projector that stops in the middle of a commit blocks the others no longer than this.
     ("idle_in_transaction_session_timeout", "10000"),
-    // A crash of the server takes the last commits back. Rows and checkpoint go back together, and the events are
-    // projected again; positions of the process manager go back, and it repeats reactions, which is harmless.
+    // A crash of the server loses the last commits. Rows and checkpoint are lost together, so the events are projected
+    // again. Positions of the process manager are lost, so it repeats reactions, which is harmless.
     ("synchronous_commit", "off"),
-    // A statement is planned once, and its plan walks indexes whatever the values and the statistics of the
-    // moment: each statement of the adapters is written for an index, and the tables grow after it was planned.
+    // Plans each statement once, to walk its index. Every statement of the adapters is written for an index, and the
+    // tables grow after it was planned, so statistics and values of that moment must not choose another plan.
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -38,7 +38,7 @@ const SESSION: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
-/// How a session for long work on whole tables differs.
+/// Changes a session for long work on whole tables.
 pub(super) const LONG_SESSION: &str = "
     SET statement_timeout = 0;
     SET idle_in_transaction_session_timeout = 0;
@@ -51,15 +51,15 @@ pub(super) const LONG_SESSION: &str = "
     SET enable_sort = on;
     SET maintenance_work_mem = '256MB'";
 
-/// Where a Postgres database is, and as whom to connect. `Debug` leaves the password out.
+/// The address and user of a Postgres database. `Debug` leaves out the password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(super) config: Config,
-    /// Whom to trust with the server's certificate; none: whom the machine trusts.
+    /// File with the authorities that may sign the server's certificate. `None`: those that the machine trusts.
     pub(super) root_certificates: Option<PathBuf>,
 }
 
-/// Why a text is no URL of a Postgres database. Tells nothing of the text itself, which may hold a password.
+/// Why a text is not the URL of a Postgres database. The message never quotes the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error(
@@ -68,18 +68,18 @@ pub enum UrlError {
     NotPostgres,
     #[error("not a URL of a Postgres database: {0}")]
     Malformed(String),
-    #[error("it names no database: postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    #[error("it names no database: add its name, as in postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
-    #[error("sslrootcert is of no use without sslmode=require")]
+    #[error("sslrootcert needs sslmode=require: add it, or remove sslrootcert")]
     RootWithoutTls,
 }
 
 impl FromStr for PostgresOptions {
     type Err = UrlError;
 
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with parameters as libpq knows them. With
-    /// `sslmode=require` connections are encrypted and the server's certificate and name are checked, against the
-    /// authorities of the file `sslrootcert` or of the machine; without it they are not encrypted.
+    /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. `sslmode=require` encrypts
+    /// connections, and checks the server's certificate and name against the authorities of the file `sslrootcert` or
+    /// of the machine. Connections are not encrypted without it.
     fn from_str(url: &str) -> Result<Self, UrlError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(UrlError::NotPostgres);
@@ -109,14 +109,14 @@ impl FromStr for PostgresOptions {
             // Writing to a string cannot fail.
             let _ = write!(session, "-c {name}={value} ");
         }
-        // What the URL says comes last, and so has the last word.
+        // Options of the URL come last, so they override ours.
         session.push_str(config.get_options().unwrap_or_default());
         config.options(session.trim_end());
         Ok(Self { config, root_certificates })
     }
 }
 
-/// The URL without `sslrootcert`, which only libpq knows, and the file that this names.
+/// Splits off `sslrootcert`, which tokio-postgres does not support: the rest of the URL, and the file.
 fn take_root_certificates(url: &str) -> (String, Option<PathBuf>) {
     let Some((address, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
     let (mut kept, mut file) = (Vec::new(), None);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_used_is_refused_with_what_is_wrong_and_without_its_password() {
+    fn a_wrong_url_is_refused_with_the_reason_and_without_its_password() {
         assert!(refusal("mysql://u:hunter2@h/d").starts_with("expected postgres://"));
         assert!(refusal("postgres://u:hunter2@h").starts_with("it names no database"));
         assert!(refusal("postgres://u:hunter2@h/d?sslrootcert=ca.pem").starts_with("sslrootcert"));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_encrypted_where_the_url_says_so() {
+    fn sslmode_require_encrypts_connections() {
         let plain: PostgresOptions = "postgres://u@h/d".parse().unwrap();
         assert_eq!((plain.config.get_ssl_mode(), plain.root_certificates), (SslMode::Disable, None));
         let url = "postgres://u@h/d?sslrootcert=%2Fetc%2Fca.pem&connect_timeout=3&sslmode=require";
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_not_printed_and_the_url_has_the_last_word_on_the_session() {
+    fn passwords_are_not_printed_and_the_url_overrides_session_settings() {
         let url = "postgres://u:hunter2@h:5432/d?options=-c%20statement_timeout%3D7";
         let options: PostgresOptions = url.parse().unwrap();
         assert!(!format!("{options:?}").contains("hunter2"));

@@ -1,4 +1,4 @@
-//! All rows at once: to compare them with the log, and to replace them by rows folded anew.
+//! All rows at once: to compare them with the log, and to replace them by rows of a new fold.
 
 use std::sync::Arc;
 
@@ -7,59 +7,34 @@ use domain::Position;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{
-    OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError, ReservationRow,
-    SalesKey, SalesTotals, StockRow,
-};
+use super::{ParkedStream, ReadModelError, Rows, StoredRow};
 use crate::event_source::Partition;
 
-/// Every row that a log folds to. Each vector is in the order in which rows are best loaded: stock,
-/// reservations, stock events of orders and sales by key, orders and payments as they were recorded.
+/// Every row that a log folds to.
+///
+/// Rows are in the order in which they load fastest: orders and payments as they were recorded, all others by key.
 #[derive(Debug, Default)]
 pub struct AllRows {
-    /// The log the rows were folded from.
+    /// Id of the event store that holds the log.
     pub store_id: Uuid,
-    /// The position folded up to; `None` where the log is empty.
+    /// Position of the last event that the rows reflect; `None` if the log is empty.
     pub position: Option<Position>,
-    pub stock: Vec<StockRow>,
-    pub reservations: Vec<ReservationRow>,
-    pub order_stock_events: Vec<OrderStockEvent>,
-    pub orders: Vec<Arc<OrderRow>>,
-    pub payments: Vec<Arc<PaymentRow>>,
-    /// The sums of each partition by themselves.
-    pub sales: Vec<(Partition, Vec<(SalesKey, SalesTotals)>)>,
+    pub rows: Rows,
     pub parked: Vec<ParkedStream>,
 }
 
-/// One row as it is stored.
-#[derive(Debug)]
-pub enum StoredRow {
-    Stock(StockRow),
-    Reservation(ReservationRow),
-    OrderStockEvent(OrderStockEvent),
-    Order(Box<OrderRow>),
-    Payment(PaymentRow),
-    /// Summed over source partitions.
-    Sales(SalesKey, SalesTotals),
-    /// What an adapter keeps beside the row (search columns, index tables, coarser sums) does not go with it, or
-    /// the row cannot be read.
-    Broken {
-        projection: Projection,
-        key: String,
-        fault: String,
-    },
-}
+/// Up to which position of the log the events of each partition are in the rows.
+pub type LogPositions = Vec<(Partition, Option<Position>)>;
 
 /// Every row, as one transaction sees them.
 #[derive(Debug)]
 pub struct Stored {
-    /// The position in the log up to which events of each partition are in the rows.
-    pub log_positions: Vec<(Partition, Option<Position>)>,
-    /// Rows in chunks. They come as they are read; reading stops when this is dropped.
+    pub log_positions: LogPositions,
+    /// Chunks of rows, sent while the adapter reads them. Dropping this stops the reading.
     pub rows: mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>,
 }
 
-/// Read models that can show every row they hold.
+/// Read models that can show every row.
 #[async_trait]
 pub trait Audit: Send + Sync + 'static {
     async fn stored(&self) -> Result<Stored, ReadModelError>;
@@ -68,8 +43,8 @@ pub trait Audit: Send + Sync + 'static {
 /// Read models that can be replaced as a whole.
 #[async_trait]
 pub trait Rebuild: Send + Sync + 'static {
-    /// Writes the rows beside the ones in use. `positions`: where each partition of the source goes on. Events that
-    /// come from there and are in the rows already are passed over by their revision.
+    /// Writes the rows beside those in use. `positions`: where each partition of the source continues. Projectors skip
+    /// events from there on that the rows already reflect, by their revision.
     async fn stage(
         &self,
         positions: &[(Partition, Option<Position>)],
@@ -77,10 +52,18 @@ pub trait Rebuild: Send + Sync + 'static {
     ) -> Result<Box<dyn Staged>, ReadModelError>;
 }
 
-/// Rows that wait to take the place of the ones in use; dropped, they are gone.
+/// Rows that are written but not in use yet. Dropping this deletes them.
 #[async_trait]
 pub trait Staged: Audit {
-    /// Puts these rows in the place of the others: whoever reads sees all of the old or all of the new. An owner
-    /// at work meets [`ReadModelError::CheckpointMoved`] and goes on from the position of these rows.
+    /// Replaces the rows in use. Readers see all of the old rows or all of the new ones. A running projector gets
+    /// [`ReadModelError::CheckpointMoved`] and continues from the position of the new rows.
     async fn publish(self: Box<Self>) -> Result<(), ReadModelError>;
+}
+
+/// Refuses rows whose projections stand at different positions in one partition: no single fold gives such rows.
+/// `read` holds the distinct positions, sorted by partition.
+pub(super) fn one_per_partition(read: LogPositions) -> Result<LogPositions, ReadModelError> {
+    let Some(pair) = read.windows(2).find(|pair| pair[0].0 == pair[1].0) else { return Ok(read) };
+    let text = format!("the projections of partition {} stand at different positions", pair[0].0.0);
+    Err(ReadModelError::Corrupt(text.into()))
 }

@@ -1,4 +1,4 @@
-//! All rows anew: copied in order into a schema of their own, indexed last, then put in the place of the old ones.
+//! Rebuilds: rows are copied in order into a new schema, indexed last, and the schema replaces the one in use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use domain::Position;
 use tokio::time::Instant;
 use tokio_postgres::{Client, error::SqlState};
 
-use super::{audit, copy, schema, write::CHANGES_CHANNEL};
+use super::{CHANGES_CHANNEL, audit, copy_rows, projections, schema};
 use crate::{
     event_source::Partition,
     postgres::{Database, Fault},
@@ -17,18 +17,20 @@ use crate::{
     },
 };
 
-/// Where rows wait, and where they go when others have taken their place.
+/// The schema of rows that are not published yet.
 const STAGED: &str = "orderly_rebuild";
+/// The schema of rows that a rebuild has replaced.
 const REPLACED: &str = "orderly_replaced";
-/// Names the lock that keeps a second rebuild away; it ends with its connection.
+/// The advisory lock that excludes a second rebuild. It ends with its connection.
 const REBUILD_LOCK: i64 = 0x4f72_6465_726c_7902;
-/// How long publishing waits for commits, or for a verification, of other processes.
-const PUBLISH_PATIENCE: Duration = Duration::from_mins(1);
-/// How long it makes commits wait meanwhile, and how long it then lets them pass.
+/// How long publishing waits for the commits, or a verification, of other processes.
+const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long one attempt to publish may block commits.
 const PUBLISH_ATTEMPT: &str = "SET LOCAL lock_timeout = '500ms'";
+/// How long commits may pass between two attempts.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
 
-/// Makes the read models of a database anew, whether or not what is there now can be used.
+/// Replaces the read models of a database, even those of another schema version.
 #[derive(Debug, Clone)]
 pub struct PostgresRebuild {
     database: Database,
@@ -51,14 +53,15 @@ impl Rebuild for PostgresRebuild {
         let locked = client.query_one("SELECT pg_try_advisory_lock($1)", &[&REBUILD_LOCK]).await?;
         if !locked.try_get::<_, bool>(0)? {
             return Err(ReadModelError::Unavailable(
-                "another rebuild of these read models is under way".into(),
+                "another rebuild of these read models is running; wait until it ends".into(),
             ));
         }
-        // Left over by a rebuild that was killed.
+        // A killed rebuild leaves its schemas behind.
         drop_schemas(&client).await?;
         let transaction = client.transaction().await?;
         schema::create_tables(&transaction, STAGED).await?;
-        copy::write_rows(&transaction, positions, &rows).await?;
+        projections::copy(&transaction, positions, &rows).await?;
+        copy_rows(&transaction, &rows.rows).await?;
         schema::create_indexes(&transaction).await?;
         transaction.commit().await?;
         Ok(Box::new(StagedSchema { database: self.database.clone(), client: Some(client) }))
@@ -69,7 +72,7 @@ impl Rebuild for PostgresRebuild {
 #[derive(Debug)]
 struct StagedSchema {
     database: Database,
-    /// Holds the lock.
+    /// Holds the advisory lock. `None` once published.
     client: Option<Client>,
 }
 
@@ -84,18 +87,20 @@ impl Audit for StagedSchema {
 impl Staged for StagedSchema {
     async fn publish(mut self: Box<Self>) -> Result<(), ReadModelError> {
         let Some(client) = &mut self.client else { return Ok(()) };
-        let give_up = Instant::now() + PUBLISH_PATIENCE;
+        let give_up = Instant::now() + PUBLISH_TIMEOUT;
         while !swap(client).await? {
             if Instant::now() > give_up {
-                return Err(ReadModelError::Unavailable("another process keeps the read models busy".into()));
+                return Err(ReadModelError::Unavailable(
+                    "another process keeps the read models locked; try again".into(),
+                ));
             }
             tokio::time::sleep(PUBLISH_PAUSE).await;
         }
         if let Err(fault) = drop_schemas(client).await {
-            // Queries that began before may still read it. The next rebuild drops it.
-            tracing::warn!(error = ?fault, "The schema {REPLACED} of replaced read models is left behind");
+            // Queries that began before may still read it.
+            tracing::warn!(error = ?fault, "Cannot drop the schema {REPLACED}; the next rebuild drops it");
         }
-        // The server notices the end of a connection a moment later: a rebuild that follows at once shall not meet it.
+        // The server releases the lock of a closed connection with a delay. Unlocking lets another rebuild start at once.
         client.execute("SELECT pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await?;
         self.client = None;
         Ok(())
@@ -105,7 +110,7 @@ impl Staged for StagedSchema {
 impl Drop for StagedSchema {
     fn drop(&mut self) {
         if let (Some(client), Ok(runtime)) = (self.client.take(), tokio::runtime::Handle::try_current()) {
-            // The next rebuild does it, where the process ends before.
+            // If the process ends first, the next rebuild drops them.
             runtime.spawn(async move { drop_schemas(&client).await });
         }
     }
@@ -116,7 +121,7 @@ async fn drop_schemas(client: &Client) -> Result<(), Fault> {
     Ok(client.batch_execute(&drop).await?)
 }
 
-/// False: somebody is at work on the rows, and has to be let finish.
+/// False if another transaction uses the rows. Let it finish and try again.
 async fn swap(client: &mut Client) -> Result<bool, ReadModelError> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(PUBLISH_ATTEMPT).await?;
@@ -124,7 +129,7 @@ async fn swap(client: &mut Client) -> Result<bool, ReadModelError> {
     let exist = "SELECT to_regnamespace($1) IS NOT NULL, to_regclass($1 || '.log') IS NOT NULL";
     let exist = transaction.query_one(exist, &[&in_use]).await?;
     if exist.try_get(1)? {
-        // Whoever uses several tables in a transaction has read this one first.
+        // Every transaction that uses several tables reads this one first.
         let lock = format!("LOCK TABLE {in_use}.log IN ACCESS EXCLUSIVE MODE");
         match transaction.batch_execute(&lock).await {
             Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => return Ok(false),

@@ -1,34 +1,241 @@
-//! Sums of sales, over as few rows as cover the time asked for.
+//! Sales, by hour and by month. Queries read as few rows as cover the range of time.
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::IsolationLevel;
+use domain::Currency;
+use postgres_types::{FromSql, ToSql};
+use tokio_postgres::{IsolationLevel, Row, Statement};
 
-use super::columns::{Dimension, Span, TOTALS, cell, totals};
+use super::{
+    PostgresQueries,
+    audit::{Scan, Stop},
+    copy::Copy,
+    values::{cell, corrupt, sku_of},
+};
 use crate::read_models::{
-    ReadModelError, Sales, SalesGroup, SalesQuery, SalesTotals,
-    spans::{self, Range},
+    PartitionSales, Projection, ReadModelError, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
+    SalesQueries, SalesQuery, SalesTotals, StoredRow,
+    sales::{
+        MonthCheck,
+        spans::{self, Range, Span, by_month},
+    },
 };
 
-pub(super) async fn sales(client: &mut Object, query: &SalesQuery) -> Result<Sales, ReadModelError> {
-    // One view for the total and its parts.
-    let view = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let view = view.start().await?;
-    // Keeps a rebuild from being published between two of the queries.
+pub(super) const SCHEMA: &str = include_str!("sales.sql");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "sales_dimension", rename_all = "snake_case")]
+enum PgSalesDimension {
+    All,
+    Sku,
+    Country,
+}
+
+impl PgSalesDimension {
+    /// The dimension, and the SKU or country.
+    fn of(dimension: &SalesDimension) -> (Self, &str) {
+        match dimension {
+            SalesDimension::All => (Self::All, ""),
+            SalesDimension::Sku(sku) => (Self::Sku, sku.as_str()),
+            SalesDimension::Country(country) => (Self::Country, country),
+        }
+    }
+
+    fn with_key(self, key: &str) -> Result<SalesDimension, ReadModelError> {
+        Ok(match self {
+            Self::All => SalesDimension::All,
+            Self::Sku => SalesDimension::Sku(sku_of(key)?),
+            Self::Country => SalesDimension::Country(key.to_owned()),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "sales_span", rename_all = "snake_case")]
+enum PgSalesSpan {
+    Hour,
+    Month,
+}
+
+impl From<Span> for PgSalesSpan {
+    fn from(span: Span) -> Self {
+        match span {
+            Span::Hour => Self::Hour,
+            Span::Month => Self::Month,
+        }
+    }
+}
+
+/// Sums of rows, in the order that [`totals`] reads. Postgres sums to `numeric`.
+const TOTALS: &str = "sum(orders)::bigint, sum(lines)::bigint, sum(units)::bigint,
+    sum(gross)::bigint, sum(cancelled)::bigint, sum(refunded)::bigint";
+
+/// Six sums, from column `first` on.
+fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
+    Ok(SalesTotals {
+        orders: cell(row, first)?,
+        lines: cell(row, first + 1)?,
+        units: cell(row, first + 2)?,
+        gross: cell(row, first + 3)?,
+        cancelled: cell(row, first + 4)?,
+        refunded: cell(row, first + 5)?,
+    })
+}
+
+const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition,
+         orders, lines, units, gross, cancelled, refunded)
+     SELECT dimension, span, currency, start, key, $12, orders, lines, units, gross, cancelled, refunded
+     FROM unnest($1::sales_dimension[], $2::sales_span[], $3::text[], $4::bigint[], $5::text[],
+         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+         AS added (dimension, span, currency, start, key, orders, lines, units, gross, cancelled, refunded)
+     ON CONFLICT (dimension, span, currency, start, key, partition) DO UPDATE
+     SET orders = sales.orders + excluded.orders, lines = sales.lines + excluded.lines,
+         units = sales.units + excluded.units, gross = sales.gross + excluded.gross,
+         cancelled = sales.cancelled + excluded.cancelled, refunded = sales.refunded + excluded.refunded";
+
+/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+pub(super) struct Writer<'t> {
+    transaction: &'t Transaction<'t>,
+    add: Statement,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
+        Ok(Self { transaction, add: transaction.prepare_cached(ADD).await? })
+    }
+
+    /// Adds to the hours and to their months. A batch has sums of one partition at most.
+    pub(super) async fn write(&self, rows: &Rows) -> Result<(), ReadModelError> {
+        for sales in &rows.sales {
+            self.add(sales).await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&self, sales: &PartitionSales) -> Result<(), ReadModelError> {
+        if sales.sums.is_empty() {
+            return Ok(());
+        }
+        let months = by_month(&sales.sums);
+        let rows: Vec<_> = hours_and_months(sales, &months).collect();
+        let (dimensions, names): (Vec<PgSalesDimension>, Vec<&str>) =
+            rows.iter().map(|(_, key, _)| PgSalesDimension::of(&key.dimension)).unzip();
+        let spans: Vec<PgSalesSpan> = rows.iter().map(|(span, ..)| (*span).into()).collect();
+        let currencies: Vec<&str> = rows.iter().map(|(_, key, _)| key.currency.as_str()).collect();
+        let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.hour).collect();
+        let column =
+            |value: fn(&SalesTotals) -> i64| rows.iter().map(|(_, _, sum)| value(sum)).collect::<Vec<_>>();
+        let values: [&(dyn ToSql + Sync); 12] = [
+            &dimensions,
+            &spans,
+            &currencies,
+            &starts,
+            &names,
+            &column(|sum| sum.orders),
+            &column(|sum| sum.lines),
+            &column(|sum| sum.units),
+            &column(|sum| sum.gross),
+            &column(|sum| sum.cancelled),
+            &column(|sum| sum.refunded),
+            &sales.partition.0,
+        ];
+        self.transaction.execute(&self.add, &values).await?;
+        Ok(())
+    }
+}
+
+fn hours_and_months<'s>(
+    sales: &'s PartitionSales,
+    months: &'s BTreeMap<SalesKey, SalesTotals>,
+) -> impl Iterator<Item = (Span, &'s SalesKey, &'s SalesTotals)> {
+    let hours = sales.sums.iter().map(|(key, sum)| (Span::Hour, key, sum));
+    hours.chain(months.iter().map(|(key, sum)| (Span::Month, key, sum)))
+}
+
+/// Writes the rows of a whole log into an empty table.
+pub(super) async fn copy(
+    transaction: &tokio_postgres::Transaction<'_>,
+    rows: &Rows,
+) -> Result<(), ReadModelError> {
+    let columns = "dimension, span, currency, start, key, partition,
+        orders, lines, units, gross, cancelled, refunded";
+    let mut copy = Copy::begin(transaction, "sales", columns).await?;
+    for sales in &rows.sales {
+        let months = by_month(&sales.sums);
+        for (span, key, sum) in hours_and_months(sales, &months) {
+            let (dimension, name) = PgSalesDimension::of(&key.dimension);
+            copy.row(&[
+                &dimension,
+                &PgSalesSpan::from(span),
+                &key.currency.as_str(),
+                &key.hour,
+                &name,
+                &sales.partition.0,
+                &sum.orders,
+                &sum.lines,
+                &sum.units,
+                &sum.gross,
+                &sum.cancelled,
+                &sum.refunded,
+            ])
+            .await?;
+        }
+    }
+    copy.finish().await
+}
+
+pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+    let sql = |span| {
+        format!(
+            "SELECT key, dimension, currency, start, {TOTALS} FROM sales WHERE span = '{span}'
+             GROUP BY dimension, currency, start, key"
+        )
+    };
+    let mut check = MonthCheck::default();
+    scan.each(&sql("hour"), Projection::Sales, sales_row, |(key, sum), chunk| {
+        check.add_hour(&key, &sum);
+        chunk.push(StoredRow::Sales(key, sum));
+    })
+    .await?;
+    scan.each(&sql("month"), Projection::Sales, sales_row, |(key, sum), chunk| {
+        chunk.extend(check.check_month(&key, &sum));
+    })
+    .await?;
+    scan.send(check.missing().collect()).await
+}
+
+fn sales_row(row: &Row) -> Result<(SalesKey, SalesTotals), ReadModelError> {
+    let dimension = cell::<PgSalesDimension>(row, 1)?.with_key(cell(row, 0)?)?;
+    let currency: Result<Currency, _> = cell::<&str>(row, 2)?.parse();
+    let currency = currency.map_err(|error| corrupt(error.to_string()))?;
+    Ok((SalesKey { dimension, currency, hour: cell(row, 3)? }, totals(row, 4)?))
+}
+
+#[async_trait]
+impl SalesQueries for PostgresQueries {
+    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+        self.database.run(async |client| sum(client, query).await).await
+    }
+}
+
+async fn sum(client: &mut Object, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+    // One transaction, so that the total and its groups are sums of the same rows.
+    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let view = snapshot.start().await?;
+    // Locks out a rebuild that would publish between two of the queries.
     view.query_one("SELECT generation FROM log", &[]).await?;
-    let ranges = spans::ranges(query);
     let mut by_start = Vec::new();
     let mut by_key = BTreeMap::new();
-    for range in &ranges {
+    for range in &spans::ranges(query) {
         by_start.extend(sum_by_start(&view, query, range).await?);
-        match query.group {
-            Some(SalesGroup::Sku) => sum_by_key(&view, query, range, Dimension::Sku, &mut by_key).await?,
-            Some(SalesGroup::Country) => {
-                sum_by_key(&view, query, range, Dimension::Country, &mut by_key).await?;
-            }
-            None | Some(SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month) => {}
-        }
+        let dimension = match query.group {
+            Some(SalesGroup::Sku) => PgSalesDimension::Sku,
+            Some(SalesGroup::Country) => PgSalesDimension::Country,
+            None | Some(SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month) => continue,
+        };
+        sum_by_key(&view, query, range, dimension, &mut by_key).await?;
     }
     view.commit().await?;
     Ok(spans::answer(query, &by_start, by_key))
@@ -36,7 +243,7 @@ pub(super) async fn sales(client: &mut Object, query: &SalesQuery) -> Result<Sal
 
 const RANGE: &str = "dimension = $1 AND span = $2 AND currency = $3 AND start >= $4 AND start < $5";
 
-/// By time, oldest first.
+/// Sums over all orders, oldest first.
 async fn sum_by_start(
     view: &Transaction<'_>,
     query: &SalesQuery,
@@ -45,7 +252,9 @@ async fn sum_by_start(
     let sql = format!("SELECT start, {TOTALS} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start");
     let statement = view.prepare_cached(&sql).await?;
     let currency = query.currency.as_str();
-    let rows = view.query(&statement, &[&Dimension::All, &Span::from(*span), &currency, from, to]).await?;
+    let values: [&(dyn ToSql + Sync); 5] =
+        [&PgSalesDimension::All, &PgSalesSpan::from(*span), &currency, from, to];
+    let rows = view.query(&statement, &values).await?;
     rows.iter().map(|row| Ok((cell(row, 0)?, totals(row, 1)?))).collect()
 }
 
@@ -53,13 +262,13 @@ async fn sum_by_key(
     view: &Transaction<'_>,
     query: &SalesQuery,
     Range { span, from, to }: &Range,
-    dimension: Dimension,
+    dimension: PgSalesDimension,
     groups: &mut BTreeMap<String, SalesTotals>,
 ) -> Result<(), ReadModelError> {
     let sql = format!("SELECT key, {TOTALS} FROM sales WHERE {RANGE} GROUP BY key");
     let statement = view.prepare_cached(&sql).await?;
     let currency = query.currency.as_str();
-    for row in view.query(&statement, &[&dimension, &Span::from(*span), &currency, from, to]).await? {
+    for row in view.query(&statement, &[&dimension, &PgSalesSpan::from(*span), &currency, from, to]).await? {
         groups.entry(cell(&row, 0)?).or_default().add(&totals(&row, 1)?);
     }
     Ok(())

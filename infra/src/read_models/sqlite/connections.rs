@@ -1,4 +1,4 @@
-//! One connection that writes, on a thread of its own, and a few that read. Nothing blocks an async worker.
+//! Connections: one writes, on its own thread, and a few read. None of them blocks an async worker.
 
 use std::{
     fs,
@@ -11,56 +11,52 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::{sync::oneshot, task::JoinError};
 
+use super::{SCHEMA_VERSION, SCHEMAS};
 use crate::{
-    read_models::ReadModelError,
+    read_models::{ReadModelError, ddl},
     sqlite::{self, keep_plans},
 };
 
-const SCHEMA: &str = include_str!("../../sql/sqlite/read_models.sql");
-const INDEXES: &str = include_str!("../../sql/sqlite/read_models_indexes.sql");
 /// "Ordv" (view): `PRAGMA application_id` of every file of read models.
 const APPLICATION_ID: i32 = 0x4f72_6476;
-/// `PRAGMA user_version`; raised by one with each change of the schema, or of what a column holds.
-const SCHEMA_VERSION: i32 = 4;
 
 const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;
-/// How long a commit waits for another process that is writing. Another writer is rare: a rebuild that publishes
-/// its rows, or a second server, which the checkpoint then turns away.
+/// How long a commit waits for another writing process. That is a rebuild that publishes its rows, or a second server,
+/// which the checkpoint then refuses.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often pages are moved from the write-ahead log into the file. The longer, the more often a page of random keys
-/// has been written again meanwhile and is moved once; the shorter, the less the event store's flushes are held up.
+/// How often pages move from the write-ahead log into the file. A longer time moves a page that was written repeatedly
+/// only once. A shorter time delays the event store's flushes less.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// The writer moves pages itself only from here on: it would keep everybody waiting.
+/// Above this size the writer moves pages during a commit, which delays that commit.
 const WAL_PAGES_MAX: i32 = 65_536;
 const WAL_BYTES_KEPT: i32 = 64 << 20;
 const STATEMENTS_KEPT: usize = 64;
 
-/// Why read models cannot be opened. The text names the file and what to do.
+/// Why read models cannot be opened. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("there are no read models at {}: check the path, or start a server there first", path.display())]
+pub enum ReadModelsOpenError {
+    #[error("no read models at {}: check the path, or start a server there first", path.display())]
     Missing { path: PathBuf },
-    #[error("{} holds no Orderly read models: check the path; the file was left as it is", path.display())]
+    #[error("{} does not hold Orderly read models: check the path; the file was not changed", path.display())]
     Foreign { path: PathBuf },
-    /// Rows of another schema are not converted: they can be folded from the log at any time. Nor are they folded
-    /// anew by themselves, because that takes minutes on a large log and would also happen when an older program
-    /// is started by mistake.
+    /// The program does not convert rows of another schema, because a rebuild folds them from the log. It does not
+    /// start that rebuild either: it takes minutes on a large log, and an older program may be started by mistake.
     #[error(
-        "the read models {} have schema version {found}, and this program has {supported}: \
+        "the read models {} have schema version {found}, and this program needs {supported}: \
          run `orderly projections rebuild`",
         path.display()
     )]
     OtherSchema { path: PathBuf, found: i32, supported: i32 },
     #[error("the read models {} are damaged ({source}): run `orderly projections rebuild`", path.display())]
     Damaged { path: PathBuf, source: rusqlite::Error },
-    #[error("the read models {} cannot be opened: {source}", path.display())]
+    #[error("cannot open the read models {}: {source}", path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
-    #[error("the thread of the read models {} cannot be started: {source}", path.display())]
+    #[error("cannot start the thread of the read models {}: {source}", path.display())]
     Thread { path: PathBuf, source: std::io::Error },
 }
 
-impl OpenError {
+impl ReadModelsOpenError {
     fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {
@@ -70,16 +66,16 @@ impl OpenError {
     }
 }
 
-/// The connection that writes; makes the file where there is none.
-pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+/// Opens a writing connection. Creates the file if it is missing.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, ReadModelsOpenError> {
     let open = || {
         let mut connection = Connection::open(path)?;
         keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // Each commit is flushed. Not for safety (rows and checkpoint stand in one file, and a power cut may take the
-        // last of both back together), but to write little at a time: left to the checkpoint, a second's worth of
-        // pages goes to the disk at once, and whoever waits for the log to be flushed waits for that too.
+        // FULL flushes each commit, so that little is written at a time. Safety does not need it: rows and checkpoint
+        // are in one file and rewind together after a power cut. With NORMAL, a checkpoint flushes a second's worth of
+        // pages at once, and the event store's flush waits behind it.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
@@ -88,7 +84,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         if is_empty(&connection)? {
             let transaction =
                 connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            // Asked again under the lock: a second process may have been faster.
+            // Checked again under the lock: a second process may have created the tables meanwhile.
             if is_empty(&transaction)? {
                 create_tables(&transaction)?;
                 create_indexes(&transaction)?;
@@ -97,15 +93,15 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         }
         Ok(connection)
     };
-    let connection = open().map_err(|error| OpenError::from_sqlite(path, error))?;
+    let connection = open().map_err(|error| ReadModelsOpenError::from_sqlite(path, error))?;
     identify(&connection, path)?;
     Ok(connection)
 }
 
-/// A connection that only reads, of a file that exists.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+/// Opens a read-only connection to an existing file.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, ReadModelsOpenError> {
     if !fs::exists(path).unwrap_or(true) {
-        return Err(OpenError::Missing { path: path.to_owned() });
+        return Err(ReadModelsOpenError::Missing { path: path.to_owned() });
     }
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -116,7 +112,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(connection)
     };
-    let connection = open().map_err(|error| OpenError::from_sqlite(path, error))?;
+    let connection = open().map_err(|error| ReadModelsOpenError::from_sqlite(path, error))?;
     identify(&connection, path)?;
     Ok(connection)
 }
@@ -124,60 +120,62 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 pub(super) fn create_tables(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    connection.execute_batch(SCHEMA)
+    SCHEMAS.iter().try_for_each(|sql| connection.execute_batch(ddl::tables(sql)))
 }
 
 pub(super) fn create_indexes(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(INDEXES)
+    SCHEMAS.iter().try_for_each(|sql| connection.execute_batch(ddl::indexes(sql)))
 }
 
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))
 }
 
-/// Refuses a file that is something else, whatever the version of the schema.
-pub(super) fn expect_read_models(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Refuses a file of another application. Accepts every schema version.
+pub(super) fn expect_read_models(connection: &Connection, path: &Path) -> Result<(), ReadModelsOpenError> {
     match pragma(connection, path, "application_id")? {
         APPLICATION_ID => Ok(()),
-        _ => Err(OpenError::Foreign { path: path.to_owned() }),
+        _ => Err(ReadModelsOpenError::Foreign { path: path.to_owned() }),
     }
 }
 
-fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<i32, OpenError> {
+fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<i32, ReadModelsOpenError> {
     connection
         .pragma_query_value(None, name, |row| row.get(0))
-        .map_err(|error| OpenError::from_sqlite(path, error))
+        .map_err(|error| ReadModelsOpenError::from_sqlite(path, error))
 }
 
-fn identify(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+fn identify(connection: &Connection, path: &Path) -> Result<(), ReadModelsOpenError> {
     expect_read_models(connection, path)?;
     match pragma(connection, path, "user_version")? {
         SCHEMA_VERSION => Ok(()),
-        found => Err(OpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION }),
+        found => {
+            Err(ReadModelsOpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION })
+        }
     }
 }
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The thread that writes, and one that moves pages from the write-ahead log into the file meanwhile.
+/// Two threads: one writes, and one moves pages from the write-ahead log into the file.
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     writing: Option<JoinHandle<()>>,
-    /// Ends the moving of pages.
+    /// Dropping it ends the thread that moves pages.
     moving_ends: Option<mpsc::Sender<()>>,
     moving: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn start(path: &Path) -> Result<Self, ReadModelsOpenError> {
         let mut connection = open_writer(path)?;
         let (jobs, queue) = mpsc::channel::<Job>();
         let run = move || {
             for job in queue {
                 job(&mut connection);
             }
-            // Leaves one file behind. SQLite would do it by itself, were a reader not the last to close.
+            // Leaves one file behind. SQLite does this only if the last connection to close is a writer.
             checkpoint(&connection, "TRUNCATE");
         };
         let mut writer = Self { jobs: None, writing: None, moving_ends: None, moving: None };
@@ -196,9 +194,9 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, ReadModelError> + Send + 'static,
     ) -> Result<T, ReadModelError> {
-        let ended = || ReadModelError::Unavailable("the thread that writes read models has ended".into());
+        let ended = || ReadModelError::Unavailable("the writer thread of the read models has ended".into());
         let (sender, receiver) = oneshot::channel();
-        // Whoever asked may have stopped waiting; the work is done all the same.
+        // The work runs to its end even if the caller stops waiting.
         let job: Job = Box::new(move |connection| drop(sender.send(work(connection))));
         self.jobs.as_ref().ok_or_else(ended)?.send(job).map_err(|_| ended())?;
         receiver.await.unwrap_or_else(|_| Err(ended()))
@@ -215,21 +213,25 @@ impl Drop for Writer {
     }
 }
 
-fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+fn spawn(
+    name: &str,
+    path: &Path,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, ReadModelsOpenError> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)
-        .map_err(|source| OpenError::Thread { path: path.to_owned(), source })
+        .map_err(|source| ReadModelsOpenError::Thread { path: path.to_owned(), source })
 }
 
 fn join(thread: Option<JoinHandle<()>>) {
     if let Some(Err(_)) = thread.map(JoinHandle::join) {
-        tracing::error!("A thread of the read models had panicked");
+        tracing::error!("A thread of the read models has panicked");
     }
 }
 
-/// Moves most pages beside the writer. It has the writer move the last few, since the log is only begun anew when
-/// a commit finds none left.
+/// Moves most pages while the writer works, then lets the writer move the last few: SQLite restarts the log only if a
+/// commit finds no page left in it.
 fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc::Receiver<()>) {
     let mut version = None;
     while ended.recv_timeout(CHECKPOINT_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -246,17 +248,17 @@ fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc:
     }
 }
 
-/// As far as readers allow; the rest is for the next time.
+/// Moves as many pages as readers allow. The next call moves the rest.
 fn checkpoint(connection: &Connection, mode: &str) {
     if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
-        tracing::warn!(%error, "Pages of the read models cannot be moved out of the write-ahead log now");
+        tracing::warn!(%error, "Cannot move pages of the read models out of the write-ahead log; retrying later");
     }
 }
 
-/// The connections that query.
+/// The connections of queries.
 pub(super) type Readers = sqlite::Readers<ReadModelError>;
 
-pub(super) fn open_readers(path: &Path) -> Result<Readers, OpenError> {
+pub(super) fn open_readers(path: &Path) -> Result<Readers, ReadModelsOpenError> {
     let first = open_reader(path)?;
     Ok(sqlite::Readers::new(path, first, |path| Ok(open_reader(path)?)))
 }
@@ -267,16 +269,16 @@ impl From<JoinError> for ReadModelError {
     }
 }
 
-impl From<OpenError> for ReadModelError {
-    fn from(error: OpenError) -> Self {
+impl From<ReadModelsOpenError> for ReadModelError {
+    fn from(error: ReadModelsOpenError) -> Self {
         let text = error.to_string().into();
         match error {
-            OpenError::Damaged { .. } | OpenError::OtherSchema { .. } | OpenError::Foreign { .. } => {
-                Self::Corrupt(text)
-            }
-            OpenError::Missing { .. } | OpenError::Sqlite { .. } | OpenError::Thread { .. } => {
-                Self::Unavailable(text)
-            }
+            ReadModelsOpenError::Damaged { .. }
+            | ReadModelsOpenError::OtherSchema { .. }
+            | ReadModelsOpenError::Foreign { .. } => Self::Corrupt(text),
+            ReadModelsOpenError::Missing { .. }
+            | ReadModelsOpenError::Sqlite { .. }
+            | ReadModelsOpenError::Thread { .. } => Self::Unavailable(text),
         }
     }
 }

@@ -1,7 +1,6 @@
-//! All rows anew: written in order into a file of their own, indexed last, then put in the place of the old ones.
+//! Rebuilds: rows are written in order into a new file, indexed last, and copied over the file in use.
 
 use std::{
-    collections::HashSet,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -11,28 +10,22 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{OrderId, Position, Timestamp};
+use domain::Position;
 use rusqlite::{
-    Connection, Transaction,
+    Connection,
     backup::{Backup, StepResult},
-    params,
 };
 
 use super::{
     audit,
-    columns::signed_position,
-    connections::{OpenError, create_indexes, create_tables, expect_read_models, open_writer},
-    write::{
-        INSERT_ORDER, INSERT_ORDER_SKU, INSERT_PAYMENT, INSERT_RESERVATION, columns_of, insert_order,
-        insert_payment, json, write_parked, write_sales, write_stock, write_stock_events,
-    },
+    connections::{ReadModelsOpenError, create_indexes, create_tables, expect_read_models, open_writer},
+    copy_rows, projections,
 };
 use crate::{
     event_source::Partition,
     read_models::{
-        OrderRow, Projection, ReadModelError, ReservationRow,
+        ReadModelError,
         audit::{AllRows, Audit, Rebuild, Staged, Stored},
-        skus_of,
     },
     sqlite::keep_plans,
 };
@@ -40,11 +33,11 @@ use crate::{
 const PAGE_CACHE_KIB: i32 = 256 * 1024;
 const ROWS_PER_CHUNK: usize = 256;
 const CHUNKS_AHEAD: usize = 8;
-/// How long publishing waits for a commit, or a checkpoint of the write-ahead log, of the process in charge.
-const PUBLISH_PATIENCE: Duration = Duration::from_mins(1);
+/// How long publishing waits for a commit, or for a checkpoint of the write-ahead log, of another process.
+const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
-/// Makes the file of read models anew, whether or not what is there now can be opened.
+/// Replaces a file of read models, even one that cannot be opened.
 #[derive(Debug)]
 pub struct SqliteRebuild {
     path: PathBuf,
@@ -79,7 +72,7 @@ impl Rebuild for SqliteRebuild {
 struct StagedFile {
     target: PathBuf,
     file: PathBuf,
-    /// Keeps a second rebuild away; it ends with the handle, also by `kill -9`.
+    /// Excludes a second rebuild. Closing the handle releases it, and so does `kill -9`.
     _lock: File,
 }
 
@@ -91,13 +84,13 @@ impl StagedFile {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(ReadModelError::Unavailable(
-                    "another rebuild of these read models is under way".into(),
+                    "another rebuild of these read models is running; wait until it ends".into(),
                 ));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
         let file = beside(target, ".rebuild");
-        // Left over by a rebuild that was killed.
+        // A killed rebuild leaves its file behind.
         remove_if_there(&file)?;
         Ok(Self { target: target.to_owned(), file, _lock: lock })
     }
@@ -109,8 +102,8 @@ impl StagedFile {
         let mut target = Connection::open(&self.target)?;
         match expect_read_models(&target, &self.target) {
             Ok(()) => {}
-            // Nothing of what is there can be read, so nobody can be at work on it.
-            Err(OpenError::Damaged { .. }) => return self.rename(),
+            // No process can read a damaged file, so none has it in use.
+            Err(ReadModelsOpenError::Damaged { .. }) => return self.rename(),
             Err(error) => return Err(ReadModelError::Unavailable(error.to_string().into())),
         }
         match self.restore(&mut target) {
@@ -119,12 +112,12 @@ impl StagedFile {
         }
     }
 
-    /// Copies the pages over the old ones in one SQLite transaction. A rename would leave every process that has
-    /// the file open with one that is gone, and its write-ahead log lying beside a file that it does not belong to.
+    /// Copies the pages over the old ones in one SQLite transaction. After a rename, processes with the file open
+    /// would keep the deleted file, and its write-ahead log would lie beside a file that it does not belong to.
     fn restore(&self, target: &mut Connection) -> Result<(), ReadModelError> {
         let staged = Connection::open(&self.file)?;
-        target.busy_timeout(PUBLISH_PATIENCE)?;
-        let give_up = Instant::now() + PUBLISH_PATIENCE;
+        target.busy_timeout(PUBLISH_TIMEOUT)?;
+        let give_up = Instant::now() + PUBLISH_TIMEOUT;
         let copy = Backup::new(&staged, target)?;
         loop {
             match copy.step(-1)? {
@@ -133,18 +126,18 @@ impl StagedFile {
                 _ if Instant::now() < give_up => thread::sleep(BUSY_PAUSE),
                 _ => {
                     return Err(ReadModelError::Unavailable(
-                        "another process keeps the read models busy".into(),
+                        "another process keeps the read models locked; try again".into(),
                     ));
                 }
             }
         }
         drop(copy);
-        // As large as the file itself; truncating may have to wait for readers, and is then left to a later commit.
+        // The write-ahead log is as large as the file now. Readers may prevent truncating; a later commit then does it.
         let _ = target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         Ok(())
     }
 
-    /// What was there is kept under another name.
+    /// Moves the staged file into place. Keeps a damaged file under the name `….damaged`.
     fn rename(&self) -> Result<(), ReadModelError> {
         if fs::exists(&self.target)? {
             fs::rename(&self.target, beside(&self.target, ".damaged"))?;
@@ -161,7 +154,7 @@ impl StagedFile {
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if let Err(error) = remove_if_there(&self.file) {
-            tracing::warn!(%error, file = %self.file.display(), "A staged file of read models is left behind");
+            tracing::warn!(%error, file = %self.file.display(), "Cannot delete a staged file of read models; the next rebuild deletes it");
         }
     }
 }
@@ -187,101 +180,42 @@ fn write_file(
 ) -> Result<(), ReadModelError> {
     let mut connection = Connection::open(file)?;
     keep_plans(&connection)?;
-    // A file that is of no use until it is complete needs no journal.
+    // No journal: an incomplete file is deleted, not repaired.
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
     connection.pragma_update(None, "threads", 2)?;
     let transaction = connection.transaction()?;
     create_tables(&transaction)?;
-    write_rows(&transaction, positions, rows)?;
+    projections::copy(&transaction, positions, rows)?;
+    copy_rows(&transaction, &rows.rows)?;
     create_indexes(&transaction)?;
     transaction.commit()?;
     Ok(connection.close().map_err(|(_, error)| error)?)
 }
 
-fn write_rows(
-    transaction: &Transaction<'_>,
-    positions: &[(Partition, Option<Position>)],
-    rows: &AllRows,
-) -> Result<(), ReadModelError> {
-    const CHECKPOINT: &str =
-        "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)";
-    transaction.execute("UPDATE log SET store_id = ?1", [rows.store_id])?;
-    let now = Timestamp::now().as_microsecond();
-    let log_position = signed_position(rows.position);
-    for (partition, position) in positions {
-        let position = signed_position(*position);
-        for projection in Projection::fed_by(partition) {
-            let values = params![projection.as_str(), partition.0, position, log_position, now];
-            transaction.execute(CHECKPOINT, values)?;
-        }
-    }
-    write_parked(transaction, &rows.parked)?;
-    write_stock(transaction, &rows.stock)?;
-    write_orders(transaction, &rows.orders)?;
-    write_order_skus(transaction, &rows.orders)?;
-    write_reservations(transaction, rows)?;
-    write_stock_events(transaction, &rows.order_stock_events)?;
-    let mut insert = transaction.prepare(INSERT_PAYMENT)?;
-    with_json(&rows.payments, |row| json(&row.payment), |row, body| insert_payment(&mut insert, row, body))?;
-    rows.sales.iter().try_for_each(|(partition, sums)| write_sales(transaction, partition, sums))
-}
-
-fn write_orders(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
-    let mut insert = transaction.prepare(INSERT_ORDER)?;
-    with_json(rows, |row| json(&row.order), |row, body| insert_order(&mut insert, row, body))
-}
-
-/// Hands each row to `write` with its JSON, which another thread makes meanwhile.
-fn with_json<R: Send + Sync>(
+/// Calls `write` with each row and its JSON, which another thread encodes ahead.
+pub(super) fn write_with_json<R: Send + Sync>(
     rows: &[Arc<R>],
-    to_json: impl Fn(&R) -> Result<String, ReadModelError> + Send,
+    encode: impl Fn(&R) -> Result<String, ReadModelError> + Send,
     mut write: impl FnMut(&R, &str) -> Result<(), ReadModelError>,
 ) -> Result<(), ReadModelError> {
     thread::scope(|scope| {
-        let (sender, bodies) = mpsc::sync_channel::<Vec<Result<String, ReadModelError>>>(CHUNKS_AHEAD);
+        let (sender, chunks) = mpsc::sync_channel::<Vec<Result<String, ReadModelError>>>(CHUNKS_AHEAD);
         scope.spawn(move || {
             for chunk in rows.chunks(ROWS_PER_CHUNK) {
-                let bodies = chunk.iter().map(|row| to_json(row)).collect();
+                let bodies = chunk.iter().map(|row| encode(row)).collect();
                 if sender.send(bodies).is_err() {
-                    // The writer has failed, and says so.
+                    // The writer has failed and returns its own error.
                     return;
                 }
             }
         });
-        let bodies = bodies.into_iter().flatten();
-        for (row, body) in rows.iter().zip(bodies) {
+        for (row, body) in rows.iter().zip(chunks.into_iter().flatten()) {
             write(row, &body?)?;
         }
         Ok(())
     })
-}
-
-fn write_order_skus(transaction: &Transaction<'_>, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
-    let mut entries = Vec::new();
-    for row in rows {
-        let columns = columns_of(row)?;
-        let of_sku = |sku| (sku, columns.status, columns.placed_at, row.order_id);
-        entries.extend(skus_of(&row.order).into_iter().map(of_sku));
-    }
-    entries.sort_unstable();
-    let mut insert = transaction.prepare(INSERT_ORDER_SKU)?;
-    for (sku, status, placed_at, order_id) in entries {
-        insert.execute(params![sku.as_str(), status, placed_at, order_id.0])?;
-    }
-    Ok(())
-}
-
-fn write_reservations(transaction: &Transaction<'_>, rows: &AllRows) -> Result<(), ReadModelError> {
-    let ended_orders = rows.orders.iter().filter(|row| row.order.status().is_final());
-    let ended: HashSet<OrderId> = ended_orders.map(|row| row.order_id).collect();
-    let mut insert = transaction.prepare(INSERT_RESERVATION)?;
-    for ReservationRow { sku, order_id, quantity } in &rows.reservations {
-        insert.execute(params![sku.as_str(), order_id.0, quantity, ended.contains(order_id)])?;
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,4 +1,4 @@
-//! Notices commits of other processes, by what the server tells on a channel.
+//! Notices commits of every process through a notification channel of the server.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
@@ -6,13 +6,15 @@ use tokio::sync::watch;
 use tokio_postgres::AsyncMessage;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::write::CHANGES_CHANNEL;
 use crate::postgres::{Connection, Database, Fault};
+
+/// The channel that commits notify.
+pub(super) const CHANGES_CHANNEL: &str = "orderly_read_models";
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Listens until dropped, on a connection of its own; a connection that is lost is made again.
+/// Listens on its own connection until dropped. Reconnects after a loss, with back-off.
 #[derive(Debug, Clone)]
 pub(super) struct Listener {
     pub(super) changed: watch::Receiver<u64>,
@@ -32,7 +34,7 @@ async fn listen_for_ever(database: &Database, changed: &watch::Sender<u64>) {
     loop {
         let Err(fault) = listen(database, changed, &mut pause).await;
         if pause == PAUSE_MIN {
-            tracing::warn!(error = ?fault, "Changes of the read models are not heard of; connecting again");
+            tracing::warn!(error = ?fault, "Cannot listen for changes of the read models; reconnecting");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -47,7 +49,7 @@ async fn listen(
     let (client, mut connection) = database.connection().await?;
     let listen = format!("LISTEN {CHANGES_CHANNEL}");
     let mut subscribing = std::pin::pin!(client.batch_execute(&listen));
-    // Nothing moves unless the connection is polled.
+    // The client makes progress only while the connection is polled.
     loop {
         tokio::select! {
             biased;
@@ -59,7 +61,7 @@ async fn listen(
         }
     }
     *pause = PAUSE_MIN;
-    // What was committed before was not heard of.
+    // Commits before the LISTEN were not notified.
     changed.send_modify(|commits| *commits += 1);
     loop {
         if let AsyncMessage::Notification(_) = next_message(&mut connection).await? {
@@ -71,6 +73,6 @@ async fn listen(
 async fn next_message(connection: &mut Connection) -> Result<AsyncMessage, Fault> {
     match poll_fn(|context| connection.poll_message(context)).await {
         Some(message) => Ok(message?),
-        None => Err(Fault::Unavailable("the connection was closed".into())),
+        None => Err(Fault::Unavailable("Postgres closed the connection".into())),
     }
 }

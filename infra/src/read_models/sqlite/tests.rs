@@ -1,5 +1,14 @@
-use super::*;
-use crate::read_models::sqlite::connections::{create_indexes, create_tables};
+//! Query plans: no query reads more rows than it needs.
+
+use domain::order::OrderStatus;
+use rusqlite::Connection;
+
+use super::{
+    connections::{create_indexes, create_tables},
+    orders::list_sql,
+    waits::{ORDERS_DUE, PAYMENTS_AWAITING, waits_sql},
+};
+use crate::read_models::orders::OrderList;
 
 fn plan_of(sql: &str, parameters: usize) -> Vec<String> {
     let connection = Connection::open_in_memory().unwrap();
@@ -11,17 +20,17 @@ fn plan_of(sql: &str, parameters: usize) -> Vec<String> {
 }
 
 #[test]
-fn no_list_of_orders_reads_a_whole_table_or_sorts_more_than_pages() {
+fn no_order_list_scans_a_table_or_sorts_more_than_pages() {
     let lists =
         [(OrderList::Time, 4), (OrderList::Customer, 5), (OrderList::Sku, 5), (OrderList::CustomerAndSku, 6)];
     for (list, parameters) in lists {
         for status in [None, Some(OrderStatus::Cancelled)] {
-            let plan = plan_of(&order_list_sql(list, status), parameters);
+            let plan = plan_of(&list_sql(list, status), parameters);
             let walks = plan.iter().filter(|step| step.contains("orders") || step.contains("order_skus"));
             for step in walks {
                 assert!(step.starts_with("SEARCH"), "{list:?} {status:?} has {step:?} in {plan:#?}");
             }
-            // What is sorted are pages, which the branches have cut already.
+            // Only pages are sorted, which the branches have cut already.
             for steps in plan.windows(2).filter(|steps| steps[1].contains("TEMP B-TREE")) {
                 assert!(steps[0].starts_with("SCAN (subquery"), "{list:?} {status:?} sorts rows: {plan:#?}");
             }
@@ -42,7 +51,7 @@ fn waits_are_read_from_small_indexes() {
 }
 
 #[test]
-fn what_time_brings_about_is_read_from_small_indexes_in_order() {
+fn due_orders_and_waiting_payments_are_read_from_small_indexes_in_order() {
     for (sql, parameters) in [(ORDERS_DUE, 2), (PAYMENTS_AWAITING, 3)] {
         let plan = plan_of(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");

@@ -1,13 +1,18 @@
+//! Query plans: no statement reads more rows than it needs.
+
+use deadpool_postgres::Object;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
-use super::*;
+use super::{
+    orders::{MOVE_SKUS, PgOrderStatus, list_sql},
+    schema,
+    stock::CLOSE_RESERVATIONS,
+    waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING},
+};
 use crate::{
     postgres::Database,
-    read_models::postgres::{
-        schema,
-        write::{CLOSE_RESERVATIONS, MOVE_ORDER_SKUS},
-    },
+    read_models::{ReadModelError, orders::OrderList},
 };
 
 /// 20,000 orders of one SKU and a hundred customers, in every status but one.
@@ -29,7 +34,7 @@ const RESERVATIONS: u64 = 1_000;
 const PAGE: u64 = 51;
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
-/// The rows that a plan has read from tables and indexes, as it was run.
+/// The rows that an executed plan has read from tables and indexes.
 fn rows_read(node: &Value) -> u64 {
     let count = |name: &str| node[name].as_f64().unwrap_or(0.0);
     let loops = count("Actual Loops");
@@ -53,7 +58,7 @@ async fn explain(client: &Client, sql: &str, types: &str, values: &str) -> Value
     plan[0]["Plan"].clone()
 }
 
-/// With the settings of the adapter's own sessions, on tables that were never analysed.
+/// Runs with the settings of the adapter's sessions, on tables that were never analysed.
 async fn plans_of(client: &Client) {
     client.batch_execute(ORDERS).await.unwrap();
     let lists = [
@@ -63,12 +68,12 @@ async fn plans_of(client: &Client) {
         (OrderList::CustomerAndSku, ", text, text", ", 'c7', 'A'"),
     ];
     for (list, types, values) in lists {
-        for status in [None, Some(Status::Cancelled)] {
+        for status in [None, Some(PgOrderStatus::Cancelled)] {
             let types = format!("timestamptz, timestamptz, uuid, bigint{types}");
             let values = format!("'-infinity', '2026-01-01 04:00Z', '{NIL}', {PAGE}{values}");
-            let plan = explain(client, &order_list_sql(list, status), &types, &values).await;
-            // Each of the branches reads a page at most; a look-up for each row of it; then the page itself.
-            let branches = if status.is_none() { Status::ALL.len() as u64 } else { 1 };
+            let plan = explain(client, &list_sql(list, status), &types, &values).await;
+            // Each branch reads one page at most and looks up each of its rows; then the page itself is read.
+            let branches = if status.is_none() { PgOrderStatus::ALL.len() as u64 } else { 1 };
             let bound = PAGE * (2 * branches + 1);
             let read = rows_read(&plan);
             assert!(read >= PAGE && read <= bound, "{list:?} {status:?} reads {read} rows: {plan:#}");
@@ -76,7 +81,7 @@ async fn plans_of(client: &Client) {
     }
 }
 
-/// What commits and the sweep do with few rows, among many.
+/// Statements of commits and of the sweep, which change or find few rows among many.
 async fn plans_of_small_changes(client: &Client) {
     let nothing = format!("'{{A}}', '{{{NIL}}}'");
     let plan = explain(client, CLOSE_RESERVATIONS, "text[], uuid[]", &nothing).await;
@@ -85,7 +90,7 @@ async fn plans_of_small_changes(client: &Client) {
     let placed: uuid::Uuid = client.query_one(placed, &[]).await.unwrap().get(0);
     let values = format!("'{{{placed}}}', '{{allocated}}', ARRAY[now()], '{{A}}'");
     let types = "uuid[], order_status[], timestamptz[], text[]";
-    let plan = explain(client, MOVE_ORDER_SKUS, types, &values).await;
+    let plan = explain(client, MOVE_SKUS, types, &values).await;
     assert!(rows_read(&plan) < 10, "{plan:#}");
     let plan = explain(client, ORDERS_DUE, "timestamptz, bigint", "'2026-02-02', 50").await;
     assert_eq!(rows_read(&plan), 50, "{plan:#}");
@@ -95,13 +100,13 @@ async fn plans_of_small_changes(client: &Client) {
     client.batch_execute("SET enable_seqscan = on").await.unwrap();
     let plan = explain(client, ENDED_WITH_RESERVATIONS, "bigint", "1000").await;
     client.batch_execute("RESET enable_seqscan").await.unwrap();
-    // Each reservation, and an order for each of the half that has one.
+    // Each reservation, and an order for each of the half that belongs to an ended order.
     assert!(rows_read(&plan) <= RESERVATIONS + RESERVATIONS / 2, "{plan:#}");
 }
 
 #[tokio::test]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn no_list_reads_more_than_it_shows_and_no_change_more_than_it_changes() {
+async fn lists_read_only_the_rows_they_show_and_changes_only_the_rows_they_change() {
     let server = std::env::var("ORDERLY_TEST_POSTGRES").expect("ORDERLY_TEST_POSTGRES: source .dev/env");
     let (admin, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
     let driving = tokio::spawn(connection);

@@ -72,7 +72,7 @@ fn of_sku(sums: &BTreeMap<SalesDimension, SalesTotals>, sku: &str) -> SalesTotal
 }
 
 #[test]
-fn an_order_counts_when_it_is_allocated_once_in_all_and_once_for_each_sku() {
+fn an_allocated_order_counts_once_in_total_and_once_per_sku() {
     let place = placed(&[("A", 2, 30), ("B", 1, 5), ("A", 1, 0)]);
     assert!(sums(std::slice::from_ref(&place)).is_empty());
     let sums = sums(&[place, allocated()]);
@@ -85,7 +85,7 @@ fn an_order_counts_when_it_is_allocated_once_in_all_and_once_for_each_sku() {
 }
 
 #[test]
-fn what_is_cancelled_counts_only_for_orders_that_were_allocated() {
+fn cancellations_count_only_for_allocated_orders() {
     let place = placed(&[("A", 2, 30), ("B", 1, 5)]);
     let never_allocated = sums(&[place.clone(), cancelled(&[(1, 2), (2, 1)])]);
     assert!(never_allocated.is_empty());

@@ -1,21 +1,53 @@
 //! Sales, summed by hour and currency: over all orders, by SKU, by country.
 //!
-//! An order counts once it is allocated, in the hour (UTC) it was placed in, and stays counted. What is cancelled
-//! and refunded later goes to the same hour. A refund is money and names no SKU; it is spread over the order's
-//! SKUs by their value, so that the sums by SKU add up to the total.
+//! An order counts from its allocation on, in the hour (UTC) of `placed_at`, and is never subtracted. Later
+//! cancellations and refunds go to the same hour. A refund names no SKU, so it is spread over the order's SKUs by
+//! their value, and the sums by SKU add up to the total.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::{
     Sku,
     order::{Line, Order, OrderEvent},
 };
-use infra::read_models::{SalesDimension, SalesKey, SalesTotals};
+use infra::{
+    event_source::Partition,
+    read_models::{PartitionSales, SalesDimension, SalesKey, SalesTotals},
+};
 
 const SECONDS_PER_HOUR: i64 = 3_600;
 
+/// What the events add to the sums of each partition.
+#[derive(Debug, Default)]
+pub(super) struct SalesFold(Vec<HashMap<SalesKey, SalesTotals>>);
+
+impl SalesFold {
+    pub(super) fn of(partitions: usize) -> Self {
+        Self((0..partitions).map(|_| HashMap::new()).collect())
+    }
+
+    /// `source`: index of the partition that the event came from.
+    pub(super) fn add(&mut self, source: usize, sums: Vec<(SalesKey, SalesTotals)>) {
+        for (key, sum) in sums {
+            self.0[source].entry(key).or_default().add(&sum);
+        }
+    }
+
+    /// The sums of each partition that has any, sorted by key.
+    pub(super) fn into_rows(self, partitions: Vec<Partition>) -> Vec<PartitionSales> {
+        let with_sums = partitions.into_iter().zip(self.0).filter(|(_, sums)| !sums.is_empty());
+        with_sums.map(|(partition, sums)| PartitionSales { partition, sums: sorted(sums) }).collect()
+    }
+}
+
+fn sorted(sums: HashMap<SalesKey, SalesTotals>) -> Vec<(SalesKey, SalesTotals)> {
+    let mut rows: Vec<_> = sums.into_iter().collect();
+    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    rows
+}
+
 /// What one event adds to the sums.
-pub(crate) fn fold(
+pub(super) fn fold(
     before: Option<&Order>,
     after: &Order,
     event: &OrderEvent,
@@ -41,7 +73,7 @@ pub(crate) fn fold(
     spread_over_dimensions(after, by_sku)
 }
 
-/// Allocation names the payment to settle, or there is nothing to pay and the order is paid at once.
+/// An allocated order has a payment, or was paid at allocation because its total is 0.
 fn was_allocated(order: &Order) -> bool {
     order.payment_id().is_some() || order.is_paid()
 }
@@ -84,9 +116,9 @@ fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> 
     by_sku
 }
 
-/// Divides an amount over the SKUs of an order in proportion to their value (to their units, where all are free),
-/// to the last minor unit: what rounding down leaves goes to the largest remainders. Always of the cumulative
-/// amount, so that the shares do not depend on the steps in which it was refunded.
+/// Divides an amount over the SKUs of an order in proportion to their value, or to their units if all are free. The
+/// shares add up to the amount: the rest of rounding down goes to the largest remainders. Pass the cumulative amount,
+/// so that the shares do not depend on the steps in which it was refunded.
 fn shares(lines: &[Line], amount: i64) -> BTreeMap<&Sku, i64> {
     let weights = |of: fn(&Line) -> i128| {
         let mut weights: BTreeMap<&Sku, i128> = BTreeMap::new();
@@ -110,7 +142,7 @@ fn shares(lines: &[Line], amount: i64) -> BTreeMap<&Sku, i64> {
         remainders.push((amount_wide * weight % sum, sku));
         shares.insert(sku, share);
     }
-    // The largest first; of equal ones, the first by name.
+    // Largest remainder first; ties go to the lower SKU.
     remainders.sort_by(|(a, a_sku), (b, b_sku)| b.cmp(a).then_with(|| a_sku.cmp(b_sku)));
     for (_, sku) in remainders.into_iter().take(usize::try_from(rest).unwrap_or(0)) {
         *shares.entry(sku).or_default() += 1;
@@ -133,7 +165,7 @@ fn spread_over_dimensions(
     for sum in by_sku.values() {
         total.add(sum);
     }
-    // An order with three SKUs is still one order.
+    // An order with three SKUs counts as one order.
     total.orders = total.orders.min(1);
     let country = SalesDimension::Country(order.country().unwrap_or_default().to_owned());
     let key = |dimension| SalesKey { dimension, currency, hour };

@@ -1,4 +1,4 @@
-//! The spans of time that sales are summed by: hours, and months for long times.
+//! The time spans that sales are summed by: hours, and months for long ranges.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::{Sales, SalesGroup, SalesKey, SalesQuery, SalesTotals};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Span {
+pub(in crate::read_models) enum Span {
     Hour,
     Month,
 }
@@ -17,14 +17,14 @@ const SECONDS_PER_HOUR: i64 = 3_600;
 
 /// Rows of one span that begin in `from..to`, in hours since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) span: Span,
-    pub(super) from: i64,
-    pub(super) to: i64,
+pub(in crate::read_models) struct Range {
+    pub(in crate::read_models) span: Span,
+    pub(in crate::read_models) from: i64,
+    pub(in crate::read_models) to: i64,
 }
 
 /// The rows that answer a query.
-pub(super) fn ranges(query: &SalesQuery) -> Vec<Range> {
+pub(in crate::read_models) fn ranges(query: &SalesQuery) -> Vec<Range> {
     match query.group {
         Some(SalesGroup::Hour | SalesGroup::Day) => hours(query.from_hour, query.to_hour),
         None | Some(SalesGroup::Month | SalesGroup::Sku | SalesGroup::Country) => {
@@ -35,7 +35,7 @@ pub(super) fn ranges(query: &SalesQuery) -> Vec<Range> {
 
 /// The answer to a query. `by_start`: sums over all orders, oldest first; `by_key`: those by SKU or country, where
 /// the query asks for these.
-pub(super) fn answer(
+pub(in crate::read_models) fn answer(
     query: &SalesQuery,
     by_start: &[(i64, SalesTotals)],
     by_key: BTreeMap<String, SalesTotals>,
@@ -67,7 +67,7 @@ fn grouped(by_start: &[(i64, SalesTotals)], key: impl Fn(i64) -> String) -> Vec<
 }
 
 /// The same sums by month; `hour` of each key is the first hour of its month.
-pub(super) fn by_month(sales: &[(SalesKey, SalesTotals)]) -> BTreeMap<SalesKey, SalesTotals> {
+pub(in crate::read_models) fn by_month(sales: &[(SalesKey, SalesTotals)]) -> BTreeMap<SalesKey, SalesTotals> {
     let mut months: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
     for (key, totals) in sales {
         let month = SalesKey { hour: month_of(key.hour), ..key.clone() };
@@ -99,7 +99,7 @@ fn hours(from: Option<i64>, to: Option<i64>) -> Vec<Range> {
 }
 
 /// The first hour of the month that `hour` lies in, in UTC.
-pub(super) fn month_of(hour: i64) -> i64 {
+pub(in crate::read_models) fn month_of(hour: i64) -> i64 {
     date_of(hour)
         .first_of_month()
         .to_zoned(TimeZone::UTC)

@@ -1,0 +1,396 @@
+//! Orders, and the index table of their SKUs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Object, Transaction};
+use domain::{
+    OrderId, Sku,
+    order::{Order, OrderStatus},
+};
+use postgres_types::{FromSql, Json, ToSql};
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+use super::{
+    PostgresQueries,
+    audit::{Scan, Stop, key_of},
+    copy::Copy,
+    values::{all, cell, one, page, revision, time},
+};
+use crate::{
+    postgres::Timestamptz,
+    read_models::{
+        OrderFilter, OrderQueries, OrderRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+        orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
+        paging::one_more,
+    },
+};
+
+pub(super) const SCHEMA: &str = include_str!("orders.sql");
+
+/// The statuses that stored orders can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "order_status", rename_all = "snake_case")]
+pub(super) enum PgOrderStatus {
+    Placed,
+    Allocated,
+    Rejected,
+    Cancelled,
+    Expired,
+}
+
+impl PgOrderStatus {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Placed, Self::Allocated, Self::Rejected, Self::Cancelled, Self::Expired];
+
+    /// `None` for an order that was never placed, which has no row.
+    fn of(status: OrderStatus) -> Option<Self> {
+        match status {
+            OrderStatus::New => None,
+            OrderStatus::Placed => Some(Self::Placed),
+            OrderStatus::Allocated => Some(Self::Allocated),
+            OrderStatus::Rejected => Some(Self::Rejected),
+            OrderStatus::Cancelled => Some(Self::Cancelled),
+            OrderStatus::Expired => Some(Self::Expired),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Allocated => "allocated",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Search columns besides SKUs.
+#[derive(Debug, PartialEq, Eq)]
+struct SearchColumns<'a> {
+    status: PgOrderStatus,
+    customer_id: Option<&'a str>,
+    placed_at: Timestamptz,
+    payment_due_at: Option<Timestamptz>,
+}
+
+impl<'a> SearchColumns<'a> {
+    fn of(row: &'a OrderRow) -> Result<Self, ReadModelError> {
+        let columns = || {
+            let status = PgOrderStatus::of(row.order.status())?;
+            let placed_at = row.order.placed_at()?.into();
+            let payment_due_at = awaited_payment_due_at(&row.order).map(Timestamptz::from);
+            Some(Self { status, customer_id: row.order.customer_id(), placed_at, payment_due_at })
+        };
+        columns().ok_or_else(|| never_placed(row.order_id))
+    }
+
+    fn of_all(rows: &'a [Arc<OrderRow>]) -> Result<Vec<Self>, ReadModelError> {
+        rows.iter().map(|row| Self::of(row)).collect()
+    }
+}
+
+const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
+
+fn order_row(row: &Row) -> Result<OrderRow, ReadModelError> {
+    let Json(order): Json<Order> = cell(row, 4)?;
+    Ok(OrderRow {
+        order_id: OrderId(cell(row, 0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        order,
+    })
+}
+
+pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<OrderRow>>, ReadModelError> {
+    if keys.orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = keys.orders.iter().map(|id| id.0).collect();
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = ANY($1)");
+    all(client, &sql, &[&ids], |row| order_row(row).map(Arc::new)).await
+}
+
+/// Runs before the orders are written, because it looks up the status that each had. SKUs hold no control characters,
+/// so chr(31) separates them.
+pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
+         SELECT now.order_id, now.status, now.placed_at, now.skus, before.status AS old_status
+         FROM unnest($1::uuid[], $2::order_status[], $3::timestamptz[], $4::text[])
+             AS now (order_id, status, placed_at, skus)
+         LEFT JOIN orders AS before ON before.order_id = now.order_id
+         WHERE before.status IS DISTINCT FROM now.status
+     ), entry AS MATERIALIZED (
+         SELECT sku, status, old_status, placed_at, order_id
+         FROM changed CROSS JOIN unnest(string_to_array(skus, chr(31))) AS sku
+     ), moved AS (
+         DELETE FROM order_skus AS old USING entry
+         WHERE old.sku = entry.sku AND old.status = entry.old_status
+         AND old.placed_at = entry.placed_at AND old.order_id = entry.order_id
+     )
+     INSERT INTO order_skus (sku, status, placed_at, order_id)
+     SELECT sku, status, placed_at, order_id FROM entry";
+const SKU_SEPARATOR: &str = "\u{1f}";
+/// customer_id and placed_at of an order never change.
+const UPSERT: &str = "INSERT INTO orders
+         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
+         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::json[])
+     ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
+         status = excluded.status, payment_due_at = excluded.payment_due_at, body = excluded.body";
+
+/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+pub(super) struct Writer<'t> {
+    transaction: &'t Transaction<'t>,
+    move_skus: Statement,
+    upsert: Statement,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
+        Ok(Self {
+            transaction,
+            move_skus: transaction.prepare_cached(MOVE_SKUS).await?,
+            upsert: transaction.prepare_cached(UPSERT).await?,
+        })
+    }
+
+    pub(super) async fn write(&self, rows: &Rows) -> Result<(), ReadModelError> {
+        if rows.orders.is_empty() {
+            return Ok(());
+        }
+        tokio::try_join!(biased; self.skus(&rows.orders), self.orders(&rows.orders))?;
+        Ok(())
+    }
+
+    async fn skus(&self, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
+        let columns = SearchColumns::of_all(rows)?;
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id.0).collect();
+        let statuses: Vec<_> = columns.iter().map(|columns| columns.status).collect();
+        let times: Vec<Timestamptz> = columns.iter().map(|columns| columns.placed_at).collect();
+        let skus: Vec<String> = rows.iter().map(|row| joined_skus(row)).collect();
+        self.transaction.execute(&self.move_skus, &[&ids, &statuses, &times, &skus]).await?;
+        Ok(())
+    }
+
+    async fn orders(&self, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
+        let columns = SearchColumns::of_all(rows)?;
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id.0).collect();
+        let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
+        let recorded: Vec<Timestamptz> = rows.iter().map(|row| row.recorded_at.into()).collect();
+        let updated: Vec<Timestamptz> = rows.iter().map(|row| row.updated_at.into()).collect();
+        let statuses: Vec<_> = columns.iter().map(|columns| columns.status).collect();
+        let customers: Vec<Option<&str>> = columns.iter().map(|columns| columns.customer_id).collect();
+        let placed: Vec<Timestamptz> = columns.iter().map(|columns| columns.placed_at).collect();
+        let due: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.payment_due_at).collect();
+        let bodies: Vec<_> = rows.iter().map(|row| Json(&row.order)).collect();
+        let values: [&(dyn ToSql + Sync); 9] =
+            [&ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &due, &bodies];
+        self.transaction.execute(&self.upsert, &values).await?;
+        Ok(())
+    }
+}
+
+fn joined_skus(row: &OrderRow) -> String {
+    skus_of(&row.order).into_iter().map(Sku::as_str).collect::<Vec<_>>().join(SKU_SEPARATOR)
+}
+
+/// Writes the rows of a whole log into empty tables.
+pub(super) async fn copy(
+    transaction: &tokio_postgres::Transaction<'_>,
+    rows: &Rows,
+) -> Result<(), ReadModelError> {
+    let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
+        payment_due_at, body";
+    let mut orders = Copy::begin(transaction, "orders", order_columns).await?;
+    for row in &rows.orders {
+        let columns = SearchColumns::of(row)?;
+        orders
+            .row(&[
+                &row.order_id.0,
+                &row.revision.cast_signed(),
+                &Timestamptz::from(row.recorded_at),
+                &Timestamptz::from(row.updated_at),
+                &columns.status,
+                &columns.customer_id,
+                &columns.placed_at,
+                &columns.payment_due_at,
+                &Json(&row.order),
+            ])
+            .await?;
+    }
+    orders.finish().await?;
+    let mut skus = Copy::begin(transaction, "order_skus", "sku, status, placed_at, order_id").await?;
+    for row in &rows.orders {
+        let columns = SearchColumns::of(row)?;
+        for sku in skus_of(&row.order) {
+            skus.row(&[&sku.as_str(), &columns.status, &columns.placed_at, &row.order_id.0]).await?;
+        }
+    }
+    skus.finish().await
+}
+
+pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+    let sql = format!("SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders");
+    let mut chunks = scan.chunks(&sql).await?;
+    let mut skus_expected: usize = 0;
+    while let Some(stored) = scan.next_chunk(&mut chunks).await? {
+        let mut rows = Vec::with_capacity(stored.len());
+        let mut entries = SkuEntries::default();
+        for row in &stored {
+            match order_row(row) {
+                Ok(order) => {
+                    if !columns_fit(row, &order)? {
+                        let fault = "status, customer_id, placed_at or payment_due_at differs from the order";
+                        rows.push(broken(order.order_id.to_string(), fault));
+                    }
+                    entries.add(&order, cell(row, 5)?, cell(row, 7)?);
+                    rows.push(StoredRow::Order(Box::new(order)));
+                }
+                Err(error) => rows.push(broken(key_of(row), &error.to_string())),
+            }
+        }
+        skus_expected += entries.skus.len();
+        for (sku, order) in entries.not_stored(&scan.view).await? {
+            rows.push(broken(order.to_string(), &format!("order_skus has no entry of {sku} for it")));
+        }
+        scan.send(rows).await?;
+    }
+    // Every expected entry is there, so equal numbers mean that there is no other entry.
+    let row = scan.view.query_one("SELECT count(*) FROM order_skus", &[]).await?;
+    let skus_stored: i64 = cell(&row, 0)?;
+    if usize::try_from(skus_stored) == Ok(skus_expected) {
+        return Ok(());
+    }
+    let fault = format!("it has {skus_stored} entries, and the orders have {skus_expected} SKUs");
+    scan.send(vec![broken("order_skus".to_owned(), &fault)]).await
+}
+
+fn broken(key: String, fault: &str) -> StoredRow {
+    StoredRow::broken(Projection::Orders, key, fault)
+}
+
+fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
+    let stored = SearchColumns {
+        status: cell(row, 5)?,
+        customer_id: cell(row, 6)?,
+        placed_at: cell(row, 7)?,
+        payment_due_at: cell(row, 8)?,
+    };
+    Ok(SearchColumns::of(order).is_ok_and(|expected| expected == stored))
+}
+
+/// The entries that `order_skus` should hold for some orders.
+#[derive(Default)]
+struct SkuEntries {
+    skus: Vec<String>,
+    statuses: Vec<PgOrderStatus>,
+    times: Vec<Timestamptz>,
+    orders: Vec<Uuid>,
+}
+
+impl SkuEntries {
+    fn add(&mut self, row: &OrderRow, status: PgOrderStatus, placed_at: Timestamptz) {
+        for sku in skus_of(&row.order) {
+            self.skus.push(sku.as_str().to_owned());
+            self.statuses.push(status);
+            self.times.push(placed_at);
+            self.orders.push(row.order_id.0);
+        }
+    }
+
+    async fn not_stored(
+        &self,
+        view: &tokio_postgres::Transaction<'_>,
+    ) -> Result<Vec<(String, Uuid)>, ReadModelError> {
+        const MISSING: &str = "SELECT sku, order_id
+             FROM unnest($1::text[], $2::order_status[], $3::timestamptz[], $4::uuid[])
+                 AS expected (sku, status, placed_at, order_id)
+             WHERE NOT EXISTS (SELECT FROM order_skus AS stored WHERE stored.sku = expected.sku
+                 AND stored.status = expected.status AND stored.placed_at = expected.placed_at
+                 AND stored.order_id = expected.order_id)";
+        let rows = view.query(MISSING, &[&self.skus, &self.statuses, &self.times, &self.orders]).await?;
+        rows.iter().map(|row| Ok((cell(row, 0)?, cell(row, 1)?))).collect()
+    }
+}
+
+#[async_trait]
+impl OrderQueries for PostgresQueries {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+        let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = $1");
+        self.database.run(async |client| one(client, &sql, &[&id.0], order_row).await).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+        self.database.run(async |client| list_page(client, filter, limit).await).await
+    }
+}
+
+async fn list_page(
+    client: &Object,
+    filter: &OrderFilter,
+    limit: usize,
+) -> Result<RowPage<OrderRow>, ReadModelError> {
+    let status = match filter.status.map(PgOrderStatus::of) {
+        // Orders that were never placed have no rows.
+        Some(None) => return Ok(RowPage::empty()),
+        Some(Some(status)) => Some(status),
+        None => None,
+    };
+    let list = OrderList::of(filter);
+    // The list runs from the newest to the oldest; it begins before this point.
+    let until = filter.placed_to.map(|to| (Timestamptz::from(to), Uuid::nil()));
+    let after = filter.after.map(|(placed_at, id)| (Timestamptz::from(placed_at), id.0));
+    let end = (Timestamptz::MAX, Uuid::nil());
+    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or(end);
+    let from = filter.placed_from.map_or(Timestamptz::MIN, Timestamptz::from);
+    let fetched = one_more(limit);
+    let customer = filter.customer_id.as_deref();
+    let sku = filter.sku.as_ref().map(Sku::as_str);
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&from, &before_time, &before_id, &fetched];
+    match list {
+        OrderList::Time => {}
+        OrderList::Customer => values.push(&customer),
+        OrderList::Sku => values.push(&sku),
+        OrderList::CustomerAndSku => values.extend([&customer as &(dyn ToSql + Sync), &sku]),
+    }
+    page(client, &list_sql(list, status), &values, limit, order_row).await
+}
+
+/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than the
+/// page needs, so its cost does not grow with the number of orders.
+/// OFFSET 0 keeps the look-up from becoming a join, which Postgres could walk from the other side.
+/// $1: placed from, $2 and $3: before this time and id, $4: how many, $5 and $6: customer, SKU.
+pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String {
+    const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)
+         ORDER BY placed_at DESC, order_id DESC LIMIT $4";
+    let branch = |status: PgOrderStatus| {
+        let name = status.name();
+        let rows = match list {
+            OrderList::Time => format!("orders WHERE status = '{name}'"),
+            OrderList::Customer => format!("orders WHERE customer_id = $5 AND status = '{name}'"),
+            OrderList::Sku => format!("order_skus WHERE sku = $5 AND status = '{name}'"),
+            OrderList::CustomerAndSku => format!(
+                "orders WHERE customer_id = $5 AND status = '{name}'
+                 AND EXISTS (SELECT FROM order_skus AS contained WHERE contained.sku = $6
+                     AND contained.status = '{name}' AND contained.placed_at = orders.placed_at
+                     AND contained.order_id = orders.order_id OFFSET 0)"
+            ),
+        };
+        format!("(SELECT placed_at, order_id FROM {rows} AND {RANGE})")
+    };
+    let branches: Vec<String> = match status {
+        Some(status) => vec![branch(status)],
+        None => PgOrderStatus::ALL.into_iter().map(branch).collect(),
+    };
+    let union = branches.join(" UNION ALL ");
+    format!(
+        "SELECT {COLUMNS}
+         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union}) AS branches
+               ORDER BY page_time DESC, page_id DESC LIMIT $4) AS page
+         JOIN orders ON order_id = page_id
+         ORDER BY page_time DESC, page_id DESC"
+    )
+}

@@ -1,0 +1,37 @@
+CREATE TABLE orders (
+    order_id       uuid         NOT NULL,
+    revision       bigint       NOT NULL,
+    recorded_at    timestamptz  NOT NULL,
+    updated_at     timestamptz  NOT NULL,
+    -- Search columns, taken from the order.
+    status         order_status NOT NULL,
+    customer_id    text COLLATE "C",
+    placed_at      timestamptz  NOT NULL,
+    -- NULL unless the order still waits for its payment.
+    payment_due_at timestamptz,
+    -- domain::order::Order. Not jsonb: it is read as a whole, byte for byte as it was written.
+    body           json         NOT NULL
+) WITH (fillfactor = 80);
+
+-- The orders that contain a SKU, by status, newest last.
+CREATE TABLE order_skus (
+    sku       text COLLATE "C" NOT NULL,
+    status    order_status     NOT NULL,
+    placed_at timestamptz      NOT NULL,
+    order_id  uuid             NOT NULL
+);
+
+-- Indexes
+ALTER TABLE orders ADD PRIMARY KEY (order_id);
+ALTER TABLE order_skus ADD PRIMARY KEY (sku, status, placed_at, order_id);
+
+-- Lists are paged by (placed_at, order_id). A list of any status walks one range per status (five at most), so
+-- no filter reads orders that it does not show, and each kind of list indexes an order once.
+CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
+CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
+
+-- For the sweep, which looks for reservations of orders that have ended.
+CREATE INDEX orders_ended ON orders (order_id) WHERE status IN ('rejected', 'cancelled', 'expired');
+
+-- Holds few rows at a time.
+CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

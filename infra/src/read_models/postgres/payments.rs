@@ -1,0 +1,219 @@
+//! Payments.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Object, Transaction};
+use domain::{
+    PaymentId,
+    payment::{Payment, PaymentState},
+};
+use postgres_types::{FromSql, Json, ToSql};
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+use super::{
+    PostgresQueries,
+    audit::{Scan, Stop},
+    copy::Copy,
+    values::{all, cell, corrupt, one, page, revision, time},
+};
+use crate::{
+    postgres::Timestamptz,
+    read_models::{
+        PaymentFilter, PaymentQueries, PaymentRow, Projection, ReadModelError, RowKeys, RowPage, Rows,
+        StoredRow, paging::one_more, payments::awaits_provider_since,
+    },
+};
+
+pub(super) const SCHEMA: &str = include_str!("payments.sql");
+
+/// The states that stored payments can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "payment_state", rename_all = "snake_case")]
+enum PgPaymentState {
+    Requested,
+    Authorized,
+    Captured,
+    Failed,
+    Voided,
+    OutcomeUnknown,
+}
+
+impl PgPaymentState {
+    /// `None` for a payment that was never requested, which has no row.
+    fn of(state: PaymentState) -> Option<Self> {
+        match state {
+            PaymentState::New => None,
+            PaymentState::Requested => Some(Self::Requested),
+            PaymentState::Authorized => Some(Self::Authorized),
+            PaymentState::Captured => Some(Self::Captured),
+            PaymentState::Failed => Some(Self::Failed),
+            PaymentState::Voided => Some(Self::Voided),
+            PaymentState::OutcomeUnknown => Some(Self::OutcomeUnknown),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct SearchColumns {
+    state: PgPaymentState,
+    awaits_provider_since: Option<Timestamptz>,
+}
+
+impl SearchColumns {
+    fn of(row: &PaymentRow) -> Result<Self, ReadModelError> {
+        let state = PgPaymentState::of(row.payment.state()).ok_or_else(|| {
+            corrupt(format!("payment {} was never requested, so its row cannot be stored", row.payment_id))
+        })?;
+        Ok(Self { state, awaits_provider_since: awaits_provider_since(row).map(Timestamptz::from) })
+    }
+}
+
+const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body";
+
+fn payment_row(row: &Row) -> Result<PaymentRow, ReadModelError> {
+    let Json(payment): Json<Payment> = cell(row, 4)?;
+    Ok(PaymentRow {
+        payment_id: PaymentId(cell(row, 0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        payment,
+    })
+}
+
+pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<PaymentRow>>, ReadModelError> {
+    if keys.payments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = keys.payments.iter().map(|id| id.0).collect();
+    let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = ANY($1)");
+    all(client, &sql, &[&ids], |row| payment_row(row).map(Arc::new)).await
+}
+
+const UPSERT: &str = "INSERT INTO payments
+         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
+         $5::payment_state[], $6::timestamptz[], $7::json[])
+     ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,
+         recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
+         state = excluded.state, awaits_provider_since = excluded.awaits_provider_since,
+         body = excluded.body";
+
+/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+pub(super) struct Writer<'t> {
+    transaction: &'t Transaction<'t>,
+    upsert: Statement,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
+        Ok(Self { transaction, upsert: transaction.prepare_cached(UPSERT).await? })
+    }
+
+    pub(super) async fn write(&self, rows: &Rows) -> Result<(), ReadModelError> {
+        let rows = &rows.payments;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.payment_id.0).collect();
+        let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
+        let recorded: Vec<Timestamptz> = rows.iter().map(|row| row.recorded_at.into()).collect();
+        let updated: Vec<Timestamptz> = rows.iter().map(|row| row.updated_at.into()).collect();
+        let columns = rows.iter().map(|row| SearchColumns::of(row)).collect::<Result<Vec<_>, _>>()?;
+        let states: Vec<_> = columns.iter().map(|columns| columns.state).collect();
+        let waiting: Vec<_> = columns.iter().map(|columns| columns.awaits_provider_since).collect();
+        let bodies: Vec<_> = rows.iter().map(|row| Json(&row.payment)).collect();
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&ids, &revisions, &recorded, &updated, &states, &waiting, &bodies];
+        self.transaction.execute(&self.upsert, &values).await?;
+        Ok(())
+    }
+}
+
+/// Writes the rows of a whole log into an empty table.
+pub(super) async fn copy(
+    transaction: &tokio_postgres::Transaction<'_>,
+    rows: &Rows,
+) -> Result<(), ReadModelError> {
+    let payment_columns = "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body";
+    let mut payments = Copy::begin(transaction, "payments", payment_columns).await?;
+    for row in &rows.payments {
+        let columns = SearchColumns::of(row)?;
+        payments
+            .row(&[
+                &row.payment_id.0,
+                &row.revision.cast_signed(),
+                &Timestamptz::from(row.recorded_at),
+                &Timestamptz::from(row.updated_at),
+                &columns.state,
+                &columns.awaits_provider_since,
+                &Json(&row.payment),
+            ])
+            .await?;
+    }
+    payments.finish().await
+}
+
+pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since FROM payments");
+    let read = |row: &Row| {
+        let stored = SearchColumns { state: cell(row, 5)?, awaits_provider_since: cell(row, 6)? };
+        Ok((payment_row(row)?, stored))
+    };
+    scan.each(&sql, Projection::Payments, read, |(row, stored), chunk| {
+        if !SearchColumns::of(&row).is_ok_and(|expected| expected == stored) {
+            let fault = "state or awaits_provider_since differs from the payment";
+            chunk.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault));
+        }
+        chunk.push(StoredRow::Payment(row));
+    })
+    .await
+}
+
+#[async_trait]
+impl PaymentQueries for PostgresQueries {
+    async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+        self.database.run(async |client| payment(client, id).await).await
+    }
+
+    async fn payments(
+        &self,
+        filter: &PaymentFilter,
+        limit: usize,
+    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+        self.database.run(async |client| list_page(client, filter, limit).await).await
+    }
+}
+
+async fn payment(client: &Object, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+    let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = $1");
+    one(client, &sql, &[&id.0], payment_row).await
+}
+
+async fn list_page(
+    client: &Object,
+    filter: &PaymentFilter,
+    limit: usize,
+) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    // The list begins at the first payment if there is no payment $1.
+    const AFTER: &str = "row_no > coalesce((SELECT row_no FROM payments WHERE payment_id = $1), 0)";
+    if let Some(order_id) = filter.order_id {
+        let row = payment(client, PaymentId::of_order(order_id)).await?;
+        return Ok(filter.page_of_order(order_id, row, limit));
+    }
+    let (after, fetched) = (filter.after.map(|id| id.0), one_more(limit));
+    let end = format!("AND {AFTER} ORDER BY row_no LIMIT $2");
+    match filter.state {
+        None => {
+            let sql = format!("SELECT {COLUMNS} FROM payments WHERE true {end}");
+            page(client, &sql, &[&after, &fetched], limit, payment_row).await
+        }
+        Some(state) => {
+            let sql = format!("SELECT {COLUMNS} FROM payments WHERE state = $3 {end}");
+            // Payments in state `New` have no rows: NULL finds none.
+            page(client, &sql, &[&after, &fetched, &PgPaymentState::of(state)], limit, payment_row).await
+        }
+    }
+}

@@ -1,0 +1,25 @@
+CREATE TABLE payments (
+    -- In order of arrival.
+    row_no                bigint GENERATED ALWAYS AS IDENTITY,
+    payment_id            uuid          NOT NULL,
+    revision              bigint        NOT NULL,
+    recorded_at           timestamptz   NOT NULL,
+    updated_at            timestamptz   NOT NULL,
+    -- Search columns, taken from the payment.
+    state                 payment_state NOT NULL,
+    -- updated_at while the payment waits for a request to its provider; else NULL.
+    awaits_provider_since timestamptz,
+    -- domain::payment::Payment.
+    body                  json          NOT NULL
+) WITH (fillfactor = 80);
+
+-- Indexes
+ALTER TABLE payments ADD PRIMARY KEY (payment_id);
+
+-- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives it.
+CREATE UNIQUE INDEX payments_by_arrival ON payments (row_no);
+CREATE INDEX payments_by_state ON payments (state, row_no);
+
+-- Holds few rows at a time.
+CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
+    WHERE awaits_provider_since IS NOT NULL;

@@ -1,0 +1,322 @@
+//! The log that the rows come from, checkpoints, and parked streams.
+
+use async_trait::async_trait;
+use deadpool_postgres::{Object, Transaction};
+use domain::{EventId, Position, StreamName};
+use postgres_types::{FromSql, ToSql};
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+use super::{
+    PostgresQueries, SCHEMA_VERSION,
+    values::{all, cell, corrupt, position, revision, signed_position, time},
+};
+use crate::{
+    event_source::Partition,
+    postgres::{Fault, Timestamptz},
+    read_models::{
+        BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
+        ReadModelError,
+        audit::{AllRows, LogPositions, one_per_partition},
+    },
+};
+
+pub(super) const SCHEMA: &str = include_str!("projections.sql");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
+#[postgres(name = "projection", rename_all = "snake_case")]
+enum PgProjection {
+    Stock,
+    Orders,
+    Payments,
+    Sales,
+}
+
+impl From<Projection> for PgProjection {
+    fn from(projection: Projection) -> Self {
+        match projection {
+            Projection::Stock => Self::Stock,
+            Projection::Orders => Self::Orders,
+            Projection::Payments => Self::Payments,
+            Projection::Sales => Self::Sales,
+        }
+    }
+}
+
+impl From<PgProjection> for Projection {
+    fn from(projection: PgProjection) -> Self {
+        match projection {
+            PgProjection::Stock => Self::Stock,
+            PgProjection::Orders => Self::Orders,
+            PgProjection::Payments => Self::Payments,
+            PgProjection::Sales => Self::Sales,
+        }
+    }
+}
+
+pub(super) async fn bind(client: &Object, store_id: Uuid) -> Result<(), BindError> {
+    const BIND: &str = "UPDATE log SET store_id = $1 WHERE store_id IS NULL";
+    client.execute(BIND, &[&store_id]).await.map_err(Fault::from)?;
+    let row = client.query_one("SELECT store_id FROM log", &[]).await.map_err(Fault::from)?;
+    let bound: Uuid = cell(&row, 0)?;
+    if bound == store_id { Ok(()) } else { Err(BindError::OtherLog { bound, given: store_id }) }
+}
+
+pub(super) async fn generation(client: &Object) -> Result<Generation, ReadModelError> {
+    let statement = client.prepare_cached("SELECT generation, schema_version FROM log").await?;
+    let row = client.query_one(&statement, &[]).await?;
+    // A newer program may have rebuilt the rows while this one runs.
+    match cell::<i32>(&row, 1)? {
+        SCHEMA_VERSION => Ok(Generation(cell(&row, 0)?)),
+        found => {
+            let text = format!("they have schema version {found}, and this program needs {SCHEMA_VERSION}");
+            Err(corrupt(text))
+        }
+    }
+}
+
+pub(super) async fn checkpoint(
+    client: &Object,
+    partition: &Partition,
+) -> Result<Option<Position>, ReadModelError> {
+    // All projections of a partition move together, so any of them stands for all. Commits check each.
+    const SELECT: &str = "SELECT position FROM checkpoints WHERE partition = $1 LIMIT 1";
+    let statement = client.prepare_cached(SELECT).await?;
+    match client.query_opt(&statement, &[&partition.0]).await? {
+        None => Ok(None),
+        Some(row) => position(&row, 0),
+    }
+}
+
+/// greatest() ignores NULL.
+const BEGIN: &str = "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
+     SELECT projection, $2, $3, $4, now() FROM unnest($1::projection[]) AS projection
+     WHERE $5::bigint IS NULL OR $5 = (SELECT generation FROM log)
+     ON CONFLICT (projection, partition) DO UPDATE SET position = excluded.position,
+         log_position = greatest(checkpoints.log_position, excluded.log_position), updated_at = now()
+     WHERE checkpoints.position IS NULL";
+const MOVE: &str = "UPDATE checkpoints
+     SET position = $3, log_position = greatest(log_position, $4), updated_at = now()
+     WHERE ($5::bigint IS NULL OR $5 = (SELECT generation FROM log))
+     AND projection = ANY($1) AND partition = $2 AND position = $6";
+const COUNT_PARKED: &str = "SELECT count(*) FROM parked
+     JOIN unnest($1::projection[], $2::text[]) AS wanted (projection, stream) USING (projection, stream)";
+const UNPARK: &str = "DELETE FROM parked
+     USING unnest($1::projection[], $2::text[], $3::bigint[], $4::timestamptz[])
+         AS retried (projection, stream, revision, parked_at)
+     WHERE parked.projection = retried.projection AND parked.stream = retried.stream
+     AND parked.revision = retried.revision AND parked.parked_at = retried.parked_at
+     AND parked.retry_requested";
+const PARK: &str = "INSERT INTO parked
+         (projection, stream, partition, event_id, revision, position, reason, parked_at)
+     SELECT * FROM unnest($1::projection[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[],
+         $7::text[], $8::timestamptz[])
+     ON CONFLICT (projection, stream) DO UPDATE SET partition = excluded.partition,
+         event_id = excluded.event_id, revision = excluded.revision, position = excluded.position,
+         reason = excluded.reason, parked_at = excluded.parked_at, retry_requested = false";
+
+/// Moves the checkpoints and settles parked streams. See [`super::commit`] for why statements are prepared first.
+pub(super) struct Writer<'t> {
+    transaction: &'t Transaction<'t>,
+    begin: Statement,
+    move_on: Statement,
+    count_parked: Statement,
+    unpark: Statement,
+    park: Statement,
+}
+
+impl<'t> Writer<'t> {
+    pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
+        Ok(Self {
+            transaction,
+            begin: transaction.prepare_cached(BEGIN).await?,
+            move_on: transaction.prepare_cached(MOVE).await?,
+            count_parked: transaction.prepare_cached(COUNT_PARKED).await?,
+            unpark: transaction.prepare_cached(UNPARK).await?,
+            park: transaction.prepare_cached(PARK).await?,
+        })
+    }
+
+    pub(super) async fn write(&self, changes: &Changes) -> Result<(), ReadModelError> {
+        tokio::try_join!(
+            biased;
+            self.move_checkpoints(changes),
+            self.expect_skipped_parked(&changes.skipped),
+            self.unpark(&changes.retried),
+            self.park(&changes.parked),
+        )?;
+        Ok(())
+    }
+
+    async fn move_checkpoints(&self, changes: &Changes) -> Result<(), ReadModelError> {
+        let projections: Vec<PgProjection> =
+            changes.projections.iter().copied().map(PgProjection::from).collect();
+        let generation = changes.generation.map(|generation| generation.0);
+        let (from, to) = (signed_position(changes.from), signed_position(changes.to));
+        let log_position = signed_position(changes.log_position);
+        let mut values: Vec<&(dyn ToSql + Sync)> =
+            vec![&projections, &changes.partition.0, &to, &log_position, &generation];
+        let moved = match &from {
+            None => self.transaction.execute(&self.begin, &values).await?,
+            Some(from) => {
+                values.push(from);
+                self.transaction.execute(&self.move_on, &values).await?
+            }
+        };
+        expect(moved, projections.len())
+    }
+
+    async fn expect_skipped_parked(
+        &self,
+        skipped: &[(Projection, StreamName)],
+    ) -> Result<(), ReadModelError> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        let projections: Vec<PgProjection> =
+            skipped.iter().map(|(projection, _)| (*projection).into()).collect();
+        let streams: Vec<String> = skipped.iter().map(|(_, stream)| stream.to_string()).collect();
+        let row = self.transaction.query_one(&self.count_parked, &[&projections, &streams]).await?;
+        expect(cell::<i64>(&row, 0)?.cast_unsigned(), skipped.len())
+    }
+
+    async fn unpark(&self, retried: &[ParkedStream]) -> Result<(), ReadModelError> {
+        if retried.is_empty() {
+            return Ok(());
+        }
+        let projections: Vec<PgProjection> = retried.iter().map(|row| row.projection.into()).collect();
+        let streams: Vec<String> = retried.iter().map(|row| row.stream.to_string()).collect();
+        let revisions: Vec<i64> = retried.iter().map(|row| row.revision.cast_signed()).collect();
+        let times: Vec<Timestamptz> = retried.iter().map(|row| row.parked_at.into()).collect();
+        let values: [&(dyn ToSql + Sync); 4] = [&projections, &streams, &revisions, &times];
+        expect(self.transaction.execute(&self.unpark, &values).await?, retried.len())
+    }
+
+    async fn park(&self, parked: &[ParkedStream]) -> Result<(), ReadModelError> {
+        if parked.is_empty() {
+            return Ok(());
+        }
+        park(self.transaction, &self.park, parked).await
+    }
+}
+
+/// Refuses the commit unless it met every row that should be there.
+fn expect(met: u64, expected: usize) -> Result<(), ReadModelError> {
+    if met == expected as u64 { Ok(()) } else { Err(ReadModelError::CheckpointMoved) }
+}
+
+async fn park(
+    transaction: &tokio_postgres::Transaction<'_>,
+    statement: &Statement,
+    rows: &[ParkedStream],
+) -> Result<(), ReadModelError> {
+    let projections: Vec<PgProjection> = rows.iter().map(|row| row.projection.into()).collect();
+    let streams: Vec<String> = rows.iter().map(|row| row.stream.to_string()).collect();
+    let partitions: Vec<&str> = rows.iter().map(|row| row.partition.0.as_str()).collect();
+    let events: Vec<Uuid> = rows.iter().map(|row| row.event_id.0).collect();
+    let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
+    let positions: Vec<i64> = rows.iter().map(|row| row.position.cast_signed()).collect();
+    let reasons: Vec<&str> = rows.iter().map(|row| row.reason.as_str()).collect();
+    let times: Vec<Timestamptz> = rows.iter().map(|row| row.parked_at.into()).collect();
+    let values: [&(dyn ToSql + Sync); 8] =
+        [&projections, &streams, &partitions, &events, &revisions, &positions, &reasons, &times];
+    transaction.execute(statement, &values).await?;
+    Ok(())
+}
+
+/// Writes what a rebuild begins with: the log, a checkpoint for each projection of `positions`, the parked streams.
+pub(super) async fn copy(
+    transaction: &tokio_postgres::Transaction<'_>,
+    positions: &[(Partition, Option<Position>)],
+    rows: &AllRows,
+) -> Result<(), ReadModelError> {
+    const CHECKPOINTS: &str =
+        "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
+         SELECT projection, $2, $3, $4, now() FROM unnest($1::projection[]) AS projection";
+    transaction.execute("UPDATE log SET store_id = $1", &[&rows.store_id]).await?;
+    let begin = transaction.prepare(CHECKPOINTS).await?;
+    let log_position = signed_position(rows.position);
+    for (partition, position) in positions {
+        let fed = Projection::fed_by(partition);
+        let projections: Vec<PgProjection> = fed.iter().copied().map(PgProjection::from).collect();
+        let begin_at = signed_position(*position);
+        transaction.execute(&begin, &[&projections, &partition.0, &begin_at, &log_position]).await?;
+    }
+    park(transaction, &transaction.prepare(PARK).await?, &rows.parked).await
+}
+
+pub(super) async fn log_positions(
+    view: &tokio_postgres::Transaction<'_>,
+) -> Result<LogPositions, ReadModelError> {
+    const SELECT: &str =
+        "SELECT DISTINCT partition, position, log_position FROM checkpoints ORDER BY partition";
+    let rows = view.query(SELECT, &[]).await?;
+    let positions = rows.iter().map(|row| Ok((Partition(cell(row, 0)?), position(row, 2)?)));
+    one_per_partition(positions.collect::<Result<_, ReadModelError>>()?)
+}
+
+const PARKED_COLUMNS: &str = "projection, stream, partition, event_id, revision, position, reason, parked_at";
+
+fn parked_row(row: &Row) -> Result<ParkedStream, ReadModelError> {
+    let stream: &str = cell(row, 1)?;
+    Ok(ParkedStream {
+        projection: cell::<PgProjection>(row, 0)?.into(),
+        stream: stream.parse().map_err(|_| corrupt(format!("{stream:?} is not a stream")))?,
+        partition: Partition(cell(row, 2)?),
+        event_id: EventId(cell(row, 3)?),
+        revision: revision(row, 4)?,
+        position: cell::<i64>(row, 5)?.cast_unsigned(),
+        reason: cell(row, 6)?,
+        parked_at: time(row, 7)?,
+    })
+}
+
+pub(super) async fn parked(client: &Object) -> Result<Vec<ParkedStream>, ReadModelError> {
+    parked_where(client, "true").await
+}
+
+pub(super) async fn retry_requests(client: &Object) -> Result<Vec<ParkedStream>, ReadModelError> {
+    parked_where(client, "retry_requested").await
+}
+
+async fn parked_where(client: &Object, condition: &str) -> Result<Vec<ParkedStream>, ReadModelError> {
+    let sql = format!("SELECT {PARKED_COLUMNS} FROM parked WHERE {condition} ORDER BY projection, stream");
+    all(client, &sql, &[], parked_row).await
+}
+
+pub(super) async fn request_retry(client: &Object, stream: &StreamName) -> Result<bool, ReadModelError> {
+    const REQUEST: &str = "UPDATE parked SET retry_requested = true WHERE stream = $1";
+    Ok(client.execute(REQUEST, &[&stream.to_string()]).await? > 0)
+}
+
+fn checkpoint_row(row: &Row) -> Result<CheckpointRow, ReadModelError> {
+    Ok(CheckpointRow {
+        projection: Projection::from(cell::<PgProjection>(row, 0)?).to_string(),
+        partition: Partition(cell(row, 1)?),
+        position: position(row, 2)?,
+        log_position: position(row, 3)?,
+        updated_at: Some(time(row, 4)?),
+    })
+}
+
+#[async_trait]
+impl ProjectionQueries for PostgresQueries {
+    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
+        const SELECT: &str = "SELECT projection, partition, position, log_position, updated_at
+             FROM checkpoints ORDER BY projection, partition";
+        self.database.run(async |client| all(client, SELECT, &[], checkpoint_row).await).await
+    }
+
+    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.database.run(async |client| parked(client).await).await
+    }
+
+    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        const SELECT: &str = "SELECT EXISTS (SELECT FROM parked WHERE stream = $1)";
+        let find = async |client: &mut Object| {
+            let statement = client.prepare_cached(SELECT).await?;
+            cell(&client.query_one(&statement, &[&stream.to_string()]).await?, 0)
+        };
+        self.database.run(find).await
+    }
+}

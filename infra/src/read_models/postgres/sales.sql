@@ -1,0 +1,21 @@
+-- Each sum twice: by the hour, and by the month for queries over long times.
+CREATE TABLE sales (
+    dimension sales_dimension  NOT NULL,
+    span      sales_span       NOT NULL,
+    currency  text COLLATE "C" NOT NULL,
+    -- When the span begins, in hours since 1970-01-01T00:00Z.
+    start     bigint           NOT NULL,
+    -- The SKU or the country; empty for all orders.
+    key       text COLLATE "C" NOT NULL,
+    -- Owners of different partitions never write the same row; queries sum over partitions.
+    partition text COLLATE "C" NOT NULL,
+    orders    bigint           NOT NULL,
+    lines     bigint           NOT NULL,
+    units     bigint           NOT NULL,
+    gross     bigint           NOT NULL,
+    cancelled bigint           NOT NULL,
+    refunded  bigint           NOT NULL
+) WITH (fillfactor = 80);
+
+-- Indexes
+ALTER TABLE sales ADD PRIMARY KEY (dimension, span, currency, start, key, partition);

@@ -1,0 +1,28 @@
+-- Rows are updated often: free space in each page lets an update leave the index alone.
+CREATE TABLE stock (
+    sku      text COLLATE "C" NOT NULL,
+    on_hand  bigint           NOT NULL,
+    reserved bigint           NOT NULL CHECK (reserved <= on_hand),
+    revision bigint           NOT NULL
+) WITH (fillfactor = 50);
+
+-- A row exists only while units are held.
+CREATE TABLE reservations (
+    sku      text COLLATE "C" NOT NULL,
+    order_id uuid             NOT NULL,
+    quantity bigint           NOT NULL CHECK (quantity > 0)
+);
+
+-- The events of stock streams that belong to an order. Rows are only added.
+CREATE TABLE order_stock_events (
+    order_id uuid             NOT NULL,
+    -- In the log.
+    position bigint           NOT NULL,
+    sku      text COLLATE "C" NOT NULL,
+    revision bigint           NOT NULL
+);
+
+-- Indexes
+ALTER TABLE stock ADD PRIMARY KEY (sku);
+ALTER TABLE reservations ADD PRIMARY KEY (sku, order_id);
+ALTER TABLE order_stock_events ADD PRIMARY KEY (order_id, position);

@@ -1,0 +1,83 @@
+//! Conversions between values and columns, and short queries, shared by all subjects.
+
+use deadpool_postgres::Object;
+use domain::{Position, Revision, Sku, Timestamp};
+use postgres_types::{FromSql, ToSql};
+use tokio_postgres::Row;
+
+use crate::{
+    postgres::Timestamptz,
+    read_models::{ReadModelError, RowPage},
+};
+
+pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// The row of a key, if there is one.
+pub(super) async fn one<T>(
+    client: &Object,
+    sql: &str,
+    key: Values<'_>,
+    read: fn(&Row) -> Result<T, ReadModelError>,
+) -> Result<Option<T>, ReadModelError> {
+    let statement = client.prepare_cached(sql).await?;
+    client.query_opt(&statement, key).await?.as_ref().map(read).transpose()
+}
+
+pub(super) async fn all<T>(
+    client: &Object,
+    sql: &str,
+    values: Values<'_>,
+    read: fn(&Row) -> Result<T, ReadModelError>,
+) -> Result<Vec<T>, ReadModelError> {
+    let statement = client.prepare_cached(sql).await?;
+    client.query(&statement, values).await?.iter().map(read).collect()
+}
+
+/// One page of a list whose SQL fetches one row more than `limit`.
+pub(super) async fn page<T>(
+    client: &Object,
+    sql: &str,
+    values: Values<'_>,
+    limit: usize,
+    read: fn(&Row) -> Result<T, ReadModelError>,
+) -> Result<RowPage<T>, ReadModelError> {
+    Ok(RowPage::cut(all(client, sql, values, read).await?, limit))
+}
+
+/// A column of a row. A value that cannot be read is damage.
+pub(super) fn cell<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, ReadModelError> {
+    row.try_get(column).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        corrupt(format!("{error}: {cause}"))
+    })
+}
+
+pub(super) fn signed_position(position: Option<Position>) -> Option<i64> {
+    position.map(u64::cast_signed)
+}
+
+pub(super) fn position(row: &Row, column: usize) -> Result<Option<Position>, ReadModelError> {
+    Ok(cell::<Option<i64>>(row, column)?.map(i64::cast_unsigned))
+}
+
+pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, ReadModelError> {
+    Ok(cell::<i64>(row, column)?.cast_unsigned())
+}
+
+pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError> {
+    let time: Timestamptz = cell(row, column)?;
+    time.timestamp().map_err(|error| corrupt(error.to_string()))
+}
+
+pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {
+    Sku::new(text).map_err(|_| corrupt(format!("{text:?} is not a SKU")))
+}
+
+pub(super) fn quantity(row: &Row, column: usize) -> Result<u32, ReadModelError> {
+    let stored: i64 = cell(row, column)?;
+    u32::try_from(stored).map_err(|_| corrupt(format!("{stored} is not a quantity")))
+}
+
+pub(super) fn corrupt(text: String) -> ReadModelError {
+    ReadModelError::Corrupt(text.into())
+}

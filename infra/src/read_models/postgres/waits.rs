@@ -1,0 +1,137 @@
+//! Waits and overdue work, read from the search columns of orders, payments and reservations.
+
+use async_trait::async_trait;
+use deadpool_postgres::Object;
+use domain::{OrderId, PaymentId, Timestamp};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    PostgresQueries,
+    values::{all, cell, corrupt, page, time},
+};
+use crate::{
+    postgres::Timestamptz,
+    read_models::{
+        OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
+        paging::{one_more, sql_limit},
+    },
+};
+
+#[async_trait]
+impl WaitQueries for PostgresQueries {
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError> {
+        let after = filter.after.map(|(since, id, kind)| (Timestamptz::from(since), id, i64::from(kind)));
+        let (since, id, kind) = after.unwrap_or((Timestamptz::MIN, Uuid::nil(), -1));
+        let (before, fetched) = (Timestamptz::from(filter.since_before), one_more(limit));
+        let list = async |client: &mut Object| {
+            page(client, &waits_sql(), &[&before, &since, &id, &kind, &fetched], limit, wait).await
+        };
+        self.database.run(list).await
+    }
+}
+
+fn wait(row: &Row) -> Result<Wait, ReadModelError> {
+    let code: i64 = cell(row, 2)?;
+    let kind = WaitKind::of_code(code).ok_or_else(|| corrupt(format!("{code} is not a kind of wait")))?;
+    Ok(Wait { since: time(row, 0)?, id: cell(row, 1)?, kind })
+}
+
+/// Each kind of wait has an index of its own, with few rows at a time. OFFSET 0 keeps a look-up from becoming a join.
+/// $1: since before, $2, $3 and $4: after this begin, id and kind, $5: how many.
+fn waits_sql() -> String {
+    let branch = |kind: WaitKind| {
+        let (since, id, rows) = match kind {
+            WaitKind::Allocation => ("recorded_at", "order_id", "orders WHERE status = 'placed'"),
+            WaitKind::Expiry => {
+                let rows = "orders WHERE payment_due_at IS NOT NULL AND status = 'allocated'";
+                ("payment_due_at", "order_id", rows)
+            }
+            WaitKind::Release => {
+                let rows = "(SELECT DISTINCT order_id AS held FROM reservations
+                         WHERE EXISTS (SELECT FROM orders AS ended WHERE ended.order_id = reservations.order_id
+                             AND ended.status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
+                         OFFSET 0) AS holding
+                     JOIN orders ON order_id = held WHERE true";
+                ("updated_at", "order_id", rows)
+            }
+            WaitKind::Provider => {
+                let rows = "payments WHERE awaits_provider_since IS NOT NULL";
+                ("awaits_provider_since", "payment_id", rows)
+            }
+        };
+        let code = kind.code();
+        format!(
+            "(SELECT {since} AS since, {id} AS id, {code}::bigint AS kind FROM {rows}
+                 AND {since} < $1 AND {since} >= $2 AND ({since}, {id}, {code}::bigint) > ($2, $3, $4)
+                 ORDER BY since, id LIMIT $5)"
+        )
+    };
+    let branches = WaitKind::ALL.map(branch).join(" UNION ALL ");
+    format!("SELECT since, id, kind FROM ({branches}) AS waits ORDER BY since, id, kind LIMIT $5")
+}
+
+/// Joins reservations with orders. A mark on the reservation, as in SQLite, could be wrong here: partitions of stock
+/// and of orders have different owners. Costs grow with the open reservations, not with the ended orders.
+pub(super) const ENDED_WITH_RESERVATIONS: &str = "SELECT DISTINCT order_id FROM reservations
+     WHERE EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
+         AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
+     LIMIT $1";
+/// Orders stay `placed` for moments only, so the range of the index is short.
+const PLACED_BEFORE: &str = "SELECT order_id FROM orders
+     WHERE status = 'placed' AND recorded_at < $1 ORDER BY placed_at, order_id LIMIT $2";
+pub(super) const ORDERS_DUE: &str = "SELECT order_id FROM orders
+     WHERE payment_due_at <= $1 ORDER BY payment_due_at, order_id LIMIT $2";
+/// The nil id stands for the beginning of the list: no payment has it.
+pub(super) const PAYMENTS_AWAITING: &str = "SELECT payment_id FROM payments
+     WHERE payment_id > $1 AND awaits_provider_since < $2 ORDER BY payment_id LIMIT $3";
+
+#[async_trait]
+impl OverdueQueries for PostgresQueries {
+    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        let find = async |client: &mut Object| {
+            let transaction = client.build_transaction().read_only(true).start().await?;
+            // The statement reads all reservations; a sequential scan is fastest.
+            transaction.batch_execute("SET LOCAL enable_seqscan = on").await?;
+            let rows = transaction.query(ENDED_WITH_RESERVATIONS, &[&sql_limit(limit)]).await?;
+            transaction.commit().await?;
+            let mut orders = rows.iter().map(order_id).collect::<Result<Vec<_>, ReadModelError>>()?;
+            orders.sort_unstable();
+            Ok(orders)
+        };
+        self.database.run(find).await
+    }
+
+    async fn placed_orders_recorded_before(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        let (before, limit) = (Timestamptz::from(before), sql_limit(limit));
+        self.database.run(async |client| all(client, PLACED_BEFORE, &[&before, &limit], order_id).await).await
+    }
+
+    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+        let (now, limit) = (Timestamptz::from(now), sql_limit(limit));
+        self.database.run(async |client| all(client, ORDERS_DUE, &[&now, &limit], order_id).await).await
+    }
+
+    async fn payments_awaiting_provider(
+        &self,
+        updated_before: Timestamp,
+        after: Option<PaymentId>,
+        limit: usize,
+    ) -> Result<Vec<PaymentId>, ReadModelError> {
+        let after = after.map_or(Uuid::nil(), |id| id.0);
+        let (before, limit) = (Timestamptz::from(updated_before), sql_limit(limit));
+        let find = async |client: &mut Object| {
+            let read = |row: &Row| cell(row, 0).map(PaymentId);
+            all(client, PAYMENTS_AWAITING, &[&after, &before, &limit], read).await
+        };
+        self.database.run(find).await
+    }
+}
+
+fn order_id(row: &Row) -> Result<OrderId, ReadModelError> {
+    cell(row, 0).map(OrderId)
+}

@@ -1,0 +1,329 @@
+//! Orders, and the index table of their SKUs.
+
+use async_trait::async_trait;
+use domain::{
+    OrderId, Sku, Timestamp,
+    order::{Order, OrderStatus},
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, ToSql, Transaction, params};
+
+use super::{
+    SqliteQueries,
+    audit::{Sink, Stop, each},
+    rebuild::write_with_json,
+    stock,
+    values::{from_json, revision, time, to_json},
+};
+use crate::read_models::{
+    OrderFilter, OrderQueries, OrderRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+    orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
+    paging::one_more,
+};
+
+pub(super) const SCHEMA: &str = include_str!("orders.sql");
+
+/// The statuses that stored orders can have.
+const STATUSES: [OrderStatus; 5] = [
+    OrderStatus::Placed,
+    OrderStatus::Allocated,
+    OrderStatus::Rejected,
+    OrderStatus::Cancelled,
+    OrderStatus::Expired,
+];
+
+/// Stored: changing a number needs a new schema version.
+pub(super) fn status_code(status: OrderStatus) -> i64 {
+    match status {
+        OrderStatus::New => 0,
+        OrderStatus::Placed => 1,
+        OrderStatus::Allocated => 2,
+        OrderStatus::Rejected => 3,
+        OrderStatus::Cancelled => 4,
+        OrderStatus::Expired => 5,
+    }
+}
+
+pub(super) fn is_final_code(code: i64) -> bool {
+    STATUSES.iter().any(|status| status.is_final() && status_code(*status) == code)
+}
+
+/// Search columns besides SKUs.
+#[derive(Debug, PartialEq, Eq)]
+struct SearchColumns<'a> {
+    status: i64,
+    customer_id: Option<&'a str>,
+    placed_at: i64,
+    payment_due_at: Option<i64>,
+}
+
+impl<'a> SearchColumns<'a> {
+    /// `None` for an order that was never placed.
+    fn of(order: &'a Order) -> Option<Self> {
+        Some(Self {
+            status: status_code(order.status()),
+            customer_id: order.customer_id(),
+            placed_at: order.placed_at()?.as_microsecond(),
+            payment_due_at: awaited_payment_due_at(order).map(Timestamp::as_microsecond),
+        })
+    }
+
+    fn of_row(row: &'a OrderRow) -> Result<Self, ReadModelError> {
+        Self::of(&row.order).ok_or_else(|| never_placed(row.order_id))
+    }
+}
+
+const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
+
+fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
+    Ok(OrderRow {
+        order_id: OrderId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        order: from_json(row, 4)?,
+    })
+}
+
+pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
+    for id in &keys.orders {
+        rows.orders.extend(order(connection, *id)?.map(Into::into));
+    }
+    Ok(())
+}
+
+fn order(connection: &Connection, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.0], order_row).optional()?)
+}
+
+pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut writer = OrderWriter::new(transaction)?;
+    rows.orders.iter().try_for_each(|row| writer.write(row))
+}
+
+struct OrderWriter<'c> {
+    connection: &'c Connection,
+    select: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    insert_sku: CachedStatement<'c>,
+    delete_sku: CachedStatement<'c>,
+}
+
+const INSERT: &str = "INSERT INTO orders
+     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const INSERT_SKU: &str = "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
+
+impl<'c> OrderWriter<'c> {
+    fn new(connection: &'c Connection) -> Result<Self, ReadModelError> {
+        const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
+        // customer_id and placed_at of an order never change.
+        const UPDATE: &str = "UPDATE orders
+             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, body = ?6 WHERE row_no = ?1";
+        const DELETE_SKU: &str =
+            "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
+        Ok(Self {
+            connection,
+            select: connection.prepare_cached(SELECT)?,
+            insert: connection.prepare_cached(INSERT)?,
+            update: connection.prepare_cached(UPDATE)?,
+            insert_sku: connection.prepare_cached(INSERT_SKU)?,
+            delete_sku: connection.prepare_cached(DELETE_SKU)?,
+        })
+    }
+
+    fn write(&mut self, row: &OrderRow) -> Result<(), ReadModelError> {
+        let columns = SearchColumns::of_row(row)?;
+        let id = row.order_id.0;
+        let body = to_json(&row.order)?;
+        let skus = skus_of(&row.order);
+        let stored = self.select.query_row([id], |stored| {
+            Ok((stored.get::<_, i64>(0)?, stored.get::<_, i64>(1)?, stored.get::<_, i64>(2)?))
+        });
+        match stored.optional()? {
+            None => {
+                insert(&mut self.insert, row, &columns, &body)?;
+                for sku in &skus {
+                    self.insert_sku.execute(params![sku.as_str(), columns.status, columns.placed_at, id])?;
+                }
+            }
+            Some((row_no, old_status, placed_at)) => {
+                let (revision, updated_at) = (row.revision.cast_signed(), row.updated_at.as_microsecond());
+                let SearchColumns { status, payment_due_at, .. } = columns;
+                self.update.execute(params![row_no, revision, updated_at, status, payment_due_at, body])?;
+                if old_status != status {
+                    for sku in &skus {
+                        self.delete_sku.execute(params![sku.as_str(), old_status, placed_at, id])?;
+                        self.insert_sku.execute(params![sku.as_str(), status, placed_at, id])?;
+                    }
+                }
+            }
+        }
+        if row.order.status().is_final() {
+            stock::mark_order_ended(self.connection, row.order_id, &skus)?;
+        }
+        Ok(())
+    }
+}
+
+fn insert(
+    statement: &mut Statement<'_>,
+    row: &OrderRow,
+    columns: &SearchColumns<'_>,
+    body: &str,
+) -> Result<(), ReadModelError> {
+    statement.execute(params![
+        row.order_id.0,
+        row.revision.cast_signed(),
+        row.recorded_at.as_microsecond(),
+        row.updated_at.as_microsecond(),
+        columns.status,
+        columns.customer_id,
+        columns.placed_at,
+        columns.payment_due_at,
+        body,
+    ])?;
+    Ok(())
+}
+
+/// Writes the rows of a whole log into empty tables.
+pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut insert_order = transaction.prepare(INSERT)?;
+    write_with_json(
+        &rows.orders,
+        |row| to_json(&row.order),
+        |row, body| insert(&mut insert_order, row, &SearchColumns::of_row(row)?, body),
+    )?;
+    let mut entries = Vec::new();
+    for row in &rows.orders {
+        let columns = SearchColumns::of_row(row)?;
+        let of_sku = |sku| (sku, columns.status, columns.placed_at, row.order_id);
+        entries.extend(skus_of(&row.order).into_iter().map(of_sku));
+    }
+    // Sorted by the primary key, so that the table fills from left to right.
+    entries.sort_unstable();
+    let mut insert_sku = transaction.prepare(INSERT_SKU)?;
+    for (sku, status, placed_at, order_id) in entries {
+        insert_sku.execute(params![sku.as_str(), status, placed_at, order_id.0])?;
+    }
+    Ok(())
+}
+
+pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+    const SKU: &str = "SELECT EXISTS (SELECT 1 FROM order_skus
+         WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4)";
+    let mut sku_listed = connection.prepare(SKU)?;
+    let mut skus_expected: i64 = 0;
+    let sql = format!(
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders ORDER BY row_no"
+    );
+    let read = |row: &Row<'_>| {
+        let order = order_row(row)?;
+        let stored = SearchColumns {
+            status: row.get(5)?,
+            customer_id: row.get_ref(6)?.as_str_or_null()?,
+            placed_at: row.get(7)?,
+            payment_due_at: row.get(8)?,
+        };
+        let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored);
+        Ok((order, stored.status, stored.placed_at, columns_fit))
+    };
+    each(connection, sink, &sql, Projection::Orders, read, |sink, (row, status, placed_at, columns_fit)| {
+        let broken = |fault| StoredRow::broken(Projection::Orders, row.order_id.to_string(), fault);
+        if !columns_fit {
+            let fault = "status, customer_id, placed_at or payment_due_at differs from the order";
+            sink.push(broken(fault.to_owned()))?;
+        }
+        for sku in skus_of(&row.order) {
+            skus_expected += 1;
+            let key = params![sku.as_str(), status, placed_at, row.order_id.0];
+            if !sku_listed.query_row(key, |found| found.get::<_, bool>(0))? {
+                sink.push(broken(format!("order_skus has no entry of {sku} for it")))?;
+            }
+        }
+        sink.push(StoredRow::Order(Box::new(row)))
+    })?;
+    // Every expected entry is there, so equal numbers mean that there is no other entry.
+    let skus_stored: i64 = connection.query_row("SELECT count(*) FROM order_skus", [], |row| row.get(0))?;
+    if skus_stored != skus_expected {
+        let fault = format!("it has {skus_stored} entries, and the orders have {skus_expected} SKUs");
+        sink.push(StoredRow::broken(Projection::Orders, "order_skus", fault))?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl OrderQueries for SqliteQueries {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+        self.run(move |connection| order(connection, id)).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+        let filter = filter.clone();
+        self.run(move |connection| page(connection, &filter, limit)).await
+    }
+}
+
+fn page(
+    connection: &Connection,
+    filter: &OrderFilter,
+    limit: usize,
+) -> Result<RowPage<OrderRow>, ReadModelError> {
+    let list = OrderList::of(filter);
+    let sql = list_sql(list, filter.status);
+    // The list runs from the newest to the oldest; it begins before this point.
+    let until = filter.placed_to.map(|to| (to.as_microsecond(), [0; 16]));
+    let after = filter.after.map(|(placed_at, id)| (placed_at.as_microsecond(), id.0.into_bytes()));
+    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or((i64::MAX, [0; 16]));
+    let from = filter.placed_from.map_or(i64::MIN, Timestamp::as_microsecond);
+    let fetched = one_more(limit);
+    let customer = filter.customer_id.as_deref();
+    let sku = filter.sku.as_ref().map(Sku::as_str);
+    let mut values: Vec<&dyn ToSql> = vec![&from, &before_time, &before_id, &fetched];
+    match list {
+        OrderList::Time => {}
+        OrderList::Customer => values.push(&customer),
+        OrderList::Sku => values.push(&sku),
+        OrderList::CustomerAndSku => values.extend([&customer as &dyn ToSql, &sku]),
+    }
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(values.as_slice(), order_row)?;
+    Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
+}
+
+/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than the
+/// page needs, so its cost does not grow with the number of orders.
+/// ?1: placed from, ?2 and ?3: before this time and id, ?4: how many, ?5 and ?6: customer, SKU.
+pub(super) fn list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
+    const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)
+         ORDER BY placed_at DESC, order_id DESC LIMIT ?4";
+    let statuses = status.map_or(STATUSES.to_vec(), |status| vec![status]);
+    let branch = |status: OrderStatus| {
+        let code = status_code(status);
+        let rows = match list {
+            OrderList::Time => format!("orders INDEXED BY orders_by_status WHERE status = {code}"),
+            OrderList::Customer => {
+                format!("orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}")
+            }
+            OrderList::Sku => format!("order_skus WHERE sku = ?5 AND status = {code}"),
+            OrderList::CustomerAndSku => format!(
+                "orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}
+                 AND EXISTS (SELECT 1 FROM order_skus AS contained WHERE contained.sku = ?6
+                     AND contained.status = {code} AND contained.placed_at = orders.placed_at
+                     AND contained.order_id = orders.order_id)"
+            ),
+        };
+        format!("SELECT * FROM (SELECT placed_at, order_id FROM {rows} AND {RANGE})")
+    };
+    let branches: Vec<String> = statuses.into_iter().map(branch).collect();
+    let union = branches.join(" UNION ALL ");
+    // CROSS JOIN keeps SQLite from walking orders and looking each up in the page.
+    format!(
+        "SELECT {COLUMNS}
+         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union})
+               ORDER BY page_time DESC, page_id DESC LIMIT ?4)
+         CROSS JOIN orders ON order_id = page_id
+         ORDER BY page_time DESC, page_id DESC"
+    )
+}

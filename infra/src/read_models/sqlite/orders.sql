@@ -1,0 +1,37 @@
+-- In order of arrival: with the id as the key, each new order would write a random page of its own.
+CREATE TABLE orders (
+    row_no         INTEGER PRIMARY KEY,
+    order_id       BLOB NOT NULL,
+    revision       INTEGER NOT NULL,
+    recorded_at    INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    -- Search columns, taken from the order.
+    status         INTEGER NOT NULL,
+    customer_id    TEXT,
+    placed_at      INTEGER NOT NULL,
+    -- NULL unless the order still waits for its payment.
+    payment_due_at INTEGER,
+    -- JSON of domain::order::Order.
+    body           TEXT NOT NULL
+) STRICT;
+
+-- The orders that contain a SKU, by status, newest last.
+CREATE TABLE order_skus (
+    sku       TEXT NOT NULL,
+    status    INTEGER NOT NULL,
+    placed_at INTEGER NOT NULL,
+    order_id  BLOB NOT NULL,
+    PRIMARY KEY (sku, status, placed_at, order_id)
+) STRICT, WITHOUT ROWID;
+
+-- Indexes
+-- Ids are random, so this index costs most to update: it holds nothing but the id.
+CREATE UNIQUE INDEX orders_by_id ON orders (order_id);
+
+-- Lists are paged by (placed_at, order_id). A list of any status walks one range per status (five at most), so
+-- no filter reads orders that it does not show, and each kind of list indexes an order once.
+CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
+CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
+
+-- Holds few rows at a time.
+CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

@@ -1,0 +1,146 @@
+//! Payments.
+
+use async_trait::async_trait;
+use domain::{PaymentId, Timestamp, payment::PaymentState};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
+
+use super::{
+    SqliteQueries,
+    audit::{Sink, Stop, each},
+    rebuild::write_with_json,
+    values::{from_json, revision, time, to_json},
+};
+use crate::read_models::{
+    PaymentFilter, PaymentQueries, PaymentRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+    paging::one_more, payments::awaits_provider_since,
+};
+
+pub(super) const SCHEMA: &str = include_str!("payments.sql");
+
+/// Stored: changing a number needs a new schema version.
+fn state_code(state: PaymentState) -> i64 {
+    match state {
+        PaymentState::New => 0,
+        PaymentState::Requested => 1,
+        PaymentState::Authorized => 2,
+        PaymentState::Captured => 3,
+        PaymentState::Failed => 4,
+        PaymentState::Voided => 5,
+        PaymentState::OutcomeUnknown => 6,
+    }
+}
+
+const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body";
+
+fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
+    Ok(PaymentRow {
+        payment_id: PaymentId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        payment: from_json(row, 4)?,
+    })
+}
+
+pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
+    for id in &keys.payments {
+        rows.payments.extend(payment(connection, *id)?.map(Into::into));
+    }
+    Ok(())
+}
+
+fn payment(connection: &Connection, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+    let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.0], payment_row).optional()?)
+}
+
+const INSERT: &str = "INSERT INTO payments
+     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
+    let sql = format!(
+        "{INSERT} ON CONFLICT (payment_id) DO UPDATE
+         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6, body = ?7"
+    );
+    let mut upsert = transaction.prepare_cached(&sql)?;
+    rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &to_json(&row.payment)?))
+}
+
+/// Writes the rows of a whole log into an empty table.
+pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut insert = transaction.prepare(INSERT)?;
+    write_with_json(&rows.payments, |row| to_json(&row.payment), |row, body| execute(&mut insert, row, body))
+}
+
+fn execute(statement: &mut Statement<'_>, row: &PaymentRow, body: &str) -> Result<(), ReadModelError> {
+    statement.execute(params![
+        row.payment_id.0,
+        row.revision.cast_signed(),
+        row.recorded_at.as_microsecond(),
+        row.updated_at.as_microsecond(),
+        state_code(row.payment.state()),
+        awaits_provider_since(row).map(Timestamp::as_microsecond),
+        body,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since FROM payments ORDER BY row_no");
+    let read = |row: &Row<'_>| Ok((payment_row(row)?, row.get::<_, i64>(5)?, row.get::<_, Option<i64>>(6)?));
+    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, state, awaits_since)| {
+        let awaits_expected = awaits_provider_since(&row).map(Timestamp::as_microsecond);
+        if (state, awaits_since) != (state_code(row.payment.state()), awaits_expected) {
+            let fault = "state or awaits_provider_since differs from the payment";
+            sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
+        }
+        sink.push(StoredRow::Payment(row))
+    })
+}
+
+#[async_trait]
+impl PaymentQueries for SqliteQueries {
+    async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
+        self.run(move |connection| payment(connection, id)).await
+    }
+
+    async fn payments(
+        &self,
+        filter: &PaymentFilter,
+        limit: usize,
+    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+        let filter = filter.clone();
+        self.run(move |connection| page(connection, &filter, limit)).await
+    }
+}
+
+fn page(
+    connection: &Connection,
+    filter: &PaymentFilter,
+    limit: usize,
+) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    if let Some(order_id) = filter.order_id {
+        let row = payment(connection, PaymentId::of_order(order_id))?;
+        return Ok(filter.page_of_order(order_id, row, limit));
+    }
+    let after = match filter.after {
+        None => 0,
+        Some(id) => row_no(connection, id)?,
+    };
+    let state = filter.state.map(state_code);
+    let table = match state {
+        None => "payments WHERE ?3 IS NULL",
+        Some(_) => "payments INDEXED BY payments_by_state WHERE state = ?3",
+    };
+    let sql = format!("SELECT {COLUMNS} FROM {table} AND row_no > ?1 ORDER BY row_no LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![after, one_more(limit), state], payment_row)?;
+    Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
+}
+
+/// 0, before the first row, if there is no such payment.
+fn row_no(connection: &Connection, id: PaymentId) -> Result<i64, ReadModelError> {
+    const SELECT: &str = "SELECT row_no FROM payments WHERE payment_id = ?1";
+    Ok(connection.prepare_cached(SELECT)?.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(0))
+}

@@ -1,0 +1,24 @@
+-- In order of arrival, as orders are.
+CREATE TABLE payments (
+    row_no                INTEGER PRIMARY KEY,
+    payment_id            BLOB NOT NULL,
+    revision              INTEGER NOT NULL,
+    recorded_at           INTEGER NOT NULL,
+    updated_at            INTEGER NOT NULL,
+    -- Search columns, taken from the payment.
+    state                 INTEGER NOT NULL,
+    -- updated_at while the payment waits for a request to its provider; else NULL.
+    awaits_provider_since INTEGER,
+    -- JSON of domain::payment::Payment.
+    body                  TEXT NOT NULL
+) STRICT;
+
+-- Indexes
+CREATE UNIQUE INDEX payments_by_id ON payments (payment_id);
+
+-- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives it.
+CREATE INDEX payments_by_state ON payments (state);
+
+-- Holds few rows at a time.
+CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
+    WHERE awaits_provider_since IS NOT NULL;

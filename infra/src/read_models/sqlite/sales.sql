@@ -1,0 +1,21 @@
+-- Each sum twice: by the hour, and by the month for queries over long times.
+CREATE TABLE sales (
+    -- 0: all orders, 1: by SKU, 2: by country.
+    dimension INTEGER NOT NULL,
+    -- 0: an hour, 1: a month.
+    span      INTEGER NOT NULL,
+    currency  TEXT NOT NULL,
+    -- When the span begins, in hours since 1970-01-01T00:00Z.
+    start     INTEGER NOT NULL,
+    -- The SKU or the country; empty for all orders.
+    key       TEXT NOT NULL,
+    -- Owners of different partitions never write the same row; queries sum over partitions.
+    partition TEXT NOT NULL,
+    orders    INTEGER NOT NULL,
+    lines     INTEGER NOT NULL,
+    units     INTEGER NOT NULL,
+    gross     INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    refunded  INTEGER NOT NULL,
+    PRIMARY KEY (dimension, span, currency, start, key, partition)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,77 @@
+//! Conversions between values and columns, shared by all subjects.
+
+use domain::{Position, Revision, Sku, Timestamp};
+use rusqlite::{
+    ErrorCode, Row,
+    types::{FromSqlError, Type},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::read_models::ReadModelError;
+
+pub(super) fn signed_position(position: Option<Position>) -> Option<i64> {
+    position.map(u64::cast_signed)
+}
+
+pub(super) fn position(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Position>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(i64::cast_unsigned))
+}
+
+pub(super) fn revision(row: &Row<'_>, column: usize) -> rusqlite::Result<Revision> {
+    row.get::<_, i64>(column).map(i64::cast_unsigned)
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let microseconds: i64 = row.get(column)?;
+    Timestamp::from_microsecond(microseconds).map_err(|error| conversion(column, Type::Integer, error))
+}
+
+pub(super) fn sku(row: &Row<'_>, column: usize) -> rusqlite::Result<Sku> {
+    sku_of(row.get_ref(column)?.as_str()?)
+}
+
+pub(super) fn sku_of(text: &str) -> rusqlite::Result<Sku> {
+    Sku::new(text).map_err(|_| unreadable("SKU", text))
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| conversion(column, Type::Text, error))
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, ReadModelError> {
+    serde_json::to_string(value).map_err(|error| ReadModelError::Corrupt(error.to_string().into()))
+}
+
+pub(super) fn conversion(
+    column: usize,
+    stored_as: Type,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, stored_as, Box::new(error))
+}
+
+pub(super) fn unreadable(what: &str, text: &str) -> rusqlite::Error {
+    FromSqlError::Other(format!("{text:?} is not a {what}").into()).into()
+}
+
+impl From<rusqlite::Error> for ReadModelError {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string().into();
+        let is_damage = match &error {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => true,
+            other => matches!(
+                other.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::ConstraintViolation
+                        | ErrorCode::TypeMismatch
+                )
+            ),
+        };
+        if is_damage { Self::Corrupt(text) } else { Self::Unavailable(text) }
+    }
+}

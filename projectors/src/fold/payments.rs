@@ -1,0 +1,67 @@
+//! Payments. Each row is the state that the domain folds from the payment's stream.
+
+use std::{collections::HashMap, sync::Arc};
+
+use domain::{Decider, PaymentId, payment::PaymentDecider, payment::PaymentEvent};
+use infra::read_models::{PaymentRow, RowKeys, Rows};
+
+use crate::event::{DecodedEvent, Poison, guarded};
+
+#[derive(Debug, Default)]
+pub(super) struct PaymentFold(HashMap<PaymentId, Arc<PaymentRow>>);
+
+impl PaymentFold {
+    pub(super) fn put(&mut self, rows: Vec<Arc<PaymentRow>>) {
+        self.0.extend(rows.into_iter().map(|row| (row.payment_id, row)));
+    }
+
+    pub(super) fn get(&self, id: PaymentId) -> Option<&Arc<PaymentRow>> {
+        self.0.get(&id)
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        id: PaymentId,
+        data: &PaymentEvent,
+        event: &DecodedEvent,
+        touched: Option<&mut RowKeys>,
+    ) -> Result<(), Poison> {
+        let after = fold(id, self.get(id).map(AsRef::as_ref), data, event)?;
+        self.0.insert(id, Arc::new(after));
+        if let Some(touched) = touched {
+            touched.payments.insert(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn changed(mut self, touched: &RowKeys, rows: &mut Rows) {
+        rows.payments = touched.payments.iter().filter_map(|id| self.0.remove(id)).collect();
+    }
+
+    pub(super) fn all(self, rows: &mut Rows) {
+        rows.payments = self.0.into_values().collect();
+        rows.payments.sort_unstable_by_key(|row| (row.recorded_at, row.payment_id));
+    }
+}
+
+fn fold(
+    id: PaymentId,
+    row: Option<&PaymentRow>,
+    data: &PaymentEvent,
+    event: &DecodedEvent,
+) -> Result<PaymentRow, Poison> {
+    // Folds a copy: a panic in the middle must not leave half an event in the row.
+    let mut payment = row.map(|row| row.payment.clone()).unwrap_or_default();
+    guarded(|| PaymentDecider::evolve(&mut payment, data))?;
+    // A payment that was closed before it was requested has no id in its state yet.
+    if payment.payment_id().is_some_and(|named| named != id) {
+        return Err(Poison::Contradiction("the stream holds events of another payment".to_owned()));
+    }
+    Ok(PaymentRow {
+        payment_id: id,
+        revision: event.revision,
+        recorded_at: row.map_or(event.recorded_at, |row| row.recorded_at),
+        updated_at: event.recorded_at,
+        payment,
+    })
+}
