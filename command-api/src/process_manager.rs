@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 use infra::{
     event_source::{EventSource, layout::SourceLayout},
     operations::Positions,
-    read_models::Queries,
+    read_models::OverdueQueries,
 };
 use tokio::time;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ pub struct ProcessManager {
     /// orders and payments of its own.
     pub layout: Arc<dyn SourceLayout>,
     /// Gives the sweep and the timers their candidates.
-    pub queries: Arc<dyn Queries>,
+    pub queries: Arc<dyn OverdueQueries>,
     /// Minimum time between two batches of events. The handler that places an order runs its first reactions
     /// inline and usually finishes within this time. Without the pause, each such event would cost a waiting
     /// task.

@@ -22,7 +22,7 @@ use infra::{
     },
     postgres::Database,
     read_models::{
-        Queries, ReadModels,
+        OverdueQueries, ProjectionQueries, Queries, ReadModels,
         audit::{Audit, Rebuild},
         postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
         sqlite::{SqliteQueries, SqliteReadModels, SqliteRebuild},
@@ -42,9 +42,9 @@ pub enum StoreError {
     #[error(transparent)]
     EventStoreDb(#[from] EventStoreDbOpenError),
     #[error(transparent)]
-    SqliteReadModels(#[from] infra::read_models::sqlite::OpenError),
+    SqliteReadModels(#[from] infra::read_models::sqlite::ReadModelsOpenError),
     #[error("ORDERLY_READ_MODELS: {0}")]
-    Postgres(#[from] infra::postgres::OpenError),
+    Postgres(#[from] infra::postgres::PostgresOpenError),
     #[error("the operational state cannot be opened: {0}")]
     Operations(#[from] OperationsError),
     #[error("a task that opens a store has failed: {0}")]
@@ -119,6 +119,10 @@ pub fn source_layout(bus: &BusUrl, log: &Arc<dyn EventLog>) -> Arc<dyn SourceLay
 #[derive(Clone)]
 pub struct Views {
     pub queries: Arc<dyn Queries>,
+    /// For the process manager.
+    pub overdue: Arc<dyn OverdueQueries>,
+    /// For commands of operators.
+    pub projections: Arc<dyn ProjectionQueries>,
     pub audit: Arc<dyn Audit>,
     operations: OperationsPlace,
 }
@@ -151,13 +155,25 @@ impl Views {
     }
 
     fn in_file(queries: SqliteQueries) -> Self {
-        let queries = Arc::new(queries);
-        Self { queries: queries.clone(), audit: queries, operations: OperationsPlace::DataDir }
+        Self::over(Arc::new(queries), OperationsPlace::DataDir)
     }
 
     async fn in_database(database: Database) -> Result<Self, StoreError> {
         let queries = Arc::new(PostgresQueries::open(database.clone()).await?);
-        Ok(Self { queries: queries.clone(), audit: queries, operations: OperationsPlace::Database(database) })
+        Ok(Self::over(queries, OperationsPlace::Database(database)))
+    }
+
+    fn over<Q>(queries: Arc<Q>, operations: OperationsPlace) -> Self
+    where
+        Q: Queries + OverdueQueries + Audit,
+    {
+        Self {
+            queries: queries.clone(),
+            overdue: queries.clone(),
+            projections: queries.clone(),
+            audit: queries,
+            operations,
+        }
     }
 
     /// Opens the positions of the process manager.

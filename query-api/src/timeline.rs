@@ -29,7 +29,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderStockEvent, Page},
+    read_models::{OrderStockEvent, RowPage},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -177,10 +177,10 @@ async fn read_range(
 async fn page(
     log: &dyn EventLog,
     own: Vec<RecordedEvent>,
-    mut stock: Page<OrderStockEvent>,
+    mut stock: RowPage<OrderStockEvent>,
     after: Option<Position>,
     limit: usize,
-) -> Result<Page<RecordedEvent>, ReadError> {
+) -> Result<RowPage<RecordedEvent>, ReadError> {
     let mut items: Vec<_> = own.into_iter().filter(|event| Some(event.position) > after).collect();
     let own_positions = items.iter().map(|event| event.position);
     let mut positions: Vec<_> = own_positions.chain(stock.items.iter().map(|event| event.position)).collect();
@@ -196,7 +196,7 @@ async fn page(
         stream::iter(reads).buffer_unordered(STREAMS_AT_ONCE).try_collect().await?;
     items.extend(read.into_iter().flatten());
     items.sort_unstable_by_key(|event| event.position);
-    Ok(Page { items, has_more })
+    Ok(RowPage { items, has_more })
 }
 
 /// Consecutive events of one stream.

@@ -19,12 +19,12 @@ use infra::{
     },
     event_store::EventLog,
     read_models::{
-        Queries, ReadModels,
+        ProjectionQueries, Queries, ReadModels,
         sqlite::{SqliteQueries, SqliteReadModels},
     },
 };
 use projectors::{
-    runner::{Options, Runner},
+    runner::{ProjectorOptions, Runner},
     verify::{Verification, verify},
 };
 use tempfile::TempDir;
@@ -103,8 +103,12 @@ impl RunningProjector {
     fn start(feed: Feed, log: &Arc<MemoryLog>, models: Arc<dyn ReadModels>) -> Self {
         let shutdown = CancellationToken::new();
         let log: Arc<dyn EventLog> = log.clone();
-        let runner =
-            Runner::new(feed, log, models, Options { cached_rows_max: 8, commit_every: Duration::ZERO });
+        let runner = Runner::new(
+            feed,
+            log,
+            models,
+            ProjectorOptions { cached_rows_max: 8, commit_every: Duration::ZERO },
+        );
         let stop = shutdown.clone();
         let task = tokio::spawn(async move { runner.run(stop).await.unwrap() });
         Self { shutdown, task }

@@ -1,4 +1,4 @@
-//! What read models must do, whatever keeps them: one suite, run over each adapter.
+//! The contract of read models: one suite, run over each adapter.
 
 mod lists;
 mod memory;
@@ -21,25 +21,27 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{Changes, OrderRow, Queries, ReadModels},
+    read_models::{Changes, OrderRow, OverdueQueries, Queries, ReadModels, Rows},
 };
 use uuid::Uuid;
 
-/// Read models under test.
+/// The read models under test.
 #[async_trait]
 trait Fixture: Send + Sync + Sized {
-    /// New and empty ones.
+    /// Creates empty read models.
     async fn fresh() -> Self;
 
     fn models(&self) -> Arc<dyn ReadModels>;
 
     fn queries(&self) -> Arc<dyn Queries>;
 
-    /// Reads them as another process does.
+    fn overdue(&self) -> Arc<dyn OverdueQueries>;
+
+    /// The queries of another process.
     async fn queries_elsewhere(&self) -> Arc<dyn Queries>;
 }
 
-/// Makes a test of every rule of the contract for one adapter.
+/// Defines a test for each rule of the contract over one adapter.
 macro_rules! read_models_contract {
     ($fixture:ty) => { read_models_contract!(#[cfg(test)] $fixture); };
     (#[$attribute:meta] $fixture:ty) => {
@@ -84,17 +86,22 @@ fn partition() -> Partition {
     Partition::whole_log()
 }
 
-/// Changes that move the checkpoint from one position to the next.
+/// Moves the checkpoint from the position before `to` to `to`.
 fn step(to: Position) -> Changes {
     let changes = Changes::none(partition(), to.checked_sub(1).filter(|from| *from > 0), Some(to));
     Changes { log_position: Some(to), ..changes }
+}
+
+/// The same step, which also writes rows.
+fn step_with(to: Position, rows: Rows) -> Changes {
+    Changes { rows, ..step(to) }
 }
 
 fn sku(name: &str) -> Sku {
     Sku::new(name).unwrap()
 }
 
-/// Random, and always the same for a number.
+/// A random id that is the same for each number.
 fn order_id(number: u32) -> OrderId {
     OrderId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()))
 }
@@ -107,7 +114,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_300_000_000 + second).unwrap()
 }
 
-/// What orders of the tests differ in.
+/// Describes an order of the tests.
 struct Sample<'a> {
     number: u32,
     customer: Option<&'a str>,

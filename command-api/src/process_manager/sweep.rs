@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{OrderId, Timestamp};
-use infra::read_models::{Queries, ReadModelError};
+use infra::read_models::{OverdueQueries, ReadModelError};
 use jiff::SignedDuration;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ const ORDERS_MAX: usize = 1_000;
 /// Sweeps at once and then every [`INTERVAL`] until `shutdown`.
 pub(super) async fn run(
     checkout: Checkout,
-    queries: Arc<dyn Queries>,
+    queries: Arc<dyn OverdueQueries>,
     share: Share,
     shutdown: CancellationToken,
 ) {
@@ -48,7 +48,7 @@ pub(super) async fn run(
 
 async fn sweep(
     checkout: &Checkout,
-    queries: &dyn Queries,
+    queries: &dyn OverdueQueries,
     share: &Share,
     now: Timestamp,
 ) -> Result<(), ReadModelError> {

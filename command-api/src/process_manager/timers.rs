@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{OrderId, PaymentId};
 use futures::{StreamExt, stream};
-use infra::read_models::{Queries, ReadModelError};
+use infra::read_models::{OverdueQueries, ReadModelError};
 use jiff::SignedDuration;
 use tokio::{
     task::JoinSet,
@@ -36,7 +36,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_mins(5);
 
 pub(super) struct Timers {
     checkout: Checkout,
-    queries: Arc<dyn Queries>,
+    queries: Arc<dyn OverdueQueries>,
     share: Share,
     asking: JoinSet<(PaymentId, Result<ProviderStatus, ExecuteError>)>,
     retries: HashMap<PaymentId, Retry>,
@@ -56,7 +56,7 @@ struct Retry {
 }
 
 impl Timers {
-    pub fn new(checkout: Checkout, queries: Arc<dyn Queries>, share: Share) -> Self {
+    pub fn new(checkout: Checkout, queries: Arc<dyn OverdueQueries>, share: Share) -> Self {
         let (asking, retries) = (JoinSet::new(), HashMap::new());
         Self { checkout, queries, share, asking, retries, after: None, due_max: CANDIDATES_MAX }
     }

@@ -207,9 +207,9 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     let log = stores::open_log(&settings.event_store()).await?;
     let views = Views::open(&settings.read_models()).await?;
     let until =
-        views.queries.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
+        views.projections.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
     let progress = ProgressDisplay::start("events folded", until);
-    let report = |folded: projectors::log::Progress| progress.set(folded.position, until);
+    let report = |folded: projectors::log::FoldProgress| progress.set(folded.position, until);
     let layout = stores::source_layout(&settings.bus, &log);
     let found = projectors::verify::verify(log.as_ref(), &layout, views.audit.as_ref(), &report).await?;
     drop(progress);

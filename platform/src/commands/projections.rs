@@ -13,7 +13,7 @@ use domain::{Position, StreamName};
 use indicatif::HumanCount;
 use infra::event_source::Partition;
 use projectors::{
-    rebuild::{self, Step},
+    rebuild::{self, RebuildStep},
     retry::{self, Retried},
 };
 
@@ -49,7 +49,7 @@ pub async fn run(settings: &Settings, command: ProjectionsCommand) -> Result<(),
 }
 
 async fn list(settings: &Settings) -> Result<(), Failure> {
-    let queries = Views::open(&settings.read_models()).await?.queries;
+    let queries = Views::open(&settings.read_models()).await?.projections;
     let checkpoints = queries.checkpoints().await?;
     let parked = queries.parked_streams().await?;
     // Reads the ends last, so no projection appears ahead of its source.
@@ -105,10 +105,10 @@ async fn rebuild(settings: &Settings) -> Result<(), Failure> {
     let progress = ProgressDisplay::start("events folded", head);
     let started = Instant::now();
     let report = |step| match step {
-        Step::Folding(folded) => progress.set(folded.position, head.max(folded.position)),
-        Step::Writing => progress.step("writing the rows"),
-        Step::Verifying => progress.step("comparing the rows with the log"),
-        Step::Publishing => progress.step("swapping the rows in"),
+        RebuildStep::Folding(folded) => progress.set(folded.position, head.max(folded.position)),
+        RebuildStep::Writing => progress.step("writing the rows"),
+        RebuildStep::Verifying => progress.step("comparing the rows with the log"),
+        RebuildStep::Publishing => progress.step("swapping the rows in"),
     };
     let rebuilt = rebuild::rebuild(log.as_ref(), &layout, target.as_ref(), &report).await?;
     drop(progress);

@@ -182,7 +182,7 @@ impl RunningRoles {
         models.bind(log.store_id()).await?;
         for source in parts::projector_sources(config, write_side, log.store_id()).await? {
             let commit_every = batch_every(&config.bus);
-            let options = projectors::runner::Options { commit_every, ..Default::default() };
+            let options = projectors::runner::ProjectorOptions { commit_every, ..Default::default() };
             let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options);
             let stop = self.projections.stop.clone();
             self.spawn(&self.projections, Role::Projectors, async move {
@@ -257,7 +257,7 @@ impl RunningRoles {
             source: parts::process_manager_source(config, write_side).await?,
             positions: read_side.views.open_positions(&config.data_dir)?,
             layout: stores::source_layout(&config.bus, &log),
-            queries: Arc::clone(&read_side.views.queries),
+            queries: Arc::clone(&read_side.views.overdue),
             batch_every: batch_every(&config.bus),
         };
         let stop = self.reactions.stop.clone();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEvent};
 use infra::{event_source::Partition, read_models::audit::AllRows};
-use projectors::fold::{Decoded, Fold};
+use projectors::{event::DecodedEvent, fold::Fold};
 
 use crate::memory::{Log, Tables};
 
@@ -87,7 +87,7 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
 pub fn folded_rows(log: &Log) -> AllRows {
     let mut fold = Fold::whole_log(vec![Partition::whole_log()]);
     for event in log.events() {
-        fold.apply(&Decoded::from(event.clone()), 0);
+        fold.apply(&DecodedEvent::from(event.clone()), 0);
     }
     AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
 }
@@ -101,16 +101,16 @@ pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
     if let Some(row) = expected.parked.first() {
         return Err(format!("{} cannot be folded: {}", row.stream, row.reason));
     }
-    same("stock", tables.stock.values(), expected.stock.iter())?;
-    same("reservations", tables.reservations.values(), expected.reservations.iter())?;
-    same("stock events", tables.order_stock_events.iter(), expected.order_stock_events.iter())?;
-    let mut orders = expected.orders;
+    same("stock", tables.stock.values(), expected.rows.stock.iter())?;
+    same("reservations", tables.reservations.values(), expected.rows.reservations.iter())?;
+    same("stock events", tables.order_stock_events.iter(), expected.rows.order_stock_events.iter())?;
+    let mut orders = expected.rows.orders;
     orders.sort_unstable_by_key(|row| row.order_id);
     same("orders", tables.orders.values(), orders.iter())?;
-    let mut payments = expected.payments;
+    let mut payments = expected.rows.payments;
     payments.sort_unstable_by_key(|row| row.payment_id);
     same("payments", tables.payments.values(), payments.iter())?;
-    let sales: BTreeMap<_, _> = expected.sales.into_iter().flat_map(|(_, sums)| sums).collect();
+    let sales: BTreeMap<_, _> = expected.rows.sales.into_iter().flat_map(|sales| sales.sums).collect();
     same("sales", tables.sales_in_all().iter(), sales.iter())
 }
 

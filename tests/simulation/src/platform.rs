@@ -7,9 +7,9 @@ use command_api::{Checkout, CommandApi, CommandApiOptions, ProcessManager};
 use infra::{
     event_source::{direct::DirectSource, layout::WholeLog},
     event_store::EventStore,
-    read_models::{Queries, ReadModels},
+    read_models::{OverdueQueries, ReadModels},
 };
-use projectors::runner::{self, Runner};
+use projectors::runner::{ProjectorOptions, Runner};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -42,7 +42,7 @@ impl Platform {
             routers
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
             if instance == plan.instances {
-                let queries: Arc<dyn Queries> = Arc::new(models.clone());
+                let queries: Arc<dyn OverdueQueries> = Arc::new(models.clone());
                 start_process_manager(env, own_store, checkout, queries, Arc::clone(&hazards));
             }
         }
@@ -57,7 +57,7 @@ fn start_process_manager(
     env: &Environment,
     store: Arc<dyn EventStore>,
     checkout: Checkout,
-    queries: Arc<dyn Queries>,
+    queries: Arc<dyn OverdueQueries>,
     hazards: Arc<dyn Hazards>,
 ) {
     let process_manager = ProcessManager {
@@ -74,7 +74,7 @@ fn start_process_manager(
 fn start_projector(env: &Arc<Environment>, store: Arc<dyn EventStore>, models: Arc<dyn ReadModels>) {
     let plan = &env.plan;
     let source = DirectSource::new(Arc::clone(&store), plan.batch_events_max);
-    let options = runner::Options { commit_every: plan.commit_every, ..runner::Options::default() };
+    let options = ProjectorOptions { commit_every: plan.commit_every, ..ProjectorOptions::default() };
     let runner = Runner::new(source, store.log(), models, options);
     let env = Arc::clone(env);
     tokio::spawn(async move {

@@ -123,9 +123,9 @@ async fn the_sweep_releases_a_reservation_that_was_appended_after_the_release() 
     shop.post("/v1/stock/a/receipts", "more", json!({"quantity": 5})).await.expect(201);
     // As another process would send it.
     late_reserve(&shop, order, "a", 2).await;
-    let queries = shop.queries.clone();
+    let overdue = shop.overdue.clone();
     eventually("the read models show the reservation", async || {
-        let candidates = queries.ended_orders_with_reservations(10).await.unwrap();
+        let candidates = overdue.ended_orders_with_reservations(10).await.unwrap();
         candidates.contains(&order).then_some(())
     })
     .await;

@@ -8,8 +8,9 @@ use domain::{Amount, Position, StreamName, order::OrderStatus};
 use infra::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
-        SalesGroup, SalesQuery, SalesTotals, StockFilter, sqlite::SqliteReadModels,
+        BindError, Changes, Generation, OrderQueries, ParkedStream, PaymentQueries, ReadModelError,
+        ReadModels, RowKeys, Rows, SalesGroup, SalesQueries, SalesQuery, SalesTotals, StockFilter,
+        StockQueries, sqlite::SqliteReadModels,
     },
 };
 use proptest::prelude::*;
@@ -222,7 +223,7 @@ async fn rows_of_one_log_are_not_continued_from_another() {
         Feed::new(&bench.log),
         bench.log.clone(),
         bench.models.clone(),
-        projectors::runner::Options::default(),
+        projectors::runner::ProjectorOptions::default(),
     );
     let refused = runner.run(tokio_util::sync::CancellationToken::new()).await;
     assert!(matches!(refused, Err(BindError::OtherLog { .. })), "{refused:?}");

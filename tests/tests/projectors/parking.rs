@@ -7,7 +7,9 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{Changes, ParkedStream, Projection, Queries, ReadModelError, ReadModels},
+    read_models::{
+        Changes, OrderQueries, ParkedStream, Projection, ProjectionQueries, ReadModelError, ReadModels,
+    },
 };
 use projectors::retry::{Retried, retry};
 use uuid::Uuid;

@@ -13,7 +13,7 @@ use infra::{
     },
     postgres::Database,
     read_models::{
-        Changes, Queries, ReadModelError, ReadModels,
+        Changes, ProjectionQueries, Queries, ReadModelError, ReadModels,
         postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
     },
 };

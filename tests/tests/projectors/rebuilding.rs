@@ -1,6 +1,6 @@
 use std::fs;
 
-use infra::read_models::sqlite::{OpenError, SqliteQueries, SqliteReadModels, SqliteRebuild};
+use infra::read_models::sqlite::{ReadModelsOpenError, SqliteQueries, SqliteReadModels, SqliteRebuild};
 use projectors::{
     rebuild::{RebuildError, rebuild},
     verify::verify,
@@ -94,13 +94,13 @@ async fn damaged_files_and_files_of_another_schema_are_refused_and_rebuilt() {
     drop(SqliteReadModels::open(&other_schema).unwrap());
     Connection::open(&other_schema).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = SqliteReadModels::open(&other_schema).unwrap_err();
-    assert!(matches!(refused, OpenError::OtherSchema { found: 99, .. }), "{refused}");
+    assert!(matches!(refused, ReadModelsOpenError::OtherSchema { found: 99, .. }), "{refused}");
 
     let damaged = bench.path.with_extension("damaged-file");
     fs::write(&damaged, "not a database, although long enough to hold the header of one ".repeat(100))
         .unwrap();
     let refused = SqliteReadModels::open(&damaged).unwrap_err();
-    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert!(matches!(refused, ReadModelsOpenError::Damaged { .. }), "{refused}");
 
     for path in [other_schema, damaged] {
         rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&path), &|_| {}).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_database_that_holds_something_else_is_never_overwritten() {
         .execute_batch("CREATE TABLE treasure (gold INTEGER); INSERT INTO treasure VALUES (7)")
         .unwrap();
     let refused = SqliteReadModels::open(&foreign).unwrap_err();
-    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+    assert!(matches!(refused, ReadModelsOpenError::Foreign { .. }), "{refused}");
     let refused = rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&foreign), &|_| {}).await;
     assert!(matches!(refused, Err(RebuildError::ReadModels(_))), "{refused:?}");
     let gold: i64 = connection.query_row("SELECT gold FROM treasure", [], |row| row.get(0)).unwrap();

@@ -12,7 +12,8 @@ use infra::{
     event_source::Partition,
     postgres::Database,
     read_models::{
-        Changes, Queries, ReadModels, ReservationRow, SalesDimension, SalesKey, SalesTotals, StockRow,
+        Changes, PartitionSales, Queries, ReadModels, ReservationRow, Rows, SalesDimension, SalesKey,
+        SalesTotals, StockRow,
         postgres::{PostgresQueries, PostgresReadModels},
         sqlite::SqliteReadModels,
     },
@@ -96,6 +97,11 @@ fn next_changes(position: u64) -> Changes {
     Changes::none(Partition::whole_log(), position.checked_sub(1).filter(|from| *from > 0), Some(position))
 }
 
+/// Changes that advance the checkpoint by one and write rows.
+fn next_rows(position: u64, rows: Rows) -> Changes {
+    Changes { rows, ..next_changes(position) }
+}
+
 async fn committed_rows_are_served_as_resources(over: Over) {
     let Over { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
@@ -106,14 +112,20 @@ async fn committed_rows_are_served_as_resources(over: Over) {
     let hour = placed(1).placed_at.as_second() / 3_600;
     let totals = SalesTotals { orders: 1, lines: 2, units: 7, gross: 1_830, ..SalesTotals::default() };
     let key = |dimension| SalesKey { dimension, currency: "GBP".parse().unwrap(), hour };
-    let changes = Changes {
-        orders: vec![Arc::new(order.clone())],
-        payments: vec![Arc::new(payment.clone())],
-        stock: vec![stock.clone()],
-        reservations: vec![reservation.clone()],
-        sales: vec![(key(SalesDimension::All), totals)],
-        ..next_changes(1)
-    };
+    let changes = next_rows(
+        1,
+        Rows {
+            orders: vec![Arc::new(order.clone())],
+            payments: vec![Arc::new(payment.clone())],
+            stock: vec![stock.clone()],
+            reservations: vec![reservation.clone()],
+            sales: vec![PartitionSales {
+                partition: Partition::whole_log(),
+                sums: vec![(key(SalesDimension::All), totals)],
+            }],
+            ..Rows::default()
+        },
+    );
     read_models.commit(changes).await.unwrap();
 
     let fake = Api::new();
@@ -157,7 +169,7 @@ async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at(ove
         Arc::new(order_row(&[OrderPlaced { placed_at, ..placed(number.into()) }.into()]))
     };
     let orders = (1..=25).map(row).collect();
-    read_models.commit(Changes { orders, ..next_changes(1) }).await.unwrap();
+    read_models.commit(next_rows(1, Rows { orders, ..Rows::default() })).await.unwrap();
     let (odd, even): (Vec<_>, Vec<_>) = (1..=25_u32).rev().partition(|number| number % 2 == 1);
     let expected: Vec<_> = odd.into_iter().chain(even).map(|n| order_id(n.into()).to_string()).collect();
     for filter in ["", "status=placed", "customer_id=17850", "sku=85123A", "sku=POST&status=placed"] {
@@ -173,7 +185,7 @@ async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
     let commits = async {
         for position in 1..=3_u64 {
             let stock = vec![StockRow { revision: position, ..stock_row("A", 10, 0) }];
-            read_models.commit(Changes { stock, ..next_changes(position) }).await.unwrap();
+            read_models.commit(next_rows(position, Rows { stock, ..Rows::default() })).await.unwrap();
         }
     };
     let (answer, ()) = tokio::join!(api.get("/v1/stock/A?min_revision=3"), commits);
@@ -183,7 +195,7 @@ async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
 async fn a_filter_accepts_any_text_and_any_time(over: Over) {
     let Over { api, read_models, _store } = over;
     let orders = vec![Arc::new(order_row(&[placed(1).into()]))];
-    read_models.commit(Changes { orders, ..next_changes(1) }).await.unwrap();
+    read_models.commit(next_rows(1, Rows { orders, ..Rows::default() })).await.unwrap();
     for filter in [
         "customer_id=a%00b",
         "customer_id=%27%22%5C",
@@ -202,12 +214,15 @@ async fn a_timeline_has_the_events_of_its_rows(over: Over) {
     let fake = timeline::api();
     let changes = {
         let rows = fake.queries.rows();
-        Changes {
-            orders: rows.orders.iter().cloned().map(Arc::new).collect(),
-            payments: rows.payments.iter().cloned().map(Arc::new).collect(),
-            order_stock_events: rows.order_stock_events.clone(),
-            ..next_changes(1)
-        }
+        next_rows(
+            1,
+            Rows {
+                orders: rows.orders.iter().cloned().map(Arc::new).collect(),
+                payments: rows.payments.iter().cloned().map(Arc::new).collect(),
+                order_stock_events: rows.order_stock_events.clone(),
+                ..Rows::default()
+            },
+        )
     };
     read_models.commit(changes).await.unwrap();
     for limit in [1, 3, 200] {
@@ -230,7 +245,7 @@ async fn stuck_orders_are_listed_and_stuck_is_not_an_order_id(over: Over) {
         order_row(&[OrderPlaced { payment_due_at: None, ..placed(4) }.into(), allocated(4)]),
     ];
     let orders = orders.into_iter().map(Arc::new).collect();
-    read_models.commit(Changes { orders, reservations, ..next_changes(1) }).await.unwrap();
+    read_models.commit(next_rows(1, Rows { orders, reservations, ..Rows::default() })).await.unwrap();
     for limit in [1, 2, 200] {
         let uri = format!("/v1/orders/stuck?limit={limit}");
         assert_eq!(api.walk(&uri, "why").await, ["payment_overdue", "placed", "reservation_open"], "{uri}");

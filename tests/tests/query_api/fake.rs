@@ -3,13 +3,14 @@
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
+use domain::{OrderId, PaymentId, Position, Sku, StreamName};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, OrderFilter, OrderRow, OrderStockEvent, Page, ParkedStream, PaymentFilter, PaymentRow,
-        Queries, ReadModelError, ReservationRow, Sales, SalesQuery, StockFilter, StockRow, Wait, WaitFilter,
+        CheckpointRow, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, ParkedStream, PaymentFilter,
+        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage,
+        Sales, SalesQueries, SalesQuery, StockFilter, StockQueries, StockRow, Wait, WaitFilter, WaitQueries,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -110,13 +111,11 @@ fn page<T: Clone, K: Ord>(
     after: Option<&K>,
     key: impl Fn(&T) -> K,
     wanted: impl Fn(&T) -> bool,
-) -> Page<T> {
+) -> RowPage<T> {
     let is_after = |row: &T| after.is_none_or(|after| key(row) > *after);
     let mut items: Vec<T> = rows.iter().filter(|row| wanted(row) && is_after(row)).cloned().collect();
     items.sort_by_key(&key);
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    Page { items, has_more }
+    RowPage::cut(items, limit)
 }
 
 fn is_wanted<T: PartialEq>(filter: Option<&T>, value: Option<&T>) -> bool {
@@ -124,12 +123,12 @@ fn is_wanted<T: PartialEq>(filter: Option<&T>, value: Option<&T>) -> bool {
 }
 
 #[async_trait]
-impl Queries for FakeQueries {
+impl OrderQueries for FakeQueries {
     async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
         self.read(|rows| rows.orders.iter().find(|row| row.order_id == id).cloned()).await
     }
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<Page<OrderRow>, ReadModelError> {
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
         use std::cmp::Reverse;
         let placed_at = |row: &OrderRow| row.order.placed_at().unwrap();
         let wanted = |row: &OrderRow| {
@@ -143,12 +142,19 @@ impl Queries for FakeQueries {
         let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
         self.read(|rows| page(&rows.orders, limit, filter.after.map(Reverse).as_ref(), key, wanted)).await
     }
+}
 
+#[async_trait]
+impl StockQueries for FakeQueries {
     async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError> {
         self.read(|rows| rows.stock.iter().find(|row| row.sku == *sku).cloned()).await
     }
 
-    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<Page<StockRow>, ReadModelError> {
+    async fn stock_list(
+        &self,
+        filter: &StockFilter,
+        limit: usize,
+    ) -> Result<RowPage<StockRow>, ReadModelError> {
         let wanted =
             |row: &StockRow| filter.available_below.is_none_or(|below| row.on_hand - row.reserved < below);
         let key = |row: &StockRow| row.sku.clone();
@@ -160,7 +166,7 @@ impl Queries for FakeQueries {
         sku: &Sku,
         after: Option<OrderId>,
         limit: usize,
-    ) -> Result<Page<ReservationRow>, ReadModelError> {
+    ) -> Result<RowPage<ReservationRow>, ReadModelError> {
         let wanted = |row: &ReservationRow| row.sku == *sku;
         self.read(|rows| page(&rows.reservations, limit, after.as_ref(), |row| row.order_id, wanted)).await
     }
@@ -170,12 +176,15 @@ impl Queries for FakeQueries {
         id: OrderId,
         after: Option<Position>,
         limit: usize,
-    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
+    ) -> Result<RowPage<OrderStockEvent>, ReadModelError> {
         let wanted = |event: &OrderStockEvent| event.order_id == id;
         let key = |event: &OrderStockEvent| event.position;
         self.read(|rows| page(&rows.order_stock_events, limit, after.as_ref(), key, wanted)).await
     }
+}
 
+#[async_trait]
+impl PaymentQueries for FakeQueries {
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
         self.read(|rows| rows.payments.iter().find(|row| row.payment_id == id).cloned()).await
     }
@@ -184,7 +193,7 @@ impl Queries for FakeQueries {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<Page<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
         let wanted = |row: &PaymentRow| {
             is_wanted(filter.order_id.as_ref(), row.payment.order_id().as_ref())
                 && is_wanted(filter.state.as_ref(), Some(&row.payment.state()))
@@ -192,7 +201,10 @@ impl Queries for FakeQueries {
         self.read(|rows| page(&rows.payments, limit, filter.after.as_ref(), |row| row.payment_id, wanted))
             .await
     }
+}
 
+#[async_trait]
+impl SalesQueries for FakeQueries {
     async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
         self.read(|rows| {
             rows.sales_queries.push(query.clone());
@@ -200,7 +212,10 @@ impl Queries for FakeQueries {
         })
         .await
     }
+}
 
+#[async_trait]
+impl ProjectionQueries for FakeQueries {
     async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
         self.read(|rows| rows.checkpoints.clone()).await
     }
@@ -212,42 +227,18 @@ impl Queries for FakeQueries {
     async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
         self.read(|rows| rows.parked.iter().any(|parked| parked.stream == *stream)).await
     }
+}
 
-    async fn ended_orders_with_reservations(&self, _limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
-        unimplemented!("the query API does not sweep")
-    }
-
-    async fn placed_orders_recorded_before(
-        &self,
-        _before: Timestamp,
-        _limit: usize,
-    ) -> Result<Vec<OrderId>, ReadModelError> {
-        unimplemented!("the query API does not sweep")
-    }
-
-    async fn orders_due_before(
-        &self,
-        _now: Timestamp,
-        _limit: usize,
-    ) -> Result<Vec<OrderId>, ReadModelError> {
-        unimplemented!("the query API keeps no timers")
-    }
-
-    async fn payments_awaiting_provider(
-        &self,
-        _updated_before: Timestamp,
-        _after: Option<PaymentId>,
-        _limit: usize,
-    ) -> Result<Vec<PaymentId>, ReadModelError> {
-        unimplemented!("the query API keeps no timers")
-    }
-
-    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
+#[async_trait]
+impl WaitQueries for FakeQueries {
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError> {
         let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
         let wanted = |wait: &Wait| wait.since < filter.since_before;
         self.read(|rows| page(&rows.waits, limit, filter.after.as_ref(), key, wanted)).await
     }
+}
 
+impl Queries for FakeQueries {
     fn changed(&self) -> watch::Receiver<u64> {
         if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
     }

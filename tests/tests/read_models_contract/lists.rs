@@ -4,11 +4,11 @@ use domain::{
     payment::{PaymentState, PaymentVoided},
 };
 use infra::read_models::{
-    Changes, OrderFilter, OrderRow, OrderStockEvent, PaymentFilter, Queries, ReservationRow, StockFilter,
+    OrderFilter, OrderRow, OrderStockEvent, PaymentFilter, Queries, ReservationRow, Rows, StockFilter,
     StockRow,
 };
 
-use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step};
+use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step_with};
 
 const STATUSES: [OrderStatus; 4] =
     [OrderStatus::Placed, OrderStatus::Allocated, OrderStatus::Rejected, OrderStatus::Cancelled];
@@ -55,7 +55,7 @@ pub async fn every_filter_of_orders_gives_what_it_says_page_by_page<F: Fixture>(
         rows.sort_by_key(|row| row.order_id);
         rows
     };
-    fixture.models().commit(Changes { orders: by_key, ..step(1) }).await.unwrap();
+    fixture.models().commit(step_with(1, Rows { orders: by_key, ..Rows::default() })).await.unwrap();
     rows.sort_by_key(|row| std::cmp::Reverse((row.order.placed_at(), row.order_id)));
     let queries = fixture.queries();
     let mut met = 0;
@@ -107,13 +107,13 @@ pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     for number in 1..=7 {
         let payments = vec![payment_row(number, &[])];
-        models.commit(Changes { payments, ..step(number.into()) }).await.unwrap();
+        models.commit(step_with(number.into(), Rows { payments, ..Rows::default() })).await.unwrap();
     }
     let voided = PaymentVoided { reason: None };
     let payments = vec![payment_row(3, &[voided.clone().into()])];
-    models.commit(Changes { payments, ..step(8) }).await.unwrap();
+    models.commit(step_with(8, Rows { payments, ..Rows::default() })).await.unwrap();
     let payments = vec![payment_row(1, &[voided.into()])];
-    models.commit(Changes { payments, ..step(9) }).await.unwrap();
+    models.commit(step_with(9, Rows { payments, ..Rows::default() })).await.unwrap();
 
     let list = async |state, order_id| {
         let mut filter = PaymentFilter { order_id, state, after: None };
@@ -139,7 +139,7 @@ pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
 pub async fn stock_is_listed_by_sku_and_by_what_is_available<F: Fixture>(fixture: F) {
     let row = |name: &str, on_hand, reserved| StockRow { sku: sku(name), on_hand, reserved, revision: 0 };
     let stock = vec![row("A", 10, 10), row("B", 10, 5), row("C", 3, 0), row("a", 0, 0), row("é", 7, 1)];
-    fixture.models().commit(Changes { stock: stock.clone(), ..step(1) }).await.unwrap();
+    fixture.models().commit(step_with(1, Rows { stock: stock.clone(), ..Rows::default() })).await.unwrap();
     let queries = fixture.queries();
     let first = queries.stock_list(&StockFilter::default(), 2).await.unwrap();
     assert_eq!((first.items.as_slice(), first.has_more), (&stock[..2], true));
@@ -162,7 +162,7 @@ pub async fn reservations_of_a_sku_are_paged_by_order<F: Fixture>(fixture: F) {
         })
         .collect();
     reservations.sort_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
-    fixture.models().commit(Changes { reservations, ..step(1) }).await.unwrap();
+    fixture.models().commit(step_with(1, Rows { reservations, ..Rows::default() })).await.unwrap();
     let (mut after, mut found) = (None, Vec::new());
     loop {
         let page = fixture.queries().reservations(&sku("A"), after, 2).await.unwrap();
@@ -188,7 +188,11 @@ pub async fn stock_events_of_an_order_are_paged_in_the_order_of_the_log<F: Fixtu
     let second = vec![event(1, 2, "gift/set é"), event(1, u64::from(u32::MAX) + 7, "A")];
     for (position, mut order_stock_events) in (1..).zip([first, second]) {
         order_stock_events.sort_unstable();
-        fixture.models().commit(Changes { order_stock_events, ..step(position) }).await.unwrap();
+        fixture
+            .models()
+            .commit(step_with(position, Rows { order_stock_events, ..Rows::default() }))
+            .await
+            .unwrap();
     }
     let expected = [
         event(1, 2, "gift/set é"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infra::read_models::{Queries, ReadModels};
+use infra::read_models::{OverdueQueries, Queries, ReadModels};
 use simulation::memory::{Calm, Durable, MemoryReadModels};
 
 use super::{Fixture, read_models_contract};
@@ -21,6 +21,10 @@ impl Fixture for Memory {
     }
 
     fn queries(&self) -> Arc<dyn Queries> {
+        Arc::new(self.0.clone())
+    }
+
+    fn overdue(&self) -> Arc<dyn OverdueQueries> {
         Arc::new(self.0.clone())
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use infra::{
     postgres::Database,
     read_models::{
-        Queries, ReadModels,
+        OverdueQueries, Queries, ReadModels,
         postgres::{PostgresQueries, PostgresReadModels},
     },
 };
@@ -33,6 +33,10 @@ impl Fixture for Postgres {
     }
 
     fn queries(&self) -> Arc<dyn Queries> {
+        self.queries.clone()
+    }
+
+    fn overdue(&self) -> Arc<dyn OverdueQueries> {
         self.queries.clone()
     }
 

@@ -5,9 +5,9 @@ use domain::{
     order::OrderStatus,
     payment::{PaymentDecider, PaymentEvent, PaymentRequested},
 };
-use infra::read_models::{Changes, PaymentRow, ReservationRow, RowKeys, StockRow};
+use infra::read_models::{PaymentRow, ReservationRow, RowKeys, Rows, StockRow};
 
-use super::{Fixture, Sample, at, order_id, payment_id, sku, step};
+use super::{Fixture, Sample, at, order_id, payment_id, sku, step_with};
 
 pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
     let requested = PaymentRequested {
@@ -39,15 +39,18 @@ pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     let stock = StockRow { sku: sku("gift/set é"), on_hand: u32::MAX, reserved: 6, revision: 1 << 40 };
     let mut order = Sample { customer: Some("17850"), skus: &["A", "B", "A"], ..Sample::numbered(1) };
-    let mut changes = Changes {
-        stock: vec![stock.clone()],
-        reservations: vec![reservation(1, 4)],
-        orders: vec![order.row()],
-        payments: vec![payment_row(1, &[])],
-        ..step(1)
-    };
+    let mut changes = step_with(
+        1,
+        Rows {
+            stock: vec![stock.clone()],
+            reservations: vec![reservation(1, 4)],
+            orders: vec![order.row()],
+            payments: vec![payment_row(1, &[])],
+            ..Rows::default()
+        },
+    );
     for position in 1..=2 {
-        let expected = (changes.orders[0].clone(), changes.payments[0].clone());
+        let expected = (changes.rows.orders[0].clone(), changes.rows.payments[0].clone());
         models.commit(changes).await.unwrap();
         assert_eq!(queries.order(order_id(1)).await.unwrap().as_ref(), Some(expected.0.as_ref()));
         assert_eq!(queries.payment(payment_id(1)).await.unwrap().as_ref(), Some(expected.1.as_ref()));
@@ -58,17 +61,20 @@ pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
             payments: [payment_id(1)].into(),
         };
         let loaded = models.load(keys).await.unwrap();
-        assert_eq!((&loaded.orders[0], &loaded.payments[0]), (expected.0.as_ref(), expected.1.as_ref()));
+        assert_eq!((&loaded.orders[0], &loaded.payments[0]), (&expected.0, &expected.1));
         assert_eq!(loaded.stock, std::slice::from_ref(&stock));
         assert_eq!(loaded.reservations, [reservation(1, 4)]);
-        // Once more, changed.
+        // The second round writes changed rows.
         order.status = OrderStatus::Allocated;
         let voided = domain::payment::PaymentVoided { reason: None };
-        changes = Changes {
-            orders: vec![order.row()],
-            payments: vec![payment_row(1, &[voided.into()])],
-            ..step(position + 1)
-        };
+        changes = step_with(
+            position + 1,
+            Rows {
+                orders: vec![order.row()],
+                payments: vec![payment_row(1, &[voided.into()])],
+                ..Rows::default()
+            },
+        );
     }
     assert_eq!(queries.order(order_id(2)).await.unwrap(), None);
     assert_eq!(queries.payment(payment_id(2)).await.unwrap(), None);
@@ -77,7 +83,10 @@ pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
 
 pub async fn only_rows_that_exist_are_loaded<F: Fixture>(fixture: F) {
     let models = fixture.models();
-    models.commit(Changes { orders: vec![Sample::numbered(1).row()], ..step(1) }).await.unwrap();
+    models
+        .commit(step_with(1, Rows { orders: vec![Sample::numbered(1).row()], ..Rows::default() }))
+        .await
+        .unwrap();
     let keys = RowKeys {
         stock: [sku("A")].into(),
         reservations: [(sku("A"), order_id(1))].into(),
@@ -93,56 +102,77 @@ pub async fn closed_reservations_are_gone<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let mut reservations = vec![reservation(1, 1), reservation(2, 2)];
     reservations.sort_by_key(|row| row.order_id);
-    models.commit(Changes { reservations, ..step(1) }).await.unwrap();
+    models.commit(step_with(1, Rows { reservations, ..Rows::default() })).await.unwrap();
     let reservations_closed = vec![(sku("A"), order_id(1)), (sku("B"), order_id(7))];
-    models.commit(Changes { reservations_closed, ..step(2) }).await.unwrap();
+    models.commit(step_with(2, Rows { reservations_closed, ..Rows::default() })).await.unwrap();
     let left = fixture.queries().reservations(&sku("A"), None, 10).await.unwrap();
     assert_eq!(left.items, [reservation(2, 2)]);
 }
 
 pub async fn open_reservations_of_ended_orders_are_found_whichever_came_first<F: Fixture>(fixture: F) {
-    let (models, queries) = (fixture.models(), fixture.queries());
+    let (models, overdue) = (fixture.models(), fixture.overdue());
     let found = async || {
-        let mut found = queries.ended_orders_with_reservations(10).await.unwrap();
+        let mut found = overdue.ended_orders_with_reservations(10).await.unwrap();
         found.sort_unstable();
         found
     };
     let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();
     // 1: held, then ended. 2: ended, then held. 3: both at once. 4: held by an order that goes on.
-    models.commit(Changes { reservations: vec![reservation(1, 1)], ..step(1) }).await.unwrap();
-    models.commit(Changes { orders: vec![order(2, OrderStatus::Rejected)], ..step(2) }).await.unwrap();
+    models
+        .commit(step_with(1, Rows { reservations: vec![reservation(1, 1)], ..Rows::default() }))
+        .await
+        .unwrap();
+    models
+        .commit(step_with(2, Rows { orders: vec![order(2, OrderStatus::Rejected)], ..Rows::default() }))
+        .await
+        .unwrap();
     assert_eq!(found().await, []);
-    models.commit(Changes { orders: vec![order(1, OrderStatus::Cancelled)], ..step(3) }).await.unwrap();
-    models.commit(Changes { reservations: vec![reservation(2, 1)], ..step(4) }).await.unwrap();
-    let at_once = Changes {
-        reservations: vec![reservation(3, 1)],
-        orders: vec![order(3, OrderStatus::Cancelled)],
-        ..step(5)
-    };
+    models
+        .commit(step_with(3, Rows { orders: vec![order(1, OrderStatus::Cancelled)], ..Rows::default() }))
+        .await
+        .unwrap();
+    models
+        .commit(step_with(4, Rows { reservations: vec![reservation(2, 1)], ..Rows::default() }))
+        .await
+        .unwrap();
+    let at_once = step_with(
+        5,
+        Rows {
+            reservations: vec![reservation(3, 1)],
+            orders: vec![order(3, OrderStatus::Cancelled)],
+            ..Rows::default()
+        },
+    );
     models.commit(at_once).await.unwrap();
-    let going_on = Changes {
-        reservations: vec![reservation(4, 1)],
-        orders: vec![order(4, OrderStatus::Allocated)],
-        ..step(6)
-    };
+    let going_on = step_with(
+        6,
+        Rows {
+            reservations: vec![reservation(4, 1)],
+            orders: vec![order(4, OrderStatus::Allocated)],
+            ..Rows::default()
+        },
+    );
     models.commit(going_on).await.unwrap();
     let mut expected = vec![order_id(1), order_id(2), order_id(3)];
     expected.sort_unstable();
     assert_eq!(found().await, expected);
-    assert_eq!(queries.ended_orders_with_reservations(2).await.unwrap().len(), 2);
+    assert_eq!(overdue.ended_orders_with_reservations(2).await.unwrap().len(), 2);
 
     // Partly released it is still held; then it is not.
-    models.commit(Changes { reservations: vec![reservation(1, 1)], ..step(7) }).await.unwrap();
+    models
+        .commit(step_with(7, Rows { reservations: vec![reservation(1, 1)], ..Rows::default() }))
+        .await
+        .unwrap();
     assert_eq!(found().await, expected);
     for (position, number) in (8..).zip(1..=3) {
         let reservations_closed = vec![(sku("A"), order_id(number))];
-        models.commit(Changes { reservations_closed, ..step(position) }).await.unwrap();
+        models.commit(step_with(position, Rows { reservations_closed, ..Rows::default() })).await.unwrap();
     }
     assert_eq!(found().await, []);
 }
 
 pub async fn orders_left_placed_are_found<F: Fixture>(fixture: F) {
-    let (models, queries) = (fixture.models(), fixture.queries());
+    let (models, overdue) = (fixture.models(), fixture.overdue());
     let mut orders: Vec<_> = (1..=6)
         .map(|number| {
             let status = if number % 2 == 0 { OrderStatus::Allocated } else { OrderStatus::Placed };
@@ -150,12 +180,12 @@ pub async fn orders_left_placed_are_found<F: Fixture>(fixture: F) {
         })
         .collect();
     orders.sort_by_key(|row| row.order_id);
-    models.commit(Changes { orders, ..step(1) }).await.unwrap();
+    models.commit(step_with(1, Rows { orders, ..Rows::default() })).await.unwrap();
     // Order n was recorded in second n.
-    let mut found = queries.placed_orders_recorded_before(at(5), 10).await.unwrap();
+    let mut found = overdue.placed_orders_recorded_before(at(5), 10).await.unwrap();
     found.sort_unstable();
     let mut expected = vec![order_id(1), order_id(3)];
     expected.sort_unstable();
     assert_eq!(found, expected);
-    assert_eq!(queries.placed_orders_recorded_before(at(5), 1).await.unwrap().len(), 1);
+    assert_eq!(overdue.placed_orders_recorded_before(at(5), 1).await.unwrap().len(), 1);
 }

@@ -3,10 +3,12 @@ use std::collections::BTreeMap;
 use domain::Timestamp;
 use infra::{
     event_source::Partition,
-    read_models::{Changes, SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals},
+    read_models::{
+        Changes, PartitionSales, Rows, SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals,
+    },
 };
 
-use super::{Fixture, sku, step};
+use super::{Fixture, partition, sku, step_with};
 
 fn hour(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_second() / 3_600
@@ -25,6 +27,11 @@ fn totals(orders: i64) -> SalesTotals {
         cancelled: orders,
         refunded: -orders,
     }
+}
+
+fn sums_of(partition: &Partition, sums: Vec<(SalesKey, SalesTotals)>) -> Rows {
+    let sales = vec![PartitionSales { partition: partition.clone(), sums }];
+    Rows { sales, ..Rows::default() }
 }
 
 /// Sales at odd hours over a year and a half, by two SKUs and one country.
@@ -67,8 +74,8 @@ pub async fn sums_are_those_of_the_rows_for_any_span_of_time<F: Fixture>(fixture
     };
     let first: Vec<_> = sums.iter().map(|row| half(row, 0)).collect();
     let second: Vec<_> = sums.iter().map(|row| half(row, 1_000)).collect();
-    fixture.models().commit(Changes { sales: first, ..step(1) }).await.unwrap();
-    fixture.models().commit(Changes { sales: second, ..step(2) }).await.unwrap();
+    fixture.models().commit(step_with(1, sums_of(&partition(), first))).await.unwrap();
+    fixture.models().commit(step_with(2, sums_of(&partition(), second))).await.unwrap();
 
     let bounds = [
         None,
@@ -111,10 +118,11 @@ pub async fn sums_are_taken_over_partitions_and_within_a_currency<F: Fixture>(fi
     let at = hour("2011-01-01T00:00:00Z");
     let pounds = || vec![(key(SalesDimension::All, at), totals(1))];
     let euros = SalesKey { currency: "EUR".parse().unwrap(), ..key(SalesDimension::All, at) };
-    fixture.models().commit(Changes { sales: pounds(), ..step(1) }).await.unwrap();
-    let other = Changes::none(Partition("orders/1".to_owned()), None, Some(1));
-    fixture.models().commit(Changes { sales: pounds(), ..other }).await.unwrap();
-    fixture.models().commit(Changes { sales: vec![(euros, totals(9))], ..step(2) }).await.unwrap();
+    fixture.models().commit(step_with(1, sums_of(&partition(), pounds()))).await.unwrap();
+    let other_partition = Partition("orders/1".to_owned());
+    let other = Changes::none(other_partition.clone(), None, Some(1));
+    fixture.models().commit(Changes { rows: sums_of(&other_partition, pounds()), ..other }).await.unwrap();
+    fixture.models().commit(step_with(2, sums_of(&partition(), vec![(euros, totals(9))]))).await.unwrap();
     for (currency, orders) in [("GBP", 2), ("EUR", 9), ("USD", 0)] {
         let currency = currency.parse().unwrap();
         let query = SalesQuery { currency, from_hour: None, to_hour: None, group: Some(SalesGroup::Month) };

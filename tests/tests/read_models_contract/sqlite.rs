@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use infra::read_models::{
-    Queries, ReadModels,
+    OverdueQueries, Queries, ReadModels,
     sqlite::{SqliteQueries, SqliteReadModels},
 };
 use tempfile::TempDir;
@@ -27,6 +27,10 @@ impl Fixture for Sqlite {
     }
 
     fn queries(&self) -> Arc<dyn Queries> {
+        Arc::new(self.models.queries())
+    }
+
+    fn overdue(&self) -> Arc<dyn OverdueQueries> {
         Arc::new(self.models.queries())
     }
 

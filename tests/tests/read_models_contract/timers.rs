@@ -11,10 +11,10 @@ use domain::{
     },
 };
 use infra::read_models::{
-    Changes, OrderRow, PaymentRow, Queries, ReservationRow, Wait, WaitFilter, WaitKind,
+    OrderRow, OverdueQueries, PaymentRow, ReservationRow, Rows, Wait, WaitFilter, WaitKind,
 };
 
-use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step};
+use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step_with};
 
 fn due(number: u32, second: i64, status: OrderStatus) -> Arc<OrderRow> {
     Sample { payment_due_at: Some(at(second)), status, ..Sample::numbered(number) }.row()
@@ -33,7 +33,7 @@ fn sorted(mut orders: Vec<Arc<OrderRow>>) -> Vec<Arc<OrderRow>> {
 }
 
 pub async fn orders_are_due_while_they_wait_for_their_payment<F: Fixture>(fixture: F) {
-    let (models, queries) = (fixture.models(), fixture.queries());
+    let (models, overdue) = (fixture.models(), fixture.overdue());
     let orders = vec![
         due(1, 30, OrderStatus::Allocated),
         due(2, 10, OrderStatus::Placed),
@@ -46,17 +46,17 @@ pub async fn orders_are_due_while_they_wait_for_their_payment<F: Fixture>(fixtur
         // Due before Postgres knows any time.
         Sample { payment_due_at: Some(Timestamp::MIN), ..Sample::numbered(8) }.row(),
     ];
-    models.commit(Changes { orders: sorted(orders), ..step(1) }).await.unwrap();
-    let due_by = async |second| queries.orders_due_before(at(second), 10).await.unwrap();
+    models.commit(step_with(1, Rows { orders: sorted(orders), ..Rows::default() })).await.unwrap();
+    let due_by = async |second| overdue.orders_due_before(at(second), 10).await.unwrap();
     let numbered = |numbers: &[u32]| numbers.iter().copied().map(order_id).collect::<Vec<OrderId>>();
     assert_eq!(due_by(9).await, numbered(&[8]));
     assert_eq!(due_by(10).await, numbered(&[8, 2]));
     assert_eq!(due_by(30).await, numbered(&[8, 2, 3, 1]));
-    assert_eq!(queries.orders_due_before(at(30), 3).await.unwrap(), numbered(&[8, 2, 3]));
+    assert_eq!(overdue.orders_due_before(at(30), 3).await.unwrap(), numbered(&[8, 2, 3]));
 
     // Allocated, the order still waits; paid or ended, it does not.
     let orders = vec![due(2, 10, OrderStatus::Allocated), due(3, 20, OrderStatus::Cancelled), paid(1, 30)];
-    models.commit(Changes { orders: sorted(orders), ..step(2) }).await.unwrap();
+    models.commit(step_with(2, Rows { orders: sorted(orders), ..Rows::default() })).await.unwrap();
     assert_eq!(due_by(30).await, numbered(&[8, 2]));
 }
 
@@ -69,11 +69,11 @@ fn refund_requested(refund_id: RefundId) -> PaymentEvent {
 }
 
 /// Every page of the payments that have waited since before a time.
-async fn awaiting(queries: &dyn Queries, updated_before: Timestamp) -> Vec<PaymentId> {
+async fn awaiting(overdue: &dyn OverdueQueries, updated_before: Timestamp) -> Vec<PaymentId> {
     let mut found: Vec<PaymentId> = Vec::new();
     loop {
         let after = found.last().copied();
-        let page = queries.payments_awaiting_provider(updated_before, after, 2).await.unwrap();
+        let page = overdue.payments_awaiting_provider(updated_before, after, 2).await.unwrap();
         assert!(page.len() <= 2);
         if page.is_empty() {
             return found;
@@ -89,7 +89,7 @@ fn expected<const N: usize>(numbers: [u32; N]) -> Vec<PaymentId> {
 }
 
 pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fixture>(fixture: F) {
-    let (models, queries) = (fixture.models(), fixture.queries());
+    let (models, overdue) = (fixture.models(), fixture.overdue());
     let authorized: PaymentEvent =
         PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1) }.into();
     let captured: PaymentEvent =
@@ -108,7 +108,7 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
     };
     let commit = async |position, mut payments: Vec<Arc<PaymentRow>>| {
         payments.sort_by_key(|row| row.payment_id);
-        models.commit(Changes { payments, ..step(position) }).await.unwrap();
+        models.commit(step_with(position, Rows { payments, ..Rows::default() })).await.unwrap();
     };
     commit(
         1,
@@ -124,10 +124,10 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
         ],
     )
     .await;
-    let queries = queries.as_ref();
-    assert_eq!(awaiting(queries, at(10)).await, expected([]));
-    assert_eq!(awaiting(queries, at(20)).await, expected([2]));
-    assert_eq!(awaiting(queries, at(21)).await, expected([2, 3, 6, 7]));
+    let overdue = overdue.as_ref();
+    assert_eq!(awaiting(overdue, at(10)).await, expected([]));
+    assert_eq!(awaiting(overdue, at(20)).await, expected([2]));
+    assert_eq!(awaiting(overdue, at(21)).await, expected([2, 3, 6, 7]));
 
     // One is answered, one begins to wait, one changes and waits on.
     let voided: PaymentEvent = PaymentVoided { reason: None }.into();
@@ -141,8 +141,8 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
         ],
     )
     .await;
-    assert_eq!(awaiting(queries, at(21)).await, expected([1, 6, 7]));
-    assert_eq!(awaiting(queries, at(31)).await, expected([1, 3, 6, 7]));
+    assert_eq!(awaiting(overdue, at(21)).await, expected([1, 6, 7]));
+    assert_eq!(awaiting(overdue, at(31)).await, expected([1, 3, 6, 7]));
 }
 
 pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture: F) {
@@ -168,7 +168,10 @@ pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture
     reservations.sort_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
     // Changed in second 6.
     let payments = vec![payment_row(7, &[captured, requested]), payment_row(9, &[])];
-    models.commit(Changes { orders: sorted(orders), reservations, payments, ..step(1) }).await.unwrap();
+    models
+        .commit(step_with(1, Rows { orders: sorted(orders), reservations, payments, ..Rows::default() }))
+        .await
+        .unwrap();
     let wait = |second, id, kind| Wait { since: at(second), id, kind };
     let mut expected = [
         wait(1, order_id(1).0, WaitKind::Allocation),

@@ -1,15 +1,16 @@
 use domain::{EventId, StreamName};
 use infra::{
     event_source::Partition,
-    read_models::{BindError, Changes, ParkedStream, Projection, ReadModelError, StockRow},
+    read_models::{BindError, Changes, ParkedStream, Projection, ReadModelError, Rows, StockRow},
 };
 use uuid::Uuid;
 
-use super::{Fixture, at, order_id, partition, sku, step};
+use super::{Fixture, at, order_id, partition, sku, step, step_with};
 use crate::support::PATIENCE;
 
-fn stock_row(on_hand: u32) -> Vec<StockRow> {
-    vec![StockRow { sku: sku("A"), on_hand, reserved: 0, revision: 0 }]
+fn stock_rows(on_hand: u32) -> Rows {
+    let stock = vec![StockRow { sku: sku("A"), on_hand, reserved: 0, revision: 0 }];
+    Rows { stock, ..Rows::default() }
 }
 
 fn assert_moved(outcome: &Result<(), ReadModelError>) {
@@ -19,21 +20,21 @@ fn assert_moved(outcome: &Result<(), ReadModelError>) {
 pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     assert_eq!(models.checkpoint(&partition()).await.unwrap(), None);
-    models.commit(Changes { stock: stock_row(1), ..step(1) }).await.unwrap();
+    models.commit(step_with(1, stock_rows(1))).await.unwrap();
     assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
 
-    let behind = Changes { stock: stock_row(2), ..step(1) };
+    let behind = step_with(1, stock_rows(2));
     assert_moved(&models.commit(behind).await);
-    let ahead = Changes { stock: stock_row(3), ..Changes::none(partition(), Some(7), Some(8)) };
+    let ahead = Changes { rows: stock_rows(3), ..Changes::none(partition(), Some(7), Some(8)) };
     assert_moved(&models.commit(ahead).await);
     let rebuilt_meanwhile = infra::read_models::Generation(models.generation().await.unwrap().0 ^ 1);
-    let stale = Changes { stock: stock_row(4), generation: Some(rebuilt_meanwhile), ..step(2) };
+    let stale = Changes { rows: stock_rows(4), generation: Some(rebuilt_meanwhile), ..step(2) };
     assert_moved(&models.commit(stale).await);
     assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
     assert_eq!(queries.stock(&sku("A")).await.unwrap().unwrap().on_hand, 1);
 
     let known = Some(models.generation().await.unwrap());
-    models.commit(Changes { stock: stock_row(5), generation: known, ..step(2) }).await.unwrap();
+    models.commit(Changes { rows: stock_rows(5), generation: known, ..step(2) }).await.unwrap();
     let checkpoints = queries.checkpoints().await.unwrap();
     assert_eq!(checkpoints.len(), Projection::ALL.len());
     for row in checkpoints {
@@ -47,7 +48,7 @@ pub async fn of_owners_racing_for_a_position_exactly_one_wins<F: Fixture>(fixtur
         let attempts = (0..4).map(|owner| {
             let models = fixture.models();
             tokio::spawn(async move {
-                models.commit(Changes { stock: stock_row(owner), ..step(position) }).await.map(|()| owner)
+                models.commit(step_with(position, stock_rows(owner))).await.map(|()| owner)
             })
         });
         let mut winners = Vec::new();
@@ -143,7 +144,7 @@ pub async fn parked_streams_are_listed_until_they_are_retried<F: Fixture>(fixtur
 
     let passes_over = |stream: &StreamName, to| Changes {
         skipped: vec![(Projection::Orders, stream.clone())],
-        stock: stock_row(1),
+        rows: stock_rows(1),
         ..step(to)
     };
     models.commit(passes_over(&stream, 2)).await.unwrap();
@@ -167,7 +168,7 @@ pub async fn commits_are_noticed_here_and_in_other_processes<F: Fixture>(fixture
         let mut changed = queries.changed();
         let position = fixture.models().checkpoint(&partition()).await.unwrap().unwrap_or(0);
         changed.mark_unchanged();
-        fixture.models().commit(Changes { stock: stock_row(7), ..step(position + 1) }).await.unwrap();
+        fixture.models().commit(step_with(position + 1, stock_rows(7))).await.unwrap();
         let noticed = async {
             loop {
                 changed.changed().await.unwrap();

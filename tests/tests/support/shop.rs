@@ -17,7 +17,7 @@ use infra::{
     },
     operations::{Positions, sqlite::SqliteOperations},
     payment_provider::PaymentProvider,
-    read_models::{Queries, ReadModels, sqlite::SqliteReadModels},
+    read_models::{OverdueQueries, Queries, ReadModels, sqlite::SqliteReadModels},
     snapshots::SnapshotStore,
 };
 use projectors::runner::Runner;
@@ -61,6 +61,8 @@ pub struct Shop {
     pub store: Arc<FaultyStore>,
     pub checkout: Checkout,
     pub queries: Arc<dyn Queries>,
+    /// Over the same rows, for the process manager.
+    pub overdue: Arc<dyn OverdueQueries>,
     router: Router,
     options: ShopOptions,
     process_manager: Option<Running>,
@@ -140,13 +142,22 @@ impl Shop {
             DirectSource::new(dyn_store.clone(), 1_000),
             dyn_store.log(),
             Arc::new(read_models),
-            projectors::runner::Options::default(),
+            projectors::runner::ProjectorOptions::default(),
         );
         let projectors =
             options.projectors.then(|| Running::start(|stop| async { projector.run(stop).await.unwrap() }));
         let starts_process_manager = options.process_manager;
-        let mut shop =
-            Self { store, checkout, queries, router, options, process_manager: None, projectors, files };
+        let mut shop = Self {
+            store,
+            checkout,
+            overdue: queries.clone(),
+            queries,
+            router,
+            options,
+            process_manager: None,
+            projectors,
+            files,
+        };
         if starts_process_manager {
             shop.start_process_manager();
         }
@@ -160,7 +171,7 @@ impl Shop {
             source: Box::new(DirectSource::new(store, 1_000)),
             positions: Arc::new(self.operations()),
             layout: Arc::new(WholeLog(self.store.log())),
-            queries: self.queries.clone(),
+            queries: self.overdue.clone(),
             batch_every: Duration::from_millis(10),
         };
         self.process_manager = Some(Running::start(|stop| process_manager.run(stop)));

@@ -26,8 +26,7 @@ use crate::{
             },
         },
     },
-    postgres::Fault,
-    read_models::postgres::columns::Instant,
+    postgres::{Fault, Timestamptz},
 };
 
 /// Makes the commit wait for the server's disk. By default the sessions of these connections do not.
@@ -102,9 +101,9 @@ impl WebhookStore for PostgresOperations {
                         &SubscriptionStatusColumn::from(changed.status),
                         &changed.secret.reveal(),
                         &previous.map(|(secret, _)| secret.reveal()),
-                        &previous.map(|(_, until)| Instant::from(*until)),
+                        &previous.map(|(_, until)| Timestamptz::from(*until)),
                         &changed.rotated_by,
-                        &Instant::from(changed.updated_at),
+                        &Timestamptz::from(changed.updated_at),
                     ],
                 )
                 .await?;
@@ -121,7 +120,7 @@ impl WebhookStore for PostgresOperations {
         let work = async |client: &mut Object| {
             let transaction = client.transaction().await?;
             transaction.batch_execute(DURABLY).await?;
-            let ended = transaction.execute(UPDATE, &[&id.0, &Instant::from(now)]).await? > 0;
+            let ended = transaction.execute(UPDATE, &[&id.0, &Timestamptz::from(now)]).await? > 0;
             transaction.commit().await?;
             Ok::<_, Fault>(ended)
         };
@@ -201,7 +200,7 @@ impl WebhookStore for PostgresOperations {
         let work = async |client: &mut Object| {
             let statement = client.prepare_cached(&update).await?;
             let values: [&(dyn ToSql + Sync); 5] =
-                [&subscriptions, &free, &Instant::from(now), &claim, &Instant::from(until)];
+                [&subscriptions, &free, &Timestamptz::from(now), &claim, &Timestamptz::from(until)];
             let rows = client.query(&statement, &values).await?;
             rows.iter().map(delivery).collect::<Result<Vec<_>, Fault>>()
         };
@@ -221,12 +220,12 @@ impl WebhookStore for PostgresOperations {
             let values: [&(dyn ToSql + Sync); 8] = [
                 &outcome.delivery.0,
                 &claim,
-                &Instant::from(outcome.attempted_at),
+                &Timestamptz::from(outcome.attempted_at),
                 &outcome.status.map(i32::from),
                 &outcome.error,
                 &DeliveryStatusColumn::from(settled.status),
-                &settled.next_attempt_at.map(Instant::from),
-                &settled.finished_at.map(Instant::from),
+                &settled.next_attempt_at.map(Timestamptz::from),
+                &settled.finished_at.map(Timestamptz::from),
             ];
             client.execute(&statement, &values).await?;
             Ok::<_, Fault>(())
@@ -276,7 +275,7 @@ impl WebhookStore for PostgresOperations {
             "SELECT {DELIVERY_COLUMNS} FROM webhook_deliveries WHERE id = $1 AND subscription_id = $2"
         );
         let work = async |client: &mut Object| {
-            client.execute(&update, &[&id.0, &subscription.0, &Instant::from(now)]).await?;
+            client.execute(&update, &[&id.0, &subscription.0, &Timestamptz::from(now)]).await?;
             let row = client.query_opt(&select, &[&id.0, &subscription.0]).await?;
             row.as_ref().map(delivery).transpose()
         };
@@ -326,7 +325,7 @@ async fn subscribe(
         &new.description,
         &new.secret.reveal(),
         &new.after.map(u64::cast_signed),
-        &Instant::from(new.now),
+        &Timestamptz::from(new.now),
     ];
     transaction.execute(INSERT, &values).await?;
     let created = transaction.query_one(&find(""), &[&new.id.0]).await?;
@@ -393,11 +392,11 @@ async fn insert(
         &column(deliveries, |one| one.stream.to_string()),
         &column(deliveries, |one| one.revision.cast_signed()),
         &column(deliveries, |one| one.position.cast_signed()),
-        &column(deliveries, |one| Instant::from(one.recorded_at)),
+        &column(deliveries, |one| Timestamptz::from(one.recorded_at)),
         &column(deliveries, |one| one.order.0),
         &column(deliveries, |one| one.sequence.number.cast_signed()),
         &column(deliveries, |one| one.sequence.previous.map(u64::cast_signed)),
-        &Instant::from(now),
+        &Timestamptz::from(now),
     ];
     let written = transaction.execute(&statement, &values).await?;
     Ok(usize::try_from(written).unwrap_or(usize::MAX))
@@ -428,11 +427,11 @@ async fn prune(client: &mut Object, retention: DeliveryRetention, limit: i64) ->
             pruned += match step {
                 PruneStep::DeleteAll => client.execute(DELETE_ALL, &[&id, &limit]).await?,
                 PruneStep::DeleteFinished { status, before } => {
-                    let (status, before) = (DeliveryStatusColumn::from(status), Instant::from(before));
+                    let (status, before) = (DeliveryStatusColumn::from(status), Timestamptz::from(before));
                     client.execute(DELETE_FINISHED, &[&id, &status, &before, &limit]).await?
                 }
                 PruneStep::FailWaiting { queued_before, now } => {
-                    let (queued_before, now) = (Instant::from(queued_before), Instant::from(now));
+                    let (queued_before, now) = (Timestamptz::from(queued_before), Timestamptz::from(now));
                     let values: [&(dyn ToSql + Sync); 5] =
                         [&id, &queued_before, &now, &limit, &NOT_ENABLED_IN_TIME];
                     client.execute(FAIL_WAITING, &values).await?

@@ -1,4 +1,4 @@
-//! Read models over [`Tables`].
+//! Read models over [`Tables`], with the failures of [`Hazards`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,10 +14,11 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderRow, OrderStockEvent, Page,
-        ParkedStream, PaymentFilter, PaymentRow, Queries, ReadModelError, ReadModels, ReservationRow,
-        RowKeys, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQuery, SalesTotals, StockFilter,
-        StockRow, Wait, WaitFilter, WaitKind,
+        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderQueries, OrderRow, OrderStockEvent,
+        OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, ProjectionQueries, Queries,
+        ReadModelError, ReadModels, ReservationRow, RowKeys, RowPage, Rows, Sales, SalesDimension,
+        SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals, StockFilter, StockQueries, StockRow,
+        Wait, WaitFilter, WaitKind, WaitQueries,
     },
 };
 use jiff::tz::TimeZone;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Operation, Tables};
 
-/// Both sides of the port. Cheap to clone.
+/// Both sides of the port. Clones share their tables.
 #[derive(Clone)]
 pub struct MemoryReadModels {
     tables: Durable<Tables>,
@@ -54,7 +55,7 @@ impl MemoryReadModels {
 }
 
 fn failed() -> ReadModelError {
-    ReadModelError::Unavailable("the rows cannot be used now".into())
+    ReadModelError::Unavailable("the simulation fails this call".into())
 }
 
 #[async_trait]
@@ -113,7 +114,7 @@ impl ReadModels for MemoryReadModels {
     }
 }
 
-fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> Page<Wait> {
+fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> RowPage<Wait> {
     let mut waits: BTreeSet<(Timestamp, Uuid, u8, WaitKind)> = BTreeSet::new();
     let mut add = |since: Timestamp, id: Uuid, kind: WaitKind| waits.insert((since, id, kind.code(), kind));
     for row in tables.orders.values() {
@@ -143,15 +144,11 @@ fn waits_for_payment(order: &Order) -> bool {
     matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid()
 }
 
-/// The first of `rows`, and whether there are more.
-fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> Page<T> {
-    let mut items: Vec<T> = rows.take(limit.saturating_add(1)).collect();
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    Page { items, has_more }
+fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> RowPage<T> {
+    RowPage::cut(rows.take(limit.saturating_add(1)).collect(), limit)
 }
 
-fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> Page<OrderRow> {
+fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderRow> {
     let place = |row: &OrderRow| (row.order.placed_at().unwrap_or(Timestamp::MIN), row.order_id);
     let mut rows: Vec<&Arc<OrderRow>> = tables
         .orders
@@ -172,7 +169,7 @@ fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> Page<OrderRow>
     page(rows.into_iter().map(|row| OrderRow::clone(row)), limit)
 }
 
-fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> Page<PaymentRow> {
+fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<PaymentRow> {
     let after = filter.after.and_then(|after| tables.arrivals.iter().position(|id| *id == after));
     let rows = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
     let rows = rows.filter_map(|id| tables.payments.get(id)).filter(|row| {
@@ -202,7 +199,7 @@ fn sales(tables: &Tables, query: &SalesQuery) -> Sales {
     sales
 }
 
-/// The name of the group that a row belongs to, where it counts towards such groups.
+/// The name of the group that a row belongs to. `None` if it does not count towards groups of this kind.
 fn group_of(group: SalesGroup, key: &SalesKey) -> Option<String> {
     let time = Timestamp::from_second(key.hour.saturating_mul(3_600)).ok()?;
     let date = || time.to_zoned(TimeZone::UTC).date();
@@ -217,20 +214,16 @@ fn group_of(group: SalesGroup, key: &SalesKey) -> Option<String> {
 }
 
 #[async_trait]
-impl Queries for MemoryReadModels {
-    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
-        self.read(|tables| tables.orders.get(&id).map(|row| OrderRow::clone(row))).await
-    }
-
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<Page<OrderRow>, ReadModelError> {
-        self.read(|tables| orders(tables, filter, limit)).await
-    }
-
+impl StockQueries for MemoryReadModels {
     async fn stock(&self, sku: &Sku) -> Result<Option<StockRow>, ReadModelError> {
         self.read(|tables| tables.stock.get(sku).cloned()).await
     }
 
-    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<Page<StockRow>, ReadModelError> {
+    async fn stock_list(
+        &self,
+        filter: &StockFilter,
+        limit: usize,
+    ) -> Result<RowPage<StockRow>, ReadModelError> {
         let list = |tables: &Tables| {
             let rows = tables.stock.values().filter(|row| {
                 let available = row.on_hand - row.reserved;
@@ -247,7 +240,7 @@ impl Queries for MemoryReadModels {
         sku: &Sku,
         after: Option<OrderId>,
         limit: usize,
-    ) -> Result<Page<ReservationRow>, ReadModelError> {
+    ) -> Result<RowPage<ReservationRow>, ReadModelError> {
         let list = |tables: &Tables| {
             let rows = tables.reservations.values();
             let rows = rows.filter(|row| row.sku == *sku && after.is_none_or(|after| row.order_id > after));
@@ -256,6 +249,34 @@ impl Queries for MemoryReadModels {
         self.read(list).await
     }
 
+    async fn order_stock_events(
+        &self,
+        id: OrderId,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<RowPage<OrderStockEvent>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let events = tables.order_stock_events.iter();
+            let events = events.filter(|event| event.order_id == id && Some(event.position) > after);
+            page(events.cloned(), limit)
+        };
+        self.read(list).await
+    }
+}
+
+#[async_trait]
+impl OrderQueries for MemoryReadModels {
+    async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
+        self.read(|tables| tables.orders.get(&id).map(|row| OrderRow::clone(row))).await
+    }
+
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+        self.read(|tables| orders(tables, filter, limit)).await
+    }
+}
+
+#[async_trait]
+impl PaymentQueries for MemoryReadModels {
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
         self.read(|tables| tables.payments.get(&id).map(|row| PaymentRow::clone(row))).await
     }
@@ -264,36 +285,27 @@ impl Queries for MemoryReadModels {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<Page<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
         self.read(|tables| payments(tables, filter, limit)).await
     }
+}
 
+#[async_trait]
+impl SalesQueries for MemoryReadModels {
     async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
         self.read(|tables| sales(tables, query)).await
     }
+}
 
-    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
-        let list = |tables: &Tables| {
-            let rows = tables.checkpoints.iter().map(|((projection, partition), row)| CheckpointRow {
-                projection: (*projection).to_owned(),
-                partition: partition.clone(),
-                position: row.position,
-                log_position: row.log_position,
-                updated_at: Some(row.updated_at),
-            });
-            rows.collect()
-        };
-        self.read(list).await
+#[async_trait]
+impl WaitQueries for MemoryReadModels {
+    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError> {
+        self.read(|tables| waits(tables, filter, limit)).await
     }
+}
 
-    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
-        self.parked().await
-    }
-
-    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
-        self.read(|tables| tables.parked.keys().any(|(_, parked)| parked == stream)).await
-    }
-
+#[async_trait]
+impl OverdueQueries for MemoryReadModels {
     async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
         self.read(|tables| tables.ended_orders_with_reservations().into_iter().take(limit).collect()).await
     }
@@ -310,24 +322,6 @@ impl Queries for MemoryReadModels {
             placed.into_iter().take(limit).map(|row| row.order_id).collect()
         };
         self.read(list).await
-    }
-
-    async fn order_stock_events(
-        &self,
-        id: OrderId,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Page<OrderStockEvent>, ReadModelError> {
-        let list = |tables: &Tables| {
-            let events = tables.order_stock_events.iter();
-            let events = events.filter(|event| event.order_id == id && Some(event.position) > after);
-            page(events.cloned(), limit)
-        };
-        self.read(list).await
-    }
-
-    async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<Page<Wait>, ReadModelError> {
-        self.read(|tables| waits(tables, filter, limit)).await
     }
 
     async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
@@ -356,7 +350,34 @@ impl Queries for MemoryReadModels {
         };
         self.read(list).await
     }
+}
 
+#[async_trait]
+impl ProjectionQueries for MemoryReadModels {
+    async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let rows = tables.checkpoints.iter().map(|((projection, partition), row)| CheckpointRow {
+                projection: (*projection).to_owned(),
+                partition: partition.clone(),
+                position: row.position,
+                log_position: row.log_position,
+                updated_at: Some(row.updated_at),
+            });
+            rows.collect()
+        };
+        self.read(list).await
+    }
+
+    async fn parked_streams(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
+        self.parked().await
+    }
+
+    async fn is_parked(&self, stream: &StreamName) -> Result<bool, ReadModelError> {
+        self.read(|tables| tables.parked.keys().any(|(_, parked)| parked == stream)).await
+    }
+}
+
+impl Queries for MemoryReadModels {
     fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

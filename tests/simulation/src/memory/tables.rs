@@ -1,4 +1,4 @@
-//! The tables of the read models, and how a commit changes them.
+//! The tables of the read models, and the commits that change them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +9,13 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PaymentRow, Projection, ReadModelError,
-        ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
+        Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection,
+        ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
     },
 };
 use uuid::Uuid;
 
-/// Every row. A clone is what one transaction sees.
+/// Every row. A clone is the view of one transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     pub(super) bound: Option<Uuid>,
@@ -28,7 +28,7 @@ pub struct Tables {
     pub(super) arrivals: Vec<PaymentId>,
     pub sales: BTreeMap<Partition, BTreeMap<SalesKey, SalesTotals>>,
     pub order_stock_events: BTreeSet<OrderStockEvent>,
-    /// Each with whether a retry was asked for.
+    /// The flag says whether a retry was requested.
     pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
 }
 
@@ -40,31 +40,18 @@ pub(super) struct Checkpoint {
 }
 
 impl Tables {
-    /// As a rebuild leaves them: rows of a whole log, and a checkpoint from which events come that are in the rows
-    /// already.
-    pub fn rebuilt(rows: AllRows, from: Option<Position>, now: Timestamp) -> Self {
+    /// The tables after a rebuild: rows of a whole log, and a checkpoint before events that the rows already reflect.
+    pub fn rebuilt(all: AllRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
-        let checkpoint = Checkpoint { position: from, log_position: rows.position, updated_at: now };
+        let checkpoint = Checkpoint { position: from, log_position: all.position, updated_at: now };
         let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint));
-        Self {
-            bound: Some(rows.store_id),
-            checkpoints: checkpoints.into(),
-            stock: rows.stock.into_iter().map(|row| (row.sku.clone(), row)).collect(),
-            reservations: rows
-                .reservations
-                .into_iter()
-                .map(|row| ((row.sku.clone(), row.order_id), row))
-                .collect(),
-            arrivals: rows.payments.iter().map(|row| row.payment_id).collect(),
-            orders: rows.orders.into_iter().map(|row| (row.order_id, row)).collect(),
-            payments: rows.payments.into_iter().map(|row| (row.payment_id, row)).collect(),
-            sales: rows.sales.into_iter().map(|(name, sums)| (name, sums.into_iter().collect())).collect(),
-            order_stock_events: rows.order_stock_events.into_iter().collect(),
-            parked: BTreeMap::new(),
-        }
+        let mut tables =
+            Self { bound: Some(all.store_id), checkpoints: checkpoints.into(), ..Self::default() };
+        tables.write(all.rows);
+        tables
     }
 
-    /// None: the same rows for ever.
+    /// Constant: the simulation never rebuilds while projectors run.
     pub(super) fn generation() -> Generation {
         Generation(0)
     }
@@ -82,20 +69,13 @@ impl Tables {
                 .iter()
                 .filter_map(|key| self.reservations.get(key).cloned())
                 .collect(),
-            orders: keys
-                .orders
-                .iter()
-                .filter_map(|id| self.orders.get(id).map(|row| OrderRow::clone(row)))
-                .collect(),
-            payments: keys
-                .payments
-                .iter()
-                .filter_map(|id| self.payments.get(id).map(|row| PaymentRow::clone(row)))
-                .collect(),
+            orders: keys.orders.iter().filter_map(|id| self.orders.get(id).cloned()).collect(),
+            payments: keys.payments.iter().filter_map(|id| self.payments.get(id).cloned()).collect(),
+            ..Rows::default()
         }
     }
 
-    /// All of the changes or none of them.
+    /// Writes all changes or none.
     pub(super) fn commit(&mut self, changes: Changes, now: Timestamp) -> Result<(), ReadModelError> {
         self.check(&changes)?;
         for projection in &changes.projections {
@@ -111,24 +91,30 @@ impl Tables {
         for row in changes.parked {
             self.parked.insert((row.projection, row.stream.clone()), (row, false));
         }
-        self.stock.extend(changes.stock.into_iter().map(|row| (row.sku.clone(), row)));
-        for key in &changes.reservations_closed {
+        self.write(changes.rows);
+        Ok(())
+    }
+
+    fn write(&mut self, rows: Rows) {
+        self.stock.extend(rows.stock.into_iter().map(|row| (row.sku.clone(), row)));
+        for key in &rows.reservations_closed {
             self.reservations.remove(key);
         }
-        let opened = changes.reservations.into_iter();
+        let opened = rows.reservations.into_iter();
         self.reservations.extend(opened.map(|row| ((row.sku.clone(), row.order_id), row)));
-        self.orders.extend(changes.orders.into_iter().map(|row| (row.order_id, row)));
-        for row in changes.payments {
+        self.orders.extend(rows.orders.into_iter().map(|row| (row.order_id, row)));
+        for row in rows.payments {
             if self.payments.insert(row.payment_id, Arc::clone(&row)).is_none() {
                 self.arrivals.push(row.payment_id);
             }
         }
-        self.order_stock_events.extend(changes.order_stock_events);
-        let sales = self.sales.entry(changes.partition).or_default();
-        for (key, sum) in changes.sales {
-            sales.entry(key).or_default().add(&sum);
+        self.order_stock_events.extend(rows.order_stock_events);
+        for PartitionSales { partition, sums } in rows.sales {
+            let stored = self.sales.entry(partition).or_default();
+            for (key, sum) in sums {
+                stored.entry(key).or_default().add(&sum);
+            }
         }
-        Ok(())
     }
 
     fn check(&self, changes: &Changes) -> Result<(), ReadModelError> {
@@ -155,7 +141,7 @@ impl Tables {
         self.orders.get(&order).is_some_and(|row| row.order.status().is_final())
     }
 
-    /// Sums over partitions.
+    /// Sums over all partitions.
     pub fn sales_in_all(&self) -> BTreeMap<SalesKey, SalesTotals> {
         let mut sums: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
         for (key, sum) in self.sales.values().flatten() {

@@ -6,7 +6,7 @@ use std::sync::{
 use infra::{
     event_source::Partition,
     read_models::{
-        Changes, OrderFilter, Queries, ReadModelError, ReadModels, SalesGroup, SalesQuery,
+        Changes, OrderFilter, OrderQueries, ReadModelError, ReadModels, SalesGroup, SalesQueries, SalesQuery,
         audit::{AllRows, Audit, Rebuild},
         postgres::PostgresRebuild,
     },

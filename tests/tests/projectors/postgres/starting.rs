@@ -1,7 +1,7 @@
 use infra::{
     event_source::Partition,
     operations::{Positions, postgres::PostgresOperations},
-    postgres::{Database, OpenError},
+    postgres::{Database, PostgresOpenError},
     read_models::{
         Queries,
         postgres::{PostgresQueries, PostgresReadModels},
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Bench, MemoryLog, Story};
 use crate::support::TestDatabase;
 
-async fn connect(database: &TestDatabase) -> Result<Database, OpenError> {
+async fn connect(database: &TestDatabase) -> Result<Database, PostgresOpenError> {
     Database::connect(database.url().parse().unwrap()).await
 }
 
@@ -38,24 +38,24 @@ async fn processes_that_start_at_once_make_the_tables_once() {
 #[ignore = "needs Postgres: infra/dev/services up"]
 async fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
     let nowhere = Database::connect("postgres://u:hunter2@127.0.0.1:1/d".parse().unwrap()).await.unwrap_err();
-    assert!(matches!(nowhere, OpenError::Unavailable(_)), "{nowhere}");
+    assert!(matches!(nowhere, PostgresOpenError::Unavailable(_)), "{nowhere}");
     assert!(nowhere.to_string().contains("check that it runs") && !nowhere.to_string().contains("hunter2"));
 
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let client = bench.database.client().await;
     client.batch_execute("UPDATE orderly_read_models.log SET schema_version = 99").await.unwrap();
     let refused = PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::OtherSchema { found: 99, .. }), "{refused}");
+    assert!(matches!(refused, PostgresOpenError::OtherSchema { found: 99, .. }), "{refused}");
     client.batch_execute("DROP TABLE orderly_read_models.log, orderly_read_models.orders").await.unwrap();
     let refused = PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::OtherSchema { .. }), "{refused}");
+    assert!(matches!(refused, PostgresOpenError::OtherSchema { .. }), "{refused}");
     bench.rebuild().await;
     PostgresReadModels::open(connect(&bench.database).await.unwrap()).await.unwrap();
     bench.assert_rows_are_those_of_the_log().await;
 
     client.batch_execute("INSERT INTO orderly.migrations (version) VALUES (99)").await.unwrap();
     let refused = connect(&bench.database).await.unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { found: 3, supported: 2 }), "{refused}");
+    assert!(matches!(refused, PostgresOpenError::Newer { found: 3, supported: 2 }), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,9 +72,9 @@ async fn connections_are_encrypted_where_asked_and_only_to_a_server_that_is_trus
         Database::connect(url.parse().unwrap()).await
     };
     let stranger = connect_with("").await.unwrap_err();
-    assert!(matches!(stranger, OpenError::Unavailable(_)), "{stranger}");
+    assert!(matches!(stranger, PostgresOpenError::Unavailable(_)), "{stranger}");
     let nobody = connect_with("&sslrootcert=/nowhere/ca.pem").await.unwrap_err();
-    assert!(matches!(nobody, OpenError::Certificates { .. }), "{nobody}");
+    assert!(matches!(nobody, PostgresOpenError::Certificates { .. }), "{nobody}");
 
     let connected = connect_with(&format!("&sslrootcert={authority}")).await.unwrap();
     let queries = PostgresQueries::open(connected).await.unwrap();

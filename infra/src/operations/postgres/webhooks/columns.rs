@@ -9,8 +9,7 @@ use crate::{
         DeliveryStatus, EventSequence, EventTypes, NewDelivery, Subscription, SubscriptionId,
         SubscriptionStatus, WebhookDelivery,
     },
-    postgres::Fault,
-    read_models::postgres::columns::Instant,
+    postgres::{Fault, Timestamptz},
     signature::SigningSecret,
 };
 
@@ -136,11 +135,11 @@ fn secret(text: &str) -> Result<SigningSecret, Fault> {
 }
 
 fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {
-    cell::<Instant>(row, column)?.timestamp().map_err(|error| corrupt(&error))
+    cell::<Timestamptz>(row, column)?.timestamp().map_err(|error| corrupt(&error))
 }
 
 fn optional_time(row: &Row, column: usize) -> Result<Option<Timestamp>, Fault> {
-    let time: Option<Instant> = cell(row, column)?;
+    let time: Option<Timestamptz> = cell(row, column)?;
     time.map(|time| time.timestamp().map_err(|error| corrupt(&error))).transpose()
 }
 

@@ -1,10 +1,10 @@
-//! Projects a made-up log of N orders (default 100,000) of one line, live and by a rebuild, into a SQLite file or into
-//! a Postgres database that holds nothing else, and prints events per second:
-//! `cargo run --release -p projectors --example project_throughput -- N [postgres://…]`.
-//! For Postgres also: how long a COPY of the same rows takes.
+//! Projects a synthetic log of N orders (default 100,000) of one line, live and by a rebuild, and prints events per
+//! second. It writes to a SQLite file, or to a Postgres database that must hold nothing else; for Postgres it also
+//! measures a COPY of the same rows:
+//! `cargo bench -p projectors --bench project_throughput -- N [postgres://…]`.
 
-mod copy_again;
-mod made_up_log;
+mod raw_copy;
+mod synthetic_log;
 
 use std::{
     sync::{
@@ -25,19 +25,20 @@ use infra::{
     },
 };
 use projectors::{
-    rebuild::rebuild,
-    runner::{Options, Runner},
+    rebuild::{RebuildStep, rebuild},
+    runner::{ProjectorOptions, Runner},
     verify::verify,
 };
 use tokio_util::sync::CancellationToken;
 
-use self::made_up_log::{Feed, MemoryLog, made_up_log};
+use self::synthetic_log::{Feed, MemoryLog, synthetic_log};
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1);
+    // Cargo adds `--bench` to the arguments.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let orders = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    let log = Arc::new(made_up_log(orders));
+    let log = Arc::new(synthetic_log(orders));
     println!("{orders} orders, {} events", log.events.len());
     match arguments.next() {
         None => over_sqlite(&log, orders).await,
@@ -55,8 +56,8 @@ async fn over_sqlite(log: &Arc<MemoryLog>, orders: u64) {
     }
     let reader = SqliteQueries::open_read_only(&path).expect("read models");
     check(log, orders, &reader).await;
-    make_anew("rebuild", log, orders, &SqliteRebuild::new(&dir.path().join("new.db"))).await;
-    make_anew("rebuild over", log, orders, &SqliteRebuild::new(&path)).await;
+    measure_rebuild("rebuild", log, orders, &SqliteRebuild::new(&dir.path().join("new.db"))).await;
+    measure_rebuild("rebuild over", log, orders, &SqliteRebuild::new(&path)).await;
 }
 
 async fn over_postgres(log: &Arc<MemoryLog>, orders: u64, url: &str) {
@@ -65,9 +66,9 @@ async fn over_postgres(log: &Arc<MemoryLog>, orders: u64, url: &str) {
     let queries = PostgresQueries::open(database.clone()).await.expect("read models");
     project_live(log, orders, Arc::new(models), &queries).await;
     check(log, orders, &queries).await;
-    make_anew("rebuild", log, orders, &PostgresRebuild::new(database)).await;
+    measure_rebuild("rebuild", log, orders, &PostgresRebuild::new(database)).await;
     check(log, orders, &queries).await;
-    copy_again::run(url).await;
+    raw_copy::run(url).await;
 }
 
 async fn project_live(log: &Arc<MemoryLog>, orders: u64, models: Arc<dyn ReadModels>, queries: &dyn Queries) {
@@ -75,16 +76,16 @@ async fn project_live(log: &Arc<MemoryLog>, orders: u64, models: Arc<dyn ReadMod
     let source = Feed::new(Arc::clone(log), Arc::clone(&delivered));
     let begun = Instant::now();
     let shutdown = CancellationToken::new();
-    let runner = Runner::new(source, log.clone(), models, Options::default());
+    let runner = Runner::new(source, log.clone(), models, ProjectorOptions::default());
     let running = tokio::spawn(runner.run(shutdown.clone()));
     let mut changed = queries.changed();
     while delivered.load(Ordering::Acquire) < log.events.len() as u64 {
-        // The end of the log is met after its last commit.
+        // The feed reaches the end of the log after the last commit.
         let _ = tokio::time::timeout(Duration::from_millis(10), changed.changed()).await;
     }
     print_rate("live", log.events.len(), orders, begun.elapsed());
     shutdown.cancel();
-    running.await.expect("the runner does not panic").expect("the log is the first one");
+    running.await.expect("the runner does not panic").expect("the read models are bound to this log");
 }
 
 async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
@@ -94,10 +95,10 @@ async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
     assert_eq!(verification.differences, 0, "{:?}", verification.described.first());
 }
 
-async fn make_anew(name: &str, log: &Arc<MemoryLog>, orders: u64, target: &dyn Rebuild) {
+async fn measure_rebuild(name: &str, log: &Arc<MemoryLog>, orders: u64, target: &dyn Rebuild) {
     let begun = Instant::now();
     let step_ended = |step| {
-        if !matches!(step, projectors::rebuild::Step::Folding(_)) {
+        if !matches!(step, RebuildStep::Folding(_)) {
             println!("  {step:?} after {:?}", begun.elapsed());
         }
     };
@@ -110,7 +111,7 @@ fn layout(log: &Arc<MemoryLog>) -> Arc<dyn SourceLayout> {
 }
 
 fn print_rate(name: &str, events: usize, orders: u64, elapsed: Duration) {
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
+    #[allow(clippy::cast_precision_loss, reason = "rounded for printing")]
     let (events_per_second, us_per_order) =
         (events as f64 / elapsed.as_secs_f64(), elapsed.as_secs_f64() * 1e6 / orders as f64);
     println!("{name}: {events_per_second:.0} events/s, {us_per_order:.1} µs per order, {elapsed:.2?} in all");

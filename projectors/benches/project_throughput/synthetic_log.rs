@@ -1,4 +1,4 @@
-//! A made-up log: orders of one line, each placed, reserved, allocated and about to be paid.
+//! A synthetic log: orders of one line, each placed, reserved, allocated, and with a payment requested.
 
 use std::sync::{
     Arc,
@@ -61,7 +61,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// `delivered` is set to the last position once the end of the log is met.
+    /// Sets `delivered` to the last position at the end of the log.
     pub fn new(log: Arc<MemoryLog>, delivered: Arc<AtomicU64>) -> Self {
         Self { log, after: None, assigned: false, delivered }
     }
@@ -88,7 +88,7 @@ impl EventSource for Feed {
     }
 }
 
-pub fn made_up_log(orders: u64) -> MemoryLog {
+pub fn synthetic_log(orders: u64) -> MemoryLog {
     let mut writer = LogWriter { events: Vec::new(), revisions: std::collections::HashMap::new() };
     let mut stock: Vec<_> = (0..SKUS)
         .map(|number| {
