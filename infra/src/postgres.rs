@@ -53,8 +53,9 @@ pub enum PostgresOpenError {
          run a newer program"
     )]
     Newer { found: usize, supported: usize },
-    /// The program does not convert rows of another schema, because a rebuild folds them from the log. It does not
-    /// start that rebuild either: it takes minutes on a large log, and an older program may be started by mistake.
+    /// The program does not convert rows of another schema, because a rebuild folds them from the log. It
+    /// does not start that rebuild either: it takes minutes on a large log, and an older program may be
+    /// started by mistake.
     #[error(
         "the read models in Postgres have schema version {found}, and this program needs {supported}: \
          run `orderly projections rebuild`"

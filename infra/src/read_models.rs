@@ -1,15 +1,19 @@
 //! The read-model port: rows that projections fold from events, and the queries over them.
 //!
 //! Every adapter keeps the same rows. A projector loads the rows that a batch of events touches
-//! ([`ReadModels::load`]), folds, and writes them with its new checkpoint in one transaction ([`ReadModels::commit`]).
-//! The checkpoint moves by compare-and-set, so a second owner is refused before it writes a row. Each row carries the
-//! revision of the stream that it reflects; projectors skip events up to that revision.
+//! ([`ReadModels::load`]), folds, and writes them with its new checkpoint in one transaction
+//! ([`ReadModels::commit`]). The checkpoint moves by compare-and-set, so a second owner is refused before it
+//! writes a row. Each row carries the revision of the stream that it reflects; projectors skip events up to
+//! that revision.
 //!
-//! Files are cut by subject: stock, orders, payments and sales hold rows; waits and projections are views of them.
+//! Files are cut by subject: stock, orders, payments and sales hold rows; waits and projections are views of
+//! them.
+//!
 //! To add a subject:
-//! 1. its row types and queries go to a file here, its fields to [`RowKeys`], [`Rows`] and [`StoredRow`] below;
-//! 2. its tables and SQL go to one file each in `sqlite/` and `postgres/`, one line each to the lists of subjects in
-//!    `sqlite.rs` and `postgres.rs`, and `SCHEMA_VERSION` there goes up by one;
+//! 1. its row types and queries go to a file here, its fields to [`RowKeys`], [`Rows`] and [`StoredRow`]
+//!    below;
+//! 2. its tables and SQL go to one file each in `sqlite/` and `postgres/`, one line each to the lists of
+//!    subjects in `sqlite.rs` and `postgres.rs`, and `SCHEMA_VERSION` there goes up by one;
 //! 3. its fold goes to `projectors/src/fold/`, one line each to the lists in `fold.rs` and `verify.rs`.
 
 pub mod audit;
@@ -96,9 +100,10 @@ impl StoredRow {
 
 /// What one batch changes; written in one transaction. Vectors are sorted by key.
 ///
-/// Refused with [`ReadModelError::CheckpointMoved`], and nothing is written, if the rows are of another generation, a
-/// projection does not stand at `from`, a stream of `skipped` is not parked, or a stream of `retried` is not parked as
-/// it was read. So two processes cannot un-park one stream, and no owner skips events of a stream that was un-parked.
+/// Refused with [`ReadModelError::CheckpointMoved`], and nothing is written, if the rows are of another
+/// generation, a projection does not stand at `from`, a stream of `skipped` is not parked, or a stream of
+/// `retried` is not parked as it was read. So two processes cannot un-park one stream, and no owner skips
+/// events of a stream that was un-parked.
 #[derive(Debug)]
 pub struct Changes {
     pub partition: Partition,
@@ -108,15 +113,15 @@ pub struct Changes {
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
     pub to: Option<Position>,
-    /// Position in the log of the last event in these changes; `None` without a new event. Checkpoints keep the
-    /// highest, because rebuilt rows may reflect events that the source delivers later.
+    /// Position in the log of the last event in these changes; `None` without a new event. Checkpoints keep
+    /// the highest, because rebuilt rows may reflect events that the source delivers later.
     pub log_position: Option<Position>,
     pub rows: Rows,
     pub parked: Vec<ParkedStream>,
     /// Parked streams with events in this batch, which were skipped.
     pub skipped: Vec<(Projection, StreamName)>,
-    /// Streams that were parked like this, with a retry requested, and have been retried. They are parked no longer,
-    /// unless `parked` contains them again.
+    /// Streams that were parked like this, with a retry requested, and have been retried. They are parked no
+    /// longer, unless `parked` contains them again.
     pub retried: Vec<ParkedStream>,
 }
 
@@ -189,8 +194,8 @@ pub trait ReadModels: Send + Sync + 'static {
     async fn retry_requests(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
 }
 
-/// The read side for the query API: the queries of every subject. The process manager reads [`OverdueQueries`], and
-/// operators' commands read [`ProjectionQueries`] alone.
+/// The read side for the query API: the queries of every subject. The process manager reads
+/// [`OverdueQueries`], and operators' commands read [`ProjectionQueries`] alone.
 pub trait Queries:
     StockQueries + OrderQueries + PaymentQueries + SalesQueries + WaitQueries + ProjectionQueries
 {

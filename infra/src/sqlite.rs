@@ -12,9 +12,9 @@ use tokio::{sync::Semaphore, task::JoinError};
 /// Concurrent reads of one file, and so connections.
 const READERS_MAX: usize = 4;
 
-/// Stops SQLite from compiling a prepared statement again. The bundled SQLite is built with STAT4, which recompiles
-/// when a bound parameter might favour another plan; on the hot path that costs more than the query. Our plans do not
-/// depend on values (<https://www.sqlite.org/queryplanner-ng.html#qpstab>).
+/// Stops SQLite from compiling a prepared statement again. The bundled SQLite is built with STAT4, which
+/// recompiles when a bound parameter might favour another plan; on the hot path that costs more than the
+/// query. Our plans do not depend on values (<https://www.sqlite.org/queryplanner-ng.html#qpstab>).
 pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }

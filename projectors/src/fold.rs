@@ -1,8 +1,9 @@
 //! Folds events onto the rows of all read models.
 //!
-//! Each event is applied exactly once. An event whose revision its row already has is skipped, and an event that is not
-//! the next revision is never applied. An event that cannot be applied parks its stream: the row stays as it was before
-//! the event, later events of the stream wait in the log, and every other stream continues.
+//! Each event is applied exactly once. An event whose revision its row already has is skipped, and an event
+//! that is not the next revision is never applied. An event that cannot be applied parks its stream: the row
+//! stays as it was before the event, later events of the stream wait in the log, and every other stream
+//! continues.
 
 mod orders;
 mod payments;
@@ -20,8 +21,8 @@ use infra::{
 use self::{orders::OrderFold, payments::PaymentFold, sales::SalesFold, stock::StockFold};
 use crate::event::{DecodedEvent, Poison, guarded};
 
-/// Rows, and the changes to them. A stream without a row counts as new, so put every row that the events touch
-/// ([`keys_of`]) before the events.
+/// Rows, and the changes to them. A stream without a row counts as new, so put every row that the events
+/// touch ([`keys_of`]) before the events.
 #[derive(Debug, Default)]
 pub struct Fold {
     stock: StockFold,
@@ -57,7 +58,8 @@ impl Fold {
         self.payments.put(rows.payments);
     }
 
-    /// Applies an event, or parks its stream. `source` is the index of the partition that the event came from.
+    /// Applies an event, or parks its stream. `source` is the index of the partition that the event came
+    /// from.
     pub fn apply(&mut self, event: &DecodedEvent, source: usize) {
         if self.parked.contains(&event.stream) {
             let parked_here = self.newly_parked.iter().any(|parked| parked.stream == event.stream);

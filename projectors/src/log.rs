@@ -22,8 +22,8 @@ pub struct FoldProgress {
     pub position: Position,
 }
 
-/// Folds the log from its beginning: all of it, or each partition up to its position in `until`. Reads and decodes the
-/// next events while it folds the events before.
+/// Folds the log from its beginning: all of it, or each partition up to its position in `until`. Reads and
+/// decodes the next events while it folds the events before.
 pub async fn fold_log(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,

@@ -44,9 +44,9 @@ pub enum RebuildError {
     Differs(Box<Verification>),
 }
 
-/// Folds the log to its end, writes the rows, reads them back and compares, and publishes them if they are equal.
-/// Projectors continue from where the partitions ended when the rebuild began. They skip, by revision, events that the
-/// new rows already reflect.
+/// Folds the log to its end, writes the rows, reads them back and compares, and publishes them if they are
+/// equal. Projectors continue from where the partitions ended when the rebuild began. They skip, by revision,
+/// events that the new rows already reflect.
 pub async fn rebuild(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,

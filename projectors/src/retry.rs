@@ -1,10 +1,11 @@
 //! Resumes parked streams from the event log, after the cause is repaired.
 //!
-//! `orderly projections retry STREAM` records a request. The runner that owns the partition acts on it between two
-//! batches ([`apply_requests`]); if no runner does, the command acts itself ([`retry`]). Both may run at once: a retry
-//! commits only if the checkpoint has not moved since it was read, which was before the stream was read to its end,
-//! and if the stream is still parked as it was read. A runner that skipped an event of a stream that is parked no
-//! longer is refused by its own commit. So every event up to the checkpoint is applied once, and none after it is lost.
+//! `orderly projections retry STREAM` records a request. The runner that owns the partition acts on it
+//! between two batches ([`apply_requests`]); if no runner does, the command acts itself ([`retry`]). Both may
+//! run at once: a retry commits only if the checkpoint has not moved since it was read, which was before the
+//! stream was read to its end, and if the stream is still parked as it was read. A runner that skipped an
+//! event of a stream that is parked no longer is refused by its own commit. So every event up to the
+//! checkpoint is applied once, and none after it is lost.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -41,7 +42,8 @@ pub enum Retried {
     StillParked(Box<ParkedStream>),
 }
 
-/// Requests a retry from the runner that owns the stream, and retries here if it does not act within `patience`.
+/// Requests a retry from the runner that owns the stream, and retries here if it does not act within
+/// `patience`.
 pub async fn retry(
     log: &dyn EventLog,
     models: &dyn ReadModels,

@@ -28,8 +28,8 @@ use crate::{
 pub struct ProjectorOptions {
     /// Rows of each kind in the cache; an order counts once more for each line. About 300 bytes each.
     pub cached_rows_max: usize,
-    /// Minimum time between the commits of small batches. Rows that several events touch are then written once, which
-    /// leaves more of the processor to commands.
+    /// Minimum time between the commits of small batches. Rows that several events touch are then written
+    /// once, which leaves more of the processor to commands.
     pub commit_every: Duration,
 }
 
@@ -121,8 +121,8 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// Projects until `shutdown`, and finishes the running batch. Retries with back-off while a store cannot be reached.
-    /// Fails only if the rows come from another log.
+    /// Projects until `shutdown`, and finishes the running batch. Retries with back-off while a store cannot
+    /// be reached. Fails only if the rows come from another log.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), BindError> {
         if !self.bind(&shutdown).await? {
             return Ok(());

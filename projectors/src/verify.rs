@@ -90,8 +90,8 @@ pub enum VerifyError {
     OtherLayout(Partition),
 }
 
-/// Folds each partition of the log up to the position of the read models, and compares. Works while a server runs: the
-/// rows are read in one transaction.
+/// Folds each partition of the log up to the position of the read models, and compares. Works while a server
+/// runs: the rows are read in one transaction.
 pub async fn verify(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
@@ -104,8 +104,8 @@ pub async fn verify(
     Ok(compare(Arc::new(expected), stored).await?)
 }
 
-/// Up to which position the events of each of `partitions` are in the rows. If projectors followed the whole log before
-/// the bus was changed, their last position counts for every partition.
+/// Up to which position the events of each of `partitions` are in the rows. If projectors followed the whole
+/// log before the bus was changed, their last position counts for every partition.
 fn reached(
     partitions: &[Partition],
     log_positions: &[(Partition, Option<Position>)],

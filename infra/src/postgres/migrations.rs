@@ -4,8 +4,8 @@ use tokio_postgres::{Client, Transaction};
 
 use super::{Fault, PostgresOpenError};
 
-/// Applied in order, each once. Never edit one that was released. The read models have no migrations: a new version of
-/// their schema needs a rebuild.
+/// Applied in order, each once. Never edit one that was released. The read models have no migrations: a new
+/// version of their schema needs a rebuild.
 const MIGRATIONS: &[&str] =
     &[include_str!("../sql/postgres/0001_begin.sql"), include_str!("../sql/postgres/0002_webhooks.sql")];
 
@@ -35,8 +35,8 @@ pub(crate) async fn lock(transaction: &Transaction<'_>) -> Result<(), Fault> {
     // The migration of another process may take this long.
     transaction.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&CREATE_LOCK]).await?;
-    // The session caches which schemas exist. Only a lock on a table makes it see schemas that other processes have
-    // created meanwhile.
+    // The session caches which schemas exist. Only a lock on a table makes it see schemas that other
+    // processes have created meanwhile.
     transaction.execute("SELECT count(*) FROM pg_namespace", &[]).await?;
     Ok(())
 }

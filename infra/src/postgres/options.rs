@@ -23,11 +23,12 @@ const SESSION: &[(&str, &str)] = &[
     ("lock_timeout", "5000"),
     // A projector that stops in the middle of a commit blocks the others no longer than this.
     ("idle_in_transaction_session_timeout", "10000"),
-    // A crash of the server loses the last commits. Rows and checkpoint are lost together, so the events are projected
-    // again. Positions of the process manager are lost, so it repeats reactions, which is harmless.
+    // A crash of the server loses the last commits. Rows and checkpoint are lost together, so the events are
+    // projected again. Positions of the process manager are lost, so it repeats reactions, which is harmless.
     ("synchronous_commit", "off"),
-    // Plans each statement once, to walk its index. Every statement of the adapters is written for an index, and the
-    // tables grow after it was planned, so statistics and values of that moment must not choose another plan.
+    // Plans each statement once, to walk its index. Every statement of the adapters is written for an index,
+    // and the tables grow after it was planned, so statistics and values of that moment must not choose
+    // another plan.
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -55,11 +56,13 @@ pub(super) const LONG_SESSION: &str = "
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(super) config: Config,
-    /// File with the authorities that may sign the server's certificate. `None`: those that the machine trusts.
+    /// File with the authorities that may sign the server's certificate. `None`: those that the machine
+    /// trusts.
     pub(super) root_certificates: Option<PathBuf>,
 }
 
-/// Why a text is not the URL of a Postgres database. The message never quotes the text, which may hold a password.
+/// Why a text is not the URL of a Postgres database. The message never quotes the text, which may hold a
+/// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error(
@@ -77,9 +80,9 @@ pub enum UrlError {
 impl FromStr for PostgresOptions {
     type Err = UrlError;
 
-    /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. `sslmode=require` encrypts
-    /// connections, and checks the server's certificate and name against the authorities of the file `sslrootcert` or
-    /// of the machine. Connections are not encrypted without it.
+    /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. `sslmode=require`
+    /// encrypts connections, and checks the server's certificate and name against the authorities of the file
+    /// `sslrootcert` or of the machine. Connections are not encrypted without it.
     fn from_str(url: &str) -> Result<Self, UrlError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(UrlError::NotPostgres);

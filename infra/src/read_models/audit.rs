@@ -12,7 +12,8 @@ use crate::event_source::Partition;
 
 /// Every row that a log folds to.
 ///
-/// Rows are in the order in which they load fastest: orders and payments as they were recorded, all others by key.
+/// Rows are in the order in which they load fastest: orders and payments as they were recorded, all others by
+/// key.
 #[derive(Debug, Default)]
 pub struct AllRows {
     /// Id of the event store that holds the log.
@@ -43,8 +44,8 @@ pub trait Audit: Send + Sync + 'static {
 /// Read models that can be replaced as a whole.
 #[async_trait]
 pub trait Rebuild: Send + Sync + 'static {
-    /// Writes the rows beside those in use. `positions`: where each partition of the source continues. Projectors skip
-    /// events from there on that the rows already reflect, by their revision.
+    /// Writes the rows beside those in use. `positions`: where each partition of the source continues.
+    /// Projectors skip events from there on that the rows already reflect, by their revision.
     async fn stage(
         &self,
         positions: &[(Partition, Option<Position>)],
@@ -55,13 +56,13 @@ pub trait Rebuild: Send + Sync + 'static {
 /// Rows that are written but not in use yet. Dropping this deletes them.
 #[async_trait]
 pub trait Staged: Audit {
-    /// Replaces the rows in use. Readers see all of the old rows or all of the new ones. A running projector gets
-    /// [`ReadModelError::CheckpointMoved`] and continues from the position of the new rows.
+    /// Replaces the rows in use. Readers see all of the old rows or all of the new ones. A running projector
+    /// gets [`ReadModelError::CheckpointMoved`] and continues from the position of the new rows.
     async fn publish(self: Box<Self>) -> Result<(), ReadModelError>;
 }
 
-/// Refuses rows whose projections stand at different positions in one partition: no single fold gives such rows.
-/// `read` holds the distinct positions, sorted by partition.
+/// Refuses rows whose projections stand at different positions in one partition: no single fold gives such
+/// rows. `read` holds the distinct positions, sorted by partition.
 pub(super) fn one_per_partition(read: LogPositions) -> Result<LogPositions, ReadModelError> {
     let Some(pair) = read.windows(2).find(|pair| pair[0].0 == pair[1].0) else { return Ok(read) };
     let text = format!("the projections of partition {} stand at different positions", pair[0].0.0);

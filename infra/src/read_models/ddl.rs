@@ -1,5 +1,5 @@
-//! The SQL files of subjects: tables first, then a line `-- Indexes`, then indexes. A rebuild creates the indexes
-//! after it has written the rows, which is faster.
+//! The SQL files of subjects: tables first, then a line `-- Indexes`, then indexes. A rebuild creates the
+//! indexes after it has written the rows, which is faster.
 
 const INDEXES: &str = "\n-- Indexes\n";
 

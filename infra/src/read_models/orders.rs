@@ -12,9 +12,9 @@ use super::{ReadModelError, RowPage};
 
 /// An order. The adapters derive its search columns (status, customer, SKUs, times) from `order`.
 ///
-/// `order` is stored as JSON. A new field of [`Order`] or of a type inside it needs either a serde default that is
-/// right for every stored order, or a higher `SCHEMA_VERSION` in both adapters, which makes operators rebuild.
-/// The golden file of the schema version fails a test otherwise (`read_models/tests.rs`).
+/// `order` is stored as JSON. A new field of [`Order`] or of a type inside it needs either a serde default
+/// that is right for every stored order, or a higher `SCHEMA_VERSION` in both adapters, which makes operators
+/// rebuild. The golden file of the schema version fails a test otherwise (`read_models/tests.rs`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRow {
     pub order_id: OrderId,
@@ -54,8 +54,8 @@ pub(super) enum OrderList {
     Time,
     Customer,
     Sku,
-    /// The customer's orders, each looked up in the index of the SKU: at most as many look-ups as the customer has
-    /// orders.
+    /// The customer's orders, each looked up in the index of the SKU: at most as many look-ups as the
+    /// customer has orders.
     CustomerAndSku,
 }
 

@@ -30,8 +30,8 @@ pub struct PaymentFilter {
 }
 
 impl PaymentFilter {
-    /// The page of the one payment that an order has. Its id follows from the order's, so adapters look up `row` by
-    /// id instead of walking a list.
+    /// The page of the one payment that an order has. Its id follows from the order's, so adapters look up
+    /// `row` by id instead of walking a list.
     pub(super) fn page_of_order(
         &self,
         order_id: OrderId,

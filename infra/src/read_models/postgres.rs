@@ -1,7 +1,7 @@
 //! Read models in a Postgres database.
 //!
-//! Several processes may use the database. The checkpoint decides whose rows are written. A rebuild replaces the schema
-//! in use by a new one.
+//! Several processes may use the database. The checkpoint decides whose rows are written. A rebuild replaces
+//! the schema in use by a new one.
 
 mod audit;
 mod copy;
@@ -38,8 +38,8 @@ use crate::{
     postgres::{Database, Fault, PostgresOpenError},
 };
 
-/// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds (JSON
-/// included): programs then refuse older schemas and ask for a rebuild.
+/// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
+/// (JSON included): programs then refuse older schemas and ask for a rebuild.
 pub(super) const SCHEMA_VERSION: i32 = 3;
 
 /// The SQL files of the subjects.
@@ -59,10 +59,10 @@ async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelErr
 
 /// Writes a batch in one transaction.
 ///
-/// Every statement is prepared first, so that it goes out when its future is first polled. The futures are polled in the
-/// order below, and none waits for the answer of another: one round trip instead of a dozen, and the server still works
-/// through the statements in this order. The checkpoint comes first. Its row lock makes a second owner wait, who then
-/// sees that the checkpoint has moved.
+/// Every statement is prepared first, so that it goes out when its future is first polled. The futures are
+/// polled in the order below, and none waits for the answer of another: one round trip instead of a dozen,
+/// and the server still works through the statements in this order. The checkpoint comes first. Its row lock
+/// makes a second owner wait, who then sees that the checkpoint has moved.
 async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelError> {
     const NOTIFY: &str = "SELECT pg_notify($1, '')";
     let transaction = client.transaction().await?;
@@ -102,7 +102,8 @@ async fn scan_rows(scan: &Scan<'_>) -> Result<(), Stop> {
     sales::scan(scan).await
 }
 
-/// The write side, for projectors. Several projectors, in several processes, may share it, each with its own partitions.
+/// The write side, for projectors. Several projectors, in several processes, may share it, each with its own
+/// partitions.
 #[derive(Debug, Clone)]
 pub struct PostgresReadModels {
     database: Database,
@@ -163,8 +164,8 @@ pub struct PostgresQueries {
 }
 
 impl PostgresQueries {
-    /// Opens the read models of a database, or creates empty ones. The server notifies it of the commits of every
-    /// process.
+    /// Opens the read models of a database, or creates empty ones. The server notifies it of the commits of
+    /// every process.
     pub async fn open(database: Database) -> Result<Self, PostgresOpenError> {
         schema::ensure(&database).await?;
         let listener = Listener::start(database.clone());

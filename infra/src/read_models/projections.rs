@@ -10,8 +10,8 @@ use crate::event_source::Partition;
 
 /// A group of read models with one checkpoint in each partition.
 ///
-/// A new read model joins the projection of the stream that it is folded from. Only a new kind of stream needs a new
-/// variant here, and with it a migration of the Postgres type `projection`.
+/// A new read model joins the projection of the stream that it is folded from. Only a new kind of stream
+/// needs a new variant here, and with it a migration of the Postgres type `projection`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Projection {
     Stock,
@@ -33,8 +33,8 @@ impl Projection {
         }
     }
 
-    /// The projections that events of a partition change: those of its topic. All of them if the partition is no
-    /// topic's.
+    /// The projections that events of a partition change: those of its topic. All of them if the partition is
+    /// no topic's.
     pub fn fed_by(partition: &Partition) -> &'static [Self] {
         let topic = partition.0.rsplit_once('/').map(|(topic, _)| topic);
         match topic.and_then(|topic| topic.rsplit('.').next()) {
@@ -45,7 +45,8 @@ impl Projection {
         }
     }
 
-    /// The projection that parks and resumes this stream. Sales are parked with the orders: one fold makes both.
+    /// The projection that parks and resumes this stream. Sales are parked with the orders: one fold makes
+    /// both.
     pub fn of_stream(stream: &StreamName) -> Self {
         match stream {
             StreamName::Stock(_) => Self::Stock,
@@ -93,9 +94,9 @@ pub struct CheckpointRow {
 }
 
 impl CheckpointRow {
-    /// How many events of a partition that ends at `end` are not in the rows yet. An upper bound: some Kafka offsets
-    /// are transaction markers, and EventStoreDB positions count bytes. Log positions count from 1, Kafka offsets
-    /// from 0.
+    /// How many events of a partition that ends at `end` are not in the rows yet. An upper bound: some Kafka
+    /// offsets are transaction markers, and EventStoreDB positions count bytes. Log positions count from 1,
+    /// Kafka offsets from 0.
     pub fn behind(&self, end: Option<Position>) -> u64 {
         let first = u64::from(self.partition == Partition::whole_log());
         let up_to = |position: Option<Position>| position.map_or(0, |at| (at + 1).saturating_sub(first));

@@ -31,8 +31,9 @@ pub struct SalesKey {
     pub hour: i64,
 }
 
-/// Sums over all orders that were ever allocated, by `placed_at`. Money is in minor units. `gross` is quantity x unit
-/// price of the lines without adjustments, and is never reduced: cancelled and refunded money has its own columns.
+/// Sums over all orders that were ever allocated, by `placed_at`. Money is in minor units. `gross` is
+/// quantity x unit price of the lines without adjustments, and is never reduced: cancelled and refunded money
+/// has its own columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SalesTotals {
     pub orders: i64,
@@ -54,7 +55,8 @@ impl SalesTotals {
     }
 }
 
-/// Sums over the events of one partition, sorted by key. Owners of different partitions never write the same row.
+/// Sums over the events of one partition, sorted by key. Owners of different partitions never write the same
+/// row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionSales {
     pub partition: Partition,

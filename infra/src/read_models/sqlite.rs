@@ -1,7 +1,7 @@
 //! Read models in one SQLite file: one connection writes, a few read.
 //!
-//! Several processes may open the file. The checkpoint decides whose rows are written. A rebuild puts its rows in place
-//! through SQLite, so no process keeps a file open that was swapped away.
+//! Several processes may open the file. The checkpoint decides whose rows are written. A rebuild puts its
+//! rows in place through SQLite, so no process keeps a file open that was swapped away.
 
 mod audit;
 mod connections;
@@ -39,8 +39,8 @@ use super::{
 };
 use crate::event_source::Partition;
 
-/// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds (JSON
-/// included): programs then refuse older files and ask for a rebuild.
+/// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
+/// (JSON included): programs then refuse older files and ask for a rebuild.
 pub(super) const SCHEMA_VERSION: i32 = 4;
 
 /// The SQL files of the subjects.

@@ -24,8 +24,8 @@ pub struct ReservationRow {
     pub quantity: u32,
 }
 
-/// An event of a stock stream that belongs to an order. A stock stream holds the events of every order, so without
-/// this row those of one order could be found only by reading all of them.
+/// An event of a stock stream that belongs to an order. A stock stream holds the events of every order, so
+/// without this row those of one order could be found only by reading all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderStockEvent {
     pub order_id: OrderId,

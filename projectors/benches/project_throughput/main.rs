@@ -1,7 +1,7 @@
-//! Projects a synthetic log of N orders (default 100,000) of one line, live and by a rebuild, and prints events per
-//! second. It writes to a SQLite file, or to a Postgres database that must hold nothing else; for Postgres it also
-//! measures a COPY of the same rows:
-//! `cargo bench -p projectors --bench project_throughput -- N [postgres://…]`.
+//! Projects a synthetic log of N orders (default 100,000) of one line, live and by a rebuild, and prints
+//! events per second. It writes to a SQLite file, or to a Postgres database that must hold nothing else; for
+//! Postgres it also measures a COPY of the same rows: `cargo bench -p projectors --bench project_throughput
+//! -- N [postgres://…]`.
 
 mod raw_copy;
 mod synthetic_log;

@@ -1,4 +1,5 @@
-//! The baseline of a rebuild: copies the rows of the read models as bytes into equal tables, and indexes them.
+//! The baseline of a rebuild: copies the rows of the read models as bytes into equal tables, and indexes
+//! them.
 
 use std::{
     pin::pin,

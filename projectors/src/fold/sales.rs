@@ -1,8 +1,8 @@
 //! Sales, summed by hour and currency: over all orders, by SKU, by country.
 //!
 //! An order counts from its allocation on, in the hour (UTC) of `placed_at`, and is never subtracted. Later
-//! cancellations and refunds go to the same hour. A refund names no SKU, so it is spread over the order's SKUs by
-//! their value, and the sums by SKU add up to the total.
+//! cancellations and refunds go to the same hour. A refund names no SKU, so it is spread over the order's
+//! SKUs by their value, and the sums by SKU add up to the total.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -116,9 +116,9 @@ fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> 
     by_sku
 }
 
-/// Divides an amount over the SKUs of an order in proportion to their value, or to their units if all are free. The
-/// shares add up to the amount: the rest of rounding down goes to the largest remainders. Pass the cumulative amount,
-/// so that the shares do not depend on the steps in which it was refunded.
+/// Divides an amount over the SKUs of an order in proportion to their value, or to their units if all are
+/// free. The shares add up to the amount: the rest of rounding down goes to the largest remainders. Pass the
+/// cumulative amount, so that the shares do not depend on the steps in which it was refunded.
 fn shares(lines: &[Line], amount: i64) -> BTreeMap<&Sku, i64> {
     let weights = |of: fn(&Line) -> i128| {
         let mut weights: BTreeMap<&Sku, i128> = BTreeMap::new();

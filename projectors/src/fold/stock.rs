@@ -113,8 +113,8 @@ fn order_concerned(event: &StockEvent) -> Option<OrderId> {
     }
 }
 
-/// The order whose open reservation an event reduces. Only these events need the row of the reservation: a Reserved
-/// event opens a new one, and the others have none.
+/// The order whose open reservation an event reduces. Only these events need the row of the reservation: a
+/// Reserved event opens a new one, and the others have none.
 fn order_drawn_on(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Released(released) => Some(released.order_id),

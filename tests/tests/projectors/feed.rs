@@ -9,7 +9,8 @@ use infra::{
 
 use super::MemoryLog;
 
-/// A source that delivers the log in batches of given sizes, with events in front of a batch that came before.
+/// A source that delivers the log in batches of given sizes, with events in front of a batch that came
+/// before.
 pub struct Feed {
     log: Arc<MemoryLog>,
     /// Sizes of batches, over and over.

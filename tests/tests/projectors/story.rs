@@ -17,7 +17,8 @@ use domain::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// One thing somebody does. `order` picks among the orders placed before; commands that are refused do nothing.
+/// One thing somebody does. `order` picks among the orders placed before; commands that are refused do
+/// nothing.
 #[derive(Debug, Clone)]
 pub enum Act {
     Receive {

@@ -1,4 +1,5 @@
-//! Reads every row of a schema in one read transaction, and checks search columns and index tables against the rows.
+//! Reads every row of a schema in one read transaction, and checks search columns and index tables against
+//! the rows.
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Client, IsolationLevel, Portal, Row, Transaction};
@@ -88,8 +89,8 @@ pub(super) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Reads a query's rows in chunks, and sends what `take` pushes for each. Reports a row that cannot be read by its
-    /// first column, and continues.
+    /// Reads a query's rows in chunks, and sends what `take` pushes for each. Reports a row that cannot be
+    /// read by its first column, and continues.
     pub(super) async fn each<T>(
         &self,
         sql: &str,

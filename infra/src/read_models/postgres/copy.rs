@@ -23,7 +23,8 @@ impl Copy {
         // Gives the types of the columns. Those of enums have numbers that differ in each database.
         let described = transaction.prepare(&format!("SELECT {columns} FROM {table}")).await?;
         let types: Vec<Type> = described.columns().iter().map(|column| column.type_().clone()).collect();
-        // FREEZE marks rows as visible to all while they are written. Otherwise a vacuum writes each page again.
+        // FREEZE marks rows as visible to all while they are written. Otherwise a vacuum writes each page
+        // again.
         let copy = format!("COPY {table} ({columns}) FROM STDIN WITH (FORMAT binary, FREEZE)");
         let sink = transaction.copy_in(&copy).await?;
         Ok(Self { writer: Box::pin(BinaryCopyInWriter::new(sink, &types)), rows: 0 })

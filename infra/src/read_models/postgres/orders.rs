@@ -114,8 +114,8 @@ pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<Orde
     all(client, &sql, &[&ids], |row| order_row(row).map(Arc::new)).await
 }
 
-/// Runs before the orders are written, because it looks up the status that each had. SKUs hold no control characters,
-/// so chr(31) separates them.
+/// Runs before the orders are written, because it looks up the status that each had. SKUs hold no control
+/// characters, so chr(31) separates them.
 pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
          SELECT now.order_id, now.status, now.placed_at, now.skus, before.status AS old_status
          FROM unnest($1::uuid[], $2::order_status[], $3::timestamptz[], $4::text[])
@@ -359,9 +359,9 @@ async fn list_page(
     page(client, &list_sql(list, status), &values, limit, order_row).await
 }
 
-/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than the
-/// page needs, so its cost does not grow with the number of orders.
-/// OFFSET 0 keeps the look-up from becoming a join, which Postgres could walk from the other side.
+/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
+/// the page needs, so its cost does not grow with the number of orders. OFFSET 0 keeps the look-up from
+/// becoming a join, which Postgres could walk from the other side.
 /// $1: placed from, $2 and $3: before this time and id, $4: how many, $5 and $6: customer, SKU.
 pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String {
     const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)

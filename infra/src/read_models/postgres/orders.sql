@@ -25,8 +25,8 @@ CREATE TABLE order_skus (
 ALTER TABLE orders ADD PRIMARY KEY (order_id);
 ALTER TABLE order_skus ADD PRIMARY KEY (sku, status, placed_at, order_id);
 
--- Lists are paged by (placed_at, order_id). A list of any status walks one range per status (five at most), so
--- no filter reads orders that it does not show, and each kind of list indexes an order once.
+-- Lists are paged by (placed_at, order_id). A list of any status walks one range per status (five at most),
+-- so no filter reads orders that it does not show, and each kind of list indexes an order once.
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
 

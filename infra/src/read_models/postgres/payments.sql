@@ -16,7 +16,8 @@ CREATE TABLE payments (
 -- Indexes
 ALTER TABLE payments ADD PRIMARY KEY (payment_id);
 
--- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives it.
+-- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives
+-- it.
 CREATE UNIQUE INDEX payments_by_arrival ON payments (row_no);
 CREATE INDEX payments_by_state ON payments (state, row_no);
 

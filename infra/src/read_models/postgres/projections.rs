@@ -115,7 +115,8 @@ const PARK: &str = "INSERT INTO parked
          event_id = excluded.event_id, revision = excluded.revision, position = excluded.position,
          reason = excluded.reason, parked_at = excluded.parked_at, retry_requested = false";
 
-/// Moves the checkpoints and settles parked streams. See [`super::commit`] for why statements are prepared first.
+/// Moves the checkpoints and settles parked streams. See [`super::commit`] for why statements are prepared
+/// first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
     begin: Statement,
@@ -224,7 +225,8 @@ async fn park(
     Ok(())
 }
 
-/// Writes what a rebuild begins with: the log, a checkpoint for each projection of `positions`, the parked streams.
+/// Writes what a rebuild begins with: the log, a checkpoint for each projection of `positions`, the parked
+/// streams.
 pub(super) async fn copy(
     transaction: &tokio_postgres::Transaction<'_>,
     positions: &[(Partition, Option<Position>)],

@@ -1,9 +1,9 @@
--- The read models have a schema of their own, which a rebuild replaces as a whole. In all tables money is in minor
--- units, and texts are compared byte by byte.
+-- The read models have a schema of their own, which a rebuild replaces as a whole. In all tables money is in
+-- minor units, and texts are compared byte by byte.
 
--- The event log that the rows come from (NULL until a projector has started), and the generation of the rows. A
--- rebuild gives a new generation: projectors then drop their cached rows. A transaction that uses several tables reads
--- this one first; a rebuild then cannot publish before it ends.
+-- The event log that the rows come from (NULL until a projector has started), and the generation of the rows.
+-- A rebuild gives a new generation: projectors then drop their cached rows. A transaction that uses several
+-- tables reads this one first; a rebuild then cannot publish before it ends.
 CREATE TABLE log (
     only_row       boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     schema_version integer NOT NULL,

@@ -1,4 +1,5 @@
-//! Rebuilds: rows are copied in order into a new schema, indexed last, and the schema replaces the one in use.
+//! Rebuilds: rows are copied in order into a new schema, indexed last, and the schema replaces the one in
+//! use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -100,7 +101,8 @@ impl Staged for StagedSchema {
             // Queries that began before may still read it.
             tracing::warn!(error = ?fault, "Cannot drop the schema {REPLACED}; the next rebuild drops it");
         }
-        // The server releases the lock of a closed connection with a delay. Unlocking lets another rebuild start at once.
+        // The server releases the lock of a closed connection with a delay. Unlocking lets another rebuild
+        // start at once.
         client.execute("SELECT pg_advisory_unlock($1)", &[&REBUILD_LOCK]).await?;
         self.client = None;
         Ok(())

@@ -37,7 +37,8 @@ fn wait(row: &Row) -> Result<Wait, ReadModelError> {
     Ok(Wait { since: time(row, 0)?, id: cell(row, 1)?, kind })
 }
 
-/// Each kind of wait has an index of its own, with few rows at a time. OFFSET 0 keeps a look-up from becoming a join.
+/// Each kind of wait has an index of its own, with few rows at a time. OFFSET 0 keeps a look-up from becoming
+/// a join.
 /// $1: since before, $2, $3 and $4: after this begin, id and kind, $5: how many.
 fn waits_sql() -> String {
     let branch = |kind: WaitKind| {
@@ -71,8 +72,9 @@ fn waits_sql() -> String {
     format!("SELECT since, id, kind FROM ({branches}) AS waits ORDER BY since, id, kind LIMIT $5")
 }
 
-/// Joins reservations with orders. A mark on the reservation, as in SQLite, could be wrong here: partitions of stock
-/// and of orders have different owners. Costs grow with the open reservations, not with the ended orders.
+/// Joins reservations with orders. A mark on the reservation, as in SQLite, could be wrong here: partitions
+/// of stock and of orders have different owners. Costs grow with the open reservations, not with the ended
+/// orders.
 pub(super) const ENDED_WITH_RESERVATIONS: &str = "SELECT DISTINCT order_id FROM reservations
      WHERE EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
          AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)

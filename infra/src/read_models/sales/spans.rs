@@ -33,8 +33,8 @@ pub(in crate::read_models) fn ranges(query: &SalesQuery) -> Vec<Range> {
     }
 }
 
-/// The answer to a query. `by_start`: sums over all orders, oldest first; `by_key`: those by SKU or country, where
-/// the query asks for these.
+/// The answer to a query. `by_start`: sums over all orders, oldest first; `by_key`: those by SKU or country,
+/// where the query asks for these.
 pub(in crate::read_models) fn answer(
     query: &SalesQuery,
     by_start: &[(i64, SalesTotals)],

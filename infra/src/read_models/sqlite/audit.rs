@@ -1,4 +1,5 @@
-//! Reads every row of a file in one read transaction, and checks search columns and index tables against the rows.
+//! Reads every row of a file in one read transaction, and checks search columns and index tables against the
+//! rows.
 
 use std::path::Path;
 

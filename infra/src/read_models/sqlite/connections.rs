@@ -22,11 +22,11 @@ const APPLICATION_ID: i32 = 0x4f72_6476;
 
 const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;
-/// How long a commit waits for another writing process. That is a rebuild that publishes its rows, or a second server,
-/// which the checkpoint then refuses.
+/// How long a commit waits for another writing process. That is a rebuild that publishes its rows, or a
+/// second server, which the checkpoint then refuses.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often pages move from the write-ahead log into the file. A longer time moves a page that was written repeatedly
-/// only once. A shorter time delays the event store's flushes less.
+/// How often pages move from the write-ahead log into the file. A longer time moves a page that was written
+/// repeatedly only once. A shorter time delays the event store's flushes less.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 /// Above this size the writer moves pages during a commit, which delays that commit.
 const WAL_PAGES_MAX: i32 = 65_536;
@@ -40,8 +40,9 @@ pub enum ReadModelsOpenError {
     Missing { path: PathBuf },
     #[error("{} does not hold Orderly read models: check the path; the file was not changed", path.display())]
     Foreign { path: PathBuf },
-    /// The program does not convert rows of another schema, because a rebuild folds them from the log. It does not
-    /// start that rebuild either: it takes minutes on a large log, and an older program may be started by mistake.
+    /// The program does not convert rows of another schema, because a rebuild folds them from the log. It
+    /// does not start that rebuild either: it takes minutes on a large log, and an older program may be
+    /// started by mistake.
     #[error(
         "the read models {} have schema version {found}, and this program needs {supported}: \
          run `orderly projections rebuild`",
@@ -73,9 +74,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, ReadModelsOpenError
         keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL flushes each commit, so that little is written at a time. Safety does not need it: rows and checkpoint
-        // are in one file and rewind together after a power cut. With NORMAL, a checkpoint flushes a second's worth of
-        // pages at once, and the event store's flush waits behind it.
+        // FULL flushes each commit, so that little is written at a time. Safety does not need it: rows and
+        // checkpoint are in one file and rewind together after a power cut. With NORMAL, a checkpoint flushes
+        // a second's worth of pages at once, and the event store's flush waits behind it.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
@@ -230,8 +231,8 @@ fn join(thread: Option<JoinHandle<()>>) {
     }
 }
 
-/// Moves most pages while the writer works, then lets the writer move the last few: SQLite restarts the log only if a
-/// commit finds no page left in it.
+/// Moves most pages while the writer works, then lets the writer move the last few: SQLite restarts the log
+/// only if a commit finds no page left in it.
 fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc::Receiver<()>) {
     let mut version = None;
     while ended.recv_timeout(CHECKPOINT_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {

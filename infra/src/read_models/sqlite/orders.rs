@@ -292,8 +292,8 @@ fn page(
     Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
 }
 
-/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than the
-/// page needs, so its cost does not grow with the number of orders.
+/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
+/// the page needs, so its cost does not grow with the number of orders.
 /// ?1: placed from, ?2 and ?3: before this time and id, ?4: how many, ?5 and ?6: customer, SKU.
 pub(super) fn list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
     const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)

@@ -1,8 +1,8 @@
--- In all tables of the read models: times are microseconds since 1970-01-01T00:00Z, ids are the 16 bytes of a UUID,
--- money is in minor units, and a status or state is a number (see the Rust file beside each SQL file).
+-- In all tables of the read models: times are microseconds since 1970-01-01T00:00Z, ids are the 16 bytes of a
+-- UUID, money is in minor units, and a status or state is a number (see the Rust file beside each SQL file).
 
--- The event log that the rows come from (NULL until a projector has started), and the generation of the rows. A
--- rebuild gives a new generation: projectors then drop their cached rows.
+-- The event log that the rows come from (NULL until a projector has started), and the generation of the rows.
+-- A rebuild gives a new generation: projectors then drop their cached rows.
 CREATE TABLE log (
     only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
     store_id   BLOB,

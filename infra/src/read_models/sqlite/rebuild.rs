@@ -112,8 +112,9 @@ impl StagedFile {
         }
     }
 
-    /// Copies the pages over the old ones in one SQLite transaction. After a rename, processes with the file open
-    /// would keep the deleted file, and its write-ahead log would lie beside a file that it does not belong to.
+    /// Copies the pages over the old ones in one SQLite transaction. After a rename, processes with the file
+    /// open would keep the deleted file, and its write-ahead log would lie beside a file that it does not
+    /// belong to.
     fn restore(&self, target: &mut Connection) -> Result<(), ReadModelError> {
         let staged = Connection::open(&self.file)?;
         target.busy_timeout(PUBLISH_TIMEOUT)?;
@@ -132,7 +133,8 @@ impl StagedFile {
             }
         }
         drop(copy);
-        // The write-ahead log is as large as the file now. Readers may prevent truncating; a later commit then does it.
+        // The write-ahead log is as large as the file now. Readers may prevent truncating; a later commit
+        // then does it.
         let _ = target.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         Ok(())
     }

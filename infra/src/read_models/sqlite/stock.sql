@@ -10,7 +10,8 @@ CREATE TABLE reservations (
     sku         TEXT NOT NULL,
     order_id    BLOB NOT NULL,
     quantity    INTEGER NOT NULL CHECK (quantity > 0),
-    -- Whether the order has ended. The sweep finds the units to release through this, without reading other rows.
+    -- Whether the order has ended. The sweep finds the units to release through this, without reading other
+    -- rows.
     order_ended INTEGER NOT NULL,
     PRIMARY KEY (sku, order_id)
 ) STRICT, WITHOUT ROWID;

@@ -40,7 +40,8 @@ pub(super) struct Checkpoint {
 }
 
 impl Tables {
-    /// The tables after a rebuild: rows of a whole log, and a checkpoint before events that the rows already reflect.
+    /// The tables after a rebuild: rows of a whole log, and a checkpoint before events that the rows already
+    /// reflect.
     pub fn rebuilt(all: AllRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
         let checkpoint = Checkpoint { position: from, log_position: all.position, updated_at: now };
