@@ -1,4 +1,4 @@
-//! Projectors over SQLite read models: whatever happens on the way, each event is in the rows exactly once.
+//! Projectors over SQLite read models: under every failure, each event is in the rows exactly once.
 
 mod delivery;
 mod feed;
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::{feed::Feed, memory_log::MemoryLog};
 use crate::support::PATIENCE;
 
-/// Read models in a file of their own, and the log they come from.
+/// Read models in their own file, and the log that they come from.
 struct Bench {
     log: Arc<MemoryLog>,
     models: Arc<SqliteReadModels>,
@@ -72,7 +72,7 @@ impl Bench {
         self.queries.is_parked(&stream.into()).await.unwrap()
     }
 
-    /// Waits for what some commit brings about.
+    /// Waits until `holds` is true after a commit.
     async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let mut changed = self.queries.changed();
         let waiting = async {
@@ -80,7 +80,9 @@ impl Bench {
                 changed.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+        tokio::time::timeout(PATIENCE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("timed out while waiting until {what}"));
     }
 
     async fn verify(&self) -> Verification {

@@ -23,24 +23,24 @@ use super::{
     story::{Act, Story, acts},
 };
 
-/// What becomes of a commit.
+/// The outcome of a commit.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Done,
     Refused,
-    /// Done, and the projector does not learn that.
+    /// Done, but the projector gets an error.
     AnswerLost,
 }
 
-/// Read models that are not always reachable.
+/// Read models that fail some commits.
 struct Unsteady {
     inner: Arc<dyn ReadModels>,
-    /// Of the first commits; later ones are done.
+    /// Fates of the first commits. Later commits are done.
     fates: Mutex<VecDeque<Fate>>,
 }
 
 fn unreachable_now() -> ReadModelError {
-    ReadModelError::Unavailable("the test says so".into())
+    ReadModelError::Unavailable("the test fails this call".into())
 }
 
 #[async_trait]
@@ -92,7 +92,7 @@ struct Circumstances {
     cuts: Vec<usize>,
     redelivered: usize,
     fates: Vec<Fate>,
-    /// A second projector that takes itself for the owner, over the same file.
+    /// Runs a second projector over the same file. Both act as the owner.
     competitor: Option<Vec<usize>>,
 }
 
@@ -108,7 +108,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_event_is_in_the_rows_exactly_once_however_it_was_delivered(
+    fn each_event_is_in_the_rows_exactly_once_for_any_delivery(
         acts in acts(),
         circumstances in circumstances(),
     ) {
@@ -128,7 +128,7 @@ async fn project_and_check(acts: &[Act], circumstances: Circumstances) {
         let models = Arc::new(SqliteReadModels::open(&bench.path).unwrap());
         running.push(RunningProjector::start(Feed::new(&bench.log).cut(cuts), &bench.log, models));
     }
-    // Another file handle may make the last commit, so this looks at times without being told.
+    // The last commit may come through another file handle, which does not notify this one, so this polls.
     crate::support::eventually("the checkpoint reaches the head", async || {
         let position = bench.models.checkpoint(&Partition::whole_log()).await.unwrap();
         (position == bench.log.head()).then_some(())
@@ -141,7 +141,7 @@ async fn project_and_check(acts: &[Act], circumstances: Circumstances) {
     assert_rows_are_the_aggregates(&bench, &story).await;
 }
 
-/// The rows against what the deciders hold, by ways that do not go through the projections.
+/// Compares the rows with the aggregates of the story, which do not depend on the projections.
 async fn assert_rows_are_the_aggregates(bench: &Bench, story: &Story) {
     for (sku, stock) in story.stock.iter().filter(|(_, stock)| stock.levels().on_hand > 0) {
         let row = bench.queries.stock(sku).await.unwrap().unwrap();
@@ -194,14 +194,14 @@ async fn assert_sales_are_those_of_the_orders(bench: &Bench, story: &Story) {
         for (_, part) in bench.queries.sales(&query(Some(group))).await.unwrap().groups {
             sum.add(&part);
         }
-        // An order counts for each of its SKUs.
+        // An order counts once for each of its SKUs.
         let orders = if group == SalesGroup::Sku { sum.orders } else { expected.orders };
         assert_eq!(sum, SalesTotals { orders, ..expected }, "{group:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_projector_that_is_stopped_goes_on_from_its_checkpoint() {
+async fn a_stopped_projector_continues_from_its_checkpoint() {
     let story = Story::eventful();
     let bench = Bench::new(MemoryLog::new(story.events[..10].to_vec()));
     let first = bench.run();

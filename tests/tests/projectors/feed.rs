@@ -9,11 +9,10 @@ use infra::{
 
 use super::MemoryLog;
 
-/// A source that delivers the log in batches of given sizes, with events in front of a batch that came
-/// before.
+/// A source that delivers the log in batches of given sizes. It can redeliver events before each batch.
 pub struct Feed {
     log: Arc<MemoryLog>,
-    /// Sizes of batches, over and over.
+    /// Sizes of batches, repeated cyclically.
     cuts: Vec<usize>,
     batches: usize,
     redelivered: usize,
@@ -41,12 +40,12 @@ impl Feed {
         Self { cuts, ..self }
     }
 
-    /// Delivers so many of the events before each batch again.
+    /// Redelivers this many events before each batch.
     pub fn redeliver(self, redelivered: usize) -> Self {
         Self { redelivered, ..self }
     }
 
-    /// Loses the event at this position.
+    /// Never delivers the event at this position.
     pub fn withhold(self, position: Position) -> Self {
         Self { withheld: Some(position), ..self }
     }

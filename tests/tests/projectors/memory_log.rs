@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// The id of every log in memory.
 pub const STORE_ID: Uuid = Uuid::from_u128(0x01a2_0b76_e8be_76be_ba79_aae0_ff70_14aa);
 
-/// An event log in memory, whose past may be changed. Positions are 1, 2, 3, …
+/// An event log in memory with changeable events. Positions are 1, 2, 3, …
 pub struct MemoryLog {
     events: Mutex<Vec<RecordedEvent>>,
     head: watch::Sender<Option<Position>>,
@@ -29,7 +29,7 @@ impl MemoryLog {
         self.head.subscribe()
     }
 
-    /// The events of a longer log that begins like this one.
+    /// Appends the events of a longer log that begins with the events of this one.
     pub fn extend(&self, longer: &[RecordedEvent]) {
         let mut events = self.events.lock().unwrap();
         let known = events.len();

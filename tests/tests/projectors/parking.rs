@@ -23,7 +23,7 @@ use super::{
 
 const NO_PATIENCE: Duration = Duration::ZERO;
 
-/// A log in which one event of the first order is not what it was.
+/// A log with a damaged event of the first order.
 struct Poisoned {
     bench: Bench,
     story: Story,
@@ -33,12 +33,12 @@ struct Poisoned {
 }
 
 impl Poisoned {
-    /// Cannot be decoded.
+    /// The event cannot be decoded.
     fn unknown_type() -> Self {
         Self::with("order.paid.v1", |event| event.type_name = "order.teleported.v9".into())
     }
 
-    /// Breaks what the domain asserts.
+    /// The event breaks an assertion of the domain.
     fn contradiction() -> Self {
         Self::with("order.delivered.v1", |event| {
             let delivered = OrderDelivered { shipment_id: ShipmentId(Uuid::nil()) };
@@ -60,7 +60,7 @@ impl Poisoned {
         self.order.into()
     }
 
-    /// As a program does that can read the event.
+    /// Repairs the event, as a newer program would that can read it.
     fn cure(&self) {
         let cured = self.story.events.iter().find(|event| event.position == self.position).unwrap();
         self.bench.log.change(self.position, |event| *event = cured.clone());
@@ -94,7 +94,7 @@ async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_that_the_fold_panics_on_leaves_the_row_as_it_was_before() {
+async fn an_event_that_makes_the_fold_panic_leaves_the_row_unchanged() {
     let poisoned = Poisoned::contradiction();
     let running = poisoned.bench.run();
     poisoned.bench.caught_up().await;
@@ -103,12 +103,12 @@ async fn an_event_that_the_fold_panics_on_leaves_the_row_as_it_was_before() {
     assert!(parked.reason.contains("contradicts"), "{}", parked.reason);
     let row = poisoned.bench.queries.order(poisoned.order).await.unwrap().unwrap();
     assert_eq!(row.revision, poisoned.revision - 1);
-    // A fold of the whole log parks it at the same event.
+    // A fold of the whole log parks the stream at the same event.
     poisoned.bench.assert_rows_are_those_of_the_log().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_event_is_noticed_and_taken_from_the_log_on_retry() {
+async fn a_missing_event_parks_its_stream_and_a_retry_reads_it_from_the_log() {
     let story = Story::eventful();
     let order: StreamName = story.placed[0].into();
     let lost = story.events.iter().find(|event| event.stream == order && event.revision == 2).unwrap();
@@ -127,7 +127,7 @@ async fn a_missing_event_is_noticed_and_taken_from_the_log_on_retry() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_runner_resumes_a_stream_when_asked_and_goes_on_with_it() {
+async fn a_runner_resumes_a_stream_on_request_and_continues_with_it() {
     let poisoned = Poisoned::unknown_type();
     let bench = &poisoned.bench;
     let running = bench.run();
@@ -147,7 +147,7 @@ async fn a_runner_resumes_a_stream_when_asked_and_goes_on_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_runner_the_retry_is_made_at_once_and_parks_again_while_the_cause_is_there() {
+async fn without_a_runner_the_command_retries_and_parks_again_until_the_cause_is_repaired() {
     let poisoned = Poisoned::unknown_type();
     let bench = &poisoned.bench;
     let running = bench.run();
@@ -168,7 +168,7 @@ async fn without_a_runner_the_retry_is_made_at_once_and_parks_again_while_the_ca
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_owner_that_takes_a_resumed_stream_for_parked_cannot_commit() {
+async fn an_owner_that_skips_events_of_a_resumed_stream_cannot_commit() {
     let poisoned = Poisoned::unknown_type();
     let bench = &poisoned.bench;
     let running = bench.run();
@@ -187,7 +187,7 @@ async fn an_owner_that_takes_a_resumed_stream_for_parked_cannot_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_is_settled_once() {
+async fn a_retry_is_committed_once() {
     let poisoned = Poisoned::unknown_type();
     let bench = &poisoned.bench;
     let running = bench.run();

@@ -1,4 +1,4 @@
-//! Projectors over Postgres read models: what only a database of its own process can do to them.
+//! Projectors over Postgres read models: failures that only a separate database process can cause.
 
 mod rebuilding;
 mod starting;
@@ -25,7 +25,7 @@ use projectors::{
 use super::{RunningProjector, feed::Feed, memory_log::MemoryLog, story::Story};
 use crate::support::{Network, PATIENCE, TestDatabase, eventually};
 
-/// Read models in a database of their own, and the log they come from.
+/// Read models in their own database, and the log that they come from.
 struct Bench {
     log: Arc<MemoryLog>,
     models: Arc<PostgresReadModels>,
@@ -41,7 +41,7 @@ impl Bench {
         Self::at(log, database, &url).await
     }
 
-    /// With connections that take another way than the test's own.
+    /// Connects through another address than the test itself.
     async fn at(log: MemoryLog, database: TestDatabase, url: &str) -> Self {
         let connected = Database::connect(url.parse().unwrap()).await.unwrap();
         let models = Arc::new(PostgresReadModels::open(connected.clone()).await.unwrap());
@@ -87,7 +87,7 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn each_event_is_applied_once_by_projectors_that_race_and_lose_their_connections() {
+async fn racing_projectors_that_lose_connections_apply_each_event_once() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let feed = || Feed::new(&bench.log).cut(vec![1, 3, 2]).redeliver(4);
     let running = [bench.run(feed()), bench.run(feed())];
@@ -96,8 +96,8 @@ async fn each_event_is_applied_once_by_projectors_that_race_and_lose_their_conne
         cut += bench.database.cut_connections().await;
         let before = bench.checkpoint().await;
         let head = bench.log.head();
-        // So that it goes on between two cuts, and the cuts come wherever it is.
-        eventually("the projectors go on", async || {
+        // Progress between two cuts makes the cuts hit different points of the work.
+        eventually("the projectors make progress", async || {
             let at = bench.checkpoint().await;
             (at > before || at == head).then_some(())
         })
@@ -113,7 +113,7 @@ async fn each_event_is_applied_once_by_projectors_that_race_and_lose_their_conne
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_commit_whose_answer_is_lost_was_made_and_is_not_made_again() {
+async fn a_commit_with_a_lost_answer_is_not_applied_twice() {
     let database = TestDatabase::create().await;
     let network = Network::before(database.address()).await;
     let url = database.url_through(network.address());
@@ -129,19 +129,17 @@ async fn a_commit_whose_answer_is_lost_was_made_and_is_not_made_again() {
     assert_eq!(network.answers_lost(), 1);
 
     let running = bench.run(Feed::new(&bench.log).cut(vec![4]));
-    eventually("some commits are made whose answers are lost", async || {
-        (network.answers_lost() >= 3).then_some(())
-    })
-    .await;
+    eventually("the answers of three commits are lost", async || (network.answers_lost() >= 3).then_some(()))
+        .await;
     network.restore();
     bench.caught_up().await;
     running.stop().await;
-    bench.rows_of_the_whole_log_are_right().await;
+    bench.assert_rows_of_the_whole_log().await;
 }
 
 impl Bench {
-    /// [`Bench::assert_rows_are_those_of_the_log`], where other partitions have checkpoints too.
-    async fn rows_of_the_whole_log_are_right(&self) {
+    /// [`Bench::assert_rows_are_those_of_the_log`], if other partitions have checkpoints too.
+    async fn assert_rows_of_the_whole_log(&self) {
         let client = self.database.client().await;
         client
             .execute("DELETE FROM orderly_read_models.checkpoints WHERE partition <> 'log'", &[])
@@ -153,7 +151,7 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn while_the_server_cannot_be_reached_this_is_said_and_afterwards_everything_goes_on() {
+async fn an_unreachable_server_is_reported_and_projecting_continues_afterwards() {
     let database = TestDatabase::create().await;
     let network = Network::before(database.address()).await;
     let url = database.url_through(network.address());
@@ -170,7 +168,7 @@ async fn while_the_server_cannot_be_reached_this_is_said_and_afterwards_everythi
     changed.mark_unchanged();
     network.restore();
 
-    tokio::time::timeout(PATIENCE, changed.changed()).await.expect("changes are heard of again").unwrap();
+    tokio::time::timeout(PATIENCE, changed.changed()).await.expect("changes are notified again").unwrap();
     bench.caught_up().await;
     running.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
@@ -178,7 +176,7 @@ async fn while_the_server_cannot_be_reached_this_is_said_and_afterwards_everythi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn whoever_blocks_a_commit_or_a_query_makes_it_fail_in_time_and_not_wait_for_ever() {
+async fn a_blocked_commit_or_query_fails_within_its_time_limit() {
     let database = TestDatabase::create().await;
     for limit in ["lock_timeout", "statement_timeout"] {
         let url = format!("{}?options=-c%20{limit}%3D100", database.url());
@@ -205,10 +203,10 @@ async fn whoever_blocks_a_commit_or_a_query_makes_it_fail_in_time_and_not_wait_f
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_server_that_hangs_does_not_hold_a_caller_for_long() {
+async fn a_call_to_a_hanging_server_fails_within_its_time_limit() {
     let bench = Bench::new(MemoryLog::new(Vec::new())).await;
     let client = bench.database.client().await;
-    // The server ends no statement of these sessions by itself.
+    // These sessions have no time limits of the server.
     let endless =
         format!("{}?options=-c%20lock_timeout%3D0%20-c%20statement_timeout%3D0", bench.database.url());
     let connected = Database::connect(endless.parse().unwrap()).await.unwrap();

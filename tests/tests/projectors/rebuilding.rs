@@ -23,12 +23,12 @@ async fn a_rebuild_gives_the_rows_that_live_projection_gives() {
     let summary =
         rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&rebuilt), &|_| {}).await.unwrap();
     assert_eq!(summary.position, bench.log.head());
-    let (live, anew) = (dump(&bench.path), dump(&rebuilt));
+    let (live, rebuilt_rows) = (dump(&bench.path), dump(&rebuilt));
     assert!(live.len() > 30, "{live:#?}");
-    assert_eq!(live, anew);
+    assert_eq!(live, rebuilt_rows);
 }
 
-/// Every row of every table, the times of commits left out.
+/// Every row of every table, without the times of commits.
 fn dump(path: &std::path::Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let tables = [
@@ -47,7 +47,7 @@ fn dump(path: &std::path::Path) -> Vec<String> {
         let mut statement = connection.prepare(&format!("SELECT {columns} FROM {table} ORDER BY {columns}"));
         let statement = match &mut statement {
             Ok(statement) => statement,
-            // A star cannot be ordered by; these tables have a key, and come in its order.
+            // `*` cannot be sorted by. These tables have a primary key and are read in its order.
             Err(_) => &mut connection.prepare(&format!("SELECT {columns} FROM {table}")).unwrap(),
         };
         let count = statement.column_count();
@@ -61,7 +61,7 @@ fn dump(path: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_projector_at_work_forgets_its_rows_and_goes_on_from_the_rebuilt_ones() {
+async fn a_running_projector_drops_its_rows_and_continues_from_the_rebuilt_rows() {
     let mut story = Story::eventful();
     let bench = Bench::new(MemoryLog::new(story.events.clone()));
     let first = bench.run();
@@ -111,7 +111,7 @@ async fn damaged_files_and_files_of_another_schema_are_refused_and_rebuilt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_holds_something_else_is_never_overwritten() {
+async fn a_rebuild_never_overwrites_a_database_of_another_application() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events));
     let foreign = bench.path.with_extension("foreign");
     let connection = Connection::open(&foreign).unwrap();

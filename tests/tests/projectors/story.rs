@@ -1,4 +1,4 @@
-//! Logs as the platform writes them: commands of customers and staff, and the checkout's reactions to each.
+//! Logs as the platform writes them: commands of customers and staff, and the reactions of the checkout.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -17,8 +17,8 @@ use domain::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// One thing somebody does. `order` picks among the orders placed before; commands that are refused do
-/// nothing.
+/// A command of a customer or of staff. `order` selects one of the orders placed before. Refused commands
+/// change nothing.
 #[derive(Debug, Clone)]
 pub enum Act {
     Receive {
@@ -66,7 +66,7 @@ pub enum Act {
     },
 }
 
-/// Anything, more or less as often as it happens.
+/// Any command, roughly as often as in a real shop.
 pub fn acts() -> impl Strategy<Value = Vec<Act>> {
     let order = || any::<prop::sample::Index>().prop_map(|index| index.index(1_000));
     let line = (0..4_u8, 1..6_u32, 0..500_i64, prop::bool::weighted(0.9));
@@ -101,7 +101,7 @@ pub fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..80)
 }
 
-/// A log in the making, with the aggregates as they stand.
+/// A growing log, with the current aggregates.
 #[derive(Default)]
 pub struct Story {
     pub events: Vec<RecordedEvent>,
@@ -129,7 +129,7 @@ impl Story {
         story
     }
 
-    /// A story in which everything happens, so that no kind of row is missing.
+    /// A story with every kind of command, so that no kind of row is missing.
     pub fn eventful() -> Self {
         let place = |lines: &[(u8, u32, i64, bool)]| Act::Place {
             customer: Some(1),
@@ -283,7 +283,7 @@ impl Story {
         Uuid::from_u128(self.commands << 64)
     }
 
-    /// A command, and everything that follows from it.
+    /// Runs a command and all of its reactions.
     fn run(&mut self, step: Step) {
         let mut steps = VecDeque::from([step]);
         while let Some(step) = steps.pop_front() {
@@ -291,7 +291,7 @@ impl Story {
                 match reaction {
                     Reaction::None => {}
                     Reaction::Send(more) => steps.extend(more),
-                    Reaction::Reserve(_) => unreachable!("done within the step"),
+                    Reaction::Reserve(_) => unreachable!("the step itself reserves"),
                 }
             }
         }

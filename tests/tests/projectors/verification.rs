@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{Bench, memory_log::MemoryLog, story::Story};
 
-/// One change to a file of read models each, to every table and every kind of column.
+/// Single changes to a file of read models: to every table and every kind of column.
 const TAMPERINGS: &[&str] = &[
     "UPDATE stock SET on_hand = on_hand + 1",
     "UPDATE stock SET reserved = reserved - 1 WHERE reserved > 0",
@@ -25,7 +25,7 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE orders SET recorded_at = recorded_at + 1",
     "UPDATE orders SET updated_at = updated_at + 1",
     "UPDATE orders SET status = 5",
-    "UPDATE orders SET customer_id = 'somebody else'",
+    "UPDATE orders SET customer_id = 'another customer'",
     "UPDATE orders SET placed_at = placed_at + 1",
     "UPDATE orders SET payment_due_at = ifnull(payment_due_at, 0) + 1",
     "UPDATE orders SET body = json_set(body, '$.captured', 1)",
@@ -60,7 +60,7 @@ const TAMPERINGS: &[&str] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_changed_in_the_rows_is_found() {
+async fn verification_finds_every_change_of_the_rows() {
     let layout;
     let Bench { log, models, queries, path, _directory } = {
         let bench = Bench::new(MemoryLog::new(Story::eventful().events));

@@ -15,7 +15,7 @@ const STATUSES: [OrderStatus; 4] =
 const CUSTOMERS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
 const SKUS: [&[&str]; 3] = [&["A"], &["A", "B", "A"], &["C", "B"]];
 
-/// 60 orders, ten at each of six instants; every status, customer and set of SKUs with every other.
+/// 60 orders, ten at each of six instants, with every combination of status, customer and SKUs.
 fn orders() -> Vec<OrderRow> {
     let row = |number: u32| {
         let index = number as usize;
@@ -32,7 +32,7 @@ fn orders() -> Vec<OrderRow> {
     (0..60).map(row).collect()
 }
 
-/// Walks all pages.
+/// The ids of all pages.
 async fn pages(queries: &dyn Queries, filter: &OrderFilter, limit: usize) -> Vec<OrderId> {
     let mut filter = filter.clone();
     let mut found = Vec::new();
@@ -48,7 +48,7 @@ async fn pages(queries: &dyn Queries, filter: &OrderFilter, limit: usize) -> Vec
     }
 }
 
-pub async fn every_filter_of_orders_gives_what_it_says_page_by_page<F: Fixture>(fixture: F) {
+pub async fn every_order_filter_selects_its_orders_page_by_page<F: Fixture>(fixture: F) {
     let mut rows = orders();
     let by_key = {
         let mut rows: Vec<_> = rows.iter().cloned().map(std::sync::Arc::new).collect();
@@ -184,7 +184,7 @@ pub async fn stock_events_of_an_order_are_paged_in_the_order_of_the_log<F: Fixtu
         revision: position / 2,
     };
     let first = vec![event(1, 3, "A"), event(1, 5, "B"), event(2, 4, "A")];
-    // A partition that was behind may bring earlier ones.
+    // A partition that lags may add events with earlier positions.
     let second = vec![event(1, 2, "gift/set é"), event(1, u64::from(u32::MAX) + 7, "A")];
     for (position, mut order_stock_events) in (1..).zip([first, second]) {
         order_stock_events.sort_unstable();

@@ -35,7 +35,7 @@ fn reservation(number: u32, quantity: u32) -> ReservationRow {
     ReservationRow { sku: sku("A"), order_id: order_id(number), quantity }
 }
 
-pub async fn rows_read_back_as_they_were_written<F: Fixture>(fixture: F) {
+pub async fn rows_read_back_equal_to_the_rows_written<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     let stock = StockRow { sku: sku("gift/set é"), on_hand: u32::MAX, reserved: 6, revision: 1 << 40 };
     let mut order = Sample { customer: Some("17850"), skus: &["A", "B", "A"], ..Sample::numbered(1) };
@@ -98,7 +98,7 @@ pub async fn only_rows_that_exist_are_loaded<F: Fixture>(fixture: F) {
     assert!(loaded.stock.is_empty() && loaded.reservations.is_empty() && loaded.payments.is_empty());
 }
 
-pub async fn closed_reservations_are_gone<F: Fixture>(fixture: F) {
+pub async fn closed_reservations_are_deleted<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let mut reservations = vec![reservation(1, 1), reservation(2, 2)];
     reservations.sort_by_key(|row| row.order_id);
@@ -109,7 +109,7 @@ pub async fn closed_reservations_are_gone<F: Fixture>(fixture: F) {
     assert_eq!(left.items, [reservation(2, 2)]);
 }
 
-pub async fn open_reservations_of_ended_orders_are_found_whichever_came_first<F: Fixture>(fixture: F) {
+pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writing<F: Fixture>(fixture: F) {
     let (models, overdue) = (fixture.models(), fixture.overdue());
     let found = async || {
         let mut found = overdue.ended_orders_with_reservations(10).await.unwrap();
@@ -117,7 +117,7 @@ pub async fn open_reservations_of_ended_orders_are_found_whichever_came_first<F:
         found
     };
     let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();
-    // 1: held, then ended. 2: ended, then held. 3: both at once. 4: held by an order that goes on.
+    // 1: held, then ended. 2: ended, then held. 3: both in one commit. 4: held by an open order.
     models
         .commit(step_with(1, Rows { reservations: vec![reservation(1, 1)], ..Rows::default() }))
         .await
@@ -158,7 +158,7 @@ pub async fn open_reservations_of_ended_orders_are_found_whichever_came_first<F:
     assert_eq!(found().await, expected);
     assert_eq!(overdue.ended_orders_with_reservations(2).await.unwrap().len(), 2);
 
-    // Partly released it is still held; then it is not.
+    // A partial release leaves the reservation open; closing deletes it.
     models
         .commit(step_with(7, Rows { reservations: vec![reservation(1, 1)], ..Rows::default() }))
         .await

@@ -34,7 +34,7 @@ fn sums_of(partition: &Partition, sums: Vec<(SalesKey, SalesTotals)>) -> Rows {
     Rows { sales, ..Rows::default() }
 }
 
-/// Sales at odd hours over a year and a half, by two SKUs and one country.
+/// Sales at irregular hours over a year and a half, by two SKUs and one country.
 fn sums() -> Vec<(SalesKey, SalesTotals)> {
     let first = hour("2010-11-30T22:00:00Z");
     let mut sums = Vec::new();
@@ -65,9 +65,9 @@ fn group_of(group: SalesGroup, key: &SalesKey) -> Option<String> {
     }
 }
 
-pub async fn sums_are_those_of_the_rows_for_any_span_of_time<F: Fixture>(fixture: F) {
+pub async fn sums_equal_the_rows_of_any_time_range<F: Fixture>(fixture: F) {
     let sums = sums();
-    // In two halves, so that rows are added to.
+    // In two halves, so that the second adds to existing rows.
     let half = |(key, sum): &(SalesKey, SalesTotals), part: i64| {
         let part = SalesTotals { orders: part, ..SalesTotals::default() };
         (key.clone(), if part.orders == 0 { *sum } else { part })

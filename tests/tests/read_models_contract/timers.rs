@@ -1,4 +1,4 @@
-//! What is found by the time: payments that are due, and providers that are to be asked.
+//! Overdue work: due payments, waits, and payments that wait for their provider.
 
 use std::sync::Arc;
 
@@ -41,9 +41,9 @@ pub async fn orders_are_due_while_they_wait_for_their_payment<F: Fixture>(fixtur
         due(4, 10, OrderStatus::Rejected),
         due(5, 10, OrderStatus::Cancelled),
         paid(6, 10),
-        // Never due.
+        // Has no due time.
         Sample { status: OrderStatus::Allocated, ..Sample::numbered(7) }.row(),
-        // Due before Postgres knows any time.
+        // Due before the earliest time of Postgres.
         Sample { payment_due_at: Some(Timestamp::MIN), ..Sample::numbered(8) }.row(),
     ];
     models.commit(step_with(1, Rows { orders: sorted(orders), ..Rows::default() })).await.unwrap();
@@ -54,7 +54,7 @@ pub async fn orders_are_due_while_they_wait_for_their_payment<F: Fixture>(fixtur
     assert_eq!(due_by(30).await, numbered(&[8, 2, 3, 1]));
     assert_eq!(overdue.orders_due_before(at(30), 3).await.unwrap(), numbered(&[8, 2, 3]));
 
-    // Allocated, the order still waits; paid or ended, it does not.
+    // An allocated order still waits; a paid or ended one does not.
     let orders = vec![due(2, 10, OrderStatus::Allocated), due(3, 20, OrderStatus::Cancelled), paid(1, 30)];
     models.commit(step_with(2, Rows { orders: sorted(orders), ..Rows::default() })).await.unwrap();
     assert_eq!(due_by(30).await, numbered(&[8, 2]));
@@ -68,7 +68,7 @@ fn refund_requested(refund_id: RefundId) -> PaymentEvent {
     PaymentRefundRequested { refund_id, amount: amount(10), reason: RefundReason::Requested }.into()
 }
 
-/// Every page of the payments that have waited since before a time.
+/// All payments that have waited since before a time, read page by page.
 async fn awaiting(overdue: &dyn OverdueQueries, updated_before: Timestamp) -> Vec<PaymentId> {
     let mut found: Vec<PaymentId> = Vec::new();
     loop {
@@ -88,14 +88,14 @@ fn expected<const N: usize>(numbers: [u32; N]) -> Vec<PaymentId> {
     ids
 }
 
-pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fixture>(fixture: F) {
+pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fixture: F) {
     let (models, overdue) = (fixture.models(), fixture.overdue());
     let authorized: PaymentEvent =
         PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1) }.into();
     let captured: PaymentEvent =
         PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
     let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
-    // Nobody but people can be asked about it.
+    // Captured by hand: no provider to ask.
     let by_hand: PaymentEvent = PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
     let refund_id = RefundId(payment_id(1).0);
     let requested = refund_requested(refund_id);
@@ -129,7 +129,7 @@ pub async fn payments_wait_until_nothing_is_to_be_asked_of_their_provider<F: Fix
     assert_eq!(awaiting(overdue, at(20)).await, expected([2]));
     assert_eq!(awaiting(overdue, at(21)).await, expected([2, 3, 6, 7]));
 
-    // One is answered, one begins to wait, one changes and waits on.
+    // One is answered, one begins to wait, one changes and still waits.
     let voided: PaymentEvent = PaymentVoided { reason: None }.into();
     let other = refund_requested(RefundId(payment_id(2).0));
     commit(
@@ -156,7 +156,7 @@ pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture
         order(1, OrderStatus::Placed),
         order(2, OrderStatus::Allocated),
         due(3, 7, OrderStatus::Allocated),
-        // Placed and due: it waits for one thing at a time.
+        // Placed and due: only one wait is listed.
         due(4, 2, OrderStatus::Placed),
         order(5, OrderStatus::Cancelled),
         order(6, OrderStatus::Rejected),
@@ -166,7 +166,7 @@ pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture
     let held = |number| ReservationRow { sku: sku("A"), order_id: order_id(number), quantity: 1 };
     let mut reservations = vec![held(2), held(3), held(6), ReservationRow { sku: sku("B"), ..held(6) }];
     reservations.sort_by(|a, b| (&a.sku, a.order_id).cmp(&(&b.sku, b.order_id)));
-    // Changed in second 6.
+    // Payment rows were updated in second 6.
     let payments = vec![payment_row(7, &[captured, requested]), payment_row(9, &[])];
     models
         .commit(step_with(1, Rows { orders: sorted(orders), reservations, payments, ..Rows::default() }))

@@ -43,7 +43,7 @@ pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixtur
     }
 }
 
-pub async fn of_owners_racing_for_a_position_exactly_one_wins<F: Fixture>(fixture: F) {
+pub async fn exactly_one_owner_wins_a_race_for_a_position<F: Fixture>(fixture: F) {
     for position in 1..=20 {
         let attempts = (0..4).map(|owner| {
             let models = fixture.models();
@@ -64,7 +64,7 @@ pub async fn of_owners_racing_for_a_position_exactly_one_wins<F: Fixture>(fixtur
     }
 }
 
-pub async fn partitions_move_by_themselves<F: Fixture>(fixture: F) {
+pub async fn partitions_move_independently<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let other = Partition("orders/3".to_owned());
     models.commit(step(1)).await.unwrap();
@@ -97,7 +97,7 @@ pub async fn the_position_in_the_log_never_goes_back<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let orders = Partition("shop.orders/1".to_owned());
     let (mut from, mut reached) = (None, None);
-    // Offsets with and without an event, and events that rows rebuilt meanwhile reflect already.
+    // Offsets with and without an event, and events that rebuilt rows already reflect.
     let steps = [(0, None), (4, Some(70)), (5, None), (6, Some(40)), (9, Some(71)), (9, None)];
     for (to, log_position) in steps {
         let changes = Changes { log_position, ..Changes::none(orders.clone(), from, Some(to)) };

@@ -20,20 +20,20 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_rebuild_takes_the_place_of_the_rows_under_projectors_and_queries_at_work() {
+async fn a_rebuild_replaces_the_rows_while_projectors_and_queries_run() {
     let mut story = Story::eventful();
     let bench = Bench::new(MemoryLog::new(story.events.clone())).await;
     let running = bench.run(Feed::new(&bench.log).cut(vec![1]));
     bench.caught_up().await;
     let orders = bench.queries.orders(&OrderFilter::default(), 50).await.unwrap();
     assert!(!orders.items.is_empty());
-    // The projector does not know, and goes on from rows that it keeps in memory.
+    // The projector still has the old rows in its cache.
     let client = bench.database.client().await;
     client.batch_execute("UPDATE orderly_read_models.stock SET on_hand = on_hand + 100").await.unwrap();
 
     let stop = Arc::new(AtomicBool::new(false));
     let (queries, stopped, expected) = (bench.queries.clone(), Arc::clone(&stop), orders.clone());
-    // Asks with the same few prepared statements before, while and after the tables are exchanged.
+    // Runs the same prepared statements before, during and after the tables are replaced.
     let asking = tokio::spawn(async move {
         let mut asked = 0;
         let sales = SalesQuery {
@@ -65,7 +65,7 @@ async fn a_rebuild_takes_the_place_of_the_rows_under_projectors_and_queries_at_w
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn what_was_folded_onto_rows_before_a_rebuild_is_not_written_after_it() {
+async fn changes_folded_before_a_rebuild_are_refused_after_it() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     bench.rebuild().await;
     let before = bench.models.generation().await.unwrap();
@@ -77,7 +77,7 @@ async fn what_was_folded_onto_rows_before_a_rebuild_is_not_written_after_it() {
     assert!(matches!(refused, Err(ReadModelError::CheckpointMoved)), "{refused:?}");
     bench.assert_rows_are_those_of_the_log().await;
 
-    // Nor does a program go on that did not know the schema of the new rows.
+    // A program that does not know the schema version of the new rows stops too.
     let newer = "UPDATE orderly_read_models.log SET schema_version = schema_version + 1";
     bench.database.client().await.batch_execute(newer).await.unwrap();
     let refused = bench.models.generation().await;
@@ -86,7 +86,7 @@ async fn what_was_folded_onto_rows_before_a_rebuild_is_not_written_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn one_rebuild_at_a_time_and_one_that_is_given_up_leaves_nothing() {
+async fn a_second_rebuild_is_refused_and_an_abandoned_one_leaves_no_rows() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let target = PostgresRebuild::new(bench.connected.clone());
     let positions = [(Partition::whole_log(), None)];
@@ -131,7 +131,7 @@ async fn a_rebuild_waits_for_a_verification_and_lets_commits_pass_meanwhile() {
         drop(stored);
     };
     tokio::join!(rebuilding, other_work);
-    // The rebuilt rows know nothing of that partition.
+    // The rebuilt rows have no checkpoint of that partition.
     assert_eq!(bench.models.checkpoint(&stock).await.unwrap(), None);
     bench.assert_rows_are_those_of_the_log().await;
 }

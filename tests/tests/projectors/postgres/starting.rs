@@ -18,7 +18,7 @@ async fn connect(database: &TestDatabase) -> Result<Database, PostgresOpenError>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn processes_that_start_at_once_make_the_tables_once() {
+async fn processes_that_start_at_once_create_the_tables_once() {
     let database = TestDatabase::create().await;
     let start = async || {
         let connected = connect(&database).await?;
@@ -36,7 +36,7 @@ async fn processes_that_start_at_once_make_the_tables_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
+async fn an_unusable_database_is_refused_with_the_remedy() {
     let nowhere = Database::connect("postgres://u:hunter2@127.0.0.1:1/d".parse().unwrap()).await.unwrap_err();
     assert!(matches!(nowhere, PostgresOpenError::Unavailable(_)), "{nowhere}");
     assert!(nowhere.to_string().contains("check that it runs") && !nowhere.to_string().contains("hunter2"));
@@ -60,7 +60,7 @@ async fn a_database_that_cannot_be_used_is_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn connections_are_encrypted_where_asked_and_only_to_a_server_that_is_trusted() {
+async fn connections_are_encrypted_on_request_and_only_to_a_trusted_server() {
     const ENCRYPTED: &str = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
          FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
          WHERE datname = current_database() AND application_name = 'orderly'";
@@ -73,8 +73,8 @@ async fn connections_are_encrypted_where_asked_and_only_to_a_server_that_is_trus
     };
     let stranger = connect_with("").await.unwrap_err();
     assert!(matches!(stranger, PostgresOpenError::Unavailable(_)), "{stranger}");
-    let nobody = connect_with("&sslrootcert=/nowhere/ca.pem").await.unwrap_err();
-    assert!(matches!(nobody, PostgresOpenError::Certificates { .. }), "{nobody}");
+    let untrusted = connect_with("&sslrootcert=/nowhere/ca.pem").await.unwrap_err();
+    assert!(matches!(untrusted, PostgresOpenError::Certificates { .. }), "{untrusted}");
 
     let connected = connect_with(&format!("&sslrootcert={authority}")).await.unwrap();
     let queries = PostgresQueries::open(connected).await.unwrap();
@@ -87,7 +87,7 @@ async fn connections_are_encrypted_where_asked_and_only_to_a_server_that_is_trus
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_position_of_a_reactor_survives_a_rebuild_and_is_not_carried_over_to_another_log() {
+async fn a_reactor_position_survives_a_rebuild_and_does_not_apply_to_another_log() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
     let operations = PostgresOperations::new(bench.connected.clone());

@@ -2,7 +2,7 @@ use projectors::verify::{VerifyError, verify};
 
 use super::{Bench, MemoryLog, Story};
 
-/// One change to the read models each, to every table and every kind of column.
+/// Single changes to the read models: to every table and every kind of column.
 const TAMPERINGS: &[&str] = &[
     "UPDATE stock SET on_hand = on_hand + 1",
     "UPDATE stock SET reserved = reserved - 1 WHERE reserved > 0",
@@ -21,7 +21,7 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE orders SET recorded_at = recorded_at + interval '1 microsecond'",
     "UPDATE orders SET updated_at = updated_at + interval '1 microsecond'",
     "UPDATE orders SET status = 'expired'",
-    "UPDATE orders SET customer_id = 'somebody else'",
+    "UPDATE orders SET customer_id = 'another customer'",
     "UPDATE orders SET placed_at = placed_at + interval '1 microsecond'",
     "UPDATE orders SET payment_due_at = coalesce(payment_due_at, now()) + interval '1 microsecond'",
     "UPDATE orders SET body = jsonb_set(body::jsonb, '{captured}', '1')::json",
@@ -57,7 +57,7 @@ const TAMPERINGS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn whatever_is_changed_in_the_rows_is_found_and_a_rebuild_mends_it() {
+async fn verification_finds_every_change_of_the_rows_and_a_rebuild_repairs_it() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let client = bench.database.client().await;
     client.batch_execute("SET search_path = orderly_read_models, orderly").await.unwrap();
