@@ -70,25 +70,23 @@ async fn malformed_orders_are_refused() {
     post(&shop, "/v1/orders", brackets).await.problem(409, "insufficient_stock");
 }
 
+/// A JSON object of these members, with one member replaced or added.
+fn object_with(members: &[(&str, &str)], name: &str, value: &str) -> String {
+    let kept = members.iter().copied().filter(|(known, _)| *known != name);
+    let all = kept.chain([(name, value)]).map(|(name, value)| format!("\"{name}\":{value}"));
+    format!("{{{}}}", all.collect::<Vec<_>>().join(","))
+}
+
 #[tokio::test]
 async fn out_of_bounds_members_of_an_order_are_refused() {
     let shop = Shop::open().await;
     let with = |name: &str, value: &str| {
-        let mut members =
-            vec![("currency", "\"GBP\""), ("lines", r#"[{"sku":"a","quantity":1,"unit_price":1}]"#)];
-        members.retain(|(known, _)| *known != name);
-        members.push((name, value));
-        let members: Vec<String> =
-            members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        format!("{{{}}}", members.join(",")).into_bytes()
+        let lines = ("lines", r#"[{"sku":"a","quantity":1,"unit_price":1}]"#);
+        object_with(&[("currency", "\"GBP\""), lines], name, value).into_bytes()
     };
     let line_with = |name: &str, value: &str| {
-        let mut members = vec![("sku", "\"a\""), ("quantity", "1"), ("unit_price", "1")];
-        members.retain(|(known, _)| *known != name);
-        members.push((name, value));
-        let members: Vec<String> =
-            members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        with("lines", &format!("[{{{}}}]", members.join(",")))
+        let line = object_with(&[("sku", "\"a\""), ("quantity", "1"), ("unit_price", "1")], name, value);
+        with("lines", &format!("[{line}]"))
     };
     let text = |length: usize| format!("\"{}\"", "x".repeat(length));
     let entries: serde_json::Map<String, Value> =

@@ -6,7 +6,7 @@ use domain::{
         OrderPlaced, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -14,24 +14,24 @@ use super::{
     rows::{allocated, amount, at, order_id, order_row, placed, sku},
 };
 
-#[tokio::test]
-async fn an_order_is_answered_with_all_its_parts() {
-    let api = Api::new();
+const SHIPMENT: ShipmentId = ShipmentId(Uuid::from_u128(20));
+
+/// Events that fill every part of an order.
+fn history() -> [OrderEvent; 8] {
     let line = |line, quantity| LineQuantity { line, quantity };
-    let shipment_id = ShipmentId(Uuid::from_u128(20));
-    let events: [OrderEvent; 8] = [
+    [
         placed(1).into(),
         allocated(1),
         OrderPaymentRecorded { captured: amount(1_800), refunded: amount(0), refunds_failed: amount(0) }
             .into(),
         OrderShipped {
-            shipment_id,
+            shipment_id: SHIPMENT,
             lines: vec![line(1, 4)],
             carrier: Some("Royal Mail".to_owned()),
             tracking_number: None,
         }
         .into(),
-        OrderDelivered { shipment_id }.into(),
+        OrderDelivered { shipment_id: SHIPMENT }.into(),
         OrderReturned {
             return_id: ReturnId(Uuid::from_u128(30)),
             lines: vec![ReturnLine { line: 1, quantity: 1, restock: true }],
@@ -48,64 +48,71 @@ async fn an_order_is_answered_with_all_its_parts() {
             amount_due: amount(990),
         }
         .into(),
-    ];
-    api.queries.change(|rows| rows.orders.push(order_row(&events)));
+    ]
+}
+
+/// The answer for an order with this [`history`].
+fn answer_in_full() -> Value {
+    json!({
+        "order_id": "00000000-0000-0000-0000-000000000001",
+        "status": "cancelled",
+        "payment_status": "paid",
+        "fulfilment_status": "partially_returned",
+        "customer_id": "17850",
+        "country": "United Kingdom",
+        "reference": "536365",
+        "currency": "GBP",
+        "total": 1_800,
+        "amount_due": 990,
+        "captured": 1_800,
+        "refunded": 0,
+        "payment_id": PaymentId::of_order(order_id(1)),
+        "line_count": 2,
+        "units": 7,
+        "placed_at": "2010-12-01T08:26:00Z",
+        "payment_due_at": "2010-12-01T08:56:00Z",
+        "recorded_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:01.5Z",
+        "revision": 7,
+        "metadata": {"channel": "web"},
+        "lines": [
+            {"line": 1, "sku": "85123A", "quantity": 6, "unit_price": 255, "stocked": true,
+             "shipped": 4, "delivered": 4, "returned": 1, "cancelled": 2},
+            {"line": 2, "sku": "POST", "quantity": 1, "unit_price": 300, "stocked": false,
+             "shipped": 0, "delivered": 0, "returned": 0, "cancelled": 1},
+        ],
+        "adjustments": [{"code": "discount", "amount": -30}],
+        "shortages": [],
+        "shipments": [{
+            "shipment_id": SHIPMENT,
+            "lines": [{"line": 1, "quantity": 4}],
+            "carrier": "Royal Mail",
+            "tracking_number": null,
+            "delivered": true,
+        }],
+        "returns": [{
+            "return_id": Uuid::from_u128(30),
+            "lines": [{"line": 1, "quantity": 1, "restock": true}],
+            "refund_amount": 255,
+        }],
+        "refunds": [
+            {"refund_id": Uuid::from_u128(30), "amount": 255},
+            {"refund_id": Uuid::from_u128(40), "amount": 45},
+        ],
+        "cancel_reason": "requested",
+    })
+}
+
+#[tokio::test]
+async fn an_order_is_answered_with_all_its_parts() {
+    let api = Api::new();
+    api.queries.change(|rows| rows.orders.push(order_row(&history())));
 
     let answer = api.get(&format!("/v1/orders/{}", order_id(1))).await;
 
     assert_eq!(answer.header(header::ETAG), Some("\"7\""));
     assert_eq!(answer.header(header::CONTENT_TYPE), Some("application/json"));
-    assert_eq!(
-        answer.expect(200),
-        json!({
-            "order_id": "00000000-0000-0000-0000-000000000001",
-            "status": "cancelled",
-            "payment_status": "paid",
-            "fulfilment_status": "partially_returned",
-            "customer_id": "17850",
-            "country": "United Kingdom",
-            "reference": "536365",
-            "currency": "GBP",
-            "total": 1_800,
-            "amount_due": 990,
-            "captured": 1_800,
-            "refunded": 0,
-            "payment_id": PaymentId::of_order(order_id(1)),
-            "line_count": 2,
-            "units": 7,
-            "placed_at": "2010-12-01T08:26:00Z",
-            "payment_due_at": "2010-12-01T08:56:00Z",
-            "recorded_at": "2026-01-01T00:00:00Z",
-            "updated_at": "2026-01-01T00:00:01.5Z",
-            "revision": 7,
-            "metadata": {"channel": "web"},
-            "lines": [
-                {"line": 1, "sku": "85123A", "quantity": 6, "unit_price": 255, "stocked": true,
-                 "shipped": 4, "delivered": 4, "returned": 1, "cancelled": 2},
-                {"line": 2, "sku": "POST", "quantity": 1, "unit_price": 300, "stocked": false,
-                 "shipped": 0, "delivered": 0, "returned": 0, "cancelled": 1},
-            ],
-            "adjustments": [{"code": "discount", "amount": -30}],
-            "shortages": [],
-            "shipments": [{
-                "shipment_id": shipment_id,
-                "lines": [{"line": 1, "quantity": 4}],
-                "carrier": "Royal Mail",
-                "tracking_number": null,
-                "delivered": true,
-            }],
-            "returns": [{
-                "return_id": Uuid::from_u128(30),
-                "lines": [{"line": 1, "quantity": 1, "restock": true}],
-                "refund_amount": 255,
-            }],
-            "refunds": [
-                {"refund_id": Uuid::from_u128(30), "amount": 255},
-                {"refund_id": Uuid::from_u128(40), "amount": 45},
-            ],
-            "cancel_reason": "requested",
-        })
-    );
+    assert_eq!(answer.expect(200), answer_in_full());
 }
 
 #[tokio::test]
