@@ -230,7 +230,8 @@ fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
     }
 }
 
-/// Maps every failed read to `Unavailable`, also a corrupt event: reactions are repeated until the store is repaired.
+/// Maps every failed read to `Unavailable`, also a corrupt event: reactions are repeated until the store is
+/// repaired.
 fn unavailable(error: &ReadError) -> ExecuteError {
     ExecuteError::Unavailable(error.to_string().into())
 }

@@ -170,8 +170,8 @@ impl Job {
     }
 }
 
-/// Whether a reaction may follow the event. An order event of an unknown type was written by a newer version: its
-/// reaction is postponed, not skipped.
+/// Whether a reaction may follow the event. An order event of an unknown type was written by a newer version:
+/// its reaction is postponed, not skipped.
 fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
         StreamName::Stock(_) => false,
