@@ -194,6 +194,12 @@ impl Shop {
         operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap()
     }
 
+    /// Saves a position of the process manager, as if all reactions up to it were durable.
+    pub async fn save_reacted_up_to(&self, position: u64) {
+        let (operations, store_id) = (self.operations(), self.store.store_id());
+        operations.save("process-manager", store_id, &Partition::whole_log(), position).await.unwrap();
+    }
+
     /// Restarts the shop as after `kill -9`: loses all that is in memory or not durable.
     pub async fn crash(self) -> Self {
         let options = self.options.clone();
@@ -229,10 +235,6 @@ impl Shop {
         // Appends that reached the inner store before the crash are durable before the next start reads it.
         self.store.settle().await;
         self.files
-    }
-
-    pub fn options(&self) -> &ShopOptions {
-        &self.options
     }
 
     pub fn router(&self) -> Router {
