@@ -196,7 +196,7 @@ impl Shop {
 
     /// Saves a position of the process manager, as if all reactions up to it were durable.
     pub async fn save_reacted_up_to(&self, position: u64) {
-        let (operations, store_id) = (self.operations(), self.store.store_id());
+        let (operations, store_id) = (self.operations(), self.store.log().store_id());
         operations.save("process-manager", store_id, &Partition::whole_log(), position).await.unwrap();
     }
 
