@@ -237,7 +237,7 @@ impl<'a> Comparison<'a> {
             StoredRow::Payment(row) => self.payments.meet(&row.payment_id, &row, found),
             StoredRow::Sales(key, sum) => self.sales.meet(&key, &sum, found),
             StoredRow::Broken { projection, key, fault } => {
-                found.note(projection, key, RowFault::Broken(fault))
+                found.note(projection, key, RowFault::Broken(fault));
             }
         }
     }

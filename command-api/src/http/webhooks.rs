@@ -70,7 +70,7 @@ pub(super) async fn receive(
     let body = read_body(&parts, body, &api).await?;
     let notice = match provider.read_notice(&parts.headers, &body, api.checkout.clock.now()) {
         Ok(notice) => notice,
-        Err(error) => return Err(refused(&name, &error).into()),
+        Err(error) => return Err(refused(&name, error).into()),
     };
     let context = CommandContext::notice(provider.name(), &notice.id);
     let outcome = match notice.content {
@@ -92,7 +92,7 @@ pub(super) async fn receive(
     Ok(Json(NoticeAnswer { outcome }))
 }
 
-fn refused(provider: &str, error: &NoticeError) -> Problem {
+fn refused(provider: &str, error: NoticeError) -> Problem {
     match error {
         NoticeError::NoSignature | NoticeError::WrongSignature | NoticeError::Stale => {
             tracing::warn!(provider, %error, "A webhook has no valid signature; it is refused");

@@ -139,7 +139,7 @@ impl Reactions {
             }
             Cause::Payment(..) => None,
         };
-        let locked = locking.as_mut().and_then(|locking| locking.now_or_never());
+        let locked = locking.as_mut().and_then(FutureExt::now_or_never);
         self.tasks.spawn(async move {
             let guard = match (locked, locking) {
                 (Some(guard), _) => Some(guard),

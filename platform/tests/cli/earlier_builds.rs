@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::support::{DataDir, Server};
 
 /// Limit for the work that the earlier build was killed in.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+const DRAIN_MAX: Duration = Duration::from_mins(1);
 
 /// One folder for each earlier build; a new folder needs no code.
 fn earlier_builds() -> Vec<PathBuf> {
@@ -24,7 +24,8 @@ fn earlier_builds() -> Vec<PathBuf> {
 }
 
 fn decompressed(path: &Path) -> Vec<u8> {
-    zstd::decode_all(fs::File::open(path).unwrap()).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    zstd::decode_all(fs::File::open(path).unwrap())
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn unpack(from: &Path, to: &Path) {

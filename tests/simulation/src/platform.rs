@@ -43,11 +43,12 @@ impl Platform {
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
             if instance == plan.instances {
                 let queries: Arc<dyn OverdueQueries> = Arc::new(models.clone());
-                start_process_manager(env, own_store, checkout, queries, Arc::clone(&hazards));
+                start_process_manager(env, &own_store, checkout, queries, Arc::clone(&hazards));
             }
         }
         for _ in 0..plan.projectors {
-            start_projector(env, Arc::new(store.beside()), Arc::new(models.clone()));
+            let own_store: Arc<dyn EventStore> = Arc::new(store.beside());
+            start_projector(env, &own_store, Arc::new(models.clone()));
         }
         Self { routers: routers.into() }
     }
@@ -55,14 +56,14 @@ impl Platform {
 
 fn start_process_manager(
     env: &Environment,
-    store: Arc<dyn EventStore>,
+    store: &Arc<dyn EventStore>,
     checkout: Checkout,
     queries: Arc<dyn OverdueQueries>,
     hazards: Arc<dyn Hazards>,
 ) {
     let process_manager = ProcessManager {
         checkout,
-        source: Box::new(DirectSource::new(Arc::clone(&store), env.plan.batch_events_max)),
+        source: Box::new(DirectSource::new(Arc::clone(store), env.plan.batch_events_max)),
         layout: Arc::new(WholeLog(store.log())),
         positions: Arc::new(MemoryPositions::open(env.positions.clone(), hazards)),
         queries,
@@ -71,9 +72,9 @@ fn start_process_manager(
     tokio::spawn(process_manager.run(CancellationToken::new()));
 }
 
-fn start_projector(env: &Arc<Environment>, store: Arc<dyn EventStore>, models: Arc<dyn ReadModels>) {
+fn start_projector(env: &Arc<Environment>, store: &Arc<dyn EventStore>, models: Arc<dyn ReadModels>) {
     let plan = &env.plan;
-    let source = DirectSource::new(Arc::clone(&store), plan.batch_events_max);
+    let source = DirectSource::new(Arc::clone(store), plan.batch_events_max);
     let options = ProjectorOptions { commit_every: plan.commit_every, ..ProjectorOptions::default() };
     let runner = Runner::new(source, store.log(), models, options);
     let env = Arc::clone(env);

@@ -351,18 +351,15 @@ fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> rusqlit
          WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?5";
     let position = batch.position.cast_signed();
     let (partition, store_id) = (&batch.partition.0, batch.store_id);
-    let moved = match batch.after {
-        Some(after) => {
-            let values = params![REACTOR, partition, store_id, position, after.cast_signed()];
-            transaction.execute(MOVE, values)?
-        }
-        None => {
-            let begin = format!(
-                "INSERT INTO reactor_positions (reactor, partition, store_id, position)
-                 VALUES (?1, ?2, ?3, ?4) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
-            );
-            transaction.execute(&begin, params![REACTOR, partition, store_id, position])?
-        }
+    let moved = if let Some(after) = batch.after {
+        let values = params![REACTOR, partition, store_id, position, after.cast_signed()];
+        transaction.execute(MOVE, values)?
+    } else {
+        let begin = format!(
+            "INSERT INTO reactor_positions (reactor, partition, store_id, position)
+             VALUES (?1, ?2, ?3, ?4) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+        );
+        transaction.execute(&begin, params![REACTOR, partition, store_id, position])?
     };
     Ok(moved == 1)
 }
