@@ -10,8 +10,9 @@ const INTRODUCTION: &str = "\
 # Events in Kafka
 
 With `ORDERLY_BUS=kafka://…` the relay publishes every event of the event store to Kafka. Any consumer may read them.
-This page is the contract; [asyncapi.json](asyncapi.json) is the same contract for tools. A test writes this page from
-the stored form of each event (`domain/golden/`) and fails if the page differs. Do not edit it by hand.
+This page is the contract; [asyncapi.json](asyncapi.json) is the same contract for tools. A test generates this page from
+the stored form of each event (`domain/golden/`) and fails if the page differs. To change the page, edit
+`tests/tests/events_doc/page.rs`.
 
 ## Topics
 
@@ -21,27 +22,27 @@ the stored form of each event (`domain/golden/`) and fails if the page differs. 
 | `orderly.orders` | `order-UUID` | the stream's name |
 | `orderly.payments` | `payment-UUID` | the stream's name |
 
-`ORDERLY_BUS` sets the prefix; `orderly` is the default. All events of a stream are in one partition, in the order of
-their revisions. The events of a partition are in the order of their positions in the log. Events of different
-partitions have no order. The partition of a key is the one that Kafka's Java clients choose, so other topics with the
-same keys and the same number of partitions can be joined partition by partition. Events are kept for ever.
+`ORDERLY_BUS` sets the [prefix](operating.md#kafka); `orderly` is the default. All events of a stream are in one
+partition, in the order of their revisions. The events of a partition are in the order of their positions in the log.
+Events of different partitions have no order. The relay chooses the partition of a key as Kafka's Java clients do, so you
+can join other topics with the same keys and number of partitions partition by partition. Topics keep events for ever.
 
-`orderly.relay` is internal: it stores the progress of the relay. Do not read or write it.
+The topic `orderly.relay` is internal: the relay stores its progress there. Do not read or write it.
 
 ## Reading
 
-Read with `isolation.level=read_committed`: each event then appears exactly once, even if the relay crashed. Most
-clients default to `read_uncommitted`, which also delivers aborted sends and their repetitions. Offsets have gaps where
-transactions begin and end. Your consumer processes events at least once, unless it stores its offsets together with
-its results. Recognise repetitions by `ce_id`, which never changes. `ce_revision` increases by 1 within a stream.
+Read with `isolation.level=read_committed`: each event then appears exactly once, even after a crash of the relay. Many
+clients default to `read_uncommitted`, which also delivers aborted sends and their repetitions. Offsets have gaps at the
+ends of transactions. Your consumer processes events at least once, unless it stores its offsets in one transaction with
+its results. Detect repetitions by `ce_id`, which never changes. `ce_revision` increases by 1 within a stream.
 
-An event may get new fields. Any other change creates a new type (`….v2`), and the old type is no longer written.
-Existing events are never rewritten. Ignore fields and types that you do not know.
+Later versions may add members to an event. Any other change creates a new type (`….v2`), and Orderly no longer writes
+the old type. Orderly never rewrites existing events. Ignore members and types that you do not know.
 
 ## Messages
 
 A message is a [CloudEvent](https://github.com/cloudevents/spec) 1.0 in binary mode. The value is the event's data: the
-same JSON bytes as in the event store. The timestamp is when the event was recorded, in milliseconds. Headers are UTF-8:
+same JSON bytes as in the event store. The timestamp is the time of recording, in milliseconds. Headers are UTF-8:
 
 | header | meaning |
 | --- | --- |
@@ -51,12 +52,12 @@ same JSON bytes as in the event store. The timestamp is when the event was recor
 | `ce_source` | the event store: `urn:uuid:` and the store's id |
 | `ce_type` | the event's type and version |
 | `ce_subject` | the event's stream |
-| `ce_time` | when the event was recorded: RFC 3339, UTC, up to microseconds |
+| `ce_time` | the time of recording: RFC 3339, UTC, up to microseconds |
 | `ce_revision` | the event's number in its stream, from 0 without gaps |
 | `ce_position` | the event's place in the whole log; increases, with gaps |
-| `ce_correlationid` | the UUID of the external command at the start of the chain |
-| `ce_causationid` | the `ce_id` of the event that caused this one; absent if an external command caused it |
-| `orderly_metadata` | the stored metadata as JSON: command, ids and the caller's idempotency key |
+| `ce_correlationid` | the UUID of the caller's command that started the chain of events |
+| `ce_causationid` | the `ce_id` of the event that led to this event; absent if a caller's command recorded it |
+| `orderly_metadata` | the stored metadata as JSON: the command, ids and the caller's idempotency key |
 
 Amounts are integers in minor units of the order's currency. [http.md](http.md) describes the other kinds of values.
 
