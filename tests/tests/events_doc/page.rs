@@ -55,8 +55,8 @@ same JSON bytes as in the event store. The timestamp is the time of recording, i
 | `ce_time` | the time of recording: RFC 3339, UTC, up to microseconds |
 | `ce_revision` | the event's number in its stream, from 0 without gaps |
 | `ce_position` | the event's place in the whole log; increases, with gaps |
-| `ce_correlationid` | the UUID of the caller's command that started the chain of events |
-| `ce_causationid` | the `ce_id` of the event that led to this event; absent if a caller's command recorded it |
+| `ce_correlationid` | a UUID that all events of a chain share: the id of the first command; of an expiry, the id of the order |
+| `ce_causationid` | the `ce_id` of the event that led to this event; absent after a command of a caller, a timer, or a webhook of the provider |
 | `orderly_metadata` | the stored metadata as JSON: the command, ids and the caller's idempotency key |
 
 Amounts are integers in minor units of the order's currency. [http.md](http.md) describes the other kinds of values.
