@@ -14,9 +14,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct CommandContext {
     pub id: CommandId,
-    /// The external command at the start of the chain. Equal to `id` for that command itself.
+    /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
     pub correlation_id: Uuid,
-    /// The event that this command reacts to. None for an external command.
+    /// The event that this command reacts to. None for a command of a caller, a timer or a webhook.
     pub causation_id: Option<EventId>,
     pub idempotency: Option<Idempotency>,
     /// Refuse the command unless the stream has this revision (HTTP `If-Match`).

@@ -64,12 +64,12 @@ pub struct TimelineEvent<'a> {
     command: Option<&'a str>,
     #[schema(value_type = Option<String>, format = "uuid")]
     command_id: Option<CommandId>,
-    /// The first command of the chain, from a caller.
+    /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
     correlation_id: Option<Uuid>,
-    /// The event that the command reacts to. Null for a command of a caller.
+    /// The event that the command reacts to. Null for a command of a caller, a timer or a provider's webhook.
     cause: Option<Cause<'a>>,
-    /// The key of the caller's command. Null for a reaction.
+    /// The key of the caller's command. Null for any other command.
     idempotency_key: Option<&'a str>,
     /// As stored.
     #[schema(value_type = BTreeMap<String, Value>)]
