@@ -53,9 +53,9 @@ impl Step {
     }
 }
 
-/// Whether [`react_to_order`] has a reaction to events of this kind, in some state of the order.
+/// True if [`react_to_order`] can have a reaction to an event of this kind.
 ///
-/// The process manager passes over the other kinds without reading them.
+/// The process manager skips the other kinds without decoding them.
 pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
     match kind {
         OrderEventKind::Placed
@@ -70,9 +70,9 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
     }
 }
 
-/// Whether [`react_to_payment`] has a reaction to events of this kind, in some state of the payment.
+/// True if [`react_to_payment`] can have a reaction to an event of this kind.
 ///
-/// The process manager passes over the other kinds without reading them.
+/// The process manager skips the other kinds without decoding them.
 pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
     match kind {
         PaymentEventKind::Captured
@@ -92,9 +92,9 @@ pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
     }
 }
 
-/// Whether an event of this kind adds to [`Payment::provider_work`] what the provider must do.
+/// True if an event of this kind adds work to [`Payment::provider_work`], look-ups excluded.
 ///
-/// Look-ups are left to timers: the provider was sent that request already.
+/// Timers start the look-ups: the provider already has the request, so only its answer is missing.
 pub fn payment_event_asks_provider(kind: PaymentEventKind) -> bool {
     match kind {
         PaymentEventKind::ChargeRequested
@@ -181,10 +181,10 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     Reaction::Send(vec![Step::Order(order_id, command)])
 }
 
-/// What to do with an order when its payment is due.
+/// What a timer does with an unpaid order at its due time.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WhenDue {
-    /// It is paid, has ended or is not due yet.
+    /// The order is paid, has ended or is not due yet.
     Nothing,
     /// The payment captured money that the order has not recorded.
     Record(OrderCommand),
@@ -193,7 +193,8 @@ pub enum WhenDue {
     Expire(OrderCommand),
 }
 
-/// Compares the payment first, so an order that was paid in time does not expire because its record is late.
+/// Looks at the payment before it expires the order: an order that was paid in time must not expire because
+/// its payment is recorded late.
 pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
     let is_due = order.payment_due_at().is_some_and(|due_at| due_at <= now);
     if !order.awaits_payment() || !is_due {

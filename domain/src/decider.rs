@@ -37,7 +37,7 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// How many command ids a stream keeps in memory. Older ones are looked up in the stream.
     const REMEMBERED_COMMANDS_MAX: usize;
 
-    /// The approximate memory of a cached state, in units of one small state.
+    /// The approximate memory of a cached state, as a multiple of a small state. At least 1.
     fn weight(_state: &Self::State) -> usize {
         1
     }
@@ -76,7 +76,7 @@ pub enum DecodeError {
 
 /// Makes an event enum, its data-less kind enum and the table of stored names that connects them.
 ///
-/// A stored name is a storage format: renaming a variant is free, changing a string is not.
+/// Logs contain the stored names: a variant may be renamed, but its string must never change.
 macro_rules! stored_events {
     ($(#[$doc:meta])* pub enum $name:ident of $kind:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal,)* }) => {
         $(#[$doc])*

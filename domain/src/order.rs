@@ -32,7 +32,8 @@ pub const LINE_QUANTITY_MAX: u32 = 1_000_000;
 pub const ADJUSTMENTS_MAX: usize = 100;
 /// The most entries that the metadata of an order may have.
 pub const METADATA_ENTRIES_MAX: usize = 50;
-/// The most shipments, and the most returns, that one order may have. It may have twice as many refunds.
+/// The most shipments, and the most returns, that one order may have. A refund without a return is refused
+/// once the order has twice as many refunds.
 pub const PARTS_MAX: usize = 1_000;
 
 /// The order aggregate.

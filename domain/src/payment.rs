@@ -40,7 +40,8 @@ use crate::{Decider, PaymentId, order};
 /// The most charges of one payment: a customer may try this many cards.
 pub const CHARGES_MAX: u32 = 50;
 
-/// More than an order can request by returns and by hand, so this bound never refuses a reaction.
+/// The most refunds that may be requested of one payment. More than its order can request by returns and by
+/// hand, so this bound never refuses a reaction.
 const REFUNDS_MAX: usize = 4 * order::PARTS_MAX;
 
 /// The payment aggregate.

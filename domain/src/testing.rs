@@ -1,4 +1,5 @@
-//! Given these events, when this command is decided, then these events follow or it is refused.
+//! The steps of a domain test: `given` events, `when` a command is decided, `then` events follow or the
+//! command is refused.
 
 use crate::Decider;
 

@@ -3,7 +3,7 @@
 /// The most characters of a free text: a reference, a reason, a note, a metadata key or value.
 pub const TEXT_CHARS_MAX: usize = 500;
 
-/// A text that is empty, is too long or has a control character.
+/// A text that is empty, is too long or has a control character. The message follows the name of the member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("has 1 to {chars_max} characters, none of them a control character")]
 pub struct InvalidText {
@@ -24,7 +24,7 @@ pub fn check_within(text: &str, chars_max: usize) -> Result<(), InvalidText> {
 
 /// Removes control characters, then keeps the first [`TEXT_CHARS_MAX`] characters. None if nothing is left.
 ///
-/// For text of a payment provider: a report of what has happened must not be refused because of its wording.
+/// For text from a payment provider: its report must be recorded, even if a text in it is too long.
 pub fn truncated(text: &str) -> Option<String> {
     let kept: String = text.chars().filter(|char| !char.is_control()).take(TEXT_CHARS_MAX).collect();
     (!kept.is_empty()).then_some(kept)

@@ -130,7 +130,7 @@ fn enumerations_are_stored_under_their_names() {
     assert_eq!(stored(RefundReason::OrderClosed), "order_closed");
 }
 
-// The name of a command is part of the ids of reactions, and retries are recognised by it.
+// Command names are part of the ids of reactions: a changed name would execute old reactions again.
 
 #[test]
 fn names_of_stock_commands_never_change() {

@@ -48,13 +48,13 @@ pub enum OrderCommand {
         reason: CancelReason,
         note: Option<String>,
     },
-    /// The payment was not captured in time. `now` is when that was found.
+    /// Ends an order whose payment was not captured in time. `now` is the time of the timer.
     Expire {
         now: Timestamp,
     },
 }
 
-/// An order as a checkout sends it, with the ids and times that it gets.
+/// An order as the caller sends it, with its id and its times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaceOrder {
     pub order_id: OrderId,

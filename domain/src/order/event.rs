@@ -60,11 +60,11 @@ pub struct OrderLine {
     pub quantity: u32,
     /// Minor units. 0 for a free item.
     pub unit_price: Amount,
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[serde(default = "default_stocked", skip_serializing_if = "is_true")]
     pub stocked: bool,
 }
 
-fn yes() -> bool {
+fn default_stocked() -> bool {
     true
 }
 
@@ -155,6 +155,7 @@ pub struct ReturnLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRefundRequested {
     pub refund_id: RefundId,
+    /// Minor units.
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -174,7 +175,7 @@ pub struct OrderCancelled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
-    /// By a caller of the API.
+    /// A caller of the API requested it.
     Requested,
     /// The payment failed and cannot be retried.
     PaymentFailed,

@@ -13,7 +13,7 @@ use crate::{
 
 /// An order, folded from its stream.
 ///
-/// The read models store this type as JSON, and so does each type inside it. A new field therefore needs
+/// The read models store this type, and each type inside it, as JSON. A new field therefore needs
 /// `#[serde(default)]`, or a new schema version in both adapters (SQLite and Postgres): otherwise the stored
 /// rows fail to decode.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

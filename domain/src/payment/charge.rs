@@ -38,10 +38,12 @@ pub struct Charge {
     pub amount: Amount,
     pub capture: CaptureMode,
     pub reference: Option<String>,
-    /// As in [`ProviderReport`].
+    /// Cumulative, as in [`ProviderReport`].
     pub authorized: Amount,
+    /// Cumulative, as in [`ProviderReport`].
     pub captured: Amount,
-    /// The total that captures were requested for. 0 if none was requested separately.
+    /// The captured amount after all requested captures: 0 until the first capture command. Equal to `captured`
+    /// once the charge has ended.
     pub capture_requested: Amount,
     pub state: ChargeState,
 }

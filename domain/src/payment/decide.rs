@@ -68,9 +68,9 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
     }
 }
 
-/// The provider has a charge and will report its outcome, so an operator cannot record one.
+/// True if the provider has a charge and will report its outcome, so an operator must not record one.
 ///
-/// After a lost answer an operator can.
+/// False after a lost answer: an operator may then record the outcome.
 fn provider_will_report(payment: &Payment) -> bool {
     payment.charge_under_way().is_some() && payment.unknown_operation().is_none()
 }
@@ -80,7 +80,7 @@ fn is_open_at_provider(payment: &Payment) -> bool {
     payment.is_voidable() || payment.unknown_operation().is_some()
 }
 
-/// Requests nothing from a payment that was closed first: its order ended before the request came.
+/// Returns no events if the payment was requested before, or was closed because its order ended first.
 fn request(payment: &Payment, requested: PaymentRequested, new: Option<NewCharge>) -> Vec<PaymentEvent> {
     if payment.state() != PaymentState::New || payment.is_closed() {
         return Vec::new();
@@ -218,7 +218,8 @@ fn fail(payment: &Payment, reason: Option<String>, retryable: bool) -> Decided {
 }
 
 fn void(payment: &Payment, reason: Option<String>) -> Decided {
-    // After a lost answer too: only the provider can make sure that the charge takes no money later.
+    // Requests the void after a lost answer too: only the provider can ensure that the charge takes no money
+    // later.
     if payment.charge_under_way().is_some() && is_open_at_provider(payment) {
         let is_already_requested = payment.void_requested();
         return Ok(if is_already_requested { Vec::new() } else { vec![PaymentVoidRequested {}.into()] });
@@ -238,8 +239,8 @@ fn void(payment: &Payment, reason: Option<String>) -> Decided {
 }
 
 fn mark_outcome_unknown(payment: &Payment, operation: Operation) -> Decided {
-    // The end of the charge is recorded already. The doubt would last for ever: ended charges are not looked
-    // up.
+    // Ignores a lost answer of an ended charge: ended charges are not looked up, so the doubt would last for
+    // ever.
     if payment.charge().is_some_and(|charge| charge.state == ChargeState::Ended) {
         return Ok(Vec::new());
     }

@@ -61,15 +61,15 @@ pub struct PaymentChargePending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentCaptureRequested {
     pub charge: u32,
-    /// This capture alone.
+    /// This capture alone, in minor units.
     pub amount: Amount,
-    /// The captured amount of the charge after this capture.
+    /// The captured amount of the charge after this capture, in minor units.
     pub total: Amount,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentAuthorized {
-    /// The total authorized.
+    /// The total authorized, in minor units.
     pub amount: Amount,
     /// The provider's id of the charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ pub struct PaymentAuthorized {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentCaptured {
-    /// This capture alone.
+    /// This capture alone, in minor units.
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
@@ -122,6 +122,7 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefundRequested {
     pub refund_id: RefundId,
+    /// Minor units.
     pub amount: Amount,
     pub reason: RefundReason,
 }
@@ -140,6 +141,7 @@ pub enum RefundReason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
     pub refund_id: RefundId,
+    /// Minor units.
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
@@ -148,6 +150,7 @@ pub struct PaymentRefunded {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefundFailed {
     pub refund_id: RefundId,
+    /// Minor units.
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -156,6 +159,6 @@ pub struct PaymentRefundFailed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentClosed {
     pub order_id: OrderId,
-    /// What the order keeps of everything captured before or after this event.
+    /// What the order keeps of everything captured before or after this event, in minor units.
     pub amount_due: Amount,
 }

@@ -31,7 +31,7 @@ pub enum PaymentRefusal {
     AboveCaptured { requested: Amount, refundable: Amount },
     #[error("the payment has no refund {0}")]
     UnknownRefund(RefundId),
-    #[error("the refund has another amount or outcome already")]
+    #[error("the refund already has another amount or outcome")]
     RefundSettled,
     #[error("a payment has at most {REFUNDS_MAX} refunds")]
     TooManyRefunds,

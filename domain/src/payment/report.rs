@@ -70,7 +70,8 @@ impl<'a> Reading<'a> {
         let known_authorized = self.known.map_or(Amount::ZERO, |charge| charge.authorized);
         let known_captured = self.known.map_or(Amount::ZERO, |charge| charge.captured);
         let (authorized, captured) = (report.authorized, report.captured);
-        // Skip an authorisation that was given back since: the report is older than that.
+        // Record an authorisation only while the provider holds it. A late report may still show one that has
+        // ended since.
         let is_still_held = authorized > captured && report.ending.is_none() && !self.has_ended();
         if is_still_held && authorized > known_authorized {
             let by_others = self.before.captured_by_others(self.number);
@@ -88,7 +89,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// `is_untouched`: nothing is authorized or captured yet.
+    /// `is_untouched`: the report shows no authorized and no captured amount.
     fn read_ending(&mut self, ending: Option<ChargeEnding>, is_untouched: bool) {
         // The end of this charge is recorded, or a later charge is under way.
         if self.has_ended() || !self.is_latest() {

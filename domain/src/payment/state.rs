@@ -15,7 +15,8 @@ pub enum PaymentState {
     New,
     Requested,
     Authorized,
-    /// A part of the amount or all of it: see the amounts. Remains if the rest fails or is voided later.
+    /// A part of the amount or all of it: see [`Payment::captured`]. The state stays if the rest fails or is
+    /// voided later.
     Captured,
     Failed,
     Voided,
@@ -256,7 +257,7 @@ impl Payment {
         }
     }
 
-    /// The amount captured by hand and by other charges.
+    /// The amount that operators recorded or other charges captured.
     pub(super) fn captured_by_others(&self, charge: u32) -> Amount {
         let of_charge = self.charges.iter().find(|known| known.number == charge);
         self.captured.saturating_sub(of_charge.map_or(Amount::ZERO, |known| known.captured))
@@ -272,7 +273,7 @@ impl Payment {
         counted.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount))
     }
 
-    /// The charge with this number. Adds it if only the provider knew it.
+    /// The charge with this number. Adds it if this payment did not request it.
     fn charge_mut(&mut self, number: u32, reference: Option<&String>) -> &mut Charge {
         let index = match self.charges.binary_search_by_key(&number, |charge| charge.number) {
             Ok(index) => index,
@@ -405,7 +406,7 @@ fn capture(payment: &mut Payment, captured: &PaymentCaptured) {
     }
 }
 
-/// The charge failed or was voided: what is authorized and not captured is gone.
+/// The charge failed or was voided, so the amount that is authorized and not captured is no longer held.
 fn end_without_the_rest(payment: &mut Payment, state: PaymentState) {
     payment.state = payment.captured_or(state);
     payment.unknown = None;

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::{OrderId, ReturnId, ShipmentId, decider::stored_events};
 
 stored_events! {
-    /// What happened to the stock of a SKU.
+    /// What happened to the stock of a SKU. Quantities are units.
     pub enum StockEvent of StockEventKind {
         Received(StockReceived) = "stock.received.v1",
         Adjusted(StockAdjusted) = "stock.adjusted.v1",

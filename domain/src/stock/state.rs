@@ -26,7 +26,8 @@ pub struct Stock {
 pub struct Reservation {
     /// Units still reserved.
     pub quantity: u32,
-    /// An order is released at most once. The rest was shipped; its ship command has not arrived yet.
+    /// The order's unshipped units were released, so a second release changes nothing. The units still
+    /// reserved were shipped, and their ship commands have not arrived yet.
     pub released: bool,
     /// Shipments that have already reduced this reservation.
     pub shipments: Vec<ShipmentId>,

@@ -74,7 +74,7 @@ fn order_scene(kind: OrderEventKind) -> Scene {
     }
 }
 
-/// As [`order_scene`]. None for kinds without a reaction, which a crash cannot lose.
+/// A scene whose last event is of this kind. None for kinds without a reaction: a crash cannot lose it.
 fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
     let refund_ends = |refunded| Deed::RefundEnds { slot: SLOT, refunded };
     match kind {

@@ -38,7 +38,7 @@ enum Work {
 }
 
 impl Process {
-    /// A process that treats every event in the log so far as done.
+    /// A process whose checkpoint is the end of the log: it skips the events so far.
     pub fn behind(world: &World) -> Self {
         Self { checkpoint: world.log.len(), read: world.log.len(), ..Self::default() }
     }
@@ -200,7 +200,8 @@ fn reaction_id(cause: EventId, step: &Step) -> CommandId {
     CommandContext::reaction(cause, Uuid::nil(), &step.target(), step.command_name()).id
 }
 
-/// No caller sees a refused reaction: its work would stay undone, so a refusal fails the test.
+/// Fails the test if the command is refused: no caller sees the refusal of a reaction, so its work would stay
+/// undone.
 fn must_be_done(world: &mut World, step: Step, id: CommandId) {
     let sent = format!("{step:?}");
     assert_eq!(world.send(step, id).refusal(), None, "{sent}");

@@ -43,7 +43,7 @@ enum Action {
 fn basket() -> impl Strategy<Value = Basket> {
     let line = (prop::option::weighted(0.8, 0..3usize), 1..4u32, 0..20i64);
     (prop::collection::vec(line, 1..4), -5..10i64).prop_map(|(mut lines, adjustment)| {
-        // Mostly enough value for the discount. Sometimes the order is free.
+        // Adds the discount to a price, so the total is never negative. It may be 0.
         lines[0].2 += adjustment.min(0).abs();
         Basket { lines, adjustment }
     })

@@ -53,7 +53,7 @@ fn id() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-/// A command, or a possible next report of the payment: the growth of its amounts.
+/// A command, growth of the payment's amounts, or the delivery of the next shipment.
 #[derive(Debug, Clone)]
 enum Step {
     Command(OrderCommand),
