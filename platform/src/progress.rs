@@ -7,8 +7,8 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Lines of a whole run without a terminal.
-const LINES: u64 = 10;
+/// The most progress lines that a run writes if there is no terminal.
+const LINES_MAX: u64 = 10;
 
 /// The progress of one command. Removes its bar when dropped.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct ProgressDisplay {
     label: &'static str,
     bar: ProgressBar,
     terminal: bool,
-    /// Without a terminal: tenths of the run that have been written.
+    /// Tenths of the run that have been reported. Used only without a terminal.
     written: AtomicU64,
 }
 
@@ -60,7 +60,7 @@ impl ProgressDisplay {
         if self.terminal || total == 0 {
             return;
         }
-        let due = LINES * done / total;
+        let due = LINES_MAX * done / total;
         if self.written.fetch_max(due, Ordering::Relaxed) < due {
             eprintln!("{}: {} of {}", self.label, HumanCount(done), HumanCount(total));
         }

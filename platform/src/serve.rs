@@ -95,7 +95,7 @@ fn log_panics() {
     }));
 }
 
-/// Why a process cannot start its roles. Each text says what to do.
+/// Why a process cannot start its roles.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! `orderly backup`: copies the event store at one moment, also while a server writes to it.
 //!
-//! Events are all that needs a backup: read models and snapshots are made from them.
+//! Copies events only. Read models and snapshots are rebuilt from them. Webhook subscriptions are in
+//! `operations.db` or Postgres, and need a copy of their own.
 
 use std::path::PathBuf;
 

@@ -31,8 +31,8 @@ use crate::config::{ApiUrl, parse_duration};
 /// Orders of the short history.
 const SHORT_HISTORY_ORDERS: u64 = 10_000;
 
-/// Each kind of query runs for this fraction of a load's time, because there are many kinds.
-const QUERIES_PER_LOAD: u32 = 5;
+/// Each kind of query runs for a fifth of a load's duration, because there are 16 kinds.
+const QUERY_DURATION_DIVISOR: u32 = 5;
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
@@ -112,7 +112,7 @@ impl Part {
     }
 }
 
-/// Measures the chosen parts. Also when interrupted, stops its servers and deletes its files.
+/// Measures the chosen parts. Stops its servers and deletes its files, also on Ctrl-C.
 pub async fn run(options: BenchOptions) -> Result<(), Failure> {
     let running = match (&options.command_url, &options.query_url) {
         (Some(command), Some(query)) => Some(Target::running(command, query, options.allow_remote).await?),
@@ -179,7 +179,7 @@ async fn measure_histories(
         let dataset = Dataset::make(bench, orders).await?;
         report.rebuild.push(rebuild::run(&dataset).await?);
         if with_queries {
-            report.queries.push(queries::run(&dataset, bench.duration / QUERIES_PER_LOAD).await?);
+            report.queries.push(queries::run(&dataset, bench.duration / QUERY_DURATION_DIVISOR).await?);
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! `orderly import`: receives the stock that a sales file needs, places its orders at their own times and
-//! records their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and
+//! `orderly import`: receives the stock that a sales file needs, places its orders with their original times
+//! and records their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and
 //! refunds them.
 //!
 //! Every request carries an idempotency key made from the file's content, so a second run, also after a
@@ -119,7 +119,7 @@ struct OrderBody<'a> {
     country: &'a str,
     reference: &'a str,
     placed_at: Timestamp,
-    /// Always null: an order of the past never expires.
+    /// Always null: an imported order never expires.
     payment_due_at: Option<Timestamp>,
     lines: Vec<LineBody<'a>>,
 }

@@ -99,7 +99,8 @@ impl Roles {
         Ok(Self(roles))
     }
 
-    /// Refuses webhooks without the command API if subscriptions are in a file of that process.
+    /// Refuses webhooks without the command API if the read models are embedded: subscriptions are then in a
+    /// file of the command API's process.
     pub fn with_read_models(self, read_models: &ReadModelsUrl) -> Result<Self, RolesError> {
         if read_models.has_one_owner() && self.has(Role::Webhooks) && !self.has(Role::CommandApi) {
             return Err(RolesError::WebhooksApart);
@@ -112,7 +113,8 @@ impl Roles {
     }
 }
 
-/// Refuses roles that need the owner of an embedded event store without the rest of that owner's roles.
+/// Refuses a process that has some but not all roles of the owner of an embedded event store, or that follows
+/// the store without owning it.
 fn check_owner(roles: &BTreeSet<Role>, bus: &BusUrl) -> Result<(), RolesError> {
     let (owner_roles, follower_roles, hint): (&[Role], &[Role], _) = match bus {
         BusUrl::Direct => (

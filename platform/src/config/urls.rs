@@ -17,7 +17,7 @@ pub enum EventStoreUrl {
 }
 
 impl EventStoreUrl {
-    /// True if one process at a time may write to the store and follow it.
+    /// True if only one process at a time may write to the store and follow it.
     pub fn has_one_owner(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
@@ -44,7 +44,7 @@ pub enum ReadModelsUrl {
 }
 
 impl ReadModelsUrl {
-    /// True if one process at a time may write to the read models and to the operational state beside them.
+    /// True if only one process at a time may write to the read models and the operational state beside them.
     pub fn has_one_owner(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
@@ -188,7 +188,7 @@ impl FromStr for SandboxSecret {
     }
 }
 
-/// The URL of an HTTP API. Plain HTTP only: a proxy before the platform ends TLS.
+/// The URL of an HTTP API. Plain HTTP only: a proxy in front of the platform terminates TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUrl(String);
 

@@ -1,4 +1,4 @@
-//! Builds what the roles of a process work on. Opens only the stores that these roles need.
+//! Opens the stores, event sources and payment provider of a process. Opens only what its roles need.
 
 use std::{
     future::Future,
@@ -33,12 +33,12 @@ use crate::{
     stores::{self, Views, WritableEventStore, WritableViews},
 };
 
-/// Events that a follower of the log takes in at a time.
+/// The most events of one batch of an event source.
 const BATCH_EVENTS_MAX: usize = 2_000;
 /// Projectors of one process; they share its partitions. Postgres commits them side by side.
 const PROJECTORS_WITH_POSTGRES: usize = 4;
 
-/// Holds the secret of the sandbox, in the data directory.
+/// File of the sandbox's secret, in the data directory.
 const SECRET_FILE: &str = "sandbox.secret";
 
 /// The event store and its snapshots, for roles that write events or follow the embedded store.
@@ -163,8 +163,8 @@ pub(super) fn webhooks_source<'a>(
     source(config, write_side, store_id, "webhooks", &[Topic::Orders, Topic::Payments])
 }
 
-/// Subscriptions to webhooks. `None` if this process neither takes nor delivers them, and if it takes them
-/// but no process could deliver them.
+/// Webhook subscriptions. `None` unless this process delivers webhooks, or accepts subscriptions whose
+/// webhooks another process can deliver.
 pub(super) fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,
@@ -177,8 +177,8 @@ pub(super) fn webhooks(
         BusUrl::Kafka(_) => true,
     };
     let another_process_may_deliver = log_is_shared && !config.read_models.has_one_owner();
-    let takes = config.roles.has(Role::CommandApi) && another_process_may_deliver;
-    if !delivers && !takes {
+    let accepts = config.roles.has(Role::CommandApi) && another_process_may_deliver;
+    if !delivers && !accepts {
         return Ok(None);
     }
     let views = read_side.map(|read_side| &read_side.views);
@@ -209,7 +209,7 @@ async fn source(
     }
 }
 
-/// Tells the query API where partitions end. `None` if this process cannot look there.
+/// Reads where partitions end. `None` if this process has no access to them.
 pub(super) fn layout(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> Option<Arc<dyn SourceLayout>> {
     match &config.bus {
         BusUrl::Kafka(kafka) => Some(Arc::new(kafka.clone())),
@@ -217,7 +217,7 @@ pub(super) fn layout(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> O
     }
 }
 
-/// The payment provider of the roles that charge. `sandbox_address`: of the sandbox in this process.
+/// The payment provider of the roles that charge. `sandbox_address` is set if this process runs the sandbox.
 pub(super) async fn payment_provider(
     config: &ServeConfig,
     sandbox_address: Option<SocketAddr>,
@@ -261,7 +261,7 @@ pub(super) async fn sandbox(
         secret: sandbox_secret(config).await?,
         ledger: config.data_dir.join("sandbox.db"),
         script: config.sandbox.script,
-        // Always parses: the setting was checked as a URL, and the other is made of an address.
+        // Both URLs parse: the setting was checked, and the other is built from an address.
         notice_url: notice_url.or_else(to_this_process).and_then(|url| url.parse().ok()),
         clock: Clock::system(),
     };

@@ -332,7 +332,8 @@ impl RunningRoles {
 }
 
 /// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets
-/// several commits share a batch. Kafka's partitions come one after another: a pause after each would add up.
+/// several commits share a batch. 0 with Kafka: it delivers partitions one after another, so their pauses
+/// would add up.
 fn batch_every(bus: &BusUrl) -> Duration {
     match bus {
         BusUrl::Direct => Duration::from_millis(10),
@@ -348,7 +349,7 @@ impl fmt::Display for RunningRoles {
             write!(f, "\n  {name:<11}  http://{address}  (docs: http://{address}/docs)")?;
         }
         if let Some(address) = self.sandbox_address {
-            write!(f, "\n  {:<11}  http://{address}  (pays with no money)", "sandbox")?;
+            write!(f, "\n  {:<11}  http://{address}  (moves no money)", "sandbox")?;
         }
         Ok(())
     }

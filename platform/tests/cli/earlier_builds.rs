@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::support::{DataDir, Server};
 
-/// Limit for the work that the earlier build was killed in.
+/// Time limit for the work that was open when the earlier build was killed.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
 
 /// One folder for each earlier build; a new folder needs no code.
@@ -105,7 +105,8 @@ async fn assert_old_keys_get_their_answers(server: &Server, requests: &Value) {
     }
 }
 
-/// Whether `now` has each member of `before` with the same value. Later builds may add members and reword texts.
+/// True if `now` has each member of `before` with the same value. Later builds may add members and reword
+/// titles and details.
 fn holds(now: &Value, before: &Value) -> bool {
     match (now, before) {
         (Value::Object(now), Value::Object(before)) => before.iter().all(|(name, before)| {

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::{log_reader::LogReader, server::Address};
 
-/// Repeated requests under way at once.
-const AT_ONCE: usize = 32;
+/// The most repeated requests under way at once.
+const REPEATS_AT_ONCE_MAX: usize = 32;
 
 /// Every request since the directory was created. Cheap to clone.
 #[derive(Clone, Default)]
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// True for answers that every retry gets again. Other refusals are decided again.
+    /// True for answers that the platform stores and gives to every retry. It decides other refusals again.
     fn is_kept(&self) -> bool {
         self.status < 300 || self.body["code"] == "insufficient_stock"
     }
@@ -82,7 +82,7 @@ impl Ledger {
             (0..entries.len()).filter(|place| entries[*place].answer.is_none()).collect()
         };
         stream::iter(&unanswered)
-            .for_each_concurrent(AT_ONCE, async |place| {
+            .for_each_concurrent(REPEATS_AT_ONCE_MAX, async |place| {
                 let request = self.entries()[*place].request.clone();
                 let answer = request.send(server).await;
                 assert!(answer.is_some(), "no answer after the restart: {request:?}");
@@ -103,7 +103,7 @@ impl Ledger {
             latest.chain(earlier).copied().cloned().collect()
         };
         stream::iter(repeated)
-            .for_each_concurrent(AT_ONCE, async |entry| {
+            .for_each_concurrent(REPEATS_AT_ONCE_MAX, async |entry| {
                 let again = entry.request.send(server).await;
                 assert_eq!(again, entry.answer, "{:?}", entry.request);
             })

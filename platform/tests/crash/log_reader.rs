@@ -47,7 +47,7 @@ impl LogReader {
         let waiting = async {
             loop {
                 self.catch_up().await;
-                if self.loose_ends().is_empty() {
+                if self.unfinished().is_empty() {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -55,7 +55,7 @@ impl LogReader {
         };
         // After a time-out the assertion lists what is left.
         let _ = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(self.loose_ends().is_empty(), "left after {PATIENCE:?}:\n{}", self.loose_ends().join("\n"));
+        assert!(self.unfinished().is_empty(), "left after {PATIENCE:?}:\n{}", self.unfinished().join("\n"));
     }
 
     async fn catch_up(&mut self) {
@@ -96,13 +96,13 @@ impl LogReader {
     }
 
     /// Stock and payments that differ from what the orders require.
-    fn loose_ends(&self) -> Vec<String> {
-        let mut loose = Vec::new();
+    fn unfinished(&self) -> Vec<String> {
+        let mut found = Vec::new();
         let mut held: HashMap<(Sku, OrderId), u32> = HashMap::new();
         let mut on_hand = self.received.clone();
         for (id, order) in &self.orders {
             if order.status() == OrderStatus::Placed {
-                loose.push(format!("order {id} is still placed"));
+                found.push(format!("order {id} is still placed"));
             }
             let is_held = order.status() == OrderStatus::Allocated;
             for line in order.lines() {
@@ -114,14 +114,14 @@ impl LogReader {
             }
             if let Some(payment_id) = order.payment_id() {
                 let payment = self.payments.get(&payment_id);
-                loose.extend(
-                    loose_payment(order, payment).map(|what| format!("payment of order {id}: {what}")),
+                found.extend(
+                    unfinished_payment(order, payment).map(|what| format!("payment of order {id}: {what}")),
                 );
             }
         }
         for (sku, stock) in &self.stock {
             if stock.levels().on_hand != on_hand[sku] {
-                loose.push(format!(
+                found.push(format!(
                     "{sku}: {} on hand, by its orders {}",
                     stock.levels().on_hand,
                     on_hand[sku]
@@ -129,18 +129,18 @@ impl LogReader {
             }
             for (order, reservation) in stock.open_reservations() {
                 if held.remove(&(sku.clone(), *order)) != Some(reservation.quantity) {
-                    loose.push(format!("{sku}: {} held for order {order}", reservation.quantity));
+                    found.push(format!("{sku}: {} held for order {order}", reservation.quantity));
                 }
             }
         }
-        loose.extend(
+        found.extend(
             held.iter().map(|((sku, order), units)| format!("{sku}: {units} not held for order {order}")),
         );
-        loose
+        found
     }
 }
 
-fn loose_payment(order: &Order, payment: Option<&Payment>) -> Option<&'static str> {
+fn unfinished_payment(order: &Order, payment: Option<&Payment>) -> Option<&'static str> {
     let Some(payment) = payment else { return Some("not requested") };
     let refunds = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
     let refunded: i64 = refunds.map(|refund| refund.amount.minor_units()).sum();

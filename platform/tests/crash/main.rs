@@ -14,7 +14,7 @@ use std::{env, str::FromStr, time::Duration};
 
 use crate::{customers::Shop, ledger::Ledger, log_reader::LogReader, server::Server};
 
-/// A new directory after this many cycles: a cycle takes longer the more data there is.
+/// Cycles on one data directory. More would be slow: each cycle adds data, and each restart checks all of it.
 const CYCLES_PER_DIRECTORY: u64 = 25;
 /// How many of the latest requests, and how many earlier ones, are repeated after a restart.
 const SAMPLE: usize = 40;

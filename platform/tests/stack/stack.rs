@@ -16,9 +16,10 @@ const DRAINED_WITHIN: Duration = Duration::from_mins(3);
 /// The stores and addresses of the processes of one test.
 pub struct Stack {
     data: TempDir,
+    /// Names the database, and prefixes the topics.
     name: String,
-    /// URL of the tests' own database.
-    server: String,
+    /// URL of the Postgres server, with the database from which the tests create their own.
+    postgres_url: String,
     bus: String,
     command_listen: String,
     query_listen: String,
@@ -28,13 +29,13 @@ pub struct Stack {
 impl Stack {
     pub async fn new() -> Self {
         let name = format!("stack_{}", Uuid::new_v4().simple());
-        let server = service("ORDERLY_TEST_POSTGRES");
+        let postgres_url = service("ORDERLY_TEST_POSTGRES");
         let bus = format!("{}?prefix={name}&partitions=3", service("ORDERLY_TEST_KAFKA"));
-        run_sql(&server, &format!("CREATE DATABASE {name}")).await;
+        run_sql(&postgres_url, &format!("CREATE DATABASE {name}")).await;
         Self {
             data: tempfile::tempdir().unwrap(),
             name,
-            server,
+            postgres_url,
             bus,
             command_listen: free_address(),
             query_listen: free_address(),
@@ -64,7 +65,7 @@ impl Stack {
 
     /// The binary with the settings of this stack and no others.
     fn orderly(&self, arguments: &[&str]) -> Command {
-        let (address, _database) = self.server.rsplit_once('/').unwrap();
+        let (address, _database) = self.postgres_url.rsplit_once('/').unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
         command
             .env_clear()
@@ -127,11 +128,11 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
+        let (url, name) = (self.postgres_url.clone(), self.name.clone());
         // The runtime of the test may be shutting down.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run_sql(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
+            runtime.block_on(run_sql(&url, &format!("DROP DATABASE {name} WITH (FORCE)")));
         });
         let dropped = dropping.join().is_ok();
         assert!(dropped || std::thread::panicking(), "cannot drop the database of the test");
@@ -159,8 +160,8 @@ fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-async fn run_sql(server: &str, statement: &str) {
-    let (client, connection) = tokio_postgres::connect(server, NoTls).await.expect("Postgres answers");
+async fn run_sql(url: &str, statement: &str) {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("Postgres answers");
     let connection = tokio::spawn(connection);
     client.batch_execute(statement).await.unwrap();
     drop(client);

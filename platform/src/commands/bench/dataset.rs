@@ -30,8 +30,8 @@ const ORDER_EVERY_S: i64 = 30;
 const SKUS: usize = 1_000;
 const UNITS_PER_SKU: u32 = 1_000_000_000;
 const SOLD_OUT: &str = "SOLD-OUT";
-/// Orders of a chunk. The generator waits for the previous chunk to be durable, which bounds memory to two
-/// chunks.
+/// Orders of a chunk. The generator waits until the previous chunk is durable, so memory holds two chunks at
+/// most.
 const CHUNK_ORDERS: u64 = 200;
 const SAMPLE_ORDERS: u64 = 2_000;
 pub const CURRENCY: &str = "GBP";
@@ -42,7 +42,7 @@ pub struct Dataset {
     pub directory: TempDir,
     pub orders: u64,
     pub events: u64,
-    /// About 2,000 orders, evenly spread over the history.
+    /// Orders evenly spread over the history: all orders of a short one, about 2,000 of a long one.
     pub sample: Vec<OrderId>,
 }
 

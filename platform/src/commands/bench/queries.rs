@@ -23,7 +23,7 @@ const READERS: usize = 2;
 const PAGE_ITEMS: usize = 50;
 /// The query API's limit for a page, used to walk to deep pages.
 const STRIDE_ITEMS: usize = 200;
-/// Most orders before a deep page.
+/// The most orders that precede a deep page.
 const DEEP_ORDERS_MAX: u64 = 200_000;
 const ORDERS_PER_DAY: u64 = 2_880;
 
@@ -41,7 +41,7 @@ pub struct QueryLatency {
     pub latency: LatencySummary,
 }
 
-/// A kind of query, and its paths, requested in turn.
+/// A kind of query. The readers request its paths one after another.
 struct QueryKind {
     name: &'static str,
     paths: Vec<String>,

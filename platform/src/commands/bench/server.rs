@@ -86,7 +86,8 @@ impl Server {
         Ok(Self { _directory: Some(data), ..server })
     }
 
-    /// Starts the query API alone on `data`, which holds read models. No role reacts to its events.
+    /// Starts only the query API on `data`, which holds read models. Without a process manager the history
+    /// does not change.
     pub async fn query_api(data: &Path) -> Result<Self, Failure> {
         let mut command = orderly(&["serve", "--roles", "query-api", "--query-listen", ANY_PORT])?;
         command.arg("--data-dir").arg(data);
@@ -102,7 +103,7 @@ impl Server {
         self.target
     }
 
-    /// Kills the process and waits for its end. An orderly stop would only save data that is deleted next.
+    /// Kills the process and waits for its end. A graceful stop would only save data that is deleted next.
     pub async fn stop(mut self) -> Result<(), Failure> {
         Ok(self.child.kill().await?)
     }

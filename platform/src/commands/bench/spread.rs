@@ -100,7 +100,7 @@ async fn watch(bench: &BenchSetup, shop: &Arc<Shop>, target: Target) -> Result<W
     let buyers = Buyer::connect(shop, target, WATCHERS).await?;
     let readers = Connection::open_many(target.query, WATCHERS).await?;
     let end = Instant::now() + bench.duration;
-    let watchers = buyers.into_iter().zip(readers).map(|(buyer, reader)| watch_as_one(buyer, reader, end));
+    let watchers = buyers.into_iter().zip(readers).map(|(buyer, reader)| run_watcher(buyer, reader, end));
     let watched = run_clients("spread: watching orders become visible", bench.duration, watchers).await?;
     let mut latencies = Latencies::new();
     let mut acknowledged = Vec::new();
@@ -111,7 +111,7 @@ async fn watch(bench: &BenchSetup, shop: &Arc<Shop>, target: Target) -> Result<W
     Ok(Watched { acknowledged, ack_to_visible: latencies.summary() })
 }
 
-async fn watch_as_one(
+async fn run_watcher(
     mut buyer: Buyer,
     mut reader: Connection,
     end: Instant,

@@ -15,7 +15,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Keeps connections open and repeats requests.
 #[derive(Debug, Clone)]
 pub struct CommandClient {
     http: reqwest::Client,
@@ -99,8 +98,8 @@ impl CommandClient {
         self.post_until(path, key, body, |_| true).await
     }
 
-    /// Like [`CommandClient::post`], and repeats while the answer is `not_found`. For what the platform makes
-    /// after it has answered an earlier command.
+    /// Like [`CommandClient::post`], but also repeats while the answer is `not_found`: the platform may
+    /// create the target only after it has answered an earlier command.
     pub async fn post_when_found<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -123,11 +122,11 @@ impl CommandClient {
             .with_max_times(REPEATS_MAX)
             .with_jitter();
         let attempt = || self.attempt(path, key, body);
-        let may_pass = |failed: &Attempt| match failed {
+        let is_temporary = |failed: &Attempt| match failed {
             Attempt::Final(refusal) => !is_final(refusal),
             Attempt::Repeat(_) => true,
         };
-        let outcome = attempt.retry(pauses).when(may_pass).await;
+        let outcome = attempt.retry(pauses).when(is_temporary).await;
         outcome.map_err(|failed| match failed {
             Attempt::Final(refusal) => refusal.into(),
             Attempt::Repeat(reason) => PostError::Unreachable { base_url: self.base_url.clone(), reason },
@@ -160,15 +159,15 @@ impl CommandClient {
 
 impl Problem {
     fn into_attempt(self, status: StatusCode) -> Attempt {
-        let may_pass = status.is_server_error()
+        let is_temporary = status.is_server_error()
             || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
-            // Too many concurrent changes of the stream; nothing was recorded.
+            // Too many concurrent commands to one stream; this one recorded nothing.
             || self.code.as_deref() == Some("conflict");
         let code = self.code.unwrap_or_else(|| status.to_string());
         let texts = [self.title, self.detail].into_iter().flatten();
         let errors = self.errors.into_iter().map(|error| format!("{} {}", error.field, error.message));
         let detail = texts.chain(errors).collect::<Vec<_>>().join("; ");
-        if may_pass {
+        if is_temporary {
             Attempt::Repeat(format!("{code}: {detail}"))
         } else {
             Attempt::Final(Refusal { code, detail })

@@ -69,7 +69,8 @@ impl Import {
         Ok(())
     }
 
-    /// Sends the returns of one order one after another: each one's refusal depends on the returns before it.
+    /// Sends the returns of an order one after another, because a return may be refused due to the returns
+    /// before it.
     async fn return_order<'a>(
         &self,
         order: &PlacedOrder,

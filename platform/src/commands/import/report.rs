@@ -61,7 +61,7 @@ impl fmt::Display for Refusals {
     }
 }
 
-/// How many there are now, and how many of them an earlier run made.
+/// How many exist after this run, and how many of them an earlier run created.
 #[derive(Debug, Default)]
 struct Count {
     all: u64,
@@ -152,7 +152,7 @@ const EXPECTED_REFUSALS: [&str; 2] = ["quantity_unavailable", "refund_too_large"
 #[derive(Default)]
 pub struct ReturnsOutcome<'a> {
     pub accepted: u64,
-    /// How many of the accepted returns an earlier run made.
+    /// How many of the accepted returns an earlier run created.
     pub before: u64,
     pub refunded: Amount,
     /// All shipped units are back.
@@ -160,14 +160,14 @@ pub struct ReturnsOutcome<'a> {
     pub refused: Vec<(&'a Return, Refusal)>,
 }
 
-/// Credits by the file, and returns by the answers of the platform.
+/// What the file credits, and what the platform returned and refunded.
 #[derive(Debug)]
 pub struct RefundsReport {
     started: Instant,
-    /// By the file: orders that are credited, and how many of them with all units.
+    /// Orders that the file credits, and how many of them with all units.
     credited: u64,
     credited_wholly: u64,
-    /// By the answers of the platform.
+    /// This figure and the following ones count the answers of the platform.
     returns: Count,
     refunded: u64,
     returned_wholly: u64,

@@ -52,8 +52,8 @@ pub struct SaleLine {
     pub unit_price: Amount,
 }
 
-/// A line of an invoice `C…`, as text: only a match needs its figures, and an unmatched line may be
-/// malformed.
+/// A line of an invoice `C…`. Its figures stay text: only matched lines are parsed, so a malformed line
+/// without a match does not stop the import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditLine {
     pub invoice: String,
@@ -163,7 +163,7 @@ struct Invoices {
 }
 
 impl Invoices {
-    /// Adds a sale line or counts another row. Returns what is wrong with a malformed row. `number` is the
+    /// Adds a sale line, or counts a row of another kind. The error says what is malformed. `number` is the
     /// row number.
     fn add(&mut self, number: u64, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
         let invoice = row.invoice_no;
