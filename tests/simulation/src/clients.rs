@@ -66,21 +66,23 @@ pub async fn stock_up(env: Arc<Environment>, platform: Platform, mut rng: Rng) {
     }
 }
 
-/// The operator: records refunds and voids by hand, forever.
+/// Runs the operator, who records open refunds and voids by hand until the process dies.
 pub async fn operate(env: Arc<Environment>, platform: Platform) {
     loop {
         for number in 0..env.plan.orders {
             let placing = env.with_shopper(number, |shopper| shopper.placing.clone());
             let Some(placing) = placing else { continue };
             let payment = PaymentId::of_order(OrderId::of_command(placing.command_id()));
-            let requests = to_settle(&env, payment);
+            let requests = settlements(&env, payment);
             join_all(requests.iter().map(|request| send_until_final(&env, &platform, request))).await;
         }
         time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-fn to_settle(env: &Environment, payment: PaymentId) -> Vec<Request> {
+/// The requests that settle the open void and refunds of a payment. None if the provider captured it: then
+/// the provider settles them.
+fn settlements(env: &Environment, payment: PaymentId) -> Vec<Request> {
     let stream = payment.into();
     let (state, revision) = (env.folded::<PaymentDecider>(&stream, usize::MAX), env.len_of(&stream));
     let mut requests = Vec::new();
@@ -104,17 +106,18 @@ fn to_settle(env: &Environment, payment: PaymentId) -> Vec<Request> {
     requests
 }
 
-/// Repeats a request under its key until the answer is final. Gives up on slow answers.
+/// Repeats a request under its key until the answer is final. Stops waiting for slow answers. Sends one in
+/// ten attempts twice at once.
 async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: &Request) {
     let name = request.name();
     for attempt in 0_u32.. {
-        let (patience, twin, retry_after) = env.draw(|rng| {
+        let (patience, is_doubled, retry_after) = env.draw(|rng| {
             let patience = if rng.u32(0..6) == 0 { rng.u64(0..300) } else { rng.u64(2_000..90_000) };
             (Duration::from_millis(patience), rng.u32(0..10) == 0, Duration::from_millis(rng.u64(1..3_000)))
         });
         let time_limit = if env.is_calm() { PATIENCE } else { patience };
         let answering = async {
-            if twin {
+            if is_doubled {
                 let (first, second) = join(send(env, platform, request), send(env, platform, request)).await;
                 if first.is_temporary() { second } else { first }
             } else {

@@ -26,10 +26,11 @@ use crate::{
 
 /// The start of virtual time.
 const EPOCH_SECONDS: i64 = 1_767_225_600;
-/// A run with more steps does not terminate.
+/// A run with this many steps fails: it does not terminate.
 const STEPS_MAX: u64 = 400_000;
-/// Commits that a power cut may undo, in stores that do not wait for the disk.
-const UNDONE_MAX: usize = 4;
+/// Versions of the rows, and of the positions, that are kept. A power cut restores one of them, so it undoes
+/// 0 to 3 commits of stores that do not wait for the disk.
+const VERSIONS_KEPT: usize = 4;
 
 pub struct Environment {
     pub plan: Plan,
@@ -45,15 +46,18 @@ pub struct Environment {
 
 struct State {
     rng: Rng,
-    /// No more faults.
+    /// True once there are no more faults.
     calm: bool,
     dead: bool,
     steps: u64,
+    /// The step at which this life ends with a crash.
     crash_at: Option<u64>,
-    lives: VecDeque<u64>,
+    /// The length of each further life that ends with a crash, in steps.
+    lives_steps: VecDeque<u64>,
     /// Virtual time of all earlier lives.
     earlier: Duration,
     begun: Option<time::Instant>,
+    /// The wall clock minus virtual time.
     skew: SignedDuration,
     failure: Option<String>,
     trace: Vec<String>,
@@ -68,7 +72,7 @@ impl Environment {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
-        let lives = plan.lives_steps.iter().copied().collect();
+        let lives_steps = plan.lives_steps.iter().copied().collect();
         let shoppers = (0..plan.orders).map(|number| Some(Shopper::new(number, rng.fork()))).collect();
         let state = State {
             rng,
@@ -76,7 +80,7 @@ impl Environment {
             dead: false,
             steps: 0,
             crash_at: None,
-            lives,
+            lives_steps,
             earlier: Duration::ZERO,
             begun: None,
             skew: SignedDuration::ZERO,
@@ -107,8 +111,8 @@ impl Environment {
         let mut state = self.state();
         state.dead = false;
         state.begun = Some(time::Instant::now());
-        state.crash_at = if state.calm { None } else { state.lives.pop_front() };
-        state.crash_at = state.crash_at.map(|life| state.steps + life);
+        state.crash_at = if state.calm { None } else { state.lives_steps.pop_front() };
+        state.crash_at = state.crash_at.map(|life_steps| state.steps + life_steps);
     }
 
     /// Ends a life of `lived` virtual time. A power cut may undo rows and positions that were not forced to
@@ -119,7 +123,7 @@ impl Environment {
         state.earlier += lived;
         state.begun = None;
         if state.rng.u32(0..3) == 0 {
-            let undone = state.rng.usize(0..UNDONE_MAX);
+            let undone = state.rng.usize(0..VERSIONS_KEPT);
             if let Some(older) = state.older_tables.iter().nth_back(undone) {
                 *self.tables.lock() = older.clone();
             }
@@ -157,8 +161,8 @@ impl Environment {
         }
     }
 
-    /// Returns only while the process lives. Tasks of other machines call it before they read an answer, so
-    /// they get none from a dead process.
+    /// Returns at once while the process lives, and never after it died. Clients and the provider call it
+    /// before they read an answer, so they get none from a dead process.
     pub async fn hear(&self) {
         if self.state().dead {
             std::future::pending::<()>().await;
@@ -294,6 +298,7 @@ impl State {
             return (Duration::from_millis(latency_ms), Fate::Succeed);
         }
         let rates = &plan.rates;
+        // Rates in thousandths. An entry with rate 0 only fills the array.
         let odds = match operation {
             Operation::Append => [
                 (rates.append_fails, Fate::Fail),
@@ -319,12 +324,12 @@ impl State {
         } else {
             Duration::from_micros(self.rng.u64(0..=rates.latency_ms_max * 1_000))
         };
-        let mut lot = self.rng.u32(0..1_000);
+        let mut roll = self.rng.u32(0..1_000);
         for (rate, fate) in odds {
-            if lot < rate {
+            if roll < rate {
                 return (latency, fate);
             }
-            lot -= rate;
+            roll -= rate;
         }
         (latency, Fate::Succeed)
     }
@@ -369,9 +374,9 @@ impl Hazards for Environment {
     }
 }
 
-/// Adds a version and keeps the last [`UNDONE_MAX`].
+/// Adds a version and keeps the last [`VERSIONS_KEPT`].
 fn remember<T>(older: &mut VecDeque<T>, version: T) {
-    if older.len() == UNDONE_MAX {
+    if older.len() == VERSIONS_KEPT {
         older.pop_front();
     }
     older.push_back(version);

@@ -45,7 +45,7 @@ fn no_oversell(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// The deduplication keys of events differ, and each stream counts on without a gap.
+/// The ids of all events differ, and the revisions of each stream have no gap.
 fn each_event_once(events: &[RecordedEvent]) -> Result<(), String> {
     let mut ids: HashSet<EventId> = HashSet::new();
     let mut next: HashMap<&StreamName, u64> = HashMap::new();
@@ -92,7 +92,7 @@ pub fn folded_rows(log: &Log) -> AllRows {
     AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
 }
 
-/// Applied once, and rows equal the log: the rows equal a full replay, and no stream is parked.
+/// Checks *applied once* and *rows equal the log*: the rows equal a full replay, and no stream is parked.
 pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
     let expected = folded_rows(log);
     if let Some((row, _)) = tables.parked.values().next() {

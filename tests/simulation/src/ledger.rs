@@ -22,6 +22,7 @@ pub struct Ledger {
     pub contents: Vec<NoticeContent>,
     /// Charge requests that the network delivers later.
     pub late: Vec<(Duration, ChargeRequest)>,
+    /// How many notices were queued so far. The number of the latest one.
     pub queued: u64,
 }
 
@@ -32,7 +33,7 @@ pub struct Charge {
     pub authorized: Amount,
     pub captured: Amount,
     pub ending: Option<ChargeEnding>,
-    /// Until then the charge waits for the customer or a bank.
+    /// Until this time the charge waits for the customer or a bank.
     pub pending_until: Option<Duration>,
 }
 

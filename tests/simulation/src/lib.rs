@@ -2,9 +2,9 @@
 //!
 //! A seed determines all random choices: what clients order and when, how long each step takes, and which
 //! step fails, loses its answer or is cut off by a crash. So a seed is a test that runs the same way each
-//! time. [`oracle`] checks every answer at once, [`invariants`] checks the whole log at the end, and
-//! [`unfinished`] lists the work that is still open after the last fault. `docs/simulation.md` explains the
-//! use.
+//! time. [`oracle`] checks every answer at once. [`invariants`] checks the log after each life and the read
+//! models at the end. [`unfinished`] lists the work that is still open after the last fault.
+//! `docs/simulation.md` explains the use.
 
 pub mod memory;
 

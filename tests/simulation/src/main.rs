@@ -23,6 +23,7 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// The number of seeds.
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// Seeds run at once. Default: the number of processors.
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
         }
         ran += 1;
         events += outcome.log.len();
-        // Independent of the order in which the seeds finish.
+        // XOR does not depend on the order in which the seeds finish.
         fingerprints ^= u64::from_str_radix(&outcome.fingerprint, 16)
             .unwrap_or(0)
             .rotate_left((outcome.seed % 64) as u32);

@@ -11,7 +11,7 @@ use crate::{
     request::{Action, Answer, Request},
 };
 
-/// `seen_from`: the number of events of the request's stream when the request was sent.
+/// Checks an answer. `seen_from` is the number of events of the request's stream when the request was sent.
 pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: usize) -> Result<(), String> {
     let fault = |what: &str| Err(format!("{what}: {request:?} was answered {answer:?}"));
     if answer.status.is_server_error() && !answer.is_temporary() {
@@ -57,12 +57,12 @@ pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: u
     fault("no durable state of its stream since the request explains this refusal")
 }
 
-/// Whether the refusal is recorded, and so the final answer to this request.
+/// True if the platform has recorded the refusal, so every retry gets the same one.
 fn is_recorded_refusal(request: &Request, answer: &Answer) -> bool {
     matches!(request.action, Action::Place { .. }) && answer.body["order_id"].is_string()
 }
 
-/// Whether a retry answers with the present state: after reports of the provider, the payment may differ.
+/// True if a retry is answered with the present state: reports of the provider may have changed the payment.
 fn shows_present_state(env: &Environment, request: &Request) -> bool {
     let stream = request.stream();
     matches!(stream, StreamName::Payment(_))
@@ -133,7 +133,7 @@ enum Ruling {
     Refused(Code),
 }
 
-/// Whether the domain decides so on any state of the stream from `from` events on.
+/// True if the domain gives this ruling on some state of the stream after `from` or more events.
 fn any_ruling(env: &Environment, request: &Request, from: usize, expected: Ruling) -> bool {
     let len = env.len_of(&request.stream());
     (from..=len).any(|count| ruling(env, request, count) == Some(expected))

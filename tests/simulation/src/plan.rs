@@ -17,7 +17,7 @@ pub struct Plan {
     /// Processes that serve the command API; the last one runs the process manager. More than one only if the
     /// store has several writers.
     pub instances: usize,
-    /// Projectors that write the same rows without knowing of each other.
+    /// Projectors that write the same rows without coordination.
     pub projectors: usize,
     pub executor: ExecutorOptions,
     pub batch_events_max: usize,
@@ -65,7 +65,7 @@ impl Plan {
                 queue_commands_max: [1, 2, 4_096, 4_096][rng.usize(0..4)],
                 cache_weight_max: [1, 3, 50_000, 50_000][rng.usize(0..4)],
             },
-            // Production folds larger batches on another thread.
+            // At most 32: production code folds larger batches on another thread, in no determined order.
             batch_events_max: rng.usize(1..=32),
             batch_every: Duration::from_millis(rng.u64(0..=20)),
             commit_every: Duration::from_millis(rng.u64(0..=20)),

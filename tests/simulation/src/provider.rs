@@ -49,6 +49,7 @@ enum Passage {
 }
 
 impl SimulatedProvider {
+    /// Draws what the network does to a request, and waits for its latency.
     async fn send(&self) -> Passage {
         let env = &self.0;
         let calm = env.is_calm();
@@ -69,7 +70,7 @@ impl SimulatedProvider {
         passage
     }
 
-    /// Executes the request if it arrives, and sends the answer back.
+    /// Executes the request if it arrives in time, and returns its answer if the network delivers it.
     async fn answer<T>(&self, passage: Passage, answer: impl FnOnce() -> T) -> Result<T, ProviderError> {
         let answered = match passage {
             Passage::NotReached => Err(ProviderError::Unreachable("no answer".to_owned())),
@@ -99,8 +100,8 @@ fn charge(env: &Environment, request: &ChargeRequest) -> ChargeAnswer {
     let mut ledger = env.ledger.lock();
     if !ledger.charges.contains_key(&name) {
         let others = ledger.charges.iter().filter(|(other, _)| other.0 == name.0);
-        let taken = others.filter(|(_, charge)| charge.is_open()).count();
-        if taken > 0 {
+        let open_charges = others.filter(|(_, charge)| charge.is_open()).count();
+        if open_charges > 0 {
             env.fail(format!("money agrees: {} is charged a second time while a charge is open", name.0));
         }
         let mut charge = Charge {
@@ -257,9 +258,9 @@ fn refund(env: &Environment, request: &RefundRequest) -> Result<RefundAnswer, Pr
         ));
         return Err(ProviderError::Refused("more than was captured".to_owned()));
     }
-    let (lot, ms) = env.draw(|rng| (rng.u32(0..100), rng.u64(0..40_000)));
+    let (roll, ms) = env.draw(|rng| (rng.u32(0..100), rng.u64(0..40_000)));
     let refunded = || RefundAnswer::Refunded { reference: "re".to_owned() };
-    let (answer, pending_until) = match lot {
+    let (answer, pending_until) = match roll {
         0..8 if !env.is_calm() => (RefundAnswer::Failed { reason: "not now".to_owned() }, None),
         8..20 => (RefundAnswer::Pending, Some(env.elapsed() + Duration::from_millis(ms))),
         _ => (refunded(), None),
@@ -276,7 +277,7 @@ fn notify_of_refund(env: &Environment, ledger: &mut Ledger, id: RefundId) {
     notify(env, ledger, NoticeContent::Refund { payment_id, refund_id: id, answer });
 }
 
-/// Runs the provider forever: settles what is pending and sends the notices that are due.
+/// Runs the provider: settles what is pending and sends the notices that are due, every 500 ms.
 pub async fn run(env: Arc<Environment>, routers: Arc<[Router]>) {
     loop {
         settle(&env);
@@ -303,10 +304,10 @@ fn settle(env: &Environment) {
     let charges: Vec<ChargeName> =
         ledger.charges.iter().filter(|(_, one)| is_due(one.pending_until)).map(|(name, _)| *name).collect();
     for name in charges {
-        let lot = env.draw(|rng| rng.u32(0..4));
+        let roll = env.draw(|rng| rng.u32(0..4));
         if let Some(charge) = ledger.charges.get_mut(&name) {
             charge.pending_until = None;
-            if lot == 0 {
+            if roll == 0 {
                 charge.decline(true);
             } else {
                 charge.approve();

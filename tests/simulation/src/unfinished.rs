@@ -1,5 +1,5 @@
-//! The unfinished work. Without faults it must become empty within a time limit (everything drains, money
-//! agrees).
+//! Lists the unfinished work. After the last fault the list must become empty within a time limit (invariants
+//! *everything drains* and *money agrees*).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,7 +44,7 @@ pub fn caught_up(env: &Environment) -> bool {
     projected == last && env.positions.lock().furthest() == last
 }
 
-/// Lists the unfinished work, in words.
+/// Describes each piece of unfinished work.
 pub fn unfinished_work(env: &Environment) -> Vec<String> {
     let mut unfinished = Vec::new();
     if !caught_up(env) {
@@ -55,9 +55,9 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
         let payment_id = PaymentId::of_order(id);
         let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
-        of_order(&mut unfinished, id, &order, &moved);
-        of_payment(&mut unfinished, id, &order, &payment);
-        of_provider(&mut unfinished, env, payment_id, &payment);
+        check_order(&mut unfinished, id, &order, &moved);
+        check_payment(&mut unfinished, id, &order, &payment);
+        check_provider(&mut unfinished, env, payment_id, &payment);
         if when_due(&order, &payment, env.now()) != WhenDue::Nothing {
             unfinished.push(format!("everything drains: {id} is overdue, and neither paid nor expired"));
         }
@@ -101,7 +101,7 @@ fn moved_units(env: &Environment) -> MovedUnits {
     moved
 }
 
-fn of_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedUnits) {
+fn check_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &MovedUnits) {
     if order.status() == OrderStatus::Placed {
         unfinished.push(format!("everything drains: {id} is still placed"));
     }
@@ -129,7 +129,7 @@ fn of_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: &Mo
     }
 }
 
-fn of_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId, payment: &Payment) {
+fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId, payment: &Payment) {
     let work = payment.provider_work();
     if !work.is_empty() {
         unfinished.push(format!("everything drains: the provider has open work for {id}: {work:?}"));
@@ -162,7 +162,7 @@ fn is_settled_by_hand(env: &Environment, id: PaymentId) -> bool {
     })
 }
 
-fn of_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {
+fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {
     let mut note =
         |what: String| unfinished.push(format!("{what} ({id}, {:?}, {payment:?})", order.status()));
     let amounts = |captured: Amount, refunded: Amount| (captured.minor_units(), refunded.minor_units());

@@ -81,6 +81,7 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
     Action::Place { body, respond_async: rng.u32(0..4) == 0 }
 }
 
+/// The next request about an order. None if the shopper only waits.
 fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: OrderId) -> Option<Action> {
     let rng = &mut shopper.rng;
     let payment_id = PaymentId::of_order(id);
@@ -94,10 +95,10 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
     let shipped = order.lines().iter().any(|line| line.shipped > line.returned);
     let open = order.lines().iter().any(|line| line.open() > 0);
     let undelivered = order.shipments().iter().find(|shipment| !shipment.delivered);
-    let lot = rng.u32(0..100);
+    let roll = rng.u32(0..100);
     Some(match order.status() {
         OrderStatus::Placed | OrderStatus::New => return None,
-        OrderStatus::Allocated if !order.is_paid() => match lot {
+        OrderStatus::Allocated if !order.is_paid() => match roll {
             0..35 => draw_authorize(rng, &payment, payment_id),
             35..75 => draw_capture(rng, &payment, payment_id),
             75..80 => Action::Fail { payment: payment_id, retryable: rng.bool() },
@@ -105,18 +106,19 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
             84..92 => Action::Cancel { order: id },
             _ => return None,
         },
-        OrderStatus::Allocated if open && lot < 50 => draw_shipment(rng, order, id),
-        _ if shipped && lot < 70 => draw_return(rng, order, id),
-        _ if lot < 80 => match undelivered {
+        OrderStatus::Allocated if open && roll < 50 => draw_shipment(rng, order, id),
+        _ if shipped && roll < 70 => draw_return(rng, order, id),
+        _ if roll < 80 => match undelivered {
             Some(shipment) => Action::Deliver { order: id, shipment: shipment.shipment_id },
             None => draw_refund(rng, order, id),
         },
-        _ if lot < 88 => draw_refund(rng, order, id),
-        _ if lot < 94 => Action::Cancel { order: id },
+        _ if roll < 88 => draw_refund(rng, order, id),
+        _ if roll < 94 => Action::Cancel { order: id },
         _ => draw_at_random(rng, env, order, id, payment_id),
     })
 }
 
+/// A part of `whole` in one draw of three. None stands for the whole amount.
 fn draw_part(rng: &mut Rng, whole: i64) -> Option<i64> {
     (whole > 1 && rng.u32(0..3) == 0).then(|| rng.i64(1..whole))
 }
@@ -173,10 +175,10 @@ fn draw_step_of_charge(
     id: OrderId,
     payment_id: PaymentId,
 ) -> Option<Action> {
-    let lot = rng.u32(0..100);
+    let roll = rng.u32(0..100);
     match payment.charge() {
-        _ if lot < 8 => Some(Action::Cancel { order: id }),
-        _ if lot < 12 => Some(Action::Void { payment: payment_id }),
+        _ if roll < 8 => Some(Action::Cancel { order: id }),
+        _ if roll < 12 => Some(Action::Void { payment: payment_id }),
         Some(charge) if charge.state == ChargeState::Live && payment.unknown_operation().is_none() => {
             let amount = draw_part(rng, payment.capturable().minor_units());
             Some(Action::Capture { payment: payment_id, amount })

@@ -38,12 +38,13 @@ pub struct MemoryEventStore {
     runtime: Handle,
 }
 
-/// The unanswered appends of a store with several writers, for which a barrier waits.
+/// The appends of a store with several writers that are not answered yet. A barrier, an append without
+/// events, waits for them.
 #[derive(Clone, Default)]
 struct UnderWay(Arc<Mutex<Vec<watch::Receiver<()>>>>);
 
 impl UnderWay {
-    /// The caller drops the sender when the append is answered.
+    /// Adds an append. The caller drops the returned sender when the append is answered.
     fn begin(&self) -> watch::Sender<()> {
         let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (answered, waiting) = watch::channel(());
@@ -171,7 +172,7 @@ async fn write(shared: Arc<Shared>, mut waiting: mpsc::UnboundedReceiver<(Append
         };
         shared.hazards.after(Operation::Append).await;
         if fate != Fate::Succeed {
-            // Before the answers, so that appends that depend on this group are refused.
+            // Begins an epoch before the answers, so appends that depend on this group are refused.
             shared.begin_epoch();
         }
         shared.show_head();

@@ -85,7 +85,8 @@ impl Log {
         })
     }
 
-    /// The outcome of the same append made earlier: the events after the expected revision have its ids.
+    /// The outcome of an earlier attempt of this append. None unless the events after the expected revision
+    /// have the same ids.
     fn original_outcome(&self, append: &Append) -> Option<Appended> {
         let first = usize::try_from(append.expected.next()).ok()?;
         let mut found = None;

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Operation, Tables};
 
-/// Both sides of the port. Clones share their tables.
+/// The port for projectors and the port for queries. Clones share their tables.
 #[derive(Clone)]
 pub struct MemoryReadModels {
     tables: Durable<Tables>,
@@ -97,9 +97,9 @@ impl ReadModels for MemoryReadModels {
         self.read(|_| ()).await?;
         let mut tables = self.tables.lock();
         let mut found = false;
-        for (row, asked) in tables.parked.values_mut() {
+        for (row, retry_requested) in tables.parked.values_mut() {
             if row.stream == *stream {
-                *asked = true;
+                *retry_requested = true;
                 found = true;
             }
         }
@@ -107,10 +107,11 @@ impl ReadModels for MemoryReadModels {
     }
 
     async fn retry_requests(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
-        let asked = |tables: &Tables| {
-            tables.parked.values().filter(|(_, asked)| *asked).map(|(row, _)| row.clone()).collect()
+        let list = |tables: &Tables| {
+            let requested = tables.parked.values().filter(|(_, retry_requested)| *retry_requested);
+            requested.map(|(row, _)| row.clone()).collect()
         };
-        self.read(asked).await
+        self.read(list).await
     }
 }
 
@@ -134,10 +135,10 @@ fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> RowPage<Wait> {
     for row in tables.payments.values().filter(|row| !row.payment.provider_work().is_empty()) {
         add(row.updated_at, row.payment_id.0, WaitKind::Provider);
     }
-    let asked = waits.into_iter().filter(|(since, id, code, _)| {
+    let matching = waits.into_iter().filter(|(since, id, code, _)| {
         *since < filter.since_before && filter.after.is_none_or(|after| (*since, *id, *code) > after)
     });
-    page(asked.map(|(since, id, _, kind)| Wait { since, id, kind }), limit)
+    page(matching.map(|(since, id, _, kind)| Wait { since, id, kind }), limit)
 }
 
 fn waits_for_payment(order: &Order) -> bool {
@@ -182,12 +183,12 @@ fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<Pa
 fn sales(tables: &Tables, query: &SalesQuery) -> Sales {
     let mut sales = Sales::default();
     let mut groups: BTreeMap<String, SalesTotals> = BTreeMap::new();
-    let asked = |key: &SalesKey| {
+    let matches = |key: &SalesKey| {
         key.currency == query.currency
             && query.from_hour.is_none_or(|from| key.hour >= from)
             && query.to_hour.is_none_or(|to| key.hour < to)
     };
-    for (key, sum) in tables.sales_in_all().iter().filter(|(key, _)| asked(key)) {
+    for (key, sum) in tables.sales_in_all().iter().filter(|(key, _)| matches(key)) {
         if key.dimension == SalesDimension::All {
             sales.total.add(sum);
         }

@@ -24,7 +24,7 @@ pub struct Tables {
     pub reservations: BTreeMap<(Sku, OrderId), ReservationRow>,
     pub orders: BTreeMap<OrderId, Arc<OrderRow>>,
     pub payments: BTreeMap<PaymentId, Arc<PaymentRow>>,
-    /// Payments in order of arrival.
+    /// Payments in the order of their first commit.
     pub(super) arrivals: Vec<PaymentId>,
     pub sales: BTreeMap<Partition, BTreeMap<SalesKey, SalesTotals>>,
     pub order_stock_events: BTreeSet<OrderStockEvent>,
@@ -40,8 +40,8 @@ pub(super) struct Checkpoint {
 }
 
 impl Tables {
-    /// The tables after a rebuild: rows of a whole log, and a checkpoint before events that the rows already
-    /// reflect.
+    /// The tables after a rebuild: the rows of a whole log, and the checkpoint `from`. If `from` is before
+    /// the end of the log, events that the rows already contain are delivered again.
     pub fn rebuilt(all: AllRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
         let checkpoint = Checkpoint { position: from, log_position: all.position, updated_at: now };
@@ -127,8 +127,8 @@ impl Tables {
         let skipped_are_parked = changes.skipped.iter().all(|key| self.parked.contains_key(key));
         let retried_as_read = changes.retried.iter().all(|row| {
             let parked = self.parked.get(&(row.projection, row.stream.clone()));
-            parked.is_some_and(|(parked, asked)| {
-                *asked && parked.revision == row.revision && parked.parked_at == row.parked_at
+            parked.is_some_and(|(parked, retry_requested)| {
+                *retry_requested && parked.revision == row.revision && parked.parked_at == row.parked_at
             })
         });
         if same_generation && unmoved && skipped_are_parked && retried_as_read {
