@@ -78,8 +78,8 @@ impl Server {
         self.address
     }
 
-    /// The connection string. The interval is short, because clients wait for it before every connection,
-    /// even the first.
+    /// The connection string. `discoveryInterval` is 10 ms, because clients wait for it before every
+    /// connection, even the first.
     pub fn url(&self) -> String {
         format!("esdb://{}?tls=false&discoveryInterval=10", self.address)
     }

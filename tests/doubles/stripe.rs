@@ -5,8 +5,8 @@
 //! Double and adapter could share an error. So Stripe's own `stripe-mock` checks the requests, and Stripe's
 //! OpenAPI description and Python library check the answers (`tests/scripts/stripe_client_check.py`).
 //!
-//! Where Stripe's documentation is open, the double takes the worse case: it forgets idempotency keys after
-//! exactly 24 hours, and the error of an intent when the intent is cancelled.
+//! Where Stripe's documentation leaves a case open, the double takes the worse case: it forgets idempotency
+//! keys after exactly 24 hours, and the error of an intent when the intent is cancelled.
 
 mod account;
 mod cards;

@@ -8,8 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A server for tests that speaks the protocol of EventStoreDB. Prints `listening on ADDRESS`. Then reads
 /// commands from standard input, one on each line: `refuse`, `accept`, `cut`, `lose-answers N`,
-/// `delay-answers MILLISECONDS`,
-/// `end-subscriptions`.
+/// `delay-answers MILLISECONDS`, `end-subscriptions`.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]

@@ -7,9 +7,8 @@ use tests::stripe::{StripeDouble, WEBHOOK_SECRET, signature};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A double of Stripe for tests. Prints `listening on URL`. Then reads commands from standard input, one on
-/// each line, and answers each with one line: `advance SECONDS`, `search-lag SECONDS`, `authenticate INTENT
-/// yes|no`,
-/// `settle-refund REFUND yes|no`, `events`, `signed-event NUMBER`.
+/// each line, and answers each with one line: `advance SECONDS`, `search-lag SECONDS`,
+/// `authenticate INTENT yes|no`, `settle-refund REFUND yes|no`, `events`, `signed-event NUMBER`.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]

@@ -26,7 +26,7 @@ enum Subject {
 
 #[derive(Debug)]
 enum Pattern {
-    /// Fancy, because clients exclude with look-ahead.
+    /// From `fancy_regex`, because clients exclude names with look-ahead.
     Regex(Box<Regex>),
     Prefixes(Vec<String>),
 }

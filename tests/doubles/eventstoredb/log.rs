@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::messages::Expected;
 
-/// Number of recent ids that the server remembers, for appends that expect any version.
+/// The most recent ids that the server remembers (131,072), for appends that expect any version.
 const RECENT_IDS_MAX: usize = 8 * 1024 * 1024 / 64;
 /// Bytes of a record besides its names and data.
 const RECORD_OVERHEAD: u64 = 96;
@@ -66,7 +66,7 @@ pub struct Stored {
     pub tombstone: bool,
 }
 
-/// One append in the file. A torn one counts as nothing.
+/// One append in the file. An incomplete one at the end of the file is dropped when the file is opened.
 #[derive(Clone, PartialEq, Message)]
 struct Commit {
     #[prost(message, repeated, tag = "1")]
@@ -264,7 +264,7 @@ impl Log {
     }
 
     /// Handles an append that expects any version: only recent ids are known. If the first id is unknown, the
-    /// events are new. If a later one is unknown, this is a different append.
+    /// events are new. If a later one is unknown, this is a different append, and it is refused.
     fn recognise_recent(&self, stream: &str, events: &[Proposed]) -> Result<Option<u64>, ()> {
         let mut last = None;
         for (number, event) in events.iter().enumerate() {

@@ -40,9 +40,9 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
             let subscription = Subscription::new(shared, from, filter, text_ids)?;
             let (responses, receiver) = mpsc::channel(SENT_AHEAD_MAX);
             tokio::spawn(subscription.run(responses));
-            let stop =
+            let received =
                 stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
-            Ok(stop.boxed())
+            Ok(received.boxed())
         }
         ReadCount::Count(count) => {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -214,8 +214,8 @@ impl Subscription {
         for event in log.events().iter().skip(self.next).take(SENT_AHEAD_MAX) {
             self.next += 1;
             *last = Some(event.position);
-            let asked_for = self.stream.as_ref().is_none_or(|stream| *stream == event.stream);
-            if asked_for && self.filter.takes(event) {
+            let is_in_stream = self.stream.as_ref().is_none_or(|stream| *stream == event.stream);
+            if is_in_stream && self.filter.takes(event) {
                 contents.push(ReadContent::Event(read_event(event, self.text_ids)));
             }
             *considered += 1;

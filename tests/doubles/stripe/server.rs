@@ -66,6 +66,7 @@ pub struct Request {
 #[derive(Debug)]
 struct StoredAnswer {
     at: Timestamp,
+    /// Path and body. Another request under the same key is refused.
     request: (String, String),
     request_id: String,
     answer: (StatusCode, Value),
@@ -170,9 +171,9 @@ impl State {
         let key = request.idempotency_key.clone().filter(|_| request.method == "POST");
         let now = self.account.now();
         self.keys.retain(|_, stored| now.duration_since(stored.at) < KEY_LIFE);
-        let asked = (path.to_owned(), request.body.clone());
+        let parameters = (path.to_owned(), request.body.clone());
         if let Some(stored) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            if stored.request != asked {
+            if stored.request != parameters {
                 let message = "Keys for idempotent requests can only be used with the same parameters.";
                 let error = json!({ "type": "idempotency_error", "message": message });
                 return respond(StatusCode::BAD_REQUEST, &json!({ "error": error }), &request_id, None);
@@ -195,7 +196,7 @@ impl State {
         };
         let response = respond(answer.0, &answer.1, &request_id, None);
         if let Some(key) = key.filter(|_| is_stored) {
-            self.keys.insert(key, StoredAnswer { at: now, request: asked, request_id, answer });
+            self.keys.insert(key, StoredAnswer { at: now, request: parameters, request_id, answer });
         }
         response
     }
@@ -309,7 +310,7 @@ fn list_refunds(account: &Account, fields: &Fields) -> Result<Value, Refusal> {
     Ok(json!({ "object": "list", "data": refunds, "has_more": has_more, "url": "/v1/refunds" }))
 }
 
-/// Stripe refuses parameters that it does not know.
+/// Refuses parameters outside `known`, as Stripe does.
 fn only(fields: &Fields, known: &[&str]) -> Result<(), Refusal> {
     for (name, _) in fields {
         let outer = name.split('[').next().unwrap_or_default();
