@@ -1,4 +1,5 @@
-//! Reads events from a Kafka topic of the platform and handles each event exactly once.
+//! Reads events from a Kafka topic of the platform and handles each event once. A crash repeats at most the
+//! last event; `consume` shows how to recognise it.
 
 use std::collections::HashSet;
 
@@ -34,7 +35,7 @@ pub async fn consume(
         .set("bootstrap.servers", brokers)
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
-        // Without this, events of an aborted transaction of the relay appear, too.
+        // Hides the events of aborted transactions of the relay.
         .set("isolation.level", "read_committed")
         // This program commits an offset only after it has handled the event.
         .set("enable.auto.commit", "false")

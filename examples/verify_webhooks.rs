@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, mpsc};
 /// Signatures older or newer than this are refused, so a recorded request cannot be replayed later.
 const TOLERANCE_SECONDS: u64 = 5 * 60;
 
-/// What the handler needs. Cheap to clone.
+/// The state of the handler. Cheap to clone.
 #[derive(Clone)]
 struct Receiver {
     key: Arc<[u8]>,
@@ -49,7 +49,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         return StatusCode::NO_CONTENT;
     }
     let Ok(event) = serde_json::from_slice(&body) else { return StatusCode::BAD_REQUEST };
-    // Slow work happens elsewhere, because the platform waits 15 s at most for the answer.
+    // Do slow work in another task: the platform waits 15 s at most for the answer.
     if receiver.events.send(event).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -1,7 +1,8 @@
 //! Projects a synthetic log of N orders (default 100,000) of one line, live and by a rebuild, and prints
-//! events per second. It writes to a SQLite file, or to a Postgres database that must hold nothing else; for
-//! Postgres it also measures a COPY of the same rows: `cargo bench -p projectors --bench project_throughput
-//! -- N [postgres://…]`.
+//! events per second. It writes to a SQLite file, or to a Postgres database that must hold nothing else. For
+//! Postgres it also measures a COPY of the same rows:
+//!
+//! `cargo bench -p projectors --bench project_throughput -- N [postgres://…]`
 
 mod raw_copy;
 mod synthetic_log;
@@ -57,7 +58,7 @@ async fn over_sqlite(log: &Arc<MemoryLog>, orders: u64) {
     let reader = SqliteQueries::open_read_only(&path).expect("read models");
     check(log, orders, &reader).await;
     measure_rebuild("rebuild", log, orders, &SqliteRebuild::new(&dir.path().join("new.db"))).await;
-    measure_rebuild("rebuild over", log, orders, &SqliteRebuild::new(&path)).await;
+    measure_rebuild("rebuild of existing rows", log, orders, &SqliteRebuild::new(&path)).await;
 }
 
 async fn over_postgres(log: &Arc<MemoryLog>, orders: u64, url: &str) {

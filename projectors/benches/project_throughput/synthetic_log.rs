@@ -61,7 +61,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Sets `delivered` to the last position at the end of the log.
+    /// Sets `delivered` to the last position when the whole log is delivered.
     pub fn new(log: Arc<MemoryLog>, delivered: Arc<AtomicU64>) -> Self {
         Self { log, after: None, assigned: false, delivered }
     }
@@ -143,7 +143,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
     writer.run::<PaymentDecider>(payment_id, &mut domain::payment::Payment::default(), request, number);
 }
 
-/// 500 orders a minute.
+/// The time of an order: 500 orders a minute.
 fn time_of(number: u64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + i64::try_from(number).expect("small") * 120)
         .expect("a time")
