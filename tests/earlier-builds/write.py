@@ -3,18 +3,19 @@
 
 Usage: tests/earlier-builds/write.py BINARY NAME
 
-The files land, compressed, in tests/earlier-builds/NAME/. They hold every kind of event, orders and payments in every
-state, a stream of 10,500 receipts, an order of 1,200 lines, webhook subscriptions with deliveries, and work that the
-process was killed in. `requests.json` lists each keyed request with the answer that the same build gives to its retry,
-and `expected.json` what that build's query API answers after it has finished the work. Needs Python 3 and zstd.
+Writes compressed files to tests/earlier-builds/NAME/. They hold every kind of event, orders and payments in every
+state, a stream of 10,500 receipts, an order of 1,200 lines, webhook subscriptions with deliveries, and work that is
+unfinished because the process was killed. `requests.json` lists keyed requests with the answers that the same build
+gives to their retries. `expected.json` holds the answers of that build's query API after it has finished the work.
+Needs Python 3 and zstd.
 
-Run it once, with a release of Orderly; never again for the same release: the files are what must stay readable.
+Run it once for a release. Do not replace its files later: they show that files of that release stay readable.
 """
 import concurrent.futures, http.client, json, os, re, signal, sqlite3, subprocess, sys, tempfile, time
 
 BINARY = os.path.abspath(sys.argv[1])
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), sys.argv[2])
-# Files that a build makes anew at each start.
+# Files that each start creates again, so they are not kept.
 NOT_KEPT = re.compile(r"-shm$|\.lock$|^log\.txt$|^out\.txt$")
 RECEIPTS = 10_500
 KINDS = {".".join(name.split(".")[:3]) for name in os.listdir(os.path.join(os.path.dirname(FOLDER), "../../domain/golden"))
@@ -150,7 +151,7 @@ def stock(shop):
 
 
 def long_stream(shop):
-    """More keyed commands on one SKU than this build keeps in memory."""
+    """Sends more keyed commands to one SKU than a build remembers (10,000)."""
     first = len(shop.requests)
     requests = [{"path": "/v1/stock/LONG/receipts", "key": f"earlier-{first + 1 + n:05}", "body": {"quantity": 1 + n % 7}}
                 for n in range(RECEIPTS)]
@@ -164,7 +165,7 @@ def long_stream(shop):
 
 
 def orders(shop):
-    """Orders and payments in every state that time leaves alone."""
+    """Creates orders and payments in every state that does not change with time."""
     shop.order(("A", 3, 255), customer_id="17850", country="United Kingdom", reference="allocated",
                metadata={"channel": "web"})
     shop.order(("A", 10_000, 255), ("B", 1, 100), expect=(409,))
@@ -252,7 +253,7 @@ def payments(shop):
 
 
 def subscriptions(shop):
-    """One that works, one whose receiver is not there, one disabled, one deleted."""
+    """Creates four subscriptions without a running receiver: two stay enabled, one is disabled, one is deleted."""
     ids = []
     for number, types in enumerate((["order.*"], ["*"], ["payment.captured.v1"], ["order.placed.v1"])):
         body = {"url": f"http://127.0.0.1:{9 + number}/hooks", "event_types": types, "description": f"number {number}"}
@@ -265,7 +266,7 @@ def subscriptions(shop):
 
 
 def unfinished(shop):
-    """Charges that the provider did not answer for; the process is killed while they are in doubt."""
+    """Requests charges that the provider does not answer, so they are in doubt when the process is killed."""
     shop.server.sandbox("PUT", "/v1/script", {"outage": True})
     for number in range(3):
         order = shop.order(("A", 1, 450), reference=f"in doubt {number}")
@@ -276,7 +277,7 @@ def unfinished(shop):
 
 
 def left_placed(shop, data):
-    """Orders that the process was killed in: recorded, not yet allocated or rejected."""
+    """Places orders and kills the process before it allocates or rejects them."""
     everything = [(f"L{n}", 1, n) for n in range(LINES)]
     shop.order(*everything, reference="left placed", expect=(202,), headers={"Prefer": "respond-async"})
     shop.order(("A", 2, 10**6), ("NONE", 1, 1), reference="left placed, short", expect=(202,),
@@ -293,7 +294,7 @@ def left_placed(shop, data):
 
 
 def expected(server):
-    """What does not depend on the clock."""
+    """Reads the answers that do not depend on the clock."""
     order = ("order_id", "status", "payment_status", "fulfilment_status", "total", "captured", "refunded", "reference")
     payment = ("payment_id", "order_id", "status", "amount", "authorized", "captured", "refunded")
     pick = lambda row, names: {name: row.get(name) for name in names}
@@ -320,7 +321,7 @@ def drained(server):
 
 
 def main():
-    assert not os.path.exists(FOLDER), f"{FOLDER} is there already"
+    assert not os.path.exists(FOLDER), f"{FOLDER} exists already"
     with tempfile.TemporaryDirectory() as scratch:
         data = os.path.join(scratch, "data")
         shop = Shop(Server(data))
