@@ -1,8 +1,8 @@
 //! An order: what was bought, and whether it is reserved, paid, shipped and returned.
 //!
-//! Stream `order-{uuid}` alone decides the outcome of an order; stock and payments follow it. Three separate
-//! axes replace one long enumeration: [`OrderStatus`] (placed, allocated, rejected, cancelled, expired),
-//! [`PaymentStatus`] and [`FulfilmentStatus`]. The last two are computed from the state.
+//! Stream `order-{uuid}`. [`crate::checkout`] describes how stock and payments follow it. An order has three
+//! statuses instead of one long enumeration: [`OrderStatus`] (placed, allocated, rejected, cancelled,
+//! expired), [`PaymentStatus`] and [`FulfilmentStatus`]. The last two are computed from the state.
 
 mod command;
 mod decide;

@@ -203,8 +203,8 @@ impl WritableViews {
     }
 }
 
-/// Opens the read models for a rebuild, which replaces them. Also accepts read models that [`Views::open`]
-/// refuses.
+/// Opens the read models for a rebuild, which replaces them. Also accepts read models that are
+/// damaged or have another schema version.
 pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, StoreError> {
     match url {
         ReadModelsUrl::Sqlite(path) => Ok(Box::new(SqliteRebuild::new(path))),

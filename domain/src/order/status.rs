@@ -1,4 +1,4 @@
-//! The three axes of an order's state.
+//! The three statuses of an order.
 
 use serde::{Deserialize, Serialize};
 

@@ -220,7 +220,10 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     println!("{} rows compared with the log up to position {position}", HumanCount(found.rows));
     match found.differences {
         0 => Ok(()),
-        count => Err(Failure::new(format!("{} differences", HumanCount(count)))),
+        count => Err(Failure::new(format!(
+            "{} rows of the read models differ from the log: run `orderly projections rebuild`",
+            HumanCount(count)
+        ))),
     }
 }
 

@@ -73,10 +73,10 @@ pub async fn run(options: ImportOptions) -> Result<(), Failure> {
     print!("{report}");
     let mut refused = report.refused();
     if let Some(refunds) = refunds {
-        let mut report = RefundsReport::new(&refunds);
-        import.refund(&refunds, &orders, concurrency, &mut report).await?;
-        print!("{report}");
-        refused += report.refused_unexpectedly();
+        let mut refunds_report = RefundsReport::new(&refunds);
+        import.refund(&refunds, &orders, concurrency, &mut refunds_report).await?;
+        print!("{refunds_report}");
+        refused += refunds_report.refused_unexpectedly();
     }
     match refused {
         0 => Ok(()),
@@ -85,11 +85,11 @@ pub async fn run(options: ImportOptions) -> Result<(), Failure> {
 }
 
 fn read(options: &ImportOptions) -> Result<(SalesFile, Option<RefundsFile>), Failure> {
-    let file = sales_file::read(&options.file);
-    let file = file.map_err(|error| Failure::new(format!("{}: {error}", options.file.display())))?;
+    let parsed = sales_file::read(&options.file);
+    let file = parsed.map_err(|error| Failure::new(format!("{}: {error}", options.file.display())))?;
     let refunds = options.refunds.as_ref().map(|path| {
-        let refunds = refunds_file::read(path, &file);
-        refunds.map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+        let parsed = refunds_file::read(path, &file);
+        parsed.map_err(|error| Failure::new(format!("{}: {error}", path.display())))
     });
     Ok((file, refunds.transpose()?))
 }

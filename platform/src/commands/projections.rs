@@ -59,11 +59,11 @@ async fn list(settings: &Settings) -> Result<(), Failure> {
         layout.partitions().into_iter().zip(layout.last_positions().await?).collect();
 
     let header = ["PROJECTION", "PARTITION", "POSITION", "BEHIND", "LOG POSITION", "UPDATED"];
-    let mut table = table(&header);
+    let mut projection_table = empty_table(&header);
     for row in checkpoints {
         let behind = ends.get(&row.partition).map(|end| row.behind(*end).to_string());
         let updated = row.updated_at.map(|time| format!("{time:.3}")).unwrap_or_default();
-        table.add_row([
+        projection_table.add_row([
             row.projection,
             row.partition.0,
             number(row.position),
@@ -72,18 +72,18 @@ async fn list(settings: &Settings) -> Result<(), Failure> {
             updated,
         ]);
     }
-    println!("{table}");
+    println!("{projection_table}");
     if parked.is_empty() {
         println!("\nNo stream is parked.");
         return Ok(());
     }
-    let mut table = self::table(&["PARKED STREAM", "PROJECTION", "REVISION", "SINCE", "REASON"]);
+    let mut parked_table = empty_table(&["PARKED STREAM", "PROJECTION", "REVISION", "SINCE", "REASON"]);
     for row in parked {
         let (stream, revision) = (row.stream.to_string(), row.revision.to_string());
         let since = format!("{:.3}", row.parked_at);
-        table.add_row([stream, row.projection.to_string(), revision, since, row.reason]);
+        parked_table.add_row([stream, row.projection.to_string(), revision, since, row.reason]);
     }
-    println!("\n{table}");
+    println!("\n{parked_table}");
     Ok(())
 }
 
@@ -91,7 +91,7 @@ fn number(position: Option<Position>) -> String {
     position.map_or_else(|| "-".to_owned(), |position| position.to_string())
 }
 
-fn table(header: &[&str]) -> Table {
+fn empty_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
     table

@@ -34,10 +34,11 @@ pub(super) fn stripe_options_of(
 ) -> Result<StripeOptions, StripeSettingsError> {
     let optional = |name| lookup(name).filter(|value| !value.is_empty());
     let required = |name| optional(name).ok_or(StripeSettingsError::Missing(name));
-    let options = StripeOptions::new(&required(SECRET_KEY)?, &required(WEBHOOK_SECRET)?).map_err(unusable)?;
+    let defaults =
+        StripeOptions::new(&required(SECRET_KEY)?, &required(WEBHOOK_SECRET)?).map_err(unusable)?;
     let options = match optional(API_URL) {
-        Some(url) => options.with_api_url(&url).map_err(unusable)?,
-        None => options,
+        Some(url) => defaults.with_api_url(&url).map_err(unusable)?,
+        None => defaults,
     };
     match optional(MULTICAPTURE).as_deref() {
         Some("true") => Ok(options.with_multicapture()),

@@ -15,7 +15,7 @@ use infra::event_source::Partition;
 use crate::environment::Environment;
 
 /// The ids of all orders of the log.
-pub fn orders(env: &Environment) -> Vec<OrderId> {
+fn orders(env: &Environment) -> Vec<OrderId> {
     let log = env.log.lock();
     let ids: BTreeSet<OrderId> = log
         .events()
@@ -38,7 +38,7 @@ pub fn any_may_expire(env: &Environment) -> bool {
 }
 
 /// Whether the projectors and the process manager have read the whole log.
-pub fn caught_up(env: &Environment) -> bool {
+fn caught_up(env: &Environment) -> bool {
     let last = env.log.lock().last_position();
     let projected = env.tables.lock().checkpoint(&Partition::whole_log());
     projected == last && env.positions.lock().furthest() == last

@@ -27,7 +27,6 @@ use crate::{commands::Failure, progress::ProgressDisplay};
 const BEGIN_S: i64 = 1_767_225_600;
 /// One order every 30 s, so a longer history has more days and not busier days.
 const ORDER_EVERY_S: i64 = 30;
-const SKUS: usize = 1_000;
 const UNITS_PER_SKU: u32 = 1_000_000_000;
 const SOLD_OUT: &str = "SOLD-OUT";
 /// Orders of a chunk. The generator waits until the previous chunk is durable, so memory holds two chunks at
@@ -47,6 +46,8 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    pub const SKUS: usize = 1_000;
+    /// One order of this many is cancelled.
     pub const ORDERS_PER_CANCELLED: u64 = 20;
     /// Orders have one to four lines, 2.5 on average.
     pub const LINES_PER_TWO_ORDERS: u64 = 5;
@@ -108,7 +109,7 @@ impl Dataset {
     }
 
     pub fn sku(number: usize) -> String {
-        format!("SKU-{:04}", number % SKUS)
+        format!("SKU-{:04}", number % Self::SKUS)
     }
 }
 
@@ -136,7 +137,7 @@ pub fn events_of_one_order() -> Vec<NewEvent> {
     history.receive_stock();
     history.add_order(0, Fate::Unpaid);
     drop(history);
-    let of_order = appended.into_iter().skip(SKUS).flat_map(|append| append.events);
+    let of_order = appended.into_iter().skip(Dataset::SKUS).flat_map(|append| append.events);
     of_order.collect()
 }
 
@@ -199,7 +200,7 @@ impl<S: FnMut(Append)> History<S> {
     }
 
     fn receive_stock(&mut self) {
-        for number in 0..SKUS {
+        for number in 0..Dataset::SKUS {
             let sku = sku(&Dataset::sku(number));
             let receive = StockCommand::Receive { quantity: UNITS_PER_SKU, reference: None };
             let context = request_context(&format!("receive {sku}"));

@@ -59,8 +59,8 @@ pub async fn run(dataset: &Dataset, duration: Duration) -> Result<HistoryLatenci
         let paths: Arc<[String]> = paths.into();
         let connections = Connection::open_many(address, READERS).await?;
         let end = Instant::now() + duration;
-        let readers = (0..).zip(connections);
-        let readers = readers.map(|(offset, connection)| read(connection, Arc::clone(&paths), offset, end));
+        let numbered = (0..).zip(connections);
+        let readers = numbered.map(|(offset, connection)| read(connection, Arc::clone(&paths), offset, end));
         let mut latencies = Latencies::new();
         for of_reader in run_clients(name, duration, readers).await? {
             latencies.add(&of_reader);
@@ -97,7 +97,8 @@ async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<V
     let week_later = day(orders / 2 + 7 * ORDERS_PER_DAY);
     let sales = |rest: String| vec![format!("/v1/sales?currency={CURRENCY}&{rest}")];
     let sample = dataset.sample.iter();
-    let skus = || (0..1_000).map(Dataset::sku);
+    let skus = || (0..Dataset::SKUS).map(Dataset::sku);
+    let orders_per_sku = orders * Dataset::LINES_PER_TWO_ORDERS / 2 / Dataset::SKUS as u64;
     let customers = (0..1_000).map(|number| Dataset::customer(orders / 1_000 * number));
 
     let all = vec!["/v1/orders?".to_owned()];
@@ -108,7 +109,7 @@ async fn all_queries(dataset: &Dataset, connection: &mut Connection) -> Result<V
         deep_pages(connection, &all, orders / 2).await?,
         deep_pages(connection, &of_status, orders / Dataset::ORDERS_PER_CANCELLED / 2).await?,
         deep_pages(connection, &of_day, ORDERS_PER_DAY / 2).await?,
-        deep_pages(connection, &of_skus, orders * Dataset::LINES_PER_TWO_ORDERS / 2 / 1_000 / 2).await?,
+        deep_pages(connection, &of_skus, orders_per_sku / 2).await?,
     );
     let query = |name, paths| QueryKind { name, paths };
     Ok(vec![

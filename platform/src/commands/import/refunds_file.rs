@@ -144,12 +144,12 @@ impl<'a> Matches<'a> {
         Ok((sale, part))
     }
 
-    /// The price per unit of the credit line.
+    /// The price per unit of the credit line, in pence. Counts the row's units as credited.
     fn credit(&mut self, row: &Row<'_>) -> Result<Amount, Misfit> {
-        let credit = self.sales.credits.get(&row.cancel_row);
-        let credit = credit
+        let at_row = self.sales.credits.get(&row.cancel_row);
+        let matching = at_row
             .filter(|credit| credit.invoice == row.cancel_invoice && credit.stock_code == row.stock_code);
-        let Some(credit) = credit else {
+        let Some(credit) = matching else {
             let detail = format!("row {} is not this credit line", row.cancel_row);
             return Err(unfit("credit_line_not_found", detail));
         };

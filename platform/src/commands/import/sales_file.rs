@@ -123,8 +123,8 @@ pub fn read(path: &Path) -> Result<SalesFile, SalesFileError> {
 /// Opens a file and uncompresses it if needed.
 pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = File::open(path)?;
-    let compressed = path.extension().is_some_and(|extension| extension == "zst");
-    Ok(if compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) })
+    let is_compressed = path.extension().is_some_and(|extension| extension == "zst");
+    Ok(if is_compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) })
 }
 
 /// Parses CSV.
@@ -268,10 +268,10 @@ fn pounds(price: &str) -> Result<Decimal, String> {
 
 /// Pounds as whole pence, rounded half up. A price of 0.001 makes the line free.
 fn pence(price: Decimal) -> Result<Amount, String> {
-    let pence = price.checked_mul(Decimal::ONE_HUNDRED);
-    let pence = pence.map(|pence| pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
-    let pence = pence.and_then(|pence| pence.to_i64()).and_then(|pence| Amount::new(pence).ok());
-    pence.ok_or_else(|| format!("UnitPrice {price} is too large"))
+    let exact = price.checked_mul(Decimal::ONE_HUNDRED);
+    let rounded = exact.map(|pence| pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
+    let amount = rounded.and_then(|pence| pence.to_i64()).and_then(|pence| Amount::new(pence).ok());
+    amount.ok_or_else(|| format!("UnitPrice {price} is too large"))
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(column: &str, text: &str) -> Result<T, String> {

@@ -172,8 +172,8 @@ fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderR
 
 fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<PaymentRow> {
     let after = filter.after.and_then(|after| tables.arrivals.iter().position(|id| *id == after));
-    let rows = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
-    let rows = rows.filter_map(|id| tables.payments.get(id)).filter(|row| {
+    let ids = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
+    let rows = ids.filter_map(|id| tables.payments.get(id)).filter(|row| {
         filter.order_id.is_none_or(|order| row.payment.order_id() == Some(order))
             && filter.state.is_none_or(|state| row.payment.state() == state)
     });
