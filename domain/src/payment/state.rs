@@ -354,6 +354,7 @@ pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.closed = Some(closed.amount_due);
         }
     }
+    // Nothing is left to void, so the requested void is settled.
     if payment.capturable() == Amount::ZERO && !payment.has_open_charge() && payment.unknown.is_none() {
         payment.void_requested = false;
     }

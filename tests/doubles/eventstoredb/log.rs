@@ -19,7 +19,8 @@ use super::messages::Expected;
 const RECENT_IDS_MAX: usize = 8 * 1024 * 1024 / 64;
 /// Bytes of a record besides its names and data.
 const RECORD_OVERHEAD: u64 = 96;
-/// The server writes an event of its own before each group of this many events.
+/// The fixture adds an event `$statsCollected` when the number of events is a multiple of this: servers also
+/// write events of their own.
 const EVENTS_PER_SYSTEM_EVENT: usize = 50;
 
 /// An event to append.
