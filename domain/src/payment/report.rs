@@ -27,10 +27,12 @@ struct Reading<'a> {
     before: &'a Payment,
     /// The charge as recorded before the report.
     known: Option<&'a Charge>,
+    /// The number of the reported charge.
     number: u32,
     reference: String,
     /// Whether the report answers a call, and that call's outcome was unknown.
     ends_doubt: bool,
+    /// The payment after `events`.
     after: Payment,
     events: Vec<PaymentEvent>,
 }
@@ -57,6 +59,7 @@ impl<'a> Reading<'a> {
         self.known.is_some_and(|charge| charge.state == ChargeState::Ended)
     }
 
+    /// True if no charge after this one was requested.
     fn is_latest(&self) -> bool {
         self.before.charge().is_none_or(|latest| latest.number <= self.number)
     }
@@ -66,6 +69,7 @@ impl<'a> Reading<'a> {
             .into()
     }
 
+    /// Adds the amounts that exceed the recorded ones.
     fn read_amounts(&mut self, report: &ProviderReport) -> Result<(), PaymentRefusal> {
         let known_authorized = self.known.map_or(Amount::ZERO, |charge| charge.authorized);
         let known_captured = self.known.map_or(Amount::ZERO, |charge| charge.captured);
@@ -89,7 +93,8 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// `is_untouched`: the report shows no authorized and no captured amount.
+    /// Adds the end of the charge, or that it is pending. `is_untouched` is true if the report shows no
+    /// authorized and no captured amount.
     fn read_ending(&mut self, ending: Option<ChargeEnding>, is_untouched: bool) {
         // The end of this charge is recorded, or a later charge is under way.
         if self.has_ended() || !self.is_latest() {

@@ -16,7 +16,7 @@ pub type ChargeName = (PaymentId, u32);
 pub struct Ledger {
     pub charges: BTreeMap<ChargeName, Charge>,
     pub refunds: BTreeMap<RefundId, Refund>,
-    /// Notices that are not acknowledged yet, by number.
+    /// Notices that are not acknowledged yet, by their number in the queue.
     pub notices: BTreeMap<u64, OutgoingNotice>,
     /// The contents of all notices. A notice carries only its index here.
     pub contents: Vec<NoticeContent>,
