@@ -28,8 +28,7 @@ impl Shop {
         Ok(Self { http, command_url: command_url.to_owned(), query_url: query_url.to_owned() })
     }
 
-    /// Runs a checkout for the basket with this number. Returns the order as the query API shows it
-    /// afterwards.
+    /// Runs a checkout for the basket with this number. Returns the shipped order from the query API.
     pub async fn check_out(&self, basket: &str) -> Result<Value, Box<dyn Error>> {
         let receipt = json!({ "quantity": 100, "reference": format!("po-{basket}") });
         self.send("/v1/stock/85123A/receipts", &format!("po-{basket}/85123A"), &receipt).await?;

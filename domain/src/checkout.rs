@@ -241,7 +241,7 @@ fn stocked_units<'a>(lines: impl Iterator<Item = (&'a Sku, u32, bool)>) -> BTree
     units
 }
 
-/// Ends a round of reservations: allocates the order if no SKU is short, rejects it otherwise.
+/// The command that ends a round of reservations: allocate if no SKU is short, otherwise reject.
 pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
     if shortages.is_empty() {
         OrderCommand::Allocate { payment_id: PaymentId::of_order(order_id) }

@@ -30,7 +30,7 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// The stored name of a command, used in metadata and in the ids of reactions.
     fn command_name(command: &Self::Command) -> &'static str;
 
-    /// Whether the stream remembers the command id to recognise a retry. If false, the state itself makes the
+    /// True if the stream remembers the command id to recognise a retry. If false, the state itself makes the
     /// retry a no-op.
     fn deduplicated_by_command_id(command_name: &str) -> bool;
 

@@ -95,8 +95,7 @@ impl Server {
 
     /// Undoes [`Server::refuse_connections`], at the same address.
     pub async fn accept_connections(&self) -> io::Result<()> {
-        // The old listener may hold the port a little longer, and so may an outgoing connection that took the
-        // port meanwhile.
+        // The old listener may hold the port a little longer. An outgoing connection may also have taken it.
         let mut attempts = 0;
         let listener = loop {
             match TcpListener::bind(self.address).await {

@@ -148,7 +148,7 @@ pub struct OrderReturned {
 pub struct ReturnLine {
     pub line: u32,
     pub quantity: u32,
-    /// Whether the units return to stock.
+    /// True if the units return to stock.
     pub restock: bool,
 }
 

@@ -220,12 +220,12 @@ impl Order {
         self.cancel_reason
     }
 
-    /// Whether the amount due was captured. An order with a total of 0 is paid when it is allocated.
+    /// True if the amount due was captured. An order with a total of 0 is paid when it is allocated.
     pub fn is_paid(&self) -> bool {
         self.paid
     }
 
-    /// Whether the order is open and not paid: only then can it expire.
+    /// True if the order is open and not paid: only then can it expire.
     pub fn awaits_payment(&self) -> bool {
         match self.status {
             OrderStatus::Placed | OrderStatus::Allocated => !self.paid,

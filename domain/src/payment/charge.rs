@@ -42,8 +42,8 @@ pub struct Charge {
     pub authorized: Amount,
     /// Cumulative, as in [`ProviderReport`].
     pub captured: Amount,
-    /// The captured amount after all requested captures: 0 until the first capture command. Equal to `captured`
-    /// once the charge has ended.
+    /// The captured amount after all requested captures: 0 until the first capture command. Equal to
+    /// `captured` once the charge has ended.
     pub capture_requested: Amount,
     pub state: ChargeState,
 }
@@ -78,7 +78,7 @@ impl Charge {
         }
     }
 
-    /// Whether nothing is authorized yet, and the provider may still authorize it.
+    /// True if the charge has authorized nothing yet, and the provider may still authorize it.
     pub fn is_open(&self) -> bool {
         match self.state {
             ChargeState::Requested | ChargeState::Pending => true,

@@ -75,7 +75,7 @@ fn provider_will_report(payment: &Payment) -> bool {
     payment.charge_under_way().is_some() && payment.unknown_operation().is_none()
 }
 
-/// Whether the provider holds an authorisation of this payment or may still take money.
+/// True if the provider holds an authorisation of this payment or may still take money.
 fn is_open_at_provider(payment: &Payment) -> bool {
     payment.is_voidable() || payment.unknown_operation().is_some()
 }

@@ -30,7 +30,7 @@ struct Reading<'a> {
     /// The number of the reported charge.
     number: u32,
     reference: String,
-    /// Whether the report answers a call, and that call's outcome was unknown.
+    /// True if the report answers a call and the outcome of an operation was unknown before.
     ends_doubt: bool,
     /// The payment after `events`.
     after: Payment,

@@ -176,7 +176,7 @@ impl Payment {
         self.charge().filter(|charge| charge.state != ChargeState::Ended)
     }
 
-    /// Whether the provider may have taken money that is not recorded: an answer was lost or has not come
+    /// True if the provider may have taken money that is not recorded: an answer was lost or has not arrived
     /// yet.
     pub fn is_in_doubt(&self) -> bool {
         self.unknown.is_some() || self.charge().is_some_and(|charge| charge.state == ChargeState::Requested)
@@ -263,7 +263,7 @@ impl Payment {
         self.captured.saturating_sub(of_charge.map_or(Amount::ZERO, |known| known.captured))
     }
 
-    /// Whether money is authorized, or may still be, that is not captured.
+    /// True if an authorized amount is not captured, or an open charge may still authorize one.
     pub(super) fn is_voidable(&self) -> bool {
         self.capturable().is_positive() || self.has_open_charge()
     }
@@ -300,7 +300,7 @@ impl Payment {
         self.charge().is_some_and(Charge::is_open)
     }
 
-    /// Captured if money was captured, this state otherwise.
+    /// [`PaymentState::Captured`] if money was captured, otherwise `state`.
     fn captured_or(&self, state: PaymentState) -> PaymentState {
         if self.captured.is_positive() { PaymentState::Captured } else { state }
     }

@@ -63,7 +63,7 @@ impl Stock {
         self.closed.len()
     }
 
-    /// Whether the order's reservation is among the last [`CLOSED_REMEMBERED_MAX`] that closed.
+    /// True if the order's reservation is among the last [`CLOSED_REMEMBERED_MAX`] that closed.
     pub(super) fn was_closed(&self, order: OrderId) -> bool {
         self.closed.contains(&order)
     }

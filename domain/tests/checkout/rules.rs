@@ -59,7 +59,8 @@ fn an_outdated_shortage_does_not_reject_an_order_that_another_process_allocated(
     assert_eq!(scene.held(), [3, 2]);
 }
 
-/// As above, but the rejection comes first: the units that the second process reserved are released.
+/// The first process rejects the order after the second has reserved the bowls and before it allocates: the
+/// units are released.
 #[test]
 fn a_rejected_order_stays_rejected_and_reserves_nothing() {
     let mut scene = Scene::placed(3, 1);

@@ -90,7 +90,7 @@ impl Finished {
 /// The answer to a repeated command.
 pub struct Retried {
     pub status: u16,
-    /// Whether the answer says that it repeats an earlier one.
+    /// True if the answer has the header `idempotent-replayed: true`.
     pub is_replay: bool,
     pub body: Value,
 }

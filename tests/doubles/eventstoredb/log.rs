@@ -62,7 +62,7 @@ pub struct Stored {
     pub data: Bytes,
     #[prost(bytes = "bytes", tag = "9")]
     pub metadata: Bytes,
-    /// Marks the end of the stream; such a record is no event.
+    /// True for the record that ends the stream. It is not an event of the stream.
     #[prost(bool, tag = "10")]
     pub tombstone: bool,
 }

@@ -18,7 +18,7 @@ pub(super) struct Refusal {
     pub status: StatusCode,
     /// The member `error` of the body.
     pub error: Value,
-    /// Whether the idempotency key stores it. True for errors of execution, false for errors of parsing.
+    /// True if the idempotency key stores it: errors of execution are stored, errors of parsing are not.
     pub is_stored: bool,
 }
 

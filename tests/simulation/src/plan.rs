@@ -26,13 +26,13 @@ pub struct Plan {
     pub skus: usize,
     pub orders: usize,
     pub rates: FaultRates,
-    /// Whether there is a payment provider. Without one, payments are recorded by hand.
+    /// True if there is a payment provider. Without one, payments are recorded by hand.
     pub provider: bool,
     /// The length of each life that ends with a crash, in steps.
     pub lives_steps: Vec<u64>,
     /// How often the clock is set to another time.
     pub clock_jumps: usize,
-    /// Whether every reaction runs again at the end.
+    /// True if every reaction runs again at the end.
     pub reactions_repeated: bool,
 }
 

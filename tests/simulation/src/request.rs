@@ -50,7 +50,7 @@ impl Answer {
         self.body["code"].as_str().unwrap_or("")
     }
 
-    /// Whether the client must send the request again.
+    /// True if the client must send the request again.
     pub fn is_temporary(&self) -> bool {
         matches!(self.code(), "overloaded" | "unavailable" | "outcome_unknown" | "conflict")
     }

@@ -28,7 +28,7 @@ fn orders(env: &Environment) -> Vec<OrderId> {
     ids.into_iter().collect()
 }
 
-/// Whether an order may still expire.
+/// True if an order may still expire.
 pub fn any_may_expire(env: &Environment) -> bool {
     orders(env).into_iter().any(|id| {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
@@ -37,7 +37,7 @@ pub fn any_may_expire(env: &Environment) -> bool {
     })
 }
 
-/// Whether the projectors and the process manager have read the whole log.
+/// True if the projectors and the process manager have read the whole log.
 fn caught_up(env: &Environment) -> bool {
     let last = env.log.lock().last_position();
     let projected = env.tables.lock().checkpoint(&Partition::whole_log());
@@ -151,7 +151,7 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
     }
 }
 
-/// Whether a client recorded an outcome of the payment by hand.
+/// True if a client recorded an outcome of the payment by hand.
 fn is_settled_by_hand(env: &Environment, id: PaymentId) -> bool {
     env.log.lock().stream(&id.into()).any(|event| {
         let moves = matches!(

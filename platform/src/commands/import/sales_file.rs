@@ -25,7 +25,7 @@ pub struct SalesFile {
     pub id: String,
     /// Sorted by invoice number.
     pub orders: Vec<Sale>,
-    /// By row number in the file; the first row is 1.
+    /// Credit lines by row number in the file. The first row is 1.
     pub credits: HashMap<u64, CreditLine>,
     pub skipped: Skipped,
 }
