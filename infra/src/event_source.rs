@@ -19,8 +19,8 @@ pub use crate::partition::Partition;
 #[derive(Debug, Clone)]
 pub struct Batch {
     pub partition: Partition,
-    /// Position of the consumer before this batch. The source counts it: a direct source uses positions of
-    /// the log, Kafka uses offsets. Each event also carries its position in the log.
+    /// Position of the consumer before this batch. Its unit depends on the source: a direct source counts
+    /// positions of the log, Kafka counts offsets. Each event also has its position in the log.
     pub after: Option<Position>,
     pub events: Vec<RecordedEvent>,
     /// Position of the consumer once the batch is applied.
@@ -40,8 +40,8 @@ pub enum SourceUpdate {
 /// A source of events.
 #[async_trait]
 pub trait EventSource: Send + Sync {
-    /// Waits for the next update. Cancel safe: neither a dropped future nor a failure to apply an update
-    /// loses events, because the consumer's stored position decides where reading continues.
+    /// Waits for the next update. Cancel safe: a dropped future loses no update. After a failure to apply a
+    /// batch, the consumer seeks its stored position and gets the same events again.
     async fn next(&mut self) -> Result<SourceUpdate, ReadError>;
 
     /// Reads a partition from the event after `position` on (`None`: from its beginning). Replaces an earlier

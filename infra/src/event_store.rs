@@ -54,7 +54,7 @@ pub trait EventLog: Send + Sync + 'static {
 /// - Revisions of a stream are 0, 1, 2, … without a gap. Positions of the log strictly increase in commit
 ///   order. A reader that has seen position p never later finds an unseen event before p.
 /// - A retry of an append (same event ids, same expected revision) returns the original outcome. The store
-///   compares its ids with the events stored at expected + 1, expected + 2, …: the first difference gives
+///   compares these ids with the events stored at expected + 1, expected + 2, …: the first difference gives
 ///   [`AppendError::WrongExpectedRevision`]. If the expected revision is the current one, the events are
 ///   appended.
 #[async_trait]
@@ -65,8 +65,9 @@ pub trait EventStore: Send + Sync + 'static {
     /// Submits an append and returns at once. The store calls `done` exactly once, when the outcome is known,
     /// possibly on a thread of its own: `done` must not block.
     ///
-    /// A store processes appends in the order of submission where [`EventStore::accepts_dependent_appends`].
-    /// An append without events is a barrier: it is answered after everything that was submitted before it.
+    /// If [`EventStore::accepts_dependent_appends`] is true, the store processes appends in the order of
+    /// submission. An append without events is a barrier: the store answers it after all appends that were
+    /// submitted before it.
     fn submit(&self, append: Append, done: Done);
 
     /// Like [`EventStore::submit`], for an append that no caller waits for, because an append that depends on
@@ -86,11 +87,11 @@ pub trait EventStore: Send + Sync + 'static {
         false
     }
 
-    /// Counts failed appends. An append with an older epoch is refused as [`AppendError::Superseded`],
-    /// because it may build on an append that failed. Never changes where dependent appends are not accepted.
+    /// Rises when an append fails that others may build on. The store refuses an append with an older epoch
+    /// as [`AppendError::Superseded`]. Never changes if dependent appends are not accepted.
     fn epoch(&self) -> Epoch;
 
-    /// [`EventStore::submit`], awaited.
+    /// Submits an append and waits for its outcome.
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let (sender, receiver) = oneshot::channel();
         self.submit(append, Box::new(move |outcome| drop(sender.send(outcome))));
@@ -128,6 +129,7 @@ pub enum ExpectedRevision {
 }
 
 impl ExpectedRevision {
+    /// The expectation that a stream is at this revision; `None`: that it does not exist.
     pub fn of(revision: Option<Revision>) -> Self {
         revision.map_or(Self::NoStream, Self::Exact)
     }

@@ -15,7 +15,7 @@ use crate::event_source::Partition;
 /// Stores how far a reactor, such as the process manager, has read each partition of a log.
 #[async_trait]
 pub trait Positions: Send + Sync + 'static {
-    /// `None` at the beginning, and for a log other than the one the position was saved for.
+    /// The last saved position. `None` if none is saved for this log.
     async fn load(
         &self,
         reactor: &str,

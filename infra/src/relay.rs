@@ -5,8 +5,8 @@
 //! The relay trusts no other record of its progress. After any error it creates a new producer. That fences
 //! the previous producer and ends its transaction. Only then does the relay read its progress from Kafka.
 //!
-//! Only one relay publishes. A second relay takes over when it starts. The first is then fenced and stands
-//! by. It takes over again when the other one has sent nothing for [`RelayOptions::takeover_after`].
+//! Only one relay publishes. A second relay takes over when it starts. Kafka then fences the first one, which
+//! stands by. It takes over again when the second has sent nothing for [`RelayOptions::takeover_after`].
 
 mod progress;
 mod publisher;

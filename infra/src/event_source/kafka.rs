@@ -1,11 +1,10 @@
-//! Reads events from Kafka. The consumer group assigns partitions to this process. As with every source, the
-//! consumer's own position decides where reading continues, not the offsets of the group.
+//! Reads events from Kafka. The consumer group assigns partitions to this process. The consumer's stored
+//! position decides where reading continues; the offsets of the group do not.
 //!
 //! A thread polls Kafka and passes batches on. [`KafkaSource`] drops batches that were fetched before the
 //! last seek of their partition, so that after a seek only later events arrive. A process that was paused for
-//! longer than its session may still deliver batches of partitions that another process now owns. The
-//! consumer's compare-and-set of its checkpoint against [`Batch::after`] prevents that such a batch is
-//! applied twice.
+//! longer than its session may still deliver batches of partitions that another process now owns. To apply no
+//! such batch twice, the consumer compares its checkpoint with [`Batch::after`] in the same transaction.
 
 mod follower;
 mod group;
@@ -31,8 +30,7 @@ const BATCHES_AHEAD: usize = 2;
 /// What a source reads, and as a member of which group.
 #[derive(Debug, Clone)]
 pub struct KafkaSourceOptions {
-    /// Processes of one group share the partitions. The name in Kafka is the prefix of the bus, a dot, and
-    /// this.
+    /// Processes of one group share the partitions. The group's id in Kafka is `PREFIX.group`.
     pub group: String,
     pub topics: Vec<Topic>,
     pub batch_events_max: usize,

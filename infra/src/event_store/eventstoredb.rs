@@ -1,10 +1,10 @@
 //! The event store in EventStoreDB (KurrentDB): a separate server that any number of processes may write to.
 //!
-//! The caller waits for every append before it submits one that builds on it, so dependent appends are not
-//! accepted and there are no epochs. This adapter adds what the client library leaves to its users: a time
-//! limit for every call, a new client after the connection is lost, and a distinction between unknown
-//! outcomes and refusals. `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md` explains why it polls the
-//! head of the log.
+//! Dependent appends are not accepted: the caller waits for an append before it submits another that builds
+//! on it. So there are no epochs. This adapter adds three things to the client library: a time limit for
+//! every call, a new client after the connection is lost, and a distinction between unknown outcomes and
+//! refusals. `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md` explains why it polls the end of the
+//! log.
 
 mod appends;
 mod config;
@@ -28,7 +28,7 @@ pub use self::{
 };
 use super::{Append, Done, Epoch, EventLog, EventStore, pending::PendingAppend};
 
-/// Time limits for calls to the server.
+/// Time limit and poll interval for the server.
 #[derive(Debug, Clone, Copy)]
 pub struct EventStoreDbOptions {
     /// A call without an answer after this time fails. The outcome of an append is then unknown.
@@ -52,8 +52,8 @@ pub struct EventStoreDb {
 }
 
 impl EventStoreDb {
-    /// Connects, and creates an Orderly store on the server if there is none. Needs a tokio runtime as long
-    /// as the store lives.
+    /// Connects, and creates an Orderly store on the server if there is none. Spawns two tokio tasks, which
+    /// end after the store and all receivers of its head are dropped.
     pub async fn open(
         config: EventStoreDbConfig,
         options: EventStoreDbOptions,

@@ -1,10 +1,10 @@
-//! The event store in one SQLite file, for a single server without other moving parts.
+//! The event store in one SQLite file, for a platform that runs on one machine without a database server.
 //!
 //! One process owns the file for writing ([`SqliteEventStore`]) and holds a lock file beside it. Any number
 //! of processes may read it at the same time ([`SqliteEventLog`]). In the owner, one thread writes. It takes
-//! every append that waits, writes them in one transaction, and answers them once that is on disk. So many
-//! appends share the cost of one disk flush. The thread works strictly in the order of submission, so an
-//! append may build on an earlier one that is not yet durable.
+//! every append that waits, writes them in one transaction, and answers them once the transaction is on disk.
+//! So many appends share the cost of one disk flush. The thread works strictly in the order of submission, so
+//! an append may build on an earlier append that is not yet durable.
 
 mod appender;
 mod backup;
@@ -46,10 +46,11 @@ use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::Pendi
 /// Bounds on the memory of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct SqliteEventStoreOptions {
-    /// Streams whose latest revision stays in memory, about 150 bytes each. The writer looks up the others.
+    /// Streams whose latest revision stays in memory, about 150 bytes each. The writer looks up the others in
+    /// the file.
     pub cached_streams_max: usize,
-    /// New streams that stay in memory before the writer moves them into the index, about 50 bytes each. Up
-    /// to twice as many during the move. A higher number writes fewer pages.
+    /// New streams in memory at which the writer begins to move them into the index, about 50 bytes each.
+    /// During the move, up to twice as many are in memory. A higher number writes fewer pages.
     pub unindexed_streams_max: usize,
     /// Page cache of the writer, KiB. A larger cache is slower: SQLite scans all of it at the end of a
     /// transaction that has split a page.

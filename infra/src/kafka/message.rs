@@ -22,7 +22,7 @@ const CAUSATION_ID: &str = "ce_causationid";
 /// The stored metadata, with the same bytes. Not an attribute of CloudEvents.
 const METADATA: &str = "orderly_metadata";
 
-/// Scheme of the source: the id of the log.
+/// Prefix of the source; the id of the log follows.
 const SOURCE_SCHEME: &str = "urn:uuid:";
 
 /// The headers of an event's message.

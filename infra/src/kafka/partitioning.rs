@@ -72,9 +72,8 @@ impl KafkaConfig {
         Some((topic, number.parse().ok().filter(|number| *number < self.partitions())?))
     }
 
-    /// Partition number of a key, as the default partitioner of Kafka's Java clients computes it. So
-    /// consumers can join these topics, partition by partition, with topics that Java clients write under the
-    /// same keys.
+    /// Partition number of a key, as the default partitioner of Kafka's Java clients computes it. So a stream
+    /// processor can join these topics with topics that Java clients write under the same keys.
     pub(crate) fn partition_number(&self, key: &str) -> u16 {
         let positive = murmur2(key.as_bytes()) & 0x7fff_ffff;
         u16::try_from(positive % u32::from(self.partitions())).expect("a remainder is less than its divisor")
@@ -85,8 +84,7 @@ impl KafkaConfig {
 fn murmur2(data: &[u8]) -> u32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
-    // Keys are far shorter than 4 GiB, and the algorithm uses the length modulo 2^32.
-    #[allow(clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation, reason = "the algorithm uses the length modulo 2^32")]
     let mut hash = SEED ^ data.len() as u32;
     let (words, rest) = data.as_chunks::<4>();
     for word in words {

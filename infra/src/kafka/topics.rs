@@ -28,8 +28,8 @@ const EVENTS: [(&str, &str); 5] = [
     ("unclean.leader.election.enable", "false"),
     ("max.message.bytes", MESSAGE_BYTES_MAX),
 ];
-/// The topic of progress needs only the last record. Segments are small, because Kafka compacts only closed
-/// ones.
+/// The topic of progress needs only the last record. Segments are small, 16 MiB, because Kafka compacts only
+/// closed segments.
 const PROGRESS: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
     ("unclean.leader.election.enable", "false"),
@@ -192,8 +192,8 @@ async fn check_settings(
     Ok(())
 }
 
-/// The position of the last message of each partition; `None` if it is empty. Every event relayed so far is
-/// at or before it. Markers and messages of unfinished transactions count.
+/// The offset before the end of each partition; `None` if the partition is empty. Every event relayed so far
+/// is at or before it. Transaction markers and messages of unfinished transactions count too.
 pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Option<Position>)>, KafkaError> {
     let config = config.clone();
     let ends = tokio::task::spawn_blocking(move || end_offsets(&config)).await??;

@@ -19,8 +19,8 @@ use crate::kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics};
 
 /// The key of all records, so that compaction keeps only the last.
 pub(super) const KEY: &str = "progress";
-/// Offsets at the end of the topic that are searched first. The last record is nearly always among them,
-/// between markers and aborted records.
+/// Offsets at the end of the topic that are searched first. The last record is nearly always among them.
+/// Markers and aborted records take up offsets too.
 const OFFSETS_SEARCHED_FIRST: u64 = 500;
 /// Time limit for a search.
 const READ_TIME_MAX: Duration = Duration::from_secs(30);
@@ -41,8 +41,8 @@ impl RelayProgress {
         Self { store_id, position: None, ends: BTreeMap::new() }
     }
 
-    /// The first partition that has lost events, its end offset, and the end offset that the relay has
-    /// written.
+    /// The first partition that has lost events: its name, its end offset, and the end offset that the relay
+    /// had written.
     pub fn lost(&self, config: &KafkaConfig) -> Result<Option<(String, u64, u64)>, KafkaError> {
         let mut known = topics::end_offsets(config)?.into_iter().filter_map(|(partition, actual)| {
             let written = *self.ends.get(&partition.0)?;

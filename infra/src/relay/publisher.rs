@@ -103,7 +103,7 @@ impl Publisher {
         }
         let value = serde_json::to_vec(progress).expect("a record with string keys is JSON");
         self.send(BaseRecord::to(&self.progress_topic).partition(0).key(progress::KEY).payload(&value))?;
-        // Waits here, because the library would wait in steps of 100 ms.
+        // Waits here for all deliveries, because the commit would poll for them only every 100 ms.
         let deadline = Instant::now() + STEP_TIME_MAX;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(POLL_TIME);
@@ -116,8 +116,8 @@ impl Publisher {
         let topic = Topic::of(&event.stream);
         let pairs = message::headers(event, progress.store_id);
         let headers =
-            pairs.iter().fold(OwnedHeaders::new_with_capacity(pairs.len()), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
+            pairs.iter().fold(OwnedHeaders::new_with_capacity(pairs.len()), |headers, (name, value)| {
+                headers.insert(Header { key: name, value: Some(value) })
             });
         self.send(
             BaseRecord::to(self.topic_name(topic))

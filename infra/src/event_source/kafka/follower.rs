@@ -40,7 +40,7 @@ const PAUSE_AFTER_FATAL: Duration = Duration::from_secs(1);
 pub(super) struct Seek {
     pub partition: Partition,
     pub after: Option<Position>,
-    /// Distinguishes seeks: batches that were fetched under an earlier one are dropped.
+    /// Increases with each seek. Batches with the number of an earlier seek are dropped.
     pub number: u64,
 }
 
@@ -234,13 +234,13 @@ impl Follower {
         for change in self.consumer.context().take_changes() {
             let message = match change {
                 Change::Assigned(added) => {
-                    let partitions: Vec<Partition> = added.iter().map(named).collect();
+                    let partitions: Vec<Partition> = added.iter().map(source_partition).collect();
                     self.assigned.extend(partitions.iter().cloned());
                     FollowerMessage::Assigned(partitions)
                 }
                 Change::Revoked(removed) => {
                     self.reading.retain(|partition, _| !removed.contains(partition));
-                    let partitions: Vec<Partition> = removed.iter().map(named).collect();
+                    let partitions: Vec<Partition> = removed.iter().map(source_partition).collect();
                     self.assigned.retain(|partition| !partitions.contains(partition));
                     FollowerMessage::Revoked(partitions)
                 }
@@ -296,8 +296,8 @@ impl Follower {
         }
     }
 
-    /// Waits while the queue of the consumer is full. The thread does not poll meanwhile, so a consumer that
-    /// takes minutes for a batch loses its partitions, like one that is dead.
+    /// Waits while the queue of the consumer is full. The thread does not poll meanwhile. So a consumer that
+    /// takes longer than Kafka's `max.poll.interval.ms`, 5 minutes, loses its partitions.
     fn send(&self, message: FollowerMessage) -> Result<(), End> {
         self.messages.blocking_send(message).map_err(|_| End::Dropped)
     }
@@ -325,18 +325,18 @@ fn join_group(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult
     Ok(consumer)
 }
 
-fn named((topic, number): &TopicPartition) -> Partition {
+fn source_partition((topic, number): &TopicPartition) -> Partition {
     Partition(format!("{topic}/{number}"))
 }
 
 /// Keeps the event of a message for the next batch. False if its partition is not read now.
 fn keep_event(
     message: &BorrowedMessage<'_>,
-    reading: &mut HashMap<TopicPartition, Reading>,
+    readings: &mut HashMap<TopicPartition, Reading>,
     store_id: Uuid,
 ) -> Result<bool, ReadError> {
     let partition = (message.topic().to_owned(), message.partition());
-    let Some(reading) = reading.get_mut(&partition).filter(|reading| !reading.stuck) else {
+    let Some(reading) = readings.get_mut(&partition).filter(|reading| !reading.stuck) else {
         return Ok(false);
     };
     let mut refuse = |reason: String| {
@@ -364,8 +364,8 @@ fn keep_event(
     }
 }
 
-/// Maps an error of the consumer. Fatal errors end the loop, `Some` goes to the reader, and `None` means that
-/// the client library recovers on its own.
+/// Maps an error of the consumer. `Err` ends the loop. `Some` goes to the reader. `None`: the client library
+/// retries.
 fn classify(error: ClientError) -> Result<Option<ReadError>, End> {
     use RDKafkaErrorCode::{
         AutoOffsetReset, GroupAuthorizationFailed, TopicAuthorizationFailed, UnknownTopic,

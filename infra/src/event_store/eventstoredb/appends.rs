@@ -1,4 +1,4 @@
-//! Sends appends to the server, all that wait at once and in no particular order.
+//! Sends appends to the server, concurrently and in no particular order.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ pub(super) fn raise(head: &watch::Sender<Option<Position>>, to: Option<Position>
     });
 }
 
-/// An event in the form of EventStoreDB: data and user metadata keep the bytes of Orderly.
+/// Converts an event to the client library's type. The bytes of data and metadata stay the same.
 fn event_data(event: &NewEvent) -> serde_json::Result<EventData> {
     let data: &RawValue = serde_json::from_slice(&event.data)?;
     Ok(EventData::json(event.type_name, &data)?.id(event.id.0).metadata(event.metadata.to_vec().into()))

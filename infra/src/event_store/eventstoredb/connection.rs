@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::config::EventStoreDbConfig;
 
-/// Back-off after the second loss in a row. Each further loss doubles it; the first one has none.
+/// Back-off after the second loss in a row. Each further loss doubles it, up to [`BACK_OFF_MAX`]. After the
+/// first loss there is none.
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 

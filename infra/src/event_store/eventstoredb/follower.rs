@@ -32,7 +32,7 @@ async fn follow(connection: &Connection, head: &watch::Sender<Option<Position>>,
                 interval
             }
             Err(error) => {
-                // At debug level: the connection logs its loss as a warning.
+                // At debug level, because the connection already logs its loss as a warning.
                 tracing::debug!(%error, "Cannot read the end of the log; retrying");
                 PAUSE_AFTER_FAILURE
             }

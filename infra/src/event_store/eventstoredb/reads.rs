@@ -16,7 +16,7 @@ use super::{
 };
 use crate::event_store::{EventLog, ReadError, eventstoredb::EventStoreDbOptions};
 
-/// Most bytes of one read. The first event is returned at any size.
+/// A read ends with the event that reaches this number of bytes.
 const READ_BYTES_MAX: usize = 4 << 20;
 /// The server's largest position and revision. Numbers beyond it have other meanings, such as the end.
 const NUMBER_MAX: u64 = i64::MAX as u64;
@@ -24,7 +24,7 @@ const NUMBER_MAX: u64 = i64::MAX as u64;
 const LOOKUPS_MAX: usize = 64;
 /// Spare room in a page of the whole log for foreign events, such as those of the server itself.
 const FOREIGN_EVENTS: usize = 32;
-/// Events per page of a search backwards from the end of the log: one at first, then more.
+/// Events per page of a search backwards from the end of the log: the first page, then each further page.
 const FIRST_LOOK_BACK: usize = 1;
 const LOOK_BACK: usize = 64;
 
@@ -59,7 +59,7 @@ impl EventStoreDbLog {
         Self { store_id, connection }
     }
 
-    /// At most `limit` events of Orderly in the next part of the log.
+    /// Reads one page of the server and keeps its events of Orderly, at most `limit`.
     async fn page(
         &self,
         from: StreamPosition<eventstore::Position>,

@@ -215,8 +215,8 @@ impl Appender {
         Ok(original.ok_or_else(|| wrong_revision(append, actual)))
     }
 
-    /// The current revision of the stream. Creates a stream that should be new, unless memory or the file
-    /// knows it.
+    /// Finds the stream of an append, in memory or in the file. Creates it if there is none and the append
+    /// expects none.
     fn find_or_create(
         &mut self,
         statements: &mut Statements<'_>,
@@ -255,6 +255,7 @@ impl Appender {
         append: &Append,
         stream_no: i64,
     ) -> rusqlite::Result<Appended> {
+        // The clock may go back; recorded times must not.
         let recorded_at_us = Timestamp::now().as_microsecond().max(self.tail.recorded_at_us);
         let recorded_at = Timestamp::from_microsecond(recorded_at_us).unwrap_or(Timestamp::MAX);
         let first_position = self.tail.position.map_or(1, |position| position + 1);
@@ -288,6 +289,7 @@ enum Stream {
         stream_no: i64,
     },
     Found(StreamHead),
+    /// The append expects a revision, but there is no such stream.
     Missing,
 }
 
@@ -321,8 +323,8 @@ fn json(bytes: &[u8]) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(bytes))
 }
 
-/// The outcome of an earlier attempt of the same append: its events are stored after the expected revision.
-/// `None` if other events are stored there.
+/// The outcome of an earlier attempt of the same append, if its events are stored after the expected
+/// revision. `None` if other events, or fewer, are stored there.
 fn original_outcome(
     statements: &mut Statements<'_>,
     append: &Append,

@@ -25,7 +25,7 @@ pub struct BackupProgress {
     pub pages_total: u64,
 }
 
-/// Why a backup failed. The destination stays empty.
+/// Why a backup failed. A file that exists at the destination stays unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("{} exists; choose another name, because a backup does not overwrite files", path.display())]
@@ -104,7 +104,7 @@ fn copy(
             }
         }
     }
-    // Leaves one file without a write-ahead log. A server that opens it turns the write-ahead log on again.
+    // Leaves one file without a write-ahead log. The server that opens the copy turns the log on again.
     copy.pragma_update(None, "journal_mode", "DELETE")?;
     let store_id = open::rename_store(&copy)?;
     copy.close().map_err(|(_, error)| error)?;

@@ -12,11 +12,11 @@ use std::{
 
 use rusqlite::Connection;
 
-/// Unmoved pages that start a round of the thread: 16 MiB.
+/// Unmoved pages at which the thread starts a round: 16 MiB.
 const ROUND_PAGES_MIN: u64 = 4_096;
-/// Unmoved pages that the writer moves itself: about 10 ms.
+/// Most unmoved pages that the writer moves itself: 8 MiB, about 10 ms.
 const INLINE_PAGES_MAX: u64 = 2_048;
-/// From this size on the log should restart: 64 MiB.
+/// Size at which the writer tries to restart the log: 64 MiB.
 const LOG_PAGES_SOFT_MAX: u64 = 16_384;
 /// At this size the writer moves everything and blocks as long as that takes: 512 MiB.
 const LOG_PAGES_HARD_MAX: u64 = 131_072;
@@ -27,9 +27,10 @@ pub(super) struct Checkpointer {
     thread: JoinHandle<()>,
 }
 
-/// Size of the write-ahead log, in pages.
+/// Size of the write-ahead log, in pages of 4 KiB.
 struct LogSize {
     total: u64,
+    /// Pages that are already in the file.
     moved: u64,
 }
 

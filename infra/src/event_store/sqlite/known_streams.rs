@@ -30,7 +30,7 @@ impl fmt::Debug for KnownStreams {
 }
 
 impl KnownStreams {
-    /// Reads the hashes of all names. Scans the index of the names, not the table.
+    /// Reads the hashes of all names: scans the index, and in the table only the streams that it lacks.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let filter = AtomicBloomFilter::with_num_bits(FILTER_BITS).hashes(HASHES);
         let known = Self { filter: Arc::new(filter) };
@@ -42,7 +42,8 @@ impl KnownStreams {
         Ok(known)
     }
 
-    /// Call before the stream is committed. A rollback costs one needless lookup.
+    /// Call before the stream is committed. A rolled back stream stays in the filter and costs only needless
+    /// lookups.
     pub(super) fn add(&self, name_hash: i64) {
         self.filter.insert(&name_hash);
     }

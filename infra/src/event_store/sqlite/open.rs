@@ -149,7 +149,7 @@ pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<()
     if finding != "ok" {
         return damaged(finding);
     }
-    // The count is cheap: SQLite sums up the pages of the smallest index, and quick_check has just read them.
+    // The count is cheap: SQLite scans only the smallest index, and quick_check has just read its pages.
     let (count, last): (i64, i64) = connection
         .query_row(
             "SELECT (SELECT count(*) FROM events), (SELECT coalesce(max(position), 0) FROM events)",

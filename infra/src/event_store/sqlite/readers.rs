@@ -1,4 +1,4 @@
-//! Reads, on separate connections and never on an async worker.
+//! Reads the file, on separate connections and on threads that may block.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{event_store::ReadError, sqlite};
 
-/// Most bytes of one read. The first event is returned at any size.
+/// A read ends with the event that reaches this number of bytes.
 const READ_BYTES_MAX: usize = 4 << 20;
 
 const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
@@ -59,7 +59,7 @@ pub(super) fn exist(
     streams.iter().map(|stream| Ok(find(connection, recent, stream)?.is_some())).collect()
 }
 
-/// The number of a stream. The writer's process passes `recent`.
+/// The number of a stream. `recent` is `Some` only in the process that writes.
 fn find(
     connection: &Connection,
     recent: Option<&RecentStreams>,

@@ -8,7 +8,7 @@ use std::{
 
 use domain::{Position, RecordedEvent};
 
-/// The first of these two bounds that is reached evicts the oldest events.
+/// Beyond either of these bounds the oldest events are evicted.
 const EVENTS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 32 << 20;
 

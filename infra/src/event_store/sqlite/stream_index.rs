@@ -28,8 +28,8 @@ const SELECT_ANYWHERE: &str = "SELECT stream_no FROM streams
      WHERE stream_no > (SELECT up_to FROM stream_index_progress) AND name_hash = ?1 AND name = ?2
      LIMIT 1";
 
-/// Streams moved with a group that has no new streams. Other groups move twice as many as they add, so that
-/// the index keeps up.
+/// Streams that a group moves at least. A group with many new streams moves twice as many as it adds, so that
+/// the move ends.
 const MOVED_MIN: usize = 64;
 
 /// The key of a stream in the index: the first 48 bits of the SHA-256 of its name.
@@ -55,8 +55,8 @@ impl RecentStreams {
     /// The number of a stream; `None` if it does not exist.
     pub(super) fn find(&self, connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
         let hash = name_hash(name);
-        // Look here first, then in the index: the writer removes a stream from here only after the index has
-        // it.
+        // Keep this order: memory first, then the index. The writer removes a stream from memory only after
+        // the index has it.
         let candidates: Vec<Entry> =
             self.lock().range((hash, i64::MIN)..=(hash, i64::MAX)).copied().collect();
         let mut select = connection.prepare_cached(SELECT_IF_NAMED)?;
@@ -82,13 +82,13 @@ pub(super) fn find_from_outside(connection: &Connection, name: &str) -> rusqlite
         .optional()
 }
 
-/// The writer's side: streams in memory, and streams on the way into the index.
+/// Used by the writer only: streams in memory, and streams on the way into the index.
 #[derive(Debug)]
 pub(super) struct StreamIndex {
     recent: RecentStreams,
-    /// Streams in memory that start a move.
+    /// A move begins when this many streams are in memory.
     kept_max: usize,
-    /// Streams of the open transaction.
+    /// Streams that the open transaction has created.
     added: Vec<Entry>,
     moving: Moving,
 }

@@ -178,7 +178,7 @@ fn every_committed_stream_is_found_while_it_moves_into_the_index_and_no_rolled_b
     let (indexed, all) = (count(&fixture.path, "stream_index"), count(&fixture.path, "streams"));
     assert!(all > 150 && indexed > all - 30, "{indexed} of {all} streams are in the index");
 
-    // The next process. There are more streams than its cache holds.
+    // A new writer, as after a restart. There are more streams than its cache holds.
     let WriterFixture { path, .. } = &fixture;
     let connection = open::writable(path, OPTIONS.page_cache_kib).unwrap();
     let checkpointer = Checkpointer::start(open::checkpointing(path).unwrap()).unwrap();

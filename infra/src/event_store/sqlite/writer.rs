@@ -26,7 +26,7 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Time limit for holding back appends that no caller waits for.
 const HOLD_MAX: Duration = Duration::from_millis(5);
 
-/// Owns the one connection that writes.
+/// Owns the only connection that writes events.
 pub(super) struct Writer {
     connection: Connection,
     checkpointer: Checkpointer,
@@ -74,8 +74,8 @@ impl Writer {
         self.checkpointer.finish(&self.connection);
     }
 
-    /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows at once:
-    /// hold the group for it, because committing the steps of a flow one by one costs one disk flush each.
+    /// Takes the appends that wait. If no caller waits for any of them, an awaited append follows soon. Then
+    /// holds the group for at most [`HOLD_MAX`], because each separate commit costs one disk flush.
     fn take_group(&self, first: PendingAppend, group: &mut Vec<PendingAppend>) {
         let mut bytes = size(&first.append);
         let mut awaited = first.awaited;
