@@ -21,8 +21,8 @@ pub struct ChargeRequest {
     pub currency: Currency,
     /// The recorded state of the charge. Its `reference` is the id at the provider, if that is known.
     pub charge: Charge,
-    /// When the request was recorded. Providers forget idempotency keys after a time (Stripe: 24 hours). If
-    /// the key may be forgotten, the adapter must search for an earlier request itself.
+    /// When the request was recorded. Providers forget idempotency keys after a time (Stripe: 24 hours or
+    /// later). If the key may be forgotten, the adapter must search for an earlier request itself.
     pub requested_at: Timestamp,
 }
 
@@ -72,8 +72,8 @@ pub enum ProviderError {
     /// The operation may or may not have been done. Repeat it.
     #[error("the answer of the payment provider was lost: {0}")]
     OutcomeUnknown(String),
-    /// Nothing was done, and a retry fails too: the provider refuses the request itself. A decline of the
-    /// money is a report instead.
+    /// Nothing was done, and a retry fails too: the provider refuses the request. A declined charge is not an
+    /// error but a report.
     #[error("the payment provider refuses the request: {0}")]
     Refused(String),
     /// Nothing was done: the provider refuses the credentials.
@@ -126,10 +126,11 @@ pub enum NoticeError {
 /// - An operation answers within 30 seconds, or fails with [`ProviderError::OutcomeUnknown`].
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
-    /// The name in the path of its webhooks and in events.
+    /// The name of the provider in commands, in events and in the path of its webhooks.
     fn name(&self) -> &'static str;
 
-    /// Authorizes the money, and captures it if the charge says so. A decline is a report, not an error.
+    /// Authorizes the money, and captures it if the charge has automatic capture. A decline is a report, not
+    /// an error.
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError>;
 
     /// Captures `amount` more, so that the captured total becomes `total`.

@@ -37,16 +37,15 @@ use crate::event_source::Partition;
 /// Stores subscriptions, their deliveries, and the position in the log up to which deliveries exist.
 ///
 /// Contract, checked by the suite in `tests/tests/webhooks_contract.rs`:
-/// - A subscription is durable once the call that made it has returned. A power cut may undo recent
-///   deliveries, positions and attempt outcomes, all to one point in time: the webhooks are then queued, or
-///   sent, again.
+/// - A subscription is durable once the call that made it has returned. A power cut may undo the most recent
+///   deliveries, positions and attempt outcomes. Then the same webhooks are queued or sent again.
 /// - Deliveries and the new position of the follower are written in one transaction. It begins by comparing
 ///   the stored position with the one that the follower expects.
 /// - One event and one subscription make one delivery, however often it is enqueued.
 #[async_trait]
 pub trait WebhookStore: Send + Sync + 'static {
-    /// Stores a new subscription, unless `max` exist. The id is derived from the caller's idempotency key, so
-    /// a retry finds the first subscription.
+    /// Stores a new subscription, unless `max` subscriptions exist. The id is derived from the caller's
+    /// idempotency key, so a retry finds the first subscription.
     async fn subscribe(&self, new: NewSubscription, max: usize) -> Result<SubscribeOutcome, OperationsError>;
 
     /// At most `limit` subscriptions by number, oldest first, after the number `after`.
@@ -58,8 +57,8 @@ pub trait WebhookStore: Send + Sync + 'static {
 
     async fn subscription(&self, id: SubscriptionId) -> Result<Option<Subscription>, OperationsError>;
 
-    /// Changes a subscription in one transaction, so concurrent changes are not lost. Returns the changed
-    /// subscription, or `None` if it does not exist.
+    /// Reads, changes and stores a subscription in one transaction, so no concurrent change is lost. Returns
+    /// the changed subscription, or `None` if it does not exist.
     async fn change(
         &self,
         id: SubscriptionId,
@@ -87,8 +86,8 @@ pub trait WebhookStore: Send + Sync + 'static {
     /// unchanged.
     async fn replay(&self, deliveries: &[NewDelivery], now: Timestamp) -> Result<(), OperationsError>;
 
-    /// Leases due deliveries until `until` under the name `claim`: of each subscription at most the given
-    /// number, those that have been due longest first.
+    /// Leases due deliveries until `until` under the id `claim`: of each subscription at most the given
+    /// number, and first those that have been due longest. Returns them in the order of their numbers.
     async fn claim(
         &self,
         claim: Uuid,
@@ -119,7 +118,8 @@ pub trait WebhookStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<WebhookDelivery>, OperationsError>;
 
-    /// Removes expired deliveries, about `limit` rows of each subscription per call. Returns the number of
-    /// rows.
+    /// Removes expired deliveries. Fails deliveries that waited too long for a subscription that is not
+    /// enabled. Changes at most `limit` rows of each subscription and status per call. Returns the number of
+    /// rows removed or failed.
     async fn prune(&self, retention: DeliveryRetention, limit: usize) -> Result<usize, OperationsError>;
 }

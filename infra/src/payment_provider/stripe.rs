@@ -36,7 +36,7 @@ pub const NAME: &str = "stripe";
 /// endpoints to the same version.
 pub const API_VERSION: &str = "2026-08-26.dahlia";
 
-/// Time limit for an operation: two or three requests to Stripe.
+/// Time limit for an operation, which is usually two or three requests to Stripe.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(28);
 /// Age up to which Stripe certainly knows the idempotency key of a request. Stripe keeps keys for at least 24
 /// hours, and the clocks differ by less than one hour.

@@ -29,7 +29,7 @@ use crate::{
     postgres::{Fault, Timestamptz},
 };
 
-/// Makes the commit wait for the server's disk. By default the sessions of these connections do not.
+/// Makes the commit wait for the server's disk. The pool's connections set `synchronous_commit` to off.
 const DURABLY: &str = "SET LOCAL synchronous_commit = on";
 
 #[async_trait]
@@ -135,7 +135,7 @@ impl WebhookStore for PostgresOperations {
     ) -> Result<Option<Position>, OperationsError> {
         const SELECT: &str = "SELECT position FROM reactor_positions
              WHERE reactor = $1 AND partition = $2 AND store_id = $3";
-        // The caller read `end` earlier. Without a subscription now, there was none when it read `end`.
+        // The caller read `end` before. If no subscription exists now, none existed then.
         let begin = format!(
             "INSERT INTO reactor_positions (reactor, partition, store_id, position)
              SELECT $1, $2, $3, $4 WHERE {NEVER_SUBSCRIBED} {REPLACE_CURSOR_OF_ANOTHER_LOG}"
@@ -407,8 +407,8 @@ fn column<T>(deliveries: &[NewDelivery], value: impl Fn(&NewDelivery) -> T) -> V
 }
 
 async fn prune(client: &mut Object, retention: DeliveryRetention, limit: i64) -> Result<u64, Fault> {
-    // Reads the oldest rows, not all. An old row that was sent again recently delays the newer rows behind
-    // it.
+    // Looks only at the `limit` oldest rows. If they were sent again recently, newer rows stay longer than
+    // needed.
     const DELETE_FINISHED: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM (SELECT number, finished_at FROM webhook_deliveries
                  WHERE subscription_id = $1 AND status = $2 ORDER BY number LIMIT $4) AS oldest

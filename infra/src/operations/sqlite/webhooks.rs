@@ -401,8 +401,8 @@ fn insert(
 }
 
 fn prune(transaction: &Transaction<'_>, retention: DeliveryRetention, limit: i64) -> rusqlite::Result<usize> {
-    // Reads the oldest rows, not all. An old row that was sent again recently delays the newer rows behind
-    // it.
+    // Looks only at the `limit` oldest rows. If they were sent again recently, newer rows stay longer than
+    // needed.
     const DELETE_FINISHED: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM (SELECT number, finished_at FROM webhook_deliveries
                  WHERE subscription_id = ?1 AND status = ?2 ORDER BY number LIMIT ?4)

@@ -24,7 +24,8 @@ pub enum EnqueueOutcome {
         /// Deliveries that did not exist before.
         added: usize,
     },
-    /// Another follower has moved the position; nothing was written.
+    /// The stored position is not the expected one, because another follower has moved it. Nothing was
+    /// written.
     Overtaken,
 }
 
@@ -53,7 +54,7 @@ impl NewDelivery {
 pub struct EventSequence {
     /// Counts all events of the order and its payment in log order: 1, 2, 3, …
     pub number: u64,
-    /// The number of the last earlier event that the subscription asks for.
+    /// The number of the last earlier event that the subscription asks for. `None` if there is none.
     pub previous: Option<u64>,
 }
 
@@ -64,10 +65,10 @@ pub struct WebhookDelivery {
     pub number: u64,
     pub content: NewDelivery,
     pub status: DeliveryStatus,
-    /// Since the delivery was last queued.
+    /// Finished attempts since the delivery was last queued.
     pub attempts: u32,
     pub queued_at: Timestamp,
-    /// When it is due, while it is pending.
+    /// While it is pending: when it is due, or when the lease of a running attempt ends.
     pub next_attempt_at: Option<Timestamp>,
     pub first_attempt_at: Option<Timestamp>,
     pub last_attempt_at: Option<Timestamp>,
@@ -117,7 +118,7 @@ pub enum AfterAttempt {
     Failed,
 }
 
-/// How long deliveries are kept.
+/// Which deliveries have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryRetention {
     pub now: Timestamp,

@@ -41,7 +41,7 @@ impl EventTypes {
         }
     }
 
-    /// Patterns as stored. An older or newer version may know other event types, so they are not checked.
+    /// Stored patterns, unchecked, because another version of this program may have other event types.
     pub(crate) fn stored(patterns: Vec<String>) -> Self {
         Self(patterns)
     }

@@ -48,8 +48,8 @@ impl EarlierRequest {
 
 // The cursor: the position of the follower in one partition of one log.
 
-/// Lets a new cursor replace the cursor of another log, and no other. Affects no row if this log has a cursor
-/// already.
+/// Ends an insert of a cursor: it replaces the cursor of another log. It affects no row if this log already
+/// has a cursor.
 pub const REPLACE_CURSOR_OF_ANOTHER_LOG: &str = "ON CONFLICT (reactor, partition) DO UPDATE
      SET store_id = excluded.store_id, position = excluded.position
      WHERE reactor_positions.store_id <> excluded.store_id";
@@ -59,7 +59,7 @@ pub const NEVER_SUBSCRIBED: &str = "NOT EXISTS (SELECT 1 FROM webhook_subscripti
 
 // Leases: while a delivery is leased, `claim` names the lease and `next_attempt_at` is its end.
 
-/// The delivery is due, and a lease has ended.
+/// The condition under which a delivery can be leased: it is due, and an earlier lease has ended.
 pub fn leasable(now: &str) -> String {
     format!("status = 'pending' AND next_attempt_at <= {now}")
 }
@@ -72,7 +72,7 @@ pub fn requeue(now: &str) -> String {
     )
 }
 
-/// No attempt is running, so the delivery may be queued again.
+/// The condition under which a delivery may be queued again: no attempt is running.
 pub fn not_leased(now: &str) -> String {
     format!(
         "(webhook_deliveries.status <> 'pending' OR webhook_deliveries.claim IS NULL
@@ -122,7 +122,8 @@ impl From<&AttemptOutcome> for SettledDelivery {
 
 // The delivery log.
 
-/// The statuses to list. They are read one by one, because the index on deliveries begins with the status.
+/// The statuses to list. Each is read by a query of its own, because the index has the status before the
+/// number.
 pub fn listed(status: Option<DeliveryStatus>) -> impl Iterator<Item = DeliveryStatus> {
     DeliveryStatus::ALL.into_iter().filter(move |one| status.is_none_or(|wanted| wanted == *one))
 }

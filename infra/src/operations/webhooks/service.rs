@@ -1,4 +1,4 @@
-//! The port through which the command API uses the running part of webhooks.
+//! The port through which the command API checks URLs, replays events and wakes the dispatcher.
 
 use async_trait::async_trait;
 use domain::{OrderId, Timestamp};
@@ -18,8 +18,8 @@ pub trait WebhookService: Send + Sync + 'static {
     /// Refuses a URL that webhooks must not be sent to. Resolves its host name.
     async fn check_url(&self, url: &str) -> Result<(), RefusedUrl>;
 
-    /// Makes the deliveries of all events in `scope` that the subscription asks for due now. Returns their
-    /// number. Repeating it changes nothing more.
+    /// For all events in `scope` that the subscription asks for, makes their deliveries due now. Returns the
+    /// number of deliveries.
     async fn replay(
         &self,
         subscription: &Subscription,

@@ -1,4 +1,4 @@
-//! Subscriptions: who gets which events, and at which URL.
+//! Subscriptions: which receiver gets which events.
 
 use domain::{Position, Timestamp};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ pub type SubscriptionChange = Box<dyn FnOnce(&mut Subscription) + Send>;
 #[derive(Debug, Clone)]
 pub struct NewSubscription {
     pub id: SubscriptionId,
-    /// The caller's idempotency key, and SHA-256 of the request made under it.
+    /// The caller's idempotency key, and the SHA-256 of the request made under it.
     pub key: String,
     pub fingerprint: String,
     pub url: String,
@@ -52,10 +52,11 @@ pub struct Subscription {
     pub description: Option<String>,
     pub status: SubscriptionStatus,
     pub secret: SigningSecret,
-    /// Signs too, until the given time.
+    /// Signs beside the current secret, until the given time.
     pub previous_secret: Option<(SigningSecret, Timestamp)>,
     /// The command that made the secret. `None` for the first secret.
     pub rotated_by: Option<Uuid>,
+    /// Only events after this position of the log are delivered.
     pub after: Option<Position>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Members of a request, by name. Stripe names nested members `outer[inner]`.
 pub(super) type Form = Vec<(&'static str, String)>;
 
-/// Expands the latest attempt in the answer, so that it is complete.
+/// Makes Stripe include the latest attempt in the answer instead of only its id.
 const WITH_ATTEMPT: (&str, &str) = ("expand[]", "latest_charge");
 /// The largest page of a list or a search.
 const PAGE_LIMIT: (&str, &str) = ("limit", "100");
@@ -104,7 +104,7 @@ impl Api {
         self.post(&["payment_intents", id, "confirm"], &form, Some(key)).await
     }
 
-    /// `is_last`: Stripe releases the rest.
+    /// `amount` is in Stripe's units. After the last capture Stripe releases the rest.
     pub(super) async fn capture_intent(
         &self,
         id: &str,
@@ -114,7 +114,7 @@ impl Api {
     ) -> Answered<Intent> {
         let mut form =
             vec![("amount_to_capture", amount.to_string()), (WITH_ATTEMPT.0, WITH_ATTEMPT.1.to_owned())];
-        // Sent only if needed, because Stripe refuses this member for an intent without multicapture.
+        // Sent only for a partial capture, because Stripe refuses this member without multicapture.
         if !is_last {
             form.push(("final_capture", "false".to_owned()));
         }
@@ -212,8 +212,8 @@ fn failure(status: StatusCode, error: Option<ErrorObject>, first_request: Option
         (429, _, _) => {
             RequestFailure::Unanswered(ProviderError::Unreachable(format!("Stripe answered {status}{why}")))
         }
-        // Another request uses the idempotency key now, or has used it with other members, for example one of
-        // an earlier version of this program. That other request counts, and its outcome is unknown here.
+        // Another request uses the idempotency key now, or has used it with other members. An earlier version
+        // of this program may have sent it. Its outcome is unknown here.
         (409, _, _) => unknown(&format!("{status}{why}")),
         (_, Some(error), _) if error.kind == "idempotency_error" => unknown(&describe_error(&error)),
         (400..=499, Some(error), _) => RequestFailure::Refused(error),
@@ -233,7 +233,7 @@ fn describe_error(error: &ErrorObject) -> String {
     printable(&error.message.as_ref().map_or_else(|| code.clone(), |message| format!("{code}: {message}")))
 }
 
-/// Without a connection nothing was sent, so nothing was done.
+/// Maps an error without an answer. Without a connection nothing was sent, so nothing was done.
 fn not_answered(error: reqwest::Error) -> ProviderError {
     let is_unsent = error.is_connect() || error.is_builder();
     let why = describe(error);

@@ -34,9 +34,9 @@ use super::{
 };
 use crate::payment_provider::{ChargeAnswer, ChargeRequest, ProviderError};
 
-/// Why an operation has no intent.
+/// Why an operation has no intent to work on.
 enum NoIntent {
-    /// Stripe refuses to create it, so there is none, and a retry fails too.
+    /// The intent does not exist, because Stripe refuses to create it. A retry fails too.
     NotCreated(String),
     Failed(ProviderError),
 }
@@ -143,7 +143,8 @@ impl StripeProvider {
         }
     }
 
-    /// Returns the intent after the capture, and Stripe's error if it refused.
+    /// Captures `amount` more, in Stripe's units. Returns the intent after the capture, and Stripe's error if
+    /// Stripe refused it. `is_last` releases the rest. `operation` is a part of the idempotency key.
     async fn capture(
         &self,
         request: &ChargeRequest,
@@ -152,18 +153,18 @@ impl StripeProvider {
         is_last: bool,
         operation: &str,
     ) -> Result<(Intent, Option<ErrorObject>), ProviderError> {
-        let key = key(request, operation);
-        let mut answer = self.api.capture_intent(&intent.id, amount, is_last, &key).await;
+        let capture_key = key(request, operation);
+        let mut answer = self.api.capture_intent(&intent.id, amount, is_last, &capture_key).await;
         if let Err(RequestFailure::ReplayedError { first_request, .. }) = &answer {
             let current = self.reload(intent).await?;
             if current.amount_received != intent.amount_received || current.status != intent.status {
                 return Ok((current, None));
             }
-            // Stripe replays an error of a request that has captured nothing. The final capture can use
-            // another key, because Stripe takes it once. A partial capture cannot; it fails until Stripe
+            // Stripe replays the error of a request that has captured nothing. A final capture is safe under
+            // another key, because an intent has only one. A partial capture is not, so it fails until Stripe
             // forgets the key.
             if is_last {
-                let again = format!("{key}-after-{first_request}");
+                let again = format!("{capture_key}-after-{first_request}");
                 answer = self.api.capture_intent(&intent.id, amount, is_last, &again).await;
             }
         }
@@ -227,8 +228,8 @@ impl StripeProvider {
         match (matching.next(), matching.next()) {
             (None, _) => Ok(None),
             (Some(intent), None) => Ok(Some(self.api.retrieve_intent(&intent.id).await?)),
-            // An intent from elsewhere has a copy of the metadata. Confirming one of the two could take money
-            // twice.
+            // Another program has copied the metadata to its own intent. Confirming one of the two could take
+            // the money twice.
             (Some(one), Some(other)) => Err(ProviderError::OutcomeUnknown(format!(
                 "{} and {} both have the metadata of charge {charge} of payment {payment}",
                 one.id, other.id
@@ -240,13 +241,14 @@ impl StripeProvider {
         self.api.retrieve_intent(&intent.id).await.map_err(after_sending)
     }
 
-    /// May take money, so that most errors leave the outcome unknown.
+    /// Confirms the intent, which takes the money. So most errors leave the outcome unknown.
     async fn confirm(&self, request: &ChargeRequest, intent: &Intent) -> Result<ChargeAnswer, ProviderError> {
         let confirm_key = key(request, "confirm");
         let mut answer = self.api.confirm_intent(&intent.id, &confirm_key).await;
         if let Err(RequestFailure::ReplayedError { first_request, .. }) = &answer {
-            // Stripe would replay this error for a day. The intent shows whether the confirmation took
-            // effect. If not, another key is safe, because Stripe takes money once per intent.
+            // Stripe replays this error as long as it knows the key, at least 24 hours. The intent shows
+            // whether the confirmation took effect. If not, another key is safe, because Stripe takes money
+            // once per intent.
             let current = self.reload(intent).await?;
             if current.status != IntentStatus::RequiresConfirmation {
                 return self.answer_or_cancel(request, current).await;
@@ -294,7 +296,7 @@ impl StripeProvider {
     ) -> Result<ChargeAnswer, ProviderError> {
         let ended = self.cancel(intent, FAILED).await.map_err(after_sending)?;
         let mut answer = answer(&ended, request.charge.number)?;
-        // Stripe may clear the reason when it cancels, so this uses the one read before.
+        // Stripe may clear the reason when it cancels, so this reports the reason that was read before.
         if answer.report.ending.is_some() && ended.status == IntentStatus::Canceled {
             answer.report.ending = Some(decline.ending());
         }
@@ -312,8 +314,8 @@ impl StripeProvider {
     }
 }
 
-/// The recorded id of the intent. `None` if the reference is that of a charge that was never created, or one
-/// that an operator entered.
+/// The recorded id of the intent. `None` if there is no reference, or if it is not the id of an intent: an
+/// operator entered it, or Stripe never received the charge ([`never_created`]).
 pub(super) fn known_intent_id(request: &ChargeRequest) -> Option<&str> {
     request.charge.reference.as_deref().filter(|reference| reference.starts_with("pi_"))
 }
@@ -345,7 +347,8 @@ fn key(request: &ChargeRequest, operation: &str) -> String {
     format!("orderly-{}-{}-{operation}", request.payment_id, request.charge.number)
 }
 
-/// Must be equal for every repetition, because Stripe refuses an idempotency key with other members.
+/// The members of the request that creates the intent. They must be equal at every repetition, because Stripe
+/// refuses an idempotency key that was used with other members.
 fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIntent> {
     let amount = to_stripe(request.charge.amount, request.currency)
         .map_err(|error| NoIntent::NotCreated(error.to_string()))?;
@@ -371,6 +374,7 @@ fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIn
     Ok(form)
 }
 
+/// The report on a void of a charge that has no intent.
 fn never_created(request: &ChargeRequest) -> ProviderReport {
     ProviderReport {
         charge: request.charge.number,

@@ -12,15 +12,15 @@ enum Scale {
     Same,
     /// Stripe's unit is 1/100 of ISO's minor unit.
     Hundredths,
-    /// Stripe's unit is 100 of ISO's minor units. Smaller amounts are not possible.
+    /// Stripe's unit is 100 of ISO's minor units. Amounts that are not multiples of 100 are refused.
     Hundreds,
-    /// The same units, but the last digit must be zero.
+    /// The same units, but Stripe accepts only multiples of 10.
     WholeTens,
     /// Stripe does not support the currency, or does not document its unit.
     Unsupported,
 }
 
-/// The amount has no equivalent in this currency at Stripe, or here.
+/// The amount cannot be converted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unrepresentable {
     #[error("Stripe does not support {0}")]

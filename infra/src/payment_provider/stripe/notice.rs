@@ -35,7 +35,7 @@ pub(super) fn verify(
         match name {
             "t" => time = Some(value),
             "v1" => signatures.extend(decode_hex(value)),
-            // Ignores other schemes, such as the one for test events.
+            // Ignores other schemes, such as `v0` of test events.
             _ => {}
         }
     }

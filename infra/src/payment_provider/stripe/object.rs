@@ -12,9 +12,10 @@ pub(super) const PAYMENT: &str = "orderly_payment";
 pub(super) const CHARGE: &str = "orderly_charge";
 pub(super) const REFUND: &str = "orderly_refund";
 
-/// Cancellation reason of an intent whose charge failed. A void has [`VOIDED`]. Stripe may clear the error of
-/// an intent, but keeps the cancellation reason.
+/// Cancellation reason of an intent whose charge failed. Stripe may clear the error of an intent, but keeps
+/// the cancellation reason.
 pub(super) const FAILED: &str = "abandoned";
+/// Cancellation reason of an intent whose charge was voided.
 pub(super) const VOIDED: &str = "requested_by_customer";
 
 type Metadata = HashMap<String, String>;
@@ -67,7 +68,7 @@ pub(super) struct RedirectToUrl {
     pub url: Option<String>,
 }
 
-/// The latest attempt to take the money. Only its id if the request did not expand it.
+/// The latest attempt to take the money. Stripe sends only its id if the request did not expand it.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum LatestCharge {
@@ -178,7 +179,7 @@ impl Attempt {
         self.status == "succeeded"
     }
 
-    /// Whether it can be captured in several parts.
+    /// Whether the authorization can be captured in several parts.
     pub(super) fn allows_multicapture(&self) -> bool {
         let card = self.payment_method_details.as_ref().and_then(|details| details.card.as_ref());
         let feature = card.and_then(|card| card.multicapture.as_ref());

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::payment_provider::{ChargeRequest, ProviderError, RefundAnswer, RefundRequest};
 
-/// Pages of 100 refunds. An order has fewer than 5,000 refunds.
+/// Most pages of 100 refunds that are searched. An order has fewer than 5,000 refunds.
 const PAGES_MAX: usize = 50;
 
 /// Codes of refusals that concern the money, not the request: this refund fails, but another one may succeed.
@@ -39,7 +39,7 @@ impl StripeProvider {
         match self.api.create_refund(refund_form(request, intent.clone(), units), &key).await {
             Ok(answer) if !answer.is_replay => Ok(refund_answer(&answer.object)),
             Ok(answer) => Ok(refund_answer(&self.api.retrieve_refund(&answer.object.id).await?)),
-            // The same refund may have taken the money before, under a key that Stripe has forgotten.
+            // An earlier request for the same refund may have paid it, under a key that Stripe has forgotten.
             Err(RequestFailure::Refused(error)) => match self.find_refund(&intent, request).await? {
                 Some(existing) => Ok(refund_answer(&existing)),
                 None => refused(error),
@@ -90,8 +90,8 @@ fn refund_form(request: &RefundRequest, intent: String, units: i64) -> Form {
 }
 
 fn refused(error: ErrorObject) -> Result<RefundAnswer, ProviderError> {
-    // Stripe has no code for an amount that is larger than the refundable rest; it names the parameter
-    // instead.
+    // Stripe has no code for an amount that is larger than the refundable rest. It names the parameter
+    // `amount` instead.
     let is_about_money = error.param.as_deref() == Some("amount")
         || error.code.as_deref().is_some_and(|code| MONEY_ERRORS.contains(&code));
     if !is_about_money {

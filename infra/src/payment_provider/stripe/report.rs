@@ -12,7 +12,7 @@ use super::{
 };
 use crate::payment_provider::{ChargeAnswer, ProviderError, RefundAnswer};
 
-/// Longest reason that is recorded.
+/// A recorded reason is cut to this length.
 const REASON_CHARS_MAX: usize = 255;
 
 /// Codes of declines because of fraud or a lost card: the customer must not retry. After any other decline
@@ -113,7 +113,7 @@ fn end_of_cancelled(intent: &Intent) -> ChargeEnding {
     if has_failed && !was_authorized { Decline::of_intent(intent).ending() } else { ChargeEnding::Voided }
 }
 
-/// The report, and the action that the customer must take.
+/// The report on the charge, and the action that the customer must take.
 pub(super) fn answer(intent: &Intent, charge: u32) -> Result<ChargeAnswer, ProviderError> {
     let waits_for_customer = intent.status == IntentStatus::RequiresAction;
     let next_action = intent.next_action.as_ref().filter(|_| waits_for_customer).map(|action| {
