@@ -36,7 +36,7 @@ use crate::{
 /// The limits of a dispatcher.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatcherOptions {
-    /// The most concurrent requests: in total, of one subscription, and to one host.
+    /// The most concurrent requests: in total, for one subscription, and to one host.
     pub in_flight_max: usize,
     pub in_flight_per_subscription: usize,
     pub in_flight_per_host: usize,
@@ -45,6 +45,7 @@ pub struct DispatcherOptions {
     pub schedule: RetrySchedule,
     /// The longest time between two searches for due deliveries.
     pub poll_every: Duration,
+    /// How long a finished delivery stays in the delivery log.
     pub keep_delivered: Duration,
     pub keep_failed: Duration,
 }
@@ -69,22 +70,22 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// At shutdown, running attempts get this long to finish. The others are repeated when their leases end.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
-/// Rows of one subscription that one pruning removes.
+/// The limit of [`infra::operations::webhooks::WebhookStore::prune`].
 const PRUNE_ROWS: usize = 1_000;
 
-/// Sends due deliveries; see the module. Made by [`Webhooks::dispatcher`].
+/// Sends due deliveries; see the module. Created by [`Webhooks::dispatcher`].
 #[derive(Debug)]
 pub struct WebhookDispatcher {
     attempter: Arc<Attempter>,
     options: DispatcherOptions,
     in_flight: InFlight,
     attempts: JoinSet<()>,
-    /// Rotates the subscriptions, so that each one is served first in turn.
+    /// Counts the claims. Each claim serves another subscription first, so that none is always last.
     round: usize,
     prune_at: Instant,
 }
 
-/// What one attempt occupies.
+/// The subscription and the host that one attempt counts for.
 #[derive(Debug, Clone)]
 struct InFlightSlot {
     subscription: SubscriptionId,
@@ -143,7 +144,8 @@ impl WebhookDispatcher {
         let _ = time::timeout(DRAIN_TIME_MAX, draining).await;
     }
 
-    /// Waits until a delivery may be due. `more`: due deliveries wait for a running attempt to end.
+    /// Waits until a delivery may be due. `more`: due deliveries wait for a free slot, so this also returns
+    /// when an attempt ends.
     async fn wait(&mut self, more: bool, shutdown: &CancellationToken) {
         let polling = time::sleep(self.options.poll_every);
         tokio::pin!(polling);
@@ -175,7 +177,8 @@ impl WebhookDispatcher {
         }
     }
 
-    /// Starts attempts. Returns whether more deliveries may be due than there are free slots.
+    /// Leases due deliveries and starts their attempts. True if more deliveries may be due than there were
+    /// free slots.
     async fn claim(&mut self) -> Result<bool, OperationsError> {
         let webhooks = &self.attempter.webhooks;
         let mut subscriptions = webhooks.store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
@@ -193,7 +196,7 @@ impl WebhookDispatcher {
         let (claim, now) = (Uuid::new_v4(), webhooks.clock.now());
         let until = now.checked_add(self.options.time_max + LEASE_MARGIN).unwrap_or(Timestamp::MAX);
         let claimed = webhooks.store.claim(claim, &slots, now, until).await?;
-        // Counted per subscription: one may fill its slots while the others had nothing due.
+        // Counted per subscription, because one may fill its slots while others have nothing due.
         let slots_filled = slots.iter().any(|(id, free)| {
             claimed.iter().filter(|delivery| delivery.content.subscription == *id).count() == *free
         });
@@ -250,7 +253,7 @@ impl WebhookDispatcher {
             tracing::warn!(%error, "Cannot remove expired webhook deliveries; retrying in 10 minutes");
             0
         });
-        // A full round means that more rows may have expired: the next round continues at once.
+        // After a full round more rows may have expired, so the next round follows at once.
         if pruned < PRUNE_ROWS {
             self.prune_at = Instant::now() + PRUNE_INTERVAL;
         }
@@ -263,7 +266,7 @@ fn host_of(url: &str) -> Arc<str> {
     authority.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase().into()
 }
 
-/// Makes the attempts.
+/// Sends deliveries and records the outcomes.
 struct Attempter {
     webhooks: Webhooks,
     sender: Sender,
@@ -280,7 +283,7 @@ impl std::fmt::Debug for Attempter {
 struct AttemptResult {
     status: Option<StatusCode>,
     error: Option<String>,
-    /// A retry cannot succeed.
+    /// True if a retry cannot succeed.
     permanent: bool,
 }
 

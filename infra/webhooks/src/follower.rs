@@ -24,7 +24,7 @@ const EVENT_AGE_MAX: Duration = Duration::from_hours(29 * 24);
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Queues deliveries; see the module. Made by [`Webhooks::follower`].
+/// Queues deliveries; see the module. Created by [`Webhooks::follower`].
 pub struct WebhookFollower {
     pub(crate) webhooks: Webhooks,
     pub(crate) source: Box<dyn EventSource>,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for WebhookFollower {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PartitionPositions {
     saved: Option<Position>,
-    /// The last position read. No delivery is needed between `saved` and here.
+    /// The last position read. No event between `saved` and here needs a delivery.
     reached: Option<Position>,
 }
 
@@ -70,19 +70,19 @@ impl WebhookFollower {
         let mut next_batch_at = time::Instant::now();
         loop {
             let source = &mut self.source;
-            let delivery = tokio::select! {
+            let update = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 _ = saving.tick() => {
                     self.save(&mut positions).await;
                     continue;
                 }
-                delivery = async {
+                update = async {
                     time::sleep_until(next_batch_at).await;
                     source.next().await
-                } => delivery,
+                } => update,
             };
-            let outcome = match delivery {
+            let outcome = match update {
                 Ok(SourceUpdate::Assigned(partitions)) => {
                     self.assign(&mut positions, &partitions, &shutdown).await;
                     Ok(())
@@ -186,7 +186,7 @@ impl WebhookFollower {
         saved: Option<Position>,
     ) -> Result<Option<EnqueueOutcome>, FollowError> {
         let Webhooks { store, log, clock, .. } = &self.webhooks;
-        // Read after the events, so that the list holds every subscription made before an event was recorded.
+        // Read after the events, so that the list includes every subscription that was made before an event.
         let subscriptions = store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
         let oldest = clock.now().checked_sub(EVENT_AGE_MAX).unwrap_or(Timestamp::MIN);
         let deliveries = history::deliveries(&**log, &batch.events, &subscriptions, |one, event| {

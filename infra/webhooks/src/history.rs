@@ -1,8 +1,8 @@
 //! Numbers the events of an order, across the streams of the order and its payment.
 //!
-//! The numbers are counted in the log, not by a counter of deliveries. So an event has the same number for
-//! every subscriber, at every replay and after pruning, and numbers follow the log although order and payment
-//! events may arrive from two topics.
+//! The number of an event is its place among all events of its order in the log. So it is the same for every
+//! subscriber, at every replay and after pruning. It does not depend on the order in which the events of
+//! order and payment arrive from two topics.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +35,7 @@ pub(crate) struct MalformedEvent {
 struct OrderHistory(BTreeMap<Position, Arc<str>>);
 
 impl OrderHistory {
+    /// The number of the event at `position`, and the number before it that the subscription asks for.
     fn sequence(&self, position: Position, subscription: &Subscription) -> EventSequence {
         let (mut number, mut previous) = (0, None);
         for (at, type_name) in &self.0 {
@@ -59,18 +60,19 @@ pub(crate) async fn deliveries(
 ) -> Result<Vec<NewDelivery>, ReadError> {
     let mut wanted: Vec<(&RecordedEvent, Vec<&Subscription>)> = Vec::new();
     for event in events.iter().filter(|event| !matches!(event.stream, StreamName::Stock(_))) {
-        let by: Vec<_> = subscriptions.iter().filter(|subscription| wants(subscription, event)).collect();
-        if !by.is_empty() {
-            wanted.push((event, by));
+        let wanted_by: Vec<_> =
+            subscriptions.iter().filter(|subscription| wants(subscription, event)).collect();
+        if !wanted_by.is_empty() {
+            wanted.push((event, wanted_by));
         }
     }
     let orders = orders_of(log, &wanted.iter().map(|(event, _)| *event).collect::<Vec<_>>()).await?;
     let histories = histories(log, &wanted, &orders).await?;
     let mut deliveries = Vec::new();
-    for (event, by) in wanted {
+    for (event, wanted_by) in wanted {
         let Some(order) = orders.get(&event.stream) else { continue };
         let Some(history) = histories.get(order) else { continue };
-        deliveries.extend(by.into_iter().map(|subscription| NewDelivery {
+        deliveries.extend(wanted_by.into_iter().map(|subscription| NewDelivery {
             subscription: subscription.id,
             event: event.id,
             event_type: event.type_name.to_string(),
@@ -85,7 +87,7 @@ pub(crate) async fn deliveries(
     Ok(deliveries)
 }
 
-/// The order of each of these streams. The first event of a payment names it.
+/// The order of each stream of these events. The first event of a payment names its order.
 async fn orders_of(
     log: &dyn EventLog,
     events: &[&RecordedEvent],
@@ -145,14 +147,14 @@ async fn histories(
     wanted: &[(&RecordedEvent, Vec<&Subscription>)],
     orders: &HashMap<StreamName, OrderId>,
 ) -> Result<HashMap<OrderId, OrderHistory>, ReadError> {
-    let mut last: HashMap<OrderId, Vec<&RecordedEvent>> = HashMap::new();
+    let mut events_by_order: HashMap<OrderId, Vec<&RecordedEvent>> = HashMap::new();
     for (event, _) in wanted {
         if let Some(order) = orders.get(&event.stream) {
-            last.entry(*order).or_default().push(event);
+            events_by_order.entry(*order).or_default().push(event);
         }
     }
     let read = |(order, events)| read_history(log, order, events).boxed();
-    let reading: Vec<BoxFuture<'_, _>> = last.into_iter().map(read).collect();
+    let reading: Vec<BoxFuture<'_, _>> = events_by_order.into_iter().map(read).collect();
     stream::iter(reading).buffer_unordered(LOOKUPS_MAX).try_collect().await
 }
 
@@ -170,14 +172,14 @@ async fn read_history(
             let page = log.read_stream(&stream, next, PAGE_EVENTS).await?;
             let read = page.len();
             next += read as u64;
-            let before = page.into_iter().take_while(|event| event.position <= last);
-            history.0.extend(before.map(|event| (event.position, event.type_name)));
+            let up_to_last = page.into_iter().take_while(|event| event.position <= last);
+            history.0.extend(up_to_last.map(|event| (event.position, event.type_name)));
             if read < PAGE_EVENTS {
                 break;
             }
         }
     }
-    // A replica of the log that lags behind would give wrong numbers.
+    // A read that misses one of the events would give wrong numbers. A retry reads it.
     match events.iter().find(|event| !history.0.contains_key(&event.position)) {
         Some(event) => Err(lagging(&event.stream)),
         None => Ok((order, history)),

@@ -36,8 +36,8 @@ pub use self::{
     url_guard::{HostNames, SystemHostNames, UrlGuard},
 };
 
-/// The webhooks of one process: the service of the command API, and the maker of follower and dispatcher.
-/// Clones share the store and the wake-up signal.
+/// The webhooks of one process. Implements the service for the command API, and creates the follower and the
+/// dispatcher. Clones share the store and the wake-up signal.
 #[derive(Clone)]
 pub struct Webhooks {
     pub store: Arc<dyn WebhookStore>,
@@ -59,7 +59,7 @@ impl Webhooks {
         Self { store, log, guard, clock, due: Arc::new(Notify::new()) }
     }
 
-    /// A follower that takes its events from `source`, at most one batch every `batch_every`.
+    /// Creates a follower that reads `source`, at most one batch every `batch_every`.
     pub fn follower(
         &self,
         source: Box<dyn EventSource>,
@@ -69,6 +69,7 @@ impl Webhooks {
         WebhookFollower { webhooks: self.clone(), source, layout, batch_every }
     }
 
+    /// Creates a dispatcher, which sends the deliveries of the shared store.
     pub fn dispatcher(&self, options: DispatcherOptions) -> Result<WebhookDispatcher, SenderSetUpError> {
         WebhookDispatcher::new(self.clone(), options)
     }

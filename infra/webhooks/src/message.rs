@@ -28,7 +28,7 @@ struct MessageData<'a> {
     revision: Revision,
     position: Position,
     correlation_id: Uuid,
-    /// As stored.
+    /// The data of the event, as stored.
     event: &'a RawValue,
 }
 

@@ -10,11 +10,12 @@ use infra::{
 
 use crate::history;
 
+/// Events per read.
 const PAGE_EVENTS: usize = 1_000;
 /// Events whose deliveries are written in one transaction.
 const CHUNK_EVENTS: usize = 500;
-/// The nodes of a replicated event store record in turns, each by its own clock. The search for the first
-/// event allows for this difference.
+/// Largest difference between the clocks of the nodes of an event store. The leader changes, so recorded
+/// times may go back by this much.
 const CLOCK_SKEW_SECONDS: i64 = 60;
 
 /// See [`infra::operations::webhooks::WebhookService::replay`].
@@ -92,8 +93,8 @@ async fn events_recorded(
     }
 }
 
-/// The position of the last event recorded before `time`, found by binary search: positions and recording
-/// times increase together. `None` if there is no such event.
+/// The position of the last event recorded before `time`; `None` if there is no such event. A binary search,
+/// because recorded times increase with the positions.
 async fn position_before(log: &dyn EventLog, time: Timestamp) -> Result<Option<Position>, ReadError> {
     let Some(mut high) = log.last_position().await? else { return Ok(None) };
     let (mut after, mut low) = (None, 0);

@@ -11,10 +11,10 @@ pub struct RetrySchedule {
     /// Each pause is the previous one times this factor.
     pub factor: u32,
     pub pause_max: Duration,
-    /// Each pause is longer by a random share, at most this share of it. It spreads the retries of deliveries
-    /// that failed at the same time.
+    /// Each pause is extended by a random share of it, from 0 to this. So deliveries that failed at the same
+    /// time are retried at different times.
     pub jitter: f64,
-    /// From the first attempt to the last.
+    /// Longest time from the first attempt to the last.
     pub give_up_after: Duration,
 }
 
@@ -32,8 +32,8 @@ impl Default for RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// The time of the attempt after `attempts` failed ones. `None` if it would be later than
-    /// `give_up_after`. `chance` is from 0 to 1 and selects the jitter.
+    /// When to retry after `attempts` failed attempts. `None` if that is later than `give_up_after`. `chance`
+    /// is a random number from 0 to 1 and selects the jitter.
     pub(crate) fn next_attempt(
         &self,
         first_attempt: Timestamp,

@@ -11,7 +11,8 @@ use crate::url_guard::UrlGuard;
 
 const USER_AGENT: &str = concat!("Orderly-Webhooks/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// Only the status of an answer counts. This much of its body is read so that the connection can be reused.
+/// Only the status of an answer counts. Its body is read, up to this size, so that the connection can be
+/// reused.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Sends requests to addresses that the guard permits.
@@ -89,7 +90,8 @@ impl Sender {
     }
 }
 
-/// Ignores errors: the status has arrived, so a slow, long or broken body must not cause a retry.
+/// Reads the body. Ignores errors: the status has arrived, so a slow, long or broken body must not cause a
+/// retry.
 async fn drain(mut answer: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = answer.chunk().await {

@@ -1,8 +1,8 @@
 //! Keeps webhooks out of private networks.
 //!
 //! Subscribers choose the URLs. Without a guard they could reach the metadata service of a cloud, databases,
-//! or Orderly itself. The guard checks a URL at the request to subscribe and again checks the IP address at
-//! each connection, because the DNS answer may change in between.
+//! or Orderly itself. The guard checks the URL when a subscription is made or changed. It checks the IP
+//! address again at each connection, because the DNS answer may change.
 
 use std::{
     fmt, io,
@@ -27,7 +27,7 @@ pub trait HostNames: Send + Sync + 'static {
     async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// HostNames as this machine knows them.
+/// Resolves host names with the resolver of this machine.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemHostNames;
 
@@ -154,12 +154,13 @@ const SPECIAL_IPV4: &[Ipv4Net] = &[
     ipv4([198, 51, 100, 0], 24),
     ipv4([203, 0, 113, 0], 24),
     ipv4([224, 0, 0, 0], 3),
-    // A public number, but the metadata service of Azure's machines.
+    // Not special in the registry, but machines in Azure reach a service of their host at this address.
     ipv4([168, 63, 129, 16], 32),
 ];
 /// The only IPv6 network that is assigned to the public Internet.
 const GLOBAL_IPV6: Ipv6Net = ipv6([0x2000, 0, 0, 0], 3);
-/// Special-purpose networks in it (<https://www.iana.org/assignments/iana-ipv6-special-registry>).
+/// Special-purpose networks within [`GLOBAL_IPV6`]
+/// (<https://www.iana.org/assignments/iana-ipv6-special-registry>).
 const SPECIAL_IPV6: &[Ipv6Net] = &[
     ipv6([0x2001, 0, 0, 0], 23),
     ipv6([0x2001, 0xdb8, 0, 0], 32),
@@ -167,7 +168,7 @@ const SPECIAL_IPV6: &[Ipv6Net] = &[
     ipv6([0x2620, 0x4f, 0x8000, 0], 48),
     ipv6([0x3fff, 0, 0, 0], 20),
 ];
-/// Networks with IPv6 only map an IPv4 address into the last 32 bits of this prefix.
+/// A network without IPv4 reaches an IPv4 address through this prefix; the last 32 bits are the address.
 const NAT64: Ipv6Net = ipv6([0x64, 0xff9b, 0, 0], 96);
 
 const fn ipv4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {

@@ -2,10 +2,11 @@ use std::collections::HashMap;
 
 use super::*;
 
-struct Book(HashMap<&'static str, Vec<IpAddr>>);
+/// Resolves only the given names.
+struct FixedHostNames(HashMap<&'static str, Vec<IpAddr>>);
 
 #[async_trait]
-impl HostNames for Book {
+impl HostNames for FixedHostNames {
     async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         self.0.get(host).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -13,8 +14,8 @@ impl HostNames for Book {
 
 fn guard(names: &[(&'static str, &[&str])]) -> UrlGuard {
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-    let book = names.iter().map(|(name, texts)| (*name, addresses(texts))).collect();
-    UrlGuard::with_names(false, Arc::new(Book(book)))
+    let fixed = names.iter().map(|(name, texts)| (*name, addresses(texts))).collect();
+    UrlGuard::with_names(false, Arc::new(FixedHostNames(fixed)))
 }
 
 #[tokio::test]
