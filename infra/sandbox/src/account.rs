@@ -22,13 +22,13 @@ const DECLINED: &str = "card_declined";
 const DECLINED_FOR_NOW: &str = "insufficient_funds";
 const ACCOUNT_CLOSED: &str = "account_closed";
 
-/// A charge with its pending plans; see the module.
+/// A charge, and when its pending parts settle; see the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Account {
     pub charge: ChargeResource,
     /// When a pending charge completes. `None` if it waits for a request.
     completes_at: Option<Timestamp>,
-    /// How and when pending refunds settle.
+    /// How and when each pending refund settles.
     plans: BTreeMap<RefundId, RefundPlan>,
     /// The number of events so far, `new_events` included.
     pub events: u64,
@@ -40,6 +40,7 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct RefundPlan {
     fails: bool,
+    /// `None` if the refund waits for a request.
     settles_at: Option<Timestamp>,
 }
 
@@ -274,6 +275,7 @@ impl Account {
         Ok(())
     }
 
+    /// Settles a pending refund. Refused if it has already settled the other way.
     pub fn settle_refund(
         &mut self,
         id: RefundId,
@@ -304,12 +306,12 @@ impl Account {
         Ok(())
     }
 
-    /// When the charge or its next pending refund settles.
+    /// When the charge or the next of its pending refunds settles. `None` if nothing settles at a set time.
     pub fn due_at(&self) -> Option<Timestamp> {
         self.plans.values().filter_map(|plan| plan.settles_at).chain(self.completes_at).min()
     }
 
-    /// Settles the charge and its refunds, as far as they are due.
+    /// Settles the charge and those of its refunds that are due.
     pub fn settle_due(&mut self, now: Timestamp) -> Result<(), ChargeRefusal> {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if is_due(self.completes_at) {

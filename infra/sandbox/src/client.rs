@@ -1,4 +1,4 @@
-//! The adapter of the payment provider port: asks a sandbox over HTTP.
+//! The adapter of the payment provider port: sends each operation to a sandbox over HTTP.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub const NAME: &str = "sandbox";
 /// Time limit for a request and its answer together.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Implements [`PaymentProvider`] by asking a sandbox.
+/// Implements [`PaymentProvider`] with requests to a sandbox.
 #[derive(Debug)]
 pub struct SandboxProvider {
     client: HttpClient,
@@ -42,7 +42,7 @@ struct ProblemAnswer {
     title: String,
     #[serde(default)]
     detail: Option<String>,
-    /// The present charge, if its status does not allow the request.
+    /// The current charge, if its status does not allow the request.
     #[serde(default)]
     charge: Option<Box<ChargeResource>>,
 }
@@ -94,7 +94,7 @@ enum AskError {
 }
 
 impl AskError {
-    /// For requests that need an existing charge.
+    /// The error of an operation that needs an existing charge.
     fn into_error(self) -> ProviderError {
         match self {
             Self::Provider(error) => error,
@@ -144,7 +144,7 @@ fn path(request: &ChargeRequest) -> String {
     format!("/v1/charges/{}/{}", request.payment_id, request.charge.number)
 }
 
-/// The body of a request without a body.
+/// The `body` of [`SandboxProvider::ask`] for a request without a body.
 const NO_BODY: Option<&()> = None;
 
 #[async_trait]
@@ -171,10 +171,10 @@ impl PaymentProvider for SandboxProvider {
         _amount: Amount,
         total: Amount,
     ) -> Result<ProviderReport, ProviderError> {
-        let path = format!("{}/captures/{total}", path(request));
-        match self.ask(Method::PUT, &path, NO_BODY).await {
+        let capture_path = format!("{}/captures/{total}", path(request));
+        match self.ask(Method::PUT, &capture_path, NO_BODY).await {
             Ok(charge) => Ok(charge.report()),
-            // The report on the charge states why the capture was not made.
+            // The charge is failed, voided or pending. The report says so.
             Err(AskError::OtherStatus(charge)) => Ok(charge.report()),
             Err(error) => Err(error.into_error()),
         }
@@ -194,8 +194,8 @@ impl PaymentProvider for SandboxProvider {
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        let path = format!("{}/refunds/{}", path(&request.charge), request.refund_id);
-        let asked = self.ask(Method::PUT, &path, Some(&RefundTerms { amount: request.amount })).await;
+        let refund_path = format!("{}/refunds/{}", path(&request.charge), request.refund_id);
+        let asked = self.ask(Method::PUT, &refund_path, Some(&RefundTerms { amount: request.amount })).await;
         let charge = asked.map_err(AskError::into_error)?;
         let without = || ProviderError::OutcomeUnknown("the answer does not contain the refund".to_owned());
         charge.refund(request.refund_id).map(RefundAnswer::from).ok_or_else(without)

@@ -17,10 +17,11 @@ use super::{
 use infra::signature::{SigningSecret, signed_headers};
 
 const IN_FLIGHT_MAX: usize = 16;
+/// Time limit for a request and its answer together.
 const TIME_MAX: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
-/// About one day of attempts.
+/// With pauses of up to 1 minute, about one day of attempts.
 const ATTEMPTS_MAX: u32 = 1_440;
 /// The longest time between two searches for due notices.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -132,13 +133,13 @@ fn status_text(status: StatusCode) -> String {
     format!("answered with {}", status.as_u16())
 }
 
-/// Doubles from 0.5 s to 1 minute.
+/// The pause after this number of failed attempts: doubles from 0.5 s to 1 minute.
 fn pause(attempts: u32) -> Duration {
     let factor = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX).max(1);
     FIRST_PAUSE.saturating_mul(factor).min(PAUSE_MAX)
 }
 
-/// At least 1 ms, so callers never busy-loop.
+/// The time from `now` until `at`: at least 1 ms, so callers never busy-loop, and at most 10 s.
 pub(super) fn until(at: Timestamp, now: Timestamp) -> Duration {
     let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
     wait.clamp(Duration::from_millis(1), POLL_INTERVAL)

@@ -63,7 +63,7 @@ pub enum ChargeStatus {
     /// Captured in full.
     Captured,
     Failed,
-    /// The amount that was authorized and not captured is released.
+    /// Ended. The money that was authorized and not captured is released.
     Voided,
 }
 
@@ -107,7 +107,7 @@ pub enum MovementKind {
     /// The amount is reserved.
     Authorization,
     Capture,
-    /// The reservation ends.
+    /// A reserved amount is released without a capture.
     Release,
     Refund,
 }
@@ -148,7 +148,7 @@ pub struct CurrencyTotals {
 pub struct NoticeTotals {
     pub waiting: u64,
     pub delivered: u64,
-    /// Not accepted within the last attempt.
+    /// Not accepted at the last attempt.
     pub given_up: u64,
 }
 

@@ -80,6 +80,7 @@ impl InvalidScript {
 /// Payment methods with a fixed outcome, independent of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestMethod {
+    /// Approved.
     Ok,
     /// Declined permanently.
     Decline,
@@ -93,7 +94,7 @@ pub enum TestMethod {
     Slow,
     /// The request that makes the charge gets no answer.
     LostAnswer,
-    /// Every request gets 500 and makes no charge.
+    /// Every request to charge gets 500 and makes no charge.
     Error,
     /// The request that makes the charge gets 500.
     ErrorAfter,
@@ -105,15 +106,17 @@ pub enum TestMethod {
     Other,
 }
 
-/// How a request fails.
+/// What the client gets instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed without an answer.
     Dropped,
+    /// Status 500.
     Error,
 }
 
-/// The answer to a request that took effect.
+/// How a request that took effect is answered: after the delay, and not at all or with 500 if there is a
+/// fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ending {
     pub delay: Duration,
@@ -131,6 +134,7 @@ pub enum ChargeVerdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefundVerdict {
     pub fails: bool,
+    /// What the refund waits for before it settles. `None` if it settles at once.
     pub pending: Option<Wait>,
 }
 
@@ -157,13 +161,13 @@ pub struct DrawKey<'a> {
 }
 
 impl SandboxScript {
-    /// Whether requests can fail, so that attempts must be counted.
+    /// Whether requests can fail or be delayed at random, so that attempts must be counted.
     pub fn disturbs_requests(&self) -> bool {
         let chances = [self.lost_requests, self.lost_answers, self.errors, self.errors_after];
         chances.into_iter().any(|chance| chance.0 > 0.0) || self.delay_ms.0 > 0
     }
 
-    /// The fault of a request that then has no effect. `creates`: the request makes a charge of this method.
+    /// The fault that prevents the effect of a request. `creates`: the request makes a charge of this method.
     pub fn before(&self, draw_key: DrawKey<'_>, method: TestMethod, creates: bool) -> Option<Fault> {
         match method {
             TestMethod::Other => {
@@ -250,7 +254,7 @@ impl SandboxScript {
 
     /// Notices are lost, delayed and repeated for every payment method.
     pub fn notice_delays(&self, draw_key: DrawKey<'_>) -> NoticeDelays {
-        /// The mean delay that lets later notices overtake one.
+        /// The mean of an extra delay, so that later notices overtake this one.
         const OVERTAKEN: MeanMs = MeanMs(500);
         if self.happens(draw_key, "lost_webhooks", self.lost_webhooks) {
             return Vec::new();

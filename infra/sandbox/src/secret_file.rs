@@ -45,7 +45,8 @@ pub fn read_or_make(path: &Path) -> Result<SigningSecret, SecretFileError> {
     read(path)?.ok_or_else(|| SecretFileError { path: path.to_owned(), problem: missing() })
 }
 
-/// Writes the file under another name first, so that it is complete under its own name, also after a crash.
+/// Writes the secret under a temporary name first, so that the file is never incomplete under its own name,
+/// also after a crash.
 fn make(path: &Path) -> Result<(), SecretFileProblem> {
     let secret = SigningSecret::generate()?;
     let draft = path.with_extension(format!("secret-{}", uuid::Uuid::new_v4()));

@@ -60,11 +60,11 @@ impl SharedScript {
     }
 }
 
-/// Marks an answer that is not sent: the connection is closed instead.
+/// Marks an answer that must not be sent. The server closes the connection instead.
 #[derive(Debug, Clone, Copy)]
 pub struct DropConnection;
 
-/// The connection is closed without an answer, as the script says.
+/// Makes the server close the connection without an answer, as the script demands.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the script drops this answer")]
 pub struct AnswerLost;
@@ -107,7 +107,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// The sandbox also requires its bearer token.
+/// Answers 401 to a request without the bearer token of the sandbox.
 async fn authorize(State(api): State<Api>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = given.and_then(|given| given.strip_prefix("Bearer "));
@@ -201,24 +201,24 @@ async fn refund(
 }
 
 impl Api {
-    /// Applies `change` unless the script lets the request fail, and answers with the charge. `method` is
-    /// used for a charge that does not exist yet.
+    /// Applies `change` unless the script lets the request fail, and answers with the charge. The payment
+    /// method decides about faults: that of the charge, or `new_method` if the charge does not exist yet.
     async fn apply(
         &self,
         key: ChargeKey,
         operation: &str,
-        method: TestMethod,
+        new_method: TestMethod,
         change: impl FnOnce(&LedgerView<'_>, Option<Account>) -> Result<Account, LedgerError> + Send + 'static,
     ) -> Result<Response, Problem> {
         let script = self.script.get();
         let known = self.ledger.charge(key).await.map_err(problem_of)?;
-        let method = known.as_ref().map_or(method, method_of);
+        let method = known.as_ref().map_or(new_method, method_of);
         let draw_key = key.draw_key(operation, self.attempt(&script, key, operation).await?);
         if let Some(fault) = script.before(draw_key, method, known.is_none()) {
             return Ok(broken(fault));
         }
         let changed = self.ledger.change(key, script, change).await;
-        // Concurrent requests for a new charge: only one of them made it.
+        // Of several concurrent requests for a new charge, only one has created it.
         let created = changed.as_ref().is_ok_and(|(_, existed)| !existed);
         let ending = script.after(draw_key, method, created);
         let outcome = match changed {
@@ -228,7 +228,7 @@ impl Api {
         Ok(answer(ending, outcome).await)
     }
 
-    /// A refusal because of the status contains the charge.
+    /// The answer to a refused request. If the status of the charge is the reason, it contains the charge.
     async fn refused(&self, key: ChargeKey, error: LedgerError) -> Problem {
         let for_its_status = matches!(error, LedgerError::Refused(ChargeRefusal::Status(_)));
         let problem = problem_of(error);

@@ -51,7 +51,7 @@ pub(super) fn queue(
 }
 
 impl Ledger {
-    /// At most `limit` due notices without those in progress, and the time at which the next one is due.
+    /// At most `limit` due notices, without those in progress. Also returns when the next notice is due.
     pub async fn due_notices(
         &self,
         in_progress: Vec<i64>,
@@ -62,7 +62,7 @@ impl Ledger {
         let now = self.now().as_microsecond();
         self.with(move |transaction| {
             let mut select = transaction.prepare_cached(SELECT)?;
-            // Notices in progress are among the first rows. One more row tells when to search again.
+            // Notices in progress are among the first rows. One row more shows when to search again.
             let rows_max = i64::try_from(limit + in_progress.len() + 1).unwrap_or(i64::MAX);
             let mut rows = select.query([rows_max])?;
             let (mut due, mut next) = (Vec::new(), None);
@@ -83,6 +83,7 @@ impl Ledger {
         .await
     }
 
+    /// Records the outcome of an attempt. A delivered or given up notice is removed and counted.
     pub async fn notice_sent(&self, sequence: i64, sent: NoticeOutcome) -> Result<(), LedgerError> {
         const DELETE: &str = "DELETE FROM webhooks WHERE sequence = ?1";
         const COUNT: &str = "INSERT INTO webhooks_ended (outcome, count) VALUES (?1, 1)

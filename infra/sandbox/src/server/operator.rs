@@ -1,5 +1,5 @@
 //! Requests of operators and tests: they read the ledger, settle charges and refunds, and change the script.
-//! The script does not let them fail.
+//! The script draws no faults for them. An outage refuses those about charges.
 
 use axum::{
     Json,
@@ -62,7 +62,7 @@ pub(super) async fn set_script(
     let script = SandboxScript::from_json(script)
         .map_err(|error| Problem::new(Code::InvalidRequest).detail(error.problem().to_owned()))?;
     api.script.set(script);
-    // Tasks that wait as the old script said search again.
+    // Wakes the tasks that wait under the old script.
     api.ledger.due.settlement.notify_one();
     api.ledger.due.notice.notify_one();
     Ok(Json(script))
@@ -99,11 +99,11 @@ pub(super) async fn abandon_refund(
 async fn settle(
     api: &Api,
     key: ChargeKey,
-    settle: impl FnOnce(&mut Account, domain::Timestamp) -> Result<(), ChargeRefusal> + Send + 'static,
+    change: impl FnOnce(&mut Account, domain::Timestamp) -> Result<(), ChargeRefusal> + Send + 'static,
 ) -> Result<Json<ChargeResource>, Problem> {
     let settling = api.ledger.change(key, api.script.get(), |view, known| {
         let mut account = known.ok_or(ChargeRefusal::Unknown)?;
-        settle(&mut account, view.now)?;
+        change(&mut account, view.now)?;
         Ok(account)
     });
     settling.await.map(|(account, _)| Json(account.charge)).map_err(problem_of)
