@@ -1,4 +1,4 @@
-//! From allocated to paid through a payment provider, and expiry.
+//! An allocated order is paid through a payment provider, or expires.
 
 mod charging;
 mod expiry;

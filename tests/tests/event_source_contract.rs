@@ -26,7 +26,7 @@ trait Fixture: Send + Sync + Sized {
 
     fn store(&self) -> Arc<dyn EventStore>;
 
-    /// A new source, before its first call.
+    /// A new source that has assigned no partition yet.
     async fn source(&self, batch_events_max: usize) -> Box<dyn EventSource>;
 
     fn partition_of(&self, stream: &StreamName) -> Partition;

@@ -84,9 +84,10 @@ async fn orders_of_several_skus_never_oversell_and_every_shortage_is_true() {
     }
 }
 
-/// A refused reservation leaves no event, so the log does not show the revision on which it was decided. It
-/// was decided after the order was placed and before it was rejected. At some point in between, the SKU must
-/// have had exactly as many units as the answer says, and fewer than requested.
+/// Checks each shortage in the answers against the log. A refused reservation leaves no event, so the log
+/// does not show the revision of its decision. It was decided after the order was placed and before it was
+/// rejected. At some position in between, the SKU must have had exactly the available units of the answer,
+/// and fewer than requested.
 fn assert_every_shortage_was_true(log: &Log, answers: &[Answer]) {
     let mut history: HashMap<Sku, Vec<(u64, u32)>> = HashMap::new();
     log.walk_stock(|event, sku, before| {

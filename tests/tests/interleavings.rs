@@ -1,5 +1,5 @@
-//! The rules that keep checkout correct under interleavings and crashes. Each test produces the interleaving
-//! that breaks its rule if the rule is not kept.
+//! The rules that keep checkout correct under interleavings and crashes. Each test forces the interleaving in
+//! which code that breaks the rule fails.
 
 mod cut_off;
 mod process_manager;

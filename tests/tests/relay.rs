@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::support::{KafkaTopics, eventually};
 
-/// Short times, so that a relay takes over within a test.
+/// Short times and small transactions, so that a relay takes over within a test.
 const QUICK: RelayOptions = RelayOptions {
     events_per_transaction_max: 100,
     heartbeat_every: Duration::from_millis(300),

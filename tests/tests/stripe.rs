@@ -64,6 +64,7 @@ fn charge(double: &StripeDouble, method: &str) -> ChargeRequest {
     ChargeRequest { payment_id, order_id, currency, charge, requested_at }
 }
 
+/// The same request with manual capture.
 fn captured_apart(mut request: ChargeRequest) -> ChargeRequest {
     request.charge.capture = CaptureMode::Manual;
     request
@@ -87,6 +88,7 @@ fn figures(report: &ProviderReport) -> (i64, i64, Option<&'static str>) {
     (report.authorized.minor_units(), report.captured.minor_units(), ending)
 }
 
+/// The figures of a charge that is paid in full.
 const PAID: (i64, i64, Option<&str>) = (10_000, 10_000, None);
 
 fn moved(double: &StripeDouble, request: &ChargeRequest) -> Moved {

@@ -1,4 +1,4 @@
-//! The contract of the webhook store: one suite, run over each adapter.
+//! The contract of the webhook store: one suite that runs over every adapter.
 
 mod dispatching;
 mod enqueueing;
@@ -33,7 +33,7 @@ trait Fixture: Send + Sync + Sized {
     async fn store_elsewhere(&self) -> Arc<dyn WebhookStore>;
 }
 
-/// Makes one test of each rule for an adapter.
+/// Generates one test per rule of the contract, for one adapter.
 macro_rules! webhooks_contract {
     ($fixture:ty) => { webhooks_contract!(#[cfg(test)] $fixture); };
     (#[$attribute:meta] $fixture:ty) => {
@@ -140,7 +140,7 @@ async fn enqueue(store: &dyn WebhookStore, to: SubscriptionId, positions: &[Posi
     assert_eq!(enqueued, EnqueueOutcome::Written { added });
 }
 
-/// Leases due deliveries for a minute and returns their positions.
+/// Leases due deliveries for a minute. Returns the positions of their events.
 async fn claim(
     store: &dyn WebhookStore,
     claim: Uuid,

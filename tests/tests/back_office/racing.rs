@@ -40,9 +40,9 @@ enum Delay {
     None,
     /// This many turns of the scheduler.
     Turns(usize),
-    /// Until the next event is durable: the other command is half-way.
+    /// Until the next event is durable, while the other command is not yet answered.
     UntilAnEvent,
-    /// Until the other command is answered, so that each command certainly comes first in some rounds.
+    /// Until the other command is answered. So each command comes first in some rounds.
     UntilAnAnswer,
 }
 
@@ -129,19 +129,19 @@ async fn race(start: Start, commands: [Command; 2], ends: [&[&str]; 2]) {
     let mut runs = Vec::new();
     for round in 0..ROUNDS {
         let placed = Arc::new(start.reach(&shop, &format!("mug-{round}")).await);
-        let line = Arc::new(Barrier::new(2));
+        let barrier = Arc::new(Barrier::new(2));
         let answered = [0, 1].map(|_| CancellationToken::new());
         let runners = [0, 1].map(|runner| {
-            let (shop, placed, line) = (shop.clone(), placed.clone(), line.clone());
-            let (mine, other) = (answered[runner].clone(), answered[1 - runner].clone());
+            let (shop, placed, barrier) = (shop.clone(), placed.clone(), barrier.clone());
+            let (own_answered, other_answered) = (answered[runner].clone(), answered[1 - runner].clone());
             let delay = if round % 2 == runner { Delay::of(round) } else { Delay::None };
             let mut head = shop.events().head();
             head.mark_unchanged();
             tokio::spawn(async move {
-                line.wait().await;
-                delay.wait(head, &other).await;
+                barrier.wait().await;
+                delay.wait(head, &other_answered).await;
                 let answer = commands[runner].send(&shop, &placed, &format!("runner {runner}")).await;
-                mine.cancel();
+                own_answered.cancel();
                 answer
             })
         });
@@ -153,11 +153,11 @@ async fn race(start: Start, commands: [Command; 2], ends: [&[&str]; 2]) {
     assert_eq!(log.loose_reservations(), []);
     let seen: BTreeSet<String> =
         runs.iter().map(|(placed, answers)| end(&log, placed, [&answers[0], &answers[1]])).collect();
-    for end in &seen {
-        assert!(ends.concat().contains(&end.as_str()), "this end is not allowed: {end}\n{seen:#?}");
+    for found in &seen {
+        assert!(ends.concat().contains(&found.as_str()), "this end is not allowed: {found}\n{seen:#?}");
     }
-    for first in ends {
-        assert!(first.iter().any(|end| seen.contains(*end)), "no race ended in any of: {first:?}\n{seen:#?}");
+    for group in ends {
+        assert!(group.iter().any(|end| seen.contains(*end)), "no race ended in any of: {group:?}\n{seen:#?}");
     }
 }
 

@@ -40,7 +40,7 @@ impl Stage {
         Self::CancelledAfterPart,
     ];
 
-    /// Brings a new order to this stage; returns it and its first shipment, if any.
+    /// Brings a new order to this stage. Returns it and the id of its first shipment, or the nil id.
     async fn reach(self, shop: &Shop, sku: &str) -> (Placed, Value) {
         let respond_async = [("prefer", "respond-async")];
         let placed = match self {
@@ -116,8 +116,8 @@ impl Stage {
 
 const COMMANDS: [&str; 7] = ["cancel", "ship", "ship 2", "deliver", "return 1", "scrap 1", "refund 40"];
 
-/// Sends a command twice under one key; returns the answer. The second answer repeats the first, unless it is
-/// a refusal.
+/// Sends a command twice under one key. Returns the answer: the status, and the code of a refusal. Both
+/// answers must have the same status, and the same body if the command succeeds.
 async fn send(shop: &Shop, placed: &Placed, shipment: &Value, command: &str) -> String {
     let (path, body) = match command {
         "cancel" => ("cancel", json!({})),
@@ -170,7 +170,7 @@ enum Reactions {
     After,
 }
 
-/// Runs every command at a stage; returns the rows of the table.
+/// Runs every command at a stage. Returns the rows of the table.
 async fn drive(stage: Stage, reactions: Reactions) -> Vec<String> {
     let process_manager = reactions == Reactions::Before;
     let mut shop = Shop::with(ShopOptions { process_manager, ..ShopOptions::default() }).await;
@@ -221,11 +221,11 @@ async fn settle_money(shop: &Shop, log: &Log, placed: &Placed) {
     assert!(!settled.is_closed() || !settled.capturable().is_positive(), "{settled:?}");
 }
 
-/// The table of expected effects; its header explains the columns.
+/// The table of expected effects. Its header explains the columns.
 const CONSEQUENCES: &str = include_str!("consequences.txt");
 
 /// The rows of these stages, each with the stage's name in front and single spaces.
-fn expected(stages: &[Stage]) -> Vec<String> {
+fn expected_rows(stages: &[Stage]) -> Vec<String> {
     let mut rows = Vec::new();
     let mut stage = "";
     for line in CONSEQUENCES.lines().filter(|line| !line.is_empty()) {
@@ -236,7 +236,7 @@ fn expected(stages: &[Stage]) -> Vec<String> {
             stage = line;
         }
     }
-    rows.retain(|row| stages.iter().any(|stage| row.starts_with(&format!("{stage:?} |"))));
+    rows.retain(|row| stages.iter().any(|wanted| row.starts_with(&format!("{wanted:?} |"))));
     rows
 }
 
@@ -245,7 +245,7 @@ async fn check(stages: &[Stage], reactions: Reactions) {
     for stage in stages {
         found.extend(drive(*stage, reactions).await);
     }
-    let expected = expected(stages);
+    let expected = expected_rows(stages);
     let differing: Vec<_> = found.iter().filter(|row| !expected.contains(row)).collect();
     assert!(differing.is_empty(), "not in the table:\n{differing:#?}");
     assert_eq!(found.len(), expected.len());

@@ -101,7 +101,7 @@ async fn money_captured_in_time_but_not_recorded_on_the_order_prevents_its_expir
 
 #[tokio::test]
 async fn an_order_with_an_unknown_payment_outcome_does_not_expire_and_keeps_a_later_capture() {
-    let (time, mut sandbox) = (TestClock::default(), TestSandbox::open("").await);
+    let (time, sandbox) = (TestClock::default(), TestSandbox::open("").await);
     let options = ShopOptions { clock: time.clock(), ..sandbox.options() };
     let shop = Shop::with(options).await;
     sandbox.set_script(json!({"lost_answers": 1.0, "lost_webhooks": 1.0})).await;
@@ -116,7 +116,6 @@ async fn an_order_with_an_unknown_payment_outcome_does_not_expire_and_keeps_a_la
     let log = shop.until("the outcome is known", |log| log.count("order.paid.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 1);
     assert_eq!(sandbox.charge(payment_of(&order), 1).await.captured.minor_units(), 100);
-    sandbox.deliver_webhooks_to(&shop);
 }
 
 #[tokio::test]
@@ -130,7 +129,7 @@ async fn a_charge_that_waits_for_the_customer_is_voided_when_its_order_expires()
     time.advance_minutes(31);
     let log = shop.until("the charge is voided", |log| log.count("payment.voided.v1") == 1).await;
     assert_eq!(log.count("order.expired.v1"), 1);
-    // A customer who completes it now is not charged.
+    // The sandbox has taken no money.
     assert_eq!(sandbox.charge(payment_of(&order), 1).await.captured.minor_units(), 0);
     assert_eq!(sandbox.totals().await.currencies.values().map(|sum| sum.captures).sum::<u64>(), 0);
 }

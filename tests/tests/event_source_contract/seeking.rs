@@ -1,4 +1,4 @@
-//! Seeking: the position at which a partition is read.
+//! Seeking: the consumer chooses the position from which a partition is read.
 
 use infra::event_source::{Partition, SourceUpdate};
 
@@ -61,7 +61,8 @@ pub async fn events_fetched_before_a_seek_do_not_arrive_after_it(fixture: impl F
     let mut reader = Reader::of_all(&fixture, 1).await;
     reader.take_events(1).await;
     let first = reader.batches[0].position;
-    // The next batches may already be queued. `Reader::keep` fails on a batch that does not follow the seek.
+    // The source may already have queued later batches. `Reader::keep` fails on a batch that does not follow
+    // the seek.
     for _ in 0..20 {
         reader.seek(&partition, Some(first));
         reader.take().await;

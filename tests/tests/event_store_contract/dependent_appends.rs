@@ -152,7 +152,8 @@ pub async fn no_append_decided_before_a_failure_is_stored_after_it(fixture: impl
     println!("seed {seed}");
     let mut random = Random(seed);
     let streams: Vec<StreamName> = (0..6).map(|_| new_stream()).collect();
-    // Lengths of streams as the submitter expects them: it builds on all its appends, like the executor.
+    // The length of each stream as the submitter expects it: like the executor, it builds on appends that are
+    // not yet answered.
     let mut expected_counts: HashMap<usize, u64> = HashMap::new();
     let mut epoch = store.epoch();
     let mut submitted = Vec::new();
@@ -200,7 +201,7 @@ pub async fn no_append_decided_before_a_failure_is_stored_after_it(fixture: impl
     }
 }
 
-/// splitmix64.
+/// A generator of pseudo-random numbers: splitmix64.
 struct Random(u64);
 
 impl Random {

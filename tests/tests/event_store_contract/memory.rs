@@ -1,5 +1,5 @@
-//! The stores of the simulation. The simulation would miss faults that its stores hide, so they pass the
-//! contract too.
+//! The stores of the simulation. They must pass the contract too: the simulation cannot find a fault that its
+//! store hides.
 
 use std::sync::Arc;
 

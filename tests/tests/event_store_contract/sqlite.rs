@@ -107,8 +107,8 @@ async fn closing_finishes_queued_appends_and_refuses_later_ones() {
     let late = store.append(append(&new_stream(), NoStream, events(1))).await;
     assert!(matches!(late, Err(AppendError::Unavailable(_))));
     assert_eq!(store.log().read_all(None, 1_000).await.unwrap().len(), 500);
-    let log_beside = fs::metadata(fixture.path().with_extension("db-wal")).map_or(0, |file| file.len());
-    assert_eq!(log_beside, 0, "closing moves the write-ahead log into the file");
+    let wal_bytes = fs::metadata(fixture.path().with_extension("db-wal")).map_or(0, |file| file.len());
+    assert_eq!(wal_bytes, 0, "closing moves the write-ahead log into the file");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use futures::{FutureExt, future::join_all};
 use super::*;
 use crate::support::appends;
 
-// These tests have one thread, so a shard's task runs only after all commands are sent.
+// These tests run on one thread, so the task of a shard runs only after all commands are sent.
 
 #[tokio::test]
 async fn waiting_commands_of_one_stream_cost_one_append_and_are_answered_in_order() {
@@ -63,7 +63,7 @@ async fn a_command_on_cached_state_is_submitted_before_its_caller_waits() {
         .await;
     let mut answer = Box::pin(stock.receive(&known, 1, "d"));
     assert!(futures::poll!(&mut answer).is_pending());
-    assert_eq!(stock.store.submitted().len(), keys.len(), "decided before its stream was read");
+    assert_eq!(stock.store.submitted().len(), keys.len(), "submitted before the stream was read");
     assert_eq!(answer.await.unwrap().revision, Some(1));
 }
 

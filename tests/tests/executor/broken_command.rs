@@ -1,4 +1,4 @@
-//! A bug in an aggregate, shown by an aggregate that panics on command.
+//! A bug in an aggregate, represented by an aggregate that panics on one of its commands.
 
 use std::convert::Infallible;
 

@@ -131,7 +131,7 @@ async fn a_command_for_another_revision_is_not_executed() {
     };
     assert!(matches!(adjust("b", Some(1)).await.unwrap().outcome, Outcome::PreconditionFailed));
     assert!(is_recorded(&adjust("b", Some(0)).await));
-    // A retry names the revision before its first attempt, which is no longer the present one.
+    // The retry still names the revision before its first attempt, which is no longer current.
     assert!(matches!(adjust("b", Some(0)).await.unwrap().outcome, Outcome::Duplicate { revision: 1 }));
     assert!(adjust("c", None).now_or_never().is_none());
 }

@@ -63,7 +63,7 @@ async fn with_a_long_stream(sku: &Sku) -> (Files, Arc<SnapshotStore>, Revision) 
     (files, snapshots, revision)
 }
 
-/// Reloads the SKU in a new executor; returns the start revisions of the reads.
+/// Reloads the SKU in a new executor. Returns the first revision of each read of its stream.
 async fn reload(files: &Files, snapshots: &Arc<SnapshotStore>, sku: &Sku) -> Vec<Revision> {
     let store = FaultyStore::owned(files.events.clone());
     let stock = Stock::with_snapshots(&store, Some(snapshots), one_shard());
@@ -88,18 +88,18 @@ async fn a_snapshot_that_is_torn_or_does_not_fit_the_log_is_ignored() {
     let (files, snapshots, revision) = with_a_long_stream(&long).await;
     let stream = StreamName::from(long.clone());
     let snapshot = snapshots.load::<Value>(&stream, SNAPSHOT_FORMAT).unwrap();
-    let mut lie = snapshot.state;
-    lie["state"]["on_hand"] = 999_999.into();
+    let mut wrong_state = snapshot.state;
+    wrong_state["state"]["on_hand"] = 999_999.into();
 
-    // The file is valid, but the log has another event at its revision.
+    // The file is valid, but the log has another event at the snapshot's revision.
     let other_event = EventId(Uuid::new_v4());
-    snapshots.save(&stream, SNAPSHOT_FORMAT, revision, other_event, &lie).unwrap();
+    snapshots.save(&stream, SNAPSHOT_FORMAT, revision, other_event, &wrong_state).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
-    // Its revision is beyond the end of the log, as after the restore of an older backup.
-    snapshots.save(&stream, SNAPSHOT_FORMAT, revision + 5, snapshot.event_id, &lie).unwrap();
+    // The snapshot's revision is beyond the end of the stream, as after the restore of an older backup.
+    snapshots.save(&stream, SNAPSHOT_FORMAT, revision + 5, snapshot.event_id, &wrong_state).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
     // Another version of the code wrote it.
-    snapshots.save(&stream, SNAPSHOT_FORMAT + 1, revision, snapshot.event_id, &lie).unwrap();
+    snapshots.save(&stream, SNAPSHOT_FORMAT + 1, revision, snapshot.event_id, &wrong_state).unwrap();
     assert!(reload(&files, &snapshots, &long).await.contains(&0));
 
     let file = fs::read_dir(files.dir.path().join("snapshots")).unwrap().next().unwrap().unwrap().path();

@@ -15,7 +15,7 @@ const ORDERS_PER_CLIENT: usize = 10;
 const UNITS: u32 = 100;
 const FAULTS: usize = 30;
 
-/// Repeats one order under its key until the answer is final; true if the unit was bought.
+/// Repeats one order under its key until the answer is final. True if the unit was bought.
 async fn buy(shop: &Shop, key: &str) -> bool {
     let buying = async {
         loop {

@@ -1,4 +1,4 @@
-//! The process dies, or a step fails, between OrderPlaced and the answer.
+//! The process dies, or a step fails, after the order is placed and before the client gets its answer.
 
 use serde_json::json;
 

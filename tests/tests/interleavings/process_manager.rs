@@ -20,8 +20,8 @@ async fn the_reaction_to_a_rejection_releases_the_stock_of_the_order() {
     assert_eq!(released.causation_id, Some(log.first("order.rejected.v1").id));
 }
 
-/// If the units of `a` were released as soon as `b` is short, and a crash lost the rejection, the order would
-/// still be `placed` and hold only a part of its units.
+/// Suppose that the units of `a` were released as soon as `b` is short. If a crash then lost the rejection,
+/// the order would still be `placed`, without the units of `a`.
 #[tokio::test]
 async fn nothing_is_released_before_the_rejection_is_durable() {
     let shop = Shop::open().await;
@@ -60,7 +60,7 @@ async fn the_saved_position_stays_before_an_unfinished_reaction_and_a_restart_re
 }
 
 #[tokio::test]
-async fn an_undecodable_event_holds_the_position_but_no_other_reaction() {
+async fn an_undecodable_event_holds_the_position_and_delays_no_other_reaction() {
     let mut shop = Shop::open().await;
     shop.receive("a", 5).await;
     let order = order_id(&shop.place("first", &[line("a", 1, 100)]).await.expect(201));

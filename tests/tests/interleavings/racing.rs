@@ -42,8 +42,8 @@ async fn an_order_cancelled_during_its_reservation_releases_all_stock() {
     assert!(again.is_replayed());
 }
 
-/// Both orders send their release to one SKU, in the order of the cancellations. So the second release proves
-/// that the first one waits for the lock.
+/// Both orders release one SKU. The locked order is cancelled first, so its release would come first. The
+/// release of the other order proves that the locked order waits.
 #[tokio::test]
 async fn a_reaction_waits_for_the_lock_of_its_order() {
     let shop = Shop::open().await;
@@ -121,8 +121,8 @@ async fn the_sweep_releases_a_reservation_that_was_appended_after_the_release() 
     let order = order_id(&rejected);
     shop.stop_process_manager().await;
     shop.post("/v1/stock/a/receipts", "more", json!({"quantity": 5})).await.expect(201);
-    // As another process would send it.
-    late_reserve(&shop, order, "a", 2).await;
+    // As if another process had sent it before the rejection.
+    reserve_late(&shop, order, "a", 2).await;
     let overdue = shop.overdue.clone();
     eventually("the read models show the reservation", async || {
         let candidates = overdue.ended_orders_with_reservations(10).await.unwrap();
@@ -151,7 +151,7 @@ async fn the_sweep_finishes_an_order_that_stayed_placed() {
     assert_placed_once(&shop.log().await);
 }
 
-async fn late_reserve(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) {
+async fn reserve_late(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) {
     use command_api::executor::Mode;
     use domain::{CommandContext, EventId, stock::StockCommand};
     let sku = Sku::new(sku).unwrap();

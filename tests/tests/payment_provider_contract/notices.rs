@@ -1,5 +1,5 @@
 use domain::{
-    Amount, Decider, RefundId, Timestamp,
+    Amount, Decider, Timestamp,
     payment::{NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundReason},
 };
 use infra::payment_provider::{Notice, NoticeContent, NoticeError, RefundAnswer, RefundRequest};
@@ -115,7 +115,7 @@ fn payment_after<'a>(refund: &RefundRequest, notices: impl Iterator<Item = &'a N
                 execute(PaymentCommand::Report { report: report.clone(), is_answer: false });
                 if report.captured >= refund.amount && !refund_requested {
                     refund_requested = true;
-                    execute(request_refund(refund.refund_id, refund));
+                    execute(request_refund(refund));
                 }
             }
             NoticeContent::Refund { refund_id, answer: RefundAnswer::Refunded { reference }, .. } => {
@@ -128,8 +128,9 @@ fn payment_after<'a>(refund: &RefundRequest, notices: impl Iterator<Item = &'a N
     PaymentDecider::fold(&events)
 }
 
-fn request_refund(refund_id: RefundId, refund: &RefundRequest) -> PaymentCommand {
-    PaymentCommand::RequestRefund { refund_id, amount: refund.amount, reason: RefundReason::Requested }
+fn request_refund(refund: &RefundRequest) -> PaymentCommand {
+    let (refund_id, amount) = (refund.refund_id, refund.amount);
+    PaymentCommand::RequestRefund { refund_id, amount, reason: RefundReason::Requested }
 }
 
 pub(super) async fn a_changed_webhook_is_refused(fixture: impl Fixture) {
@@ -156,8 +157,8 @@ pub(super) async fn a_webhook_with_an_old_or_future_signature_is_refused(fixture
     for (seconds, is_read) in [(-290, true), (-310, false), (310, false), (-86_400, false)] {
         let sent_at = Timestamp::from_second(now + seconds).unwrap();
         let (headers, body) = (fixture.sign(&body, sent_at), body.clone());
-        let read = read(&fixture, &Webhook { headers, body });
-        assert_eq!(read.err(), (!is_read).then_some(NoticeError::Stale), "{seconds} s from now");
+        let outcome = read(&fixture, &Webhook { headers, body });
+        assert_eq!(outcome.err(), (!is_read).then_some(NoticeError::Stale), "{seconds} s from now");
     }
 }
 

@@ -3,8 +3,8 @@ use tokio::task::JoinSet;
 
 use super::{Behaviour, Fixture, Moved, figures, given_charge, refund_of, request};
 
-/// Requests a refund and returns whether money was paid. Beyond the refundable amount an adapter may refuse
-/// or fail.
+/// Requests a refund. Returns whether money was paid. For an amount that is too large, an adapter may refuse
+/// the request or report a failed refund.
 async fn is_paid(fixture: &impl Fixture, refund: &RefundRequest) -> bool {
     match fixture.provider().refund(refund).await {
         Ok(RefundAnswer::Refunded { .. }) => true,

@@ -77,7 +77,7 @@ async fn killed_relays_publish_every_event_once_and_in_order() {
     let streams: Vec<StreamName> =
         (0..20).map(|number| sku(&number.to_string())).chain([order(), order()]).collect();
     let appending =
-        tokio::spawn(append_until_dropped(Arc::clone(&source.store) as Arc<dyn EventStore>, streams));
+        tokio::spawn(append_until_aborted(Arc::clone(&source.store) as Arc<dyn EventStore>, streams));
 
     let mut relays = [RelayProcess::start(&source, &topics), RelayProcess::start(&source, &topics)];
     for kill in 0..kills {
@@ -96,7 +96,7 @@ async fn killed_relays_publish_every_event_once_and_in_order() {
 }
 
 /// Keeps the relays busy: appends five events to each stream, repeatedly.
-async fn append_until_dropped(store: Arc<dyn EventStore>, streams: Vec<StreamName>) {
+async fn append_until_aborted(store: Arc<dyn EventStore>, streams: Vec<StreamName>) {
     for round in 0u64.. {
         for stream in &streams {
             let expected = ExpectedRevision::of((round * 5).checked_sub(1));
@@ -107,7 +107,7 @@ async fn append_until_dropped(store: Arc<dyn EventStore>, streams: Vec<StreamNam
     }
 }
 
-/// Number of offsets without a readable event.
+/// Number of offsets that hold no readable event: transaction markers and aborted messages.
 fn aborted_offsets(topics: &KafkaTopics) -> u64 {
     let config = topics.config();
     let last = futures::executor::block_on(infra::kafka::topics::last_positions(&config)).unwrap();

@@ -99,8 +99,8 @@ async fn relays_do_not_fence_each_other_repeatedly() {
     eventually("twenty heartbeats", async || (heartbeats().await >= before + 20).then_some(())).await;
     let mut offsets = Vec::new();
     topics.read_committed(&progress, 0, |message| offsets.push(message.offset()));
-    // A takeover leaves a gap in the offsets, because it aborts a transaction or ends an epoch. Steady work
-    // leaves none.
+    // A heartbeat takes two offsets, for its record and its marker. A takeover leaves a larger gap, because
+    // it aborts a transaction or ends an epoch.
     let steady = offsets.iter().rev().take(15).collect::<Vec<_>>();
     assert!(steady.windows(2).all(|pair| pair[0] - pair[1] == 2), "{offsets:?}");
     first.stop().await;

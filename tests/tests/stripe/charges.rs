@@ -44,7 +44,7 @@ async fn a_lost_confirmation_is_found_after_stripe_has_forgotten_the_keys() {
     assert_eq!((moved(&double, &request).captures, double.intents().len()), (1, 1));
 }
 
-/// The interval in which the search does not find the intent yet and Stripe may have forgotten the key.
+/// The search does not find the intent yet, and by the age of the request Stripe may have forgotten the key.
 #[tokio::test]
 async fn a_charge_that_was_created_late_is_not_created_again_while_the_search_lags() {
     let double = double().await;
@@ -53,7 +53,7 @@ async fn a_charge_that_was_created_late_is_not_created_again_while_the_search_la
     double.advance(Duration::from_mins(23 * 60 - 1));
     double.fail("POST", CONFIRM, Fault::LoseAnswer, 1);
     provider.charge(&request).await.unwrap_err();
-    // From now on Stripe may have forgotten the key of a charge that was created when it was recorded.
+    // The request is now older than 23 hours, so the adapter searches first.
     double.advance(Duration::from_mins(10));
     let found = provider.charge(&request).await.unwrap();
     assert_eq!(figures(&found.report), PAID);

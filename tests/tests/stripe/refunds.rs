@@ -59,7 +59,7 @@ async fn a_repeated_refund_of_the_whole_amount_succeeds() {
     let charge = paid(&double, &provider).await;
     let all = refund(&double, &charge, 10_000);
     let first = provider.refund(&all).await.unwrap();
-    // Stripe forgets the key earlier than it promises.
+    // As if Stripe forgot the key earlier than it promises.
     double.advance(DAY);
     let as_if_young = RefundRequest { requested_at: double.now(), ..all };
     assert_eq!(provider.refund(&as_if_young).await, Ok(first));

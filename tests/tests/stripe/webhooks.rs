@@ -19,7 +19,7 @@ fn body_of(double: &StripeDouble, kind: &str) -> String {
     found.unwrap_or_else(|| panic!("no {kind} in {events:?}")).clone()
 }
 
-/// The intent can still succeed when this webhook arrives.
+/// When this webhook arrives, the intent can still succeed, because the customer may confirm it again.
 #[tokio::test]
 async fn a_failed_confirmation_is_pending_until_it_is_looked_up() {
     let double = double().await;

@@ -43,7 +43,7 @@ async fn a_follower_killed_at_random_times_queues_each_event_once() {
         hooks.start_follower();
         let order = hooks.paid_order(&format!("SKU-{round}")).await;
         expected += hooks.events_of(&order).await.len();
-        // Kills the follower at a random point of its work.
+        // Kills the follower at a random point of its work, at most 8 ms later.
         tokio::time::sleep(Duration::from_micros(u64::from(fastrand::u16(..)) / 8)).await;
         hooks.kill().await;
     }

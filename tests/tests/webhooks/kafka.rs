@@ -51,7 +51,7 @@ async fn sequence_numbers_follow_the_log_over_two_topics() {
     assert_eq!(received, expected);
     assert_eq!(receiver.received().len(), count);
 
-    // A follower of another bus reads the log from its beginning and sends nothing again.
+    // A follower of another source reads the log from its beginning. Nothing is sent again.
     hooks.kill().await;
     hooks.start_follower();
     hooks.start_dispatcher();

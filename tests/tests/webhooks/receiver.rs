@@ -1,4 +1,4 @@
-//! A receiver of webhooks: an HTTP server with given answers.
+//! A receiver of webhooks: an HTTP server with prepared answers.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,5 @@
-//! A store for consumers. Like the database of projectors, it applies a batch only if the position matches.
+//! A store for consumers. Like the database of the projectors, it applies a batch only if the batch follows
+//! the stored position.
 
 use std::{
     collections::HashMap,
@@ -27,14 +28,14 @@ impl Ledger {
     }
 
     /// Applies a batch if the position matches. False if another consumer was faster.
-    pub fn apply(&self, batch: &Entry) -> bool {
+    pub fn apply(&self, entry: &Entry) -> bool {
         let mut books = self.books();
-        if books.positions.get(&batch.partition).copied() != batch.after {
+        if books.positions.get(&entry.partition).copied() != entry.after {
             books.refused += 1;
             return false;
         }
-        books.positions.insert(batch.partition.clone(), batch.position);
-        for (stream, revision) in &batch.events {
+        books.positions.insert(entry.partition.clone(), entry.position);
+        for (stream, revision) in &entry.events {
             let next = books.streams.entry(stream.clone()).or_default();
             let expected = *next;
             *next = revision + 1;

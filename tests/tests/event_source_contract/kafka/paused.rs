@@ -29,9 +29,9 @@ use crate::support::eventually;
 const BUS: &str = "ORDERLY_TEST_CONSUMER_BUS";
 const STORE_ID: &str = "ORDERLY_TEST_CONSUMER_STORE_ID";
 
-/// The process of a consumer. The test below runs it. It sends requests for positions, and batches to apply,
-/// to its parent, so that it holds no lock while it is stopped. Requests begin with `@`, because the test
-/// runner writes to the same output.
+/// The process of a consumer, which the test below starts. It holds no lock while it is stopped: it asks its
+/// parent for positions, and sends it batches to apply. Its requests begin with `@`, because the test runner
+/// writes to the same output.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn a_consumer_in_a_separate_process() {
@@ -135,12 +135,13 @@ async fn stopped_and_killed_consumers_apply_every_event_once() {
     let ledger = Arc::new(Ledger::default());
     let streams = (0..30).map(|_| new_stream()).collect();
     let appending = tokio::spawn(append_until_aborted(fixture.store(), streams));
-    // Waits for every partition, so that the test notices a partition without a reader.
+    // Waits until 500 more events are stored and all of them are applied. Waits for every partition, so that
+    // the test notices a partition without a reader.
     let config = fixture.topics.config();
-    let all_until_now_applied = async || {
-        let busy = ledger.applied() + 500;
+    let catch_up = async || {
+        let target = ledger.applied() + 500;
         eventually("new events are stored", async || {
-            (fixture.store.log().last_position().await.unwrap() > Some(busy)).then_some(())
+            (fixture.store.log().last_position().await.unwrap() > Some(target)).then_some(())
         })
         .await;
         let written = last_positions(&config).await.unwrap();
@@ -150,12 +151,12 @@ async fn stopped_and_killed_consumers_apply_every_event_once() {
         .await;
     };
     let mut consumers = [Consumer::start(&fixture, &ledger), Consumer::start(&fixture, &ledger)];
-    all_until_now_applied().await;
+    catch_up().await;
     for turn in 0..4 {
         let stopped = &consumers[turn % 2];
         stopped.signal("-STOP");
         // The other consumer must get the partitions of the stopped one. They move when its session ends.
-        all_until_now_applied().await;
+        catch_up().await;
         stopped.signal("-CONT");
         if turn == 2 {
             consumers[0] = Consumer::start(&fixture, &ledger);
