@@ -1,5 +1,5 @@
-# A private Apache Kafka for `infra/dev/services`: one broker that is its own controller, from Maven
-# artifacts.
+# A private Apache Kafka for `infra/dev/services`, downloaded with Maven: one broker, which is also the
+# controller.
 # shellcheck shell=bash disable=SC2154
 
 KAFKA_JAVA_OLDEST=17
@@ -93,7 +93,7 @@ kafka_java() {
   fi
 }
 
-# Downloads Kafka's programs, once for each state of pom.xml.
+# Downloads Kafka's programs. Downloads them again only after pom.xml has changed.
 kafka_install() {
   local wanted
   wanted=$(cksum <"$ROOT/infra/dev/kafka/pom.xml")
@@ -116,7 +116,7 @@ kafka_install() {
   echo "$wanted" >"$DEV/kafka/installed"
 }
 
-# Keeps the ports from start to start, so that clients find a restarted broker.
+# Writes the broker's settings. Keeps the ports of the last start, so that clients find a restarted broker.
 kafka_configure() {
   local name port
   mkdir -p "$DEV/kafka"
@@ -126,8 +126,7 @@ kafka_configure() {
     echo "$port" >"$DEV/kafka/$name.port"
   done
   # A single broker has one copy of each record. Few partitions of Kafka's own topics and a small compaction
-  # buffer make it start fast and use little memory. Short sessions are for tests of consumers that fall
-  # silent.
+  # buffer make it start fast and use little memory. Tests of consumers that stop need short sessions.
   cat >"$DEV/kafka/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1

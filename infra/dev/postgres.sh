@@ -1,4 +1,4 @@
-# A private Postgres for `infra/dev/services`: the machine's programs with a cluster of the project.
+# A private Postgres for `infra/dev/services`: runs the Postgres programs of this machine on its own cluster.
 # shellcheck shell=bash disable=SC2154
 
 POSTGRES_OLDEST=14
@@ -109,7 +109,7 @@ postgres_create() {
   rm "$data.initdb-password"
 }
 
-# Makes an authority for this cluster only, and the server's certificate.
+# Creates a certificate authority for this cluster only, and the server's certificate.
 postgres_certify() {
   local data=$1 made
   if ! command -v openssl >/dev/null; then
@@ -137,8 +137,8 @@ postgres_certify() {
   rm -r "$made"
 }
 
-# Durable settings as in production, so that benchmarks and crash tests are valid. mmap: containers often have
-# a small /dev/shm.
+# Prints the server's options. Commits are durable as in production, so that benchmarks and crash tests are
+# valid. mmap, because containers often have a small /dev/shm.
 postgres_settings() {
   printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
     shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on

@@ -70,7 +70,7 @@ pub enum ProviderError {
     #[error("cannot reach the payment provider: {0}")]
     Unreachable(String),
     /// The operation may or may not have been done. Repeat it.
-    #[error("the answer of the payment provider was lost: {0}")]
+    #[error("the outcome at the payment provider is unknown: {0}")]
     OutcomeUnknown(String),
     /// Nothing was done, and a retry fails too: the provider refuses the request. A declined charge is not an
     /// error but a report.

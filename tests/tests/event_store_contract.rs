@@ -52,7 +52,7 @@ macro_rules! event_store_contract {
             reading::the_head_wakes_a_follower,
             dependent_appends::a_barrier_is_answered_after_all_earlier_appends,
             dependent_appends::appends_may_build_on_one_another_before_they_are_durable,
-            dependent_appends::an_unawaited_append_is_answered_before_the_one_that_builds_on_it_or_alone,
+            dependent_appends::an_unawaited_append_is_answered_before_a_dependent_append_and_also_without_one,
             dependent_appends::appends_that_build_on_a_failed_one_are_superseded,
             dependent_appends::a_failure_without_an_epoch_supersedes_no_append,
             dependent_appends::the_new_epoch_is_visible_when_the_failure_is_answered,

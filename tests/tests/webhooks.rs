@@ -54,7 +54,7 @@ struct Hooks {
 }
 
 impl Hooks {
-    /// With a running follower and dispatcher. May send to this machine.
+    /// A shop whose follower and dispatcher run. They may send to private addresses.
     async fn open() -> Self {
         let mut hooks = Self::stopped(UrlGuard::new(true)).await;
         hooks.start_follower();
@@ -62,7 +62,7 @@ impl Hooks {
         hooks
     }
 
-    /// Without follower and dispatcher.
+    /// A shop whose follower and dispatcher do not run yet.
     async fn stopped(guard: UrlGuard) -> Self {
         let (shop, directory) = (Shop::open().await, tempfile::tempdir().unwrap());
         let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());

@@ -1,8 +1,8 @@
 //! Numbers the events of an order, across the streams of the order and its payment.
 //!
-//! The number of an event is its place among all events of its order in the log. So it is the same for every
-//! subscriber, at every replay and after pruning. It does not depend on the order in which the events of
-//! order and payment arrive from two topics.
+//! The number of an event is its place in the log among all events of the order and its payment. So it is the
+//! same for every subscriber, at every replay and after pruning. It does not depend on the sequence in which
+//! these events arrive from two topics.
 
 use std::{
     collections::{BTreeMap, HashMap},

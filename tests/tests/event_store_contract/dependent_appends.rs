@@ -69,7 +69,7 @@ pub async fn appends_may_build_on_one_another_before_they_are_durable(fixture: i
     }
 }
 
-pub async fn an_unawaited_append_is_answered_before_the_one_that_builds_on_it_or_alone(
+pub async fn an_unawaited_append_is_answered_before_a_dependent_append_and_also_without_one(
     fixture: impl Fixture,
 ) {
     let store = fixture.store();
