@@ -26,6 +26,8 @@ mod projections;
 mod sales;
 pub mod sqlite;
 mod stock;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 use std::{collections::BTreeSet, sync::Arc};

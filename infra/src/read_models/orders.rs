@@ -14,7 +14,7 @@ use super::{ReadModelError, RowPage};
 ///
 /// `order` is stored as JSON. A new field of [`Order`] or of a type inside it needs either a serde default
 /// that is right for every stored order, or a higher `SCHEMA_VERSION` in both adapters, which makes operators
-/// rebuild. No test checks this.
+/// rebuild. `read_models/tests.rs` checks this.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderRow {
     pub order_id: OrderId,
