@@ -76,8 +76,8 @@ pub trait EventStore: Send + Sync + 'static {
         self.submit(append, done);
     }
 
-    /// Whether an append may be submitted before the appends that it builds on are durable. True where a
-    /// single writer commits strictly in the order of submission, so that a crash loses only a suffix.
+    /// True if an append may be submitted before the appends that it builds on are durable. That needs a
+    /// single writer that commits in the order of submission. Then a crash loses only the latest appends.
     fn accepts_dependent_appends(&self) -> bool;
 
     /// True if memory alone proves that a stream has no durable events, without a read of the disk or a call

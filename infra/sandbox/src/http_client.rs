@@ -46,6 +46,7 @@ impl HttpClient {
         Self { client, time_max }
     }
 
+    /// Sends a request. Returns the status and the body of the answer, at most 4 MiB.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), RequestFailure> {
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| {

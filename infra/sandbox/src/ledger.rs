@@ -31,12 +31,13 @@ const SETTLED_MAX: i64 = 100;
 pub struct Ledger {
     connection: Arc<Mutex<Connection>>,
     clock: Clock,
-    /// Whether to queue notices.
+    /// True if notices are queued. False if there is no receiver.
     queues_notices: bool,
     /// Wakes the tasks that wait for the next due row.
     pub due: Arc<DueSignals>,
 }
 
+/// Signals that a settlement, or a notice, may be due.
 #[derive(Debug, Default)]
 pub struct DueSignals {
     pub settlement: Notify,
@@ -86,7 +87,7 @@ pub struct LedgerView<'a> {
 }
 
 impl LedgerView<'_> {
-    /// Whether a charge of the payment with the same method has failed.
+    /// True if a charge of the payment with the same method has failed.
     pub fn has_failed_before(&self, payment_id: PaymentId, method: &str) -> Result<bool, LedgerError> {
         const SELECT: &str = "SELECT account FROM charges WHERE payment_id = ?1";
         let mut select = self.transaction.prepare_cached(SELECT)?;
@@ -147,8 +148,8 @@ impl Ledger {
         Ok(u64::try_from(count.await?).unwrap_or_default())
     }
 
-    /// Replaces an account by the result of `change` and queues notices of its new events. Also returns
-    /// whether the account existed before.
+    /// Replaces an account by the result of `change` and queues notices of its new events. Returns the
+    /// account, and true if it existed before.
     pub async fn change(
         &self,
         key: ChargeKey,

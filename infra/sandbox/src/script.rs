@@ -1,4 +1,4 @@
-//! The script of the sandbox: which faults it makes, and how often.
+//! The script of the sandbox: which faults it causes, and how often.
 //!
 //! Each random draw depends only on the seed and the request, so the same payments and the same seed give the
 //! same faults.
@@ -161,7 +161,7 @@ pub struct DrawKey<'a> {
 }
 
 impl SandboxScript {
-    /// Whether requests can fail or be delayed at random, so that attempts must be counted.
+    /// True if requests can fail or be delayed at random, so that attempts must be counted.
     pub fn disturbs_requests(&self) -> bool {
         let chances = [self.lost_requests, self.lost_answers, self.errors, self.errors_after];
         chances.into_iter().any(|chance| chance.0 > 0.0) || self.delay_ms.0 > 0
@@ -210,7 +210,8 @@ impl SandboxScript {
         }
     }
 
-    /// `declined_before`: a charge of this payment with the same method failed.
+    /// The bank's decision on a new charge. `declined_before`: an earlier charge of this payment with the
+    /// same method failed.
     pub fn charge(&self, draw_key: DrawKey<'_>, method: TestMethod, declined_before: bool) -> ChargeVerdict {
         match method {
             TestMethod::Decline => ChargeVerdict::Declined { retryable: false },
@@ -236,6 +237,7 @@ impl SandboxScript {
         }
     }
 
+    /// The bank's decision on a refund of a charge with this method.
     pub fn refund(&self, draw_key: DrawKey<'_>, method: TestMethod) -> RefundVerdict {
         match method {
             TestMethod::RefundFails => RefundVerdict { fails: true, pending: None },
@@ -337,6 +339,7 @@ impl FromStr for SandboxScript {
 }
 
 impl TestMethod {
+    /// The behaviour of a payment method with this token.
     pub fn of(token: &str) -> Self {
         match token {
             "ok" => Self::Ok,

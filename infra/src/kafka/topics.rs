@@ -235,7 +235,7 @@ pub(crate) fn end_offset(
     }
 }
 
-/// Whether a retry may help: the brokers have not yet agreed on the leader of a partition.
+/// True if a retry may help, because the brokers have not yet agreed on the leader of a partition.
 fn is_transient(error: &ClientError) -> bool {
     use RDKafkaErrorCode::{
         LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition,

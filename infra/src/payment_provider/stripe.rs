@@ -56,7 +56,7 @@ impl StripeProvider {
         Ok(Self { api: Api::new(&options)?, options, clock })
     }
 
-    /// Whether Stripe may have forgotten the idempotency key of a request of that time.
+    /// True if Stripe may have forgotten the idempotency key of a request that was recorded at this time.
     fn key_may_be_forgotten(&self, requested_at: Timestamp) -> bool {
         let age = self.clock.now().duration_since(requested_at);
         age > KEY_LIFE_MIN.try_into().unwrap_or_default()

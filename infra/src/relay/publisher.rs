@@ -187,7 +187,7 @@ impl From<KafkaError> for PublishFailure {
     }
 }
 
-/// Whether another producer with the same transactional id has taken over. The broker gives the same answer
+/// True if another producer with the same transactional id has taken over. The broker gives the same answer
 /// after it aborted a transaction that took too long.
 fn is_fenced(code: RDKafkaErrorCode) -> bool {
     matches!(

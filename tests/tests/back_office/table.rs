@@ -1,3 +1,5 @@
+//! Every command at every stage of an order, compared with the table `consequences.txt`.
+
 use super::*;
 use crate::support::ShopOptions;
 

@@ -1,3 +1,5 @@
+//! Commands that wait at the same time share appends, up to the bounds.
+
 use command_api::executor::{ExecuteError, Lane, Mode, Wait};
 use domain::stock::StockCommand;
 use futures::{FutureExt, future::join_all};

@@ -1,3 +1,5 @@
+//! When a command is answered, and what follows a failed or lost append.
+
 use command_api::executor::{ExecuteError, Outcome};
 use domain::stock::{StockCommand, StockRefusal};
 use futures::{FutureExt, future::join_all, poll};

@@ -1,3 +1,5 @@
+//! The cache of aggregates, snapshots, and remembered commands.
+
 use std::fs;
 
 use command_api::executor::Outcome;

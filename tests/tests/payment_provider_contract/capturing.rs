@@ -1,3 +1,5 @@
+//! Captures of an authorized charge.
+
 use infra::payment_provider::ProviderError;
 use tokio::task::JoinSet;
 

@@ -1,3 +1,5 @@
+//! Charges and lookups, declines, and requests without an answer.
+
 use infra::payment_provider::{ProviderError, RefundAnswer};
 use tokio::task::JoinSet;
 

@@ -1,3 +1,5 @@
+//! The provider's webhooks: their content and their signatures.
+
 use domain::{
     Amount, Decider, Timestamp,
     payment::{NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundReason},

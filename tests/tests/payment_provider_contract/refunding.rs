@@ -1,3 +1,5 @@
+//! Refunds of captured money.
+
 use infra::payment_provider::{ProviderError, RefundAnswer, RefundRequest};
 use tokio::task::JoinSet;
 

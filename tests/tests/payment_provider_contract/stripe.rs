@@ -41,7 +41,7 @@ fn header(value: &str) -> HeaderMap {
     HeaderMap::from_iter([("stripe-signature".parse().unwrap(), value.parse().unwrap())])
 }
 
-/// Whether the documented setting of the webhook endpoint includes this event.
+/// True if the webhook endpoint, set up as documented, gets this event.
 fn is_subscribed(event: &Value) -> bool {
     event["type"] != "payment_intent.created"
 }

@@ -1,3 +1,5 @@
+//! Voids, also before, during and after the charge.
+
 use domain::payment::CaptureMode;
 use tokio::task::JoinSet;
 

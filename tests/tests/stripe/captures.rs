@@ -1,3 +1,5 @@
+//! Captures with and without multicapture, and captures that fail.
+
 use infra::payment_provider::{PaymentProvider, ProviderError};
 use tests::stripe::Fault;
 

@@ -1,3 +1,5 @@
+//! One intent per charge, and the state of an intent in reports.
+
 use std::time::Duration;
 
 use infra::payment_provider::{PaymentProvider, ProviderError};

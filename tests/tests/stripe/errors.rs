@@ -1,3 +1,5 @@
+//! Which errors of Stripe leave the outcome unknown.
+
 use infra::payment_provider::{PaymentProvider, ProviderError, stripe::StripeOptions};
 use tests::stripe::{Fault, WEBHOOK_SECRET};
 

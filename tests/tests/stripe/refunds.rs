@@ -1,3 +1,5 @@
+//! Refunds after Stripe has forgotten an idempotency key.
+
 use std::time::Duration;
 
 use domain::RefundId;

@@ -1,3 +1,5 @@
+//! The requests of the adapter, validated by Stripe's mock server.
+
 use std::time::Duration;
 
 use domain::RefundId;

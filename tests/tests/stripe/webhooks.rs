@@ -1,3 +1,5 @@
+//! Stripe's webhooks as notices.
+
 use http::HeaderMap;
 use infra::payment_provider::{NoticeContent, PaymentProvider, RefundAnswer};
 use serde_json::{Value, json};

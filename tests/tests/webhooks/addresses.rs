@@ -1,3 +1,5 @@
+//! Addresses that webhooks must not be sent to.
+
 use std::{io, net::IpAddr, sync::Mutex};
 
 use async_trait::async_trait;

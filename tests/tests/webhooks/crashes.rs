@@ -1,3 +1,5 @@
+//! Followers and dispatchers that are killed, and several that run at once.
+
 use std::collections::BTreeMap;
 
 use infra::event_source::Partition;

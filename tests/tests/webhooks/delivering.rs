@@ -1,3 +1,5 @@
+//! The content of webhooks, retries, and the delivery log.
+
 use std::collections::BTreeSet;
 
 use super::{receiver::Reply, *};

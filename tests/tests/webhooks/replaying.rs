@@ -1,3 +1,5 @@
+//! Replays of an order and of a time span.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The API of subscriptions: create, change, delete, list, rotate the secret.
+
 use super::*;
 
 fn path_of(subscription: &Value) -> String {

@@ -1,3 +1,5 @@
+//! Leases, outcomes of attempts, replays and retries.
+
 use futures::future::join_all;
 use infra::operations::webhooks::{
     AfterAttempt, AttemptOutcome, DeliveryId, DeliveryStatus, WebhookDelivery,

@@ -1,3 +1,5 @@
+//! Deliveries and the follower's position are written together.
+
 use futures::future::join_all;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The webhook store in Postgres.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! The delivery log and its pruning.
+
 use infra::operations::webhooks::{
     AfterAttempt, AttemptOutcome, DeliveryRetention, DeliveryStatus, SubscriptionStatus,
 };

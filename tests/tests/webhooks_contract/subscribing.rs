@@ -1,3 +1,5 @@
+//! Subscriptions: repeated requests, changes, deletion and lists.
+
 use futures::future::join_all;
 use infra::operations::webhooks::SubscriptionStatus;
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Ledger {
-    /// The charges after the cursor of an earlier page.
+    /// At most `limit` charges, oldest first, after the cursor of an earlier page.
     pub async fn page(&self, after: i64, limit: usize) -> Result<ChargePage, LedgerError> {
         const SELECT: &str =
             "SELECT sequence, account FROM charges WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";

@@ -66,6 +66,7 @@ impl Connection {
         Self { config, call_time_max, state: Mutex::default() }
     }
 
+    /// The addresses of the servers, without credentials.
     pub fn server(&self) -> String {
         self.config.servers()
     }
@@ -144,7 +145,7 @@ impl Connection {
     }
 }
 
-/// Whether a client with this error must be replaced. The library maps gRPC's UNAVAILABLE, INTERNAL, UNKNOWN
+/// True if a client with this error must be replaced. The library maps gRPC's UNAVAILABLE, INTERNAL, UNKNOWN
 /// and DATA_LOSS to `ServerError`: the connection was cut, the node stops, or the cluster has no leader.
 fn is_loss(error: &eventstore::Error) -> bool {
     use eventstore::Error;

@@ -38,8 +38,8 @@ pub(super) fn lock(path: &Path) -> Result<File, SqliteOpenError> {
     }
 }
 
-/// Whether there is a store to open. Creation is atomic, so an empty file is damage, and so is a write-ahead
-/// log without its file. SQLite would silently start a new and empty log there.
+/// True if there is a store to open. Creation is atomic, so an empty file is damage. A write-ahead log
+/// without its file is damage too. SQLite would silently start an empty database in both cases.
 pub(super) fn exists(path: &Path) -> Result<bool, SqliteOpenError> {
     let damaged = |what: &str| SqliteOpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
     match fs::metadata(path) {

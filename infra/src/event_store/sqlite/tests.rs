@@ -139,8 +139,8 @@ fn a_group_that_exceeds_the_disk_is_rolled_back_whole_and_the_next_one_can_succe
 #[test]
 fn a_dropped_append_is_answered_with_an_unknown_outcome() {
     let (sender, outcomes) = channel();
-    let append = append(&new_stream(), ExpectedRevision::NoStream, 10);
-    drop(PendingAppend::new(append, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
+    let dropped = append(&new_stream(), ExpectedRevision::NoStream, 10);
+    drop(PendingAppend::new(dropped, Box::new(move |outcome| sender.send(outcome).unwrap()), true));
     assert!(matches!(drain(&outcomes)[..], [Err(AppendError::OutcomeUnknown(_))]));
 }
 

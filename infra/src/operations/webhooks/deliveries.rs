@@ -78,10 +78,13 @@ pub struct WebhookDelivery {
     pub last_error: Option<String>,
 }
 
+/// The progress of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryStatus {
+    /// Waits for an attempt, or an attempt is running.
     Pending,
     Delivered,
+    /// No further attempt is made, except after a retry or a replay.
     Failed,
 }
 

@@ -11,9 +11,11 @@ use super::{
 /// The name under which the follower's positions are stored.
 pub const REACTOR: &str = "webhooks";
 
+/// The columns of a subscription, in the order in which the adapters read them.
 pub const SUBSCRIPTION_COLUMNS: &str =
     "id, number, url, event_types, description, status, secret, previous_secret,
      previous_secret_until, rotated_by, after, created_at, updated_at";
+/// The columns of a delivery, in the order in which the adapters read them.
 pub const DELIVERY_COLUMNS: &str =
     "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
      order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,

@@ -10,6 +10,7 @@ use crate::{event_store::ReadError, operations::OperationsError};
 pub const REPLAY_EVENTS_MAX: usize = 10_000;
 /// The most events that one replay reads from the log.
 pub const REPLAY_READ_EVENTS_MAX: usize = 1_000_000;
+/// The longest URL of a subscription, in characters.
 pub const URL_CHARS_MAX: usize = 2_048;
 
 /// Checks the URLs of receivers, replays events, and wakes the dispatcher.

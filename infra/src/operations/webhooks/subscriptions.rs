@@ -32,12 +32,13 @@ pub struct NewSubscription {
 #[derive(Debug, Clone)]
 pub enum SubscribeOutcome {
     Created(Subscription),
-    /// The same request was made before.
+    /// The same request was made before. This is its subscription.
     Repeated(Subscription),
     /// Another request was made under this key.
     KeyReused,
     /// The same request was made before, and its subscription has been deleted.
     Deleted,
+    /// The platform has the most subscriptions that are allowed.
     TooMany,
 }
 
@@ -63,7 +64,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether the subscription gets an event of this type at this position of the log.
+    /// True if the subscription gets an event of this type at this position of the log.
     pub fn wants(&self, event_type: &str, position: Position) -> bool {
         self.status == SubscriptionStatus::Enabled
             && self.after.is_none_or(|after| position > after)

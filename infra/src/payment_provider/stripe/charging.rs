@@ -295,12 +295,12 @@ impl StripeProvider {
         decline: Decline,
     ) -> Result<ChargeAnswer, ProviderError> {
         let ended = self.cancel(intent, FAILED).await.map_err(after_sending)?;
-        let mut answer = answer(&ended, request.charge.number)?;
+        let mut declined = answer(&ended, request.charge.number)?;
         // Stripe may clear the reason when it cancels, so this reports the reason that was read before.
-        if answer.report.ending.is_some() && ended.status == IntentStatus::Canceled {
-            answer.report.ending = Some(decline.ending());
+        if declined.report.ending.is_some() && ended.status == IntentStatus::Canceled {
+            declined.report.ending = Some(decline.ending());
         }
-        Ok(answer)
+        Ok(declined)
     }
 
     /// Cancels the intent. If Stripe refuses, because the intent has changed or is being processed, returns

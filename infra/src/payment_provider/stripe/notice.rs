@@ -92,7 +92,7 @@ pub(super) fn read(body: &[u8]) -> Result<Notice, NoticeError> {
 fn of_intent(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
     let intent: Intent = parse(object)?;
     let Some((payment_id, charge)) = intent.ids() else { return Ok(NoticeContent::Other) };
-    // No confirmation was tried, so the charge counts as unknown to Stripe.
+    // No confirmation was tried, so a lookup would find no charge either.
     if intent.status == IntentStatus::RequiresConfirmation {
         return Ok(NoticeContent::Other);
     }

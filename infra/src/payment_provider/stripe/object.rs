@@ -179,7 +179,7 @@ impl Attempt {
         self.status == "succeeded"
     }
 
-    /// Whether the authorization can be captured in several parts.
+    /// True if the authorization can be captured in several parts.
     pub(super) fn allows_multicapture(&self) -> bool {
         let card = self.payment_method_details.as_ref().and_then(|details| details.card.as_ref());
         let feature = card.and_then(|card| card.multicapture.as_ref());

@@ -19,6 +19,7 @@ use crate::support::eventually;
 /// Short, so that partitions of a dead consumer move soon. The broker of infra/dev allows it.
 pub const SESSION_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Starts a consumer of the group that applies batches to the ledger.
 async fn member(fixture: &KafkaFixture, ledger: &Arc<Ledger>) -> JoinHandle<()> {
     let options = KafkaSourceOptions {
         session_time_max: SESSION_TIME_MAX,
