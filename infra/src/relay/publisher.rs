@@ -82,6 +82,7 @@ impl Publisher {
     ) -> Result<(), PublishFailure> {
         let mut next = progress.clone();
         next.position = events.last().map(|event| event.position).or(progress.position);
+        // The end offsets of earlier transactions. Those of this one are known only after its record is sent.
         next.ends.extend(self.producer.context().take());
         next.ends.remove(&format!("{}/0", self.progress_topic));
         let outcome = self.transact(events, &next);
@@ -147,7 +148,7 @@ impl Publisher {
         }
     }
 
-    /// Ends a transaction that was not committed.
+    /// Aborts a transaction that was not committed, if the producer still can.
     fn end(&self, error: &ClientError) -> PublishFailure {
         match self.failure(error) {
             PublishFailure::Aborted(reason) => match self.producer.abort_transaction(STEP_TIME_MAX) {

@@ -58,6 +58,7 @@ pub(crate) async fn deliveries(
     subscriptions: &[Subscription],
     wants: impl Fn(&Subscription, &RecordedEvent) -> bool,
 ) -> Result<Vec<NewDelivery>, ReadError> {
+    // Each event with the subscriptions that get it.
     let mut wanted: Vec<(&RecordedEvent, Vec<&Subscription>)> = Vec::new();
     for event in events.iter().filter(|event| !matches!(event.stream, StreamName::Stock(_))) {
         let wanted_by: Vec<_> =
@@ -118,6 +119,7 @@ async fn orders_of(
     Ok(orders)
 }
 
+/// The order of a payment. `first` is the first event of its stream, if the caller already has it.
 async fn find_order(
     log: &dyn EventLog,
     payment: &StreamName,
@@ -142,6 +144,7 @@ fn order_of_payment(first: &RecordedEvent) -> Result<OrderId, MalformedEvent> {
         .map_err(|error| MalformedEvent { id: first.id, reason: error.to_string() })
 }
 
+/// The histories of the orders of these events, each up to the last of its events.
 async fn histories(
     log: &dyn EventLog,
     wanted: &[(&RecordedEvent, Vec<&Subscription>)],

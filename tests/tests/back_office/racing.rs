@@ -134,6 +134,7 @@ async fn race(start: Start, commands: [Command; 2], ends: [&[&str]; 2]) {
         let runners = [0, 1].map(|runner| {
             let (shop, placed, barrier) = (shop.clone(), placed.clone(), barrier.clone());
             let (own_answered, other_answered) = (answered[runner].clone(), answered[1 - runner].clone());
+            // Even rounds delay the first command, odd rounds the second.
             let delay = if round % 2 == runner { Delay::of(round) } else { Delay::None };
             let mut head = shop.events().head();
             head.mark_unchanged();

@@ -178,6 +178,8 @@ pub async fn no_append_decided_before_a_failure_is_stored_after_it(fixture: impl
         }
     }
 
+    // Computes the outcome that the rules demand, append by append in the order of submission. `current` is
+    // the epoch of the store at that append.
     let (mut counts, mut current, mut superseded) = (HashMap::<usize, u64>::new(), Epoch(0), 0);
     for (stream, expected, carried, outcome) in submitted {
         let outcome = outcome.await.unwrap();

@@ -60,7 +60,9 @@ pub(super) struct Follower {
     seeks: blocking::Receiver<Seek>,
     messages: mpsc::Sender<FollowerMessage>,
     consumer: BaseConsumer<Group>,
+    /// The partitions that the group has assigned to this process.
     assigned: HashSet<Partition>,
+    /// Those of them that are read. Reading starts with a seek.
     reading: HashMap<TopicPartition, Reading>,
     /// Seeks that the client library did not accept yet.
     postponed: Vec<Seek>,
@@ -131,6 +133,7 @@ impl Follower {
         }
     }
 
+    /// Polls until the source is dropped or the consumer fails.
     fn follow(&mut self) -> End {
         loop {
             match self.poll_once() {

@@ -38,7 +38,8 @@ pub struct EventStoreDbLog {
 /// A page of the whole log.
 struct LogPage {
     events: Vec<RecordedEvent>,
-    /// Where the next page begins, if there may be one.
+    /// The position of the last event of a full page; the next page begins there. `None` at the end of the
+    /// log, and if a bound stopped the read.
     next: Option<eventstore::Position>,
 }
 

@@ -83,6 +83,11 @@ pub(super) fn find_from_outside(connection: &Connection, name: &str) -> rusqlite
 }
 
 /// Used by the writer only: streams in memory, and streams on the way into the index.
+///
+/// 1. [`StreamIndex::add`] puts a new stream into memory.
+/// 2. When memory holds `kept_max` streams, [`StreamIndex::committed`] begins to move all of them.
+/// 3. With each later group, [`StreamIndex::move_some`] inserts some of them into the index.
+/// 4. After the commit of the last insert, [`StreamIndex::committed`] removes them from memory.
 #[derive(Debug)]
 pub(super) struct StreamIndex {
     recent: RecentStreams,
