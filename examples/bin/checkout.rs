@@ -1,4 +1,4 @@
-//! Usage: checkout [COMMAND_URL] [QUERY_URL] [BASKET]. Repeated with the same basket, it changes nothing.
+//! Usage: `checkout [COMMAND_URL] [QUERY_URL] [BASKET]`. Repeated with the same basket, it changes nothing.
 
 use std::{env, error::Error};
 

@@ -1,4 +1,4 @@
-//! Usage: consume-topic BROKERS [TOPIC] [GROUP]. Prints every event until it is stopped.
+//! Usage: `consume-topic BROKERS [TOPIC] [GROUP]`. Prints every event until it is stopped.
 
 use std::{env, error::Error};
 

@@ -1,4 +1,4 @@
-//! Usage: verify-webhooks SECRET [ADDRESS]. Prints the type and the order of each webhook.
+//! Usage: `verify-webhooks SECRET [ADDRESS]`. Prints the type and the order of each webhook.
 
 use std::{env, error::Error};
 
