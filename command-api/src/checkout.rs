@@ -46,7 +46,7 @@ use crate::executor::{
 /// a closed payment then requests.
 const EVENTS_OF_A_COMMAND_MAX: Revision = 8;
 
-/// The executors of all aggregates, and what reactions share. Cheap to clone.
+/// The executors of all aggregates, and the locks, stores and provider that reactions share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Checkout {
     pub orders: Executor<OrderDecider>,
@@ -174,8 +174,8 @@ impl Checkout {
         }
     }
 
-    /// Runs the reactions to the payment events of one command, of which the last is at `last`. The order
-    /// then shows them. If this fails or is not called, the process manager runs them.
+    /// Runs the reactions to the payment events of one command, so that the order includes them. `last` is
+    /// the revision of the last event. If this fails or is not called, the process manager runs them.
     pub async fn react_to_command(
         &self,
         id: PaymentId,

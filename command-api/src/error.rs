@@ -23,7 +23,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Of a command without an outcome.
+    /// The codes of a command without an outcome.
     EXECUTION_FAILURES: failure_code(ExecuteError) {
         ExecuteError::Overloaded => Overloaded,
         ExecuteError::Superseded | ExecuteError::Conflict => Conflict,

@@ -5,10 +5,10 @@ mod body;
 mod command;
 mod orders;
 mod payments;
+mod provider_notices;
 mod run;
 mod stock;
 mod webhook_subscriptions;
-mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ pub struct CommandApiOptions {
     pub body_bytes_max: usize,
     /// Time limit for reading a request body.
     pub body_read_timeout: Duration,
-    /// How long an answer waits for the payment provider.
+    /// Time limit for an answer of the payment provider. The request is then answered with 202.
     pub provider_patience: Duration,
 }
 
@@ -108,7 +108,7 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(payments::void))
         .routes(routes!(payments::refund_succeeded))
         .routes(routes!(payments::refund_failed))
-        .routes(routes!(webhooks::receive))
+        .routes(routes!(provider_notices::receive))
         .routes(routes!(webhook_subscriptions::subscribe, webhook_subscriptions::list))
         .routes(routes!(
             webhook_subscriptions::read,

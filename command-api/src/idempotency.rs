@@ -1,4 +1,4 @@
-//! Idempotency keys: the header, the command id made from it, and the fingerprint of the content.
+//! Idempotency keys: the header, the command id computed from it, and the fingerprint of the content.
 
 use domain::{CommandContext, CommandId, Idempotency};
 use http::HeaderMap;

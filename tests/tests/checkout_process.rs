@@ -2,7 +2,7 @@
 
 mod charging;
 mod expiry;
-mod webhooks;
+mod provider_notices;
 
 use serde_json::{Value, json};
 

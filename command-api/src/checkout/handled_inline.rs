@@ -8,11 +8,11 @@ use std::{
 use domain::EventId;
 use lru::LruCache;
 
-/// Events kept until the process manager reads them. It runs the reactions of dropped ones again, without
-/// effect.
+/// Most events kept until the process manager reads them. It runs the reactions of dropped events again,
+/// without effect.
 const EVENTS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("not zero");
 
-/// A bounded set of event ids. Empty unless a process manager of this process takes them out again.
+/// A bounded set of event ids. Stays empty in a process without a process manager, which would remove them.
 #[derive(Debug, Default)]
 pub struct HandledInline {
     /// None until [`HandledInline::enable`]. If the process manager reads an event before the handler inserts
@@ -32,7 +32,7 @@ impl HandledInline {
         }
     }
 
-    /// Whether the reaction to this event ran inline. Removes the event, so a second call answers false.
+    /// True if the reaction to this event ran inline. Removes the event, so a second call answers false.
     pub fn take(&self, event: EventId) -> bool {
         self.lock().as_mut().is_some_and(|handled| handled.pop(&event).is_some())
     }

@@ -21,15 +21,15 @@ use self::{calls::Calls, payment::PaymentWithEvents};
 use super::Checkout;
 use crate::executor::{ExecuteError, Mode, Outcome};
 
-/// Payments about which one process asks the provider at once.
+/// Payments of one process with a request to the provider under way.
 pub const PROVIDER_CALLS_MAX: usize = 64;
-/// Rounds of requests about one payment in one call: an answer may lead to a further request.
+/// Rounds of requests for one payment in one call. An answer may open further work.
 const ROUNDS_MAX: usize = 8;
 
 /// The state of a payment's open work after a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProviderStatus {
-    /// Work is still open: ask again later.
+    /// True if work is still open, so the caller must ask again later.
     pub is_open: bool,
     /// The step that the customer must take before the charge continues.
     pub next_action: Option<Value>,
@@ -71,8 +71,8 @@ impl Checkout {
                 let Some(answer) = calls.ask(item).await else { continue };
                 next_action = answer.next_action.clone().or(next_action);
                 // A closed payment requests a failed refund again. The next round must not send it at once.
-                let may_lead_on = !matches!(answer.command, PaymentCommand::RecordRefundFailed { .. });
-                has_changed |= self.record(&payment, item, answer.command).await? && may_lead_on;
+                let may_open_work = !matches!(answer.command, PaymentCommand::RecordRefundFailed { .. });
+                has_changed |= self.record(&payment, item, answer.command).await? && may_open_work;
             }
             if !has_changed {
                 break;

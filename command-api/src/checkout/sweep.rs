@@ -12,7 +12,7 @@ use super::{Checkout, unavailable};
 use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
-    /// Releases what an ended order still holds. The command id contains the stock's revision, so each
+    /// Releases the units that an ended order still holds. The command id contains the stock's revision, so each
     /// attempt is a new command: an earlier release may have come before the reservation and then had no
     /// effect.
     pub async fn sweep_ended(&self, order_id: OrderId) -> Result<(), ExecuteError> {

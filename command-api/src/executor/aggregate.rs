@@ -44,7 +44,7 @@ pub(super) struct Aggregate<A: Decider> {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct CommandLog {
     entries: VecDeque<RememberedCommand>,
-    /// Whether older commands were dropped: then a command that is not listed may still be in the stream.
+    /// True if older commands were dropped. A command that is not listed may then still be in the stream.
     forgotten: bool,
 }
 
@@ -55,7 +55,7 @@ struct RememberedCommand {
     fingerprint: Option<String>,
 }
 
-/// Whether a stream contains a command.
+/// The result of looking up a command in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     No,
@@ -232,7 +232,7 @@ impl<A: Decider> Aggregate<A> {
         1_000.max(8 * A::weight(&self.state))
     }
 
-    /// Returns the writing of a snapshot if one is due. Run it only after the state is durable.
+    /// Returns a function that writes a snapshot, if one is due. Call it only after the state is durable.
     pub fn due_snapshot(
         &mut self,
         snapshots: &Arc<SnapshotStore>,

@@ -28,7 +28,7 @@ pub(super) struct Request<A: Decider> {
     pub context: CommandContext,
     pub mode: Mode,
     pub reply: Reply<Executed<A>>,
-    /// The place of an external command among those under way.
+    /// Counts an external command as under way until dropped. `None` for a reaction.
     pub place: Option<OwnedSemaphorePermit>,
 }
 
@@ -101,7 +101,7 @@ impl<A: Decider> Work<A> {
         matches!(self, Self::Execute(_, request) if request.mode.new_stream)
     }
 
-    /// Whether the stream contains the command, according to memory. Reads are never known.
+    /// Looks up the command in memory. A read has no command, so it is [`Known::No`].
     pub fn known_to(&self, aggregate: &Aggregate<A>) -> Known {
         match self {
             Self::Execute(_, request) if A::deduplicated_by_command_id(A::command_name(&request.command)) => {

@@ -1,4 +1,4 @@
-//! Stores with several writing processes.
+//! Runs commands on a store that several processes write.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     batch::{Pending, Work, decide_into, fail_all, fail_with_conflict},
 };
 
-/// An append without a known outcome is sent again for this long; then the caller gets an unknown outcome.
+/// An append without a known outcome is sent again for 30 s. Then the caller gets an unknown outcome.
 const OUTCOME_RETRY_MAX: Duration = Duration::from_secs(30);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ pub(super) async fn run_shared<A: Decider>(
 }
 
 /// Sends the identical append again while its outcome is unknown; the store recognises it by its event ids.
-/// After an unknown outcome, `Unavailable` is no answer either: an earlier attempt may have been written.
+/// After an unknown outcome, `Unavailable` does not end the retries: an earlier attempt may have been written.
 async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
     let started = time::Instant::now();
     let mut pause = RETRY_PAUSE_MIN;

@@ -19,7 +19,7 @@ use utoipa::{
 use super::{CommandApi, body::JsonBody};
 use crate::idempotency;
 
-/// A command as its endpoint receives it. `Id` is `()`, an id or a pair of ids, as the route has.
+/// A command as its endpoint receives it. `Id` is `()`, an id or a pair of ids: those of the route.
 #[derive(Debug)]
 pub(super) struct Command<Id, Body> {
     pub id: Id,
@@ -45,7 +45,7 @@ macro_rules! command_problems {
 }
 pub(super) use command_problems;
 
-/// The content of a command, of which the fingerprint is taken.
+/// The content of a command. The fingerprint is computed from its JSON.
 pub(super) trait Content: Serialize + Sized {
     fn read(request: Request, api: &CommandApi) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
@@ -60,7 +60,7 @@ impl<T: Serialize + DeserializeOwned + Send> Content for T {
 #[derive(Debug)]
 pub(super) struct NoContent;
 
-/// As `null`: fingerprints are taken of that.
+/// Serializes as `null`, the input of the fingerprint.
 impl Serialize for NoContent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
@@ -73,8 +73,8 @@ impl Content for NoContent {
     }
 }
 
-/// Command ids are made from the canonical path, so a route's path must never change, nor get a prefix:
-/// retries would be executed again.
+/// Command ids are computed from the canonical path. So never change the path of a route and never add a
+/// prefix: a retry would be executed again.
 impl<Id: PathIds + Send, Body: Content + Send> FromRequest<CommandApi> for Command<Id, Body> {
     type Rejection = Problem;
 

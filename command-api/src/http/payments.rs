@@ -324,7 +324,8 @@ async fn state_when_answered(
     Ok((state.summary(), revision))
 }
 
-/// Asks the provider and waits for its answer up to `provider_patience`; later it is 202.
+/// Asks the provider and waits for its answer, at most `provider_patience`. The status is 202 if the provider
+/// still has work to do.
 async fn ask_provider(
     api: &CommandApi,
     payment_id: PaymentId,

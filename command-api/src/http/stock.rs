@@ -202,7 +202,7 @@ async fn receive_one(
     context: &CommandContext,
 ) -> Result<Result<(StockAnswer, bool), FieldError>, Problem> {
     let BulkReceiptItem { sku, quantity, reference } = receipt;
-    // Event ids are made from command ids, so each stream needs its own command id.
+    // Event ids are computed from command ids, so each stream needs its own command id.
     let id = CommandId::of_reaction(EventId(context.id.0), &StreamName::from(sku.clone()), "stock.receive");
     let context = CommandContext { id, ..context.clone() };
     match run_on_stock(api, &sku, StockCommand::Receive { quantity, reference }, &context).await {

@@ -39,7 +39,7 @@ use super::{
 };
 
 const NO_SUCH_SUBSCRIPTION: NoSuch = NoSuch(SubscriptionId::RESOURCE);
-/// How long the previous secret signs too.
+/// After a rotation, the previous secret also signs for this time.
 const PREVIOUS_SECRET_HOURS: i64 = 24;
 
 /// The parts that the handlers of webhook subscriptions need.
@@ -138,7 +138,7 @@ impl SubscriptionAnswer {
     }
 }
 
-/// The webhooks of this process. A process that does not deliver webhooks answers 404.
+/// Extracts the store and service of webhooks. A process that does not deliver webhooks answers 404.
 #[derive(Debug)]
 pub(super) struct WebhooksOf(Arc<WebhookAdmin>);
 

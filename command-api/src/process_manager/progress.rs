@@ -55,7 +55,7 @@ impl Progress {
         }
     }
 
-    /// All reactions to the batch begun last have been counted.
+    /// Ends the count of reactions to the batch begun last.
     pub fn finish_reading(&mut self) {
         if let Some(number) = self.under_way.back().map(|batch| batch.number) {
             self.finish_reaction(number);

@@ -112,8 +112,8 @@ impl Reactions {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Asks the provider for what a payment event requests, in a task of its own, so that a slow provider
-    /// delays no order. The timers retry it if all places are taken or the call fails.
+    /// Sends the request of a payment event to the provider in a separate task, so that a slow provider delays
+    /// no order. The timers retry it if all places are taken or the call fails.
     fn ask_provider(&mut self, recorded: &RecordedEvent) {
         let StreamName::Payment(payment) = recorded.stream else { return };
         if self.checkout.provider().is_none() || !asks_provider(&recorded.type_name) {
@@ -170,7 +170,7 @@ impl Job {
     }
 }
 
-/// Whether a reaction may follow the event. An order event of an unknown type was written by a newer version:
+/// True if a reaction may follow the event. An order event of an unknown type was written by a newer version:
 /// its reaction is postponed, not skipped.
 fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
@@ -184,7 +184,7 @@ fn may_react(recorded: &RecordedEvent) -> bool {
     }
 }
 
-/// Whether the provider must act after a payment event of this type.
+/// True if the provider must act after a payment event of this type.
 fn asks_provider(type_name: &str) -> bool {
     PaymentEventKind::of_type_name(type_name).is_some_and(payment_event_asks_provider)
 }

@@ -16,7 +16,7 @@ use super::share::Share;
 use crate::{checkout::Checkout, executor::ExecuteError};
 
 const INTERVAL: Duration = Duration::from_secs(5);
-/// An order that is `placed` for longer than this has lost its process.
+/// If an order is `placed` for longer than this, the process that placed it has probably died.
 const PLACED_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
 /// Orders of each kind per round.
 const ORDERS_MAX: usize = 1_000;

@@ -23,7 +23,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Candidates per round.
 const CANDIDATES_MAX: usize = 1_000;
-/// Overdue orders per round while all of the first ones wait for the provider.
+/// Most overdue orders per round. Only reached while every order that a round reads waits for the provider.
 const DUE_MAX: usize = 100_000;
 /// Orders that expire concurrently.
 const EXPIRING_MAX: usize = 32;
@@ -148,7 +148,7 @@ impl Timers {
         }
     }
 
-    /// Sets when the payment is asked about again, or forgets it if nothing is open.
+    /// Sets the time of the next request for this payment, or forgets the payment if no work is open.
     fn schedule_retry(&mut self, payment: PaymentId, outcome: Result<ProviderStatus, ExecuteError>) {
         let is_open = match outcome {
             Ok(status) => status.is_open,

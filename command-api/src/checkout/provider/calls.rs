@@ -24,7 +24,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// the provider without its answer being recorded.
 const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
-/// Calls about one payment.
+/// Calls the provider for one payment.
 pub(super) struct Calls<'a> {
     pub provider: &'a dyn PaymentProvider,
     pub payment: &'a PaymentWithEvents,
@@ -109,7 +109,7 @@ impl Calls<'_> {
         }
     }
 
-    /// Passes a report on. After a refusal, the state of the charge at the provider is the answer.
+    /// Turns a report into an answer. After a refusal, looks up the charge and answers with its state.
     async fn report_or_look_up(
         &self,
         request: &ChargeRequest,

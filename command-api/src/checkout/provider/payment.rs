@@ -59,7 +59,7 @@ impl PaymentWithEvents {
             _ => false,
         };
         let requesting = self.events.iter().rev().find(|(_, event)| requests(event));
-        // A charge that started at the provider has no request here.
+        // A charge that started at the provider has no request in this stream.
         requesting.or(self.events.last()).map(|(recorded, _)| recorded)
     }
 
@@ -75,7 +75,7 @@ impl PaymentWithEvents {
         })
     }
 
-    /// Whether the work is an automatic refund of a closed payment, and an earlier one has failed.
+    /// True if the work is an automatic refund of a closed payment, and an earlier one has failed.
     pub fn repeats_a_failed_refund(&self, work: ProviderWork) -> bool {
         let is_automatic = |refund: &&Refund| refund.reason == RefundReason::OrderClosed;
         let mut automatic = self.state.refunds().iter().filter(is_automatic);
@@ -84,7 +84,7 @@ impl PaymentWithEvents {
             && automatic.any(|refund| refund.state == RefundState::Failed)
     }
 
-    /// Whether this provider made the charge. Charges of another provider stay open and are logged.
+    /// True if the charge belongs to this provider. Charges of another provider stay open and are logged.
     pub fn is_known_to(&self, provider: &dyn PaymentProvider, work: ProviderWork) -> bool {
         let number = charge_of(work);
         let charge = self.state.charges().iter().find(|charge| charge.number == number);

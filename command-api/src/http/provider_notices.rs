@@ -1,4 +1,4 @@
-//! Webhooks of the payment provider.
+//! Notices of the payment provider: it sends each as a webhook.
 
 use axum::{
     Json,
@@ -28,7 +28,7 @@ use crate::{
     executor::{Mode, Outcome},
 };
 
-/// The outcome of a webhook.
+/// The outcome of a notice.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NoticeAnswer {
     #[schema(value_type = String, example = "recorded")]
@@ -38,16 +38,16 @@ pub(super) struct NoticeAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum NoticeOutcome {
-    /// Its content was new and is durable.
+    /// The content was new and is durable.
     Recorded,
-    /// Its content was already recorded, or a later webhook overtook it.
+    /// The content was already recorded, or a later webhook arrived first.
     Known,
-    /// It concerns no payment of this platform.
+    /// The webhook concerns no payment or refund that this platform can update.
     Ignored,
 }
 
 infra::problems! {
-    /// Also lists the refusals that [`record`] does not ignore.
+    /// The codes of refusals are listed too: [`record`] returns those that it does not ignore.
     pub(in crate::http) NoticeProblems = [path::REJECTIONS, body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS] WebhookSignature;
 }
 
@@ -116,7 +116,8 @@ async fn record(
         Outcome::Recorded => (executed.revision, NoticeOutcome::Recorded),
         Outcome::Duplicate { revision } => (Some(revision), NoticeOutcome::Known),
         Outcome::Unchanged | Outcome::KeyReused | Outcome::PreconditionFailed => (None, NoticeOutcome::Known),
-        // A retry would be refused again, so these are answered with 200 and an operator must check the log.
+        // A retry would be refused again. So the answer is 200, which stops the retries of the provider, and
+        // an operator must check the log.
         Outcome::Refused(refusal @ (PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_))) => {
             tracing::warn!(payment.id = %payment_id, %refusal, "A webhook concerns an unknown payment or refund; it is ignored");
             (None, NoticeOutcome::Ignored)

@@ -1,4 +1,4 @@
-//! Webhooks of the payment provider.
+//! Notices of the payment provider.
 
 use serde_json::json;
 
