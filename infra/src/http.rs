@@ -1,5 +1,4 @@
-//! The HTTP kit of both APIs: error answers, what operations document, path ids, parameters, pages, the
-//! server.
+//! The HTTP kit of both APIs: error answers and their documentation, path ids, parameters, pages, the server.
 
 pub mod answers;
 pub mod code;

@@ -23,7 +23,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of an operation. The server's own timeouts end it earlier, unless the server hangs.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The half of a connection that must be polled. Dropping the client ends it.
+/// The half of a connection that sends and receives. It must be polled, and ends when the client is dropped.
 pub(crate) type Connection =
     tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 

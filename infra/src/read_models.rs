@@ -103,15 +103,15 @@ impl StoredRow {
 /// What one batch changes; written in one transaction. Vectors are sorted by key.
 ///
 /// Refused with [`ReadModelError::CheckpointMoved`], and nothing is written, if the rows are of another
-/// generation, a projection does not stand at `from`, a stream of `skipped` is not parked, or a stream of
-/// `retried` is not parked as it was read. So two processes cannot un-park one stream, and no owner skips
+/// generation, the checkpoint of a projection is not `from`, a stream of `skipped` is not parked, or a stream
+/// of `retried` is not parked as it was read. So two processes cannot un-park one stream, and no owner skips
 /// events of a stream that was un-parked.
 #[derive(Debug)]
 pub struct Changes {
     pub partition: Partition,
     /// Generation of the rows that the batch was folded onto. `None`: folded onto no rows, not compared.
     pub generation: Option<Generation>,
-    /// All of these move from `from` to `to`, which are positions of the source.
+    /// The projections whose checkpoint moves from `from` to `to`, positions of the source.
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
     pub to: Option<Position>,
@@ -122,8 +122,8 @@ pub struct Changes {
     pub parked: Vec<ParkedStream>,
     /// Parked streams with events in this batch, which were skipped.
     pub skipped: Vec<(Projection, StreamName)>,
-    /// Streams that were parked like this, with a retry requested, and have been retried. They are parked no
-    /// longer, unless `parked` contains them again.
+    /// Parked streams, as they were read, whose requested retry is in these changes. The commit un-parks
+    /// them, unless `parked` contains them again.
     pub retried: Vec<ParkedStream>,
 }
 

@@ -31,7 +31,7 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         }
     }
 
-    /// Removes the keys whose rows it has from `keys`, and gives these rows.
+    /// Returns the cached rows of `keys`, and removes their keys from `keys`.
     fn take_known(&mut self, keys: &mut BTreeSet<K>) -> Vec<V>
     where
         K: Ord,
@@ -67,7 +67,7 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// `rows_max`: of each kind; an order counts once more for each of its lines.
+    /// `rows_max`: rows of each kind. An order counts once more for each line, a payment for each refund.
     pub(crate) fn new(rows_max: usize) -> Self {
         Self {
             stock: Bounded::new(rows_max, |_| 1),
@@ -76,7 +76,7 @@ impl Cache {
         }
     }
 
-    /// Gives the cached rows of `keys`, and leaves in `keys` those that must be loaded.
+    /// Returns the cached rows of `keys`, and removes their keys from `keys`. The caller loads the rest.
     pub(crate) fn take_known(&mut self, keys: &mut RowKeys) -> Rows {
         Rows {
             stock: self.stock.take_known(&mut keys.stock),

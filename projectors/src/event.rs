@@ -1,4 +1,4 @@
-//! Events as projections take them, and the reasons why one cannot be applied.
+//! Decoded events, and the reasons why an event cannot be applied.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,7 +31,7 @@ pub enum Poison {
     Undecodable(String),
     #[error("revision {expected} must come next, but {found} came: events in between are missing")]
     Gap { expected: Revision, found: Revision },
-    /// The log breaks a rule that holds for every event that the domain decides.
+    /// The event breaks a rule of the domain, so the domain cannot have decided it.
     #[error("the event contradicts the events before it: {0}")]
     Contradiction(String),
 }

@@ -21,8 +21,8 @@ use infra::{
 use self::{orders::OrderFold, payments::PaymentFold, sales::SalesFold, stock::StockFold};
 use crate::event::{DecodedEvent, Poison, guarded};
 
-/// Rows, and the changes to them. A stream without a row counts as new, so put every row that the events
-/// touch ([`keys_of`]) before the events.
+/// Rows, and the changes to them. A stream without a row counts as new. So pass every row that the events
+/// touch ([`keys_of`]) to [`Fold::put_rows`] before the first [`Fold::apply`].
 #[derive(Debug, Default)]
 pub struct Fold {
     stock: StockFold,

@@ -1,11 +1,11 @@
 //! Resumes parked streams from the event log, after the cause is repaired.
 //!
 //! `orderly projections retry STREAM` records a request. The runner that owns the partition acts on it
-//! between two batches ([`apply_requests`]); if no runner does, the command acts itself ([`retry`]). Both may
-//! run at once: a retry commits only if the checkpoint has not moved since it was read, which was before the
-//! stream was read to its end, and if the stream is still parked as it was read. A runner that skipped an
-//! event of a stream that is parked no longer is refused by its own commit. So every event up to the
-//! checkpoint is applied once, and none after it is lost.
+//! between two batches ([`apply_requests`]); if no runner acts, the command itself does ([`retry`]). Both may
+//! run at once. A retry reads the checkpoint first and then the stream to its end. Its commit is refused if
+//! the checkpoint has moved since then, or if the stream is not parked as it was read. The commit of a runner
+//! is refused if the runner skipped an event of a stream that was resumed meanwhile. So every event up to the
+//! checkpoint is applied once, and the runner applies every later event.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 const EVENTS_PER_READ: usize = 1_000;
-const SETTLED_POLLED_EVERY: Duration = Duration::from_millis(100);
+const REQUEST_POLLED_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a retry has failed.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +67,7 @@ pub async fn retry(
                 Err(error) => return Err(error),
             }
         } else {
-            tokio::time::sleep(SETTLED_POLLED_EVERY).await;
+            tokio::time::sleep(REQUEST_POLLED_EVERY).await;
         }
     }
 }

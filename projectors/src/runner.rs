@@ -43,7 +43,7 @@ impl Default for ProjectorOptions {
 const RETRY_REQUESTS_POLLED_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A batch of this many events is committed without waiting for more.
+/// After a batch of at least this many events, the runner takes the next one without a pause.
 const BATCH_LARGE: usize = 500;
 /// Batches up to this size are folded on the async worker: a blocking thread would cost more than the fold.
 const FOLDED_IN_PLACE_MAX: usize = 32;
@@ -56,7 +56,7 @@ pub struct Runner<S> {
     owned: HashMap<Partition, Owned>,
     cache: Cache,
     commit_every: Duration,
-    /// The next small batch is taken no earlier.
+    /// Earliest time at which the next batch is taken.
     next_batch_at: Instant,
     pause: Option<Duration>,
 }
@@ -135,8 +135,8 @@ impl<S: EventSource> Runner<S> {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = poll.tick(), if any_parked => self.retry_parked().await,
-                delivery = next_delivery(&mut self.source, self.next_batch_at) => match delivery {
-                    Ok(delivery) => self.take(delivery).await,
+                update = next_update(&mut self.source, self.next_batch_at) => match update {
+                    Ok(update) => self.handle(update).await,
                     Err(error) => Err(error.into()),
                 },
             };
@@ -168,8 +168,8 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    async fn take(&mut self, delivery: SourceUpdate) -> Result<(), Interruption> {
-        match delivery {
+    async fn handle(&mut self, update: SourceUpdate) -> Result<(), Interruption> {
+        match update {
             SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
                     // Inserted first: if its position cannot be read now, start_over reads it later.
@@ -187,7 +187,7 @@ impl<S: EventSource> Runner<S> {
         }
     }
 
-    /// Reads the checkpoint of a partition, and lets the source continue from there.
+    /// Reads the checkpoint of a partition, and moves the source there.
     async fn resume(&mut self, partition: &Partition) -> Result<(), Interruption> {
         let generation = Some(self.models.generation().await?);
         let position = self.models.checkpoint(partition).await?;
@@ -285,10 +285,7 @@ impl<S: EventSource> Runner<S> {
 }
 
 /// Cancel safe, because the source is.
-async fn next_delivery(
-    source: &mut impl EventSource,
-    not_before: Instant,
-) -> Result<SourceUpdate, ReadError> {
+async fn next_update(source: &mut impl EventSource, not_before: Instant) -> Result<SourceUpdate, ReadError> {
     tokio::time::sleep_until(not_before).await;
     source.next().await
 }

@@ -104,8 +104,8 @@ pub async fn verify(
     Ok(compare(Arc::new(expected), stored).await?)
 }
 
-/// Up to which position the events of each of `partitions` are in the rows. If projectors followed the whole
-/// log before the bus was changed, their last position counts for every partition.
+/// For each of `partitions`, the position up to which the rows reflect its events. If projectors followed the
+/// whole log before the bus was changed, their last position counts for every partition.
 fn reached(
     partitions: &[Partition],
     log_positions: &[(Partition, Option<Position>)],
@@ -156,7 +156,7 @@ struct Comparison<'a> {
     found: Verification,
 }
 
-/// Rows that were not met yet, by key.
+/// The expected rows that were not compared yet, by key.
 struct Expected<'a, K, R> {
     projection: Projection,
     rows: HashMap<K, &'a R>,
@@ -173,7 +173,7 @@ impl<'a, K: Hash + Eq + Debug, R: PartialEq + Debug> Expected<'a, K, R> {
         Self { projection, rows }
     }
 
-    fn meet(&mut self, key: &K, stored: &R, found: &mut Verification) {
+    fn check(&mut self, key: &K, stored: &R, found: &mut Verification) {
         let fault = match self.rows.remove(key) {
             None => RowFault::NotInLog { stored: shortened(stored) },
             Some(expected) if expected == stored => return,
@@ -226,16 +226,16 @@ impl<'a> Comparison<'a> {
     fn compare(&mut self, row: StoredRow) {
         let found = &mut self.found;
         match row {
-            StoredRow::Stock(row) => self.stock.meet(&row.sku.clone(), &row, found),
+            StoredRow::Stock(row) => self.stock.check(&row.sku.clone(), &row, found),
             StoredRow::Reservation(row) => {
-                self.reservations.meet(&(row.sku.clone(), row.order_id), &row, found);
+                self.reservations.check(&(row.sku.clone(), row.order_id), &row, found);
             }
             StoredRow::OrderStockEvent(event) => {
-                self.order_stock_events.meet(&(event.order_id, event.position), &event, found);
+                self.order_stock_events.check(&(event.order_id, event.position), &event, found);
             }
-            StoredRow::Order(row) => self.orders.meet(&row.order_id, &row, found),
-            StoredRow::Payment(row) => self.payments.meet(&row.payment_id, &row, found),
-            StoredRow::Sales(key, sum) => self.sales.meet(&key, &sum, found),
+            StoredRow::Order(row) => self.orders.check(&row.order_id, &row, found),
+            StoredRow::Payment(row) => self.payments.check(&row.payment_id, &row, found),
+            StoredRow::Sales(key, sum) => self.sales.check(&key, &sum, found),
             StoredRow::Broken { projection, key, fault } => {
                 found.note(projection, key, RowFault::Broken(fault));
             }

@@ -33,7 +33,7 @@ impl ProblemSource for QueryError {
 /// A query for a revision, without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum FreshnessError {
-    #[error("the read model has {reached:?}; {wanted} is required")]
+    #[error("the read model has revision {reached:?}; {wanted} is required")]
     NotReached { wanted: Revision, reached: Option<Revision> },
     #[error("the stream is parked")]
     Parked,

@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 
 type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn EventLog>, ReadError>> + Send + Sync>;
 
-/// The event log. The first request opens it, and the next request tries again after a failure. Queries of
-/// the read models work while the log is unreachable.
+/// The event log. The first request opens it. After a failure, the next request tries again. Queries of the
+/// read models work while the log is unreachable.
 pub struct LogAccess {
     open: Open,
     opened: OnceCell<Arc<dyn EventLog>>,

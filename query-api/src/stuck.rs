@@ -182,7 +182,7 @@ impl Rows {
 }
 
 impl Why {
-    /// From the first step that the provider owes.
+    /// The first open step of the provider. `None` if no step is open.
     fn of_provider(payment: &Payment) -> Option<Self> {
         Some(match payment.provider_work().first()? {
             ProviderWork::LookUp(_) if payment.unknown_operation().is_some() => Self::OutcomeUnknown,

@@ -130,8 +130,8 @@ pub async fn timeline(
     let order = order.ok_or(NoSuch(OrderId::RESOURCE))?;
     let payment_id = PaymentId::of_order(id);
     let payment = api.query(api.queries.payment(payment_id)).await?;
-    // Read last: if one projector writes all rows, this row is then as new as the others, and no page skips
-    // an event.
+    // Read last: if one projector writes all rows, the stock events are then at least as new as the other
+    // rows, and no page skips an event.
     let stock = api.query(api.queries.order_stock_events(id, after, paging.limit)).await?;
     let streams = [Some((id.into(), order.revision)), payment.map(|row| (payment_id.into(), row.revision))];
     let reading = async {
@@ -207,7 +207,7 @@ struct Run {
     last: Revision,
 }
 
-/// The fewest reads that return exactly these events.
+/// Groups events into the fewest reads that return exactly these events.
 fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
     let mut by_stream: BTreeMap<_, Vec<Revision>> = BTreeMap::new();
     for event in events {
@@ -224,7 +224,7 @@ fn runs(events: &[OrderStockEvent]) -> Vec<Run> {
     runs
 }
 
-/// The events that can be causes. Stock events never are.
+/// The events of the order and its payment, which may cause others. A stock event causes none.
 struct Causes(HashMap<EventId, (StreamName, Revision, Arc<str>)>);
 
 impl Causes {

@@ -1,4 +1,4 @@
-//! The words of answers for states, as the OpenAPI document lists them.
+//! The words that answers use for states, as the OpenAPI document lists them.
 //!
 //! `domain` does not depend on HTTP, so this module describes its enums.
 

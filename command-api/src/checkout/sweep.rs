@@ -12,8 +12,8 @@ use super::{Checkout, unavailable};
 use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
-    /// Releases the units that an ended order still holds. The command id contains the stock's revision, so each
-    /// attempt is a new command: an earlier release may have come before the reservation and then had no
+    /// Releases the units that an ended order still holds. The command id contains the stock's revision, so
+    /// each attempt is a new command: an earlier release may have come before the reservation and then had no
     /// effect.
     pub async fn sweep_ended(&self, order_id: OrderId) -> Result<(), ExecuteError> {
         let _guard = self.locks.lock(order_id).await;

@@ -60,7 +60,8 @@ pub(super) async fn run_shared<A: Decider>(
 }
 
 /// Sends the identical append again while its outcome is unknown; the store recognises it by its event ids.
-/// After an unknown outcome, `Unavailable` does not end the retries: an earlier attempt may have been written.
+/// After an unknown outcome, `Unavailable` does not end the retries: an earlier attempt may have been
+/// written.
 async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
     let started = time::Instant::now();
     let mut pause = RETRY_PAUSE_MIN;

@@ -28,7 +28,7 @@ use crate::{
     executor::{Mode, Outcome},
 };
 
-/// The outcome of a notice.
+/// The outcome of a webhook of the payment provider.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NoticeAnswer {
     #[schema(value_type = String, example = "recorded")]

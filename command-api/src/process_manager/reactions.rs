@@ -112,8 +112,8 @@ impl Reactions {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Sends the request of a payment event to the provider in a separate task, so that a slow provider delays
-    /// no order. The timers retry it if all places are taken or the call fails.
+    /// Sends the request of a payment event to the provider in a separate task, so that a slow provider
+    /// delays no order. The timers retry it if all places are taken or the call fails.
     fn ask_provider(&mut self, recorded: &RecordedEvent) {
         let StreamName::Payment(payment) = recorded.stream else { return };
         if self.checkout.provider().is_none() || !asks_provider(&recorded.type_name) {

@@ -24,7 +24,7 @@ pub trait ProblemSource {
     fn problem(self) -> Problem;
 }
 
-/// Its code is only known, and checked, when it is answered.
+/// The code of a [`Problem`] is known only at run time, so it is checked when it is answered.
 impl ProblemSource for Problem {
     const CODES: &'static [Code] = &[];
 
@@ -35,8 +35,8 @@ impl ProblemSource for Problem {
 
 /// The error answer of an operation that documents `P`.
 ///
-/// `?` on an error with a code that `P` does not list fails to compile; a [`Problem`] with such a code fails
-/// its test.
+/// `?` on an error with a code that `P` does not list fails to compile. A [`Problem`] with such a code fails
+/// a debug assertion when it is answered.
 pub struct Failure<P> {
     problem: Problem,
     documented: PhantomData<fn() -> P>,
@@ -55,7 +55,7 @@ impl<P: Problems, E: ProblemSource> From<E> for Failure<P> {
     }
 }
 
-/// Whether every one of `codes` is in one of `lists`.
+/// True if each of `codes` is in one of `lists`.
 const fn includes(lists: &[&[Code]], codes: &[Code]) -> bool {
     let mut index = 0;
     while index < codes.len() {
@@ -109,19 +109,22 @@ macro_rules! problems {
 }
 
 problems! {
-    /// Of a query without a resource in its path.
+    /// The codes of a query without a resource in its path.
     pub QueryProblems = [parameters::REJECTIONS, stores::FAILURES] Overloaded;
+    /// The codes of a list with pages.
     pub ListProblems = [parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES] Overloaded;
-    /// Of a list under a resource that has to exist.
+    /// The codes of a list under a resource that must exist.
     pub SublistProblems =
         [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES] Overloaded;
+    /// The codes of one resource, read with `min_revision`.
     pub ResourceProblems =
         [path::REJECTIONS, parameters::REJECTIONS, stores::FAILURES]
         Overloaded RevisionNotReached ProjectionParked;
-    /// Of the list of a resource's events.
+    /// The codes of the list of a resource's events.
     pub TimelineProblems =
         [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES]
         Overloaded RevisionNotReached ProjectionParked;
+    /// The codes of a readiness check.
     pub ReadinessProblems = [stores::FAILURES];
 }
 

@@ -49,7 +49,7 @@ macro_rules! path_ids {
 }
 path_ids!(OrderId = "order", PaymentId = "payment", RefundId = "refund");
 
-/// A name without rules of its own.
+/// A name in a path. Every text is valid.
 impl PathId for String {
     const RESOURCE: &'static str = "resource";
 
@@ -106,7 +106,7 @@ impl<A: PathId, B: PathId> PathIds for (A, B) {
     }
 }
 
-/// A handler extracts another number of ids than its route has.
+/// 500: a handler extracts another number of ids than its route has.
 fn mismatch() -> Problem {
     tracing::error!("A route and its handler have different numbers of path ids; the request fails");
     Problem::new(Code::Internal)

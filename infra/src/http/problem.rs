@@ -21,7 +21,7 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// An error answer. `From` impls build it from the errors below HTTP; nothing else decides a status.
+/// An error answer. Its code decides the status.
 #[derive(Debug, Clone)]
 pub struct Problem {
     pub code: Code,

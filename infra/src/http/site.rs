@@ -1,4 +1,4 @@
-//! The routes that every API has besides its own.
+//! The routes that all APIs share.
 
 use axum::Router;
 use tower_http::catch_panic::CatchPanicLayer;

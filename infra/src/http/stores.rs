@@ -1,4 +1,4 @@
-//! Failures of the stores as problems: logged here, once, and answered without their inner text.
+//! Failures of the stores as problems. Logs each failure once and hides its inner text from the caller.
 
 use super::{Code, Problem, ProblemSource};
 use crate::{event_store::ReadError, operations::OperationsError, read_models::ReadModelError};

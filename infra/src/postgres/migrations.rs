@@ -30,13 +30,13 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), PostgresOpenError
     Ok(transaction.commit().await.map_err(Fault::from)?)
 }
 
-/// Makes other processes wait before they create tables, until the transaction ends.
+/// Takes the lock under which tables are created, until the transaction ends. Other processes wait.
 pub(crate) async fn lock(transaction: &Transaction<'_>) -> Result<(), Fault> {
     // The migration of another process may take this long.
     transaction.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&CREATE_LOCK]).await?;
-    // The session caches which schemas exist. Only a lock on a table makes it see schemas that other
-    // processes have created meanwhile.
+    // The session caches which schemas exist. A lock on a table makes the session drop that cache, so that
+    // it finds schemas that other processes have created meanwhile.
     transaction.execute("SELECT count(*) FROM pg_namespace", &[]).await?;
     Ok(())
 }

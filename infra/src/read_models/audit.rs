@@ -24,7 +24,7 @@ pub struct AllRows {
     pub parked: Vec<ParkedStream>,
 }
 
-/// Up to which position of the log the events of each partition are in the rows.
+/// For each partition, the position of the log up to which the rows reflect its events.
 pub type LogPositions = Vec<(Partition, Option<Position>)>;
 
 /// Every row, as one transaction sees them.

@@ -58,7 +58,7 @@ pub trait PaymentQueries: Send + Sync + 'static {
     ) -> Result<RowPage<PaymentRow>, ReadModelError>;
 }
 
-/// Since when a payment waits for a request to its provider. `None` if the provider has nothing to do.
+/// The time since which a payment waits for its provider. `None` if the provider has nothing to do.
 pub(super) fn awaits_provider_since(row: &PaymentRow) -> Option<Timestamp> {
     (!row.payment.provider_work().is_empty()).then_some(row.updated_at)
 }

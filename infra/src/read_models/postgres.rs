@@ -1,7 +1,7 @@
 //! Read models in a Postgres database.
 //!
-//! Several processes may use the database. The checkpoint decides whose rows are written. A rebuild replaces
-//! the schema in use by a new one.
+//! Several processes may use the database. The checkpoint decides which process writes rows. A rebuild
+//! replaces the schema in use by a new one.
 
 mod audit;
 mod copy;
@@ -62,7 +62,7 @@ async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelErr
 /// Every statement is prepared first, so that it goes out when its future is first polled. The futures are
 /// polled in the order below, and none waits for the answer of another: one round trip instead of a dozen,
 /// and the server still works through the statements in this order. The checkpoint comes first. Its row lock
-/// makes a second owner wait, who then sees that the checkpoint has moved.
+/// makes a second owner wait. That owner then finds that the checkpoint has moved.
 async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelError> {
     const NOTIFY: &str = "SELECT pg_notify($1, '')";
     let transaction = client.transaction().await?;
@@ -94,7 +94,7 @@ async fn copy_rows(transaction: &tokio_postgres::Transaction<'_>, rows: &Rows) -
     sales::copy(transaction, rows).await
 }
 
-/// Sends every row, with the faults of what is stored beside it.
+/// Sends every row, and the faults of its search columns and index tables.
 async fn scan_rows(scan: &Scan<'_>) -> Result<(), Stop> {
     stock::scan(scan).await?;
     orders::scan(scan).await?;

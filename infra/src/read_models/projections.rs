@@ -94,7 +94,8 @@ pub struct CheckpointRow {
 }
 
 impl CheckpointRow {
-    /// How many events of a partition that ends at `end` are not in the rows yet. An upper bound: some Kafka
+    /// The number of events up to `end`, the end of the partition, that the rows do not reflect. An upper
+    /// bound: some Kafka
     /// offsets are transaction markers, and EventStoreDB positions count bytes. Log positions count from 1,
     /// Kafka offsets from 0.
     pub fn behind(&self, end: Option<Position>) -> u64 {

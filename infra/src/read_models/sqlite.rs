@@ -1,7 +1,7 @@
 //! Read models in one SQLite file: one connection writes, a few read.
 //!
-//! Several processes may open the file. The checkpoint decides whose rows are written. A rebuild puts its
-//! rows in place through SQLite, so no process keeps a file open that was swapped away.
+//! Several processes may open the file. The checkpoint decides which process writes rows. A rebuild copies
+//! its pages over the file through SQLite, so no process keeps a replaced file open.
 
 mod audit;
 mod connections;
@@ -72,7 +72,7 @@ fn copy_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModel
     sales::write(transaction, rows)
 }
 
-/// Sends every row to `sink`, with the faults of what is stored beside it.
+/// Sends every row to `sink`, and the faults of its search columns and index tables.
 fn scan_rows(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
     stock::scan(connection, sink)?;
     orders::scan(connection, sink)?;

@@ -58,7 +58,7 @@ pub struct WaitFilter {
 /// Lists waits for operators.
 #[async_trait]
 pub trait WaitQueries: Send + Sync + 'static {
-    /// Costs grow with the waits of now, not with all orders. For releases in Postgres they grow with the
+    /// The cost grows with the current waits, not with all orders. For releases in Postgres it grows with the
     /// open reservations.
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError>;
 }
@@ -80,8 +80,8 @@ pub trait OverdueQueries: Send + Sync + 'static {
     async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
 
     /// Payments that wait for a request to their provider and have not changed since `updated_before`. In
-    /// ascending order of id, after `after`, so that a caller that pages through them meets each once even if
-    /// rows change meanwhile.
+    /// ascending order of id, after `after`. So a caller that reads page by page gets each payment once, even
+    /// if rows change meanwhile.
     async fn payments_awaiting_provider(
         &self,
         updated_before: Timestamp,

@@ -17,7 +17,7 @@ use infra::{
 
 const SECONDS_PER_HOUR: i64 = 3_600;
 
-/// What the events add to the sums of each partition.
+/// The sums that the events add, by partition.
 #[derive(Debug, Default)]
 pub(super) struct SalesFold(Vec<HashMap<SalesKey, SalesTotals>>);
 
@@ -46,7 +46,7 @@ fn sorted(sums: HashMap<SalesKey, SalesTotals>) -> Vec<(SalesKey, SalesTotals)> 
     rows
 }
 
-/// What one event adds to the sums.
+/// The sums that one event adds.
 pub(super) fn fold(
     before: Option<&Order>,
     after: &Order,

@@ -35,11 +35,11 @@ impl StockFold {
         touched: Option<&mut RowKeys>,
     ) -> Result<(), Poison> {
         let DecodedEvent { revision, position, .. } = *event;
-        let reservation = order_of(data).map(|order| (sku.clone(), order));
+        let reservation = order_with_changed_reservation(data).map(|order| (sku.clone(), order));
         let held = reservation.as_ref().and_then(|key| self.reservations.get(key).copied());
         let folded = fold(sku, self.levels.get(sku), held.unwrap_or(0), data, revision)?;
         self.levels.insert(sku.clone(), folded.row);
-        if let Some(order_id) = order_concerned(data) {
+        if let Some(order_id) = order_of(data) {
             self.order_stock_events.push(OrderStockEvent { order_id, position, sku: sku.clone(), revision });
         }
         if let Some(touched) = touched {
@@ -88,14 +88,14 @@ pub(super) fn add_keys(sku: &Sku, event: &DecodedEvent, keys: &mut RowKeys) {
         keys.stock.insert(sku.clone());
     }
     if let Ok(Event::Stock(data)) = &event.event
-        && let Some(order) = order_drawn_on(data)
+        && let Some(order) = order_with_reduced_reservation(data)
     {
         keys.reservations.insert((sku.clone(), order));
     }
 }
 
 /// The order whose reservation an event opens or reduces.
-fn order_of(event: &StockEvent) -> Option<OrderId> {
+fn order_with_changed_reservation(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Reserved(reserved) => Some(reserved.order_id),
         StockEvent::Released(released) => Some(released.order_id),
@@ -105,17 +105,19 @@ fn order_of(event: &StockEvent) -> Option<OrderId> {
 }
 
 /// The order that an event belongs to.
-fn order_concerned(event: &StockEvent) -> Option<OrderId> {
+fn order_of(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Returned(returned) => Some(returned.order_id),
-        StockEvent::Reserved(_) | StockEvent::Released(_) | StockEvent::Shipped(_) => order_of(event),
+        StockEvent::Reserved(_) | StockEvent::Released(_) | StockEvent::Shipped(_) => {
+            order_with_changed_reservation(event)
+        }
         StockEvent::Received(_) | StockEvent::Adjusted(_) => None,
     }
 }
 
 /// The order whose open reservation an event reduces. Only these events need the row of the reservation: a
 /// Reserved event opens a new one, and the others have none.
-fn order_drawn_on(event: &StockEvent) -> Option<OrderId> {
+fn order_with_reduced_reservation(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Released(released) => Some(released.order_id),
         StockEvent::Shipped(shipped) => Some(shipped.order_id),

@@ -89,8 +89,8 @@ pub(super) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Reads a query's rows in chunks, and sends what `take` pushes for each. Reports a row that cannot be
-    /// read by its first column, and continues.
+    /// Reads a query's rows in chunks, and sends what `take` pushes for each. An unreadable row is reported
+    /// under its first column, and the scan continues.
     pub(super) async fn each<T>(
         &self,
         sql: &str,

@@ -1,4 +1,4 @@
-//! Notices commits of every process through a notification channel of the server.
+//! Learns of the commits of all processes through a notification channel of the server.
 
 use std::{future::poll_fn, sync::Arc, time::Duration};
 

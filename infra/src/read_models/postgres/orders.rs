@@ -114,7 +114,7 @@ pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<Orde
     all(client, &sql, &[&ids], |row| order_row(row).map(Arc::new)).await
 }
 
-/// Runs before the orders are written, because it looks up the status that each had. SKUs hold no control
+/// Runs before the orders are written, because it reads their previous statuses. SKUs contain no control
 /// characters, so chr(31) separates them.
 pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
          SELECT now.order_id, now.status, now.placed_at, now.skus, before.status AS old_status
@@ -258,7 +258,7 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
         }
         scan.send(rows).await?;
     }
-    // Every expected entry is there, so equal numbers mean that there is no other entry.
+    // Missing entries are reported above. If none is missing, equal numbers prove that there is no other.
     let row = scan.view.query_one("SELECT count(*) FROM order_skus", &[]).await?;
     let skus_stored: i64 = cell(&row, 0)?;
     if usize::try_from(skus_stored) == Ok(skus_expected) {

@@ -201,9 +201,9 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// Refuses the commit unless it met every row that should be there.
-fn expect(met: u64, expected: usize) -> Result<(), ReadModelError> {
-    if met == expected as u64 { Ok(()) } else { Err(ReadModelError::CheckpointMoved) }
+/// Refuses the commit unless its statement found every expected row.
+fn expect(found: u64, expected: usize) -> Result<(), ReadModelError> {
+    if found == expected as u64 { Ok(()) } else { Err(ReadModelError::CheckpointMoved) }
 }
 
 async fn park(
@@ -225,8 +225,8 @@ async fn park(
     Ok(())
 }
 
-/// Writes what a rebuild begins with: the log, a checkpoint for each projection of `positions`, the parked
-/// streams.
+/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of
+/// `positions`, the parked streams.
 pub(super) async fn copy(
     transaction: &tokio_postgres::Transaction<'_>,
     positions: &[(Partition, Option<Position>)],

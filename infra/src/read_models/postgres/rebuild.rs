@@ -24,11 +24,11 @@ const STAGED: &str = "orderly_rebuild";
 const REPLACED: &str = "orderly_replaced";
 /// The advisory lock that excludes a second rebuild. It ends with its connection.
 const REBUILD_LOCK: i64 = 0x4f72_6465_726c_7902;
-/// How long publishing waits for the commits, or a verification, of other processes.
+/// Time limit for publishing, which waits for the commits, or a verification, of other processes.
 const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long one attempt to publish may block commits.
+/// Longest time for which one attempt to publish blocks commits.
 const PUBLISH_ATTEMPT: &str = "SET LOCAL lock_timeout = '500ms'";
-/// How long commits may pass between two attempts.
+/// Pause between two attempts, in which commits continue.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
 
 /// Replaces the read models of a database, even those of another schema version.

@@ -44,7 +44,7 @@ pub(super) async fn page<T>(
     Ok(RowPage::cut(all(client, sql, values, read).await?, limit))
 }
 
-/// A column of a row. A value that cannot be read is damage.
+/// A column of a row. An unreadable value counts as damage.
 pub(super) fn cell<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, ReadModelError> {
     row.try_get(column).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

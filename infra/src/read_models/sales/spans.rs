@@ -33,8 +33,8 @@ pub(in crate::read_models) fn ranges(query: &SalesQuery) -> Vec<Range> {
     }
 }
 
-/// The answer to a query. `by_start`: sums over all orders, oldest first; `by_key`: those by SKU or country,
-/// where the query asks for these.
+/// The answer to a query. `by_start`: sums over all orders, oldest first. `by_key`: sums by SKU or
+/// country; empty unless the query asks for them.
 pub(in crate::read_models) fn answer(
     query: &SalesQuery,
     by_start: &[(i64, SalesTotals)],
@@ -119,7 +119,7 @@ fn hour_at(instant: Timestamp) -> i64 {
     instant.as_second().div_euclid(SECONDS_PER_HOUR)
 }
 
-/// Hours beyond the range of timestamps are held at its ends.
+/// Clamps hours outside the range of timestamps to its ends.
 fn instant_of(hour: i64) -> Timestamp {
     let fallback = if hour < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_second(hour.saturating_mul(SECONDS_PER_HOUR)).unwrap_or(fallback)
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_months_need_no_hours_and_days_no_months() {
+    fn whole_months_read_no_hours_and_days_read_no_months() {
         let (january, march) = (hour("2011-01-01T00:00:00Z"), hour("2011-03-01T00:00:00Z"));
         assert_eq!(
             cover(Some(january), Some(march)),

@@ -80,7 +80,7 @@ impl Sink {
     }
 }
 
-/// Calls `take` with every row. Reports a row that cannot be read by its first column, and continues.
+/// Calls `take` with every row. An unreadable row is reported under its first column, and the scan continues.
 pub(super) fn each<T>(
     connection: &Connection,
     sink: &mut Sink,

@@ -22,8 +22,8 @@ const APPLICATION_ID: i32 = 0x4f72_6476;
 
 const WRITER_CACHE_KIB: i32 = 128 * 1024;
 const READER_CACHE_KIB: i32 = 16 * 1024;
-/// How long a commit waits for another writing process. That is a rebuild that publishes its rows, or a
-/// second server, which the checkpoint then refuses.
+/// Longest wait of a commit for another writing process. That process is a rebuild that publishes its rows,
+/// or a second server, whose commit the checkpoint then refuses.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often pages move from the write-ahead log into the file. A longer time moves a page that was written
 /// repeatedly only once. A shorter time delays the event store's flushes less.
@@ -74,9 +74,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, ReadModelsOpenError
         keep_plans(&connection)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL flushes each commit, so that little is written at a time. Safety does not need it: rows and
-        // checkpoint are in one file and rewind together after a power cut. With NORMAL, a checkpoint flushes
-        // a second's worth of pages at once, and the event store's flush waits behind it.
+        // FULL flushes each commit, so that each flush is small. Safety does not need it: rows and checkpoint
+        // are in one file, so a power cut loses both together. With NORMAL, moving pages out of the
+        // write-ahead log flushes all pages of 250 ms at once, and the event store's flush waits for it.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;

@@ -244,7 +244,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
         }
         sink.push(StoredRow::Order(Box::new(row)))
     })?;
-    // Every expected entry is there, so equal numbers mean that there is no other entry.
+    // Missing entries are reported above. If none is missing, equal numbers prove that there is no other.
     let skus_stored: i64 = connection.query_row("SELECT count(*) FROM order_skus", [], |row| row.get(0))?;
     if skus_stored != skus_expected {
         let fault = format!("it has {skus_stored} entries, and the orders have {skus_expected} SKUs");

@@ -142,8 +142,8 @@ fn park(transaction: &Transaction<'_>, parked: &[ParkedStream]) -> Result<(), Re
     Ok(())
 }
 
-/// Writes what a rebuild begins with: the log, a checkpoint for each projection of `positions`, the parked
-/// streams.
+/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of
+/// `positions`, the parked streams.
 pub(super) fn copy(
     transaction: &Transaction<'_>,
     positions: &[(Partition, Option<Position>)],

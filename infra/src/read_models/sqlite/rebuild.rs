@@ -33,7 +33,8 @@ use crate::{
 const PAGE_CACHE_KIB: i32 = 256 * 1024;
 const ROWS_PER_CHUNK: usize = 256;
 const CHUNKS_AHEAD: usize = 8;
-/// How long publishing waits for a commit, or for a checkpoint of the write-ahead log, of another process.
+/// Time limit for publishing, which waits for a commit, or a checkpoint of the write-ahead log, of another
+/// process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 

@@ -122,7 +122,7 @@ fn write_reservations(connection: &Connection, rows: &Rows) -> Result<(), ReadMo
     Ok(())
 }
 
-/// Whether each order of `rows` has ended.
+/// The orders of `rows`, with true for those that have ended.
 fn ended_orders(rows: &Rows) -> HashMap<OrderId, bool> {
     rows.orders.iter().map(|row| (row.order_id, row.order.status().is_final())).collect()
 }
