@@ -12,7 +12,7 @@ use axum::{
 
 use crate::support::{Answer, Shop};
 
-/// Sends a request that can be wrong in any way that HTTP allows.
+/// Sends a request, which may break the rules of the API in any way.
 async fn send(shop: &Shop, method: Method, path: &str, key: Option<&[u8]>, body: impl Into<Body>) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header(header::CONTENT_TYPE, "application/json");

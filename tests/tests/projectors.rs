@@ -1,4 +1,4 @@
-//! Projectors over SQLite read models: under every failure, each event is in the rows exactly once.
+//! Projectors over SQLite read models: each event is in the rows exactly once, also after failures.
 
 mod delivery;
 mod feed;

@@ -49,7 +49,7 @@ macro_rules! read_models_contract {
             writing::the_checkpoint_moves_with_the_rows_or_not_at_all,
             writing::exactly_one_owner_wins_a_race_for_a_position,
             writing::partitions_move_independently,
-            writing::a_partition_of_a_topic_moves_only_what_it_feeds,
+            writing::a_partition_of_a_topic_moves_only_the_projections_of_its_topic,
             writing::the_position_in_the_log_never_goes_back,
             writing::rows_are_bound_to_one_log,
             writing::parked_streams_are_listed_until_they_are_retried,
@@ -64,11 +64,11 @@ macro_rules! read_models_contract {
             timers::payments_wait_until_their_provider_has_nothing_to_do,
             lists::every_order_filter_selects_its_orders_page_by_page,
             lists::payments_come_in_order_of_arrival,
-            lists::stock_is_listed_by_sku_and_by_what_is_available,
+            lists::stock_is_listed_by_sku_and_by_available_units,
             lists::reservations_of_a_sku_are_paged_by_order,
             lists::stock_events_of_an_order_are_paged_in_the_order_of_the_log,
             sales::sums_equal_the_rows_of_any_time_range,
-            sales::sums_are_taken_over_partitions_and_within_a_currency,
+            sales::sums_add_all_partitions_of_one_currency,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -101,7 +101,7 @@ fn sku(name: &str) -> Sku {
     Sku::new(name).unwrap()
 }
 
-/// A random id that is the same for each number.
+/// An id that looks random and depends only on `number`.
 fn order_id(number: u32) -> OrderId {
     OrderId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()))
 }

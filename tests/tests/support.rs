@@ -1,5 +1,5 @@
-//! Shared by the tests of the command side: a platform in the test's process whose event store fails on
-//! demand.
+//! Support of the tests: a platform in the test's process, faults on demand, and resources of one test in
+//! Postgres and Kafka.
 
 mod answer;
 pub mod documented;
@@ -27,7 +27,7 @@ pub use self::{
 /// Time limit of every wait. A test that waits longer fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Polls every 2 ms until `look` finds something, for conditions that no channel announces.
+/// Polls `look` every 2 ms until it returns a value, at most [`PATIENCE`]. For conditions without a channel.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {

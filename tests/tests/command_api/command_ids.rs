@@ -1,5 +1,5 @@
-//! Command ids and fingerprints are stored in every log, so they never change: otherwise retries of commands
-//! from before an upgrade would be executed again.
+//! Command ids and fingerprints are stored in every log. If they changed, a retry of a command from before an
+//! upgrade would be executed again.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +126,7 @@ fn id_of(answer: &Value, member: &str) -> String {
 }
 
 #[tokio::test]
-async fn command_ids_and_fingerprints_of_every_route_are_those_that_logs_hold() {
+async fn command_ids_and_fingerprints_of_every_route_equal_those_in_existing_logs() {
     let shop = Shop::open().await;
     let post = async |path: &str, key: &str, body: Value| {
         let answer = shop.post(path, key, body).await;

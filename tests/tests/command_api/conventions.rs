@@ -1,3 +1,5 @@
+//! Conventions of every command: `If-Match`, overload, failures of the store, and the documented operations.
+
 use axum::{body::Body, http::Request};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Shipments, deliveries, returns and cancellations.
+
 use super::*;
 
 async fn ship(shop: &Shop, order: &Value, key: &str, body: Value) -> Answer {
@@ -55,8 +57,8 @@ async fn a_return_can_restock_or_not_and_refund_or_not() {
     send_back("t3", json!({"lines": [part(1, 1)], "refund_amount": 0})).await.expect(201);
     send_back("t4", json!({"lines": [part(1, 3)]})).await.problem(409, "quantity_unavailable");
     // 2,550 were captured; refunds of 510 and 100 are already requested.
-    let greedy = json!({"lines": [part(1, 1)], "refund_amount": 1941});
-    send_back("t4", greedy).await.problem(409, "refund_too_large");
+    let too_much = json!({"lines": [part(1, 1)], "refund_amount": 1941});
+    send_back("t4", too_much).await.problem(409, "refund_too_large");
     send_back("t4", json!({"lines": [part(1, 1)], "refund_amount": -1}))
         .await
         .problem(422, "invalid_request");

@@ -1,3 +1,5 @@
+//! Payments recorded by hand: authorisation, capture, failure, void and refund.
+
 use super::*;
 
 async fn placed(shop: &Shop) -> Value {

@@ -1,3 +1,5 @@
+//! Placing orders: answers, limits, due times and `Prefer: respond-async`.
+
 use command_api::CommandApiOptions;
 use domain::{OrderId, Timestamp};
 use jiff::SignedDuration;
@@ -79,16 +81,16 @@ async fn an_order_with_nothing_to_pay_is_paid_once_allocated() {
     let free = shop.place("free", &[line("a", 1, 0)]).await.expect(201);
     assert_has(&free, json!({"payment_status": "paid", "payment_id": null, "total": 0}));
     let discount = json!({"adjustments": [{"code": "voucher", "amount": -100}]});
-    let given = place_with(&shop, "discounted", discount).await.expect(201);
-    assert_has(&given, json!({"payment_status": "paid", "total": 0}));
-    shop.post(&path_of(&given, "/shipments"), "ship", json!({})).await.expect(201);
+    let discounted = place_with(&shop, "discounted", discount).await.expect(201);
+    assert_has(&discounted, json!({"payment_status": "paid", "total": 0}));
+    shop.post(&path_of(&discounted, "/shipments"), "ship", json!({})).await.expect(201);
     let below = json!({"adjustments": [{"code": "voucher", "amount": -101}]});
     place_with(&shop, "below zero", below).await.problem(422, "invalid_request");
     assert_eq!(shop.log().await.count("payment.requested.v1"), 0);
 }
 
 #[tokio::test]
-async fn the_due_date_is_given_or_never_or_follows_the_setting() {
+async fn the_due_time_comes_from_the_request_and_defaults_to_the_setting() {
     let api =
         CommandApiOptions { payment_due_after: std::time::Duration::from_mins(7), ..Default::default() };
     let shop = Shop::with(ShopOptions { api, ..ShopOptions::default() }).await;

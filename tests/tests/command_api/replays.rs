@@ -1,3 +1,5 @@
+//! Retries under one idempotency key.
+
 use futures::future::join_all;
 
 use super::*;
@@ -26,7 +28,7 @@ async fn sixty_four_concurrent_requests_with_one_key_make_one_order_and_get_one_
 }
 
 #[tokio::test]
-async fn a_retry_gets_the_first_answer_whatever_happened_to_the_order() {
+async fn a_retry_gets_the_first_answer_after_any_later_change_of_the_order() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     let lines = [line("a", 5, 100)];

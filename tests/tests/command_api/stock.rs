@@ -1,3 +1,5 @@
+//! Receipts and adjustments of stock.
+
 use super::*;
 
 #[tokio::test]

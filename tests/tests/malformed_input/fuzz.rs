@@ -1,3 +1,5 @@
+//! Random requests.
+
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -78,7 +80,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn every_request_gets_an_answer_or_a_4xx_problem() {
+fn every_request_is_accepted_or_gets_a_4xx_problem() {
     let runtime = Runtime::new().unwrap();
     let shop = runtime.block_on(Shop::open());
     let case = (path(), body(), prop::option::weighted(0.9, "[ -~]{1,12}"));
@@ -94,6 +96,6 @@ fn every_request_gets_an_answer_or_a_4xx_problem() {
             prop_assert!(problem["code"].as_str().is_some_and(|code| code != "internal"));
         }
     });
-    // Every accepted event is valid.
+    // Every recorded event can be folded.
     runtime.block_on(async { shop.log().await.walk_stock(|_, _, _| {}) });
 }

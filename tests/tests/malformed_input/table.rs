@@ -1,3 +1,5 @@
+//! A table of malformed bodies, paths and headers, each with its answer.
+
 use axum::body::Bytes;
 use futures::stream;
 use serde_json::{Value, json};
@@ -136,8 +138,8 @@ async fn out_of_bounds_members_of_an_order_are_refused() {
     assert_refused(&shop, "/v1/orders", &cases).await;
 
     // Each line is within bounds, but their sum is not.
-    let dear = vec![line("a", 1_000_000, 9_007_199_254_740_991)];
-    shop.place("dear", &dear).await.problem(422, "invalid_request");
+    let expensive = vec![line("a", 1_000_000, 9_007_199_254_740_991)];
+    shop.place("expensive", &expensive).await.problem(422, "invalid_request");
     let many: Vec<Value> = (0..1_001).map(|_| line("a", 1_000_000, 0)).collect();
     shop.place("many", &many).await.problem(422, "invalid_request");
     assert_eq!(shop.log().await.0.len(), 0);

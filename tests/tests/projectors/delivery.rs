@@ -1,3 +1,5 @@
+//! Batches of any size, redelivered events, failing commits and competing projectors.
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -25,26 +27,26 @@ use super::{
 
 /// The outcome of a commit.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+enum CommitOutcome {
     Done,
     Refused,
-    /// Done, but the projector gets an error.
+    /// Committed, but the projector gets an error.
     AnswerLost,
 }
 
 /// Read models that fail some commits.
-struct Unsteady {
+struct FailingReadModels {
     inner: Arc<dyn ReadModels>,
-    /// Fates of the first commits. Later commits are done.
-    fates: Mutex<VecDeque<Fate>>,
+    /// The outcomes of the first commits. Later commits succeed.
+    outcomes: Mutex<VecDeque<CommitOutcome>>,
 }
 
-fn unreachable_now() -> ReadModelError {
+fn unavailable() -> ReadModelError {
     ReadModelError::Unavailable("the test fails this call".into())
 }
 
 #[async_trait]
-impl ReadModels for Unsteady {
+impl ReadModels for FailingReadModels {
     async fn bind(&self, store_id: Uuid) -> Result<(), BindError> {
         self.inner.bind(store_id).await
     }
@@ -62,13 +64,13 @@ impl ReadModels for Unsteady {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
-        let fate = self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Done);
-        match fate {
-            Fate::Done => self.inner.commit(changes).await,
-            Fate::Refused => Err(unreachable_now()),
-            Fate::AnswerLost => {
+        let outcome = self.outcomes.lock().unwrap().pop_front().unwrap_or(CommitOutcome::Done);
+        match outcome {
+            CommitOutcome::Done => self.inner.commit(changes).await,
+            CommitOutcome::Refused => Err(unavailable()),
+            CommitOutcome::AnswerLost => {
                 self.inner.commit(changes).await?;
-                Err(unreachable_now())
+                Err(unavailable())
             }
         }
     }
@@ -88,19 +90,28 @@ impl ReadModels for Unsteady {
 
 /// How events reach the projectors.
 #[derive(Debug, Clone)]
-struct Circumstances {
+struct DeliveryConditions {
     cuts: Vec<usize>,
     redelivered: usize,
-    fates: Vec<Fate>,
+    outcomes: Vec<CommitOutcome>,
     /// Runs a second projector over the same file. Both act as the owner.
     competitor: Option<Vec<usize>>,
 }
 
-fn circumstances() -> impl Strategy<Value = Circumstances> {
-    let fate = prop_oneof![4 => Just(Fate::Done), 1 => Just(Fate::Refused), 1 => Just(Fate::AnswerLost)];
+fn conditions() -> impl Strategy<Value = DeliveryConditions> {
+    let outcome = prop_oneof![
+        4 => Just(CommitOutcome::Done),
+        1 => Just(CommitOutcome::Refused),
+        1 => Just(CommitOutcome::AnswerLost),
+    ];
     let cuts = || prop::collection::vec(1..25_usize, 1..5);
-    (cuts(), 0..6_usize, prop::collection::vec(fate, 0..5), prop::option::of(cuts())).prop_map(
-        |(cuts, redelivered, fates, competitor)| Circumstances { cuts, redelivered, fates, competitor },
+    (cuts(), 0..6_usize, prop::collection::vec(outcome, 0..5), prop::option::of(cuts())).prop_map(
+        |(cuts, redelivered, outcomes, competitor)| DeliveryConditions {
+            cuts,
+            redelivered,
+            outcomes,
+            competitor,
+        },
     )
 }
 
@@ -110,20 +121,20 @@ proptest! {
     #[test]
     fn each_event_is_in_the_rows_exactly_once_for_any_delivery(
         acts in acts(),
-        circumstances in circumstances(),
+        conditions in conditions(),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(project_and_check(&acts, circumstances));
+        runtime.block_on(project_and_check(&acts, conditions));
     }
 }
 
-async fn project_and_check(acts: &[Act], circumstances: Circumstances) {
-    let Circumstances { cuts, redelivered, fates, competitor } = circumstances;
+async fn project_and_check(acts: &[Act], conditions: DeliveryConditions) {
+    let DeliveryConditions { cuts, redelivered, outcomes, competitor } = conditions;
     let story = Story::of(acts);
     let bench = Bench::new(MemoryLog::new(story.events.clone()));
-    let unsteady = Unsteady { inner: bench.models.clone(), fates: Mutex::new(fates.into()) };
+    let failing = FailingReadModels { inner: bench.models.clone(), outcomes: Mutex::new(outcomes.into()) };
     let feed = Feed::new(&bench.log).cut(cuts).redeliver(redelivered);
-    let mut running = vec![RunningProjector::start(feed, &bench.log, Arc::new(unsteady))];
+    let mut running = vec![RunningProjector::start(feed, &bench.log, Arc::new(failing))];
     if let Some(cuts) = competitor {
         let models = Arc::new(SqliteReadModels::open(&bench.path).unwrap());
         running.push(RunningProjector::start(Feed::new(&bench.log).cut(cuts), &bench.log, models));

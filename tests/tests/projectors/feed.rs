@@ -1,3 +1,5 @@
+//! An event source over a log in memory.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! An event log in memory.
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! Streams that are parked, and their retry.
+
 use std::time::Duration;
 
 use domain::{
@@ -24,7 +26,7 @@ use super::{
 const NO_PATIENCE: Duration = Duration::ZERO;
 
 /// A log with a damaged event of the first order.
-struct Poisoned {
+struct DamagedLog {
     bench: Bench,
     story: Story,
     order: OrderId,
@@ -32,7 +34,7 @@ struct Poisoned {
     revision: Revision,
 }
 
-impl Poisoned {
+impl DamagedLog {
     /// The event cannot be decoded.
     fn unknown_type() -> Self {
         Self::with("order.paid.v1", |event| event.type_name = "order.teleported.v9".into())
@@ -46,12 +48,12 @@ impl Poisoned {
         })
     }
 
-    fn with(type_name: &str, spoil: impl FnOnce(&mut domain::RecordedEvent)) -> Self {
+    fn with(type_name: &str, damage: impl FnOnce(&mut domain::RecordedEvent)) -> Self {
         let story = Story::eventful();
-        let poison = story.events.iter().find(|event| *event.type_name == *type_name).unwrap();
-        let (position, revision) = (poison.position, poison.revision);
+        let damaged = story.events.iter().find(|event| *event.type_name == *type_name).unwrap();
+        let (position, revision) = (damaged.position, damaged.revision);
         let bench = Bench::new(MemoryLog::new(story.events.clone()));
-        bench.log.change(position, spoil);
+        bench.log.change(position, damage);
         let order = story.placed[0];
         Self { bench, story, order, position, revision }
     }
@@ -60,10 +62,10 @@ impl Poisoned {
         self.order.into()
     }
 
-    /// Repairs the event, as a newer program would that can read it.
-    fn cure(&self) {
-        let cured = self.story.events.iter().find(|event| event.position == self.position).unwrap();
-        self.bench.log.change(self.position, |event| *event = cured.clone());
+    /// Restores the event. For the runner this is the same as a newer program that can read it.
+    fn repair(&self) {
+        let repaired = self.story.events.iter().find(|event| event.position == self.position).unwrap();
+        self.bench.log.change(self.position, |event| *event = repaired.clone());
     }
 
     async fn parked(&self) -> ParkedStream {
@@ -75,36 +77,36 @@ impl Poisoned {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_cannot_be_read_parks_its_stream_and_no_other() {
-    let poisoned = Poisoned::unknown_type();
-    let running = poisoned.bench.run();
-    poisoned.bench.caught_up().await;
+    let damaged_log = DamagedLog::unknown_type();
+    let running = damaged_log.bench.run();
+    damaged_log.bench.caught_up().await;
     running.stop().await;
 
-    let parked = poisoned.parked().await;
-    assert_eq!((parked.projection, &parked.stream), (Projection::Orders, &poisoned.stream()));
-    assert_eq!((parked.revision, parked.position), (poisoned.revision, poisoned.position));
+    let parked = damaged_log.parked().await;
+    assert_eq!((parked.projection, &parked.stream), (Projection::Orders, &damaged_log.stream()));
+    assert_eq!((parked.revision, parked.position), (damaged_log.revision, damaged_log.position));
     assert!(parked.reason.contains("order.teleported.v9"), "{}", parked.reason);
-    assert!(poisoned.bench.is_parked(poisoned.order).await);
-    let row = poisoned.bench.queries.order(poisoned.order).await.unwrap().unwrap();
-    assert_eq!(row.revision, poisoned.revision - 1);
-    let other = poisoned.story.placed[3];
-    assert!(!poisoned.bench.is_parked(other).await);
-    let other_row = poisoned.bench.queries.order(other).await.unwrap().unwrap();
-    assert_eq!(other_row.order, poisoned.story.orders[&other]);
+    assert!(damaged_log.bench.is_parked(damaged_log.order).await);
+    let row = damaged_log.bench.queries.order(damaged_log.order).await.unwrap().unwrap();
+    assert_eq!(row.revision, damaged_log.revision - 1);
+    let other = damaged_log.story.placed[3];
+    assert!(!damaged_log.bench.is_parked(other).await);
+    let other_row = damaged_log.bench.queries.order(other).await.unwrap().unwrap();
+    assert_eq!(other_row.order, damaged_log.story.orders[&other]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_makes_the_fold_panic_leaves_the_row_unchanged() {
-    let poisoned = Poisoned::contradiction();
-    let running = poisoned.bench.run();
-    poisoned.bench.caught_up().await;
+    let damaged_log = DamagedLog::contradiction();
+    let running = damaged_log.bench.run();
+    damaged_log.bench.caught_up().await;
     running.stop().await;
-    let parked = poisoned.parked().await;
+    let parked = damaged_log.parked().await;
     assert!(parked.reason.contains("contradicts"), "{}", parked.reason);
-    let row = poisoned.bench.queries.order(poisoned.order).await.unwrap().unwrap();
-    assert_eq!(row.revision, poisoned.revision - 1);
+    let row = damaged_log.bench.queries.order(damaged_log.order).await.unwrap().unwrap();
+    assert_eq!(row.revision, damaged_log.revision - 1);
     // A fold of the whole log parks the stream at the same event.
-    poisoned.bench.assert_rows_are_those_of_the_log().await;
+    damaged_log.bench.assert_rows_are_those_of_the_log().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,13 +130,13 @@ async fn a_missing_event_parks_its_stream_and_a_retry_reads_it_from_the_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runner_resumes_a_stream_on_request_and_continues_with_it() {
-    let poisoned = Poisoned::unknown_type();
-    let bench = &poisoned.bench;
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
     let running = bench.run();
     bench.caught_up().await;
-    poisoned.cure();
+    damaged_log.repair();
     let patience = crate::support::PATIENCE;
-    let retried = retry(bench.log.as_ref(), bench.models.as_ref(), &poisoned.stream(), patience).await;
+    let retried = retry(bench.log.as_ref(), bench.models.as_ref(), &damaged_log.stream(), patience).await;
     assert_eq!(retried.unwrap(), Retried::Resumed);
 
     let mut story = Story::eventful();
@@ -148,62 +150,62 @@ async fn a_runner_resumes_a_stream_on_request_and_continues_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_runner_the_command_retries_and_parks_again_until_the_cause_is_repaired() {
-    let poisoned = Poisoned::unknown_type();
-    let bench = &poisoned.bench;
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
     let running = bench.run();
     bench.caught_up().await;
     running.stop().await;
     let (log, models) = (bench.log.as_ref(), bench.models.as_ref());
 
-    let retried = retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap();
+    let retried = retry(log, models, &damaged_log.stream(), NO_PATIENCE).await.unwrap();
     assert!(
-        matches!(&retried, Retried::StillParked(row) if row.revision == poisoned.revision),
+        matches!(&retried, Retried::StillParked(row) if row.revision == damaged_log.revision),
         "{retried:?}"
     );
     assert_eq!(retry(log, models, &sku(0).into(), NO_PATIENCE).await.unwrap(), Retried::NotParked);
-    poisoned.cure();
-    assert_eq!(retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap(), Retried::Resumed);
-    assert_eq!(retry(log, models, &poisoned.stream(), NO_PATIENCE).await.unwrap(), Retried::NotParked);
+    damaged_log.repair();
+    assert_eq!(retry(log, models, &damaged_log.stream(), NO_PATIENCE).await.unwrap(), Retried::Resumed);
+    assert_eq!(retry(log, models, &damaged_log.stream(), NO_PATIENCE).await.unwrap(), Retried::NotParked);
     bench.assert_rows_are_those_of_the_log().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_skips_events_of_a_resumed_stream_cannot_commit() {
-    let poisoned = Poisoned::unknown_type();
-    let bench = &poisoned.bench;
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
     let running = bench.run();
     bench.caught_up().await;
     running.stop().await;
     let head = bench.log.head();
-    let passes_over = || Changes {
-        skipped: vec![(Projection::Orders, poisoned.stream())],
+    let skipping = || Changes {
+        skipped: vec![(Projection::Orders, damaged_log.stream())],
         ..Changes::none(Partition::whole_log(), head, head)
     };
-    bench.models.commit(passes_over()).await.unwrap();
-    poisoned.cure();
-    retry(bench.log.as_ref(), bench.models.as_ref(), &poisoned.stream(), NO_PATIENCE).await.unwrap();
-    let refused = bench.models.commit(passes_over()).await;
+    bench.models.commit(skipping()).await.unwrap();
+    damaged_log.repair();
+    retry(bench.log.as_ref(), bench.models.as_ref(), &damaged_log.stream(), NO_PATIENCE).await.unwrap();
+    let refused = bench.models.commit(skipping()).await;
     assert!(matches!(refused, Err(ReadModelError::CheckpointMoved)), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_is_committed_once() {
-    let poisoned = Poisoned::unknown_type();
-    let bench = &poisoned.bench;
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
     let running = bench.run();
     bench.caught_up().await;
     running.stop().await;
     let head = bench.log.head();
-    let parked = poisoned.parked().await;
-    let settles = || Changes {
+    let parked = damaged_log.parked().await;
+    let retrying = || Changes {
         retried: vec![parked.clone()],
         parked: vec![parked.clone()],
         ..Changes::none(Partition::whole_log(), head, head)
     };
-    let unasked = bench.models.commit(settles()).await;
-    assert!(matches!(unasked, Err(ReadModelError::CheckpointMoved)), "{unasked:?}");
-    assert!(bench.models.request_retry(&poisoned.stream()).await.unwrap());
-    bench.models.commit(settles()).await.unwrap();
-    let again = bench.models.commit(settles()).await;
+    let without_request = bench.models.commit(retrying()).await;
+    assert!(matches!(without_request, Err(ReadModelError::CheckpointMoved)), "{without_request:?}");
+    assert!(bench.models.request_retry(&damaged_log.stream()).await.unwrap());
+    bench.models.commit(retrying()).await.unwrap();
+    let again = bench.models.commit(retrying()).await;
     assert!(matches!(again, Err(ReadModelError::CheckpointMoved)), "{again:?}");
 }

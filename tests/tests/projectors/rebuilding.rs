@@ -1,3 +1,5 @@
+//! Rebuilds of read models in SQLite.
+
 use std::fs;
 
 use infra::read_models::sqlite::{ReadModelsOpenError, SqliteQueries, SqliteReadModels, SqliteRebuild};

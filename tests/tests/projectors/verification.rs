@@ -1,3 +1,5 @@
+//! Verification of read models in SQLite.
+
 use std::fs;
 
 use infra::read_models::sqlite::SqliteQueries;

@@ -29,15 +29,19 @@ use super::{
 };
 use crate::{projectors::memory_log::MemoryLog, support::TestDatabase};
 
-/// An API over empty real read models, and their write side. The fake of the API is unused.
-struct Over {
+/// An API over empty real read models, and their write side. The fake read models in `api` are unused.
+struct ApiOverReadModels {
     api: Api,
     read_models: Arc<dyn ReadModels>,
     /// Deletes the rows when dropped.
     _store: Box<dyn Any + Send + Sync>,
 }
 
-fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl Any + Send + Sync) -> Over {
+fn api_over(
+    read_models: Arc<dyn ReadModels>,
+    queries: Arc<dyn Queries>,
+    store: impl Any + Send + Sync,
+) -> ApiOverReadModels {
     let log = MemoryLog::new(timeline::history());
     let api = QueryApi::new(
         queries,
@@ -47,22 +51,22 @@ fn over(read_models: Arc<dyn ReadModels>, queries: Arc<dyn Queries>, store: impl
         QueryApiOptions::default(),
     );
     let api = Api { router: query_api::router(api), queries: Arc::new(FakeQueries::default()) };
-    Over { api, read_models, _store: Box::new(store) }
+    ApiOverReadModels { api, read_models, _store: Box::new(store) }
 }
 
-fn over_sqlite() -> Over {
+fn api_over_sqlite() -> ApiOverReadModels {
     let directory = tempfile::tempdir().unwrap();
     let read_models = SqliteReadModels::open(&directory.path().join("read-models.db")).unwrap();
     let queries = Arc::new(read_models.queries());
-    over(Arc::new(read_models), queries, directory)
+    api_over(Arc::new(read_models), queries, directory)
 }
 
-async fn over_postgres() -> Over {
+async fn api_over_postgres() -> ApiOverReadModels {
     let database = TestDatabase::create().await;
     let connected = Database::connect(database.url().parse().unwrap()).await.unwrap();
     let read_models = Arc::new(PostgresReadModels::open(connected.clone()).await.unwrap());
     let queries = Arc::new(PostgresQueries::open(connected).await.unwrap());
-    over(read_models, queries, database)
+    api_over(read_models, queries, database)
 }
 
 macro_rules! over_each_adapter {
@@ -70,7 +74,7 @@ macro_rules! over_each_adapter {
         mod sqlite {$(
             #[tokio::test]
             async fn $rule() {
-                super::$rule(super::over_sqlite()).await;
+                super::$rule(super::api_over_sqlite()).await;
             }
         )*}
 
@@ -78,7 +82,7 @@ macro_rules! over_each_adapter {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[ignore = "needs Postgres: infra/dev/services up"]
             async fn $rule() {
-                super::$rule(super::over_postgres().await).await;
+                super::$rule(super::api_over_postgres().await).await;
             }
         )*}
     };
@@ -102,8 +106,8 @@ fn next_rows(position: u64, rows: Rows) -> Changes {
     Changes { rows, ..next_changes(position) }
 }
 
-async fn committed_rows_are_served_as_resources(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
     let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
     let payment = payment_row(1, vec![captured.into()]);
@@ -161,8 +165,8 @@ async fn committed_rows_are_served_as_resources(over: Over) {
     assert!(positions.iter().all(|(_, position)| *position == Some(1)), "{positions:?}");
 }
 
-async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     let instants = [at("2010-12-01T08:00:00Z"), at("2010-12-01T08:00:00.000001Z")];
     let row = |number: u32| {
         let placed_at = instants[number as usize % 2];
@@ -180,8 +184,8 @@ async fn pages_contain_every_order_once_even_if_many_have_the_same_placed_at(ove
     }
 }
 
-async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn a_commit_ends_the_wait_for_a_revision(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     let commits = async {
         for position in 1..=3_u64 {
             let stock = vec![StockRow { revision: position, ..stock_row("A", 10, 0) }];
@@ -192,8 +196,8 @@ async fn a_commit_ends_the_wait_for_a_revision(over: Over) {
     assert_eq!(answer.expect(200)["revision"], 3);
 }
 
-async fn a_filter_accepts_any_text_and_any_time(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn a_filter_accepts_any_text_and_any_time(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     let orders = vec![Arc::new(order_row(&[placed(1).into()]))];
     read_models.commit(next_rows(1, Rows { orders, ..Rows::default() })).await.unwrap();
     for filter in [
@@ -209,8 +213,8 @@ async fn a_filter_accepts_any_text_and_any_time(over: Over) {
     assert!(all.status.is_client_error() || all.expect(200)["items"].as_array().unwrap().len() == 1);
 }
 
-async fn a_timeline_has_the_events_of_its_rows(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn a_timeline_has_the_events_of_its_rows(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     let fake = timeline::api();
     let changes = {
         let rows = fake.queries.rows();
@@ -233,8 +237,8 @@ async fn a_timeline_has_the_events_of_its_rows(over: Over) {
     }
 }
 
-async fn stuck_orders_are_listed_and_stuck_is_not_an_order_id(over: Over) {
-    let Over { api, read_models, _store } = over;
+async fn stuck_orders_are_listed_and_stuck_is_not_an_order_id(over: ApiOverReadModels) {
+    let ApiOverReadModels { api, read_models, _store } = over;
     assert_eq!(api.get("/v1/orders/stuck").await.expect(200)["items"], json!([]));
     let reservations = vec![ReservationRow { sku: sku("85123A"), order_id: order_id(2), quantity: 6 }];
     let rejected = OrderRejected { shortages: Vec::new() };

@@ -1,3 +1,5 @@
+//! Conventions of every query: problems, parameters, limits, overload and health.
+
 use std::sync::Arc;
 
 use axum::http::{Method, header};

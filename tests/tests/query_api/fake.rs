@@ -16,7 +16,7 @@ use infra::{
 use tokio::sync::{Semaphore, watch};
 
 pub struct FakeQueries {
-    /// `None`: unknown.
+    /// Position of the log's last event. `None`: the source of the projectors cannot be read.
     pub log_head: watch::Sender<Option<Position>>,
     /// Each read takes a permit and waits for one if none is left.
     pub gate: Semaphore,

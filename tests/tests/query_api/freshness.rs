@@ -1,3 +1,5 @@
+//! `min_revision` and `If-None-Match`.
+
 use std::time::Duration;
 
 use axum::http::header;
@@ -171,7 +173,7 @@ async fn waiting_requests_do_not_count_as_running_queries() {
 }
 
 #[tokio::test]
-async fn a_revision_is_a_whole_number_and_only_single_resources_have_one() {
+async fn min_revision_is_a_whole_number_and_only_single_resources_accept_it() {
     let api = Api::new();
     for bad in ["-1", "1.0", "latest", "", "18446744073709551616"] {
         let answer = api.get(&format!("/v1/stock/A?min_revision={bad}")).await;

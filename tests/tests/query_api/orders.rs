@@ -1,3 +1,5 @@
+//! `/v1/orders`.
+
 use axum::http::header;
 use domain::{
     PaymentId, RefundId, ReturnId, ShipmentId,

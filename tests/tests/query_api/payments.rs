@@ -1,3 +1,5 @@
+//! `/v1/payments`.
+
 use axum::http::header;
 use domain::{
     PaymentId, RefundId,

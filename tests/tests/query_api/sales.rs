@@ -1,3 +1,5 @@
+//! `/v1/sales`.
+
 use infra::read_models::{Sales, SalesGroup, SalesTotals};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! `/v1/stock`.
+
 use axum::http::header;
 use infra::read_models::ReservationRow;
 use serde_json::json;

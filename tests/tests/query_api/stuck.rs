@@ -1,3 +1,5 @@
+//! `/v1/orders/stuck`.
+
 use domain::{
     PaymentId, RefundId,
     payment::{

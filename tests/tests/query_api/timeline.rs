@@ -1,3 +1,5 @@
+//! `/v1/orders/{id}/timeline`.
+
 use std::sync::Arc;
 
 use domain::{

@@ -1,3 +1,5 @@
+//! Filters, order and pages of lists.
+
 use domain::{
     OrderId, Timestamp,
     order::OrderStatus,
@@ -58,16 +60,16 @@ pub async fn every_order_filter_selects_its_orders_page_by_page<F: Fixture>(fixt
     fixture.models().commit(step_with(1, Rows { orders: by_key, ..Rows::default() })).await.unwrap();
     rows.sort_by_key(|row| std::cmp::Reverse((row.order.placed_at(), row.order_id)));
     let queries = fixture.queries();
-    let mut met = 0;
+    let mut matched = 0;
     for filter in filters() {
         let expected: Vec<OrderId> =
             rows.iter().filter(|row| matches(&filter, row)).map(|row| row.order_id).collect();
-        met += usize::from(!expected.is_empty());
+        matched += usize::from(!expected.is_empty());
         for limit in [3, 100] {
             assert_eq!(pages(queries.as_ref(), &filter, limit).await, expected, "{filter:?}");
         }
     }
-    assert!(met > 40, "only {met} filters met an order");
+    assert!(matched > 40, "only {matched} filters matched an order");
 }
 
 fn filters() -> Vec<OrderFilter> {
@@ -136,7 +138,7 @@ pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
     assert_eq!(list(None, Some(order_id(99))).await, []);
 }
 
-pub async fn stock_is_listed_by_sku_and_by_what_is_available<F: Fixture>(fixture: F) {
+pub async fn stock_is_listed_by_sku_and_by_available_units<F: Fixture>(fixture: F) {
     let row = |name: &str, on_hand, reserved| StockRow { sku: sku(name), on_hand, reserved, revision: 0 };
     let stock = vec![row("A", 10, 10), row("B", 10, 5), row("C", 3, 0), row("a", 0, 0), row("é", 7, 1)];
     fixture.models().commit(step_with(1, Rows { stock: stock.clone(), ..Rows::default() })).await.unwrap();

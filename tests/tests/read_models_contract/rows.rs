@@ -1,3 +1,5 @@
+//! Rows are written, loaded and deleted.
+
 use std::sync::Arc;
 
 use domain::{

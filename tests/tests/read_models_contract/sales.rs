@@ -1,3 +1,5 @@
+//! Sums of sales.
+
 use std::collections::BTreeMap;
 
 use domain::Timestamp;
@@ -114,7 +116,7 @@ pub async fn sums_equal_the_rows_of_any_time_range<F: Fixture>(fixture: F) {
     }
 }
 
-pub async fn sums_are_taken_over_partitions_and_within_a_currency<F: Fixture>(fixture: F) {
+pub async fn sums_add_all_partitions_of_one_currency<F: Fixture>(fixture: F) {
     let at = hour("2011-01-01T00:00:00Z");
     let pounds = || vec![(key(SalesDimension::All, at), totals(1))];
     let euros = SalesKey { currency: "EUR".parse().unwrap(), ..key(SalesDimension::All, at) };

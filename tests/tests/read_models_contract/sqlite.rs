@@ -1,3 +1,5 @@
+//! The read models in SQLite.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,3 +1,5 @@
+//! Commits: checkpoints, partitions, parked streams and notifications.
+
 use domain::{EventId, StreamName};
 use infra::{
     event_source::Partition,
@@ -74,7 +76,7 @@ pub async fn partitions_move_independently<F: Fixture>(fixture: F) {
     assert_eq!(models.checkpoint(&other).await.unwrap(), Some(40));
 }
 
-pub async fn a_partition_of_a_topic_moves_only_what_it_feeds<F: Fixture>(fixture: F) {
+pub async fn a_partition_of_a_topic_moves_only_the_projections_of_its_topic<F: Fixture>(fixture: F) {
     let moved = [
         ("shop.stock/0", vec!["stock"]),
         ("shop.orders/11", vec!["orders", "sales"]),

@@ -1,3 +1,5 @@
+//! HTTP answers, and checks of them.
+
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 

@@ -24,13 +24,13 @@ pub fn appends(type_name: &'static str) -> Which {
 /// A fault of one append.
 #[derive(Debug)]
 pub enum Fault {
-    /// Not written; the caller gets an error that says so.
+    /// Not written; the caller gets [`AppendError::Unavailable`].
     Refuse,
     /// Written; the caller gets an unknown outcome.
     LoseAnswer,
     /// Not written; the caller gets an unknown outcome.
     LoseAppend,
-    /// Another writer's append is written just before it.
+    /// This append of another writer is written just before it.
     Overtake(Append),
 }
 
@@ -64,7 +64,7 @@ enum Repeat {
 
 struct Hold {
     which: Which,
-    /// Whether all appends after the first held one are held too.
+    /// True if all appends after the first held one are held too.
     rest: bool,
 }
 
@@ -99,8 +99,8 @@ impl FaultyStore {
         self.state().hold = Some(Hold { which, rest: true });
     }
 
-    /// Holds selected appends and passes on all others. Only for a shared store, which keeps no order of
-    /// appends.
+    /// Holds selected appends and passes on all others. Only for a shared store: a store with one owner keeps
+    /// the order of appends.
     pub fn hold_only(&self, which: Which) {
         assert!(self.shared, "a store with one owner commits in the order of submission");
         self.state().hold = Some(Hold { which, rest: false });

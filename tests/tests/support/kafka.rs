@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::PATIENCE;
 
-/// Topics that are deleted with this value.
+/// The topics of one test. Dropping this value deletes them.
 #[derive(Debug)]
 pub struct KafkaTopics {
     config: KafkaConfig,

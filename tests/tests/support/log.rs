@@ -1,3 +1,5 @@
+//! A whole event log, and the aggregates folded from it.
+
 use std::collections::HashMap;
 
 use domain::{
@@ -92,7 +94,8 @@ impl Log {
         stock
     }
 
-    /// The open reservations of orders that are `placed` or have ended.
+    /// The open reservations of orders that are `placed`, have ended or do not exist: a finished platform has
+    /// none.
     pub fn loose_reservations(&self) -> Vec<(Sku, OrderId)> {
         let stock = self.walk_stock(|_, _, _| {});
         let open = stock.iter().flat_map(|(sku, stock)| {

@@ -26,7 +26,7 @@ enum State {
     LosesNextAnswer,
 }
 
-/// A TCP proxy on a port of its own.
+/// A TCP proxy on a free local port.
 pub struct Network {
     address: SocketAddr,
     state: watch::Sender<State>,

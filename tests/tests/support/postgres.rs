@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 const SERVER: &str = "ORDERLY_TEST_POSTGRES";
 
-/// A new database on the server of `ORDERLY_TEST_POSTGRES`. Dropped with this value.
+/// A new database on the server of `ORDERLY_TEST_POSTGRES`. Dropping this value drops the database.
 pub struct TestDatabase {
     server: Config,
     name: String,

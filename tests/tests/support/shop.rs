@@ -34,10 +34,10 @@ use super::{Answer, FaultyStore, Log, PATIENCE, documented, eventually};
 pub struct ShopOptions {
     pub executor: ExecutorOptions,
     pub api: CommandApiOptions,
-    /// The event store has several writers, like EventStoreDB.
+    /// True: the event store has several writing processes, like EventStoreDB.
     pub shared_store: bool,
     pub process_manager: bool,
-    /// Without projectors the read models stay empty, and so do the sweep and the timers.
+    /// If false, the read models stay empty, so the sweep and the timers find no work.
     pub projectors: bool,
     pub clock: Clock,
     pub provider: Option<Arc<dyn PaymentProvider>>,
@@ -61,7 +61,7 @@ pub struct Shop {
     pub store: Arc<FaultyStore>,
     pub checkout: Checkout,
     pub queries: Arc<dyn Queries>,
-    /// Over the same rows, for the process manager.
+    /// The queries of the process manager, over the same rows.
     pub overdue: Arc<dyn OverdueQueries>,
     router: Router,
     options: ShopOptions,
@@ -103,7 +103,7 @@ impl Shop {
         Self::with(ShopOptions::default()).await
     }
 
-    /// Only the HTTP handlers run reactions.
+    /// A shop in which only the HTTP handlers run reactions.
     pub async fn without_process_manager() -> Self {
         Self::with(ShopOptions { process_manager: false, ..ShopOptions::default() }).await
     }
@@ -116,7 +116,7 @@ impl Shop {
         Self::start(Files { dir, events: Arc::new(events) }, options).await
     }
 
-    /// Over an event store with several writing processes.
+    /// A shop over an event store with several writing processes.
     pub async fn over(events: Arc<dyn EventStore>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = ShopOptions { shared_store: true, ..ShopOptions::default() };
@@ -229,7 +229,7 @@ impl Shop {
         for running in [self.projectors, self.process_manager].into_iter().flatten() {
             running.stop.cancel();
             running.task.abort();
-            // An error: the task was aborted.
+            // Fails, because the task was aborted.
             let _ = running.task.await;
         }
         // Appends that reached the inner store before the crash are durable before the next start reads it.

@@ -1,3 +1,5 @@
+//! Rebuilds of read models in Postgres.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

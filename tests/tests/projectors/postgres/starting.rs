@@ -1,3 +1,5 @@
+//! Opening a Postgres database: its tables, refusals and TLS.
+
 use infra::{
     event_source::Partition,
     operations::{Positions, postgres::PostgresOperations},
@@ -87,7 +89,7 @@ async fn connections_are_encrypted_on_request_and_only_to_a_trusted_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
-async fn a_reactor_position_survives_a_rebuild_and_does_not_apply_to_another_log() {
+async fn a_process_manager_position_survives_a_rebuild_and_does_not_apply_to_another_log() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
     let operations = PostgresOperations::new(bench.connected.clone());

@@ -1,3 +1,5 @@
+//! Verification of read models in Postgres.
+
 use projectors::verify::{VerifyError, verify};
 
 use super::{Bench, MemoryLog, Story};
