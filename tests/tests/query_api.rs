@@ -38,7 +38,7 @@ struct Api {
     queries: Arc<FakeQueries>,
 }
 
-/// A clock that stands at 00:10.
+/// A clock that always shows 00:10.
 fn clock() -> Clock {
     Clock::given_by(|| rows::at("2026-01-01T00:10:00Z"))
 }

@@ -10,8 +10,8 @@ use super::Checkout;
 use crate::executor::{ExecuteError, Mode};
 
 impl Checkout {
-    /// Expires an order whose payment was due before `now`. Money that the payment has captured is recorded
-    /// on the order first. False if the order must wait for an answer of the provider.
+    /// Expires an order whose payment was due at `now` or earlier. Money that the payment has captured is
+    /// recorded on the order first. False if the order must wait for an answer of the provider.
     pub async fn settle_due(&self, order_id: OrderId, now: Timestamp) -> Result<bool, ExecuteError> {
         let _guard = self.locks.lock(order_id).await;
         // Twice: after the money is recorded, the order may still not be paid in full.

@@ -76,7 +76,7 @@ pub trait OverdueQueries: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<OrderId>, ReadModelError>;
 
-    /// Orders whose payment was due by `now` and that still wait for it, earliest due time first.
+    /// Orders whose payment was due at `now` or earlier and that still wait for it, earliest due time first.
     async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
 
     /// Payments that wait for a request to their provider and have not changed since `updated_before`. In

@@ -138,7 +138,7 @@ async fn a_commit_with_a_lost_answer_is_not_applied_twice() {
 }
 
 impl Bench {
-    /// [`Bench::assert_rows_are_those_of_the_log`], if other partitions have checkpoints too.
+    /// Like [`Bench::assert_rows_are_those_of_the_log`]. Deletes the checkpoints of other partitions first.
     async fn assert_rows_of_the_whole_log(&self) {
         let client = self.database.client().await;
         client
@@ -206,7 +206,7 @@ async fn a_blocked_commit_or_query_fails_within_its_time_limit() {
 async fn a_call_to_a_hanging_server_fails_within_its_time_limit() {
     let bench = Bench::new(MemoryLog::new(Vec::new())).await;
     let client = bench.database.client().await;
-    // These sessions have no time limits of the server.
+    // The server sets no time limit on these sessions.
     let endless =
         format!("{}?options=-c%20lock_timeout%3D0%20-c%20statement_timeout%3D0", bench.database.url());
     let connected = Database::connect(endless.parse().unwrap()).await.unwrap();

@@ -17,8 +17,8 @@ use domain::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// A command of a customer or of staff. `order` selects one of the orders placed before. Refused commands
-/// change nothing.
+/// A command of a customer or of staff. `order` is an index into [`Story::placed`], taken modulo its length.
+/// Refused commands change nothing.
 #[derive(Debug, Clone)]
 pub enum Act {
     Receive {
@@ -108,6 +108,7 @@ pub struct Story {
     pub stock: HashMap<Sku, Stock>,
     pub orders: HashMap<OrderId, Order>,
     pub payments: HashMap<PaymentId, Payment>,
+    /// The orders, in the order in which they were placed.
     pub placed: Vec<OrderId>,
     commands: u128,
 }
@@ -297,6 +298,7 @@ impl Story {
         }
     }
 
+    /// Runs one command; returns the reactions to its events.
     fn step(&mut self, step: Step) -> Vec<Reaction> {
         match step {
             Step::Stock(sku, command) => {
@@ -321,6 +323,7 @@ impl Story {
         }
     }
 
+    /// Makes the reservations of a reaction, if it has any; then settles the order by their outcome.
     fn reserve(&mut self, order_id: OrderId, reaction: Reaction) -> Reaction {
         let Reaction::Reserve(units) = reaction else { return reaction };
         let mut shortages = Vec::new();

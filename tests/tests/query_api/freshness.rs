@@ -74,7 +74,7 @@ async fn a_revision_that_arrives_during_the_wait_ends_it() {
     let projector = async {
         for revision in 0..=5 {
             yield_now().await;
-            assert!(api.queries.rows().reads > 0, "the request waits already");
+            assert!(api.queries.rows().reads > 0, "the request has not read before the change");
             api.queries.change(|rows| rows.stock = vec![at_revision(revision)]);
         }
     };
@@ -168,7 +168,7 @@ async fn waiting_requests_do_not_count_as_running_queries() {
         api.get("/v1/stock/A").await
     };
     let (waited, read) = tokio::join!(waiting, reading);
-    assert!(waited.is_err(), "the request still waits");
+    assert!(waited.is_err(), "the request did not wait for the revision");
     read.expect(200);
 }
 

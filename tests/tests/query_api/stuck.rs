@@ -16,7 +16,7 @@ use super::{
     rows::{allocated, amount, at, order_id, order_row, payment_row, placed},
 };
 
-/// The clock stands at 00:10.
+/// A wait that began at 00:`minute`. The clock of the API always shows 00:10.
 fn since(minute: u32, id: Uuid, kind: WaitKind) -> Wait {
     Wait { since: at(&format!("2026-01-01T00:{minute:02}:00Z")), id, kind }
 }
@@ -79,7 +79,7 @@ async fn the_reason_of_a_stuck_payment_is_the_next_step_of_the_provider() {
             let id = PaymentId::of_order(order_id(number)).0;
             rows.waits.push(since(u32::try_from(number).unwrap(), id, WaitKind::Provider));
         }
-        // Its wait ended between the list and the read of its rows.
+        // This wait ended after it was listed and before its rows were read.
         rows.payments.push(payment_row(4, vec![authorized]));
         rows.waits.push(since(4, PaymentId::of_order(order_id(4)).0, WaitKind::Provider));
     });

@@ -119,7 +119,7 @@ pub async fn open_reservations_of_ended_orders_are_found_in_either_order_of_writ
         found
     };
     let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();
-    // 1: held, then ended. 2: ended, then held. 3: both in one commit. 4: held by an open order.
+    // Order 1: held, then ended. Order 2: ended, then held. Order 3: both in one commit. Order 4 stays open.
     models
         .commit(step_with(1, Rows { reservations: vec![reservation(1, 1)], ..Rows::default() }))
         .await

@@ -129,7 +129,7 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
     assert_eq!(awaiting(overdue, at(20)).await, expected([2]));
     assert_eq!(awaiting(overdue, at(21)).await, expected([2, 3, 6, 7]));
 
-    // One is answered, one begins to wait, one changes and still waits.
+    // Payment 1 begins to wait, payment 2 is answered, payment 3 changes and still waits.
     let voided: PaymentEvent = PaymentVoided { reason: None }.into();
     let other = refund_requested(RefundId(payment_id(2).0));
     commit(
@@ -156,7 +156,7 @@ pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture
         order(1, OrderStatus::Placed),
         order(2, OrderStatus::Allocated),
         due(3, 7, OrderStatus::Allocated),
-        // Placed and due: only one wait is listed.
+        // Placed and due: only the wait for the allocation is listed.
         due(4, 2, OrderStatus::Placed),
         order(5, OrderStatus::Cancelled),
         order(6, OrderStatus::Rejected),

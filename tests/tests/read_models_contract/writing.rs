@@ -99,7 +99,7 @@ pub async fn the_position_in_the_log_never_goes_back<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let orders = Partition("shop.orders/1".to_owned());
     let (mut from, mut reached) = (None, None);
-    // Offsets with and without an event, and events that rebuilt rows already reflect.
+    // Offsets with and without an event. Position 40 is an event that rebuilt rows already reflect.
     let steps = [(0, None), (4, Some(70)), (5, None), (6, Some(40)), (9, Some(71)), (9, None)];
     for (to, log_position) in steps {
         let changes = Changes { log_position, ..Changes::none(orders.clone(), from, Some(to)) };
@@ -144,24 +144,24 @@ pub async fn parked_streams_are_listed_until_they_are_retried<F: Fixture>(fixtur
     assert!(!queries.is_parked(&order_id(2).into()).await.unwrap());
     assert_eq!(models.retry_requests().await.unwrap(), []);
 
-    let passes_over = |stream: &StreamName, to| Changes {
+    let skipping = |stream: &StreamName, to| Changes {
         skipped: vec![(Projection::Orders, stream.clone())],
         rows: stock_rows(1),
         ..step(to)
     };
-    models.commit(passes_over(&stream, 2)).await.unwrap();
-    assert_moved(&models.commit(passes_over(&order_id(2).into(), 3)).await);
+    models.commit(skipping(&stream, 2)).await.unwrap();
+    assert_moved(&models.commit(skipping(&order_id(2).into(), 3)).await);
 
     assert!(!models.request_retry(&order_id(2).into()).await.unwrap());
     assert!(models.request_retry(&stream).await.unwrap());
     assert_eq!(models.retry_requests().await.unwrap(), std::slice::from_ref(&parked));
     let retried = |row: &ParkedStream| Changes { retried: vec![row.clone()], ..step(3) };
-    let otherwise = ParkedStream { revision: 4, ..parked.clone() };
-    assert_moved(&models.commit(retried(&otherwise)).await);
+    let at_another_revision = ParkedStream { revision: 4, ..parked.clone() };
+    assert_moved(&models.commit(retried(&at_another_revision)).await);
     models.commit(retried(&parked)).await.unwrap();
     assert_eq!(models.parked().await.unwrap(), []);
     assert!(!queries.is_parked(&stream).await.unwrap());
-    assert_moved(&models.commit(passes_over(&stream, 4)).await);
+    assert_moved(&models.commit(skipping(&stream, 4)).await);
 }
 
 pub async fn commits_are_noticed_here_and_in_other_processes<F: Fixture>(fixture: F) {
