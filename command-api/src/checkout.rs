@@ -1,9 +1,9 @@
 //! Runs the checkout policy of the domain: sends the commands that follow an event.
 //!
-//! The HTTP handlers run reactions inline, so that checkout learns at once whether stock is held. The process
-//! manager runs every reaction that a crash or a failure cut off. Both take the order's lock first, so
-//! reactions of one order run one at a time. Both derive the same command ids, so a reaction that runs twice
-//! has one effect.
+//! The HTTP handlers run reactions inline, so that the answer to an order shows whether its stock is reserved.
+//! The process manager runs every reaction that a crash or a failure cut off. Both take the order's lock
+//! first, so reactions of one order run one at a time. Both derive the same command ids, so a reaction that
+//! runs twice has one effect.
 
 mod due;
 mod handled_inline;

@@ -168,7 +168,7 @@ pub struct ReturnedLine {
     /// The number of the order's line.
     line: u32,
     quantity: u32,
-    /// Whether the units were added to stock.
+    /// True if the units were added to stock.
     restock: bool,
 }
 

@@ -57,14 +57,14 @@ pub struct PaymentSummary<'a> {
     /// Can still be refunded: captured, minus refunds requested and paid out.
     #[schema(value_type = i64)]
     refundable: Amount,
-    /// Whether a failed payment can be tried again.
+    /// True if a failed payment can be tried again.
     retryable: bool,
     /// The operation whose answer was lost, while its outcome is unknown.
     #[schema(value_type = Option<OperationWord>)]
     unknown_operation: Option<Operation>,
-    /// Whether the authorisation of a closed payment still has to be voided.
+    /// True if the authorisation of a closed payment still has to be voided.
     void_requested: bool,
-    /// Whether the order has ended. No further authorisation or capture is possible.
+    /// True if the order has ended. No further authorisation or capture is possible.
     closed: bool,
     /// The provider's id of the latest authorisation or capture.
     reference: Option<&'a str>,

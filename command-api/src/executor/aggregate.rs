@@ -204,7 +204,7 @@ impl<A: Decider> Aggregate<A> {
         }
     }
 
-    /// Looks a command up in the stream itself, if it is no longer among the recent ones.
+    /// Looks up a command in the whole stream. Needed if older commands were dropped from memory.
     pub async fn find_in_stream(
         log: &dyn EventLog,
         stream: &StreamName,

@@ -152,7 +152,7 @@ pub(super) struct ReturnPart {
     line: u32,
     #[schema(minimum = 1)]
     quantity: u32,
-    /// Whether the units are added to stock.
+    /// True if the units are added to stock.
     #[serde(default = "yes")]
     restock: bool,
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::support::line;
 
-const NONE: &str = "00000000-0000-0000-0000-000000000000";
+const UNKNOWN_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Sends each body to one path. A case is the body, the status, the code and the field that the answer names.
 async fn assert_refused(shop: &Shop, path: &str, cases: &[(&[u8], u16, &str, &str)]) {
@@ -201,7 +201,7 @@ async fn large_bodies_are_refused_with_and_without_a_declared_size() {
 #[tokio::test]
 async fn unknown_and_malformed_ids_are_not_found() {
     let shop = Shop::open().await;
-    let shipment = json!({"shipment_id": NONE}).to_string();
+    let shipment = json!({"shipment_id": UNKNOWN_ID}).to_string();
     for (rest, body) in [
         ("cancel", "{}"),
         ("shipments", "{}"),
@@ -209,13 +209,14 @@ async fn unknown_and_malformed_ids_are_not_found() {
         ("returns", r#"{"lines":[{"line":1,"quantity":1}]}"#),
         ("refunds", r#"{"amount":1}"#),
     ] {
-        for id in [NONE, "1", "x", "%00", "..%2F..%2Fetc", "0%20or%201=1"] {
+        for id in [UNKNOWN_ID, "1", "x", "%00", "..%2F..%2Fetc", "0%20or%201=1"] {
             post(&shop, &format!("/v1/orders/{id}/{rest}"), body.to_owned()).await.problem(404, "not_found");
         }
     }
-    for rest in ["authorize", "capture", "fail", "void", &format!("refunds/{NONE}/succeed"), "refunds/x/fail"]
+    for rest in
+        ["authorize", "capture", "fail", "void", &format!("refunds/{UNKNOWN_ID}/succeed"), "refunds/x/fail"]
     {
-        for id in [NONE, "x"] {
+        for id in [UNKNOWN_ID, "x"] {
             post(&shop, &format!("/v1/payments/{id}/{rest}"), "").await.problem(404, "not_found");
         }
     }
