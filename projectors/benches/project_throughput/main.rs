@@ -98,12 +98,12 @@ async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
 
 async fn measure_rebuild(name: &str, log: &Arc<MemoryLog>, orders: u64, target: &dyn Rebuild) {
     let begun = Instant::now();
-    let step_ended = |step| {
+    let step_begins = |step| {
         if !matches!(step, RebuildStep::Folding(_)) {
             println!("  {step:?} after {:?}", begun.elapsed());
         }
     };
-    rebuild(log.as_ref(), &layout(log), target, &step_ended).await.expect("a rebuild");
+    rebuild(log.as_ref(), &layout(log), target, &step_begins).await.expect("a rebuild");
     print_rate(name, log.events.len(), orders, begun.elapsed());
 }
 
