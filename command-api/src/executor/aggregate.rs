@@ -64,8 +64,8 @@ pub(super) enum Known {
         revision: Revision,
         same_content: bool,
     },
-    /// Not among the recent commands; the stream must be read.
-    InStreamOnly,
+    /// Not among the remembered commands, and older ones were dropped: only a read of the stream can tell.
+    Uncertain,
 }
 
 impl CommandLog {
@@ -75,7 +75,7 @@ impl CommandLog {
                 revision: entry.revision,
                 same_content: is_same_content(entry.fingerprint.as_deref(), context),
             },
-            None if self.forgotten => Known::InStreamOnly,
+            None if self.forgotten => Known::Uncertain,
             None => Known::No,
         }
     }

@@ -142,7 +142,7 @@ pub(super) async fn decide_into<A: Decider>(
     work: Work<A>,
 ) -> Result<(), ExecuteError> {
     let known = match (work.known_to(aggregate), &work) {
-        (Known::InStreamOnly, Work::Execute(_, request)) => {
+        (Known::Uncertain, Work::Execute(_, request)) => {
             match Aggregate::<A>::find_in_stream(log, stream, &request.context).await {
                 Ok(known) => known,
                 Err(error) => {
@@ -180,10 +180,10 @@ pub(super) fn decide_known<A: Decider>(
     let outcome = match known {
         Known::Yes { revision, same_content: true } => Outcome::Duplicate { revision },
         Known::Yes { same_content: false, .. } => Outcome::KeyReused,
-        Known::No | Known::InStreamOnly if expected.is_some() && expected != aggregate.revision => {
+        Known::No | Known::Uncertain if expected.is_some() && expected != aggregate.revision => {
             Outcome::PreconditionFailed
         }
-        Known::No | Known::InStreamOnly => {
+        Known::No | Known::Uncertain => {
             match catch_panic(stream, || decide_and_evolve(aggregate, pending, command, &context)) {
                 Ok(outcome) => outcome,
                 Err(error) => {

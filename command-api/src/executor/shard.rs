@@ -34,7 +34,7 @@ pub(super) struct Shard<A: Decider> {
     cache: LruCache<A::Id, Aggregate<A>>,
     cache_weight: usize,
     cache_weight_max: usize,
-    /// Number of the last append submitted.
+    /// Number of the last append that was submitted: 1, 2, 3, …
     submitted: u64,
     /// Number of the last append that is durable. Appends become durable in order.
     durable: Arc<AtomicU64>,
@@ -81,7 +81,7 @@ impl<A: Decider> Shard<A> {
         let mut pending = Pending::after(aggregate.revision);
         let known = work.known_to(&aggregate);
         let outcome = match known {
-            Known::InStreamOnly => {
+            Known::Uncertain => {
                 self.cache_if_valid(id, aggregate, Ok(()));
                 return Some(work);
             }
@@ -209,6 +209,11 @@ impl<A: Decider> Shard<A> {
         Ok(())
     }
 
+    /// Submits the events of `pending` as one append, and answers its callers.
+    ///
+    /// Without events it answers at once if the state is durable, or if every caller accepts a state that is
+    /// only submitted. Otherwise it submits an empty append: that one ends after all earlier appends, so its
+    /// success proves that the answers rest on durable events.
     fn submit(&mut self, stream: &StreamName, aggregate: &mut Aggregate<A>, mut pending: Pending<A>) {
         let everything_durable = aggregate.submitted <= self.durable.load(Ordering::Acquire);
         if pending.events.is_empty() && everything_durable && self.store.epoch() == aggregate.epoch {
