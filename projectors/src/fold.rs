@@ -53,9 +53,20 @@ impl Fold {
     }
 
     pub fn put_rows(&mut self, rows: Rows) {
-        self.stock.put(rows.stock, rows.reservations);
-        self.orders.put(rows.orders);
-        self.payments.put(rows.payments);
+        // Names every field, so new rows do not compile before this puts them. Loaded rows leave those empty
+        // that a fold only adds to.
+        let Rows {
+            stock,
+            reservations,
+            reservations_closed: _,
+            order_stock_events: _,
+            orders,
+            payments,
+            sales: _,
+        } = rows;
+        self.stock.put(stock, reservations);
+        self.orders.put(orders);
+        self.payments.put(payments);
     }
 
     /// Applies an event, or parks its stream. `source` is the index of the partition that the event came

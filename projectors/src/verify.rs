@@ -13,7 +13,7 @@ use infra::{
     event_store::{EventLog, ReadError},
     read_models::{
         OrderRow, OrderStockEvent, PartitionSales, PaymentRow, Projection, ReadModelError, ReservationRow,
-        SalesKey, SalesTotals, StockRow, StoredRow,
+        Rows, SalesKey, SalesTotals, StockRow, StoredRow,
         audit::{AllRows, Audit, Stored},
     },
 };
@@ -203,13 +203,22 @@ impl Verification {
 
 impl<'a> Comparison<'a> {
     fn new(all: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
-        let rows = &all.rows;
-        let levels = rows.stock.iter().map(|row| (row.sku.clone(), row));
-        let reservations = rows.reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
-        let stock_events = rows.order_stock_events.iter();
-        let stock_events = stock_events.map(|event| ((event.order_id, event.position), event));
-        let orders = rows.orders.iter().map(|row| (row.order_id, row.as_ref()));
-        let payments = rows.payments.iter().map(|row| (row.payment_id, row.as_ref()));
+        // Names every field, so new rows do not compile before they are compared. A whole log closes no
+        // reservation, and `sales` has the sums.
+        let Rows {
+            stock,
+            reservations,
+            reservations_closed: _,
+            order_stock_events,
+            orders,
+            payments,
+            sales: _,
+        } = &all.rows;
+        let levels = stock.iter().map(|row| (row.sku.clone(), row));
+        let reservations = reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
+        let stock_events = order_stock_events.iter().map(|event| ((event.order_id, event.position), event));
+        let orders = orders.iter().map(|row| (row.order_id, row.as_ref()));
+        let payments = payments.iter().map(|row| (row.payment_id, row.as_ref()));
         let sums = sales.iter().map(|(key, sum)| (key.clone(), sum));
         let mut found = Verification { position: all.position, ..Verification::default() };
         Self {
@@ -243,13 +252,13 @@ impl<'a> Comparison<'a> {
     }
 
     fn finish(self) -> Verification {
-        let mut found = self.found;
-        self.stock.report_missing(&mut found);
-        self.reservations.report_missing(&mut found);
-        self.order_stock_events.report_missing(&mut found);
-        self.orders.report_missing(&mut found);
-        self.payments.report_missing(&mut found);
-        self.sales.report_missing(&mut found);
+        let Self { stock, reservations, order_stock_events, orders, payments, sales, mut found } = self;
+        stock.report_missing(&mut found);
+        reservations.report_missing(&mut found);
+        order_stock_events.report_missing(&mut found);
+        orders.report_missing(&mut found);
+        payments.report_missing(&mut found);
+        sales.report_missing(&mut found);
         found
     }
 }

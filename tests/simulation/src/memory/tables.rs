@@ -97,20 +97,23 @@ impl Tables {
     }
 
     fn write(&mut self, rows: Rows) {
-        self.stock.extend(rows.stock.into_iter().map(|row| (row.sku.clone(), row)));
-        for key in &rows.reservations_closed {
+        // Names every field, so new rows do not compile before they are written.
+        let Rows { stock, reservations, reservations_closed, order_stock_events, orders, payments, sales } =
+            rows;
+        self.stock.extend(stock.into_iter().map(|row| (row.sku.clone(), row)));
+        for key in &reservations_closed {
             self.reservations.remove(key);
         }
-        let opened = rows.reservations.into_iter();
+        let opened = reservations.into_iter();
         self.reservations.extend(opened.map(|row| ((row.sku.clone(), row.order_id), row)));
-        self.orders.extend(rows.orders.into_iter().map(|row| (row.order_id, row)));
-        for row in rows.payments {
+        self.orders.extend(orders.into_iter().map(|row| (row.order_id, row)));
+        for row in payments {
             if self.payments.insert(row.payment_id, Arc::clone(&row)).is_none() {
                 self.arrivals.push(row.payment_id);
             }
         }
-        self.order_stock_events.extend(rows.order_stock_events);
-        for PartitionSales { partition, sums } in rows.sales {
+        self.order_stock_events.extend(order_stock_events);
+        for PartitionSales { partition, sums } in sales {
             let stored = self.sales.entry(partition).or_default();
             for (key, sum) in sums {
                 stored.entry(key).or_default().add(&sum);
