@@ -12,8 +12,11 @@ mod webhook_subscriptions;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State};
-use infra::http::{Failure, FieldError, Problem, answers::ReadinessProblems, problem::ProblemBody, site};
+use axum::{Json, Router, extract::State};
+use infra::{
+    health::{Health, Readiness},
+    http::{Failure, FieldError, Problem, answers::ReadinessProblems, problem::ProblemBody, site},
+};
 use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -56,16 +59,23 @@ pub struct CommandApi {
     pub options: Arc<CommandApiOptions>,
     /// `None` in a process that does not deliver webhooks.
     pub webhooks: Option<Arc<WebhookAdmin>>,
+    /// The conditions that `/readyz` answers with.
+    pub health: Health,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, options: CommandApiOptions) -> Self {
-        Self { checkout, options: Arc::new(options), webhooks: None }
+        Self { checkout, options: Arc::new(options), webhooks: None, health: Health::default() }
     }
 
     /// Adds subscriptions to webhooks.
     pub fn with_webhooks(self, webhooks: WebhookAdmin) -> Self {
         Self { webhooks: Some(Arc::new(webhooks)), ..self }
+    }
+
+    /// Answers `/readyz` with the conditions of this process.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 }
 
@@ -141,12 +151,14 @@ async fn live() -> &'static str {
     "ok\n"
 }
 
-/// Readiness: the event store can be read
+/// Readiness: this process can do its roles
+///
+/// `degraded` lists the parts of the work that wait for an operator.
 #[utoipa::path(get, path = "/readyz", tag = "health",
-    responses((status = 200, description = "The process is ready."), ReadinessProblems))]
-async fn ready(State(api): State<CommandApi>) -> Result<&'static str, Failure<ReadinessProblems>> {
+    responses((status = 200, description = "The process is ready.", body = Readiness), ReadinessProblems))]
+async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.checkout.store().log().read_all(None, 1).await?;
-    Ok("ready\n")
+    Ok(Json(api.health.readiness()?))
 }
 
 /// Checks an optional free text of a request.

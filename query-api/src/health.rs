@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use infra::http::{Failure, answers::ReadinessProblems};
+use axum::{Json, extract::State};
+use infra::{
+    health::Readiness,
+    http::{Failure, answers::ReadinessProblems},
+};
 
 use crate::QueryApi;
 
@@ -16,14 +19,15 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Readiness: the read models can be queried
+/// Readiness: this process can do its roles
 ///
-/// This check does not count as a concurrent query: a busy process is ready.
+/// `degraded` lists the parts of the work that wait for an operator. This check does not count as a concurrent
+/// query: a busy process is ready.
 #[utoipa::path(
     get, path = "/readyz", tag = "operations",
-    responses((status = 200, description = "The process is ready.", body = String), ReadinessProblems),
+    responses((status = 200, description = "The process is ready.", body = Readiness), ReadinessProblems),
 )]
-pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<&'static str, Failure<ReadinessProblems>> {
+pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.queries.checkpoints().await?;
-    Ok("ok\n")
+    Ok(Json(api.health.readiness()?))
 }

@@ -23,6 +23,7 @@ use error::QueryError;
 use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
+    health::Health,
     http::{FieldError, ServerOptions, problem::ProblemBody, site},
     read_models::Queries,
 };
@@ -89,6 +90,7 @@ pub struct QueryApi {
     clock: Clock,
     permits: Semaphore,
     revision_wait_max: Duration,
+    health: Health,
 }
 
 impl QueryApi {
@@ -103,7 +105,13 @@ impl QueryApi {
         options: QueryApiOptions,
     ) -> Self {
         let permits = Semaphore::new(options.queries_max);
-        Self { queries, source, log, clock, permits, revision_wait_max: options.revision_wait_max }
+        let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
+        Self { queries, source, log, clock, permits, revision_wait_max, health }
+    }
+
+    /// Answers `/readyz` with the conditions of this process.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 
     /// Runs a query, or refuses it if `queries_max` others are running.

@@ -24,6 +24,7 @@ use fake::FakeQueries;
 use infra::{
     clock::Clock,
     event_store::{EventLog, ReadError},
+    health::Health,
 };
 use query_api::{LogAccess, QueryApi, QueryApiOptions};
 use serde_json::Value;
@@ -61,10 +62,18 @@ impl Api {
         Self::with(LogAccess::of(log), QueryApiOptions::default())
     }
 
+    fn with_health(health: Health) -> Self {
+        Self::made(no_log(), QueryApiOptions::default(), health)
+    }
+
     fn with(log: LogAccess, options: QueryApiOptions) -> Self {
+        Self::made(log, options, Health::default())
+    }
+
+    fn made(log: LogAccess, options: QueryApiOptions, health: Health) -> Self {
         let queries = Arc::new(FakeQueries::default());
         let api = QueryApi::new(queries.clone(), Some(queries.clone()), log, clock(), options);
-        Self { router: query_api::router(api), queries }
+        Self { router: query_api::router(api.with_health(health)), queries }
     }
 
     async fn get(&self, uri: &str) -> Answer {

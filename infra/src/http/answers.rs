@@ -125,7 +125,7 @@ problems! {
         [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES]
         Overloaded RevisionNotReached ProjectionParked;
     /// The codes of a readiness check.
-    pub ReadinessProblems = [stores::FAILURES];
+    pub ReadinessProblems = [stores::FAILURES] NotReady;
 }
 
 /// OpenAPI responses by status.

@@ -80,6 +80,7 @@ codes! {
     ReplayTooLarge "replay_too_large" UNPROCESSABLE_ENTITY "The replay has too many events" "`detail` states the limit. Replay a shorter time span.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are in progress" "Nothing was recorded. Retry after `Retry-After` seconds, with the same key.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
+    NotReady "not_ready" SERVICE_UNAVAILABLE "This process cannot do one of its roles" "`condition` names the reason, and `detail` states what an operator can do.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "The command may or may not have been recorded" "Retry with the same key: the command is executed at most once.";
     RevisionNotReached "revision_not_reached" SERVICE_UNAVAILABLE "The read model has not reached that revision yet" "Retry after `Retry-After` seconds.";
     ProjectionParked "projection_parked" SERVICE_UNAVAILABLE "The read model cannot apply an event of this stream" "Waiting does not help. An operator must check `orderly projections list`.";

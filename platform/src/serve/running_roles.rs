@@ -7,6 +7,7 @@ use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, Proc
 use infra::{
     clock::Clock,
     event_store::EventLog,
+    health::Health,
     http::ServerOptions,
     relay::{Relay, RelayOptions},
 };
@@ -41,6 +42,8 @@ pub struct RunningRoles {
     event_store: Option<WritableEventStore>,
     /// Cancelled when a role ends before its stage is stopped.
     failed: CancellationToken,
+    /// The conditions of this process, which `/readyz` of both APIs shows.
+    health: Health,
 }
 
 /// Roles that stop together.
@@ -118,6 +121,7 @@ impl RunningRoles {
             provider: Stage::default(),
             event_store: write_side.as_ref().map(|write_side| write_side.events.clone()),
             failed: CancellationToken::new(),
+            health: Health::default(),
         };
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
@@ -274,7 +278,7 @@ impl RunningRoles {
     ) {
         let PaymentDueAfter(payment_due_after) = config.payment_due_after;
         let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
-        let api = CommandApi::new(checkout, options);
+        let api = CommandApi::new(checkout, options).with_health(self.health.clone());
         let router = command_api::router(match webhooks {
             Some(webhooks) => {
                 let store = Arc::clone(&webhooks.store);
@@ -297,7 +301,8 @@ impl RunningRoles {
         let layout = parts::layout(config, log);
         let log = parts::log_access(config, log);
         let options = query_api::QueryApiOptions::default();
-        let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options);
+        let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options)
+            .with_health(self.health.clone());
         let stop = self.apis.stop.clone();
         self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, stop));
     }

@@ -88,7 +88,7 @@ async fn every_documented_operation_is_served_and_codes_have_pages() {
     assert_eq!(paths.len(), 25, "{:?}", paths.keys());
     assert_eq!(shop.get("/docs/").await.status, 200);
     assert_eq!(shop.get("/livez").await.text(), "ok\n");
-    assert_eq!(shop.get("/readyz").await.text(), "ready\n");
+    assert_eq!(shop.get("/readyz").await.json(), json!({ "status": "ready", "degraded": [] }));
     for code in ["insufficient_stock", "idempotency_key_reused"] {
         assert!(shop.get(&format!("/problems/{code}")).await.text().starts_with(code));
     }

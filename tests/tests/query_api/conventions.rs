@@ -7,6 +7,7 @@ use domain::EventId;
 use infra::{
     clock::Clock,
     event_source::Partition,
+    health::Health,
     http::Code,
     read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
 };
@@ -184,6 +185,21 @@ async fn projections_have_positions_lag_and_parked_streams_without_reasons() {
 async fn a_process_with_read_models_is_live_and_ready() {
     let api = Api::new();
     assert_eq!(api.get("/livez").await.status, 200);
+    assert_eq!(api.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn readiness_lists_what_is_degraded_and_is_refused_while_a_role_cannot_work() {
+    let health = Health::default();
+    let api = Api::with_health(health.clone());
+    health.degraded("parked_streams", "1 stream is parked");
+    let degraded = json!([{ "name": "parked_streams", "detail": "1 stream is parked" }]);
+    assert_eq!(api.get("/readyz").await.json(), json!({ "status": "ready", "degraded": degraded }));
+    health.unable("log_went_back", "repair the log");
+    let refused = api.get("/readyz").await;
+    refused.problem(503, "not_ready");
+    assert_eq!(refused.json()["condition"], "log_went_back");
+    health.resolve("log_went_back");
     assert_eq!(api.get("/readyz").await.status, 200);
 }
 
