@@ -39,7 +39,7 @@ pub use self::{
     provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
 };
 use crate::executor::{
-    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Mode, Outcome, pause_before_attempt,
+    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Flow, Outcome, pause_before_attempt,
 };
 
 /// The most payment events that one command records: one report of a provider, and the refunds and voids that
@@ -138,8 +138,8 @@ impl Checkout {
             Reaction::None => Ok(()),
             Reaction::Reserve(units) => {
                 for attempt in 1..=ATTEMPTS_MAX {
-                    let epoch = self.store().epoch();
-                    match self.run_placed(order_id, &units, cause, correlation_id, epoch).await {
+                    let flow = Flow::begin(&**self.store());
+                    match self.run_placed(order_id, &units, cause, correlation_id, flow).await {
                         Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
                             pause_before_attempt(attempt + 1).await;
                         }
@@ -202,13 +202,13 @@ impl Checkout {
         let context = CommandContext::reaction(cause, correlation_id, &target, name);
         let refusal = match step {
             Step::Stock(sku, command) => {
-                refusal_of(self.stock.execute(&sku, command, &context, Mode::REACTION).await?)
+                refusal_of(self.stock.execute_reaction(&sku, command, &context).await?)
             }
             Step::Payment(id, command) => {
-                refusal_of(self.payments.execute(&id, command, &context, Mode::REACTION).await?)
+                refusal_of(self.payments.execute_reaction(&id, command, &context).await?)
             }
             Step::Order(id, command) => {
-                refusal_of(self.orders.execute(&id, command, &context, Mode::REACTION).await?)
+                refusal_of(self.orders.execute_reaction(&id, command, &context).await?)
             }
         };
         if let Some(refusal) = refusal {

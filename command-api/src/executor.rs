@@ -49,9 +49,29 @@ impl Default for ExecutorOptions {
     }
 }
 
+/// One chain of commands to several streams, each decided on the ones before it.
+///
+/// If the store accepts dependent appends, a step is answered when it is submitted; only the last step waits for
+/// the disk. After a failed append every later step of the flow is refused as [`ExecuteError::Superseded`].
+#[derive(Debug, Clone, Copy)]
+pub struct Flow {
+    epoch: Epoch,
+}
+
+impl Flow {
+    pub fn begin(store: &dyn EventStore) -> Self {
+        Self { epoch: store.epoch() }
+    }
+
+    /// True if an append has failed since the flow began, so a step may be lost. Start the flow again.
+    pub fn is_superseded(self, store: &dyn EventStore) -> bool {
+        store.epoch() != self.epoch
+    }
+}
+
 /// The queue that a command waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+enum Lane {
     /// Commands of clients: refused when too many are under way.
     External,
     /// Commands of reactions: never refused, so every placed order is finished. The number of accepted orders
@@ -61,9 +81,8 @@ pub enum Lane {
 
 /// When a command is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// When its append is submitted, if the store accepts dependent appends. The answer is only valid if a
-    /// later command of the same epoch is answered with [`Wait::Durable`].
+enum Wait {
+    /// When its append is submitted, if the store accepts dependent appends.
     Submitted,
     /// When its events, and all events it was decided on, are durable.
     Durable,
@@ -71,23 +90,13 @@ pub enum Wait {
 
 /// How a command runs.
 #[derive(Debug, Clone, Copy)]
-pub struct Mode {
-    pub lane: Lane,
-    pub wait: Wait,
-    /// The epoch of the earlier steps of the same flow. In a later epoch the step is refused, because an
-    /// earlier step may have failed.
-    pub epoch: Option<Epoch>,
-    /// The caller expects an empty stream, which saves a read. If wrong, the append conflicts and is retried.
-    pub new_stream: bool,
-}
-
-impl Mode {
-    /// A single command of a client.
-    pub const EXTERNAL: Self =
-        Self { lane: Lane::External, wait: Wait::Durable, epoch: None, new_stream: false };
-    /// A single command of a reaction.
-    pub const REACTION: Self =
-        Self { lane: Lane::Reaction, wait: Wait::Durable, epoch: None, new_stream: false };
+struct Mode {
+    lane: Lane,
+    wait: Wait,
+    /// The epoch of the flow that the command is a step of.
+    epoch: Option<Epoch>,
+    /// The caller expects an empty stream, which saves a read. If wrong, the append conflicts.
+    new_stream: bool,
 }
 
 /// A command's outcome, with the state of the aggregate after it.
@@ -208,14 +217,97 @@ impl<A: Decider> Executor<A> {
         Self { shards: shards.collect() }
     }
 
-    /// Executes one command, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile.
+    /// Executes a command of a client, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Refused
+    /// as [`ExecuteError::Overloaded`] while too many are under way.
     pub async fn execute(
         &self,
         id: &A::Id,
         command: A::Command,
         context: &CommandContext,
-        mode: Mode,
     ) -> Result<Executed<A>, ExecuteError> {
+        self.execute_in_lane(Lane::External, id, command, context).await
+    }
+
+    /// Executes a command of a reaction, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Never
+    /// refused for load, so every placed order is finished.
+    pub async fn execute_reaction(
+        &self,
+        id: &A::Id,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        self.execute_in_lane(Lane::Reaction, id, command, context).await
+    }
+
+    /// Makes one attempt at the first step of a client's flow. Refused as [`ExecuteError::Overloaded`] while
+    /// too many commands are under way.
+    pub async fn begin_in(
+        &self,
+        flow: Flow,
+        id: &A::Id,
+        command: A::Command,
+        context: CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        self.step(flow, Lane::External, Wait::Submitted, id, command, context).await
+    }
+
+    /// Makes one attempt at a further step of a flow.
+    pub async fn submit_in(
+        &self,
+        flow: Flow,
+        id: &A::Id,
+        command: A::Command,
+        context: CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        self.step(flow, Lane::Reaction, Wait::Submitted, id, command, context).await
+    }
+
+    /// Makes one attempt at the last step of a flow. Its success proves that every step is durable.
+    pub async fn finish_in(
+        &self,
+        flow: Flow,
+        id: &A::Id,
+        command: A::Command,
+        context: CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        self.step(flow, Lane::Reaction, Wait::Durable, id, command, context).await
+    }
+
+    /// [`Executor::finish_in`] for a stream that the caller expects to be empty, which saves a read of a
+    /// shared store. If it is not, the step ends with [`ExecuteError::Conflict`].
+    pub async fn create_in(
+        &self,
+        flow: Flow,
+        id: &A::Id,
+        command: A::Command,
+        context: CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        let mode =
+            Mode { lane: Lane::Reaction, wait: Wait::Durable, epoch: Some(flow.epoch), new_stream: true };
+        self.submit(id, command, context, mode).await
+    }
+
+    async fn step(
+        &self,
+        flow: Flow,
+        lane: Lane,
+        wait: Wait,
+        id: &A::Id,
+        command: A::Command,
+        context: CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        let mode = Mode { lane, wait, epoch: Some(flow.epoch), new_stream: false };
+        self.submit(id, command, context, mode).await
+    }
+
+    async fn execute_in_lane(
+        &self,
+        lane: Lane,
+        id: &A::Id,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        let mode = Mode { lane, wait: Wait::Durable, epoch: None, new_stream: false };
         for attempt in 1..=ATTEMPTS_MAX {
             match self.submit(id, command.clone(), context.clone(), mode).await {
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) if attempt < ATTEMPTS_MAX => {
@@ -229,7 +321,7 @@ impl<A: Decider> Executor<A> {
     }
 
     /// Makes one attempt at one command.
-    pub async fn submit(
+    async fn submit(
         &self,
         id: &A::Id,
         command: A::Command,

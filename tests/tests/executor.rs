@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use command_api::{
     ExecutorOptions,
-    executor::{ExecuteError, Executed, Executor, Mode, Outcome},
+    executor::{ExecuteError, Executed, Executor, Outcome},
 };
 use domain::{
     CommandContext, CommandId, EventId, Idempotency, NewEvent, OrderId, Sku, StreamName,
@@ -118,7 +118,7 @@ impl Stock {
     }
 
     async fn run(&self, sku: &Sku, command: StockCommand, context: CommandContext) -> Answer {
-        self.executor.execute(sku, command, &context, Mode::EXTERNAL).await
+        self.executor.execute(sku, command, &context).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! append. A process manager then starts on this log. No projector runs, so the sweep and the timers find no
 //! candidates: only the process manager's reading of the log can run the reaction.
 
-use command_api::executor::{Mode, Outcome};
+use command_api::executor::Outcome;
 use domain::{
     Amount, CommandContext, OrderId, PaymentId, RefundId, Timestamp,
     checkout::{order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction},
@@ -119,7 +119,7 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             let order = allocated(shop).await;
             let (id, context) = (order_id(&order), CommandContext::notice("test", "expire"));
             let expire = OrderCommand::Expire { now: Timestamp::MAX };
-            let expired = shop.checkout.orders.execute(&id, expire, &context, Mode::EXTERNAL).await.unwrap();
+            let expired = shop.checkout.orders.execute(&id, expire, &context).await.unwrap();
             assert!(matches!(expired.outcome, Outcome::Recorded), "{expired:?}");
             RELEASED_AND_CLOSED
         }
@@ -262,7 +262,7 @@ async fn post(shop: &Shop, order: &Value, action: &str, body: Value) {
 /// Runs a payment command without the reactions that a handler would run.
 async fn record(shop: &Shop, payment: PaymentId, command: PaymentCommand) {
     let context = CommandContext::notice("test", command.name());
-    let executed = shop.checkout.payments.execute(&payment, command, &context, Mode::EXTERNAL).await.unwrap();
+    let executed = shop.checkout.payments.execute(&payment, command, &context).await.unwrap();
     assert!(matches!(executed.outcome, Outcome::Recorded), "{executed:?}");
 }
 

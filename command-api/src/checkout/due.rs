@@ -7,7 +7,7 @@ use domain::{
 };
 
 use super::Checkout;
-use crate::executor::{ExecuteError, Mode};
+use crate::executor::ExecuteError;
 
 impl Checkout {
     /// Expires an order whose payment was due at `now` or earlier. Money that the payment has captured is
@@ -30,7 +30,7 @@ impl Checkout {
             };
             let expires = matches!(command, OrderCommand::Expire { .. });
             let context = CommandContext::timed(&order_id.into(), order_id.0, command.name(), order.revision);
-            self.orders.execute(&order_id, command, &context, Mode::REACTION).await?;
+            self.orders.execute_reaction(&order_id, command, &context).await?;
             if expires {
                 tracing::info!(order.id = %order_id, "An order expired: it was not paid in time");
                 return Ok(true);

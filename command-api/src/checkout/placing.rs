@@ -10,11 +10,10 @@ use domain::{
     stock::{StockCommand, StockDecider, StockRefusal},
 };
 use futures::future::join_all;
-use infra::event_store::Epoch;
 use uuid::Uuid;
 
 use super::Checkout;
-use crate::executor::{ExecuteError, Lane, Mode, Outcome, Wait};
+use crate::executor::{ExecuteError, Flow, Outcome};
 
 /// How the reaction to OrderPlaced ended.
 #[derive(Debug, Clone)]
@@ -30,7 +29,7 @@ impl Checkout {
     /// without waiting for the one before, where the store allows that; returns when the last step is
     /// durable.
     ///
-    /// All steps run in `epoch`: if an earlier step failed, the later ones are refused. The caller holds the
+    /// All steps run in `flow`: if an earlier step failed, the later ones are refused. The caller holds the
     /// order's lock.
     pub async fn run_placed(
         &self,
@@ -38,32 +37,32 @@ impl Checkout {
         units: &BTreeMap<Sku, u32>,
         placed: EventId,
         correlation_id: Uuid,
-        epoch: Epoch,
+        flow: Flow,
     ) -> Result<PlacedOutcome, ExecuteError> {
-        let submitted =
-            Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
-        let shortages = self.reserve(order_id, units, placed, correlation_id, submitted).await?;
+        let shortages = self.reserve(order_id, units, placed, correlation_id, flow).await?;
         let nothing_held = shortages.len() == units.len();
 
         let command = settle(order_id, shortages);
         let settle_context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
         let settling = EventId::of_command(settle_context.id, 0);
-        let settled = self.orders.submit(&order_id, command, settle_context, submitted).await?;
+        let settled = self.orders.submit_in(flow, &order_id, command, settle_context).await?;
         let by_this_run = matches!(settled.outcome, Outcome::Recorded);
 
         let order = settled.summary;
-        let last = Mode { wait: Wait::Durable, ..submitted };
         match payment_request(order_id, &order) {
             Some((payment_id, request)) => {
                 let request_context =
                     reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
-                let request_mode = Mode { new_stream: by_this_run, ..last };
-                self.payments.submit(&payment_id, request, request_context, request_mode).await?;
+                if by_this_run {
+                    self.payments.create_in(flow, &payment_id, request, request_context).await?;
+                } else {
+                    self.payments.finish_in(flow, &payment_id, request, request_context).await?;
+                }
             }
             // Nothing to pay, or rejected: wait for the order's own last append.
             None => self.orders.read(&order_id, |_, _| ()).await?,
         }
-        if self.store().epoch() != epoch {
+        if flow.is_superseded(&**self.store()) {
             return Err(ExecuteError::Superseded);
         }
         if by_this_run {
@@ -83,12 +82,12 @@ impl Checkout {
         units: &BTreeMap<Sku, u32>,
         cause: EventId,
         correlation_id: Uuid,
-        mode: Mode,
+        flow: Flow,
     ) -> Result<Vec<Shortage>, ExecuteError> {
         let reserving = units.iter().map(async |(sku, &quantity)| {
             let command = StockCommand::Reserve { order_id, quantity };
             let context = reaction::<StockDecider>(sku, &command, cause, correlation_id);
-            let executed = self.stock.submit(sku, command, context, mode).await?;
+            let executed = self.stock.submit_in(flow, sku, command, context).await?;
             match executed.outcome {
                 Outcome::Refused(StockRefusal::Insufficient { requested, available }) => {
                     Ok(Some(Shortage { sku: sku.clone(), requested, available }))

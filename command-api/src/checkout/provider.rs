@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use self::{calls::Calls, payment::PaymentWithEvents};
 use super::Checkout;
-use crate::executor::{ExecuteError, Mode, Outcome};
+use crate::executor::{ExecuteError, Outcome};
 
 /// Payments of one process with a request to the provider under way.
 pub const PROVIDER_CALLS_MAX: usize = 64;
@@ -121,7 +121,7 @@ impl Checkout {
         let correlation_id = cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
         let (stream, revision) = (payment.id.into(), payment.events.last().map(|(last, _)| last.revision));
         let context = CommandContext::answer(cause.id, correlation_id, &stream, command.name(), revision);
-        let executed = self.payments.execute(&payment.id, command, &context, Mode::REACTION).await?;
+        let executed = self.payments.execute_reaction(&payment.id, command, &context).await?;
         match executed.outcome {
             Outcome::Recorded => {
                 if let Some(last) = executed.revision {

@@ -9,7 +9,7 @@ use domain::{
 use uuid::Uuid;
 
 use super::{Checkout, unavailable};
-use crate::executor::{ExecuteError, Mode};
+use crate::executor::ExecuteError;
 
 impl Checkout {
     /// Releases the units that an ended order still holds. The command id contains the stock's revision, so
@@ -30,7 +30,7 @@ impl Checkout {
             let cause = EventId(Uuid::new_v5(&order_id.0, &revision.to_be_bytes()));
             let target = sku.clone().into();
             let context = CommandContext::reaction(cause, order_id.0, &target, "stock.release");
-            self.stock.execute(&sku, command, &context, Mode::REACTION).await?;
+            self.stock.execute_reaction(&sku, command, &context).await?;
             tracing::info!(order.id = %order_id, stock.sku = %sku,
                 "Released a reservation that an ended order still held");
         }

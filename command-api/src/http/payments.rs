@@ -20,7 +20,7 @@ use super::{
     command::{Command, CommandHeaders, command_problems},
     run::{Accepted, accepted, state_at},
 };
-use crate::{checkout::Trigger, executor::Mode};
+use crate::checkout::Trigger;
 
 /// A charge by the payment provider.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -278,7 +278,7 @@ async fn run_on_payment(
     context: &CommandContext,
 ) -> Result<Answer<PaymentAnswer>, Problem> {
     let checkout = &api.checkout;
-    let executed = checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await?;
+    let executed = checkout.payments.execute(&payment_id, command, context).await?;
     let asks_provider = executed.summary.asks_provider && checkout.provider().is_some();
     let (mut body, replayed) = match accepted(executed)? {
         Accepted::Recorded { summary, revision } => {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     error::{EXECUTION_FAILURES, PAYMENT_REFUSALS, Refusal},
-    executor::{Mode, Outcome},
+    executor::Outcome,
 };
 
 /// The outcome of a webhook of the payment provider.
@@ -111,7 +111,7 @@ async fn record(
     command: PaymentCommand,
     context: &CommandContext,
 ) -> Result<NoticeOutcome, Problem> {
-    let executed = api.checkout.payments.execute(&payment_id, command, context, Mode::EXTERNAL).await?;
+    let executed = api.checkout.payments.execute(&payment_id, command, context).await?;
     let (last, outcome) = match executed.outcome {
         Outcome::Recorded => (executed.revision, NoticeOutcome::Recorded),
         Outcome::Duplicate { revision } => (Some(revision), NoticeOutcome::Known),

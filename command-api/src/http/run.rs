@@ -7,7 +7,7 @@ use infra::http::{Code, Problem, etag};
 use super::CommandApi;
 use crate::{
     error::Refusal,
-    executor::{Executed, Executor, Mode, Outcome},
+    executor::{Executed, Executor, Outcome},
 };
 
 /// The codes of [`accepted`] besides those of refusals.
@@ -65,7 +65,7 @@ pub(super) async fn run<A: Decider>(
 where
     A::Refusal: Refusal,
 {
-    let executed = executor.execute(id, command, context, Mode::EXTERNAL).await?;
+    let executed = executor.execute(id, command, context).await?;
     Ok(match accepted(executed)? {
         Accepted::Recorded { summary, revision } | Accepted::Unchanged { summary, revision } => {
             AfterCommand { summary, revision, replayed: false }

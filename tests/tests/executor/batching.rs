@@ -1,6 +1,6 @@
 //! Commands that wait at the same time share appends, up to the bounds.
 
-use command_api::executor::{ExecuteError, Lane, Mode, Wait};
+use command_api::executor::{ExecuteError, Flow};
 use domain::stock::StockCommand;
 use futures::{FutureExt, future::join_all};
 
@@ -86,10 +86,9 @@ async fn while_the_disk_stalls_commands_beyond_the_bound_are_refused_and_reactio
     assert_eq!(refused.unwrap_err(), ExecuteError::Overloaded);
 
     // Answered when submitted, like the steps of placing an order.
-    let reaction = Mode { lane: Lane::Reaction, wait: Wait::Submitted, epoch: None, new_stream: false };
     let command = StockCommand::Reserve { order_id: OrderId(Uuid::from_u128(1)), quantity: 1 };
     let context = external(&hot, "a reaction", "order");
-    let reserved = stock.executor.execute(&hot, command, &context, reaction).await;
+    let reserved = stock.executor.submit_in(Flow::begin(&*stock.store), &hot, command, context).await;
     assert!(is_recorded(&reserved), "{reserved:?}");
 
     stock.store.release();

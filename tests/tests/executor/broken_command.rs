@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use command_api::executor::{ExecuteError, Executor, Mode, Outcome};
+use command_api::executor::{ExecuteError, Executor, Outcome};
 use domain::{CommandContext, Decider, DecodeError, EventId, OrderId, decider::StoredEvent};
 use futures::future::join_all;
 
@@ -81,7 +81,7 @@ async fn a_command_that_panics_fails_and_the_others_of_its_batch_are_executed() 
         let command = if number == 3 { Command::Break } else { Command::Count };
         let (cause, stream) = (EventId(Uuid::from_u128(number)), id.into());
         let context = CommandContext::reaction(cause, Uuid::nil(), &stream, "counter.count");
-        counters.execute(&id, command, &context, Mode::EXTERNAL).await
+        counters.execute(&id, command, &context).await
     };
     let answers = join_all((0..6).map(run)).await;
     for (number, answer) in answers.iter().enumerate() {

@@ -152,13 +152,12 @@ async fn the_sweep_finishes_an_order_that_stayed_placed() {
 }
 
 async fn reserve_late(shop: &Shop, order_id: OrderId, sku: &str, quantity: u32) {
-    use command_api::executor::Mode;
     use domain::{CommandContext, EventId, stock::StockCommand};
     let sku = Sku::new(sku).unwrap();
     let cause = EventId(uuid::Uuid::new_v4());
     let context = CommandContext::reaction(cause, order_id.0, &sku.clone().into(), "stock.reserve");
     let command = StockCommand::Reserve { order_id, quantity };
-    shop.checkout.stock.execute(&sku, command, &context, Mode::REACTION).await.unwrap();
+    shop.checkout.stock.execute_reaction(&sku, command, &context).await.unwrap();
 }
 
 /// The refusal is decided on an event that may never become durable, so its answer must wait for that event.

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::{OrderAnswer, yes};
 use crate::{
     checkout::placed_event,
-    executor::{ATTEMPTS_MAX, ExecuteError, Lane, Mode, Outcome, Wait, pause_before_attempt},
+    executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
     http::{
         CommandApi,
         answer::{Answer, IDEMPOTENT_REPLAYED},
@@ -200,7 +200,7 @@ async fn place_async(
 ) -> Result<Answer<OrderAnswer>, Problem> {
     let order_id = command.order_id;
     let command = OrderCommand::Place(Box::new(command));
-    let placed = accepted(api.checkout.orders.execute(&order_id, command, context, Mode::EXTERNAL).await?)?;
+    let placed = accepted(api.checkout.orders.execute(&order_id, command, context).await?)?;
     let replayed = matches!(placed, Accepted::Repeated { .. });
     // The first event is the same at every later revision of the order.
     let then = state_at::<OrderDecider>(api, &order_id.into(), 0).await?;
@@ -257,16 +257,15 @@ async fn attempt_placing(
 ) -> Result<Answer<OrderAnswer>, Attempt> {
     let checkout = &api.checkout;
     let order_id = command.order_id;
-    let epoch = checkout.store().epoch();
+    let flow = Flow::begin(&**checkout.store());
     let units = reservations_of_new_order(&command);
-    let mode = Mode { lane: Lane::External, wait: Wait::Submitted, epoch: Some(epoch), new_stream: false };
     let command = OrderCommand::Place(Box::new(command));
-    let placed = checkout.orders.submit(&order_id, command, context.clone(), mode).await?;
+    let placed = checkout.orders.begin_in(flow, &order_id, command, context.clone()).await?;
     let first_time = matches!(placed.outcome, Outcome::Recorded);
     if !first_time {
         // The outcome may rest on events that are not durable yet and may be lost.
         let order = checkout.order(order_id).await?.state;
-        if checkout.store().epoch() != epoch {
+        if flow.is_superseded(&**checkout.store()) {
             return Err(Attempt::Again);
         }
         accepted(placed)?;
@@ -276,7 +275,7 @@ async fn attempt_placing(
         }
     }
     let (placed, correlation_id) = (placed_event(context.id), context.correlation_id);
-    let settled = checkout.run_placed(order_id, &units, placed, correlation_id, epoch).await?;
+    let settled = checkout.run_placed(order_id, &units, placed, correlation_id, flow).await?;
     if first_time && settled.by_this_run {
         return Ok(answer(order_id, &settled.order, settled.order_revision.unwrap_or_default(), false)?);
     }
