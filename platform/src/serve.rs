@@ -5,7 +5,9 @@ mod running_roles;
 
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
 
-use infra::{kafka::KafkaError, read_models::BindError, relay::RelayError};
+use infra::{
+    kafka::KafkaError, payment_provider::stripe::StripeOptions, read_models::BindError, relay::RelayError,
+};
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
 use webhooks::SenderSetUpError;
@@ -14,8 +16,8 @@ pub use self::running_roles::RunningRoles;
 use crate::{
     commands::Failure,
     config::{
-        BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ReadModelsUrl, Roles, RolesError,
-        SandboxSettings, ServeOptions, Settings, StripeSettingsError,
+        BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ReadModelsUrl, Role, Roles, RolesError,
+        SandboxSettings, ServeOptions, Settings, StripeSettingsError, stripe_options,
     },
     stores::StoreError,
 };
@@ -28,6 +30,8 @@ pub struct ServeConfig {
     pub bus: BusUrl,
     pub read_models: ReadModelsUrl,
     pub payment_provider: PaymentProviderUrl,
+    /// Set if Stripe is the payment provider and a role of this process calls it.
+    pub stripe: Option<StripeOptions>,
     pub sandbox: SandboxSettings,
     pub payment_due_after: PaymentDueAfter,
     /// Directory of snapshots and operational state.
@@ -37,16 +41,35 @@ pub struct ServeConfig {
     pub webhooks_allow_private: bool,
 }
 
+/// Settings that contradict each other, or that are missing.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeConfigError {
+    #[error(transparent)]
+    Roles(#[from] RolesError),
+    #[error(transparent)]
+    Stripe(#[from] StripeSettingsError),
+}
+
 impl ServeConfig {
-    pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, RolesError> {
+    pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, ServeConfigError> {
         let (event_store, read_models) = (settings.event_store(), settings.read_models());
+        let roles = Roles::new(&options.roles, &event_store, &settings.bus, &options.payment_provider)?
+            .with_read_models(&read_models)?;
+        let calls_provider = roles.has(Role::CommandApi) || roles.has(Role::ProcessManager);
+        let stripe = match &options.payment_provider {
+            PaymentProviderUrl::Stripe if calls_provider => Some(stripe_options()?),
+            PaymentProviderUrl::Stripe
+            | PaymentProviderUrl::None
+            | PaymentProviderUrl::Sandbox
+            | PaymentProviderUrl::SandboxAt(_) => None,
+        };
         Ok(Self {
-            roles: Roles::new(&options.roles, &event_store, &settings.bus, &options.payment_provider)?
-                .with_read_models(&read_models)?,
+            roles,
             event_store,
             bus: settings.bus.clone(),
             read_models,
             payment_provider: options.payment_provider.clone(),
+            stripe,
             sandbox: options.sandbox.clone(),
             payment_due_after: options.payment_due_after,
             data_dir: settings.data_dir.clone(),
@@ -110,8 +133,6 @@ pub enum StartError {
     Sandbox(#[from] LedgerOpenError),
     #[error(transparent)]
     SandboxSecret(#[from] SecretFileError),
-    #[error(transparent)]
-    StripeSettings(#[from] StripeSettingsError),
     #[error("Stripe cannot be the payment provider: {0}")]
     Stripe(#[from] infra::payment_provider::stripe::StripeOptionsError),
     #[error(

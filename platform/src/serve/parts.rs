@@ -29,7 +29,7 @@ use webhooks::{UrlGuard, Webhooks};
 
 use super::{ServeConfig, StartError};
 use crate::{
-    config::{BusUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret, stripe_options},
+    config::{BusUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret},
     stores::{self, Views, WritableEventStore, WritableViews},
 };
 
@@ -242,10 +242,10 @@ pub(super) async fn payment_provider(
             };
             Ok(Some(Arc::new(SandboxProvider::new(url.as_str(), secret))))
         }
-        PaymentProviderUrl::Stripe => {
-            let provider = StripeProvider::new(stripe_options()?, Clock::system())?;
-            Ok(Some(Arc::new(provider)))
-        }
+        PaymentProviderUrl::Stripe => match &config.stripe {
+            Some(options) => Ok(Some(Arc::new(StripeProvider::new(options.clone(), Clock::system())?))),
+            None => Ok(None),
+        },
     }
 }
 
