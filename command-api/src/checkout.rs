@@ -20,6 +20,7 @@ use domain::{
     decider::Versioned,
     order::{Order, OrderDecider},
     payment::{PaymentDecider, PaymentEvent},
+    receipt::ReceiptDecider,
     stock::StockDecider,
 };
 use futures::future::try_join_all;
@@ -52,6 +53,7 @@ pub struct Checkout {
     pub orders: Executor<OrderDecider>,
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
+    pub receipts: Executor<ReceiptDecider>,
     /// Reactions of one order run one at a time.
     pub locks: Locks<OrderId>,
     /// The provider gets one request at a time for each payment.
@@ -89,10 +91,11 @@ impl Checkout {
         options: ExecutorOptions,
     ) -> Self {
         Self {
-            // Streams of orders and payments are short: reading them is cheaper than snapshots.
+            // Streams of orders, payments and receipts are short: reading them is cheaper than snapshots.
             orders: Executor::start(store, None, options),
             stock: Executor::start(store, snapshots, options),
             payments: Executor::start(store, None, options),
+            receipts: Executor::start(store, None, options),
             locks: Locks::default(),
             payment_locks: Locks::default(),
             provider: None,
@@ -148,11 +151,19 @@ impl Checkout {
                 }
                 Err(ExecuteError::Conflict)
             }
-            Reaction::Send(steps) => {
-                let sending = steps.into_iter().map(|step| self.send(step, cause, correlation_id));
-                try_join_all(sending).await.map(drop)
-            }
+            Reaction::Send(steps) => self.send_all(steps, cause, correlation_id).await,
         }
+    }
+
+    /// Sends the commands of a reaction, in any order; returns when all of them are durable.
+    pub async fn send_all(
+        &self,
+        steps: Vec<Step>,
+        cause: EventId,
+        correlation_id: Uuid,
+    ) -> Result<(), ExecuteError> {
+        let sending = steps.into_iter().map(|step| self.send(step, cause, correlation_id));
+        try_join_all(sending).await.map(drop)
     }
 
     /// Runs the reaction to a payment event, decided on the present state of the payment.

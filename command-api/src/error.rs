@@ -3,6 +3,7 @@
 use domain::{
     order::{InvalidOrder, OrderRefusal},
     payment::PaymentRefusal,
+    receipt::{ItemRefusal, ReceiptRefusal, ReceiptRefusals},
     stock::StockRefusal,
 };
 use infra::http::{Code, Problem, ProblemSource};
@@ -80,6 +81,26 @@ impl Refusal for StockRefusal {
             | Self::ReservedOtherwise { .. } => None,
         };
         refused(stock_code(self), member, self)
+    }
+}
+
+impl Refusal for ReceiptRefusals {
+    fn problem(&self) -> Problem {
+        let add = |problem: Problem, refusal: &ReceiptRefusal| {
+            let member = match refusal {
+                ReceiptRefusal::ItemCount | ReceiptRefusal::ReferencesTooLong => "receipts".to_owned(),
+                ReceiptRefusal::Item { index, why, .. } => {
+                    let member = match why {
+                        ItemRefusal::Repeated => "sku",
+                        ItemRefusal::Quantity => "quantity",
+                        ItemRefusal::Reference(_) => "reference",
+                    };
+                    format!("receipts[{index}].{member}")
+                }
+            };
+            problem.error(member, refusal.to_string())
+        };
+        self.0.iter().fold(Problem::new(Code::InvalidRequest), add)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         OrderStatus, PlaceOrder, Shortage, units_by_sku,
     },
     payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
+    receipt::{ReceiptEvent, ReceiptItem},
     stock::StockCommand,
 };
 
@@ -179,6 +180,20 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::Closed(_) => return Reaction::None,
     };
     Reaction::Send(vec![Step::Order(order_id, command)])
+}
+
+/// The commands that follow an event of a receipt: each SKU receives its units. They go to the SKUs in the order
+/// of the receipt.
+pub fn react_to_receipt(event: &ReceiptEvent) -> Vec<Step> {
+    match event {
+        ReceiptEvent::Accepted(accepted) => {
+            let receive = |item: &ReceiptItem| {
+                let ReceiptItem { sku, quantity, reference } = item.clone();
+                Step::Stock(sku, StockCommand::ReceiveAccepted { quantity, reference })
+            };
+            accepted.items.iter().map(receive).collect()
+        }
+    }
 }
 
 /// What a timer does with an unpaid order at its due time.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
-    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, stock::StockEvent,
+    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, receipt::ReceiptEvent, stock::StockEvent,
 };
 
 /// The data of a command besides its content.
@@ -161,6 +161,7 @@ pub enum Event {
     Stock(StockEvent),
     Order(OrderEvent),
     Payment(PaymentEvent),
+    Receipt(ReceiptEvent),
 }
 
 impl RecordedEvent {
@@ -170,6 +171,9 @@ impl RecordedEvent {
             StreamName::Order(_) => OrderEvent::from_json(&self.type_name, &self.data).map(Event::Order),
             StreamName::Payment(_) => {
                 PaymentEvent::from_json(&self.type_name, &self.data).map(Event::Payment)
+            }
+            StreamName::Receipt(_) => {
+                ReceiptEvent::from_json(&self.type_name, &self.data).map(Event::Receipt)
             }
         }
     }

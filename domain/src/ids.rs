@@ -49,6 +49,8 @@ uuid_ids! {
     ReturnId;
     /// Identifies one refund. The refund of a return has the return's id.
     RefundId;
+    /// Identifies a receipt of several SKUs and its stream.
+    ReceiptId;
     /// Identifies one command. A command sent twice under one id is executed once.
     CommandId;
     /// The deduplication key of an event.
@@ -127,6 +129,13 @@ impl RefundId {
     }
 }
 
+/// A retry has the same command id, so it finds the stream of its first request.
+impl From<CommandId> for ReceiptId {
+    fn from(id: CommandId) -> Self {
+        Self(id.0)
+    }
+}
+
 impl From<ReturnId> for RefundId {
     fn from(id: ReturnId) -> Self {
         Self(id.0)
@@ -192,11 +201,12 @@ pub enum StreamName {
     Stock(Sku),
     Order(OrderId),
     Payment(PaymentId),
+    Receipt(ReceiptId),
 }
 
 /// A text that is not a stream name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a stream name: expected stock-SKU, order-UUID or payment-UUID")]
+#[error("{0:?} is not a stream name: expected stock-SKU, order-UUID, payment-UUID or receipt-UUID")]
 pub struct InvalidStreamName(String);
 
 impl StreamName {
@@ -206,6 +216,7 @@ impl StreamName {
             Self::Stock(_) => "stock",
             Self::Order(_) => "order",
             Self::Payment(_) => "payment",
+            Self::Receipt(_) => "receipt",
         }
     }
 }
@@ -216,6 +227,7 @@ impl fmt::Display for StreamName {
             Self::Stock(sku) => write!(f, "stock-{sku}"),
             Self::Order(id) => write!(f, "order-{id}"),
             Self::Payment(id) => write!(f, "payment-{id}"),
+            Self::Receipt(id) => write!(f, "receipt-{id}"),
         }
     }
 }
@@ -230,6 +242,7 @@ impl FromStr for StreamName {
             "stock" => Sku::new(id).map(Self::Stock).map_err(|_| invalid()),
             "order" => id.parse().map(Self::Order).map_err(|_| invalid()),
             "payment" => id.parse().map(Self::Payment).map_err(|_| invalid()),
+            "receipt" => id.parse().map(Self::Receipt).map_err(|_| invalid()),
             _ => Err(invalid()),
         }
     }
@@ -250,6 +263,12 @@ impl From<OrderId> for StreamName {
 impl From<PaymentId> for StreamName {
     fn from(id: PaymentId) -> Self {
         Self::Payment(id)
+    }
+}
+
+impl From<ReceiptId> for StreamName {
+    fn from(id: ReceiptId) -> Self {
+        Self::Receipt(id)
     }
 }
 

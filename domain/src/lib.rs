@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: commands carry their times and ids. The
 //! same command on the same state therefore always yields the same events. Each aggregate ([`stock`],
-//! [`order`], [`payment`]) is a [`Decider`]; [`checkout`] is the policy that connects the three.
+//! [`order`], [`payment`], [`receipt`]) is a [`Decider`]; [`checkout`] is the policy that connects them.
 
 // A new variant must fail to compile in every match that distinguishes the variants.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -15,6 +15,7 @@ pub mod money;
 mod new_charge;
 pub mod order;
 pub mod payment;
+pub mod receipt;
 pub mod stock;
 #[cfg(test)]
 mod testing;
@@ -22,7 +23,9 @@ pub mod text;
 
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};
-pub use ids::{CommandId, EventId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName};
+pub use ids::{
+    CommandId, EventId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+};
 pub use money::{Amount, Currency};
 
 /// An instant in UTC, with at most microsecond precision (what Postgres and SQLite store).

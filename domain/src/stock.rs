@@ -13,7 +13,7 @@ mod event;
 mod state;
 
 pub use command::StockCommand;
-pub use decide::StockRefusal;
+pub use decide::{StockRefusal, check_receipt};
 pub use event::{
     StockAdjusted, StockEvent, StockEventKind, StockReceived, StockReleased, StockReserved, StockReturned,
     StockShipped,
@@ -54,7 +54,7 @@ impl Decider for StockDecider {
     }
 
     fn deduplicated_by_command_id(command_name: &str) -> bool {
-        matches!(command_name, "stock.receive" | "stock.adjust" | "stock.return")
+        matches!(command_name, "stock.receive" | "stock.receive_accepted" | "stock.adjust" | "stock.return")
     }
 
     const REMEMBERED_COMMANDS_MAX: usize = 10_000;

@@ -13,6 +13,7 @@ use domain::{
         CaptureMode, ChargeEnding, NewCharge, Operation, PaymentCommand, PaymentEvent, ProviderReport,
         RefundReason,
     },
+    receipt::{ReceiptCommand, ReceiptEvent},
     stock::{StockCommand, StockEvent},
 };
 use serde::Serialize;
@@ -48,6 +49,7 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
             Some("stock") => round_trip::<StockEvent>(type_name, &data),
             Some("order") => round_trip::<OrderEvent>(type_name, &data),
             Some("payment") => round_trip::<PaymentEvent>(type_name, &data),
+            Some("receipt") => round_trip::<ReceiptEvent>(type_name, &data),
             _ => panic!("{name}.json does not name an aggregate"),
         };
         assert_eq!(encoded, serde_json::from_slice::<Value>(&data).unwrap(), "{name}.json");
@@ -57,7 +59,9 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
 
 #[test]
 fn every_event_type_has_a_golden_file_and_every_golden_file_a_type() {
-    let types = [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES].concat();
+    let types =
+        [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES, ReceiptEvent::TYPE_NAMES]
+            .concat();
     let names = golden_names();
     let full: Vec<&str> = names.iter().map(String::as_str).filter(|name| type_of(name) == *name).collect();
     assert_eq!(full, types.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
@@ -80,6 +84,7 @@ fn every_event_with_optional_members_has_a_minimal_golden_file() {
             StockEvent::from_json(type_name, &data).is_ok()
                 || OrderEvent::from_json(type_name, &data).is_ok()
                 || PaymentEvent::from_json(type_name, &data).is_ok()
+                || ReceiptEvent::from_json(type_name, &data).is_ok()
         };
         let is_minimal = type_name != name;
         let has_minimal = golden_names().contains(&format!("{type_name}.minimal"));
@@ -138,6 +143,7 @@ fn names_of_stock_commands_never_change() {
     let (shipment_id, return_id) = (ShipmentId(Uuid::nil()), ReturnId(Uuid::nil()));
     let commands = [
         StockCommand::Receive { quantity, reference: None },
+        StockCommand::ReceiveAccepted { quantity, reference: None },
         StockCommand::Adjust { delta: 1, reason: None },
         StockCommand::Reserve { order_id, quantity },
         StockCommand::Release { order_id, quantity },
@@ -147,6 +153,7 @@ fn names_of_stock_commands_never_change() {
     // A new command does not compile before its name is here. Add it to `commands` too.
     let stored = |command: &StockCommand| match command {
         StockCommand::Receive { .. } => "stock.receive",
+        StockCommand::ReceiveAccepted { .. } => "stock.receive_accepted",
         StockCommand::Adjust { .. } => "stock.adjust",
         StockCommand::Reserve { .. } => "stock.reserve",
         StockCommand::Release { .. } => "stock.release",
@@ -154,6 +161,16 @@ fn names_of_stock_commands_never_change() {
         StockCommand::Return { .. } => "stock.return",
     };
     assert_eq!(commands.each_ref().map(StockCommand::name), commands.each_ref().map(stored));
+}
+
+#[test]
+fn names_of_receipt_commands_never_change() {
+    let command = ReceiptCommand::Accept { items: Vec::new() };
+    // A new command does not compile before its name is here.
+    let stored = match command {
+        ReceiptCommand::Accept { .. } => "receipt.accept",
+    };
+    assert_eq!(command.name(), stored);
 }
 
 #[test]

@@ -72,6 +72,7 @@ impl Fold {
     /// Applies an event, or parks its stream. `source` is the index of the partition that the event came
     /// from.
     pub fn apply(&mut self, event: &DecodedEvent, source: usize) {
+        let Some(projection) = Projection::of_stream(&event.stream) else { return };
         if self.parked.contains(&event.stream) {
             let parked_here = self.newly_parked.iter().any(|parked| parked.stream == event.stream);
             if !parked_here {
@@ -89,14 +90,14 @@ impl Fold {
             self.apply_next(event, source)
         };
         if let Err(poison) = outcome {
-            self.park(event, source, &poison);
+            self.park(projection, event, source, &poison);
         }
     }
 
-    fn park(&mut self, event: &DecodedEvent, source: usize, poison: &Poison) {
+    fn park(&mut self, projection: Projection, event: &DecodedEvent, source: usize, poison: &Poison) {
         self.parked.insert(event.stream.clone());
         self.newly_parked.push(ParkedStream {
-            projection: Projection::of_stream(&event.stream),
+            projection,
             stream: event.stream.clone(),
             partition: self.partitions[source].clone(),
             event_id: event.id,
@@ -113,6 +114,7 @@ impl Fold {
             StreamName::Stock(sku) => self.stock.revision(sku),
             StreamName::Order(id) => self.orders.get(*id).map(|row| row.revision),
             StreamName::Payment(id) => self.payments.get(*id).map(|row| row.revision),
+            StreamName::Receipt(_) => None,
         }
     }
 
@@ -123,9 +125,10 @@ impl Fold {
             (StreamName::Stock(sku), Event::Stock(data)) => self.stock.apply(sku, data, event, touched),
             (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event, source),
             (StreamName::Payment(id), Event::Payment(data)) => self.payments.apply(*id, data, event, touched),
-            (StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_), _) => {
-                Err(Poison::Contradiction("it belongs to a stream of another kind".to_owned()))
-            }
+            (
+                StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_) | StreamName::Receipt(_),
+                _,
+            ) => Err(Poison::Contradiction("it belongs to a stream of another kind".to_owned())),
         }
     }
 
@@ -154,8 +157,8 @@ impl Fold {
         self.payments.changed(&touched, &mut changes.rows);
         changes.rows.sales = self.sales.into_rows(self.partitions);
         changes.parked = self.newly_parked;
-        changes.skipped =
-            self.skipped.into_iter().map(|stream| (Projection::of_stream(&stream), stream)).collect();
+        let of_projection = |stream| Projection::of_stream(&stream).map(|projection| (projection, stream));
+        changes.skipped = self.skipped.into_iter().filter_map(of_projection).collect();
         changes.skipped.sort_unstable();
         changes
     }
@@ -179,6 +182,7 @@ pub fn keys_of(events: &[DecodedEvent]) -> RowKeys {
             StreamName::Stock(sku) => stock::add_keys(sku, event, &mut keys),
             StreamName::Order(id) => _ = keys.orders.insert(*id),
             StreamName::Payment(id) => _ = keys.payments.insert(*id),
+            StreamName::Receipt(_) => {}
         }
     }
     keys

@@ -1,5 +1,6 @@
 //! The command API over HTTP: every endpoint, answer and replay.
 
+mod bulk_receipts;
 mod command_ids;
 mod conventions;
 mod fulfilment;

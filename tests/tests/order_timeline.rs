@@ -63,8 +63,10 @@ fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
             Event::Stock(StockEvent::Returned(data)) => data.order_id == order,
             Event::Stock(StockEvent::Received(_) | StockEvent::Adjusted(_))
             | Event::Order(_)
-            | Event::Payment(_) => false,
+            | Event::Payment(_)
+            | Event::Receipt(_) => false,
         },
+        StreamName::Receipt(_) => false,
     }
 }
 

@@ -6,10 +6,11 @@
 
 use command_api::executor::Outcome;
 use domain::{
-    Amount, CommandContext, OrderId, PaymentId, RefundId, Timestamp,
+    Amount, CommandContext, OrderId, PaymentId, ReceiptId, RefundId, Sku, Timestamp,
     checkout::{order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction},
     order::{OrderCommand, OrderEventKind},
     payment::{CaptureMode, NewCharge, PaymentCommand, PaymentEventKind, RefundReason},
+    receipt::{ReceiptCommand, ReceiptEventKind, ReceiptItem},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,6 +29,16 @@ async fn every_order_event_with_a_reaction_gets_it_after_a_crash() {
         if !effects.is_empty() {
             assert_effects_after_a_crash(shop, kind.type_name(), effects, ReadFrom::TheBeginning).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn every_receipt_event_gets_its_reaction_after_a_crash() {
+    for &kind in ReceiptEventKind::ALL {
+        let options = ShopOptions { process_manager: false, projectors: false, ..ShopOptions::default() };
+        let shop = Shop::with(options).await;
+        let effects = append_receipt_event(&shop, kind).await;
+        assert_effects_after_a_crash(shop, kind.type_name(), effects, ReadFrom::TheBeginning).await;
     }
 }
 
@@ -124,6 +135,20 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             RELEASED_AND_CLOSED
         }
         OrderEventKind::PaymentRecorded | OrderEventKind::Paid | OrderEventKind::Delivered => &[],
+    }
+}
+
+/// As [`append_order_event`], for receipts of several SKUs.
+async fn append_receipt_event(shop: &Shop, kind: ReceiptEventKind) -> &'static [&'static str] {
+    match kind {
+        ReceiptEventKind::Accepted => {
+            let item = |sku| ReceiptItem { sku: Sku::new(sku).unwrap(), quantity: 1, reference: None };
+            let command = ReceiptCommand::Accept { items: vec![item("a"), item("b")] };
+            let context = CommandContext::notice("test", command.name());
+            let id = ReceiptId::from(context.id);
+            shop.checkout.receipts.execute(&id, command, &context).await.unwrap();
+            &["stock.received.v1", "stock.received.v1"]
+        }
     }
 }
 

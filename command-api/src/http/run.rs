@@ -66,6 +66,18 @@ where
     A::Refusal: Refusal,
 {
     let executed = executor.execute(id, command, context).await?;
+    after_command(api, id, executed).await
+}
+
+/// The aggregate right after a command, or right after its first execution if it was repeated.
+pub(super) async fn after_command<A: Decider>(
+    api: &CommandApi,
+    id: &A::Id,
+    executed: Executed<A>,
+) -> Result<AfterCommand<A::Summary>, Problem>
+where
+    A::Refusal: Refusal,
+{
     Ok(match accepted(executed)? {
         Accepted::Recorded { summary, revision } | Accepted::Unchanged { summary, revision } => {
             AfterCommand { summary, revision, replayed: false }

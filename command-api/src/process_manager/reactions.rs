@@ -6,9 +6,11 @@ use domain::{
     DecodeError, Event, EventId, OrderId, PaymentId, RecordedEvent, StreamName, Timestamp,
     checkout::{
         order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction, react_to_order,
+        react_to_receipt,
     },
     order::{OrderEvent, OrderEventKind},
     payment::{PaymentEvent, PaymentEventKind},
+    receipt::ReceiptEvent,
 };
 use futures::FutureExt;
 use infra::event_source::Batch;
@@ -58,6 +60,7 @@ struct Job {
 enum Cause {
     Order(OrderId, OrderEvent),
     Payment(PaymentId, PaymentEvent),
+    Receipt(ReceiptEvent),
 }
 
 impl Reactions {
@@ -137,7 +140,7 @@ impl Reactions {
                 let (locks, id) = (checkout.locks.clone(), *id);
                 Some(Box::pin(async move { locks.lock(id).await }))
             }
-            Cause::Payment(..) => None,
+            Cause::Payment(..) | Cause::Receipt(_) => None,
         };
         let locked = locking.as_mut().and_then(FutureExt::now_or_never);
         self.tasks.spawn(async move {
@@ -162,6 +165,7 @@ impl Job {
         let cause = match (recorded.decode()?, &recorded.stream) {
             (Event::Order(event), StreamName::Order(id)) => Cause::Order(*id, event),
             (Event::Payment(event), StreamName::Payment(id)) => Cause::Payment(*id, event),
+            (Event::Receipt(event), StreamName::Receipt(_)) => Cause::Receipt(event),
             _ => return Ok(None),
         };
         let correlation_id = recorded.decode_metadata()?.correlation_id;
@@ -175,6 +179,7 @@ impl Job {
 fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
         StreamName::Stock(_) => false,
+        StreamName::Receipt(_) => true,
         StreamName::Order(_) => {
             OrderEventKind::of_type_name(&recorded.type_name).is_none_or(order_event_has_reaction)
         }
@@ -220,6 +225,9 @@ async fn react(checkout: &Checkout, job: &Job) -> Result<(), ExecuteError> {
         }
         Cause::Payment(id, event) => {
             checkout.react_to_payment(*id, event, job.event_id, job.correlation_id).await
+        }
+        Cause::Receipt(event) => {
+            checkout.send_all(react_to_receipt(event), job.event_id, job.correlation_id).await
         }
     }
 }

@@ -7,6 +7,7 @@ fn a_stream_name_parses_back_to_itself() {
         StreamName::Stock(Sku::new("gift_0001-40").unwrap()),
         StreamName::Order(OrderId(Uuid::from_u128(7))),
         StreamName::Payment(PaymentId(Uuid::from_u128(8))),
+        StreamName::Receipt(ReceiptId(Uuid::from_u128(9))),
     ];
     for name in names {
         assert_eq!(name.to_string().parse(), Ok(name));

@@ -5,6 +5,9 @@ use crate::{OrderId, ReturnId, ShipmentId};
 pub enum StockCommand {
     /// Goods arrived.
     Receive { quantity: u32, reference: Option<String> },
+    /// The goods of one SKU arrived with an accepted receipt of several SKUs. The receipt has checked the limit
+    /// of units already, so only an overflow is refused.
+    ReceiveAccepted { quantity: u32, reference: Option<String> },
     /// A count or a write-off changes the units on hand by `delta`.
     Adjust { delta: i64, reason: Option<String> },
     /// Reserves `quantity` for an order: the sum over the order's lines of this SKU.
@@ -22,6 +25,7 @@ impl StockCommand {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Receive { .. } => "stock.receive",
+            Self::ReceiveAccepted { .. } => "stock.receive_accepted",
             Self::Adjust { .. } => "stock.adjust",
             Self::Reserve { .. } => "stock.reserve",
             Self::Release { .. } => "stock.release",

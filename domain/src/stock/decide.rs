@@ -25,11 +25,12 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
     let levels = stock.levels();
     let decided: StockEvent = match command {
         StockCommand::Receive { quantity, reference } => {
+            check_receipt(levels, quantity)?;
+            StockReceived { quantity, reference }.into()
+        }
+        StockCommand::ReceiveAccepted { quantity, reference } => {
             check_quantity(quantity)?;
-            // Only returns may exceed the limit.
-            if levels.on_hand.saturating_add(quantity) > UNITS_MAX {
-                return Err(StockRefusal::AboveLimit);
-            }
+            levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
             StockReceived { quantity, reference }.into()
         }
         StockCommand::Adjust { delta, reason } => {
@@ -61,6 +62,13 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
         }
     };
     Ok(vec![decided])
+}
+
+/// Refuses a receipt that a SKU with these levels cannot take. Only returns, and receipts that were accepted
+/// before, may exceed the limit.
+pub fn check_receipt(levels: StockLevels, quantity: u32) -> Result<(), StockRefusal> {
+    check_quantity(quantity)?;
+    if levels.on_hand.saturating_add(quantity) > UNITS_MAX { Err(StockRefusal::AboveLimit) } else { Ok(()) }
 }
 
 fn check_adjustment(levels: StockLevels, delta: i64) -> Result<(), StockRefusal> {

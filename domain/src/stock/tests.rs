@@ -235,9 +235,17 @@ fn returned_units_are_on_hand_again_even_above_the_limit_of_receipts() {
 }
 
 #[test]
-fn a_return_that_overflows_the_count_is_refused() {
-    let full = std::iter::repeat_n(returned(order(1), UNITS_MAX), 4);
-    given(full).when(put_back(order(1), UNITS_MAX)).then_refused(StockRefusal::AboveLimit);
+fn an_accepted_receipt_is_received_even_above_the_limit() {
+    let accepted = StockCommand::ReceiveAccepted { quantity: 2, reference: None };
+    given([received(UNITS_MAX)]).when(accepted).then([received(2)]);
+}
+
+#[test]
+fn units_that_overflow_the_count_are_refused() {
+    let full = || std::iter::repeat_n(returned(order(1), UNITS_MAX), 4);
+    given(full()).when(put_back(order(1), UNITS_MAX)).then_refused(StockRefusal::AboveLimit);
+    let accepted = StockCommand::ReceiveAccepted { quantity: UNITS_MAX, reference: None };
+    given(full()).when(accepted).then_refused(StockRefusal::AboveLimit);
 }
 
 #[test]

@@ -113,7 +113,8 @@ impl Process {
     fn read_log(&mut self, world: &World) {
         for (place, logged) in world.log.iter().enumerate().skip(self.read) {
             let has_reaction = match &logged.event {
-                Event::Stock(_) => false,
+                // The scenes have no receipts of several SKUs.
+                Event::Stock(_) | Event::Receipt(_) => false,
                 Event::Order(event) => checkout::order_event_has_reaction(event.kind()),
                 Event::Payment(event) => checkout::payment_event_has_reaction(event.kind()),
             };

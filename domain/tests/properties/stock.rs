@@ -18,6 +18,7 @@ fn shipment() -> impl Strategy<Value = ShipmentId> {
 fn command() -> impl Strategy<Value = StockCommand> {
     prop_oneof![
         2 => (0u32..20).prop_map(|quantity| StockCommand::Receive { quantity, reference: None }),
+        1 => (0u32..20).prop_map(|quantity| StockCommand::ReceiveAccepted { quantity, reference: None }),
         1 => (-10i64..5).prop_map(|delta| StockCommand::Adjust { delta, reason: None }),
         4 => (order(), 1u32..8).prop_map(|(order_id, quantity)| StockCommand::Reserve { order_id, quantity }),
         2 => (order(), 0u32..8).prop_map(|(order_id, quantity)| StockCommand::Release { order_id, quantity }),
@@ -54,7 +55,10 @@ fn never_oversold(stock: &Stock) {
 fn is_recognised_by_state(command: &StockCommand) -> bool {
     match command {
         StockCommand::Reserve { .. } | StockCommand::Release { .. } | StockCommand::Ship { .. } => true,
-        StockCommand::Receive { .. } | StockCommand::Adjust { .. } | StockCommand::Return { .. } => false,
+        StockCommand::Receive { .. }
+        | StockCommand::ReceiveAccepted { .. }
+        | StockCommand::Adjust { .. }
+        | StockCommand::Return { .. } => false,
     }
 }
 

@@ -19,7 +19,7 @@ impl Topic {
     /// The topic of a stream's events.
     pub fn of(stream: &StreamName) -> Self {
         match stream {
-            StreamName::Stock(_) => Self::Stock,
+            StreamName::Stock(_) | StreamName::Receipt(_) => Self::Stock,
             StreamName::Order(_) => Self::Orders,
             StreamName::Payment(_) => Self::Payments,
         }

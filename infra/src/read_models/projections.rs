@@ -46,12 +46,13 @@ impl Projection {
     }
 
     /// The projection that parks and resumes this stream. Sales are parked with the orders: one fold makes
-    /// both.
-    pub fn of_stream(stream: &StreamName) -> Self {
+    /// both. None for a receipt of several SKUs: no read model shows it, and the stock streams have its units.
+    pub fn of_stream(stream: &StreamName) -> Option<Self> {
         match stream {
-            StreamName::Stock(_) => Self::Stock,
-            StreamName::Order(_) => Self::Orders,
-            StreamName::Payment(_) => Self::Payments,
+            StreamName::Stock(_) => Some(Self::Stock),
+            StreamName::Order(_) => Some(Self::Orders),
+            StreamName::Payment(_) => Some(Self::Payments),
+            StreamName::Receipt(_) => None,
         }
     }
 }

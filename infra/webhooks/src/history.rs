@@ -60,7 +60,7 @@ pub(crate) async fn deliveries(
 ) -> Result<Vec<NewDelivery>, ReadError> {
     // Each event with the subscriptions that get it.
     let mut wanted: Vec<(&RecordedEvent, Vec<&Subscription>)> = Vec::new();
-    for event in events.iter().filter(|event| !matches!(event.stream, StreamName::Stock(_))) {
+    for event in events.iter().filter(|event| is_reported(&event.stream)) {
         let wanted_by: Vec<_> =
             subscriptions.iter().filter(|subscription| wants(subscription, event)).collect();
         if !wanted_by.is_empty() {
@@ -88,6 +88,14 @@ pub(crate) async fn deliveries(
     Ok(deliveries)
 }
 
+/// True for the streams of orders and payments: webhooks report no other event.
+pub(crate) fn is_reported(stream: &StreamName) -> bool {
+    match stream {
+        StreamName::Order(_) | StreamName::Payment(_) => true,
+        StreamName::Stock(_) | StreamName::Receipt(_) => false,
+    }
+}
+
 /// The order of each stream of these events. The first event of a payment names its order.
 async fn orders_of(
     log: &dyn EventLog,
@@ -102,7 +110,7 @@ async fn orders_of(
                 let first = payments.entry(&event.stream).or_default();
                 *first = first.or(Some(*event).filter(|event| event.revision == 0));
             }
-            StreamName::Stock(_) => {}
+            StreamName::Stock(_) | StreamName::Receipt(_) => {}
         }
     }
     let look_up = |(stream, first)| find_order(log, stream, first).boxed();

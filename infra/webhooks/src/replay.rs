@@ -8,7 +8,7 @@ use infra::{
     },
 };
 
-use crate::history;
+use crate::history::{self, is_reported};
 
 /// Events per read.
 const PAGE_EVENTS: usize = 1_000;
@@ -81,7 +81,7 @@ async fn events_recorded(
         let is_last_page = last.recorded_at > end;
         found.extend(events.into_iter().filter(|event| {
             (from..=to).contains(&event.recorded_at)
-                && !matches!(event.stream, StreamName::Stock(_))
+                && is_reported(&event.stream)
                 && subscription.event_types.matches(&event.type_name)
         }));
         if found.len() > REPLAY_EVENTS_MAX || read > REPLAY_READ_EVENTS_MAX {

@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Subcommand};
 use domain::{
     Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, decider::StoredEvent,
-    order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
+    order::OrderDecider, payment::PaymentDecider, receipt::ReceiptDecider, stock::StockDecider,
 };
 use indicatif::HumanCount;
 use infra::event_store::{EventLog, ReadError};
@@ -40,7 +40,7 @@ pub enum AuditCommand {
 
 #[derive(Debug, Args)]
 pub struct HistoryOptions {
-    /// `stock-SKU`, `order-UUID` or `payment-UUID`.
+    /// `stock-SKU`, `order-UUID`, `payment-UUID` or `receipt-UUID`.
     stream: StreamName,
 
     /// Print one JSON object per event.
@@ -50,7 +50,7 @@ pub struct HistoryOptions {
 
 #[derive(Debug, Args)]
 pub struct StateOptions {
-    /// `stock-SKU`, `order-UUID` or `payment-UUID`.
+    /// `stock-SKU`, `order-UUID`, `payment-UUID` or `receipt-UUID`.
     stream: StreamName,
 
     /// Count only events recorded up to this time, for example 2026-01-31T12:00:00Z.
@@ -169,6 +169,7 @@ async fn state(log: Arc<dyn EventLog>, options: StateOptions) -> Result<(), Fail
         StreamName::Stock(_) => folded::<StockDecider>(log, &options).await?,
         StreamName::Order(_) => folded::<OrderDecider>(log, &options).await?,
         StreamName::Payment(_) => folded::<PaymentDecider>(log, &options).await?,
+        StreamName::Receipt(_) => folded::<ReceiptDecider>(log, &options).await?,
     };
     println!("{}", serde_json::to_string_pretty(&entry)?);
     Ok(())

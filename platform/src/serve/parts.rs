@@ -145,13 +145,13 @@ pub(super) async fn projector_sources(
     Ok(sources)
 }
 
-/// The event source of the process manager. It leaves stock out: no reaction follows a stock event.
+/// The event source of the process manager. It includes stock: that topic has the receipts of several SKUs.
 pub(super) fn process_manager_source<'a>(
     config: &'a ServeConfig,
     write_side: &'a WriteSide,
 ) -> impl Future<Output = Result<Box<dyn EventSource>, StartError>> + 'a {
     let store_id = write_side.events.store.log().store_id();
-    source(config, Some(write_side), store_id, "process-manager", &[Topic::Orders, Topic::Payments])
+    source(config, Some(write_side), store_id, "process-manager", &Topic::ALL)
 }
 
 /// The event source of webhooks. It leaves stock out: no webhook reports a stock event.

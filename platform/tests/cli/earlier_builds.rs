@@ -7,12 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{DataDir, Server};
 
 /// Time limit for the work that was open when the earlier build was killed.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
+
+const BULK_RECEIPTS: &str = "/v1/stock/receipts";
 
 /// One folder for each earlier build; a new folder needs no code.
 fn earlier_builds() -> Vec<PathBuf> {
@@ -105,6 +107,16 @@ async fn assert_old_keys_get_their_answers(server: &Server, requests: &Value) {
     }
 }
 
+/// The earlier build recorded the key of a bulk receipt for each SKU alone, without a stream of the receipt.
+async fn assert_reused_keys_of_bulk_receipts_are_refused(server: &Server, requests: &Value) {
+    for request in requests.as_array().unwrap().iter().filter(|request| request["path"] == BULK_RECEIPTS) {
+        let mut body = request["body"].clone();
+        body["receipts"].as_array_mut().unwrap().insert(0, json!({"sku": "REUSED", "quantity": 5}));
+        let answer = server.retry(BULK_RECEIPTS, request["key"].as_str().unwrap(), &body).await;
+        assert_eq!((answer.status, &answer.body["code"]), (422, &json!("idempotency_key_reused")));
+    }
+}
+
 /// True if `now` has each member of `before` with the same value. Later builds may add members and reword
 /// titles and details.
 fn holds(now: &Value, before: &Value) -> bool {
@@ -129,6 +141,7 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         let server = data.serve_with(&["--webhooks-allow-private"]).await;
         assert_finishes_as_the_earlier_build_did(&server, &expected).await;
         assert_old_keys_get_their_answers(&server, &parsed(&build, "requests.json.zst")).await;
+        assert_reused_keys_of_bulk_receipts_are_refused(&server, &parsed(&build, "requests.json.zst")).await;
         assert_finishes_as_the_earlier_build_did(&server, &expected).await;
 
         let subscriptions = server.get_from_command_api("/v1/webhook-subscriptions").await;

@@ -10,6 +10,7 @@ use domain::{
     Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, Revision, Sku, StreamName,
     order::{Order, OrderDecider, OrderStatus},
     payment::{Payment, PaymentDecider, RefundState},
+    receipt::ReceiptEvent,
     stock::{Stock, StockDecider, StockEvent},
 };
 use infra::event_store::{EventLog, sqlite::SqliteEventLog};
@@ -78,7 +79,11 @@ impl LogReader {
         self.revisions.insert(recorded.stream.clone(), next);
         match (&recorded.stream, recorded.decode().unwrap()) {
             (StreamName::Stock(sku), Event::Stock(event)) => {
-                if let StockEvent::Received(received) = &event {
+                // An accepted receipt of several SKUs was counted by its own event.
+                let accepted = recorded.decode_metadata().unwrap().command == "stock.receive_accepted";
+                if let StockEvent::Received(received) = &event
+                    && !accepted
+                {
                     *self.received.entry(sku.clone()).or_default() += received.quantity;
                 }
                 let stock = self.stock.entry(sku.clone()).or_default();
@@ -90,6 +95,11 @@ impl LogReader {
             }
             (StreamName::Payment(id), Event::Payment(event)) => {
                 PaymentDecider::evolve(self.payments.entry(*id).or_default(), &event);
+            }
+            (StreamName::Receipt(_), Event::Receipt(ReceiptEvent::Accepted(accepted))) => {
+                for item in accepted.items {
+                    *self.received.entry(item.sku).or_default() += item.quantity;
+                }
             }
             (stream, event) => panic!("{event:?} in {stream}"),
         }

@@ -156,6 +156,8 @@ fn ruling(env: &Environment, request: &Request, count: usize) -> Option<Ruling> 
             let payment = env.folded::<PaymentDecider>(&stream, count);
             ruling_of(PaymentDecider::decide(&payment, request.payment_command()?))
         }
+        // No client of the simulation sends one.
+        StreamName::Receipt(_) => return None,
     })
 }
 

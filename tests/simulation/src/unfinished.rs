@@ -22,7 +22,7 @@ fn orders(env: &Environment) -> Vec<OrderId> {
         .iter()
         .filter_map(|event| match event.stream {
             StreamName::Order(id) => Some(id),
-            StreamName::Stock(_) | StreamName::Payment(_) => None,
+            StreamName::Stock(_) | StreamName::Payment(_) | StreamName::Receipt(_) => None,
         })
         .collect();
     ids.into_iter().collect()

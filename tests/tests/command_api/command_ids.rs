@@ -25,7 +25,7 @@ const STORED: [(&str, &str, &str); 20] = [
     ),
     (
         "bulk",
-        "8a9fb1ef-6f35-5699-81a3-843df1edb6b0",
+        "1ae35aba-355d-5e83-964b-7ed723b1244f",
         "7104eb31c3bf798d73a2282a430df8f23e6c1a726f725ad85af9052c42b3c8bc",
     ),
     (

@@ -51,38 +51,3 @@ async fn a_sku_in_the_path_is_percent_decoded() {
         shop.place(path, &[line(sku, 3, 1)]).await.expect(201);
     }
 }
-
-#[tokio::test]
-async fn a_bulk_receipt_answers_for_each_sku_and_a_retry_completes_it() {
-    let shop = Shop::open().await;
-    shop.receive("full", 1_000_000_000).await;
-    let receipts = json!({"receipts": [
-        {"sku": "a", "quantity": 1, "reference": "po-2"},
-        {"sku": "full", "quantity": 1},
-        {"sku": "b", "quantity": 2},
-    ]});
-    let answer = shop.post("/v1/stock/receipts", "po-2", receipts.clone()).await.expect(200);
-    assert_eq!(
-        answer["receipts"],
-        json!([
-            {"sku": "a", "on_hand": 1, "reserved": 0, "available": 1, "revision": 0},
-            {"sku": "b", "on_hand": 2, "reserved": 0, "available": 2, "revision": 0},
-        ])
-    );
-    assert_eq!(answer["refused"][0]["field"], "full");
-    // After making room, the retry receives the refused SKU and repeats no other.
-    shop.post("/v1/stock/full/adjustments", "room", json!({"delta": -10})).await.expect(201);
-    let retried = shop.post("/v1/stock/receipts", "po-2", receipts.clone()).await.expect(200);
-    assert_eq!(retried["refused"], json!([]));
-    let log = shop.log().await;
-    assert_eq!(["a", "full", "b"].map(|sku| log.stock(sku).levels().on_hand), [1, 999_999_991, 2]);
-    assert!(shop.post("/v1/stock/receipts", "po-2", receipts).await.is_replayed());
-
-    let other = json!({"receipts": [{"sku": "a", "quantity": 5}]});
-    shop.post("/v1/stock/receipts", "po-2", other).await.problem(422, "idempotency_key_reused");
-    for bad in [json!([]), json!([{"sku": "a", "quantity": 1}, {"sku": "a", "quantity": 2}])] {
-        shop.post("/v1/stock/receipts", "po-3", json!({"receipts": bad}))
-            .await
-            .problem(422, "invalid_request");
-    }
-}

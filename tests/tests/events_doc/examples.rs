@@ -3,15 +3,16 @@
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use domain::{
-    CommandId, EventId, EventMetadata, Idempotency, OrderId, PaymentId, RecordedEvent, Sku, StreamName,
-    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, stock::StockEvent,
+    CommandId, EventId, EventMetadata, Idempotency, OrderId, PaymentId, ReceiptId, RecordedEvent, Sku,
+    StreamName, decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, receipt::ReceiptEvent,
+    stock::StockEvent,
 };
 use uuid::Uuid;
 
 use super::STORE_ID;
 
 /// The type of an event, the command that records it, and the type of the event that caused the command.
-const CAUSES: [(&str, &str, Option<&str>); 31] = [
+const CAUSES: [(&str, &str, Option<&str>); 32] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
     ("order.placed.v1", "order.place", None),
@@ -43,6 +44,7 @@ const CAUSES: [(&str, &str, Option<&str>); 31] = [
     ("payment.closed.v1", "payment.close", Some("order.cancelled.v1")),
     ("payment.void_requested.v1", "payment.close", Some("order.cancelled.v1")),
     ("payment.voided.v1", "payment.void", None),
+    ("receipt.accepted.v1", "receipt.accept", None),
 ];
 
 /// One event of each type, in a possible order of events of one order.
@@ -98,6 +100,7 @@ fn stream(type_name: &str) -> StreamName {
     match type_name.split('.').next() {
         Some("stock") => Sku::new("85123A").unwrap().into(),
         Some("order") => order.into(),
+        Some("receipt") => ReceiptId::from(CommandId(id(type_name))).into(),
         _ => PaymentId::of_order(order).into(),
     }
 }
@@ -108,6 +111,7 @@ fn stored_form(type_name: &str) -> Vec<u8> {
     match type_name.split('.').next() {
         Some("stock") => StockEvent::from_json(type_name, &golden).unwrap().to_json(),
         Some("order") => OrderEvent::from_json(type_name, &golden).unwrap().to_json(),
+        Some("receipt") => ReceiptEvent::from_json(type_name, &golden).unwrap().to_json(),
         _ => PaymentEvent::from_json(type_name, &golden).unwrap().to_json(),
     }
 }
@@ -120,7 +124,9 @@ pub fn golden(name: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn every_type_of_event_has_an_example() {
-    let mut types = [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES].concat();
+    let mut types =
+        [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES, ReceiptEvent::TYPE_NAMES]
+            .concat();
     let mut shown: Vec<_> = CAUSES.iter().map(|(type_name, ..)| *type_name).collect();
     types.sort_unstable();
     shown.sort_unstable();

@@ -18,7 +18,7 @@ the stored form of each event (`domain/golden/`) and fails if the page differs. 
 
 | topic | streams | key |
 | --- | --- | --- |
-| `orderly.stock` | `stock-SKU` | the stream's name |
+| `orderly.stock` | `stock-SKU`, `receipt-UUID` | the stream's name |
 | `orderly.orders` | `order-UUID` | the stream's name |
 | `orderly.payments` | `payment-UUID` | the stream's name |
 

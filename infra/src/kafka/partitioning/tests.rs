@@ -1,4 +1,4 @@
-use domain::{OrderId, Sku};
+use domain::{OrderId, ReceiptId, Sku};
 use uuid::Uuid;
 
 use super::*;
@@ -30,6 +30,8 @@ fn partitions_of_streams_never_change() {
     assert_eq!(config(12).partition_of(&stock).0, "orderly.stock/10");
     assert_eq!(config(12).partition_of(&order).0, "orderly.orders/10");
     assert_eq!(config(1).partition_of(&order).0, "orderly.orders/0");
+    let receipt = StreamName::Receipt(ReceiptId(Uuid::nil()));
+    assert_eq!(config(1).partition_of(&receipt).0, "orderly.stock/0");
 }
 
 #[test]

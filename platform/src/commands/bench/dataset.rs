@@ -252,7 +252,7 @@ impl<S: FnMut(Append)> History<S> {
             let reaction = match &event {
                 Event::Order(event) => checkout::react_to_order(sale.order_id, event, &sale.order.state),
                 Event::Payment(event) => checkout::react_to_payment(event, &sale.payment.state),
-                Event::Stock(_) => Reaction::None,
+                Event::Stock(_) | Event::Receipt(_) => Reaction::None,
             };
             let steps = match reaction {
                 Reaction::None => Vec::new(),
