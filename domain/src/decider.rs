@@ -1,10 +1,10 @@
 //! The shape of every aggregate: pure functions, and events with stable stored names.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Revision, StreamName};
+use crate::{Position, Revision, StreamName};
 
 /// An aggregate as pure functions (the decider pattern): `State::default()` is the state before the first
 /// event, [`Decider::evolve`] folds one event, [`Decider::decide`] answers one command.
@@ -72,6 +72,11 @@ pub enum DecodeError {
     Data { type_name: String, source: serde_json::Error },
     #[error("cannot decode the metadata of an event: {0}")]
     Metadata(serde_json::Error),
+    #[error(
+        "the event at position {position} (stream {stream}, revision {revision}) is damaged: {why}. Restore a backup \
+         that has it intact"
+    )]
+    Damaged { position: Position, stream: StreamName, revision: Revision, why: Arc<str> },
 }
 
 /// Makes an event enum, its data-less kind enum and the table of stored names that connects them.

@@ -152,6 +152,9 @@ pub struct RecordedEvent {
     pub metadata: Arc<[u8]>,
     /// When the store recorded it. Microseconds.
     pub recorded_at: Timestamp,
+    /// Why the store cannot return the event as it was appended. Then type, data and metadata are empty and
+    /// nothing decodes, so a reader treats the event like one that it cannot decode.
+    pub damage: Option<Arc<str>>,
 }
 
 /// An event of any aggregate, decoded.
@@ -167,18 +170,29 @@ pub enum Event {
 impl RecordedEvent {
     pub fn decode(&self) -> Result<Event, DecodeError> {
         match self.stream {
-            StreamName::Stock(_) => StockEvent::from_json(&self.type_name, &self.data).map(Event::Stock),
-            StreamName::Order(_) => OrderEvent::from_json(&self.type_name, &self.data).map(Event::Order),
-            StreamName::Payment(_) => {
-                PaymentEvent::from_json(&self.type_name, &self.data).map(Event::Payment)
-            }
-            StreamName::Receipt(_) => {
-                ReceiptEvent::from_json(&self.type_name, &self.data).map(Event::Receipt)
-            }
+            StreamName::Stock(_) => self.decode_as::<StockEvent>().map(Event::Stock),
+            StreamName::Order(_) => self.decode_as::<OrderEvent>().map(Event::Order),
+            StreamName::Payment(_) => self.decode_as::<PaymentEvent>().map(Event::Payment),
+            StreamName::Receipt(_) => self.decode_as::<ReceiptEvent>().map(Event::Receipt),
         }
     }
 
+    /// Decodes an event of a known aggregate.
+    pub fn decode_as<E: StoredEvent>(&self) -> Result<E, DecodeError> {
+        self.check()?;
+        E::from_json(&self.type_name, &self.data)
+    }
+
     pub fn decode_metadata(&self) -> Result<EventMetadata, DecodeError> {
+        self.check()?;
         serde_json::from_slice(&self.metadata).map_err(DecodeError::Metadata)
+    }
+
+    /// Fails if the event is damaged.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        self.damage.as_ref().map_or(Ok(()), |why| {
+            let (position, revision, stream) = (self.position, self.revision, self.stream.clone());
+            Err(DecodeError::Damaged { position, stream, revision, why: Arc::clone(why) })
+        })
     }
 }

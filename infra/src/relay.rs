@@ -7,6 +7,9 @@
 //!
 //! Only one relay publishes. A second relay takes over when it starts. Kafka then fences the first one, which
 //! stands by. It takes over again when the second has sent nothing for [`RelayOptions::takeover_after`].
+//!
+//! A damaged event parks its stream: the relay withholds it and all later events of the stream, and publishes
+//! all other streams. The progress record lists the parked streams, so the next relay withholds them too.
 
 mod progress;
 mod publisher;
@@ -25,6 +28,7 @@ use self::{
 };
 use crate::{
     event_store::{EventLog, ReadError},
+    health::Health,
     kafka::{KafkaConfig, KafkaError, client, topics},
 };
 
@@ -52,6 +56,10 @@ impl Default for RelayOptions {
 /// Back-off after an interruption. Doubles from the first to the second value.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Parked streams at which the relay refuses to go on. Bounds the progress record, at about 60 bytes each.
+const PARKED_MAX: usize = 1_000;
+/// The name of the state of health while streams are parked.
+const WITHHELD_STREAMS: &str = "withheld_streams";
 
 /// Why the relay cannot start, or stops for good.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -82,6 +90,11 @@ pub enum RelayError {
          another prefix, and run `orderly projections rebuild`"
     )]
     ProgressLost { prefix: String },
+    #[error(
+        "more than {PARKED_MAX} streams of the event store have damaged events; restore a backup, and give ORDERLY_BUS \
+         another prefix"
+    )]
+    StoreDamaged,
     #[error("the thread of the relay has failed: {0}")]
     Thread(Arc<str>),
 }
@@ -92,6 +105,7 @@ pub struct Relay {
     log: Arc<dyn EventLog>,
     head: watch::Receiver<Option<Position>>,
     options: RelayOptions,
+    health: Health,
 }
 
 impl std::fmt::Debug for Relay {
@@ -113,13 +127,18 @@ impl Relay {
         options: RelayOptions,
     ) -> Result<Self, RelayError> {
         topics::ensure(&config).await?;
-        let relay = Self { config, log, head, options };
+        let relay = Self { config, log, head, options, health: Health::default() };
         let runtime = Handle::current();
         let checked = tokio::task::spawn_blocking(move || {
             relay.find_progress(&runtime)?;
             Ok(relay)
         });
         checked.await.map_err(|error| RelayError::Thread(error.to_string().into()))?
+    }
+
+    /// Reports parked streams to `health`.
+    pub fn reporting_to(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 
     /// Publishes until `shutdown`, and finishes the current transaction. Waits and retries while Kafka or the
@@ -175,7 +194,12 @@ impl Relay {
         let mut progress = found.unwrap_or_else(|| RelayProgress::none(self.log.store_id()));
         tracing::info!(relay.after = ?progress.position, "The relay starts to publish");
         publisher.publish(&[], &mut progress)?;
+        let mut parked = 0;
         loop {
+            if progress.parked.len() > parked {
+                parked = progress.parked.len();
+                self.report_parked(&progress)?;
+            }
             let next = runtime.block_on(next_events(
                 &*self.log,
                 &mut self.head,
@@ -199,6 +223,24 @@ impl Relay {
                 }
             }
         }
+    }
+
+    fn report_parked(&self, progress: &RelayProgress) -> Result<(), RelayError> {
+        let streams = progress.parked.len();
+        // The latest, because the earlier ones are reported.
+        let Some((stream, position)) = progress.parked.iter().max_by_key(|(_, position)| **position) else {
+            return Ok(());
+        };
+        tracing::error!(
+            %stream, position, relay.parked_streams = streams,
+            "The relay withholds a stream from its damaged event on; restore a backup"
+        );
+        let detail = format!(
+            "the relay withholds {streams} streams from their damaged events on, the latest {stream} from position \
+             {position}; restore a backup"
+        );
+        self.health.degraded(WITHHELD_STREAMS, detail);
+        if streams > PARKED_MAX { Err(RelayError::StoreDamaged) } else { Ok(()) }
     }
 
     /// The progress in Kafka; `None` if no event is published. Checks that the topics contain the beginning

@@ -16,6 +16,7 @@ use infra::{
         eventstoredb::{EventStoreDb, EventStoreDbLog, EventStoreDbOpenError, EventStoreDbOptions},
         sqlite::{SqliteEventLog, SqliteEventStore, SqliteEventStoreOptions, SqliteOpenError},
     },
+    health::Health,
     operations::{
         OperationsError, Positions, postgres::PostgresOperations, sqlite::SqliteOperations,
         webhooks::WebhookStore,
@@ -80,6 +81,13 @@ impl WritableEventStore {
                 let store = EventStoreDb::open(*server.clone(), options).await?;
                 Ok(Self { store: Arc::new(store), owned: None })
             }
+        }
+    }
+
+    /// Looks for damaged events in an embedded store, beside the other work. A server checks its own files.
+    pub fn check_in_background(&self, health: &Health) {
+        if let Some(store) = &self.owned {
+            store.check_in_background(health.clone());
         }
     }
 

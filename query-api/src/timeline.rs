@@ -276,8 +276,11 @@ impl<'a> TimelineEvent<'a> {
             correlation_id: metadata.map(|metadata| metadata.correlation_id),
             cause: cause.map(|event_id| causes.cause(event_id)),
             idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
-            data: serde_json::from_slice(&event.data)
-                .unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into_owned().into()),
+            data: match event.check() {
+                Ok(()) => serde_json::from_slice(&event.data)
+                    .unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into_owned().into()),
+                Err(damaged) => damaged.to_string().into(),
+            },
         }
     }
 }

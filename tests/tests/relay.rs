@@ -1,5 +1,6 @@
 //! The relay against a real Kafka: it publishes each event once and in order, across restarts and kills.
 
+mod damage;
 mod kills;
 mod official_client;
 mod publishing;
@@ -56,7 +57,10 @@ impl Source {
 
     /// Starts a relay.
     async fn relay(&self, topics: &KafkaTopics) -> Running {
-        let relay = self.open(topics.config()).await.unwrap();
+        Self::start(self.open(topics.config()).await.unwrap())
+    }
+
+    fn start(relay: Relay) -> Running {
         let shutdown = CancellationToken::new();
         Running { task: tokio::spawn(relay.run(shutdown.clone())), shutdown: shutdown.drop_guard() }
     }

@@ -7,8 +7,7 @@ use std::{
 };
 
 use domain::{
-    CommandContext, CommandId, Decider, EventId, RecordedEvent, Revision, StreamName,
-    decider::{StoredEvent, Versioned},
+    CommandContext, CommandId, Decider, EventId, RecordedEvent, Revision, StreamName, decider::Versioned,
     envelope::EventMetadata,
 };
 use infra::{
@@ -181,7 +180,7 @@ impl<A: Decider> Aggregate<A> {
             let RecordedEvent { stream, revision, .. } = recorded;
             ExecuteError::Unreadable(format!("{stream} revision {revision}: {error}").into())
         };
-        let event = A::Event::from_json(&recorded.type_name, &recorded.data).map_err(unreadable)?;
+        let event = recorded.decode_as::<A::Event>().map_err(unreadable)?;
         let metadata = recorded.decode_metadata().map_err(unreadable)?;
         catch_panic(&recorded.stream, || self.apply(&event, recorded.revision, recorded.id))?;
         let EventMetadata { command_id, command, idempotency, .. } = metadata;

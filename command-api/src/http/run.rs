@@ -1,6 +1,6 @@
 //! Runs a command and turns its outcome into the state that the answer shows.
 
-use domain::{CommandContext, Decider, Revision, StreamName, decider::StoredEvent};
+use domain::{CommandContext, Decider, Revision, StreamName};
 use http::header;
 use infra::http::{Code, Problem, etag};
 
@@ -103,7 +103,7 @@ pub(super) async fn state_at<A: Decider>(
         let Some(last) = events.last() else { break };
         next = last.revision + 1;
         for event in &events {
-            match A::Event::from_json(&event.type_name, &event.data) {
+            match event.decode_as::<A::Event>() {
                 Ok(event) => A::evolve(&mut state, &event),
                 Err(error) => {
                     let revision = event.revision;

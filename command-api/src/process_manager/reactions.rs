@@ -174,12 +174,13 @@ impl Job {
     }
 }
 
-/// True if a reaction may follow the event. An order event of an unknown type was written by a newer version:
-/// its reaction is postponed, not skipped.
+/// True if a reaction may follow the event. An order event of an unknown type was written by a newer version,
+/// and the type of a damaged event is lost: their reactions are postponed, not skipped.
 fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
         StreamName::Stock(_) => false,
         StreamName::Receipt(_) => true,
+        StreamName::Order(_) | StreamName::Payment(_) if recorded.damage.is_some() => true,
         StreamName::Order(_) => {
             OrderEventKind::of_type_name(&recorded.type_name).is_none_or(order_event_has_reaction)
         }

@@ -7,13 +7,17 @@
 //! an append may build on an earlier append that is not yet durable.
 
 mod appender;
+mod background;
 mod backup;
+mod check;
 mod checkpoint;
+mod checksum;
 mod errors;
 mod known_streams;
 mod open;
 mod readers;
 mod recent;
+mod rows;
 mod stream_index;
 mod writer;
 
@@ -30,17 +34,23 @@ use uuid::Uuid;
 
 use self::{
     appender::SharedEpoch,
+    background::Background,
     checkpoint::Checkpointer,
     known_streams::KnownStreams,
+    open::Identity,
     readers::Readers,
     recent::RecentEvents,
+    rows::UncheckedUpTo,
     stream_index::{RecentStreams, name_hash},
     writer::Writer,
 };
 pub use self::{
     backup::{BackupError, BackupProgress, backup},
+    check::{CheckReport, check},
     errors::SqliteOpenError,
 };
+use crate::health::Health;
+
 use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
 
 /// Bounds on the memory of the store.
@@ -73,18 +83,19 @@ pub struct SqliteEventStore {
     epoch: SharedEpoch,
     known_streams: KnownStreams,
     head: watch::Receiver<Option<Position>>,
+    background: Background,
 }
 
 impl SqliteEventStore {
-    /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Reads the whole file once
-    /// to find damage, so the time grows with its size.
+    /// Opens the store at `path`, or creates it, and takes the lock `<path>.lock`. Checks only the end of the
+    /// file, so the time does not grow with its size.
     pub fn open(path: &Path, options: SqliteEventStoreOptions) -> Result<Self, SqliteOpenError> {
         let lock = open::lock(path)?;
         if !open::exists(path)? {
             open::create(path)?;
         }
-        let (store_id, reader) = open::read_only(path)?;
-        open::check_integrity(&reader, path)?;
+        let (Identity { store_id, unchecked }, reader) = open::read_only_as_owner(path, &lock)?;
+        check::check_tail(&reader, unchecked, path)?;
         let connection = open::writable(path, options.page_cache_kib)?;
         let (queue, jobs) = mpsc::channel();
         let checkpointer = Checkpointer::start(open::checkpointing(path)?)
@@ -106,14 +117,22 @@ impl SqliteEventStore {
             })
             .map_err(|source| SqliteOpenError::Io { path: path.to_owned(), source })?;
         let readers = Arc::new(readers::readers(path, reader));
+        let background = Background::default();
+        background.load_known_streams(path, known_streams.clone());
         Ok(Self {
-            log: Arc::new(SqliteEventLog { store_id, readers, memory: Some(memory) }),
+            log: Arc::new(SqliteEventLog { store_id, unchecked, readers, memory: Some(memory) }),
             queue: RwLock::new(Some(queue)),
             writer: Mutex::new(Some(thread)),
             epoch,
             known_streams,
             head,
+            background,
         })
+    }
+
+    /// Checks each event of the file for damage, slowly and on a thread of its own, and reports to `health`.
+    pub fn check_in_background(&self, health: Health) {
+        self.background.check_events(self.log.readers.path(), self.log.unchecked, health);
     }
 
     fn enqueue(&self, pending: PendingAppend) {
@@ -132,6 +151,7 @@ impl SqliteEventStore {
     /// later appends with [`super::AppendError::Unavailable`]; reads still work. Blocks. Dropping the store
     /// does the same.
     pub fn close(&self) {
+        self.background.stop();
         drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer
@@ -183,6 +203,7 @@ impl EventStore for SqliteEventStore {
 #[derive(Debug)]
 pub struct SqliteEventLog {
     store_id: Uuid,
+    unchecked: UncheckedUpTo,
     readers: Arc<Readers>,
     /// `Some` in the process that writes.
     memory: Option<WriterMemory>,
@@ -200,8 +221,8 @@ struct WriterMemory {
 impl SqliteEventLog {
     /// Opens the store at `path` for reading; takes no lock.
     pub fn open_read_only(path: &Path) -> Result<Self, SqliteOpenError> {
-        let (store_id, reader) = open::read_only(path)?;
-        Ok(Self { store_id, readers: Arc::new(readers::readers(path, reader)), memory: None })
+        let (Identity { store_id, unchecked }, reader) = open::read_only(path)?;
+        Ok(Self { store_id, unchecked, readers: Arc::new(readers::readers(path, reader)), memory: None })
     }
 
     fn recent_streams(&self) -> Option<RecentStreams> {
@@ -222,17 +243,23 @@ impl EventLog for SqliteEventLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let (stream, recent) = (stream.clone(), self.recent_streams());
-        let read =
-            move |connection: &_| readers::read_stream(connection, recent.as_ref(), &stream, from, limit);
+        let (stream, recent, unchecked) = (stream.clone(), self.recent_streams(), self.unchecked);
+        let read = move |connection: &_| {
+            readers::read_stream(connection, recent.as_ref(), unchecked, &stream, from, limit)
+        };
         self.readers.run(read).await
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         let in_memory = self.memory.as_ref().and_then(|memory| memory.recent_events.after(after, limit));
+        let unchecked = self.unchecked;
         match in_memory {
             Some(events) => Ok(events),
-            None => self.readers.run(move |connection| readers::read_all(connection, after, limit)).await,
+            None => {
+                self.readers
+                    .run(move |connection| readers::read_all(connection, unchecked, after, limit))
+                    .await
+            }
         }
     }
 

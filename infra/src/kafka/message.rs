@@ -94,6 +94,7 @@ pub fn decode<'a>(
         data: value.ok_or(MalformedMessage::NoValue)?.into(),
         metadata: found.metadata.ok_or(MalformedMessage::Missing(METADATA))?.into(),
         recorded_at: parsed(TIME, found.time)?,
+        damage: None,
     };
     Ok((store_id, event))
 }

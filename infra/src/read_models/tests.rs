@@ -29,6 +29,7 @@ fn golden_event(type_name: &str) -> Event {
         data: fs::read(path).unwrap().into(),
         metadata: b"{}".as_slice().into(),
         recorded_at: Timestamp::UNIX_EPOCH,
+        damage: None,
     };
     recorded.decode().unwrap()
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::Position;
+use domain::{Position, RecordedEvent, StreamName};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
@@ -33,12 +33,24 @@ pub(super) struct RelayProgress {
     /// End offset of each partition when the relay wrote this record. A partition that ends before it has
     /// lost events.
     pub ends: BTreeMap<String, u64>,
+    /// The streams with a damaged event, and the position of the first. Later events of these streams are
+    /// withheld, because a reader would take the gap for the loss of a message.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parked: BTreeMap<StreamName, Position>,
 }
 
 impl RelayProgress {
     /// Progress before the first event.
     pub fn none(store_id: Uuid) -> Self {
-        Self { store_id, position: None, ends: BTreeMap::new() }
+        Self { store_id, position: None, ends: BTreeMap::new(), parked: BTreeMap::new() }
+    }
+
+    /// False if the event must not be published, because it or an earlier event of its stream is damaged.
+    pub fn admit(&mut self, event: &RecordedEvent) -> bool {
+        if event.damage.is_some() {
+            self.parked.entry(event.stream.clone()).or_insert(event.position);
+        }
+        !self.parked.contains_key(&event.stream)
     }
 
     /// The first partition that has lost events: its name, its end offset, and the end offset that the relay
@@ -117,4 +129,41 @@ fn consumer(config: &KafkaConfig) -> Result<BaseConsumer, KafkaError> {
         .set("socket.timeout.ms", REQUEST_TIME_MAX.as_millis().to_string())
         .create()?;
     Ok(consumer)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{EventId, Sku, Timestamp};
+
+    use super::*;
+
+    fn event(position: Position, sku: &str, damage: Option<&str>) -> RecordedEvent {
+        RecordedEvent {
+            position,
+            stream: Sku::new(sku).unwrap().into(),
+            revision: position,
+            id: EventId(Uuid::nil()),
+            type_name: "".into(),
+            data: [].into(),
+            metadata: [].into(),
+            recorded_at: Timestamp::UNIX_EPOCH,
+            damage: damage.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_record_remembers_the_streams_to_withhold_and_an_earlier_record_has_none() {
+        let before = br#"{"store_id":"00000000-0000-0000-0000-000000000000","position":1,"ends":{}}"#;
+        let mut progress: RelayProgress = serde_json::from_slice(before).unwrap();
+        assert!(progress.admit(&event(2, "A", None)));
+        assert!(!progress.admit(&event(3, "A", Some("its checksum is missing"))));
+        assert!(progress.admit(&event(4, "B", None)));
+
+        let stored = serde_json::to_vec(&progress).unwrap();
+        let mut next: RelayProgress = serde_json::from_slice(&stored).unwrap();
+        assert_eq!(next, progress);
+        assert!(!next.admit(&event(5, "A", None)));
+        assert!(next.admit(&event(6, "B", None)));
+        assert_eq!(next.parked.into_values().collect::<Vec<_>>(), [3]);
+    }
 }

@@ -74,7 +74,7 @@ impl Publisher {
     }
 
     /// Publishes events in one transaction, and updates `progress` if that is committed. A call without
-    /// events is a heartbeat.
+    /// events is a heartbeat. Withholds the events that [`RelayProgress::admit`] refuses.
     pub fn publish(
         &self,
         events: &[RecordedEvent],
@@ -82,10 +82,11 @@ impl Publisher {
     ) -> Result<(), PublishFailure> {
         let mut next = progress.clone();
         next.position = events.last().map(|event| event.position).or(progress.position);
+        let admitted: Vec<&RecordedEvent> = events.iter().filter(|event| next.admit(event)).collect();
         // The end offsets of earlier transactions. Those of this one are known only after its record is sent.
         next.ends.extend(self.producer.context().take());
         next.ends.remove(&format!("{}/0", self.progress_topic));
-        let outcome = self.transact(events, &next);
+        let outcome = self.transact(&admitted, &next);
         // Keeps the end offsets even if this record is lost, because aborted messages take up offsets too.
         progress.ends.clone_from(&next.ends);
         match outcome {
@@ -97,7 +98,7 @@ impl Publisher {
         }
     }
 
-    fn transact(&self, events: &[RecordedEvent], progress: &RelayProgress) -> Result<(), ClientError> {
+    fn transact(&self, events: &[&RecordedEvent], progress: &RelayProgress) -> Result<(), ClientError> {
         self.producer.begin_transaction()?;
         for event in events {
             self.send_event(event, progress)?;

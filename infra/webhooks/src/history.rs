@@ -30,15 +30,20 @@ pub(crate) struct MalformedEvent {
     pub reason: String,
 }
 
-/// The types of the events of an order and its payment, by position.
+/// The events of an order and its payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct OrderHistory(BTreeMap<Position, Arc<str>>);
+struct OrderHistory {
+    /// Types by position.
+    types: BTreeMap<Position, Arc<str>>,
+    /// The position of the first damaged event. It and later events of the order are not sent.
+    damaged_at: Option<Position>,
+}
 
 impl OrderHistory {
     /// The number of the event at `position`, and the number before it that the subscription asks for.
     fn sequence(&self, position: Position, subscription: &Subscription) -> EventSequence {
         let (mut number, mut previous) = (0, None);
-        for (at, type_name) in &self.0 {
+        for (at, type_name) in &self.types {
             number += 1;
             if *at >= position {
                 break;
@@ -73,6 +78,13 @@ pub(crate) async fn deliveries(
     for (event, wanted_by) in wanted {
         let Some(order) = orders.get(&event.stream) else { continue };
         let Some(history) = histories.get(order) else { continue };
+        if history.damaged_at.is_some_and(|damaged_at| damaged_at <= event.position) {
+            tracing::error!(
+                order.id = %order, stream = %event.stream, revision = event.revision,
+                "Withheld an event from subscribers, because it or an earlier event of its order is damaged"
+            );
+            continue;
+        }
         deliveries.extend(wanted_by.into_iter().map(|subscription| NewDelivery {
             subscription: subscription.id,
             event: event.id,
@@ -147,9 +159,10 @@ fn order_of_payment(first: &RecordedEvent) -> Result<OrderId, MalformedEvent> {
     struct FirstEvent {
         order_id: OrderId,
     }
+    let malformed = |reason: String| MalformedEvent { id: first.id, reason };
+    first.check().map_err(|error| malformed(error.to_string()))?;
     let read = serde_json::from_slice::<FirstEvent>(&first.data);
-    read.map(|first| first.order_id)
-        .map_err(|error| MalformedEvent { id: first.id, reason: error.to_string() })
+    read.map(|first| first.order_id).map_err(|error| malformed(error.to_string()))
 }
 
 /// The histories of the orders of these events, each up to the last of its events.
@@ -183,15 +196,20 @@ async fn read_history(
             let page = log.read_stream(&stream, next, PAGE_EVENTS).await?;
             let read = page.len();
             next += read as u64;
-            let up_to_last = page.into_iter().take_while(|event| event.position <= last);
-            history.0.extend(up_to_last.map(|event| (event.position, event.type_name)));
+            for event in page.into_iter().take_while(|event| event.position <= last) {
+                if event.damage.is_some() {
+                    let first = history.damaged_at.map_or(event.position, |at| at.min(event.position));
+                    history.damaged_at = Some(first);
+                }
+                history.types.insert(event.position, event.type_name);
+            }
             if read < PAGE_EVENTS {
                 break;
             }
         }
     }
     // A read that misses one of the events would give wrong numbers. A retry reads it.
-    match events.iter().find(|event| !history.0.contains_key(&event.position)) {
+    match events.iter().find(|event| !history.types.contains_key(&event.position)) {
         Some(event) => Err(lagging(&event.stream)),
         None => Ok((order, history)),
     }

@@ -10,17 +10,18 @@ use std::{
 
 use clap::{Args, Subcommand};
 use domain::{
-    Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, decider::StoredEvent,
-    order::OrderDecider, payment::PaymentDecider, receipt::ReceiptDecider, stock::StockDecider,
+    Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, order::OrderDecider,
+    payment::PaymentDecider, receipt::ReceiptDecider, stock::StockDecider,
 };
 use indicatif::HumanCount;
-use infra::event_store::{EventLog, ReadError};
+use infra::event_store::{EventLog, ReadError, sqlite};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
+use tokio::task::block_in_place;
 
 use super::Failure;
 use crate::{
-    config::Settings,
+    config::{EventStoreUrl, Settings},
     progress::ProgressDisplay,
     stores::{self, Views},
 };
@@ -77,9 +78,10 @@ pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failu
 async fn history(log: Arc<dyn EventLog>, options: HistoryOptions) -> Result<(), Failure> {
     let mut events = StreamReader::new(log, options.stream.clone());
     let mut output = BufWriter::new(stdout().lock());
-    let mut found = false;
+    let (mut found, mut damage) = (false, None);
     while let Some(event) = events.next().await? {
         found = true;
+        damage = damage.or(event.check().err());
         let written =
             if options.json { write_json(&mut output, &event) } else { write_line(&mut output, &event) };
         match written {
@@ -89,7 +91,11 @@ async fn history(log: Arc<dyn EventLog>, options: HistoryOptions) -> Result<(), 
         }
     }
     output.flush()?;
-    if found { Ok(()) } else { Err(no_such_stream(&options.stream)) }
+    match damage {
+        Some(damage) => Err(damage.into()),
+        None if found => Ok(()),
+        None => Err(no_such_stream(&options.stream)),
+    }
 }
 
 fn no_such_stream(stream: &StreamName) -> Failure {
@@ -184,7 +190,8 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
     let mut state = D::State::default();
     let mut latest = None;
     while let Some(event) = events.next().await?.filter(is_included) {
-        let decoded = D::Event::from_json(&event.type_name, &event.data)
+        let decoded = event
+            .decode_as::<D::Event>()
             .map_err(|error| Failure::new(format!("revision {}: {error}", event.revision)))?;
         D::evolve(&mut state, &decoded);
         latest = Some((event.revision, event.recorded_at));
@@ -204,7 +211,27 @@ async fn folded<D: Decider>(log: Arc<dyn EventLog>, options: &StateOptions) -> R
     Ok(StateEntry { stream: options.stream.clone(), revision, recorded_at, state })
 }
 
+/// Checks the file of an embedded event store, and prints what is damaged. Returns the number of findings. A
+/// server checks its own files.
+fn check_event_store(settings: &Settings) -> Result<u64, Failure> {
+    let path = match settings.event_store() {
+        EventStoreUrl::Sqlite(path) => path,
+        EventStoreUrl::EventStoreDb(_) => return Ok(0),
+    };
+    let progress = ProgressDisplay::start("events checked", 0);
+    let report = sqlite::check(&path, |done, total| progress.set(done, total))?;
+    drop(progress);
+    for finding in &report.findings {
+        println!("{finding}");
+    }
+    if report.unchecked > 0 {
+        println!("{} events of an earlier build have no checksum", HumanCount(report.unchecked));
+    }
+    Ok(report.findings_total)
+}
+
 async fn verify(settings: &Settings) -> Result<(), Failure> {
+    let damages = block_in_place(|| check_event_store(settings))?;
     let log = stores::open_log(&settings.event_store()).await?;
     let views = Views::open(&settings.read_models()).await?;
     let until =
@@ -219,6 +246,12 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     }
     let position = found.position.unwrap_or(0);
     println!("{} rows compared with the log up to position {position}", HumanCount(found.rows));
+    if damages > 0 {
+        return Err(Failure::new(format!(
+            "the event store is damaged ({} findings): restore a backup, as docs/operating.md describes",
+            HumanCount(damages)
+        )));
+    }
     match found.differences {
         0 => Ok(()),
         count => Err(Failure::new(format!(

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use infra::event_store::sqlite;
+use infra::event_store::sqlite::{self, BackupProgress};
 
 use super::Failure;
 use crate::{
@@ -30,8 +30,17 @@ pub fn run(settings: &Settings, options: &BackupOptions) -> Result<(), Failure> 
             ));
         }
     };
-    let progress = ProgressDisplay::start("pages copied", 0);
-    sqlite::backup(&source, &options.file, |pages| progress.set(pages.pages_done, pages.pages_total))?;
+    let mut progress = ProgressDisplay::start("pages copied", 0);
+    let mut is_checking = false;
+    sqlite::backup(&source, &options.file, |step| match step {
+        BackupProgress::PagesCopied { done, total } => progress.set(done, total),
+        BackupProgress::EventsChecked { done, total } => {
+            if !std::mem::replace(&mut is_checking, true) {
+                progress = ProgressDisplay::start("events checked", total);
+            }
+            progress.set(done, total);
+        }
+    })?;
     drop(progress);
     println!("backed up {} to {}", source.display(), options.file.display());
     Ok(())

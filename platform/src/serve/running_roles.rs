@@ -141,6 +141,9 @@ impl RunningRoles {
         read_side: Option<ReadSide>,
         listeners: Listeners,
     ) -> Result<(), StartError> {
+        if let Some(write_side) = &write_side {
+            write_side.events.check_in_background(&self.health);
+        }
         // First, because the other roles send requests to it from their start.
         if let Some(bound) = listeners.sandbox {
             self.start_sandbox(config, bound).await?;
@@ -225,6 +228,7 @@ impl RunningRoles {
         };
         let (log, head) = (write_side.events.store.log(), write_side.events.store.head());
         let relay = Relay::open(kafka, log, head, RelayOptions::default()).await?;
+        let relay = relay.reporting_to(self.health.clone());
         let stop = self.publishing.stop.clone();
         self.spawn(&self.publishing, Role::Relay, async move {
             if let Err(error) = relay.run(stop).await {

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod damage;
 mod earlier_builds;
 mod examples;
 mod import;

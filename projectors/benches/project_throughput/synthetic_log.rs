@@ -179,6 +179,7 @@ impl LogWriter {
                 data: data.into(),
                 metadata: metadata.as_ref().into(),
                 recorded_at: time_of(number),
+                damage: None,
             });
             *next += 1;
         }

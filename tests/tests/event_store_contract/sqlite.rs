@@ -1,9 +1,10 @@
 //! The SQLite event store: the contract, and rules of this adapter (one file, one owner, damage, disk,
 //! backup).
 
+mod damage;
+
 use std::{
-    fs::{self, File},
-    io::{Seek, SeekFrom, Write},
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -15,7 +16,8 @@ use infra::event_store::{
     AppendError, Epoch, EventLog, EventStore,
     ExpectedRevision::{self, Exact, NoStream},
     sqlite::{
-        BackupError, SqliteEventLog, SqliteEventStore, SqliteEventStoreOptions, SqliteOpenError, backup,
+        BackupError, BackupProgress, SqliteEventLog, SqliteEventStore, SqliteEventStoreOptions,
+        SqliteOpenError, backup,
     },
 };
 use tempfile::TempDir;
@@ -124,66 +126,6 @@ async fn a_log_can_be_read_without_a_server_and_the_error_names_a_missing_one() 
     assert!(error.to_string().contains("events.old"), "{error}");
 }
 
-/// A closed store of about 200 pages.
-async fn given_file() -> (TempDir, PathBuf) {
-    let fixture = SqliteFixture::fresh().await;
-    for _ in 0..200 {
-        let large = event_of(format!("\"{}\"", "x".repeat(3_000)).into());
-        fixture.store().append(append(&new_stream(), NoStream, vec![large])).await.unwrap();
-    }
-    fixture.into_file()
-}
-
-fn assert_damaged(path: &Path, what: &str) {
-    let error = open(path).unwrap_err();
-    assert!(matches!(error, SqliteOpenError::Damaged { .. }), "{error}");
-    let text = error.to_string();
-    assert!(text.contains(what) && text.contains("events.db") && text.contains("orderly backup"), "{text}");
-}
-
-#[tokio::test]
-async fn a_truncated_file_is_refused() {
-    let (_directory, path) = given_file().await;
-    let whole = fs::metadata(&path).unwrap().len();
-    for length in [whole - 1, whole - 4_096, whole / 2, 1_000, 100] {
-        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
-        assert_damaged(&path, &format!("truncated to {length} of {whole} bytes"));
-    }
-    File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-    assert_damaged(&path, "the file is empty");
-}
-
-#[tokio::test]
-async fn a_broken_page_is_refused() {
-    let (_directory, path) = given_file().await;
-    let intact = fs::read(&path).unwrap();
-    let pages = intact.len() / 4_096;
-    for page in [1, 2, pages / 2, pages - 1] {
-        fs::write(&path, &intact).unwrap();
-        let mut file = File::options().write(true).open(&path).unwrap();
-        file.seek(SeekFrom::Start(page as u64 * 4_096)).unwrap();
-        file.write_all(&[0xff; 4_096]).unwrap();
-        drop(file);
-        assert!(matches!(open(&path), Err(SqliteOpenError::Damaged { .. })), "page {page}");
-    }
-    fs::write(&path, &intact).unwrap();
-    open(&path).unwrap();
-}
-
-#[tokio::test]
-async fn a_missing_event_is_detected_at_start() {
-    let (_directory, path) = given_file().await;
-    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM events WHERE position = 7", []).unwrap();
-    assert_damaged(&path, "it has 199 events, but its last position is 200");
-}
-
-#[tokio::test]
-async fn a_lost_file_is_not_replaced_by_an_empty_one_if_its_write_ahead_log_exists() {
-    let (_directory, path) = given_file().await;
-    fs::rename(&path, path.with_extension("db-wal")).unwrap();
-    assert_damaged(&path, "write-ahead log exists");
-}
-
 #[tokio::test]
 async fn a_foreign_file_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
@@ -204,7 +146,7 @@ async fn a_foreign_file_is_refused_and_not_changed() {
 
 #[tokio::test]
 async fn another_schema_version_is_refused_and_the_error_names_it() {
-    let (_directory, path) = given_file().await;
+    let (_directory, path) = SqliteFixture::fresh().await.into_file();
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let error = open(&path).unwrap_err();
     assert!(matches!(error, SqliteOpenError::OtherSchema { found: 9, .. }));
@@ -221,8 +163,8 @@ async fn a_backup_during_writes_has_every_acknowledged_event_and_a_new_id() {
     let acknowledged = fixture.store().append(append(&new_stream(), NoStream, Vec::new())).await.unwrap();
     let copy = fixture.directory.path().join("copy.db");
     let (source, destination) = (fixture.path(), copy.clone());
-    let mut last_progress = None;
     let (store_id, last_progress) = tokio::task::spawn_blocking(move || {
+        let mut last_progress = None;
         let id = backup(&source, &destination, |progress| last_progress = Some(progress)).unwrap();
         (id, last_progress.unwrap())
     })
@@ -231,7 +173,7 @@ async fn a_backup_during_writes_has_every_acknowledged_event_and_a_new_id() {
     fixture.close();
     writer.await.unwrap();
 
-    assert_eq!(last_progress.pages_done, last_progress.pages_total);
+    assert!(matches!(last_progress, BackupProgress::EventsChecked { done, total } if done == total));
     assert_ne!(store_id, fixture.store().log().store_id());
     let restored = open(&copy).unwrap();
     assert_eq!(restored.log().store_id(), store_id);

@@ -68,6 +68,7 @@ pub fn examples() -> Vec<RecordedEvent> {
             data: stored_form(type_name).into(),
             metadata: serde_json::to_vec(&metadata(type_name, command, cause)).unwrap().into(),
             recorded_at: format!("2010-12-01T08:26:{:02}.{position:06}Z", position - 4_711).parse().unwrap(),
+            damage: None,
             stream,
         });
         *next += 1;

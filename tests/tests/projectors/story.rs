@@ -375,6 +375,7 @@ impl Story {
             data: event.data.into(),
             metadata: event.metadata.as_ref().into(),
             recorded_at: Timestamp::from_second(1_300_000_000 + position.cast_signed()).unwrap(),
+            damage: None,
         });
     }
 }

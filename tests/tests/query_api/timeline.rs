@@ -55,6 +55,7 @@ impl Recorder {
             data: event.to_json().into(),
             metadata: serde_json::to_vec(&metadata).unwrap().into(),
             recorded_at: super::rows::at("2026-01-01T00:00:00Z"),
+            damage: None,
         });
     }
 }

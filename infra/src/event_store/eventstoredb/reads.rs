@@ -219,6 +219,7 @@ fn recorded_event(event: eventstore::RecordedEvent, stream: StreamName) -> Resul
         data: event.data.as_ref().into(),
         metadata: event.custom_metadata.as_ref().into(),
         recorded_at,
+        damage: None,
     })
 }
 

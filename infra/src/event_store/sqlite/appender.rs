@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp};
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
 use lru::LruCache;
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension, params,
@@ -17,6 +17,7 @@ use rusqlite::{
 
 use super::{
     SqliteEventStoreOptions,
+    checksum::StoredFields,
     known_streams::KnownStreams,
     recent::RecentEvents,
     stream_index::{StreamIndex, name_hash},
@@ -25,8 +26,8 @@ use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision}
 
 const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
 const INSERT_EVENT: &str =
-    "INSERT INTO events (position, stream_no, revision, id, type, data, metadata, recorded_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    "INSERT INTO events (position, stream_no, revision, id, type, data, metadata, recorded_at, checksum)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const SELECT_REVISION: &str = "SELECT max(revision) FROM events WHERE stream_no = ?1";
 const SELECT_IDS: &str = "SELECT id, position FROM events WHERE stream_no = ?1 AND revision >= ?2
      ORDER BY revision LIMIT ?3";
@@ -125,7 +126,7 @@ impl Appender {
             committed_tail: tail,
             heads,
             epoch: SharedEpoch::default(),
-            known_streams: KnownStreams::load(connection)?,
+            known_streams: KnownStreams::not_loaded(),
             stream_index: StreamIndex::load(connection, options.unindexed_streams_max)?,
             recent_events: RecentEvents::default(),
             uncommitted: Vec::new(),
@@ -262,7 +263,16 @@ impl Appender {
         let rows = (first_position..).zip(append.expected.next()..).zip(&append.events);
         let mut last = (first_position, append.expected.next());
         for ((position, revision), event) in rows {
-            insert_event(&mut statements.insert_event, position, stream_no, revision, event, recorded_at_us)?;
+            let fields = StoredFields {
+                position,
+                revision,
+                recorded_at_us,
+                id: event.id.0.as_bytes(),
+                type_name: event.type_name,
+                data: &event.data,
+                metadata: &event.metadata,
+            };
+            insert_event(&mut statements.insert_event, &append.stream, stream_no, &fields)?;
             self.uncommitted.push(RecordedEvent {
                 position,
                 stream: append.stream.clone(),
@@ -272,6 +282,7 @@ impl Appender {
                 data: event.data.as_slice().into(),
                 metadata: Arc::clone(&event.metadata),
                 recorded_at,
+                damage: None,
             });
             last = (position, revision);
         }
@@ -299,21 +310,20 @@ fn wrong_revision(append: &Append, actual: ExpectedRevision) -> AppendError {
 
 fn insert_event(
     insert: &mut CachedStatement<'_>,
-    position: Position,
+    stream: &StreamName,
     stream_no: i64,
-    revision: Revision,
-    event: &NewEvent,
-    recorded_at_us: i64,
+    fields: &StoredFields<'_>,
 ) -> rusqlite::Result<()> {
     insert.execute(params![
-        position.cast_signed(),
+        fields.position.cast_signed(),
         stream_no,
-        revision.cast_signed(),
-        event.id.0.as_bytes(),
-        event.type_name,
-        json(&event.data),
-        json(&event.metadata),
-        recorded_at_us,
+        fields.revision.cast_signed(),
+        fields.id,
+        fields.type_name,
+        json(fields.data),
+        json(fields.metadata),
+        fields.recorded_at_us,
+        fields.checksum(stream),
     ])?;
     Ok(())
 }

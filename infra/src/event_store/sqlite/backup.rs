@@ -13,16 +13,16 @@ use rusqlite::{
 };
 use uuid::Uuid;
 
-use super::{errors::SqliteOpenError, open};
+use super::{check::check, errors::SqliteOpenError, open};
 
 /// Pages between two reports of progress: 16 MiB.
 const STEP_PAGES: i32 = 4_096;
 
 /// Progress of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BackupProgress {
-    pub pages_done: u64,
-    pub pages_total: u64,
+pub enum BackupProgress {
+    PagesCopied { done: u64, total: u64 },
+    EventsChecked { done: u64, total: u64 },
 }
 
 /// Why a backup failed. A file that exists at the destination stays unchanged.
@@ -36,8 +36,14 @@ pub enum BackupError {
     Io { path: PathBuf, source: io::Error },
     #[error("cannot copy the event store: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("the copy failed its check: {0}")]
+    #[error("the copy cannot be checked: {0}")]
     Check(SqliteOpenError),
+    /// Nothing was written: a backup that is known to be damaged must not replace an intact one.
+    #[error(
+        "the event store is damaged, so no backup was written. Keep the latest intact backup, and run `orderly audit \
+         verify` for a list. It begins: {0}"
+    )]
+    Damaged(String),
 }
 
 /// Copies the current state of the store at `source` to the new file `destination`, checks the copy and makes
@@ -65,7 +71,11 @@ pub fn backup(
         .map_err(io_error)?
         .into_temp_path();
     let store_id = copy(&original, &unfinished, &mut progress)?;
-    check(&unfinished).map_err(BackupError::Check)?;
+    let report = check(&unfinished, |done, total| progress(BackupProgress::EventsChecked { done, total }));
+    let report = report.map_err(BackupError::Check)?;
+    if report.findings_total > 0 {
+        return Err(BackupError::Damaged(report.findings.join("; ")));
+    }
 
     File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io_error)?;
     unfinished.persist_noclobber(destination).map_err(|error| match error.error.kind() {
@@ -91,9 +101,9 @@ fn copy(
         loop {
             let step = backup.step(STEP_PAGES)?;
             let pages = backup.progress();
-            progress(BackupProgress {
-                pages_done: u64::from((pages.pagecount - pages.remaining).unsigned_abs()),
-                pages_total: u64::from(pages.pagecount.unsigned_abs()),
+            progress(BackupProgress::PagesCopied {
+                done: u64::from((pages.pagecount - pages.remaining).unsigned_abs()),
+                total: u64::from(pages.pagecount.unsigned_abs()),
             });
             match step {
                 StepResult::Done => break,
@@ -109,9 +119,4 @@ fn copy(
     let store_id = open::rename_store(&copy)?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(store_id)
-}
-
-fn check(copy: &Path) -> Result<(), SqliteOpenError> {
-    let (_, connection) = open::read_only(copy)?;
-    open::check_integrity(&connection, copy)
 }

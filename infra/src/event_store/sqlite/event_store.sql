@@ -3,7 +3,9 @@
 
 CREATE TABLE meta (
     -- The id of this log. A backup has another one.
-    store_id TEXT NOT NULL
+    store_id        TEXT    NOT NULL,
+    -- Events up to this position may lack a checksum, because an earlier build stored them.
+    unchecked_up_to INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE streams (
@@ -40,6 +42,9 @@ CREATE TABLE events (
     metadata    TEXT    NOT NULL,
     -- Microseconds since 1970-01-01 UTC. Never decreases as the position increases.
     recorded_at INTEGER NOT NULL,
+    -- CRC-32 of all other columns and of the name of the stream (checksum.rs). The last column, so that the
+    -- upgrade of an earlier file can add it without a rewrite.
+    checksum    INTEGER,
     UNIQUE (stream_no, revision)
 ) STRICT;
 

@@ -3,7 +3,13 @@
 //! Every order starts by checking whether its stream exists, and nearly always it does not. A Bloom filter of
 //! fixed size answers that from memory. Only its rare false positives cost a read of the file.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use domain::StreamName;
 use fastbloom::AtomicBloomFilter;
@@ -21,6 +27,8 @@ const SELECT_HASHES: &str = "SELECT name_hash FROM stream_index UNION ALL SELECT
 #[derive(Clone)]
 pub(super) struct KnownStreams {
     filter: Arc<AtomicBloomFilter>,
+    /// False while streams of the file may be missing. Then the filter proves nothing.
+    is_loaded: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for KnownStreams {
@@ -30,16 +38,28 @@ impl fmt::Debug for KnownStreams {
 }
 
 impl KnownStreams {
-    /// Reads the hashes of all names: scans the index, and in the table only the streams that it lacks.
-    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+    pub(super) fn not_loaded() -> Self {
         let filter = AtomicBloomFilter::with_num_bits(FILTER_BITS).hashes(HASHES);
-        let known = Self { filter: Arc::new(filter) };
+        Self { filter: Arc::new(filter), is_loaded: Arc::default() }
+    }
+
+    /// Adds the names of all streams of the file: scans the index, and in the table only the streams that it
+    /// lacks. Runs beside the writer, which adds its own new streams; so a start does not wait for it.
+    pub(super) fn load(
+        &self,
+        connection: &Connection,
+        is_stopping: impl Fn() -> bool,
+    ) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(SELECT_HASHES)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            known.add(row.get(0)?);
+            if is_stopping() {
+                return Ok(());
+            }
+            self.add(row.get(0)?);
         }
-        Ok(known)
+        self.is_loaded.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Call before the stream is committed. A rolled back stream stays in the filter and costs only needless
@@ -50,7 +70,7 @@ impl KnownStreams {
 
     /// False: there is no such stream. True: there may be one.
     pub(super) fn may_contain(&self, name_hash: i64) -> bool {
-        self.filter.contains(&name_hash)
+        !self.is_loaded.load(Ordering::Acquire) || self.filter.contains(&name_hash)
     }
 
     /// True: there is no such stream. False: there may be one.

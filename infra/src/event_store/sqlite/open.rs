@@ -1,27 +1,32 @@
-//! Creates, locks and checks the file.
+//! Creates, locks, identifies and upgrades the file.
 
 use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use uuid::Uuid;
 
-use super::errors::{SqliteOpenError, shortfall};
+use super::{errors::SqliteOpenError, rows::UncheckedUpTo};
 use crate::sqlite::keep_plans;
 
 const SCHEMA: &str = include_str!("event_store.sql");
 /// "Orde": `PRAGMA application_id` of every event store.
 const APPLICATION_ID: i32 = 0x4f72_6465;
 /// `PRAGMA user_version`. Each change of the schema raises it by one.
-const SCHEMA_VERSION: i32 = 2;
-const COUNT_INDEXED: &str = "SELECT (SELECT count(*) FROM stream_index WHERE stream_no <= up_to), up_to
-     FROM stream_index_progress";
-/// A check that takes longer is logged.
-const QUICK_CHECK_SLOW: Duration = Duration::from_secs(1);
+const SCHEMA_VERSION: i32 = 3;
+/// The version of files whose events have no checksums.
+const SCHEMA_VERSION_UNCHECKED: i32 = 2;
+/// Changes the text of the schema, as <https://www.sqlite.org/lang_altertable.html> describes: ALTER TABLE
+/// would read every row of a STRICT table. A row without the last column has NULL in it.
+const UPGRADE: &str = "PRAGMA writable_schema = ON;
+     UPDATE sqlite_schema SET sql = replace(sql, 'UNIQUE (stream_no', 'checksum INTEGER, UNIQUE (stream_no')
+     WHERE type = 'table' AND name = 'events';
+     PRAGMA writable_schema = RESET;
+     ALTER TABLE meta ADD COLUMN unchecked_up_to INTEGER NOT NULL DEFAULT 0;
+     UPDATE meta SET unchecked_up_to = (SELECT coalesce(max(position), 0) FROM events);";
 /// Page cache of each reader, KiB.
 const READER_CACHE_KIB: i32 = 8 * 1024;
 
@@ -90,14 +95,54 @@ pub(super) fn rename_store(connection: &Connection) -> rusqlite::Result<Uuid> {
     Ok(store_id)
 }
 
-/// Checks that the file is an event store with a supported schema. Returns its id and a connection for
+/// What a file states about itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    pub store_id: Uuid,
+    pub unchecked: UncheckedUpTo,
+}
+
+/// Checks that the file is an event store, and upgrades a file of an earlier build. Returns a connection for
 /// reading.
-pub(super) fn read_only(path: &Path) -> Result<(Uuid, Connection), SqliteOpenError> {
+pub(super) fn read_only(path: &Path) -> Result<(Identity, Connection), SqliteOpenError> {
     if !exists(path)? {
         return Err(SqliteOpenError::Missing { path: path.to_owned() });
     }
     let connection = open_reader(path).map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
+    if version(&connection, path)? == SCHEMA_VERSION_UNCHECKED {
+        // An owner has upgraded the file, or is just doing that.
+        if let Ok(lock) = lock(path) {
+            upgrade(path, &lock)?;
+        }
+    }
     Ok((identify(&connection, path)?, connection))
+}
+
+/// [`read_only`] for the process that has the lock.
+pub(super) fn read_only_as_owner(
+    path: &Path,
+    lock: &File,
+) -> Result<(Identity, Connection), SqliteOpenError> {
+    let connection = open_reader(path).map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
+    if version(&connection, path)? == SCHEMA_VERSION_UNCHECKED {
+        upgrade(path, lock)?;
+    }
+    Ok((identify(&connection, path)?, connection))
+}
+
+/// Adds the column of checksums to a file of an earlier build, in constant time. Its events stay without a
+/// checksum: a checksum computed now would also certify an event that is damaged already.
+fn upgrade(path: &Path, _lock: &File) -> Result<(), SqliteOpenError> {
+    let run = || {
+        let mut connection = open_writable(path)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(UPGRADE)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    run().map_err(|error| SqliteOpenError::from_sqlite(path, error))
 }
 
 pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
@@ -108,74 +153,29 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn identify(connection: &Connection, path: &Path) -> Result<Uuid, SqliteOpenError> {
+/// The schema version of an event store.
+fn version(connection: &Connection, path: &Path) -> Result<i32, SqliteOpenError> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
-    let application_id: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(sqlite_error)?;
-    if application_id != APPLICATION_ID {
+    if number("application_id").map_err(sqlite_error)? != APPLICATION_ID {
         return Err(SqliteOpenError::Foreign { path: path.to_owned() });
     }
-    let found: i32 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite_error)?;
+    number("user_version").map_err(sqlite_error)
+}
+
+fn identify(connection: &Connection, path: &Path) -> Result<Identity, SqliteOpenError> {
+    let found = version(connection, path)?;
     if found != SCHEMA_VERSION {
         return Err(SqliteOpenError::OtherSchema { path: path.to_owned(), found, supported: SCHEMA_VERSION });
     }
-    let store_id: String =
-        connection.query_row("SELECT store_id FROM meta", [], |row| row.get(0)).map_err(sqlite_error)?;
-    Uuid::try_parse(&store_id).map_err(|_| SqliteOpenError::Damaged {
+    let (store_id, unchecked): (String, i64) = connection
+        .query_row("SELECT store_id, unchecked_up_to FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
+    let store_id = Uuid::try_parse(&store_id).map_err(|_| SqliteOpenError::Damaged {
         path: path.to_owned(),
         what: format!("its id {store_id:?} is not a UUID"),
-    })
-}
-
-/// Reads the whole file to find damage: a missing end, broken pages, missing positions, missing index
-/// entries.
-pub(super) fn check_integrity(connection: &Connection, path: &Path) -> Result<(), SqliteOpenError> {
-    let sqlite_error = |error| SqliteOpenError::from_sqlite(path, error);
-    let damaged = |what| Err(SqliteOpenError::Damaged { path: path.to_owned(), what });
-    let started = Instant::now();
-    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|metadata| metadata.len() > 0);
-    if !has_log {
-        // SQLite does not notice a truncated last page.
-        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-        let pages = number("page_count").map_err(sqlite_error)?.unsigned_abs();
-        let page_bytes = number("page_size").map_err(sqlite_error)?.unsigned_abs();
-        if let Some(what) = shortfall(path, pages * page_bytes) {
-            return damaged(what);
-        }
-    }
-    let finding: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(sqlite_error)?;
-    if finding != "ok" {
-        return damaged(finding);
-    }
-    // The count is cheap: SQLite scans only the smallest index, and quick_check has just read its pages.
-    let (count, last): (i64, i64) = connection
-        .query_row(
-            "SELECT (SELECT count(*) FROM events), (SELECT coalesce(max(position), 0) FROM events)",
-            [],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .map_err(sqlite_error)?;
-    if count != last {
-        return damaged(format!("it has {count} events, but its last position is {last}"));
-    }
-    // A stream that is missing in the index would count as new.
-    let (indexed, expected): (i64, i64) = connection
-        .query_row(COUNT_INDEXED, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .map_err(sqlite_error)?;
-    if indexed != expected {
-        return damaged(format!("its index has {indexed} of {expected} streams"));
-    }
-    let elapsed = started.elapsed();
-    if elapsed > QUICK_CHECK_SLOW {
-        tracing::info!(
-            duration_ms = elapsed.as_millis(),
-            events = count,
-            "Checked the event store for damage; it is intact"
-        );
-    }
-    Ok(())
+    })?;
+    Ok(Identity { store_id, unchecked: UncheckedUpTo(unchecked.cast_unsigned()) })
 }
 
 /// Opens the connection of the writer.
@@ -206,7 +206,7 @@ fn open_writable(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// `path` with `suffix` appended to its file name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -1,13 +1,13 @@
-//! Reads the file, on separate connections and on threads that may block.
+//! Reads the file, on separate connections and on threads that may block. Checks every event that it returns.
 
 use std::path::Path;
 
-use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
-use rusqlite::{Connection, Row, Rows, params};
-use uuid::Uuid;
+use domain::{Position, RecordedEvent, Revision, StreamName};
+use rusqlite::{Connection, OptionalExtension, Rows, params};
 
 use super::{
     open,
+    rows::{COLUMN_AFTER, Stored, UncheckedUpTo, event_columns},
     stream_index::{RecentStreams, find_from_outside},
 };
 use crate::{event_store::ReadError, sqlite};
@@ -15,11 +15,22 @@ use crate::{event_store::ReadError, sqlite};
 /// A read ends with the event that reaches this number of bytes.
 const READ_BYTES_MAX: usize = 4 << 20;
 
-const SELECT_STREAM: &str = "SELECT position, revision, id, type, data, metadata, recorded_at FROM events
-     WHERE stream_no = ?1 AND revision >= ?2 ORDER BY revision LIMIT ?3";
-const SELECT_ALL: &str = "SELECT position, revision, id, type, data, metadata, recorded_at, name
-     FROM events JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2";
+const SELECT_STREAM: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " FROM events WHERE stream_no = ?1 AND revision >= ?2 ORDER BY revision LIMIT ?3"
+);
+/// A left join, because an event whose stream is missing is damaged and must not be left out.
+const SELECT_ALL: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    ", name FROM events LEFT JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2"
+);
 const SELECT_LAST: &str = "SELECT max(position) FROM events";
+/// Scans the whole index, which has a copy of the stream and the revision of each event. The plus sign keeps
+/// SQLite from using the table.
+const SELECT_OWNER: &str = "SELECT name, revision FROM events INDEXED BY sqlite_autoindex_events_1
+     JOIN streams USING (stream_no) WHERE +position = ?1";
 
 /// The connections that read an event store.
 pub(super) type Readers = sqlite::Readers<ReadError>;
@@ -31,6 +42,7 @@ pub(super) fn readers(path: &Path, first: Connection) -> Readers {
 pub(super) fn read_stream(
     connection: &Connection,
     recent: Option<&RecentStreams>,
+    unchecked: UncheckedUpTo,
     stream: &StreamName,
     from: Revision,
     limit: usize,
@@ -38,17 +50,57 @@ pub(super) fn read_stream(
     let Some(stream_no) = find(connection, recent, stream)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare_cached(SELECT_STREAM)?;
     let rows = statement.query(params![stream_no, signed(from), signed(limit as u64)])?;
-    collect(rows, |_| Some(stream.clone()))
+    let mut next = from;
+    collect(rows, |stored, _| {
+        if stored.revision != Some(next) {
+            return Err(format!("{stream} has no event with revision {next}"));
+        }
+        let event = stored.event(stream, stream, unchecked);
+        let event = event.unwrap_or_else(|why| stored.damaged(stream.clone(), next, why));
+        next += 1;
+        Ok(event)
+    })
 }
 
 pub(super) fn read_all(
     connection: &Connection,
+    unchecked: UncheckedUpTo,
     after: Option<Position>,
     limit: usize,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut statement = connection.prepare_cached(SELECT_ALL)?;
     let rows = statement.query(params![signed(after.unwrap_or(0)), signed(limit as u64)])?;
-    collect(rows, |row| row.get_ref(7).ok()?.as_str().ok()?.parse().ok())
+    // The writer leaves no position out. So a reader never gets an event twice, however pages are damaged.
+    let mut next = after.unwrap_or(0).saturating_add(1);
+    collect(rows, |stored, name| {
+        if stored.position != next {
+            return Err(format!("the log has no event at position {next}"));
+        }
+        next += 1;
+        let stream: Option<StreamName> = name.and_then(|name| name.parse().ok());
+        let why = match (name, &stream) {
+            (Some(name), Some(stream)) => match stored.event(name, stream, unchecked) {
+                Ok(event) => return Ok(event),
+                Err(why) => why,
+            },
+            (None, _) => "its stream is missing",
+            (Some(_), None) => "the name of its stream is unreadable",
+        };
+        let (owner, revision) =
+            owner(connection, stored.position).or_else(|| Some((stream?, stored.revision?))).ok_or_else(
+                || format!("the stream of the event at position {} is unknown: {why}", stored.position),
+            )?;
+        Ok(stored.damaged(owner, revision, why))
+    })
+}
+
+/// The stream and the revision of a damaged event, from the index.
+pub(super) fn owner(connection: &Connection, position: Position) -> Option<(StreamName, Revision)> {
+    let mut statement = connection.prepare_cached(SELECT_OWNER).ok()?;
+    let found =
+        statement.query_row([signed(position)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+    let (name, revision) = found.optional().ok()??;
+    Some((name.parse().ok()?, revision.cast_unsigned()))
 }
 
 pub(super) fn exist(
@@ -82,37 +134,32 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Reads rows into events until the page is full. `event` gets a row and the column after it, and says what is
+/// wrong with the file. A page ends before the place where the file is damaged, so that the next read, which
+/// begins there, reports it.
 fn collect(
     mut rows: Rows<'_>,
-    stream_of: impl Fn(&Row<'_>) -> Option<StreamName>,
+    mut event: impl FnMut(&Stored<'_>, Option<&str>) -> Result<RecordedEvent, String>,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut events = Vec::new();
     let mut bytes = 0;
-    while bytes < READ_BYTES_MAX
-        && let Some(row) = rows.next()?
-    {
-        let event = recorded_event(row, stream_of(row))?;
-        bytes += event.data.len() + event.metadata.len();
-        events.push(event);
+    while bytes < READ_BYTES_MAX {
+        let read = match rows.next() {
+            Ok(Some(row)) => Stored::of(row).map_err(ReadError::from).and_then(|stored| {
+                let name = row.get_ref(COLUMN_AFTER).ok().and_then(|name| name.as_str().ok());
+                event(&stored, name).map_err(|what| ReadError::Corrupt(what.into()))
+            }),
+            Ok(None) => break,
+            Err(error) => Err(error.into()),
+        };
+        match read {
+            Ok(event) => {
+                bytes += event.data.len() + event.metadata.len();
+                events.push(event);
+            }
+            Err(error) if events.is_empty() => return Err(error),
+            Err(_) => break,
+        }
     }
     Ok(events)
-}
-
-fn recorded_event(row: &Row<'_>, stream: Option<StreamName>) -> Result<RecordedEvent, ReadError> {
-    let position = row.get::<_, i64>(0)?.cast_unsigned();
-    let unreadable = |what: &str| {
-        ReadError::Corrupt(format!("{what} of the event at position {position} is unreadable").into())
-    };
-    let id = row.get_ref(2)?.as_bytes().ok().and_then(|bytes| Uuid::from_slice(bytes).ok());
-    let recorded_at = Timestamp::from_microsecond(row.get(6)?).ok();
-    Ok(RecordedEvent {
-        position,
-        stream: stream.ok_or_else(|| unreadable("the stream"))?,
-        revision: row.get::<_, i64>(1)?.cast_unsigned(),
-        id: EventId(id.ok_or_else(|| unreadable("the id"))?),
-        type_name: row.get_ref(3)?.as_str().map_err(|_| unreadable("the type"))?.into(),
-        data: row.get_ref(4)?.as_bytes().map_err(|_| unreadable("the data"))?.into(),
-        metadata: row.get_ref(5)?.as_bytes().map_err(|_| unreadable("the metadata"))?.into(),
-        recorded_at: recorded_at.ok_or_else(|| unreadable("the time"))?,
-    })
 }

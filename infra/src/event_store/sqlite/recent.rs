@@ -80,6 +80,7 @@ mod tests {
             data: vec![b' '; bytes].into(),
             metadata: Arc::from(*b"{}"),
             recorded_at: Timestamp::UNIX_EPOCH,
+            damage: None,
         }
     }
 

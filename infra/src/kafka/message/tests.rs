@@ -14,6 +14,7 @@ fn event(stream: StreamName, metadata: &str) -> RecordedEvent {
         data: std::sync::Arc::from(*b"{\"order\" : \"as it was stored\"}"),
         metadata: metadata.as_bytes().into(),
         recorded_at: "2010-12-01T08:26:00.000001Z".parse().unwrap(),
+        damage: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl Log {
                 data: event.data.as_slice().into(),
                 metadata: Arc::clone(&event.metadata),
                 recorded_at,
+                damage: None,
             });
         }
         let last = self.events.last();
