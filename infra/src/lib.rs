@@ -13,6 +13,7 @@ pub mod operations;
 mod partition;
 pub mod payment_provider;
 pub mod postgres;
+pub mod private_files;
 pub mod read_models;
 pub mod relay;
 pub mod signature;

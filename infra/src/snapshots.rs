@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::private_files;
+
 /// Snapshot files of one log. The methods block: do not call them on an async worker.
 #[derive(Debug)]
 pub struct SnapshotStore {
@@ -47,6 +49,7 @@ impl SnapshotStore {
     /// Keeps snapshots of the log `store_id` in `dir`. Creates `dir` if it does not exist.
     pub fn open(dir: &Path, store_id: Uuid) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
+        private_files::restrict(dir);
         Ok(Self { dir: dir.to_owned(), store_id })
     }
 

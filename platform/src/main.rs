@@ -14,6 +14,7 @@ use platform::{
     config::{ServeOptions, Settings},
     serve::{self, ServeConfig},
 };
+use rustix::{fs::Mode, process::umask};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,6 +54,8 @@ enum Command {
 /// Exit codes: 0 success, 1 failure, 2 wrong arguments or settings.
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Every file that this process creates is closed to other users from its first moment.
+    umask(Mode::RWXG | Mode::RWXO);
     let Cli { settings, command } = Cli::parse();
     if let Err(error) = infra::telemetry::init(&settings.log, settings.log_format()) {
         return usage_error(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));

@@ -22,6 +22,7 @@ use infra::{
         webhooks::WebhookStore,
     },
     postgres::Database,
+    private_files,
     read_models::{
         OverdueQueries, ProjectionQueries, Queries, ReadModels,
         audit::{Audit, Rebuild},
@@ -244,8 +245,11 @@ fn open_operations_file(data_dir: &Path) -> Result<SqliteOperations, StoreError>
     Ok(SqliteOperations::open(&data_dir.join("operations.db"))?)
 }
 
+/// Creates the directory if it is missing, and closes it to other users.
 pub fn make_data_dir(path: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(path).map_err(|source| data_dir_error(path, source))
+    std::fs::create_dir_all(path).map_err(|source| data_dir_error(path, source))?;
+    private_files::restrict(path);
+    Ok(())
 }
 
 pub fn data_dir_error(path: &Path, source: io::Error) -> StoreError {

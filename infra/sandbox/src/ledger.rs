@@ -11,6 +11,7 @@ use std::{
 };
 
 use domain::{PaymentId, RefundId, Timestamp};
+use infra::private_files;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::Notify;
 
@@ -119,6 +120,7 @@ impl Ledger {
     pub fn open(path: &Path, clock: Clock, queues_notices: bool) -> Result<Self, LedgerOpenError> {
         let describe =
             |error: rusqlite::Error| LedgerOpenError { path: path.to_owned(), problem: error.to_string() };
+        private_files::restrict_database(path);
         let connection = Connection::open(path).map_err(describe)?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;

@@ -49,7 +49,7 @@ pub use self::{
     check::{CheckReport, check},
     errors::SqliteOpenError,
 };
-use crate::health::Health;
+use crate::{health::Health, private_files};
 
 use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
 
@@ -91,6 +91,7 @@ impl SqliteEventStore {
     /// file, so the time does not grow with its size.
     pub fn open(path: &Path, options: SqliteEventStoreOptions) -> Result<Self, SqliteOpenError> {
         let lock = open::lock(path)?;
+        private_files::restrict_database(path);
         if !open::exists(path)? {
             open::create(path)?;
         }

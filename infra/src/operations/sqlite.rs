@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{OperationsError, Positions};
-use crate::event_source::Partition;
+use crate::{event_source::Partition, private_files};
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
 
@@ -30,6 +30,7 @@ impl SqliteOperations {
     pub fn open(path: &Path) -> Result<Self, OperationsError> {
         let describe =
             |error: rusqlite::Error| OperationsError(format!("{}: {error}", path.display()).into());
+        private_files::restrict_database(path);
         let connection = Connection::open(path).map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;

@@ -8,6 +8,7 @@ mod bench;
 mod damage;
 mod earlier_builds;
 mod examples;
+mod file_modes;
 mod import;
 mod payments;
 mod read_models;

@@ -12,22 +12,32 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A data directory, deleted at the end of the test.
-pub struct DataDir(TempDir);
+/// A data directory.
+pub struct DataDir {
+    path: PathBuf,
+    /// Dropping it deletes the directory.
+    _owned: Option<TempDir>,
+}
 
 impl DataDir {
     pub fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let owned = tempfile::tempdir().unwrap();
+        Self { path: owned.path().to_owned(), _owned: Some(owned) }
+    }
+
+    /// A directory that the binary makes.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, _owned: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.path.join(name)
     }
 
     /// The binary with this data directory and without settings from the environment of the tests.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderly"));
-        command.env_clear().env("ORDERLY_DATA_DIR", self.0.path()).args(arguments).kill_on_drop(true);
+        command.env_clear().env("ORDERLY_DATA_DIR", &self.path).args(arguments).kill_on_drop(true);
         command
     }
 

@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, task::JoinError};
 
 use super::{SCHEMA_VERSION, SCHEMAS};
 use crate::{
+    private_files,
     read_models::{ReadModelError, ddl},
     sqlite::{self, keep_plans},
 };
@@ -69,6 +70,7 @@ impl ReadModelsOpenError {
 
 /// Opens a writing connection. Creates the file if it is missing.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, ReadModelsOpenError> {
+    private_files::restrict_database(path);
     let open = || {
         let mut connection = Connection::open(path)?;
         keep_plans(&connection)?;
