@@ -8,6 +8,7 @@ use platform::{
         audit::{self, AuditCommand},
         backup::{self, BackupOptions},
         bench::{self, BenchOptions},
+        dev::{self, DevCommand},
         import::{self, ImportOptions},
         projections::{self, ProjectionsCommand},
     },
@@ -46,6 +47,9 @@ enum Command {
     Backup(BackupOptions),
     /// Measure throughput and latency over HTTP, beside the baselines of this machine.
     Bench(BenchOptions),
+    /// Write events directly into a log, for tests.
+    #[command(subcommand)]
+    Dev(DevCommand),
     /// Serve the HTTP baseline of `bench`.
     #[command(hide = true)]
     BenchEcho,
@@ -70,6 +74,7 @@ async fn main() -> ExitCode {
         Command::Projections(command) => projections::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
         Command::Bench(options) => bench::run(options).await,
+        Command::Dev(command) => dev::run(&settings, command).await,
         Command::BenchEcho => bench::echo::run().await,
     };
     match outcome {

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod damage;
+mod dev;
 mod earlier_builds;
 mod examples;
 mod file_modes;
