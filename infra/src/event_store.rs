@@ -7,7 +7,7 @@ pub mod sqlite;
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName};
+use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
@@ -42,6 +42,21 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// The position of the last event; `None` while the log is empty.
     async fn last_position(&self) -> Result<Option<Position>, ReadError>;
+
+    /// The position of the last event that was recorded before `time`; `None` if there is no such event.
+    /// Relies on recorded times that increase with the positions. By default it reads from the beginning.
+    async fn position_before(&self, time: Timestamp) -> Result<Option<Position>, ReadError> {
+        let (mut before, mut after) = (None, None);
+        loop {
+            let page = self.read_all(after, 1_000).await?;
+            let earlier = page.iter().take_while(|event| event.recorded_at < time);
+            before = earlier.last().map(|event| event.position).or(before);
+            after = page.last().map(|event| event.position);
+            if after.is_none() || after > before {
+                return Ok(before);
+            }
+        }
+    }
 
     /// The id of this log. A new log, and a log restored from a backup, have another id.
     fn store_id(&self) -> Uuid;

@@ -1,12 +1,16 @@
 //! Webhooks end to end: the API, the follower, the dispatcher, and a real HTTP server as the receiver.
 
 mod addresses;
+mod backlog;
 mod crashes;
 mod delivering;
+mod failing;
+mod isolation;
 mod kafka;
 mod receiver;
 mod replaying;
 mod subscriptions;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +29,7 @@ use infra::{
         layout::{SourceLayout, WholeLog},
     },
     event_store::EventLog,
+    health::Health,
     operations::{
         sqlite::SqliteOperations,
         webhooks::{DeliveryStatus, SubscriptionId, WebhookStore},
@@ -35,7 +40,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use webhooks::{DispatcherOptions, RetrySchedule, UrlGuard, Webhooks};
+use webhooks::{DispatcherOptions, LaneOptions, RetrySchedule, UrlGuard, Webhooks};
 
 use self::receiver::Receiver;
 use crate::support::{Answer, Shop, documented, eventually, line};
@@ -66,7 +71,8 @@ impl Hooks {
     async fn stopped(guard: UrlGuard) -> Self {
         let (shop, directory) = (Shop::open().await, tempfile::tempdir().unwrap());
         let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());
-        let webhooks = Webhooks::new(store.clone(), shop.events().log(), guard, Clock::system());
+        let (log, health) = (shop.events().log(), Health::default());
+        let webhooks = Webhooks::new(store.clone(), log, guard, Clock::system(), health);
         let admin = WebhookAdmin { store: store.clone(), service: Arc::new(webhooks.clone()) };
         let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
         let router = command_api::router(api.with_webhooks(admin));
@@ -86,19 +92,10 @@ impl Hooks {
 
     /// Retries within 20 to 250 ms and gives up after 6 s.
     fn start_dispatcher(&mut self) {
-        let schedule = RetrySchedule {
-            first_pause: Duration::from_millis(20),
-            factor: 2,
-            pause_max: Duration::from_millis(200),
-            jitter: 0.25,
-            give_up_after: Duration::from_secs(6),
-        };
-        let options = DispatcherOptions {
-            time_max: Duration::from_millis(500),
-            schedule,
-            poll_every: Duration::from_millis(10),
-            ..DispatcherOptions::default()
-        };
+        self.start_sending(dispatcher_options());
+    }
+
+    fn start_sending(&mut self, options: DispatcherOptions) {
         let dispatcher = self.webhooks.dispatcher(options).unwrap();
         self.running.push(tokio::spawn(dispatcher.run(CancellationToken::new())));
     }
@@ -195,6 +192,30 @@ async fn events_of(log: &dyn EventLog, order: &str) -> Vec<RecordedEvent> {
     events.extend(log.read_stream(&domain::PaymentId::of_order(order).into(), 0, 100).await.unwrap());
     events.sort_by_key(|event| event.position);
     events
+}
+
+/// Options that retry within 20 to 250 ms and give up after 6 s.
+fn dispatcher_options() -> DispatcherOptions {
+    let schedule = RetrySchedule {
+        first_pause: Duration::from_millis(20),
+        factor: 2,
+        pause_max: Duration::from_millis(200),
+        jitter: 0.25,
+        give_up_after: Duration::from_secs(6),
+    };
+    let lanes = LaneOptions {
+        pause_min: Duration::from_millis(20),
+        pause_max: Duration::from_millis(200),
+        ..LaneOptions::default()
+    };
+    DispatcherOptions {
+        lanes,
+        time_max: Duration::from_millis(500),
+        schedule,
+        poll_every: Duration::from_millis(10),
+        prune_every: Duration::from_millis(50),
+        ..DispatcherOptions::default()
+    }
 }
 
 fn clock_ahead_by_hours(hours: i64) -> Clock {

@@ -2,6 +2,7 @@
 
 mod dispatching;
 mod enqueueing;
+mod falling_behind;
 mod postgres;
 mod retention;
 mod sqlite;
@@ -14,7 +15,7 @@ use domain::{EventId, OrderId, Position, Timestamp};
 use infra::{
     event_source::Partition,
     operations::webhooks::{
-        EnqueueBatch, EnqueueOutcome, EventSequence, EventTypes, NewDelivery, NewSubscription,
+        EnqueueBatch, EnqueueOutcome, EventSequence, EventTypes, NewDelivery, NewSubscription, OrderPlace,
         SubscribeOutcome, Subscription, SubscriptionId, WebhookStore,
     },
     signature::SigningSecret,
@@ -31,6 +32,9 @@ trait Fixture: Send + Sync + Sized {
 
     /// The same store as another process opens it.
     async fn store_elsewhere(&self) -> Arc<dyn WebhookStore>;
+
+    /// Runs SQL in the database of the store.
+    async fn execute(&self, sql: &str);
 }
 
 /// Generates one test per rule of the contract, for one adapter.
@@ -45,6 +49,7 @@ macro_rules! webhooks_contract {
             subscribing::concurrent_requests_make_no_more_subscriptions_than_allowed,
             subscribing::changes_are_stored_and_concurrent_changes_are_not_lost,
             subscribing::subscriptions_are_listed_in_the_order_of_creation,
+            subscribing::a_malformed_secret_hides_no_subscription_and_can_be_replaced,
             enqueueing::deliveries_and_position_are_written_both_or_neither,
             enqueueing::one_of_several_racing_followers_moves_the_position,
             enqueueing::an_event_enqueued_twice_makes_one_delivery,
@@ -55,13 +60,20 @@ macro_rules! webhooks_contract {
             dispatching::the_deliveries_of_each_subscription_that_wait_longest_are_claimed_first,
             dispatching::concurrent_dispatchers_share_the_due_deliveries,
             dispatching::the_outcome_of_an_attempt_is_recorded,
+            dispatching::a_delivery_without_a_place_is_stored_with_the_reason,
             dispatching::an_outcome_under_a_lost_claim_is_ignored,
             dispatching::a_replay_makes_every_delivery_due_except_leased_ones,
             dispatching::a_retry_makes_one_delivery_due_unless_it_is_leased,
             retention::the_delivery_log_is_listed_newest_first_in_pages,
             retention::pruning_removes_expired_deliveries_only,
             retention::pruning_removes_the_deliveries_of_a_deleted_subscription_in_portions,
-            retention::deliveries_that_wait_too_long_for_a_disabled_subscription_fail,
+            retention::deliveries_that_are_pending_for_too_long_expire,
+            falling_behind::skipped_events_put_a_subscription_behind_from_its_last_queued_event,
+            falling_behind::a_step_moves_the_place_and_the_last_step_ends_it,
+            falling_behind::a_subscription_that_stopped_and_skipped_nothing_ends_it_with_an_empty_step,
+            falling_behind::an_earlier_skipped_event_moves_the_place_back,
+            falling_behind::a_step_from_another_place_has_no_effect,
+            falling_behind::pending_deliveries_are_counted_up_to_a_limit,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -119,16 +131,19 @@ fn delivery(subscription: SubscriptionId, position: Position) -> NewDelivery {
         revision: position,
         position,
         recorded_at: at(-1),
-        order,
-        sequence: EventSequence {
-            number: position + 1,
-            previous: position.checked_sub(1).filter(|one| *one > 0),
-        },
+        place: Some(OrderPlace {
+            order,
+            sequence: EventSequence {
+                number: position + 1,
+                previous: position.checked_sub(1).filter(|one| *one > 0),
+            },
+        }),
     }
 }
 
 fn batch(after: Option<Position>, position: Position, deliveries: Vec<NewDelivery>) -> EnqueueBatch {
-    EnqueueBatch { store_id: LOG, partition: Partition::whole_log(), after, position, deliveries }
+    let (partition, skipped) = (Partition::whole_log(), Vec::new());
+    EnqueueBatch { store_id: LOG, partition, after, position, deliveries, skipped }
 }
 
 /// Enqueues the deliveries of the events at these positions, due at `now`.

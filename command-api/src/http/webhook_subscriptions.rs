@@ -9,7 +9,7 @@ use axum::{
     Json,
     extract::{FromRequestParts, MatchedPath, State},
 };
-use domain::Timestamp;
+use domain::{Position, Timestamp};
 use http::{StatusCode, request::Parts};
 use infra::{
     http::{
@@ -96,8 +96,17 @@ pub(super) struct SubscriptionAnswer {
     event_types: Vec<String>,
     description: Option<String>,
     enabled: bool,
-    /// `requested`, or `gone` after the receiver answered 410.
+    /// `requested`; `gone` after the receiver answered 410; `failing` after three days in which it accepted
+    /// nothing.
     disabled_reason: Option<&'static str>,
+    /// Every attempt has failed since then, and one request at a time tests the receiver. Null while it accepts
+    /// events.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    failing_since: Option<Timestamp>,
+    /// Events after this position of the log wait until there is room in the queue. Null while none waits.
+    behind_after: Option<Position>,
+    /// False if the stored secret is damaged. Nothing is sent until it is rotated.
+    secret_readable: bool,
     /// Until then the previous secret signs too.
     #[schema(value_type = Option<String>, format = DateTime)]
     previous_secret_until: Option<Timestamp>,
@@ -117,6 +126,7 @@ impl SubscriptionAnswer {
             SubscriptionStatus::Enabled => (true, None),
             SubscriptionStatus::Disabled => (false, Some("requested")),
             SubscriptionStatus::Gone => (false, Some("gone")),
+            SubscriptionStatus::Failing => (false, Some("failing")),
         };
         let previous = subscription.previous_secret.as_ref().map(|(_, until)| *until);
         Self {
@@ -126,6 +136,9 @@ impl SubscriptionAnswer {
             description: subscription.description.clone(),
             enabled,
             disabled_reason,
+            failing_since: subscription.failing_since,
+            behind_after: subscription.behind.map(|behind| behind.after),
+            secret_readable: subscription.secret.is_some(),
             previous_secret_until: previous.filter(|until| *until > now),
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
@@ -134,7 +147,8 @@ impl SubscriptionAnswer {
     }
 
     fn with_secret(subscription: &Subscription, now: Timestamp) -> Self {
-        Self { secret: Some(subscription.secret.reveal()), ..Self::new(subscription, now) }
+        let secret = subscription.secret.as_ref().map(SigningSecret::reveal);
+        Self { secret, ..Self::new(subscription, now) }
     }
 }
 
@@ -263,12 +277,13 @@ pub(super) async fn change(
         subscription.url = body.url.unwrap_or_else(|| subscription.url.clone());
         subscription.event_types = event_types.unwrap_or_else(|| subscription.event_types.clone());
         subscription.description = description.unwrap_or_else(|| subscription.description.clone());
-        subscription.status = match (body.enabled, subscription.status) {
-            (None, status) => status,
-            (Some(true), _) => SubscriptionStatus::Enabled,
-            (Some(false), SubscriptionStatus::Gone) => SubscriptionStatus::Gone,
-            (Some(false), _) => SubscriptionStatus::Disabled,
-        };
+        match (body.enabled, subscription.status) {
+            (Some(true), _) => subscription.enable(),
+            (Some(false), SubscriptionStatus::Enabled | SubscriptionStatus::Failing) => {
+                subscription.status = SubscriptionStatus::Disabled;
+            }
+            (Some(false), SubscriptionStatus::Disabled | SubscriptionStatus::Gone) | (None, _) => {}
+        }
         subscription.updated_at = now;
     });
     let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
@@ -313,12 +328,13 @@ pub(super) async fn rotate_secret(
             return;
         }
         let until = now + jiff::SignedDuration::from_hours(PREVIOUS_SECRET_HOURS);
-        subscription.previous_secret = Some((std::mem::replace(&mut subscription.secret, secret), until));
+        let previous = subscription.secret.replace(secret);
+        subscription.previous_secret = previous.map(|previous| (previous, until));
         subscription.rotated_by = Some(command);
         subscription.updated_at = now;
     });
     let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
-    let (replayed, body) = (changed.secret != made, SubscriptionAnswer::with_secret(&changed, now));
+    let (replayed, body) = (changed.secret != Some(made), SubscriptionAnswer::with_secret(&changed, now));
     Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body })
 }
 

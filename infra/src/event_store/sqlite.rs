@@ -28,7 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Position, RecordedEvent, Revision, StreamName};
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -282,6 +282,10 @@ impl EventLog for SqliteEventLog {
             Some(memory) => Ok(*memory.head.borrow()),
             None => self.readers.run(readers::last_position).await,
         }
+    }
+
+    async fn position_before(&self, time: Timestamp) -> Result<Option<Position>, ReadError> {
+        self.readers.run(move |connection| readers::position_before(connection, time)).await
     }
 
     fn store_id(&self) -> Uuid {

@@ -76,7 +76,8 @@ codes! {
     WebhookUrlRefused "webhook_url_refused" UNPROCESSABLE_ENTITY "Webhooks are not sent to this URL" "`errors` gives the reason. Use an https:// URL on the public Internet.";
     TooManySubscriptions "too_many_subscriptions" CONFLICT "The limit of subscriptions is reached" "Delete a subscription that you no longer need.";
     SubscriptionDeleted "subscription_deleted" CONFLICT "The subscription made under this key was deleted" "Subscribe under a new key.";
-    SubscriptionDisabled "subscription_disabled" CONFLICT "The subscription is disabled" "Enable it first. After a 410 answer, make sure that the receiver accepts webhooks again.";
+    SubscriptionDisabled "subscription_disabled" CONFLICT "The subscription is disabled" "Enable it first. After a 410 answer, or if every attempt has failed, make sure that the receiver accepts webhooks again.";
+    WebhookQueueFull "webhook_queue_full" CONFLICT "The subscription has too many pending deliveries" "Make sure that the receiver accepts events, and replay later.";
     ReplayTooLarge "replay_too_large" UNPROCESSABLE_ENTITY "The replay has too many events" "`detail` states the limit. Replay a shorter time span.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are in progress" "Nothing was recorded. Retry after `Retry-After` seconds, with the same key.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";

@@ -16,6 +16,12 @@ use super::{OperationsError, Positions};
 use crate::{event_source::Partition, private_files};
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
+/// Integer columns that the first version of a table did not have.
+const LATER_COLUMNS: [(&str, &str); 3] = [
+    ("webhook_subscriptions", "failing_since"),
+    ("webhook_subscriptions", "behind_after"),
+    ("webhook_subscriptions", "skipped_to"),
+];
 
 /// Implements [`Positions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
 /// disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
@@ -36,6 +42,7 @@ impl SqliteOperations {
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(describe)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(SCHEMA).map_err(describe)?;
+        add_columns(&connection).map_err(describe)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -52,6 +59,17 @@ impl SqliteOperations {
             Err(error) => Err(OperationsError(error.to_string().into())),
         }
     }
+}
+
+/// Adds the columns that a file of an earlier build lacks.
+fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
+    const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
+    for (table, column) in LATER_COLUMNS {
+        if !connection.query_row(EXISTS, params![table, column], |row| row.get::<_, bool>(0))? {
+            connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER"))?;
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]

@@ -17,17 +17,17 @@ use uuid::Uuid;
 
 pub use self::{
     deliveries::{
-        AfterAttempt, AttemptOutcome, DeliveryRetention, DeliveryStatus, EnqueueBatch, EnqueueOutcome,
-        EventSequence, NewDelivery, WebhookDelivery,
+        AfterAttempt, AttemptOutcome, CatchUpStep, DeliveryRetention, DeliveryStatus, EnqueueBatch,
+        EnqueueOutcome, EventSequence, NewDelivery, OrderPlace, QUEUED_MAX, SkippedEvents, WebhookDelivery,
     },
     event_types::{EventTypes, InvalidEventTypes},
     ids::{DeliveryId, InvalidDeliveryId, SubscriptionId},
     service::{
-        REPLAY_EVENTS_MAX, REPLAY_READ_EVENTS_MAX, RefusedUrl, ReplayError, ReplayScope, URL_CHARS_MAX,
-        WebhookService,
+        REPLAY_EVENTS_MAX, REPLAY_READ_EVENTS_MAX, REPLAY_TIME_MAX, RefusedUrl, ReplayError, ReplayScope,
+        URL_CHARS_MAX, WebhookService,
     },
     subscriptions::{
-        NewSubscription, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription, SubscriptionChange,
+        Behind, NewSubscription, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription, SubscriptionChange,
         SubscriptionStatus,
     },
 };
@@ -42,6 +42,8 @@ use crate::event_source::Partition;
 /// - Deliveries and the new position of the follower are written in one transaction. It begins by comparing
 ///   the stored position with the one that the follower expects.
 /// - One event and one subscription make one delivery, however often it is enqueued.
+/// - A subscription with a malformed secret is listed like the others, and a change of it keeps the secret
+///   unless the change replaces it.
 #[async_trait]
 pub trait WebhookStore: Send + Sync + 'static {
     /// Stores a new subscription, unless `max` subscriptions exist. The id is derived from the caller's
@@ -78,9 +80,16 @@ pub trait WebhookStore: Send + Sync + 'static {
         end: Option<Position>,
     ) -> Result<Option<Position>, OperationsError>;
 
-    /// Adds deliveries and moves the position, both or neither. Skips deliveries that exist, and deliveries
-    /// to deleted subscriptions.
+    /// Adds deliveries, notes the skipped events of subscriptions and moves the position, all or nothing.
+    /// Skips deliveries that exist, and deliveries to deleted subscriptions.
     async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError>;
+
+    /// Adds deliveries of skipped events and moves the subscription's place in the log, both or neither. Ends
+    /// its [`Behind`] at the last skipped event. False, without effect, if the stored place is another one.
+    async fn catch_up(&self, step: &CatchUpStep, now: Timestamp) -> Result<bool, OperationsError>;
+
+    /// The number of pending deliveries of a subscription. Counts no further than `max`.
+    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError>;
 
     /// Makes these deliveries due now, regardless of their status. A delivery under a running lease is left
     /// unchanged.
@@ -118,8 +127,7 @@ pub trait WebhookStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<WebhookDelivery>, OperationsError>;
 
-    /// Removes expired deliveries. Fails deliveries that waited too long for a subscription that is not
-    /// enabled. Changes at most `limit` rows of each subscription and status per call. Returns the number of
+    /// Removes old finished deliveries. Fails deliveries that were pending for too long. Changes at most `limit` rows of each subscription and status per call. Returns the number of
     /// rows removed or failed.
     async fn prune(&self, retention: DeliveryRetention, limit: usize) -> Result<usize, OperationsError>;
 }

@@ -6,8 +6,11 @@ use super::{Fault, PostgresOpenError};
 
 /// Applied in order, each once. Never edit one that was released. The read models have no migrations: a new
 /// version of their schema needs a rebuild.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../sql/postgres/0001_begin.sql"), include_str!("../sql/postgres/0002_webhooks.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../sql/postgres/0001_begin.sql"),
+    include_str!("../sql/postgres/0002_webhooks.sql"),
+    include_str!("../sql/postgres/0003_webhook_lanes.sql"),
+];
 
 /// The advisory lock under which tables are created: the bytes of "Orderly".
 const CREATE_LOCK: i64 = 0x004f_7264_6572_6c79;

@@ -4,21 +4,16 @@
 //! sends its deliveries when the lease ends. So a delivery may be sent twice, always with the same
 //! `webhook-id`. A failed delivery does not delay later ones; receivers restore the order from the sequence
 //! numbers.
+//!
+//! Each subscription has a lane of its own, and no limit is shared between lanes. So a receiver that fails or
+//! never answers takes no place from another one.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use domain::Timestamp;
-use http::StatusCode;
-use infra::{
-    event_store::ReadError,
-    operations::{
-        OperationsError,
-        webhooks::{
-            AfterAttempt, AttemptOutcome, DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId,
-            SubscriptionStatus, WebhookDelivery,
-        },
-    },
-    signature::signatures,
+use domain::{StreamName, Timestamp};
+use infra::operations::{
+    OperationsError,
+    webhooks::{DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus},
 };
 use tokio::{
     task::{self, JoinSet},
@@ -28,18 +23,18 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Webhooks, message,
+    Webhooks,
+    attempt::{Attempter, Lease, Verdict},
+    health::{self, UnreadableStreams},
+    lane::{Lane, LaneOptions},
     schedule::RetrySchedule,
-    sender::{Outgoing, Sender, SenderSetUpError},
+    sender::{Sender, SenderSetUpError},
 };
 
 /// The limits of a dispatcher.
 #[derive(Debug, Clone, Copy)]
 pub struct DispatcherOptions {
-    /// The most concurrent requests: in total, for one subscription, and to one host.
-    pub in_flight_max: usize,
-    pub in_flight_per_subscription: usize,
-    pub in_flight_per_host: usize,
+    pub lanes: LaneOptions,
     /// Time limit for a request and its answer together.
     pub time_max: Duration,
     pub schedule: RetrySchedule,
@@ -48,28 +43,30 @@ pub struct DispatcherOptions {
     /// How long a finished delivery stays in the delivery log.
     pub keep_delivered: Duration,
     pub keep_failed: Duration,
+    /// The time between two searches for deliveries that are too old.
+    pub prune_every: Duration,
 }
 
 impl Default for DispatcherOptions {
     fn default() -> Self {
         Self {
-            in_flight_max: 64,
-            in_flight_per_subscription: 8,
-            in_flight_per_host: 16,
+            lanes: LaneOptions::default(),
             time_max: Duration::from_secs(15),
             schedule: RetrySchedule::default(),
             poll_every: Duration::from_millis(500),
             keep_delivered: Duration::from_hours(30 * 24),
             keep_failed: Duration::from_hours(90 * 24),
+            prune_every: Duration::from_mins(10),
         }
     }
 }
 
+/// An attempt may take this much longer than its request, for the log and the store.
+const ATTEMPT_MARGIN: Duration = Duration::from_secs(10);
 /// A lease lasts this much longer than the longest attempt.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// At shutdown, running attempts get this long to finish. The others are repeated when their leases end.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
-const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
 /// The limit of [`infra::operations::webhooks::WebhookStore::prune`].
 const PRUNE_ROWS: usize = 1_000;
 
@@ -78,75 +75,55 @@ const PRUNE_ROWS: usize = 1_000;
 pub struct WebhookDispatcher {
     attempter: Arc<Attempter>,
     options: DispatcherOptions,
-    in_flight: InFlight,
-    attempts: JoinSet<()>,
-    /// Counts the claims. Each claim serves another subscription first, so that none is always last.
-    round: usize,
+    /// The lanes of the enabled subscriptions.
+    lanes: HashMap<SubscriptionId, Lane>,
+    attempts: JoinSet<Verdict>,
+    running: HashMap<task::Id, Running>,
+    unreadable: UnreadableStreams,
     prune_at: Instant,
 }
 
-/// The subscription and the host that one attempt counts for.
-#[derive(Debug, Clone)]
-struct InFlightSlot {
-    subscription: SubscriptionId,
-    host: Arc<str>,
-}
-
-#[derive(Debug, Default)]
-struct InFlight {
-    slots: HashMap<task::Id, InFlightSlot>,
-    subscriptions: HashMap<SubscriptionId, usize>,
-    hosts: HashMap<Arc<str>, usize>,
-}
-
-impl InFlight {
-    fn add(&mut self, task: task::Id, slot: InFlightSlot) {
-        *self.subscriptions.entry(slot.subscription).or_default() += 1;
-        *self.hosts.entry(Arc::clone(&slot.host)).or_default() += 1;
-        self.slots.insert(task, slot);
-    }
-
-    fn remove(&mut self, task: task::Id) {
-        fn decrement<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-            if let Some(count) = counts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(key);
-                }
-            }
-        }
-        let Some(slot) = self.slots.remove(&task) else { return };
-        decrement(&mut self.subscriptions, &slot.subscription);
-        decrement(&mut self.hosts, &slot.host);
-    }
+/// What is known of a running attempt.
+#[derive(Debug)]
+struct Running {
+    subscription: Arc<Subscription>,
+    stream: StreamName,
+    began_at: Timestamp,
 }
 
 impl WebhookDispatcher {
     pub(crate) fn new(webhooks: Webhooks, options: DispatcherOptions) -> Result<Self, SenderSetUpError> {
         let sender = Sender::new(webhooks.guard.clone(), options.time_max)?;
-        let attempter = Arc::new(Attempter { webhooks, sender, schedule: options.schedule });
-        let (in_flight, attempts) = (InFlight::default(), JoinSet::new());
-        Ok(Self { attempter, options, in_flight, attempts, round: 0, prune_at: Instant::now() })
+        let time_max = options.time_max + ATTEMPT_MARGIN;
+        let attempter = Attempter { webhooks, sender, schedule: options.schedule, time_max };
+        Ok(Self {
+            attempter: Arc::new(attempter),
+            options,
+            lanes: HashMap::new(),
+            attempts: JoinSet::new(),
+            running: HashMap::new(),
+            unreadable: UnreadableStreams::default(),
+            prune_at: Instant::now(),
+        })
     }
 
     /// Runs until `shutdown`, then waits up to 5 seconds for running attempts.
     pub async fn run(mut self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            let more = self.claim().await.unwrap_or_else(|error| {
+            if let Err(error) = self.claim().await {
                 tracing::warn!(%error, "Cannot read the due webhooks; retrying");
-                false
-            });
+            }
+            self.unreadable.report(&self.attempter.webhooks);
             self.prune().await;
-            self.wait(more, &shutdown).await;
+            self.wait(&shutdown).await;
         }
         let draining = async { while self.attempts.join_next().await.is_some() {} };
         // Attempts that are still running are aborted when the set is dropped.
         let _ = time::timeout(DRAIN_TIME_MAX, draining).await;
     }
 
-    /// Waits until a delivery may be due. `more`: due deliveries wait for a free slot, so this also returns
-    /// when an attempt ends.
-    async fn wait(&mut self, more: bool, shutdown: &CancellationToken) {
+    /// Waits until a delivery may be due, or until a lane that was full has a free place.
+    async fn wait(&mut self, shutdown: &CancellationToken) {
         let polling = time::sleep(self.options.poll_every);
         tokio::pin!(polling);
         loop {
@@ -155,11 +132,11 @@ impl WebhookDispatcher {
                 () = self.attempter.webhooks.due.notified() => return,
                 () = &mut polling => return,
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
-                    self.release(ended);
+                    let mut was_full = self.end(ended).await;
                     while let Some(ended) = self.attempts.try_join_next_with_id() {
-                        self.release(ended);
+                        was_full |= self.end(ended).await;
                     }
-                    if more {
+                    if was_full {
                         return;
                     }
                 }
@@ -167,73 +144,147 @@ impl WebhookDispatcher {
         }
     }
 
-    fn release(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
-        match ended {
-            Ok((task, ())) => self.in_flight.remove(task),
-            Err(error) => {
-                tracing::error!(%error, "An attempt to send a webhook panicked; it is repeated when its lease ends");
-                self.in_flight.remove(error.id());
+    /// Applies what an attempt shows. True if its lane was full.
+    async fn end(&mut self, ended: Result<(task::Id, Verdict), task::JoinError>) -> bool {
+        let (id, verdict) = ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "An attempt to send a webhook panicked; it is repeated when its lease ends");
+            (error.id(), Verdict::Abandoned)
+        });
+        let Some(Running { subscription, stream, began_at }) = self.running.remove(&id) else { return false };
+        let Some(lane) = self.lanes.get_mut(&subscription.id) else { return false };
+        let now = Instant::now();
+        let was_full = lane.free(now) == 0;
+        match verdict {
+            // The owner has changed the subscription, so this says nothing about its receiver.
+            _ if lane.changed_at != subscription.updated_at => lane.end(),
+            Verdict::Delivered => {
+                lane.succeed();
+                self.unreadable.remove(&stream);
+                if subscription.failing_since.is_some() {
+                    self.note_recovery(&subscription).await;
+                }
             }
+            Verdict::Failed => {
+                lane.fail(began_at, now);
+                if let Some(since) = lane.stopped_since() {
+                    self.note_failures(&subscription, since).await;
+                }
+            }
+            Verdict::Gone => {
+                lane.end();
+                self.disable(&subscription, SubscriptionStatus::Gone).await;
+            }
+            Verdict::Unreadable(error) => {
+                lane.end();
+                self.unreadable.add(&stream, &error);
+            }
+            Verdict::Abandoned => lane.end(),
         }
+        was_full
     }
 
-    /// Leases due deliveries and starts their attempts. True if more deliveries may be due than there were
-    /// free slots.
-    async fn claim(&mut self) -> Result<bool, OperationsError> {
+    /// Leases due deliveries and starts their attempts.
+    async fn claim(&mut self) -> Result<(), OperationsError> {
         let webhooks = &self.attempter.webhooks;
         let mut subscriptions = webhooks.store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
+        health::report_disabled(webhooks, &subscriptions);
         subscriptions.retain(|subscription| subscription.status == SubscriptionStatus::Enabled);
-        if subscriptions.is_empty() {
-            return Ok(false);
-        }
-        self.round = self.round.wrapping_add(1);
-        let first = self.round % subscriptions.len();
-        subscriptions.rotate_left(first);
-        let slots = self.free_slots(&subscriptions);
-        if slots.is_empty() {
-            return Ok(true);
-        }
-        let (claim, now) = (Uuid::new_v4(), webhooks.clock.now());
-        let until = now.checked_add(self.options.time_max + LEASE_MARGIN).unwrap_or(Timestamp::MAX);
-        let claimed = webhooks.store.claim(claim, &slots, now, until).await?;
-        // Counted per subscription, because one may fill its slots while others have nothing due.
-        let slots_filled = slots.iter().any(|(id, free)| {
-            claimed.iter().filter(|delivery| delivery.content.subscription == *id).count() == *free
-        });
-        let by_id: HashMap<SubscriptionId, Arc<Subscription>> =
+        let enabled: HashMap<SubscriptionId, Arc<Subscription>> =
             subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
-        for delivery in claimed {
-            let Some(subscription) = by_id.get(&delivery.content.subscription) else { continue };
-            let slot = InFlightSlot { subscription: subscription.id, host: host_of(&subscription.url) };
-            let (attempter, subscription) = (Arc::clone(&self.attempter), Arc::clone(subscription));
-            let attempt = async move { attempter.attempt(&subscription, &delivery, claim).await };
-            self.in_flight.add(self.attempts.spawn(attempt).id(), slot);
-        }
-        Ok(slots_filled)
-    }
-
-    /// How many attempts may start, for each subscription with free slots.
-    fn free_slots(&self, subscriptions: &[Subscription]) -> Vec<(SubscriptionId, usize)> {
-        let options = &self.options;
-        let mut free_in_total = options.in_flight_max.saturating_sub(self.attempts.len());
-        let mut free_by_host: HashMap<Arc<str>, usize> = HashMap::new();
+        self.lanes.retain(|id, _| enabled.contains_key(id));
         let mut slots = Vec::new();
-        for subscription in subscriptions {
-            let host = host_of(&subscription.url);
-            let used_by_host = self.in_flight.hosts.get(&host).copied().unwrap_or_default();
-            let free_of_host = free_by_host
-                .entry(host)
-                .or_insert_with(|| options.in_flight_per_host.saturating_sub(used_by_host));
-            let used = self.in_flight.subscriptions.get(&subscription.id).copied().unwrap_or_default();
-            let free_of_subscription = options.in_flight_per_subscription.saturating_sub(used);
-            let free = free_of_subscription.min(*free_of_host).min(free_in_total);
+        for (id, subscription) in &enabled {
+            let free = self.lane_of(subscription).free(Instant::now());
             if free > 0 {
-                *free_of_host -= free;
-                free_in_total -= free;
-                slots.push((subscription.id, free));
+                slots.push((*id, free));
             }
         }
-        slots
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let (claim, now) = (Uuid::new_v4(), self.attempter.webhooks.clock.now());
+        let lease = self.attempter.time_max + LEASE_MARGIN;
+        let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
+        for delivery in self.attempter.webhooks.store.claim(claim, &slots, now, until).await? {
+            let Some(subscription) = enabled.get(&delivery.content.subscription) else { continue };
+            let Some(lane) = self.lanes.get_mut(&subscription.id) else { continue };
+            lane.start();
+            let running = Running {
+                subscription: Arc::clone(subscription),
+                stream: delivery.content.stream.clone(),
+                began_at: now,
+            };
+            let (subscription, lane_pause) = (Arc::clone(subscription), lane.pause_after_failure());
+            let lease = Lease { claim, subscription, delivery, lane_pause };
+            let attempter = Arc::clone(&self.attempter);
+            let attempt = self.attempts.spawn(async move { attempter.attempt(&lease).await });
+            self.running.insert(attempt.id(), running);
+        }
+        Ok(())
+    }
+
+    fn lane_of(&mut self, subscription: &Subscription) -> &Lane {
+        let Subscription { id, updated_at, failing_since, .. } = *subscription;
+        let lane =
+            self.lanes.entry(id).or_insert_with(|| Lane::new(self.options.lanes, updated_at, failing_since));
+        if lane.changed_at != updated_at {
+            lane.renew(updated_at, failing_since);
+        }
+        lane
+    }
+
+    /// Stores since when a receiver fails. Disables the subscription if that is too long.
+    async fn note_failures(&self, subscription: &Subscription, since: Timestamp) {
+        let now = self.attempter.webhooks.clock.now();
+        let Some(stored) = subscription.failing_since else {
+            tracing::warn!(subscription.id = %subscription.id, failing.since = %since,
+                "The receiver of a subscription fails; testing it with one request at a time");
+            self.change(subscription, move |current| current.failing_since = Some(since)).await;
+            return;
+        };
+        if stored.checked_add(self.options.lanes.disable_after).is_ok_and(|end| end <= now) {
+            self.disable(subscription, SubscriptionStatus::Failing).await;
+        }
+    }
+
+    async fn note_recovery(&self, subscription: &Subscription) {
+        tracing::info!(subscription.id = %subscription.id, "The receiver of a subscription accepts events again");
+        self.change(subscription, |current| current.failing_since = None).await;
+    }
+
+    async fn disable(&self, subscription: &Subscription, status: SubscriptionStatus) {
+        let changed = self.change(subscription, move |current| current.status = status).await;
+        let id = subscription.id;
+        if changed && status == SubscriptionStatus::Failing {
+            tracing::error!(subscription.id = %id, "Disabled a subscription, because its receiver has accepted \
+                nothing for days; later events wait in the log until it is enabled again");
+        } else if changed {
+            tracing::info!(subscription.id = %id, "Disabled a subscription; its receiver answered 410 Gone");
+        }
+    }
+
+    /// Changes an enabled subscription, unless its owner has changed it since. True if it is changed.
+    async fn change(
+        &self,
+        subscription: &Subscription,
+        change: impl FnOnce(&mut Subscription) + Send + 'static,
+    ) -> bool {
+        let (id, known) = (subscription.id, subscription.updated_at);
+        let (sender, changed) = std::sync::mpsc::channel();
+        let guarded = Box::new(move |current: &mut Subscription| {
+            if current.updated_at == known && current.status == SubscriptionStatus::Enabled {
+                change(current);
+                let _ = sender.send(());
+            }
+        });
+        match self.attempter.webhooks.store.change(id, guarded).await {
+            Ok(_) => changed.try_recv().is_ok(),
+            Err(error) => {
+                tracing::warn!(subscription.id = %id, %error,
+                    "Cannot store the state of a receiver; retrying after its next delivery");
+                false
+            }
+        }
     }
 
     async fn prune(&mut self) {
@@ -247,145 +298,15 @@ impl WebhookDispatcher {
             now,
             delivered_before: before(self.options.keep_delivered),
             failed_before: before(self.options.keep_failed),
-            waiting_before: before(self.options.schedule.give_up_after),
+            queued_before: before(self.options.schedule.give_up_after),
         };
         let pruned = webhooks.store.prune(retention, PRUNE_ROWS).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "Cannot remove expired webhook deliveries; retrying in 10 minutes");
+            tracing::warn!(%error, "Cannot remove expired webhook deliveries; retrying later");
             0
         });
         // After a full round more rows may have expired, so the next round follows at once.
         if pruned < PRUNE_ROWS {
-            self.prune_at = Instant::now() + PRUNE_INTERVAL;
-        }
-    }
-}
-
-/// The host and port of a URL, as the key of the per-host limit.
-fn host_of(url: &str) -> Arc<str> {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase().into()
-}
-
-/// Sends deliveries and records the outcomes.
-struct Attempter {
-    webhooks: Webhooks,
-    sender: Sender,
-    schedule: RetrySchedule,
-}
-
-impl std::fmt::Debug for Attempter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attempter").field("sender", &self.sender).finish_non_exhaustive()
-    }
-}
-
-/// The result of one attempt.
-struct AttemptResult {
-    status: Option<StatusCode>,
-    error: Option<String>,
-    /// True if a retry cannot succeed.
-    permanent: bool,
-}
-
-impl AttemptResult {
-    fn failed(error: &impl ToString, permanent: bool) -> Self {
-        Self { status: None, error: Some(error.to_string()), permanent }
-    }
-
-    fn answered(status: StatusCode) -> Self {
-        let error = match status {
-            StatusCode::GONE => {
-                Some("410: the receiver wants no more events; the subscription is disabled".to_owned())
-            }
-            status if status.is_success() => None,
-            status if status.is_redirection() => {
-                Some(format!("{}: redirects are not followed", status.as_u16()))
-            }
-            status => Some(format!("answered with {}", status.as_u16())),
-        };
-        Self { status: Some(status), error, permanent: status == StatusCode::GONE }
-    }
-}
-
-impl Attempter {
-    async fn attempt(&self, subscription: &Subscription, delivery: &WebhookDelivery, claim: Uuid) {
-        let Webhooks { store, clock, .. } = &self.webhooks;
-        let attempted_at = clock.now();
-        let result = match self.send(subscription, delivery, attempted_at).await {
-            Ok(result) => result,
-            Err(error) => {
-                // Not the receiver's fault, so it does not count as an attempt. It is repeated when the lease
-                // ends.
-                tracing::warn!(delivery.id = %delivery.content.id(), %error,
-                    "Cannot read the event of a webhook; retrying when the lease ends");
-                return;
-            }
-        };
-        let now = clock.now();
-        let first = delivery.first_attempt_at.unwrap_or(attempted_at);
-        let retry_at = || self.schedule.next_attempt(first, delivery.attempts + 1, now, fastrand::f64());
-        let next = match (&result.error, result.permanent) {
-            (None, _) => AfterAttempt::Delivered,
-            (Some(_), true) => AfterAttempt::Failed,
-            (Some(_), false) => retry_at().map_or(AfterAttempt::Failed, AfterAttempt::RetryAt),
-        };
-        if result.status == Some(StatusCode::GONE) {
-            self.disable(subscription, now).await;
-        }
-        let outcome = AttemptOutcome {
-            delivery: delivery.content.id(),
-            attempted_at,
-            now,
-            status: result.status.map(|status| status.as_u16()),
-            error: result.error,
-            next,
-        };
-        if let Err(error) = store.settle(claim, &outcome).await {
-            tracing::warn!(delivery.id = %outcome.delivery, %error,
-                "Cannot record the outcome of a webhook; it is sent again when the lease ends");
-        }
-    }
-
-    async fn send(
-        &self,
-        subscription: &Subscription,
-        delivery: &WebhookDelivery,
-        now: Timestamp,
-    ) -> Result<AttemptResult, ReadError> {
-        let content = &delivery.content;
-        let events = self.webhooks.log.read_stream(&content.stream, content.revision, 1).await?;
-        let Some(event) = events.first().filter(|event| event.id == content.event) else {
-            return Ok(AttemptResult::failed(&"the event is no longer in the log", true));
-        };
-        let body = match message::body(event, content.order, content.sequence) {
-            Ok(body) => body,
-            Err(error) => return Ok(AttemptResult::failed(&error, true)),
-        };
-        let id = content.id().to_string();
-        let previous = subscription.previous_secret.as_ref().filter(|(_, until)| *until > now);
-        let secrets: Vec<_> =
-            std::iter::once(&subscription.secret).chain(previous.map(|(secret, _)| secret)).collect();
-        let signature = signatures(&secrets, &id, now, &body);
-        let outgoing = Outgoing { url: &subscription.url, id, sent_at: now.as_second(), signature, body };
-        let sent = self.sender.send(outgoing).await;
-        Ok(sent.map_or_else(|error| AttemptResult::failed(&error, false), AttemptResult::answered))
-    }
-
-    /// Disables a subscription after 410 Gone, unless its URL has changed since.
-    async fn disable(&self, subscription: &Subscription, now: Timestamp) {
-        let (id, url) = (subscription.id, subscription.url.clone());
-        let change = Box::new(move |current: &mut Subscription| {
-            if current.url == url && current.status == SubscriptionStatus::Enabled {
-                current.status = SubscriptionStatus::Gone;
-                current.updated_at = now;
-            }
-        });
-        match self.webhooks.store.change(id, change).await {
-            Ok(_) => {
-                tracing::info!(subscription.id = %id, "Disabled a subscription; its receiver answered 410 Gone");
-            }
-            Err(error) => tracing::warn!(subscription.id = %id, %error,
-                "Cannot disable a subscription whose receiver answered 410 Gone; retrying at its next delivery"),
+            self.prune_at = Instant::now() + self.options.prune_every;
         }
     }
 }

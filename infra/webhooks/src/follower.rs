@@ -1,4 +1,7 @@
 //! Follows the log and queues a delivery for each event and each subscription that wants it.
+//!
+//! One subscription with a full queue, and one order that cannot be read, stop neither the follower nor the
+//! other subscriptions and orders: see [`crate::queue`] and [`crate::history`].
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,14 +17,15 @@ use infra::{
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Webhooks, history};
+use crate::{Webhooks, catch_up::CatchUp, history, queue::FreePlaces};
 
 /// Events older than this are not queued; only a replay sends them. Finished deliveries are kept at least one
 /// day longer. So a follower that reads old events again, from a restored log or another bus, finds their
 /// deliveries and sends nothing twice.
-const EVENT_AGE_MAX: Duration = Duration::from_hours(29 * 24);
+pub(crate) const EVENT_AGE_MAX: Duration = Duration::from_hours(29 * 24);
 /// The longest delay before a position without deliveries is saved.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The time until a failed read or write is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Queues deliveries; see the module. Created by [`Webhooks::follower`].
@@ -31,6 +35,7 @@ pub struct WebhookFollower {
     pub(crate) layout: Arc<dyn SourceLayout>,
     /// The shortest time between two batches.
     pub(crate) batch_every: Duration,
+    pub(crate) free_places: FreePlaces,
 }
 
 impl std::fmt::Debug for WebhookFollower {
@@ -64,10 +69,16 @@ enum FollowError {
 impl WebhookFollower {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let catch_up = CatchUp::new(self.webhooks.clone());
+        tokio::join!(self.follow(&shutdown), catch_up.run(&shutdown));
+    }
+
+    async fn follow(&mut self, shutdown: &CancellationToken) {
         let mut positions: HashMap<Partition, PartitionPositions> = HashMap::new();
         let mut saving = time::interval(SAVE_INTERVAL);
         saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut next_batch_at = time::Instant::now();
+        let mut seek_at: Option<time::Instant> = None;
         loop {
             let source = &mut self.source;
             let update = tokio::select! {
@@ -77,6 +88,11 @@ impl WebhookFollower {
                     self.save(&mut positions).await;
                     continue;
                 }
+                () = time::sleep_until(seek_at.unwrap_or(next_batch_at)), if seek_at.is_some() => {
+                    seek_at = None;
+                    self.seek_again(&positions);
+                    continue;
+                }
                 update = async {
                     time::sleep_until(next_batch_at).await;
                     source.next().await
@@ -84,7 +100,7 @@ impl WebhookFollower {
             };
             let outcome = match update {
                 Ok(SourceUpdate::Assigned(partitions)) => {
-                    self.assign(&mut positions, &partitions, &shutdown).await;
+                    self.assign(&mut positions, &partitions, shutdown).await;
                     Ok(())
                 }
                 Ok(SourceUpdate::Revoked(partitions)) => {
@@ -96,11 +112,19 @@ impl WebhookFollower {
                     next_batch_at = time::Instant::now() + self.batch_every;
                     self.queue_batch(&mut positions, batch).await
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => {
+                    // A source may not read the partition that failed until it is sought again. The other
+                    // partitions continue until then, unless the source fails each time.
+                    let now = time::Instant::now();
+                    next_batch_at = if seek_at.is_some() { now + RETRY_PAUSE } else { now };
+                    seek_at.get_or_insert(now + RETRY_PAUSE);
+                    tracing::warn!(%error, "Cannot read new events for webhooks; retrying");
+                    continue;
+                }
             };
             if let Err(error) = outcome {
                 tracing::warn!(%error, "Cannot queue webhooks for new events; retrying");
-                pause(&shutdown).await;
+                pause(shutdown).await;
             }
         }
         self.save(&mut positions).await;
@@ -126,6 +150,13 @@ impl WebhookFollower {
                     pause(shutdown).await;
                 }
             }
+        }
+    }
+
+    /// Reads every partition again after the last position read.
+    fn seek_again(&mut self, positions: &HashMap<Partition, PartitionPositions>) {
+        for (partition, known) in positions {
+            self.source.seek(partition, known.reached);
         }
     }
 
@@ -165,6 +196,7 @@ impl WebhookFollower {
                 Ok(())
             }
             Ok(Some(EnqueueOutcome::Overtaken)) => {
+                self.free_places.forget();
                 let resumed = self.resume(std::slice::from_ref(&batch.partition)).await?;
                 let position = resumed.into_iter().next().flatten();
                 *known = PartitionPositions::at(position);
@@ -181,27 +213,27 @@ impl WebhookFollower {
 
     /// Returns `None` if the batch needs no delivery.
     async fn enqueue(
-        &self,
+        &mut self,
         batch: &Batch,
         saved: Option<Position>,
     ) -> Result<Option<EnqueueOutcome>, FollowError> {
-        let Webhooks { store, log, clock, .. } = &self.webhooks;
+        let webhooks = &self.webhooks;
+        let Webhooks { store, log, clock, .. } = webhooks;
         // Read after the events, so that the list includes every subscription that was made before an event.
         let subscriptions = store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
         let oldest = clock.now().checked_sub(EVENT_AGE_MAX).unwrap_or(Timestamp::MIN);
-        let deliveries = history::deliveries(&**log, &batch.events, &subscriptions, |one, event| {
-            event.recorded_at >= oldest && one.wants(&event.type_name, event.position)
-        })
-        .await?;
-        if deliveries.is_empty() {
+        let plan = self.free_places.plan(webhooks, &batch.events, &subscriptions, oldest).await?;
+        if plan.queued.is_empty() && plan.skipped.is_empty() {
             return Ok(None);
         }
+        let deliveries = history::deliveries(&**log, plan.queued).await?;
         let enqueued = EnqueueBatch {
             store_id: log.store_id(),
             partition: batch.partition.clone(),
             after: saved,
             position: batch.position,
             deliveries,
+            skipped: plan.skipped,
         };
         Ok(Some(store.enqueue(&enqueued, clock.now()).await?))
     }
@@ -219,6 +251,7 @@ impl WebhookFollower {
                 after: known.saved,
                 position,
                 deliveries: Vec::new(),
+                skipped: Vec::new(),
             };
             match store.enqueue(&batch, clock.now()).await {
                 Ok(EnqueueOutcome::Written { .. }) => known.saved = Some(position),

@@ -3,6 +3,9 @@
 //! The number of an event is its place in the log among all events of the order and its payment. So it is the
 //! same for every subscriber, at every replay and after pruning. It does not depend on the sequence in which
 //! these events arrive from two topics.
+//!
+//! A stream that cannot be read leaves only the events of its order without a number. Each attempt to deliver
+//! such an event reads the stream again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,21 +16,33 @@ use domain::{EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use infra::{
     event_store::{EventLog, ReadError},
-    operations::webhooks::{EventSequence, NewDelivery, Subscription},
+    operations::webhooks::{EventSequence, NewDelivery, OrderPlace, Subscription},
 };
 use serde::Deserialize;
+use uuid::Uuid;
 
 /// Events of a stream per read.
 const PAGE_EVENTS: usize = 1_000;
 /// Orders that are read concurrently.
 const LOOKUPS_MAX: usize = 16;
 
-/// A stored event that cannot be parsed. It cannot be delivered, and a retry does not help.
+/// Why the events of an order have no numbers now. Other orders are not affected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {id} cannot be parsed: {reason}")]
-pub(crate) struct MalformedEvent {
-    pub id: EventId,
-    pub reason: String,
+#[error("{0}")]
+pub(crate) struct Unreadable(pub String);
+
+/// The outcome of reading a stream of one order. The outer error is a failure of the whole store.
+type OfOrder<T> = Result<Result<T, Unreadable>, ReadError>;
+
+/// An event with the subscriptions that get it.
+pub(crate) type Wanted<'a> = (&'a RecordedEvent, Vec<&'a Subscription>);
+
+/// True for streams whose events are sent to subscribers.
+pub(crate) fn is_sent(stream: &StreamName) -> bool {
+    match stream {
+        StreamName::Order(_) | StreamName::Payment(_) => true,
+        StreamName::Stock(_) | StreamName::Receipt(_) => false,
+    }
 }
 
 /// The events of an order and its payment.
@@ -35,188 +50,205 @@ pub(crate) struct MalformedEvent {
 struct OrderHistory {
     /// Types by position.
     types: BTreeMap<Position, Arc<str>>,
-    /// The position of the first damaged event. It and later events of the order are not sent.
-    damaged_at: Option<Position>,
+    /// Events from the first damaged one on have no numbers.
+    damaged: Option<(Position, Unreadable)>,
 }
 
 impl OrderHistory {
+    /// Adds an event.
+    fn put(&mut self, event: RecordedEvent) {
+        let is_first = self.damaged.as_ref().is_none_or(|(first, _)| event.position < *first);
+        if is_first && let Err(error) = event.check() {
+            self.damaged = Some((event.position, Unreadable(error.to_string())));
+        }
+        self.types.insert(event.position, event.type_name);
+    }
+
     /// The number of the event at `position`, and the number before it that the subscription asks for.
-    fn sequence(&self, position: Position, subscription: &Subscription) -> EventSequence {
+    fn sequence(&self, position: Position, subscription: &Subscription) -> Result<EventSequence, Unreadable> {
+        if let Some((_, damage)) = self.damaged.as_ref().filter(|(first, _)| *first <= position) {
+            return Err(damage.clone());
+        }
         let (mut number, mut previous) = (0, None);
-        for (at, type_name) in &self.types {
+        for (at, type_name) in self.types.range(..=position) {
             number += 1;
-            if *at >= position {
-                break;
+            if *at == position {
+                return Ok(EventSequence { number, previous });
             }
             if subscription.event_types.matches(type_name) {
                 previous = Some(number);
             }
         }
-        EventSequence { number, previous }
+        Err(Unreadable(format!("its streams lack the event at position {position}")))
     }
 }
 
-/// The numbered deliveries of these events. `wants` decides which subscription gets which event.
+/// The deliveries of these events, in their order.
 pub(crate) async fn deliveries(
     log: &dyn EventLog,
-    events: &[RecordedEvent],
-    subscriptions: &[Subscription],
-    wants: impl Fn(&Subscription, &RecordedEvent) -> bool,
+    wanted: Vec<Wanted<'_>>,
 ) -> Result<Vec<NewDelivery>, ReadError> {
-    // Each event with the subscriptions that get it.
-    let mut wanted: Vec<(&RecordedEvent, Vec<&Subscription>)> = Vec::new();
-    for event in events.iter().filter(|event| is_reported(&event.stream)) {
-        let wanted_by: Vec<_> =
-            subscriptions.iter().filter(|subscription| wants(subscription, event)).collect();
-        if !wanted_by.is_empty() {
-            wanted.push((event, wanted_by));
-        }
-    }
-    let orders = orders_of(log, &wanted.iter().map(|(event, _)| *event).collect::<Vec<_>>()).await?;
+    let orders = orders_of(log, &wanted).await?;
     let histories = histories(log, &wanted, &orders).await?;
     let mut deliveries = Vec::new();
     for (event, wanted_by) in wanted {
-        let Some(order) = orders.get(&event.stream) else { continue };
-        let Some(history) = histories.get(order) else { continue };
-        if history.damaged_at.is_some_and(|damaged_at| damaged_at <= event.position) {
-            tracing::error!(
-                order.id = %order, stream = %event.stream, revision = event.revision,
-                "Withheld an event from subscribers, because it or an earlier event of its order is damaged"
-            );
-            continue;
-        }
+        let known = orders.get(&event.stream).and_then(|order| order.as_ref().ok());
+        let known = known.and_then(|order| Some((*order, histories.get(order)?.as_ref().ok()?)));
         deliveries.extend(wanted_by.into_iter().map(|subscription| NewDelivery {
             subscription: subscription.id,
-            event: event.id,
+            event: id_of(event),
             event_type: event.type_name.to_string(),
             stream: event.stream.clone(),
             revision: event.revision,
             position: event.position,
             recorded_at: event.recorded_at,
-            order: *order,
-            sequence: history.sequence(event.position, subscription),
+            place: known.and_then(|(order, history)| {
+                let sequence = history.sequence(event.position, subscription).ok()?;
+                Some(OrderPlace { order, sequence })
+            }),
         }));
     }
     Ok(deliveries)
 }
 
-/// True for the streams of orders and payments: webhooks report no other event.
-pub(crate) fn is_reported(stream: &StreamName) -> bool {
-    match stream {
-        StreamName::Order(_) | StreamName::Payment(_) => true,
-        StreamName::Stock(_) | StreamName::Receipt(_) => false,
+/// The place of an event among the events of its order, for one subscription.
+pub(crate) async fn place(
+    log: &dyn EventLog,
+    event: &RecordedEvent,
+    subscription: &Subscription,
+) -> OfOrder<OrderPlace> {
+    let order = match find_order(log, &event.stream, Some(event)).await? {
+        Ok(order) => order,
+        Err(error) => return Ok(Err(error)),
+    };
+    let history = read_history(log, order, event.position).await?;
+    Ok(history.and_then(|history| {
+        let sequence = history.sequence(event.position, subscription)?;
+        Ok(OrderPlace { order, sequence })
+    }))
+}
+
+/// The id of an event. A damaged event may have lost it.
+fn id_of(event: &RecordedEvent) -> EventId {
+    let name = || format!("{}/{}", event.stream, event.revision);
+    if event.id.0.is_nil() {
+        EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, name().as_bytes()))
+    } else {
+        event.id
     }
 }
 
-/// The order of each stream of these events. The first event of a payment names its order.
+/// The order of each stream of these events.
 async fn orders_of(
     log: &dyn EventLog,
-    events: &[&RecordedEvent],
-) -> Result<HashMap<StreamName, OrderId>, ReadError> {
-    let mut orders = HashMap::new();
-    let mut payments: HashMap<&StreamName, Option<&RecordedEvent>> = HashMap::new();
-    for event in events {
-        match &event.stream {
-            StreamName::Order(order) => drop(orders.insert(event.stream.clone(), *order)),
-            StreamName::Payment(_) => {
-                let first = payments.entry(&event.stream).or_default();
-                *first = first.or(Some(*event).filter(|event| event.revision == 0));
-            }
-            StreamName::Stock(_) | StreamName::Receipt(_) => {}
-        }
+    wanted: &[Wanted<'_>],
+) -> Result<HashMap<StreamName, Result<OrderId, Unreadable>>, ReadError> {
+    // The first event of a stream that is at hand spares a read if it has revision 0.
+    let mut first_events: HashMap<&StreamName, &RecordedEvent> = HashMap::new();
+    for (event, _) in wanted {
+        first_events.entry(&event.stream).or_insert(event);
     }
-    let look_up = |(stream, first)| find_order(log, stream, first).boxed();
-    let looking: Vec<BoxFuture<'_, _>> = payments.into_iter().map(look_up).collect();
-    let mut found = stream::iter(looking).buffer_unordered(LOOKUPS_MAX);
-    while let Some((stream, order)) = found.try_next().await? {
-        match order {
-            Ok(order) => drop(orders.insert(stream, order)),
-            Err(error) => {
-                tracing::error!(%stream, %error, "Cannot read the order id of a payment; its events are not sent to subscribers");
-            }
+    let look_up = |(stream, first): (&StreamName, _)| {
+        let stream = stream.clone();
+        async move {
+            let order = find_order(log, &stream, Some(first)).await?;
+            Ok::<_, ReadError>((stream, order))
         }
-    }
-    Ok(orders)
+        .boxed()
+    };
+    let looking: Vec<BoxFuture<'_, _>> = first_events.into_iter().map(look_up).collect();
+    stream::iter(looking).buffer_unordered(LOOKUPS_MAX).try_collect().await
 }
 
-/// The order of a payment. `first` is the first event of its stream, if the caller already has it.
+/// The order of a stream. The first event of a payment names its order. `known` is an event of the stream.
 async fn find_order(
     log: &dyn EventLog,
-    payment: &StreamName,
-    first: Option<&RecordedEvent>,
-) -> Result<(StreamName, Result<OrderId, MalformedEvent>), ReadError> {
-    let read = match first {
-        Some(_) => Vec::new(),
-        None => log.read_stream(payment, 0, 1).await?,
-    };
-    let first = first.or(read.first()).ok_or_else(|| lagging(payment))?;
-    Ok((payment.clone(), order_of_payment(first)))
+    stream: &StreamName,
+    known: Option<&RecordedEvent>,
+) -> OfOrder<OrderId> {
+    match stream {
+        StreamName::Order(order) => return Ok(Ok(*order)),
+        StreamName::Payment(_) => {}
+        StreamName::Stock(_) | StreamName::Receipt(_) => {
+            return Ok(Err(Unreadable(format!("{stream} belongs to no order"))));
+        }
+    }
+    if let Some(first) = known.filter(|event| event.revision == 0) {
+        return Ok(order_of_payment(first));
+    }
+    Ok(of_order(log.read_stream(stream, 0, 1).await)?.and_then(|read| {
+        let missing = || Unreadable(format!("{stream} has no first event"));
+        read.first().ok_or_else(missing).and_then(order_of_payment)
+    }))
 }
 
 /// Reads only the member `order_id`, so it accepts every type of event that can begin a payment.
-fn order_of_payment(first: &RecordedEvent) -> Result<OrderId, MalformedEvent> {
+fn order_of_payment(first: &RecordedEvent) -> Result<OrderId, Unreadable> {
     #[derive(Deserialize)]
     struct FirstEvent {
         order_id: OrderId,
     }
-    let malformed = |reason: String| MalformedEvent { id: first.id, reason };
-    first.check().map_err(|error| malformed(error.to_string()))?;
+    first.check().map_err(|error| Unreadable(error.to_string()))?;
     let read = serde_json::from_slice::<FirstEvent>(&first.data);
-    read.map(|first| first.order_id).map_err(|error| malformed(error.to_string()))
+    read.map(|first| first.order_id).map_err(|error| malformed(first, &error))
+}
+
+/// The error of a stored event that cannot be parsed.
+pub(crate) fn malformed(event: &RecordedEvent, error: &dyn std::fmt::Display) -> Unreadable {
+    Unreadable(format!("event {} cannot be parsed: {error}", event.id))
 }
 
 /// The histories of the orders of these events, each up to the last of its events.
 async fn histories(
     log: &dyn EventLog,
-    wanted: &[(&RecordedEvent, Vec<&Subscription>)],
-    orders: &HashMap<StreamName, OrderId>,
-) -> Result<HashMap<OrderId, OrderHistory>, ReadError> {
-    let mut events_by_order: HashMap<OrderId, Vec<&RecordedEvent>> = HashMap::new();
+    wanted: &[Wanted<'_>],
+    orders: &HashMap<StreamName, Result<OrderId, Unreadable>>,
+) -> Result<HashMap<OrderId, Result<OrderHistory, Unreadable>>, ReadError> {
+    let mut last_by_order: HashMap<OrderId, Position> = HashMap::new();
     for (event, _) in wanted {
-        if let Some(order) = orders.get(&event.stream) {
-            events_by_order.entry(*order).or_default().push(event);
+        if let Some(Ok(order)) = orders.get(&event.stream) {
+            let last = last_by_order.entry(*order).or_default();
+            *last = event.position.max(*last);
         }
     }
-    let read = |(order, events)| read_history(log, order, events).boxed();
-    let reading: Vec<BoxFuture<'_, _>> = events_by_order.into_iter().map(read).collect();
+    let read = |(order, last)| {
+        async move { Ok::<_, ReadError>((order, read_history(log, order, last).await?)) }.boxed()
+    };
+    let reading: Vec<BoxFuture<'_, _>> = last_by_order.into_iter().map(read).collect();
     stream::iter(reading).buffer_unordered(LOOKUPS_MAX).try_collect().await
 }
 
-/// The history of an order up to the last of `events`.
-async fn read_history(
-    log: &dyn EventLog,
-    order: OrderId,
-    events: Vec<&RecordedEvent>,
-) -> Result<(OrderId, OrderHistory), ReadError> {
-    let last = events.iter().map(|event| event.position).max().unwrap_or_default();
+/// The history of an order up to position `last`.
+async fn read_history(log: &dyn EventLog, order: OrderId, last: Position) -> OfOrder<OrderHistory> {
     let mut history = OrderHistory::default();
-    for stream in [StreamName::Order(order), PaymentId::of_order(order).into()] {
+    for stream in streams_of(order) {
         let mut next = 0;
         loop {
-            let page = log.read_stream(&stream, next, PAGE_EVENTS).await?;
-            let read = page.len();
-            next += read as u64;
-            for event in page.into_iter().take_while(|event| event.position <= last) {
-                if event.damage.is_some() {
-                    let first = history.damaged_at.map_or(event.position, |at| at.min(event.position));
-                    history.damaged_at = Some(first);
-                }
-                history.types.insert(event.position, event.type_name);
-            }
-            if read < PAGE_EVENTS {
+            let page = match of_order(log.read_stream(&stream, next, PAGE_EVENTS).await)? {
+                Ok(page) => page,
+                Err(error) => return Ok(Err(error)),
+            };
+            next += page.len() as u64;
+            let passed_last = page.last().is_none_or(|event| event.position >= last);
+            page.into_iter().take_while(|event| event.position <= last).for_each(|event| history.put(event));
+            if passed_last {
                 break;
             }
         }
     }
-    // A read that misses one of the events would give wrong numbers. A retry reads it.
-    match events.iter().find(|event| !history.types.contains_key(&event.position)) {
-        Some(event) => Err(lagging(&event.stream)),
-        None => Ok((order, history)),
-    }
+    Ok(Ok(history))
 }
 
-fn lagging(stream: &StreamName) -> ReadError {
-    ReadError::Unavailable(
-        format!("{stream} does not yet contain an event that another reader of the log returned").into(),
-    )
+/// The streams whose events are numbered together.
+pub(crate) fn streams_of(order: OrderId) -> [StreamName; 2] {
+    [StreamName::Order(order), PaymentId::of_order(order).into()]
+}
+
+/// Separates damage of one stream from a store that cannot be read now.
+pub(crate) fn of_order<T>(read: Result<T, ReadError>) -> OfOrder<T> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(error @ ReadError::Corrupt(_)) => Ok(Err(Unreadable(error.to_string()))),
+        Err(error @ ReadError::Unavailable(_)) => Err(error),
+    }
 }

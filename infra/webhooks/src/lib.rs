@@ -1,14 +1,19 @@
 //! Outgoing webhooks: sends the events of orders and payments to subscribers over HTTP, as Standard Webhooks
 //! (<https://www.standardwebhooks.com>) specifies.
 //!
-//! [`WebhookFollower`] follows the log and queues deliveries. [`WebhookDispatcher`] sends due deliveries and
-//! retries them for three days. Both use the store behind [`infra::operations::webhooks::WebhookStore`]. It
+//! [`WebhookFollower`] follows the log and queues deliveries. [`WebhookDispatcher`] sends due deliveries, in a
+//! lane for each endpoint, and retries them for three days. Both use the store behind [`infra::operations::webhooks::WebhookStore`]. It
 //! holds no event data: each attempt reads the event from the log.
 
+mod attempt;
+mod catch_up;
 mod dispatcher;
 mod follower;
+mod health;
 mod history;
+mod lane;
 mod message;
+mod queue;
 mod replay;
 mod schedule;
 mod sender;
@@ -22,15 +27,19 @@ use infra::{
     clock::Clock,
     event_source::{EventSource, layout::SourceLayout},
     event_store::EventLog,
+    health::Health,
     operations::webhooks::{
-        RefusedUrl, ReplayError, ReplayScope, Subscription, WebhookService, WebhookStore,
+        QUEUED_MAX, RefusedUrl, ReplayError, ReplayScope, Subscription, WebhookService, WebhookStore,
     },
 };
 use tokio::sync::Notify;
 
+use self::queue::FreePlaces;
+
 pub use self::{
     dispatcher::{DispatcherOptions, WebhookDispatcher},
     follower::WebhookFollower,
+    lane::LaneOptions,
     schedule::RetrySchedule,
     sender::SenderSetUpError,
     url_guard::{HostNames, SystemHostNames, UrlGuard},
@@ -44,6 +53,9 @@ pub struct Webhooks {
     pub log: Arc<dyn EventLog>,
     pub guard: UrlGuard,
     pub clock: Clock,
+    pub health: Health,
+    /// The most pending deliveries of one subscription.
+    pub queued_max: usize,
     /// Signals that a delivery may be due.
     due: Arc<Notify>,
 }
@@ -55,8 +67,14 @@ impl fmt::Debug for Webhooks {
 }
 
 impl Webhooks {
-    pub fn new(store: Arc<dyn WebhookStore>, log: Arc<dyn EventLog>, guard: UrlGuard, clock: Clock) -> Self {
-        Self { store, log, guard, clock, due: Arc::new(Notify::new()) }
+    pub fn new(
+        store: Arc<dyn WebhookStore>,
+        log: Arc<dyn EventLog>,
+        guard: UrlGuard,
+        clock: Clock,
+        health: Health,
+    ) -> Self {
+        Self { store, log, guard, clock, health, queued_max: QUEUED_MAX, due: Arc::new(Notify::new()) }
     }
 
     /// Creates a follower that reads `source`, at most one batch every `batch_every`.
@@ -66,7 +84,8 @@ impl Webhooks {
         layout: Arc<dyn SourceLayout>,
         batch_every: Duration,
     ) -> WebhookFollower {
-        WebhookFollower { webhooks: self.clone(), source, layout, batch_every }
+        let free_places = FreePlaces::default();
+        WebhookFollower { webhooks: self.clone(), source, layout, batch_every, free_places }
     }
 
     /// Creates a dispatcher, which sends the deliveries of the shared store.
@@ -87,7 +106,7 @@ impl WebhookService for Webhooks {
         scope: ReplayScope,
         now: Timestamp,
     ) -> Result<usize, ReplayError> {
-        replay::replay(&*self.log, &*self.store, subscription, scope, now).await
+        replay::replay(self, subscription, scope, now).await
     }
 
     fn wake(&self) {

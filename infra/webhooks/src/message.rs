@@ -1,12 +1,12 @@
 //! The body of a webhook.
 
 use domain::{EventId, OrderId, Position, RecordedEvent, Revision, StreamName, Timestamp};
-use infra::operations::webhooks::EventSequence;
+use infra::operations::webhooks::OrderPlace;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::history::MalformedEvent;
+use crate::history::{Unreadable, malformed};
 
 /// The body, as docs/webhooks.md documents it.
 #[derive(Debug, Serialize)]
@@ -33,14 +33,10 @@ struct MessageData<'a> {
 }
 
 /// Returns the same bytes for the same event at every attempt, so receivers can compare duplicates.
-pub(crate) fn body(
-    event: &RecordedEvent,
-    order: OrderId,
-    sequence: EventSequence,
-) -> Result<Vec<u8>, MalformedEvent> {
-    let malformed = |reason: String| MalformedEvent { id: event.id, reason };
-    let metadata = event.decode_metadata().map_err(|error| malformed(error.to_string()))?;
-    let stored = serde_json::from_slice(&event.data).map_err(|error| malformed(error.to_string()))?;
+pub(crate) fn body(event: &RecordedEvent, place: OrderPlace) -> Result<Vec<u8>, Unreadable> {
+    let OrderPlace { order, sequence } = place;
+    let metadata = event.decode_metadata().map_err(|error| malformed(event, &error))?;
+    let stored = serde_json::from_slice(&event.data).map_err(|error| malformed(event, &error))?;
     let message = Message {
         type_name: &event.type_name,
         timestamp: event.recorded_at,
@@ -56,5 +52,5 @@ pub(crate) fn body(
             event: stored,
         },
     };
-    serde_json::to_vec(&message).map_err(|error| malformed(error.to_string()))
+    serde_json::to_vec(&message).map_err(|error| malformed(event, &error))
 }

@@ -1,14 +1,17 @@
 //! Replays: makes the deliveries of past events due again, also of events recorded before the subscription.
 
-use domain::{OrderId, PaymentId, Position, RecordedEvent, StreamName, Timestamp};
+use std::sync::Arc;
+
+use domain::{OrderId, RecordedEvent, StreamName, Timestamp};
 use infra::{
     event_store::{EventLog, ReadError},
     operations::webhooks::{
-        REPLAY_EVENTS_MAX, REPLAY_READ_EVENTS_MAX, ReplayError, ReplayScope, Subscription, WebhookStore,
+        REPLAY_EVENTS_MAX, REPLAY_READ_EVENTS_MAX, REPLAY_TIME_MAX, ReplayError, ReplayScope, Subscription,
     },
 };
+use tokio::time;
 
-use crate::history::{self, is_reported};
+use crate::{Webhooks, history, queue};
 
 /// Events per read.
 const PAGE_EVENTS: usize = 1_000;
@@ -20,43 +23,60 @@ const CLOCK_SKEW_SECONDS: i64 = 60;
 
 /// See [`infra::operations::webhooks::WebhookService::replay`].
 pub(crate) async fn replay(
-    log: &dyn EventLog,
-    store: &dyn WebhookStore,
+    webhooks: &Webhooks,
     subscription: &Subscription,
     scope: ReplayScope,
     now: Timestamp,
 ) -> Result<usize, ReplayError> {
-    let mut events = match scope {
-        ReplayScope::Order(order) => events_of_order(log, order).await?,
-        ReplayScope::Recorded(from, to) => events_recorded(log, subscription, from, to).await?,
-    };
-    events.retain(|event| subscription.event_types.matches(&event.type_name));
-    if events.len() > REPLAY_EVENTS_MAX {
-        return Err(ReplayError::TooLarge);
+    let Webhooks { store, log, .. } = webhooks;
+    if queue::free_places(webhooks, subscription.id).await? == 0 {
+        return Err(ReplayError::QueueFull);
     }
+    let finding = find(&**log, subscription, scope);
+    let mut events = time::timeout(REPLAY_TIME_MAX, finding).await.map_err(|_| ReplayError::TooLong)??;
     events.sort_by_key(|event| event.position);
     let mut replayed = 0;
     for chunk in events.chunks(CHUNK_EVENTS) {
-        let deliveries =
-            history::deliveries(log, chunk, std::slice::from_ref(subscription), |_, _| true).await?;
+        let wanted = chunk.iter().map(|event| (event, vec![subscription])).collect();
+        let deliveries = history::deliveries(&**log, wanted).await?;
         store.replay(&deliveries, now).await?;
         replayed += deliveries.len();
     }
     Ok(replayed)
 }
 
-async fn events_of_order(log: &dyn EventLog, order: OrderId) -> Result<Vec<RecordedEvent>, ReadError> {
+async fn find(
+    log: &dyn EventLog,
+    subscription: &Subscription,
+    scope: ReplayScope,
+) -> Result<Vec<RecordedEvent>, ReplayError> {
+    let events = match scope {
+        ReplayScope::Order(order) => events_of_order(log, subscription, order).await?,
+        ReplayScope::Recorded(from, to) => events_recorded(log, subscription, from, to).await?,
+    };
+    if events.len() > REPLAY_EVENTS_MAX { Err(ReplayError::TooLarge) } else { Ok(events) }
+}
+
+async fn events_of_order(
+    log: &dyn EventLog,
+    subscription: &Subscription,
+    order: OrderId,
+) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut found = Vec::new();
-    for stream in [StreamName::Order(order), PaymentId::of_order(order).into()] {
+    for stream in history::streams_of(order) {
         let mut next = 0;
         loop {
             let events = log.read_stream(&stream, next, PAGE_EVENTS).await?;
-            let read = events.len();
-            next += read as u64;
-            found.extend(events);
-            if read < PAGE_EVENTS {
+            if events.is_empty() {
                 break;
             }
+            next += events.len() as u64;
+            found.extend(
+                events
+                    .into_iter()
+                    .filter(|event| subscription.event_types.matches(&event.type_name))
+                    .map(without_content),
+            );
         }
     }
     Ok(found)
@@ -72,18 +92,19 @@ async fn events_recorded(
     let (Ok(begin), Ok(end)) = (from.saturating_sub(skew), to.saturating_add(skew)) else {
         return Ok(Vec::new());
     };
-    let (mut after, mut read, mut found) = (position_before(log, begin).await?, 0, Vec::new());
+    let (mut after, mut read, mut found) = (log.position_before(begin).await?, 0, Vec::new());
     loop {
         let events = log.read_all(after, PAGE_EVENTS).await?;
         let Some(last) = events.last() else { return Ok(found) };
         read += events.len();
         after = Some(last.position);
         let is_last_page = last.recorded_at > end;
-        found.extend(events.into_iter().filter(|event| {
+        let in_scope = |event: &RecordedEvent| {
             (from..=to).contains(&event.recorded_at)
-                && is_reported(&event.stream)
+                && history::is_sent(&event.stream)
                 && subscription.event_types.matches(&event.type_name)
-        }));
+        };
+        found.extend(events.into_iter().filter(in_scope).map(without_content));
         if found.len() > REPLAY_EVENTS_MAX || read > REPLAY_READ_EVENTS_MAX {
             return Err(ReplayError::TooLarge);
         }
@@ -93,21 +114,10 @@ async fn events_recorded(
     }
 }
 
-/// The position of the last event recorded before `time`; `None` if there is no such event. A binary search,
-/// because recorded times increase with the positions.
-async fn position_before(log: &dyn EventLog, time: Timestamp) -> Result<Option<Position>, ReadError> {
-    let Some(mut high) = log.last_position().await? else { return Ok(None) };
-    let (mut after, mut low) = (None, 0);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let events = log.read_all(Some(middle), 1).await?;
-        match events.first() {
-            Some(event) if event.recorded_at < time => {
-                after = Some(event.position);
-                low = event.position;
-            }
-            _ => high = middle,
-        }
-    }
-    Ok(after)
+/// Drops what a delivery does not need, because 10,000 events may have gigabytes of content. The first event
+/// of a payment names its order.
+fn without_content(event: RecordedEvent) -> RecordedEvent {
+    let begins_payment = event.revision == 0 && matches!(event.stream, StreamName::Payment(_));
+    let data = if begins_payment { event.data } else { Arc::default() };
+    RecordedEvent { data, metadata: Arc::default(), ..event }
 }

@@ -14,7 +14,7 @@ pub struct RetrySchedule {
     /// Each pause is extended by a random share of it, from 0 to this. So deliveries that failed at the same
     /// time are retried at different times.
     pub jitter: f64,
-    /// Longest time from the first attempt to the last.
+    /// Longest time from the queueing of a delivery to its last attempt.
     pub give_up_after: Duration,
 }
 
@@ -33,18 +33,21 @@ impl Default for RetrySchedule {
 
 impl RetrySchedule {
     /// When to retry after `attempts` failed attempts. `None` if that is later than `give_up_after`. `chance`
-    /// is a random number from 0 to 1 and selects the jitter.
+    /// is a random number from 0 to 1 and selects the jitter. `lane_pause` is the pause of a stopped lane: at
+    /// its end the delivery may serve to test the receiver.
     pub(crate) fn next_attempt(
         &self,
-        first_attempt: Timestamp,
+        queued_at: Timestamp,
         attempts: u32,
         now: Timestamp,
         chance: f64,
+        lane_pause: Option<Duration>,
     ) -> Option<Timestamp> {
         let factor = self.factor.saturating_pow(attempts.saturating_sub(1));
-        let pause = self.first_pause.saturating_mul(factor).min(self.pause_max);
-        let next = now.checked_add(pause.mul_f64(1.0 + self.jitter * chance)).ok()?;
-        let last = first_attempt.checked_add(self.give_up_after).ok()?;
+        let own_pause = self.first_pause.saturating_mul(factor).min(self.pause_max);
+        let pause = own_pause.mul_f64(1.0 + self.jitter * chance);
+        let next = now.checked_add(lane_pause.map_or(pause, |lane_pause| pause.min(lane_pause))).ok()?;
+        let last = queued_at.checked_add(self.give_up_after).ok()?;
         (next <= last).then_some(next)
     }
 }
@@ -53,13 +56,13 @@ impl RetrySchedule {
 mod tests {
     use super::*;
 
-    /// The seconds after the first attempt at which retries follow, if each attempt takes no time.
+    /// The seconds after queueing at which attempts follow, if each takes no time.
     fn attempts(chance: f64) -> Vec<i64> {
         let first = Timestamp::UNIX_EPOCH;
         let mut at = vec![0];
         let mut now = first;
         while let Some(next) =
-            RetrySchedule::default().next_attempt(first, u32::try_from(at.len()).unwrap(), now, chance)
+            RetrySchedule::default().next_attempt(first, u32::try_from(at.len()).unwrap(), now, chance, None)
         {
             now = next;
             at.push(now.as_second());
@@ -87,7 +90,17 @@ mod tests {
     fn no_attempt_follows_after_give_up_after() {
         let (schedule, first) = (RetrySchedule::default(), Timestamp::UNIX_EPOCH);
         let late = first.checked_add(schedule.give_up_after).unwrap();
-        assert_eq!(schedule.next_attempt(first, 3, late, 0.0), None);
-        assert_eq!(schedule.next_attempt(first, u32::MAX, late, 0.0), None);
+        assert_eq!(schedule.next_attempt(first, 3, late, 0.0, None), None);
+        assert_eq!(schedule.next_attempt(first, u32::MAX, late, 0.0, None), None);
+    }
+
+    #[test]
+    fn a_retry_waits_no_longer_than_a_stopped_lane() {
+        let (schedule, first) = (RetrySchedule::default(), Timestamp::UNIX_EPOCH);
+        let seconds = |attempts, pause| {
+            let next = schedule.next_attempt(first, attempts, first, 0.0, Some(Duration::from_secs(pause)));
+            next.unwrap().as_second()
+        };
+        assert_eq!((seconds(1, 40), seconds(9, 40)), (5, 40));
     }
 }

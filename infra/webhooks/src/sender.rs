@@ -33,7 +33,7 @@ pub(crate) struct Outgoing<'a> {
     pub body: Vec<u8>,
 }
 
-/// Why a request got no answer. The owner of the subscription reads these texts in the delivery log.
+/// Why there is no answer. The owner of the subscription reads these texts in the delivery log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SendError {
     #[error("the URL is refused: {0}")]
@@ -44,6 +44,8 @@ pub(crate) enum SendError {
     NotConnected,
     #[error("the connection broke before an answer arrived")]
     ConnectionLost,
+    #[error("not sent: the stored signing secret is malformed; rotate the secret")]
+    NoSecret,
 }
 
 /// The HTTP client cannot be set up.

@@ -15,6 +15,7 @@ use infra::{
         layout::SourceLayout,
     },
     event_store::{EventLog, ReadError},
+    health::Health,
     kafka::Topic,
     payment_provider::{PaymentProvider, stripe::StripeProvider},
     read_models::ReadModels,
@@ -169,6 +170,7 @@ pub(super) fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,
     log: Option<&Arc<dyn EventLog>>,
+    health: &Health,
 ) -> Result<Option<Webhooks>, StartError> {
     let Some(log) = log else { return Ok(None) };
     let delivers = config.roles.has(Role::Webhooks);
@@ -184,7 +186,7 @@ pub(super) fn webhooks(
     let views = read_side.map(|read_side| &read_side.views);
     let store = stores::open_webhooks(&config.read_models, views, &config.data_dir)?;
     let guard = UrlGuard::new(config.webhooks_allow_private);
-    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, Clock::system())))
+    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, Clock::system(), health.clone())))
 }
 
 async fn source(

@@ -58,6 +58,11 @@ pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> S
     with_trailers(Code::FailedPrecondition, message, &trailers)
 }
 
+/// A read of the whole log at a position where no event begins.
+pub fn invalid_position() -> Status {
+    Status::unknown("Unexpected ReadAllResult: InvalidPosition")
+}
+
 pub fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("'{field}' is missing, or has a value that is not allowed"))
 }

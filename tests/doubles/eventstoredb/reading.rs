@@ -52,7 +52,7 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
                 ReadFrom::Stream(options) => {
                     read_stream(&log, options, backwards, count, compatible, text_ids)?
                 }
-                ReadFrom::All(options) => read_all(&log, options, backwards, count, &filter, text_ids),
+                ReadFrom::All(options) => read_all(&log, options, backwards, count, &filter, text_ids)?,
             };
             Ok(stream::iter(contents.into_iter().map(|content| Ok(response(content)))).boxed())
         }
@@ -104,11 +104,16 @@ fn read_all(
     count: usize,
     filter: &Filter,
     text_ids: bool,
-) -> Vec<ReadContent> {
+) -> Result<Vec<ReadContent>, Status> {
     let content = |event| ReadContent::Event(read_event(event, text_ids));
     let wanted = |event: &&Stored| filter.takes(event);
     let events = log.events();
-    match (options.position, backwards) {
+    if let Some(AllOption::Position(from)) = options.position
+        && events.binary_search_by_key(&from.commit, |event| event.position).is_err()
+    {
+        return Err(errors::invalid_position());
+    }
+    Ok(match (options.position, backwards) {
         (Some(AllOption::Position(from)), false) => {
             let first = events.partition_point(|event| event.position < from.commit);
             events[first..].iter().filter(wanted).take(count).map(content).collect()
@@ -125,7 +130,7 @@ fn read_all(
         }
         // A backward read from the start, or a forward read from the end, has no events.
         (Some(AllOption::Start(())) | None, true) | (Some(AllOption::End(())), false) => Vec::new(),
-    }
+    })
 }
 
 /// Catches up with the log and then follows it. Its start, a position or a revision, is exclusive.

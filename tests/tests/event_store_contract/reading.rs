@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Position, RecordedEvent, Revision};
+use domain::{Position, RecordedEvent, Revision, Timestamp};
 use infra::event_store::{
     EventLog,
     ExpectedRevision::{self, NoStream},
@@ -47,6 +47,23 @@ pub async fn large_events_arrive_in_several_reads(fixture: impl Fixture) {
     let first_read = store.log().read_stream(&stream, 0, 100).await.unwrap();
     assert!(!first_read.is_empty() && first_read.len() < sizes.len());
     assert_eq!(first_read, log[..first_read.len()]);
+}
+
+pub async fn the_last_event_before_a_time_is_found(fixture: impl Fixture) {
+    let store = fixture.store();
+    assert_eq!(store.log().position_before(Timestamp::MAX).await.unwrap(), None);
+    for _ in 0..7 {
+        given_stream(&*store, 100).await;
+    }
+    let log = read_to_end(&*store.log(), 1_000).await;
+    let mut times: Vec<Timestamp> = log.iter().map(|event| event.recorded_at).collect();
+    times.dedup();
+    times.push(Timestamp::MAX);
+    for time in times {
+        let earlier = log.iter().take_while(|event| event.recorded_at < time);
+        let last = earlier.last().map(|event| event.position);
+        assert_eq!(store.log().position_before(time).await.unwrap(), last, "{time}");
+    }
 }
 
 pub async fn existing_and_missing_streams_are_distinguished(fixture: impl Fixture) {

@@ -155,17 +155,3 @@ async fn a_410_answer_disables_the_subscription_until_it_is_enabled_again() {
     assert_eq!(received.last().unwrap().body["data"]["order_id"], third);
     assert_eq!(hooks.deliveries(&subscription).await.len(), 2);
 }
-
-#[tokio::test]
-async fn a_hanging_receiver_does_not_delay_another() {
-    let hooks = Hooks::open().await;
-    let (hanging, quick) = (Receiver::start(&vec![Reply::Hang; 1_000]).await, Receiver::start(&[]).await);
-    hooks.subscribe(&hanging, &["*"]).await;
-    hooks.subscribe(&quick, &["*"]).await;
-    let mut expected = 0;
-    for key in ["A", "B", "C", "D"] {
-        let order = hooks.paid_order(key).await;
-        expected += hooks.events_of(&order).await.len();
-    }
-    quick.until(expected).await;
-}

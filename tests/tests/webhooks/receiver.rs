@@ -41,6 +41,8 @@ pub(super) struct Received {
 #[derive(Debug, Default)]
 struct ReceiverState {
     replies: Mutex<VecDeque<Reply>>,
+    /// The reply after the prepared ones.
+    then: Mutex<Option<Reply>>,
     received: Mutex<Vec<Received>>,
 }
 
@@ -61,6 +63,12 @@ impl Receiver {
         let router = Router::new().fallback(receive).with_state(Arc::clone(&state));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, state, server }
+    }
+
+    /// Gives this reply to every request, instead of the prepared ones.
+    pub fn always(&self, reply: Reply) {
+        self.state.replies.lock().unwrap().clear();
+        *self.state.then.lock().unwrap() = Some(reply);
     }
 
     pub fn port(&self) -> u16 {
@@ -101,7 +109,8 @@ async fn receive(State(state): State<Arc<ReceiverState>>, headers: HeaderMap, bo
         headers: headers.clone(),
     };
     state.received.lock().unwrap().push(received);
-    let reply = state.replies.lock().unwrap().pop_front().unwrap_or(Reply::Status(204));
+    let prepared = state.replies.lock().unwrap().pop_front();
+    let reply = prepared.or_else(|| state.then.lock().unwrap().clone()).unwrap_or(Reply::Status(204));
     match reply {
         Reply::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Reply::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response(),

@@ -96,6 +96,19 @@ pub(super) async fn the_outcome_of_an_attempt_is_recorded(fixture: impl Fixture)
     assert_eq!(claim(&*store, ONE, &[(to, 1)], at(9_999)).await, Vec::<Position>::new());
 }
 
+pub(super) async fn a_delivery_without_a_place_is_stored_with_the_reason(fixture: impl Fixture) {
+    let store = fixture.store();
+    let to = subscribe(&*store, 1).await.id;
+    let unplaced = NewDelivery { place: None, ..delivery(to, 1) };
+    store.enqueue(&batch(None, 1, vec![unplaced.clone()]), at(0)).await.unwrap();
+    let stored = only_delivery(&*store, to).await;
+    assert_eq!((&stored.content, stored.status), (&unplaced, DeliveryStatus::Pending));
+    assert_eq!(stored.last_error.as_deref(), Some("a stream of the order cannot be read"));
+    // A replay that can read the stream adds the place.
+    store.replay(&[delivery(to, 1)], at(1)).await.unwrap();
+    assert_eq!(only_delivery(&*store, to).await.content, delivery(to, 1));
+}
+
 pub(super) async fn an_outcome_under_a_lost_claim_is_ignored(fixture: impl Fixture) {
     let store = fixture.store();
     let to = subscribe(&*store, 1).await.id;

@@ -31,6 +31,11 @@ impl Fixture for Postgres {
     async fn store_elsewhere(&self) -> Arc<dyn WebhookStore> {
         Arc::new(PostgresOperations::connecting_when_used(self.database.url().parse().unwrap()))
     }
+
+    async fn execute(&self, sql: &str) {
+        let client = self.database.client().await;
+        client.batch_execute(&format!("SET search_path = orderly; {sql}")).await.unwrap();
+    }
 }
 
 webhooks_contract!(

@@ -39,12 +39,12 @@ async fn positions(
     found.into_iter().map(|delivery| delivery.content.position).collect()
 }
 
-fn retention(now: i64, delivered: i64, failed: i64, waiting: i64) -> DeliveryRetention {
+fn retention(now: i64, delivered: i64, failed: i64, queued: i64) -> DeliveryRetention {
     DeliveryRetention {
         now: at(now),
         delivered_before: at(delivered),
         failed_before: at(failed),
-        waiting_before: at(waiting),
+        queued_before: at(queued),
     }
 }
 
@@ -83,10 +83,10 @@ pub(super) async fn pruning_removes_expired_deliveries_only(fixture: impl Fixtur
     ] {
         finish(&*store, to, position, second, next).await;
     }
-    assert_eq!(store.prune(retention(100, 10, 10, 100), 100).await.unwrap(), 0);
-    assert_eq!(store.prune(retention(100, 20, 11, 100), 100).await.unwrap(), 2);
+    assert_eq!(store.prune(retention(100, 10, 10, 0), 100).await.unwrap(), 0);
+    assert_eq!(store.prune(retention(100, 20, 11, 0), 100).await.unwrap(), 2);
     assert_eq!(positions(&*store, to, None).await, [5, 4, 2]);
-    assert_eq!(store.prune(retention(100, 99, 99, 100), 1).await.unwrap(), 2);
+    assert_eq!(store.prune(retention(100, 99, 99, 0), 1).await.unwrap(), 2);
     assert_eq!(positions(&*store, to, None).await, [5]);
 }
 
@@ -108,17 +108,37 @@ pub(super) async fn pruning_removes_the_deliveries_of_a_deleted_subscription_in_
     assert_eq!(positions(&*store, stays, None).await, [4]);
 }
 
-pub(super) async fn deliveries_that_wait_too_long_for_a_disabled_subscription_fail(fixture: impl Fixture) {
+pub(super) async fn deliveries_that_are_pending_for_too_long_expire(fixture: impl Fixture) {
     let store = fixture.store();
     let (disabled, enabled) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
-    for to in [disabled, enabled] {
-        enqueue(&*store, to, &[u64::try_from(to.0.as_u128()).unwrap()], at(10)).await;
-    }
+    enqueue(&*store, disabled, &[1], at(10)).await;
+    enqueue(&*store, enabled, &[2, 3, 4], at(10)).await;
+    enqueue(&*store, enabled, &[5], at(11)).await;
     let disable = Box::new(|one: &mut Subscription| one.status = SubscriptionStatus::Disabled);
     store.change(disabled, disable).await.unwrap();
+    // The second has failed once and the third is leased until 80.
+    claim(&*store, CLAIM, &[(enabled, 1)], at(20)).await;
+    let failed_once = AttemptOutcome {
+        delivery: delivery(enabled, 2).id(),
+        attempted_at: at(20),
+        now: at(20),
+        status: None,
+        error: Some("cannot connect".to_owned()),
+        next: AfterAttempt::RetryAt(at(90)),
+    };
+    store.settle(CLAIM, &failed_once).await.unwrap();
+    assert_eq!(claim(&*store, CLAIM, &[(enabled, 1)], at(20)).await, [3]);
     assert_eq!(store.prune(retention(50, 0, 0, 10), 9).await.unwrap(), 0);
-    assert_eq!(store.prune(retention(50, 0, 0, 11), 9).await.unwrap(), 1);
-    let failed = store.deliveries(disabled, Some(DeliveryStatus::Failed), None, 9).await.unwrap();
-    assert_eq!((failed.len(), failed[0].finished_at), (1, Some(at(50))));
-    assert_eq!(positions(&*store, enabled, Some(DeliveryStatus::Pending)).await, [2]);
+    assert_eq!(store.prune(retention(50, 0, 0, 11), 9).await.unwrap(), 3);
+    assert_eq!(positions(&*store, enabled, Some(DeliveryStatus::Pending)).await, [5, 3]);
+    let mut expired = store.deliveries(enabled, Some(DeliveryStatus::Failed), None, 9).await.unwrap();
+    expired.extend(store.deliveries(disabled, Some(DeliveryStatus::Failed), None, 9).await.unwrap());
+    let errors: Vec<_> =
+        expired.iter().map(|one| (one.content.position, one.last_error.as_deref())).collect();
+    let unattempted = Some("expired: no attempt was made in time");
+    assert_eq!(errors, [(4, unattempted), (2, Some("expired: cannot connect")), (1, unattempted)]);
+    assert!(expired.iter().all(|one| (one.finished_at, one.next_attempt_at) == (Some(at(50)), None)));
+    // The lease has ended.
+    assert_eq!(store.prune(retention(80, 0, 0, 11), 9).await.unwrap(), 1);
+    assert_eq!(positions(&*store, enabled, Some(DeliveryStatus::Pending)).await, [5]);
 }

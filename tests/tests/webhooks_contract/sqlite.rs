@@ -28,6 +28,11 @@ impl Fixture for Sqlite {
     async fn store_elsewhere(&self) -> Arc<dyn WebhookStore> {
         Arc::new(SqliteOperations::open(&self.directory.path().join("operations.db")).unwrap())
     }
+
+    async fn execute(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.directory.path().join("operations.db")).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
 }
 
 webhooks_contract!(Sqlite);

@@ -13,7 +13,8 @@ pub(super) async fn a_new_subscription_reads_back_unchanged(fixture: impl Fixtur
     };
     assert_eq!((made.id, &made.url, made.after), (asked_for.id, &asked_for.url, Some(7)));
     assert_eq!((&made.event_types, &made.description), (&asked_for.event_types, &asked_for.description));
-    assert_eq!((made.status, &made.secret), (SubscriptionStatus::Enabled, &asked_for.secret));
+    assert_eq!((made.status, made.secret.as_ref()), (SubscriptionStatus::Enabled, Some(&asked_for.secret)));
+    assert_eq!((made.failing_since, made.behind), (None, None));
     assert_eq!((made.previous_secret.clone(), made.rotated_by), (None, None));
     assert_eq!((made.created_at, made.updated_at), (at(0), at(0)));
     let elsewhere = fixture.store_elsewhere().await;
@@ -85,17 +86,20 @@ pub(super) async fn changes_are_stored_and_concurrent_changes_are_not_lost(fixtu
     let changed = stores[0].change(
         made.id,
         Box::new(move |one| {
-            one.previous_secret = Some((std::mem::replace(&mut one.secret, secret), at(60)));
+            one.previous_secret = one.secret.replace(secret).map(|previous| (previous, at(60)));
             one.rotated_by = Some(Uuid::from_u128(9));
             "https://elsewhere.example".clone_into(&mut one.url);
             one.event_types = event_types;
             one.description = None;
-            one.status = SubscriptionStatus::Gone;
+            one.status = SubscriptionStatus::Failing;
+            one.failing_since = Some(at(3));
             one.updated_at = at(5);
         }),
     );
     let changed = changed.await.unwrap().unwrap();
-    assert_eq!((&changed.secret, &changed.previous_secret), (&new, &Some((made.secret, at(60)))));
+    assert_eq!(changed.secret, Some(new));
+    assert_eq!(changed.previous_secret, made.secret.map(|previous| (previous, at(60))));
+    assert_eq!((changed.status, changed.failing_since), (SubscriptionStatus::Failing, Some(at(3))));
     assert_eq!(stores[1].subscription(made.id).await.unwrap(), Some(changed));
 
     stores[0].change(made.id, Box::new(|one| one.url = String::new())).await.unwrap();
@@ -117,4 +121,21 @@ pub(super) async fn subscriptions_are_listed_in_the_order_of_creation(fixture: i
     let rest = store.subscriptions(listed.last().map(|one| one.number), 10).await.unwrap();
     listed.extend(rest);
     assert_eq!(listed, made);
+}
+
+pub(super) async fn a_malformed_secret_hides_no_subscription_and_can_be_replaced(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (first, second) = (subscribe(&*store, 1).await, subscribe(&*store, 2).await);
+    fixture.execute("UPDATE webhook_subscriptions SET secret = 'whsec_?' WHERE number = 1").await;
+    let listed = store.subscriptions(None, MAX).await.unwrap();
+    assert_eq!(listed, [Subscription { secret: None, ..first.clone() }, second]);
+    // A change of something else keeps the stored text.
+    store.change(first.id, Box::new(|one| one.url.push('x'))).await.unwrap();
+    fixture.execute("UPDATE webhook_subscriptions SET url = secret WHERE number = 1").await;
+    let kept = store.subscription(first.id).await.unwrap().unwrap();
+    assert_eq!((&*kept.url, kept.secret), ("whsec_?", None));
+    let new = SigningSecret::generate().unwrap();
+    let replaced = new.clone();
+    store.change(first.id, Box::new(move |one| one.secret = Some(replaced))).await.unwrap();
+    assert_eq!(store.subscription(first.id).await.unwrap().unwrap().secret, Some(new));
 }

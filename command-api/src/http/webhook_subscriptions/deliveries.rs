@@ -11,7 +11,9 @@ use infra::{
         path::{self, Id, NoSuch, PathId},
         stores,
     },
-    operations::webhooks::{DeliveryId, DeliveryStatus, SubscriptionId, SubscriptionStatus, WebhookDelivery},
+    operations::webhooks::{
+        DeliveryId, DeliveryStatus, Subscription, SubscriptionId, SubscriptionStatus, WebhookDelivery,
+    },
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -29,9 +31,11 @@ pub(in crate::http) struct DeliveryAnswer {
     event_id: Uuid,
     #[schema(example = "order.placed.v1")]
     event_type: String,
-    order_id: Uuid,
-    /// Number of the event among all events of its order: 1, 2, 3, …
-    sequence: u64,
+    /// Null while a stream of the order cannot be read.
+    order_id: Option<Uuid>,
+    /// Number of the event among all events of its order: 1, 2, 3, … Null while a stream of the order cannot be
+    /// read.
+    sequence: Option<u64>,
     #[schema(value_type = String, format = DateTime)]
     recorded_at: Timestamp,
     /// `pending`, `delivered` or `failed`.
@@ -60,8 +64,8 @@ impl DeliveryAnswer {
             delivery_id: content.id().to_string(),
             event_id: content.event.0,
             event_type: content.event_type.clone(),
-            order_id: content.order.0,
-            sequence: content.sequence.number,
+            order_id: content.place.map(|place| place.order.0),
+            sequence: content.place.map(|place| place.sequence.number),
             recorded_at: content.recorded_at,
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
@@ -119,7 +123,8 @@ pub(in crate::http) async fn list_deliveries(
 
 /// Send a delivery again
 ///
-/// Sends it at once with the same `webhook-id`, even if it was already delivered.
+/// Sends it at once with the same `webhook-id`, even if it was already delivered. Enables a subscription that
+/// was disabled because its receiver failed.
 #[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/deliveries/{delivery}/retry", tag = "webhooks",
     params(("id" = Uuid, Path), ("delivery" = String, Path)),
     responses((status = 202, description = "The delivery is due.", body = DeliveryAnswer), RetryDeliveryProblems))]
@@ -128,12 +133,23 @@ pub(in crate::http) async fn retry_delivery(
     WebhooksOf(webhooks): WebhooksOf,
     Id((id, delivery)): Id<(SubscriptionId, DeliveryId)>,
 ) -> Result<(StatusCode, Json<DeliveryAnswer>), Failure<RetryDeliveryProblems>> {
-    let subscription = find(&webhooks, id).await?;
-    if subscription.status != SubscriptionStatus::Enabled {
-        return Err(Problem::new(Code::SubscriptionDisabled).into());
+    let (subscription, now) = (find(&webhooks, id).await?, now(&api));
+    match subscription.status {
+        SubscriptionStatus::Enabled | SubscriptionStatus::Failing => {}
+        SubscriptionStatus::Disabled | SubscriptionStatus::Gone => {
+            return Err(Problem::new(Code::SubscriptionDisabled).into());
+        }
     }
-    let due = webhooks.store.retry(subscription.id, delivery, now(&api)).await?;
-    let due = due.ok_or(NoSuch(DeliveryId::RESOURCE))?;
+    let due = webhooks.store.retry(id, delivery, now).await?.ok_or(NoSuch(DeliveryId::RESOURCE))?;
+    if subscription.failing_since.is_some() {
+        let enable = Box::new(move |current: &mut Subscription| {
+            if matches!(current.status, SubscriptionStatus::Enabled | SubscriptionStatus::Failing) {
+                current.enable();
+                current.updated_at = now;
+            }
+        });
+        webhooks.store.change(id, enable).await?;
+    }
     webhooks.service.wake();
     Ok((StatusCode::ACCEPTED, Json(DeliveryAnswer::new(&due))))
 }

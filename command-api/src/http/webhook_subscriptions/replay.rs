@@ -44,7 +44,7 @@ pub(in crate::http) struct ReplayAnswer {
 
 infra::problems! {
     pub(in crate::http) ReplayProblems =
-        [path::REJECTIONS, body::REJECTIONS, stores::FAILURES] SubscriptionDisabled ReplayTooLarge;
+        [path::REJECTIONS, body::REJECTIONS, stores::FAILURES] SubscriptionDisabled ReplayTooLarge WebhookQueueFull;
 }
 
 /// Send earlier events
@@ -68,8 +68,11 @@ pub(in crate::http) async fn replay(
     }
     let deliveries = match webhooks.service.replay(&subscription, scope, now).await {
         Ok(deliveries) => deliveries,
-        Err(error @ ReplayError::TooLarge) => {
+        Err(error @ (ReplayError::TooLarge | ReplayError::TooLong)) => {
             return Err(Problem::new(Code::ReplayTooLarge).detail(error.to_string()).into());
+        }
+        Err(error @ ReplayError::QueueFull) => {
+            return Err(Problem::new(Code::WebhookQueueFull).detail(error.to_string()).into());
         }
         Err(ReplayError::Read(error)) => return Err(error.into()),
         Err(ReplayError::Store(error)) => return Err(error.into()),

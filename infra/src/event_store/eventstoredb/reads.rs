@@ -27,6 +27,8 @@ const FOREIGN_EVENTS: usize = 32;
 /// Events per page of a search backwards from the end of the log: the first page, then each further page.
 const FIRST_LOOK_BACK: usize = 1;
 const LOOK_BACK: usize = 64;
+/// Events per page of a search for a time.
+const TIMES_PER_PAGE: usize = 256;
 
 /// The read half of a store.
 #[derive(Debug)]
@@ -155,6 +157,37 @@ impl EventLog for EventStoreDbLog {
 
     async fn last_position(&self) -> Result<Option<Position>, ReadError> {
         last_position(&self.connection, None).await
+    }
+
+    /// Reads backwards from the end of the log: the server takes no position but that of an event.
+    async fn position_before(&self, time: Timestamp) -> Result<Option<Position>, ReadError> {
+        let mut from = StreamPosition::End;
+        loop {
+            let options = ReadAllOptions::default()
+                .backwards()
+                .position(from)
+                .max_count(TIMES_PER_PAGE)
+                .requires_leader(true);
+            let read = |client: eventstore::Client| async move {
+                let mut events = client.read_all(&options).await?;
+                let (mut found, mut seen, mut last) = (None, 0, None);
+                // Reads to the end of the page: a connection allows only some reads to be broken off.
+                while let Some(event) = next(&mut events).await? {
+                    (seen, last) = (seen + 1, Some(event.position));
+                    if found.is_none()
+                        && event.stream_id.parse::<StreamName>().is_ok()
+                        && recorded_at(&event).is_some_and(|at| at < time)
+                    {
+                        found = Some(event.position.commit);
+                    }
+                }
+                Ok((found, last.filter(|_| seen == TIMES_PER_PAGE)))
+            };
+            match self.connection.call(read).await? {
+                (None, Some(earlier)) => from = StreamPosition::Position(earlier),
+                (found, _) => return Ok(found),
+            }
+        }
     }
 
     fn store_id(&self) -> Uuid {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use domain::{Position, RecordedEvent, Revision, StreamName};
-use rusqlite::{Connection, OptionalExtension, Rows, params};
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::{
     open,
@@ -26,6 +26,8 @@ const SELECT_ALL: &str = concat!(
     event_columns!(),
     ", name FROM events LEFT JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT ?2"
 );
+const SELECT_TIME: &str =
+    "SELECT position, recorded_at FROM events WHERE position > ?1 ORDER BY position LIMIT 1";
 const SELECT_LAST: &str = "SELECT max(position) FROM events";
 /// Scans the whole index, which has a copy of the stream and the revision of each event. The plus sign keeps
 /// SQLite from using the table.
@@ -127,6 +129,27 @@ fn find(
 pub(super) fn last_position(connection: &Connection) -> Result<Option<Position>, ReadError> {
     let position: Option<i64> = connection.prepare_cached(SELECT_LAST)?.query_row((), |row| row.get(0))?;
     Ok(position.map(i64::cast_unsigned))
+}
+
+/// A binary search over the positions: the store numbers its events without large gaps.
+pub(super) fn position_before(
+    connection: &Connection,
+    time: Timestamp,
+) -> Result<Option<Position>, ReadError> {
+    let mut statement = connection.prepare_cached(SELECT_TIME)?;
+    let mut high = last_position(connection)?.unwrap_or_default();
+    let (mut before, mut low) = (None, 0);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?));
+        match statement.query_row(params![signed(middle)], read).optional()? {
+            Some((position, recorded_at)) if recorded_at < time.as_microsecond() => {
+                (before, low) = (Some(position), position);
+            }
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(before)
 }
 
 /// SQLite's integers end at `i64::MAX`, so no event has a larger number.

@@ -15,18 +15,19 @@ use crate::{
     operations::{
         OperationsError,
         webhooks::{
-            AttemptOutcome, DeliveryId, DeliveryRetention, DeliveryStatus, EnqueueBatch, EnqueueOutcome,
-            NewDelivery, NewSubscription, SubscribeOutcome, Subscription, SubscriptionChange, SubscriptionId,
-            WebhookDelivery, WebhookStore,
+            AttemptOutcome, CatchUpStep, DeliveryId, DeliveryRetention, DeliveryStatus, EnqueueBatch,
+            EnqueueOutcome, NewDelivery, NewSubscription, SkippedEvents, SubscribeOutcome, Subscription,
+            SubscriptionChange, SubscriptionId, WebhookDelivery, WebhookStore,
             rules::{
-                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, NOT_ENABLED_IN_TIME,
-                OnDuplicate, PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, leasable, listed, newest_first, not_leased,
-                prune_steps, requeue, sql_limit,
+                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
+                PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
+                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, newest_first,
+                not_leased, prune_steps, requeue, skip, sql_limit,
             },
         },
     },
     postgres::{Fault, Timestamptz},
+    signature::SigningSecret,
 };
 
 /// Makes the commit wait for the server's disk. The pool's connections set `synchronous_commit` to off.
@@ -78,8 +79,8 @@ impl WebhookStore for PostgresOperations {
         change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError> {
         const UPDATE: &str = "UPDATE webhook_subscriptions SET url = $2, event_types = $3, description = $4,
-                 status = $5, secret = $6, previous_secret = $7, previous_secret_until = $8, rotated_by = $9,
-                 updated_at = $10
+                 status = $5, secret = coalesce($6, secret), previous_secret = $7, previous_secret_until = $8,
+                 rotated_by = $9, updated_at = $10, failing_since = $11
              WHERE id = $1";
         let work = async |client: &mut Object| {
             let transaction = client.transaction().await?;
@@ -99,11 +100,12 @@ impl WebhookStore for PostgresOperations {
                         &changed.event_types.patterns(),
                         &changed.description,
                         &SubscriptionStatusColumn::from(changed.status),
-                        &changed.secret.reveal(),
+                        &changed.secret.as_ref().map(SigningSecret::reveal),
                         &previous.map(|(secret, _)| secret.reveal()),
                         &previous.map(|(_, until)| Timestamptz::from(*until)),
                         &changed.rotated_by,
                         &Timestamptz::from(changed.updated_at),
+                        &changed.failing_since.map(Timestamptz::from),
                     ],
                 )
                 .await?;
@@ -159,10 +161,41 @@ impl WebhookStore for PostgresOperations {
                 return Ok::<_, Fault>(EnqueueOutcome::Overtaken);
             }
             let added = insert(&transaction, &batch.deliveries, now, OnDuplicate::Keep).await?;
+            note_skipped(&transaction, &batch.skipped).await?;
             transaction.commit().await?;
             Ok(EnqueueOutcome::Written { added })
         };
         Ok(self.database().await?.run(work).await?)
+    }
+
+    async fn catch_up(&self, step: &CatchUpStep, now: Timestamp) -> Result<bool, OperationsError> {
+        let advance = format!(
+            "UPDATE webhook_subscriptions SET {} WHERE id = $1 AND behind_after = $2 AND deleted_at IS NULL",
+            caught_up_to("$3")
+        );
+        let work = async |client: &mut Object| {
+            let transaction = client.transaction().await?;
+            let (after, position) = (step.after.cast_signed(), step.position.cast_signed());
+            if transaction.execute(&advance, &[&step.subscription.0, &after, &position]).await? == 0 {
+                return Ok::<_, Fault>(false);
+            }
+            insert(&transaction, &step.deliveries, now, OnDuplicate::Keep).await?;
+            transaction.commit().await?;
+            Ok(true)
+        };
+        Ok(self.database().await?.run(work).await?)
+    }
+
+    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError> {
+        const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries
+             WHERE subscription_id = $1 AND status = 'pending' LIMIT $2) AS pending";
+        let work = async |client: &mut Object| {
+            let statement = client.prepare_cached(COUNT).await?;
+            let row = client.query_one(&statement, &[&subscription.0, &sql_limit(max)]).await?;
+            cell::<i64>(&row, 0)
+        };
+        let count = self.database().await?.run(work).await?;
+        Ok(usize::try_from(count).unwrap_or_default())
     }
 
     async fn replay(&self, deliveries: &[NewDelivery], now: Timestamp) -> Result<(), OperationsError> {
@@ -371,20 +404,21 @@ async fn insert(
     }
     let insert = format!(
         "INSERT INTO webhook_deliveries (id, subscription_id, event_id, event_type, stream, revision, position,
-             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at)
+             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at, last_error)
          SELECT one.id, one.subscription_id, one.event_id, one.event_type, one.stream, one.revision, one.position,
-             one.recorded_at, one.order_id, one.sequence, one.previous_sequence, 'pending', $12, $12
+             one.recorded_at, one.order_id, one.sequence, one.previous_sequence, 'pending', $12, $12,
+             one.last_error
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                 $8::timestamptz[], $9::uuid[], $10::bigint[], $11::bigint[])
+                 $8::timestamptz[], $9::uuid[], $10::bigint[], $11::bigint[], $13::text[])
              AS one (id, subscription_id, event_id, event_type, stream, revision, position, recorded_at, order_id,
-                 sequence, previous_sequence)
+                 sequence, previous_sequence, last_error)
          WHERE EXISTS (SELECT 1 FROM webhook_subscriptions AS subscription
              WHERE subscription.id = one.subscription_id AND subscription.deleted_at IS NULL)
          {}",
         duplicates.clause()
     );
     let statement = transaction.prepare_cached(&insert).await?;
-    let values: [&(dyn ToSql + Sync); 12] = [
+    let values: [&(dyn ToSql + Sync); 13] = [
         &column(deliveries, |one| one.id().0),
         &column(deliveries, |one| one.subscription.0),
         &column(deliveries, |one| one.event.0),
@@ -393,10 +427,11 @@ async fn insert(
         &column(deliveries, |one| one.revision.cast_signed()),
         &column(deliveries, |one| one.position.cast_signed()),
         &column(deliveries, |one| Timestamptz::from(one.recorded_at)),
-        &column(deliveries, |one| one.order.0),
-        &column(deliveries, |one| one.sequence.number.cast_signed()),
-        &column(deliveries, |one| one.sequence.previous.map(u64::cast_signed)),
+        &column(deliveries, |one| one.place.map_or(Uuid::nil(), |place| place.order.0)),
+        &column(deliveries, |one| one.place.map_or(0, |place| place.sequence.number.cast_signed())),
+        &column(deliveries, |one| one.place.and_then(|place| place.sequence.previous).map(u64::cast_signed)),
         &Timestamptz::from(now),
+        &column(deliveries, |one| one.place.is_none().then_some(STREAM_UNREADABLE)),
     ];
     let written = transaction.execute(&statement, &values).await?;
     Ok(usize::try_from(written).unwrap_or(usize::MAX))
@@ -404,6 +439,20 @@ async fn insert(
 
 fn column<T>(deliveries: &[NewDelivery], value: impl Fn(&NewDelivery) -> T) -> Vec<T> {
     deliveries.iter().map(value).collect()
+}
+
+async fn note_skipped(transaction: &Transaction<'_>, skipped: &[SkippedEvents]) -> Result<(), Fault> {
+    let update = format!(
+        "UPDATE webhook_subscriptions SET {} WHERE id = $1 AND deleted_at IS NULL",
+        skip("$2", "$3", "$4")
+    );
+    for SkippedEvents { subscription, after, first, last } in skipped {
+        let statement = transaction.prepare_cached(&update).await?;
+        let values: [&(dyn ToSql + Sync); 4] =
+            [&subscription.0, &after.cast_signed(), &first.cast_signed(), &last.cast_signed()];
+        transaction.execute(&statement, &values).await?;
+    }
+    Ok(())
 }
 
 async fn prune(client: &mut Object, retention: DeliveryRetention, limit: i64) -> Result<u64, Fault> {
@@ -415,26 +464,28 @@ async fn prune(client: &mut Object, retention: DeliveryRetention, limit: i64) ->
              WHERE finished_at < $3)";
     const DELETE_ALL: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM webhook_deliveries WHERE subscription_id = $1 LIMIT $2)";
-    const FAIL_WAITING: &str = "UPDATE webhook_deliveries
-         SET status = 'failed', finished_at = $3, next_attempt_at = NULL, claim = NULL, last_error = $5
+    let expire_pending = format!(
+        "UPDATE webhook_deliveries SET {}
          WHERE number IN (SELECT number FROM (SELECT number, queued_at FROM webhook_deliveries
                  WHERE subscription_id = $1 AND status = 'pending' ORDER BY next_attempt_at, number LIMIT $4) AS oldest
-             WHERE queued_at < $2)";
+             WHERE queued_at < $2)
+         AND {}",
+        expire("$3"),
+        not_leased("$3")
+    );
     let mut pruned = 0;
     for row in client.query(PRUNABLE_SUBSCRIPTIONS, &[]).await? {
-        let (id, deleted, disabled): (Uuid, bool, bool) = (cell(&row, 0)?, cell(&row, 1)?, cell(&row, 2)?);
-        for step in prune_steps(deleted, disabled, retention) {
+        let (id, deleted): (Uuid, bool) = (cell(&row, 0)?, cell(&row, 1)?);
+        for step in prune_steps(deleted, retention) {
             pruned += match step {
                 PruneStep::DeleteAll => client.execute(DELETE_ALL, &[&id, &limit]).await?,
                 PruneStep::DeleteFinished { status, before } => {
                     let (status, before) = (DeliveryStatusColumn::from(status), Timestamptz::from(before));
                     client.execute(DELETE_FINISHED, &[&id, &status, &before, &limit]).await?
                 }
-                PruneStep::FailWaiting { queued_before, now } => {
+                PruneStep::Expire { queued_before, now } => {
                     let (queued_before, now) = (Timestamptz::from(queued_before), Timestamptz::from(now));
-                    let values: [&(dyn ToSql + Sync); 5] =
-                        [&id, &queued_before, &now, &limit, &NOT_ENABLED_IN_TIME];
-                    client.execute(FAIL_WAITING, &values).await?
+                    client.execute(&expire_pending, &[&id, &queued_before, &now, &limit]).await?
                 }
             };
         }

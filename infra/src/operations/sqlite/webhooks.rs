@@ -14,17 +14,18 @@ use crate::{
     operations::{
         OperationsError,
         webhooks::{
-            AttemptOutcome, DeliveryId, DeliveryRetention, DeliveryStatus, EnqueueBatch, EnqueueOutcome,
-            EventTypes, NewDelivery, NewSubscription, SubscribeOutcome, Subscription, SubscriptionChange,
-            SubscriptionId, WebhookDelivery, WebhookStore,
+            AttemptOutcome, CatchUpStep, DeliveryId, DeliveryRetention, DeliveryStatus, EnqueueBatch,
+            EnqueueOutcome, EventTypes, NewDelivery, NewSubscription, SkippedEvents, SubscribeOutcome,
+            Subscription, SubscriptionChange, SubscriptionId, WebhookDelivery, WebhookStore,
             rules::{
-                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, NOT_ENABLED_IN_TIME,
-                OnDuplicate, PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, leasable, listed, newest_first, not_leased,
-                prune_steps, requeue, sql_limit,
+                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
+                PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
+                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, newest_first,
+                not_leased, prune_steps, requeue, skip, sql_limit,
             },
         },
     },
+    signature::SigningSecret,
 };
 
 #[async_trait]
@@ -60,8 +61,8 @@ impl WebhookStore for SqliteOperations {
         change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError> {
         const UPDATE: &str = "UPDATE webhook_subscriptions SET url = ?2, event_types = ?3, description = ?4,
-                 status = ?5, secret = ?6, previous_secret = ?7, previous_secret_until = ?8, rotated_by = ?9,
-                 updated_at = ?10
+                 status = ?5, secret = coalesce(?6, secret), previous_secret = ?7, previous_secret_until = ?8,
+                 rotated_by = ?9, updated_at = ?10, failing_since = ?11
              WHERE id = ?1";
         self.durably(move |transaction| {
             let Some(mut changed) = find(transaction, id)? else { return Ok(None) };
@@ -75,11 +76,12 @@ impl WebhookStore for SqliteOperations {
                     json(&changed.event_types),
                     changed.description,
                     changed.status.as_str(),
-                    changed.secret.reveal(),
+                    changed.secret.as_ref().map(SigningSecret::reveal),
                     previous.map(|(secret, _)| secret.reveal()),
                     previous.map(|(_, until)| until.as_microsecond()),
                     changed.rotated_by,
                     changed.updated_at.as_microsecond(),
+                    changed.failing_since.map(Timestamp::as_microsecond),
                 ],
             )?;
             Ok(Some(changed))
@@ -124,9 +126,38 @@ impl WebhookStore for SqliteOperations {
                 return Ok(EnqueueOutcome::Overtaken);
             }
             let added = insert(transaction, &batch.deliveries, now, OnDuplicate::Keep)?;
+            note_skipped(transaction, &batch.skipped)?;
             Ok(EnqueueOutcome::Written { added })
         })
         .await
+    }
+
+    async fn catch_up(&self, step: &CatchUpStep, now: Timestamp) -> Result<bool, OperationsError> {
+        let advance = format!(
+            "UPDATE webhook_subscriptions SET {} WHERE id = ?1 AND behind_after = ?2 AND deleted_at IS NULL",
+            caught_up_to("?3")
+        );
+        let step = step.clone();
+        self.atomically(move |transaction| {
+            let (after, position) = (step.after.cast_signed(), step.position.cast_signed());
+            if transaction.execute(&advance, params![step.subscription.0, after, position])? == 0 {
+                return Ok(false);
+            }
+            insert(transaction, &step.deliveries, now, OnDuplicate::Keep)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError> {
+        const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries
+             WHERE subscription_id = ?1 AND status = 'pending' LIMIT ?2)";
+        let values = (subscription.0, sql_limit(max));
+        let count = self.with(move |connection| {
+            let mut statement = connection.prepare_cached(COUNT)?;
+            statement.query_row(params![values.0, values.1], |row| row.get::<_, i64>(0))
+        });
+        Ok(usize::try_from(count.await?).unwrap_or_default())
     }
 
     async fn replay(&self, deliveries: &[NewDelivery], now: Timestamp) -> Result<(), OperationsError> {
@@ -373,8 +404,9 @@ fn insert(
 ) -> rusqlite::Result<usize> {
     let insert = format!(
         "INSERT INTO webhook_deliveries (id, subscription_id, event_id, event_type, stream, revision, position,
-             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?12
+             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at,
+             last_error)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?12, ?13
          WHERE EXISTS (SELECT 1 FROM webhook_subscriptions WHERE id = ?2 AND deleted_at IS NULL)
          {}",
         duplicates.clause()
@@ -391,13 +423,27 @@ fn insert(
             one.revision.cast_signed(),
             one.position.cast_signed(),
             one.recorded_at.as_microsecond(),
-            one.order.0,
-            one.sequence.number.cast_signed(),
-            one.sequence.previous.map(u64::cast_signed),
+            one.place.map_or(Uuid::nil(), |place| place.order.0),
+            one.place.map_or(0, |place| place.sequence.number.cast_signed()),
+            one.place.and_then(|place| place.sequence.previous).map(u64::cast_signed),
             now.as_microsecond(),
+            one.place.is_none().then_some(STREAM_UNREADABLE),
         ])?;
     }
     Ok(written)
+}
+
+fn note_skipped(transaction: &Transaction<'_>, skipped: &[SkippedEvents]) -> rusqlite::Result<()> {
+    let update = format!(
+        "UPDATE webhook_subscriptions SET {} WHERE id = ?1 AND deleted_at IS NULL",
+        skip("?2", "?3", "?4")
+    );
+    let mut statement = transaction.prepare_cached(&update)?;
+    for SkippedEvents { subscription, after, first, last } in skipped {
+        let values = params![subscription.0, after.cast_signed(), first.cast_signed(), last.cast_signed()];
+        statement.execute(values)?;
+    }
+    Ok(())
 }
 
 fn prune(transaction: &Transaction<'_>, retention: DeliveryRetention, limit: i64) -> rusqlite::Result<usize> {
@@ -409,27 +455,30 @@ fn prune(transaction: &Transaction<'_>, retention: DeliveryRetention, limit: i64
              WHERE finished_at < ?3)";
     const DELETE_ALL: &str = "DELETE FROM webhook_deliveries WHERE number IN (
              SELECT number FROM webhook_deliveries WHERE subscription_id = ?1 LIMIT ?2)";
-    const FAIL_WAITING: &str = "UPDATE webhook_deliveries
-         SET status = 'failed', finished_at = ?3, next_attempt_at = NULL, claim = NULL, last_error = ?5
+    let expire_pending = format!(
+        "UPDATE webhook_deliveries SET {}
          WHERE number IN (SELECT number FROM (SELECT number, queued_at FROM webhook_deliveries
                  WHERE subscription_id = ?1 AND status = 'pending' ORDER BY next_attempt_at, number LIMIT ?4)
-             WHERE queued_at < ?2)";
+             WHERE queued_at < ?2)
+         AND {}",
+        expire("?3"),
+        not_leased("?3")
+    );
     let mut statement = transaction.prepare_cached(PRUNABLE_SUBSCRIPTIONS)?;
-    let row = |row: &Row<'_>| Ok((row.get::<_, Uuid>(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?));
+    let row = |row: &Row<'_>| Ok((row.get::<_, Uuid>(0)?, row.get::<_, bool>(1)?));
     let subscriptions: Vec<_> = statement.query_map([], row)?.collect::<rusqlite::Result<_>>()?;
     let mut pruned = 0;
-    for (id, deleted, disabled) in subscriptions {
-        for step in prune_steps(deleted, disabled, retention) {
+    for (id, deleted) in subscriptions {
+        for step in prune_steps(deleted, retention) {
             pruned += match step {
                 PruneStep::DeleteAll => transaction.execute(DELETE_ALL, params![id, limit])?,
                 PruneStep::DeleteFinished { status, before } => {
                     let values = params![id, status.as_str(), before.as_microsecond(), limit];
                     transaction.execute(DELETE_FINISHED, values)?
                 }
-                PruneStep::FailWaiting { queued_before, now } => {
+                PruneStep::Expire { queued_before, now } => {
                     let (queued_before, now) = (queued_before.as_microsecond(), now.as_microsecond());
-                    let values = params![id, queued_before, now, limit, NOT_ENABLED_IN_TIME];
-                    transaction.execute(FAIL_WAITING, values)?
+                    transaction.execute(&expire_pending, params![id, queued_before, now, limit])?
                 }
             };
         }

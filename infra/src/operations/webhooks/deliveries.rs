@@ -6,6 +6,9 @@ use uuid::Uuid;
 use super::{DeliveryId, SubscriptionId};
 use crate::event_source::Partition;
 
+/// The most pending deliveries of one subscription, at most about 1 KB each. Later events wait in the log.
+pub const QUEUED_MAX: usize = 10_000;
+
 /// The deliveries of a batch of events, and the position that the batch ends at.
 #[derive(Debug, Clone)]
 pub struct EnqueueBatch {
@@ -14,6 +17,30 @@ pub struct EnqueueBatch {
     /// The stored position that the follower expects.
     pub after: Option<Position>,
     pub position: Position,
+    pub deliveries: Vec<NewDelivery>,
+    /// At most one for each subscription.
+    pub skipped: Vec<SkippedEvents>,
+}
+
+/// Events of a batch that a subscription asks for and that stay in the log, because its queue is full or its
+/// receiver fails. Without such events all three positions are equal: later batches are skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SkippedEvents {
+    pub subscription: SubscriptionId,
+    /// An event of the log before the first of them. Every earlier event of the partition is queued.
+    pub after: Position,
+    pub first: Position,
+    pub last: Position,
+}
+
+/// A step of a subscription that reads skipped events from the log.
+#[derive(Debug, Clone)]
+pub struct CatchUpStep {
+    pub subscription: SubscriptionId,
+    /// The stored [`super::Behind::after`] that the reader expects.
+    pub after: Position,
+    pub position: Position,
+    /// The deliveries of all events after `after` up to `position`.
     pub deliveries: Vec<NewDelivery>,
 }
 
@@ -39,6 +66,13 @@ pub struct NewDelivery {
     pub revision: Revision,
     pub position: Position,
     pub recorded_at: Timestamp,
+    /// `None`: a stream of the order could not be read. Each attempt reads it again.
+    pub place: Option<OrderPlace>,
+}
+
+/// The place of an event among the events of an order and its payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderPlace {
     pub order: OrderId,
     pub sequence: EventSequence,
 }
@@ -129,6 +163,6 @@ pub struct DeliveryRetention {
     pub delivered_before: Timestamp,
     /// Deliveries that failed before this time are removed.
     pub failed_before: Timestamp,
-    /// Deliveries to a subscription that is not enabled fail if they were queued before this time.
-    pub waiting_before: Timestamp,
+    /// Pending deliveries that were queued before this time fail.
+    pub queued_before: Timestamp,
 }

@@ -14,7 +14,7 @@ pub const REACTOR: &str = "webhooks";
 /// The columns of a subscription, in the order in which the adapters read them.
 pub const SUBSCRIPTION_COLUMNS: &str =
     "id, number, url, event_types, description, status, secret, previous_secret,
-     previous_secret_until, rotated_by, after, created_at, updated_at";
+     previous_secret_until, rotated_by, after, created_at, updated_at, failing_since, behind_after, skipped_to";
 /// The columns of a delivery, in the order in which the adapters read them.
 pub const DELIVERY_COLUMNS: &str =
     "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
@@ -94,12 +94,35 @@ impl OnDuplicate {
         match self {
             Self::Keep => "ON CONFLICT (id) DO NOTHING".to_owned(),
             Self::Requeue => format!(
-                "ON CONFLICT (id) DO UPDATE SET {}, previous_sequence = excluded.previous_sequence WHERE {}",
+                "ON CONFLICT (id) DO UPDATE SET {}, order_id = excluded.order_id, sequence = excluded.sequence,
+                     previous_sequence = excluded.previous_sequence WHERE {}",
                 requeue("excluded.queued_at"),
                 not_leased("excluded.queued_at")
             ),
         }
     }
+}
+
+/// The `last_error` of a new delivery without an [`super::OrderPlace`].
+pub const STREAM_UNREADABLE: &str = "a stream of the order cannot be read";
+
+// Subscriptions that are behind.
+
+/// Assigns the columns of a subscription that skips the events from `first` to `last`. A subscription that is
+/// already behind goes back to `after` only if it has passed `first`.
+pub fn skip(after: &str, first: &str, last: &str) -> String {
+    format!(
+        "behind_after = CASE WHEN behind_after < {first} THEN behind_after ELSE {after} END,
+         skipped_to = CASE WHEN skipped_to > {last} THEN skipped_to ELSE {last} END"
+    )
+}
+
+/// Assigns the columns of a subscription that has queued all events up to `position`.
+pub fn caught_up_to(position: &str) -> String {
+    format!(
+        "behind_after = CASE WHEN skipped_to > {position} THEN {position} END,
+         skipped_to = CASE WHEN skipped_to > {position} THEN skipped_to END"
+    )
 }
 
 /// The columns of a delivery after an attempt.
@@ -139,34 +162,36 @@ pub fn newest_first(mut found: Vec<WebhookDelivery>, limit: usize) -> Vec<Webhoo
 
 // Retention.
 
-/// Subscriptions that may have rows to prune: id, whether it is deleted, whether it is not enabled.
-pub const PRUNABLE_SUBSCRIPTIONS: &str = "SELECT id, deleted_at IS NOT NULL, status <> 'enabled'
+/// Subscriptions that may have rows to prune: id, whether it is deleted.
+pub const PRUNABLE_SUBSCRIPTIONS: &str = "SELECT id, deleted_at IS NOT NULL
      FROM webhook_subscriptions AS subscription
      WHERE deleted_at IS NULL
         OR EXISTS (SELECT 1 FROM webhook_deliveries AS delivery WHERE delivery.subscription_id = subscription.id)";
-/// The `last_error` of a delivery that waited too long.
-pub const NOT_ENABLED_IN_TIME: &str = "the subscription was not enabled in time";
+/// Assigns the columns of a delivery that was pending for too long.
+pub fn expire(now: &str) -> String {
+    format!(
+        "status = 'failed', finished_at = {now}, next_attempt_at = NULL, claim = NULL,
+         last_error = 'expired: ' || coalesce(last_error, 'no attempt was made in time')"
+    )
+}
 
 /// One statement that prunes the deliveries of a subscription.
 #[derive(Debug, Clone, Copy)]
 pub enum PruneStep {
     DeleteAll,
     DeleteFinished { status: DeliveryStatus, before: Timestamp },
-    FailWaiting { queued_before: Timestamp, now: Timestamp },
+    Expire { queued_before: Timestamp, now: Timestamp },
 }
 
 /// The steps for one row of [`PRUNABLE_SUBSCRIPTIONS`].
-pub fn prune_steps(deleted: bool, disabled: bool, retention: DeliveryRetention) -> Vec<PruneStep> {
+pub fn prune_steps(deleted: bool, retention: DeliveryRetention) -> Vec<PruneStep> {
     if deleted {
         return vec![PruneStep::DeleteAll];
     }
-    let DeliveryRetention { now, delivered_before, failed_before, waiting_before } = retention;
-    let mut steps = vec![
+    let DeliveryRetention { now, delivered_before, failed_before, queued_before } = retention;
+    vec![
         PruneStep::DeleteFinished { status: DeliveryStatus::Delivered, before: delivered_before },
         PruneStep::DeleteFinished { status: DeliveryStatus::Failed, before: failed_before },
-    ];
-    if disabled {
-        steps.push(PruneStep::FailWaiting { queued_before: waiting_before, now });
-    }
-    steps
+        PruneStep::Expire { queued_before, now },
+    ]
 }

@@ -1,5 +1,7 @@
 //! The port through which the command API checks URLs, replays events and wakes the dispatcher.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use domain::{OrderId, Timestamp};
 
@@ -10,6 +12,8 @@ use crate::{event_store::ReadError, operations::OperationsError};
 pub const REPLAY_EVENTS_MAX: usize = 10_000;
 /// The most events that one replay reads from the log.
 pub const REPLAY_READ_EVENTS_MAX: usize = 1_000_000;
+/// The longest time for which one replay reads the log.
+pub const REPLAY_TIME_MAX: Duration = Duration::from_mins(1);
 /// The longest URL of a subscription, in characters.
 pub const URL_CHARS_MAX: usize = 2_048;
 
@@ -66,6 +70,10 @@ pub enum ReplayError {
          choose a shorter time span"
     )]
     TooLarge,
+    #[error("the search for these events takes longer than {} s; choose a later time span", REPLAY_TIME_MAX.as_secs())]
+    TooLong,
+    #[error("the queue of the subscription is full; wait until its pending deliveries are sent")]
+    QueueFull,
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]

@@ -52,23 +52,46 @@ pub struct Subscription {
     pub event_types: EventTypes,
     pub description: Option<String>,
     pub status: SubscriptionStatus,
-    pub secret: SigningSecret,
+    /// `None` if the stored secret is malformed. Its deliveries fail until the secret is rotated.
+    pub secret: Option<SigningSecret>,
     /// Signs beside the current secret, until the given time.
     pub previous_secret: Option<(SigningSecret, Timestamp)>,
     /// The command that made the secret. `None` for the first secret.
     pub rotated_by: Option<Uuid>,
     /// Only events after this position of the log are delivered.
     pub after: Option<Position>,
+    /// The first of the failures in a row that stopped the receiver's lane. `None` after a success.
+    pub failing_since: Option<Timestamp>,
+    /// `None` while the queue has all events up to the position of the follower.
+    pub behind: Option<Behind>,
     pub created_at: Timestamp,
+    /// The last change by the owner.
     pub updated_at: Timestamp,
 }
 
+/// The place in the log of a subscription that skips events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Every event up to here is queued.
+    pub after: Position,
+    /// The last event that was skipped. Equal to `after` while none was.
+    pub skipped_to: Position,
+}
+
 impl Subscription {
-    /// True if the subscription gets an event of this type at this position of the log.
-    pub fn wants(&self, event_type: &str, position: Position) -> bool {
-        self.status == SubscriptionStatus::Enabled
+    /// True if the subscription gets an event of this type, or of an unknown type, at this position of the log.
+    /// A subscription that
+    /// was disabled because its receiver fails gets it once it is enabled again.
+    pub fn wants(&self, event_type: Option<&str>, position: Position) -> bool {
+        matches!(self.status, SubscriptionStatus::Enabled | SubscriptionStatus::Failing)
             && self.after.is_none_or(|after| position > after)
-            && self.event_types.matches(event_type)
+            && event_type.is_none_or(|event_type| self.event_types.matches(event_type))
+    }
+
+    /// Enables the subscription, and forgets the failures of its receiver.
+    pub fn enable(&mut self) {
+        self.status = SubscriptionStatus::Enabled;
+        self.failing_since = None;
     }
 }
 
@@ -79,16 +102,19 @@ pub enum SubscriptionStatus {
     Disabled,
     /// Disabled because the receiver answered 410.
     Gone,
+    /// Disabled because every attempt failed for days.
+    Failing,
 }
 
 impl SubscriptionStatus {
-    pub const ALL: [Self; 3] = [Self::Enabled, Self::Disabled, Self::Gone];
+    pub const ALL: [Self; 4] = [Self::Enabled, Self::Disabled, Self::Gone, Self::Failing];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
             Self::Disabled => "disabled",
             Self::Gone => "gone",
+            Self::Failing => "failing",
         }
     }
 }

@@ -28,7 +28,12 @@ CREATE TABLE IF NOT EXISTS webhook_subscriptions (
     after                 INTEGER,
     created_at            INTEGER NOT NULL,
     updated_at            INTEGER NOT NULL,
-    deleted_at            INTEGER
+    deleted_at            INTEGER,
+    -- The first of the failures in a row that stopped the receiver's lane.
+    failing_since         INTEGER,
+    -- Every event up to this position of the log is queued; later ones up to skipped_to are read from the log.
+    behind_after          INTEGER,
+    skipped_to            INTEGER
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS webhook_deliveries (

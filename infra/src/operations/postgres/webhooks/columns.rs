@@ -6,8 +6,8 @@ use tokio_postgres::{Row, types::FromSql as FromSqlValue};
 
 use crate::{
     operations::webhooks::{
-        DeliveryStatus, EventSequence, EventTypes, NewDelivery, Subscription, SubscriptionId,
-        SubscriptionStatus, WebhookDelivery,
+        Behind, DeliveryStatus, EventSequence, EventTypes, NewDelivery, OrderPlace, Subscription,
+        SubscriptionId, SubscriptionStatus, WebhookDelivery,
     },
     postgres::{Fault, Timestamptz},
     signature::SigningSecret,
@@ -19,6 +19,7 @@ pub(super) enum SubscriptionStatusColumn {
     Enabled,
     Disabled,
     Gone,
+    Failing,
 }
 
 impl From<SubscriptionStatus> for SubscriptionStatusColumn {
@@ -27,6 +28,7 @@ impl From<SubscriptionStatus> for SubscriptionStatusColumn {
             SubscriptionStatus::Enabled => Self::Enabled,
             SubscriptionStatus::Disabled => Self::Disabled,
             SubscriptionStatus::Gone => Self::Gone,
+            SubscriptionStatus::Failing => Self::Failing,
         }
     }
 }
@@ -37,6 +39,7 @@ impl From<SubscriptionStatusColumn> for SubscriptionStatus {
             SubscriptionStatusColumn::Enabled => Self::Enabled,
             SubscriptionStatusColumn::Disabled => Self::Disabled,
             SubscriptionStatusColumn::Gone => Self::Gone,
+            SubscriptionStatusColumn::Failing => Self::Failing,
         }
     }
 }
@@ -71,7 +74,11 @@ impl From<DeliveryStatusColumn> for DeliveryStatus {
 
 pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
     let previous = match (cell::<Option<String>>(row, 7)?, optional_time(row, 8)?) {
-        (Some(text), Some(until)) => Some((secret(&text)?, until)),
+        (Some(text), Some(until)) => SigningSecret::parse(&text).ok().map(|secret| (secret, until)),
+        _ => None,
+    };
+    let behind = match (optional_number(row, 14)?, optional_number(row, 15)?) {
+        (Some(after), Some(skipped_to)) => Some(Behind { after, skipped_to }),
         _ => None,
     };
     Ok(Subscription {
@@ -81,10 +88,12 @@ pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
         event_types: EventTypes::stored(cell(row, 3)?),
         description: cell(row, 4)?,
         status: cell::<SubscriptionStatusColumn>(row, 5)?.into(),
-        secret: secret(&cell::<String>(row, 6)?)?,
+        secret: SigningSecret::parse(&cell::<String>(row, 6)?).ok(),
         previous_secret: previous,
         rotated_by: cell(row, 9)?,
-        after: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
+        after: optional_number(row, 10)?,
+        failing_since: optional_time(row, 13)?,
+        behind,
         created_at: time(row, 11)?,
         updated_at: time(row, 12)?,
     })
@@ -104,11 +113,7 @@ pub(super) fn delivery(row: &Row) -> Result<WebhookDelivery, Fault> {
             revision: number(row, 5)?,
             position: number(row, 6)?,
             recorded_at: time(row, 7)?,
-            order: OrderId(cell(row, 8)?),
-            sequence: EventSequence {
-                number: number(row, 9)?,
-                previous: cell::<Option<i64>>(row, 10)?.map(i64::cast_unsigned),
-            },
+            place: place(row)?,
         },
         status: cell::<DeliveryStatusColumn>(row, 11)?.into(),
         attempts: u32::try_from(attempts).map_err(|error| corrupt(&error))?,
@@ -122,6 +127,13 @@ pub(super) fn delivery(row: &Row) -> Result<WebhookDelivery, Fault> {
     })
 }
 
+/// `None` for the number 0: events are counted from 1.
+fn place(row: &Row) -> Result<Option<OrderPlace>, Fault> {
+    let sequence = EventSequence { number: number(row, 9)?, previous: optional_number(row, 10)? };
+    let place = OrderPlace { order: OrderId(cell(row, 8)?), sequence };
+    Ok(Some(place).filter(|place| place.sequence.number > 0))
+}
+
 pub(super) fn cell<'r, T: FromSqlValue<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
     Ok(row.try_get(column)?)
 }
@@ -130,8 +142,8 @@ fn number(row: &Row, column: usize) -> Result<u64, Fault> {
     Ok(cell::<i64>(row, column)?.cast_unsigned())
 }
 
-fn secret(text: &str) -> Result<SigningSecret, Fault> {
-    SigningSecret::parse(text).map_err(|error| corrupt(&error))
+fn optional_number(row: &Row, column: usize) -> Result<Option<u64>, Fault> {
+    Ok(cell::<Option<i64>>(row, column)?.map(i64::cast_unsigned))
 }
 
 fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {

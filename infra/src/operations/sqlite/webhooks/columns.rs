@@ -8,8 +8,8 @@ use rusqlite::{
 
 use crate::{
     operations::webhooks::{
-        DeliveryStatus, EventSequence, EventTypes, NewDelivery, Subscription, SubscriptionId,
-        SubscriptionStatus, WebhookDelivery,
+        Behind, DeliveryStatus, EventSequence, EventTypes, NewDelivery, OrderPlace, Subscription,
+        SubscriptionId, SubscriptionStatus, WebhookDelivery,
     },
     signature::SigningSecret,
 };
@@ -18,7 +18,11 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
     let json: String = row.get(3)?;
     let patterns = serde_json::from_str(&json).map_err(|error| unreadable(3, error))?;
     let previous = match (row.get::<_, Option<String>>(7)?, optional_time(row, 8)?) {
-        (Some(text), Some(until)) => Some((secret(7, &text)?, until)),
+        (Some(text), Some(until)) => SigningSecret::parse(&text).ok().map(|secret| (secret, until)),
+        _ => None,
+    };
+    let behind = match (optional_position(row, 14)?, optional_position(row, 15)?) {
+        (Some(after), Some(skipped_to)) => Some(Behind { after, skipped_to }),
         _ => None,
     };
     Ok(Subscription {
@@ -28,10 +32,12 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
         event_types: EventTypes::stored(patterns),
         description: row.get(4)?,
         status: one_of(row, 5, SubscriptionStatus::ALL, SubscriptionStatus::as_str)?,
-        secret: secret(6, &row.get::<_, String>(6)?)?,
+        secret: SigningSecret::parse(&row.get::<_, String>(6)?).ok(),
         previous_secret: previous,
         rotated_by: row.get(9)?,
-        after: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
+        after: optional_position(row, 10)?,
+        failing_since: optional_time(row, 13)?,
+        behind,
         created_at: time(row, 11)?,
         updated_at: time(row, 12)?,
     })
@@ -49,11 +55,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<WebhookDelivery> {
             revision: row.get::<_, i64>(5)?.cast_unsigned(),
             position: row.get::<_, i64>(6)?.cast_unsigned(),
             recorded_at: time(row, 7)?,
-            order: OrderId(row.get(8)?),
-            sequence: EventSequence {
-                number: row.get::<_, i64>(9)?.cast_unsigned(),
-                previous: row.get::<_, Option<i64>>(10)?.map(i64::cast_unsigned),
-            },
+            place: place(row)?,
         },
         status: one_of(row, 11, DeliveryStatus::ALL, DeliveryStatus::as_str)?,
         attempts: row.get(12)?,
@@ -65,6 +67,14 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<WebhookDelivery> {
         last_status: row.get(18)?,
         last_error: row.get(19)?,
     })
+}
+
+/// `None` for the number 0: events are counted from 1.
+fn place(row: &Row<'_>) -> rusqlite::Result<Option<OrderPlace>> {
+    let number = row.get::<_, i64>(9)?.cast_unsigned();
+    let sequence = EventSequence { number, previous: optional_position(row, 10)? };
+    let place = OrderPlace { order: OrderId(row.get(8)?), sequence };
+    Ok(Some(place).filter(|_| number > 0))
 }
 
 fn one_of<T: Copy, const N: usize>(
@@ -79,8 +89,8 @@ fn one_of<T: Copy, const N: usize>(
         .ok_or_else(|| unreadable(column, FromSqlError::InvalidType))
 }
 
-fn secret(column: usize, text: &str) -> rusqlite::Result<SigningSecret> {
-    SigningSecret::parse(text).map_err(|error| unreadable(column, error))
+fn optional_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(i64::cast_unsigned))
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
