@@ -26,6 +26,9 @@ use crate::{Decider, OrderId};
 
 /// The most lines an order may have. The largest real order seen has 1,114.
 pub const LINES_MAX: usize = 5_000;
+/// The largest value of an order, and of the sum of its first lines and adjustments, in minor units: a hundred
+/// billion euros. Orders that were stored before this limit may have up to [`crate::Amount::MAX`].
+pub const ORDER_VALUE_MAX: i64 = 10_000_000_000_000;
 /// The most units one line may have. The largest real line seen has 80,995.
 pub const LINE_QUANTITY_MAX: u32 = 1_000_000;
 /// The most adjustments (tax, shipping, discounts) an order may have.

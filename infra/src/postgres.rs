@@ -66,7 +66,7 @@ pub enum PostgresOpenError {
 impl From<Fault> for PostgresOpenError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Unavailable(text) | Fault::Corrupt(text) => Self::Unavailable(text),
+            Fault::Unavailable(text) | Fault::Corrupt(text) | Fault::Refused(text) => Self::Unavailable(text),
         }
     }
 }

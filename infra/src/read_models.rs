@@ -28,24 +28,25 @@ pub mod sqlite;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod waiters;
 mod waits;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use domain::{OrderId, PaymentId, Position, Sku, StreamName};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::{
-    orders::{OrderFilter, OrderQueries, OrderRow},
+    orders::{OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow},
     paging::RowPage,
-    payments::{PaymentFilter, PaymentQueries, PaymentRow},
+    payments::{PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow},
     projections::{CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries},
     sales::{
         PartitionSales, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
     },
     stock::{OrderStockEvent, ReservationRow, StockFilter, StockQueries, StockRow},
+    waiters::{StreamChanges, Waiters},
     waits::{OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
 };
 use crate::event_source::Partition;
@@ -143,6 +144,15 @@ impl Changes {
             retried: Vec::new(),
         }
     }
+
+    /// The streams whose rows change, or that are parked or resumed. A stream may come twice.
+    pub fn streams(&self) -> impl Iterator<Item = StreamName> + '_ {
+        let stock = self.rows.stock.iter().map(|row| row.sku.clone().into());
+        let orders = self.rows.orders.iter().map(|row| row.order_id.into());
+        let payments = self.rows.payments.iter().map(|row| row.payment_id.into());
+        let parked = self.parked.iter().chain(&self.retried).map(|row| row.stream.clone());
+        stock.chain(orders).chain(payments).chain(parked)
+    }
 }
 
 /// Why the read models cannot be read or written.
@@ -152,9 +162,22 @@ pub enum ReadModelError {
     Unavailable(Arc<str>),
     #[error("the read models are damaged; run `orderly projections rebuild`: {0}")]
     Corrupt(Arc<str>),
+    /// One row is at fault. Other rows can be read and written.
+    #[error("the read models cannot store or read a row: {0}")]
+    Row(Arc<str>),
     /// Another owner has moved the checkpoint or un-parked a stream. Drop cached rows and read both again.
     #[error("another projector has moved the checkpoint")]
     CheckpointMoved,
+}
+
+impl ReadModelError {
+    /// True if the failure comes from one row, so that other rows can still be read and written.
+    pub fn is_of_one_row(&self) -> bool {
+        match self {
+            Self::Row(_) => true,
+            Self::Unavailable(_) | Self::Corrupt(_) | Self::CheckpointMoved => false,
+        }
+    }
 }
 
 /// Why read models cannot be used with an event log.
@@ -201,6 +224,6 @@ pub trait ReadModels: Send + Sync + 'static {
 pub trait Queries:
     StockQueries + OrderQueries + PaymentQueries + SalesQueries + WaitQueries + ProjectionQueries
 {
-    /// Changes after each commit. Callers that wait for a revision wait on this.
-    fn changed(&self) -> watch::Receiver<u64>;
+    /// The changes of one stream's row from now on. Callers that wait for a revision wait on this.
+    fn changes_of(&self, stream: &StreamName) -> StreamChanges;
 }

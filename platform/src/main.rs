@@ -64,6 +64,7 @@ async fn main() -> ExitCode {
     if let Err(error) = infra::telemetry::init(&settings.log, settings.log_format()) {
         return usage_error(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
     }
+    log_panics();
     let outcome = match command {
         Command::Serve(options) => match ServeConfig::new(&settings, &options) {
             Ok(config) => serve::run(config).await,
@@ -84,6 +85,19 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes panics to the log. A panic that parks a stream is logged with the stream instead.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        if projectors::event::panics_are_handled() {
+            tracing::debug!(panic.location = location, panic.message = message, "A fold has panicked");
+        } else {
+            tracing::error!(panic.location = location, panic.message = message, "A task has panicked");
+        }
+    }));
 }
 
 fn usage_error(message: &str) -> ExitCode {

@@ -82,7 +82,6 @@ impl ServeConfig {
 
 /// Runs until a signal arrives or a role fails.
 pub async fn run(config: ServeConfig) -> Result<(), Failure> {
-    log_panics();
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
     let running = tokio::select! {
@@ -107,15 +106,6 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
     }
     tracing::info!("Stopped");
     if failed { Err(Failure::new("a role has failed; the log shows the cause")) } else { Ok(()) }
-}
-
-/// Writes panics to the log.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
-        tracing::error!(panic.location = location, panic.message = message, "A task has panicked");
-    }));
 }
 
 /// Why a process cannot start its roles.

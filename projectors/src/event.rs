@@ -1,6 +1,9 @@
 //! Decoded events, and the reasons why an event cannot be applied.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use domain::{Event, EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
 
@@ -34,13 +37,24 @@ pub enum Poison {
     /// The event breaks a rule of the domain, so the domain cannot have decided it.
     #[error("the event contradicts the events before it: {0}")]
     Contradiction(String),
+    #[error("the read models refuse the row of the stream after this event: {0}")]
+    Refused(String),
 }
 
-/// Runs a fold of the domain, and turns a failed assertion of it into [`Poison`].
-pub(crate) fn guarded<T>(fold: impl FnOnce() -> T) -> Result<T, Poison> {
-    catch_unwind(AssertUnwindSafe(fold)).map_err(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        Poison::Contradiction(message.unwrap_or("an assertion failed").to_owned())
-    })
+/// Runs the fold of one event, and turns a panic into [`Poison`]. The reason leaves the panic's text out,
+/// because it can quote the whole state.
+pub fn guarded<T>(fold: impl FnOnce() -> Result<T, Poison>) -> Result<T, Poison> {
+    let before = IS_GUARDED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(fold));
+    IS_GUARDED.set(before);
+    outcome.unwrap_or_else(|_| Err(Poison::Contradiction("an assertion of the fold failed".to_owned())))
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True if a panic of this thread now parks a stream. A panic hook then has nothing to report.
+pub fn panics_are_handled() -> bool {
+    IS_GUARDED.get()
 }

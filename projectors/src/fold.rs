@@ -10,7 +10,10 @@ mod payments;
 mod sales;
 mod stock;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use domain::{Event, OrderId, Position, Revision, StreamName, Timestamp, order::OrderEvent};
 use infra::{
@@ -33,6 +36,8 @@ pub struct Fold {
     partitions: Vec<Partition>,
     /// The streams that are parked now.
     parked: HashSet<StreamName>,
+    /// Streams whose events from a revision on wait for an operator, and are left out.
+    held: HashMap<StreamName, Revision>,
     /// Streams that this fold has parked.
     newly_parked: Vec<ParkedStream>,
     /// Streams that were parked before, with events that this fold has skipped.
@@ -50,6 +55,12 @@ impl Fold {
     /// Folds a whole log, divided into `partitions`. [`Fold::into_rows`] gives all rows.
     pub fn whole_log(partitions: Vec<Partition>) -> Self {
         Self { sales: SalesFold::of(partitions.len()), partitions, ..Self::default() }
+    }
+
+    /// Leaves out the events that the read models have not applied because their streams are parked.
+    pub fn without_parked(self, parked: &[ParkedStream]) -> Self {
+        let held = parked.iter().map(|row| (row.stream.clone(), row.revision)).collect();
+        Self { held, ..self }
     }
 
     pub fn put_rows(&mut self, rows: Rows) {
@@ -72,7 +83,9 @@ impl Fold {
     /// Applies an event, or parks its stream. `source` is the index of the partition that the event came
     /// from.
     pub fn apply(&mut self, event: &DecodedEvent, source: usize) {
-        let Some(projection) = Projection::of_stream(&event.stream) else { return };
+        if Projection::of_stream(&event.stream).is_none() {
+            return;
+        }
         if self.parked.contains(&event.stream) {
             let parked_here = self.newly_parked.iter().any(|parked| parked.stream == event.stream);
             if !parked_here {
@@ -81,20 +94,23 @@ impl Fold {
             return;
         }
         let expected = self.revision(&event.stream).map_or(0, |revision| revision + 1);
-        if event.revision < expected {
+        let is_held = self.held.get(&event.stream).is_some_and(|from| event.revision >= *from);
+        if event.revision < expected || is_held {
             return;
         }
         let outcome = if event.revision > expected {
             Err(Poison::Gap { expected, found: event.revision })
         } else {
-            self.apply_next(event, source)
+            guarded(|| self.apply_next(event, source))
         };
         if let Err(poison) = outcome {
-            self.park(projection, event, source, &poison);
+            self.park(event, source, &poison);
         }
     }
 
-    fn park(&mut self, projection: Projection, event: &DecodedEvent, source: usize, poison: &Poison) {
+    /// Parks the stream of an event. The event changes no row.
+    pub fn park(&mut self, event: &DecodedEvent, source: usize, poison: &Poison) {
+        let Some(projection) = Projection::of_stream(&event.stream) else { return };
         self.parked.insert(event.stream.clone());
         self.newly_parked.push(ParkedStream {
             projection,
@@ -132,7 +148,7 @@ impl Fold {
         }
     }
 
-    /// Changes the order and the sales, or neither.
+    /// Changes the order and the sales, or neither. All that can panic runs before the first change.
     fn apply_order(
         &mut self,
         id: OrderId,
@@ -142,7 +158,7 @@ impl Fold {
     ) -> Result<(), Poison> {
         let before = self.orders.get(id);
         let after = orders::fold(id, before.map(AsRef::as_ref), data, event)?;
-        let sums = guarded(|| sales::fold(before.map(|row| &row.order), &after.order, data))?;
+        let sums = sales::fold(before.map(|row| &row.order), &after.order, data);
         self.orders.insert(Arc::new(after), self.touched.as_mut());
         self.sales.add(source, sums);
         Ok(())

@@ -6,7 +6,7 @@ use domain::{Position, RecordedEvent};
 use infra::{
     event_source::layout::SourceLayout,
     event_store::{EventLog, ReadError},
-    read_models::audit::AllRows,
+    read_models::{ParkedStream, audit::AllRows},
 };
 use tokio::sync::mpsc;
 
@@ -22,18 +22,19 @@ pub struct FoldProgress {
     pub position: Position,
 }
 
-/// Folds the log from its beginning: all of it, or each partition up to its position in `until`. Reads and
-/// decodes the next events while it folds the events before.
+/// Folds the log from its beginning: all of it, or each partition up to its position in `until`. Leaves out the
+/// events for which the streams of `parked` wait. Reads and decodes the next events while it folds the events before.
 pub async fn fold_log(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
     until: Option<Vec<Option<Position>>>,
+    parked: &[ParkedStream],
     progress: &(dyn Fn(FoldProgress) + Send + Sync),
 ) -> Result<AllRows, ReadError> {
     let (chunks, mut decoded) = mpsc::channel::<Vec<FromPartition>>(READS_AHEAD);
     let partitions = layout.partitions();
+    let mut fold = Fold::whole_log(partitions).without_parked(parked);
     let folding = tokio::task::spawn_blocking(move || {
-        let mut fold = Fold::whole_log(partitions);
         while let Some(chunk) = decoded.blocking_recv() {
             for FromPartition { source, event } in &chunk {
                 fold.apply(event, *source);

@@ -57,7 +57,7 @@ pub async fn rebuild(
     let ends = layout.last_positions().await?;
     let positions: Vec<_> = layout.partitions().into_iter().zip(ends).collect();
     let folding = |at| progress(RebuildStep::Folding(at));
-    let rows = Arc::new(fold_log(log, layout, None, &folding).await?);
+    let rows = Arc::new(fold_log(log, layout, None, &[], &folding).await?);
     progress(RebuildStep::Writing);
     let staged = target.stage(&positions, Arc::clone(&rows)).await?;
     progress(RebuildStep::Verifying);

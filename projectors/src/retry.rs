@@ -9,15 +9,15 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use domain::StreamName;
+use domain::{StreamName, Timestamp};
 use infra::{
     event_source::Partition,
     event_store::{EventLog, ReadError},
-    read_models::{ParkedStream, ReadModelError, ReadModels},
+    read_models::{Changes, ParkedStream, ReadModelError, ReadModels},
 };
 
 use crate::{
-    event::DecodedEvent,
+    event::{DecodedEvent, Poison},
     fold::{Fold, keys_of},
 };
 
@@ -97,16 +97,30 @@ async fn apply_request(
     let generation = models.generation().await?;
     let position = models.checkpoint(partition).await?;
     let events = read_whole(log, stream).await?;
-    let mut fold = Fold::batch(partition.clone(), HashSet::new());
-    fold.put_rows(models.load(keys_of(&events)).await?);
-    for event in &events {
-        fold.apply(event, 0);
-    }
-    let mut changes = fold.into_changes(position, position);
-    changes.generation = Some(generation);
-    changes.retried.push(request.clone());
-    let still_parked = changes.parked.first().map(|row| row.reason.clone());
-    models.commit(changes).await?;
+    let settle =
+        |changes| Changes { generation: Some(generation), retried: vec![request.clone()], ..changes };
+    let attempt = async {
+        let mut fold = Fold::batch(partition.clone(), HashSet::new());
+        fold.put_rows(models.load(keys_of(&events)).await?);
+        for event in &events {
+            fold.apply(event, 0);
+        }
+        let changes = settle(fold.into_changes(position, position));
+        let still_parked = changes.parked.first().map(|row| row.reason.clone());
+        models.commit(changes).await.map(|()| still_parked)
+    };
+    let still_parked = match attempt.await {
+        Err(error) if error.is_of_one_row() => {
+            let reason = Poison::Refused(error.to_string()).to_string();
+            let parked =
+                ParkedStream { reason: reason.clone(), parked_at: Timestamp::now(), ..request.clone() };
+            let changes =
+                Changes { parked: vec![parked], ..Changes::none(partition.clone(), position, position) };
+            models.commit(settle(changes)).await?;
+            Some(reason)
+        }
+        outcome => outcome?,
+    };
     match still_parked {
         None => tracing::info!(%stream, "Resumed a parked stream"),
         Some(reason) => tracing::error!(%stream, reason, "Retried a parked stream and parked it again"),

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -11,14 +12,15 @@ use domain::{Position, RecordedEvent, StreamName};
 use infra::{
     event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::{EventLog, ReadError},
-    read_models::{BindError, Changes, Generation, ReadModelError, ReadModels},
+    health::Health,
+    read_models::{BindError, Changes, Generation, ParkedStream, ReadModelError, ReadModels},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cache::{Cache, Written},
-    event::DecodedEvent,
+    event::{DecodedEvent, Poison},
     fold::{Fold, keys_of},
     retry::{self, RetryError},
 };
@@ -39,6 +41,8 @@ impl Default for ProjectorOptions {
     }
 }
 
+/// The name under which parked streams are reported to [`Health`].
+const PARKED_STREAMS: &str = "parked_streams";
 /// How often requests for a retry are polled while a stream is parked.
 const RETRY_REQUESTS_POLLED_EVERY: Duration = Duration::from_millis(500);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -55,6 +59,7 @@ pub struct Runner<S> {
     models: Arc<dyn ReadModels>,
     owned: HashMap<Partition, Owned>,
     cache: Cache,
+    health: Health,
     commit_every: Duration,
     /// Earliest time at which the next batch is taken.
     next_batch_at: Instant,
@@ -80,6 +85,21 @@ struct Owned {
     parked: HashSet<StreamName>,
 }
 
+/// A batch of a source, decoded.
+struct DecodedBatch {
+    partition: Partition,
+    events: Arc<Vec<DecodedEvent>>,
+    /// Position of the partition once all events are applied.
+    position: Position,
+}
+
+impl DecodedBatch {
+    /// The checkpoint once the events up to `end` are applied: it moves with the last event only.
+    fn checkpoint(&self, owned: &Owned, end: usize) -> Option<Position> {
+        if end == self.events.len() { Some(self.position) } else { owned.position }
+    }
+}
+
 /// Why projecting pauses.
 #[derive(Debug, thiserror::Error)]
 enum Interruption {
@@ -87,8 +107,14 @@ enum Interruption {
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
-    #[error("the fold has panicked: {0}")]
-    Fold(#[from] tokio::task::JoinError),
+    #[error("decoding or folding has failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Interruption {
+    fn is_of_one_row(&self) -> bool {
+        matches!(self, Self::ReadModels(error) if error.is_of_one_row())
+    }
 }
 
 impl From<RetryError> for Interruption {
@@ -115,10 +141,16 @@ impl<S: EventSource> Runner<S> {
             models,
             owned: HashMap::new(),
             cache,
+            health: Health::default(),
             commit_every: options.commit_every,
             next_batch_at: Instant::now(),
             pause: None,
         }
+    }
+
+    /// Reports parked streams to `health`.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
     }
 
     /// Projects until `shutdown`, and finishes the running batch. Retries with back-off while a store cannot
@@ -191,8 +223,9 @@ impl<S: EventSource> Runner<S> {
     async fn resume(&mut self, partition: &Partition) -> Result<(), Interruption> {
         let generation = Some(self.models.generation().await?);
         let position = self.models.checkpoint(partition).await?;
-        let parked = self.models.parked().await?.into_iter().filter(|row| row.partition == *partition);
-        let parked = parked.map(|row| row.stream).collect();
+        let parked = self.models.parked().await?;
+        self.report_parked(&parked);
+        let parked = streams_of(partition, &parked);
         self.owned.insert(partition.clone(), Owned { generation, position, parked });
         self.source.seek(partition, position);
         Ok(())
@@ -219,7 +252,7 @@ impl<S: EventSource> Runner<S> {
 
     async fn project(&mut self, batch: Batch) -> Result<(), Interruption> {
         let Batch { partition, after, events, position } = batch;
-        let Some(owned) = self.owned.get_mut(&partition) else { return Ok(()) };
+        let Some(owned) = self.owned.get(&partition) else { return Ok(()) };
         let begun = Instant::now();
         let large = events.len() >= BATCH_LARGE;
         if after != owned.position {
@@ -227,35 +260,120 @@ impl<S: EventSource> Runner<S> {
             self.source.seek(&partition, owned.position);
             return Ok(());
         }
-        let events = decode(events).await?;
-        let mut fold = Fold::batch(partition, owned.parked.clone());
-        let mut keys = keys_of(&events);
+        let batch = DecodedBatch { partition, events: Arc::new(decode(events).await?), position };
+        match self.apply(&batch, 0..batch.events.len()).await {
+            Err(error) if error.is_of_one_row() => self.isolate(&batch).await?,
+            outcome => outcome?,
+        }
+        self.next_batch_at = if large { begun } else { begun + self.commit_every };
+        Ok(())
+    }
+
+    /// Folds some events of a batch, and commits their rows.
+    async fn apply(&mut self, batch: &DecodedBatch, range: Range<usize>) -> Result<(), Interruption> {
+        let owned = &self.owned[&batch.partition];
+        let (from, to) = (owned.position, batch.checkpoint(owned, range.end));
+        let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
+        let mut keys = keys_of(&batch.events[range.clone()]);
         fold.put_rows(self.cache.take_known(&mut keys));
         fold.put_rows(self.models.load(keys).await?);
-        let changes = fold_batch(fold, events, after, position).await?;
-        let changes = Changes { generation: owned.generation, ..changes };
-        for parked in &changes.parked {
-            tracing::error!(
-                stream = %parked.stream, event.id = %parked.event_id, revision = parked.revision,
-                reason = parked.reason,
-                "Cannot project an event; its stream is parked until `orderly projections retry`"
-            );
+        let changes = fold_events(fold, &batch.events, range, from, to).await?;
+        self.commit(changes).await
+    }
+
+    /// Applies a batch with a row that the database refuses. Halves the batch until the event that leads to
+    /// this row stands alone, and parks its stream. Commits without the last event leave the checkpoint, but
+    /// not the position in the log, where it was: after a crash the batch comes again, and its first events
+    /// are skipped by their revision.
+    async fn isolate(&mut self, batch: &DecodedBatch) -> Result<(), Interruption> {
+        let mut begin = 0;
+        loop {
+            // The events of `begin..end` were refused together.
+            let mut end = batch.events.len();
+            while end - begin > 1 {
+                let middle = begin + (end - begin) / 2;
+                match self.apply(batch, begin..middle).await {
+                    Ok(()) => begin = middle,
+                    Err(error) if error.is_of_one_row() => end = middle,
+                    Err(error) => return Err(error),
+                }
+            }
+            match self.apply(batch, begin..end).await {
+                Err(Interruption::ReadModels(error)) if error.is_of_one_row() => {
+                    self.park_refused(batch, begin, &error).await?;
+                }
+                outcome => outcome?,
+            }
+            begin = end;
+            if begin == batch.events.len() {
+                return Ok(());
+            }
+            match self.apply(batch, begin..batch.events.len()).await {
+                Err(error) if error.is_of_one_row() => {}
+                outcome => return outcome,
+            }
         }
-        let newly_parked: Vec<StreamName> = changes.parked.iter().map(|row| row.stream.clone()).collect();
+    }
+
+    /// Parks the stream of the event at `index`. The database refuses this too if the event is not the cause;
+    /// the batch is then retried as a whole.
+    async fn park_refused(
+        &mut self,
+        batch: &DecodedBatch,
+        index: usize,
+        refusal: &ReadModelError,
+    ) -> Result<(), Interruption> {
+        let owned = &self.owned[&batch.partition];
+        let (from, to) = (owned.position, batch.checkpoint(owned, index + 1));
+        let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
+        fold.park(&batch.events[index], 0, &Poison::Refused(refusal.to_string()));
+        let log_position = Some(batch.events[index].position);
+        self.commit(Changes { log_position, ..fold.into_changes(from, to) }).await
+    }
+
+    async fn commit(&mut self, changes: Changes) -> Result<(), Interruption> {
+        let (partition, position) = (changes.partition.clone(), changes.to);
+        let generation = self.owned.get(&partition).and_then(|owned| owned.generation);
+        let changes = Changes { generation, ..changes };
+        let parked = changes.parked.clone();
         let written = Written::of(&changes);
         self.models.commit(changes).await?;
         self.cache.keep(written);
-        self.next_batch_at = if large { begun } else { begun + self.commit_every };
-        owned.position = Some(position);
-        owned.parked.extend(newly_parked);
+        for row in &parked {
+            tracing::error!(
+                stream = %row.stream, event.id = %row.event_id, revision = row.revision, reason = row.reason,
+                "Cannot project an event; its stream is parked until `orderly projections retry`"
+            );
+        }
+        let any_parked = !parked.is_empty();
+        if let Some(owned) = self.owned.get_mut(&partition) {
+            owned.position = position;
+            owned.parked.extend(parked.into_iter().map(|row| row.stream));
+        }
+        if any_parked {
+            self.report_parked(&self.models.parked().await?);
+        }
         Ok(())
+    }
+
+    /// Shows operators the parked streams of all projectors.
+    fn report_parked(&self, parked: &[ParkedStream]) {
+        match parked.len() {
+            0 => self.health.resolve(PARKED_STREAMS),
+            count => {
+                let detail = format!("{count} streams are parked: see `orderly projections list`");
+                self.health.degraded(PARKED_STREAMS, detail);
+            }
+        }
     }
 
     async fn retry_parked(&mut self) -> Result<(), Interruption> {
         let partitions: Vec<Partition> = self.owned.keys().cloned().collect();
         for partition in partitions {
             let settled = retry::apply_requests(self.log.as_ref(), self.models.as_ref(), &partition).await?;
-            if !settled.is_empty() {
+            // `orderly projections retry` may have resumed a stream itself.
+            let parked = streams_of(&partition, &self.models.parked().await?);
+            if !settled.is_empty() || parked != self.owned[&partition].parked {
                 // The cached rows of these streams are stale.
                 self.cache.clear();
                 self.resume(&partition).await?;
@@ -296,19 +414,25 @@ async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<DecodedEvent>, Interru
     Ok(if in_place { decode() } else { tokio::task::spawn_blocking(decode).await? })
 }
 
-async fn fold_batch(
+async fn fold_events(
     mut fold: Fold,
-    events: Vec<DecodedEvent>,
+    events: &Arc<Vec<DecodedEvent>>,
+    range: Range<usize>,
     from: Option<Position>,
-    to: Position,
+    to: Option<Position>,
 ) -> Result<Changes, Interruption> {
-    let in_place = events.len() <= FOLDED_IN_PLACE_MAX;
+    let in_place = range.len() <= FOLDED_IN_PLACE_MAX;
+    let events = Arc::clone(events);
     let run = move || {
-        for event in &events {
+        for event in &events[range.clone()] {
             fold.apply(event, 0);
         }
-        let log_position = events.last().map(|event| event.position);
-        Changes { log_position, ..fold.into_changes(from, Some(to)) }
+        let log_position = events[range].last().map(|event| event.position);
+        Changes { log_position, ..fold.into_changes(from, to) }
     };
     Ok(if in_place { run() } else { tokio::task::spawn_blocking(run).await? })
+}
+
+fn streams_of(partition: &Partition, parked: &[ParkedStream]) -> HashSet<StreamName> {
+    parked.iter().filter(|row| row.partition == *partition).map(|row| row.stream.clone()).collect()
 }

@@ -12,8 +12,8 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, ReadError},
     read_models::{
-        OrderRow, OrderStockEvent, PartitionSales, PaymentRow, Projection, ReadModelError, ReservationRow,
-        Rows, SalesKey, SalesTotals, StockRow, StoredRow,
+        OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection, ReadModelError,
+        ReservationRow, Rows, SalesKey, SalesTotals, StockRow, StoredRow,
         audit::{AllRows, Audit, Stored},
     },
 };
@@ -34,6 +34,8 @@ pub struct Verification {
     pub differences: u64,
     /// The first differences, at most 1,000.
     pub described: Vec<Difference>,
+    /// Streams whose latest events are not in the rows. They were compared up to these events.
+    pub parked: Vec<ParkedStream>,
 }
 
 /// A row that differs from the log.
@@ -98,10 +100,11 @@ pub async fn verify(
     models: &dyn Audit,
     progress: &(dyn Fn(FoldProgress) + Send + Sync),
 ) -> Result<Verification, VerifyError> {
-    let stored = models.stored().await?;
+    let mut stored = models.stored().await?;
     let until = reached(&layout.partitions(), &stored.log_positions)?;
-    let expected = fold_log(log, layout, Some(until), progress).await?;
-    Ok(compare(Arc::new(expected), stored).await?)
+    let expected = fold_log(log, layout, Some(until), &stored.parked, progress).await?;
+    let parked = std::mem::take(&mut stored.parked);
+    Ok(Verification { parked, ..compare(Arc::new(expected), stored).await? })
 }
 
 /// For each of `partitions`, the position up to which the rows reflect its events. If projectors followed the

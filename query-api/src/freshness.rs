@@ -70,8 +70,8 @@ impl Freshness {
         F: Future<Output = Result<Option<R>, ReadModelError>>,
     {
         let Some(wanted) = self.min_revision else { return Ok(api.query(read()).await?) };
-        // Subscribe before the first read: a change right after the read then still ends the wait.
-        let mut changes = api.queries.changed();
+        // Before the first read: a change right after the read then still ends the wait.
+        let mut changes = api.queries.changes_of(&stream);
         let mut reached = None;
         let catching_up = async {
             let mut row = api.query(read()).await?;
@@ -80,14 +80,11 @@ impl Freshness {
                 if reached >= Some(wanted) {
                     return Ok(row);
                 }
-                if api.query_in_turn(api.queries.is_parked(&stream)).await? {
+                if api.query_again(api.queries.is_parked(&stream)).await? {
                     return Err(FreshnessError::Parked);
                 }
-                if changes.changed().await.is_err() {
-                    // The read models are closing: no further change comes.
-                    return Err(FreshnessError::NotReached { wanted, reached });
-                }
-                row = api.query_in_turn(read()).await?;
+                changes.next().await;
+                row = api.query_again(read()).await?;
             }
         };
         let outcome = time::timeout(api.revision_wait_max, catching_up).await;

@@ -69,16 +69,18 @@ struct Description;
 /// Limits of the query API.
 #[derive(Debug, Clone, Copy)]
 pub struct QueryApiOptions {
-    /// Concurrent queries. One more is answered with 503 `overloaded`. A request that waits for a revision
-    /// counts only while it reads.
+    /// Concurrent queries. One more is answered with 503 `overloaded`.
     pub queries_max: usize,
+    /// Concurrent queries of requests that waited for a revision and look again. One more waits. They do not
+    /// count as concurrent queries, so waiting requests never make another one fail.
+    pub queries_again_max: usize,
     /// Longest wait of `min_revision` for the read model.
     pub revision_wait_max: Duration,
 }
 
 impl Default for QueryApiOptions {
     fn default() -> Self {
-        Self { queries_max: 256, revision_wait_max: Duration::from_secs(2) }
+        Self { queries_max: 256, queries_again_max: 32, revision_wait_max: Duration::from_secs(2) }
     }
 }
 
@@ -89,6 +91,7 @@ pub struct QueryApi {
     log: LogAccess,
     clock: Clock,
     permits: Semaphore,
+    permits_again: Semaphore,
     revision_wait_max: Duration,
     health: Health,
 }
@@ -105,8 +108,9 @@ impl QueryApi {
         options: QueryApiOptions,
     ) -> Self {
         let permits = Semaphore::new(options.queries_max);
+        let permits_again = Semaphore::new(options.queries_again_max);
         let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
-        Self { queries, source, log, clock, permits, revision_wait_max, health }
+        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health }
     }
 
     /// Answers `/readyz` with the conditions of this process.
@@ -123,12 +127,12 @@ impl QueryApi {
         Ok(query.await?)
     }
 
-    /// Runs a further query of an admitted request, after waiting for a free permit.
-    async fn query_in_turn<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
+    /// Runs a further query of a request that waits for a revision.
+    async fn query_again<T, E>(&self, query: impl Future<Output = Result<T, E>>) -> Result<T, QueryError>
     where
         QueryError: From<E>,
     {
-        let _permit = self.permits.acquire().await.map_err(|_| QueryError::Overloaded)?;
+        let _permit = self.permits_again.acquire().await.map_err(|_| QueryError::Overloaded)?;
         Ok(query.await?)
     }
 }

@@ -20,7 +20,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderFilter, OrderRow},
+    read_models::{OrderFilter, OrderSummaryRow},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -242,7 +242,8 @@ pub async fn order(
 ) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
     let row = row.ok_or(NoSuch(OrderId::RESOURCE))?;
-    Ok(known.answer(row.revision, || Order::of(&row)))
+    let summary = OrderSummaryRow::from(&row);
+    Ok(known.answer(row.revision, || Order::of(&row.order, &summary)))
 }
 
 /// Orders, the latest first
@@ -270,31 +271,31 @@ pub async fn orders(
     Ok(Json(listing).into_response())
 }
 
-fn placed_at(row: &OrderRow) -> Timestamp {
-    row.order.placed_at().expect("the row of an order includes at least the event that placed it")
+fn placed_at(row: &OrderSummaryRow) -> Timestamp {
+    row.summary.placed_at.expect("the row of an order includes at least the event that placed it")
 }
 
 impl<'a> OrderSummary<'a> {
-    fn of(row: &'a OrderRow) -> Self {
-        let order = &row.order;
+    fn of(row: &'a OrderSummaryRow) -> Self {
+        let summary = &row.summary;
         Self {
             order_id: row.order_id,
-            status: order.status(),
-            payment_status: order.payment_status(),
-            fulfilment_status: order.fulfilment_status(),
-            customer_id: order.customer_id(),
-            country: order.country(),
-            reference: order.reference(),
-            currency: order.currency(),
-            total: order.total(),
-            amount_due: order.amount_due(),
-            captured: order.captured(),
-            refunded: order.refunded(),
-            payment_id: order.payment_id(),
-            line_count: order.lines().len(),
-            units: order.lines().iter().map(|line| u64::from(line.quantity)).sum(),
+            status: summary.status,
+            payment_status: summary.payment_status,
+            fulfilment_status: summary.fulfilment_status,
+            customer_id: summary.customer_id.as_deref(),
+            country: summary.country.as_deref(),
+            reference: summary.reference.as_deref(),
+            currency: summary.currency,
+            total: summary.total,
+            amount_due: summary.amount_due,
+            captured: summary.captured,
+            refunded: summary.refunded,
+            payment_id: summary.payment_id,
+            line_count: summary.line_count,
+            units: summary.units,
             placed_at: placed_at(row),
-            payment_due_at: order.payment_due_at(),
+            payment_due_at: summary.payment_due_at,
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             revision: row.revision,
@@ -303,10 +304,9 @@ impl<'a> OrderSummary<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn of(row: &'a OrderRow) -> Self {
-        let order = &row.order;
+    fn of(order: &'a order::Order, summary: &'a OrderSummaryRow) -> Self {
         Self {
-            summary: OrderSummary::of(row),
+            summary: OrderSummary::of(summary),
             metadata: order.metadata(),
             lines: (1..).zip(order.lines()).map(OrderLine::of).collect(),
             adjustments: order.adjustments().iter().map(Adjustment::of).collect(),

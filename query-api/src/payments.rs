@@ -19,7 +19,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{PaymentFilter, PaymentRow},
+    read_models::{PaymentFilter, PaymentSummaryRow},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -147,7 +147,8 @@ pub async fn payment(
 ) -> Result<Response, Failure<ResourceProblems>> {
     let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
     let row = row.ok_or(NoSuch(PaymentId::RESOURCE))?;
-    Ok(known.answer(row.revision, || Payment::of(&row)))
+    let summary = PaymentSummaryRow::from(&row);
+    Ok(known.answer(row.revision, || Payment::of(&row.payment, &summary)))
 }
 
 /// Payments, by id
@@ -168,24 +169,24 @@ pub async fn payments(
 }
 
 impl<'a> PaymentSummary<'a> {
-    fn of(row: &'a PaymentRow) -> Self {
-        let payment = &row.payment;
+    fn of(row: &'a PaymentSummaryRow) -> Self {
+        let summary = &row.summary;
         Self {
             payment_id: row.payment_id,
-            order_id: payment.order_id(),
-            status: payment.state(),
-            currency: payment.currency(),
-            amount: payment.amount(),
-            authorized: payment.authorized(),
-            captured: payment.captured(),
-            refunded: payment.refunded(),
-            capturable: payment.capturable(),
-            refundable: payment.refundable(),
-            retryable: payment.is_retryable(),
-            unknown_operation: payment.unknown_operation(),
-            void_requested: payment.void_requested(),
-            closed: payment.is_closed(),
-            reference: payment.reference(),
+            order_id: summary.order_id,
+            status: summary.state,
+            currency: summary.currency,
+            amount: summary.amount,
+            authorized: summary.authorized,
+            captured: summary.captured,
+            refunded: summary.refunded,
+            capturable: summary.capturable,
+            refundable: summary.refundable,
+            retryable: summary.retryable,
+            unknown_operation: summary.unknown_operation,
+            void_requested: summary.void_requested,
+            closed: summary.closed,
+            reference: summary.reference.as_deref(),
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             revision: row.revision,
@@ -194,9 +195,9 @@ impl<'a> PaymentSummary<'a> {
 }
 
 impl<'a> Payment<'a> {
-    fn of(row: &'a PaymentRow) -> Self {
-        let refunds = row.payment.refunds().iter().map(Refund::of).collect();
-        Self { summary: PaymentSummary::of(row), refunds }
+    fn of(payment: &payment::Payment, summary: &'a PaymentSummaryRow) -> Self {
+        let refunds = payment.refunds().iter().map(Refund::of).collect();
+        Self { summary: PaymentSummary::of(summary), refunds }
     }
 }
 

@@ -11,10 +11,11 @@ use domain::{Currency, Timestamp};
 use infra::{
     http::{
         Failure,
-        answers::QueryProblems,
+        answers::ListProblems,
+        paging::Paging,
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
     },
-    read_models::{Sales, SalesGroup, SalesQuery, SalesTotals},
+    read_models::{RowPage, Sales, SalesGroup, SalesQuery, SalesTotals},
 };
 use serde::Serialize;
 use utoipa::{
@@ -55,10 +56,16 @@ impl ToSchema for SalesGroupWord {}
 pub struct SalesReport {
     #[schema(value_type = String, example = "GBP")]
     currency: Currency,
+    /// Over all groups, also those of other pages.
     total: Totals,
-    /// By ascending key. Omitted without `group_by`.
+    /// A page of groups, by ascending key. Omitted without `group_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<Group>>,
+    /// Pass it as `cursor` for the next groups. Null on the last page; omitted without `group_by`.
+    #[allow(clippy::option_option, reason = "null and absent differ")]
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<Option<String>>,
 }
 
 /// Amounts are in minor units. Cancellations and refunds do not reduce `gross`; they have their own sums.
@@ -68,10 +75,13 @@ pub struct Totals {
     lines: i64,
     units: i64,
     /// Quantity x unit price of the lines, without adjustments.
-    gross: i64,
+    #[schema(value_type = i64)]
+    gross: i128,
     /// The cancelled part of `gross`.
-    cancelled: i64,
-    refunded: i64,
+    #[schema(value_type = i64)]
+    cancelled: i128,
+    #[schema(value_type = i64)]
+    refunded: i128,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,6 +109,8 @@ pub struct SalesParams {
     /// Placed before this instant: a whole hour, or a date, which means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2011-01-01T00:00:00Z")]
     to: Option<Timestamp>,
+    #[param(ignore)]
+    paging: Paging,
 }
 
 impl FromParameters for SalesParams {
@@ -108,7 +120,7 @@ impl FromParameters for SalesParams {
         let from = parameters.optional("from", whole_hour);
         let to = parameters.optional("to", whole_hour);
         check_range(parameters, from, ("to", to));
-        Some(Self { currency: currency?, group_by, from, to })
+        Some(Self { currency: currency?, group_by, from, to, paging: Paging::read(parameters)? })
     }
 }
 
@@ -123,29 +135,33 @@ fn whole_hour(text: &str) -> Result<Timestamp, &'static str> {
 /// Sales in one currency
 #[utoipa::path(
     get, path = "/v1/sales", tag = "sales",
-    params(SalesParams),
-    responses((status = 200, description = "The sums.", body = SalesReport), QueryProblems),
+    params(SalesParams, Paging),
+    responses((status = 200, description = "The sums.", body = SalesReport), ListProblems),
 )]
 pub async fn sales(
     State(api): State<Arc<QueryApi>>,
     Params(wanted): Params<SalesParams>,
-) -> Result<Response, Failure<QueryProblems>> {
+) -> Result<Response, Failure<ListProblems>> {
     let hour = |at: Timestamp| at.as_second() / SECONDS_PER_HOUR;
     let query = SalesQuery {
         currency: wanted.currency,
         from_hour: wanted.from.map(hour),
         to_hour: wanted.to.map(hour),
         group: wanted.group_by,
+        after: wanted.paging.after()?,
     };
-    let sales = api.query(api.queries.sales(&query)).await?;
-    Ok(Json(SalesReport::of(&query, sales)).into_response())
+    let sales = api.query(api.queries.sales(&query, wanted.paging.limit)).await?;
+    Ok(Json(SalesReport::of(&query, &wanted.paging, &sales)).into_response())
 }
 
 impl SalesReport {
-    fn of(query: &SalesQuery, sales: Sales) -> Self {
-        let group = |(key, totals): (String, SalesTotals)| Group { key, totals: Totals::of(&totals) };
-        let groups = query.group.map(|_| sales.groups.into_iter().map(group).collect());
-        Self { currency: query.currency, total: Totals::of(&sales.total), groups }
+    fn of(query: &SalesQuery, paging: &Paging, sales: &Sales) -> Self {
+        let RowPage { items, has_more } = &sales.groups;
+        let group =
+            |(key, totals): &(String, SalesTotals)| Group { key: key.clone(), totals: Totals::of(totals) };
+        let page = paging.listing(items, *has_more, group, |(key, _)| key);
+        let (groups, next_cursor) = query.group.map(|_| (page.items, page.next_cursor)).unzip();
+        Self { currency: query.currency, total: Totals::of(&sales.total), groups, next_cursor }
     }
 }
 

@@ -20,7 +20,7 @@ use infra::{
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params, whole_number},
     },
-    read_models::{OrderRow, PaymentRow, ReadModelError, Wait, WaitFilter, WaitKind},
+    read_models::{OrderSummaryRow, PaymentRow, ReadModelError, Wait, WaitFilter, WaitKind},
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -133,7 +133,7 @@ pub async fn stuck_orders(
 
 /// The rows of a waiting order.
 struct Rows {
-    order: Option<OrderRow>,
+    order: Option<OrderSummaryRow>,
     payment: Option<PaymentRow>,
 }
 
@@ -142,13 +142,13 @@ impl Rows {
         match wait.kind {
             WaitKind::Allocation | WaitKind::Expiry | WaitKind::Release => {
                 let id = OrderId(wait.id);
-                let order = api.queries.order(id).await?;
+                let order = api.queries.order_summary(id).await?;
                 Ok(Self { order, payment: api.queries.payment(PaymentId::of_order(id)).await? })
             }
             WaitKind::Provider => {
                 let payment = api.queries.payment(PaymentId(wait.id)).await?;
                 let order = match payment.as_ref().and_then(|row| row.payment.order_id()) {
-                    Some(id) => api.queries.order(id).await?,
+                    Some(id) => api.queries.order_summary(id).await?,
                     None => None,
                 };
                 Ok(Self { order, payment })
@@ -173,9 +173,9 @@ impl Rows {
             why,
             since: wait.since,
             waiting_seconds: now.duration_since(wait.since).as_secs(),
-            status: order.map(|row| row.order.status()),
-            payment_status: order.map(|row| row.order.payment_status()),
-            fulfilment_status: order.map(|row| row.order.fulfilment_status()),
+            status: order.map(|row| row.summary.status),
+            payment_status: order.map(|row| row.summary.payment_status),
+            fulfilment_status: order.map(|row| row.summary.fulfilment_status),
             payment_state: payment.map(Payment::state),
         })
     }

@@ -13,7 +13,7 @@ use query_api::{LogAccess, QueryApi};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::support::{PATIENCE, Shop, line};
+use crate::support::{Shop, eventually, line};
 
 /// The query API over the shop's read models and its log.
 fn queries_of(shop: &Shop) -> Router {
@@ -38,18 +38,13 @@ async fn get(router: &Router, uri: &str) -> Value {
 
 /// Waits until the rows include every event of the log.
 async fn until_projected(shop: &Shop) {
-    let mut changed = shop.queries.changed();
-    let projected = async {
-        loop {
-            let last = shop.events().log().last_position().await.unwrap();
-            let checkpoints = shop.queries.checkpoints().await.unwrap();
-            if !checkpoints.is_empty() && checkpoints.iter().all(|row| row.log_position == last) {
-                return;
-            }
-            changed.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(PATIENCE, projected).await.expect("the rows follow the log");
+    eventually("the rows follow the log", async || {
+        let last = shop.events().log().last_position().await.unwrap();
+        let checkpoints = shop.queries.checkpoints().await.unwrap();
+        let is_there = !checkpoints.is_empty() && checkpoints.iter().all(|row| row.log_position == last);
+        is_there.then_some(())
+    })
+    .await;
 }
 
 fn concerns(event: &RecordedEvent, order: OrderId) -> bool {

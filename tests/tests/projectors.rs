@@ -6,6 +6,7 @@ pub mod memory_log;
 mod parking;
 mod postgres;
 mod rebuilding;
+mod refusals;
 mod story;
 mod verification;
 
@@ -18,8 +19,9 @@ use infra::{
         layout::{SourceLayout, WholeLog},
     },
     event_store::EventLog,
+    health::Health,
     read_models::{
-        ProjectionQueries, Queries, ReadModels,
+        ProjectionQueries, ReadModels,
         sqlite::{SqliteQueries, SqliteReadModels},
     },
 };
@@ -32,7 +34,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::{feed::Feed, memory_log::MemoryLog};
-use crate::support::PATIENCE;
+use crate::support::eventually;
 
 /// Read models in their own file, and the log that they come from.
 struct Bench {
@@ -62,27 +64,15 @@ impl Bench {
 
     /// Waits until the whole log is projected.
     async fn caught_up(&self) {
-        self.until("the checkpoint reaches the head", async || {
-            self.models.checkpoint(&Partition::whole_log()).await.unwrap() == self.log.head()
+        eventually("the checkpoint reaches the head", async || {
+            let checkpoint = self.models.checkpoint(&Partition::whole_log()).await.unwrap();
+            (checkpoint == self.log.head()).then_some(())
         })
         .await;
     }
 
     async fn is_parked(&self, stream: impl Into<StreamName>) -> bool {
         self.queries.is_parked(&stream.into()).await.unwrap()
-    }
-
-    /// Waits until `holds` is true after a commit.
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let mut changed = self.queries.changed();
-        let waiting = async {
-            while !holds().await {
-                changed.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .unwrap_or_else(|_| panic!("timed out while waiting until {what}"));
     }
 
     async fn verify(&self) -> Verification {
@@ -97,6 +87,7 @@ impl Bench {
 }
 
 struct RunningProjector {
+    health: Health,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -111,9 +102,17 @@ impl RunningProjector {
             models,
             ProjectorOptions { cached_rows_max: 8, commit_every: Duration::ZERO },
         );
+        let health = Health::default();
+        let runner = runner.with_health(health.clone());
         let stop = shutdown.clone();
         let task = tokio::spawn(async move { runner.run(stop).await.unwrap() });
-        Self { shutdown, task }
+        Self { health, shutdown, task }
+    }
+
+    /// The names of what operators are shown.
+    fn degraded(&self) -> Vec<&'static str> {
+        let readiness = self.health.readiness().expect("a projector is never unable");
+        readiness.degraded.iter().map(|condition| condition.name).collect()
     }
 
     async fn stop(self) {

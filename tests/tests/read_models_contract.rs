@@ -53,7 +53,7 @@ macro_rules! read_models_contract {
             writing::the_position_in_the_log_never_goes_back,
             writing::rows_are_bound_to_one_log,
             writing::parked_streams_are_listed_until_they_are_retried,
-            writing::commits_are_noticed_here_and_in_other_processes,
+            writing::a_commit_wakes_the_callers_of_its_streams_here_and_in_other_processes,
             rows::rows_read_back_equal_to_the_rows_written,
             rows::only_rows_that_exist_are_loaded,
             rows::closed_reservations_are_deleted,
@@ -69,6 +69,7 @@ macro_rules! read_models_contract {
             lists::stock_events_of_an_order_are_paged_in_the_order_of_the_log,
             sales::sums_equal_the_rows_of_any_time_range,
             sales::sums_add_all_partitions_of_one_currency,
+            sales::sums_of_the_largest_amounts_are_exact,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(

@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use super::{
     ADJUSTMENTS_MAX, CancelReason, LINE_QUANTITY_MAX, LINES_MAX, LineQuantity, METADATA_ENTRIES_MAX,
-    NewReturn, Order, OrderAllocated, OrderCancelled, OrderCommand, OrderDelivered, OrderEvent, OrderExpired,
-    OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested, OrderRejected,
-    OrderReturned, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder,
+    NewReturn, ORDER_VALUE_MAX, Order, OrderAllocated, OrderCancelled, OrderCommand, OrderDelivered,
+    OrderEvent, OrderExpired, OrderLine, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested,
+    OrderRejected, OrderReturned, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder,
 };
 use crate::{
     Amount, RefundId, ShipmentId, Sku, Timestamp,
@@ -58,7 +58,7 @@ pub enum InvalidOrder {
     UnitCount,
     #[error("line {line}: a unit price is not negative")]
     NegativePrice { line: usize },
-    #[error("lines and adjustments add up to more than {} minor units", Amount::MAX)]
+    #[error("lines and adjustments add up to more than {ORDER_VALUE_MAX} minor units")]
     TotalOutOfRange,
     #[error("lines and adjustments add up to less than 0")]
     NegativeTotal,
@@ -199,12 +199,18 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
 fn total(place: &PlaceOrder) -> Result<Amount, InvalidOrder> {
     let mut sum = Amount::ZERO;
     for line in &place.lines {
-        sum = sum.checked_add(line.unit_price.checked_mul(line.quantity)?)?;
+        sum = add(sum, line.unit_price.checked_mul(line.quantity)?)?;
     }
     for adjustment in &place.adjustments {
-        sum = sum.checked_add(adjustment.amount)?;
+        sum = add(sum, adjustment.amount)?;
     }
     if sum.is_negative() { Err(InvalidOrder::NegativeTotal) } else { Ok(sum) }
+}
+
+/// Adds a part of an order's value. Refuses a sum beyond ±[`ORDER_VALUE_MAX`].
+fn add(sum: Amount, part: Amount) -> Result<Amount, InvalidOrder> {
+    let sum = sum.checked_add(part)?;
+    if sum.minor_units().abs() > ORDER_VALUE_MAX { Err(InvalidOrder::TotalOutOfRange) } else { Ok(sum) }
 }
 
 fn check_texts(members: &[(&'static str, Option<&String>)]) -> Result<(), InvalidOrder> {

@@ -27,7 +27,7 @@ impl ProblemSource for ReadModelError {
         tracing::error!(error = %self, "Cannot read the read models; the request fails");
         match self {
             Self::Unavailable(_) => Problem::new(Code::Unavailable),
-            Self::Corrupt(_) | Self::CheckpointMoved => Problem::new(Code::Internal),
+            Self::Corrupt(_) | Self::Row(_) | Self::CheckpointMoved => Problem::new(Code::Internal),
         }
     }
 }

@@ -89,7 +89,7 @@ impl Positions for PostgresOperations {
 impl From<Fault> for OperationsError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Unavailable(text) | Fault::Corrupt(text) => Self(text),
+            Fault::Unavailable(text) | Fault::Corrupt(text) | Fault::Refused(text) => Self(text),
         }
     }
 }

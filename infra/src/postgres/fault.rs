@@ -12,12 +12,15 @@ pub(crate) enum Fault {
     Unavailable(Arc<str>),
     /// Stored data or tables are damaged.
     Corrupt(Arc<str>),
+    /// The database refuses the values of a statement.
+    Refused(Arc<str>),
 }
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let text: Arc<str> = describe(&error).into();
         match error.code() {
+            Some(code) if is_refusal(code) => Self::Refused(text),
             Some(code) if is_damage(code) => Self::Corrupt(text),
             // Without a code, the server has not answered.
             _ => Self::Unavailable(text),
@@ -25,11 +28,17 @@ impl From<Error> for Fault {
     }
 }
 
+/// Class 22: a value does not fit its column. Class 23: a row breaks a constraint. Code 54000: a row or an
+/// index entry is too large.
+fn is_refusal(code: &SqlState) -> bool {
+    matches!(code.code().get(..2), Some("22" | "23")) || *code == SqlState::PROGRAM_LIMIT_EXCEEDED
+}
+
 /// By class: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn is_damage(code: &SqlState) -> bool {
     match code.code().get(..2) {
-        // 22: values that do not fit their column. 23: rows that break a constraint. XX: damaged pages.
-        Some("22" | "23" | "XX") => true,
+        // XX: damaged pages.
+        Some("XX") => true,
         // 42: missing tables and columns. Missing rights have this class too, and are no damage.
         Some("42") => *code != SqlState::INSUFFICIENT_PRIVILEGE,
         _ => false,

@@ -27,10 +27,14 @@ pub struct AllRows {
 /// For each partition, the position of the log up to which the rows reflect its events.
 pub type LogPositions = Vec<(Partition, Option<Position>)>;
 
+/// How far the rows are: what a reader learns before it reads rows.
+pub(super) type Progress = (LogPositions, Vec<ParkedStream>);
+
 /// Every row, as one transaction sees them.
 #[derive(Debug)]
 pub struct Stored {
     pub log_positions: LogPositions,
+    pub parked: Vec<ParkedStream>,
     /// Chunks of rows, sent while the adapter reads them. Dropping this stops the reading.
     pub rows: mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>,
 }

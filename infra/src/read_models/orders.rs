@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use domain::{
-    OrderId, Revision, Sku, Timestamp,
-    order::{Order, OrderStatus},
+    Amount, Currency, OrderId, PaymentId, Revision, Sku, Timestamp,
+    order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{ReadModelError, RowPage};
 
@@ -24,6 +25,70 @@ pub struct OrderRow {
     /// When the store recorded the order's latest event.
     pub updated_at: Timestamp,
     pub order: Order,
+}
+
+/// What lists show of an order. It is stored beside the order, so that a list never reads whole orders, which
+/// may have thousands of lines. Before you change it, see [`OrderRow`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderSummary {
+    pub status: OrderStatus,
+    pub payment_status: PaymentStatus,
+    pub fulfilment_status: FulfilmentStatus,
+    pub customer_id: Option<String>,
+    pub country: Option<String>,
+    pub reference: Option<String>,
+    pub currency: Option<Currency>,
+    pub total: Amount,
+    pub amount_due: Amount,
+    pub captured: Amount,
+    pub refunded: Amount,
+    pub payment_id: Option<PaymentId>,
+    pub line_count: usize,
+    /// Units of all lines, as placed.
+    pub units: u64,
+    /// `None` for an order that was never placed, which has no row.
+    pub placed_at: Option<Timestamp>,
+    pub payment_due_at: Option<Timestamp>,
+}
+
+impl OrderSummary {
+    pub fn of(order: &Order) -> Self {
+        Self {
+            status: order.status(),
+            payment_status: order.payment_status(),
+            fulfilment_status: order.fulfilment_status(),
+            customer_id: order.customer_id().map(str::to_owned),
+            country: order.country().map(str::to_owned),
+            reference: order.reference().map(str::to_owned),
+            currency: order.currency(),
+            total: order.total(),
+            amount_due: order.amount_due(),
+            captured: order.captured(),
+            refunded: order.refunded(),
+            payment_id: order.payment_id(),
+            line_count: order.lines().len(),
+            units: order.lines().iter().map(|line| u64::from(line.quantity)).sum(),
+            placed_at: order.placed_at(),
+            payment_due_at: order.payment_due_at(),
+        }
+    }
+}
+
+/// An [`OrderRow`] with a summary in place of the order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderSummaryRow {
+    pub order_id: OrderId,
+    pub revision: Revision,
+    pub recorded_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub summary: OrderSummary,
+}
+
+impl From<&OrderRow> for OrderSummaryRow {
+    fn from(row: &OrderRow) -> Self {
+        let OrderRow { order_id, revision, recorded_at, updated_at, ref order } = *row;
+        Self { order_id, revision, recorded_at, updated_at, summary: OrderSummary::of(order) }
+    }
 }
 
 /// Selects orders that pass every filter. Newest `placed_at` first, then by descending id.
@@ -44,7 +109,13 @@ pub struct OrderFilter {
 pub trait OrderQueries: Send + Sync + 'static {
     async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError>;
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError>;
+    async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError>;
+
+    async fn orders(
+        &self,
+        filter: &OrderFilter,
+        limit: usize,
+    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError>;
 }
 
 /// The index that a list of orders walks.
@@ -86,5 +157,5 @@ pub(super) fn awaited_payment_due_at(order: &Order) -> Option<Timestamp> {
 
 /// The error for an order without an OrderPlaced event, which has no search columns.
 pub(super) fn never_placed(id: OrderId) -> ReadModelError {
-    ReadModelError::Corrupt(format!("order {id} was never placed, so its row cannot be stored").into())
+    ReadModelError::Row(format!("order {id} was never placed").into())
 }

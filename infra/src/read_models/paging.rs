@@ -1,7 +1,7 @@
 //! Pages of rows. Lists fetch one row more than the page holds, to see whether more follow.
 
 /// One page of a list, and whether more rows follow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowPage<T> {
     pub items: Vec<T>,
     pub has_more: bool,

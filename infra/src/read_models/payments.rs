@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use domain::{
-    OrderId, PaymentId, Revision, Timestamp,
-    payment::{Payment, PaymentState},
+    Amount, Currency, OrderId, PaymentId, Revision, Timestamp,
+    payment::{Operation, Payment, PaymentState},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{ReadModelError, RowPage};
 
@@ -18,6 +19,63 @@ pub struct PaymentRow {
     /// When the store recorded the payment's latest event.
     pub updated_at: Timestamp,
     pub payment: Payment,
+}
+
+/// What lists show of a payment, stored beside it as for orders: see [`super::OrderSummary`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentSummary {
+    pub order_id: Option<OrderId>,
+    pub state: PaymentState,
+    pub currency: Option<Currency>,
+    pub amount: Amount,
+    pub authorized: Amount,
+    pub captured: Amount,
+    pub refunded: Amount,
+    pub capturable: Amount,
+    pub refundable: Amount,
+    pub retryable: bool,
+    pub unknown_operation: Option<Operation>,
+    pub void_requested: bool,
+    pub closed: bool,
+    pub reference: Option<String>,
+}
+
+impl PaymentSummary {
+    pub fn of(payment: &Payment) -> Self {
+        Self {
+            order_id: payment.order_id(),
+            state: payment.state(),
+            currency: payment.currency(),
+            amount: payment.amount(),
+            authorized: payment.authorized(),
+            captured: payment.captured(),
+            refunded: payment.refunded(),
+            capturable: payment.capturable(),
+            refundable: payment.refundable(),
+            retryable: payment.is_retryable(),
+            unknown_operation: payment.unknown_operation(),
+            void_requested: payment.void_requested(),
+            closed: payment.is_closed(),
+            reference: payment.reference().map(str::to_owned),
+        }
+    }
+}
+
+/// A [`PaymentRow`] with a summary in place of the payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentSummaryRow {
+    pub payment_id: PaymentId,
+    pub revision: Revision,
+    pub recorded_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub summary: PaymentSummary,
+}
+
+impl From<&PaymentRow> for PaymentSummaryRow {
+    fn from(row: &PaymentRow) -> Self {
+        let PaymentRow { payment_id, revision, recorded_at, updated_at, ref payment } = *row;
+        Self { payment_id, revision, recorded_at, updated_at, summary: PaymentSummary::of(payment) }
+    }
 }
 
 /// Selects payments that pass every filter, in order of arrival.
@@ -35,12 +93,12 @@ impl PaymentFilter {
     pub(super) fn page_of_order(
         &self,
         order_id: OrderId,
-        row: Option<PaymentRow>,
+        row: Option<PaymentSummaryRow>,
         limit: usize,
-    ) -> RowPage<PaymentRow> {
+    ) -> RowPage<PaymentSummaryRow> {
         let wanted = row.filter(|row| {
-            row.payment.order_id() == Some(order_id)
-                && self.state.is_none_or(|state| state == row.payment.state())
+            row.summary.order_id == Some(order_id)
+                && self.state.is_none_or(|state| state == row.summary.state)
                 && self.after.is_none_or(|after| after != row.payment_id)
         });
         RowPage { items: wanted.into_iter().take(limit).collect(), has_more: false }
@@ -55,7 +113,7 @@ pub trait PaymentQueries: Send + Sync + 'static {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<RowPage<PaymentRow>, ReadModelError>;
+    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError>;
 }
 
 /// The time since which a payment waits for its provider. `None` if the provider has nothing to do.

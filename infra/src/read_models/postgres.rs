@@ -21,7 +21,6 @@ mod waits;
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use domain::{Position, StreamName};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::rebuild::PostgresRebuild;
@@ -31,6 +30,7 @@ use self::{
 };
 use super::{
     BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
+    StreamChanges,
     audit::{Audit, Stored},
 };
 use crate::{
@@ -40,7 +40,7 @@ use crate::{
 
 /// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older schemas and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 3;
+pub(super) const SCHEMA_VERSION: i32 = 4;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 5] =
@@ -64,7 +64,7 @@ async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelErr
 /// and the server still works through the statements in this order. The checkpoint comes first. Its row lock
 /// makes a second owner wait. That owner then finds that the checkpoint has moved.
 async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelError> {
-    const NOTIFY: &str = "SELECT pg_notify($1, '')";
+    const NOTIFY: &str = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload";
     let transaction = client.transaction().await?;
     let projections = projections::Writer::prepare(&transaction).await?;
     let stock = stock::Writer::prepare(&transaction).await?;
@@ -73,7 +73,8 @@ async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelE
     let sales = sales::Writer::prepare(&transaction).await?;
     let notify = transaction.prepare_cached(NOTIFY).await?;
     // Delivered if the transaction commits.
-    let notified = async { Ok(transaction.query_one(&notify, &[&CHANGES_CHANNEL]).await.map(drop)?) };
+    let payloads = listener::payloads(changes.streams());
+    let notified = async { Ok(transaction.query(&notify, &[&CHANGES_CHANNEL, &payloads]).await.map(drop)?) };
     tokio::try_join!(
         biased;
         projections.write(changes),
@@ -174,8 +175,8 @@ impl PostgresQueries {
 }
 
 impl Queries for PostgresQueries {
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.listener.changed.clone()
+    fn changes_of(&self, stream: &StreamName) -> StreamChanges {
+        self.listener.waiters.of(stream)
     }
 }
 
@@ -191,6 +192,7 @@ impl From<Fault> for ReadModelError {
         match fault {
             Fault::Unavailable(text) => Self::Unavailable(text),
             Fault::Corrupt(text) => Self::Corrupt(text),
+            Fault::Refused(text) => Self::Row(text),
         }
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use domain::{Currency, Sku};
 
 use self::spans::month_of;
-use super::{Projection, ReadModelError, StoredRow};
+use super::{Projection, ReadModelError, RowPage, StoredRow};
 use crate::event_source::Partition;
 
 /// What sales are summed by, besides the hour and the currency.
@@ -34,14 +34,17 @@ pub struct SalesKey {
 /// Sums over all orders that were ever allocated, by `placed_at`. Money is in minor units. `gross` is
 /// quantity x unit price of the lines without adjustments, and is never reduced: cancelled and refunded money
 /// has its own columns.
+///
+/// Money has 128 bits: 1,025 orders of the largest stored amount (2^53 - 1) exceed 64 bits. Counts have 64
+/// bits: an order has at most 1,000,000,000 units, so units exceed them after 9,000,000,000 such orders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SalesTotals {
     pub orders: i64,
     pub lines: i64,
     pub units: i64,
-    pub gross: i64,
-    pub cancelled: i64,
-    pub refunded: i64,
+    pub gross: i128,
+    pub cancelled: i128,
+    pub refunded: i128,
 }
 
 impl SalesTotals {
@@ -82,20 +85,22 @@ pub struct SalesQuery {
     pub to_hour: Option<i64>,
     /// `None`: the total alone.
     pub group: Option<SalesGroup>,
+    /// Continue after the group with this key. The total counts all groups.
+    pub after: Option<String>,
 }
 
-/// The total and its groups. Keys: `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU, a country.
+/// The total and a page of its groups. Keys: `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU, a country.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sales {
     pub total: SalesTotals,
     /// In ascending order of keys.
-    pub groups: Vec<(String, SalesTotals)>,
+    pub groups: RowPage<(String, SalesTotals)>,
 }
 
 #[async_trait]
 pub trait SalesQueries: Send + Sync + 'static {
-    /// Sums over all partitions.
-    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError>;
+    /// Sums over all partitions, in at most `limit` groups.
+    async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError>;
 }
 
 /// Checks the stored sums of months against the stored sums of their hours. Feed it all hours first.

@@ -17,6 +17,7 @@ mod values;
 mod waits;
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{Arc, mpsc},
     time::Duration,
@@ -24,8 +25,7 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{Position, StreamName};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::watch;
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use self::{
@@ -35,13 +35,14 @@ use self::{
 pub use self::{connections::ReadModelsOpenError, rebuild::SqliteRebuild};
 use super::{
     BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
+    StreamChanges, Waiters,
     audit::{Audit, Stored},
 };
 use crate::event_source::Partition;
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 4;
+pub(super) const SCHEMA_VERSION: i32 = 5;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 5] =
@@ -93,7 +94,6 @@ fn commit(connection: &mut Connection, changes: &Changes) -> Result<(), ReadMode
 pub struct SqliteReadModels {
     writer: Writer,
     queries: SqliteQueries,
-    changed: watch::Sender<u64>,
 }
 
 impl SqliteReadModels {
@@ -101,9 +101,8 @@ impl SqliteReadModels {
     pub fn open(path: &Path) -> Result<Self, ReadModelsOpenError> {
         let writer = Writer::start(path)?;
         let readers = Arc::new(open_readers(path)?);
-        let (changed, receiver) = watch::channel(0);
-        let queries = SqliteQueries { readers, changed: receiver, _watching: None };
-        Ok(Self { writer, queries, changed })
+        let queries = SqliteQueries { readers, waiters: Waiters::default(), _watching: None };
+        Ok(Self { writer, queries })
     }
 
     /// The read side. It sees each commit of this process at once.
@@ -132,8 +131,11 @@ impl ReadModels for SqliteReadModels {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
-        self.writer.run(move |connection| commit(connection, &changes)).await?;
-        self.changed.send_modify(|commits| *commits += 1);
+        let committed =
+            self.writer.run(move |connection| commit(connection, &changes).map(|()| changes)).await?;
+        if !self.queries.waiters.is_empty() {
+            self.queries.waiters.wake(&committed.streams().collect::<Vec<_>>());
+        }
         Ok(())
     }
 
@@ -155,7 +157,7 @@ impl ReadModels for SqliteReadModels {
 #[derive(Debug, Clone)]
 pub struct SqliteQueries {
     readers: Arc<Readers>,
-    changed: watch::Receiver<u64>,
+    waiters: Waiters,
     /// Dropping it ends the thread that polls for commits of other processes.
     _watching: Option<Arc<mpsc::Sender<()>>>,
 }
@@ -164,8 +166,9 @@ impl SqliteQueries {
     /// Opens read models that another process writes. It polls for commits every 20 ms.
     pub fn open_read_only(path: &Path) -> Result<Self, ReadModelsOpenError> {
         let readers = Arc::new(open_readers(path)?);
-        let (changed, watching) = watch_file(path)?;
-        Ok(Self { readers, changed, _watching: Some(Arc::new(watching)) })
+        let waiters = Waiters::default();
+        let watching = watch_file(path, waiters.clone())?;
+        Ok(Self { readers, waiters, _watching: Some(Arc::new(watching)) })
     }
 
     async fn run<T: Send + 'static>(
@@ -179,19 +182,23 @@ impl SqliteQueries {
 /// How often a process that does not write polls for commits.
 const CHANGES_POLLED_EVERY: Duration = Duration::from_millis(20);
 
-/// Polls for commits of another process until the sender is dropped.
-fn watch_file(path: &Path) -> Result<(watch::Receiver<u64>, mpsc::Sender<()>), ReadModelsOpenError> {
+/// Polls for commits of another process until the sender is dropped. A commit does not say which rows it
+/// changes, so the thread reads the rows that callers wait for, and wakes the callers of those that differ.
+fn watch_file(path: &Path, waiters: Waiters) -> Result<mpsc::Sender<()>, ReadModelsOpenError> {
     let connection = open_reader(path)?;
-    let (changed, receiver) = watch::channel(0);
     let (watching, ended) = mpsc::channel::<()>();
     let poll = move || {
-        let mut seen = None;
+        let mut known: HashMap<StreamName, RowState> = HashMap::new();
         while ended.recv_timeout(CHANGES_POLLED_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let version =
-                connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).ok();
-            if version != seen {
-                seen = version;
-                changed.send_modify(|commits| *commits += 1);
+            let streams = waiters.streams();
+            known.retain(|stream, _| streams.contains(stream));
+            for stream in &streams {
+                // If a row cannot be read now, its caller reads it and reports the failure.
+                let state = row_state(&connection, stream).ok();
+                if known.get(stream).copied() != state {
+                    waiters.wake([stream]);
+                }
+                known.extend(state.map(|state| (stream.clone(), state)));
             }
         }
     };
@@ -199,12 +206,28 @@ fn watch_file(path: &Path) -> Result<(watch::Receiver<u64>, mpsc::Sender<()>), R
         .name("read-models-watch".to_owned())
         .spawn(poll)
         .map_err(|source| ReadModelsOpenError::Thread { path: path.to_owned(), source })?;
-    Ok((receiver, watching))
+    Ok(watching)
+}
+
+/// The revision of a stream's row, and whether the stream is parked.
+type RowState = (Option<i64>, bool);
+
+fn row_state(connection: &Connection, stream: &StreamName) -> rusqlite::Result<RowState> {
+    const IS_PARKED: &str = "EXISTS (SELECT 1 FROM parked WHERE stream = ?2)";
+    let (row, key): (_, &dyn ToSql) = match stream {
+        StreamName::Stock(sku) => ("revision FROM stock WHERE sku = ?1", &sku.as_str()),
+        StreamName::Order(id) => ("revision FROM orders WHERE order_id = ?1", &id.0),
+        StreamName::Payment(id) => ("revision FROM payments WHERE payment_id = ?1", &id.0),
+        StreamName::Receipt(_) => return Ok((None, false)),
+    };
+    let sql = format!("SELECT (SELECT {row}), {IS_PARKED}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_row(params![key, stream.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 impl Queries for SqliteQueries {
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.clone()
+    fn changes_of(&self, stream: &StreamName) -> StreamChanges {
+        self.waiters.of(stream)
     }
 }
 

@@ -10,7 +10,7 @@ use domain::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{postgres, sqlite};
+use super::{OrderSummary, PaymentSummary, postgres, sqlite};
 
 /// Decodes a golden event of the domain.
 fn golden_event(type_name: &str) -> Event {
@@ -79,7 +79,10 @@ fn rows_of_these_schema_versions_read_back_as_the_state_that_their_events_fold_t
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("golden/rows-{versions}.json"));
     let (order, payment) = (order(), payment());
     let Ok(golden) = fs::read_to_string(&path) else {
-        let rows = json!({"order": order, "payment": payment});
+        let rows = json!({
+            "order": order, "order_summary": OrderSummary::of(&order),
+            "payment": payment, "payment_summary": PaymentSummary::of(&payment),
+        });
         panic!("write the rows of the new schema versions to {}:\n{rows:#}", path.display());
     };
     let golden: Value = serde_json::from_str(&golden).unwrap();
@@ -89,4 +92,12 @@ fn rows_of_these_schema_versions_read_back_as_the_state_that_their_events_fold_t
                   in read_models/sqlite.rs and read_models/postgres.rs and add a golden file";
     assert_eq!(stored_order.as_ref().ok(), Some(&order), "{remedy}: {stored_order:?}");
     assert_eq!(stored_payment.as_ref().ok(), Some(&payment), "{remedy}: {stored_payment:?}");
+    let stored_order: Result<OrderSummary, _> = serde_json::from_value(golden["order_summary"].clone());
+    let stored_payment: Result<PaymentSummary, _> = serde_json::from_value(golden["payment_summary"].clone());
+    assert_eq!(stored_order.as_ref().ok(), Some(&OrderSummary::of(&order)), "{remedy}: {stored_order:?}");
+    assert_eq!(
+        stored_payment.as_ref().ok(),
+        Some(&PaymentSummary::of(&payment)),
+        "{remedy}: {stored_payment:?}"
+    );
 }

@@ -190,7 +190,8 @@ impl RunningRoles {
         for source in parts::projector_sources(config, write_side, log.store_id()).await? {
             let commit_every = batch_every(&config.bus);
             let options = projectors::runner::ProjectorOptions { commit_every, ..Default::default() };
-            let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options);
+            let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options)
+                .with_health(self.health.clone());
             let stop = self.projections.stop.clone();
             self.spawn(&self.projections, Role::Projectors, async move {
                 if let Err(error) = projector.run(stop).await {

@@ -23,6 +23,27 @@ async fn verify_passes_while_a_server_runs_and_names_a_changed_row() {
 }
 
 #[tokio::test]
+async fn verify_fails_while_a_stream_is_parked_and_names_the_stream() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    server.place_an_order("85123A").await;
+    assert!(server.terminate().await.success());
+    let rows = Connection::open(data.path("read-models.db")).unwrap();
+    let park =
+        "INSERT INTO parked (projection, stream, partition, event_id, revision, position, reason, parked_at)
+         VALUES ('stock', 'stock-85123A', 'log', zeroblob(16), 2, 9, 'panicked at state.rs', 0)";
+    assert_eq!(rows.execute(park, ()).unwrap(), 1);
+    drop(rows);
+
+    let parked = data.run(&["audit", "verify"]).await;
+    assert_eq!(parked.code, Some(1), "{parked:?}");
+    assert!(parked.stdout.contains("stock-85123A: parked at revision 2"), "{parked:?}");
+    assert!(parked.stderr.contains("1 streams are parked"), "{parked:?}");
+    assert!(!format!("{parked:?}").contains("panicked"), "{parked:?}");
+    assert!(!parked.stderr.contains("differ"), "{parked:?}");
+}
+
+#[tokio::test]
 async fn list_prints_the_position_of_each_projection() {
     let data = DataDir::new();
     let server = data.serve().await;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{Decider, OrderId, order::OrderDecider, order::OrderEvent};
 use infra::read_models::{OrderRow, RowKeys, Rows};
 
-use crate::event::{DecodedEvent, Poison, guarded};
+use crate::event::{DecodedEvent, Poison};
 
 #[derive(Debug, Default)]
 pub(super) struct OrderFold(HashMap<OrderId, Arc<OrderRow>>);
@@ -44,7 +44,7 @@ pub(super) fn fold(
 ) -> Result<OrderRow, Poison> {
     // Folds a copy: a panic in the middle must not leave half an event in the row.
     let mut order = row.map(|row| row.order.clone()).unwrap_or_default();
-    guarded(|| OrderDecider::evolve(&mut order, data))?;
+    OrderDecider::evolve(&mut order, data);
     if order.order_id() != Some(id) {
         return Err(Poison::Contradiction("the stream does not begin with its own order".to_owned()));
     }

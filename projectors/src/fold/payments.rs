@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use domain::{Decider, PaymentId, payment::PaymentDecider, payment::PaymentEvent};
 use infra::read_models::{PaymentRow, RowKeys, Rows};
 
-use crate::event::{DecodedEvent, Poison, guarded};
+use crate::event::{DecodedEvent, Poison};
 
 #[derive(Debug, Default)]
 pub(super) struct PaymentFold(HashMap<PaymentId, Arc<PaymentRow>>);
@@ -52,7 +52,7 @@ fn fold(
 ) -> Result<PaymentRow, Poison> {
     // Folds a copy: a panic in the middle must not leave half an event in the row.
     let mut payment = row.map(|row| row.payment.clone()).unwrap_or_default();
-    guarded(|| PaymentDecider::evolve(&mut payment, data))?;
+    PaymentDecider::evolve(&mut payment, data);
     // A payment that was closed before it was requested has no id in its state yet.
     if payment.payment_id().is_some_and(|named| named != id) {
         return Err(Poison::Contradiction("the stream holds events of another payment".to_owned()));

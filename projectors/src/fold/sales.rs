@@ -85,7 +85,7 @@ fn allocated(order: &Order) -> BTreeMap<&Sku, SalesTotals> {
         sum.orders = 1;
         sum.lines += 1;
         sum.units += i64::from(line.quantity);
-        sum.gross += line.value().minor_units();
+        sum.gross += i128::from(line.value().minor_units());
     }
     by_sku
 }
@@ -96,7 +96,7 @@ fn cancelled<'a>(before: &Order, after: &'a Order) -> BTreeMap<&'a Sku, SalesTot
         let units = new.cancelled - old.cancelled;
         if units > 0 {
             by_sku.entry(&new.sku).or_default().cancelled +=
-                new.unit_price.saturating_mul(units).minor_units();
+                i128::from(new.unit_price.saturating_mul(units).minor_units());
         }
     }
     by_sku
@@ -110,7 +110,7 @@ fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> 
     let shares_before = shares(order.lines(), refunded_before);
     let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
     for (sku, share) in shares(order.lines(), refunded) {
-        let growth = share - shares_before.get(sku).copied().unwrap_or(0);
+        let growth = i128::from(share - shares_before.get(sku).copied().unwrap_or(0));
         by_sku.insert(sku, SalesTotals { refunded: growth, ..SalesTotals::default() });
     }
     by_sku

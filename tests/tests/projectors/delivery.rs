@@ -183,26 +183,31 @@ async fn assert_sales_are_those_of_the_orders(bench: &Bench, story: &Story) {
             orders: 1,
             lines: i64::try_from(order.lines().len()).unwrap(),
             units: sum(|line| i64::from(line.quantity)),
-            gross: sum(|line| line.value().minor_units()),
+            gross: sum(|line| line.value().minor_units()).into(),
             cancelled: if ended {
-                sum(|line| line.unit_price.minor_units() * i64::from(line.cancelled))
+                sum(|line| line.unit_price.minor_units() * i64::from(line.cancelled)).into()
             } else {
                 0
             },
-            refunded: order.refunded().minor_units(),
+            refunded: order.refunded().minor_units().into(),
         });
         assert!(order.refunded() >= Amount::ZERO);
     }
-    let query =
-        |group| SalesQuery { currency: "GBP".parse().unwrap(), from_hour: None, to_hour: None, group };
+    let query = |group| SalesQuery {
+        currency: "GBP".parse().unwrap(),
+        from_hour: None,
+        to_hour: None,
+        group,
+        after: None,
+    };
     for group in [None, Some(SalesGroup::Hour), Some(SalesGroup::Day), Some(SalesGroup::Month)] {
-        let sales = bench.queries.sales(&query(group)).await.unwrap();
+        let sales = bench.queries.sales(&query(group), 1_000).await.unwrap();
         assert_eq!(sales.total, expected, "{group:?}");
     }
     for group in [SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Country, SalesGroup::Sku]
     {
         let mut sum = SalesTotals::default();
-        for (_, part) in bench.queries.sales(&query(Some(group))).await.unwrap().groups {
+        for (_, part) in bench.queries.sales(&query(Some(group)), 1_000).await.unwrap().groups.items {
             sum.add(&part);
         }
         // An order counts once for each of its SKUs.

@@ -156,7 +156,7 @@ async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
     hour["key"] = json!("2010-12-01T08:00:00Z");
     assert_eq!(
         api.get("/v1/sales?currency=GBP&group_by=hour&from=2010-12-01&to=2010-12-02").await.expect(200),
-        json!({"currency": "GBP", "total": sums, "groups": [hour]})
+        json!({"currency": "GBP", "total": sums, "groups": [hour], "next_cursor": null})
     );
     let projections = api.get("/v1/projections").await.expect(200);
     let positions = projections["projections"].as_array().unwrap().iter();

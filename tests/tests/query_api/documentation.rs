@@ -9,7 +9,7 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{CheckpointRow, ReservationRow, Sales, SalesTotals, Wait, WaitKind},
+    read_models::{CheckpointRow, ReservationRow, RowPage, Sales, SalesTotals, Wait, WaitKind},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -44,7 +44,10 @@ fn api_with_rows() -> Api {
         rows.stock = vec![stock_row("A", 6, 6)];
         rows.reservations = vec![ReservationRow { sku: sku("A"), order_id: order_id(1), quantity: 6 }];
         let totals = SalesTotals::default();
-        rows.sales = Sales { total: totals, groups: vec![("A".to_owned(), totals)] };
+        rows.sales = Sales {
+            total: totals,
+            groups: RowPage { items: vec![("A".to_owned(), totals)], has_more: false },
+        };
         rows.checkpoints = vec![CheckpointRow {
             projection: "orders".to_owned(),
             partition: Partition::whole_log(),

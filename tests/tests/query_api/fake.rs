@@ -8,9 +8,10 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, ParkedStream, PaymentFilter,
-        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage,
-        Sales, SalesQueries, SalesQuery, StockFilter, StockQueries, StockRow, Wait, WaitFilter, WaitQueries,
+        CheckpointRow, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow, ParkedStream,
+        PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow, ProjectionQueries, Queries,
+        ReadModelError, ReservationRow, RowPage, Sales, SalesQueries, SalesQuery, StockFilter, StockQueries,
+        StockRow, StreamChanges, Wait, WaitFilter, WaitQueries, Waiters,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +21,7 @@ pub struct FakeQueries {
     pub log_head: watch::Sender<Option<Position>>,
     /// Each read takes a permit and waits for one if none is left.
     pub gate: Semaphore,
-    changes: watch::Sender<u64>,
+    waiters: Waiters,
     rows: Mutex<Rows>,
 }
 
@@ -43,7 +44,6 @@ pub struct Rows {
     /// The next read runs it once, after reading the rows: a change between a read and the wait.
     pub after_next_read: Option<Change>,
     pub reads: usize,
-    pub is_closing: bool,
 }
 
 impl Default for FakeQueries {
@@ -51,7 +51,7 @@ impl Default for FakeQueries {
         Self {
             log_head: watch::Sender::new(None),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
-            changes: watch::Sender::new(0),
+            waiters: Waiters::default(),
             rows: Mutex::default(),
         }
     }
@@ -61,7 +61,13 @@ impl FakeQueries {
     /// Changes the rows and wakes all waiting requests.
     pub fn change(&self, change: impl FnOnce(&mut Rows)) {
         change(&mut self.rows());
-        self.changes.send_modify(|version| *version += 1);
+        self.waiters.wake_all();
+    }
+
+    /// Changes the rows and wakes the requests that wait for a stream.
+    pub fn change_stream(&self, stream: &StreamName, change: impl FnOnce(&mut Rows)) {
+        change(&mut self.rows());
+        self.waiters.wake([stream]);
     }
 
     pub fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -82,7 +88,7 @@ impl FakeQueries {
         let selected = select(&mut rows);
         if let Some(change) = rows.after_next_read.take() {
             change(&mut rows);
-            self.changes.send_modify(|version| *version += 1);
+            self.waiters.wake_all();
         }
         Ok(selected)
     }
@@ -118,6 +124,10 @@ fn page<T: Clone, K: Ord>(
     RowPage::cut(items, limit)
 }
 
+fn summaries<T, S: for<'r> From<&'r T>>(page: RowPage<T>) -> RowPage<S> {
+    RowPage { items: page.items.iter().map(S::from).collect(), has_more: page.has_more }
+}
+
 fn is_wanted<T: PartialEq>(filter: Option<&T>, value: Option<&T>) -> bool {
     filter.is_none_or(|wanted| Some(wanted) == value)
 }
@@ -128,7 +138,15 @@ impl OrderQueries for FakeQueries {
         self.read(|rows| rows.orders.iter().find(|row| row.order_id == id).cloned()).await
     }
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+    async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+        self.read(|rows| rows.orders.iter().find(|row| row.order_id == id).map(Into::into)).await
+    }
+
+    async fn orders(
+        &self,
+        filter: &OrderFilter,
+        limit: usize,
+    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         use std::cmp::Reverse;
         let placed_at = |row: &OrderRow| row.order.placed_at().unwrap();
         let wanted = |row: &OrderRow| {
@@ -140,7 +158,8 @@ impl OrderQueries for FakeQueries {
                 && filter.placed_to.is_none_or(|to| placed_at(row) < to)
         };
         let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
-        self.read(|rows| page(&rows.orders, limit, filter.after.map(Reverse).as_ref(), key, wanted)).await
+        let after = filter.after.map(Reverse);
+        self.read(|rows| summaries(page(&rows.orders, limit, after.as_ref(), key, wanted))).await
     }
 }
 
@@ -193,22 +212,26 @@ impl PaymentQueries for FakeQueries {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
         let wanted = |row: &PaymentRow| {
             is_wanted(filter.order_id.as_ref(), row.payment.order_id().as_ref())
                 && is_wanted(filter.state.as_ref(), Some(&row.payment.state()))
         };
-        self.read(|rows| page(&rows.payments, limit, filter.after.as_ref(), |row| row.payment_id, wanted))
-            .await
+        let key = |row: &PaymentRow| row.payment_id;
+        self.read(|rows| summaries(page(&rows.payments, limit, filter.after.as_ref(), key, wanted))).await
     }
 }
 
 #[async_trait]
 impl SalesQueries for FakeQueries {
-    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+    async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
         self.read(|rows| {
             rows.sales_queries.push(query.clone());
-            rows.sales.clone()
+            let Sales { total, groups } = rows.sales.clone();
+            Sales {
+                total,
+                groups: page(&groups.items, limit, query.after.as_ref(), |(key, _)| key.clone(), |_| true),
+            }
         })
         .await
     }
@@ -239,7 +262,7 @@ impl WaitQueries for FakeQueries {
 }
 
 impl Queries for FakeQueries {
-    fn changed(&self) -> watch::Receiver<u64> {
-        if self.rows().is_closing { watch::Sender::new(0).subscribe() } else { self.changes.subscribe() }
+    fn changes_of(&self, stream: &StreamName) -> StreamChanges {
+        self.waiters.of(stream)
     }
 }

@@ -1,9 +1,10 @@
 //! `min_revision` and `If-None-Match`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::header;
 use domain::{EventId, Revision};
+use futures::future::join_all;
 use infra::{
     event_source::Partition,
     read_models::{ParkedStream, Projection, StockRow},
@@ -19,6 +20,7 @@ use super::{
     Api,
     rows::{at, sku, stock_row},
 };
+use crate::support::eventually;
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -150,12 +152,25 @@ async fn parking_the_stream_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_the_read_models_ends_the_wait() {
-    let api = Api::new();
-    api.queries.rows().is_closing = true;
-    let start = Instant::now();
-    api.get("/v1/stock/A?min_revision=4").await.problem(503, "revision_not_reached");
-    assert_eq!(start.elapsed(), Duration::ZERO);
+async fn a_commit_makes_only_the_requests_of_its_stream_look_again() {
+    let api = Arc::new(Api::with_options(QueryApiOptions { queries_max: 1, ..QueryApiOptions::default() }));
+    let ask = |sku: usize| {
+        let api = Arc::clone(&api);
+        tokio::spawn(async move { api.get(&format!("/v1/stock/{sku}?min_revision=1")).await })
+    };
+    let mut waiting: Vec<_> = (0..1_000).map(ask).collect();
+    // Each request reads its row, and whether its stream is parked.
+    let before = 2 * waiting.len();
+    eventually("every request waits", async || (api.queries.rows().reads == before).then_some(())).await;
+    let row = StockRow { revision: 1, ..stock_row("7", 10, 0) };
+    api.queries.change_stream(&sku("7").into(), |rows| rows.stock.push(row));
+    waiting.remove(7).await.unwrap().expect(200);
+    assert_eq!(api.queries.rows().reads, before + 1);
+    // The waiting requests leave the only place to another one.
+    api.get("/v1/stock/7").await.expect(200);
+    for answer in join_all(waiting).await {
+        answer.unwrap().problem(503, "revision_not_reached");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! `/v1/sales`.
 
-use infra::read_models::{Sales, SalesGroup, SalesTotals};
+use infra::read_models::{RowPage, Sales, SalesGroup, SalesTotals};
 use serde_json::json;
 
 use super::Api;
@@ -12,7 +12,8 @@ fn totals(orders: i64) -> SalesTotals {
 #[tokio::test]
 async fn sales_are_the_total_and_its_groups_by_key() {
     let api = Api::new();
-    let groups = vec![("2010-12".to_owned(), totals(1)), ("2011-01".to_owned(), totals(2))];
+    let items = vec![("2010-12".to_owned(), totals(1)), ("2011-01".to_owned(), totals(2))];
+    let groups = RowPage { items, has_more: false };
     api.queries.change(|rows| rows.sales = Sales { total: totals(3), groups });
 
     let sales = api.get("/v1/sales?group_by=month&currency=GBP").await.expect(200);
@@ -26,8 +27,42 @@ async fn sales_are_the_total_and_its_groups_by_key() {
                 {"key": "2010-12", "orders": 1, "lines": 2, "units": 14, "gross": 1530, "cancelled": 30, "refunded": 255},
                 {"key": "2011-01", "orders": 2, "lines": 4, "units": 14, "gross": 1530, "cancelled": 30, "refunded": 255},
             ],
+            "next_cursor": null,
         })
     );
+}
+
+#[tokio::test]
+async fn groups_are_paged_and_each_page_has_the_whole_total() {
+    let api = Api::new();
+    let items: Vec<_> = (0..120).map(|sku| (format!("SKU {sku:03}"), totals(1))).collect();
+    let groups = RowPage { items, has_more: false };
+    api.queries.change(|rows| rows.sales = Sales { total: totals(120), groups });
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    for size in [50, 50, 20] {
+        let uri = format!("/v1/sales?group_by=sku&currency=GBP{cursor}");
+        let page = api.get(&uri).await.expect(200);
+        assert_eq!(page["total"]["orders"], 120);
+        let groups = page["groups"].as_array().unwrap();
+        assert_eq!(groups.len(), size);
+        found.extend(groups.iter().map(|group| group["key"].as_str().unwrap().to_owned()));
+        cursor = page["next_cursor"].as_str().map_or_else(String::new, |next| format!("&cursor={next}"));
+    }
+    assert_eq!(cursor, "");
+    assert_eq!(found, (0..120).map(|sku| format!("SKU {sku:03}")).collect::<Vec<_>>());
+    let too_many = api.get("/v1/sales?group_by=sku&currency=GBP&limit=201").await;
+    assert_eq!(too_many.invalid_fields(), ["limit"]);
+}
+
+#[tokio::test]
+async fn sums_beyond_64_bits_are_exact() {
+    let api = Api::new();
+    let total = SalesTotals { gross: 1_100 * i128::from(domain::Amount::MAX.minor_units()), ..totals(1_100) };
+    api.queries.change(|rows| rows.sales = Sales { total, ..Sales::default() });
+    let answer = api.get("/v1/sales?currency=GBP").await;
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.contains("\"gross\":9907919180215090100,"), "{text}");
 }
 
 #[tokio::test]

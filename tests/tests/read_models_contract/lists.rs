@@ -6,8 +6,8 @@ use domain::{
     payment::{PaymentState, PaymentVoided},
 };
 use infra::read_models::{
-    OrderFilter, OrderRow, OrderStockEvent, PaymentFilter, Queries, ReservationRow, Rows, StockFilter,
-    StockRow,
+    OrderFilter, OrderRow, OrderStockEvent, OrderSummaryRow, PaymentFilter, Queries, ReservationRow, Rows,
+    StockFilter, StockRow,
 };
 
 use super::{Fixture, Sample, at, order_id, payment_id, rows::payment_row, sku, step_with};
@@ -42,7 +42,7 @@ async fn pages(queries: &dyn Queries, filter: &OrderFilter, limit: usize) -> Vec
         let page = queries.orders(&filter, limit).await.unwrap();
         assert!(page.items.len() <= limit);
         found.extend(page.items.iter().map(|row| row.order_id));
-        let last = page.items.last().map(|row| (row.order.placed_at().unwrap(), row.order_id));
+        let last = page.items.last().map(|row| (row.summary.placed_at.unwrap(), row.order_id));
         if !page.has_more {
             return found;
         }
@@ -65,6 +65,9 @@ pub async fn every_order_filter_selects_its_orders_page_by_page<F: Fixture>(fixt
         let expected: Vec<OrderId> =
             rows.iter().filter(|row| matches(&filter, row)).map(|row| row.order_id).collect();
         matched += usize::from(!expected.is_empty());
+        let page = queries.orders(&filter, 100).await.unwrap();
+        let listed = page.items.iter().zip(rows.iter().filter(|row| matches(&filter, row)));
+        assert!(listed.into_iter().all(|(listed, row)| *listed == OrderSummaryRow::from(row)), "{page:?}");
         for limit in [3, 100] {
             assert_eq!(pages(queries.as_ref(), &filter, limit).await, expected, "{filter:?}");
         }

@@ -7,7 +7,9 @@ use domain::{
     order::OrderStatus,
     payment::{PaymentDecider, PaymentEvent, PaymentRequested},
 };
-use infra::read_models::{PaymentRow, ReservationRow, RowKeys, Rows, StockRow};
+use infra::read_models::{
+    OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, ReservationRow, RowKeys, Rows, StockRow,
+};
 
 use super::{Fixture, Sample, at, order_id, payment_id, sku, step_with};
 
@@ -56,6 +58,10 @@ pub async fn rows_read_back_equal_to_the_rows_written<F: Fixture>(fixture: F) {
         models.commit(changes).await.unwrap();
         assert_eq!(queries.order(order_id(1)).await.unwrap().as_ref(), Some(expected.0.as_ref()));
         assert_eq!(queries.payment(payment_id(1)).await.unwrap().as_ref(), Some(expected.1.as_ref()));
+        let summary = queries.order_summary(order_id(1)).await.unwrap();
+        assert_eq!(summary, Some(OrderSummaryRow::from(expected.0.as_ref())));
+        let listed = queries.payments(&PaymentFilter::default(), 1).await.unwrap().items;
+        assert_eq!(listed, [PaymentSummaryRow::from(expected.1.as_ref())]);
         let keys = RowKeys {
             stock: [stock.sku.clone()].into(),
             reservations: [(sku("A"), order_id(1))].into(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::Timestamp;
+use domain::{Amount, Timestamp};
 use infra::{
     event_source::Partition,
     read_models::{
@@ -25,10 +25,14 @@ fn totals(orders: i64) -> SalesTotals {
         orders,
         lines: 2 * orders,
         units: 3 * orders,
-        gross: 5 * orders,
-        cancelled: orders,
-        refunded: -orders,
+        gross: 5 * i128::from(orders),
+        cancelled: orders.into(),
+        refunded: (-orders).into(),
     }
+}
+
+fn all_pounds() -> SalesQuery {
+    SalesQuery { currency: "GBP".parse().unwrap(), from_hour: None, to_hour: None, group: None, after: None }
 }
 
 fn sums_of(partition: &Partition, sums: Vec<(SalesKey, SalesTotals)>) -> Rows {
@@ -107,10 +111,18 @@ pub async fn sums_equal_the_rows_of_any_time_range<F: Fixture>(fixture: F) {
                         expected.entry(name).or_default().add(&sum);
                     }
                 }
-                let query = SalesQuery { currency: "GBP".parse().unwrap(), from_hour, to_hour, group };
-                let sales = fixture.queries().sales(&query).await.unwrap();
-                assert_eq!(sales.total, total, "{query:?}");
-                assert_eq!(sales.groups, expected.into_iter().collect::<Vec<_>>(), "{query:?}");
+                let mut query = SalesQuery { group, from_hour, to_hour, ..all_pounds() };
+                let mut groups = Vec::new();
+                loop {
+                    let sales = fixture.queries().sales(&query, 37).await.unwrap();
+                    assert_eq!(sales.total, total, "{query:?}");
+                    groups.extend(sales.groups.items);
+                    if !sales.groups.has_more {
+                        break;
+                    }
+                    query.after = groups.last().map(|(key, _)| key.clone());
+                }
+                assert_eq!(groups, expected.into_iter().collect::<Vec<_>>(), "{query:?}");
             }
         }
     }
@@ -127,9 +139,35 @@ pub async fn sums_add_all_partitions_of_one_currency<F: Fixture>(fixture: F) {
     fixture.models().commit(step_with(2, sums_of(&partition(), vec![(euros, totals(9))]))).await.unwrap();
     for (currency, orders) in [("GBP", 2), ("EUR", 9), ("USD", 0)] {
         let currency = currency.parse().unwrap();
-        let query = SalesQuery { currency, from_hour: None, to_hour: None, group: Some(SalesGroup::Month) };
-        let sales = fixture.queries().sales(&query).await.unwrap();
+        let query = SalesQuery { currency, group: Some(SalesGroup::Month), ..all_pounds() };
+        let sales = fixture.queries().sales(&query, 10).await.unwrap();
         assert_eq!(sales.total, totals(orders), "{currency}");
-        assert_eq!(sales.groups.len(), usize::from(orders > 0));
+        assert_eq!(sales.groups.items.len(), usize::from(orders > 0));
     }
+}
+
+pub async fn sums_of_the_largest_amounts_are_exact<F: Fixture>(fixture: F) {
+    let first = hour("2011-01-01T00:00:00Z");
+    let largest = i128::from(Amount::MAX.minor_units());
+    let order = SalesTotals { orders: 1, gross: largest, refunded: -largest, ..SalesTotals::default() };
+    // 1,100 orders in one month: 64 bits hold the sum of 1,024.
+    for index in 0..11_u32 {
+        let sums = (0..100).map(|_| order).fold(SalesTotals::default(), |mut sum, order| {
+            sum.add(&order);
+            sum
+        });
+        let rows =
+            sums_of(&partition(), vec![(key(SalesDimension::All, first + i64::from(index) % 2), sums)]);
+        fixture.models().commit(step_with(u64::from(index) + 1, rows)).await.unwrap();
+    }
+    let expected = SalesTotals {
+        orders: 1_100,
+        gross: 1_100 * largest,
+        refunded: -1_100 * largest,
+        ..SalesTotals::default()
+    };
+    let query = SalesQuery { group: Some(SalesGroup::Month), ..all_pounds() };
+    let sales = fixture.queries().sales(&query, 10).await.unwrap();
+    assert_eq!(sales.total, expected);
+    assert_eq!(sales.groups.items, [("2011-01".to_owned(), expected)]);
 }

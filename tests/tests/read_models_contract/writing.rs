@@ -1,9 +1,13 @@
 //! Commits: checkpoints, partitions, parked streams and notifications.
 
+use std::time::Duration;
+
 use domain::{EventId, StreamName};
 use infra::{
     event_source::Partition,
-    read_models::{BindError, Changes, ParkedStream, Projection, ReadModelError, Rows, StockRow},
+    read_models::{
+        BindError, Changes, ParkedStream, Projection, ReadModelError, Rows, StockRow, StreamChanges,
+    },
 };
 use uuid::Uuid;
 
@@ -164,21 +168,47 @@ pub async fn parked_streams_are_listed_until_they_are_retried<F: Fixture>(fixtur
     assert_moved(&models.commit(skipping(&stream, 4)).await);
 }
 
-pub async fn commits_are_noticed_here_and_in_other_processes<F: Fixture>(fixture: F) {
+pub async fn a_commit_wakes_the_callers_of_its_streams_here_and_in_other_processes<F: Fixture>(fixture: F) {
     let elsewhere = fixture.queries_elsewhere().await;
-    for queries in [fixture.queries(), elsewhere] {
-        let mut changed = queries.changed();
+    for (number, queries) in [(1, fixture.queries()), (2, elsewhere)] {
+        let order: StreamName = order_id(number).into();
+        let mut of_stock = queries.changes_of(&sku("A").into());
+        let mut of_order = queries.changes_of(&order);
+        // A new caller may be woken once without a change.
+        settle(&mut of_stock).await;
+        settle(&mut of_order).await;
         let position = fixture.models().checkpoint(&partition()).await.unwrap().unwrap_or(0);
-        changed.mark_unchanged();
-        fixture.models().commit(step_with(position + 1, stock_rows(7))).await.unwrap();
+        let revision = position + 7;
+        let stock = vec![StockRow { sku: sku("A"), on_hand: 7, reserved: 0, revision }];
+        let rows = Rows { stock, ..Rows::default() };
+        fixture.models().commit(step_with(position + 1, rows)).await.unwrap();
         let noticed = async {
-            loop {
-                changed.changed().await.unwrap();
-                if queries.stock(&sku("A")).await.unwrap().is_some() {
-                    return;
-                }
+            while queries.stock(&sku("A")).await.unwrap().is_none_or(|row| row.revision < revision) {
+                of_stock.next().await;
             }
         };
         tokio::time::timeout(PATIENCE, noticed).await.expect("the commit is noticed");
+        let woken = tokio::time::timeout(QUIET, of_order.next()).await;
+        assert!(woken.is_err(), "a commit of another stream wakes the caller");
+
+        let parked = ParkedStream {
+            projection: Projection::Orders,
+            stream: order.clone(),
+            partition: partition(),
+            event_id: EventId(Uuid::from_u128(9)),
+            revision,
+            position: 1,
+            reason: String::new(),
+            parked_at: at(0),
+        };
+        fixture.models().commit(Changes { parked: vec![parked], ..step(position + 2) }).await.unwrap();
+        tokio::time::timeout(PATIENCE, of_order.next()).await.expect("parking is noticed");
     }
+}
+
+/// Longer than any adapter needs to notice a commit.
+const QUIET: Duration = Duration::from_millis(300);
+
+async fn settle(changes: &mut StreamChanges) {
+    while tokio::time::timeout(QUIET, changes.next()).await.is_ok() {}
 }

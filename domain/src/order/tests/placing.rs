@@ -54,7 +54,10 @@ fn an_order_at_its_limits_is_accepted() {
         ..order()
     };
     placed_as(largest);
-    placed_as(PlaceOrder { lines: vec![line("MUG", LINE_QUANTITY_MAX, 9_007_199_254)], ..order() });
+    placed_as(PlaceOrder {
+        lines: vec![line("MUG", LINE_QUANTITY_MAX, ORDER_VALUE_MAX / i64::from(LINE_QUANTITY_MAX))],
+        ..order()
+    });
     let heaviest = vec![line("MUG", LINE_QUANTITY_MAX, 0); 1_000];
     placed_as(PlaceOrder { lines: heaviest, ..order() });
 }
@@ -85,6 +88,9 @@ fn each_invalid_part_of_an_order_is_refused_by_name() {
         ),
         (with_line(line("MUG", 2, Amount::MAX.minor_units())), InvalidOrder::TotalOutOfRange),
         (with_line(line("MUG", 1, Amount::MAX.minor_units())), InvalidOrder::TotalOutOfRange),
+        (with_line(line("MUG", 1, ORDER_VALUE_MAX)), InvalidOrder::TotalOutOfRange),
+        (with_adjustment("fee", ORDER_VALUE_MAX), InvalidOrder::TotalOutOfRange),
+        (with_adjustment("discount", -2 * ORDER_VALUE_MAX), InvalidOrder::TotalOutOfRange),
         (with_adjustment("discount", -86), InvalidOrder::NegativeTotal),
         (with_adjustment("", 1), InvalidOrder::Text { member: "adjustments.code" }),
         (with_adjustment(&too_long, 1), InvalidOrder::Text { member: "adjustments.code" }),

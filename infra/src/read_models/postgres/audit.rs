@@ -5,12 +5,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{Client, IsolationLevel, Portal, Row, Transaction};
 use uuid::Uuid;
 
-use super::{projections::log_positions, scan_rows};
+use super::{
+    projections::{log_positions, parked_in},
+    scan_rows,
+};
 use crate::{
     postgres::Database,
     read_models::{
         Projection, ReadModelError, StoredRow,
-        audit::{LogPositions, Stored},
+        audit::{Progress, Stored},
     },
 };
 
@@ -19,7 +22,7 @@ const CHUNKS_AHEAD: usize = 4;
 
 pub(super) async fn stored(database: &Database, schema: &'static str) -> Result<Stored, ReadModelError> {
     let client = database.session().await?;
-    let (begun, log_positions) = oneshot::channel();
+    let (begun, progress) = oneshot::channel();
     let (chunks, rows) = mpsc::channel(CHUNKS_AHEAD);
     // Ends when the receiver is dropped.
     tokio::spawn(async move {
@@ -29,7 +32,8 @@ pub(super) async fn stored(database: &Database, schema: &'static str) -> Result<
         }
     });
     let ended = |_| ReadModelError::Unavailable("reading all rows has failed".into());
-    Ok(Stored { log_positions: log_positions.await.map_err(ended)??, rows })
+    let (log_positions, parked) = progress.await.map_err(ended)??;
+    Ok(Stored { log_positions, parked, rows })
 }
 
 /// Why a scan ends early.
@@ -53,17 +57,17 @@ impl From<tokio_postgres::Error> for Stop {
 async fn read(
     mut client: Client,
     schema: &str,
-    begun: oneshot::Sender<Result<LogPositions, ReadModelError>>,
+    begun: oneshot::Sender<Result<Progress, ReadModelError>>,
     chunks: &mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>,
 ) -> Result<(), Stop> {
-    let (view, log_positions) = match begin(&mut client, schema).await {
+    let (view, progress) = match begin(&mut client, schema).await {
         Ok(begun) => begun,
         Err(error) => {
             let _ = begun.send(Err(error));
             return Ok(());
         }
     };
-    if begun.send(Ok(log_positions)).is_err() {
+    if begun.send(Ok(progress)).is_err() {
         return Ok(());
     }
     scan_rows(&Scan { view, chunks }).await
@@ -72,14 +76,14 @@ async fn read(
 async fn begin<'c>(
     client: &'c mut Client,
     schema: &str,
-) -> Result<(Transaction<'c>, LogPositions), ReadModelError> {
+) -> Result<(Transaction<'c>, Progress), ReadModelError> {
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let view = snapshot.start().await?;
     view.batch_execute(&format!("SET LOCAL search_path = {schema}, orderly")).await?;
     // Locks out a rebuild that would publish between two of the queries.
     view.query_one("SELECT generation FROM log", &[]).await?;
-    let positions = log_positions(&view).await?;
-    Ok((view, positions))
+    let progress = (log_positions(&view).await?, parked_in(&view).await?);
+    Ok((view, progress))
 }
 
 /// Reads tables in one transaction and sends their rows in chunks.

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OrderFilter, OrderQueries, OrderRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+        OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
+        RowKeys, RowPage, Rows, StoredRow,
         orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
         paging::one_more,
     },
@@ -105,6 +106,19 @@ fn order_row(row: &Row) -> Result<OrderRow, ReadModelError> {
     })
 }
 
+const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
+
+fn summary_row(row: &Row) -> Result<OrderSummaryRow, ReadModelError> {
+    let Json(summary): Json<OrderSummary> = cell(row, 4)?;
+    Ok(OrderSummaryRow {
+        order_id: OrderId(cell(row, 0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        summary,
+    })
+}
+
 pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<OrderRow>>, ReadModelError> {
     if keys.orders.is_empty() {
         return Ok(Vec::new());
@@ -135,11 +149,12 @@ pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
 const SKU_SEPARATOR: &str = "\u{1f}";
 /// customer_id and placed_at of an order never change.
 const UPSERT: &str = "INSERT INTO orders
-         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
+         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, summary, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::json[])
+         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::json[], $10::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
-         status = excluded.status, payment_due_at = excluded.payment_due_at, body = excluded.body";
+         status = excluded.status, payment_due_at = excluded.payment_due_at,
+         summary = excluded.summary, body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -186,8 +201,10 @@ impl<'t> Writer<'t> {
         let placed: Vec<Timestamptz> = columns.iter().map(|columns| columns.placed_at).collect();
         let due: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.payment_due_at).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.order)).collect();
-        let values: [&(dyn ToSql + Sync); 9] =
-            [&ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &due, &bodies];
+        let summaries: Vec<_> = rows.iter().map(|row| Json(OrderSummary::of(&row.order))).collect();
+        let values: [&(dyn ToSql + Sync); 10] = [
+            &ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &due, &summaries, &bodies,
+        ];
         self.transaction.execute(&self.upsert, &values).await?;
         Ok(())
     }
@@ -203,7 +220,7 @@ pub(super) async fn copy(
     rows: &Rows,
 ) -> Result<(), ReadModelError> {
     let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
-        payment_due_at, body";
+        payment_due_at, summary, body";
     let mut orders = Copy::begin(transaction, "orders", order_columns).await?;
     for row in &rows.orders {
         let columns = SearchColumns::of(row)?;
@@ -217,6 +234,7 @@ pub(super) async fn copy(
                 &columns.customer_id,
                 &columns.placed_at,
                 &columns.payment_due_at,
+                &Json(OrderSummary::of(&row.order)),
                 &Json(&row.order),
             ])
             .await?;
@@ -233,7 +251,8 @@ pub(super) async fn copy(
 }
 
 pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders");
+    let sql =
+        format!("SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, summary FROM orders");
     let mut chunks = scan.chunks(&sql).await?;
     let mut skus_expected: usize = 0;
     while let Some(stored) = scan.next_chunk(&mut chunks).await? {
@@ -243,7 +262,7 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
             match order_row(row) {
                 Ok(order) => {
                     if !columns_fit(row, &order)? {
-                        let fault = "status, customer_id, placed_at or payment_due_at differs from the order";
+                        let fault = "status, customer_id, placed_at, payment_due_at or summary differs from the order";
                         rows.push(broken(order.order_id.to_string(), fault));
                     }
                     entries.add(&order, cell(row, 5)?, cell(row, 7)?);
@@ -279,7 +298,9 @@ fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
         placed_at: cell(row, 7)?,
         payment_due_at: cell(row, 8)?,
     };
-    Ok(SearchColumns::of(order).is_ok_and(|expected| expected == stored))
+    let Json(summary): Json<OrderSummary> = cell(row, 9)?;
+    let columns_fit = SearchColumns::of(order).is_ok_and(|expected| expected == stored);
+    Ok(columns_fit && OrderSummary::of(&order.order) == summary)
 }
 
 /// The entries that `order_skus` should hold for some orders.
@@ -323,7 +344,16 @@ impl OrderQueries for PostgresQueries {
         self.database.run(async |client| one(client, &sql, &[&id.0], order_row).await).await
     }
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+    async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = $1");
+        self.database.run(async |client| one(client, &sql, &[&id.0], summary_row).await).await
+    }
+
+    async fn orders(
+        &self,
+        filter: &OrderFilter,
+        limit: usize,
+    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         self.database.run(async |client| list_page(client, filter, limit).await).await
     }
 }
@@ -332,7 +362,7 @@ async fn list_page(
     client: &Object,
     filter: &OrderFilter,
     limit: usize,
-) -> Result<RowPage<OrderRow>, ReadModelError> {
+) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
     let status = match filter.status.map(PgOrderStatus::of) {
         // Orders that were never placed have no rows.
         Some(None) => return Ok(RowPage::empty()),
@@ -356,7 +386,7 @@ async fn list_page(
         OrderList::Sku => values.push(&sku),
         OrderList::CustomerAndSku => values.extend([&customer as &(dyn ToSql + Sync), &sku]),
     }
-    page(client, &list_sql(list, status), &values, limit, order_row).await
+    page(client, &list_sql(list, status), &values, limit, summary_row).await
 }
 
 /// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
@@ -387,7 +417,7 @@ pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String
     };
     let union = branches.join(" UNION ALL ");
     format!(
-        "SELECT {COLUMNS}
+        "SELECT {SUMMARY_COLUMNS}
          FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union}) AS branches
                ORDER BY page_time DESC, page_id DESC LIMIT $4) AS page
          JOIN orders ON order_id = page_id

@@ -9,6 +9,8 @@ CREATE TABLE orders (
     placed_at      timestamptz  NOT NULL,
     -- NULL unless the order still waits for its payment.
     payment_due_at timestamptz,
+    -- OrderSummary, for lists.
+    summary        json         NOT NULL,
     -- domain::order::Order. Not jsonb: it is read as a whole, byte for byte as it was written.
     body           json         NOT NULL
 ) WITH (fillfactor = 80);

@@ -16,19 +16,19 @@ use super::{
     PostgresQueries,
     audit::{Scan, Stop},
     copy::Copy,
-    values::{all, cell, corrupt, one, page, revision, time},
+    values::{all, cell, one, page, revision, time},
 };
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        PaymentFilter, PaymentQueries, PaymentRow, Projection, ReadModelError, RowKeys, RowPage, Rows,
-        StoredRow, paging::one_more, payments::awaits_provider_since,
+        PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow, Projection,
+        ReadModelError, RowKeys, RowPage, Rows, StoredRow, paging::one_more, payments::awaits_provider_since,
     },
 };
 
 pub(super) const SCHEMA: &str = include_str!("payments.sql");
 
-/// The states that stored payments can have.
+/// The states of payments that were requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
 #[postgres(name = "payment_state", rename_all = "snake_case")]
 enum PgPaymentState {
@@ -41,7 +41,7 @@ enum PgPaymentState {
 }
 
 impl PgPaymentState {
-    /// `None` for a payment that was never requested, which has no row.
+    /// `None` if the order ended before the payment was requested.
     fn of(state: PaymentState) -> Option<Self> {
         match state {
             PaymentState::New => None,
@@ -57,16 +57,16 @@ impl PgPaymentState {
 
 #[derive(Debug, PartialEq, Eq)]
 struct SearchColumns {
-    state: PgPaymentState,
+    state: Option<PgPaymentState>,
     awaits_provider_since: Option<Timestamptz>,
 }
 
 impl SearchColumns {
-    fn of(row: &PaymentRow) -> Result<Self, ReadModelError> {
-        let state = PgPaymentState::of(row.payment.state()).ok_or_else(|| {
-            corrupt(format!("payment {} was never requested, so its row cannot be stored", row.payment_id))
-        })?;
-        Ok(Self { state, awaits_provider_since: awaits_provider_since(row).map(Timestamptz::from) })
+    fn of(row: &PaymentRow) -> Self {
+        Self {
+            state: PgPaymentState::of(row.payment.state()),
+            awaits_provider_since: awaits_provider_since(row).map(Timestamptz::from),
+        }
     }
 }
 
@@ -83,6 +83,19 @@ fn payment_row(row: &Row) -> Result<PaymentRow, ReadModelError> {
     })
 }
 
+const SUMMARY_COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, summary";
+
+fn summary_row(row: &Row) -> Result<PaymentSummaryRow, ReadModelError> {
+    let Json(summary): Json<PaymentSummary> = cell(row, 4)?;
+    Ok(PaymentSummaryRow {
+        payment_id: PaymentId(cell(row, 0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        summary,
+    })
+}
+
 pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<PaymentRow>>, ReadModelError> {
     if keys.payments.is_empty() {
         return Ok(Vec::new());
@@ -93,13 +106,13 @@ pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<Paym
 }
 
 const UPSERT: &str = "INSERT INTO payments
-         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::payment_state[], $6::timestamptz[], $7::json[])
+         $5::payment_state[], $6::timestamptz[], $7::json[], $8::json[])
      ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,
          recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
          state = excluded.state, awaits_provider_since = excluded.awaits_provider_since,
-         body = excluded.body";
+         summary = excluded.summary, body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -121,12 +134,13 @@ impl<'t> Writer<'t> {
         let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
         let recorded: Vec<Timestamptz> = rows.iter().map(|row| row.recorded_at.into()).collect();
         let updated: Vec<Timestamptz> = rows.iter().map(|row| row.updated_at.into()).collect();
-        let columns = rows.iter().map(|row| SearchColumns::of(row)).collect::<Result<Vec<_>, _>>()?;
+        let columns: Vec<_> = rows.iter().map(|row| SearchColumns::of(row)).collect();
         let states: Vec<_> = columns.iter().map(|columns| columns.state).collect();
         let waiting: Vec<_> = columns.iter().map(|columns| columns.awaits_provider_since).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.payment)).collect();
-        let values: [&(dyn ToSql + Sync); 7] =
-            [&ids, &revisions, &recorded, &updated, &states, &waiting, &bodies];
+        let summaries: Vec<_> = rows.iter().map(|row| Json(PaymentSummary::of(&row.payment))).collect();
+        let values: [&(dyn ToSql + Sync); 8] =
+            [&ids, &revisions, &recorded, &updated, &states, &waiting, &summaries, &bodies];
         self.transaction.execute(&self.upsert, &values).await?;
         Ok(())
     }
@@ -137,10 +151,11 @@ pub(super) async fn copy(
     transaction: &tokio_postgres::Transaction<'_>,
     rows: &Rows,
 ) -> Result<(), ReadModelError> {
-    let payment_columns = "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body";
+    let payment_columns =
+        "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body";
     let mut payments = Copy::begin(transaction, "payments", payment_columns).await?;
     for row in &rows.payments {
-        let columns = SearchColumns::of(row)?;
+        let columns = SearchColumns::of(row);
         payments
             .row(&[
                 &row.payment_id.0,
@@ -149,6 +164,7 @@ pub(super) async fn copy(
                 &Timestamptz::from(row.updated_at),
                 &columns.state,
                 &columns.awaits_provider_since,
+                &Json(PaymentSummary::of(&row.payment)),
                 &Json(&row.payment),
             ])
             .await?;
@@ -157,14 +173,15 @@ pub(super) async fn copy(
 }
 
 pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since FROM payments");
+    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments");
     let read = |row: &Row| {
         let stored = SearchColumns { state: cell(row, 5)?, awaits_provider_since: cell(row, 6)? };
-        Ok((payment_row(row)?, stored))
+        let Json(summary): Json<PaymentSummary> = cell(row, 7)?;
+        Ok((payment_row(row)?, (stored, summary)))
     };
     scan.each(&sql, Projection::Payments, read, |(row, stored), chunk| {
-        if !SearchColumns::of(&row).is_ok_and(|expected| expected == stored) {
-            let fault = "state or awaits_provider_since differs from the payment";
+        if stored != (SearchColumns::of(&row), PaymentSummary::of(&row.payment)) {
+            let fault = "state, awaits_provider_since or summary differs from the payment";
             chunk.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault));
         }
         chunk.push(StoredRow::Payment(row));
@@ -175,45 +192,43 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
 #[async_trait]
 impl PaymentQueries for PostgresQueries {
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
-        self.database.run(async |client| payment(client, id).await).await
+        let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = $1");
+        self.database.run(async |client| one(client, &sql, &[&id.0], payment_row).await).await
     }
 
     async fn payments(
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
         self.database.run(async |client| list_page(client, filter, limit).await).await
     }
-}
-
-async fn payment(client: &Object, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
-    let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = $1");
-    one(client, &sql, &[&id.0], payment_row).await
 }
 
 async fn list_page(
     client: &Object,
     filter: &PaymentFilter,
     limit: usize,
-) -> Result<RowPage<PaymentRow>, ReadModelError> {
+) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
     // The list begins at the first payment if there is no payment $1.
     const AFTER: &str = "row_no > coalesce((SELECT row_no FROM payments WHERE payment_id = $1), 0)";
     if let Some(order_id) = filter.order_id {
-        let row = payment(client, PaymentId::of_order(order_id)).await?;
+        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = $1");
+        let row = one(client, &sql, &[&PaymentId::of_order(order_id).0], summary_row).await?;
         return Ok(filter.page_of_order(order_id, row, limit));
     }
     let (after, fetched) = (filter.after.map(|id| id.0), one_more(limit));
-    let end = format!("AND {AFTER} ORDER BY row_no LIMIT $2");
-    match filter.state {
-        None => {
-            let sql = format!("SELECT {COLUMNS} FROM payments WHERE true {end}");
-            page(client, &sql, &[&after, &fetched], limit, payment_row).await
+    let state = filter.state.map(PgPaymentState::of);
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&after, &fetched];
+    let wanted = match &state {
+        None => "true",
+        Some(None) => "state IS NULL",
+        Some(Some(state)) => {
+            values.push(state);
+            "state = $3"
         }
-        Some(state) => {
-            let sql = format!("SELECT {COLUMNS} FROM payments WHERE state = $3 {end}");
-            // Payments in state `New` have no rows: NULL finds none.
-            page(client, &sql, &[&after, &fetched, &PgPaymentState::of(state)], limit, payment_row).await
-        }
-    }
+    };
+    let sql =
+        format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE {wanted} AND {AFTER} ORDER BY row_no LIMIT $2");
+    page(client, &sql, &values, limit, summary_row).await
 }

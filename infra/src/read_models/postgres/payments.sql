@@ -6,9 +6,12 @@ CREATE TABLE payments (
     recorded_at           timestamptz   NOT NULL,
     updated_at            timestamptz   NOT NULL,
     -- Search columns, taken from the payment.
-    state                 payment_state NOT NULL,
+    -- NULL: the order ended before the payment was requested.
+    state                 payment_state,
     -- updated_at while the payment waits for a request to its provider; else NULL.
     awaits_provider_since timestamptz,
+    -- PaymentSummary, for lists.
+    summary               json          NOT NULL,
     -- domain::payment::Payment.
     body                  json          NOT NULL
 ) WITH (fillfactor = 80);

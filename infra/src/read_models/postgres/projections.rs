@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresQueries, SCHEMA_VERSION,
-    values::{all, cell, corrupt, position, revision, signed_position, time},
+    values::{all, cell, position, revision, signed_position, time, unreadable},
 };
 use crate::{
     event_source::Partition,
@@ -70,7 +70,7 @@ pub(super) async fn generation(client: &Object) -> Result<Generation, ReadModelE
         SCHEMA_VERSION => Ok(Generation(cell(&row, 0)?)),
         found => {
             let text = format!("they have schema version {found}, and this program needs {SCHEMA_VERSION}");
-            Err(corrupt(text))
+            Err(ReadModelError::Corrupt(text.into()))
         }
     }
 }
@@ -263,7 +263,7 @@ fn parked_row(row: &Row) -> Result<ParkedStream, ReadModelError> {
     let stream: &str = cell(row, 1)?;
     Ok(ParkedStream {
         projection: cell::<PgProjection>(row, 0)?.into(),
-        stream: stream.parse().map_err(|_| corrupt(format!("{stream:?} is not a stream")))?,
+        stream: stream.parse().map_err(|_| unreadable(format!("{stream:?} is not a stream")))?,
         partition: Partition(cell(row, 2)?),
         event_id: EventId(cell(row, 3)?),
         revision: revision(row, 4)?,
@@ -275,6 +275,14 @@ fn parked_row(row: &Row) -> Result<ParkedStream, ReadModelError> {
 
 pub(super) async fn parked(client: &Object) -> Result<Vec<ParkedStream>, ReadModelError> {
     parked_where(client, "true").await
+}
+
+/// Every parked stream, as a transaction sees them.
+pub(super) async fn parked_in(
+    view: &tokio_postgres::Transaction<'_>,
+) -> Result<Vec<ParkedStream>, ReadModelError> {
+    let sql = format!("SELECT {PARKED_COLUMNS} FROM parked ORDER BY projection, stream");
+    view.query(&sql, &[]).await?.iter().map(parked_row).collect()
 }
 
 pub(super) async fn retry_requests(client: &Object) -> Result<Vec<ParkedStream>, ReadModelError> {

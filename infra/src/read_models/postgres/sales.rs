@@ -6,17 +6,19 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use domain::Currency;
 use postgres_types::{FromSql, ToSql};
+use rust_decimal::Decimal;
 use tokio_postgres::{IsolationLevel, Row, Statement};
 
 use super::{
     PostgresQueries,
     audit::{Scan, Stop},
     copy::Copy,
-    values::{cell, corrupt, sku_of},
+    values::{cell, sku_of, unreadable},
 };
 use crate::read_models::{
-    PartitionSales, Projection, ReadModelError, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
+    PartitionSales, Projection, ReadModelError, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
     SalesQueries, SalesQuery, SalesTotals, StoredRow,
+    paging::{one_more, sql_limit},
     sales::{
         MonthCheck,
         spans::{self, Range, Span, by_month},
@@ -70,7 +72,7 @@ impl From<Span> for PgSalesSpan {
 
 /// Sums of rows, in the order that [`totals`] reads. Postgres sums to `numeric`.
 const TOTALS: &str = "sum(orders)::bigint, sum(lines)::bigint, sum(units)::bigint,
-    sum(gross)::bigint, sum(cancelled)::bigint, sum(refunded)::bigint";
+    sum(gross), sum(cancelled), sum(refunded)";
 
 /// Six sums, from column `first` on.
 fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
@@ -78,17 +80,23 @@ fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
         orders: cell(row, first)?,
         lines: cell(row, first + 1)?,
         units: cell(row, first + 2)?,
-        gross: cell(row, first + 3)?,
-        cancelled: cell(row, first + 4)?,
-        refunded: cell(row, first + 5)?,
+        gross: cell::<Decimal>(row, first + 3)?.mantissa(),
+        cancelled: cell::<Decimal>(row, first + 4)?.mantissa(),
+        refunded: cell::<Decimal>(row, first + 5)?.mantissa(),
     })
+}
+
+/// Money of a sum. `numeric(28)` and [`Decimal`] hold 28 digits, which 10^12 orders of the largest amount have.
+fn decimal(money: i128) -> Result<Decimal, ReadModelError> {
+    Decimal::try_from_i128_with_scale(money, 0)
+        .map_err(|_| unreadable(format!("{money} is more money than a row can hold")))
 }
 
 const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition,
          orders, lines, units, gross, cancelled, refunded)
      SELECT dimension, span, currency, start, key, $12, orders, lines, units, gross, cancelled, refunded
      FROM unnest($1::sales_dimension[], $2::sales_span[], $3::text[], $4::bigint[], $5::text[],
-         $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+         $6::bigint[], $7::bigint[], $8::bigint[], $9::numeric[], $10::numeric[], $11::numeric[])
          AS added (dimension, span, currency, start, key, orders, lines, units, gross, cancelled, refunded)
      ON CONFLICT (dimension, span, currency, start, key, partition) DO UPDATE
      SET orders = sales.orders + excluded.orders, lines = sales.lines + excluded.lines,
@@ -125,20 +133,23 @@ impl<'t> Writer<'t> {
         let spans: Vec<PgSalesSpan> = rows.iter().map(|(span, ..)| (*span).into()).collect();
         let currencies: Vec<&str> = rows.iter().map(|(_, key, _)| key.currency.as_str()).collect();
         let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.hour).collect();
-        let column =
+        let counts =
             |value: fn(&SalesTotals) -> i64| rows.iter().map(|(_, _, sum)| value(sum)).collect::<Vec<_>>();
+        let money = |value: fn(&SalesTotals) -> i128| {
+            rows.iter().map(|(_, _, sum)| decimal(value(sum))).collect::<Result<Vec<_>, _>>()
+        };
         let values: [&(dyn ToSql + Sync); 12] = [
             &dimensions,
             &spans,
             &currencies,
             &starts,
             &names,
-            &column(|sum| sum.orders),
-            &column(|sum| sum.lines),
-            &column(|sum| sum.units),
-            &column(|sum| sum.gross),
-            &column(|sum| sum.cancelled),
-            &column(|sum| sum.refunded),
+            &counts(|sum| sum.orders),
+            &counts(|sum| sum.lines),
+            &counts(|sum| sum.units),
+            &money(|sum| sum.gross)?,
+            &money(|sum| sum.cancelled)?,
+            &money(|sum| sum.refunded)?,
             &sales.partition.0,
         ];
         self.transaction.execute(&self.add, &values).await?;
@@ -176,9 +187,9 @@ pub(super) async fn copy(
                 &sum.orders,
                 &sum.lines,
                 &sum.units,
-                &sum.gross,
-                &sum.cancelled,
-                &sum.refunded,
+                &decimal(sum.gross)?,
+                &decimal(sum.cancelled)?,
+                &decimal(sum.refunded)?,
             ])
             .await?;
         }
@@ -209,67 +220,101 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
 fn sales_row(row: &Row) -> Result<(SalesKey, SalesTotals), ReadModelError> {
     let dimension = cell::<PgSalesDimension>(row, 1)?.with_key(cell(row, 0)?)?;
     let currency: Result<Currency, _> = cell::<&str>(row, 2)?.parse();
-    let currency = currency.map_err(|error| corrupt(error.to_string()))?;
+    let currency = currency.map_err(|error| unreadable(error.to_string()))?;
     Ok((SalesKey { dimension, currency, hour: cell(row, 3)? }, totals(row, 4)?))
 }
 
 #[async_trait]
 impl SalesQueries for PostgresQueries {
-    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
-        self.database.run(async |client| sum(client, query).await).await
+    async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
+        self.database.run(async |client| sum(client, query, limit).await).await
     }
 }
 
-async fn sum(client: &mut Object, query: &SalesQuery) -> Result<Sales, ReadModelError> {
+async fn sum(client: &mut Object, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
     // One transaction, so that the total and its groups are sums of the same rows.
     let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
     let view = snapshot.start().await?;
     // Locks out a rebuild that would publish between two of the queries.
     view.query_one("SELECT generation FROM log", &[]).await?;
-    let mut by_start = Vec::new();
-    let mut by_key = BTreeMap::new();
-    for range in &spans::ranges(query) {
-        by_start.extend(sum_by_start(&view, query, range).await?);
-        let dimension = match query.group {
-            Some(SalesGroup::Sku) => PgSalesDimension::Sku,
-            Some(SalesGroup::Country) => PgSalesDimension::Country,
-            None | Some(SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month) => continue,
-        };
-        sum_by_key(&view, query, range, dimension, &mut by_key).await?;
-    }
+    let total = total(&view, query).await?;
+    let groups = match query.group {
+        None => Vec::new(),
+        Some(group @ (SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month)) => {
+            spans::groups_of_time(group, &sums_by_start(&view, query, group, limit).await?)
+        }
+        Some(group @ SalesGroup::Sku) => {
+            sums_by_key(&view, query, group, PgSalesDimension::Sku, limit).await?
+        }
+        Some(group @ SalesGroup::Country) => {
+            sums_by_key(&view, query, group, PgSalesDimension::Country, limit).await?
+        }
+    };
     view.commit().await?;
-    Ok(spans::answer(query, &by_start, by_key))
+    Ok(Sales { total, groups: RowPage::cut(groups, limit) })
 }
 
 const RANGE: &str = "dimension = $1 AND span = $2 AND currency = $3 AND start >= $4 AND start < $5";
 
-/// Sums over all orders, oldest first.
-async fn sum_by_start(
-    view: &Transaction<'_>,
-    query: &SalesQuery,
-    Range { span, from, to }: &Range,
-) -> Result<Vec<(i64, SalesTotals)>, ReadModelError> {
-    let sql = format!("SELECT start, {TOTALS} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start");
+/// Sums over all orders.
+async fn total(view: &Transaction<'_>, query: &SalesQuery) -> Result<SalesTotals, ReadModelError> {
+    let sql = format!("SELECT {TOTALS} FROM sales WHERE {RANGE} GROUP BY dimension");
     let statement = view.prepare_cached(&sql).await?;
     let currency = query.currency.as_str();
-    let values: [&(dyn ToSql + Sync); 5] =
-        [&PgSalesDimension::All, &PgSalesSpan::from(*span), &currency, from, to];
-    let rows = view.query(&statement, &values).await?;
-    rows.iter().map(|row| Ok((cell(row, 0)?, totals(row, 1)?))).collect()
+    let mut total = SalesTotals::default();
+    for Range { span, from, to } in &spans::total_ranges(query) {
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&PgSalesDimension::All, &PgSalesSpan::from(*span), &currency, from, to];
+        if let Some(row) = view.query_opt(&statement, &values).await? {
+            total.add(&totals(&row, 0)?);
+        }
+    }
+    Ok(total)
 }
 
-async fn sum_by_key(
+/// Sums over all orders, oldest first.
+async fn sums_by_start(
     view: &Transaction<'_>,
     query: &SalesQuery,
-    Range { span, from, to }: &Range,
-    dimension: PgSalesDimension,
-    groups: &mut BTreeMap<String, SalesTotals>,
-) -> Result<(), ReadModelError> {
-    let sql = format!("SELECT key, {TOTALS} FROM sales WHERE {RANGE} GROUP BY key");
+    group: SalesGroup,
+    limit: usize,
+) -> Result<Vec<(i64, SalesTotals)>, ReadModelError> {
+    let sql =
+        format!("SELECT start, {TOTALS} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start LIMIT $6");
     let statement = view.prepare_cached(&sql).await?;
-    let currency = query.currency.as_str();
-    for row in view.query(&statement, &[&dimension, &PgSalesSpan::from(*span), &currency, from, to]).await? {
-        groups.entry(cell(&row, 0)?).or_default().add(&totals(&row, 1)?);
+    let (currency, fetched) = (query.currency.as_str(), sql_limit(spans::starts_max(group, limit)));
+    let mut sums = Vec::new();
+    for Range { span, from, to } in &spans::group_ranges(query, group) {
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&PgSalesDimension::All, &PgSalesSpan::from(*span), &currency, from, to, &fetched];
+        for row in view.query(&statement, &values).await? {
+            sums.push((cell(&row, 0)?, totals(&row, 1)?));
+        }
     }
-    Ok(())
+    Ok(sums)
+}
+
+/// Sums by SKU or country. The first keys of each range contain the first keys of all ranges.
+async fn sums_by_key(
+    view: &Transaction<'_>,
+    query: &SalesQuery,
+    group: SalesGroup,
+    dimension: PgSalesDimension,
+    limit: usize,
+) -> Result<Vec<(String, SalesTotals)>, ReadModelError> {
+    let sql = format!(
+        "SELECT key, {TOTALS} FROM sales WHERE {RANGE} AND ($6::text IS NULL OR key > $6)
+         GROUP BY key ORDER BY key LIMIT $7"
+    );
+    let statement = view.prepare_cached(&sql).await?;
+    let (currency, after, fetched) = (query.currency.as_str(), query.after.as_deref(), one_more(limit));
+    let mut groups: BTreeMap<String, SalesTotals> = BTreeMap::new();
+    for Range { span, from, to } in &spans::group_ranges(query, group) {
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&dimension, &PgSalesSpan::from(*span), &currency, from, to, &after, &fetched];
+        for row in view.query(&statement, &values).await? {
+            groups.entry(cell(&row, 0)?).or_default().add(&totals(&row, 1)?);
+        }
+    }
+    Ok(groups.into_iter().collect())
 }

@@ -12,9 +12,9 @@ CREATE TABLE sales (
     orders    bigint           NOT NULL,
     lines     bigint           NOT NULL,
     units     bigint           NOT NULL,
-    gross     bigint           NOT NULL,
-    cancelled bigint           NOT NULL,
-    refunded  bigint           NOT NULL
+    gross     numeric(28)      NOT NULL,
+    cancelled numeric(28)      NOT NULL,
+    refunded  numeric(28)      NOT NULL
 ) WITH (fillfactor = 80);
 
 -- Indexes

@@ -21,11 +21,11 @@ const ORDERS: &str = "
     SELECT gen_random_uuid(), 0, now(), now(),
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
         '2026-01-01'::timestamptz + n * interval '1 second',
-        CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}'
+        CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
-    INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
+    INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
     SELECT gen_random_uuid(), 0, now(), now(), 'requested',
-        CASE WHEN n % 100 = 0 THEN '2026-01-01'::timestamptz END, '{}'
+        CASE WHEN n % 100 = 0 THEN '2026-01-01'::timestamptz END, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders;
     INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'cancelled' LIMIT 500;

@@ -44,11 +44,11 @@ pub(super) async fn page<T>(
     Ok(RowPage::cut(all(client, sql, values, read).await?, limit))
 }
 
-/// A column of a row. An unreadable value counts as damage.
+/// A column of a row.
 pub(super) fn cell<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, ReadModelError> {
     row.try_get(column).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        corrupt(format!("{error}: {cause}"))
+        unreadable(format!("{error}: {cause}"))
     })
 }
 
@@ -66,18 +66,18 @@ pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, ReadModelEr
 
 pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError> {
     let time: Timestamptz = cell(row, column)?;
-    time.timestamp().map_err(|error| corrupt(error.to_string()))
+    time.timestamp().map_err(|error| unreadable(error.to_string()))
 }
 
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {
-    Sku::new(text).map_err(|_| corrupt(format!("{text:?} is not a SKU")))
+    Sku::new(text).map_err(|_| unreadable(format!("{text:?} is not a SKU")))
 }
 
 pub(super) fn quantity(row: &Row, column: usize) -> Result<u32, ReadModelError> {
     let stored: i64 = cell(row, column)?;
-    u32::try_from(stored).map_err(|_| corrupt(format!("{stored} is not a quantity")))
+    u32::try_from(stored).map_err(|_| unreadable(format!("{stored} is not a quantity")))
 }
 
-pub(super) fn corrupt(text: String) -> ReadModelError {
-    ReadModelError::Corrupt(text.into())
+pub(super) fn unreadable(text: String) -> ReadModelError {
+    ReadModelError::Row(text.into())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     PostgresQueries,
-    values::{all, cell, corrupt, page, time},
+    values::{all, cell, page, time, unreadable},
 };
 use crate::{
     postgres::Timestamptz,
@@ -33,7 +33,7 @@ impl WaitQueries for PostgresQueries {
 
 fn wait(row: &Row) -> Result<Wait, ReadModelError> {
     let code: i64 = cell(row, 2)?;
-    let kind = WaitKind::of_code(code).ok_or_else(|| corrupt(format!("{code} is not a kind of wait")))?;
+    let kind = WaitKind::of_code(code).ok_or_else(|| unreadable(format!("{code} is not a kind of wait")))?;
     Ok(Wait { since: time(row, 0)?, id: cell(row, 1)?, kind })
 }
 

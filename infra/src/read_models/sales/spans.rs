@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::{civil::Date, tz::TimeZone};
 
-use super::{Sales, SalesGroup, SalesKey, SalesQuery, SalesTotals};
+use super::{SalesGroup, SalesKey, SalesQuery, SalesTotals};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::read_models) enum Span {
@@ -14,6 +14,7 @@ pub(in crate::read_models) enum Span {
 }
 
 const SECONDS_PER_HOUR: i64 = 3_600;
+const HOURS_PER_DAY: usize = 24;
 
 /// Rows of one span that begin in `from..to`, in hours since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,35 +24,58 @@ pub(in crate::read_models) struct Range {
     pub(in crate::read_models) to: i64,
 }
 
-/// The rows that answer a query.
-pub(in crate::read_models) fn ranges(query: &SalesQuery) -> Vec<Range> {
-    match query.group {
-        Some(SalesGroup::Hour | SalesGroup::Day) => hours(query.from_hour, query.to_hour),
-        None | Some(SalesGroup::Month | SalesGroup::Sku | SalesGroup::Country) => {
-            cover(query.from_hour, query.to_hour)
-        }
+/// The rows that give the total of a query.
+pub(in crate::read_models) fn total_ranges(query: &SalesQuery) -> Vec<Range> {
+    cover(query.from_hour, query.to_hour)
+}
+
+/// The rows that give the groups of a query, after the group `query.after`.
+pub(in crate::read_models) fn group_ranges(query: &SalesQuery, group: SalesGroup) -> Vec<Range> {
+    let next = query.after.as_deref().map(|key| match group {
+        // A key that no group has: nothing follows it.
+        SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month => next_start(group, key).unwrap_or(i64::MAX),
+        SalesGroup::Sku | SalesGroup::Country => i64::MIN,
+    });
+    let from = query.from_hour.max(next);
+    match group {
+        SalesGroup::Hour | SalesGroup::Day => hours(from, query.to_hour),
+        SalesGroup::Month | SalesGroup::Sku | SalesGroup::Country => cover(from, query.to_hour),
     }
 }
 
-/// The answer to a query. `by_start`: sums over all orders, oldest first. `by_key`: sums by SKU or
-/// country; empty unless the query asks for them.
-pub(in crate::read_models) fn answer(
-    query: &SalesQuery,
-    by_start: &[(i64, SalesTotals)],
-    by_key: BTreeMap<String, SalesTotals>,
-) -> Sales {
-    let mut sales = Sales::default();
-    for (_, sum) in by_start {
-        sales.total.add(sum);
+/// The most rows of a range, grouped by their start, that a page of `limit` groups and the group after it need.
+pub(in crate::read_models) fn starts_max(group: SalesGroup, limit: usize) -> usize {
+    match group {
+        SalesGroup::Day => limit.saturating_add(1).saturating_mul(HOURS_PER_DAY),
+        SalesGroup::Hour | SalesGroup::Sku | SalesGroup::Country => limit.saturating_add(1),
+        // All of them: months are few.
+        SalesGroup::Month => usize::MAX,
     }
-    sales.groups = match query.group {
-        None => Vec::new(),
-        Some(SalesGroup::Hour) => grouped(by_start, |hour| instant_of(hour).to_string()),
-        Some(SalesGroup::Day) => grouped(by_start, |hour| date_of(hour).to_string()),
-        Some(SalesGroup::Month) => grouped(by_start, |hour| date_of(hour).strftime("%Y-%m").to_string()),
-        Some(SalesGroup::Sku | SalesGroup::Country) => by_key.into_iter().collect(),
-    };
-    sales
+}
+
+/// The first hour after a group of time.
+fn next_start(group: SalesGroup, key: &str) -> Option<i64> {
+    let next_day = match group {
+        SalesGroup::Hour => return Some(hour_at(key.parse().ok()?) + 1),
+        SalesGroup::Day => key.parse::<Date>().ok()?,
+        SalesGroup::Month => format!("{key}-01").parse::<Date>().ok()?.last_of_month(),
+        SalesGroup::Sku | SalesGroup::Country => return None,
+    }
+    .tomorrow();
+    Some(hour_at(next_day.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()))
+}
+
+/// The groups of time. `by_start`: sums over all orders, oldest first.
+pub(in crate::read_models) fn groups_of_time(
+    group: SalesGroup,
+    by_start: &[(i64, SalesTotals)],
+) -> Vec<(String, SalesTotals)> {
+    match group {
+        SalesGroup::Hour => grouped(by_start, |hour| instant_of(hour).to_string()),
+        SalesGroup::Day => grouped(by_start, |hour| date_of(hour).to_string()),
+        SalesGroup::Month => grouped(by_start, |hour| date_of(hour).strftime("%Y-%m").to_string()),
+        SalesGroup::Sku | SalesGroup::Country => Vec::new(),
+    }
 }
 
 fn grouped(by_start: &[(i64, SalesTotals)], key: impl Fn(i64) -> String) -> Vec<(String, SalesTotals)> {
@@ -125,7 +149,7 @@ fn instant_of(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(SECONDS_PER_HOUR)).unwrap_or(fallback)
 }
 
-fn date_of(hour: i64) -> jiff::civil::Date {
+fn date_of(hour: i64) -> Date {
     instant_of(hour).to_zoned(TimeZone::UTC).date()
 }
 

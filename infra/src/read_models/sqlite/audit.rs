@@ -6,10 +6,14 @@ use std::path::Path;
 use rusqlite::{Connection, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{connections::open_reader, projections::log_positions, scan_rows};
+use super::{
+    connections::open_reader,
+    projections::{log_positions, parked},
+    scan_rows,
+};
 use crate::read_models::{
     Projection, ReadModelError, StoredRow,
-    audit::{LogPositions, Stored},
+    audit::{Progress, Stored},
 };
 
 const ROWS_PER_CHUNK: usize = 1_000;
@@ -17,23 +21,24 @@ const CHUNKS_AHEAD: usize = 4;
 
 pub(super) async fn stored(path: &Path) -> Result<Stored, ReadModelError> {
     let path = path.to_owned();
-    let (begun, log_positions) = oneshot::channel();
+    let (begun, progress) = oneshot::channel();
     let (chunks, rows) = mpsc::channel(CHUNKS_AHEAD);
     // Ends when the receiver is dropped.
     drop(tokio::task::spawn_blocking(move || read(&path, begun, Sink { chunk: Vec::new(), chunks })));
     let ended = |_| ReadModelError::Unavailable("reading all rows has failed".into());
-    Ok(Stored { log_positions: log_positions.await.map_err(ended)??, rows })
+    let (log_positions, parked) = progress.await.map_err(ended)??;
+    Ok(Stored { log_positions, parked, rows })
 }
 
-fn read(path: &Path, begun: oneshot::Sender<Result<LogPositions, ReadModelError>>, mut sink: Sink) {
+fn read(path: &Path, begun: oneshot::Sender<Result<Progress, ReadModelError>>, mut sink: Sink) {
     let opened = open_reader(path).map_err(ReadModelError::from).and_then(|connection| {
         connection.execute_batch("BEGIN")?;
-        let log_positions = log_positions(&connection)?;
-        Ok((connection, log_positions))
+        let progress = (log_positions(&connection)?, parked(&connection)?);
+        Ok((connection, progress))
     });
     let connection = match opened {
-        Ok((connection, log_positions)) => {
-            if begun.send(Ok(log_positions)).is_err() {
+        Ok((connection, progress)) => {
+            if begun.send(Ok(progress)).is_err() {
                 return;
             }
             connection

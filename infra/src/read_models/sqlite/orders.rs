@@ -15,7 +15,8 @@ use super::{
     values::{from_json, revision, time, to_json},
 };
 use crate::read_models::{
-    OrderFilter, OrderQueries, OrderRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+    OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError, RowKeys,
+    RowPage, Rows, StoredRow,
     orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
     paging::one_more,
 };
@@ -84,6 +85,30 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     })
 }
 
+const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
+
+fn summary_row(row: &Row<'_>) -> rusqlite::Result<OrderSummaryRow> {
+    Ok(OrderSummaryRow {
+        order_id: OrderId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        summary: from_json(row, 4)?,
+    })
+}
+
+/// The JSON columns of an order.
+struct Json {
+    summary: String,
+    body: String,
+}
+
+impl Json {
+    fn of(order: &Order) -> Result<Self, ReadModelError> {
+        Ok(Self { summary: to_json(&OrderSummary::of(order))?, body: to_json(order)? })
+    }
+}
+
 pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
     for id in &keys.orders {
         rows.orders.extend(order(connection, *id)?.map(Into::into));
@@ -111,8 +136,8 @@ struct OrderWriter<'c> {
 }
 
 const INSERT: &str = "INSERT INTO orders
-     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, summary, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 const INSERT_SKU: &str = "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
 
 impl<'c> OrderWriter<'c> {
@@ -120,7 +145,8 @@ impl<'c> OrderWriter<'c> {
         const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
         // customer_id and placed_at of an order never change.
         const UPDATE: &str = "UPDATE orders
-             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, body = ?6 WHERE row_no = ?1";
+             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, summary = ?6, body = ?7
+             WHERE row_no = ?1";
         const DELETE_SKU: &str =
             "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
         Ok(Self {
@@ -136,14 +162,14 @@ impl<'c> OrderWriter<'c> {
     fn write(&mut self, row: &OrderRow) -> Result<(), ReadModelError> {
         let columns = SearchColumns::of_row(row)?;
         let id = row.order_id.0;
-        let body = to_json(&row.order)?;
+        let json = Json::of(&row.order)?;
         let skus = skus_of(&row.order);
         let stored = self.select.query_row([id], |stored| {
             Ok((stored.get::<_, i64>(0)?, stored.get::<_, i64>(1)?, stored.get::<_, i64>(2)?))
         });
         match stored.optional()? {
             None => {
-                insert(&mut self.insert, row, &columns, &body)?;
+                insert(&mut self.insert, row, &columns, &json)?;
                 for sku in &skus {
                     self.insert_sku.execute(params![sku.as_str(), columns.status, columns.placed_at, id])?;
                 }
@@ -151,7 +177,9 @@ impl<'c> OrderWriter<'c> {
             Some((row_no, old_status, placed_at)) => {
                 let (revision, updated_at) = (row.revision.cast_signed(), row.updated_at.as_microsecond());
                 let SearchColumns { status, payment_due_at, .. } = columns;
-                self.update.execute(params![row_no, revision, updated_at, status, payment_due_at, body])?;
+                let Json { summary, body } = json;
+                let values = params![row_no, revision, updated_at, status, payment_due_at, summary, body];
+                self.update.execute(values)?;
                 if old_status != status {
                     for sku in &skus {
                         self.delete_sku.execute(params![sku.as_str(), old_status, placed_at, id])?;
@@ -171,7 +199,7 @@ fn insert(
     statement: &mut Statement<'_>,
     row: &OrderRow,
     columns: &SearchColumns<'_>,
-    body: &str,
+    json: &Json,
 ) -> Result<(), ReadModelError> {
     statement.execute(params![
         row.order_id.0,
@@ -182,7 +210,8 @@ fn insert(
         columns.customer_id,
         columns.placed_at,
         columns.payment_due_at,
-        body,
+        json.summary,
+        json.body,
     ])?;
     Ok(())
 }
@@ -192,8 +221,8 @@ pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), Rea
     let mut insert_order = transaction.prepare(INSERT)?;
     write_with_json(
         &rows.orders,
-        |row| to_json(&row.order),
-        |row, body| insert(&mut insert_order, row, &SearchColumns::of_row(row)?, body),
+        |row| Json::of(&row.order),
+        |row, json| insert(&mut insert_order, row, &SearchColumns::of_row(row)?, json),
     )?;
     let mut entries = Vec::new();
     for row in &rows.orders {
@@ -216,7 +245,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
     let mut sku_listed = connection.prepare(SKU)?;
     let mut skus_expected: i64 = 0;
     let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at FROM orders ORDER BY row_no"
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, summary FROM orders ORDER BY row_no"
     );
     let read = |row: &Row<'_>| {
         let order = order_row(row)?;
@@ -226,13 +255,15 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
             placed_at: row.get(7)?,
             payment_due_at: row.get(8)?,
         };
-        let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored);
+        let summary: OrderSummary = from_json(row, 9)?;
+        let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored)
+            && OrderSummary::of(&order.order) == summary;
         Ok((order, stored.status, stored.placed_at, columns_fit))
     };
     each(connection, sink, &sql, Projection::Orders, read, |sink, (row, status, placed_at, columns_fit)| {
         let broken = |fault| StoredRow::broken(Projection::Orders, row.order_id.to_string(), fault);
         if !columns_fit {
-            let fault = "status, customer_id, placed_at or payment_due_at differs from the order";
+            let fault = "status, customer_id, placed_at, payment_due_at or summary differs from the order";
             sink.push(broken(fault.to_owned()))?;
         }
         for sku in skus_of(&row.order) {
@@ -259,7 +290,19 @@ impl OrderQueries for SqliteQueries {
         self.run(move |connection| order(connection, id)).await
     }
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+    async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+        self.run(move |connection| {
+            let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = ?1");
+            Ok(connection.prepare_cached(&sql)?.query_row([id.0], summary_row).optional()?)
+        })
+        .await
+    }
+
+    async fn orders(
+        &self,
+        filter: &OrderFilter,
+        limit: usize,
+    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         let filter = filter.clone();
         self.run(move |connection| page(connection, &filter, limit)).await
     }
@@ -269,7 +312,7 @@ fn page(
     connection: &Connection,
     filter: &OrderFilter,
     limit: usize,
-) -> Result<RowPage<OrderRow>, ReadModelError> {
+) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
     let list = OrderList::of(filter);
     let sql = list_sql(list, filter.status);
     // The list runs from the newest to the oldest; it begins before this point.
@@ -288,7 +331,7 @@ fn page(
         OrderList::CustomerAndSku => values.extend([&customer as &dyn ToSql, &sku]),
     }
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(values.as_slice(), order_row)?;
+    let rows = statement.query_map(values.as_slice(), summary_row)?;
     Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
 }
 
@@ -320,7 +363,7 @@ pub(super) fn list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
     let union = branches.join(" UNION ALL ");
     // CROSS JOIN keeps SQLite from walking orders and looking each up in the page.
     format!(
-        "SELECT {COLUMNS}
+        "SELECT {SUMMARY_COLUMNS}
          FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union})
                ORDER BY page_time DESC, page_id DESC LIMIT ?4)
          CROSS JOIN orders ON order_id = page_id

@@ -11,6 +11,8 @@ CREATE TABLE orders (
     placed_at      INTEGER NOT NULL,
     -- NULL unless the order still waits for its payment.
     payment_due_at INTEGER,
+    -- JSON of OrderSummary, for lists.
+    summary        TEXT NOT NULL,
     -- JSON of domain::order::Order.
     body           TEXT NOT NULL
 ) STRICT;

@@ -1,7 +1,10 @@
 //! Payments.
 
 use async_trait::async_trait;
-use domain::{PaymentId, Timestamp, payment::PaymentState};
+use domain::{
+    PaymentId, Timestamp,
+    payment::{Payment, PaymentState},
+};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
 
 use super::{
@@ -11,8 +14,8 @@ use super::{
     values::{from_json, revision, time, to_json},
 };
 use crate::read_models::{
-    PaymentFilter, PaymentQueries, PaymentRow, Projection, ReadModelError, RowKeys, RowPage, Rows, StoredRow,
-    paging::one_more, payments::awaits_provider_since,
+    PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow, Projection, ReadModelError,
+    RowKeys, RowPage, Rows, StoredRow, paging::one_more, payments::awaits_provider_since,
 };
 
 pub(super) const SCHEMA: &str = include_str!("payments.sql");
@@ -42,6 +45,30 @@ fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
     })
 }
 
+const SUMMARY_COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, summary";
+
+fn summary_row(row: &Row<'_>) -> rusqlite::Result<PaymentSummaryRow> {
+    Ok(PaymentSummaryRow {
+        payment_id: PaymentId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        summary: from_json(row, 4)?,
+    })
+}
+
+/// The JSON columns of a payment.
+struct Json {
+    summary: String,
+    body: String,
+}
+
+impl Json {
+    fn of(payment: &Payment) -> Result<Self, ReadModelError> {
+        Ok(Self { summary: to_json(&PaymentSummary::of(payment))?, body: to_json(payment)? })
+    }
+}
+
 pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
     for id in &keys.payments {
         rows.payments.extend(payment(connection, *id)?.map(Into::into));
@@ -55,25 +82,26 @@ fn payment(connection: &Connection, id: PaymentId) -> Result<Option<PaymentRow>,
 }
 
 const INSERT: &str = "INSERT INTO payments
-     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
     let sql = format!(
         "{INSERT} ON CONFLICT (payment_id) DO UPDATE
-         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6, body = ?7"
+         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6,
+             summary = ?7, body = ?8"
     );
     let mut upsert = transaction.prepare_cached(&sql)?;
-    rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &to_json(&row.payment)?))
+    rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &Json::of(&row.payment)?))
 }
 
 /// Writes the rows of a whole log into an empty table.
 pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
     let mut insert = transaction.prepare(INSERT)?;
-    write_with_json(&rows.payments, |row| to_json(&row.payment), |row, body| execute(&mut insert, row, body))
+    write_with_json(&rows.payments, |row| Json::of(&row.payment), |row, json| execute(&mut insert, row, json))
 }
 
-fn execute(statement: &mut Statement<'_>, row: &PaymentRow, body: &str) -> Result<(), ReadModelError> {
+fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Result<(), ReadModelError> {
     statement.execute(params![
         row.payment_id.0,
         row.revision.cast_signed(),
@@ -81,18 +109,24 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, body: &str) -> Resul
         row.updated_at.as_microsecond(),
         state_code(row.payment.state()),
         awaits_provider_since(row).map(Timestamp::as_microsecond),
-        body,
+        json.summary,
+        json.body,
     ])?;
     Ok(())
 }
 
 pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since FROM payments ORDER BY row_no");
-    let read = |row: &Row<'_>| Ok((payment_row(row)?, row.get::<_, i64>(5)?, row.get::<_, Option<i64>>(6)?));
-    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, state, awaits_since)| {
-        let awaits_expected = awaits_provider_since(&row).map(Timestamp::as_microsecond);
-        if (state, awaits_since) != (state_code(row.payment.state()), awaits_expected) {
-            let fault = "state or awaits_provider_since differs from the payment";
+    let sql =
+        format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments ORDER BY row_no");
+    let read = |row: &Row<'_>| {
+        let stored = (row.get::<_, i64>(5)?, row.get::<_, Option<i64>>(6)?, from_json(row, 7)?);
+        Ok((payment_row(row)?, stored))
+    };
+    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, stored)| {
+        let awaits_since = awaits_provider_since(&row).map(Timestamp::as_microsecond);
+        let expected = (state_code(row.payment.state()), awaits_since, PaymentSummary::of(&row.payment));
+        if stored != expected {
+            let fault = "state, awaits_provider_since or summary differs from the payment";
             sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
         }
         sink.push(StoredRow::Payment(row))
@@ -109,7 +143,7 @@ impl PaymentQueries for SqliteQueries {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
         let filter = filter.clone();
         self.run(move |connection| page(connection, &filter, limit)).await
     }
@@ -119,9 +153,11 @@ fn page(
     connection: &Connection,
     filter: &PaymentFilter,
     limit: usize,
-) -> Result<RowPage<PaymentRow>, ReadModelError> {
+) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
     if let Some(order_id) = filter.order_id {
-        let row = payment(connection, PaymentId::of_order(order_id))?;
+        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = ?1");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let row = statement.query_row([PaymentId::of_order(order_id).0], summary_row).optional()?;
         return Ok(filter.page_of_order(order_id, row, limit));
     }
     let after = match filter.after {
@@ -133,9 +169,9 @@ fn page(
         None => "payments WHERE ?3 IS NULL",
         Some(_) => "payments INDEXED BY payments_by_state WHERE state = ?3",
     };
-    let sql = format!("SELECT {COLUMNS} FROM {table} AND row_no > ?1 ORDER BY row_no LIMIT ?2");
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM {table} AND row_no > ?1 ORDER BY row_no LIMIT ?2");
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![after, one_more(limit), state], payment_row)?;
+    let rows = statement.query_map(params![after, one_more(limit), state], summary_row)?;
     Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
 }
 

@@ -9,6 +9,8 @@ CREATE TABLE payments (
     state                 INTEGER NOT NULL,
     -- updated_at while the payment waits for a request to its provider; else NULL.
     awaits_provider_since INTEGER,
+    -- JSON of PaymentSummary, for lists.
+    summary               TEXT NOT NULL,
     -- JSON of domain::payment::Payment.
     body                  TEXT NOT NULL
 ) STRICT;

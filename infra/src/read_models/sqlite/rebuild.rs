@@ -198,13 +198,13 @@ fn write_file(
 }
 
 /// Calls `write` with each row and its JSON, which another thread encodes ahead.
-pub(super) fn write_with_json<R: Send + Sync>(
+pub(super) fn write_with_json<R: Send + Sync, J: Send>(
     rows: &[Arc<R>],
-    encode: impl Fn(&R) -> Result<String, ReadModelError> + Send,
-    mut write: impl FnMut(&R, &str) -> Result<(), ReadModelError>,
+    encode: impl Fn(&R) -> Result<J, ReadModelError> + Send,
+    mut write: impl FnMut(&R, &J) -> Result<(), ReadModelError>,
 ) -> Result<(), ReadModelError> {
     thread::scope(|scope| {
-        let (sender, chunks) = mpsc::sync_channel::<Vec<Result<String, ReadModelError>>>(CHUNKS_AHEAD);
+        let (sender, chunks) = mpsc::sync_channel::<Vec<Result<J, ReadModelError>>>(CHUNKS_AHEAD);
         scope.spawn(move || {
             for chunk in rows.chunks(ROWS_PER_CHUNK) {
                 let bodies = chunk.iter().map(|row| encode(row)).collect();
@@ -214,8 +214,8 @@ pub(super) fn write_with_json<R: Send + Sync>(
                 }
             }
         });
-        for (row, body) in rows.iter().zip(chunks.into_iter().flatten()) {
-            write(row, &body?)?;
+        for (row, json) in rows.iter().zip(chunks.into_iter().flatten()) {
+            write(row, &json?)?;
         }
         Ok(())
     })

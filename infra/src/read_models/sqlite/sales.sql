@@ -14,8 +14,13 @@ CREATE TABLE sales (
     orders    INTEGER NOT NULL,
     lines     INTEGER NOT NULL,
     units     INTEGER NOT NULL,
-    gross     INTEGER NOT NULL,
-    cancelled INTEGER NOT NULL,
-    refunded  INTEGER NOT NULL,
+    -- Money has 96 bits: name_high * 2^32 + name, where name is between 0 and 2^32 - 1. SQLite adds 64 bits at
+    -- most, and a sum of name or of name_high over 2^31 rows has fewer.
+    gross_high     INTEGER NOT NULL,
+    gross          INTEGER NOT NULL CHECK (gross BETWEEN 0 AND 4294967295),
+    cancelled_high INTEGER NOT NULL,
+    cancelled      INTEGER NOT NULL CHECK (cancelled BETWEEN 0 AND 4294967295),
+    refunded_high  INTEGER NOT NULL,
+    refunded       INTEGER NOT NULL CHECK (refunded BETWEEN 0 AND 4294967295),
     PRIMARY KEY (dimension, span, currency, start, key, partition)
 ) STRICT, WITHOUT ROWID;

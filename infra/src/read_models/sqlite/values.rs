@@ -40,7 +40,7 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> ru
 }
 
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, ReadModelError> {
-    serde_json::to_string(value).map_err(|error| ReadModelError::Corrupt(error.to_string().into()))
+    serde_json::to_string(value).map_err(|error| ReadModelError::Row(error.to_string().into()))
 }
 
 pub(super) fn conversion(
@@ -58,20 +58,24 @@ pub(super) fn unreadable(what: &str, text: &str) -> rusqlite::Error {
 impl From<rusqlite::Error> for ReadModelError {
     fn from(error: rusqlite::Error) -> Self {
         let text = error.to_string().into();
-        let is_damage = match &error {
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..) => true,
-            other => matches!(
-                other.sqlite_error_code(),
-                Some(
-                    ErrorCode::DatabaseCorrupt
-                        | ErrorCode::NotADatabase
-                        | ErrorCode::ConstraintViolation
-                        | ErrorCode::TypeMismatch
-                )
-            ),
-        };
-        if is_damage { Self::Corrupt(text) } else { Self::Unavailable(text) }
+        if is_of_one_row(&error) {
+            return Self::Row(text);
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(text),
+            _ => Self::Unavailable(text),
+        }
     }
+}
+
+/// True if SQLite refuses a value, or if a stored value cannot be read.
+fn is_of_one_row(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::ToSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    ) || matches!(code, Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig))
 }

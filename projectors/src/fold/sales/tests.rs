@@ -114,7 +114,7 @@ fn the_shares_of_a_refund_do_not_depend_on_its_steps() {
     events.extend((1..=177).map(refunded));
     let in_steps = sums(&events);
     assert_eq!(at_once, in_steps);
-    let shares: i64 = ["A", "B", "C"].map(|sku| of_sku(&in_steps, sku).refunded).iter().sum();
+    let shares: i128 = ["A", "B", "C"].map(|sku| of_sku(&in_steps, sku).refunded).iter().sum();
     assert_eq!(shares, 177);
 }
 

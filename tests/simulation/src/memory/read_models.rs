@@ -15,14 +15,13 @@ use infra::{
     event_source::Partition,
     read_models::{
         BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderQueries, OrderRow, OrderStockEvent,
-        OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, ProjectionQueries, Queries,
-        ReadModelError, ReadModels, ReservationRow, RowKeys, RowPage, Rows, Sales, SalesDimension,
-        SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals, StockFilter, StockQueries, StockRow,
-        Wait, WaitFilter, WaitKind, WaitQueries,
+        OrderSummaryRow, OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow,
+        PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
+        RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
+        StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter, WaitKind, WaitQueries, Waiters,
     },
 };
 use jiff::tz::TimeZone;
-use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Operation, Tables};
@@ -32,7 +31,7 @@ use super::{Durable, Fate, Hazards, Operation, Tables};
 pub struct MemoryReadModels {
     tables: Durable<Tables>,
     hazards: Arc<dyn Hazards>,
-    changed: watch::Sender<u64>,
+    waiters: Waiters,
 }
 
 impl fmt::Debug for MemoryReadModels {
@@ -43,7 +42,7 @@ impl fmt::Debug for MemoryReadModels {
 
 impl MemoryReadModels {
     pub fn open(tables: Durable<Tables>, hazards: Arc<dyn Hazards>) -> Self {
-        Self { tables, hazards, changed: watch::Sender::new(0) }
+        Self { tables, hazards, waiters: Waiters::default() }
     }
 
     async fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> Result<T, ReadModelError> {
@@ -83,9 +82,10 @@ impl ReadModels for MemoryReadModels {
         if matches!(fate, Fate::Fail | Fate::Vanish) {
             return Err(failed());
         }
+        let streams: Vec<StreamName> = changes.streams().collect();
         self.tables.lock().commit(changes, self.hazards.now())?;
         self.hazards.after(Operation::CommitRows).await;
-        self.changed.send_modify(|commits| *commits += 1);
+        self.waiters.wake(&streams);
         if fate == Fate::Succeed { Ok(()) } else { Err(failed()) }
     }
 
@@ -149,7 +149,7 @@ fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> RowPage<T> {
     RowPage::cut(rows.take(limit.saturating_add(1)).collect(), limit)
 }
 
-fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderRow> {
+fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderSummaryRow> {
     let place = |row: &OrderRow| (row.order.placed_at().unwrap_or(Timestamp::MIN), row.order_id);
     let mut rows: Vec<&Arc<OrderRow>> = tables
         .orders
@@ -167,20 +167,20 @@ fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderR
         })
         .collect();
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row)));
-    page(rows.into_iter().map(|row| OrderRow::clone(row)), limit)
+    page(rows.into_iter().map(|row| row.as_ref().into()), limit)
 }
 
-fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<PaymentRow> {
+fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<PaymentSummaryRow> {
     let after = filter.after.and_then(|after| tables.arrivals.iter().position(|id| *id == after));
     let ids = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
     let rows = ids.filter_map(|id| tables.payments.get(id)).filter(|row| {
         filter.order_id.is_none_or(|order| row.payment.order_id() == Some(order))
             && filter.state.is_none_or(|state| row.payment.state() == state)
     });
-    page(rows.map(|row| PaymentRow::clone(row)), limit)
+    page(rows.map(|row| row.as_ref().into()), limit)
 }
 
-fn sales(tables: &Tables, query: &SalesQuery) -> Sales {
+fn sales(tables: &Tables, query: &SalesQuery, limit: usize) -> Sales {
     let mut sales = Sales::default();
     let mut groups: BTreeMap<String, SalesTotals> = BTreeMap::new();
     let matches = |key: &SalesKey| {
@@ -196,7 +196,8 @@ fn sales(tables: &Tables, query: &SalesQuery) -> Sales {
             groups.entry(group).or_default().add(sum);
         }
     }
-    sales.groups = groups.into_iter().collect();
+    let is_next = |key: &String| query.after.as_ref().is_none_or(|after| key > after);
+    sales.groups = page(groups.into_iter().filter(|(key, _)| is_next(key)), limit);
     sales
 }
 
@@ -271,7 +272,15 @@ impl OrderQueries for MemoryReadModels {
         self.read(|tables| tables.orders.get(&id).map(|row| OrderRow::clone(row))).await
     }
 
-    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<RowPage<OrderRow>, ReadModelError> {
+    async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+        self.read(|tables| tables.orders.get(&id).map(|row| row.as_ref().into())).await
+    }
+
+    async fn orders(
+        &self,
+        filter: &OrderFilter,
+        limit: usize,
+    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         self.read(|tables| orders(tables, filter, limit)).await
     }
 }
@@ -286,15 +295,15 @@ impl PaymentQueries for MemoryReadModels {
         &self,
         filter: &PaymentFilter,
         limit: usize,
-    ) -> Result<RowPage<PaymentRow>, ReadModelError> {
+    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
         self.read(|tables| payments(tables, filter, limit)).await
     }
 }
 
 #[async_trait]
 impl SalesQueries for MemoryReadModels {
-    async fn sales(&self, query: &SalesQuery) -> Result<Sales, ReadModelError> {
-        self.read(|tables| sales(tables, query)).await
+    async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
+        self.read(|tables| sales(tables, query, limit)).await
     }
 }
 
@@ -379,7 +388,7 @@ impl ProjectionQueries for MemoryReadModels {
 }
 
 impl Queries for MemoryReadModels {
-    fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    fn changes_of(&self, stream: &StreamName) -> StreamChanges {
+        self.waiters.of(stream)
     }
 }

@@ -43,11 +43,12 @@ async fn a_rebuild_replaces_the_rows_while_projectors_and_queries_run() {
             from_hour: None,
             to_hour: None,
             group: Some(SalesGroup::Sku),
+            after: None,
         };
-        let sums = queries.sales(&sales).await.unwrap();
+        let sums = queries.sales(&sales, 50).await.unwrap();
         while !stopped.load(Ordering::Acquire) {
             assert_eq!(queries.orders(&OrderFilter::default(), 50).await.unwrap(), expected);
-            assert_eq!(queries.sales(&sales).await.unwrap(), sums);
+            assert_eq!(queries.sales(&sales, 50).await.unwrap(), sums);
             asked += 1;
         }
         asked

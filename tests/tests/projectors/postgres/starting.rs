@@ -80,8 +80,9 @@ async fn connections_are_encrypted_on_request_and_only_to_a_trusted_server() {
 
     let connected = connect_with(&format!("&sslrootcert={authority}")).await.unwrap();
     let queries = PostgresQueries::open(connected).await.unwrap();
-    let mut changed = queries.changed();
-    changed.changed().await.unwrap();
+    // Woken once the listening connection is there.
+    let mut changes = queries.changes_of(&super::story::sku(0).into());
+    tokio::time::timeout(crate::support::PATIENCE, changes.next()).await.unwrap();
     let row = database.client().await.query_one(ENCRYPTED, &[]).await.unwrap();
     let (encrypted, plain): (i64, i64) = (row.get(0), row.get(1));
     assert!(encrypted >= 2 && plain == 0, "{encrypted} encrypted, {plain} not");

@@ -31,7 +31,7 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE orders SET order_id = gen_random_uuid()",
     "DELETE FROM orders WHERE status = 'cancelled'",
     "INSERT INTO orders SELECT gen_random_uuid(), revision, recorded_at, updated_at, status, customer_id,
-         placed_at, payment_due_at, body FROM orders LIMIT 1",
+         placed_at, payment_due_at, summary, body FROM orders LIMIT 1",
     "DELETE FROM order_skus WHERE sku = 'SKU 0'",
     "UPDATE order_skus SET placed_at = placed_at + interval '1 microsecond'",
     "INSERT INTO order_skus VALUES ('GHOST', 'placed', now(), gen_random_uuid())",
