@@ -160,8 +160,9 @@ impl WebhookStore for PostgresOperations {
             if !move_position(&transaction, batch).await? {
                 return Ok::<_, Fault>(EnqueueOutcome::Overtaken);
             }
-            let added = insert(&transaction, &batch.deliveries, now, OnDuplicate::Keep).await?;
+            // Before the deliveries, as in `catch_up`: in another order the two could wait for each other.
             note_skipped(&transaction, &batch.skipped).await?;
+            let added = insert(&transaction, &batch.deliveries, now, OnDuplicate::Keep).await?;
             transaction.commit().await?;
             Ok(EnqueueOutcome::Written { added })
         };
