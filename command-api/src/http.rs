@@ -15,7 +15,13 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, Router, extract::State};
 use infra::{
     health::{Health, Readiness},
-    http::{Failure, FieldError, Problem, answers::ReadinessProblems, problem::ProblemBody, site},
+    http::{
+        Failure, FieldError, Problem,
+        answers::ReadinessProblems,
+        body::{BodyLimits, BodyReader},
+        problem::ProblemBody,
+        site,
+    },
 };
 use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,10 +34,8 @@ use crate::checkout::Checkout;
 pub struct CommandApiOptions {
     /// Time from the recording of an order to its payment due time, if the request sets none.
     pub payment_due_after: Duration,
-    /// Largest request body, in bytes. The largest order takes about a quarter of the default.
-    pub body_bytes_max: usize,
-    /// Time limit for reading a request body.
-    pub body_read_timeout: Duration,
+    /// Limits of request bodies. The largest order takes about a quarter of the default.
+    pub bodies: BodyLimits,
     /// Time limit for an answer of the payment provider. The request is then answered with 202.
     pub provider_patience: Duration,
 }
@@ -45,8 +49,11 @@ impl Default for CommandApiOptions {
     fn default() -> Self {
         Self {
             payment_due_after: Self::PAYMENT_DUE_AFTER,
-            body_bytes_max: 2 * 1024 * 1024,
-            body_read_timeout: Duration::from_secs(30),
+            bodies: BodyLimits {
+                bytes_max: 2 * 1024 * 1024,
+                read_timeout: Duration::from_secs(30),
+                shared_bytes_max: 64 * 1024 * 1024,
+            },
             provider_patience: Duration::from_secs(10),
         }
     }
@@ -57,6 +64,8 @@ impl Default for CommandApiOptions {
 pub struct CommandApi {
     pub checkout: Checkout,
     pub options: Arc<CommandApiOptions>,
+    /// Reads request bodies.
+    pub bodies: BodyReader,
     /// `None` in a process that does not deliver webhooks.
     pub webhooks: Option<Arc<WebhookAdmin>>,
     /// The conditions that `/readyz` answers with.
@@ -65,7 +74,8 @@ pub struct CommandApi {
 
 impl CommandApi {
     pub fn new(checkout: Checkout, options: CommandApiOptions) -> Self {
-        Self { checkout, options: Arc::new(options), webhooks: None, health: Health::default() }
+        let bodies = BodyReader::new(options.bodies);
+        Self { checkout, options: Arc::new(options), bodies, webhooks: None, health: Health::default() }
     }
 
     /// Adds subscriptions to webhooks.

@@ -28,7 +28,9 @@ pub fn key(headers: &HeaderMap) -> Result<String, Problem> {
     if values.next().is_some() {
         return Err(invalid("the header is given more than once"));
     }
-    let text = value.to_str().map_err(|_| invalid("only visible ASCII characters are allowed"))?.trim();
+    // `to_str` accepts tabs, which proxies may change to spaces.
+    let text = value.to_str().ok().filter(|text| !text.contains('\t'));
+    let text = text.ok_or_else(|| invalid("only visible ASCII characters are allowed"))?.trim();
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let key = match quoted {
         Some(inner) => unescape(inner).ok_or_else(|| invalid("the quoted string is not well formed"))?,

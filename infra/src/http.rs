@@ -1,7 +1,9 @@
 //! The HTTP kit of both APIs: error answers and their documentation, path ids, parameters, pages, the server.
 
 pub mod answers;
+pub mod body;
 pub mod code;
+pub mod hosts;
 pub mod paging;
 pub mod parameters;
 pub mod path;
@@ -15,6 +17,7 @@ use http::HeaderValue;
 
 pub use answers::{Failure, ProblemSource, Problems};
 pub use code::Code;
+pub use hosts::AllowedHosts;
 pub use problem::{FieldError, Problem};
 pub use server::{ServerOptions, serve};
 

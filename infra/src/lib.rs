@@ -9,6 +9,7 @@ pub mod event_store;
 pub mod health;
 pub mod http;
 pub mod kafka;
+pub mod log_limit;
 pub mod operations;
 mod partition;
 pub mod payment_provider;

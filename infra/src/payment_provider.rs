@@ -151,6 +151,10 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// Refunds money. A repeated call returns the state of the refund.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;
 
+    /// Checks what the headers of a notice show without its body: the signature is there and well formed, and
+    /// its time is near the current time.
+    fn check_notice_headers(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), NoticeError>;
+
     /// Checks the signature over the received bytes, then decodes the notice.
     fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError>;
 }

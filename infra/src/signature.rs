@@ -114,28 +114,45 @@ pub fn verify<'h>(
     body: &[u8],
     now: Timestamp,
 ) -> Result<&'h str, SignatureError> {
-    let text = |name: &HeaderName| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.filter(|value| !value.is_empty()).ok_or(SignatureError::Missing)
-    };
-    let (id, sent_at, signed) = (text(&ID)?, text(&TIMESTAMP)?, text(&SIGNATURE)?);
-    let sent_at_seconds: i64 = sent_at.parse().map_err(|_| SignatureError::Missing)?;
-    let codes: Vec<Vec<u8>> = signed.split(' ').take(SIGNATURES_MAX).filter_map(decoded).collect();
-    if codes.is_empty() {
-        return Err(SignatureError::Missing);
+    Signed::read(headers, now)?.verify(secrets, body)
+}
+
+/// The signatures of a request, as its headers have them.
+#[derive(Debug)]
+pub struct Signed<'h> {
+    id: &'h str,
+    sent_at_seconds: i64,
+    codes: Vec<Vec<u8>>,
+}
+
+impl<'h> Signed<'h> {
+    /// Checks that there is a signature, made within the last 5 minutes.
+    pub fn read(headers: &'h HeaderMap, now: Timestamp) -> Result<Self, SignatureError> {
+        let text = |name: &HeaderName| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.filter(|value| !value.is_empty()).ok_or(SignatureError::Missing)
+        };
+        let (id, sent_at, signed) = (text(&ID)?, text(&TIMESTAMP)?, text(&SIGNATURE)?);
+        let sent_at_seconds: i64 = sent_at.parse().map_err(|_| SignatureError::Missing)?;
+        let codes: Vec<Vec<u8>> = signed.split(' ').take(SIGNATURES_MAX).filter_map(decoded).collect();
+        if codes.is_empty() {
+            return Err(SignatureError::Missing);
+        }
+        if now.as_second().abs_diff(sent_at_seconds) > TOLERANCE_SECONDS {
+            return Err(SignatureError::Stale);
+        }
+        Ok(Self { id, sent_at_seconds, codes })
     }
-    // Compares in constant time, so that the duration does not reveal how much of a guess is right.
-    let matches = |secret: &&SigningSecret| {
-        let mac = secret.mac(id, sent_at_seconds, body);
-        codes.iter().any(|code| mac.clone().verify_slice(code).is_ok())
-    };
-    if !secrets.iter().any(matches) {
-        return Err(SignatureError::Wrong);
+
+    /// Checks that a holder of one of `secrets` signed these bytes. Returns the `webhook-id`.
+    pub fn verify(&self, secrets: &[&SigningSecret], body: &[u8]) -> Result<&'h str, SignatureError> {
+        // Compares in constant time, so that the duration does not reveal how much of a guess is right.
+        let matches = |secret: &&SigningSecret| {
+            let mac = secret.mac(self.id, self.sent_at_seconds, body);
+            self.codes.iter().any(|code| mac.clone().verify_slice(code).is_ok())
+        };
+        if secrets.iter().any(matches) { Ok(self.id) } else { Err(SignatureError::Wrong) }
     }
-    if now.as_second().abs_diff(sent_at_seconds) > TOLERANCE_SECONDS {
-        return Err(SignatureError::Stale);
-    }
-    Ok(id)
 }
 
 /// The bytes of one signature. `None` for a scheme other than `v1`, which is ignored.

@@ -9,7 +9,7 @@ mod urls;
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use infra::telemetry::LogFormat;
+use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
 use self::urls::SecretUrlParser;
@@ -41,7 +41,15 @@ pub struct Settings {
 
     /// How events reach projectors and process manager: `direct` (they follow the event store) or
     /// `kafka://HOST:PORT,…` (the relay publishes events to Kafka, and they follow topics).
-    #[arg(long, env = "ORDERLY_BUS", value_name = "URL", default_value = "direct", global = true)]
+    #[arg(
+        long,
+        env = "ORDERLY_BUS",
+        value_name = "URL",
+        value_parser = SecretUrlParser::<BusUrl>::new(),
+        hide_env_values = true,
+        default_value = "direct",
+        global = true
+    )]
     pub bus: BusUrl,
 
     /// Read models: `sqlite:FILE` or `postgres://USER:PASSWORD@HOST:PORT/DATABASE` [default:
@@ -104,8 +112,20 @@ pub struct ServeOptions {
     /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another
     /// process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
     /// environment; there are no flags) or `none` (payments are recorded by hand).
-    #[arg(long, env = "ORDERLY_PAYMENT_PROVIDER", value_name = "URL", default_value = "sandbox")]
+    #[arg(
+        long,
+        env = "ORDERLY_PAYMENT_PROVIDER",
+        value_name = "URL",
+        value_parser = SecretUrlParser::<PaymentProviderUrl>::new(),
+        hide_env_values = true,
+        default_value = "sandbox"
+    )]
     pub payment_provider: PaymentProviderUrl,
+
+    /// Names under which clients address the APIs, for example `shop.example`. By default an API that listens
+    /// on 127.0.0.1 answers to `localhost` and IP addresses only, and an API on another address to every name.
+    #[arg(long, env = "ORDERLY_ALLOWED_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
+    pub allowed_hosts: Vec<HostName>,
 
     #[command(flatten)]
     pub sandbox: SandboxSettings,

@@ -6,7 +6,8 @@ mod running_roles;
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
 
 use infra::{
-    kafka::KafkaError, payment_provider::stripe::StripeOptions, read_models::BindError, relay::RelayError,
+    http::AllowedHosts, kafka::KafkaError, payment_provider::stripe::StripeOptions, read_models::BindError,
+    relay::RelayError,
 };
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,6 +40,7 @@ pub struct ServeConfig {
     pub command_listen: SocketAddr,
     pub query_listen: SocketAddr,
     pub webhooks_allow_private: bool,
+    pub allowed_hosts: AllowedHosts,
 }
 
 /// Settings that contradict each other, or that are missing.
@@ -76,6 +78,7 @@ impl ServeConfig {
             command_listen: options.command_listen,
             query_listen: options.query_listen,
             webhooks_allow_private: options.webhooks_allow_private,
+            allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
         })
     }
 }

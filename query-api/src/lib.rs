@@ -150,8 +150,8 @@ pub fn router(api: QueryApi) -> Router {
 }
 
 /// Serves the query API until `shutdown`.
-pub async fn run(listener: TcpListener, api: QueryApi, shutdown: CancellationToken) {
-    infra::http::serve(listener, router(api), ServerOptions::default(), shutdown).await;
+pub async fn run(listener: TcpListener, api: QueryApi, options: ServerOptions, shutdown: CancellationToken) {
+    infra::http::serve(listener, router(api), options, shutdown).await;
 }
 
 /// The OpenAPI 3.1 description of the query API.

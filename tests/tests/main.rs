@@ -12,6 +12,7 @@ mod event_store_contract;
 mod events_doc;
 mod executor;
 mod flash_sale;
+mod http_server;
 mod interleavings;
 mod malformed_input;
 mod order_timeline;

@@ -1,24 +1,24 @@
-//! Request bodies: JSON, bounded in size and time.
+//! Request bodies: JSON.
+
+use std::{collections::BTreeMap, fmt};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::HttpBody,
     extract::{FromRequest, Request},
 };
-use http::{HeaderMap, header, request::Parts};
+use http::{HeaderMap, header};
 use infra::http::{Code, Problem};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, MapAccess, Visitor},
+};
 use serde_json::error::Category;
 
 use super::CommandApi;
 
-/// The codes of a body that is not valid.
-pub(super) const REJECTIONS: &[Code] = &[
-    Code::MalformedJson,
-    Code::InvalidRequest,
-    Code::UnsupportedMediaType,
-    Code::PayloadTooLarge,
-    Code::RequestTimeout,
-];
+/// The codes of a body that is not valid, besides those of a body that cannot be read.
+pub(super) const REJECTIONS: &[Code] =
+    &[Code::MalformedJson, Code::InvalidRequest, Code::UnsupportedMediaType];
 
 /// A JSON body. An empty body counts as `{}`, for commands with only optional members.
 #[derive(Debug)]
@@ -29,40 +29,37 @@ impl<T: DeserializeOwned> FromRequest<CommandApi> for JsonBody<T> {
 
     async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts, body, api).await?;
-        if bytes.is_empty() {
-            return parse(b"{}").map(Self);
+        if !body.is_end_stream() {
+            check_format(&parts.headers)?;
         }
-        if !is_json(&parts.headers) {
-            return Err(Problem::new(Code::UnsupportedMediaType));
-        }
-        parse(&bytes).map(Self)
+        let bytes = api.bodies.read(body).await?;
+        parse(if bytes.is_empty() { b"{}" } else { &bytes }).map(Self)
     }
 }
 
-pub(super) async fn read_body(parts: &Parts, body: Body, api: &CommandApi) -> Result<bytes::Bytes, Problem> {
-    let bytes_max = api.options.body_bytes_max;
-    let too_large =
-        || Problem::new(Code::PayloadTooLarge).detail(format!("a body has at most {bytes_max} bytes"));
-    let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if declared.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > bytes_max as u64)
-    {
-        return Err(too_large());
+/// Refuses a body that is not plain JSON in UTF-8, before it is read.
+fn check_format(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = || Problem::new(Code::UnsupportedMediaType);
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(unsupported().detail("the body has a content coding; send it without one"));
     }
-    match tokio::time::timeout(api.options.body_read_timeout, to_bytes(body, bytes_max)).await {
-        Err(_) => Err(Problem::new(Code::RequestTimeout)),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => match std::error::Error::source(&error) {
-            Some(source) if source.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            _ => Err(Problem::new(Code::MalformedJson).detail("the body ended early")),
-        },
-    }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let essence = media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let (essence, parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
+    let essence = essence.trim().to_ascii_lowercase();
+    if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Err(unsupported());
+    }
+    let charset =
+        parameters.split(';').filter_map(|parameter| parameter.split_once('=')).find(|(name, _)| {
+            let name = name.trim();
+            name.eq_ignore_ascii_case("charset")
+        });
+    match charset {
+        Some((_, charset)) if !charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => {
+            Err(unsupported().detail("the body has another charset than UTF-8"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
@@ -117,4 +114,31 @@ pub(super) fn optional_field<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<OptionalField<T>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// A map that refuses a key given twice: of two values, only the caller knows which one counts.
+pub(super) fn unique_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct UniqueKeys;
+
+    impl<'de> Visitor<'de> for UniqueKeys {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with texts")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = entries.next_entry()? {
+                if map.insert(key, value).is_some() {
+                    return Err(A::Error::custom("a key is given more than once"));
+                }
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(UniqueKeys)
 }

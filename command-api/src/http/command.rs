@@ -35,6 +35,7 @@ macro_rules! command_problems {
         infra::problems! {$(
             pub(in crate::http) $name = [
                 infra::http::path::REJECTIONS,
+                infra::http::body::REJECTIONS,
                 crate::http::body::REJECTIONS,
                 crate::idempotency::REJECTIONS,
                 crate::http::run::REJECTIONS,
@@ -68,8 +69,9 @@ impl Serialize for NoContent {
 }
 
 impl Content for NoContent {
-    async fn read(_: Request, _: &CommandApi) -> Result<Self, Problem> {
-        Ok(Self)
+    async fn read(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+        // The connection cannot be used again while a body is unread.
+        api.bodies.read(request.into_body()).await.map(|_| Self)
     }
 }
 
@@ -95,15 +97,23 @@ impl<Id: PathIds + Send, Body: Content + Send> FromRequest<CommandApi> for Comma
 
 /// `If-Match: "7"`: execute only at revision 7. `*` matches every existing resource.
 fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let invalid = || {
+        let expected = "expected one ETag of this API, such as \"7\"";
+        Problem::invalid_parameter("If-Match", expected)
+    };
+    let mut values = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid());
+    }
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
         return Ok(None);
     }
     let revision = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let revision = revision.and_then(|revision| revision.parse().ok());
-    let expected = "expected one ETag of this API, such as \"7\"";
-    revision.map(Some).ok_or_else(|| Problem::invalid_parameter("If-Match", expected))
+    // `parse` would also accept a sign.
+    let revision = revision.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    revision.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(invalid)
 }
 
 /// Documents the `Idempotency-Key` header.

@@ -1,5 +1,7 @@
 //! Notices of the payment provider: it sends each as a webhook.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Request, State},
@@ -11,18 +13,16 @@ use domain::{
 };
 use infra::{
     http::{
-        Code, Failure, Problem,
+        Code, Failure, Problem, body as read_body,
         path::{self, Id, NoSuch},
     },
+    log_limit::LogLimit,
     payment_provider::{NoticeContent, NoticeError, RefundAnswer},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    CommandApi,
-    body::{self, read_body},
-};
+use super::CommandApi;
 use crate::{
     error::{EXECUTION_FAILURES, PAYMENT_REFUSALS, Refusal},
     executor::Outcome,
@@ -48,7 +48,7 @@ enum NoticeOutcome {
 
 infra::problems! {
     /// The codes of refusals are listed too: [`record`] returns those that it does not ignore.
-    pub(in crate::http) NoticeProblems = [path::REJECTIONS, body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS] WebhookSignature;
+    pub(in crate::http) NoticeProblems = [path::REJECTIONS, read_body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS] WebhookSignature;
 }
 
 /// Receive a webhook of the payment provider
@@ -67,11 +67,11 @@ pub(super) async fn receive(
     let provider = api.checkout.provider().filter(|provider| provider.name() == name);
     let provider = provider.ok_or(NoSuch("payment provider"))?;
     let (parts, body) = request.into_parts();
-    let body = read_body(&parts, body, &api).await?;
-    let notice = match provider.read_notice(&parts.headers, &body, api.checkout.clock.now()) {
-        Ok(notice) => notice,
-        Err(error) => return Err(refused(&name, error).into()),
-    };
+    let refused = |error| refused(&name, error);
+    // Before the body is read: anyone on the Internet can send one.
+    provider.check_notice_headers(&parts.headers, api.checkout.clock.now()).map_err(refused)?;
+    let body = api.bodies.read(body).await?;
+    let notice = provider.read_notice(&parts.headers, &body, api.checkout.clock.now()).map_err(refused)?;
     let context = CommandContext::notice(provider.name(), &notice.id);
     let outcome = match notice.content {
         NoticeContent::Charge { payment_id, report } => {
@@ -95,7 +95,11 @@ pub(super) async fn receive(
 fn refused(provider: &str, error: NoticeError) -> Problem {
     match error {
         NoticeError::NoSignature | NoticeError::WrongSignature | NoticeError::Stale => {
-            tracing::warn!(provider, %error, "A webhook has no valid signature; it is refused");
+            static REFUSALS: LogLimit = LogLimit::new(Duration::from_secs(10));
+            if let Some(omitted) = REFUSALS.pass() {
+                let refused = "A webhook has no valid signature; it is refused";
+                tracing::warn!(provider, %error, log.omitted = omitted, "{refused}");
+            }
             Problem::new(Code::WebhookSignature).detail(error.to_string())
         }
         NoticeError::Unreadable => {

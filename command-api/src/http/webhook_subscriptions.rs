@@ -13,7 +13,7 @@ use domain::{Position, Timestamp};
 use http::{StatusCode, request::Parts};
 use infra::{
     http::{
-        Code, Failure, Problem, ProblemSource,
+        Code, Failure, Problem, ProblemSource, body as read_body,
         paging::{self, Listing, Paging},
         parameters::{self, Params},
         path::{self, Id, NoSuch, PathId},
@@ -167,13 +167,15 @@ impl FromRequestParts<CommandApi> for WebhooksOf {
 
 infra::problems! {
     pub(in crate::http) SubscribeProblems =
-        [path::REJECTIONS, body::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES]
+        [path::REJECTIONS, body::REJECTIONS, read_body::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES]
         IdempotencyKeyReused WebhookUrlRefused TooManySubscriptions SubscriptionDeleted;
     pub(in crate::http) SubscriptionListProblems =
         [path::REJECTIONS, parameters::REJECTIONS, paging::REJECTIONS, stores::FAILURES];
     pub(in crate::http) SubscriptionProblems = [path::REJECTIONS, stores::FAILURES];
-    pub(in crate::http) ChangeProblems = [path::REJECTIONS, body::REJECTIONS, stores::FAILURES] WebhookUrlRefused;
-    pub(in crate::http) RotateSecretProblems = [path::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES];
+    pub(in crate::http) ChangeProblems =
+        [path::REJECTIONS, body::REJECTIONS, read_body::REJECTIONS, stores::FAILURES] WebhookUrlRefused;
+    pub(in crate::http) RotateSecretProblems =
+        [path::REJECTIONS, read_body::REJECTIONS, crate::idempotency::REJECTIONS, stores::FAILURES];
 }
 
 /// Subscribe to events

@@ -20,7 +20,7 @@ fn a_key_that_is_missing_empty_too_long_or_malformed_is_refused() {
     assert_eq!(key(&HeaderMap::new()).unwrap_err().code, Code::IdempotencyKeyMissing);
     assert_eq!(key_of("\"\""), Err(Code::IdempotencyKeyMissing));
     assert!(key_of(&"x".repeat(255)).is_ok());
-    for malformed in [&"x".repeat(256), "\"a", "a\"", r#""a\b""#, "\"a\"b\""] {
+    for malformed in [&"x".repeat(256), "\"a", "a\"", r#""a\b""#, "\"a\"b\"", "a\tb", "\"a\tb\""] {
         assert_eq!(key_of(malformed), Err(Code::InvalidParameter), "{malformed}");
     }
 }

@@ -13,7 +13,7 @@ use infra::{
         ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider, ProviderError,
         RefundAnswer, RefundRequest,
     },
-    signature::{SignatureError, SigningSecret, verify},
+    signature::{SignatureError, Signed, SigningSecret, verify},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -199,6 +199,10 @@ impl PaymentProvider for SandboxProvider {
         let charge = asked.map_err(AskError::into_error)?;
         let without = || ProviderError::OutcomeUnknown("the answer does not contain the refund".to_owned());
         charge.refund(request.refund_id).map(RefundAnswer::from).ok_or_else(without)
+    }
+
+    fn check_notice_headers(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), NoticeError> {
+        Signed::read(headers, now).map(drop).map_err(notice_error)
     }
 
     fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError> {

@@ -6,11 +6,12 @@ mod operator;
 use std::{
     convert::Infallible,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use axum::{
     Extension, Json, Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -27,11 +28,19 @@ use super::{
     script::{Ending, Fault, SandboxScript, TestMethod},
 };
 use infra::{
-    http::{Code, Problem, problem},
+    http::{
+        Code, Problem,
+        body::{BodyLimits, BodyReader},
+        problem,
+    },
     signature::SigningSecret,
 };
 
-const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_LIMITS: BodyLimits = BodyLimits {
+    bytes_max: 64 * 1024,
+    read_timeout: Duration::from_secs(30),
+    shared_bytes_max: 16 * 1024 * 1024,
+};
 const METHOD_CHARS_MAX: usize = domain::payment::TOKEN_CHARS_MAX;
 
 /// The state of the handlers.
@@ -40,6 +49,13 @@ pub struct Api {
     pub ledger: Ledger,
     pub secret: SigningSecret,
     pub script: SharedScript,
+    bodies: BodyReader,
+}
+
+impl Api {
+    pub fn new(ledger: Ledger, secret: SigningSecret, script: SandboxScript) -> Self {
+        Self { ledger, secret, script: SharedScript::new(script), bodies: BodyReader::new(BODY_LIMITS) }
+    }
 }
 
 /// The current script, shared by all tasks.
@@ -103,7 +119,6 @@ pub fn router(api: Api) -> Router {
         .merge(problem::pages())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
 }
 

@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use axum::body::Body;
 use http::{Request, Uri};
-use hyper::body::Incoming;
 use tokio::{net::TcpListener, time};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -45,7 +45,7 @@ impl Sandbox {
     pub fn open(options: SandboxOptions) -> Result<Self, LedgerOpenError> {
         let SandboxOptions { ledger, secret, script, notice_url, clock } = options;
         let ledger = Ledger::open(&ledger, clock, notice_url.is_some())?;
-        Ok(Self { api: Api { ledger, secret, script: SharedScript::new(script) }, notice_url })
+        Ok(Self { api: Api::new(ledger, secret, script), notice_url })
     }
 
     /// Runs until `shutdown`, then answers the requests in progress.
@@ -60,7 +60,7 @@ impl Sandbox {
             }
         };
         let router = server::router(self.api);
-        let service = ServiceExt::<Request<Incoming>>::map_result(router, |answer| match answer {
+        let service = ServiceExt::<Request<Body>>::map_result(router, |answer| match answer {
             Ok(answer) if answer.extensions().get::<DropConnection>().is_some() => Err(AnswerLost),
             Ok(answer) => Ok(answer),
             Err(never) => match never {},

@@ -52,6 +52,11 @@ codes! {
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The resource does not support this method" "The `Allow` header lists the supported methods.";
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The body is not declared as JSON" "Send `Content-Type: application/json`.";
     PayloadTooLarge "payload_too_large" PAYLOAD_TOO_LARGE "The body is too large" "`detail` states the limit.";
+    MalformedRequest "malformed_request" BAD_REQUEST "The request is not HTTP" "Send HTTP/1.1 as RFC 9112 describes it.";
+    UriTooLong "uri_too_long" URI_TOO_LONG "The URL is too long" "URL and headers have at most 32 KiB together.";
+    HeadersTooLarge "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE "The headers are too large" "A request has at most 100 headers. URL and headers have at most 32 KiB together.";
+    HttpVersion "http_version" HTTP_VERSION_NOT_SUPPORTED "The version of HTTP is not supported" "Send HTTP/1.1.";
+    WrongHost "wrong_host" MISDIRECTED_REQUEST "The server does not answer to this host" "Use its IP address, `localhost`, or a name in ORDERLY_ALLOWED_HOSTS.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request did not arrive in time" "Send the whole request without pauses.";
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED "The resource has changed" "`If-Match` names a revision that is not the current one. Read the resource again.";
     Conflict "conflict" CONFLICT "Other commands kept changing the stream" "Send the request again with the same key. Recorded parts are not repeated.";

@@ -13,6 +13,9 @@ use utoipa::ToSchema;
 
 use super::Code;
 
+/// Most characters of a text in an answer. Texts repeat parts of the request, which may be long.
+const TEXT_CHARS_MAX: usize = 500;
+
 /// One wrong part of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
@@ -73,12 +76,12 @@ impl Problem {
 
     /// Describes this occurrence. Must not contain the text of an internal error.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.detail = Some(shortened(detail.into()));
         self
     }
 
     pub fn error(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
-        self.errors.push(FieldError { field: field.into(), message: message.into() });
+        self.errors.push(FieldError { field: shortened(field.into()), message: shortened(message.into()) });
         self
     }
 
@@ -91,6 +94,13 @@ impl Problem {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+}
+
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(TEXT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -1,23 +1,52 @@
 //! The routes that all APIs share.
 
-use axum::Router;
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use http::header::CONTENT_TYPE;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
-use super::problem;
+use super::{Problem, problem};
 
 /// Adds `/openapi.json`, `/docs`, `/problems`, and problem answers for unknown paths, unsupported methods and
 /// panics.
 ///
 /// `/docs` loads nothing from other sites.
 pub fn complete(routes: Router, description: OpenApi) -> Router {
-    let offline = Config::default().validator_url("none");
-    let docs: Router = SwaggerUi::new("/docs").url("/openapi.json", description).config(offline).into();
     routes
-        .merge(docs)
+        .merge(docs(&description))
         .merge(problem::pages())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(CatchPanicLayer::custom(problem::after_panic))
+}
+
+/// Serves the description and its page. All answers share their bytes.
+fn docs(description: &OpenApi) -> Router {
+    const DOCUMENT: &str = "/openapi.json";
+    let json = serde_json::to_vec(description).expect("a description has string keys");
+    let json = Bytes::from(json);
+    let config: SharedConfig = Arc::new(Config::from(DOCUMENT).validator_url("none"));
+    Router::new()
+        .route(DOCUMENT, get(async || ([(CONTENT_TYPE, "application/json")], json)))
+        .route("/docs", get(async || Redirect::to("/docs/")))
+        .route("/docs/", get(async |State(config)| page_file("", config)))
+        .route("/docs/{*file}", get(async |Path(file): Path<String>, State(config)| page_file(&file, config)))
+        .with_state(config)
+}
+
+type SharedConfig = Arc<Config<'static>>;
+
+fn page_file(name: &str, config: SharedConfig) -> Result<Response, Problem> {
+    let file = utoipa_swagger_ui::serve(name, config).ok().flatten();
+    let file = file.ok_or_else(|| Problem::no_such("page"))?;
+    Ok(([(CONTENT_TYPE, file.content_type)], file.bytes).into_response())
 }

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use domain::{Amount, Timestamp, payment::ProviderReport};
 use http::HeaderMap;
 
-use self::api::Api;
 pub use self::options::{StripeOptions, StripeOptionsError};
+use self::{api::Api, notice::Signed};
 use super::{
     ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, ProviderError, RefundAnswer,
     RefundRequest,
@@ -94,8 +94,12 @@ impl PaymentProvider for StripeProvider {
         in_time(self.refund_once(request)).await
     }
 
+    fn check_notice_headers(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), NoticeError> {
+        Signed::read(headers, now).map(drop)
+    }
+
     fn read_notice(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<Notice, NoticeError> {
-        notice::verify(headers, body, self.options.webhook_secret.reveal(), now)?;
+        Signed::read(headers, now)?.verify(body, self.options.webhook_secret.reveal())?;
         notice::read(body)
     }
 }

@@ -292,7 +292,7 @@ impl RunningRoles {
             None => api,
         });
         let stop = self.apis.stop.clone();
-        let serving = infra::http::serve(bound.listener, router, ServerOptions::default(), stop);
+        let serving = infra::http::serve(bound.listener, router, server_options(config), stop);
         self.spawn(&self.apis, Role::CommandApi, serving);
     }
 
@@ -309,7 +309,11 @@ impl RunningRoles {
         let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options)
             .with_health(self.health.clone());
         let stop = self.apis.stop.clone();
-        self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, stop));
+        self.spawn(
+            &self.apis,
+            Role::QueryApi,
+            query_api::run(bound.listener, api, server_options(config), stop),
+        );
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
@@ -339,6 +343,10 @@ impl RunningRoles {
             event_store.close().await;
         }
     }
+}
+
+fn server_options(config: &ServeConfig) -> ServerOptions {
+    ServerOptions { allowed_hosts: config.allowed_hosts.clone(), ..ServerOptions::default() }
 }
 
 /// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets

@@ -7,7 +7,9 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         // These errors do not show the value, which may hold a password.
         ("ORDERLY_EVENT_STORE", "mysql://localhost", ["ORDERLY_EVENT_STORE", "sqlite:FILE"]),
         ("ORDERLY_READ_MODELS", "mysql://localhost/orderly", ["ORDERLY_READ_MODELS", "sqlite:FILE"]),
-        ("ORDERLY_BUS", "amqp://localhost", ["amqp://localhost", "direct"]),
+        ("ORDERLY_BUS", "amqp://localhost", ["ORDERLY_BUS", "kafka://HOST:PORT"]),
+        ("ORDERLY_PAYMENT_PROVIDER", "paypal", ["ORDERLY_PAYMENT_PROVIDER", "stripe"]),
+        ("ORDERLY_ALLOWED_HOSTS", "http://shop.example", ["--allowed-hosts", "shop.example"]),
         ("ORDERLY_COMMAND_LISTEN", "localhost", ["localhost", "--command-listen"]),
         ("ORDERLY_ROLES", "janitor", ["janitor", "query-api"]),
         ("ORDERLY_PAYMENT_DUE_AFTER", "0s", ["--payment-due-after", "from 1s"]),
@@ -20,6 +22,26 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         for part in mentioned {
             assert!(stderr.contains(part), "{stderr:?} does not mention {part}");
         }
+    }
+}
+
+#[tokio::test]
+async fn errors_about_urls_do_not_show_a_password() {
+    let data = DataDir::new();
+    for (setting, given) in [
+        ("ORDERLY_EVENT_STORE", "esdb://admin:hunter2@db:port"),
+        ("ORDERLY_EVENT_STORE", "mysql://admin:hunter2@db"),
+        ("ORDERLY_BUS", "kafka://admin:hunter2@kafka:9092"),
+        ("ORDERLY_BUS", "kafka:admin:hunter2@kafka:9092"),
+        ("ORDERLY_BUS", "kafka://kafka:9092?sasl.password=hunter2"),
+        ("ORDERLY_READ_MODELS", "postgres://admin:hunter2@db:port/orderly"),
+        ("ORDERLY_READ_MODELS", "mysql://admin:hunter2@db/orderly"),
+        ("ORDERLY_PAYMENT_PROVIDER", "sandbox:https://admin:hunter2@sandbox"),
+    ] {
+        let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();
+        let stderr = String::from_utf8(finished.stderr).unwrap();
+        assert_eq!(finished.status.code(), Some(2), "{given}: {stderr}");
+        assert!(stderr.contains(setting) && !stderr.contains("hunter2"), "{given}: {stderr}");
     }
 }
 

@@ -232,6 +232,10 @@ impl PaymentProvider for SimulatedProvider {
         self.answer(passage, || refund(&self.0, request)).await?
     }
 
+    fn check_notice_headers(&self, _headers: &HeaderMap, _now: Timestamp) -> Result<(), NoticeError> {
+        Ok(())
+    }
+
     fn read_notice(&self, _headers: &HeaderMap, body: &[u8], _now: Timestamp) -> Result<Notice, NoticeError> {
         let notice: Value = serde_json::from_slice(body).map_err(|_| NoticeError::Unreadable)?;
         let number = notice["notice"].as_u64().ok_or(NoticeError::Unreadable)?;

@@ -19,9 +19,12 @@ async fn if_match_executes_a_command_only_at_its_revision() {
     ship("s", "\"3\"").await.expect(201);
     ship("s", "\"3\"").await.expect(201);
     ship("t", "*").await.expect(201);
-    for malformed in ["3", "W/\"3\"", "\"3\", \"4\"", "\"x\""] {
+    for malformed in ["3", "W/\"3\"", "\"3\", \"4\"", "\"x\"", "\"+3\"", "\"\"", "\"99999999999999999999\""] {
         ship("u", malformed).await.problem(400, "invalid_parameter");
     }
+    let two = [("if-match", "\"3\""), ("if-match", "\"3\"")];
+    let twice = shop.post_with(&path_of(&order, "/shipments"), "u", json!({}), &two).await;
+    twice.problem(400, "invalid_parameter");
     let adjust = json!({"delta": 1});
     let path = "/v1/stock/85123A/adjustments";
     shop.post_with(path, "a", adjust, &[("if-match", "\"99\"")]).await.problem(412, "precondition_failed");
@@ -87,6 +90,7 @@ async fn every_documented_operation_is_served_and_codes_have_pages() {
     }
     assert_eq!(paths.len(), 25, "{:?}", paths.keys());
     assert_eq!(shop.get("/docs/").await.status, 200);
+    shop.get("/docs/nope").await.problem(404, "not_found");
     assert_eq!(shop.get("/livez").await.text(), "ok\n");
     assert_eq!(shop.get("/readyz").await.json(), json!({ "status": "ready", "degraded": [] }));
     for code in ["insufficient_stock", "idempotency_key_reused"] {

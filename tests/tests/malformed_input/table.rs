@@ -126,6 +126,7 @@ async fn out_of_bounds_members_of_an_order_are_refused() {
         (with("metadata", "{\"a\":1}"), 422, "invalid_request", "metadata.a"),
         (with("metadata", &Value::from(entries).to_string()), 422, "invalid_request", "metadata"),
         (with("metadata", "[]"), 422, "invalid_request", "metadata"),
+        (with("metadata", "{\"a\":\"1\",\"a\":\"1\"}"), 422, "invalid_request", "metadata"),
         (with("adjustments", &adjustments), 422, "invalid_request", "adjustments"),
         (with("adjustments", "[{\"code\":\"\",\"amount\":1}]"), 422, "invalid_request", "adjustments.code"),
         (with("payment_due_at", "\"tomorrow\""), 422, "invalid_request", "payment_due_at"),
@@ -150,12 +151,13 @@ async fn malformed_keys_and_wrong_content_types_are_refused() {
     let shop = Shop::open().await;
     let (path, body) = ("/v1/stock/a/receipts", json!({"quantity": 1}).to_string());
     let long = [b'x'; 256];
-    let cases: [(Option<&[u8]>, &str); 8] = [
+    let cases: [(Option<&[u8]>, &str); 9] = [
         (None, "idempotency_key_missing"),
         (Some(b""), "idempotency_key_missing"),
         (Some(b"\"\""), "idempotency_key_missing"),
         (Some(&long), "invalid_parameter"),
         (Some("schlüssel".as_bytes()), "invalid_parameter"),
+        (Some(b"a\tb"), "invalid_parameter"),
         (Some(b"\"open"), "invalid_parameter"),
         (Some(b"in\"side"), "invalid_parameter"),
         (Some(b"\"bad \\escape\""), "invalid_parameter"),
@@ -166,15 +168,30 @@ async fn malformed_keys_and_wrong_content_types_are_refused() {
     let two = Request::post(path).header("idempotency-key", "a").header("idempotency-key", "b");
     let two = two.header(header::CONTENT_TYPE, "application/json").body(body.clone().into()).unwrap();
     shop.send(two).await.problem(400, "invalid_parameter");
-    for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("é")] {
+    let send_as = async |content_type: Option<&str>, coding: Option<&str>| {
         let mut request = Request::post(path).header("idempotency-key", "a");
-        if let Some(content_type) = content_type {
-            request = request.header(header::CONTENT_TYPE, content_type.as_bytes());
+        for (name, value) in [(header::CONTENT_TYPE, content_type), (header::CONTENT_ENCODING, coding)] {
+            if let Some(value) = value {
+                request = request.header(name, value.as_bytes());
+            }
         }
-        let request = request.body(body.clone().into()).unwrap();
-        shop.send(request).await.problem(415, "unsupported_media_type");
+        shop.send(request.body(body.clone().into()).unwrap()).await
+    };
+    for content_type in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("é"),
+        Some("application/json; charset=utf-16"),
+        Some("application/json; a=b; Charset=\"iso-8859-1\""),
+    ] {
+        send_as(content_type, None).await.problem(415, "unsupported_media_type");
+    }
+    for coding in ["gzip", "identity, br"] {
+        send_as(Some("application/json"), Some(coding)).await.problem(415, "unsupported_media_type");
     }
     assert_eq!(shop.log().await.0.len(), 0);
+    send_as(Some("application/json; charset=\"UTF-8\""), Some("identity")).await.expect(201);
 }
 
 #[tokio::test]
@@ -189,13 +206,22 @@ async fn large_bodies_are_refused_with_and_without_a_declared_size() {
             None => request,
         }
     };
-    let declared = request(Some(large.len())).body(Body::empty()).unwrap();
+    let declared = request(Some(large.len())).body(Body::from(large.clone())).unwrap();
     shop.send(declared).await.problem(413, "payload_too_large");
     let chunks = large.chunks(64 * 1024).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk)));
     let chunked = Body::from_stream(stream::iter(chunks.collect::<Vec<_>>()));
     shop.send(request(None).body(chunked).unwrap()).await.problem(413, "payload_too_large");
     let broken = stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]);
     shop.send(request(None).body(Body::from_stream(broken)).unwrap()).await.problem(400, "malformed_json");
+}
+
+#[tokio::test]
+async fn an_answer_repeats_only_the_beginning_of_a_long_name() {
+    let shop = Shop::open().await;
+    let name = "x".repeat(1_000_000);
+    let answer = post(&shop, "/v1/orders", format!("{{\"{name}\":1}}")).await;
+    answer.problem(422, "invalid_request");
+    assert!(answer.body.len() < 2_000, "{} bytes", answer.body.len());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use infra::{
     clock::Clock,
     event_source::Partition,
     health::Health,
-    http::Code,
+    http::{Code, ServerOptions},
     read_models::{CheckpointRow, ParkedStream, Projection, ReadModelError},
 };
 use query_api::{QueryApi, QueryApiOptions};
@@ -227,7 +227,7 @@ async fn the_api_is_served_until_the_shutdown() {
         Clock::system(),
         QueryApiOptions::default(),
     );
-    let serving = tokio::spawn(query_api::run(listener, api, shutdown.clone()));
+    let serving = tokio::spawn(query_api::run(listener, api, ServerOptions::default(), shutdown.clone()));
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     shutdown.cancel();
     serving.await.unwrap();

@@ -30,7 +30,7 @@ use crate::{
     http::{
         CommandApi,
         answer::{Answer, IDEMPOTENT_REPLAYED},
-        body::{OptionalField, optional_field},
+        body::{OptionalField, optional_field, unique_keys},
         command::{Command, CommandHeaders, command_problems},
         payments::ChargeRequest,
         run::{Accepted, accepted, state_at},
@@ -60,7 +60,7 @@ pub(in crate::http) struct PlaceOrderRequest {
     #[serde(default)]
     reference: Option<String>,
     /// Data of the shop: at most 50 entries.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique_keys")]
     metadata: BTreeMap<String, String>,
     /// When the unpaid order expires. If omitted: after the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`.
     /// Null: never.

@@ -1,14 +1,11 @@
 //! Extractors of path parameters and bodies, with problem answers for malformed ones.
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
-};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use domain::PaymentId;
-use http::{StatusCode, request::Parts};
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::super::ledger::ChargeKey;
+use super::{super::ledger::ChargeKey, Api};
 use infra::http::{Code, Problem};
 
 /// The charge in the path.
@@ -43,14 +40,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ChargeAnd<T> {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
-            Problem::new(if too_large { Code::PayloadTooLarge } else { Code::RequestTimeout })
-        })?;
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let body = api.bodies.read(request.into_body()).await?;
         let json: &[u8] = if body.is_empty() { b"{}" } else { &body };
         serde_json::from_slice(json).map(Self).map_err(|error| {
             let code = if error.is_data() { Code::InvalidRequest } else { Code::MalformedJson };

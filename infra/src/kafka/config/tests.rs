@@ -34,11 +34,11 @@ fn a_displayed_url_parses_to_the_same_settings() {
 fn a_wrong_url_is_refused_and_the_error_names_the_problem() {
     for (url, expected) in [
         ("redis://a:1", "does not begin with kafka://"),
-        ("kafka://", "is not HOST:PORT"),
-        ("kafka://a", "\"a\" is not HOST:PORT"),
-        ("kafka://a:0", "\"a:0\" is not HOST:PORT"),
-        ("kafka://a:1,", "is not HOST:PORT"),
-        ("kafka://user@a:1", "is not HOST:PORT"),
+        ("kafka://", "broker 1 is not HOST:PORT"),
+        ("kafka://a", "broker 1 is not HOST:PORT"),
+        ("kafka://a:0", "broker 1 is not HOST:PORT"),
+        ("kafka://a:1,", "broker 2 is not HOST:PORT"),
+        ("kafka://user@a:1", "broker 1 is not HOST:PORT"),
         ("kafka://a:1?partitions=0", "partitions=0 is not a number from 1 to 1000"),
         ("kafka://a:1?partitions=many", "partitions=many is not a number"),
         ("kafka://a:1?prefix=", "prefix=\"\""),

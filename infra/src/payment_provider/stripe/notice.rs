@@ -19,40 +19,47 @@ const SIGNATURE: &str = "stripe-signature";
 /// Largest difference between the time of a signature and the current time, as in Stripe's libraries.
 const TOLERANCE_SECONDS: i64 = 300;
 
-/// Checks that the body was signed with this secret, at most [`TOLERANCE_SECONDS`] ago. While a secret is
-/// replaced, Stripe signs with the old and the new one.
-pub(super) fn verify(
-    headers: &HeaderMap,
-    body: &[u8],
-    secret: &str,
-    now: Timestamp,
-) -> Result<(), NoticeError> {
-    let header =
-        headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).ok_or(NoticeError::NoSignature)?;
-    let members = header.split(',').filter_map(|member| member.trim().split_once('='));
-    let (mut time, mut signatures) = (None, Vec::new());
-    for (name, value) in members {
-        match name {
-            "t" => time = Some(value),
-            "v1" => signatures.extend(decode_hex(value)),
-            // Ignores other schemes, such as `v0` of test events.
-            _ => {}
+/// The signature of a webhook, as its header has it.
+pub(super) struct Signed<'h> {
+    signed_at: &'h str,
+    signatures: Vec<[u8; 32]>,
+}
+
+impl<'h> Signed<'h> {
+    /// Checks that there is a signature, made at most [`TOLERANCE_SECONDS`] ago.
+    pub(super) fn read(headers: &'h HeaderMap, now: Timestamp) -> Result<Self, NoticeError> {
+        let header =
+            headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).ok_or(NoticeError::NoSignature)?;
+        let members = header.split(',').filter_map(|member| member.trim().split_once('='));
+        let (mut time, mut signatures) = (None, Vec::new());
+        for (name, value) in members {
+            match name {
+                "t" => time = Some(value),
+                "v1" => signatures.extend(decode_hex(value)),
+                // Ignores other schemes, such as `v0` of test events.
+                _ => {}
+            }
         }
+        let signed_at = time.ok_or(NoticeError::NoSignature)?;
+        let seconds: i64 = signed_at.parse().map_err(|_| NoticeError::NoSignature)?;
+        if signatures.is_empty() {
+            return Err(NoticeError::NoSignature);
+        }
+        let is_recent = now.as_second().abs_diff(seconds) <= TOLERANCE_SECONDS.unsigned_abs();
+        if is_recent { Ok(Self { signed_at, signatures }) } else { Err(NoticeError::Stale) }
     }
-    let signed_at = time.ok_or(NoticeError::NoSignature)?;
-    let seconds: i64 = signed_at.parse().map_err(|_| NoticeError::NoSignature)?;
-    if signatures.is_empty() {
-        return Err(NoticeError::NoSignature);
+
+    /// Checks that the body was signed with this secret. While a secret is replaced, Stripe signs with the old
+    /// and the new one.
+    pub(super) fn verify(&self, body: &[u8], secret: &str) -> Result<(), NoticeError> {
+        // Cannot fail: HMAC accepts keys of any length.
+        let keyed =
+            Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
+        let mac = keyed.chain_update(self.signed_at).chain_update(b".").chain_update(body);
+        // `verify_slice` compares in constant time.
+        let matches = self.signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok());
+        if matches { Ok(()) } else { Err(NoticeError::WrongSignature) }
     }
-    // Cannot fail: HMAC accepts keys of any length.
-    let keyed = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NoticeError::WrongSignature)?;
-    let mac = keyed.chain_update(signed_at).chain_update(b".").chain_update(body);
-    // `verify_slice` compares in constant time.
-    if !signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()) {
-        return Err(NoticeError::WrongSignature);
-    }
-    let is_recent = now.as_second().abs_diff(seconds) <= TOLERANCE_SECONDS.unsigned_abs();
-    if is_recent { Ok(()) } else { Err(NoticeError::Stale) }
 }
 
 /// Decodes 64 hex digits, the length of a signature.

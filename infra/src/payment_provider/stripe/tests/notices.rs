@@ -1,7 +1,7 @@
 use domain::Timestamp;
 use http::{HeaderMap, HeaderValue};
 
-use super::super::notice::verify;
+use super::super::notice::Signed;
 use crate::payment_provider::NoticeError;
 
 /// `WebhookSignature.generate_signature_header` of Stripe's Python library 16.1.0 signed this with `SECRET`.
@@ -16,7 +16,7 @@ fn verdict(header: &str, body: &[u8], seconds_later: i64) -> Result<(), NoticeEr
     let mut headers = HeaderMap::new();
     headers.insert("stripe-signature", HeaderValue::from_str(header).expect("a header value"));
     let now = Timestamp::from_second(SIGNED_AT + seconds_later).expect("a time");
-    verify(&headers, body, SECRET, now)
+    Signed::read(&headers, now)?.verify(body, SECRET)
 }
 
 #[test]
@@ -64,7 +64,8 @@ fn a_malformed_signature_header_is_reported_as_a_missing_signature() {
     for header in headers {
         assert_eq!(verdict(header, BODY.as_bytes(), 0), Err(NoticeError::NoSignature), "{header}");
     }
-    assert_eq!(verify(&HeaderMap::new(), b"", SECRET, Timestamp::UNIX_EPOCH), Err(NoticeError::NoSignature));
+    let missing = Signed::read(&HeaderMap::new(), Timestamp::UNIX_EPOCH).map(drop);
+    assert_eq!(missing, Err(NoticeError::NoSignature));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+use super::*;
+
+const LOOPBACK: &str = "127.0.0.1:8080";
+const ANY: &str = "0.0.0.0:8080";
+
+/// The code of the answer to a request with these headers, if the rule refuses it.
+fn refused(
+    names: &[&str],
+    address: &str,
+    uri: &str,
+    version: Version,
+    hosts: &[&str],
+) -> Option<&'static str> {
+    let names = names.iter().map(|name| name.parse::<HostName>().unwrap()).collect();
+    let rule = HostRule::new(names, Some(address.parse().unwrap()));
+    let mut request = Request::builder().uri(uri).version(version);
+    for host in hosts {
+        request = request.header(header::HOST, *host);
+    }
+    rule.check(&request.body(()).unwrap()).err().map(|problem| problem.code.as_str())
+}
+
+fn refused_by_loopback(host: &str) -> Option<&'static str> {
+    refused(&["shop.example"], LOOPBACK, "/", Version::HTTP_11, &[host])
+}
+
+#[test]
+fn a_loopback_server_answers_to_addresses_localhost_and_allowed_names() {
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "10.0.0.1",
+        "[::1]:8080",
+        "localhost",
+        "LocalHost:9",
+        "localhost.",
+        "shop.example",
+        "SHOP.example:443",
+    ] {
+        assert_eq!(refused_by_loopback(host), None, "{host}");
+    }
+    for host in
+        ["evil.example", "evil.example:8080", "notlocalhost", "localhost.evil.example", "127.0.0.1.nip.io"]
+    {
+        assert_eq!(refused_by_loopback(host), Some("wrong_host"), "{host}");
+    }
+    for host in ["", "a b", "a/b", "me@localhost", "[::1"] {
+        assert_eq!(refused_by_loopback(host), Some("invalid_parameter"), "{host}");
+    }
+}
+
+#[test]
+fn a_server_on_other_addresses_checks_names_only_if_names_are_given() {
+    let refused = |names: &[&str], host| refused(names, ANY, "/", Version::HTTP_11, &[host]);
+    assert_eq!(refused(&[], "orderly.internal"), None);
+    assert_eq!(refused(&["shop.example"], "orderly.internal"), Some("wrong_host"));
+    assert_eq!(refused(&["shop.example"], "10.0.0.7:8080"), None);
+}
+
+#[test]
+fn a_request_names_one_host() {
+    let refused = |version, uri, hosts: &[&str]| refused(&[], LOOPBACK, uri, version, hosts);
+    assert_eq!(refused(Version::HTTP_11, "/", &[]), Some("invalid_parameter"));
+    assert_eq!(refused(Version::HTTP_11, "/", &["localhost", "localhost"]), Some("invalid_parameter"));
+    assert_eq!(refused(Version::HTTP_10, "/", &[]), None);
+    assert_eq!(refused(Version::HTTP_10, "/", &["evil.example"]), Some("wrong_host"));
+    assert_eq!(refused(Version::HTTP_11, "http://evil.example/", &["localhost"]), Some("wrong_host"));
+    assert_eq!(refused(Version::HTTP_11, "http://localhost/", &["evil.example"]), None);
+}
+
+#[test]
+fn a_host_name_has_no_scheme_port_or_path() {
+    for text in ["shop.example", "orderly", "a-b_c.d"] {
+        assert!(text.parse::<HostName>().is_ok(), "{text}");
+    }
+    for text in ["", ".", "a..b", "http://a", "a:80", "a/b", "*.a", " a"] {
+        assert_eq!(text.parse::<HostName>(), Err(InvalidHostName), "{text}");
+    }
+}
