@@ -1,12 +1,17 @@
 //! Refusals and failures of commands as HTTP problems: the one place that assigns their codes.
 
+use std::time::Duration;
+
 use domain::{
     order::{InvalidOrder, OrderRefusal},
     payment::PaymentRefusal,
     receipt::{ItemRefusal, ReceiptRefusal, ReceiptRefusals},
     stock::StockRefusal,
 };
-use infra::http::{Code, Problem, ProblemSource};
+use infra::{
+    http::{Code, Problem, ProblemSource},
+    log_limit::LogLimit,
+};
 
 use crate::executor::ExecuteError;
 
@@ -27,8 +32,9 @@ codes! {
     /// The codes of a command without an outcome.
     EXECUTION_FAILURES: failure_code(ExecuteError) {
         ExecuteError::Overloaded => Overloaded,
-        ExecuteError::Superseded | ExecuteError::Conflict => Conflict,
-        ExecuteError::Unavailable(_) => Unavailable,
+        ExecuteError::Conflict => Conflict,
+        // Every attempt followed an append that failed, as on a full disk.
+        ExecuteError::Superseded | ExecuteError::Unavailable(_) => Unavailable,
         ExecuteError::OutcomeUnknown(_) => OutcomeUnknown,
         ExecuteError::Unreadable(_) => Internal,
     }
@@ -43,7 +49,11 @@ impl ProblemSource for ExecuteError {
         match self {
             Self::Overloaded | Self::Superseded | Self::Conflict => {}
             Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Unreadable(_) => {
-                tracing::error!(error = %self, %code, "Cannot execute a command; the request fails");
+                static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+                if let Some(omitted) = FAILURES.pass() {
+                    let failure = "Cannot execute a command; the request fails";
+                    tracing::error!(error = %self, %code, log.omitted = omitted, "{failure}");
+                }
             }
         }
         Problem::new(code)

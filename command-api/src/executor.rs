@@ -313,7 +313,6 @@ impl<A: Decider> Executor<A> {
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) if attempt < ATTEMPTS_MAX => {
                     pause_before_attempt(attempt + 1).await;
                 }
-                Err(ExecuteError::Superseded) => return Err(ExecuteError::Conflict),
                 answer => return answer,
             }
         }

@@ -9,9 +9,9 @@ use infra::http::{
 };
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 use utoipa::{
-    IntoParams, PartialSchema,
+    IntoParams,
     openapi::{
-        Required,
+        Object, Required, Type,
         path::{Parameter, ParameterBuilder, ParameterIn},
     },
 };
@@ -122,7 +122,7 @@ pub(super) struct IdempotencyKey;
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = "1 to 255 visible ASCII characters, the same on every retry.";
-        vec![header_parameter("Idempotency-Key", Required::True, text)]
+        vec![header_parameter("Idempotency-Key", Required::True, text, "^[ -~]{1,257}$")]
     }
 }
 
@@ -132,17 +132,18 @@ pub(super) struct CommandHeaders;
 impl IntoParams for CommandHeaders {
     fn into_params(location: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = "Execute the command only at this revision, an `ETag` of an earlier answer.";
-        let if_match = header_parameter("If-Match", Required::False, text);
+        let if_match = header_parameter("If-Match", Required::False, text, r#"^("[0-9]+"|\*)$"#);
         IdempotencyKey::into_params(location).into_iter().chain([if_match]).collect()
     }
 }
 
-fn header_parameter(name: &str, required: Required, description: &str) -> Parameter {
+fn header_parameter(name: &str, required: Required, description: &str, pattern: &str) -> Parameter {
+    let schema = Object::builder().schema_type(Type::String).pattern(Some(pattern));
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Header)
         .required(required)
         .description(Some(description))
-        .schema(Some(String::schema()))
+        .schema(Some(schema))
         .build()
 }

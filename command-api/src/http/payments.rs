@@ -27,10 +27,10 @@ use crate::checkout::Trigger;
 #[serde(deny_unknown_fields)]
 pub(super) struct ChargeRequest {
     /// The provider's token for a card or another means of payment.
-    #[schema(example = "ok")]
+    #[schema(example = "ok", min_length = 1, max_length = 255)]
     method: String,
     /// `automatic`: authorized and captured in one step. `manual`: only authorized.
-    #[schema(value_type = String, example = "automatic")]
+    #[schema(value_type = String, example = "automatic", pattern = "^(automatic|manual)$")]
     #[serde(default)]
     capture: CaptureMode,
 }
@@ -172,6 +172,7 @@ pub(super) async fn charge(
     request_body = MoneyRequest,
     responses(
         (status = 200, description = "Authorized.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
         AuthorizeProblems,
     ))]
 pub(super) async fn authorize(
@@ -208,6 +209,7 @@ pub(super) async fn capture(
     request_body = FailRequest,
     responses(
         (status = 200, description = "Failed. A final failure cancels the order.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
         FailProblems,
     ))]
 pub(super) async fn fail(
@@ -242,6 +244,7 @@ pub(super) async fn void(
     request_body = ReferenceRequest,
     responses(
         (status = 200, description = "Refunded.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
         RefundOutcomeProblems,
     ))]
 pub(super) async fn refund_succeeded(
@@ -258,6 +261,7 @@ pub(super) async fn refund_succeeded(
     request_body = ReasonRequest,
     responses(
         (status = 200, description = "Failed. The money is still captured and can be refunded again.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
         RefundOutcomeProblems,
     ))]
 pub(super) async fn refund_failed(

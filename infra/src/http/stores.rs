@@ -1,7 +1,11 @@
 //! Failures of the stores as problems. Logs each failure once and hides its inner text from the caller.
 
+use std::{fmt::Display, time::Duration};
+
 use super::{Code, Problem, ProblemSource};
-use crate::{event_store::ReadError, operations::OperationsError, read_models::ReadModelError};
+use crate::{
+    event_store::ReadError, log_limit::LogLimit, operations::OperationsError, read_models::ReadModelError,
+};
 
 /// The codes of every failure in this module.
 pub const FAILURES: &[Code] = &[Code::Unavailable, Code::Internal];
@@ -10,7 +14,7 @@ impl ProblemSource for ReadError {
     const CODES: &'static [Code] = FAILURES;
 
     fn problem(self) -> Problem {
-        tracing::error!(error = %self, "Cannot read the event store; the request fails");
+        log_failure(&self, "Cannot read the event store; the request fails");
         match self {
             Self::Unavailable(_) => {
                 Problem::new(Code::Unavailable).detail("this process cannot read the event store")
@@ -24,7 +28,7 @@ impl ProblemSource for ReadModelError {
     const CODES: &'static [Code] = FAILURES;
 
     fn problem(self) -> Problem {
-        tracing::error!(error = %self, "Cannot read the read models; the request fails");
+        log_failure(&self, "Cannot read the read models; the request fails");
         match self {
             Self::Unavailable(_) => Problem::new(Code::Unavailable),
             Self::Corrupt(_) | Self::Row(_) | Self::CheckpointMoved => Problem::new(Code::Internal),
@@ -36,8 +40,16 @@ impl ProblemSource for OperationsError {
     const CODES: &'static [Code] = FAILURES;
 
     fn problem(self) -> Problem {
-        tracing::error!(error = %self, "Cannot read or write the operations database; the request fails");
+        log_failure(&self, "Cannot read or write the operations database; the request fails");
         Problem::new(Code::Unavailable)
+    }
+}
+
+/// Each request fails while a store is down, so most lines are omitted.
+fn log_failure(error: &dyn Display, what_follows: &str) {
+    static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+    if let Some(omitted) = FAILURES.pass() {
+        tracing::error!(%error, log.omitted = omitted, "{what_follows}");
     }
 }
 

@@ -54,6 +54,21 @@ async fn a_query_api_in_a_process_of_its_own_reads_the_same_rows() {
     assert_eq!(answer["status"], "allocated");
 }
 
+#[tokio::test]
+async fn an_api_on_loopback_answers_only_to_allowed_names() {
+    let data = DataDir::new();
+    let server = data.serve_with(&["--allowed-hosts", "shop.example,Orderly.internal"]).await;
+    let http = reqwest::Client::new();
+    for url in [&server.command_url, &server.query_url] {
+        for (host, status) in
+            [("shop.example", 200), ("orderly.INTERNAL:443", 200), ("localhost", 200), ("evil.example", 421)]
+        {
+            let answer = http.get(format!("{url}/livez")).header("host", host).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{url} as {host}");
+        }
+    }
+}
+
 async fn free_address() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()

@@ -1,5 +1,12 @@
 //! Notices of the payment provider.
 
+use std::convert::Infallible;
+
+use axum::{
+    body::{Body, Bytes},
+    http::Request,
+};
+use futures::stream;
 use serde_json::json;
 
 use super::{charge, payment_of};
@@ -43,4 +50,28 @@ async fn a_webhook_without_the_signature_of_the_provider_is_refused() {
     shop.post_with("/v1/webhooks/sandbox", "", body.clone(), &forged).await.problem(401, "webhook_signature");
     shop.post("/v1/webhooks/stripe", "", body).await.problem(404, "not_found");
     assert_eq!(shop.log().await.0.len(), 0);
+}
+
+#[tokio::test]
+async fn the_body_of_a_webhook_is_not_read_before_its_headers_are_checked() {
+    let sandbox = TestSandbox::open("").await;
+    let shop = Shop::with(sandbox.options()).await;
+    let now = jiff::Timestamp::now().as_second();
+    for headers in [
+        vec![],
+        vec![("webhook-id", "evt_1".to_owned()), ("webhook-timestamp", now.to_string())],
+        vec![
+            ("webhook-id", "evt_1".to_owned()),
+            ("webhook-timestamp", (now - 301).to_string()),
+            ("webhook-signature", "v1,AAAA".to_owned()),
+        ],
+    ] {
+        // A read of this body never ends.
+        let body = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let request =
+            headers.into_iter().fold(Request::post("/v1/webhooks/sandbox"), |request, (name, value)| {
+                request.header(name, value)
+            });
+        shop.send(request.body(body).unwrap()).await.problem(401, "webhook_signature");
+    }
 }

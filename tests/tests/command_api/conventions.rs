@@ -66,6 +66,15 @@ async fn the_answer_to_a_failed_write_hides_the_inner_error() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_not_answered_as_a_conflict() {
+    let shop = Shop::without_process_manager().await;
+    shop.receive("a", 1).await;
+    shop.store.supersede_all();
+    shop.post("/v1/stock/a/receipts", "in", json!({"quantity": 1})).await.problem(503, "unavailable");
+    shop.place("order", &[line("a", 1, 100)]).await.problem(503, "unavailable");
+}
+
+#[tokio::test]
 async fn every_documented_operation_is_served_and_codes_have_pages() {
     let shop = Shop::open().await;
     let description = shop.get("/openapi.json").await.expect(200);

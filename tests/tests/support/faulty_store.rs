@@ -26,6 +26,8 @@ pub fn appends(type_name: &'static str) -> Which {
 pub enum Fault {
     /// Not written; the caller gets [`AppendError::Unavailable`].
     Refuse,
+    /// Not written, because an append of another flow has just failed.
+    Supersede,
     /// Written; the caller gets an unknown outcome.
     LoseAnswer,
     /// Not written; the caller gets an unknown outcome.
@@ -92,6 +94,11 @@ impl FaultyStore {
     /// Refuses every selected append from now on.
     pub fn refuse_all(&self, which: Which) {
         self.state().faults.push((which, Fault::Refuse, Repeat::Always));
+    }
+
+    /// Refuses every append from now on because of an earlier one, as on a full disk under load.
+    pub fn supersede_all(&self) {
+        self.state().faults.push((Box::new(|_| true), Fault::Supersede, Repeat::Always));
     }
 
     /// Holds the first selected append and all after it, like a stalled disk.
@@ -169,6 +176,7 @@ impl State {
         let found = self.faults.iter().position(|(which, _, _)| which(append))?;
         match &self.faults[found] {
             (_, Fault::Refuse, Repeat::Always) => Some(Fault::Refuse),
+            (_, Fault::Supersede, Repeat::Always) => Some(Fault::Supersede),
             _ => Some(self.faults.remove(found).1),
         }
     }
@@ -205,6 +213,10 @@ impl EventStore for FaultyStore {
             Some(Fault::Refuse) => {
                 self.begin_epoch();
                 return done(Err(AppendError::Unavailable("refused by the test".into())));
+            }
+            Some(Fault::Supersede) => {
+                self.begin_epoch();
+                return done(Err(AppendError::Superseded));
             }
             Some(Fault::LoseAppend) => {
                 self.begin_epoch();

@@ -51,9 +51,10 @@ pub(in crate::http) struct PlaceOrderRequest {
     #[schema(example = "United Kingdom")]
     #[serde(default)]
     country: Option<String>,
-    /// 1 to 5,000.
+    #[schema(min_items = 1, max_items = 5_000)]
     lines: Vec<LineRequest>,
-    /// Tax, shipping, discounts: at most 100.
+    /// Tax, shipping, discounts.
+    #[schema(max_items = 100)]
     #[serde(default)]
     adjustments: Vec<AdjustmentItem>,
     /// A reference of the shop.
@@ -214,25 +215,27 @@ async fn place_and_settle(
     context: &CommandContext,
 ) -> Result<Answer<OrderAnswer>, Problem> {
     let _guard = api.checkout.locks.lock(command.order_id).await;
+    let mut last = ExecuteError::Conflict;
     for attempt in 1..=ATTEMPTS_MAX {
         match attempt_placing(api, command.clone(), context).await {
-            Err(Attempt::Again) => pause_before_attempt(attempt + 1).await,
+            Err(Attempt::Again(error)) => last = error,
             Err(Attempt::Failed(problem)) => return Err(problem),
             Ok(answer) => return Ok(answer),
         }
+        pause_before_attempt(attempt + 1).await;
     }
-    Err(Problem::new(Code::Conflict))
+    Err(last.into())
 }
 
 enum Attempt {
-    Again,
+    Again(ExecuteError),
     Failed(Problem),
 }
 
 impl From<ExecuteError> for Attempt {
     fn from(error: ExecuteError) -> Self {
         match error {
-            ExecuteError::Superseded | ExecuteError::Conflict => Self::Again,
+            ExecuteError::Superseded | ExecuteError::Conflict => Self::Again(error),
             other => Self::Failed(other.into()),
         }
     }
@@ -266,7 +269,7 @@ async fn attempt_placing(
         // The outcome may rest on events that are not durable yet and may be lost.
         let order = checkout.order(order_id).await?.state;
         if flow.is_superseded(&**checkout.store()) {
-            return Err(Attempt::Again);
+            return Err(Attempt::Again(ExecuteError::Superseded));
         }
         accepted(placed)?;
         // An earlier request recorded the order. A crash may have prevented its settlement.

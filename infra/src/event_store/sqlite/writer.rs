@@ -18,7 +18,10 @@ use super::{
     recent::RecentEvents,
     stream_index::RecentStreams,
 };
-use crate::event_store::{Append, AppendError, Appended};
+use crate::{
+    event_store::{Append, AppendError, Appended},
+    log_limit::LogLimit,
+};
 
 /// Bounds of one transaction: a long queue is answered in several groups.
 const GROUP_APPENDS_MAX: usize = 2_048;
@@ -116,11 +119,16 @@ impl Writer {
             }
             Err(failure) => {
                 self.appender.rolled_back();
-                tracing::error!(
-                    error = %failure.source(),
-                    appends = group.len(),
-                    "Cannot write to the event store; the appends of this group fail"
-                );
+                // A full disk fails thousands of groups in a second.
+                static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+                if let Some(omitted) = FAILURES.pass() {
+                    tracing::error!(
+                        error = %failure.source(),
+                        appends = group.len(),
+                        log.omitted = omitted,
+                        "Cannot write to the event store; the appends of this group fail"
+                    );
+                }
                 let error = AppendError::from(failure);
                 for pending in group.drain(..) {
                     pending.answer(Err(error.clone()));
