@@ -69,7 +69,7 @@ enum Stage {
     Draining,
     /// Idle connections are closed too.
     Closing,
-    /// Every connection is closed, whatever it does.
+    /// Every connection is closed, also within a request.
     Cut,
 }
 

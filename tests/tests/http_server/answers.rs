@@ -122,13 +122,25 @@ async fn unread_answers_of_all_clients_are_bounded_and_a_client_that_reads_is_se
 }
 
 #[tokio::test]
-async fn a_client_that_has_closed_its_sending_side_gets_its_answers() {
-    let server = Server::start(Router::new().route("/", on_get(ok)), patient()).await;
+async fn a_client_that_has_closed_its_sending_side_gets_its_answer() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (begins, waits) = (Arc::clone(&begun), Arc::clone(&go));
+    let slow = async move || {
+        begins.notify_one();
+        waits.notified().await;
+        "slow"
+    };
+    let server = Server::start(Router::new().route("/slow", on_get(slow)), patient()).await;
     let mut client = server.connect().await;
-    client.send(get("/") + &get("/")).await;
+    client.send(get("/slow")).await;
     client.stream.shutdown().await.unwrap();
-    assert_eq!(client.answer().await.status, 200);
-    assert_eq!(client.answer().await.status, 200);
+    begun.notified().await;
+    // Lets the server see the end of the requests before it has the answer.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    go.notify_one();
+    assert_eq!(client.answer().await.body, b"slow");
     client.end().await;
 }
 
