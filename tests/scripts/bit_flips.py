@@ -24,11 +24,11 @@ def stored(path):
 
 
 def record_of(content, event):
-    """Where the columns of an event stand in the file, from its stream number to its checksum."""
+    """Where an event stands in the file, from the lengths and types of its columns to its checksum."""
     text = event[3] + event[4] + event[5] + event[6]
     at = content.find(text)
-    # The first two numbers take one byte each in a small log; the time takes 8 bytes and the checksum 4.
-    return range(at - 2, at + len(text) + 8 + 4) if at >= 0 else range(0)
+    # Lengths, types, stream number and revision take about 16 bytes; the time takes 8 and the checksum 4.
+    return range(at - 16, at + len(text) + 8 + 4) if at >= 0 else range(0)
 
 
 def notices(directory, arguments):

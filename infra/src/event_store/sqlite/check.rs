@@ -6,14 +6,14 @@ use std::{
     path::Path,
 };
 
-use domain::{Position, RecordedEvent, StreamName};
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use domain::{Position, RecordedEvent};
+use rusqlite::Connection;
 
 use super::{
     errors::{SqliteOpenError, shortfall},
     open::{self, beside},
     readers,
-    rows::{COLUMN_AFTER, Stored, UncheckedUpTo, event_columns},
+    rows::UncheckedUpTo,
     stream_index::{find_from_outside, name_hash},
 };
 use crate::event_store::ReadError;
@@ -22,18 +22,12 @@ use crate::event_store::ReadError;
 const TAIL_EVENTS: u64 = 128;
 /// Findings that a report describes. It counts the others.
 const FINDINGS_MAX: usize = 100;
-/// Events between two reports of progress.
-const PROGRESS_EVENTS: u64 = 10_000;
+/// Events per read, and between two reports of progress.
+const CHECKED_EVENTS: usize = 10_000;
 
-const SELECT_POSITION: &str = "SELECT position FROM events WHERE stream_no = ?1 AND revision = ?2";
-const SELECT_EVENTS: &str = concat!(
-    "SELECT ",
-    event_columns!(),
-    ", name, stream_no FROM events LEFT JOIN streams USING (stream_no) ORDER BY position"
-);
-/// Reads the index only.
-const SELECT_EVENT_INDEX: &str =
-    "SELECT position, stream_no, revision FROM events INDEXED BY sqlite_autoindex_events_1";
+/// Reads the index and the names of streams only.
+const SELECT_EVENT_INDEX: &str = "SELECT position, name, revision
+     FROM events INDEXED BY sqlite_autoindex_events_1 LEFT JOIN streams USING (stream_no)";
 const SELECT_STREAMS: &str =
     "SELECT stream_no, name, name_hash, stream_no <= (SELECT up_to FROM stream_index_progress) FROM streams";
 const SELECT_STREAM_INDEX: &str = "SELECT stream_no, name_hash FROM stream_index
@@ -64,24 +58,23 @@ impl CheckReport {
 /// events that are checked, and of all.
 pub fn check(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<CheckReport, SqliteOpenError> {
     let (identity, connection) = open::read_only(path)?;
+    let snapshot = connection.unchecked_transaction();
+    let snapshot = snapshot.map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
     let mut report = CheckReport::default();
-    let checked = connection.unchecked_transaction().and_then(|snapshot| {
-        for step in [
-            check_events(&snapshot, identity.unchecked, &mut report, &mut progress),
-            check_streams(&snapshot, &mut report),
-            check_pages(&snapshot, &mut report),
-        ] {
-            match step {
-                // Ends only this step: the others find more.
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
-                    report.add(format!("SQLite cannot read a page: {error}"));
-                }
-                step => step?,
+    for step in [
+        check_events(&snapshot, identity.unchecked, &mut report, &mut progress),
+        check_streams(&snapshot, &mut report),
+        check_pages(&snapshot, &mut report),
+    ] {
+        match step {
+            Ok(()) => {}
+            // Ends only this step: the others find more.
+            Err(ReadError::Corrupt(what)) => report.add(what.to_string()),
+            Err(ReadError::Unavailable(why)) => {
+                return Err(SqliteOpenError::Unreadable { path: path.to_owned(), why: why.to_string() });
             }
         }
-        Ok(())
-    });
-    checked.map_err(|error| SqliteOpenError::from_sqlite(path, error))?;
+    }
     Ok(report)
 }
 
@@ -91,49 +84,30 @@ fn check_events(
     unchecked: UncheckedUpTo,
     report: &mut CheckReport,
     progress: &mut impl FnMut(u64, u64),
-) -> rusqlite::Result<()> {
-    let total = readers::last_position(snapshot).ok().flatten().unwrap_or(0);
-    let mut statement = snapshot.prepare(SELECT_EVENTS)?;
-    let mut rows = statement.query([])?;
-    let (mut stored_sum, mut next) = (SetSum::default(), 1);
-    while let Some(row) = rows.next()? {
-        let stored = Stored::of(row)?;
-        report.events += 1;
-        report.unchecked += u64::from(!stored.has_checksum());
-        if stored.position != next {
-            report.add(format!("position {} follows position {}", stored.position, next - 1));
+) -> Result<(), ReadError> {
+    let end = readers::last_position(snapshot)?.unwrap_or(0);
+    report.unchecked = unchecked.0.min(end);
+    let (mut stored_sum, mut indexed_sum) = (SetSum::default(), SetSum::default());
+    let mut after = None;
+    loop {
+        let events = readers::read_all(snapshot, unchecked, after, CHECKED_EVENTS)?;
+        let Some(last) = events.last() else { break };
+        after = Some(last.position);
+        for event in &events {
+            if let Err(damage) = event.check() {
+                report.add(damage.to_string());
+            }
+            stored_sum.add((event.position, event.stream.to_string(), Some(event.revision)));
         }
-        next = stored.position.saturating_add(1);
-        let name = row.get_ref(COLUMN_AFTER)?.as_str().ok();
-        let outcome = name.ok_or("its stream is missing").and_then(|name| {
-            name.parse::<StreamName>().map_err(|_| "the name of its stream is unreadable")?;
-            stored.check(name, unchecked)
-        });
-        if let Err(why) = outcome {
-            let (stream, revision) = match readers::owner(snapshot, stored.position) {
-                Some((stream, revision)) => (stream.to_string(), Some(revision)),
-                None => (name.unwrap_or("unknown").to_owned(), stored.revision),
-            };
-            let revision = revision.map_or_else(|| "unknown".to_owned(), |revision| revision.to_string());
-            report.add(format!(
-                "the event at position {} (stream {stream}, revision {revision}) is damaged: {why}",
-                stored.position
-            ));
-        }
-        stored_sum.add((stored.position, row.get_ref(COLUMN_AFTER + 1)?.as_i64().ok(), stored.revision));
-        if report.events.is_multiple_of(PROGRESS_EVENTS) {
-            progress(report.events, total);
-        }
+        report.events += events.len() as u64;
+        progress(report.events, end);
     }
-    progress(report.events, total);
-    let mut indexed_sum = SetSum::default();
     let mut index = snapshot.prepare(SELECT_EVENT_INDEX)?;
     let mut rows = index.query([])?;
     while let Some(row) = rows.next()? {
-        let number =
-            |column| Ok::<_, rusqlite::Error>(row.get_ref(column)?.as_i64().ok().map(i64::cast_unsigned));
-        let position = row.get::<_, i64>(0)?.cast_unsigned();
-        indexed_sum.add((position, number(1)?.map(u64::cast_signed), number(2)?));
+        let name = row.get_ref(1)?.as_str().unwrap_or_default().to_owned();
+        let revision = row.get_ref(2)?.as_i64().ok().map(i64::cast_unsigned);
+        indexed_sum.add((row.get::<_, i64>(0)?.cast_unsigned(), name, revision));
     }
     if indexed_sum != stored_sum {
         report.add("the index of events by stream and revision differs from the events".to_owned());
@@ -142,7 +116,7 @@ fn check_events(
 }
 
 /// Checks that each stream is found by its name.
-fn check_streams(snapshot: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
+fn check_streams(snapshot: &Connection, report: &mut CheckReport) -> Result<(), ReadError> {
     let (mut stored_sum, mut indexed_sum) = (SetSum::default(), SetSum::default());
     let mut streams = snapshot.prepare(SELECT_STREAMS)?;
     let mut rows = streams.query([])?;
@@ -169,7 +143,7 @@ fn check_streams(snapshot: &Connection, report: &mut CheckReport) -> rusqlite::R
 }
 
 /// Checks the form of each page, also of those that have no events.
-fn check_pages(snapshot: &Connection, report: &mut CheckReport) -> rusqlite::Result<()> {
+fn check_pages(snapshot: &Connection, report: &mut CheckReport) -> Result<(), ReadError> {
     let mut statement = snapshot.prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -240,14 +214,10 @@ fn check_in_tail(connection: &Connection, event: &RecordedEvent, last: Position)
         }
         return Ok(());
     }
-    let found = match find_from_outside(connection, &stream.to_string())? {
-        Some(stream_no) => connection
-            .prepare_cached(SELECT_POSITION)?
-            .query_row((stream_no, revision.cast_signed()), |row| row.get::<_, i64>(0))
-            .optional()?,
-        None => None,
-    };
-    if found != Some(position.cast_signed()) {
+    let stream_no = find_from_outside(connection, &stream.to_string())?;
+    let found =
+        stream_no.map(|stream_no| readers::position_of(connection, stream_no, *revision)).transpose()?;
+    if found.flatten() != Some(*position) {
         let text =
             format!("an index lacks the event at position {position} (stream {stream}, revision {revision})");
         return Err(ReadError::Corrupt(text.into()));

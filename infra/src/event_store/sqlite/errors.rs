@@ -35,6 +35,8 @@ pub enum SqliteOpenError {
         path.display(), path.display()
     )]
     Damaged { path: PathBuf, what: String },
+    #[error("cannot read the event store {}: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
     #[error("cannot open the event store {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("cannot open the event store {}: {source}", path.display())]

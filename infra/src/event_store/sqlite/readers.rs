@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use super::{
     open,
-    rows::{COLUMN_AFTER, Stored, UncheckedUpTo, event_columns},
+    rows::{self, COLUMN_AFTER, Stored, UncheckedUpTo, event_columns},
     stream_index::{RecentStreams, find_from_outside},
 };
 use crate::{event_store::ReadError, sqlite};
@@ -28,11 +28,16 @@ const SELECT_ALL: &str = concat!(
 );
 const SELECT_TIME: &str =
     "SELECT position, recorded_at FROM events WHERE position > ?1 ORDER BY position LIMIT 1";
+/// These two read no row of the table.
+const SELECT_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE position = ?1)";
+const SELECT_POSITION: &str = "SELECT position FROM events WHERE stream_no = ?1 AND revision = ?2";
 const SELECT_LAST: &str = "SELECT max(position) FROM events";
 /// Scans the whole index, which has a copy of the stream and the revision of each event. The plus sign keeps
 /// SQLite from using the table.
 const SELECT_OWNER: &str = "SELECT name, revision FROM events INDEXED BY sqlite_autoindex_events_1
      JOIN streams USING (stream_no) WHERE +position = ?1";
+
+const ROW_UNREADABLE: &str = "its row cannot be read";
 
 /// The connections that read an event store.
 pub(super) type Readers = sqlite::Readers<ReadError>;
@@ -53,7 +58,11 @@ pub(super) fn read_stream(
     let mut statement = connection.prepare_cached(SELECT_STREAM)?;
     let rows = statement.query(params![stream_no, signed(from), signed(limit as u64)])?;
     let mut next = from;
-    collect(rows, |stored, _| {
+    let unreadable = || {
+        let position = position_of(connection, stream_no, from).ok()??;
+        Some(rows::damaged(position, stream.clone(), from, ROW_UNREADABLE))
+    };
+    collect(rows, unreadable, |stored, _| {
         if stored.revision != Some(next) {
             return Err(format!("{stream} has no event with revision {next}"));
         }
@@ -73,8 +82,18 @@ pub(super) fn read_all(
     let mut statement = connection.prepare_cached(SELECT_ALL)?;
     let rows = statement.query(params![signed(after.unwrap_or(0)), signed(limit as u64)])?;
     // The writer leaves no position out. So a reader never gets an event twice, however pages are damaged.
-    let mut next = after.unwrap_or(0).saturating_add(1);
-    collect(rows, |stored, name| {
+    let first = after.unwrap_or(0).saturating_add(1);
+    let unreadable = || {
+        let exists: bool = connection
+            .prepare_cached(SELECT_EXISTS)
+            .ok()?
+            .query_row([signed(first)], |row| row.get(0))
+            .ok()?;
+        let (stream, revision) = owner(connection, first).filter(|_| exists)?;
+        Some(rows::damaged(first, stream, revision, ROW_UNREADABLE))
+    };
+    let mut next = first;
+    collect(rows, unreadable, |stored, name| {
         if stored.position != next {
             return Err(format!("the log has no event at position {next}"));
         }
@@ -96,8 +115,20 @@ pub(super) fn read_all(
     })
 }
 
+/// The position of an event, from the index.
+pub(super) fn position_of(
+    connection: &Connection,
+    stream_no: i64,
+    revision: Revision,
+) -> rusqlite::Result<Option<Position>> {
+    let mut statement = connection.prepare_cached(SELECT_POSITION)?;
+    let position =
+        statement.query_row([stream_no, signed(revision)], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(position.map(i64::cast_unsigned))
+}
+
 /// The stream and the revision of a damaged event, from the index.
-pub(super) fn owner(connection: &Connection, position: Position) -> Option<(StreamName, Revision)> {
+fn owner(connection: &Connection, position: Position) -> Option<(StreamName, Revision)> {
     let mut statement = connection.prepare_cached(SELECT_OWNER).ok()?;
     let found =
         statement.query_row([signed(position)], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
@@ -159,9 +190,11 @@ fn signed(number: u64) -> i64 {
 
 /// Reads rows into events until the page is full. `event` gets a row and the column after it, and says what is
 /// wrong with the file. A page ends before the place where the file is damaged, so that the next read, which
-/// begins there, reports it.
+/// begins there, reports it. `unreadable` gives the first event without its content if SQLite cannot read its
+/// row, and `None` if it cannot find the row either.
 fn collect(
     mut rows: Rows<'_>,
+    unreadable: impl FnOnce() -> Option<RecordedEvent>,
     mut event: impl FnMut(&Stored<'_>, Option<&str>) -> Result<RecordedEvent, String>,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut events = Vec::new();
@@ -180,7 +213,10 @@ fn collect(
                 bytes += event.data.len() + event.metadata.len();
                 events.push(event);
             }
-            Err(error) if events.is_empty() => return Err(error),
+            Err(error) if events.is_empty() => {
+                let is_corrupt = matches!(error, ReadError::Corrupt(_));
+                return unreadable().filter(|_| is_corrupt).map(|event| vec![event]).ok_or(error);
+            }
             Err(_) => break,
         }
     }

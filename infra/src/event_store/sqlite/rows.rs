@@ -51,16 +51,8 @@ impl<'a> Stored<'a> {
         })
     }
 
-    pub(super) fn has_checksum(&self) -> bool {
-        self.checksum.flatten().is_some()
-    }
-
     /// Checks the event. `name` is the stored name of its stream. The error says what is wrong.
-    pub(super) fn check(
-        &self,
-        name: impl Display,
-        unchecked: UncheckedUpTo,
-    ) -> Result<StoredFields<'a>, &'static str> {
+    fn check(&self, name: impl Display, unchecked: UncheckedUpTo) -> Result<StoredFields<'a>, &'static str> {
         let fields = self.fields().ok_or("a column has a value of another type")?;
         match self.checksum {
             Some(Some(stored)) if stored == i64::from(fields.checksum(name)) => Ok(fields),
@@ -94,17 +86,12 @@ impl<'a> Stored<'a> {
 
     /// The event without its content. Id and time are as stored if they are readable.
     pub(super) fn damaged(&self, stream: StreamName, revision: Revision, why: &str) -> RecordedEvent {
+        let unreadable = damaged(self.position, stream, revision, why);
         let recorded_at = self.recorded_at_us.and_then(|time| Timestamp::from_microsecond(time).ok());
         RecordedEvent {
-            position: self.position,
-            stream,
-            revision,
             id: EventId(self.id.and_then(|id| Uuid::from_slice(id).ok()).unwrap_or_default()),
-            type_name: "".into(),
-            data: [].into(),
-            metadata: [].into(),
-            recorded_at: recorded_at.unwrap_or(Timestamp::UNIX_EPOCH),
-            damage: Some(why.into()),
+            recorded_at: recorded_at.unwrap_or(unreadable.recorded_at),
+            ..unreadable
         }
     }
 
@@ -118,6 +105,26 @@ impl<'a> Stored<'a> {
             data: self.data?,
             metadata: self.metadata?,
         })
+    }
+}
+
+/// An event of which only the place is known.
+pub(super) fn damaged(
+    position: Position,
+    stream: StreamName,
+    revision: Revision,
+    why: &str,
+) -> RecordedEvent {
+    RecordedEvent {
+        position,
+        stream,
+        revision,
+        id: EventId(Uuid::nil()),
+        type_name: "".into(),
+        data: [].into(),
+        metadata: [].into(),
+        recorded_at: Timestamp::UNIX_EPOCH,
+        damage: Some(why.into()),
     }
 }
 

@@ -126,7 +126,7 @@ async fn a_start_does_not_read_the_middle_of_the_file() {
     let (_directory, path) = given_file().await;
     changed(&path, "DELETE FROM events WHERE position = 7");
     open(&path).unwrap();
-    assert!(found(&path).findings.contains(&"position 8 follows position 6".to_owned()));
+    assert_eq!(found(&path).findings, ["the log has no event at position 7"]);
     let error = read_to_end(&path).await.unwrap_err();
     assert!(error.to_string().contains("the log has no event at position 7"), "{error}");
 }
@@ -171,7 +171,8 @@ async fn a_damaged_event_loses_its_content_and_the_others_stay_as_they_were() {
     }
 }
 
-/// Byte after byte of one stored event: stream number, revision, id, type, data, metadata, time, checksum.
+/// Byte after byte of one stored event: the types of the columns, stream number, revision, id, type, data,
+/// metadata, time, checksum.
 #[tokio::test]
 async fn each_flipped_bit_of_a_stored_event_is_found_and_stops_only_its_stream() {
     let (directory, path, events) = given_small_file().await;
@@ -180,9 +181,9 @@ async fn each_flipped_bit_of_a_stored_event_is_found_and_stops_only_its_stream()
     let id = event.id.0.as_bytes();
     let id_at = intact.windows(16).position(|window| window == id).unwrap();
     let content_bytes = event.type_name.len() + event.data.len() + event.metadata.len();
-    // Stream number and revision are the two bytes before the id. The time has 8 bytes, and the checksum at
-    // least 2: a small number takes fewer than 4.
-    let bytes = id_at - 2..id_at + 16 + content_bytes + 8 + 2;
+    // Before the id are a byte with the type of each of nine columns, the stream number and the revision. The
+    // time has 8 bytes, and the checksum at least 2: a small number takes fewer than 4.
+    let bytes = id_at - 2 - 9..id_at + 16 + content_bytes + 8 + 2;
     for (number, at) in bytes.enumerate() {
         let mut damaged = intact.clone();
         damaged[at] ^= 1 << (number % 8);
@@ -204,6 +205,49 @@ async fn each_flipped_bit_of_a_stored_event_is_found_and_stops_only_its_stream()
         }
         assert_eq!(read.len(), events.len());
     }
+}
+
+#[tokio::test]
+async fn an_event_whose_row_sqlite_cannot_read_stops_only_its_stream() {
+    let fixture = SqliteFixture::fresh().await;
+    let stream = new_stream();
+    for revision in 0..9 {
+        // Too long for one page: the row continues on a chain of pages.
+        let large = event_of(format!("\"{}\"", revision.to_string().repeat(20_000)).into());
+        let expected = ExpectedRevision::of(u64::checked_sub(revision, 1));
+        fixture.store().append(append(&stream, expected, vec![large])).await.unwrap();
+        fixture
+            .store()
+            .append(append(&new_stream(), NoStream, vec![event_of(b"{}".to_vec())]))
+            .await
+            .unwrap();
+    }
+    let events = fixture.store().log().read_all(None, usize::MAX).await.unwrap();
+    let (_directory, path) = fixture.into_file();
+    let mut bytes = fs::read(&path).unwrap();
+    // A page of the chain of revision 4. Its first four bytes are the number of the next page.
+    let page = (1..bytes.len() / PAGE_BYTES)
+        .map(|page| page * PAGE_BYTES)
+        .find(|&at| bytes[at + 4..at + PAGE_BYTES].iter().all(|&byte| byte == b'4'))
+        .unwrap();
+    bytes[page..page + 4].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+
+    let read = read_to_end(&path).await.unwrap();
+    assert_eq!(read.len(), events.len());
+    for (read, original) in read.iter().zip(&events) {
+        if (&read.stream, read.revision) == (&stream, 4) {
+            assert!(read.damage.is_some());
+            assert_eq!(read.position, original.position);
+        } else {
+            assert_eq!(read, original);
+        }
+    }
+    let log = SqliteEventLog::open_read_only(&path).unwrap();
+    assert_eq!(log.read_stream(&stream, 4, 1).await.unwrap()[0].position, events[8].position);
+    assert!(log.read_stream(&stream, 5, 1).await.unwrap()[0].damage.is_none());
+    let place = format!("the event at position 9 (stream {stream}, revision 4) is damaged");
+    assert!(found(&path).findings.iter().any(|finding| finding.starts_with(&place)));
 }
 
 #[tokio::test]
