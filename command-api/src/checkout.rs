@@ -19,7 +19,7 @@ use domain::{
     checkout::{Reaction, Step, react_to_payment},
     decider::Versioned,
     order::{Order, OrderDecider},
-    payment::{PaymentDecider, PaymentEvent},
+    payment::{Payment, PaymentDecider, PaymentEvent},
     receipt::ReceiptDecider,
     stock::StockDecider,
 };
@@ -27,6 +27,7 @@ use futures::future::try_join_all;
 use infra::{
     clock::Clock,
     event_store::{EventStore, ReadError},
+    health::Health,
     payment_provider::PaymentProvider,
     snapshots::SnapshotStore,
 };
@@ -39,8 +40,12 @@ pub use self::{
     placing::PlacedOutcome,
     provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
 };
-use crate::executor::{
-    ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Flow, Outcome, pause_before_attempt,
+use crate::{
+    executor::{
+        ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Flow, Outcome, UnreadableStreams,
+        pause_before_attempt,
+    },
+    pages::Pages,
 };
 
 /// The most payment events that one command records: one report of a provider, and the refunds and voids that
@@ -88,14 +93,16 @@ impl Checkout {
         store: &Arc<dyn EventStore>,
         snapshots: Option<&Arc<SnapshotStore>>,
         clock: Clock,
+        health: &Health,
         options: ExecutorOptions,
     ) -> Self {
+        let unreadable = UnreadableStreams::reported_to(health.clone());
         Self {
             // Streams of orders, payments and receipts are short: reading them is cheaper than snapshots.
-            orders: Executor::start(store, None, options),
-            stock: Executor::start(store, snapshots, options),
-            payments: Executor::start(store, None, options),
-            receipts: Executor::start(store, None, options),
+            orders: Executor::start(store, None, &unreadable, options),
+            stock: Executor::start(store, snapshots, &unreadable, options),
+            payments: Executor::start(store, None, &unreadable, options),
+            receipts: Executor::start(store, None, &unreadable, options),
             locks: Locks::default(),
             payment_locks: Locks::default(),
             provider: None,
@@ -174,11 +181,11 @@ impl Checkout {
         cause: EventId,
         correlation_id: Uuid,
     ) -> Result<(), ExecuteError> {
-        let payment = self.payments.read(&id, |payment, _| payment.clone()).await?;
-        let Some(order_id) = payment.order_id() else { return Ok(()) };
-        match react_to_payment(event, &payment) {
-            Reaction::None => Ok(()),
-            reaction => {
+        let event = event.clone();
+        let reaction = move |payment: &Payment, _| (payment.order_id(), react_to_payment(&event, payment));
+        match self.payments.read(&id, reaction).await? {
+            (None, _) | (_, Reaction::None) => Ok(()),
+            (Some(order_id), reaction) => {
                 let _guard = self.locks.lock(order_id).await;
                 self.run(order_id, reaction, cause, correlation_id).await
             }
@@ -194,14 +201,16 @@ impl Checkout {
         last: Revision,
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
-        let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
-        let read = self.store().log().read_stream(&id.into(), first, limit).await;
-        for recorded in read.map_err(|error| unavailable(&error))? {
-            let is_of_this_command = recorded.decode_metadata()?.command_id == context.id;
-            let Event::Payment(event) = recorded.decode()? else { continue };
-            if is_of_this_command {
-                self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
-                self.handled.insert(recorded.id);
+        let (log, stream) = (self.store().log(), id.into());
+        let mut pages = Pages::of(&*log, &stream, first..=last);
+        while let Some(page) = pages.next().await? {
+            for recorded in page {
+                let is_of_this_command = recorded.decode_metadata()?.command_id == context.id;
+                let Event::Payment(event) = recorded.decode()? else { continue };
+                if is_of_this_command {
+                    self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
+                    self.handled.insert(recorded.id);
+                }
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ codes! {
         // Every attempt followed an append that failed, as on a full disk.
         ExecuteError::Superseded | ExecuteError::Unavailable(_) => Unavailable,
         ExecuteError::OutcomeUnknown(_) => OutcomeUnknown,
-        ExecuteError::Unreadable(_) => Internal,
+        ExecuteError::Unreadable(_) => StreamUnreadable,
     }
 }
 
@@ -48,7 +48,11 @@ impl ProblemSource for ExecuteError {
         let code = failure_code(&self);
         match self {
             Self::Overloaded | Self::Superseded | Self::Conflict => {}
-            Self::Unavailable(_) | Self::OutcomeUnknown(_) | Self::Unreadable(_) => {
+            // The executor logs an unreadable stream once. A line for each command would fill the log.
+            Self::Unreadable(_) => {
+                tracing::debug!(error = %self, %code, "A command names an unreadable stream");
+            }
+            Self::Unavailable(_) | Self::OutcomeUnknown(_) => {
                 static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
                 if let Some(omitted) = FAILURES.pass() {
                     let failure = "Cannot execute a command; the request fails";

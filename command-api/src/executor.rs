@@ -1,51 +1,64 @@
 //! The hot path, from a command to a durable answer.
 //!
-//! Commands are sharded by stream. A shard owns the cached state of its aggregates. If the aggregate is in
-//! memory and the store accepts dependent appends, the caller's own task decides and submits the command at
-//! once. Every other command waits for the shard's task. That task takes all waiting commands, decides them
-//! one after another, and appends the events of each stream as one batch: 1,000 commands on one hot SKU cost
-//! one append.
+//! There is one way to run commands for each kind of store: `exclusive` for a store that this process alone
+//! writes, `shared` for a store that several processes write. In both, a stream waits only for itself: neither
+//! a slow load nor a failing append of one stream delays the commands of another.
 //!
-//! No state is cloned for a rollback. When an append fails, the shard drops the cached state and the callers
-//! send their commands again; command ids prevent a second effect.
+//! No state is cloned for a rollback. When an append fails, the cached state is dropped and its commands are
+//! decided again; command ids prevent a second effect.
 
 mod aggregate;
 mod batch;
-mod shard;
-mod shared_store;
+mod cache;
+mod exclusive;
+mod loading;
+mod shared;
+mod unreadable;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use domain::{CommandContext, Decider, DecodeError, Revision};
+use domain::{CommandContext, Decider, DecodeError, Revision, StreamName};
 use infra::{
     event_store::{AppendError, Epoch, EventStore, ReadError},
     snapshots::SnapshotStore,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-
-use self::{
-    batch::{Read, Request, Work},
-    shard::Shard,
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
 };
+
+pub use self::unreadable::UnreadableStreams;
+use self::{
+    aggregate::Indexed,
+    batch::{Answer, Request, Terms, View, Wait, Work},
+    exclusive::Exclusive,
+    loading::Loader,
+    shared::Shared,
+};
+
+/// The longest wait for an answer. Longer than each of its parts: a load, and an append that is sent again
+/// while its outcome is unknown.
+const ANSWER_MAX: Duration = Duration::from_secs(45);
 
 /// The bounds of an executor.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutorOptions {
-    /// Tasks per kind of aggregate.
-    pub shards: usize,
-    /// External commands under way per shard, from arrival until durable. Further ones are refused as
+    /// External commands under way, from arrival until durable. Further ones are refused as
     /// [`ExecuteError::Overloaded`].
     pub queue_commands_max: usize,
-    /// Aggregates of ordinary size that a shard keeps in memory, approximately.
-    pub cache_weight_max: usize,
+    /// Memory of the cached aggregates of one kind.
+    pub cache_bytes_max: usize,
+    /// The longest wait for one read of a stream.
+    pub read_max: Duration,
 }
 
 impl Default for ExecutorOptions {
     fn default() -> Self {
-        Self { shards: 2, queue_commands_max: 4_096, cache_weight_max: 50_000 }
+        Self {
+            queue_commands_max: 8_192,
+            cache_bytes_max: 64 * 1024 * 1024,
+            read_max: Duration::from_secs(10),
+        }
     }
 }
 
@@ -67,36 +80,6 @@ impl Flow {
     pub fn is_superseded(self, store: &dyn EventStore) -> bool {
         store.epoch() != self.epoch
     }
-}
-
-/// The queue that a command waits in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    /// Commands of clients: refused when too many are under way.
-    External,
-    /// Commands of reactions: never refused, so every placed order is finished. The number of accepted orders
-    /// bounds them.
-    Reaction,
-}
-
-/// When a command is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// When its append is submitted, if the store accepts dependent appends.
-    Submitted,
-    /// When its events, and all events it was decided on, are durable.
-    Durable,
-}
-
-/// How a command runs.
-#[derive(Debug, Clone, Copy)]
-struct Mode {
-    lane: Lane,
-    wait: Wait,
-    /// The epoch of the flow that the command is a step of.
-    epoch: Option<Epoch>,
-    /// The caller expects an empty stream, which saves a read. If wrong, the append conflicts.
-    new_stream: bool,
 }
 
 /// A command's outcome, with the state of the aggregate after it.
@@ -174,47 +157,51 @@ pub const ATTEMPTS_MAX: u32 = 5;
 
 /// Executes the commands of one kind of aggregate. Cheap to clone.
 pub struct Executor<A: Decider> {
-    shards: Arc<[ShardHandle<A>]>,
+    runner: Runner<A>,
+    loader: Arc<Loader>,
+    /// The places for external commands under way.
+    places: Arc<Semaphore>,
 }
 
-struct ShardHandle<A: Decider> {
-    /// None while the shard's task has the shard.
-    shard: Arc<Mutex<Option<Shard<A>>>>,
-    /// Bounded by `places`.
-    external: mpsc::UnboundedSender<Work<A>>,
-    places: Arc<Semaphore>,
-    reactions: mpsc::UnboundedSender<Work<A>>,
+enum Runner<A: Decider> {
+    Exclusive(Arc<Exclusive<A>>),
+    Shared(Arc<Shared<A>>),
 }
 
 impl<A: Decider> Clone for Executor<A> {
     fn clone(&self) -> Self {
-        Self { shards: Arc::clone(&self.shards) }
+        let runner = match &self.runner {
+            Runner::Exclusive(runner) => Runner::Exclusive(Arc::clone(runner)),
+            Runner::Shared(runner) => Runner::Shared(Arc::clone(runner)),
+        };
+        Self { runner, loader: Arc::clone(&self.loader), places: Arc::clone(&self.places) }
     }
 }
 
 impl<A: Decider> std::fmt::Debug for Executor<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Executor").field("shards", &self.shards.len()).finish_non_exhaustive()
+        f.write_str("Executor")
     }
 }
 
 impl<A: Decider> Executor<A> {
-    /// Starts the shards on the current runtime. They end when the last clone of the executor drops.
+    /// Starts an executor on the current runtime. `snapshots` shorten the load of long streams, and bound the
+    /// memory of their command ids.
     pub fn start(
         store: &Arc<dyn EventStore>,
         snapshots: Option<&Arc<SnapshotStore>>,
+        unreadable: &Arc<UnreadableStreams>,
         options: ExecutorOptions,
     ) -> Self {
-        let shards = (0..options.shards.max(1)).map(|_| {
-            let (external, external_queue) = mpsc::unbounded_channel();
-            let (reactions, reaction_queue) = mpsc::unbounded_channel();
-            let idle = Shard::new(Arc::clone(store), snapshots.cloned(), options.cache_weight_max);
-            let shard = Arc::new(Mutex::new(Some(idle)));
-            tokio::spawn(shard::run(Arc::clone(&shard), external_queue, reaction_queue));
-            let places = Arc::new(Semaphore::new(options.queue_commands_max));
-            ShardHandle { shard, external, places, reactions }
-        });
-        Self { shards: shards.collect() }
+        let unreadable = Arc::clone(unreadable);
+        let loader = Loader::new(store.log(), snapshots.cloned(), unreadable, options.read_max);
+        let (store, running) = (Arc::clone(store), Arc::clone(&loader));
+        let runner = if store.accepts_dependent_appends() {
+            Runner::Exclusive(Exclusive::new(store, running, options.cache_bytes_max))
+        } else {
+            Runner::Shared(Shared::new(store, running, options.cache_bytes_max))
+        };
+        Self { runner, loader, places: Arc::new(Semaphore::new(options.queue_commands_max)) }
     }
 
     /// Executes a command of a client, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Refused
@@ -225,7 +212,7 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: &CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.execute_in_lane(Lane::External, id, command, context).await
+        self.execute_on(id, command, context, true).await
     }
 
     /// Executes a command of a reaction, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Never
@@ -236,7 +223,7 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: &CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.execute_in_lane(Lane::Reaction, id, command, context).await
+        self.execute_on(id, command, context, false).await
     }
 
     /// Makes one attempt at the first step of a client's flow. Refused as [`ExecuteError::Overloaded`] while
@@ -248,7 +235,8 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.step(flow, Lane::External, Wait::Submitted, id, command, context).await
+        let place = Some(self.take_place()?);
+        self.submit(id, command, Terms { place, ..Terms::step(flow, Wait::Submitted, context) }).await
     }
 
     /// Makes one attempt at a further step of a flow.
@@ -259,7 +247,7 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.step(flow, Lane::Reaction, Wait::Submitted, id, command, context).await
+        self.submit(id, command, Terms::step(flow, Wait::Submitted, context)).await
     }
 
     /// Makes one attempt at the last step of a flow. Its success proves that every step is durable.
@@ -270,11 +258,11 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.step(flow, Lane::Reaction, Wait::Durable, id, command, context).await
+        self.submit(id, command, Terms::step(flow, Wait::Durable, context)).await
     }
 
     /// [`Executor::finish_in`] for a stream that the caller expects to be empty, which saves a read of a
-    /// shared store. If it is not, the step ends with [`ExecuteError::Conflict`].
+    /// shared store.
     pub async fn create_in(
         &self,
         flow: Flow,
@@ -282,34 +270,43 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        let mode =
-            Mode { lane: Lane::Reaction, wait: Wait::Durable, epoch: Some(flow.epoch), new_stream: true };
-        self.submit(id, command, context, mode).await
+        self.submit(id, command, Terms { creates: true, ..Terms::step(flow, Wait::Durable, context) }).await
     }
 
-    async fn step(
+    /// Reads the durable state of an aggregate. `view` runs under a lock: keep it short.
+    pub async fn read<R: Send + 'static>(
         &self,
-        flow: Flow,
-        lane: Lane,
-        wait: Wait,
         id: &A::Id,
-        command: A::Command,
-        context: CommandContext,
-    ) -> Result<Executed<A>, ExecuteError> {
-        let mode = Mode { lane, wait, epoch: Some(flow.epoch), new_stream: false };
-        self.submit(id, command, context, mode).await
+        view: impl Fn(&A::State, Option<Revision>) -> R + Send + Sync + 'static,
+    ) -> Result<R, ExecuteError> {
+        let view = Arc::new(view);
+        for attempt in 1..=ATTEMPTS_MAX {
+            let (reply, answer) = oneshot::channel();
+            self.run(id, Work::Read(Box::new(Viewing { view: Arc::clone(&view), seen: None, reply })));
+            match timeout(ANSWER_MAX, answer).await {
+                Err(_) => return Err(ExecuteError::Unavailable("no answer to a read in time".into())),
+                Ok(Err(_)) => return Err(stopped()),
+                Ok(Ok(Err(ExecuteError::Superseded | ExecuteError::Conflict))) if attempt < ATTEMPTS_MAX => {
+                    pause_before_attempt(attempt + 1).await;
+                }
+                Ok(Ok(answer)) => return answer,
+            }
+        }
+        Err(ExecuteError::Conflict)
     }
 
-    async fn execute_in_lane(
+    async fn execute_on(
         &self,
-        lane: Lane,
         id: &A::Id,
         command: A::Command,
         context: &CommandContext,
+        is_external: bool,
     ) -> Result<Executed<A>, ExecuteError> {
-        let mode = Mode { lane, wait: Wait::Durable, epoch: None, new_stream: false };
+        let context = Arc::new(context.clone());
         for attempt in 1..=ATTEMPTS_MAX {
-            match self.submit(id, command.clone(), context.clone(), mode).await {
+            let place = is_external.then(|| self.take_place()).transpose()?;
+            let terms = Terms { place, ..Terms::durable(Arc::clone(&context)) };
+            match self.submit(id, command.clone(), terms).await {
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) if attempt < ATTEMPTS_MAX => {
                     pause_before_attempt(attempt + 1).await;
                 }
@@ -319,68 +316,93 @@ impl<A: Decider> Executor<A> {
         Err(ExecuteError::Conflict)
     }
 
-    /// Makes one attempt at one command.
+    /// Makes one attempt at one command. Asks the index about the command if memory cannot tell whether it
+    /// was recorded.
     async fn submit(
         &self,
         id: &A::Id,
         command: A::Command,
-        context: CommandContext,
-        mode: Mode,
+        terms: Terms,
     ) -> Result<Executed<A>, ExecuteError> {
-        let shard = self.shard_of(id);
-        let (queue, place) = match mode.lane {
-            Lane::External => (&shard.external, Some(shard.take_place()?)),
-            Lane::Reaction => (&shard.reactions, None),
-        };
-        let (reply, answer) = oneshot::channel();
-        let request = Request { command, context, mode, reply, place };
-        if let Some(waiting) = shard.run_now(Work::Execute(id.clone(), request)) {
-            queue.send(waiting).map_err(|_| stopped())?;
-        }
-        answer.await.unwrap_or_else(|_| Err(stopped()))
-    }
-
-    /// Reads the durable state of an aggregate. `view` runs on the caller's task.
-    pub async fn read<R: Send + 'static>(
-        &self,
-        id: &A::Id,
-        view: impl FnOnce(&A::State, Option<Revision>) -> R + Send + 'static,
-    ) -> Result<R, ExecuteError> {
-        for attempt in 1..=ATTEMPTS_MAX {
+        let (stream, context) = (StreamName::from(id.clone().into()), Arc::clone(&terms.context));
+        let mut request = Request { command, terms };
+        loop {
             let (reply, answer) = oneshot::channel();
-            let shard = self.shard_of(id);
-            if let Some(waiting) = shard.run_now(Work::Read(id.clone(), Read { reply })) {
-                shard.reactions.send(waiting).map_err(|_| stopped())?;
-            }
-            match answer.await.unwrap_or_else(|_| Err(stopped())) {
-                Ok(versioned) => return Ok(view(&versioned.state, versioned.revision)),
-                Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
-                    pause_before_attempt(attempt + 1).await;
+            self.run(id, Work::Execute(request, reply));
+            let unknown = |_| ExecuteError::OutcomeUnknown(format!("no answer within {ANSWER_MAX:?}").into());
+            match timeout(ANSWER_MAX, answer).await.map_err(unknown)?.unwrap_or_else(|_| Err(stopped()))? {
+                Answer::Executed(executed) => return self.compared(&stream, executed, &context).await,
+                Answer::AskIndex(again, indexed_to) => {
+                    request = again;
+                    request.terms.indexed = self.loader.ask_index(&stream, context.id, indexed_to).await?;
                 }
-                Err(error) => return Err(error),
             }
         }
-        Err(ExecuteError::Conflict)
     }
 
-    fn shard_of(&self, id: &A::Id) -> &ShardHandle<A> {
-        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
-        &self.shards[usize::try_from(hash % self.shards.len() as u64).unwrap_or(0)]
+    /// Compares the content of a duplicate with the recorded event. Equal ids of commands without a key mean
+    /// equal content.
+    async fn compared(
+        &self,
+        stream: &StreamName,
+        executed: Executed<A>,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        let (Outcome::Duplicate { revision }, Some(sent)) = (&executed.outcome, &context.idempotency) else {
+            return Ok(executed);
+        };
+        let recorded = self.loader.metadata_at(stream, *revision).await?.ok_or(ExecuteError::Conflict)?;
+        match recorded.idempotency {
+            Some(recorded) if recorded.fingerprint != sent.fingerprint => {
+                Ok(Executed { outcome: Outcome::KeyReused, ..executed })
+            }
+            _ => Ok(executed),
+        }
     }
-}
 
-impl<A: Decider> ShardHandle<A> {
-    /// Runs the work at once if it needs no wait; otherwise returns it.
-    fn run_now(&self, work: Work<A>) -> Option<Work<A>> {
-        match self.shard.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(shard) => shard.run_now(work),
-            None => Some(work),
+    fn run(&self, id: &A::Id, work: Work<A>) {
+        match &self.runner {
+            Runner::Exclusive(runner) => runner.run(id, work),
+            Runner::Shared(runner) => runner.run(id, work),
         }
     }
 
     fn take_place(&self) -> Result<OwnedSemaphorePermit, ExecuteError> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| ExecuteError::Overloaded)
+    }
+}
+
+impl Terms {
+    fn durable(context: Arc<CommandContext>) -> Self {
+        let (wait, indexed) = (Wait::Durable, Indexed::NotAsked);
+        Self { context, wait, epoch: None, creates: false, indexed, place: None }
+    }
+
+    fn step(flow: Flow, wait: Wait, context: CommandContext) -> Self {
+        Self { wait, epoch: Some(flow.epoch), ..Self::durable(Arc::new(context)) }
+    }
+}
+
+/// A caller of [`Executor::read`].
+struct Viewing<V, R> {
+    view: Arc<V>,
+    seen: Option<R>,
+    reply: oneshot::Sender<Result<R, ExecuteError>>,
+}
+
+impl<A, V, R> View<A> for Viewing<V, R>
+where
+    A: Decider,
+    V: Fn(&A::State, Option<Revision>) -> R + Send + Sync,
+    R: Send,
+{
+    fn look(&mut self, state: &A::State, revision: Option<Revision>) {
+        self.seen = Some((self.view)(state, revision));
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), ExecuteError>) {
+        let Self { view: _, seen, reply } = *self;
+        drop(reply.send(outcome.and_then(|()| seen.ok_or_else(stopped))));
     }
 }
 

@@ -6,6 +6,7 @@ pub mod error;
 pub mod executor;
 pub mod http;
 pub mod idempotency;
+mod pages;
 pub mod process_manager;
 
 pub use checkout::Checkout;

@@ -27,6 +27,14 @@ pub trait Decider: Sized + Send + Sync + 'static {
 
     fn summary(state: &Self::State) -> Self::Summary;
 
+    /// Adds to a new event what an answer to a retry needs of the state right after it.
+    fn complete(_event: &mut Self::Event, _after: &Self::State) {}
+
+    /// The summary of the state right after a recorded event; `None` if only a fold of the stream tells it.
+    fn recorded_summary(_event: &Self::Event) -> Option<Self::Summary> {
+        None
+    }
+
     /// The stored name of a command, used in metadata and in the ids of reactions.
     fn command_name(command: &Self::Command) -> &'static str;
 
@@ -34,13 +42,9 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// retry a no-op.
     fn deduplicated_by_command_id(command_name: &str) -> bool;
 
-    /// How many command ids a stream keeps in memory. Older ones are looked up in the stream.
-    const REMEMBERED_COMMANDS_MAX: usize;
-
-    /// The approximate memory of a cached state, as a multiple of a small state. At least 1.
-    fn weight(_state: &Self::State) -> usize {
-        1
-    }
+    /// Bytes that a state owns on the heap. Caches call it after each command, so it must not take longer than
+    /// a command.
+    fn heap_bytes(state: &Self::State) -> usize;
 
     /// Folds a whole stream.
     fn fold<'a>(events: impl IntoIterator<Item = &'a Self::Event>) -> Self::State {

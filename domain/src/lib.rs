@@ -10,6 +10,7 @@
 pub mod checkout;
 pub mod decider;
 pub mod envelope;
+mod heap;
 pub mod ids;
 pub mod money;
 mod new_charge;

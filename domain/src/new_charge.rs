@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::{heap::HeapBytes, text};
 
 /// The most characters of a provider's name and of its token for a payment method.
 pub const TOKEN_CHARS_MAX: usize = 255;
@@ -34,6 +34,13 @@ pub enum CaptureMode {
 #[error("{member} has 1 to {TOKEN_CHARS_MAX} characters, none of them a control character")]
 pub struct InvalidToken {
     pub member: &'static str,
+}
+
+impl HeapBytes for NewCharge {
+    fn heap_bytes(&self) -> usize {
+        let Self { provider, method, capture: _ } = self;
+        provider.heap_bytes() + method.heap_bytes()
+    }
 }
 
 impl NewCharge {

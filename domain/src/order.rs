@@ -7,6 +7,7 @@
 mod command;
 mod decide;
 mod event;
+mod memory;
 mod state;
 mod status;
 
@@ -71,10 +72,8 @@ impl Decider for OrderDecider {
         true
     }
 
-    const REMEMBERED_COMMANDS_MAX: usize = usize::MAX;
-
-    fn weight(state: &Order) -> usize {
-        1 + state.lines().len() / 4
+    fn heap_bytes(state: &Order) -> usize {
+        state.heap_bytes()
     }
 }
 

@@ -76,7 +76,9 @@ impl Decider for PaymentDecider {
         true
     }
 
-    const REMEMBERED_COMMANDS_MAX: usize = usize::MAX;
+    fn heap_bytes(state: &Payment) -> usize {
+        state.heap_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,14 @@ impl Decider for StockDecider {
         state.levels()
     }
 
+    fn complete(event: &mut StockEvent, after: &Stock) {
+        event.set_levels(after.levels());
+    }
+
+    fn recorded_summary(event: &StockEvent) -> Option<StockLevels> {
+        event.levels()
+    }
+
     fn command_name(command: &StockCommand) -> &'static str {
         command.name()
     }
@@ -57,10 +65,8 @@ impl Decider for StockDecider {
         matches!(command_name, "stock.receive" | "stock.receive_accepted" | "stock.adjust" | "stock.return")
     }
 
-    const REMEMBERED_COMMANDS_MAX: usize = 10_000;
-
-    fn weight(state: &Stock) -> usize {
-        1 + state.open_reservations().len() / 4 + state.closed_remembered() / 16
+    fn heap_bytes(state: &Stock) -> usize {
+        state.heap_bytes()
     }
 }
 

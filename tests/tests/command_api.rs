@@ -8,6 +8,7 @@ mod payments;
 mod placing;
 mod replays;
 mod stock;
+mod unreadable;
 
 use serde_json::{Value, json};
 

@@ -3,6 +3,7 @@
 mod batching;
 mod broken_command;
 mod durability;
+mod isolation;
 mod memory;
 mod shared_store;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use command_api::{
     ExecutorOptions,
-    executor::{ExecuteError, Executed, Executor, Outcome},
+    executor::{ExecuteError, Executed, Executor, Outcome, UnreadableStreams},
 };
 use domain::{
     CommandContext, CommandId, EventId, Idempotency, NewEvent, OrderId, Sku, StreamName,
@@ -21,6 +22,7 @@ use infra::{
         Append, EventStore, ExpectedRevision,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
+    health::Health,
     snapshots::SnapshotStore,
 };
 use tempfile::TempDir;
@@ -103,7 +105,8 @@ impl Stock {
         options: ExecutorOptions,
     ) -> Self {
         let dyn_store: Arc<dyn EventStore> = store.clone();
-        Self { executor: Executor::start(&dyn_store, snapshots, options), store: store.clone() }
+        let unreadable = UnreadableStreams::reported_to(Health::default());
+        Self { executor: Executor::start(&dyn_store, snapshots, &unreadable, options), store: store.clone() }
     }
 
     async fn receive(&self, sku: &Sku, quantity: u32, key: &str) -> Answer {
@@ -131,10 +134,6 @@ fn external(sku: &Sku, key: &str, content: &str) -> CommandContext {
 
 fn sku(name: &str) -> Sku {
     Sku::new(name).unwrap()
-}
-
-fn one_shard() -> ExecutorOptions {
-    ExecutorOptions { shards: 1, ..ExecutorOptions::default() }
 }
 
 fn is_recorded(answer: &Answer) -> bool {

@@ -1,261 +1,170 @@
-//! An aggregate in memory: its state, its revision, and the ids of its recent commands.
+//! An aggregate in memory: its state, its revision and the commands that it has recorded.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
 };
 
-use domain::{
-    CommandContext, CommandId, Decider, EventId, RecordedEvent, Revision, StreamName, decider::Versioned,
-    envelope::EventMetadata,
-};
-use infra::{
-    event_store::{Epoch, EventLog},
-    snapshots::SnapshotStore,
-};
-use serde::{Deserialize, Serialize};
+use domain::{CommandId, Decider, EventId, RecordedEvent, Revision, StreamName};
+use tokio::sync::oneshot;
 
 use super::ExecuteError;
 
-/// Events per read of a stream.
-const PAGE_EVENTS: usize = 1_000;
-
-/// Raise this when the JSON of any aggregate's state changes; snapshots of another format are ignored.
-const SNAPSHOT_FORMAT: u32 = 1;
-
-/// An aggregate as a shard caches it.
+/// An aggregate as an executor caches it.
 #[derive(Debug)]
 pub(super) struct Aggregate<A: Decider> {
     pub state: A::State,
     /// The revision of the last event, durable or submitted; `None` for an empty stream.
     pub revision: Option<Revision>,
-    pub commands: CommandLog,
-    /// The epoch in which all events of this state were durable or submitted.
-    pub epoch: Epoch,
-    /// The number of the last append that the shard submitted for this aggregate.
+    pub commands: RecordedCommands,
+    /// The number of the last append that was submitted for this aggregate. Only for a store with one owner.
     pub submitted: u64,
+    /// True if another process wrote the stream lately, so its end is read before the next append. Only for a
+    /// shared store.
+    pub contended: bool,
     pub last_event: Option<EventId>,
     pub events_since_snapshot: usize,
 }
 
-/// The most recent commands of a stream, oldest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct CommandLog {
-    entries: VecDeque<RememberedCommand>,
-    /// True if older commands were dropped. A command that is not listed may then still be in the stream.
-    forgotten: bool,
+/// The commands of a stream, each with the revision of its last event.
+///
+/// Ids up to `indexed_to` are in the index beside the snapshots, and no longer here. So memory holds at most
+/// the commands since the last snapshot.
+#[derive(Debug, Default)]
+pub(super) struct RecordedCommands {
+    recent: HashMap<CommandId, Revision>,
+    indexed_to: Option<Revision>,
+    /// Gets the revision of the snapshot that is being written.
+    indexing: Option<oneshot::Receiver<Revision>>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct RememberedCommand {
-    id: CommandId,
-    revision: Revision,
-    fingerprint: Option<String>,
-}
-
-/// The result of looking up a command in a stream.
+/// The result of looking up a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     No,
-    /// Recorded, its last event at `revision`.
-    Yes {
-        revision: Revision,
-        same_content: bool,
-    },
-    /// Not among the remembered commands, and older ones were dropped: only a read of the stream can tell.
-    Uncertain,
+    /// Recorded, its last event at this revision.
+    At(Revision),
+    /// Not in memory. Only the index, which covers the stream up to this revision, can tell.
+    AskIndex(Revision),
 }
 
-impl CommandLog {
-    pub fn find(&self, context: &CommandContext) -> Known {
-        match self.entries.iter().rev().find(|entry| entry.id == context.id) {
-            Some(entry) => Known::Yes {
-                revision: entry.revision,
-                same_content: is_same_content(entry.fingerprint.as_deref(), context),
-            },
-            None if self.forgotten => Known::Uncertain,
-            None => Known::No,
+/// What the index said about a command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Indexed {
+    #[default]
+    NotAsked,
+    /// Not recorded up to this revision.
+    AbsentTo(Revision),
+    At(Revision),
+}
+
+impl RecordedCommands {
+    pub fn indexed_to(revision: Revision) -> Self {
+        Self { indexed_to: Some(revision), ..Self::default() }
+    }
+
+    pub fn find(&self, id: CommandId, indexed: Indexed) -> Known {
+        match (self.recent.get(&id).copied(), self.indexed_to, indexed) {
+            (Some(revision), _, _) | (None, _, Indexed::At(revision)) => Known::At(revision),
+            (None, None, _) => Known::No,
+            (None, Some(indexed_to), Indexed::AbsentTo(asked_to)) if asked_to >= indexed_to => Known::No,
+            (None, Some(indexed_to), _) => Known::AskIndex(indexed_to),
         }
     }
 
-    pub fn remember(&mut self, id: CommandId, revision: Revision, fingerprint: Option<String>, max: usize) {
-        match self.entries.back_mut().filter(|last| last.id == id) {
-            // A further event of the same command.
-            Some(last) => last.revision = revision,
-            None => self.entries.push_back(RememberedCommand { id, revision, fingerprint }),
-        }
-        if self.entries.len() > max {
-            self.entries.pop_front();
-            self.forgotten = true;
-        }
+    fn remember(&mut self, id: CommandId, revision: Revision) {
+        self.recent.insert(id, revision);
     }
-}
 
-fn is_same_content(fingerprint: Option<&str>, context: &CommandContext) -> bool {
-    match (fingerprint, &context.idempotency) {
-        (Some(known), Some(idempotency)) => known == idempotency.fingerprint,
-        // Equal ids of reaction commands mean equal content.
-        _ => true,
+    pub fn len(&self) -> usize {
+        self.recent.len()
     }
-}
 
-/// The content of a snapshot file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved<S> {
-    state: S,
-    commands: CommandLog,
+    /// The commands that the index may lack.
+    pub fn to_index(&self) -> Vec<(CommandId, Revision)> {
+        self.recent.iter().map(|(id, revision)| (*id, *revision)).collect()
+    }
+
+    /// The index has every command up to this revision.
+    pub fn forget_to(&mut self, revision: Revision) {
+        self.recent.retain(|_, recorded| *recorded > revision);
+        self.recent.shrink_to_fit();
+        self.indexed_to = self.indexed_to.max(Some(revision));
+    }
+
+    /// True while a snapshot is being written. Forgets what the last one has put into the index.
+    pub fn is_indexing(&mut self) -> bool {
+        match self.indexing.as_mut().map(oneshot::Receiver::try_recv) {
+            None => return false,
+            Some(Err(oneshot::error::TryRecvError::Empty)) => return true,
+            Some(Err(oneshot::error::TryRecvError::Closed)) => {}
+            Some(Ok(revision)) => self.forget_to(revision),
+        }
+        self.indexing = None;
+        false
+    }
+
+    /// The sender tells up to which revision the index has the commands; dropped if it has no more than before.
+    pub fn begin_indexing(&mut self) -> oneshot::Sender<Revision> {
+        let (sender, receiver) = oneshot::channel();
+        self.indexing = Some(receiver);
+        sender
+    }
 }
 
 impl<A: Decider> Aggregate<A> {
-    pub fn new(epoch: Epoch) -> Self {
+    pub fn new() -> Self {
         Self {
             state: A::State::default(),
             revision: None,
-            commands: CommandLog::default(),
-            epoch,
+            commands: RecordedCommands::default(),
             submitted: 0,
+            contended: false,
             last_event: None,
             events_since_snapshot: 0,
         }
     }
 
-    pub fn versioned(&self) -> Versioned<A::State> {
-        Versioned { state: self.state.clone(), revision: self.revision }
+    pub fn next_revision(&self) -> Revision {
+        self.revision.map_or(0, |revision| revision + 1)
     }
 
-    /// Loads the latest usable snapshot, if any, and the events after it.
-    pub async fn load(
-        log: &dyn EventLog,
-        snapshots: Option<&Arc<SnapshotStore>>,
-        stream: &StreamName,
-        epoch: Epoch,
-    ) -> Result<Self, ExecuteError> {
-        let mut aggregate = Self::new(epoch);
-        if let Some(snapshots) = snapshots {
-            aggregate.restore(log, snapshots, stream).await?;
-        }
-        aggregate.catch_up(log, stream).await?;
-        Ok(aggregate)
-    }
-
-    async fn restore(
-        &mut self,
-        log: &dyn EventLog,
-        snapshots: &Arc<SnapshotStore>,
-        stream: &StreamName,
-    ) -> Result<(), ExecuteError> {
-        let (store, name) = (Arc::clone(snapshots), stream.clone());
-        let loaded =
-            tokio::task::spawn_blocking(move || store.load::<Saved<A::State>>(&name, SNAPSHOT_FORMAT));
-        let Ok(Some(snapshot)) = loaded.await else { return Ok(()) };
-        // Ignores the snapshot unless its last event is in this log; a restored backup may end before it.
-        let last = log.read_stream(stream, snapshot.revision, 1).await?;
-        if last.first().is_some_and(|event| event.id == snapshot.event_id) {
-            self.state = snapshot.state.state;
-            self.commands = snapshot.state.commands;
-            self.revision = Some(snapshot.revision);
-            self.last_event = Some(snapshot.event_id);
-        }
-        Ok(())
-    }
-
-    /// Folds the events after this state; true if there were any.
-    pub async fn catch_up(&mut self, log: &dyn EventLog, stream: &StreamName) -> Result<bool, ExecuteError> {
-        let before = self.revision;
-        loop {
-            let next = self.revision.map_or(0, |revision| revision + 1);
-            let events = log.read_stream(stream, next, PAGE_EVENTS).await?;
-            for event in &events {
-                self.apply_recorded(event)?;
-            }
-            if events.is_empty() {
-                return Ok(self.revision != before);
-            }
-        }
-    }
-
-    fn apply_recorded(&mut self, recorded: &RecordedEvent) -> Result<(), ExecuteError> {
+    pub fn apply_recorded(&mut self, recorded: &RecordedEvent) -> Result<(), ExecuteError> {
+        let RecordedEvent { stream, revision, .. } = recorded;
         let unreadable = |error: domain::DecodeError| {
-            let RecordedEvent { stream, revision, .. } = recorded;
             ExecuteError::Unreadable(format!("{stream} revision {revision}: {error}").into())
         };
         let event = recorded.decode_as::<A::Event>().map_err(unreadable)?;
         let metadata = recorded.decode_metadata().map_err(unreadable)?;
-        catch_panic(&recorded.stream, || self.apply(&event, recorded.revision, recorded.id))?;
-        let EventMetadata { command_id, command, idempotency, .. } = metadata;
-        let fingerprint = idempotency.map(|idempotency| idempotency.fingerprint);
-        self.remember(command_id, &command, fingerprint);
+        catch_panic(stream, || self.apply(&event, recorded.revision))?;
+        self.last_event = Some(recorded.id);
+        self.remember(metadata.command_id, &metadata.command);
         Ok(())
     }
 
-    pub fn apply(&mut self, event: &A::Event, revision: Revision, id: EventId) {
+    pub fn apply(&mut self, event: &A::Event, revision: Revision) {
         A::evolve(&mut self.state, event);
         self.revision = Some(revision);
-        self.last_event = Some(id);
         self.events_since_snapshot += 1;
     }
 
     /// Remembers the command of the last applied event, if retries of it are recognised by id.
-    pub fn remember(&mut self, id: CommandId, command_name: &str, fingerprint: Option<String>) {
+    pub fn remember(&mut self, id: CommandId, command_name: &str) {
         if let Some(revision) = self.revision.filter(|_| A::deduplicated_by_command_id(command_name)) {
-            self.commands.remember(id, revision, fingerprint, A::REMEMBERED_COMMANDS_MAX);
+            self.commands.remember(id, revision);
         }
     }
 
-    /// Looks up a command in the whole stream. Needed if older commands were dropped from memory.
-    pub async fn find_in_stream(
-        log: &dyn EventLog,
-        stream: &StreamName,
-        context: &CommandContext,
-    ) -> Result<Known, ExecuteError> {
-        let mut next = 0;
-        let mut found = Known::No;
-        loop {
-            let events = log.read_stream(stream, next, PAGE_EVENTS).await?;
-            let Some(last) = events.last() else { return Ok(found) };
-            next = last.revision + 1;
-            for event in &events {
-                let metadata = event.decode_metadata()?;
-                if metadata.command_id == context.id {
-                    let known = metadata.idempotency.as_ref().map(|known| known.fingerprint.as_str());
-                    let same_content = is_same_content(known, context);
-                    found = Known::Yes { revision: event.revision, same_content };
-                }
-            }
-        }
-    }
-
-    /// Events between snapshots: more if the state is large.
-    fn snapshot_interval(&self) -> usize {
-        1_000.max(8 * A::weight(&self.state))
-    }
-
-    /// Returns a function that writes a snapshot, if one is due. Call it only after the state is durable.
-    pub fn due_snapshot(
-        &mut self,
-        snapshots: &Arc<SnapshotStore>,
-        stream: &StreamName,
-    ) -> Option<impl FnOnce() + Send + 'static> {
-        let (revision, event_id) = (self.revision?, self.last_event?);
-        if self.events_since_snapshot < self.snapshot_interval() {
-            return None;
-        }
-        self.events_since_snapshot = 0;
-        let saved = Saved { state: self.state.clone(), commands: self.commands.clone() };
-        let (snapshots, stream) = (Arc::clone(snapshots), stream.clone());
-        Some(move || {
-            if let Err(error) = snapshots.save(&stream, SNAPSHOT_FORMAT, revision, event_id, &saved) {
-                tracing::warn!(stream = %stream, %error, "Cannot write a snapshot; the next load reads the whole stream");
-            }
-        })
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        // A slot of a hash table has a byte of control data, and an eighth of the slots stays empty.
+        let per_command = size_of::<(CommandId, Revision)>() + 4;
+        size_of::<Self>() + A::heap_bytes(&self.state) + self.commands.recent.capacity() * per_command
     }
 }
 
-/// Turns a panic into an error, so that a broken invariant of one stream does not stop the shard.
+/// Turns a panic into an error, so that a broken invariant of one stream does not stop the others.
 pub(super) fn catch_panic<T>(stream: &StreamName, run: impl FnOnce() -> T) -> Result<T, ExecuteError> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
-        tracing::error!(stream = %stream, "An event breaks an invariant of its aggregate; the stream is unusable");
-        ExecuteError::Unreadable(format!("an event breaks an invariant of {stream}").into())
-    })
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|_| ExecuteError::Unreadable(format!("an event breaks an invariant of {stream}").into()))
 }

@@ -20,7 +20,7 @@ use super::{
     command::{Command, CommandHeaders, command_problems},
     run::{Accepted, accepted, state_at},
 };
-use crate::checkout::Trigger;
+use crate::{checkout::Trigger, pages::Pages};
 
 /// A charge by the payment provider.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -351,8 +351,8 @@ async fn ask_provider(
     let mut answer = PaymentAnswer::new(payment_id, &summary, revision.unwrap_or_default());
     answer.next_action = next_action;
     if let Some(order_id) = summary.order_id {
-        let order = checkout.order(order_id).await?;
-        answer.revisions.extend(order.revision.map(|revision| (format!("order-{order_id}"), revision)));
+        let revision = checkout.orders.read(&order_id, |_, revision| revision).await?;
+        answer.revisions.extend(revision.map(|revision| (format!("order-{order_id}"), revision)));
     }
     let status = if summary.asks_provider { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((answer, status))
@@ -365,9 +365,13 @@ async fn order_revision_caused(
     context: &CommandContext,
 ) -> Result<Option<Revision>, Problem> {
     let cause = Some(EventId::of_command(context.id, 0));
-    let events = api.checkout.store().log().read_stream(&order_id.into(), 0, 10_000).await?;
-    let caused = events
-        .iter()
-        .filter(|event| event.decode_metadata().is_ok_and(|metadata| metadata.causation_id == cause));
-    Ok(caused.map(|event| event.revision).max())
+    let is_caused =
+        |event: &&RecordedEvent| event.decode_metadata().is_ok_and(|metadata| metadata.causation_id == cause);
+    let (log, stream) = (api.checkout.store().log(), order_id.into());
+    let mut pages = Pages::of(&*log, &stream, 0..=Revision::MAX);
+    let mut last = None;
+    while let Some(page) = pages.next().await? {
+        last = page.iter().filter(is_caused).map(|event| event.revision).max().or(last);
+    }
+    Ok(last)
 }

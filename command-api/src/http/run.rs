@@ -1,6 +1,6 @@
 //! Runs a command and turns its outcome into the state that the answer shows.
 
-use domain::{CommandContext, Decider, Revision, StreamName};
+use domain::{CommandContext, Decider, RecordedEvent, Revision, StreamName};
 use http::header;
 use infra::http::{Code, Problem, etag};
 
@@ -8,6 +8,7 @@ use super::CommandApi;
 use crate::{
     error::Refusal,
     executor::{Executed, Executor, Outcome},
+    pages::Pages,
 };
 
 /// The codes of [`accepted`] besides those of refusals.
@@ -83,9 +84,32 @@ where
             AfterCommand { summary, revision, replayed: false }
         }
         Accepted::Repeated { revision } => {
-            let then = state_at::<A>(api, &id.clone().into(), revision).await?;
-            AfterCommand { summary: A::summary(&then), revision, replayed: true }
+            let summary = summary_at::<A>(api, &id.clone().into(), revision).await?;
+            AfterCommand { summary, revision, replayed: true }
         }
+    })
+}
+
+/// The summary of an aggregate as it was at `revision`: from that event alone if it tells the summary.
+async fn summary_at<A: Decider>(
+    api: &CommandApi,
+    stream: &StreamName,
+    revision: Revision,
+) -> Result<A::Summary, Problem> {
+    let log = api.checkout.store().log();
+    let page = Pages::of(&*log, stream, revision..=revision).next().await?.unwrap_or_default();
+    let recorded = page.first().map(decoded::<A>).transpose()?;
+    match recorded.as_ref().and_then(A::recorded_summary) {
+        Some(summary) => Ok(summary),
+        None => Ok(A::summary(&state_at::<A>(api, stream, revision).await?)),
+    }
+}
+
+fn decoded<A: Decider>(recorded: &RecordedEvent) -> Result<A::Event, Problem> {
+    recorded.decode_as::<A::Event>().map_err(|error| {
+        let RecordedEvent { stream, revision, .. } = recorded;
+        tracing::error!(%stream, revision, %error, "Cannot decode an event; the request fails");
+        Problem::new(Code::StreamUnreadable)
     })
 }
 
@@ -95,22 +119,12 @@ pub(super) async fn state_at<A: Decider>(
     stream: &StreamName,
     revision: Revision,
 ) -> Result<A::State, Problem> {
+    let log = api.checkout.store().log();
+    let mut pages = Pages::of(&*log, stream, 0..=revision);
     let mut state = A::State::default();
-    let mut next = 0;
-    while next <= revision {
-        let limit = usize::try_from(revision - next + 1).unwrap_or(usize::MAX).min(1_000);
-        let events = api.checkout.store().log().read_stream(stream, next, limit).await?;
-        let Some(last) = events.last() else { break };
-        next = last.revision + 1;
-        for event in &events {
-            match event.decode_as::<A::Event>() {
-                Ok(event) => A::evolve(&mut state, &event),
-                Err(error) => {
-                    let revision = event.revision;
-                    tracing::error!(%stream, revision, %error, "Cannot decode an event; the request fails");
-                    return Err(Problem::new(Code::Internal));
-                }
-            }
+    while let Some(page) = pages.next().await? {
+        for event in &page {
+            A::evolve(&mut state, &decoded::<A>(event)?);
         }
     }
     Ok(state)

@@ -7,7 +7,7 @@ use super::{
     OrderStatus, PaymentStatus, ReturnLine, Shortage,
 };
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, heap::HeapBytes,
     new_charge::NewCharge,
 };
 
@@ -51,6 +51,30 @@ struct Placed {
     payment_due_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment: Option<NewCharge>,
+}
+
+impl HeapBytes for Placed {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            order_id: _,
+            customer_id,
+            currency: _,
+            country,
+            adjustments,
+            total: _,
+            reference,
+            metadata,
+            placed_at: _,
+            payment_due_at: _,
+            payment,
+        } = self;
+        customer_id.heap_bytes()
+            + country.heap_bytes()
+            + adjustments.heap_bytes()
+            + reference.heap_bytes()
+            + metadata.heap_bytes()
+            + payment.heap_bytes()
+    }
 }
 
 /// A line with its progress, in units.
@@ -294,6 +318,32 @@ impl Order {
             new_charge: self.new_charge().cloned(),
             shortages: self.shortages.clone(),
         }
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let Self {
+            status: _,
+            placed,
+            lines,
+            shortages,
+            payment_id: _,
+            captured: _,
+            refunded: _,
+            refunds_failed: _,
+            refunds,
+            paid: _,
+            shipments,
+            returns,
+            cancel_reason: _,
+            amount_due: _,
+        } = self;
+        placed.heap_bytes()
+            + lines.heap_bytes()
+            + shortages.heap_bytes()
+            + refunds.heap_bytes()
+            + shipments.heap_bytes()
+            + returns.heap_bytes()
     }
 
     fn line_mut(&mut self, number: u32) -> &mut Line {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::CaptureMode;
-use crate::{Amount, RefundId};
+use crate::{Amount, RefundId, heap::HeapBytes};
 
 /// What a provider reports of a charge. Amounts are cumulative, so a repeated or late report changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,24 @@ pub struct Charge {
     /// `captured` once the charge has ended.
     pub capture_requested: Amount,
     pub state: ChargeState,
+}
+
+impl HeapBytes for Charge {
+    fn heap_bytes(&self) -> usize {
+        let Self {
+            number: _,
+            provider,
+            method,
+            amount: _,
+            capture: _,
+            reference,
+            authorized: _,
+            captured: _,
+            capture_requested: _,
+            state: _,
+        } = self;
+        provider.heap_bytes() + method.heap_bytes() + reference.heap_bytes()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

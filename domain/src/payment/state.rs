@@ -4,7 +4,7 @@ use super::{
     Charge, ChargeState, Operation, PaymentAuthorized, PaymentCaptured, PaymentChargeRequested, PaymentEvent,
     ProviderWork, RefundReason,
 };
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
+use crate::{Amount, Currency, OrderId, PaymentId, RefundId, heap::HeapBytes};
 
 /// The state of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,7 +92,35 @@ pub struct PaymentStateSummary {
     pub asks_provider: bool,
 }
 
+impl HeapBytes for Refund {
+    fn heap_bytes(&self) -> usize {
+        let Self { refund_id: _, amount: _, reason: _, state: _ } = self;
+        0
+    }
+}
+
 impl Payment {
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let Self {
+            state: _,
+            payment_id: _,
+            order_id: _,
+            currency: _,
+            amount: _,
+            authorized: _,
+            captured: _,
+            refunds,
+            charges,
+            unknown: _,
+            retryable: _,
+            void_requested: _,
+            closed: _,
+            reference,
+        } = self;
+        refunds.heap_bytes() + charges.heap_bytes() + reference.heap_bytes()
+    }
+
     pub fn state(&self) -> PaymentState {
         self.state
     }

@@ -26,23 +26,26 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
     let decided: StockEvent = match command {
         StockCommand::Receive { quantity, reference } => {
             check_receipt(levels, quantity)?;
-            StockReceived { quantity, reference }.into()
+            StockReceived { quantity, reference, levels: None }.into()
         }
         StockCommand::ReceiveAccepted { quantity, reference } => {
             check_quantity(quantity)?;
             levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
-            StockReceived { quantity, reference }.into()
+            StockReceived { quantity, reference, levels: None }.into()
         }
         StockCommand::Adjust { delta, reason } => {
             check_adjustment(levels, delta)?;
-            StockAdjusted { delta, reason }.into()
+            StockAdjusted { delta, reason, levels: None }.into()
         }
         StockCommand::Reserve { order_id, quantity } => return reserve(stock, order_id, quantity),
         StockCommand::Release { order_id, quantity } => {
             match stock.reservation(order_id).filter(|held| !held.released) {
                 None => return Ok(Vec::new()),
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
-                Some(held) => StockReleased { order_id, quantity: quantity.min(held.quantity) }.into(),
+                Some(held) => {
+                    let quantity = quantity.min(held.quantity);
+                    StockReleased { order_id, quantity, levels: None }.into()
+                }
             }
         }
         StockCommand::Ship { order_id, shipment_id, quantity } => {
@@ -50,7 +53,8 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
                 None => return Ok(Vec::new()),
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
                 Some(held) => {
-                    StockShipped { order_id, shipment_id, quantity: quantity.min(held.quantity) }.into()
+                    let quantity = quantity.min(held.quantity);
+                    StockShipped { order_id, shipment_id, quantity, levels: None }.into()
                 }
             }
         }
@@ -58,7 +62,7 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             check_quantity(quantity)?;
             // The order has accepted the return already, so only an overflow is refused.
             levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
-            StockReturned { order_id, return_id, quantity }.into()
+            StockReturned { order_id, return_id, quantity, levels: None }.into()
         }
     };
     Ok(vec![decided])
@@ -102,7 +106,7 @@ fn reserve(stock: &Stock, order_id: OrderId, quantity: u32) -> Result<Vec<StockE
     if quantity > available {
         return Err(StockRefusal::Insufficient { requested: quantity, available });
     }
-    Ok(vec![StockReserved { order_id, quantity }.into()])
+    Ok(vec![StockReserved { order_id, quantity, levels: None }.into()])
 }
 
 fn check_quantity(quantity: u32) -> Result<(), StockRefusal> {

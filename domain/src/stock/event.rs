@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::StockLevels;
 use crate::{OrderId, ReturnId, ShipmentId, decider::stored_events};
 
 stored_events! {
@@ -19,6 +20,9 @@ pub struct StockReceived {
     pub quantity: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,18 +30,27 @@ pub struct StockAdjusted {
     pub delta: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReserved {
     pub order_id: OrderId,
     pub quantity: u32,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReleased {
     pub order_id: OrderId,
     pub quantity: u32,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +58,9 @@ pub struct StockShipped {
     pub order_id: OrderId,
     pub shipment_id: ShipmentId,
     pub quantity: u32,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,4 +68,33 @@ pub struct StockReturned {
     pub order_id: OrderId,
     pub return_id: ReturnId,
     pub quantity: u32,
+    /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
+}
+
+impl StockEvent {
+    /// The levels of the SKU right after this event.
+    pub fn levels(&self) -> Option<StockLevels> {
+        match self {
+            Self::Received(event) => event.levels,
+            Self::Adjusted(event) => event.levels,
+            Self::Reserved(event) => event.levels,
+            Self::Released(event) => event.levels,
+            Self::Shipped(event) => event.levels,
+            Self::Returned(event) => event.levels,
+        }
+    }
+
+    pub(super) fn set_levels(&mut self, after: StockLevels) {
+        let levels = match self {
+            Self::Received(event) => &mut event.levels,
+            Self::Adjusted(event) => &mut event.levels,
+            Self::Reserved(event) => &mut event.levels,
+            Self::Released(event) => &mut event.levels,
+            Self::Shipped(event) => &mut event.levels,
+            Self::Returned(event) => &mut event.levels,
+        };
+        *levels = Some(after);
+    }
 }

@@ -34,7 +34,7 @@ pub struct Reservation {
 }
 
 /// The numbers of a SKU, in units.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockLevels {
     pub on_hand: u32,
     pub reserved: u32,
@@ -59,8 +59,12 @@ impl Stock {
         &self.reservations
     }
 
-    pub(super) fn closed_remembered(&self) -> usize {
-        self.closed.len()
+    /// An estimate in constant time, because a SKU may have 100,000 open reservations.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let Self { on_hand: _, reserved: _, reservations, closed } = self;
+        // Most open reservations have no shipment.
+        let open = reservations.capacity() * size_of::<(OrderId, Reservation)>();
+        open + closed.capacity() * size_of::<OrderId>()
     }
 
     /// True if the order's reservation is among the last [`CLOSED_REMEMBERED_MAX`] that closed.
@@ -69,7 +73,7 @@ impl Stock {
     }
 
     fn reduce(&mut self, order: OrderId, quantity: u32, mark: impl FnOnce(&mut Reservation)) {
-        self.reserved -= quantity;
+        self.reserved = self.reserved.checked_sub(quantity).expect("decide reduces only what is reserved");
         if let Some(reservation) = self.reservations.get_mut(&order) {
             reservation.quantity -= quantity;
             mark(reservation);
@@ -104,7 +108,8 @@ pub(super) fn evolve(stock: &mut Stock, event: &StockEvent) {
             stock.reduce(released.order_id, released.quantity, |held| held.released = true);
         }
         StockEvent::Shipped(shipped) => {
-            stock.on_hand -= shipped.quantity;
+            stock.on_hand =
+                stock.on_hand.checked_sub(shipped.quantity).expect("decide ships only what is reserved");
             let shipment = shipped.shipment_id;
             stock.reduce(shipped.order_id, shipped.quantity, |held| held.shipments.push(shipment));
         }

@@ -19,18 +19,19 @@ impl<A: Decider> Run<A> {
         Self { state: A::State::default(), events: Vec::new() }
     }
 
-    /// Decides, encodes and decodes each event as the store does, folds it, and checks the state after it.
+    /// Decides and folds, encodes and decodes each event as the store does, and checks the state after it.
     fn execute(
         &mut self,
         command: A::Command,
         mut check: impl FnMut(&A::State, &A::Event, &A::State),
     ) -> Result<usize, A::Refusal> {
-        let decided = A::decide(&self.state, command)?;
-        for event in &decided {
+        let mut decided = A::decide(&self.state, command)?;
+        for event in &mut decided {
+            let before = self.state.clone();
+            A::evolve(&mut self.state, event);
+            A::complete(event, &self.state);
             let stored = A::Event::from_json(event.type_name(), &event.to_json()).unwrap();
             assert_eq!(&stored, event);
-            let before = self.state.clone();
-            A::evolve(&mut self.state, &stored);
             check(&before, &stored, &self.state);
         }
         let count = decided.len();

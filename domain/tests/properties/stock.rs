@@ -71,7 +71,10 @@ proptest! {
     ) {
         let mut run = Run::<StockDecider>::new();
         for command in commands {
-            let _refusal_is_fine = run.execute(command, |_, _, stock| never_oversold(stock));
+            let _refusal_is_fine = run.execute(command, |_, event, stock| {
+                never_oversold(stock);
+                assert_eq!(StockDecider::recorded_summary(event), Some(stock.levels()));
+            });
             prop_assert_eq!(i64::from(run.state.levels().on_hand), counted(&run.events));
         }
         run.snapshots_are_faithful();

@@ -243,7 +243,8 @@ impl RunningRoles {
     async fn checkout(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<Checkout, StartError> {
         let options = ExecutorOptions::default();
         let snapshots = Some(&write_side.snapshots);
-        let checkout = Checkout::start(&write_side.events.store, snapshots, Clock::system(), options);
+        let (store, clock) = (&write_side.events.store, Clock::system());
+        let checkout = Checkout::start(store, snapshots, clock, &self.health, options);
         Ok(match parts::payment_provider(config, self.sandbox_address).await? {
             Some(provider) => checkout.with_provider(provider),
             None => checkout,

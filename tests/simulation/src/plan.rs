@@ -61,9 +61,9 @@ impl Plan {
             instances,
             projectors: if rng.u32(0..4) == 0 { 2 } else { 1 },
             executor: ExecutorOptions {
-                shards: rng.usize(1..=3),
                 queue_commands_max: [1, 2, 4_096, 4_096][rng.usize(0..4)],
-                cache_weight_max: [1, 3, 50_000, 50_000][rng.usize(0..4)],
+                cache_bytes_max: [1, 4_096, 1 << 20, 1 << 20][rng.usize(0..4)],
+                ..ExecutorOptions::default()
             },
             // At most 32: production code folds larger batches on another thread, in no determined order.
             batch_events_max: rng.usize(1..=32),

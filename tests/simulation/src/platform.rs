@@ -7,6 +7,7 @@ use command_api::{Checkout, CommandApi, CommandApiOptions, ProcessManager};
 use infra::{
     event_source::{direct::DirectSource, layout::WholeLog},
     event_store::EventStore,
+    health::Health,
     read_models::{OverdueQueries, ReadModels},
 };
 use projectors::runner::{ProjectorOptions, Runner};
@@ -35,7 +36,8 @@ impl Platform {
         for instance in 1..=plan.instances {
             let own_store: Arc<dyn EventStore> = Arc::new(store.beside());
             // Without snapshots: they are files, written on other threads.
-            let mut checkout = Checkout::start(&own_store, None, env.clock(), plan.executor);
+            let mut checkout =
+                Checkout::start(&own_store, None, env.clock(), &Health::default(), plan.executor);
             if plan.provider {
                 checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
             }

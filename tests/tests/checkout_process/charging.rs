@@ -26,8 +26,19 @@ async fn an_order_with_a_payment_method_is_charged_when_it_is_allocated() {
 
 #[tokio::test]
 async fn a_declined_customer_can_charge_another_card_under_another_key() {
+    charge_two_cards(usize::MAX).await;
+}
+
+/// A store cuts a read of large events: a short page is not the end of the stream.
+#[tokio::test]
+async fn a_payment_is_read_to_its_end_although_each_read_returns_one_event() {
+    charge_two_cards(1).await;
+}
+
+async fn charge_two_cards(events_per_read: usize) {
     let sandbox = TestSandbox::open("").await;
     let shop = Shop::with(sandbox.options()).await;
+    shop.store.shorten_reads_to(events_per_read);
     shop.receive("a", 1).await;
     let order = shop.place("checkout", &[line("a", 1, 100)]).await.expect(201);
     let declined = charge(&shop, &order, "first card", json!({"method": "decline_soft"})).await.expect(200);

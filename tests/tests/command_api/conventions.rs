@@ -34,7 +34,7 @@ async fn if_match_executes_a_command_only_at_its_revision() {
 async fn a_command_beyond_the_limit_is_refused_with_retry_after() {
     use crate::support::{ShopOptions, appends};
     use command_api::ExecutorOptions;
-    let executor = ExecutorOptions { shards: 1, queue_commands_max: 1, ..ExecutorOptions::default() };
+    let executor = ExecutorOptions { queue_commands_max: 1, ..ExecutorOptions::default() };
     let shop = Shop::with(ShopOptions { executor, ..ShopOptions::default() }).await;
     shop.store.hold_from(appends("stock.received.v1"));
     let receive = |key: &'static str| shop.post("/v1/stock/a/receipts", key, json!({"quantity": 1}));

@@ -1,5 +1,7 @@
 //! Receipts and adjustments of stock.
 
+use domain::Sku;
+
 use super::*;
 
 #[tokio::test]
@@ -38,6 +40,25 @@ async fn stock_commands_replay_their_first_answer() {
     assert_has(&replay.expect(201), json!({"on_hand": 10, "reserved": 0, "available": 10, "revision": 0}));
     let other = shop.post("/v1/stock/a/receipts", "in", json!({"quantity": 11})).await;
     other.problem(422, "idempotency_key_reused");
+}
+
+/// The event tells the levels after it, so the cost of a retry does not grow with the stream.
+#[tokio::test]
+async fn the_replay_of_a_stock_command_reads_its_own_event_only() {
+    let shop = Shop::without_process_manager().await;
+    shop.receive("a", 5).await;
+    let body = json!({"quantity": 10});
+    let first = shop.post("/v1/stock/a/receipts", "in", body.clone()).await;
+    shop.place("order", &[line("a", 3, 100)]).await.expect(201);
+    shop.post("/v1/stock/a/adjustments", "count", json!({"delta": -4})).await.expect(201);
+
+    let stream = Sku::new("a").unwrap().into();
+    let reads_before = shop.store.reads_of(&stream).len();
+    let again = shop.post("/v1/stock/a/receipts", "in", body).await;
+    assert!(again.is_replayed());
+    assert_eq!(again.text(), first.text());
+    let reads = shop.store.reads_of(&stream);
+    assert!(reads[reads_before..].iter().all(|from| *from == 1), "{reads:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     STORE_ID,
-    examples::{examples, golden},
+    examples::{examples, full, minimal},
 };
 
 pub fn document() -> String {
@@ -59,9 +59,8 @@ fn bindings(config: &KafkaConfig) -> Value {
 }
 
 fn message_of(event: &RecordedEvent) -> Value {
-    let full: Value = serde_json::from_slice(&golden(&event.type_name).unwrap()).unwrap();
-    let minimal = golden(&format!("{}.minimal", event.type_name))
-        .map(|golden| serde_json::from_slice(&golden).unwrap());
+    let full: Value = serde_json::from_slice(&full(&event.type_name).unwrap()).unwrap();
+    let minimal = minimal(&event.type_name).map(|golden| serde_json::from_slice(&golden).unwrap());
     let headers: Map<String, Value> = message::headers(event, STORE_ID)
         .into_iter()
         .map(|(name, value)| (name.to_owned(), String::from_utf8(value).unwrap().into()))

@@ -108,7 +108,7 @@ fn stream(type_name: &str) -> StreamName {
 
 /// The event of a golden file as the store has it: without white space.
 fn stored_form(type_name: &str) -> Vec<u8> {
-    let golden = golden(type_name).unwrap_or_else(|| panic!("{type_name} has no golden file"));
+    let golden = full(type_name).unwrap_or_else(|| panic!("{type_name} has no golden file"));
     match type_name.split('.').next() {
         Some("stock") => StockEvent::from_json(type_name, &golden).unwrap().to_json(),
         Some("order") => OrderEvent::from_json(type_name, &golden).unwrap().to_json(),
@@ -117,8 +117,19 @@ fn stored_form(type_name: &str) -> Vec<u8> {
     }
 }
 
+/// The golden file with every member, also those that a later build added.
+pub fn full(type_name: &str) -> Option<Vec<u8>> {
+    golden(&format!("{type_name}.levels")).or_else(|| golden(type_name))
+}
+
+/// The golden file with the required members only; `None` if all are required.
+pub fn minimal(type_name: &str) -> Option<Vec<u8>> {
+    let of_first_build = || golden(&format!("{type_name}.levels")).and(golden(type_name));
+    golden(&format!("{type_name}.minimal")).or_else(of_first_build)
+}
+
 /// The content of a golden file, such as `order.placed.v1` or `order.placed.v1.minimal`.
-pub fn golden(name: &str) -> Option<Vec<u8>> {
+fn golden(name: &str) -> Option<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../domain/golden");
     fs::read(folder.join(format!("{name}.json"))).ok()
 }

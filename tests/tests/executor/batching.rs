@@ -5,14 +5,14 @@ use domain::stock::StockCommand;
 use futures::{FutureExt, future::join_all};
 
 use super::*;
-use crate::support::appends;
+use crate::support::{appends, eventually};
 
-// These tests run on one thread, so the task of a shard runs only after all commands are sent.
+// These tests run on one thread, so the task of a stream runs only after all commands are sent.
 
 #[tokio::test]
 async fn waiting_commands_of_one_stream_cost_one_append_and_are_answered_in_order() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let (hot, keys) = (sku("hot"), (0..1_000).map(|key| key.to_string()).collect::<Vec<_>>());
     let answers = join_all(keys.iter().map(|key| stock.receive(&hot, 1, key))).await;
 
@@ -27,7 +27,7 @@ async fn waiting_commands_of_one_stream_cost_one_append_and_are_answered_in_orde
 #[tokio::test]
 async fn an_append_is_cut_at_a_thousand_events_and_at_half_a_mebibyte() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let (many, keys) = (sku("many"), (0..1_020).map(|key| key.to_string()).collect::<Vec<_>>());
     join_all(keys.iter().map(|key| stock.receive(&many, 1, key))).await;
     let lengths: Vec<usize> = stock.store.submitted().iter().map(|append| append.events.len()).collect();
@@ -50,8 +50,11 @@ async fn an_append_is_cut_at_a_thousand_events_and_at_half_a_mebibyte() {
 #[tokio::test]
 async fn a_command_on_cached_state_is_submitted_before_its_caller_waits() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let (unknown, known, keys) = (sku("unknown"), sku("known"), ["a", "b", "c"]);
+    // The store learns the names of its streams in the background. Before, a new stream is looked up.
+    let stream = StreamName::from(unknown.clone());
+    eventually("the store knows its streams", async || stock.store.lacks(&stream).then_some(())).await;
     for (sent, key) in (1..).zip(keys) {
         let mut answer = Box::pin(stock.receive(&unknown, 1, key));
         // Polled once, so no other task has run.
@@ -72,7 +75,7 @@ async fn a_command_on_cached_state_is_submitted_before_its_caller_waits() {
 #[tokio::test]
 async fn while_the_disk_stalls_commands_beyond_the_bound_are_refused_and_reactions_are_not() {
     let files = Files::new();
-    let options = ExecutorOptions { shards: 1, queue_commands_max: 4, ..ExecutorOptions::default() };
+    let options = ExecutorOptions { queue_commands_max: 4, ..ExecutorOptions::default() };
     let stock = Stock::over(&FaultyStore::owned(files.events.clone()), options);
     let hot = sku("hot");
     stock.receive(&hot, 10, "first").await.unwrap();
@@ -99,7 +102,7 @@ async fn while_the_disk_stalls_commands_beyond_the_bound_are_refused_and_reactio
 #[tokio::test]
 async fn an_unreadable_stream_does_not_affect_other_streams() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let (unknown, broken, sound) = (sku("unknown"), sku("broken"), sku("sound"));
     files.append_unchecked(&unknown, ExpectedRevision::NoStream, "stock.teleported.v9", "{}").await;
     let shipped = serde_json::json!({"order_id": Uuid::nil(), "shipment_id": Uuid::nil(), "quantity": 5});

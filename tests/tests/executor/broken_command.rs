@@ -68,14 +68,21 @@ impl Decider for Counter {
         true
     }
 
-    const REMEMBERED_COMMANDS_MAX: usize = usize::MAX;
+    fn heap_bytes(_state: &u32) -> usize {
+        0
+    }
 }
 
 #[tokio::test]
 async fn a_command_that_panics_fails_and_the_others_of_its_batch_are_executed() {
     let files = Files::new();
     let store: Arc<dyn EventStore> = FaultyStore::owned(files.events.clone());
-    let counters: Executor<Counter> = Executor::start(&store, None, one_shard());
+    let counters: Executor<Counter> = Executor::start(
+        &store,
+        None,
+        &UnreadableStreams::reported_to(Health::default()),
+        ExecutorOptions::default(),
+    );
     let id = OrderId(Uuid::from_u128(1));
     let run = async |number: u128| {
         let command = if number == 3 { Command::Break } else { Command::Count };

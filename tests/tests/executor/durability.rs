@@ -10,7 +10,7 @@ use crate::support::{Fault, appends};
 #[tokio::test]
 async fn a_command_is_answered_only_after_it_is_durable() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     stock.store.hold_from(appends("stock.received.v1"));
     let mut received = Box::pin(stock.receive(&hot, 1, "a"));
@@ -24,7 +24,7 @@ async fn a_command_is_answered_only_after_it_is_durable() {
 #[tokio::test]
 async fn an_outcome_without_events_is_answered_only_after_the_events_it_depends_on_are_durable() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     stock.receive(&hot, 10, "stock").await.unwrap();
     stock.store.hold_from(appends("stock.reserved.v1"));
@@ -54,7 +54,7 @@ async fn an_outcome_without_events_is_answered_only_after_the_events_it_depends_
 #[tokio::test]
 async fn a_command_that_depends_on_a_failed_append_is_decided_again() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     stock.receive(&hot, 1, "stock").await.unwrap();
     stock.store.fail_next(appends("stock.reserved.v1"), Fault::Refuse);
@@ -65,12 +65,12 @@ async fn a_command_that_depends_on_a_failed_append_is_decided_again() {
     assert_eq!(files.log().await.stock("hot").levels().reserved, 1);
 }
 
-/// One shard owns both SKUs. The append of one SKU is under way when the append of the other fails. The
+/// The append of one SKU is under way when the append of the other fails. The
 /// reload must include the first append.
 #[tokio::test]
 async fn state_dropped_after_a_failure_is_reloaded_only_after_earlier_appends_are_durable() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let (slow, failing) = (sku("slow"), sku("failing"));
     stock.store.hold_from(appends("stock.received.v1"));
     let mut received = Box::pin(stock.receive(&slow, 10, "a"));
@@ -91,7 +91,7 @@ async fn state_dropped_after_a_failure_is_reloaded_only_after_earlier_appends_ar
 #[tokio::test]
 async fn a_retry_after_a_lost_answer_returns_the_recorded_outcome() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     for (fault, written) in [(Fault::LoseAnswer, true), (Fault::LoseAppend, false)] {
         let key = format!("{fault:?}");
@@ -107,7 +107,7 @@ async fn a_retry_after_a_lost_answer_returns_the_recorded_outcome() {
 #[tokio::test]
 async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_refused() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     let twins = join_all((0..8).map(|_| stock.receive(&hot, 5, "a"))).await;
     let recorded = twins.iter().filter(|answer| is_recorded(answer)).count();
@@ -124,7 +124,7 @@ async fn a_repeated_command_gets_its_recorded_outcome_and_another_content_is_ref
 #[tokio::test]
 async fn a_command_for_another_revision_is_not_executed() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     stock.receive(&hot, 5, "a").await.unwrap();
     let adjust = |key: &str, if_revision| {

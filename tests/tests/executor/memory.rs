@@ -1,19 +1,23 @@
 //! The cache of aggregates, snapshots, and remembered commands.
 
-use std::fs;
+use std::{fs, ops::Range};
 
 use command_api::executor::Outcome;
-use domain::{Revision, stock::StockCommand};
+use domain::{
+    Amount, Revision,
+    order::{NewLine, OrderCommand, OrderDecider, PlaceOrder},
+    stock::StockCommand,
+};
 use futures::{future::join_all, poll};
 use serde_json::Value;
 
 use super::*;
 use crate::support::{appends, eventually};
 
-const SNAPSHOT_FORMAT: u32 = 1;
+const SNAPSHOT_FORMAT: u32 = 2;
 
 fn tiny_cache() -> ExecutorOptions {
-    ExecutorOptions { shards: 1, cache_weight_max: 1, ..ExecutorOptions::default() }
+    ExecutorOptions { cache_bytes_max: 1, ..ExecutorOptions::default() }
 }
 
 #[tokio::test]
@@ -52,28 +56,48 @@ async fn with_a_long_stream(sku: &Sku) -> (Files, Arc<SnapshotStore>, Revision) 
     let files = Files::new();
     let snapshots = files.snapshots();
     let store = FaultyStore::owned(files.events.clone());
-    let stock = Stock::with_snapshots(&store, Some(&snapshots), one_shard());
-    let keys: Vec<String> = (0..3_000).map(|key| key.to_string()).collect();
+    let stock = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+    receive_each(&stock, sku, 0..3_000).await;
+    let revision = snapshot_at_least(&stock, &snapshots, sku, 900).await;
+    (files, snapshots, revision)
+}
+
+/// Receives one unit under each key.
+async fn receive_each(stock: &Stock, sku: &Sku, keys: Range<u32>) {
+    let keys: Vec<String> = keys.map(|key| key.to_string()).collect();
     for keys in keys.chunks(1_000) {
         assert!(join_all(keys.iter().map(|key| stock.receive(sku, 1, key))).await.iter().all(is_recorded));
     }
+}
+
+/// Waits for a snapshot at this revision or later. The last one covers all but the last 2,000 events: up to
+/// 1,000 under way when it began, and fewer than 1,000 since.
+async fn snapshot_at_least(
+    stock: &Stock,
+    snapshots: &SnapshotStore,
+    sku: &Sku,
+    at_least: Revision,
+) -> Revision {
     let stream = StreamName::from(sku.clone());
-    let written = eventually("a snapshot of the last batch", async || {
-        snapshots.load::<Value>(&stream, SNAPSHOT_FORMAT).filter(|snapshot| snapshot.revision == 2_999)
-    });
-    let revision = written.await.revision;
-    (files, snapshots, revision)
+    eventually("a snapshot of the last events", async || {
+        // A snapshot that is due starts with the next work on the stream.
+        stock.executor.read(sku, |_, _| ()).await.unwrap();
+        let snapshot = snapshots.load::<Value>(&stream, SNAPSHOT_FORMAT)?;
+        (snapshot.revision >= at_least).then_some(snapshot.revision)
+    })
+    .await
 }
 
 /// Reloads the SKU in a new executor. Returns the first revision of each read of its stream.
 async fn reload(files: &Files, snapshots: &Arc<SnapshotStore>, sku: &Sku) -> Vec<Revision> {
     let store = FaultyStore::owned(files.events.clone());
-    let stock = Stock::with_snapshots(&store, Some(snapshots), one_shard());
+    let stock = Stock::with_snapshots(&store, Some(snapshots), ExecutorOptions::default());
     let on_hand = stock.executor.read(sku, |stock, _| stock.levels().on_hand).await.unwrap();
     assert_eq!(on_hand, 3_000);
+    let reads = store.reads_of(&sku.clone().into());
     let again = stock.receive(sku, 1, "0").await.unwrap();
     assert!(matches!(again.outcome, Outcome::Duplicate { revision: 0 }), "{again:?}");
-    store.reads_of(&sku.clone().into())
+    reads
 }
 
 #[tokio::test]
@@ -91,54 +115,146 @@ async fn a_snapshot_that_is_torn_or_does_not_fit_the_log_is_ignored() {
     let stream = StreamName::from(long.clone());
     let snapshot = snapshots.load::<Value>(&stream, SNAPSHOT_FORMAT).unwrap();
     let mut wrong_state = snapshot.state;
-    wrong_state["state"]["on_hand"] = 999_999.into();
+    wrong_state["on_hand"] = 999_999.into();
 
-    // The file is valid, but the log has another event at the snapshot's revision.
     let other_event = EventId(Uuid::new_v4());
-    snapshots.save(&stream, SNAPSHOT_FORMAT, revision, other_event, &wrong_state).unwrap();
-    assert!(reload(&files, &snapshots, &long).await.contains(&0));
-    // The snapshot's revision is beyond the end of the stream, as after the restore of an older backup.
-    snapshots.save(&stream, SNAPSHOT_FORMAT, revision + 5, snapshot.event_id, &wrong_state).unwrap();
-    assert!(reload(&files, &snapshots, &long).await.contains(&0));
-    // Another version of the code wrote it.
-    snapshots.save(&stream, SNAPSHOT_FORMAT + 1, revision, snapshot.event_id, &wrong_state).unwrap();
-    assert!(reload(&files, &snapshots, &long).await.contains(&0));
+    let unfit = [
+        ("the log has another event at its revision", SNAPSHOT_FORMAT, revision, other_event),
+        ("the log ends before it, as after a restore", SNAPSHOT_FORMAT, revision + 9_000, snapshot.event_id),
+        ("another version of the code wrote it", SNAPSHOT_FORMAT + 1, revision, snapshot.event_id),
+    ];
+    for (why, format, revision, event_id) in unfit {
+        let (_dir, copy) = copy_of_snapshots(&files);
+        copy.save(&stream, format, revision, event_id, &wrong_state).unwrap();
+        assert!(reload(&files, &copy, &long).await.contains(&0), "{why}");
+    }
 
-    let file = fs::read_dir(files.dir.path().join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    let (dir, copy) = copy_of_snapshots(&files);
+    let mut paths = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let file = paths.find(|path| path.extension().is_some_and(|extension| extension == "json")).unwrap();
     let half = fs::metadata(&file).unwrap().len() / 2;
     fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(half).unwrap();
-    assert!(reload(&files, &snapshots, &long).await.contains(&0));
+    assert!(reload(&files, &copy, &long).await.contains(&0));
+}
+
+/// A reload without a snapshot writes one, so each case has a copy of its own.
+fn copy_of_snapshots(files: &Files) -> (TempDir, Arc<SnapshotStore>) {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(files.dir.path().join("snapshots")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let snapshots = SnapshotStore::open(copy.path(), files.events.log().store_id()).unwrap();
+    (copy, Arc::new(snapshots))
 }
 
 #[tokio::test]
-async fn a_command_that_is_no_longer_in_memory_is_found_in_the_stream() {
-    let files = Files::new();
-    let stock = Stock::over(&FaultyStore::owned(files.events.clone()), one_shard());
-    let busy = sku("busy");
-    let keys: Vec<String> = (0..10_100).map(|key| key.to_string()).collect();
-    for keys in keys[..10_000].chunks(1_000) {
-        assert!(join_all(keys.iter().map(|key| stock.receive(&busy, 1, key))).await.iter().all(is_recorded));
-    }
-    let stream = StreamName::from(busy.clone());
-    let read_before = stock.store.reads_of(&stream).len();
-    assert!(matches!(
-        stock.receive(&busy, 1, "0").await.unwrap().outcome,
-        Outcome::Duplicate { revision: 0 }
-    ));
-    assert_eq!(
-        stock.store.reads_of(&stream).len(),
-        read_before,
-        "the stream was read although all 10,000 commands are in memory"
-    );
+async fn a_snapshot_whose_index_of_commands_was_deleted_is_ignored() {
+    let long = sku("long");
+    let (files, snapshots, _) = with_a_long_stream(&long).await;
+    drop(snapshots);
+    fs::remove_file(files.dir.path().join("snapshots/commands.db")).unwrap();
+    // `reload` repeats the first receipt, which is still recognised.
+    assert!(reload(&files, &files.snapshots(), &long).await.contains(&0));
+}
 
-    assert!(
-        join_all(keys[10_000..].iter().map(|key| stock.receive(&busy, 1, key))).await.iter().all(is_recorded)
-    );
+#[tokio::test]
+async fn a_new_key_costs_no_read_and_an_old_one_two_however_long_the_stream_is() {
+    let files = Files::new();
+    let snapshots = files.snapshots();
+    let store = FaultyStore::owned(files.events.clone());
+    let stock = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+    let busy = sku("busy");
+    receive_each(&stock, &busy, 0..12_000).await;
+    snapshot_at_least(&stock, &snapshots, &busy, 9_900).await;
+
+    let reads_before = store.reads_of(&busy.clone().into()).len();
+    // A snapshot in the background reads the later events.
+    let reads = || {
+        let mut reads = store.reads_of(&busy.clone().into()).split_off(reads_before);
+        reads.retain(|from| *from < 9_000);
+        reads
+    };
+    assert!(is_recorded(&stock.receive(&busy, 1, "never seen").await));
+    assert!(reads().is_empty(), "{:?}", reads());
     let old = stock.receive(&busy, 1, "7").await.unwrap();
     assert!(matches!(old.outcome, Outcome::Duplicate { revision: 7 }), "{old:?}");
+    assert_eq!(reads(), [7, 7]);
     let other = StockCommand::Receive { quantity: 2, reference: None };
     let reused = stock.run(&busy, other, external(&busy, "7", "another receipt")).await.unwrap();
     assert!(matches!(reused.outcome, Outcome::KeyReused), "{reused:?}");
+    assert_eq!(files.log().await.stock("busy").levels().on_hand, 12_001);
+}
+
+/// The index may have commands of a history that the log lost when it was restored to an earlier state.
+#[tokio::test]
+async fn a_command_that_only_the_index_has_is_executed() {
+    let long = sku("long");
+    let (files, snapshots, _) = with_a_long_stream(&long).await;
+    let lost = external(&long, "lost", "receipt");
+    snapshots
+        .index_commands(&long.clone().into(), vec![(lost.id, 5), (external(&long, "beyond", "").id, 9_999)])
+        .unwrap();
+    let store = FaultyStore::owned(files.events.clone());
+    let stock = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+    for key in ["lost", "beyond"] {
+        assert!(is_recorded(&stock.receive(&long, 1, key).await));
+    }
+}
+
+#[tokio::test]
+async fn on_a_shared_store_snapshots_are_written_and_old_commands_are_found() {
+    let files = Files::new();
+    let snapshots = files.snapshots();
+    let store = FaultyStore::shared(files.events.clone());
+    let stock = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+    let busy = sku("busy");
+    receive_each(&stock, &busy, 0..3_000).await;
+    snapshot_at_least(&stock, &snapshots, &busy, 900).await;
+    let old = stock.receive(&busy, 1, "7").await.unwrap();
+    assert!(matches!(old.outcome, Outcome::Duplicate { revision: 7 }), "{old:?}");
     assert!(is_recorded(&stock.receive(&busy, 1, "never seen").await));
-    assert_eq!(files.log().await.stock("busy").levels().on_hand, 10_101);
+}
+
+#[tokio::test]
+async fn the_cache_is_bounded_by_the_bytes_of_its_orders() {
+    let files = Files::new();
+    let mib = 1024 * 1024;
+    let options = ExecutorOptions { cache_bytes_max: 4 * mib, ..ExecutorOptions::default() };
+    for (metadata_bytes, is_kept) in [(10, true), (100_000, false)] {
+        let store = FaultyStore::owned(files.events.clone());
+        let dyn_store: Arc<dyn EventStore> = store.clone();
+        let unreadable = UnreadableStreams::reported_to(Health::default());
+        let orders: Executor<OrderDecider> = Executor::start(&dyn_store, None, &unreadable, options);
+        let ids: Vec<OrderId> = (0..100).map(|_| OrderId(Uuid::new_v4())).collect();
+        for id in &ids {
+            let command = OrderCommand::Place(Box::new(order_with_metadata(*id, metadata_bytes)));
+            let context =
+                CommandContext::reaction(EventId(id.0), id.0, &StreamName::from(*id), "order.place");
+            orders.execute(id, command, &context).await.unwrap();
+        }
+        let reads = || store.reads_of(&ids[0].into()).len();
+        let reads_before = reads();
+        orders.read(&ids[0], |_, _| ()).await.unwrap();
+        let was_reloaded = reads() > reads_before;
+        assert_eq!(!was_reloaded, is_kept, "100 orders with {metadata_bytes} bytes of metadata");
+    }
+}
+
+fn order_with_metadata(order_id: OrderId, bytes: usize) -> PlaceOrder {
+    let unit_price = Amount::new(100).unwrap();
+    PlaceOrder {
+        order_id,
+        customer_id: None,
+        currency: "GBP".parse().unwrap(),
+        country: None,
+        lines: vec![NewLine { sku: sku("a"), quantity: 1, unit_price, stocked: true }],
+        adjustments: Vec::new(),
+        reference: None,
+        // A text has at most 500 characters, of 4 bytes here.
+        metadata: (0..50).map(|key| (key.to_string(), "😀".repeat(bytes / 200))).collect(),
+        placed_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        payment_due_at: None,
+        payment: None,
+    }
 }

@@ -11,7 +11,7 @@ use crate::support::{Fault, appends};
 #[tokio::test]
 async fn a_command_overtaken_by_another_writer_is_decided_again() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let last = sku("last");
     stock.receive(&last, 1, "stock").await.unwrap();
     let data = json!({"order_id": Uuid::from_u128(9), "quantity": 1}).to_string();
@@ -28,8 +28,8 @@ async fn a_command_overtaken_by_another_writer_is_decided_again() {
 #[tokio::test]
 async fn a_refusal_is_decided_on_the_events_of_other_writers_too() {
     let files = Files::new();
-    let here = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
-    let there = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let here = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
+    let there = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let contested = sku("contested");
     here.receive(&contested, 1, "a").await.unwrap();
     assert!(is_recorded(&here.reserve(&contested, 1, 1).await));
@@ -40,7 +40,8 @@ async fn a_refusal_is_decided_on_the_events_of_other_writers_too() {
 #[tokio::test]
 async fn two_processes_on_one_stream_both_make_progress_and_lose_nothing() {
     let files = Files::new();
-    let processes = [0, 1].map(|_| Stock::over(&FaultyStore::shared(files.events.clone()), one_shard()));
+    let processes =
+        [0, 1].map(|_| Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default()));
     let hot = sku("hot");
     let buyers = async |process: &Stock, first: u128| {
         let mut held = 0;
@@ -70,7 +71,7 @@ async fn two_processes_on_one_stream_both_make_progress_and_lose_nothing() {
 #[tokio::test]
 async fn an_append_without_an_answer_is_repeated_unchanged_until_it_is_answered() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let hot = sku("hot");
     for (fault, key) in [(Fault::LoseAnswer, "written"), (Fault::LoseAppend, "not written")] {
         let before = stock.store.submitted().len();
@@ -86,7 +87,7 @@ async fn an_append_without_an_answer_is_repeated_unchanged_until_it_is_answered(
 #[tokio::test]
 async fn an_append_with_an_unknown_outcome_is_repeated_while_the_store_is_unavailable() {
     let files = Files::new();
-    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), one_shard());
+    let stock = Stock::over(&FaultyStore::shared(files.events.clone()), ExecutorOptions::default());
     let (wanted, count) = (sku("wanted"), 5);
     stock.receive(&wanted, count, "stock").await.unwrap();
     stock.store.fail_next(appends("stock.reserved.v1"), Fault::LoseAnswer);

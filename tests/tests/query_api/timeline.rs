@@ -65,7 +65,7 @@ pub fn history() -> Vec<RecordedEvent> {
     let (order, payment): (StreamName, StreamName) =
         (order_id(1).into(), PaymentId::of_order(order_id(1)).into());
     let stock: StreamName = sku("85123A").into();
-    let reserved = |number| StockReserved { order_id: order_id(number), quantity: 6 };
+    let reserved = |number| StockReserved { order_id: order_id(number), quantity: 6, levels: None };
     let requested = PaymentRequested {
         payment_id: PaymentId::of_order(order_id(1)),
         order_id: order_id(1),
@@ -79,7 +79,7 @@ pub fn history() -> Vec<RecordedEvent> {
     let mut log = Recorder::default();
     log.record(
         &stock,
-        domain::stock::StockEvent::from(StockReceived { quantity: 100, reference: None }),
+        domain::stock::StockEvent::from(StockReceived { quantity: 100, reference: None, levels: None }),
         None,
     );
     log.record(&order, OrderEvent::from(placed(1)), None);
@@ -91,7 +91,7 @@ pub fn history() -> Vec<RecordedEvent> {
     log.record(&payment, PaymentEvent::from(captured), None);
     let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
     log.record(&order, OrderEvent::from(shipped), None);
-    let shipped = StockShipped { order_id: order_id(1), shipment_id, quantity: 6 };
+    let shipped = StockShipped { order_id: order_id(1), shipment_id, quantity: 6, levels: None };
     log.record(&stock, domain::stock::StockEvent::from(shipped), Some(7));
     log.record(&payment, PaymentEvent::from(refund), None);
     log.0

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -45,7 +45,7 @@ pub struct FaultyStore {
     /// Epochs begun by faults, added to the epoch of the inner store.
     epochs: Arc<AtomicU64>,
     state: Mutex<State>,
-    reads: Arc<Mutex<Vec<Read>>>,
+    reads: Arc<Reads>,
     held: watch::Sender<usize>,
 }
 
@@ -150,7 +150,18 @@ impl FaultyStore {
 
     /// The start revisions of all reads of a stream so far.
     pub fn reads_of(&self, stream: &StreamName) -> Vec<Revision> {
-        self.reads.lock().unwrap().iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
+        let reads = self.reads.begun.lock().unwrap();
+        reads.iter().filter(|(read, _)| read == stream).map(|(_, from)| *from).collect()
+    }
+
+    /// Reads of this stream begin and do not end until the next call.
+    pub fn hang_reads_of(&self, stream: Option<StreamName>) {
+        self.reads.hanging.send_replace(stream);
+    }
+
+    /// A read of a stream returns at most this many events, as if they were large.
+    pub fn shorten_reads_to(&self, events: usize) {
+        self.reads.events_max.store(events, Ordering::Release);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -257,13 +268,25 @@ impl EventStore for FaultyStore {
     }
 }
 
-/// The stream of a read, and its first revision.
-type Read = (StreamName, Revision);
+/// The reads of streams, and their faults.
+struct Reads {
+    /// The stream of each read, and its first revision.
+    begun: Mutex<Vec<(StreamName, Revision)>>,
+    hanging: watch::Sender<Option<StreamName>>,
+    events_max: AtomicUsize,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        let (hanging, events_max) = (watch::Sender::new(None), AtomicUsize::new(usize::MAX));
+        Self { begun: Mutex::default(), hanging, events_max }
+    }
+}
 
 /// The read half of the inner store; records every read of a stream.
 struct RecordingLog {
     inner: Arc<dyn EventLog>,
-    reads: Arc<Mutex<Vec<Read>>>,
+    reads: Arc<Reads>,
 }
 
 #[async_trait]
@@ -274,8 +297,10 @@ impl EventLog for RecordingLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.reads.lock().unwrap().push((stream.clone(), from));
-        self.inner.read_stream(stream, from, limit).await
+        self.reads.begun.lock().unwrap().push((stream.clone(), from));
+        let mut hanging = self.reads.hanging.subscribe();
+        hanging.wait_for(|hanging| hanging.as_ref() != Some(stream)).await.unwrap();
+        self.inner.read_stream(stream, from, limit.min(self.reads.events_max.load(Ordering::Acquire))).await
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {

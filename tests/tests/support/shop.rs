@@ -15,6 +15,7 @@ use infra::{
         EventStore,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
+    health::Health,
     operations::{Positions, sqlite::SqliteOperations},
     payment_provider::PaymentProvider,
     read_models::{OverdueQueries, Queries, ReadModels, sqlite::SqliteReadModels},
@@ -130,11 +131,13 @@ impl Shop {
         let dyn_store: Arc<dyn EventStore> = store.clone();
         let snapshots = SnapshotStore::open(&files.path("snapshots"), store.log().store_id()).unwrap();
         let clock = options.clock.clone();
-        let mut checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
+        let (snapshots, health) = (Arc::new(snapshots), Health::default());
+        let mut checkout = Checkout::start(&dyn_store, Some(&snapshots), clock, &health, options.executor);
         if let Some(provider) = &options.provider {
             checkout = checkout.with_provider(Arc::clone(provider));
         }
-        let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
+        let api = CommandApi::new(checkout.clone(), options.api).with_health(health);
+        let router = command_api::router(api);
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.log().store_id()).await.unwrap();
         let queries = Arc::new(read_models.queries());

@@ -10,10 +10,7 @@ use infra::{
     payment_provider::{ChargeRequest, PaymentProvider},
 };
 
-use crate::{checkout::unavailable, executor::ExecuteError};
-
-/// Events per read of the stream.
-const PAGE_EVENTS: usize = 1_000;
+use crate::{executor::ExecuteError, pages::Pages};
 
 pub(super) struct PaymentWithEvents {
     pub id: PaymentId,
@@ -26,18 +23,13 @@ impl PaymentWithEvents {
     pub async fn read(log: &dyn EventLog, id: PaymentId) -> Result<Self, ExecuteError> {
         let stream: StreamName = id.into();
         let mut events = Vec::new();
-        loop {
-            let read = log.read_stream(&stream, events.len() as Revision, PAGE_EVENTS).await;
-            let page = read.map_err(|error| unavailable(&error))?;
-            let is_last = page.len() < PAGE_EVENTS;
+        let mut pages = Pages::of(log, &stream, 0..=Revision::MAX);
+        while let Some(page) = pages.next().await? {
             for recorded in page {
                 match recorded.decode()? {
                     Event::Payment(event) => events.push((recorded, event)),
                     Event::Stock(_) | Event::Order(_) | Event::Receipt(_) => {}
                 }
-            }
-            if is_last {
-                break;
             }
         }
         let state = PaymentDecider::fold(events.iter().map(|(_, event)| event));

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, Timestamp,
+    Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, StreamName, Timestamp,
     checkout::{react_to_order, reservations_of_new_order},
     order::{
         self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PlaceOrder,
@@ -35,6 +35,7 @@ use crate::{
         payments::ChargeRequest,
         run::{Accepted, accepted, state_at},
     },
+    pages::Pages,
 };
 
 /// An order.
@@ -267,13 +268,13 @@ async fn attempt_placing(
     let first_time = matches!(placed.outcome, Outcome::Recorded);
     if !first_time {
         // The outcome may rest on events that are not durable yet and may be lost.
-        let order = checkout.order(order_id).await?.state;
+        let status = checkout.orders.read(&order_id, |order, _| order.status()).await?;
         if flow.is_superseded(&**checkout.store()) {
             return Err(Attempt::Again(ExecuteError::Superseded));
         }
         accepted(placed)?;
         // An earlier request recorded the order. A crash may have prevented its settlement.
-        if order.status() != OrderStatus::Placed {
+        if status != OrderStatus::Placed {
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
     }
@@ -293,8 +294,7 @@ async fn answer_of_first_time(
     replayed: bool,
 ) -> Result<Answer<OrderAnswer>, Attempt> {
     let stream = order_id.into();
-    let events = api.checkout.store().log().read_stream(&stream, 0, 100).await?;
-    let Some((settling, event)) = events.iter().find_map(settles) else {
+    let Some((settling, event)) = first_settling(api, &stream).await? else {
         tracing::error!(order.id = %order_id, "A settled order has no settling event; the request fails");
         return Err(Problem::new(Code::Internal).into());
     };
@@ -309,19 +309,27 @@ async fn answer_of_first_time(
     Ok(answer(order_id, &then.summary(), settling.revision, replayed)?)
 }
 
-/// The event, if it settles the order and so decides its first answer.
-fn settles(recorded: &RecordedEvent) -> Option<(&RecordedEvent, OrderEvent)> {
-    match recorded.decode() {
-        Ok(Event::Order(event)) => matches!(
-            event,
-            OrderEvent::Allocated(_)
-                | OrderEvent::Rejected(_)
-                | OrderEvent::Cancelled(_)
-                | OrderEvent::Expired(_)
-        )
-        .then_some((recorded, event)),
-        _ => None,
+/// The event that settled the order and so decided its first answer.
+async fn first_settling(
+    api: &CommandApi,
+    stream: &StreamName,
+) -> Result<Option<(RecordedEvent, OrderEvent)>, Attempt> {
+    let log = api.checkout.store().log();
+    let mut pages = Pages::of(&*log, stream, 0..=Revision::MAX);
+    while let Some(page) = pages.next().await? {
+        for recorded in page {
+            match recorded.decode().map_err(ExecuteError::from)? {
+                Event::Order(
+                    event @ (OrderEvent::Allocated(_)
+                    | OrderEvent::Rejected(_)
+                    | OrderEvent::Cancelled(_)
+                    | OrderEvent::Expired(_)),
+                ) => return Ok(Some((recorded, event))),
+                _ => {}
+            }
+        }
     }
+    Ok(None)
 }
 
 fn answer(

@@ -146,3 +146,33 @@ fn only_a_placed_order_is_allocated_or_rejected() {
         given(events).when(reject()).then_nothing();
     }
 }
+
+#[test]
+fn the_bytes_of_an_order_follow_its_content() {
+    let bytes = |order: PlaceOrder, more: &[OrderEvent]| {
+        let mut events = OrderDecider::decide(&Order::default(), place(order)).unwrap();
+        events.extend_from_slice(more);
+        OrderDecider::heap_bytes(&OrderDecider::fold(&events))
+    };
+    let small = bytes(order(), &[]);
+    assert!(small < 2_000, "{small}");
+
+    let text = "é".repeat(500);
+    let metadata =
+        (0..50).map(|entry| (format!("{entry:02}{text}")[..500].to_owned(), text.clone())).collect();
+    let large = bytes(PlaceOrder { metadata, ..order() }, &[]) - small;
+    assert!((75_000..85_000).contains(&large), "50 keys of 500 bytes and values of 1,000 bytes: {large}");
+
+    let lines: Vec<NewLine> = (0..1_000).map(|number| line(&format!("{number:064}"), 1, 1)).collect();
+    let long = bytes(PlaceOrder { lines, ..order() }, &[]) - small;
+    assert!(long > 1_000 * (64 + size_of::<Line>()), "1,000 lines with long SKUs: {long}");
+
+    let shipped = OrderShipped {
+        shipment_id: shipment(1),
+        lines: vec![LineQuantity { line: 1, quantity: 1 }; 3],
+        carrier: Some(text.clone()),
+        tracking_number: None,
+    };
+    let with_shipment = bytes(order(), &[shipped.into()]) - small;
+    assert!(with_shipment > 1_000 + size_of::<Shipment>(), "a shipment with a long carrier: {with_shipment}");
+}
