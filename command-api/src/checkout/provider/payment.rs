@@ -10,7 +10,7 @@ use infra::{
     payment_provider::{ChargeRequest, PaymentProvider},
 };
 
-use crate::{checkout::unavailable, executor::ExecuteError};
+use crate::executor::ExecuteError;
 
 /// Events per read of the stream.
 const PAGE_EVENTS: usize = 1_000;
@@ -28,7 +28,7 @@ impl PaymentWithEvents {
         let mut events = Vec::new();
         loop {
             let read = log.read_stream(&stream, events.len() as Revision, PAGE_EVENTS).await;
-            let page = read.map_err(|error| unavailable(&error))?;
+            let page = read?;
             let is_last = page.len() < PAGE_EVENTS;
             for recorded in page {
                 match recorded.decode()? {
