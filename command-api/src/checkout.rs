@@ -12,7 +12,7 @@ mod placing;
 mod provider;
 mod sweep;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::{
     CommandContext, CommandId, Decider, Event, EventId, OrderId, PaymentId, Revision,
@@ -23,12 +23,9 @@ use domain::{
     receipt::ReceiptDecider,
     stock::StockDecider,
 };
-use futures::future::try_join_all;
+use futures::future::join_all;
 use infra::{
-    clock::Clock,
-    event_store::{EventStore, ReadError},
-    health::Health,
-    payment_provider::PaymentProvider,
+    clock::Clock, event_store::EventStore, health::Health, payment_provider::PaymentProvider,
     snapshots::SnapshotStore,
 };
 use tokio::sync::Semaphore;
@@ -36,7 +33,7 @@ use uuid::Uuid;
 
 pub use self::{
     handled_inline::HandledInline,
-    locks::{LockGuard, Locks},
+    locks::{LockBusy, LockGuard, Locks},
     placing::PlacedOutcome,
     provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
 };
@@ -51,6 +48,9 @@ use crate::{
 /// The most payment events that one command records: one report of a provider, and the refunds and voids that
 /// a closed payment then requests.
 const EVENTS_OF_A_COMMAND_MAX: Revision = 8;
+
+/// Time limit of a request or reaction that waits for the lock of an order or payment.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The executors of all aggregates, and the locks, stores and provider that reactions share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -131,6 +131,11 @@ impl Checkout {
         &self.handled
     }
 
+    /// Waits for the lock of an order, at most [`LOCK_WAIT_MAX`].
+    pub async fn lock_order(&self, id: OrderId) -> Result<LockGuard<OrderId>, ExecuteError> {
+        Ok(self.locks.lock(id, LOCK_WAIT_MAX).await?)
+    }
+
     /// The durable state of an order.
     pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, ExecuteError> {
         self.orders.read(&id, |order, revision| Versioned { state: order.clone(), revision }).await
@@ -170,7 +175,13 @@ impl Checkout {
         correlation_id: Uuid,
     ) -> Result<(), ExecuteError> {
         let sending = steps.into_iter().map(|step| self.send(step, cause, correlation_id));
-        try_join_all(sending).await.map(drop)
+        // A stream that fails delays no command to another one.
+        let failures = join_all(sending).await.into_iter().filter_map(Result::err);
+        // A failure that may end by itself comes first, because it is retried sooner.
+        match failures.min_by_key(|error| matches!(error, ExecuteError::Unreadable(_))) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Runs the reaction to a payment event, decided on the present state of the payment.
@@ -186,7 +197,7 @@ impl Checkout {
         match self.payments.read(&id, reaction).await? {
             (None, _) | (_, Reaction::None) => Ok(()),
             (Some(order_id), reaction) => {
-                let _guard = self.locks.lock(order_id).await;
+                let _guard = self.lock_order(order_id).await?;
                 self.run(order_id, reaction, cause, correlation_id).await
             }
         }
@@ -248,12 +259,6 @@ fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
         | Outcome::KeyReused
         | Outcome::PreconditionFailed => None,
     }
-}
-
-/// Maps every failed read to `Unavailable`, also a corrupt event: reactions are repeated until the store is
-/// repaired.
-fn unavailable(error: &ReadError) -> ExecuteError {
-    ExecuteError::Unavailable(error.to_string().into())
 }
 
 /// The id of the OrderPlaced event of a placing command.

@@ -33,6 +33,7 @@ codes! {
     EXECUTION_FAILURES: failure_code(ExecuteError) {
         ExecuteError::Overloaded => Overloaded,
         ExecuteError::Conflict => Conflict,
+        ExecuteError::Busy => Busy,
         // Every attempt followed an append that failed, as on a full disk.
         ExecuteError::Superseded | ExecuteError::Unavailable(_) => Unavailable,
         ExecuteError::OutcomeUnknown(_) => OutcomeUnknown,
@@ -47,7 +48,7 @@ impl ProblemSource for ExecuteError {
     fn problem(self) -> Problem {
         let code = failure_code(&self);
         match self {
-            Self::Overloaded | Self::Superseded | Self::Conflict => {}
+            Self::Overloaded | Self::Superseded | Self::Conflict | Self::Busy => {}
             // The executor logs an unreadable stream once. A line for each command would fill the log.
             Self::Unreadable(_) => {
                 tracing::debug!(error = %self, %code, "A command names an unreadable stream");

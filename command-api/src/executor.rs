@@ -118,6 +118,9 @@ pub enum ExecuteError {
     Superseded,
     #[error("the stream changed during each of {} attempts; send the command again", ATTEMPTS_MAX)]
     Conflict,
+    /// Another task holds the lock of the order or payment.
+    #[error("another request or reaction is working on the same order or payment; try again later")]
+    Busy,
     #[error("the event store is unavailable: {0}")]
     Unavailable(Arc<str>),
     #[error("the outcome of the command is unknown: {0}")]

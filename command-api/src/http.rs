@@ -6,6 +6,7 @@ mod command;
 mod orders;
 mod payments;
 mod provider_notices;
+mod reactions;
 mod run;
 mod stock;
 mod webhook_subscriptions;
@@ -13,6 +14,7 @@ mod webhook_subscriptions;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State};
+use domain::Timestamp;
 use infra::{
     health::{Health, Readiness},
     http::{
@@ -22,6 +24,7 @@ use infra::{
         problem::ProblemBody,
         site,
     },
+    operations::parked::ParkedReactions,
 };
 use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -59,10 +62,21 @@ impl Default for CommandApiOptions {
     }
 }
 
+/// The store of parked reactions.
+#[derive(Clone)]
+pub struct Parked(Arc<dyn ParkedReactions>);
+
+impl std::fmt::Debug for Parked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Parked")
+    }
+}
+
 /// The state of the handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CommandApi {
     pub checkout: Checkout,
+    pub parked: Parked,
     pub options: Arc<CommandApiOptions>,
     /// Reads request bodies.
     pub bodies: BodyReader,
@@ -73,9 +87,10 @@ pub struct CommandApi {
 }
 
 impl CommandApi {
-    pub fn new(checkout: Checkout, options: CommandApiOptions) -> Self {
-        let bodies = BodyReader::new(options.bodies);
-        Self { checkout, options: Arc::new(options), bodies, webhooks: None, health: Health::default() }
+    pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
+        let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
+        let (options, health) = (Arc::new(options), Health::default());
+        Self { checkout, parked, options, bodies, webhooks: None, health }
     }
 
     /// Adds subscriptions to webhooks.
@@ -102,6 +117,7 @@ impl CommandApi {
         (name = "orders", description = "Place, ship, return, refund and cancel orders"),
         (name = "stock", description = "Receive and adjust stock"),
         (name = "payments", description = "Charge, capture, void and refund, by a provider or recorded by hand"),
+        (name = "reactions", description = "Reactions that failed and wait to run again"),
         (name = "webhooks", description = "Subscriptions to events over HTTP, and their deliveries"),
         (name = "health", description = "Liveness and readiness"),
     ),
@@ -129,6 +145,8 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(payments::refund_succeeded))
         .routes(routes!(payments::refund_failed))
         .routes(routes!(provider_notices::receive))
+        .routes(routes!(reactions::list_parked))
+        .routes(routes!(reactions::retry))
         .routes(routes!(webhook_subscriptions::subscribe, webhook_subscriptions::list))
         .routes(routes!(
             webhook_subscriptions::read,
@@ -169,6 +187,12 @@ async fn live() -> &'static str {
 async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.checkout.store().log().read_all(None, 1).await?;
     Ok(Json(api.health.readiness()?))
+}
+
+/// The current time in microseconds, the precision of the stores.
+fn now(api: &CommandApi) -> Timestamp {
+    let now = api.checkout.clock.now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 /// Checks an optional free text of a request.

@@ -47,7 +47,7 @@ pub use self::{
     },
     stock::{OrderStockEvent, ReservationRow, StockFilter, StockQueries, StockRow},
     waiters::{StreamChanges, Waiters},
-    waits::{OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
+    waits::{OrderAt, OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
 };
 use crate::event_source::Partition;
 

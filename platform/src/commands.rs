@@ -6,8 +6,11 @@ pub mod bench;
 pub mod dev;
 pub mod import;
 pub mod projections;
+pub mod reactions;
 
 use std::fmt;
+
+use comfy_table::{Table, presets::NOTHING};
 
 /// Why a command failed, as text for its caller. Only `main` prints it.
 #[derive(Debug)]
@@ -31,4 +34,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn empty_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(header);
+    table
 }

@@ -11,6 +11,7 @@ use platform::{
         dev::{self, DevCommand},
         import::{self, ImportOptions},
         projections::{self, ProjectionsCommand},
+        reactions::{self, ReactionsCommand},
     },
     config::{ServeOptions, Settings},
     serve::{self, ServeConfig},
@@ -43,6 +44,9 @@ enum Command {
     /// List the read models, rebuild them, and retry parked streams.
     #[command(subcommand)]
     Projections(ProjectionsCommand),
+    /// List the parked reactions of the process manager, and run them again.
+    #[command(subcommand)]
+    Reactions(ReactionsCommand),
     /// Copy the embedded event store to a file, also while a server runs.
     Backup(BackupOptions),
     /// Measure throughput and latency over HTTP, beside the baselines of this machine.
@@ -73,6 +77,7 @@ async fn main() -> ExitCode {
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Projections(command) => projections::run(&settings, command).await,
+        Command::Reactions(command) => reactions::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
         Command::Bench(options) => bench::run(options).await,
         Command::Dev(command) => dev::run(&settings, command).await,

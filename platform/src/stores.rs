@@ -18,8 +18,8 @@ use infra::{
     },
     health::Health,
     operations::{
-        OperationsError, Positions, postgres::PostgresOperations, sqlite::SqliteOperations,
-        webhooks::WebhookStore,
+        OperationsError, Positions, parked::ParkedReactions, postgres::PostgresOperations,
+        sqlite::SqliteOperations, webhooks::WebhookStore,
     },
     postgres::Database,
     private_files,
@@ -184,14 +184,6 @@ impl Views {
             operations,
         }
     }
-
-    /// Opens the positions of the process manager.
-    pub fn open_positions(&self, data_dir: &Path) -> Result<Arc<dyn Positions>, StoreError> {
-        match &self.operations {
-            OperationsPlace::DataDir => Ok(Arc::new(open_operations_file(data_dir)?)),
-            OperationsPlace::Database(database) => Ok(Arc::new(PostgresOperations::new(database.clone()))),
-        }
-    }
 }
 
 impl WritableViews {
@@ -223,26 +215,40 @@ pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, Store
     }
 }
 
-/// Opens webhook subscriptions and their deliveries. Shares the database of `views` if the process has it
-/// open; otherwise connects at the first use, so a command API starts while Postgres is down.
-pub fn open_webhooks(
-    read_models: &ReadModelsUrl,
-    views: Option<&Views>,
-    data_dir: &Path,
-) -> Result<Arc<dyn WebhookStore>, StoreError> {
-    match read_models {
-        ReadModelsUrl::Sqlite(_) => Ok(Arc::new(open_operations_file(data_dir)?)),
-        ReadModelsUrl::Postgres(options) => Ok(Arc::new(match views.map(|views| &views.operations) {
-            Some(OperationsPlace::Database(database)) => PostgresOperations::new(database.clone()),
-            Some(OperationsPlace::DataDir) | None => {
-                PostgresOperations::connecting_when_used(*options.clone())
-            }
-        })),
+/// The ports of the operational state, over one store.
+#[derive(Clone)]
+pub struct Operations {
+    pub positions: Arc<dyn Positions>,
+    pub parked: Arc<dyn ParkedReactions>,
+    pub webhooks: Arc<dyn WebhookStore>,
+}
+
+impl Operations {
+    fn over(store: Arc<impl Positions + ParkedReactions + WebhookStore>) -> Self {
+        Self { positions: store.clone(), parked: store.clone(), webhooks: store }
     }
 }
 
-fn open_operations_file(data_dir: &Path) -> Result<SqliteOperations, StoreError> {
-    Ok(SqliteOperations::open(&data_dir.join("operations.db"))?)
+/// Opens the operational state. Shares the database of `views` if the process has it open; otherwise connects
+/// at the first use, so a command API starts while Postgres is down.
+pub fn open_operations(
+    read_models: &ReadModelsUrl,
+    views: Option<&Views>,
+    data_dir: &Path,
+) -> Result<Operations, StoreError> {
+    match read_models {
+        ReadModelsUrl::Sqlite(_) => {
+            Ok(Operations::over(Arc::new(SqliteOperations::open(&data_dir.join("operations.db"))?)))
+        }
+        ReadModelsUrl::Postgres(options) => {
+            Ok(Operations::over(Arc::new(match views.map(|views| &views.operations) {
+                Some(OperationsPlace::Database(database)) => PostgresOperations::new(database.clone()),
+                Some(OperationsPlace::DataDir) | None => {
+                    PostgresOperations::connecting_when_used(*options.clone())
+                }
+            })))
+        }
+    }
 }
 
 /// Creates the directory if it is missing, and closes it to other users.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use self::{
     answer::Answer,
-    faulty_store::{Fault, FaultyStore, appends},
+    faulty_store::{Fault, FaultyStore, Spoiled, appends},
     kafka::KafkaTopics,
     log::{Log, metadata},
     network::Network,

@@ -74,7 +74,7 @@ impl Hooks {
         let (log, health) = (shop.events().log(), Health::default());
         let webhooks = Webhooks::new(store.clone(), log, guard, Clock::system(), health);
         let admin = WebhookAdmin { store: store.clone(), service: Arc::new(webhooks.clone()) };
-        let api = CommandApi::new(shop.checkout.clone(), CommandApiOptions::default());
+        let api = CommandApi::new(shop.checkout.clone(), store.clone(), CommandApiOptions::default());
         let router = command_api::router(api.with_webhooks(admin));
         Self { shop, store, webhooks, router, running: Vec::new(), directory }
     }

@@ -5,9 +5,15 @@ use std::{
     fmt::Debug,
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::timeout,
+};
+
+use crate::executor::ExecuteError;
 
 type Held<K> = HashMap<K, Arc<AsyncMutex<()>>>;
 
@@ -30,12 +36,22 @@ pub struct LockGuard<K: Key> {
     _place: Place<K>,
 }
 
+/// Another task still holds the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockBusy;
+
 /// A place in a lock's queue.
 #[derive(Debug)]
 struct Place<K: Key> {
     id: K,
     lock: Arc<AsyncMutex<()>>,
     locks: Locks<K>,
+}
+
+impl From<LockBusy> for ExecuteError {
+    fn from(LockBusy: LockBusy) -> Self {
+        Self::Busy
+    }
 }
 
 impl<K: Key> Default for Locks<K> {
@@ -51,12 +67,24 @@ impl<K: Key> Clone for Locks<K> {
 }
 
 impl<K: Key> Locks<K> {
-    /// Waits for the lock of this id. The first poll of the future takes the place in the queue.
-    pub async fn lock(&self, id: K) -> LockGuard<K> {
+    /// Waits for the lock of this id, at most `limit`. The first poll of the future takes the place in the
+    /// queue.
+    pub async fn lock(&self, id: K, limit: Duration) -> Result<LockGuard<K>, LockBusy> {
+        let place = self.place(id);
+        let guard = timeout(limit, Arc::clone(&place.lock).lock_owned()).await.map_err(|_| LockBusy)?;
+        Ok(LockGuard { _guard: guard, _place: place })
+    }
+
+    /// Takes the lock of this id only if it is free.
+    pub fn try_lock(&self, id: K) -> Result<LockGuard<K>, LockBusy> {
+        let place = self.place(id);
+        let guard = Arc::clone(&place.lock).try_lock_owned().map_err(|_| LockBusy)?;
+        Ok(LockGuard { _guard: guard, _place: place })
+    }
+
+    fn place(&self, id: K) -> Place<K> {
         let lock = Arc::clone(self.map().entry(id).or_default());
-        let place = Place { id, lock, locks: self.clone() };
-        let guard = Arc::clone(&place.lock).lock_owned().await;
-        LockGuard { _guard: guard, _place: place }
+        Place { id, lock, locks: self.clone() }
     }
 
     fn map(&self) -> std::sync::MutexGuard<'_, Held<K>> {

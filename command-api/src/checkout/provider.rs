@@ -18,7 +18,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use self::{calls::Calls, payment::PaymentWithEvents};
-use super::Checkout;
+use super::{Checkout, LOCK_WAIT_MAX};
 use crate::executor::{ExecuteError, Outcome};
 
 /// Payments of one process with a request to the provider under way.
@@ -52,7 +52,7 @@ impl Checkout {
         trigger: Trigger,
     ) -> Result<ProviderStatus, ExecuteError> {
         let Some(provider) = self.provider().cloned() else { return Ok(ProviderStatus::default()) };
-        let _guard = self.payment_locks.lock(id).await;
+        let _guard = self.payment_locks.lock(id, LOCK_WAIT_MAX).await?;
         let mut next_action = None;
         for _ in 0..ROUNDS_MAX {
             let payment = PaymentWithEvents::read(&*self.store().log(), id).await?;

@@ -35,7 +35,7 @@ use super::{
     answer::Answer,
     body::{self, JsonBody, OptionalField, optional_field},
     command::{Command, IdempotencyKey, NoContent},
-    text,
+    now, text,
 };
 
 const NO_SUCH_SUBSCRIPTION: NoSuch = NoSuch(SubscriptionId::RESOURCE);
@@ -338,12 +338,6 @@ pub(super) async fn rotate_secret(
     let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
     let (replayed, body) = (changed.secret != Some(made), SubscriptionAnswer::with_secret(&changed, now));
     Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body })
-}
-
-/// The current time in microseconds, the precision of the stores.
-fn now(api: &CommandApi) -> Timestamp {
-    let now = api.checkout.clock.now();
-    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
 }
 
 async fn find(webhooks: &WebhookAdmin, id: SubscriptionId) -> Result<Subscription, Problem> {

@@ -1,25 +1,30 @@
-//! Reads the log batch by batch, starts the reactions, and saves how far they have come.
+//! Reads the log batch by batch, queues the reactions, and saves how far they have come.
 
 use std::{sync::Arc, time::Duration};
 
+use domain::{
+    PaymentId, RecordedEvent, StreamName, checkout::payment_event_asks_provider, payment::PaymentEventKind,
+};
 use infra::{
-    event_source::{EventSource, Partition, SourceUpdate},
+    event_source::{Batch, EventSource, Partition, SourceUpdate},
     event_store::ReadError,
     operations::Positions,
 };
 use tokio::{
-    sync::mpsc,
+    task::JoinSet,
     time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
-    ProcessManager, pause,
+    ProcessManager,
     progress::{BatchId, Progress},
-    reactions::Reactions,
+    queues::{QueuedReaction, Queues},
+    reactor::{Reactor, may_react},
     share::Share,
 };
-use crate::checkout::Checkout;
+use crate::checkout::Trigger;
 
 /// The name under which positions are stored.
 const REACTOR: &str = "process-manager";
@@ -29,80 +34,88 @@ const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the partitions that are assigned to this process.
 pub(super) struct Follower {
-    checkout: Checkout,
+    reactor: Reactor,
     source: Box<dyn EventSource>,
     positions: Arc<dyn Positions>,
     share: Share,
-    reactions: Reactions,
-    /// Receives the batch of each reaction that became durable.
-    finished: mpsc::UnboundedReceiver<BatchId>,
+    queues: Queues,
+    /// Requests of new payment events to the provider.
+    asking: JoinSet<()>,
     /// One entry per assigned partition: one with the direct source, several with Kafka.
     progress: Vec<Progress>,
+    /// Numbers the batches, over all partitions.
+    batches: u64,
     batch_every: Duration,
     next_batch_at: Instant,
+    /// When the partitions are sought again, after a failed read.
+    seek_again_at: Option<Instant>,
     shutdown: CancellationToken,
 }
 
 impl Follower {
-    pub fn new(manager: ProcessManager, share: Share, shutdown: CancellationToken) -> Self {
-        let ProcessManager { checkout, source, positions, batch_every, .. } = manager;
-        let (sender, finished) = mpsc::unbounded_channel();
-        let reactions = Reactions::new(checkout.clone(), sender, shutdown.clone());
+    pub fn new(manager: ProcessManager, reactor: Reactor, share: Share, shutdown: CancellationToken) -> Self {
+        let ProcessManager { source, positions, batch_every, .. } = manager;
         Self {
-            checkout,
+            queues: Queues::new(reactor.clone()),
+            reactor,
             source,
             positions,
             share,
-            reactions,
-            finished,
+            asking: JoinSet::new(),
             progress: Vec::new(),
+            batches: 0,
             batch_every,
             next_batch_at: Instant::now(),
+            seek_again_at: None,
             shutdown,
         }
     }
 
-    /// Follows the log until shutdown.
-    pub async fn follow(&mut self) {
+    /// Follows the log until shutdown, then waits for the reactions under way and saves the positions.
+    pub async fn run(mut self) {
+        self.follow().await;
+        for batch in self.queues.finish_running().await {
+            self.mark_finished(&batch);
+        }
+        while self.asking.join_next().await.is_some() {}
+        self.save().await;
+    }
+
+    async fn follow(&mut self) {
         let mut saving = time::interval(SAVE_INTERVAL);
         saving.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
+            let seek_again_at = self.seek_again_at.unwrap_or_else(Instant::now);
             let update = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return,
-                Some(batch) = self.finished.recv() => {
+                _ = saving.tick() => {
+                    self.save().await;
+                    self.reap();
+                    continue;
+                }
+                batch = self.queues.next_finished() => {
                     self.mark_finished(&batch);
                     continue;
                 }
-                _ = saving.tick() => {
-                    self.save().await;
-                    self.reactions.reap();
+                () = time::sleep_until(seek_again_at), if self.seek_again_at.is_some() => {
+                    self.seek_again();
                     continue;
                 }
-                update = next_update(&mut *self.source, self.next_batch_at) => update,
+                update = next_update(&mut *self.source, self.next_batch_at), if self.queues.has_room() => update,
             };
             match update {
                 Ok(update) => self.handle(update).await,
-                Err(error) => {
-                    tracing::warn!(%error, "Cannot read the event log; the process manager retries");
-                    pause(&self.shutdown, READ_RETRY_PAUSE).await;
-                }
+                Err(error) => self.note_failed_read(&error),
             }
         }
-    }
-
-    /// Waits for the reactions under way and saves the final positions.
-    pub async fn finish(&mut self) {
-        self.reactions.wait_for_all().await;
-        while let Ok(batch) = self.finished.try_recv() {
-            self.mark_finished(&batch);
-        }
-        self.save().await;
     }
 
     async fn handle(&mut self, update: SourceUpdate) {
         match update {
             SourceUpdate::Assigned(partitions) => {
+                // The processes that had these partitions may have parked reactions.
+                self.reactor.expect_parked();
                 self.assign(partitions).await;
                 for progress in &self.progress {
                     self.share.add(progress.partition().clone());
@@ -114,16 +127,14 @@ impl Follower {
                 self.progress.retain(|progress| !partitions.contains(progress.partition()));
             }
             SourceUpdate::Events(batch) => {
-                let of_batch = |progress: &&mut Progress| *progress.partition() == batch.partition;
-                let Some(progress) = self.progress.iter_mut().find(of_batch) else { return };
                 self.next_batch_at = Instant::now() + self.batch_every;
-                self.reactions.start(batch, progress).await;
+                self.begin(&batch);
             }
         }
     }
 
     async fn assign(&mut self, partitions: Vec<Partition>) {
-        let store_id = self.checkout.store().log().store_id();
+        let store_id = self.store_id();
         for partition in partitions {
             let position = loop {
                 match self.positions.load(REACTOR, store_id, &partition).await {
@@ -132,8 +143,8 @@ impl Follower {
                         tracing::warn!(%error, "Cannot read the position of the process manager; retrying");
                     }
                 }
-                pause(&self.shutdown, READ_RETRY_PAUSE).await;
-                if self.shutdown.is_cancelled() {
+                let pause = time::sleep(READ_RETRY_PAUSE);
+                if self.shutdown.run_until_cancelled(pause).await.is_none() {
                     return;
                 }
             };
@@ -143,8 +154,49 @@ impl Follower {
         }
     }
 
+    /// Queues the reactions to a batch.
+    fn begin(&mut self, batch: &Batch) {
+        let of_batch = |progress: &&mut Progress| *progress.partition() == batch.partition;
+        let Some(progress) = self.progress.iter_mut().find(of_batch) else { return };
+        self.batches += 1;
+        progress.begin(self.batches, batch.position);
+        let mut asks = Vec::new();
+        for event in &batch.events {
+            asks.extend(asks_provider(event));
+            if !may_react(event) || self.reactor.checkout.handled_inline().take(event.id) {
+                continue;
+            }
+            progress.add_reaction();
+            let batch = BatchId { partition: batch.partition.clone(), number: self.batches };
+            self.queues.push(QueuedReaction { event: event.clone(), batch });
+        }
+        progress.finish_reading();
+        for payment in asks {
+            self.ask_provider(payment);
+        }
+    }
+
+    /// After a failed read, a source may deliver no further events of a partition until the consumer seeks
+    /// it. Other partitions continue meanwhile, unless their reads fail too.
+    fn note_failed_read(&mut self, error: &ReadError) {
+        let now = Instant::now();
+        if self.seek_again_at.is_some() {
+            self.next_batch_at = now + READ_RETRY_PAUSE;
+            return;
+        }
+        tracing::warn!(%error, "Cannot read the event log; the process manager retries");
+        self.seek_again_at = Some(now + READ_RETRY_PAUSE);
+    }
+
+    fn seek_again(&mut self) {
+        self.seek_again_at = None;
+        for progress in &self.progress {
+            self.source.seek(progress.partition(), progress.read());
+        }
+    }
+
     async fn save(&mut self) {
-        let store_id = self.checkout.store().log().store_id();
+        let store_id = self.store_id();
         for progress in &mut self.progress {
             let Some(position) = progress.unsaved() else { continue };
             match self.positions.save(REACTOR, store_id, progress.partition(), position).await {
@@ -163,6 +215,38 @@ impl Follower {
             progress.finish_reaction(batch.number);
         }
     }
+
+    /// Sends the request of a payment event to the provider in a separate task, so that a slow provider
+    /// delays no order. The timers retry it if all places are taken or the call fails.
+    fn ask_provider(&mut self, payment: PaymentId) {
+        let checkout = &self.reactor.checkout;
+        if checkout.provider().is_none() {
+            return;
+        }
+        let Some(asking) = checkout.try_ask_provider(payment, Trigger::NewRequest) else { return };
+        self.asking.spawn(async move {
+            if let Err(error) = asking.await {
+                tracing::warn!(payment.id = %payment, %error,
+                    "Cannot record the answer of the payment provider; asking again later");
+            }
+        });
+    }
+
+    /// Frees the memory of ended requests to the provider. The timers repeat one that panicked.
+    fn reap(&mut self) {
+        while self.asking.try_join_next().is_some() {}
+    }
+
+    fn store_id(&self) -> Uuid {
+        self.reactor.checkout.store().log().store_id()
+    }
+}
+
+/// The payment that the provider must act on after this event.
+fn asks_provider(event: &RecordedEvent) -> Option<PaymentId> {
+    let StreamName::Payment(payment) = event.stream else { return None };
+    let kind = PaymentEventKind::of_type_name(&event.type_name);
+    kind.is_some_and(payment_event_asks_provider).then_some(payment)
 }
 
 /// Waits until `not_before`, then for the source. Cancel safe, as [`EventSource::next`] is.

@@ -12,6 +12,8 @@ pub(super) struct Progress {
     /// Every reaction up to this position of the source is durable.
     reached: Option<Position>,
     saved: Option<Position>,
+    /// Position of the last batch begun: reading continues after it.
+    read: Option<Position>,
     /// In order. Each batch has an unfinished reaction, so there are at most as many as reactions under way.
     under_way: VecDeque<BatchUnderWay>,
 }
@@ -36,7 +38,7 @@ pub(super) struct BatchId {
 impl Progress {
     /// `position`: the saved position, after which reading continues.
     pub fn new(partition: Partition, position: Option<Position>) -> Self {
-        Self { partition, reached: position, saved: position, under_way: VecDeque::new() }
+        Self { partition, reached: position, saved: position, read: position, under_way: VecDeque::new() }
     }
 
     pub fn partition(&self) -> &Partition {
@@ -45,6 +47,7 @@ impl Progress {
 
     /// Begins the batch of this number, which ends at `position`.
     pub fn begin(&mut self, number: u64, position: Position) {
+        self.read = Some(position);
         self.under_way.push_back(BatchUnderWay { number, position, pending: 1 });
     }
 
@@ -76,6 +79,11 @@ impl Progress {
             None => self.reached = Some(position),
             Some(before) => self.under_way[before].position = position,
         }
+    }
+
+    /// The position after which reading continues.
+    pub fn read(&self) -> Option<Position> {
+        self.read
     }
 
     /// The position that is reached and not saved yet.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use domain::StreamName;
@@ -15,16 +18,23 @@ pub(super) struct Share {
     layout: Arc<dyn SourceLayout>,
     partitions: Arc<[Partition]>,
     assigned: Arc<Mutex<HashSet<Partition>>>,
+    assignments: Arc<AtomicU64>,
 }
 
 impl Share {
     pub fn new(layout: Arc<dyn SourceLayout>) -> Self {
         let partitions = layout.partitions().into();
-        Self { layout, partitions, assigned: Arc::default() }
+        Self { layout, partitions, assigned: Arc::default(), assignments: Arc::default() }
     }
 
     pub fn add(&self, partition: Partition) {
         self.lock().insert(partition);
+        self.assignments.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Rises when a partition is assigned.
+    pub fn assignments(&self) -> u64 {
+        self.assignments.load(Ordering::Acquire)
     }
 
     pub fn remove(&self, partitions: &[Partition]) {

@@ -85,6 +85,7 @@ codes! {
     WebhookQueueFull "webhook_queue_full" CONFLICT "The subscription has too many pending deliveries" "Make sure that the receiver accepts events, and replay later.";
     ReplayTooLarge "replay_too_large" UNPROCESSABLE_ENTITY "The replay has too many events" "`detail` states the limit. Replay a shorter time span.";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too many requests are in progress" "Nothing was recorded. Retry after `Retry-After` seconds, with the same key.";
+    Busy "busy" SERVICE_UNAVAILABLE "Another request or reaction is working on this order or payment" "Retry after `Retry-After` seconds, with the same key: the answer is the first one if the command was recorded.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
     NotReady "not_ready" SERVICE_UNAVAILABLE "This process cannot do one of its roles" "`condition` names the reason, and `detail` states what an operator can do.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "The command may or may not have been recorded" "Retry with the same key: the command is executed at most once.";

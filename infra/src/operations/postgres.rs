@@ -1,6 +1,7 @@
 //! Operational state in the Postgres database of the read models. A rebuild of the read models does not touch
 //! it.
 
+mod parked;
 mod webhooks;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::{
     postgres::{Database, Fault, PostgresOptions},
 };
 
-/// Implements [`Positions`] and [`super::webhooks::WebhookStore`]. A crash of the server may undo a position.
+/// Implements [`Positions`], [`super::parked::ParkedReactions`] and [`super::webhooks::WebhookStore`]. A crash of the server may undo a position.
 /// Then reactions and deliveries are repeated, which is harmless.
 #[derive(Debug, Clone)]
 pub struct PostgresOperations {

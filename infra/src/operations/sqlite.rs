@@ -1,5 +1,6 @@
 //! Operational state in a SQLite file of its own.
 
+mod parked;
 mod webhooks;
 
 use std::{
@@ -23,7 +24,7 @@ const LATER_COLUMNS: [(&str, &str); 3] = [
     ("webhook_subscriptions", "skipped_to"),
 ];
 
-/// Implements [`Positions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
+/// Implements [`Positions`], [`super::parked::ParkedReactions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
 /// disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
 /// harmless.
 #[derive(Debug, Clone)]

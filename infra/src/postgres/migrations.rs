@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/postgres/0001_begin.sql"),
     include_str!("../sql/postgres/0002_webhooks.sql"),
     include_str!("../sql/postgres/0003_webhook_lanes.sql"),
+    include_str!("../sql/postgres/0004_parked_reactions.sql"),
 ];
 
 /// The advisory lock under which tables are created: the bytes of "Orderly".

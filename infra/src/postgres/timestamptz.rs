@@ -19,6 +19,9 @@ impl Timestamptz {
     const EARLIEST: i64 = -211_813_488_000_000_000;
 
     pub(crate) fn timestamp(self) -> Result<Timestamp, jiff::Error> {
+        if self == Self::MIN {
+            return Ok(Timestamp::MIN);
+        }
         Timestamp::from_microsecond(self.0.saturating_add(Self::EPOCH_AS_UNIX))
     }
 }

@@ -63,25 +63,40 @@ pub trait WaitQueries: Send + Sync + 'static {
     async fn waits(&self, filter: &WaitFilter, limit: usize) -> Result<RowPage<Wait>, ReadModelError>;
 }
 
-/// Finds overdue work for the process manager: for its sweep, and for its timers.
+/// An order's place in a list by time. Lists continue after it.
+pub type OrderAt = (Timestamp, OrderId);
+
+/// Finds overdue work for the process manager: for its sweep, and for its timers. Every list continues after
+/// `after` and has at most `limit` items; an empty page is the end.
 #[async_trait]
 pub trait OverdueQueries: Send + Sync + 'static {
-    /// Ended orders with an open reservation, for the sweep to release.
-    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
-
-    /// Orders still `placed` that were recorded before `before`, for the sweep to allocate.
-    async fn placed_orders_recorded_before(
+    /// Ended orders with an open reservation, for the sweep to release. In ascending order of id.
+    async fn ended_orders_with_reservations(
         &self,
-        before: Timestamp,
+        after: Option<OrderId>,
         limit: usize,
     ) -> Result<Vec<OrderId>, ReadModelError>;
 
+    /// Orders still `placed` that were recorded before `before`, for the sweep to allocate. Earliest placing
+    /// time first.
+    async fn placed_orders_recorded_before(
+        &self,
+        before: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError>;
+
     /// Orders whose payment was due at `now` or earlier and that still wait for it, earliest due time first.
-    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError>;
+    async fn orders_due_before(
+        &self,
+        now: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError>;
 
     /// Payments that wait for a request to their provider and have not changed since `updated_before`. In
-    /// ascending order of id, after `after`. So a caller that reads page by page gets each payment once, even
-    /// if rows change meanwhile.
+    /// ascending order of id, so a caller that reads page by page gets each payment once, even if rows change
+    /// meanwhile.
     async fn payments_awaiting_provider(
         &self,
         updated_before: Timestamp,

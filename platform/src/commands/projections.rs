@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Subcommand;
-use comfy_table::{Table, presets::NOTHING};
 use domain::{Position, StreamName};
 use indicatif::HumanCount;
 use infra::event_source::Partition;
@@ -17,7 +16,7 @@ use projectors::{
     retry::{self, Retried},
 };
 
-use super::Failure;
+use super::{Failure, empty_table};
 use crate::{
     config::Settings,
     progress::ProgressDisplay,
@@ -89,12 +88,6 @@ async fn list(settings: &Settings) -> Result<(), Failure> {
 
 fn number(position: Option<Position>) -> String {
     position.map_or_else(|| "-".to_owned(), |position| position.to_string())
-}
-
-fn empty_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header);
-    table
 }
 
 async fn rebuild(settings: &Settings) -> Result<(), Failure> {

@@ -184,7 +184,7 @@ pub(super) fn webhooks(
         return Ok(None);
     }
     let views = read_side.map(|read_side| &read_side.views);
-    let store = stores::open_webhooks(&config.read_models, views, &config.data_dir)?;
+    let store = stores::open_operations(&config.read_models, views, &config.data_dir)?.webhooks;
     let guard = UrlGuard::new(config.webhooks_allow_private);
     Ok(Some(Webhooks::new(store, Arc::clone(log), guard, Clock::system(), health.clone())))
 }

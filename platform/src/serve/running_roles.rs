@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::{BusUrl, PaymentDueAfter, Role, Roles},
-    stores::{self, WritableEventStore},
+    stores::{self, Operations, Views, WritableEventStore},
 };
 
 /// The running roles of this process.
@@ -158,11 +158,13 @@ impl RunningRoles {
         if let Some(write_side) = &write_side {
             self.start_relay(config, write_side).await?;
             let checkout = self.checkout(config, write_side).await?;
-            if let Some(read_side) = &read_side {
-                self.start_process_manager(config, write_side, read_side, &checkout).await?;
+            let views = read_side.as_ref().map(|read_side| &read_side.views);
+            let operations = stores::open_operations(&config.read_models, views, &config.data_dir)?;
+            if let Some(views) = views {
+                self.start_process_manager(config, write_side, views, &operations, &checkout).await?;
             }
             if let Some(bound) = listeners.command_api {
-                self.start_command_api(config, checkout, webhooks, bound);
+                self.start_command_api(config, checkout, operations, webhooks, bound);
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
@@ -255,7 +257,8 @@ impl RunningRoles {
         &self,
         config: &ServeConfig,
         write_side: &WriteSide,
-        read_side: &ReadSide,
+        views: &Views,
+        operations: &Operations,
         checkout: &Checkout,
     ) -> Result<(), StartError> {
         if !config.roles.has(Role::ProcessManager) {
@@ -265,9 +268,11 @@ impl RunningRoles {
         let process_manager = ProcessManager {
             checkout: checkout.clone(),
             source: parts::process_manager_source(config, write_side).await?,
-            positions: read_side.views.open_positions(&config.data_dir)?,
+            positions: Arc::clone(&operations.positions),
+            parked: Arc::clone(&operations.parked),
             layout: stores::source_layout(&config.bus, &log),
-            queries: Arc::clone(&read_side.views.overdue),
+            queries: Arc::clone(&views.overdue),
+            health: self.health.clone(),
             batch_every: batch_every(&config.bus),
         };
         let stop = self.reactions.stop.clone();
@@ -279,12 +284,13 @@ impl RunningRoles {
         &self,
         config: &ServeConfig,
         checkout: Checkout,
+        operations: Operations,
         webhooks: Option<Webhooks>,
         bound: BoundListener,
     ) {
         let PaymentDueAfter(payment_due_after) = config.payment_due_after;
         let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
-        let api = CommandApi::new(checkout, options).with_health(self.health.clone());
+        let api = CommandApi::new(checkout, operations.parked, options).with_health(self.health.clone());
         let router = command_api::router(match webhooks {
             Some(webhooks) => {
                 let store = Arc::clone(&webhooks.store);
@@ -318,12 +324,13 @@ impl RunningRoles {
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
-        let (stop, failed) = (stage.stop.clone(), self.failed.clone());
+        let (stop, failed, health) = (stage.stop.clone(), self.failed.clone(), self.health.clone());
         let running = tokio::spawn(task);
         stage.tasks.spawn(async move {
             let ended = running.await;
             if ended.is_err() || !stop.is_cancelled() {
                 tracing::error!(%role, "A role has ended before it was stopped; the process ends");
+                health.unable("role_ended", format!("{role} has ended, and the process is stopping"));
                 failed.cancel();
             }
         });

@@ -12,6 +12,7 @@ mod examples;
 mod file_modes;
 mod import;
 mod payments;
+mod reactions;
 mod read_models;
 mod refunds;
 mod serve;

@@ -5,7 +5,7 @@
 mod event_store;
 mod hazards;
 mod log;
-mod positions;
+mod operations;
 mod read_models;
 mod tables;
 
@@ -15,7 +15,7 @@ pub use self::{
     event_store::{MemoryEventStore, Writers},
     hazards::{Calm, Fate, Hazards, Operation},
     log::Log,
-    positions::{MemoryPositions, Saved},
+    operations::{MemoryOperations, Saved},
     read_models::MemoryReadModels,
     tables::Tables,
 };

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     environment::Environment,
-    memory::{Hazards, MemoryEventStore, MemoryPositions, MemoryReadModels},
+    memory::{Hazards, MemoryEventStore, MemoryOperations, MemoryReadModels},
     provider::SimulatedProvider,
 };
 
@@ -41,11 +41,13 @@ impl Platform {
             if plan.provider {
                 checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
             }
-            routers
-                .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));
+            let operations = MemoryOperations::open(env.positions.clone(), Arc::clone(&hazards));
+            let parked = Arc::new(operations.clone());
+            let api = CommandApi::new(checkout.clone(), parked, CommandApiOptions::default());
+            routers.push(command_api::router(api));
             if instance == plan.instances {
                 let queries: Arc<dyn OverdueQueries> = Arc::new(models.clone());
-                start_process_manager(env, &own_store, checkout, queries, Arc::clone(&hazards));
+                start_process_manager(env, &own_store, checkout, queries, operations);
             }
         }
         for _ in 0..plan.projectors {
@@ -61,14 +63,16 @@ fn start_process_manager(
     store: &Arc<dyn EventStore>,
     checkout: Checkout,
     queries: Arc<dyn OverdueQueries>,
-    hazards: Arc<dyn Hazards>,
+    operations: MemoryOperations,
 ) {
     let process_manager = ProcessManager {
         checkout,
         source: Box::new(DirectSource::new(Arc::clone(store), env.plan.batch_events_max)),
         layout: Arc::new(WholeLog(store.log())),
-        positions: Arc::new(MemoryPositions::open(env.positions.clone(), hazards)),
+        positions: Arc::new(operations.clone()),
+        parked: Arc::new(operations),
         queries,
+        health: Health::default(),
         batch_every: env.plan.batch_every,
     };
     tokio::spawn(process_manager.run(CancellationToken::new()));

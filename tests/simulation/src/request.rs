@@ -52,7 +52,7 @@ impl Answer {
 
     /// True if the client must send the request again.
     pub fn is_temporary(&self) -> bool {
-        matches!(self.code(), "overloaded" | "unavailable" | "outcome_unknown" | "conflict")
+        matches!(self.code(), "overloaded" | "busy" | "unavailable" | "outcome_unknown" | "conflict")
     }
 }
 

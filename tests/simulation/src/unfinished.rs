@@ -50,6 +50,9 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     if !caught_up(env) {
         unfinished.push("everything drains: the log is not read to its end".to_owned());
     }
+    for parked in env.positions.lock().parked() {
+        unfinished.push(format!("everything drains: a reaction is parked: {parked:?}"));
+    }
     let moved = moved_units(env);
     for id in orders(env) {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);

@@ -50,7 +50,7 @@ async fn a_reaction_waits_for_the_lock_of_its_order() {
     shop.receive("a", 2).await;
     let locked = order_id(&shop.place("locked", &[line("a", 1, 100)]).await.expect(201));
     let other = order_id(&shop.place("other", &[line("a", 1, 100)]).await.expect(201));
-    let lock = shop.checkout.locks.lock(locked).await;
+    let lock = shop.checkout.lock_order(locked).await.unwrap();
     for order in [locked, other] {
         shop.post(&format!("/v1/orders/{order}/cancel"), "cancel", json!({})).await.expect(200);
     }
@@ -69,7 +69,7 @@ async fn a_retry_waits_for_the_lock_of_its_order() {
     let body = json!({"currency": "GBP", "lines": lines});
     let respond_async = [("prefer", "respond-async")];
     let placed = shop.post_with("/v1/orders", "locked", body.clone(), &respond_async).await.expect(202);
-    let lock = shop.checkout.locks.lock(order_id(&placed)).await;
+    let lock = shop.checkout.lock_order(order_id(&placed)).await.unwrap();
     let mut retry = Box::pin(shop.post("/v1/orders", "locked", body));
     tokio::select! {
         biased;
@@ -79,6 +79,24 @@ async fn a_retry_waits_for_the_lock_of_its_order() {
     assert!(shop.log().await.stock("a").reservation(order_id(&placed)).is_none());
     drop(lock);
     retry.await.expect(201);
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_get_the_lock_of_its_order_in_time_is_answered_with_busy() {
+    let shop =
+        Shop::with(ShopOptions { process_manager: false, projectors: false, ..ShopOptions::default() }).await;
+    shop.receive("a", 2).await;
+    let lines = [line("a", 1, 100)];
+    let placed = shop.place("locked", &lines).await.expect(201);
+    let lock = shop.checkout.lock_order(order_id(&placed)).await.unwrap();
+    // Nothing else runs, so the time moves on to the end of the wait at once.
+    tokio::time::pause();
+    let busy = shop.place("locked", &lines).await;
+    tokio::time::resume();
+    assert_eq!(busy.headers["retry-after"], "1");
+    busy.problem(503, "busy");
+    drop(lock);
+    assert!(shop.place("locked", &lines).await.is_replayed());
 }
 
 #[tokio::test]
@@ -125,7 +143,7 @@ async fn the_sweep_releases_a_reservation_that_was_appended_after_the_release() 
     reserve_late(&shop, order, "a", 2).await;
     let overdue = shop.overdue.clone();
     eventually("the read models show the reservation", async || {
-        let candidates = overdue.ended_orders_with_reservations(10).await.unwrap();
+        let candidates = overdue.ended_orders_with_reservations(None, 10).await.unwrap();
         candidates.contains(&order).then_some(())
     })
     .await;

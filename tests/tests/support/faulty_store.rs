@@ -1,8 +1,11 @@
 //! An event store that fails, stalls and dies on demand, in front of a working one.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -46,7 +49,17 @@ pub struct FaultyStore {
     epochs: Arc<AtomicU64>,
     state: Mutex<State>,
     reads: Arc<Reads>,
+    spoiled: Arc<Mutex<HashMap<StreamName, Spoiled>>>,
     held: watch::Sender<usize>,
+}
+
+/// A fault of all reads of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoiled {
+    /// Every event has a type that this build does not know, also when the whole log is read.
+    UnknownTypes,
+    /// A read of the stream never ends.
+    Hangs,
 }
 
 #[derive(Default)]
@@ -82,8 +95,9 @@ impl FaultyStore {
     }
 
     fn new(inner: Arc<dyn EventStore>, shared: bool) -> Arc<Self> {
-        let (epochs, reads, held) = (Arc::default(), Arc::default(), watch::Sender::new(0));
-        Arc::new(Self { inner, shared, epochs, state: Mutex::default(), reads, held })
+        let (epochs, reads, spoiled) = (Arc::default(), Arc::default(), Arc::default());
+        let (state, held) = (Mutex::default(), watch::Sender::new(0));
+        Arc::new(Self { inner, shared, epochs, state, reads, spoiled, held })
     }
 
     /// Applies the fault to the next selected append.
@@ -164,6 +178,15 @@ impl FaultyStore {
         self.reads.events_max.store(events, Ordering::Release);
     }
 
+    /// Spoils the reads of a stream until [`FaultyStore::heal`].
+    pub fn spoil(&self, stream: impl Into<StreamName>, fault: Spoiled) {
+        self.spoiled.lock().unwrap().insert(stream.into(), fault);
+    }
+
+    pub fn heal(&self, stream: impl Into<StreamName>) {
+        self.spoiled.lock().unwrap().remove(&stream.into());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -200,7 +223,11 @@ impl State {
 #[async_trait]
 impl EventStore for FaultyStore {
     fn log(&self) -> Arc<dyn EventLog> {
-        Arc::new(RecordingLog { inner: self.inner.log(), reads: Arc::clone(&self.reads) })
+        Arc::new(FaultyLog {
+            inner: self.inner.log(),
+            reads: Arc::clone(&self.reads),
+            spoiled: Arc::clone(&self.spoiled),
+        })
     }
 
     fn submit(&self, mut append: Append, mut done: Done) {
@@ -283,14 +310,30 @@ impl Default for Reads {
     }
 }
 
-/// The read half of the inner store; records every read of a stream.
-struct RecordingLog {
+/// The read half of the inner store; records every read of a stream, and spoils some.
+struct FaultyLog {
     inner: Arc<dyn EventLog>,
     reads: Arc<Reads>,
+    spoiled: Arc<Mutex<HashMap<StreamName, Spoiled>>>,
+}
+
+impl FaultyLog {
+    fn is(&self, stream: &StreamName, fault: Spoiled) -> bool {
+        self.spoiled.lock().unwrap().get(stream) == Some(&fault)
+    }
+
+    fn spoil(&self, mut events: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+        for event in &mut events {
+            if self.is(&event.stream, Spoiled::UnknownTypes) {
+                event.type_name = "a.newer.type.v9".into();
+            }
+        }
+        events
+    }
 }
 
 #[async_trait]
-impl EventLog for RecordingLog {
+impl EventLog for FaultyLog {
     async fn read_stream(
         &self,
         stream: &StreamName,
@@ -300,11 +343,15 @@ impl EventLog for RecordingLog {
         self.reads.begun.lock().unwrap().push((stream.clone(), from));
         let mut hanging = self.reads.hanging.subscribe();
         hanging.wait_for(|hanging| hanging.as_ref() != Some(stream)).await.unwrap();
-        self.inner.read_stream(stream, from, limit.min(self.reads.events_max.load(Ordering::Acquire))).await
+        if self.is(stream, Spoiled::Hangs) {
+            std::future::pending::<()>().await;
+        }
+        let limit = limit.min(self.reads.events_max.load(Ordering::Acquire));
+        Ok(self.spoil(self.inner.read_stream(stream, from, limit).await?))
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        self.inner.read_all(after, limit).await
+        Ok(self.spoil(self.inner.read_all(after, limit).await?))
     }
 
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {

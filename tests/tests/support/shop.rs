@@ -10,13 +10,17 @@ use axum::{
 use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
 use infra::{
     clock::Clock,
-    event_source::{Partition, direct::DirectSource, layout::WholeLog},
+    event_source::{EventSource, Partition, direct::DirectSource, layout::WholeLog},
     event_store::{
         EventStore,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     health::Health,
-    operations::{Positions, sqlite::SqliteOperations},
+    operations::{
+        Positions,
+        parked::{ParkedReaction, ParkedReactions},
+        sqlite::SqliteOperations,
+    },
     payment_provider::PaymentProvider,
     read_models::{OverdueQueries, Queries, ReadModels, sqlite::SqliteReadModels},
     snapshots::SnapshotStore,
@@ -64,6 +68,7 @@ pub struct Shop {
     pub queries: Arc<dyn Queries>,
     /// The queries of the process manager, over the same rows.
     pub overdue: Arc<dyn OverdueQueries>,
+    pub health: Health,
     router: Router,
     options: ShopOptions,
     process_manager: Option<Running>,
@@ -136,7 +141,8 @@ impl Shop {
         if let Some(provider) = &options.provider {
             checkout = checkout.with_provider(Arc::clone(provider));
         }
-        let api = CommandApi::new(checkout.clone(), options.api).with_health(health);
+        let parked = Arc::new(SqliteOperations::open(&files.path("operations.db")).unwrap());
+        let api = CommandApi::new(checkout.clone(), parked, options.api).with_health(health.clone());
         let router = command_api::router(api);
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.log().store_id()).await.unwrap();
@@ -155,6 +161,7 @@ impl Shop {
             checkout,
             overdue: queries.clone(),
             queries,
+            health,
             router,
             options,
             process_manager: None,
@@ -169,12 +176,19 @@ impl Shop {
 
     pub fn start_process_manager(&mut self) {
         let store: Arc<dyn EventStore> = self.store.clone();
+        self.start_process_manager_over(Box::new(DirectSource::new(store, 1_000)));
+    }
+
+    pub fn start_process_manager_over(&mut self, source: Box<dyn EventSource>) {
+        let operations = Arc::new(self.operations());
         let process_manager = ProcessManager {
             checkout: self.checkout.clone(),
-            source: Box::new(DirectSource::new(store, 1_000)),
-            positions: Arc::new(self.operations()),
+            source,
+            positions: operations.clone(),
+            parked: operations,
             layout: Arc::new(WholeLog(self.store.log())),
             queries: self.overdue.clone(),
+            health: self.health.clone(),
             batch_every: Duration::from_millis(10),
         };
         self.process_manager = Some(Running::start(|stop| process_manager.run(stop)));
@@ -185,6 +199,12 @@ impl Shop {
         if let Some(process_manager) = self.process_manager.take() {
             process_manager.end().await;
         }
+    }
+
+    /// Waits until the process manager ends without being stopped.
+    pub async fn process_manager_ended(&mut self) {
+        let running = self.process_manager.take().expect("a running process manager");
+        running.task.await.unwrap();
     }
 
     fn operations(&self) -> SqliteOperations {
@@ -201,6 +221,11 @@ impl Shop {
     pub async fn save_reacted_up_to(&self, position: u64) {
         let (operations, store_id) = (self.operations(), self.store.log().store_id());
         operations.save("process-manager", store_id, &Partition::whole_log(), position).await.unwrap();
+    }
+
+    /// The parked reactions.
+    pub async fn parked(&self) -> Vec<ParkedReaction> {
+        self.operations().list(self.store.log().store_id(), None, 1_000).await.unwrap()
     }
 
     /// Restarts the shop as after `kill -9`: loses all that is in memory or not durable.

@@ -215,7 +215,7 @@ async fn place_and_settle(
     command: PlaceOrder,
     context: &CommandContext,
 ) -> Result<Answer<OrderAnswer>, Problem> {
-    let _guard = api.checkout.locks.lock(command.order_id).await;
+    let _guard = api.checkout.lock_order(command.order_id).await?;
     let mut last = ExecuteError::Conflict;
     for attempt in 1..=ATTEMPTS_MAX {
         match attempt_placing(api, command.clone(), context).await {

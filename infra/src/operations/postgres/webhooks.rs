@@ -1,6 +1,6 @@
 //! The webhook store in the Postgres database of the read models.
 
-mod columns;
+pub(super) mod columns;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};

@@ -1,6 +1,6 @@
 //! The webhook store in the SQLite file of the operational state.
 
-mod columns;
+pub(super) mod columns;
 
 use async_trait::async_trait;
 use domain::{Position, Timestamp};

@@ -92,13 +92,15 @@ async fn plans_of_small_changes(client: &Client) {
     let types = "uuid[], order_status[], timestamptz[], text[]";
     let plan = explain(client, MOVE_SKUS, types, &values).await;
     assert!(rows_read(&plan) < 10, "{plan:#}");
-    let plan = explain(client, ORDERS_DUE, "timestamptz, bigint", "'2026-02-02', 50").await;
+    let values = format!("'2026-02-02', '-infinity', '{NIL}', 50");
+    let plan = explain(client, ORDERS_DUE, "timestamptz, timestamptz, uuid, bigint", &values).await;
     assert_eq!(rows_read(&plan), 50, "{plan:#}");
     let values = format!("'{NIL}', now(), 50");
     let plan = explain(client, PAYMENTS_AWAITING, "uuid, timestamptz, bigint", &values).await;
     assert_eq!(rows_read(&plan), 50, "{plan:#}");
     client.batch_execute("SET enable_seqscan = on").await.unwrap();
-    let plan = explain(client, ENDED_WITH_RESERVATIONS, "bigint", "1000").await;
+    let values = format!("'{NIL}', 1000");
+    let plan = explain(client, ENDED_WITH_RESERVATIONS, "uuid, bigint", &values).await;
     client.batch_execute("RESET enable_seqscan").await.unwrap();
     // Each reservation, and an order for each of the half that belongs to an ended order.
     assert!(rows_read(&plan) <= RESERVATIONS + RESERVATIONS / 2, "{plan:#}");

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
+        OrderAt, OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
         paging::{one_more, sql_limit},
     },
 };
@@ -76,30 +76,35 @@ fn waits_sql() -> String {
 /// of stock and of orders have different owners. Costs grow with the open reservations, not with the ended
 /// orders.
 pub(super) const ENDED_WITH_RESERVATIONS: &str = "SELECT DISTINCT order_id FROM reservations
-     WHERE EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
+     WHERE order_id > $1 AND EXISTS (SELECT FROM orders WHERE orders.order_id = reservations.order_id
          AND status IN ('rejected', 'cancelled', 'expired') OFFSET 0)
-     LIMIT $1";
+     ORDER BY order_id LIMIT $2";
 /// Orders stay `placed` for moments only, so the range of the index is short.
-const PLACED_BEFORE: &str = "SELECT order_id FROM orders
-     WHERE status = 'placed' AND recorded_at < $1 ORDER BY placed_at, order_id LIMIT $2";
-pub(super) const ORDERS_DUE: &str = "SELECT order_id FROM orders
-     WHERE payment_due_at <= $1 ORDER BY payment_due_at, order_id LIMIT $2";
+const PLACED_BEFORE: &str = "SELECT placed_at, order_id FROM orders
+     WHERE status = 'placed' AND recorded_at < $1 AND (placed_at, order_id) > ($2, $3)
+     ORDER BY placed_at, order_id LIMIT $4";
+pub(super) const ORDERS_DUE: &str = "SELECT payment_due_at, order_id FROM orders
+     WHERE payment_due_at <= $1 AND (payment_due_at, order_id) > ($2, $3)
+     ORDER BY payment_due_at, order_id LIMIT $4";
 /// The nil id stands for the beginning of the list: no payment has it.
 pub(super) const PAYMENTS_AWAITING: &str = "SELECT payment_id FROM payments
      WHERE payment_id > $1 AND awaits_provider_since < $2 ORDER BY payment_id LIMIT $3";
 
 #[async_trait]
 impl OverdueQueries for PostgresQueries {
-    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+    async fn ended_orders_with_reservations(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        let after = after.map_or(Uuid::nil(), |id| id.0);
         let find = async |client: &mut Object| {
             let transaction = client.build_transaction().read_only(true).start().await?;
             // The statement reads all reservations; a sequential scan is fastest.
             transaction.batch_execute("SET LOCAL enable_seqscan = on").await?;
-            let rows = transaction.query(ENDED_WITH_RESERVATIONS, &[&sql_limit(limit)]).await?;
+            let rows = transaction.query(ENDED_WITH_RESERVATIONS, &[&after, &sql_limit(limit)]).await?;
             transaction.commit().await?;
-            let mut orders = rows.iter().map(order_id).collect::<Result<Vec<_>, ReadModelError>>()?;
-            orders.sort_unstable();
-            Ok(orders)
+            rows.iter().map(order_id).collect::<Result<Vec<_>, ReadModelError>>()
         };
         self.database.run(find).await
     }
@@ -107,15 +112,19 @@ impl OverdueQueries for PostgresQueries {
     async fn placed_orders_recorded_before(
         &self,
         before: Timestamp,
+        after: Option<OrderAt>,
         limit: usize,
-    ) -> Result<Vec<OrderId>, ReadModelError> {
-        let (before, limit) = (Timestamptz::from(before), sql_limit(limit));
-        self.database.run(async |client| all(client, PLACED_BEFORE, &[&before, &limit], order_id).await).await
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
+        self.orders_at(PLACED_BEFORE, before, after, limit).await
     }
 
-    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
-        let (now, limit) = (Timestamptz::from(now), sql_limit(limit));
-        self.database.run(async |client| all(client, ORDERS_DUE, &[&now, &limit], order_id).await).await
+    async fn orders_due_before(
+        &self,
+        now: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
+        self.orders_at(ORDERS_DUE, now, after, limit).await
     }
 
     async fn payments_awaiting_provider(
@@ -131,6 +140,21 @@ impl OverdueQueries for PostgresQueries {
             all(client, PAYMENTS_AWAITING, &[&after, &before, &limit], read).await
         };
         self.database.run(find).await
+    }
+}
+
+impl PostgresQueries {
+    async fn orders_at(
+        &self,
+        sql: &str,
+        until: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
+        let (begin, id) = after.map_or((Timestamptz::MIN, Uuid::nil()), |(time, id)| (time.into(), id.0));
+        let (until, limit) = (Timestamptz::from(until), sql_limit(limit));
+        let read = |row: &Row| Ok((time(row, 0)?, OrderId(cell(row, 1)?)));
+        self.database.run(async |client| all(client, sql, &[&until, &begin, &id, &limit], read).await).await
     }
 }
 

@@ -52,7 +52,7 @@ fn waits_are_read_from_small_indexes() {
 
 #[test]
 fn due_orders_and_waiting_payments_are_read_from_small_indexes_in_order() {
-    for (sql, parameters) in [(ORDERS_DUE, 2), (PAYMENTS_AWAITING, 3)] {
+    for (sql, parameters) in [(ORDERS_DUE, 4), (PAYMENTS_AWAITING, 3)] {
         let plan = plan_of(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");
     }

@@ -11,7 +11,7 @@ use super::{
     values::{time, unreadable},
 };
 use crate::read_models::{
-    OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
+    OrderAt, OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
     paging::{one_more, sql_limit},
 };
 
@@ -76,21 +76,28 @@ pub(super) fn waits_sql() -> String {
 
 const ENDED_WITH_RESERVATIONS: &str =
     "SELECT DISTINCT order_id FROM reservations INDEXED BY reservations_of_ended_orders
-     WHERE order_ended = 1 ORDER BY order_id LIMIT ?1";
+     WHERE order_ended = 1 AND order_id > ?1 ORDER BY order_id LIMIT ?2";
 /// Orders stay `placed` for moments only, so the range of the index is short.
-const PLACED_BEFORE: &str = "SELECT order_id FROM orders INDEXED BY orders_by_status
-     WHERE status = ?1 AND recorded_at < ?2 ORDER BY placed_at, order_id LIMIT ?3";
-pub(super) const ORDERS_DUE: &str = "SELECT order_id FROM orders INDEXED BY orders_awaiting_payment
-     WHERE payment_due_at <= ?1 ORDER BY payment_due_at, order_id LIMIT ?2";
+const PLACED_BEFORE: &str = "SELECT placed_at, order_id FROM orders INDEXED BY orders_by_status
+     WHERE status = ?1 AND recorded_at < ?2 AND (placed_at, order_id) > (?3, ?4)
+     ORDER BY placed_at, order_id LIMIT ?5";
+pub(super) const ORDERS_DUE: &str =
+    "SELECT payment_due_at, order_id FROM orders INDEXED BY orders_awaiting_payment
+     WHERE payment_due_at <= ?1 AND (payment_due_at, order_id) > (?2, ?3)
+     ORDER BY payment_due_at, order_id LIMIT ?4";
 pub(super) const PAYMENTS_AWAITING: &str =
     "SELECT payment_id FROM payments INDEXED BY payments_awaiting_provider
      WHERE payment_id > ?1 AND awaits_provider_since < ?2 ORDER BY payment_id LIMIT ?3";
 
 #[async_trait]
 impl OverdueQueries for SqliteQueries {
-    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+    async fn ended_orders_with_reservations(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
         self.run(move |connection| {
-            let values = params![sql_limit(limit)];
+            let values = params![after_id(after.map(|id| id.0)), sql_limit(limit)];
             Ok(ids(connection, ENDED_WITH_RESERVATIONS, values)?.into_iter().map(OrderId).collect())
         })
         .await
@@ -99,20 +106,28 @@ impl OverdueQueries for SqliteQueries {
     async fn placed_orders_recorded_before(
         &self,
         before: Timestamp,
+        after: Option<OrderAt>,
         limit: usize,
-    ) -> Result<Vec<OrderId>, ReadModelError> {
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
         self.run(move |connection| {
             let placed = status_code(OrderStatus::Placed);
-            let values = params![placed, before.as_microsecond(), sql_limit(limit)];
-            Ok(ids(connection, PLACED_BEFORE, values)?.into_iter().map(OrderId).collect())
+            let (time, id) = after_time(after);
+            let values = params![placed, before.as_microsecond(), time, id, sql_limit(limit)];
+            orders_at(connection, PLACED_BEFORE, values)
         })
         .await
     }
 
-    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+    async fn orders_due_before(
+        &self,
+        now: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
         self.run(move |connection| {
-            let values = params![now.as_microsecond(), sql_limit(limit)];
-            Ok(ids(connection, ORDERS_DUE, values)?.into_iter().map(OrderId).collect())
+            let (time, id) = after_time(after);
+            let values = params![now.as_microsecond(), time, id, sql_limit(limit)];
+            orders_at(connection, ORDERS_DUE, values)
         })
         .await
     }
@@ -124,12 +139,32 @@ impl OverdueQueries for SqliteQueries {
         limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError> {
         self.run(move |connection| {
-            let after = after.map_or(Vec::new(), |id| id.0.into_bytes().to_vec());
-            let values = params![after, updated_before.as_microsecond(), sql_limit(limit)];
+            let values =
+                params![after_id(after.map(|id| id.0)), updated_before.as_microsecond(), sql_limit(limit)];
             Ok(ids(connection, PAYMENTS_AWAITING, values)?.into_iter().map(PaymentId).collect())
         })
         .await
     }
+}
+
+/// Every id is greater than the empty one, which begins the list.
+fn after_id(after: Option<Uuid>) -> Vec<u8> {
+    after.map_or(Vec::new(), |id| id.into_bytes().to_vec())
+}
+
+fn after_time(after: Option<OrderAt>) -> (i64, Vec<u8>) {
+    let (time, id) = after.unzip();
+    (time.map_or(i64::MIN, Timestamp::as_microsecond), after_id(id.map(|id: OrderId| id.0)))
+}
+
+fn orders_at(
+    connection: &Connection,
+    sql: &str,
+    values: &[&dyn ToSql],
+) -> Result<Vec<OrderAt>, ReadModelError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_map(values, |row| Ok((time(row, 0)?, OrderId(row.get(1)?))))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 fn ids(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Uuid>, ReadModelError> {

@@ -7,6 +7,28 @@ CREATE TABLE IF NOT EXISTS reactor_positions (
     PRIMARY KEY (reactor, partition)
 ) STRICT, WITHOUT ROWID;
 
+-- Reactions of the process manager that failed, with the later events of their streams. Times are in microseconds since
+-- 1970-01-01T00:00Z.
+CREATE TABLE IF NOT EXISTS parked_reactions (
+    store_id        BLOB    NOT NULL,
+    stream          TEXT    NOT NULL,
+    -- The first event without a durable reaction.
+    revision        INTEGER NOT NULL,
+    event_id        BLOB    NOT NULL,
+    event_type      TEXT    NOT NULL,
+    -- The last event that waits.
+    last_revision   INTEGER NOT NULL,
+    parked_at       INTEGER NOT NULL,
+    attempts        INTEGER NOT NULL,
+    reason          TEXT    NOT NULL,
+    next_attempt_at INTEGER NOT NULL,
+    retry_requested INTEGER NOT NULL,
+    PRIMARY KEY (store_id, stream)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS parked_reactions_due ON parked_reactions (store_id, next_attempt_at, stream);
+CREATE INDEX IF NOT EXISTS parked_reactions_by_event ON parked_reactions (event_id);
+
 -- Subscriptions to webhooks. Times are in microseconds since 1970-01-01T00:00Z.
 CREATE TABLE IF NOT EXISTS webhook_subscriptions (
     number                INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -14,11 +14,12 @@ use domain::{
 use infra::{
     event_source::Partition,
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, OrderFilter, OrderQueries, OrderRow, OrderStockEvent,
-        OrderSummaryRow, OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow,
-        PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
-        RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
-        StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter, WaitKind, WaitQueries, Waiters,
+        BindError, Changes, CheckpointRow, Generation, OrderAt, OrderFilter, OrderQueries, OrderRow,
+        OrderStockEvent, OrderSummaryRow, OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries,
+        PaymentRow, PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels,
+        ReservationRow, RowKeys, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries,
+        SalesQuery, SalesTotals, StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter,
+        WaitKind, WaitQueries, Waiters,
     },
 };
 use jiff::tz::TimeZone;
@@ -316,31 +317,43 @@ impl WaitQueries for MemoryReadModels {
 
 #[async_trait]
 impl OverdueQueries for MemoryReadModels {
-    async fn ended_orders_with_reservations(&self, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
-        self.read(|tables| tables.ended_orders_with_reservations().into_iter().take(limit).collect()).await
+    async fn ended_orders_with_reservations(
+        &self,
+        after: Option<OrderId>,
+        limit: usize,
+    ) -> Result<Vec<OrderId>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let ended = tables.ended_orders_with_reservations().into_iter();
+            ended.filter(|id| after.is_none_or(|after| *id > after)).take(limit).collect()
+        };
+        self.read(list).await
     }
 
     async fn placed_orders_recorded_before(
         &self,
         before: Timestamp,
+        after: Option<OrderAt>,
         limit: usize,
-    ) -> Result<Vec<OrderId>, ReadModelError> {
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
         let list = |tables: &Tables| {
             let placed = tables.orders.values().filter(|row| row.order.status() == OrderStatus::Placed);
-            let mut placed: Vec<&Arc<OrderRow>> = placed.filter(|row| row.recorded_at < before).collect();
-            placed.sort_unstable_by_key(|row| (row.order.placed_at(), row.order_id));
-            placed.into_iter().take(limit).map(|row| row.order_id).collect()
+            let placed = placed.filter(|row| row.recorded_at < before);
+            let placed = placed.filter_map(|row| Some((row.order.placed_at()?, row.order_id)));
+            page_by_time(placed, after, limit)
         };
         self.read(list).await
     }
 
-    async fn orders_due_before(&self, now: Timestamp, limit: usize) -> Result<Vec<OrderId>, ReadModelError> {
+    async fn orders_due_before(
+        &self,
+        now: Timestamp,
+        after: Option<OrderAt>,
+        limit: usize,
+    ) -> Result<Vec<OrderAt>, ReadModelError> {
         let list = |tables: &Tables| {
             let due = |row: &OrderRow| row.order.payment_due_at().filter(|_| waits_for_payment(&row.order));
             let due = tables.orders.values().filter_map(|row| Some((due(row)?, row.order_id)));
-            let mut due: Vec<_> = due.filter(|(due_at, _)| *due_at <= now).collect();
-            due.sort_unstable();
-            due.into_iter().take(limit).map(|(_, id)| id).collect()
+            page_by_time(due.filter(|(due_at, _)| *due_at <= now), after, limit)
         };
         self.read(list).await
     }
@@ -360,6 +373,13 @@ impl OverdueQueries for MemoryReadModels {
         };
         self.read(list).await
     }
+}
+
+fn page_by_time(orders: impl Iterator<Item = OrderAt>, after: Option<OrderAt>, limit: usize) -> Vec<OrderAt> {
+    let mut orders: Vec<_> = orders.filter(|order| after.is_none_or(|after| *order > after)).collect();
+    orders.sort_unstable();
+    orders.truncate(limit);
+    orders
 }
 
 #[async_trait]

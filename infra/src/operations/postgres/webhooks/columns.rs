@@ -134,11 +134,14 @@ fn place(row: &Row) -> Result<Option<OrderPlace>, Fault> {
     Ok(Some(place).filter(|place| place.sequence.number > 0))
 }
 
-pub(super) fn cell<'r, T: FromSqlValue<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
+pub(in crate::operations::postgres) fn cell<'r, T: FromSqlValue<'r>>(
+    row: &'r Row,
+    column: usize,
+) -> Result<T, Fault> {
     Ok(row.try_get(column)?)
 }
 
-fn number(row: &Row, column: usize) -> Result<u64, Fault> {
+pub(in crate::operations::postgres) fn number(row: &Row, column: usize) -> Result<u64, Fault> {
     Ok(cell::<i64>(row, column)?.cast_unsigned())
 }
 
@@ -146,7 +149,7 @@ fn optional_number(row: &Row, column: usize) -> Result<Option<u64>, Fault> {
     Ok(cell::<Option<i64>>(row, column)?.map(i64::cast_unsigned))
 }
 
-fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {
+pub(in crate::operations::postgres) fn time(row: &Row, column: usize) -> Result<Timestamp, Fault> {
     cell::<Timestamptz>(row, column)?.timestamp().map_err(|error| corrupt(&error))
 }
 
@@ -155,6 +158,6 @@ fn optional_time(row: &Row, column: usize) -> Result<Option<Timestamp>, Fault> {
     time.map(|time| time.timestamp().map_err(|error| corrupt(&error))).transpose()
 }
 
-fn corrupt(error: &dyn std::fmt::Display) -> Fault {
+pub(in crate::operations::postgres) fn corrupt(error: &dyn std::fmt::Display) -> Fault {
     Fault::Corrupt(error.to_string().into())
 }

@@ -93,7 +93,7 @@ fn optional_position(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u6
     Ok(row.get::<_, Option<i64>>(column)?.map(i64::cast_unsigned))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(in crate::operations::sqlite) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(row.get(column)?).map_err(|error| unreadable(column, error))
 }
 
@@ -104,6 +104,9 @@ fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timest
         .transpose()
 }
 
-fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(in crate::operations::sqlite) fn unreadable(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }

@@ -1,0 +1,149 @@
+//! Repeats parked reactions when their time has come.
+//!
+//! After a start, and after partitions were assigned, each entry is tried once at once: the new process may be
+//! of a version that repairs the cause.
+
+use std::{collections::HashSet, time::Duration};
+
+use domain::StreamName;
+use infra::{
+    health::Health,
+    operations::{OperationsError, parked::ParkedReaction},
+};
+use tokio::{task::JoinSet, time};
+use tokio_util::sync::CancellationToken;
+
+use super::{reactor::Reactor, share::Share};
+
+/// How often the store is asked for entries that are due. Requests of operators wait at most so long.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Streams whose parked reactions run at once. They do not take the places of other reactions.
+const RUNNING_MAX: usize = 32;
+const PAGE: usize = 100;
+/// The name under which parked reactions show in the health of the process.
+const HEALTH: &str = "parked_reactions";
+
+pub(super) struct Retries {
+    reactor: Reactor,
+    share: Share,
+    health: Health,
+    running: JoinSet<StreamName>,
+    under_way: HashSet<StreamName>,
+    /// The place in the list of all entries while each is tried at once.
+    at_once: Option<Option<StreamName>>,
+    /// True if entries that are due wait for a place.
+    more_wait: bool,
+    /// The assignments of partitions that were noticed.
+    assignments: u64,
+}
+
+impl Retries {
+    pub fn new(reactor: Reactor, share: Share, health: Health) -> Self {
+        let (running, under_way) = (JoinSet::new(), HashSet::new());
+        Self { reactor, share, health, running, under_way, at_once: None, more_wait: false, assignments: 0 }
+    }
+
+    /// Runs until `shutdown`, then waits for the retries under way.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut polls = time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = self.running.join_next() => {
+                    self.end(ended);
+                    if !self.more_wait || self.running.len() > RUNNING_MAX / 2 {
+                        continue;
+                    }
+                }
+                _ = polls.tick() => {}
+            }
+            if let Err(error) = self.poll().await {
+                tracing::warn!(%error, "Cannot read the parked reactions; the next poll retries");
+            }
+        }
+        while let Some(ended) = self.running.join_next().await {
+            self.end(ended);
+        }
+    }
+
+    async fn poll(&mut self) -> Result<(), OperationsError> {
+        let count = self.reactor.count_parked().await?;
+        if count == 0 {
+            self.health.resolve(HEALTH);
+            self.at_once = None;
+            self.assignments = self.share.assignments();
+            return Ok(());
+        }
+        self.health.degraded(
+            HEALTH,
+            format!(
+                "{count} orders, payments or receipts have parked reactions: see `orderly reactions list`"
+            ),
+        );
+        if self.assignments != self.share.assignments() {
+            self.assignments = self.share.assignments();
+            self.at_once = Some(None);
+        }
+        self.try_all_at_once().await?;
+        self.try_due().await
+    }
+
+    async fn try_all_at_once(&mut self) -> Result<(), OperationsError> {
+        while let Some(after) = self.at_once.clone() {
+            let page = self.reactor.list_parked(after, PAGE).await?;
+            if page.is_empty() {
+                self.at_once = None;
+            }
+            for entry in page {
+                let stream = entry.stream.clone();
+                if !self.try_start(entry) {
+                    return Ok(());
+                }
+                self.at_once = Some(Some(stream));
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_due(&mut self) -> Result<(), OperationsError> {
+        let mut after = None;
+        loop {
+            let page = self.reactor.due(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some((last.next_attempt_at, last.stream.clone()));
+            for entry in page {
+                if !self.try_start(entry) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// False if all places are taken. Skips entries of other processes, and those that are under way.
+    fn try_start(&mut self, entry: ParkedReaction) -> bool {
+        if !self.share.has(entry.stream.clone()) || self.under_way.contains(&entry.stream) {
+            return true;
+        }
+        self.more_wait = self.running.len() >= RUNNING_MAX;
+        if self.more_wait {
+            return false;
+        }
+        let (reactor, stream) = (self.reactor.clone(), entry.stream.clone());
+        self.under_way.insert(stream.clone());
+        self.running.spawn(async move {
+            if let Err(error) = reactor.retry(entry).await {
+                tracing::warn!(%stream, %error, "Cannot store the outcome of a retried reaction; retrying again");
+            }
+            stream
+        });
+        true
+    }
+
+    fn end(&mut self, ended: Result<StreamName, tokio::task::JoinError>) {
+        // The reactor catches panics of reactions. Any other panic is a fault of this module: the role ends.
+        let stream = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        self.under_way.remove(&stream);
+    }
+}
