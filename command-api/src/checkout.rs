@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use domain::{
     CommandContext, CommandId, Decider, Event, EventId, OrderId, PaymentId, Revision,
-    checkout::{Reaction, Step, react_to_payment},
+    checkout::{Reaction, Step, payment_event_asks_provider, react_to_payment},
     decider::Versioned,
     order::{Order, OrderDecider},
     payment::{PaymentDecider, PaymentEvent},
@@ -27,17 +27,16 @@ use futures::future::try_join_all;
 use infra::{
     clock::Clock,
     event_store::{EventStore, ReadError},
-    payment_provider::PaymentProvider,
     snapshots::SnapshotStore,
 };
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::provider::AttendedProvider;
 pub use self::{
     handled_inline::HandledInline,
     locks::{LockGuard, Locks},
     placing::PlacedOutcome,
-    provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
+    provider::{ProviderStatus, Trigger},
 };
 use crate::executor::{
     ATTEMPTS_MAX, ExecuteError, Executed, Executor, ExecutorOptions, Flow, Outcome, pause_before_attempt,
@@ -56,10 +55,7 @@ pub struct Checkout {
     pub receipts: Executor<ReceiptDecider>,
     /// Reactions of one order run one at a time.
     pub locks: Locks<OrderId>,
-    /// The provider gets one request at a time for each payment.
-    payment_locks: Locks<PaymentId>,
-    provider: Option<ProviderHandle>,
-    provider_places: Arc<Semaphore>,
+    provider: Option<AttendedProvider>,
     pub clock: Clock,
     store: StoreHandle,
     handled: Arc<HandledInline>,
@@ -71,15 +67,6 @@ struct StoreHandle(Arc<dyn EventStore>);
 impl std::fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StoreHandle")
-    }
-}
-
-#[derive(Clone)]
-struct ProviderHandle(Arc<dyn PaymentProvider>);
-
-impl std::fmt::Debug for ProviderHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ProviderHandle").field(&self.0.name()).finish()
     }
 }
 
@@ -97,22 +84,11 @@ impl Checkout {
             payments: Executor::start(store, None, options),
             receipts: Executor::start(store, None, options),
             locks: Locks::default(),
-            payment_locks: Locks::default(),
             provider: None,
-            provider_places: Arc::new(Semaphore::new(PROVIDER_CALLS_MAX)),
             clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
         }
-    }
-
-    /// Adds the provider that charges, captures, voids and refunds.
-    pub fn with_provider(self, provider: Arc<dyn PaymentProvider>) -> Self {
-        Self { provider: Some(ProviderHandle(provider)), ..self }
-    }
-
-    pub fn provider(&self) -> Option<&Arc<dyn PaymentProvider>> {
-        self.provider.as_ref().map(|handle| &handle.0)
     }
 
     pub fn store(&self) -> &Arc<dyn EventStore> {
@@ -187,11 +163,15 @@ impl Checkout {
 
     /// Runs the reactions to the payment events of one command, so that the order includes them. `last` is
     /// the revision of the last event. If this fails or is not called, the process manager runs them.
+    ///
+    /// `is_attended`: the caller also asks the provider for what these events request. Otherwise the process
+    /// manager asks it.
     pub async fn react_to_command(
         &self,
         id: PaymentId,
         context: &CommandContext,
         last: Revision,
+        is_attended: bool,
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
         let limit = usize::try_from(EVENTS_OF_A_COMMAND_MAX).unwrap_or(usize::MAX);
@@ -201,7 +181,9 @@ impl Checkout {
             let Event::Payment(event) = recorded.decode()? else { continue };
             if is_of_this_command {
                 self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
-                self.handled.insert(recorded.id);
+                if is_attended || !payment_event_asks_provider(event.kind()) {
+                    self.handled.insert(recorded.id);
+                }
             }
         }
         Ok(())

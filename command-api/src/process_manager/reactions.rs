@@ -79,8 +79,11 @@ impl Reactions {
         let number = self.batches;
         progress.begin(number, batch.position);
         for recorded in &batch.events {
+            if self.checkout.handled_inline().take(recorded.id) {
+                continue;
+            }
             self.ask_provider(recorded);
-            if !may_react(recorded) || self.checkout.handled_inline().take(recorded.id) {
+            if !may_react(recorded) {
                 continue;
             }
             let job = match Job::of(recorded) {

@@ -245,7 +245,7 @@ impl RunningRoles {
         let snapshots = Some(&write_side.snapshots);
         let checkout = Checkout::start(&write_side.events.store, snapshots, Clock::system(), options);
         Ok(match parts::payment_provider(config, self.sandbox_address).await? {
-            Some(provider) => checkout.with_provider(provider),
+            Some(provider) => checkout.with_provider(provider, self.health.clone()),
             None => checkout,
         })
     }

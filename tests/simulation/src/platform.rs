@@ -7,6 +7,7 @@ use command_api::{Checkout, CommandApi, CommandApiOptions, ProcessManager};
 use infra::{
     event_source::{direct::DirectSource, layout::WholeLog},
     event_store::EventStore,
+    health::Health,
     read_models::{OverdueQueries, ReadModels},
 };
 use projectors::runner::{ProjectorOptions, Runner};
@@ -37,7 +38,8 @@ impl Platform {
             // Without snapshots: they are files, written on other threads.
             let mut checkout = Checkout::start(&own_store, None, env.clock(), plan.executor);
             if plan.provider {
-                checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
+                let provider = Arc::new(SimulatedProvider(Arc::clone(env)));
+                checkout = checkout.with_provider(provider, Health::default());
             }
             routers
                 .push(command_api::router(CommandApi::new(checkout.clone(), CommandApiOptions::default())));

@@ -15,6 +15,7 @@ use infra::{
         EventStore,
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
+    health::Health,
     operations::{Positions, sqlite::SqliteOperations},
     payment_provider::PaymentProvider,
     read_models::{OverdueQueries, Queries, ReadModels, sqlite::SqliteReadModels},
@@ -41,6 +42,7 @@ pub struct ShopOptions {
     pub projectors: bool,
     pub clock: Clock,
     pub provider: Option<Arc<dyn PaymentProvider>>,
+    pub health: Health,
 }
 
 impl Default for ShopOptions {
@@ -53,6 +55,7 @@ impl Default for ShopOptions {
             projectors: true,
             clock: Clock::system(),
             provider: None,
+            health: Health::default(),
         }
     }
 }
@@ -132,7 +135,7 @@ impl Shop {
         let clock = options.clock.clone();
         let mut checkout = Checkout::start(&dyn_store, Some(&Arc::new(snapshots)), clock, options.executor);
         if let Some(provider) = &options.provider {
-            checkout = checkout.with_provider(Arc::clone(provider));
+            checkout = checkout.with_provider(Arc::clone(provider), options.health.clone());
         }
         let router = command_api::router(CommandApi::new(checkout.clone(), options.api));
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();

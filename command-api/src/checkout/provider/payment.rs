@@ -29,19 +29,23 @@ impl PaymentWithEvents {
         loop {
             let read = log.read_stream(&stream, events.len() as Revision, PAGE_EVENTS).await;
             let page = read.map_err(|error| unavailable(&error))?;
-            let is_last = page.len() < PAGE_EVENTS;
+            if page.is_empty() {
+                break;
+            }
             for recorded in page {
                 match recorded.decode()? {
                     Event::Payment(event) => events.push((recorded, event)),
                     Event::Stock(_) | Event::Order(_) | Event::Receipt(_) => {}
                 }
             }
-            if is_last {
-                break;
-            }
         }
         let state = PaymentDecider::fold(events.iter().map(|(_, event)| event));
         Ok(Self { id, state, events })
+    }
+
+    /// The revision of the last event; `None` for an empty stream.
+    pub fn revision(&self) -> Option<Revision> {
+        self.events.last().map(|(last, _)| last.revision)
     }
 
     /// The latest event that requests this work.
@@ -98,7 +102,8 @@ impl PaymentWithEvents {
     }
 }
 
-fn charge_of(work: ProviderWork) -> u32 {
+/// The number of the charge that the work belongs to.
+pub(super) fn charge_of(work: ProviderWork) -> u32 {
     match work {
         ProviderWork::Charge(charge)
         | ProviderWork::LookUp(charge)
