@@ -10,6 +10,7 @@ mod handled_inline;
 mod locks;
 mod placing;
 mod provider;
+mod reserving;
 mod sweep;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use self::provider::AttendedProvider;
 pub use self::{
     handled_inline::HandledInline,
     locks::{LockGuard, Locks},
-    placing::PlacedOutcome,
+    placing::{PlacedOrder, PlacedOutcome},
     provider::{ProviderStatus, Trigger},
 };
 use crate::executor::{
@@ -116,9 +117,11 @@ impl Checkout {
         match reaction {
             Reaction::None => Ok(()),
             Reaction::Reserve(units) => {
+                let (units, placed) = (&units, cause);
+                let order = PlacedOrder { id: order_id, units, placed, correlation_id, is_new: false };
                 for attempt in 1..=ATTEMPTS_MAX {
                     let flow = Flow::begin(&**self.store());
-                    match self.run_placed(order_id, &units, cause, correlation_id, flow).await {
+                    match self.run_placed(order, flow).await {
                         Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
                             pause_before_attempt(attempt + 1).await;
                         }
