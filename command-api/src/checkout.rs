@@ -10,13 +10,14 @@ mod handled_inline;
 mod locks;
 mod placing;
 mod provider;
+mod reserving;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
     CommandContext, CommandId, Decider, Event, EventId, OrderId, PaymentId, Revision,
-    checkout::{Reaction, Step, react_to_payment},
+    checkout::{Reaction, Step, payment_event_asks_provider, react_to_payment},
     decider::Versioned,
     order::{Order, OrderDecider},
     payment::{Payment, PaymentDecider, PaymentEvent},
@@ -24,17 +25,14 @@ use domain::{
     stock::StockDecider,
 };
 use futures::future::join_all;
-use infra::{
-    clock::Clock, event_store::EventStore, health::Health, payment_provider::PaymentProvider,
-    snapshots::SnapshotStore,
-};
-use tokio::sync::Semaphore;
+use infra::{clock::Clock, event_store::EventStore, health::Health, snapshots::SnapshotStore};
 use uuid::Uuid;
 
+use self::provider::AttendedProvider;
 pub use self::{
     handled_inline::HandledInline,
     locks::{LockBusy, LockGuard, Locks},
-    placing::PlacedOutcome,
+    placing::{PlacedOrder, PlacedOutcome},
     provider::{PROVIDER_CALLS_MAX, ProviderStatus, Trigger},
 };
 use crate::{
@@ -61,10 +59,7 @@ pub struct Checkout {
     pub receipts: Executor<ReceiptDecider>,
     /// Reactions of one order run one at a time.
     pub locks: Locks<OrderId>,
-    /// The provider gets one request at a time for each payment.
-    payment_locks: Locks<PaymentId>,
-    provider: Option<ProviderHandle>,
-    provider_places: Arc<Semaphore>,
+    provider: Option<AttendedProvider>,
     pub clock: Clock,
     store: StoreHandle,
     handled: Arc<HandledInline>,
@@ -76,15 +71,6 @@ struct StoreHandle(Arc<dyn EventStore>);
 impl std::fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StoreHandle")
-    }
-}
-
-#[derive(Clone)]
-struct ProviderHandle(Arc<dyn PaymentProvider>);
-
-impl std::fmt::Debug for ProviderHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ProviderHandle").field(&self.0.name()).finish()
     }
 }
 
@@ -104,22 +90,11 @@ impl Checkout {
             payments: Executor::start(store, None, &unreadable, options),
             receipts: Executor::start(store, None, &unreadable, options),
             locks: Locks::default(),
-            payment_locks: Locks::default(),
             provider: None,
-            provider_places: Arc::new(Semaphore::new(PROVIDER_CALLS_MAX)),
             clock,
             store: StoreHandle(Arc::clone(store)),
             handled: Arc::default(),
         }
-    }
-
-    /// Adds the provider that charges, captures, voids and refunds.
-    pub fn with_provider(self, provider: Arc<dyn PaymentProvider>) -> Self {
-        Self { provider: Some(ProviderHandle(provider)), ..self }
-    }
-
-    pub fn provider(&self) -> Option<&Arc<dyn PaymentProvider>> {
-        self.provider.as_ref().map(|handle| &handle.0)
     }
 
     pub fn store(&self) -> &Arc<dyn EventStore> {
@@ -152,9 +127,11 @@ impl Checkout {
         match reaction {
             Reaction::None => Ok(()),
             Reaction::Reserve(units) => {
+                let (units, placed) = (&units, cause);
+                let order = PlacedOrder { id: order_id, units, placed, correlation_id, is_new: false };
                 for attempt in 1..=ATTEMPTS_MAX {
                     let flow = Flow::begin(&**self.store());
-                    match self.run_placed(order_id, &units, cause, correlation_id, flow).await {
+                    match self.run_placed(order, flow).await {
                         Err(ExecuteError::Superseded | ExecuteError::Conflict) => {
                             pause_before_attempt(attempt + 1).await;
                         }
@@ -205,11 +182,15 @@ impl Checkout {
 
     /// Runs the reactions to the payment events of one command, so that the order includes them. `last` is
     /// the revision of the last event. If this fails or is not called, the process manager runs them.
+    ///
+    /// `is_attended`: the caller also asks the provider for what these events request. Otherwise the process
+    /// manager asks it.
     pub async fn react_to_command(
         &self,
         id: PaymentId,
         context: &CommandContext,
         last: Revision,
+        is_attended: bool,
     ) -> Result<(), ExecuteError> {
         let first = last.saturating_sub(EVENTS_OF_A_COMMAND_MAX - 1);
         let (log, stream) = (self.store().log(), id.into());
@@ -218,8 +199,11 @@ impl Checkout {
             for recorded in page {
                 let is_of_this_command = recorded.decode_metadata()?.command_id == context.id;
                 let Event::Payment(event) = recorded.decode()? else { continue };
-                if is_of_this_command {
-                    self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
+                if !is_of_this_command {
+                    continue;
+                }
+                self.react_to_payment(id, &event, recorded.id, context.correlation_id).await?;
+                if is_attended || !payment_event_asks_provider(event.kind()) {
                     self.handled.insert(recorded.id);
                 }
             }

@@ -2,6 +2,7 @@
 
 mod charging;
 mod expiry;
+mod failing_provider;
 mod provider_notices;
 
 use serde_json::{Value, json};

@@ -11,6 +11,7 @@ mod event_source_contract;
 mod event_store_contract;
 mod events_doc;
 mod executor;
+mod fair_stock;
 mod flash_sale;
 mod http_server;
 mod interleavings;

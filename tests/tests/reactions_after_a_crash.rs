@@ -8,9 +8,10 @@ use command_api::executor::Outcome;
 use domain::{
     Amount, CommandContext, OrderId, PaymentId, ReceiptId, RefundId, Sku, Timestamp,
     checkout::{order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction},
-    order::{OrderCommand, OrderEventKind},
+    order::{OrderCommand, OrderEventKind, Shortage},
     payment::{CaptureMode, NewCharge, PaymentCommand, PaymentEventKind, RefundReason},
     receipt::{ReceiptCommand, ReceiptEventKind, ReceiptItem},
+    stock::StockCommand,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -101,8 +102,18 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
         }
         OrderEventKind::Rejected => {
             shop.receive("a", 5).await;
-            let lines = [line("a", 2, 100), line("missing", 1, 100)];
-            shop.place("checkout", &lines).await.problem(409, "insufficient_stock");
+            let body = json!({"currency": "GBP", "lines": [line("a", 2, 100)]});
+            let early = [("prefer", "respond-async")];
+            let order = shop.post_with("/v1/orders", "checkout", body, &early).await.expect(202);
+            let (id, sku) = (order_id(&order), Sku::new("a").unwrap());
+            // The commands of a handler that dies before it releases the units.
+            let reserve = StockCommand::Reserve { order_id: id, quantity: 2 };
+            let context = CommandContext::notice("test", reserve.name());
+            shop.checkout.stock.execute(&sku, reserve, &context).await.unwrap();
+            let reject =
+                OrderCommand::Reject { shortages: vec![Shortage { sku, requested: 3, available: 2 }] };
+            let context = CommandContext::notice("test", reject.name());
+            shop.checkout.orders.execute(&id, reject, &context).await.unwrap();
             &["stock.released.v1"]
         }
         OrderEventKind::Shipped => {

@@ -5,15 +5,28 @@ use std::collections::BTreeMap;
 use domain::{
     CommandContext, Decider, EventId, OrderId, Revision, Sku,
     checkout::{payment_request, settle},
-    order::{OrderDecider, OrderStateSummary, Shortage},
+    order::{OrderDecider, OrderStateSummary},
     payment::PaymentDecider,
-    stock::{StockCommand, StockDecider, StockRefusal},
+    stock::{StockCommand, StockDecider},
 };
-use futures::future::join_all;
+use futures::future::try_join_all;
 use uuid::Uuid;
 
-use super::Checkout;
+use super::{Checkout, reserving::Reserved};
 use crate::executor::{ExecuteError, Flow, Outcome};
+
+/// An order whose OrderPlaced event is recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct PlacedOrder<'a> {
+    pub id: OrderId,
+    /// What the order reserves.
+    pub units: &'a BTreeMap<Sku, u32>,
+    /// The OrderPlaced event.
+    pub placed: EventId,
+    pub correlation_id: Uuid,
+    /// True if this flow has recorded the event. Otherwise an earlier run may hold units of the order.
+    pub is_new: bool,
+}
 
 /// How the reaction to OrderPlaced ended.
 #[derive(Debug, Clone)]
@@ -25,31 +38,33 @@ pub struct PlacedOutcome {
 }
 
 impl Checkout {
-    /// Runs the reaction to OrderPlaced, from the reservations to the payment request. Submits each step
-    /// without waiting for the one before, where the store allows that; returns when the last step is
-    /// durable.
+    /// Runs the reaction to OrderPlaced, from the reservations to the payment request or the releases. Submits
+    /// each step without waiting for the one before, where the store allows that; returns when the last step
+    /// is durable.
     ///
     /// All steps run in `flow`: if an earlier step failed, the later ones are refused. The caller holds the
     /// order's lock.
     pub async fn run_placed(
         &self,
-        order_id: OrderId,
-        units: &BTreeMap<Sku, u32>,
-        placed: EventId,
-        correlation_id: Uuid,
+        order: PlacedOrder<'_>,
         flow: Flow,
     ) -> Result<PlacedOutcome, ExecuteError> {
-        let shortages = self.reserve(order_id, units, placed, correlation_id, flow).await?;
-        let nothing_held = shortages.len() == units.len();
+        let Reserved { held, shortages } = self.reserve(order, flow).await?;
+        let is_short = !shortages.is_empty();
 
-        let command = settle(order_id, shortages);
-        let settle_context = reaction::<OrderDecider>(&order_id, &command, placed, correlation_id);
+        let PlacedOrder { id, placed, correlation_id, .. } = order;
+        let command = settle(id, shortages);
+        let settle_context = reaction::<OrderDecider>(&id, &command, placed, correlation_id);
         let settling = EventId::of_command(settle_context.id, 0);
-        let settled = self.orders.submit_in(flow, &order_id, command, settle_context).await?;
+        let settled = if is_short {
+            // Units are released only after the rejection is durable.
+            self.orders.finish_in(flow, &id, command, settle_context).await?
+        } else {
+            self.orders.submit_in(flow, &id, command, settle_context).await?
+        };
         let by_this_run = matches!(settled.outcome, Outcome::Recorded);
 
-        let order = settled.summary;
-        match payment_request(order_id, &order) {
+        match payment_request(id, &settled.summary) {
             Some((payment_id, request)) => {
                 let request_context =
                     reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
@@ -59,55 +74,44 @@ impl Checkout {
                     self.payments.finish_in(flow, &payment_id, request, request_context).await?;
                 }
             }
-            // Nothing to pay, or rejected: wait for the order's own last append.
-            None => self.orders.read(&order_id, |_, _| ()).await?,
+            None if is_short => {}
+            // Nothing to pay: wait for the order's own last append.
+            None => self.orders.read(&id, |_, _| ()).await?,
         }
         if flow.is_superseded(&**self.store()) {
             return Err(ExecuteError::Superseded);
         }
         if by_this_run {
             self.handled.insert(placed);
-            // The reaction to the rejection releases what a rejected order holds.
-            if !order.status.is_final() || nothing_held {
+            if !is_short || self.release_rejected(order, held, settling).await {
                 self.handled.insert(settling);
             }
         }
-        Ok(PlacedOutcome { order, order_revision: settled.revision, by_this_run })
+        Ok(PlacedOutcome { order: settled.summary, order_revision: settled.revision, by_this_run })
     }
 
-    /// Reserves the units of every SKU; returns a shortage for each SKU that has too few.
-    async fn reserve(
-        &self,
-        order_id: OrderId,
-        units: &BTreeMap<Sku, u32>,
-        cause: EventId,
-        correlation_id: Uuid,
-        flow: Flow,
-    ) -> Result<Vec<Shortage>, ExecuteError> {
-        let reserving = units.iter().map(async |(sku, &quantity)| {
-            let command = StockCommand::Reserve { order_id, quantity };
-            let context = reaction::<StockDecider>(sku, &command, cause, correlation_id);
-            let executed = self.stock.submit_in(flow, sku, command, context).await?;
-            match executed.outcome {
-                Outcome::Refused(StockRefusal::Insufficient { requested, available }) => {
-                    Ok(Some(Shortage { sku: sku.clone(), requested, available }))
-                }
-                Outcome::Refused(refusal) => {
-                    tracing::error!(order.id = %order_id, stock.sku = %sku, %refusal,
-                        "A reservation was refused unexpectedly; it counts as a shortage");
-                    let available = executed.summary.available();
-                    Ok(Some(Shortage { sku: sku.clone(), requested: quantity, available }))
-                }
-                _ => Ok(None),
-            }
+    /// Releases what a rejected order holds, by the commands of the reaction to its rejection. If that fails,
+    /// returns false: the process manager runs the reaction.
+    async fn release_rejected(&self, order: PlacedOrder<'_>, held: Vec<Sku>, rejected: EventId) -> bool {
+        let held = if order.is_new { held } else { order.units.keys().cloned().collect() };
+        let releasing = held.into_iter().map(async |sku| {
+            let command = StockCommand::Release { order_id: order.id, quantity: order.units[&sku] };
+            let context = reaction::<StockDecider>(&sku, &command, rejected, order.correlation_id);
+            self.stock.execute_reaction(&sku, command, &context).await
         });
-        let outcomes: Vec<Result<Option<Shortage>, ExecuteError>> = join_all(reserving).await;
-        outcomes.into_iter().filter_map(Result::transpose).collect()
+        match try_join_all(releasing).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(order.id = %order.id, %error,
+                    "Cannot release the units of a rejected order; the process manager releases them");
+                false
+            }
+        }
     }
 }
 
 /// The context of a reaction's command to the aggregate `id`.
-fn reaction<A: Decider>(
+pub(super) fn reaction<A: Decider>(
     id: &A::Id,
     command: &A::Command,
     cause: EventId,

@@ -20,7 +20,7 @@ use super::{
     command::{Command, CommandHeaders, command_problems},
     run::{Accepted, accepted, state_at},
 };
-use crate::{checkout::Trigger, pages::Pages};
+use crate::{checkout::ProviderStatus, executor::ExecuteError, pages::Pages};
 
 /// A charge by the payment provider.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -284,9 +284,12 @@ async fn run_on_payment(
     let checkout = &api.checkout;
     let executed = checkout.payments.execute(&payment_id, command, context).await?;
     let asks_provider = executed.summary.asks_provider && checkout.provider().is_some();
-    let (mut body, replayed) = match accepted(executed)? {
+    let accepted = accepted(executed)?;
+    // Before any wait: if the client disconnects, the provider is still asked.
+    let asking = if asks_provider { checkout.ask_provider(payment_id) } else { None };
+    let (mut body, replayed) = match accepted {
         Accepted::Recorded { summary, revision } => {
-            checkout.react_to_command(payment_id, context, revision).await?;
+            checkout.react_to_command(payment_id, context, revision, asking.is_some()).await?;
             (PaymentAnswer::new(payment_id, &summary, revision), false)
         }
         Accepted::Unchanged { summary, revision } => {
@@ -294,14 +297,14 @@ async fn run_on_payment(
         }
         Accepted::Repeated { revision } => {
             // A crash may have prevented the reaction to the first request.
-            checkout.react_to_command(payment_id, context, revision).await?;
+            checkout.react_to_command(payment_id, context, revision, asking.is_some()).await?;
             let (then, revision) = state_when_answered(api, payment_id, revision).await?;
             (PaymentAnswer::new(payment_id, &then, revision), true)
         }
     };
     let mut status = StatusCode::OK;
     if asks_provider {
-        (body, status) = ask_provider(api, payment_id).await?;
+        (body, status) = await_provider(api, payment_id, asking).await?;
     } else if let Some(order_id) = body.order_id
         && let Some(revision) = order_revision_caused(api, order_id, context).await?
     {
@@ -328,23 +331,19 @@ async fn state_when_answered(
     Ok((state.summary(), revision))
 }
 
-/// Asks the provider and waits for its answer, at most `provider_patience`. The status is 202 if the provider
-/// still has work to do.
-async fn ask_provider(
+/// Waits for the answer of the provider, at most `provider_patience`. The status is 202 if the provider still has
+/// work to do.
+async fn await_provider(
     api: &CommandApi,
     payment_id: PaymentId,
+    asking: Option<impl Future<Output = Result<ProviderStatus, ExecuteError>>>,
 ) -> Result<(PaymentAnswer, StatusCode), Problem> {
     let checkout = &api.checkout;
     let mut next_action = None;
-    if let Some(asking) = checkout.try_ask_provider(payment_id, Trigger::NewRequest) {
-        // A separate task records the answer even if the client disconnects.
-        match timeout(api.options.provider_patience, tokio::spawn(asking)).await {
-            Ok(Ok(status)) => next_action = status?.next_action,
-            Ok(Err(panic)) => {
-                tracing::error!(error = %panic, "The task that asks the payment provider panicked; the answer is 202");
-            }
-            Err(_) => {}
-        }
+    if let Some(asking) = asking
+        && let Ok(status) = timeout(api.options.provider_patience, asking).await
+    {
+        next_action = status?.next_action;
     }
     let read = |payment: &_, revision| (PaymentDecider::summary(payment), revision);
     let (summary, revision) = checkout.payments.read(&payment_id, read).await?;

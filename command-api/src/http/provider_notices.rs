@@ -133,7 +133,7 @@ async fn record(
         Outcome::Refused(refusal) => return Err(refusal.problem()),
     };
     if let Some(last) = last {
-        api.checkout.react_to_command(payment_id, context, last).await?;
+        api.checkout.react_to_command(payment_id, context, last, false).await?;
     }
     Ok(outcome)
 }

@@ -162,8 +162,11 @@ impl Follower {
         progress.begin(self.batches, batch.position);
         let mut asks = Vec::new();
         for event in &batch.events {
+            if self.reactor.checkout.handled_inline().take(event.id) {
+                continue;
+            }
             asks.extend(asks_provider(event));
-            if !may_react(event) || self.reactor.checkout.handled_inline().take(event.id) {
+            if !may_react(event) {
                 continue;
             }
             progress.add_reaction();

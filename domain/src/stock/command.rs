@@ -12,6 +12,8 @@ pub enum StockCommand {
     Adjust { delta: i64, reason: Option<String> },
     /// Reserves `quantity` for an order: the sum over the order's lines of this SKU.
     Reserve { order_id: OrderId, quantity: u32 },
+    /// Asks whether [`StockCommand::Reserve`] would be accepted now. Records nothing.
+    CheckReserve { order_id: OrderId, quantity: u32 },
     /// Releases the units that an ended order will not ship.
     Release { order_id: OrderId, quantity: u32 },
     /// A shipment left the warehouse.
@@ -28,6 +30,7 @@ impl StockCommand {
             Self::ReceiveAccepted { .. } => "stock.receive_accepted",
             Self::Adjust { .. } => "stock.adjust",
             Self::Reserve { .. } => "stock.reserve",
+            Self::CheckReserve { .. } => "stock.check_reserve",
             Self::Release { .. } => "stock.release",
             Self::Ship { .. } => "stock.ship",
             Self::Return { .. } => "stock.return",

@@ -38,6 +38,9 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             StockAdjusted { delta, reason, levels: None }.into()
         }
         StockCommand::Reserve { order_id, quantity } => return reserve(stock, order_id, quantity),
+        StockCommand::CheckReserve { order_id, quantity } => {
+            return reserve(stock, order_id, quantity).map(|_| Vec::new());
+        }
         StockCommand::Release { order_id, quantity } => {
             match stock.reservation(order_id).filter(|held| !held.released) {
                 None => return Ok(Vec::new()),

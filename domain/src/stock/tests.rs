@@ -236,6 +236,19 @@ fn returned_units_are_on_hand_again_even_above_the_limit_of_receipts() {
 }
 
 #[test]
+fn a_check_answers_as_the_reservation_would_and_records_nothing() {
+    let check = |order_id, quantity| StockCommand::CheckReserve { order_id, quantity };
+    given([received(5)]).when(check(order(1), 5)).then_nothing();
+    let refused = StockRefusal::Insufficient { requested: 6, available: 5 };
+    given([received(5)]).when(check(order(1), 6)).then_refused(refused);
+    // An order is not short of the units that it holds already.
+    given([received(5), reserved(order(1), 5)]).when(check(order(1), 5)).then_nothing();
+    given([received(5), reserved(order(1), 5), released(order(1), 5)])
+        .when(check(order(1), 5))
+        .then_nothing();
+}
+
+#[test]
 fn an_accepted_receipt_is_received_even_above_the_limit() {
     let accepted = StockCommand::ReceiveAccepted { quantity: 2, reference: None };
     given([received(UNITS_MAX)]).when(accepted).then([received(2)]);

@@ -21,6 +21,9 @@ fn command() -> impl Strategy<Value = StockCommand> {
         1 => (0u32..20).prop_map(|quantity| StockCommand::ReceiveAccepted { quantity, reference: None }),
         1 => (-10i64..5).prop_map(|delta| StockCommand::Adjust { delta, reason: None }),
         4 => (order(), 1u32..8).prop_map(|(order_id, quantity)| StockCommand::Reserve { order_id, quantity }),
+        1 => (order(), 1u32..8).prop_map(|(order_id, quantity)| {
+            StockCommand::CheckReserve { order_id, quantity }
+        }),
         2 => (order(), 0u32..8).prop_map(|(order_id, quantity)| StockCommand::Release { order_id, quantity }),
         3 => (order(), shipment(), 0u32..8).prop_map(|(order_id, shipment_id, quantity)| {
             StockCommand::Ship { order_id, shipment_id, quantity }
@@ -54,7 +57,10 @@ fn never_oversold(stock: &Stock) {
 /// The state recognises a retry of these commands. The others are recognised by their command ids.
 fn is_recognised_by_state(command: &StockCommand) -> bool {
     match command {
-        StockCommand::Reserve { .. } | StockCommand::Release { .. } | StockCommand::Ship { .. } => true,
+        StockCommand::Reserve { .. }
+        | StockCommand::CheckReserve { .. }
+        | StockCommand::Release { .. }
+        | StockCommand::Ship { .. } => true,
         StockCommand::Receive { .. }
         | StockCommand::ReceiveAccepted { .. }
         | StockCommand::Adjust { .. }

@@ -248,7 +248,7 @@ impl RunningRoles {
         let (store, clock) = (&write_side.events.store, Clock::system());
         let checkout = Checkout::start(store, snapshots, clock, &self.health, options);
         Ok(match parts::payment_provider(config, self.sandbox_address).await? {
-            Some(provider) => checkout.with_provider(provider),
+            Some(provider) => checkout.with_provider(provider, self.health.clone()),
             None => checkout,
         })
     }

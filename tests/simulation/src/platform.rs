@@ -39,7 +39,8 @@ impl Platform {
             let mut checkout =
                 Checkout::start(&own_store, None, env.clock(), &Health::default(), plan.executor);
             if plan.provider {
-                checkout = checkout.with_provider(Arc::new(SimulatedProvider(Arc::clone(env))));
+                let provider = Arc::new(SimulatedProvider(Arc::clone(env)));
+                checkout = checkout.with_provider(provider, Health::default());
             }
             let operations = MemoryOperations::open(env.positions.clone(), Arc::clone(&hazards));
             let parked = Arc::new(operations.clone());

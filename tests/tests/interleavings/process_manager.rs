@@ -6,12 +6,15 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::support::{ShopOptions, eventually, metadata};
+use crate::{
+    fair_stock::shop_in_which_b_sells_out,
+    support::{Fault, ShopOptions, eventually, metadata},
+};
 
 #[tokio::test]
-async fn the_reaction_to_a_rejection_releases_the_stock_of_the_order() {
-    let shop = Shop::open().await;
-    shop.receive("a", 5).await;
+async fn the_reaction_to_a_rejection_releases_the_stock_that_its_handler_did_not() {
+    let shop = shop_in_which_b_sells_out(ShopOptions::default()).await;
+    shop.store.fail_next(appends("stock.released.v1"), Fault::Refuse);
     let rejected = shop.place("checkout", &basket()).await.problem(409, "insufficient_stock");
     assert_eq!(rejected["shortages"], json!([{"sku": "b", "requested": 3, "available": 0}]));
     let log = shop.until("the stock is released", |log| log.count("stock.released.v1") == 1).await;
@@ -24,13 +27,18 @@ async fn the_reaction_to_a_rejection_releases_the_stock_of_the_order() {
 /// the order would still be `placed`, without the units of `a`.
 #[tokio::test]
 async fn nothing_is_released_before_the_rejection_is_durable() {
-    let shop = Shop::open().await;
-    shop.receive("a", 5).await;
-    stop_at(&shop, "order.rejected.v1").await;
-    let mut shop = shop.crash_into(ShopOptions { process_manager: false, ..ShopOptions::default() }).await;
+    let options = ShopOptions { process_manager: false, ..ShopOptions::default() };
+    let shop = shop_in_which_b_sells_out(options).await;
+    shop.store.hold_only(appends("order.rejected.v1"));
+    let lines = basket();
+    tokio::select! {
+        answer = shop.place("checkout", &lines) => panic!("answered: {answer:?}"),
+        () = shop.store.held(1) => {}
+    }
+    let mut shop = shop.crash().await;
     assert_eq!(shop.log().await.stock("a").levels().reserved, 2);
     // The missing stock arrives, so the order is allocated.
-    shop.receive("b", 5).await;
+    shop.post("/v1/stock/b/receipts", "more", json!({"quantity": 5})).await.expect(201);
     shop.start_process_manager();
     let log = shop.until("the payment is requested", |log| log.count("payment.requested.v1") == 1).await;
     assert_placed_once(&log);

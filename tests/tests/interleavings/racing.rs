@@ -11,7 +11,9 @@ use crate::support::{ShopOptions, eventually, metadata};
 #[tokio::test]
 async fn an_order_cancelled_during_its_reservation_releases_all_stock() {
     let shop = Shop::with(ShopOptions { shared_store: true, ..ShopOptions::default() }).await;
-    stock_up(&shop).await;
+    // So much that no SKU is contested: the order reserves both at once.
+    shop.receive("a", 100).await;
+    shop.receive("b", 100).await;
     shop.store.hold_only(appends("stock.reserved.v1"));
     let lines = basket();
     let mut placing = Box::pin(shop.place("checkout", &lines));

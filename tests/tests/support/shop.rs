@@ -46,6 +46,7 @@ pub struct ShopOptions {
     pub projectors: bool,
     pub clock: Clock,
     pub provider: Option<Arc<dyn PaymentProvider>>,
+    pub health: Health,
 }
 
 impl Default for ShopOptions {
@@ -58,6 +59,7 @@ impl Default for ShopOptions {
             projectors: true,
             clock: Clock::system(),
             provider: None,
+            health: Health::default(),
         }
     }
 }
@@ -136,10 +138,10 @@ impl Shop {
         let dyn_store: Arc<dyn EventStore> = store.clone();
         let snapshots = SnapshotStore::open(&files.path("snapshots"), store.log().store_id()).unwrap();
         let clock = options.clock.clone();
-        let (snapshots, health) = (Arc::new(snapshots), Health::default());
+        let (snapshots, health) = (Arc::new(snapshots), options.health.clone());
         let mut checkout = Checkout::start(&dyn_store, Some(&snapshots), clock, &health, options.executor);
         if let Some(provider) = &options.provider {
-            checkout = checkout.with_provider(Arc::clone(provider));
+            checkout = checkout.with_provider(Arc::clone(provider), health.clone());
         }
         let parked = Arc::new(SqliteOperations::open(&files.path("operations.db")).unwrap());
         let api = CommandApi::new(checkout.clone(), parked, options.api).with_health(health.clone());

@@ -1,9 +1,7 @@
 //! The calls of the provider, and the commands that record its answers.
 
-use std::time::Duration;
-
 use domain::{
-    Amount, PaymentId, RefundId,
+    Amount, RefundId,
     payment::{Charge, ChargeEnding, Operation, PaymentCommand, ProviderReport, ProviderWork},
     text::truncated,
 };
@@ -14,12 +12,9 @@ use infra::{
     },
 };
 use serde_json::Value;
-use tokio::time::timeout;
 
-use super::payment::PaymentWithEvents;
+use super::{gate::Gate, payment::PaymentWithEvents};
 
-/// A call without an answer after this time has an unknown outcome.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A charge that was requested longer ago is looked up before it is sent: an earlier call may have reached
 /// the provider without its answer being recorded.
 const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -27,6 +22,7 @@ const FRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// Calls the provider for one payment.
 pub(super) struct Calls<'a> {
     pub provider: &'a dyn PaymentProvider,
+    pub gate: &'a Gate,
     pub payment: &'a PaymentWithEvents,
     pub clock: &'a Clock,
 }
@@ -50,11 +46,11 @@ impl Calls<'_> {
             }
             ProviderWork::LookUp(_) => self.look_up(&request).await,
             ProviderWork::Capture { amount, total, .. } => {
-                let captured = within_time(self.provider.capture(&request, amount, total)).await;
+                let captured = self.call(self.provider.capture(&request, amount, total)).await;
                 self.report_or_look_up(&request, captured, Operation::Capture).await
             }
             ProviderWork::Void(_) => {
-                let voided = within_time(self.provider.void(&request)).await;
+                let voided = self.call(self.provider.void(&request)).await;
                 self.report_or_look_up(&request, voided, Operation::Void).await
             }
             ProviderWork::Refund { refund_id, amount, .. } => {
@@ -70,14 +66,14 @@ impl Calls<'_> {
         match answer {
             Ok(answer) => Some(answer),
             Err(error) => {
-                log_failure(self.payment.id, work, &error);
+                self.log_failure(work, &error);
                 None
             }
         }
     }
 
     async fn charge(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
-        match within_time(self.provider.charge(request)).await {
+        match self.call(self.provider.charge(request)).await {
             Ok(answer) => Ok(answer.into()),
             Err(ProviderError::OutcomeUnknown(why)) => {
                 tracing::warn!(payment.id = %request.payment_id, why,
@@ -95,7 +91,7 @@ impl Calls<'_> {
         refund: &RefundRequest,
         refund_id: RefundId,
     ) -> Result<Option<Answer>, ProviderError> {
-        match within_time(self.provider.refund(refund)).await {
+        match self.call(self.provider.refund(refund)).await {
             Ok(RefundAnswer::Pending) => Ok(None),
             Ok(RefundAnswer::Refunded { reference }) => {
                 let reference = truncated(&reference);
@@ -126,7 +122,7 @@ impl Calls<'_> {
             Err(ProviderError::Refused(why)) => {
                 tracing::warn!(payment.id = %self.payment.id, why, ?operation,
                     "The payment provider refused an operation; looking up the charge");
-                match within_time(self.provider.look_up(request)).await? {
+                match self.call(self.provider.look_up(request)).await? {
                     Some(answer) => Ok(answer.into()),
                     None => Err(ProviderError::Refused(why)),
                 }
@@ -139,13 +135,38 @@ impl Calls<'_> {
     /// or voided if the payment is closed or its void is requested.
     async fn look_up(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
         let payment = &self.payment.state;
-        match within_time(self.provider.look_up(request)).await? {
+        match self.call(self.provider.look_up(request)).await? {
             Some(answer) => Ok(answer.into()),
             None if payment.void_requested() || payment.is_closed() => {
-                let report = within_time(self.provider.void(request)).await?;
+                let report = self.call(self.provider.void(request)).await?;
                 Ok(PaymentCommand::Report { report, is_answer: true }.into())
             }
             None => self.charge(request).await,
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        self.gate.call(self.payment.id, call).await
+    }
+
+    fn log_failure(&self, work: ProviderWork, error: &ProviderError) {
+        let payment = self.payment.id;
+        match error {
+            // The gate has logged why it stopped the calls.
+            _ if self.gate.is_stopped() => {
+                tracing::debug!(payment.id = %payment, ?work, %error, "Not asked; asking later");
+            }
+            ProviderError::Credentials(_) => {
+                tracing::error!(payment.id = %payment, ?work, %error,
+                    "The payment provider rejects the credentials; asking again later");
+            }
+            ProviderError::Unreachable(_) | ProviderError::OutcomeUnknown(_) | ProviderError::Refused(_) => {
+                tracing::warn!(payment.id = %payment, ?work, %error,
+                    "A call of the payment provider failed; asking again later");
+            }
         }
     }
 }
@@ -169,22 +190,4 @@ fn refused(charge: &Charge, reason: &str) -> Answer {
     let (authorized, captured) = (Amount::ZERO, Amount::ZERO);
     let report = ProviderReport { charge: charge.number, reference, authorized, captured, ending };
     PaymentCommand::Report { report, is_answer: true }.into()
-}
-
-async fn within_time<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-    let lost = || ProviderError::OutcomeUnknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
-    timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(lost()))
-}
-
-fn log_failure(payment: PaymentId, work: ProviderWork, error: &ProviderError) {
-    match error {
-        ProviderError::Credentials(_) => {
-            tracing::error!(payment.id = %payment, ?work, %error,
-                "The payment provider rejects the credentials; asking again later");
-        }
-        ProviderError::Unreachable(_) | ProviderError::OutcomeUnknown(_) | ProviderError::Refused(_) => {
-            tracing::warn!(payment.id = %payment, ?work, %error,
-                "A call of the payment provider failed; asking again later");
-        }
-    }
 }

@@ -36,6 +36,11 @@ impl PaymentWithEvents {
         Ok(Self { id, state, events })
     }
 
+    /// The revision of the last event; `None` for an empty stream.
+    pub fn revision(&self) -> Option<Revision> {
+        self.events.last().map(|(last, _)| last.revision)
+    }
+
     /// The latest event that requests this work.
     pub fn cause(&self, work: ProviderWork) -> Option<&RecordedEvent> {
         let requests = |event: &PaymentEvent| match (work, event) {
@@ -90,7 +95,8 @@ impl PaymentWithEvents {
     }
 }
 
-fn charge_of(work: ProviderWork) -> u32 {
+/// The number of the charge that the work belongs to.
+pub(super) fn charge_of(work: ProviderWork) -> u32 {
     match work {
         ProviderWork::Charge(charge)
         | ProviderWork::LookUp(charge)

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::{OrderAnswer, yes};
 use crate::{
-    checkout::placed_event,
+    checkout::{PlacedOrder, placed_event},
     executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
     http::{
         CommandApi,
@@ -279,7 +279,8 @@ async fn attempt_placing(
         }
     }
     let (placed, correlation_id) = (placed_event(context.id), context.correlation_id);
-    let settled = checkout.run_placed(order_id, &units, placed, correlation_id, flow).await?;
+    let order = PlacedOrder { id: order_id, units: &units, placed, correlation_id, is_new: first_time };
+    let settled = checkout.run_placed(order, flow).await?;
     if first_time && settled.by_this_run {
         return Ok(answer(order_id, &settled.order, settled.order_revision.unwrap_or_default(), false)?);
     }
