@@ -27,7 +27,7 @@ use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::webhook_subscriptions::WebhookAdmin;
-use crate::checkout::Checkout;
+use crate::{backlog::Backlog, checkout::Checkout};
 
 /// Settings of the command API.
 #[derive(Debug, Clone, Copy)]
@@ -70,12 +70,15 @@ pub struct CommandApi {
     pub webhooks: Option<Arc<WebhookAdmin>>,
     /// The conditions that `/readyz` answers with.
     pub health: Health,
+    /// Refuses new orders while projectors fall behind.
+    pub backlog: Backlog,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, options: CommandApiOptions) -> Self {
         let bodies = BodyReader::new(options.bodies);
-        Self { checkout, options: Arc::new(options), bodies, webhooks: None, health: Health::default() }
+        let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
+        Self { checkout, options, bodies, webhooks: None, health, backlog }
     }
 
     /// Adds subscriptions to webhooks.
@@ -86,6 +89,11 @@ impl CommandApi {
     /// Answers `/readyz` with the conditions of this process.
     pub fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Refuses new orders as `backlog` says.
+    pub fn with_backlog(self, backlog: Backlog) -> Self {
+        Self { backlog, ..self }
     }
 }
 

@@ -7,7 +7,9 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, header},
 };
-use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
+use command_api::{
+    Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, backlog::Backlog,
+};
 use infra::{
     clock::Clock,
     event_source::{Partition, direct::DirectSource, layout::WholeLog},
@@ -235,6 +237,13 @@ impl Shop {
         // Appends that reached the inner store before the crash are durable before the next start reads it.
         self.store.settle().await;
         self.files
+    }
+
+    /// Serves commands with a share of new orders refused.
+    pub fn with_backlog(mut self, backlog: Backlog) -> Self {
+        let api = CommandApi::new(self.checkout.clone(), self.options.api);
+        self.router = command_api::router(api.with_backlog(backlog));
+        self
     }
 
     pub fn router(&self) -> Router {
