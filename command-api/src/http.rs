@@ -30,7 +30,7 @@ use utoipa::{OpenApi, openapi};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use self::webhook_subscriptions::WebhookAdmin;
-use crate::checkout::Checkout;
+use crate::{backlog::Backlog, checkout::Checkout};
 
 /// Settings of the command API.
 #[derive(Debug, Clone, Copy)]
@@ -84,13 +84,15 @@ pub struct CommandApi {
     pub webhooks: Option<Arc<WebhookAdmin>>,
     /// The conditions that `/readyz` answers with.
     pub health: Health,
+    /// Refuses new orders while projectors fall behind.
+    pub backlog: Backlog,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
-        let (options, health) = (Arc::new(options), Health::default());
-        Self { checkout, parked, options, bodies, webhooks: None, health }
+        let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
+        Self { checkout, parked, options, bodies, webhooks: None, health, backlog }
     }
 
     /// Adds subscriptions to webhooks.
@@ -101,6 +103,11 @@ impl CommandApi {
     /// Answers `/readyz` with the conditions of this process.
     pub fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Refuses new orders as `backlog` says.
+    pub fn with_backlog(self, backlog: Backlog) -> Self {
+        Self { backlog, ..self }
     }
 }
 

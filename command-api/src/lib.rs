@@ -1,6 +1,7 @@
 //! The command side: executes commands on aggregates rebuilt from the event store, answers them over HTTP,
 //! and runs the reactions to their events.
 
+pub mod backlog;
 pub mod checkout;
 pub mod error;
 pub mod executor;

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod event_source;
 pub mod event_store;
+pub mod external_sort;
 pub mod health;
 pub mod http;
 pub mod kafka;

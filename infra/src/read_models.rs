@@ -14,7 +14,8 @@
 //!    below;
 //! 2. its tables and SQL go to one file each in `sqlite/` and `postgres/`, one line each to the lists of
 //!    subjects in `sqlite.rs` and `postgres.rs`, and `SCHEMA_VERSION` there goes up by one;
-//! 3. its fold goes to `projectors/src/fold/`, one line each to the lists in `fold.rs` and `verify.rs`.
+//! 3. its fold goes to `projectors/src/fold/`, one line each to the lists in `fold.rs`, `digest.rs` and
+//!    `rebuild.rs`.
 
 pub mod audit;
 mod ddl;
@@ -77,8 +78,18 @@ pub struct Rows {
     pub sales: Vec<PartitionSales>,
 }
 
+impl Rows {
+    /// The streams that the rows reflect.
+    pub fn streams(&self) -> impl Iterator<Item = StreamName> + '_ {
+        let stock = self.stock.iter().map(|row| row.sku.clone().into());
+        let orders = self.orders.iter().map(|row| row.order_id.into());
+        let payments = self.payments.iter().map(|row| row.payment_id.into());
+        stock.chain(orders).chain(payments)
+    }
+}
+
 /// One row as it is stored, for comparison with the log.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum StoredRow {
     Stock(StockRow),
     Reservation(ReservationRow),
@@ -147,11 +158,8 @@ impl Changes {
 
     /// The streams whose rows change, or that are parked or resumed. A stream may come twice.
     pub fn streams(&self) -> impl Iterator<Item = StreamName> + '_ {
-        let stock = self.rows.stock.iter().map(|row| row.sku.clone().into());
-        let orders = self.rows.orders.iter().map(|row| row.order_id.into());
-        let payments = self.rows.payments.iter().map(|row| row.payment_id.into());
         let parked = self.parked.iter().chain(&self.retried).map(|row| row.stream.clone());
-        stock.chain(orders).chain(payments).chain(parked)
+        self.rows.streams().chain(parked)
     }
 }
 

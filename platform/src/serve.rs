@@ -1,6 +1,7 @@
 //! `orderly serve`: opens the stores, starts the roles of this process, and stops them on a signal.
 
 mod parts;
+mod progress;
 mod running_roles;
 
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};

@@ -30,6 +30,7 @@ use infra::{
         sqlite::{SqliteQueries, SqliteReadModels, SqliteRebuild},
     },
 };
+use projectors::replay::Workspace;
 use tokio::task::spawn_blocking;
 
 use crate::config::{BusUrl, EventStoreUrl, ReadModelsUrl};
@@ -213,6 +214,16 @@ pub async fn open_rebuild(url: &ReadModelsUrl) -> Result<Box<dyn Rebuild>, Store
             Ok(Box::new(PostgresRebuild::new(Database::connect(*options.clone()).await?)))
         }
     }
+}
+
+/// Where a rebuild and a verification sort: beside an embedded file of read models, else in the directory for
+/// temporary files.
+pub fn workspace(url: &ReadModelsUrl) -> Workspace {
+    let beside = match url {
+        ReadModelsUrl::Sqlite(path) => path.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        ReadModelsUrl::Postgres(_) => None,
+    };
+    Workspace::new(beside.map_or_else(std::env::temp_dir, Path::to_owned))
 }
 
 /// The ports of the operational state, over one store.

@@ -18,7 +18,7 @@ use std::{
 use domain::{Event, OrderId, Position, Revision, StreamName, Timestamp, order::OrderEvent};
 use infra::{
     event_source::Partition,
-    read_models::{Changes, ParkedStream, Projection, RowKeys, Rows, audit::AllRows},
+    read_models::{Changes, ParkedStream, Projection, RowKeys, Rows},
 };
 
 use self::{orders::OrderFold, payments::PaymentFold, sales::SalesFold, stock::StockFold};
@@ -33,7 +33,7 @@ pub struct Fold {
     payments: PaymentFold,
     sales: SalesFold,
     /// The partitions that the events come from.
-    partitions: Vec<Partition>,
+    partitions: Arc<[Partition]>,
     /// The streams that are parked now.
     parked: HashSet<StreamName>,
     /// Streams whose events from a revision on wait for an operator, and are left out.
@@ -49,11 +49,11 @@ pub struct Fold {
 impl Fold {
     /// Folds a batch of one partition. [`Fold::into_changes`] gives the rows that changed.
     pub fn batch(partition: Partition, parked: HashSet<StreamName>) -> Self {
-        Self { parked, touched: Some(RowKeys::default()), ..Self::whole_log(vec![partition]) }
+        Self { parked, touched: Some(RowKeys::default()), ..Self::whole_streams([partition].into()) }
     }
 
-    /// Folds a whole log, divided into `partitions`. [`Fold::into_rows`] gives all rows.
-    pub fn whole_log(partitions: Vec<Partition>) -> Self {
+    /// Folds streams from their first events on. [`Fold::take_rows`] gives all rows.
+    pub fn whole_streams(partitions: Arc<[Partition]>) -> Self {
         Self { sales: SalesFold::of(partitions.len()), partitions, ..Self::default() }
     }
 
@@ -171,7 +171,7 @@ impl Fold {
         self.stock.changed(&touched, &mut changes.rows);
         self.orders.changed(&touched, &mut changes.rows);
         self.payments.changed(&touched, &mut changes.rows);
-        changes.rows.sales = self.sales.into_rows(self.partitions);
+        changes.rows.sales = self.sales.take_rows(&self.partitions);
         changes.parked = self.newly_parked;
         let of_projection = |stream| Projection::of_stream(&stream).map(|projection| (projection, stream));
         changes.skipped = self.skipped.into_iter().filter_map(of_projection).collect();
@@ -179,14 +179,19 @@ impl Fold {
         changes
     }
 
-    /// Every row, in the order that [`AllRows`] asks for.
-    pub fn into_rows(self) -> AllRows {
+    /// The rows of the streams folded so far, sorted by key. Later events must be of other streams.
+    pub fn take_rows(&mut self) -> Rows {
         let mut rows = Rows::default();
-        self.stock.all(&mut rows);
-        self.orders.all(&mut rows);
-        self.payments.all(&mut rows);
-        rows.sales = self.sales.into_rows(self.partitions);
-        AllRows { rows, parked: self.newly_parked, ..AllRows::default() }
+        std::mem::take(&mut self.stock).all(&mut rows);
+        std::mem::take(&mut self.orders).all(&mut rows);
+        std::mem::take(&mut self.payments).all(&mut rows);
+        rows.sales = self.sales.take_rows(&self.partitions);
+        rows
+    }
+
+    /// The streams that this fold has parked.
+    pub fn take_parked(&mut self) -> Vec<ParkedStream> {
+        std::mem::take(&mut self.newly_parked)
     }
 }
 

@@ -1,28 +1,32 @@
 //! Compares every row of the read models with a fold of the whole log.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::{self, Debug},
-    hash::Hash,
+    io,
     sync::Arc,
 };
 
-use domain::{OrderId, PaymentId, Position, Sku};
+use domain::Position;
 use infra::{
     event_source::{Partition, layout::SourceLayout},
-    event_store::{EventLog, ReadError},
+    event_store::EventLog,
     read_models::{
-        OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection, ReadModelError,
-        ReservationRow, Rows, SalesKey, SalesTotals, StockRow, StoredRow,
-        audit::{AllRows, Audit, Stored},
+        ParkedStream, Projection, ReadModelError, StoredRow,
+        audit::{Audit, Stored},
     },
 };
 
-use crate::log::{FoldProgress, fold_log};
+use crate::{
+    digest::{Bucket, Digest, RowKey, content, expected_rows},
+    replay::{ReadProgress, Replay, ReplayError, Workspace},
+};
 
 /// Differences beyond this number are counted but not described.
 const DESCRIBED_MAX: usize = 1_000;
 const VALUE_CHARS_MAX: usize = 2_000;
+/// Buckets of the digest whose rows are read again: a thousandth of all rows.
+const EXAMINED_MAX: usize = 1_000;
 
 /// The result of a verification.
 #[derive(Debug, Default)]
@@ -31,6 +35,7 @@ pub struct Verification {
     pub position: Option<Position>,
     /// Rows that the log folds to.
     pub rows: u64,
+    /// Rows that differ. A lower bound if there are more than 1,000.
     pub differences: u64,
     /// The first differences, at most 1,000.
     pub described: Vec<Difference>,
@@ -80,7 +85,7 @@ impl fmt::Display for Difference {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Replay(#[from] ReplayError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
     /// The layout does not say which events of the log that partition holds.
@@ -98,13 +103,24 @@ pub async fn verify(
     log: &dyn EventLog,
     layout: &Arc<dyn SourceLayout>,
     models: &dyn Audit,
-    progress: &(dyn Fn(FoldProgress) + Send + Sync),
+    workspace: &Workspace,
+    progress: &(dyn Fn(ReadProgress) + Send + Sync),
 ) -> Result<Verification, VerifyError> {
-    let mut stored = models.stored().await?;
+    let stored = models.stored().await?;
     let until = reached(&layout.partitions(), &stored.log_positions)?;
-    let expected = fold_log(log, layout, Some(until), &stored.parked, progress).await?;
-    let parked = std::mem::take(&mut stored.parked);
-    Ok(Verification { parked, ..compare(Arc::new(expected), stored).await? })
+    let parked = stored.parked.clone();
+    let mut replay = Replay::read(log, layout, Some(until), parked, workspace, progress).await?;
+    let expecting = move || {
+        let mut digest = Digest::new();
+        replay.fold(|rows| {
+            expected_rows(rows).for_each(|row| digest.expect(&row, &content(&row)));
+            Ok::<_, io::Error>(())
+        })?;
+        Ok((replay, digest))
+    };
+    let (replay, digest) = blocking(workspace, expecting).await?;
+    let found = compare(replay, digest, &stored, workspace).await?;
+    Ok(Verification { parked: stored.parked, ..found })
 }
 
 /// For each of `partitions`, the position up to which the rows reflect its events. If projectors followed the
@@ -125,77 +141,90 @@ fn reached(
     Ok(partitions.iter().map(|partition| of(partition).max(whole_log)).collect())
 }
 
-/// Compares rows with those expected, in both directions.
-pub async fn compare(expected: Arc<AllRows>, mut stored: Stored) -> Result<Verification, ReadModelError> {
-    let comparing = tokio::task::spawn_blocking(move || {
-        let sales = summed(&expected.rows.sales);
-        let mut comparison = Comparison::new(&expected, &sales);
-        while let Some(chunk) = stored.rows.blocking_recv() {
-            for row in chunk? {
-                comparison.compare(row);
-            }
+/// Runs work on temporary files on a blocking thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    workspace: &Workspace,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ReplayError> {
+    let worked = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    worked.map_err(|source| workspace.failure(source))
+}
+
+/// Compares the stored rows with the expected rows of `digest`, in both directions. If they differ, folds and
+/// reads again to describe the differences.
+pub(crate) async fn compare(
+    mut replay: Replay,
+    digest: Digest,
+    stored: &Stored,
+    workspace: &Workspace,
+) -> Result<Verification, VerifyError> {
+    let mut found = Verification { position: replay.position, rows: digest.rows, ..Verification::default() };
+    let mut digest = digest;
+    each_row(stored, |row| match row {
+        StoredRow::Broken { projection, key, fault } => found.note(projection, key, RowFault::Broken(fault)),
+        row => digest.found(&row),
+    })
+    .await?;
+    let differing = digest.differing();
+    if differing.is_empty() {
+        return Ok(found);
+    }
+    let examined: HashSet<Bucket> = differing.iter().copied().take(EXAMINED_MAX).collect();
+    // Each of the others has one difference at least.
+    found.differences += (differing.len() - examined.len()) as u64;
+    let digest = Arc::new(digest);
+    let expecting = {
+        let (digest, examined) = (Arc::clone(&digest), examined.clone());
+        move || {
+            let mut expected: HashMap<RowKey, StoredRow> = HashMap::new();
+            replay.fold(|rows| {
+                for row in expected_rows(rows) {
+                    let key = RowKey::of(&row).filter(|key| examined.contains(&digest.bucket(key)));
+                    expected.extend(key.map(|key| (key, row)));
+                }
+                Ok::<_, io::Error>(())
+            })?;
+            Ok(expected)
         }
-        Ok(comparison.finish())
-    });
-    comparing.await.unwrap_or_else(|error| Err(ReadModelError::Unavailable(error.to_string().into())))
-}
-
-/// Sums over all partitions.
-fn summed(sales: &[PartitionSales]) -> HashMap<SalesKey, SalesTotals> {
-    let mut sums: HashMap<SalesKey, SalesTotals> = HashMap::new();
-    for (key, sum) in sales.iter().flat_map(|sales| &sales.sums) {
-        sums.entry(key.clone()).or_default().add(sum);
+    };
+    let mut expected = blocking(workspace, expecting).await?;
+    each_row(stored, |row| {
+        let key = RowKey::of(&row).filter(|key| examined.contains(&digest.bucket(key)));
+        if let Some(key) = key {
+            let expected = expected.remove(&key);
+            found.compare(&key, &row, expected.as_ref());
+        }
+    })
+    .await?;
+    let mut missing: Vec<(String, RowKey, StoredRow)> =
+        expected.into_iter().map(|(key, row)| (key.describe(), key, row)).collect();
+    missing.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+    for (description, key, row) in missing {
+        found.note(key.projection(), description, RowFault::Missing { expected: shortened(&row) });
     }
-    sums
+    Ok(found)
 }
 
-struct Comparison<'a> {
-    stock: Expected<'a, Sku, StockRow>,
-    reservations: Expected<'a, (Sku, OrderId), ReservationRow>,
-    order_stock_events: Expected<'a, (OrderId, Position), OrderStockEvent>,
-    orders: Expected<'a, OrderId, OrderRow>,
-    payments: Expected<'a, PaymentId, PaymentRow>,
-    sales: Expected<'a, SalesKey, SalesTotals>,
-    found: Verification,
-}
-
-/// The expected rows that were not compared yet, by key.
-struct Expected<'a, K, R> {
-    projection: Projection,
-    rows: HashMap<K, &'a R>,
-}
-
-impl<'a, K: Hash + Eq + Debug, R: PartialEq + Debug> Expected<'a, K, R> {
-    fn new(
-        projection: Projection,
-        keyed: impl Iterator<Item = (K, &'a R)>,
-        found: &mut Verification,
-    ) -> Self {
-        let rows: HashMap<K, &'a R> = keyed.collect();
-        found.rows += rows.len() as u64;
-        Self { projection, rows }
+async fn each_row(stored: &Stored, mut take: impl FnMut(StoredRow)) -> Result<(), ReadModelError> {
+    let mut chunks = stored.rows().await?;
+    while let Some(chunk) = chunks.recv().await {
+        chunk?.into_iter().for_each(&mut take);
+        // Hashing a chunk takes milliseconds.
+        tokio::task::yield_now().await;
     }
+    Ok(())
+}
 
-    fn check(&mut self, key: &K, stored: &R, found: &mut Verification) {
-        let fault = match self.rows.remove(key) {
+impl Verification {
+    fn compare(&mut self, key: &RowKey, stored: &StoredRow, expected: Option<&StoredRow>) {
+        let fault = match expected {
             None => RowFault::NotInLog { stored: shortened(stored) },
             Some(expected) if expected == stored => return,
             Some(expected) => RowFault::Differs { stored: shortened(stored), expected: shortened(expected) },
         };
-        found.note(self.projection, format!("{key:?}"), fault);
+        self.note(key.projection(), key.describe(), fault);
     }
 
-    fn report_missing(self, found: &mut Verification) {
-        let mut missing: Vec<(String, &R)> =
-            self.rows.into_iter().map(|(key, row)| (format!("{key:?}"), row)).collect();
-        missing.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        for (key, row) in missing {
-            found.note(self.projection, key, RowFault::Missing { expected: shortened(row) });
-        }
-    }
-}
-
-impl Verification {
     fn note(&mut self, projection: Projection, key: String, fault: RowFault) {
         self.differences += 1;
         if self.described.len() < DESCRIBED_MAX {
@@ -204,69 +233,16 @@ impl Verification {
     }
 }
 
-impl<'a> Comparison<'a> {
-    fn new(all: &'a AllRows, sales: &'a HashMap<SalesKey, SalesTotals>) -> Self {
-        // Names every field, so new rows do not compile before they are compared. A whole log closes no
-        // reservation, and `sales` has the sums.
-        let Rows {
-            stock,
-            reservations,
-            reservations_closed: _,
-            order_stock_events,
-            orders,
-            payments,
-            sales: _,
-        } = &all.rows;
-        let levels = stock.iter().map(|row| (row.sku.clone(), row));
-        let reservations = reservations.iter().map(|row| ((row.sku.clone(), row.order_id), row));
-        let stock_events = order_stock_events.iter().map(|event| ((event.order_id, event.position), event));
-        let orders = orders.iter().map(|row| (row.order_id, row.as_ref()));
-        let payments = payments.iter().map(|row| (row.payment_id, row.as_ref()));
-        let sums = sales.iter().map(|(key, sum)| (key.clone(), sum));
-        let mut found = Verification { position: all.position, ..Verification::default() };
-        Self {
-            stock: Expected::new(Projection::Stock, levels, &mut found),
-            reservations: Expected::new(Projection::Stock, reservations, &mut found),
-            order_stock_events: Expected::new(Projection::Stock, stock_events, &mut found),
-            orders: Expected::new(Projection::Orders, orders, &mut found),
-            payments: Expected::new(Projection::Payments, payments, &mut found),
-            sales: Expected::new(Projection::Sales, sums, &mut found),
-            found,
-        }
-    }
-
-    fn compare(&mut self, row: StoredRow) {
-        let found = &mut self.found;
-        match row {
-            StoredRow::Stock(row) => self.stock.check(&row.sku.clone(), &row, found),
-            StoredRow::Reservation(row) => {
-                self.reservations.check(&(row.sku.clone(), row.order_id), &row, found);
-            }
-            StoredRow::OrderStockEvent(event) => {
-                self.order_stock_events.check(&(event.order_id, event.position), &event, found);
-            }
-            StoredRow::Order(row) => self.orders.check(&row.order_id, &row, found),
-            StoredRow::Payment(row) => self.payments.check(&row.payment_id, &row, found),
-            StoredRow::Sales(key, sum) => self.sales.check(&key, &sum, found),
-            StoredRow::Broken { projection, key, fault } => {
-                found.note(projection, key, RowFault::Broken(fault));
-            }
-        }
-    }
-
-    fn finish(self) -> Verification {
-        let Self { stock, reservations, order_stock_events, orders, payments, sales, mut found } = self;
-        stock.report_missing(&mut found);
-        reservations.report_missing(&mut found);
-        order_stock_events.report_missing(&mut found);
-        orders.report_missing(&mut found);
-        payments.report_missing(&mut found);
-        sales.report_missing(&mut found);
-        found
-    }
-}
-
-fn shortened(row: &impl Debug) -> String {
+fn shortened(row: &StoredRow) -> String {
+    let row: &dyn Debug = match row {
+        StoredRow::Stock(row) => row,
+        StoredRow::Reservation(row) => row,
+        StoredRow::OrderStockEvent(event) => event,
+        StoredRow::Order(row) => row,
+        StoredRow::Payment(row) => row,
+        StoredRow::Sales(_, sum) => sum,
+        StoredRow::Broken { fault, .. } => fault,
+    };
     let text = format!("{row:?}");
     match text.char_indices().nth(VALUE_CHARS_MAX) {
         None => text,

@@ -26,6 +26,7 @@ use infra::{
     },
 };
 use projectors::{
+    replay::Workspace,
     runner::{ProjectorOptions, Runner},
     verify::{Verification, verify},
 };
@@ -76,7 +77,7 @@ impl Bench {
     }
 
     async fn verify(&self) -> Verification {
-        verify(self.log.as_ref(), &self.layout(), &self.queries, &|_| {}).await.unwrap()
+        verify(self.log.as_ref(), &self.layout(), &self.queries, &workspace(), &|_| {}).await.unwrap()
     }
 
     async fn assert_rows_are_those_of_the_log(&self) {
@@ -84,6 +85,11 @@ impl Bench {
         assert_eq!(found.differences, 0, "{:#?}", found.described);
         assert_eq!(found.position, self.log.head());
     }
+}
+
+/// Sorts almost nothing in memory.
+fn workspace() -> Workspace {
+    Workspace { directory: std::env::temp_dir(), memory_bytes_max: 2_000 }
 }
 
 struct RunningProjector {

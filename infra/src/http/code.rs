@@ -88,6 +88,7 @@ codes! {
     Busy "busy" SERVICE_UNAVAILABLE "Another request or reaction is working on this order or payment" "Retry after `Retry-After` seconds, with the same key: the answer is the first one if the command was recorded.";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "A store cannot be reached or written" "Retry after `Retry-After` seconds, with the same key.";
     NotReady "not_ready" SERVICE_UNAVAILABLE "This process cannot do one of its roles" "`condition` names the reason, and `detail` states what an operator can do.";
+    ProjectionsBehind "projections_behind" SERVICE_UNAVAILABLE "The read models cannot follow the orders" "Nothing was recorded. Retry after `Retry-After` seconds, with the same key.";
     OutcomeUnknown "outcome_unknown" SERVICE_UNAVAILABLE "The command may or may not have been recorded" "Retry with the same key: the command is executed at most once.";
     StreamUnreadable "stream_unreadable" SERVICE_UNAVAILABLE "An event of this resource cannot be decoded" "A retry does not help. The log of the command API names the event. An operator installs the version of Orderly that wrote it, or restores a backup if it is damaged.";
     RevisionNotReached "revision_not_reached" SERVICE_UNAVAILABLE "The read model has not reached that revision yet" "Retry after `Retry-After` seconds.";

@@ -1,7 +1,5 @@
 //! All rows at once: to compare them with the log, and to replace them by rows of a new fold.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use domain::Position;
 use tokio::sync::mpsc;
@@ -10,34 +8,36 @@ use uuid::Uuid;
 use super::{ParkedStream, ReadModelError, Rows, StoredRow};
 use crate::event_source::Partition;
 
-/// Every row that a log folds to.
-///
-/// Rows are in the order in which they load fastest: orders and payments as they were recorded, all others by
-/// key.
-#[derive(Debug, Default)]
-pub struct AllRows {
-    /// Id of the event store that holds the log.
-    pub store_id: Uuid,
-    /// Position of the last event that the rows reflect; `None` if the log is empty.
-    pub position: Option<Position>,
-    pub rows: Rows,
-    pub parked: Vec<ParkedStream>,
-}
-
 /// For each partition, the position of the log up to which the rows reflect its events.
 pub type LogPositions = Vec<(Partition, Option<Position>)>;
 
-/// How far the rows are: what a reader learns before it reads rows.
-pub(super) type Progress = (LogPositions, Vec<ParkedStream>);
+/// Chunks of rows, sent while an adapter reads them. Dropping it stops the reading.
+pub type StoredRows = mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>;
+pub(super) type RowSender = mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>;
 
-/// Every row, as one transaction sees them.
+/// Chunks that an adapter reads ahead.
+const CHUNKS_AHEAD: usize = 2;
+
+/// Every row, as one transaction sees them. Dropping it ends the transaction.
 #[derive(Debug)]
 pub struct Stored {
     pub log_positions: LogPositions,
     pub parked: Vec<ParkedStream>,
-    /// Chunks of rows, sent while the adapter reads them. Dropping this stops the reading.
-    pub rows: mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>,
+    pub(super) scans: mpsc::Sender<RowSender>,
 }
+
+impl Stored {
+    /// Reads every row. The next call reads the same rows again.
+    pub async fn rows(&self) -> Result<StoredRows, ReadModelError> {
+        let (sender, rows) = mpsc::channel(CHUNKS_AHEAD);
+        let ended = |_| ReadModelError::Unavailable("the transaction that reads all rows has ended".into());
+        self.scans.send(sender).await.map_err(ended)?;
+        Ok(rows)
+    }
+}
+
+/// How far the rows are: what a reader learns before it reads rows.
+pub(super) type Progress = (LogPositions, Vec<ParkedStream>);
 
 /// Read models that can show every row.
 #[async_trait]
@@ -48,13 +48,33 @@ pub trait Audit: Send + Sync + 'static {
 /// Read models that can be replaced as a whole.
 #[async_trait]
 pub trait Rebuild: Send + Sync + 'static {
-    /// Writes the rows beside those in use. `positions`: where each partition of the source continues.
-    /// Projectors skip events from there on that the rows already reflect, by their revision.
-    async fn stage(
-        &self,
-        positions: &[(Partition, Option<Position>)],
-        rows: Arc<AllRows>,
-    ) -> Result<Box<dyn Staged>, ReadModelError>;
+    /// Creates empty tables beside those in use.
+    async fn begin(&self) -> Result<Box<dyn Staging>, ReadModelError>;
+}
+
+/// Tables that a rebuild fills. Dropping this deletes them.
+#[async_trait]
+pub trait Staging: Send {
+    /// Adds rows, each key once. Rows of one kind come in the order in which they load fastest, over all calls:
+    /// orders and payments as they were recorded, all others by key. The sums of one sales key come in one
+    /// call.
+    async fn write(&mut self, rows: Rows) -> Result<(), ReadModelError>;
+
+    /// Writes the progress and the indexes.
+    async fn finish(self: Box<Self>, progress: RebuiltFrom) -> Result<Box<dyn Staged>, ReadModelError>;
+}
+
+/// The log that rebuilt rows come from, and where projectors continue.
+#[derive(Debug, Clone, Default)]
+pub struct RebuiltFrom {
+    /// Id of the event store that holds the log.
+    pub store_id: Uuid,
+    /// Position of the last event that the rows reflect; `None` if the log is empty.
+    pub position: Option<Position>,
+    /// Where each partition of the source continues. Projectors skip events from there on that the rows already
+    /// reflect, by their revision.
+    pub partitions: Vec<(Partition, Option<Position>)>,
+    pub parked: Vec<ParkedStream>,
 }
 
 /// Rows that are written but not in use yet. Dropping this deletes them.

@@ -16,7 +16,7 @@ use super::{ReadModelError, RowPage};
 /// `order` is stored as JSON. A new field of [`Order`] or of a type inside it needs either a serde default
 /// that is right for every stored order, or a higher `SCHEMA_VERSION` in both adapters, which makes operators
 /// rebuild. `read_models/tests.rs` checks this.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OrderRow {
     pub order_id: OrderId,
     pub revision: Revision,

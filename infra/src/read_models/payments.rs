@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{ReadModelError, RowPage};
 
 /// A payment. `payment` is stored as JSON: see [`super::OrderRow`] before you add a field to it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PaymentRow {
     pub payment_id: PaymentId,
     pub revision: Revision,

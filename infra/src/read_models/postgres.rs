@@ -21,6 +21,7 @@ mod waits;
 use async_trait::async_trait;
 use deadpool_postgres::Object;
 use domain::{Position, StreamName};
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 pub use self::rebuild::PostgresRebuild;
@@ -87,12 +88,12 @@ async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelE
     Ok(transaction.commit().await?)
 }
 
-/// Writes the rows of a whole log into empty tables without indexes.
-async fn copy_rows(transaction: &tokio_postgres::Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    stock::copy(transaction, rows).await?;
-    orders::copy(transaction, rows).await?;
-    payments::copy(transaction, rows).await?;
-    sales::copy(transaction, rows).await
+/// Adds rows of a rebuild to tables without indexes.
+async fn copy_rows(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+    stock::copy(client, rows).await?;
+    orders::copy(client, rows).await?;
+    payments::copy(client, rows).await?;
+    sales::copy(client, rows).await
 }
 
 /// Sends every row, and the faults of its search columns and index tables.

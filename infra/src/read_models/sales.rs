@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use domain::{Currency, Sku};
+use serde::{Deserialize, Serialize};
 
 use self::spans::month_of;
 use super::{Projection, ReadModelError, RowPage, StoredRow};
 use crate::event_source::Partition;
 
 /// What sales are summed by, besides the hour and the currency.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SalesDimension {
     /// Every order once.
     All,
@@ -23,7 +24,7 @@ pub enum SalesDimension {
 }
 
 /// Key of a sales row.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SalesKey {
     pub dimension: SalesDimension,
     pub currency: Currency,
@@ -37,7 +38,7 @@ pub struct SalesKey {
 ///
 /// Money has 128 bits: 1,025 orders of the largest stored amount (2^53 - 1) exceed 64 bits. Counts have 64
 /// bits: an order has at most 1,000,000,000 units, so units exceed them after 9,000,000,000 such orders.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalesTotals {
     pub orders: i64,
     pub lines: i64,

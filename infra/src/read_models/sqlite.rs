@@ -38,7 +38,7 @@ use super::{
     StreamChanges, Waiters,
     audit::{Audit, Stored},
 };
-use crate::event_source::Partition;
+use crate::{event_source::Partition, external_sort::Sorter};
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
@@ -65,12 +65,12 @@ fn write_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadMode
     sales::write(transaction, rows)
 }
 
-/// Writes the rows of a whole log into empty tables without indexes.
-fn copy_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    stock::copy(transaction, rows)?;
-    orders::copy(transaction, rows)?;
-    payments::copy(transaction, rows)?;
-    sales::write(transaction, rows)
+/// Adds rows of a rebuild to tables without indexes. Adds the rows of `order_skus` to `skus` instead.
+fn copy_rows(connection: &Connection, skus: &mut Sorter, rows: &Rows) -> Result<(), ReadModelError> {
+    stock::copy(connection, rows)?;
+    orders::copy(connection, skus, rows)?;
+    payments::copy(connection, rows)?;
+    sales::write(connection, rows)
 }
 
 /// Sends every row to `sink`, and the faults of its search columns and index tables.

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use domain::{OrderId, Position, Revision, Sku};
+use serde::{Deserialize, Serialize};
 
 use super::{ReadModelError, RowPage};
 
 /// Levels of one SKU, in units.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockRow {
     pub sku: Sku,
     pub on_hand: u32,
@@ -16,7 +17,7 @@ pub struct StockRow {
 }
 
 /// An open reservation. The row is deleted when no units are held any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationRow {
     pub sku: Sku,
     pub order_id: OrderId,
@@ -26,7 +27,7 @@ pub struct ReservationRow {
 
 /// An event of a stock stream that belongs to an order. A stock stream holds the events of every order, so
 /// without this row those of one order could be found only by reading all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OrderStockEvent {
     pub order_id: OrderId,
     /// Position in the event log.

@@ -15,7 +15,7 @@ use domain::{
 };
 use indicatif::HumanCount;
 use infra::event_store::{EventLog, ReadError, sqlite};
-use projectors::event::guarded;
+use projectors::{event::guarded, replay::ReadProgress};
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 use tokio::task::block_in_place;
@@ -241,10 +241,12 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     let views = Views::open(&settings.read_models()).await?;
     let until =
         views.projections.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
-    let progress = ProgressDisplay::start("events folded", until);
-    let report = |folded: projectors::log::FoldProgress| progress.set(folded.position, until);
+    let progress = ProgressDisplay::start("events read", until);
+    let report = |read: ReadProgress| progress.set(read.position, until);
     let layout = stores::source_layout(&settings.bus, &log);
-    let found = projectors::verify::verify(log.as_ref(), &layout, views.audit.as_ref(), &report).await?;
+    let workspace = stores::workspace(&settings.read_models());
+    let found =
+        projectors::verify::verify(log.as_ref(), &layout, views.audit.as_ref(), &workspace, &report).await?;
     drop(progress);
     for difference in &found.described {
         println!("{difference}");

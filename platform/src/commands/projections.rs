@@ -95,15 +95,17 @@ async fn rebuild(settings: &Settings) -> Result<(), Failure> {
     let layout = stores::source_layout(&settings.bus, &log);
     let target = stores::open_rebuild(&settings.read_models()).await?;
     let head = log.last_position().await?.unwrap_or(0);
-    let progress = ProgressDisplay::start("events folded", head);
+    let progress = ProgressDisplay::start("events read", head);
     let started = Instant::now();
     let report = |step| match step {
-        RebuildStep::Folding(folded) => progress.set(folded.position, head.max(folded.position)),
+        RebuildStep::Reading(read) => progress.set(read.position, head.max(read.position)),
+        RebuildStep::Folding => progress.step("folding the events"),
         RebuildStep::Writing => progress.step("writing the rows"),
         RebuildStep::Verifying => progress.step("comparing the rows with the log"),
         RebuildStep::Publishing => progress.step("swapping the rows in"),
     };
-    let rebuilt = rebuild::rebuild(log.as_ref(), &layout, target.as_ref(), &report).await?;
+    let workspace = stores::workspace(&settings.read_models());
+    let rebuilt = rebuild::rebuild(log.as_ref(), &layout, target.as_ref(), &workspace, &report).await?;
     drop(progress);
     println!(
         "{} rows rebuilt from the log up to position {} in {:.1} s",

@@ -3,7 +3,9 @@
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin};
+use command_api::{
+    Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin, backlog::Backlog,
+};
 use infra::{
     clock::Clock,
     event_store::EventLog,
@@ -20,6 +22,7 @@ use webhooks::{DispatcherOptions, Webhooks};
 use super::{
     ServeConfig, StartError,
     parts::{self, ReadSide, WriteSide},
+    progress::ReadModelProgress,
 };
 use crate::{
     config::{BusUrl, PaymentDueAfter, Role, Roles},
@@ -164,7 +167,8 @@ impl RunningRoles {
                 self.start_process_manager(config, write_side, views, &operations, &checkout).await?;
             }
             if let Some(bound) = listeners.command_api {
-                self.start_command_api(config, checkout, operations, webhooks, bound);
+                let progress = ReadModelProgress::new(config, views, write_side.events.store.log());
+                self.start_command_api(config, checkout, operations, webhooks, progress, bound);
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
@@ -286,11 +290,23 @@ impl RunningRoles {
         checkout: Checkout,
         operations: Operations,
         webhooks: Option<Webhooks>,
+        progress: ReadModelProgress,
         bound: BoundListener,
     ) {
+        let stop = || self.apis.stop.clone();
+        let backlog = Backlog::default();
+        let progress = Arc::new(progress);
+        let read = move || {
+            let progress = Arc::clone(&progress);
+            async move { progress.read().await }
+        };
+        let following = backlog.clone().follow(read, self.health.clone(), stop());
+        self.spawn(&self.apis, Role::CommandApi, following);
         let PaymentDueAfter(payment_due_after) = config.payment_due_after;
         let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
-        let api = CommandApi::new(checkout, operations.parked, options).with_health(self.health.clone());
+        let api = CommandApi::new(checkout, operations.parked, options)
+            .with_health(self.health.clone())
+            .with_backlog(backlog);
         let router = command_api::router(match webhooks {
             Some(webhooks) => {
                 let store = Arc::clone(&webhooks.store);
@@ -298,8 +314,7 @@ impl RunningRoles {
             }
             None => api,
         });
-        let stop = self.apis.stop.clone();
-        let serving = infra::http::serve(bound.listener, router, server_options(config), stop);
+        let serving = infra::http::serve(bound.listener, router, server_options(config), stop());
         self.spawn(&self.apis, Role::CommandApi, serving);
     }
 

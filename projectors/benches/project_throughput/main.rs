@@ -27,6 +27,7 @@ use infra::{
 };
 use projectors::{
     rebuild::{RebuildStep, rebuild},
+    replay::Workspace,
     runner::{ProjectorOptions, Runner},
     verify::verify,
 };
@@ -89,7 +90,8 @@ async fn project_live(log: &Arc<MemoryLog>, orders: u64, models: Arc<dyn ReadMod
 
 async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
     let begun = Instant::now();
-    let verification = verify(log.as_ref(), &layout(log), reader, &|_| {}).await.expect("a verification");
+    let verification =
+        verify(log.as_ref(), &layout(log), reader, &workspace(), &|_| {}).await.expect("a verification");
     print_rate("verify", log.events.len(), orders, begun.elapsed());
     assert_eq!(verification.differences, 0, "{:?}", verification.described.first());
 }
@@ -97,12 +99,16 @@ async fn check(log: &Arc<MemoryLog>, orders: u64, reader: &dyn Audit) {
 async fn measure_rebuild(name: &str, log: &Arc<MemoryLog>, orders: u64, target: &dyn Rebuild) {
     let begun = Instant::now();
     let step_begins = |step| {
-        if !matches!(step, RebuildStep::Folding(_)) {
+        if !matches!(step, RebuildStep::Reading(_)) {
             println!("  {step:?} after {:?}", begun.elapsed());
         }
     };
-    rebuild(log.as_ref(), &layout(log), target, &step_begins).await.expect("a rebuild");
+    rebuild(log.as_ref(), &layout(log), target, &workspace(), &step_begins).await.expect("a rebuild");
     print_rate(name, log.events.len(), orders, begun.elapsed());
+}
+
+fn workspace() -> Workspace {
+    Workspace::new(std::env::temp_dir())
 }
 
 fn layout(log: &Arc<MemoryLog>) -> Arc<dyn SourceLayout> {

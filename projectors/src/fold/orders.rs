@@ -32,7 +32,7 @@ impl OrderFold {
 
     pub(super) fn all(self, rows: &mut Rows) {
         rows.orders = self.0.into_values().collect();
-        rows.orders.sort_unstable_by_key(|row| (row.recorded_at, row.order_id));
+        rows.orders.sort_unstable_by_key(|row| row.order_id);
     }
 }
 

@@ -40,7 +40,7 @@ impl PaymentFold {
 
     pub(super) fn all(self, rows: &mut Rows) {
         rows.payments = self.0.into_values().collect();
-        rows.payments.sort_unstable_by_key(|row| (row.recorded_at, row.payment_id));
+        rows.payments.sort_unstable_by_key(|row| row.payment_id);
     }
 }
 

@@ -34,9 +34,13 @@ impl SalesFold {
     }
 
     /// The sums of each partition that has any, sorted by key.
-    pub(super) fn into_rows(self, partitions: Vec<Partition>) -> Vec<PartitionSales> {
-        let with_sums = partitions.into_iter().zip(self.0).filter(|(_, sums)| !sums.is_empty());
-        with_sums.map(|(partition, sums)| PartitionSales { partition, sums: sorted(sums) }).collect()
+    pub(super) fn take_rows(&mut self, partitions: &[Partition]) -> Vec<PartitionSales> {
+        let with_sums = partitions.iter().zip(&mut self.0).filter(|(_, sums)| !sums.is_empty());
+        let rows = |(partition, sums): (&Partition, &mut HashMap<_, _>)| PartitionSales {
+            partition: partition.clone(),
+            sums: sorted(std::mem::take(sums)),
+        };
+        with_sums.map(rows).collect()
     }
 }
 

@@ -48,6 +48,8 @@ struct State {
     rng: Rng,
     /// True once there are no more faults.
     calm: bool,
+    /// True until an operator repairs the read models.
+    rows_refused: bool,
     dead: bool,
     steps: u64,
     /// The step at which this life ends with a crash.
@@ -77,6 +79,7 @@ impl Environment {
         let state = State {
             rng,
             calm: false,
+            rows_refused: plan.rows_refused,
             dead: false,
             steps: 0,
             crash_at: None,
@@ -148,6 +151,15 @@ impl Environment {
         let mut state = self.state();
         state.calm = true;
         state.crash_at = None;
+    }
+
+    pub fn are_rows_refused(&self) -> bool {
+        self.state().rows_refused
+    }
+
+    /// Repairs the read models.
+    pub fn accept_rows(&self) {
+        self.state().rows_refused = false;
     }
 
     pub fn is_calm(&self) -> bool {
@@ -371,6 +383,12 @@ impl Hazards for Environment {
 
     fn now(&self) -> Timestamp {
         Environment::now(self)
+    }
+
+    /// Refuses one stream in four.
+    fn refuses_rows_of(&self, stream: &StreamName) -> bool {
+        let digits = stream.to_string().bytes().map(u64::from).sum::<u64>();
+        self.are_rows_refused() && digits.is_multiple_of(4)
     }
 }
 

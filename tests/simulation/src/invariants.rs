@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEvent};
+use domain::{CommandId, EventId, Position, RecordedEvent, Sku, StreamName, stock::StockEvent};
 use infra::{
     event_source::Partition,
-    read_models::{Rows, audit::AllRows},
+    read_models::{ParkedStream, Rows},
 };
 use projectors::{event::DecodedEvent, fold::Fold};
+use uuid::Uuid;
 
 use crate::memory::{Log, Tables};
 
@@ -86,13 +87,22 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Folds the whole log into rows.
-pub fn folded_rows(log: &Log) -> AllRows {
-    let mut fold = Fold::whole_log(vec![Partition::whole_log()]);
+/// The rows that a whole log folds to.
+#[derive(Debug)]
+pub struct FoldedRows {
+    pub store_id: Uuid,
+    pub position: Option<Position>,
+    pub rows: Rows,
+    pub parked: Vec<ParkedStream>,
+}
+
+pub fn folded_rows(log: &Log) -> FoldedRows {
+    let mut fold = Fold::whole_streams([Partition::whole_log()].into());
     for event in log.events() {
         fold.apply(&DecodedEvent::from(event.clone()), 0);
     }
-    AllRows { store_id: log.store_id, position: log.last_position(), ..fold.into_rows() }
+    let (rows, parked) = (fold.take_rows(), fold.take_parked());
+    FoldedRows { store_id: log.store_id, position: log.last_position(), rows, parked }
 }
 
 /// Checks *applied once* and *rows equal the log*: the rows equal a full replay, and no stream is parked.

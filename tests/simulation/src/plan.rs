@@ -34,6 +34,8 @@ pub struct Plan {
     pub clock_jumps: usize,
     /// True if every reaction runs again at the end.
     pub reactions_repeated: bool,
+    /// True if the read models refuse the rows of some streams until an operator repairs them.
+    pub rows_refused: bool,
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -56,6 +58,8 @@ impl Plan {
         let writers = if rng.u32(0..100) < 60 { Writers::One } else { Writers::Several };
         let instances = if writers == Writers::Several { rng.usize(1..=2) } else { 1 };
         let crashes = [0, 1, 1, 2, 3, 4][rng.usize(0..6)];
+        // Drawn from a copy, so that the rest of the plan of each seed stays as it was.
+        let rows_refused = rng.clone().u32(0..4) == 0;
         Self {
             writers,
             instances,
@@ -76,6 +80,7 @@ impl Plan {
             lives_steps: (0..crashes).map(|_| rng.u64(1..400)).collect(),
             clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
             reactions_repeated: rng.u32(0..4) == 0,
+            rows_refused,
         }
     }
 }

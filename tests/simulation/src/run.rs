@@ -10,6 +10,7 @@ use std::{
 use domain::RecordedEvent;
 use fastrand::Rng;
 use futures::future::join_all;
+use infra::event_source::Partition;
 use jiff::SignedDuration;
 use tokio::{runtime, time};
 
@@ -17,6 +18,8 @@ use crate::{clients, environment::Environment, invariants, platform::Platform, p
 
 /// Virtual time after the last fault within which all work must finish.
 const DRAINED_WITHIN: Duration = Duration::from_mins(30);
+/// Virtual time within which the projectors read the whole log, although some rows are refused.
+const PROJECTED_WITHIN: Duration = Duration::from_mins(5);
 /// Virtual time limit of one life of the platform.
 const LIFE_MAX: Duration = Duration::from_hours(6);
 
@@ -174,12 +177,32 @@ async fn set_clocks(env: Arc<Environment>) {
     }
 }
 
+/// Waits until the projectors have read the whole log.
+async fn projected(env: &Environment) {
+    while env.tables.lock().checkpoint(&Partition::whole_log()) != env.log.lock().last_position() {
+        time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 async fn drain(env: &Environment) {
     let begun = time::Instant::now();
     // Copies of requests under way arrive within this time.
     time::sleep(Duration::from_secs(31)).await;
+    if env.are_rows_refused() {
+        if time::timeout(PROJECTED_WITHIN, projected(env)).await.is_err() {
+            return env.fail("isolation: refused rows stop the rows of other streams".to_owned());
+        }
+        env.note("the read models accept every row from here on");
+        env.accept_rows();
+    }
     loop {
-        let unfinished_work = unfinished::unfinished_work(env);
+        let mut unfinished_work = unfinished::unfinished_work(env);
+        if env.plan.rows_refused {
+            let mut tables = env.tables.lock();
+            tables.request_retries();
+            let parked = tables.parked.values().map(|(row, _)| row.stream.to_string());
+            unfinished_work.extend(parked.map(|stream| format!("everything drains: {stream} is parked")));
+        }
         if unfinished_work.is_empty() {
             break;
         }

@@ -1,8 +1,18 @@
 //! Placing orders: answers, limits, due times and `Prefer: respond-async`.
 
-use command_api::CommandApiOptions;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use command_api::{
+    CommandApiOptions,
+    backlog::{Backlog, Reading},
+};
 use domain::{OrderId, Timestamp};
+use infra::health::Health;
 use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::support::ShopOptions;
@@ -184,4 +194,43 @@ async fn every_member_of_an_order_is_stored() {
     );
     assert_eq!(order.metadata().unwrap()["channel"], "app");
     assert_eq!(order.adjustments().len(), 2);
+}
+
+#[tokio::test]
+async fn a_share_of_new_orders_is_refused_while_projectors_fall_behind_and_no_other_command() {
+    let backlog = Backlog::default();
+    tokio::time::pause();
+    let seconds = AtomicU64::new(0);
+    let falling_behind = move || {
+        let second = seconds.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Some(Reading { passed: 1_000 * second, behind: 4_000 * second }))
+    };
+    let following = backlog.clone().follow(falling_behind, Health::default(), CancellationToken::new());
+    tokio::time::timeout(Duration::from_secs(6), following)
+        .await
+        .expect_err("it follows until it is stopped");
+    tokio::time::resume();
+
+    let shop = Shop::open().await.with_backlog(backlog);
+    shop.receive("a", 100).await;
+    let mut refused = Vec::new();
+    for number in 0..60 {
+        let key = format!("order {number}");
+        let answer = place_with(&shop, &key, json!({})).await;
+        if answer.status == 201 {
+            continue;
+        }
+        answer.problem(503, "projections_behind");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        refused.push(key);
+    }
+    assert!((1..60).contains(&refused.len()), "{} of 60 orders were refused", refused.len());
+    assert_eq!(shop.log().await.orders().len(), 60 - refused.len());
+    shop.receive("b", 1).await;
+    // The same key succeeds at a later try.
+    let mut tries = 0;
+    while place_with(&shop, &refused[0], json!({})).await.status != 201 {
+        tries += 1;
+        assert!(tries < 60, "the order is never admitted");
+    }
 }

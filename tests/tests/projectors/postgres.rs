@@ -28,6 +28,7 @@ use super::{
     feed::Feed,
     memory_log::MemoryLog,
     story::{self, Story},
+    workspace,
 };
 use crate::support::{Network, PATIENCE, TestDatabase, eventually};
 
@@ -77,11 +78,11 @@ impl Bench {
 
     async fn rebuild(&self) {
         let target = PostgresRebuild::new(self.connected.clone());
-        rebuild(self.log.as_ref(), &self.layout(), &target, &|_| {}).await.unwrap();
+        rebuild(self.log.as_ref(), &self.layout(), &target, &workspace(), &|_| {}).await.unwrap();
     }
 
     async fn verify(&self) -> Verification {
-        verify(self.log.as_ref(), &self.layout(), &self.queries, &|_| {}).await.unwrap()
+        verify(self.log.as_ref(), &self.layout(), &self.queries, &workspace(), &|_| {}).await.unwrap()
     }
 
     async fn assert_rows_are_those_of_the_log(&self) {

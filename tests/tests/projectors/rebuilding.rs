@@ -5,14 +5,17 @@ use std::fs;
 use infra::read_models::sqlite::{ReadModelsOpenError, SqliteQueries, SqliteReadModels, SqliteRebuild};
 use projectors::{
     rebuild::{RebuildError, rebuild},
+    replay::Workspace,
     verify::verify,
 };
+use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::{
     Bench,
     memory_log::MemoryLog,
-    story::{Act, Story},
+    story::{Act, Story, acts},
+    workspace,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,11 +26,41 @@ async fn a_rebuild_gives_the_rows_that_live_projection_gives() {
     running.stop().await;
     let rebuilt = bench.path.with_extension("rebuilt");
     let summary =
-        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&rebuilt), &|_| {}).await.unwrap();
+        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&rebuilt), &workspace(), &|_| {})
+            .await
+            .unwrap();
     assert_eq!(summary.position, bench.log.head());
     let (live, rebuilt_rows) = (dump(&bench.path), dump(&rebuilt));
     assert!(live.len() > 30, "{live:#?}");
     assert_eq!(live, rebuilt_rows);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_rebuild_gives_the_live_rows_with_any_amount_of_memory(
+        acts in acts(),
+        memory_bytes_max in prop_oneof![Just(0_usize), 100..20_000_usize, Just(1 << 20)],
+    ) {
+        let story = Story::of(&acts);
+        // An empty log has checkpoints after a rebuild only.
+        prop_assume!(!story.events.is_empty());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new(MemoryLog::new(story.events));
+            let running = bench.run();
+            bench.caught_up().await;
+            running.stop().await;
+            let rebuilt = bench.path.with_extension("rebuilt");
+            let directory = tempfile::tempdir().unwrap();
+            let workspace = Workspace { directory: directory.path().to_owned(), memory_bytes_max };
+            let target = SqliteRebuild::new(&rebuilt);
+            rebuild(bench.log.as_ref(), &bench.layout(), &target, &workspace, &|_| {}).await.unwrap();
+            assert_eq!(dump(&bench.path), dump(&rebuilt));
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        });
+    }
 }
 
 /// Every row of every table, without the times of commits.
@@ -39,9 +72,13 @@ fn dump(path: &std::path::Path) -> Vec<String> {
         ("parked", "*"),
         ("stock", "*"),
         ("reservations", "*"),
-        ("orders", "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, body"),
+        (
+            "orders",
+            "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, summary, body",
+        ),
         ("order_skus", "*"),
-        ("payments", "payment_id, revision, recorded_at, updated_at, state, body"),
+        ("payments", "payment_id, revision, recorded_at, updated_at, state, summary, body"),
+        ("order_stock_events", "*"),
         ("sales", "*"),
     ];
     let mut rows = Vec::new();
@@ -80,11 +117,14 @@ async fn a_running_projector_drops_its_rows_and_continues_from_the_rebuilt_rows(
     };
     receive().await;
     assert!(bench.verify().await.differences > 0);
-    rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&bench.path), &|_| {}).await.unwrap();
+    rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&bench.path), &workspace(), &|_| {})
+        .await
+        .unwrap();
     receive().await;
     running.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
-    let seen_elsewhere = verify(bench.log.as_ref(), &bench.layout(), &other_process, &|_| {}).await.unwrap();
+    let seen_elsewhere =
+        verify(bench.log.as_ref(), &bench.layout(), &other_process, &workspace(), &|_| {}).await.unwrap();
     assert_eq!((seen_elsewhere.differences, seen_elsewhere.position), (0, bench.log.head()));
     assert!(!bench.path.with_extension("db.rebuild").exists());
 }
@@ -105,9 +145,13 @@ async fn damaged_files_and_files_of_another_schema_are_refused_and_rebuilt() {
     assert!(matches!(refused, ReadModelsOpenError::Damaged { .. }), "{refused}");
 
     for path in [other_schema, damaged] {
-        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&path), &|_| {}).await.unwrap();
+        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&path), &workspace(), &|_| {})
+            .await
+            .unwrap();
         let models = SqliteReadModels::open(&path).unwrap();
-        let found = verify(bench.log.as_ref(), &bench.layout(), &models.queries(), &|_| {}).await.unwrap();
+        let found = verify(bench.log.as_ref(), &bench.layout(), &models.queries(), &workspace(), &|_| {})
+            .await
+            .unwrap();
         assert_eq!((found.differences, found.position), (0, bench.log.head()));
     }
 }
@@ -122,7 +166,9 @@ async fn a_rebuild_never_overwrites_a_database_of_another_application() {
         .unwrap();
     let refused = SqliteReadModels::open(&foreign).unwrap_err();
     assert!(matches!(refused, ReadModelsOpenError::Foreign { .. }), "{refused}");
-    let refused = rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&foreign), &|_| {}).await;
+    let refused =
+        rebuild(bench.log.as_ref(), &bench.layout(), &SqliteRebuild::new(&foreign), &workspace(), &|_| {})
+            .await;
     assert!(matches!(refused, Err(RebuildError::ReadModels(_))), "{refused:?}");
     let gold: i64 = connection.query_row("SELECT gold FROM treasure", [], |row| row.get(0)).unwrap();
     assert_eq!(gold, 7);

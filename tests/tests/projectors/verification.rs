@@ -6,7 +6,7 @@ use infra::read_models::sqlite::SqliteQueries;
 use projectors::verify::verify;
 use rusqlite::Connection;
 
-use super::{Bench, memory_log::MemoryLog, story::Story};
+use super::{Bench, memory_log::MemoryLog, story::Story, workspace};
 
 /// Single changes to a file of read models: to every table and every kind of column.
 const TAMPERINGS: &[&str] = &[
@@ -86,7 +86,7 @@ async fn verification_finds_every_change_of_the_rows() {
         assert!(changed > 0, "{tampering} changes nothing");
         drop(connection);
         let stored = SqliteQueries::open_read_only(&tampered).unwrap();
-        match verify(log.as_ref(), &layout, &stored, &|_| {}).await {
+        match verify(log.as_ref(), &layout, &stored, &workspace(), &|_| {}).await {
             Ok(found) => assert!(found.differences > 0, "{tampering} was not found"),
             Err(projectors::verify::VerifyError::ReadModels(_)) => {}
             Err(error) => panic!("{tampering}: {error}"),

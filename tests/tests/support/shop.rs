@@ -7,7 +7,9 @@ use axum::{
     body::{Body, to_bytes},
     http::{Request, header},
 };
-use command_api::{Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager};
+use command_api::{
+    Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, backlog::Backlog,
+};
 use infra::{
     clock::Clock,
     event_source::{EventSource, Partition, direct::DirectSource, layout::WholeLog},
@@ -265,6 +267,14 @@ impl Shop {
         // Appends that reached the inner store before the crash are durable before the next start reads it.
         self.store.settle().await;
         self.files
+    }
+
+    /// Serves commands with a share of new orders refused.
+    pub fn with_backlog(mut self, backlog: Backlog) -> Self {
+        let parked = Arc::new(SqliteOperations::open(&self.files.path("operations.db")).unwrap());
+        let api = CommandApi::new(self.checkout.clone(), parked, self.options.api);
+        self.router = command_api::router(api.with_backlog(backlog));
+        self
     }
 
     pub fn router(&self) -> Router {

@@ -142,7 +142,7 @@ fn in_microseconds(time: Timestamp) -> Timestamp {
 }
 
 command_problems! {
-    PlaceProblems = InsufficientStock OrderStatus;
+    PlaceProblems = InsufficientStock OrderStatus ProjectionsBehind;
 }
 
 /// Place an order
@@ -166,6 +166,7 @@ pub(in crate::http) async fn place(
     let now = in_microseconds(api.checkout.clock.now());
     check_placed_at(body.placed_at, now)?;
     let command = body.into_command(order_id, now, &api)?;
+    api.backlog.admit()?;
     if prefers_async(&headers) {
         let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"))];
         return Ok((applied, place_async(&api, command, &context).await?).into_response());

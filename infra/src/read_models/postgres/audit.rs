@@ -13,27 +13,22 @@ use crate::{
     postgres::Database,
     read_models::{
         Projection, ReadModelError, StoredRow,
-        audit::{Progress, Stored},
+        audit::{Progress, RowSender, Stored},
     },
 };
 
-const ROWS_PER_CHUNK: i32 = 1_000;
-const CHUNKS_AHEAD: usize = 4;
+/// An order may have a megabyte.
+const ROWS_PER_CHUNK: i32 = 100;
 
 pub(super) async fn stored(database: &Database, schema: &'static str) -> Result<Stored, ReadModelError> {
     let client = database.session().await?;
     let (begun, progress) = oneshot::channel();
-    let (chunks, rows) = mpsc::channel(CHUNKS_AHEAD);
-    // Ends when the receiver is dropped.
-    tokio::spawn(async move {
-        if let Err(Stop::Failed(error)) = read(client, schema, begun, &chunks).await {
-            // Sending fails only if the caller has stopped reading.
-            let _ = chunks.send(Err(error)).await;
-        }
-    });
+    let (scans, requests) = mpsc::channel(1);
+    // Ends when the sender of requests is dropped.
+    tokio::spawn(read(client, schema, begun, requests));
     let ended = |_| ReadModelError::Unavailable("reading all rows has failed".into());
     let (log_positions, parked) = progress.await.map_err(ended)??;
-    Ok(Stored { log_positions, parked, rows })
+    Ok(Stored { log_positions, parked, scans })
 }
 
 /// Why a scan ends early.
@@ -54,23 +49,30 @@ impl From<tokio_postgres::Error> for Stop {
     }
 }
 
+/// Reads all rows once for each request, in one transaction.
 async fn read(
     mut client: Client,
     schema: &str,
     begun: oneshot::Sender<Result<Progress, ReadModelError>>,
-    chunks: &mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>,
-) -> Result<(), Stop> {
-    let (view, progress) = match begin(&mut client, schema).await {
-        Ok(begun) => begun,
+    mut requests: mpsc::Receiver<RowSender>,
+) {
+    // Sending fails only if the caller has stopped waiting; no request comes then.
+    let view = match begin(&mut client, schema).await {
+        Ok((view, progress)) => {
+            let _ = begun.send(Ok(progress));
+            view
+        }
         Err(error) => {
             let _ = begun.send(Err(error));
-            return Ok(());
+            return;
         }
     };
-    if begun.send(Ok(progress)).is_err() {
-        return Ok(());
+    while let Some(chunks) = requests.recv().await {
+        let scan = Scan { view: &view, chunks };
+        if let Err(Stop::Failed(error)) = scan_rows(&scan).await {
+            let _ = scan.chunks.send(Err(error)).await;
+        }
     }
-    scan_rows(&Scan { view, chunks }).await
 }
 
 async fn begin<'c>(
@@ -88,8 +90,8 @@ async fn begin<'c>(
 
 /// Reads tables in one transaction and sends their rows in chunks.
 pub(super) struct Scan<'a> {
-    pub(super) view: Transaction<'a>,
-    chunks: &'a mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>,
+    pub(super) view: &'a Transaction<'a>,
+    chunks: RowSender,
 }
 
 impl Scan<'_> {

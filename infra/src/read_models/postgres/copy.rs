@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use postgres_types::{ToSql, Type};
-use tokio_postgres::{Transaction, binary_copy::BinaryCopyInWriter};
+use tokio_postgres::{Client, binary_copy::BinaryCopyInWriter};
 
 use crate::read_models::ReadModelError;
 
@@ -15,18 +15,14 @@ pub(super) struct Copy {
 
 impl Copy {
     /// The table must be created in the same transaction.
-    pub(super) async fn begin(
-        transaction: &Transaction<'_>,
-        table: &str,
-        columns: &str,
-    ) -> Result<Self, ReadModelError> {
+    pub(super) async fn begin(client: &Client, table: &str, columns: &str) -> Result<Self, ReadModelError> {
         // Gives the types of the columns. Those of enums have numbers that differ in each database.
-        let described = transaction.prepare(&format!("SELECT {columns} FROM {table}")).await?;
+        let described = client.prepare(&format!("SELECT {columns} FROM {table}")).await?;
         let types: Vec<Type> = described.columns().iter().map(|column| column.type_().clone()).collect();
         // FREEZE marks rows as visible to all while they are written. Otherwise a vacuum writes each page
         // again.
         let copy = format!("COPY {table} ({columns}) FROM STDIN WITH (FORMAT binary, FREEZE)");
-        let sink = transaction.copy_in(&copy).await?;
+        let sink = client.copy_in(&copy).await?;
         Ok(Self { writer: Box::pin(BinaryCopyInWriter::new(sink, &types)), rows: 0 })
     }
 

@@ -9,7 +9,7 @@ use domain::{
     order::{Order, OrderStatus},
 };
 use postgres_types::{FromSql, Json, ToSql};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{
@@ -214,14 +214,11 @@ fn joined_skus(row: &OrderRow) -> String {
     skus_of(&row.order).into_iter().map(Sku::as_str).collect::<Vec<_>>().join(SKU_SEPARATOR)
 }
 
-/// Writes the rows of a whole log into empty tables.
-pub(super) async fn copy(
-    transaction: &tokio_postgres::Transaction<'_>,
-    rows: &Rows,
-) -> Result<(), ReadModelError> {
+/// Adds rows of a rebuild.
+pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
     let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
         payment_due_at, summary, body";
-    let mut orders = Copy::begin(transaction, "orders", order_columns).await?;
+    let mut orders = Copy::begin(client, "orders", order_columns).await?;
     for row in &rows.orders {
         let columns = SearchColumns::of(row)?;
         orders
@@ -240,7 +237,7 @@ pub(super) async fn copy(
             .await?;
     }
     orders.finish().await?;
-    let mut skus = Copy::begin(transaction, "order_skus", "sku, status, placed_at, order_id").await?;
+    let mut skus = Copy::begin(client, "order_skus", "sku, status, placed_at, order_id").await?;
     for row in &rows.orders {
         let columns = SearchColumns::of(row)?;
         for sku in skus_of(&row.order) {
@@ -272,7 +269,7 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
             }
         }
         skus_expected += entries.skus.len();
-        for (sku, order) in entries.not_stored(&scan.view).await? {
+        for (sku, order) in entries.not_stored(scan.view).await? {
             rows.push(broken(order.to_string(), &format!("order_skus has no entry of {sku} for it")));
         }
         scan.send(rows).await?;

@@ -9,7 +9,7 @@ use domain::{
     payment::{Payment, PaymentState},
 };
 use postgres_types::{FromSql, Json, ToSql};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{
@@ -146,14 +146,11 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// Writes the rows of a whole log into an empty table.
-pub(super) async fn copy(
-    transaction: &tokio_postgres::Transaction<'_>,
-    rows: &Rows,
-) -> Result<(), ReadModelError> {
+/// Adds rows of a rebuild.
+pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
     let payment_columns =
         "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body";
-    let mut payments = Copy::begin(transaction, "payments", payment_columns).await?;
+    let mut payments = Copy::begin(client, "payments", payment_columns).await?;
     for row in &rows.payments {
         let columns = SearchColumns::of(row);
         payments

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use domain::{EventId, Position, StreamName};
 use postgres_types::{FromSql, ToSql};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     read_models::{
         BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
         ReadModelError,
-        audit::{AllRows, LogPositions, one_per_partition},
+        audit::{LogPositions, RebuiltFrom, one_per_partition},
     },
 };
 
@@ -197,7 +197,7 @@ impl<'t> Writer<'t> {
         if parked.is_empty() {
             return Ok(());
         }
-        park(self.transaction, &self.park, parked).await
+        park(self.transaction.client(), &self.park, parked).await
     }
 }
 
@@ -206,11 +206,7 @@ fn expect(found: u64, expected: usize) -> Result<(), ReadModelError> {
     if found == expected as u64 { Ok(()) } else { Err(ReadModelError::CheckpointMoved) }
 }
 
-async fn park(
-    transaction: &tokio_postgres::Transaction<'_>,
-    statement: &Statement,
-    rows: &[ParkedStream],
-) -> Result<(), ReadModelError> {
+async fn park(client: &Client, statement: &Statement, rows: &[ParkedStream]) -> Result<(), ReadModelError> {
     let projections: Vec<PgProjection> = rows.iter().map(|row| row.projection.into()).collect();
     let streams: Vec<String> = rows.iter().map(|row| row.stream.to_string()).collect();
     let partitions: Vec<&str> = rows.iter().map(|row| row.partition.0.as_str()).collect();
@@ -221,30 +217,26 @@ async fn park(
     let times: Vec<Timestamptz> = rows.iter().map(|row| row.parked_at.into()).collect();
     let values: [&(dyn ToSql + Sync); 8] =
         [&projections, &streams, &partitions, &events, &revisions, &positions, &reasons, &times];
-    transaction.execute(statement, &values).await?;
+    client.execute(statement, &values).await?;
     Ok(())
 }
 
-/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of
-/// `positions`, the parked streams.
-pub(super) async fn copy(
-    transaction: &tokio_postgres::Transaction<'_>,
-    positions: &[(Partition, Option<Position>)],
-    rows: &AllRows,
-) -> Result<(), ReadModelError> {
+/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of a partition,
+/// the parked streams.
+pub(super) async fn copy(client: &Client, progress: &RebuiltFrom) -> Result<(), ReadModelError> {
     const CHECKPOINTS: &str =
         "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
          SELECT projection, $2, $3, $4, now() FROM unnest($1::projection[]) AS projection";
-    transaction.execute("UPDATE log SET store_id = $1", &[&rows.store_id]).await?;
-    let begin = transaction.prepare(CHECKPOINTS).await?;
-    let log_position = signed_position(rows.position);
-    for (partition, position) in positions {
+    client.execute("UPDATE log SET store_id = $1", &[&progress.store_id]).await?;
+    let begin = client.prepare(CHECKPOINTS).await?;
+    let log_position = signed_position(progress.position);
+    for (partition, position) in &progress.partitions {
         let fed = Projection::fed_by(partition);
         let projections: Vec<PgProjection> = fed.iter().copied().map(PgProjection::from).collect();
         let begin_at = signed_position(*position);
-        transaction.execute(&begin, &[&projections, &partition.0, &begin_at, &log_position]).await?;
+        client.execute(&begin, &[&projections, &partition.0, &begin_at, &log_position]).await?;
     }
-    park(transaction, &transaction.prepare(PARK).await?, &rows.parked).await
+    park(client, &client.prepare(PARK).await?, &progress.parked).await
 }
 
 pub(super) async fn log_positions(

@@ -7,12 +7,11 @@ use deadpool_postgres::{Object, Transaction};
 use domain::Currency;
 use postgres_types::{FromSql, ToSql};
 use rust_decimal::Decimal;
-use tokio_postgres::{IsolationLevel, Row, Statement};
+use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use super::{
     PostgresQueries,
     audit::{Scan, Stop},
-    copy::Copy,
     values::{cell, sku_of, unreadable},
 };
 use crate::read_models::{
@@ -114,87 +113,58 @@ impl<'t> Writer<'t> {
         Ok(Self { transaction, add: transaction.prepare_cached(ADD).await? })
     }
 
-    /// Adds to the hours and to their months. A batch has sums of one partition at most.
+    /// A batch has sums of one partition at most.
     pub(super) async fn write(&self, rows: &Rows) -> Result<(), ReadModelError> {
         for sales in &rows.sales {
-            self.add(sales).await?;
+            add(self.transaction.client(), &self.add, sales).await?;
         }
-        Ok(())
-    }
-
-    async fn add(&self, sales: &PartitionSales) -> Result<(), ReadModelError> {
-        if sales.sums.is_empty() {
-            return Ok(());
-        }
-        let months = by_month(&sales.sums);
-        let rows: Vec<_> = hours_and_months(sales, &months).collect();
-        let (dimensions, names): (Vec<PgSalesDimension>, Vec<&str>) =
-            rows.iter().map(|(_, key, _)| PgSalesDimension::of(&key.dimension)).unzip();
-        let spans: Vec<PgSalesSpan> = rows.iter().map(|(span, ..)| (*span).into()).collect();
-        let currencies: Vec<&str> = rows.iter().map(|(_, key, _)| key.currency.as_str()).collect();
-        let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.hour).collect();
-        let counts =
-            |value: fn(&SalesTotals) -> i64| rows.iter().map(|(_, _, sum)| value(sum)).collect::<Vec<_>>();
-        let money = |value: fn(&SalesTotals) -> i128| {
-            rows.iter().map(|(_, _, sum)| decimal(value(sum))).collect::<Result<Vec<_>, _>>()
-        };
-        let values: [&(dyn ToSql + Sync); 12] = [
-            &dimensions,
-            &spans,
-            &currencies,
-            &starts,
-            &names,
-            &counts(|sum| sum.orders),
-            &counts(|sum| sum.lines),
-            &counts(|sum| sum.units),
-            &money(|sum| sum.gross)?,
-            &money(|sum| sum.cancelled)?,
-            &money(|sum| sum.refunded)?,
-            &sales.partition.0,
-        ];
-        self.transaction.execute(&self.add, &values).await?;
         Ok(())
     }
 }
 
-fn hours_and_months<'s>(
-    sales: &'s PartitionSales,
-    months: &'s BTreeMap<SalesKey, SalesTotals>,
-) -> impl Iterator<Item = (Span, &'s SalesKey, &'s SalesTotals)> {
-    let hours = sales.sums.iter().map(|(key, sum)| (Span::Hour, key, sum));
-    hours.chain(months.iter().map(|(key, sum)| (Span::Month, key, sum)))
-}
-
-/// Writes the rows of a whole log into an empty table.
-pub(super) async fn copy(
-    transaction: &tokio_postgres::Transaction<'_>,
-    rows: &Rows,
-) -> Result<(), ReadModelError> {
-    let columns = "dimension, span, currency, start, key, partition,
-        orders, lines, units, gross, cancelled, refunded";
-    let mut copy = Copy::begin(transaction, "sales", columns).await?;
+/// Adds rows of a rebuild. The table has its primary key already, because further rows add to months.
+pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+    let statement = client.prepare(ADD).await?;
     for sales in &rows.sales {
-        let months = by_month(&sales.sums);
-        for (span, key, sum) in hours_and_months(sales, &months) {
-            let (dimension, name) = PgSalesDimension::of(&key.dimension);
-            copy.row(&[
-                &dimension,
-                &PgSalesSpan::from(span),
-                &key.currency.as_str(),
-                &key.hour,
-                &name,
-                &sales.partition.0,
-                &sum.orders,
-                &sum.lines,
-                &sum.units,
-                &decimal(sum.gross)?,
-                &decimal(sum.cancelled)?,
-                &decimal(sum.refunded)?,
-            ])
-            .await?;
-        }
+        add(client, &statement, sales).await?;
     }
-    copy.finish().await
+    Ok(())
+}
+
+/// Adds to the hours and to their months.
+async fn add(client: &Client, statement: &Statement, sales: &PartitionSales) -> Result<(), ReadModelError> {
+    if sales.sums.is_empty() {
+        return Ok(());
+    }
+    let months = by_month(&sales.sums);
+    let hours = sales.sums.iter().map(|(key, sum)| (Span::Hour, key, sum));
+    let rows: Vec<_> = hours.chain(months.iter().map(|(key, sum)| (Span::Month, key, sum))).collect();
+    let (dimensions, names): (Vec<PgSalesDimension>, Vec<&str>) =
+        rows.iter().map(|(_, key, _)| PgSalesDimension::of(&key.dimension)).unzip();
+    let spans: Vec<PgSalesSpan> = rows.iter().map(|(span, ..)| (*span).into()).collect();
+    let currencies: Vec<&str> = rows.iter().map(|(_, key, _)| key.currency.as_str()).collect();
+    let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.hour).collect();
+    let counts =
+        |value: fn(&SalesTotals) -> i64| rows.iter().map(|(_, _, sum)| value(sum)).collect::<Vec<_>>();
+    let money = |value: fn(&SalesTotals) -> i128| {
+        rows.iter().map(|(_, _, sum)| decimal(value(sum))).collect::<Result<Vec<_>, _>>()
+    };
+    let values: [&(dyn ToSql + Sync); 12] = [
+        &dimensions,
+        &spans,
+        &currencies,
+        &starts,
+        &names,
+        &counts(|sum| sum.orders),
+        &counts(|sum| sum.lines),
+        &counts(|sum| sum.units),
+        &money(|sum| sum.gross)?,
+        &money(|sum| sum.cancelled)?,
+        &money(|sum| sum.refunded)?,
+        &sales.partition.0,
+    ];
+    client.execute(statement, &values).await?;
+    Ok(())
 }
 
 pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {

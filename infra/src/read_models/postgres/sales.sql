@@ -14,8 +14,6 @@ CREATE TABLE sales (
     units     bigint           NOT NULL,
     gross     numeric(28)      NOT NULL,
     cancelled numeric(28)      NOT NULL,
-    refunded  numeric(28)      NOT NULL
+    refunded  numeric(28)      NOT NULL,
+    PRIMARY KEY (dimension, span, currency, start, key, partition)
 ) WITH (fillfactor = 80);
-
--- Indexes
-ALTER TABLE sales ADD PRIMARY KEY (dimension, span, currency, start, key, partition);

@@ -1,7 +1,7 @@
 //! The schema of the read models: created if it is missing, refused if it has another version.
 
 use deadpool_postgres::Object;
-use tokio_postgres::{GenericClient, Transaction};
+use tokio_postgres::GenericClient;
 
 use super::{SCHEMA_VERSION, SCHEMAS};
 use crate::{
@@ -30,8 +30,8 @@ async fn create(client: &mut Object) -> Result<(), Fault> {
     migrations::lock(&transaction).await?;
     // Checked again under the lock: another process may have created the schema meanwhile.
     if found_version(&*transaction).await?.is_none() {
-        create_tables(&transaction, IN_USE).await?;
-        create_indexes(&transaction).await?;
+        create_tables(&*transaction, IN_USE).await?;
+        create_indexes(&*transaction).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -51,19 +51,19 @@ async fn found_version(client: &impl GenericClient) -> Result<Option<i32>, Fault
 }
 
 /// Creates a schema with empty tables, and sets it as the search path for the rest of the transaction.
-pub(super) async fn create_tables(transaction: &Transaction<'_>, schema: &str) -> Result<(), Fault> {
+pub(super) async fn create_tables(client: &impl GenericClient, schema: &str) -> Result<(), Fault> {
     let begin = format!("CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}, orderly");
-    transaction.batch_execute(&begin).await?;
+    client.batch_execute(&begin).await?;
     for sql in SCHEMAS {
-        transaction.batch_execute(ddl::tables(sql)).await?;
+        client.batch_execute(ddl::tables(sql)).await?;
     }
-    transaction.execute("INSERT INTO log (schema_version) VALUES ($1)", &[&SCHEMA_VERSION]).await?;
+    client.execute("INSERT INTO log (schema_version) VALUES ($1)", &[&SCHEMA_VERSION]).await?;
     Ok(())
 }
 
-pub(super) async fn create_indexes(transaction: &Transaction<'_>) -> Result<(), Fault> {
+pub(super) async fn create_indexes(client: &impl GenericClient) -> Result<(), Fault> {
     for sql in SCHEMAS {
-        transaction.batch_execute(ddl::indexes(sql)).await?;
+        client.batch_execute(ddl::indexes(sql)).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use domain::{OrderId, Position, Sku};
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{
@@ -169,23 +169,20 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// Writes the rows of a whole log into empty tables.
-pub(super) async fn copy(
-    transaction: &tokio_postgres::Transaction<'_>,
-    rows: &Rows,
-) -> Result<(), ReadModelError> {
-    let mut levels = Copy::begin(transaction, "stock", LEVEL_COLUMNS).await?;
+/// Adds rows of a rebuild.
+pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut levels = Copy::begin(client, "stock", LEVEL_COLUMNS).await?;
     for row in &rows.stock {
         let (on_hand, reserved) = (i64::from(row.on_hand), i64::from(row.reserved));
         levels.row(&[&row.sku.as_str(), &on_hand, &reserved, &row.revision.cast_signed()]).await?;
     }
     levels.finish().await?;
-    let mut reservations = Copy::begin(transaction, "reservations", RESERVATION_COLUMNS).await?;
+    let mut reservations = Copy::begin(client, "reservations", RESERVATION_COLUMNS).await?;
     for row in &rows.reservations {
         reservations.row(&[&row.sku.as_str(), &row.order_id.0, &i64::from(row.quantity)]).await?;
     }
     reservations.finish().await?;
-    let mut events = Copy::begin(transaction, "order_stock_events", ORDER_EVENT_COLUMNS).await?;
+    let mut events = Copy::begin(client, "order_stock_events", ORDER_EVENT_COLUMNS).await?;
     for OrderStockEvent { order_id, position, sku, revision } in &rows.order_stock_events {
         events.row(&[&order_id.0, &position.cast_signed(), &sku.as_str(), &revision.cast_signed()]).await?;
     }

@@ -13,45 +13,51 @@ use super::{
 };
 use crate::read_models::{
     Projection, ReadModelError, StoredRow,
-    audit::{Progress, Stored},
+    audit::{Progress, RowSender, Stored},
 };
 
-const ROWS_PER_CHUNK: usize = 1_000;
-const CHUNKS_AHEAD: usize = 4;
+/// An order may have a megabyte.
+const ROWS_PER_CHUNK: usize = 100;
 
 pub(super) async fn stored(path: &Path) -> Result<Stored, ReadModelError> {
     let path = path.to_owned();
     let (begun, progress) = oneshot::channel();
-    let (chunks, rows) = mpsc::channel(CHUNKS_AHEAD);
-    // Ends when the receiver is dropped.
-    drop(tokio::task::spawn_blocking(move || read(&path, begun, Sink { chunk: Vec::new(), chunks })));
+    let (scans, requests) = mpsc::channel(1);
+    // Ends when the sender of requests is dropped.
+    drop(tokio::task::spawn_blocking(move || read(&path, begun, requests)));
     let ended = |_| ReadModelError::Unavailable("reading all rows has failed".into());
     let (log_positions, parked) = progress.await.map_err(ended)??;
-    Ok(Stored { log_positions, parked, rows })
+    Ok(Stored { log_positions, parked, scans })
 }
 
-fn read(path: &Path, begun: oneshot::Sender<Result<Progress, ReadModelError>>, mut sink: Sink) {
+/// Reads all rows once for each request, in one transaction.
+fn read(
+    path: &Path,
+    begun: oneshot::Sender<Result<Progress, ReadModelError>>,
+    mut requests: mpsc::Receiver<RowSender>,
+) {
     let opened = open_reader(path).map_err(ReadModelError::from).and_then(|connection| {
         connection.execute_batch("BEGIN")?;
         let progress = (log_positions(&connection)?, parked(&connection)?);
         Ok((connection, progress))
     });
+    // Sending fails only if the caller has stopped waiting; no request comes then.
     let connection = match opened {
         Ok((connection, progress)) => {
-            if begun.send(Ok(progress)).is_err() {
-                return;
-            }
+            let _ = begun.send(Ok(progress));
             connection
         }
         Err(error) => {
-            // Sending fails only if the caller has stopped waiting.
             let _ = begun.send(Err(error));
             return;
         }
     };
-    let scanned = scan_rows(&connection, &mut sink).and_then(|()| sink.flush());
-    if let Err(Stop::Failed(error)) = scanned {
-        let _ = sink.chunks.blocking_send(Err(error));
+    while let Some(chunks) = requests.blocking_recv() {
+        let mut sink = Sink { chunk: Vec::new(), chunks };
+        let scanned = scan_rows(&connection, &mut sink).and_then(|()| sink.flush());
+        if let Err(Stop::Failed(error)) = scanned {
+            let _ = sink.chunks.blocking_send(Err(error));
+        }
     }
 }
 
@@ -70,7 +76,7 @@ impl From<rusqlite::Error> for Stop {
 /// Sends rows in chunks.
 pub(super) struct Sink {
     chunk: Vec<StoredRow>,
-    chunks: mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>,
+    chunks: RowSender,
 }
 
 impl Sink {

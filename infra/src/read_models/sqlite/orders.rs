@@ -14,11 +14,14 @@ use super::{
     stock,
     values::{from_json, revision, time, to_json},
 };
-use crate::read_models::{
-    OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError, RowKeys,
-    RowPage, Rows, StoredRow,
-    orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
-    paging::one_more,
+use crate::{
+    external_sort::{Sorted, Sorter},
+    read_models::{
+        OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
+        RowKeys, RowPage, Rows, StoredRow,
+        orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
+        paging::one_more,
+    },
 };
 
 pub(super) const SCHEMA: &str = include_str!("orders.sql");
@@ -45,7 +48,11 @@ pub(super) fn status_code(status: OrderStatus) -> i64 {
 }
 
 pub(super) fn is_final_code(code: i64) -> bool {
-    STATUSES.iter().any(|status| status.is_final() && status_code(*status) == code)
+    final_codes().any(|of_final| of_final == code)
+}
+
+pub(super) fn final_codes() -> impl Iterator<Item = i64> {
+    STATUSES.into_iter().filter(|status| status.is_final()).map(status_code)
 }
 
 /// Search columns besides SKUs.
@@ -216,27 +223,58 @@ fn insert(
     Ok(())
 }
 
-/// Writes the rows of a whole log into empty tables.
-pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    let mut insert_order = transaction.prepare(INSERT)?;
+/// Adds rows of a rebuild, and the rows of `order_skus` to `skus`.
+pub(super) fn copy(connection: &Connection, skus: &mut Sorter, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut insert_order = connection.prepare_cached(INSERT)?;
     write_with_json(
         &rows.orders,
         |row| Json::of(&row.order),
         |row, json| insert(&mut insert_order, row, &SearchColumns::of_row(row)?, json),
     )?;
-    let mut entries = Vec::new();
     for row in &rows.orders {
         let columns = SearchColumns::of_row(row)?;
-        let of_sku = |sku| (sku, columns.status, columns.placed_at, row.order_id);
-        entries.extend(skus_of(&row.order).into_iter().map(of_sku));
-    }
-    // Sorted by the primary key, so that the table fills from left to right.
-    entries.sort_unstable();
-    let mut insert_sku = transaction.prepare(INSERT_SKU)?;
-    for (sku, status, placed_at, order_id) in entries {
-        insert_sku.execute(params![sku.as_str(), status, placed_at, order_id.0])?;
+        for sku in skus_of(&row.order) {
+            skus.push(&sku_key(sku, &columns, row.order_id), &[])?;
+        }
     }
     Ok(())
+}
+
+/// The key of a row of `order_skus`: its bytes sort as its columns do. SKUs contain no zero byte.
+fn sku_key(sku: &Sku, columns: &SearchColumns<'_>, order_id: OrderId) -> Vec<u8> {
+    let mut key = sku.as_str().as_bytes().to_vec();
+    key.push(0);
+    for number in [columns.status, columns.placed_at] {
+        key.extend(sortable(number));
+    }
+    key.extend(order_id.0.as_bytes());
+    key
+}
+
+/// Writes all rows of `order_skus`.
+pub(super) fn copy_skus(connection: &Connection, mut skus: Sorted) -> Result<(), ReadModelError> {
+    let mut insert = connection.prepare(INSERT_SKU)?;
+    let mut reader = skus.read()?;
+    while let Some((key, _)) = reader.next()? {
+        let damaged = || ReadModelError::Unavailable("a temporary file of the rebuild is damaged".into());
+        let (sku, rest) = key.split_at_checked(key.len().wrapping_sub(SKU_KEY_REST)).ok_or_else(damaged)?;
+        let sku = std::str::from_utf8(sku).map_err(|_| damaged())?;
+        let number = |at: usize| rest[at..at + 8].try_into().map(number_of).map_err(|_| damaged());
+        insert.execute(params![sku, number(1)?, number(9)?, &rest[17..]])?;
+    }
+    Ok(())
+}
+
+/// Bytes after the SKU: a zero, two numbers and an id.
+const SKU_KEY_REST: usize = 1 + 8 + 8 + 16;
+
+/// Eight bytes that sort as the number does.
+fn sortable(number: i64) -> [u8; 8] {
+    (number ^ i64::MIN).to_be_bytes()
+}
+
+fn number_of(sortable: [u8; 8]) -> i64 {
+    i64::from_be_bytes(sortable) ^ i64::MIN
 }
 
 pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {

@@ -95,9 +95,9 @@ pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), Re
     rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &Json::of(&row.payment)?))
 }
 
-/// Writes the rows of a whole log into an empty table.
-pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    let mut insert = transaction.prepare(INSERT)?;
+/// Adds rows of a rebuild.
+pub(super) fn copy(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
+    let mut insert = connection.prepare_cached(INSERT)?;
     write_with_json(&rows.payments, |row| Json::of(&row.payment), |row, json| execute(&mut insert, row, json))
 }
 

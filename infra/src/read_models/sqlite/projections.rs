@@ -14,7 +14,7 @@ use crate::{
     read_models::{
         BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
         ReadModelError,
-        audit::{AllRows, LogPositions, one_per_partition},
+        audit::{LogPositions, RebuiltFrom, one_per_partition},
     },
 };
 
@@ -123,12 +123,12 @@ fn unpark(transaction: &Transaction<'_>, retried: &[ParkedStream]) -> Result<(),
     Ok(())
 }
 
-fn park(transaction: &Transaction<'_>, parked: &[ParkedStream]) -> Result<(), ReadModelError> {
+fn park(connection: &Connection, parked: &[ParkedStream]) -> Result<(), ReadModelError> {
     const PARK: &str = "INSERT OR REPLACE INTO parked
          (projection, stream, partition, event_id, revision, position, reason, parked_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     for row in parked {
-        transaction.prepare_cached(PARK)?.execute(params![
+        connection.prepare_cached(PARK)?.execute(params![
             row.projection.as_str(),
             row.stream.to_string(),
             row.partition.0,
@@ -142,27 +142,23 @@ fn park(transaction: &Transaction<'_>, parked: &[ParkedStream]) -> Result<(), Re
     Ok(())
 }
 
-/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of
-/// `positions`, the parked streams.
-pub(super) fn copy(
-    transaction: &Transaction<'_>,
-    positions: &[(Partition, Option<Position>)],
-    rows: &AllRows,
-) -> Result<(), ReadModelError> {
+/// Writes the progress that rebuilt rows start with: the log, a checkpoint for each projection of a partition,
+/// the parked streams.
+pub(super) fn copy(connection: &Connection, progress: &RebuiltFrom) -> Result<(), ReadModelError> {
     const CHECKPOINT: &str =
         "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5)";
-    transaction.execute("UPDATE log SET store_id = ?1", [rows.store_id])?;
+    connection.execute("UPDATE log SET store_id = ?1", [progress.store_id])?;
     let now = Timestamp::now().as_microsecond();
-    let log_position = signed_position(rows.position);
-    for (partition, position) in positions {
+    let log_position = signed_position(progress.position);
+    for (partition, position) in &progress.partitions {
         let begin_at = signed_position(*position);
         for projection in Projection::fed_by(partition) {
             let values = params![projection.as_str(), partition.0, begin_at, log_position, now];
-            transaction.execute(CHECKPOINT, values)?;
+            connection.execute(CHECKPOINT, values)?;
         }
     }
-    park(transaction, &rows.parked)
+    park(connection, &progress.parked)
 }
 
 pub(super) fn log_positions(connection: &Connection) -> Result<LogPositions, ReadModelError> {

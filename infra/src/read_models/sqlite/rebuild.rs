@@ -1,4 +1,5 @@
-//! Rebuilds: rows are written in order into a new file, indexed last, and copied over the file in use.
+//! Rebuilds: rows are written in order into a new file, indexed last, and copied over the file in use. Memory
+//! holds the page cache and a part of the rows of `order_skus`, however many rows there are.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -10,7 +11,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::Position;
 use rusqlite::{
     Connection,
     backup::{Backup, StepResult},
@@ -19,18 +19,20 @@ use rusqlite::{
 use super::{
     audit,
     connections::{ReadModelsOpenError, create_indexes, create_tables, expect_read_models, open_writer},
-    copy_rows, projections,
+    copy_rows, orders, projections, stock,
 };
 use crate::{
-    event_source::Partition,
+    external_sort::Sorter,
     read_models::{
-        ReadModelError,
-        audit::{AllRows, Audit, Rebuild, Staged, Stored},
+        ReadModelError, Rows,
+        audit::{Audit, Rebuild, RebuiltFrom, Staged, Staging, Stored},
     },
     sqlite::keep_plans,
 };
 
-const PAGE_CACHE_KIB: i32 = 256 * 1024;
+const PAGE_CACHE_KIB: i32 = 96 * 1024;
+/// Bytes of `order_skus` that are sorted in memory.
+const SKUS_MEMORY_MAX: usize = 16 << 20;
 const ROWS_PER_CHUNK: usize = 256;
 const CHUNKS_AHEAD: usize = 8;
 /// Time limit for publishing, which waits for a commit, or a checkpoint of the write-ahead log, of another
@@ -52,20 +54,57 @@ impl SqliteRebuild {
 
 #[async_trait]
 impl Rebuild for SqliteRebuild {
-    async fn stage(
-        &self,
-        positions: &[(Partition, Option<Position>)],
-        rows: Arc<AllRows>,
-    ) -> Result<Box<dyn Staged>, ReadModelError> {
+    async fn begin(&self) -> Result<Box<dyn Staging>, ReadModelError> {
         let path = self.path.clone();
-        let positions = positions.to_vec();
-        blocking(move || {
+        let open = move || {
             let staged = StagedFile::reserve(&path)?;
-            write_file(&staged.file, &positions, &rows)?;
-            Ok(Box::new(staged) as Box<dyn Staged>)
-        })
-        .await
+            let connection = create_file(&staged.file)?;
+            let skus = Sorter::new(directory_of(&path), SKUS_MEMORY_MAX);
+            Ok(OpenFile { connection, skus, staged })
+        };
+        Ok(Box::new(InUse(Some(blocking(open).await?))))
     }
+}
+
+/// A file that is being filled, between two uses of its connection by a blocking thread.
+struct InUse(Option<OpenFile>);
+
+struct OpenFile {
+    connection: Connection,
+    /// The rows of `order_skus`, which a table in the order of its key takes fastest when they are sorted.
+    skus: Sorter,
+    staged: StagedFile,
+}
+
+#[async_trait]
+impl Staging for InUse {
+    async fn write(&mut self, rows: Rows) -> Result<(), ReadModelError> {
+        let mut file = self.0.take().ok_or_else(failed_before)?;
+        let write = move || {
+            copy_rows(&file.connection, &mut file.skus, &rows)?;
+            Ok(file)
+        };
+        self.0 = Some(blocking(write).await?);
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>, progress: RebuiltFrom) -> Result<Box<dyn Staged>, ReadModelError> {
+        let OpenFile { connection, skus, staged } = self.0.take().ok_or_else(failed_before)?;
+        let finish = move || {
+            orders::copy_skus(&connection, skus.finish()?)?;
+            projections::copy(&connection, &progress)?;
+            create_indexes(&connection)?;
+            stock::mark_ended_orders(&connection)?;
+            connection.execute_batch("COMMIT")?;
+            connection.close().map_err(|(_, error)| error)?;
+            Ok(Box::new(staged) as Box<dyn Staged>)
+        };
+        blocking(finish).await
+    }
+}
+
+fn failed_before() -> ReadModelError {
+    ReadModelError::Unavailable("an earlier step of the rebuild has failed".into())
 }
 
 /// A finished file beside the one in use.
@@ -176,25 +215,22 @@ impl Staged for StagedFile {
     }
 }
 
-fn write_file(
-    file: &Path,
-    positions: &[(Partition, Option<Position>)],
-    rows: &AllRows,
-) -> Result<(), ReadModelError> {
-    let mut connection = Connection::open(file)?;
+/// Creates empty tables without indexes, in a transaction that stays open.
+fn create_file(file: &Path) -> Result<Connection, ReadModelError> {
+    let connection = Connection::open(file)?;
     keep_plans(&connection)?;
     // No journal: an incomplete file is deleted, not repaired.
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
     connection.pragma_update(None, "threads", 2)?;
-    let transaction = connection.transaction()?;
-    create_tables(&transaction)?;
-    projections::copy(&transaction, positions, rows)?;
-    copy_rows(&transaction, &rows.rows)?;
-    create_indexes(&transaction)?;
-    transaction.commit()?;
-    Ok(connection.close().map_err(|(_, error)| error)?)
+    connection.execute_batch("BEGIN")?;
+    create_tables(&connection)?;
+    Ok(connection)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Calls `write` with each row and its JSON, which another thread encodes ahead.

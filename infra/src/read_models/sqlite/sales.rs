@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use domain::Currency;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
 use super::{
     SqliteQueries,
@@ -85,12 +85,12 @@ fn columns_of(money: i128) -> Result<(i64, i64), ReadModelError> {
     Ok((high, low))
 }
 
-/// Adds to the hours and to their months. Also writes the rows of a whole log.
-pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    rows.sales.iter().try_for_each(|sales| add(transaction, sales))
+/// Adds to the hours and to their months. Also adds rows of a rebuild.
+pub(super) fn write(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
+    rows.sales.iter().try_for_each(|sales| add(connection, sales))
 }
 
-fn add(transaction: &Transaction<'_>, sales: &PartitionSales) -> Result<(), ReadModelError> {
+fn add(connection: &Connection, sales: &PartitionSales) -> Result<(), ReadModelError> {
     // Each low column passes its carry to the high one.
     const ADD: &str =
         "INSERT INTO sales (dimension, span, currency, start, key, partition, orders, lines, units,
@@ -103,7 +103,7 @@ fn add(transaction: &Transaction<'_>, sales: &PartitionSales) -> Result<(), Read
              cancelled = (cancelled + ?13) & 4294967295,
              refunded_high = refunded_high + ?14 + ((refunded + ?15) >> 32),
              refunded = (refunded + ?15) & 4294967295";
-    let mut statement = transaction.prepare_cached(ADD)?;
+    let mut statement = connection.prepare_cached(ADD)?;
     let mut add_sum = |span: Span, key: &SalesKey, sum: &SalesTotals| {
         let (dimension, name) = dimension_columns(&key.dimension);
         let (gross_high, gross) = columns_of(sum.gross)?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
-    orders::is_final_code,
+    orders::{final_codes, is_final_code},
     values::{revision, signed_position, sku},
 };
 use crate::read_models::{
@@ -70,16 +70,25 @@ pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), Re
     insert_order_events(transaction, &rows.order_stock_events)
 }
 
-/// Writes the rows of a whole log into empty tables.
-pub(super) fn copy(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    write_levels(transaction, &rows.stock)?;
-    let ended = ended_orders(rows);
-    let mut upsert = transaction.prepare_cached(UPSERT_RESERVATION)?;
+/// Adds rows of a rebuild. [`mark_ended_orders`] follows once all orders are written.
+pub(super) fn copy(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
+    write_levels(connection, &rows.stock)?;
+    let mut upsert = connection.prepare_cached(UPSERT_RESERVATION)?;
     for ReservationRow { sku, order_id, quantity } in &rows.reservations {
-        let order_ended = ended.get(order_id).copied().unwrap_or(false);
-        upsert.execute(params![sku.as_str(), order_id.0, quantity, order_ended])?;
+        upsert.execute(params![sku.as_str(), order_id.0, quantity, false])?;
     }
-    insert_order_events(transaction, &rows.order_stock_events)
+    insert_order_events(connection, &rows.order_stock_events)
+}
+
+/// Marks every reservation of an ended order.
+pub(super) fn mark_ended_orders(connection: &Connection) -> Result<(), ReadModelError> {
+    let ended = final_codes().map(|code| code.to_string()).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "UPDATE reservations SET order_ended = 1
+         WHERE (SELECT status FROM orders WHERE orders.order_id = reservations.order_id) IN ({ended})"
+    );
+    connection.execute_batch(&sql)?;
+    Ok(())
 }
 
 fn write_levels(connection: &Connection, rows: &[StockRow]) -> Result<(), ReadModelError> {

@@ -1,7 +1,7 @@
 //! The faults and the latency of the adapters' operations.
 
 use async_trait::async_trait;
-use domain::Timestamp;
+use domain::{StreamName, Timestamp};
 
 /// An operation of an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,11 @@ pub trait Hazards: Send + Sync + 'static {
 
     /// The time that the store records with events.
     fn now(&self) -> Timestamp;
+
+    /// True if the read models refuse the rows of this stream.
+    fn refuses_rows_of(&self, _stream: &StreamName) -> bool {
+        false
+    }
 }
 
 /// No faults and no latency.

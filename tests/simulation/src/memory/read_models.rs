@@ -84,7 +84,8 @@ impl ReadModels for MemoryReadModels {
             return Err(failed());
         }
         let streams: Vec<StreamName> = changes.streams().collect();
-        self.tables.lock().commit(changes, self.hazards.now())?;
+        let refuses = |stream: &StreamName| self.hazards.refuses_rows_of(stream);
+        self.tables.lock().commit(changes, self.hazards.now(), refuses)?;
         self.hazards.after(Operation::CommitRows).await;
         self.waiters.wake(&streams);
         if fate == Fate::Succeed { Ok(()) } else { Err(failed()) }

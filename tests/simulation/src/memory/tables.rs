@@ -10,10 +10,12 @@ use infra::{
     event_source::Partition,
     read_models::{
         Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection,
-        ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow, audit::AllRows,
+        ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
     },
 };
 use uuid::Uuid;
+
+use crate::invariants::FoldedRows;
 
 /// Every row. A clone is the view of one transaction.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +44,7 @@ pub(super) struct Checkpoint {
 impl Tables {
     /// The tables after a rebuild: the rows of a whole log, and the checkpoint `from`. If `from` is before
     /// the end of the log, events that the rows already contain are delivered again.
-    pub fn rebuilt(all: AllRows, from: Option<Position>, now: Timestamp) -> Self {
+    pub fn rebuilt(all: FoldedRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
         let checkpoint = Checkpoint { position: from, log_position: all.position, updated_at: now };
         let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint));
@@ -76,9 +78,17 @@ impl Tables {
         }
     }
 
-    /// Writes all changes or none.
-    pub(super) fn commit(&mut self, changes: Changes, now: Timestamp) -> Result<(), ReadModelError> {
+    /// Writes all changes or none. `refuses`: true for a stream whose rows are refused.
+    pub(super) fn commit(
+        &mut self,
+        changes: Changes,
+        now: Timestamp,
+        refuses: impl Fn(&StreamName) -> bool,
+    ) -> Result<(), ReadModelError> {
         self.check(&changes)?;
+        if let Some(stream) = changes.rows.streams().find(|stream| refuses(stream)) {
+            return Err(ReadModelError::Row(format!("the simulation refuses the row of {stream}").into()));
+        }
         for projection in &changes.projections {
             let key = (projection.as_str(), changes.partition.clone());
             let earlier = self.checkpoints.get(&key).and_then(|row| row.log_position);
@@ -94,6 +104,13 @@ impl Tables {
         }
         self.write(changes.rows);
         Ok(())
+    }
+
+    /// Does as an operator does who has repaired the cause.
+    pub fn request_retries(&mut self) {
+        for (_, retry_requested) in self.parked.values_mut() {
+            *retry_requested = true;
+        }
     }
 
     fn write(&mut self, rows: Rows) {

@@ -9,7 +9,7 @@ use infra::{
     event_source::Partition,
     read_models::{
         Changes, OrderFilter, OrderQueries, ReadModelError, ReadModels, SalesGroup, SalesQueries, SalesQuery,
-        audit::{AllRows, Audit, Rebuild},
+        audit::{Audit, Rebuild, RebuiltFrom},
         postgres::PostgresRebuild,
     },
 };
@@ -92,9 +92,9 @@ async fn changes_folded_before_a_rebuild_are_refused_after_it() {
 async fn a_second_rebuild_is_refused_and_an_abandoned_one_leaves_no_rows() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let target = PostgresRebuild::new(bench.connected.clone());
-    let positions = [(Partition::whole_log(), None)];
-    let staged = target.stage(&positions, Arc::new(AllRows::default())).await.unwrap();
-    let refused = target.stage(&positions, Arc::new(AllRows::default())).await;
+    let finished = async || target.begin().await?.finish(RebuiltFrom::default()).await;
+    let staged = finished().await.unwrap();
+    let refused = target.begin().await;
     assert!(matches!(refused, Err(ReadModelError::Unavailable(_))), "{:?}", refused.map(drop));
     drop(staged);
     let client = bench.database.client().await;
@@ -103,10 +103,7 @@ async fn a_second_rebuild_is_refused_and_an_abandoned_one_leaves_no_rows() {
         row.get::<_, bool>(0).then_some(())
     })
     .await;
-    eventually("the next rebuild may begin", async || {
-        target.stage(&positions, Arc::new(AllRows::default())).await.ok()
-    })
-    .await;
+    eventually("the next rebuild may begin", async || target.begin().await.ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use projectors::verify::{VerifyError, verify};
 
-use super::{Bench, MemoryLog, Story};
+use super::{Bench, MemoryLog, Story, workspace};
 
 /// Single changes to the read models: to every table and every kind of column.
 const TAMPERINGS: &[&str] = &[
@@ -68,7 +68,7 @@ async fn verification_finds_every_change_of_the_rows_and_a_rebuild_repairs_it() 
         bench.assert_rows_are_those_of_the_log().await;
         let changed = client.execute(*tampering, &[]).await.unwrap();
         assert!(changed > 0, "{tampering} changes nothing");
-        match verify(bench.log.as_ref(), &bench.layout(), &bench.queries, &|_| {}).await {
+        match verify(bench.log.as_ref(), &bench.layout(), &bench.queries, &workspace(), &|_| {}).await {
             Ok(found) => assert!(found.differences > 0, "{tampering} was not found"),
             Err(VerifyError::ReadModels(_)) => {}
             Err(error) => panic!("{tampering}: {error}"),

@@ -1,0 +1,354 @@
+//! Folds a whole log in bounded memory: sorts its events by stream outside memory, then folds one stream at a
+//! time.
+//!
+//! Memory holds [`Workspace::memory_bytes_max`] at most, some megabytes of events and rows on their way, and the
+//! rows of one stream. It does not grow with the log.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use domain::{EventId, Position, RecordedEvent, StreamName, Timestamp};
+use infra::{
+    event_source::{Partition, layout::SourceLayout},
+    event_store::{EventLog, ReadError},
+    external_sort::{Sorted, Sorter},
+    read_models::{ParkedStream, PartitionSales, Rows, SalesDimension, SalesKey, SalesTotals},
+};
+use uuid::Uuid;
+
+use crate::{event::DecodedEvent, fold::Fold};
+
+const EVENTS_PER_READ: usize = 2_000;
+const READS_AHEAD: usize = 2;
+/// Stored bytes of the events that are decoded at a time.
+const CHUNK_BYTES: usize = 512 << 10;
+const CHUNKS_AHEAD: usize = 2;
+/// Stored bytes of the streams whose rows are taken at a time, unless one stream has more.
+const TAKEN_BYTES: usize = 2 << 20;
+/// Sums of sales that are taken at a time.
+const SUMS_PER_CALL: usize = 5_000;
+/// Sums of sales that are added up in memory before they are sorted. About 200 bytes each.
+const SUMS_IN_MEMORY_MAX: usize = 50_000;
+
+/// Where a replay sorts, and how much memory it may use for it.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// Holds the temporary files, which need about as much space as the log.
+    pub directory: PathBuf,
+    pub memory_bytes_max: usize,
+}
+
+impl Workspace {
+    /// Sorts 128 MiB at a time.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, memory_bytes_max: 128 << 20 }
+    }
+
+    /// A sorter that may use a share of the memory.
+    pub(crate) fn sorter(&self, share: usize) -> Sorter {
+        Sorter::new(&self.directory, self.memory_bytes_max / share)
+    }
+}
+
+/// Why a log cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot use {} for temporary files ({source}): free space there", directory.display())]
+    Workspace { directory: PathBuf, source: io::Error },
+}
+
+/// The progress of reading the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadProgress {
+    pub events: u64,
+    pub position: Position,
+}
+
+/// The events of a log by stream, ready to be folded. They can be folded several times.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// Position of the last event read.
+    pub(crate) position: Option<Position>,
+    events: Sorted,
+    partitions: Arc<[Partition]>,
+    /// Streams that are parked in the read models. Their events from there on are left out.
+    parked: Vec<ParkedStream>,
+    workspace: Workspace,
+}
+
+impl Replay {
+    /// Reads the log from its beginning: all of it, or each partition up to its position in `until`.
+    pub(crate) async fn read(
+        log: &dyn EventLog,
+        layout: &Arc<dyn SourceLayout>,
+        until: Option<Vec<Option<Position>>>,
+        parked: Vec<ParkedStream>,
+        workspace: &Workspace,
+        progress: &(dyn Fn(ReadProgress) + Send + Sync),
+    ) -> Result<Self, ReplayError> {
+        let (chunks, mut read) = tokio::sync::mpsc::channel::<Vec<RecordedEvent>>(READS_AHEAD);
+        let end = until.as_ref().map(|until| until.iter().copied().max().flatten());
+        let (of_layout, mut sorter) = (Arc::clone(layout), workspace.sorter(1));
+        let sorting = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = read.blocking_recv() {
+                for event in chunk {
+                    let source = of_layout.index_of(&event.stream);
+                    if until.as_ref().is_none_or(|until| Some(event.position) <= until[source]) {
+                        push_event(&mut sorter, source, &event)?;
+                    }
+                }
+            }
+            sorter.finish()
+        });
+        let mut position = None;
+        let mut events_read = 0;
+        loop {
+            let mut events = log.read_all(position, EVENTS_PER_READ).await?;
+            if let Some(end) = end {
+                events.truncate(events.partition_point(|event| Some(event.position) <= end));
+            }
+            let Some(last) = events.last() else { break };
+            position = Some(last.position);
+            events_read += events.len() as u64;
+            progress(ReadProgress { events: events_read, position: last.position });
+            if chunks.send(events).await.is_err() {
+                // The sorter has failed; joining it gives the error.
+                break;
+            }
+        }
+        drop(chunks);
+        let sorted = sorting.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let events = sorted.map_err(|source| workspace.failure(source))?;
+        let partitions = layout.partitions().into();
+        Ok(Self { position, events, partitions, parked, workspace: workspace.clone() })
+    }
+
+    /// Folds every stream, and calls `take` with the rows. Rows of a stream come together. Sums of sales come
+    /// last, in the order of their keys; the sums of one key come together. Returns the streams that the fold has
+    /// parked.
+    ///
+    /// Blocks the thread.
+    pub(crate) fn fold<E: From<io::Error>>(
+        &mut self,
+        mut take: impl FnMut(Rows) -> Result<(), E>,
+    ) -> Result<Vec<ParkedStream>, E> {
+        let mut fold = Fold::whole_streams(Arc::clone(&self.partitions)).without_parked(&self.parked);
+        let mut sales = SalesSorter::new(&self.workspace, &self.partitions);
+        let mut current: Option<StreamName> = None;
+        let mut pending_bytes = 0;
+        each_event::<E>(&mut self.events, |SortedEvent { source, bytes, event }| {
+            if current.as_ref() != Some(&event.stream) {
+                if pending_bytes >= TAKEN_BYTES {
+                    take(sales.without_sales(fold.take_rows())?)?;
+                    pending_bytes = 0;
+                }
+                current = Some(event.stream.clone());
+            }
+            pending_bytes += bytes;
+            fold.apply(event, *source);
+            Ok(())
+        })?;
+        take(sales.without_sales(fold.take_rows())?)?;
+        sales.finish::<E>(|sums| take(Rows { sales: sums, ..Rows::default() }))?;
+        Ok(fold.take_parked())
+    }
+}
+
+impl Workspace {
+    pub(crate) fn failure(&self, source: io::Error) -> ReplayError {
+        ReplayError::Workspace { directory: self.directory.clone(), source }
+    }
+}
+
+/// An event in the order of streams.
+struct SortedEvent {
+    /// Index of the partition.
+    source: usize,
+    /// Stored bytes.
+    bytes: usize,
+    event: DecodedEvent,
+}
+
+/// Bytes of a revision, which ends a key.
+const REVISION_BYTES: usize = 8;
+/// Bytes of a value before the type name: partition, position, id, time in nanoseconds, whether the event is
+/// damaged, length of the type name. The data follow, or the damage.
+const HEADER_BYTES: usize = 8 + 8 + 16 + 16 + 1 + 8;
+
+fn push_event(sorter: &mut Sorter, source: usize, event: &RecordedEvent) -> io::Result<()> {
+    // Names of streams contain no zero byte, so keys sort by stream and then by revision.
+    let mut key = event.stream.to_string().into_bytes();
+    key.push(0);
+    key.extend(event.revision.to_be_bytes());
+    let mut value = Vec::with_capacity(HEADER_BYTES + event.type_name.len() + event.data.len());
+    value.extend((source as u64).to_le_bytes());
+    value.extend(event.position.to_le_bytes());
+    value.extend(event.id.0.as_bytes());
+    value.extend(event.recorded_at.as_nanosecond().to_le_bytes());
+    value.push(u8::from(event.damage.is_some()));
+    value.extend((event.type_name.len() as u64).to_le_bytes());
+    value.extend(event.type_name.as_bytes());
+    value.extend_from_slice(event.damage.as_ref().map_or(&event.data[..], |damage| damage.as_bytes()));
+    sorter.push(&key, &value)
+}
+
+/// `None` if the bytes are not those that [`push_event`] wrote.
+fn read_event(key: &[u8], value: &[u8]) -> Option<SortedEvent> {
+    let (stream, revision) = key.split_last_chunk::<REVISION_BYTES>()?;
+    let (source, rest) = value.split_first_chunk()?;
+    let (position, rest) = rest.split_first_chunk()?;
+    let (id, rest) = rest.split_first_chunk()?;
+    let (recorded_at, rest) = rest.split_first_chunk()?;
+    let (is_damaged, rest) = rest.split_first()?;
+    let (type_length, rest) = rest.split_first_chunk()?;
+    let (type_name, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*type_length)).ok()?)?;
+    let damage = match is_damaged {
+        0 => None,
+        _ => Some(std::str::from_utf8(data).ok()?.into()),
+    };
+    let recorded = RecordedEvent {
+        position: u64::from_le_bytes(*position),
+        stream: std::str::from_utf8(stream.strip_suffix(&[0])?).ok()?.parse().ok()?,
+        revision: u64::from_be_bytes(*revision),
+        id: EventId(Uuid::from_bytes(*id)),
+        type_name: std::str::from_utf8(type_name).ok()?.into(),
+        data: data.to_vec().into(),
+        metadata: b"{}".as_slice().into(),
+        recorded_at: Timestamp::from_nanosecond(i128::from_le_bytes(*recorded_at)).ok()?,
+        damage,
+    };
+    let source = usize::try_from(u64::from_le_bytes(*source)).ok()?;
+    Some(SortedEvent { source, bytes: value.len(), event: recorded.into() })
+}
+
+/// Calls `take` with each event. Another thread reads and decodes ahead.
+fn each_event<E: From<io::Error>>(
+    events: &mut Sorted,
+    mut take: impl FnMut(&SortedEvent) -> Result<(), E>,
+) -> Result<(), E> {
+    std::thread::scope(|scope| {
+        let (sender, chunks) = mpsc::sync_channel(CHUNKS_AHEAD);
+        scope.spawn(move || {
+            if let Err(error) = send_events(events, &sender) {
+                // Fails if the receiver has failed, which has its own error.
+                let _ = sender.send(Err(error));
+            }
+        });
+        for chunk in chunks {
+            chunk?.iter().try_for_each(&mut take)?;
+        }
+        Ok(())
+    })
+}
+
+fn send_events(
+    events: &mut Sorted,
+    chunks: &mpsc::SyncSender<io::Result<Vec<SortedEvent>>>,
+) -> io::Result<()> {
+    let mut reader = events.read()?;
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while let Some((key, value)) = reader.next()? {
+        bytes += value.len();
+        chunk.push(read_event(&key, &value).ok_or(io::ErrorKind::InvalidData)?);
+        if bytes >= CHUNK_BYTES {
+            bytes = 0;
+            if chunks.send(Ok(std::mem::take(&mut chunk))).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    let _ = chunks.send(Ok(chunk));
+    Ok(())
+}
+
+/// Adds up sums of sales of any number of keys.
+struct SalesSorter {
+    sorter: Sorter,
+    /// By key, and index of the partition.
+    in_memory: BTreeMap<(SalesKey, usize), SalesTotals>,
+    partitions: Arc<[Partition]>,
+}
+
+impl SalesSorter {
+    fn new(workspace: &Workspace, partitions: &Arc<[Partition]>) -> Self {
+        let (sorter, partitions) = (workspace.sorter(8), Arc::clone(partitions));
+        Self { sorter, in_memory: BTreeMap::new(), partitions }
+    }
+
+    /// Takes the sums out of rows.
+    fn without_sales(&mut self, rows: Rows) -> io::Result<Rows> {
+        for PartitionSales { partition, sums } in rows.sales {
+            let index = self.partitions.iter().position(|one| *one == partition);
+            let index = index.ok_or(io::ErrorKind::InvalidInput)?;
+            for (key, sum) in sums {
+                self.in_memory.entry((key, index)).or_default().add(&sum);
+            }
+        }
+        if self.in_memory.len() >= SUMS_IN_MEMORY_MAX {
+            self.sort_sums()?;
+        }
+        Ok(Rows { sales: Vec::new(), ..rows })
+    }
+
+    fn sort_sums(&mut self) -> io::Result<()> {
+        for ((key, index), sum) in std::mem::take(&mut self.in_memory) {
+            self.sorter.push(&sortable(&key), &serde_json::to_vec(&(key, index, sum))?)?;
+        }
+        Ok(())
+    }
+
+    fn finish<E: From<io::Error>>(
+        mut self,
+        mut take: impl FnMut(Vec<PartitionSales>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.sort_sums()?;
+        let mut sorted = self.sorter.finish()?;
+        let mut reader = sorted.read()?;
+        let mut sums: BTreeMap<(usize, SalesKey), SalesTotals> = BTreeMap::new();
+        let mut last_key = Vec::new();
+        while let Some((key_bytes, value)) = reader.next()? {
+            if sums.len() >= SUMS_PER_CALL && last_key != key_bytes {
+                take(by_partition(&self.partitions, std::mem::take(&mut sums)))?;
+            }
+            let (key, index, sum): (SalesKey, usize, SalesTotals) =
+                serde_json::from_slice(&value).map_err(io::Error::from)?;
+            sums.entry((index, key)).or_default().add(&sum);
+            last_key = key_bytes;
+        }
+        take(by_partition(&self.partitions, sums))
+    }
+}
+
+fn by_partition(
+    partitions: &[Partition],
+    sums: BTreeMap<(usize, SalesKey), SalesTotals>,
+) -> Vec<PartitionSales> {
+    let mut rows: Vec<PartitionSales> = Vec::new();
+    for ((index, key), sum) in sums {
+        match rows.last_mut() {
+            Some(last) if last.partition == partitions[index] => last.sums.push((key, sum)),
+            _ => rows.push(PartitionSales { partition: partitions[index].clone(), sums: vec![(key, sum)] }),
+        }
+    }
+    rows
+}
+
+/// Bytes that sort in the order in which the adapters store sums.
+fn sortable(key: &SalesKey) -> Vec<u8> {
+    let (dimension, name) = match &key.dimension {
+        SalesDimension::All => (0, ""),
+        SalesDimension::Sku(sku) => (1, sku.as_str()),
+        SalesDimension::Country(country) => (2, country.as_str()),
+    };
+    let mut bytes = vec![dimension];
+    bytes.extend_from_slice(key.currency.as_str().as_bytes());
+    bytes.extend((key.hour ^ i64::MIN).to_be_bytes());
+    bytes.extend_from_slice(name.as_bytes());
+    bytes
+}
