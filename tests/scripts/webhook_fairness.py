@@ -17,7 +17,8 @@ import time
 BINARY, WORK_DIR = sys.argv[1], pathlib.Path(sys.argv[2])
 EVENTS_PER_S, SECONDS = int(sys.argv[3]), int(sys.argv[4])
 DEAD = 8
-QUEUED_MAX = 10_000
+# 1,000 that are due, and a few that wait for a retry.
+QUEUED_MAX = 1_050
 MEMORY_MAX_MB = 512
 CONNECTIONS = 16
 PATIENCE_S = 900

@@ -73,7 +73,7 @@ macro_rules! webhooks_contract {
             falling_behind::a_subscription_that_stopped_and_skipped_nothing_ends_it_with_an_empty_step,
             falling_behind::an_earlier_skipped_event_moves_the_place_back,
             falling_behind::a_step_from_another_place_has_no_effect,
-            falling_behind::pending_deliveries_are_counted_up_to_a_limit,
+            falling_behind::pending_and_due_deliveries_are_counted_up_to_a_limit,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(

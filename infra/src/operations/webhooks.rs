@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use self::{
     deliveries::{
-        AfterAttempt, AttemptOutcome, CatchUpStep, DeliveryRetention, DeliveryStatus, EnqueueBatch,
+        AfterAttempt, AttemptOutcome, CatchUpStep, DUE_MAX, DeliveryRetention, DeliveryStatus, EnqueueBatch,
         EnqueueOutcome, EventSequence, NewDelivery, OrderPlace, QUEUED_MAX, SkippedEvents, WebhookDelivery,
     },
     event_types::{EventTypes, InvalidEventTypes},
@@ -88,8 +88,13 @@ pub trait WebhookStore: Send + Sync + 'static {
     /// its [`Behind`] at the last skipped event. False, without effect, if the stored place is another one.
     async fn catch_up(&self, step: &CatchUpStep, now: Timestamp) -> Result<bool, OperationsError>;
 
-    /// The number of pending deliveries of a subscription. Counts no further than `max`.
-    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError>;
+    /// The number of pending deliveries of a subscription that are due by a time. Counts no further than `max`.
+    async fn pending(
+        &self,
+        subscription: SubscriptionId,
+        due_by: Timestamp,
+        max: usize,
+    ) -> Result<usize, OperationsError>;
 
     /// Makes these deliveries due now, regardless of their status. A delivery under a running lease is left
     /// unchanged.

@@ -1,18 +1,16 @@
 //! Reads the events of subscriptions that are behind from the log, when their queues have room.
 //!
-//! A subscription waits until its queue is half empty, and then fills it in steps. The step that reaches the
-//! last skipped event ends this; from then on the follower queues its events again.
+//! Each step fills the queue of a subscription as far as it has room. The step that reaches the last skipped
+//! event ends this; from then on the follower queues its events again.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use domain::Timestamp;
 use infra::{
     event_store::ReadError,
     operations::{
         OperationsError,
-        webhooks::{
-            Behind, CatchUpStep, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus,
-        },
+        webhooks::{Behind, CatchUpStep, SUBSCRIPTIONS_MAX, Subscription, SubscriptionStatus},
     },
 };
 use tokio::time;
@@ -22,16 +20,14 @@ use crate::{Webhooks, follower::EVENT_AGE_MAX, history, queue};
 
 /// Events per read, and so the most deliveries of one transaction.
 const PAGE_EVENTS: usize = 500;
-/// Pause after a round in which no subscription could continue.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Pause after a round that left no queue with room and further events.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a failure.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Fills the queues of subscriptions that are behind.
 #[derive(Debug)]
-pub(crate) struct CatchUp {
-    webhooks: Webhooks,
-    /// Subscriptions whose queues are being filled.
-    filling: HashSet<SubscriptionId>,
-}
+pub(crate) struct CatchUp(pub Webhooks);
 
 #[derive(Debug, thiserror::Error)]
 enum CatchUpError {
@@ -42,54 +38,48 @@ enum CatchUpError {
 }
 
 impl CatchUp {
-    pub fn new(webhooks: Webhooks) -> Self {
-        Self { webhooks, filling: HashSet::new() }
-    }
-
     /// Runs until `shutdown`.
-    pub async fn run(mut self, shutdown: &CancellationToken) {
+    pub async fn run(self, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
-            if !self.round().await {
-                shutdown.run_until_cancelled(time::sleep(PAUSE)).await;
-            }
+            let pause = self.round().await;
+            shutdown.run_until_cancelled(time::sleep(pause)).await;
         }
     }
 
-    /// Makes one step for each subscription that is behind. True if any of them continued.
-    async fn round(&mut self) -> bool {
-        let subscriptions =
-            self.webhooks.store.subscriptions(None, SUBSCRIPTIONS_MAX).await.unwrap_or_else(|error| {
+    /// Makes one step for each subscription that is behind. Returns the pause until the next round.
+    async fn round(&self) -> Duration {
+        let subscriptions = match self.0.store.subscriptions(None, SUBSCRIPTIONS_MAX).await {
+            Ok(subscriptions) => subscriptions,
+            Err(error) => {
                 tracing::warn!(%error, "Cannot read which subscriptions are behind; retrying");
-                Vec::new()
-            });
-        let mut continued = false;
+                return RETRY_PAUSE;
+            }
+        };
+        let (mut has_room, mut failed) = (false, false);
         for subscription in subscriptions {
             let behind = subscription.behind.filter(|_| subscription.status == SubscriptionStatus::Enabled);
-            let Some(behind) = behind else {
-                self.filling.remove(&subscription.id);
-                continue;
-            };
+            let Some(behind) = behind else { continue };
             match self.step(&subscription, behind).await {
-                Ok(stepped) => continued |= stepped,
+                Ok(more) => has_room |= more,
                 Err(error) => {
+                    failed = true;
                     tracing::warn!(subscription.id = %subscription.id, %error,
                         "Cannot queue the skipped events of a subscription; retrying");
                 }
             }
         }
-        continued
+        match (failed, has_room) {
+            (true, _) => RETRY_PAUSE,
+            (false, true) => Duration::ZERO,
+            (false, false) => PAUSE,
+        }
     }
 
-    /// True if the subscription has moved on in the log.
-    async fn step(&mut self, subscription: &Subscription, behind: Behind) -> Result<bool, CatchUpError> {
-        let Webhooks { store, log, clock, queued_max, .. } = &self.webhooks;
-        let free = queue::free_places(&self.webhooks, subscription.id).await?;
+    /// True if there is more room.
+    async fn step(&self, subscription: &Subscription, behind: Behind) -> Result<bool, CatchUpError> {
+        let Webhooks { store, log, clock, due, .. } = &self.0;
+        let free = queue::free_places(&self.0, subscription.id).await?;
         if free == 0 {
-            self.filling.remove(&subscription.id);
-        } else if free >= *queued_max / 2 {
-            self.filling.insert(subscription.id);
-        }
-        if !self.filling.contains(&subscription.id) {
             return Ok(false);
         }
         let events = log.read_all(Some(behind.after), PAGE_EVENTS).await?;
@@ -100,6 +90,7 @@ impl CatchUp {
             .filter(|event| queue::wants(subscription, event, oldest))
             .map(|event| (event, vec![subscription]))
             .collect();
+        let has_room = wanted.len() < free;
         let position = if wanted.len() > free {
             wanted.truncate(free);
             wanted.last().map(|(event, _)| event.position)
@@ -115,8 +106,8 @@ impl CatchUp {
         let step = CatchUpStep { subscription: subscription.id, after: behind.after, position, deliveries };
         let stepped = store.catch_up(&step, now).await?;
         if stepped && !step.deliveries.is_empty() {
-            self.webhooks.due.notify_one();
+            due.notify_one();
         }
-        Ok(stepped)
+        Ok(stepped && has_room)
     }
 }

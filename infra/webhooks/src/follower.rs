@@ -69,7 +69,7 @@ enum FollowError {
 impl WebhookFollower {
     /// Runs until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let catch_up = CatchUp::new(self.webhooks.clone());
+        let catch_up = CatchUp(self.webhooks.clone());
         tokio::join!(self.follow(&shutdown), catch_up.run(&shutdown));
     }
 

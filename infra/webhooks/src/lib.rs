@@ -29,7 +29,7 @@ use infra::{
     event_store::EventLog,
     health::Health,
     operations::webhooks::{
-        QUEUED_MAX, RefusedUrl, ReplayError, ReplayScope, Subscription, WebhookService, WebhookStore,
+        DUE_MAX, QUEUED_MAX, RefusedUrl, ReplayError, ReplayScope, Subscription, WebhookService, WebhookStore,
     },
 };
 use tokio::sync::Notify;
@@ -54,7 +54,8 @@ pub struct Webhooks {
     pub guard: UrlGuard,
     pub clock: Clock,
     pub health: Health,
-    /// The most pending deliveries of one subscription.
+    /// The most due and the most pending deliveries of one subscription.
+    pub due_max: usize,
     pub queued_max: usize,
     /// Signals that a delivery may be due.
     due: Arc<Notify>,
@@ -74,7 +75,16 @@ impl Webhooks {
         clock: Clock,
         health: Health,
     ) -> Self {
-        Self { store, log, guard, clock, health, queued_max: QUEUED_MAX, due: Arc::new(Notify::new()) }
+        Self {
+            store,
+            log,
+            guard,
+            clock,
+            health,
+            due_max: DUE_MAX,
+            queued_max: QUEUED_MAX,
+            due: Arc::new(Notify::new()),
+        }
     }
 
     /// Creates a follower that reads `source`, at most one batch every `batch_every`.

@@ -1,7 +1,9 @@
 //! Decides which events of a batch are queued for each subscription, and which stay in the log.
 //!
-//! A subscription has at most [`Webhooks::queued_max`] pending deliveries. Further events stay in the log: the
-//! subscription is behind, and the other subscriptions continue. [`crate::catch_up`] reads these events later.
+//! A subscription has at most [`Webhooks::due_max`] deliveries that are due, and [`Webhooks::queued_max`] pending
+//! ones. The difference waits for retries: events that a receiver refuses must not stop the others. Further
+//! events stay in the log: the subscription is behind, and the other subscriptions continue.
+//! [`crate::catch_up`] reads these events later.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -95,8 +97,11 @@ pub(crate) async fn free_places(
     webhooks: &Webhooks,
     subscription: SubscriptionId,
 ) -> Result<usize, OperationsError> {
-    let max = webhooks.queued_max.saturating_sub(1);
-    Ok(max.saturating_sub(webhooks.store.pending(subscription, max).await?))
+    let Webhooks { store, clock, due_max, queued_max, .. } = webhooks;
+    let (due_max, queued_max) = (due_max.saturating_sub(1), queued_max.saturating_sub(1));
+    let due = store.pending(subscription, clock.now(), due_max).await?;
+    let pending = store.pending(subscription, Timestamp::MAX, queued_max).await?;
+    Ok((due_max - due).min(queued_max - pending))
 }
 
 /// The place in the log of a subscription that has queued `now` and not `later`.

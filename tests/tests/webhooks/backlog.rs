@@ -53,6 +53,26 @@ async fn a_full_queue_stops_one_subscription_which_later_gets_every_event_in_ord
 }
 
 #[tokio::test]
+async fn refused_events_that_wait_for_a_retry_do_not_stop_later_events() {
+    let refused = vec![Reply::Status(422); 12];
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&refused).await);
+    hooks.webhooks.due_max = 3;
+    let subscription = hooks.subscribe(&receiver, &["*"]).await;
+    hooks.start_follower();
+    // A refused event is not sent again during the test, and does not stop the lane.
+    let schedule = RetrySchedule { first_pause: 2 * PATIENCE, ..RetrySchedule::default() };
+    let lanes = LaneOptions { failures_max: 100, ..LaneOptions::default() };
+    hooks.start_sending(DispatcherOptions { schedule, lanes, ..dispatcher_options() });
+    let mut expected = 0;
+    for number in 0..6 {
+        let order = hooks.paid_order(&format!("SKU-{number}")).await;
+        expected += hooks.events_of(&order).await.len();
+    }
+    hooks.until(&subscription, "delivered", expected - refused.len()).await;
+    assert_eq!(hooks.queued(&subscription).await, refused.len());
+}
+
+#[tokio::test]
 async fn a_follower_and_a_catch_up_that_are_killed_lose_no_event() {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     hooks.webhooks.queued_max = 3;

@@ -94,6 +94,25 @@ async fn a_delivery_expires_three_days_after_it_was_queued_attempted_or_not() {
 }
 
 #[tokio::test]
+async fn no_retry_is_later_than_three_days_after_queueing_however_late_the_first_attempt_was() {
+    let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
+    receiver.always(Reply::Status(500));
+    let hours = hooks.movable_clock();
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    hooks.start_follower();
+    hooks.paid_order("A").await;
+    hooks.until(&subscription, "pending", 1).await;
+    hours.store(71, Ordering::Relaxed);
+    let schedule = RetrySchedule { first_pause: HOUR, ..RetrySchedule::default() };
+    hooks.start_sending(DispatcherOptions { schedule, lanes: LaneOptions::default(), ..options() });
+    let failed = hooks.until(&subscription, "failed", 1).await;
+    assert_eq!(
+        (&failed[0]["attempts"], &failed[0]["last_error"]),
+        (&json!(1), &json!("expired: answered with 500"))
+    );
+}
+
+#[tokio::test]
 async fn a_subscription_whose_receiver_fails_for_days_is_disabled_and_loses_no_event() {
     let (hooks, receiver, subscription) = given_disabled().await;
     eventually("it is reported", async || hooks.reports_disabled(&subscription).await.then_some(())).await;

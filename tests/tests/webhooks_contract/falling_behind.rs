@@ -106,11 +106,14 @@ pub(super) async fn a_step_from_another_place_has_no_effect(fixture: impl Fixtur
     assert_eq!((behind(&*store, to).await, queued(&*store, to).await), (Some((3, 8)), Vec::new()));
 }
 
-pub(super) async fn pending_deliveries_are_counted_up_to_a_limit(fixture: impl Fixture) {
+pub(super) async fn pending_and_due_deliveries_are_counted_up_to_a_limit(fixture: impl Fixture) {
     let store = fixture.store();
     let (to, other) = (subscribe(&*store, 1).await.id, subscribe(&*store, 2).await.id);
-    enqueue(&*store, to, &[1, 2, 3], at(0)).await;
-    assert_eq!(store.pending(to, 10).await.unwrap(), 3);
-    assert_eq!(store.pending(to, 2).await.unwrap(), 2);
-    assert_eq!(store.pending(other, 10).await.unwrap(), 0);
+    enqueue(&*store, to, &[1, 2], at(0)).await;
+    enqueue(&*store, to, &[3], at(7)).await;
+    assert_eq!(store.pending(to, Timestamp::MAX, 10).await.unwrap(), 3);
+    assert_eq!(store.pending(to, Timestamp::MAX, 2).await.unwrap(), 2);
+    assert_eq!(store.pending(to, at(6), 10).await.unwrap(), 2);
+    assert_eq!(store.pending(to, at(7), 10).await.unwrap(), 3);
+    assert_eq!(store.pending(other, Timestamp::MAX, 10).await.unwrap(), 0);
 }

@@ -187,12 +187,19 @@ impl WebhookStore for PostgresOperations {
         Ok(self.database().await?.run(work).await?)
     }
 
-    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError> {
+    async fn pending(
+        &self,
+        subscription: SubscriptionId,
+        due_by: Timestamp,
+        max: usize,
+    ) -> Result<usize, OperationsError> {
         const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries
-             WHERE subscription_id = $1 AND status = 'pending' LIMIT $2) AS pending";
+             WHERE subscription_id = $1 AND status = 'pending' AND next_attempt_at <= $2 LIMIT $3) AS pending";
         let work = async |client: &mut Object| {
             let statement = client.prepare_cached(COUNT).await?;
-            let row = client.query_one(&statement, &[&subscription.0, &sql_limit(max)]).await?;
+            let row = client
+                .query_one(&statement, &[&subscription.0, &Timestamptz::from(due_by), &sql_limit(max)])
+                .await?;
             cell::<i64>(&row, 0)
         };
         let count = self.database().await?.run(work).await?;

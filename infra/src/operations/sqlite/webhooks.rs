@@ -149,13 +149,18 @@ impl WebhookStore for SqliteOperations {
         .await
     }
 
-    async fn pending(&self, subscription: SubscriptionId, max: usize) -> Result<usize, OperationsError> {
+    async fn pending(
+        &self,
+        subscription: SubscriptionId,
+        due_by: Timestamp,
+        max: usize,
+    ) -> Result<usize, OperationsError> {
         const COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries
-             WHERE subscription_id = ?1 AND status = 'pending' LIMIT ?2)";
-        let values = (subscription.0, sql_limit(max));
+             WHERE subscription_id = ?1 AND status = 'pending' AND next_attempt_at <= ?2 LIMIT ?3)";
+        let values = (subscription.0, due_by.as_microsecond(), sql_limit(max));
         let count = self.with(move |connection| {
             let mut statement = connection.prepare_cached(COUNT)?;
-            statement.query_row(params![values.0, values.1], |row| row.get::<_, i64>(0))
+            statement.query_row(params![values.0, values.1, values.2], |row| row.get::<_, i64>(0))
         });
         Ok(usize::try_from(count.await?).unwrap_or_default())
     }

@@ -6,8 +6,10 @@ use uuid::Uuid;
 use super::{DeliveryId, SubscriptionId};
 use crate::event_source::Partition;
 
-/// The most pending deliveries of one subscription, at most about 1 KB each. Later events wait in the log.
-pub const QUEUED_MAX: usize = 10_000;
+/// The most deliveries of one subscription that are due, at most about 1 KB each. Later events wait in the log.
+pub const DUE_MAX: usize = 1_000;
+/// The most pending deliveries of one subscription, with those that wait for a retry.
+pub const QUEUED_MAX: usize = 50_000;
 
 /// The deliveries of a batch of events, and the position that the batch ends at.
 #[derive(Debug, Clone)]
