@@ -145,8 +145,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
             Err(error) => {
                 // The process has no free file descriptors, or the peer disconnected.
                 if let Some(omitted) = FAILURES.pass() {
-                    let retry = "Cannot accept a connection; trying again in 50 ms";
-                    tracing::warn!(%error, log.omitted = omitted, "{retry}");
+                    tracing::warn!(%error, lines.omitted = omitted, "Cannot accept a connection; trying again in 50 ms");
                 }
                 time::sleep(Duration::from_millis(50)).await;
             }
