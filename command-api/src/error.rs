@@ -56,8 +56,12 @@ impl ProblemSource for ExecuteError {
             Self::Unavailable(_) | Self::OutcomeUnknown(_) => {
                 static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
                 if let Some(omitted) = FAILURES.pass() {
-                    let failure = "Cannot execute a command; the request fails";
-                    tracing::error!(error = %self, %code, log.omitted = omitted, "{failure}");
+                    tracing::error!(
+                        error = %self,
+                        %code,
+                        lines.omitted = omitted,
+                        "Cannot execute a command; the request fails"
+                    );
                 }
             }
         }

@@ -19,7 +19,7 @@ pub use answers::{Failure, ProblemSource, Problems};
 pub use code::Code;
 pub use hosts::AllowedHosts;
 pub use problem::{FieldError, Problem};
-pub use server::{ServerOptions, serve};
+pub use server::{ServerOptions, listen, serve};
 
 /// A revision as an `ETag`.
 pub fn etag(revision: Revision) -> HeaderValue {

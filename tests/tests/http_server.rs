@@ -8,7 +8,7 @@ mod shutdown;
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -175,7 +175,7 @@ impl Memory {
 
 /// More than the buffers of the operating system take.
 const LARGE: usize = 32 * 1024 * 1024;
-static LARGE_ANSWER: [u8; LARGE] = [b' '; LARGE];
+static LARGE_ANSWER: LazyLock<Vec<u8>> = LazyLock::new(|| vec![b' '; LARGE]);
 
 #[allow(clippy::unused_async, reason = "axum calls async functions")]
 async fn ok() -> impl IntoResponse {

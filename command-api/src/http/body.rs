@@ -49,11 +49,8 @@ fn check_format(headers: &HeaderMap) -> Result<(), Problem> {
     if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
         return Err(unsupported());
     }
-    let charset =
-        parameters.split(';').filter_map(|parameter| parameter.split_once('=')).find(|(name, _)| {
-            let name = name.trim();
-            name.eq_ignore_ascii_case("charset")
-        });
+    let mut parameters = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    let charset = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
     match charset {
         Some((_, charset)) if !charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8") => {
             Err(unsupported().detail("the body has another charset than UTF-8"))

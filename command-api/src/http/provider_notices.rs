@@ -97,8 +97,12 @@ fn refused(provider: &str, error: NoticeError) -> Problem {
         NoticeError::NoSignature | NoticeError::WrongSignature | NoticeError::Stale => {
             static REFUSALS: LogLimit = LogLimit::new(Duration::from_secs(10));
             if let Some(omitted) = REFUSALS.pass() {
-                let refused = "A webhook has no valid signature; it is refused";
-                tracing::warn!(provider, %error, log.omitted = omitted, "{refused}");
+                tracing::warn!(
+                    provider,
+                    %error,
+                    lines.omitted = omitted,
+                    "A webhook has no valid signature; it is refused"
+                );
             }
             Problem::new(Code::WebhookSignature).detail(error.to_string())
         }

@@ -61,7 +61,7 @@ impl BodyReader {
         Self { limits, memory }
     }
 
-    /// The bytes that bodies occupy of the shared memory.
+    /// The bytes that bodies occupy of the shared memory now.
     pub fn shared_bytes(&self) -> usize {
         self.limits.shared_bytes_max - self.memory.available_permits()
     }

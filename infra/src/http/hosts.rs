@@ -6,7 +6,6 @@
 //! knows.
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
     sync::Arc,
@@ -45,12 +44,6 @@ impl FromStr for HostName {
         };
         let is_name = text.len() <= 253 && text.split('.').all(is_label);
         if is_name { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidHostName) }
-    }
-}
-
-impl fmt::Display for HostName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -9,13 +9,13 @@ mod refusal;
 mod socket;
 mod stalled;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use futures::FutureExt;
 use http::Request;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time,
 };
@@ -53,7 +53,7 @@ impl Default for ServerOptions {
             connections_max: 4_096,
             head_read_timeout: Duration::from_secs(30),
             answer_write_timeout: Duration::from_secs(30),
-            stalled_bytes_max: 64 * 1024 * 1024,
+            stalled_bytes_max: 192 * 1024 * 1024,
             idle_grace: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),
             allowed_hosts: AllowedHosts::default(),
@@ -79,6 +79,21 @@ struct Shared {
     options: ServerOptions,
     hosts: HostRule,
     stalled: Arc<StalledAnswers>,
+}
+
+/// Listens on an address, for [`serve`].
+///
+/// Accepted connections inherit the send buffer. The default of the operating system grows to 4 MiB for each
+/// client that does not read.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+    const BACKLOG: u32 = 1_024;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restarted server can listen at once, although connections of the previous one are still closing.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves until `shutdown`, then answers the requests under way within the drain time.
@@ -145,8 +160,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
             Err(error) => {
                 // The process has no free file descriptors, or the peer disconnected.
                 if let Some(omitted) = FAILURES.pass() {
-                    let retry = "Cannot accept a connection; trying again in 50 ms";
-                    tracing::warn!(%error, log.omitted = omitted, "{retry}");
+                    tracing::warn!(%error, lines.omitted = omitted, "Cannot accept a connection; trying again in 50 ms");
                 }
                 time::sleep(Duration::from_millis(50)).await;
             }

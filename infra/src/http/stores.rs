@@ -49,7 +49,7 @@ impl ProblemSource for OperationsError {
 fn log_failure(error: &dyn Display, what_follows: &str) {
     static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
     if let Some(omitted) = FAILURES.pass() {
-        tracing::error!(%error, log.omitted = omitted, "{what_follows}");
+        tracing::error!(%error, lines.omitted = omitted, "{what_follows}");
     }
 }
 

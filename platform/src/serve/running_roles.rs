@@ -71,9 +71,9 @@ struct BoundListener {
 }
 
 impl BoundListener {
-    async fn bind(setting: &'static str, address: SocketAddr) -> Result<Self, StartError> {
+    fn bind(setting: &'static str, address: SocketAddr) -> Result<Self, StartError> {
         let describe = |source| StartError::Listen { setting, address, source };
-        let listener = TcpListener::bind(address).await.map_err(describe)?;
+        let listener = infra::http::listen(address).map_err(describe)?;
         let address = listener.local_addr().map_err(describe)?;
         Ok(Self { listener, address })
     }
@@ -87,17 +87,17 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(config: &ServeConfig) -> Result<Self, StartError> {
-        let bind = async |role, setting, address| {
+    fn bind(config: &ServeConfig) -> Result<Self, StartError> {
+        let bind = |role, setting, address| {
             if !config.roles.has(role) {
                 return Ok(None);
             }
-            BoundListener::bind(setting, address).await.map(Some)
+            BoundListener::bind(setting, address).map(Some)
         };
         Ok(Self {
-            command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen).await?,
-            query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen).await?,
-            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.sandbox.listen).await?,
+            command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen)?,
+            query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen)?,
+            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.sandbox.listen)?,
         })
     }
 }
@@ -110,7 +110,7 @@ impl RunningRoles {
         let write_side = WriteSide::open(&config).await?;
         let log = parts::open_log(&config, write_side.as_ref()).await?;
         let read_side = ReadSide::open(&config).await?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
         let running = Self {
             roles: config.roles.clone(),

@@ -118,14 +118,14 @@ impl Writer {
                 }
             }
             Err(failure) => {
-                self.appender.rolled_back();
                 // A full disk fails thousands of groups in a second.
                 static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+                self.appender.rolled_back();
                 if let Some(omitted) = FAILURES.pass() {
                     tracing::error!(
                         error = %failure.source(),
                         appends = group.len(),
-                        log.omitted = omitted,
+                        lines.omitted = omitted,
                         "Cannot write to the event store; the appends of this group fail"
                     );
                 }

@@ -66,8 +66,11 @@ impl StalledAnswers {
         {
             waiting.bytes -= oldest.bytes;
             if let Some(omitted) = CLOSED.pass() {
-                let closed = "Clients do not read their answers; the connection that waits longest is closed";
-                tracing::warn!(answers.bytes_max = self.bytes_max, log.omitted = omitted, "{closed}");
+                tracing::warn!(
+                    answers.bytes_max = self.bytes_max,
+                    lines.omitted = omitted,
+                    "Clients do not read their answers; the connection that waits longest is closed"
+                );
             }
         }
         drop(waiting);
