@@ -7,10 +7,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Decider, StreamName, Timestamp, decider::StoredEvent};
+use domain::{Decider, EventId, NewEvent, Sku, StreamName, Timestamp, decider::StoredEvent};
 use fastrand::Rng;
-use infra::clock::Clock;
+use infra::{
+    clock::Clock,
+    event_store::{Append, ExpectedRevision},
+};
 use jiff::SignedDuration;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time};
 use uuid::Uuid;
@@ -19,7 +23,7 @@ use crate::{
     invariants::folded_rows,
     ledger::Ledger,
     memory::{Durable, Fate, Hazards, Log, Operation, Saved, Tables},
-    plan::Plan,
+    plan::{Plan, UNREADABLE_SKU},
     request::Answer,
     shopper::Shopper,
 };
@@ -76,6 +80,10 @@ impl Environment {
         let plan = Plan::draw(&mut rng);
         let lives_steps = plan.lives_steps.iter().copied().collect();
         let shoppers = (0..plan.orders).map(|number| Some(Shopper::new(number, rng.fork()))).collect();
+        let mut log = Log::new(Uuid::from_u128(seed.into()));
+        if plan.unreadable_stream {
+            append_unreadable_event(&mut log);
+        }
         let state = State {
             rng,
             calm: false,
@@ -96,7 +104,7 @@ impl Environment {
         };
         Self {
             plan,
-            log: Durable::new(Log::new(Uuid::from_u128(seed.into()))),
+            log: Durable::new(log),
             tables: Durable::default(),
             positions: Durable::default(),
             ledger: Durable::default(),
@@ -390,6 +398,27 @@ impl Hazards for Environment {
         let digits = stream.to_string().bytes().map(u64::from).sum::<u64>();
         self.are_rows_refused() && digits.is_multiple_of(4)
     }
+}
+
+/// The stream of [`UNREADABLE_SKU`].
+pub fn unreadable_stream() -> StreamName {
+    Sku::new(UNREADABLE_SKU).expect("the name is valid").into()
+}
+
+/// Appends an event of a later build to the stream of [`UNREADABLE_SKU`].
+fn append_unreadable_event(log: &mut Log) {
+    let stream = unreadable_stream();
+    let metadata =
+        json!({"command_id": Uuid::nil(), "command": "stock.receive", "correlation_id": Uuid::nil()});
+    let event = NewEvent {
+        id: EventId(Uuid::nil()),
+        type_name: "stock.received.v99",
+        data: b"{}".to_vec(),
+        metadata: metadata.to_string().into_bytes().into(),
+    };
+    let append = Append { stream, expected: ExpectedRevision::NoStream, events: vec![event], epoch: None };
+    let appended = log.append(&append, Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default());
+    appended.expect("the log is empty");
 }
 
 /// Adds a version and keeps the last [`VERSIONS_KEPT`].

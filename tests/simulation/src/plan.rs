@@ -10,6 +10,9 @@ use crate::memory::Writers;
 /// The SKUs of all runs; a run uses the first [`Plan::skus`].
 pub const SKUS: [&str; 4] = ["A", "B", "C d", "é"];
 
+/// A SKU whose stream this build cannot read, in runs with [`Plan::unreadable_stream`].
+pub const UNREADABLE_SKU: &str = "unreadable";
+
 /// The conditions of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -36,6 +39,8 @@ pub struct Plan {
     pub reactions_repeated: bool,
     /// True if the read models refuse the rows of some streams until an operator repairs them.
     pub rows_refused: bool,
+    /// True if some orders have a line of [`UNREADABLE_SKU`]. They cannot be finished; all others must be.
+    pub unreadable_stream: bool,
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -81,6 +86,7 @@ impl Plan {
             clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
             reactions_repeated: rng.u32(0..4) == 0,
             rows_refused,
+            unreadable_stream: rng.u32(0..4) == 0,
         }
     }
 }

@@ -11,6 +11,8 @@ use domain::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::plan::UNREADABLE_SKU;
+
 /// A request with its idempotency key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -63,6 +65,12 @@ fn amount(minor_units: i64) -> Amount {
 impl Request {
     pub fn command_id(&self) -> CommandId {
         CommandId::of_request("anonymous", "POST", &self.path(), &self.key)
+    }
+
+    /// True if the request places an order with a line of [`UNREADABLE_SKU`].
+    pub fn has_unreadable_line(&self) -> bool {
+        let Action::Place { body, .. } = &self.action else { return false };
+        body["lines"].as_array().into_iter().flatten().any(|line| line["sku"] == UNREADABLE_SKU)
     }
 
     /// The unique name of the request: its path and key.

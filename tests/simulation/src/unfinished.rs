@@ -10,9 +10,9 @@ use domain::{
     payment::{Payment, PaymentDecider, PaymentState, RefundReason, RefundState},
     stock::StockEvent,
 };
-use infra::event_source::Partition;
+use infra::{event_source::Partition, operations::parked::ParkedReaction};
 
-use crate::environment::Environment;
+use crate::environment::{Environment, unreadable_stream};
 
 /// The ids of all orders of the log.
 fn orders(env: &Environment) -> Vec<OrderId> {
@@ -50,15 +50,20 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     if !caught_up(env) {
         unfinished.push("everything drains: the log is not read to its end".to_owned());
     }
-    for parked in env.positions.lock().parked() {
-        unfinished.push(format!("everything drains: a reaction is parked: {parked:?}"));
-    }
+    let parked: Vec<ParkedReaction> = env.positions.lock().parked().cloned().collect();
     let moved = moved_units(env);
     for id in orders(env) {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
         let payment_id = PaymentId::of_order(id);
         let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
-        check_order(&mut unfinished, id, &order, &moved);
+        if needs_unreadable_stock(&order) {
+            if !parked.iter().any(|entry| entry.stream == id.into()) {
+                unfinished.push(format!("isolation: {id} needs an unreadable stream, and is not parked"));
+            }
+        } else {
+            check_order(&mut unfinished, id, &order, &moved);
+            check_not_parked(&mut unfinished, id, &parked);
+        }
         check_payment(&mut unfinished, id, &order, &payment);
         check_provider(&mut unfinished, env, payment_id, &payment);
         if when_due(&order, &payment, env.now()) != WhenDue::Nothing {
@@ -69,6 +74,18 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
         unfinished.push("everything drains: the provider has open work".to_owned());
     }
     unfinished
+}
+
+/// True if the order has a line of [`UNREADABLE_SKU`]. No reaction to it can finish.
+fn needs_unreadable_stock(order: &Order) -> bool {
+    order.lines().iter().any(|line| line.stocked && StreamName::from(line.sku.clone()) == unreadable_stream())
+}
+
+fn check_not_parked(unfinished: &mut Vec<String>, id: OrderId, parked: &[ParkedReaction]) {
+    let streams: [StreamName; 2] = [id.into(), PaymentId::of_order(id).into()];
+    if let Some(entry) = parked.iter().find(|entry| streams.contains(&entry.stream)) {
+        unfinished.push(format!("isolation: a reaction of another order is parked: {entry:?}"));
+    }
 }
 
 /// Units that the stock stream has recorded for one order and SKU.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::Environment,
-    plan::SKUS,
+    plan::{SKUS, UNREADABLE_SKU},
     provider,
     request::{Action, Request},
     shopper::Shopper,
@@ -53,7 +53,7 @@ pub fn next_requests(shopper: &mut Shopper, env: &Environment) -> Vec<Request> {
 fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
     let rng = &mut shopper.rng;
     let free = rng.u32(0..8) == 0;
-    let lines: Vec<Value> = (0..rng.usize(1..=4))
+    let mut lines: Vec<Value> = (0..rng.usize(1..=4))
         .map(|_| {
             let sku = SKUS[rng.usize(0..env.plan.skus)];
             let price = if free || rng.u32(0..8) == 0 { 0 } else { rng.i64(1..500) };
@@ -61,6 +61,9 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
             json!({"sku": sku, "quantity": rng.u32(1..=3), "unit_price": price, "stocked": stocked})
         })
         .collect();
+    if env.plan.unreadable_stream && rng.u32(0..3) == 0 {
+        lines.push(json!({"sku": UNREADABLE_SKU, "quantity": 1, "unit_price": 100}));
+    }
     let mut body = json!({"currency": "GBP", "country": "United Kingdom", "lines": lines});
     if !free && rng.u32(0..4) == 0 {
         body["adjustments"] = json!([{"code": "shipping", "amount": rng.i64(1..50)}]);
