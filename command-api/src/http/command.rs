@@ -40,7 +40,8 @@ macro_rules! command_problems {
                 crate::idempotency::REJECTIONS,
                 crate::http::run::REJECTIONS,
                 crate::error::EXECUTION_FAILURES
-            ] $($code)*;
+            // A handler that panics answers with it.
+            ] Internal $($code)*;
         )*}
     };
 }

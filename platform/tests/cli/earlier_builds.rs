@@ -139,6 +139,8 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         let expected = parsed(&build, "expected.json.zst");
         // Upgrades the file before a server does.
         data.run_well(&["backup", data.path("copy.db").to_str().unwrap()]).await;
+        // The read models have another schema.
+        data.run_well(&["projections", "rebuild"]).await;
 
         let server = data.serve_with(&["--webhooks-allow-private"]).await;
         assert_finishes_as_the_earlier_build_did(&server, &expected).await;

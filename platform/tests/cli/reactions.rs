@@ -41,9 +41,7 @@ async fn parked_reactions_are_listed_and_run_again_by_the_server() {
         assert!(started.elapsed() < PATIENCE, "the process manager saves no position");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    for order in [&first, &second, &third] {
-        park(&data, order);
-    }
+    park(&data, &first);
     let list = data.run_well(&["reactions", "list"]).await;
     for text in [&format!("order-{first}"), "order.allocated.v1", "1 to 1", "a reason"] {
         assert!(list.contains(text), "{text} is not in {list}");
@@ -54,12 +52,14 @@ async fn parked_reactions_are_listed_and_run_again_by_the_server() {
     let again = data.run(&["reactions", "retry", &first]).await;
     assert_eq!(again.code, Some(1), "{again:?}");
     assert!(again.stderr.contains("has no parked reaction"), "{again:?}");
-    let all = data.run_well(&["reactions", "retry", "--all"]).await;
-    assert!(all.contains("2 retries are requested"), "{all}");
     assert!(server.terminate().await.success());
 
-    // Without a process manager the request waits for the next one.
-    park(&data, &second);
+    // Without a process manager the requests wait for the next one.
+    for order in [&second, &third] {
+        park(&data, order);
+    }
+    let all = data.run_well(&["reactions", "retry", "--all"]).await;
+    assert!(all.contains("2 retries are requested"), "{all}");
     let waiting = data.run(&["reactions", "retry", &second]).await;
     assert_eq!(waiting.code, Some(1), "{waiting:?}");
     assert!(waiting.stderr.contains("no process manager has made the retry"), "{waiting:?}");
