@@ -13,14 +13,14 @@ use tokio::time::Instant;
 
 use super::ExecuteError;
 
-/// For so long such a stream is not read again, because its events do not change.
-const KEPT: Duration = Duration::from_secs(30);
+/// Such a stream is not read again within this time. Short, so that a retry after a repair succeeds.
+const KEPT: Duration = Duration::from_secs(1);
 const STREAMS_MAX: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 /// The condition in [`Health`].
 const CONDITION: &str = "unreadable_streams";
 
 /// Remembers streams that cannot be decoded and reports them to the operator. So each is read and logged at
-/// most once in 30 s, however many commands name it. The executors of a process share one.
+/// most once a second, however many commands name it. The executors of a process share one.
 #[derive(Debug)]
 pub struct UnreadableStreams {
     health: Health,
