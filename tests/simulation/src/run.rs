@@ -7,14 +7,20 @@ use std::{
     time::Duration,
 };
 
-use domain::RecordedEvent;
+use domain::{RecordedEvent, StreamName};
 use fastrand::Rng;
 use futures::future::join_all;
 use infra::event_source::Partition;
 use jiff::SignedDuration;
 use tokio::{runtime, time};
 
-use crate::{clients, environment::Environment, invariants, platform::Platform, provider, unfinished};
+use crate::{
+    clients,
+    environment::{Environment, unreadable_stream},
+    invariants,
+    platform::Platform,
+    provider, unfinished,
+};
 
 /// Virtual time after the last fault within which all work must finish.
 const DRAINED_WITHIN: Duration = Duration::from_mins(30);
@@ -199,8 +205,9 @@ async fn drain(env: &Environment) {
         let mut unfinished_work = unfinished::unfinished_work(env);
         if env.plan.rows_refused {
             let mut tables = env.tables.lock();
-            tables.request_retries();
-            let parked = tables.parked.values().map(|(row, _)| row.stream.to_string());
+            let is_repaired = |stream: &StreamName| *stream != unreadable_stream();
+            tables.request_retries(is_repaired);
+            let parked = tables.parked.values().map(|(row, _)| row.stream.clone()).filter(is_repaired);
             unfinished_work.extend(parked.map(|stream| format!("everything drains: {stream} is parked")));
         }
         if unfinished_work.is_empty() {

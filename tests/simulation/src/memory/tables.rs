@@ -106,10 +106,10 @@ impl Tables {
         Ok(())
     }
 
-    /// Does as an operator does who has repaired the cause.
-    pub fn request_retries(&mut self) {
-        for (_, retry_requested) in self.parked.values_mut() {
-            *retry_requested = true;
+    /// Does as an operator does who has repaired the cause for these streams.
+    pub fn request_retries(&mut self, is_repaired: impl Fn(&StreamName) -> bool) {
+        for (row, retry_requested) in self.parked.values_mut() {
+            *retry_requested |= is_repaired(&row.stream);
         }
     }
 
