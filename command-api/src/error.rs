@@ -38,6 +38,7 @@ codes! {
         ExecuteError::Superseded | ExecuteError::Unavailable(_) => Unavailable,
         ExecuteError::OutcomeUnknown(_) => OutcomeUnknown,
         ExecuteError::Unreadable(_) => StreamUnreadable,
+        ExecuteError::LogWentBack => LogWentBack,
     }
 }
 
@@ -48,7 +49,7 @@ impl ProblemSource for ExecuteError {
     fn problem(self) -> Problem {
         let code = failure_code(&self);
         match self {
-            Self::Overloaded | Self::Superseded | Self::Conflict | Self::Busy => {}
+            Self::Overloaded | Self::Superseded | Self::Conflict | Self::Busy | Self::LogWentBack => {}
             // The executor logs an unreadable stream once. A line for each command would fill the log.
             Self::Unreadable(_) => {
                 tracing::debug!(error = %self, %code, "A command names an unreadable stream");

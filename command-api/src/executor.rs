@@ -127,6 +127,9 @@ pub enum ExecuteError {
     OutcomeUnknown(Arc<str>),
     #[error("the stream cannot be read: {0}")]
     Unreadable(Arc<str>),
+    /// This process refuses commands until an operator has repaired the log.
+    #[error("the event log went back")]
+    LogWentBack,
 }
 
 impl From<AppendError> for ExecuteError {
@@ -145,6 +148,7 @@ impl From<ReadError> for ExecuteError {
         match error {
             ReadError::Unavailable(why) => Self::Unavailable(why),
             ReadError::Corrupt(why) => Self::Unreadable(why),
+            ReadError::WentBack(_) => Self::LogWentBack,
         }
     }
 }

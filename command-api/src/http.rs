@@ -13,17 +13,24 @@ mod webhook_subscriptions;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::State};
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::Method,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
 use domain::Timestamp;
 use infra::{
     health::{Health, Readiness},
     http::{
-        Failure, FieldError, Problem,
+        Code, Failure, FieldError, Problem,
         answers::ReadinessProblems,
         body::{BodyLimits, BodyReader},
         problem::ProblemBody,
         site,
     },
+    log_guard::LogGuard,
     operations::parked::ParkedReactions,
 };
 use utoipa::{OpenApi, openapi};
@@ -86,13 +93,15 @@ pub struct CommandApi {
     pub health: Health,
     /// Refuses new orders while projectors fall behind.
     pub backlog: Backlog,
+    /// Refuses commands once the event log went back.
+    pub log_guard: Option<LogGuard>,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
         let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
-        Self { checkout, parked, options, bodies, webhooks: None, health, backlog }
+        Self { checkout, parked, options, bodies, webhooks: None, health, backlog, log_guard: None }
     }
 
     /// Adds subscriptions to webhooks.
@@ -108,6 +117,11 @@ impl CommandApi {
     /// Refuses new orders as `backlog` says.
     pub fn with_backlog(self, backlog: Backlog) -> Self {
         Self { backlog, ..self }
+    }
+
+    /// Refuses commands once the event log went back.
+    pub fn guarded_by(self, log_guard: LogGuard) -> Self {
+        Self { log_guard: Some(log_guard), ..self }
     }
 }
 
@@ -176,7 +190,18 @@ pub fn openapi() -> openapi::OpenApi {
 /// The router of the command API.
 pub fn router(api: CommandApi) -> Router {
     let (routes, description) = routes().split_for_parts();
-    site::complete(routes.with_state(api), description)
+    let guarded = middleware::from_fn_with_state(api.clone(), refuse_after_loss);
+    site::complete(routes.layer(guarded).with_state(api), description)
+}
+
+/// Refuses every request that is not a read once the event log went back. Without this, a command that appends
+/// nothing would be answered from the state in memory, which the log may no longer have.
+async fn refuse_after_loss(State(api): State<CommandApi>, request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_read && api.log_guard.is_some_and(|guard| guard.refusal().is_some()) {
+        return Problem::new(Code::LogWentBack).into_response();
+    }
+    next.run(request).await
 }
 
 /// Liveness: the process runs

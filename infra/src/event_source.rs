@@ -12,7 +12,7 @@ pub mod layout;
 use async_trait::async_trait;
 use domain::{Position, RecordedEvent};
 
-use crate::event_store::ReadError;
+use crate::event_store::{EventMark, ReadError};
 pub use crate::partition::Partition;
 
 /// Consecutive events of a partition.
@@ -25,6 +25,30 @@ pub struct Batch {
     pub events: Vec<RecordedEvent>,
     /// Position of the consumer once the batch is applied.
     pub position: Position,
+}
+
+impl Batch {
+    /// How far the consumer has read once the batch is applied.
+    pub fn reached(&self) -> Reached {
+        Reached { position: self.position, last_event: self.events.last().map(EventMark::from) }
+    }
+}
+
+/// How far a consumer has read a partition. Consumers store it and seek it when they start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// Position in the partition.
+    pub position: Position,
+    /// The last event before that position. `None` if an earlier version stored the position, until the next
+    /// event.
+    pub last_event: Option<EventMark>,
+}
+
+impl From<Position> for Reached {
+    /// A position without a mark, which is not compared with the log.
+    fn from(position: Position) -> Self {
+        Self { position, last_event: None }
+    }
 }
 
 /// What a source returns.
@@ -44,9 +68,9 @@ pub trait EventSource: Send + Sync {
     /// batch, the consumer seeks its stored position and gets the same events again.
     async fn next(&mut self) -> Result<SourceUpdate, ReadError>;
 
-    /// Reads a partition from the event after `position` on (`None`: from its beginning). Replaces an earlier
-    /// seek.
-    fn seek(&mut self, partition: &Partition, position: Option<Position>);
+    /// Reads a partition from the event after `reached` on (`None`: from its beginning). Replaces an earlier
+    /// seek. A source that reads the log fails with [`ReadError::WentBack`] if the log lost the last event.
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>);
 }
 
 #[async_trait]
@@ -55,7 +79,7 @@ impl EventSource for Box<dyn EventSource> {
         (**self).next().await
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
-        (**self).seek(partition, position);
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
+        (**self).seek(partition, reached);
     }
 }

@@ -1,6 +1,7 @@
 //! The event store port: append with optimistic concurrency, read a stream, read and follow the whole log.
 
 pub mod eventstoredb;
+mod mark;
 mod pending;
 pub mod sqlite;
 
@@ -10,6 +11,8 @@ use async_trait::async_trait;
 use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
+
+pub use self::mark::EventMark;
 
 /// The read half of an event store.
 ///
@@ -40,8 +43,33 @@ pub trait EventLog: Send + Sync + 'static {
         Ok(found)
     }
 
+    /// Like [`EventLog::read_all`] after the event `mark`. Fails with [`ReadError::WentBack`] if the log does
+    /// not have this event: a read by position alone would skip the events that replaced it.
+    async fn read_after(&self, mark: &EventMark, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.expect(mark).await?;
+        self.read_all(Some(mark.position), limit).await
+    }
+
+    /// Fails with [`ReadError::WentBack`] unless the log has this event.
+    async fn expect(&self, mark: &EventMark) -> Result<(), ReadError> {
+        if self.has(mark).await? { Ok(()) } else { Err(ReadError::went_back(mark)) }
+    }
+
+    /// True if the log has this event, at this position.
+    async fn has(&self, mark: &EventMark) -> Result<bool, ReadError> {
+        let found = self.read_stream(&mark.stream, mark.revision, 1).await?;
+        // The id of a damaged event may differ. Its checksum reports the damage.
+        let is_it = |event: &RecordedEvent| event.id == mark.id || event.damage.is_some();
+        Ok(found.first().is_some_and(|event| event.position == mark.position && is_it(event)))
+    }
+
+    /// The last event; `None` while the log is empty.
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError>;
+
     /// The position of the last event; `None` while the log is empty.
-    async fn last_position(&self) -> Result<Option<Position>, ReadError>;
+    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
+        Ok(self.last_event().await?.map(|event| event.position))
+    }
 
     /// The position of the last event that was recorded before `time`; `None` if there is no such event.
     /// Relies on recorded times that increase with the positions. By default it reads from the beginning.
@@ -200,4 +228,17 @@ pub enum ReadError {
     Unavailable(Arc<str>),
     #[error("the event store is damaged: {0}")]
     Corrupt(Arc<str>),
+    /// The log lost events that were read before.
+    #[error(
+        "the event log went back: {0}. An older copy was probably restored. Stop every Orderly process of this log and \
+         run `orderly repair log`"
+    )]
+    WentBack(Arc<str>),
+}
+
+impl ReadError {
+    /// The log does not have the event of `mark`, which was read before.
+    pub fn went_back(mark: &EventMark) -> Self {
+        Self::WentBack(format!("it no longer has the {mark}, which was read before").into())
+    }
 }

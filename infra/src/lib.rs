@@ -10,6 +10,7 @@ pub mod external_sort;
 pub mod health;
 pub mod http;
 pub mod kafka;
+pub mod log_guard;
 pub mod log_limit;
 pub mod operations;
 mod partition;

@@ -8,30 +8,43 @@ pub mod webhooks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::Position;
 use uuid::Uuid;
 
-use crate::event_source::Partition;
+use crate::event_source::{Partition, Reached};
 
 /// Stores how far a reactor, such as the process manager, has read each partition of a log.
 #[async_trait]
 pub trait Positions: Send + Sync + 'static {
-    /// The last saved position. `None` if none is saved for this log.
+    /// How far the reactor has read. `None` if nothing is saved for this log.
     async fn load(
         &self,
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-    ) -> Result<Option<Position>, OperationsError>;
+    ) -> Result<Option<Reached>, OperationsError>;
 
-    /// Saves that the reactor has handled every event up to `position`.
+    /// Saves that the reactor has handled every event up to `reached`.
     async fn save(
         &self,
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-        position: Position,
+        reached: &Reached,
     ) -> Result<(), OperationsError>;
+
+    /// Every position that is saved for this log, of every reactor.
+    async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError>;
+
+    /// Forgets a position: the reactor then reads the partition from its beginning.
+    async fn forget(&self, reactor: &str, partition: &Partition) -> Result<(), OperationsError>;
+}
+
+/// A saved position, and the reactor that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPosition {
+    pub reactor: String,
+    pub partition: Partition,
+    pub reached: Reached,
 }
 
 /// Operational state cannot be read or written.

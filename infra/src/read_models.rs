@@ -50,7 +50,10 @@ pub use self::{
     waiters::{StreamChanges, Waiters},
     waits::{OrderAt, OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
 };
-use crate::event_source::Partition;
+use crate::{
+    event_source::{Partition, Reached},
+    event_store::EventMark,
+};
 
 /// Keys of the rows that a batch of events touches.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -127,9 +130,9 @@ pub struct Changes {
     pub projections: Vec<Projection>,
     pub from: Option<Position>,
     pub to: Option<Position>,
-    /// Position in the log of the last event in these changes; `None` without a new event. Checkpoints keep
-    /// the highest, because rebuilt rows may reflect events that the source delivers later.
-    pub log_position: Option<Position>,
+    /// The last event in these changes; `None` without a new event. Checkpoints keep the one with the highest
+    /// position, because rebuilt rows may reflect events that the source delivers later.
+    pub last_event: Option<EventMark>,
     pub rows: Rows,
     pub parked: Vec<ParkedStream>,
     /// Parked streams with events in this batch, which were skipped.
@@ -148,7 +151,7 @@ impl Changes {
             partition,
             from,
             to,
-            log_position: None,
+            last_event: None,
             rows: Rows::default(),
             parked: Vec::new(),
             skipped: Vec::new(),
@@ -209,8 +212,8 @@ pub trait ReadModels: Send + Sync + 'static {
     /// Changes with each rebuild. A caller that caches rows reads this first and then the checkpoint.
     async fn generation(&self) -> Result<Generation, ReadModelError>;
 
-    /// The position of the projections in a partition of the source; `None` at its beginning.
-    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError>;
+    /// How far the projections have read a partition of the source; `None` at its beginning.
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Reached>, ReadModelError>;
 
     /// The rows of `keys` that exist.
     async fn load(&self, keys: RowKeys) -> Result<Rows, ReadModelError>;

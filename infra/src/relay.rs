@@ -27,7 +27,7 @@ use self::{
     publisher::{PublishFailure, Publisher},
 };
 use crate::{
-    event_store::{EventLog, ReadError},
+    event_store::{EventLog, EventMark, ReadError},
     health::Health,
     kafka::{KafkaConfig, KafkaError, client, topics},
 };
@@ -73,12 +73,10 @@ pub enum RelayError {
          setting, or give ORDERLY_BUS another prefix"
     )]
     OtherStore { prefix: String, theirs: Uuid, ours: Uuid },
-    #[error(
-        "the topics {prefix}.* have events up to position {published}, but the event store ends at {last:?}: it has lost \
-         events, for example because an older backup was restored. Give ORDERLY_BUS another prefix, and run `orderly \
-         projections rebuild`"
-    )]
-    StoreBehind { prefix: String, published: Position, last: Option<Position> },
+    /// The topics have events that the log lost. Other consumers may have read them, so the topics cannot be
+    /// mended.
+    #[error("the topics {prefix}.* have events up to position {published} that the event log lost")]
+    LogWentBack { prefix: String, published: Position },
     #[error(
         "the partition {partition} ends at offset {actual}, but the relay has written up to {written}: the topic was \
          recreated or has lost events. Give ORDERLY_BUS another prefix, so that the relay publishes all events again, and \
@@ -97,6 +95,13 @@ pub enum RelayError {
     StoreDamaged,
     #[error("the thread of the relay has failed: {0}")]
     Thread(Arc<str>),
+}
+
+impl RelayError {
+    /// True if the log lost events that were published.
+    pub fn is_of_lost_events(&self) -> bool {
+        matches!(self, Self::LogWentBack { .. } | Self::Log(ReadError::WentBack(_)))
+    }
 }
 
 /// Publishes the log of an event store.
@@ -200,19 +205,14 @@ impl Relay {
                 parked = progress.parked.len();
                 self.report_parked(&progress)?;
             }
-            let next = runtime.block_on(next_events(
-                &*self.log,
-                &mut self.head,
-                progress.position,
-                self.options,
-                shutdown,
-            ));
+            let next =
+                runtime.block_on(next_events(&*self.log, &mut self.head, &progress, self.options, shutdown));
             let events = match next {
                 Next::Events(events) => events,
                 Next::Heartbeat => Vec::new(),
                 Next::Stop => return Ok(()),
                 // Sends no heartbeat now, so that another relay, which may be able to read, takes over.
-                Next::Unreadable(error) => return Err(broken(&error)),
+                Next::Unreadable(error) => return Err(RelayError::from(error).into()),
             };
             while let Err(failure) = publisher.publish(&events, &mut progress) {
                 let PublishFailure::Aborted(reason) = failure else { return Err(failure.into()) };
@@ -264,10 +264,10 @@ impl Relay {
         if theirs != ours {
             return Err(RelayError::OtherStore { prefix, theirs, ours });
         }
-        // Read this after the progress: another relay may publish new events meanwhile.
-        let last = runtime.block_on(self.log.last_position())?;
-        if let Some(published) = progress.position.filter(|published| Some(*published) > last) {
-            return Err(RelayError::StoreBehind { prefix, published, last });
+        if let Some(published) = progress.position
+            && !runtime.block_on(is_in_log(&*self.log, published, progress.last_event.as_ref()))?
+        {
+            return Err(RelayError::LogWentBack { prefix, published });
         }
         match progress.lost(&self.config)? {
             Some((partition, actual, written)) => Err(RelayError::EventsLost { partition, actual, written }),
@@ -289,6 +289,31 @@ impl Relay {
             }
             wait(runtime, shutdown, self.options.heartbeat_every / 3);
         }
+    }
+}
+
+/// The position up to which the topics have events, if the log lost the last of them. The topics must exist.
+pub async fn published_and_lost(
+    config: &KafkaConfig,
+    log: &dyn EventLog,
+) -> Result<Option<Position>, RelayError> {
+    let topics = config.clone();
+    let reading = tokio::task::spawn_blocking(move || progress::read(&topics));
+    let progress = reading.await.map_err(KafkaError::from)??;
+    let published = progress.filter(|progress| progress.store_id == log.store_id());
+    let Some(RelayProgress { position: Some(position), last_event, .. }) = published else { return Ok(None) };
+    Ok((!is_in_log(log, position, last_event.as_ref()).await?).then_some(position))
+}
+
+/// True if the log has the last published event. A record of an earlier version has only its position.
+async fn is_in_log(
+    log: &dyn EventLog,
+    published: Position,
+    last_event: Option<&EventMark>,
+) -> Result<bool, ReadError> {
+    match last_event {
+        Some(mark) => log.has(mark).await,
+        None => Ok(log.last_position().await? >= Some(published)),
     }
 }
 
@@ -314,14 +339,12 @@ impl From<RelayError> for Interruption {
     fn from(error: RelayError) -> Self {
         match error {
             RelayError::Kafka(error) => error.into(),
-            RelayError::Log(error) => broken(&error),
+            RelayError::Log(error @ (ReadError::Unavailable(_) | ReadError::Corrupt(_))) => {
+                Self::Failed(PublishFailure::Broken(error.to_string()))
+            }
             refusal => Self::Refused(refusal),
         }
     }
-}
-
-fn broken(error: &ReadError) -> Interruption {
-    Interruption::Failed(PublishFailure::Broken(error.to_string()))
 }
 
 enum Next {
@@ -331,11 +354,11 @@ enum Next {
     Stop,
 }
 
-/// Waits for events after `after`, at most until the next heartbeat is due.
+/// Waits for events after the progress, at most until the next heartbeat is due.
 async fn next_events(
     log: &dyn EventLog,
     head: &mut watch::Receiver<Option<Position>>,
-    after: Option<Position>,
+    progress: &RelayProgress,
     options: RelayOptions,
     shutdown: &CancellationToken,
 ) -> Next {
@@ -344,9 +367,14 @@ async fn next_events(
         if shutdown.is_cancelled() {
             return Next::Stop;
         }
-        let is_behind = *head.borrow_and_update() > after;
+        let limit = options.events_per_transaction_max;
+        let is_behind = *head.borrow_and_update() > progress.position;
         if is_behind {
-            match log.read_all(after, options.events_per_transaction_max).await {
+            let read = match &progress.last_event {
+                Some(mark) => log.read_after(mark, limit).await,
+                None => log.read_all(progress.position, limit).await,
+            };
+            match read {
                 Ok(events) if !events.is_empty() => return Next::Events(events),
                 // The head can move a moment before a read returns the event.
                 Ok(_) => {}

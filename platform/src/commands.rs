@@ -7,6 +7,7 @@ pub mod dev;
 pub mod import;
 pub mod projections;
 pub mod reactions;
+pub mod repair;
 
 use std::fmt;
 

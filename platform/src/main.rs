@@ -12,6 +12,7 @@ use platform::{
         import::{self, ImportOptions},
         projections::{self, ProjectionsCommand},
         reactions::{self, ReactionsCommand},
+        repair::{self, RepairCommand},
     },
     config::{ServeOptions, Settings},
     serve::{self, ServeConfig},
@@ -47,6 +48,9 @@ enum Command {
     /// List the parked reactions of the process manager, and run them again.
     #[command(subcommand)]
     Reactions(ReactionsCommand),
+    /// Mend the platform after its event log went back.
+    #[command(subcommand)]
+    Repair(RepairCommand),
     /// Copy the embedded event store to a file, also while a server runs.
     Backup(BackupOptions),
     /// Measure throughput and latency over HTTP, beside the baselines of this machine.
@@ -78,6 +82,7 @@ async fn main() -> ExitCode {
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Projections(command) => projections::run(&settings, command).await,
         Command::Reactions(command) => reactions::run(&settings, command).await,
+        Command::Repair(command) => repair::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
         Command::Bench(options) => bench::run(options).await,
         Command::Dev(command) => dev::run(&settings, command).await,

@@ -1,5 +1,6 @@
 //! `orderly serve`: opens the stores, starts the roles of this process, and stops them on a signal.
 
+mod guard;
 mod parts;
 mod progress;
 mod running_roles;
@@ -7,7 +8,13 @@ mod running_roles;
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
 
 use infra::{
-    http::AllowedHosts, kafka::KafkaError, payment_provider::stripe::StripeOptions, read_models::BindError,
+    event_store::ReadError,
+    http::AllowedHosts,
+    kafka::KafkaError,
+    log_guard::GuardError,
+    operations::OperationsError,
+    payment_provider::stripe::StripeOptions,
+    read_models::{BindError, ReadModelError},
     relay::RelayError,
 };
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
@@ -123,6 +130,14 @@ pub enum StartError {
     Relay(#[from] RelayError),
     #[error(transparent)]
     ReadModelsOfAnotherLog(#[from] BindError),
+    #[error(transparent)]
+    ReadModels(#[from] ReadModelError),
+    #[error(transparent)]
+    LogGuard(#[from] GuardError),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error(transparent)]
+    Operations(#[from] OperationsError),
     #[error(transparent)]
     Sandbox(#[from] LedgerOpenError),
     #[error(transparent)]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use infra::{
+    clock::Clock,
     event_source::layout::{SourceLayout, WholeLog},
     event_store::{
         EventLog, EventStore,
@@ -69,12 +70,13 @@ impl fmt::Debug for WritableEventStore {
 }
 
 impl WritableEventStore {
-    pub async fn open(url: &EventStoreUrl) -> Result<Self, StoreError> {
+    /// `clock` gives an embedded store the times of new events. A server has its own.
+    pub async fn open(url: &EventStoreUrl, clock: Clock) -> Result<Self, StoreError> {
         match url {
             EventStoreUrl::Sqlite(path) => {
                 let path = path.clone();
-                let opening =
-                    spawn_blocking(move || SqliteEventStore::open(&path, SqliteEventStoreOptions::default()));
+                let options = SqliteEventStoreOptions { clock, ..Default::default() };
+                let opening = spawn_blocking(move || SqliteEventStore::open(&path, options));
                 let store = Arc::new(opening.await??);
                 Ok(Self { store: store.clone(), owned: Some(store) })
             }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use domain::{Event, EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
+use infra::event_store::EventMark;
 
 /// An event, decoded once for all projections.
 #[derive(Debug)]
@@ -17,6 +18,13 @@ pub struct DecodedEvent {
     pub recorded_at: Timestamp,
     /// The event, or why it cannot be decoded.
     pub event: Result<Event, String>,
+}
+
+impl From<&DecodedEvent> for EventMark {
+    fn from(event: &DecodedEvent) -> Self {
+        let DecodedEvent { id, stream, revision, position, .. } = event;
+        Self { position: *position, stream: stream.clone(), revision: *revision, id: *id }
+    }
 }
 
 impl From<RecordedEvent> for DecodedEvent {

@@ -76,13 +76,14 @@ pub async fn rebuild(
     let staging = target.begin().await?;
     let reading = |at| progress(RebuildStep::Reading(at));
     let replay = Replay::read(log, layout, None, Vec::new(), workspace, &reading).await?;
-    let position = replay.position;
+    let last_event = replay.last_event.clone();
+    let position = last_event.as_ref().map(|event| event.position);
     progress(RebuildStep::Folding);
     let Folded { replay, digest, sorted, mut staging, parked } = fold(replay, staging, workspace).await?;
     progress(RebuildStep::Writing);
     sorted.write(staging.as_mut(), workspace).await?;
     let parked_count = parked.len();
-    let from = RebuiltFrom { store_id: log.store_id(), position, partitions, parked };
+    let from = RebuiltFrom { store_id: log.store_id(), last_event, partitions, parked };
     let staged = staging.finish(from).await?;
     progress(RebuildStep::Verifying);
     let stored = staged.stored().await?;

@@ -14,7 +14,7 @@ use std::{
 use domain::{EventId, Position, RecordedEvent, StreamName, Timestamp};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
-    event_store::{EventLog, ReadError},
+    event_store::{EventLog, EventMark, ReadError},
     external_sort::{Sorted, Sorter},
     read_models::{ParkedStream, PartitionSales, Rows, SalesDimension, SalesKey, SalesTotals},
 };
@@ -73,8 +73,8 @@ pub struct ReadProgress {
 /// The events of a log by stream, ready to be folded. They can be folded several times.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    /// Position of the last event read.
-    pub(crate) position: Option<Position>,
+    /// The last event read.
+    pub(crate) last_event: Option<EventMark>,
     events: Sorted,
     partitions: Arc<[Partition]>,
     /// Streams that are parked in the read models. Their events from there on are left out.
@@ -106,17 +106,20 @@ impl Replay {
             }
             sorter.finish()
         });
-        let mut position = None;
+        let mut last_event: Option<EventMark> = None;
         let mut events_read = 0;
         loop {
-            let mut events = log.read_all(position, EVENTS_PER_READ).await?;
+            let mut events = match &last_event {
+                Some(mark) => log.read_after(mark, EVENTS_PER_READ).await?,
+                None => log.read_all(None, EVENTS_PER_READ).await?,
+            };
             if let Some(end) = end {
                 events.truncate(events.partition_point(|event| Some(event.position) <= end));
             }
             let Some(last) = events.last() else { break };
-            position = Some(last.position);
             events_read += events.len() as u64;
             progress(ReadProgress { events: events_read, position: last.position });
+            last_event = Some(last.into());
             if chunks.send(events).await.is_err() {
                 // The sorter has failed; joining it gives the error.
                 break;
@@ -126,7 +129,7 @@ impl Replay {
         let sorted = sorting.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         let events = sorted.map_err(|source| workspace.failure(source))?;
         let partitions = layout.partitions().into();
-        Ok(Self { position, events, partitions, parked, workspace: workspace.clone() })
+        Ok(Self { last_event, events, partitions, parked, workspace: workspace.clone() })
     }
 
     /// Folds every stream, and calls `take` with the rows. Rows of a stream come together. Sums of sales come

@@ -95,7 +95,7 @@ async fn apply_request(
 ) -> Result<(), RetryError> {
     let ParkedStream { partition, stream, .. } = request;
     let generation = models.generation().await?;
-    let position = models.checkpoint(partition).await?;
+    let position = models.checkpoint(partition).await?.map(|reached| reached.position);
     let events = read_whole(log, stream).await?;
     let settle =
         |changes| Changes { generation: Some(generation), retried: vec![request.clone()], ..changes };

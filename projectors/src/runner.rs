@@ -10,8 +10,8 @@ use std::{
 
 use domain::{Position, RecordedEvent, StreamName};
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate},
-    event_store::{EventLog, ReadError},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
+    event_store::{EventLog, EventMark, ReadError},
     health::Health,
     read_models::{BindError, Changes, Generation, ParkedStream, ReadModelError, ReadModels},
 };
@@ -81,8 +81,14 @@ impl<S> fmt::Debug for Runner<S> {
 struct Owned {
     /// Generation of the cached rows. `None` until it was read.
     generation: Option<Generation>,
-    position: Option<Position>,
+    reached: Option<Reached>,
     parked: HashSet<StreamName>,
+}
+
+impl Owned {
+    fn position(&self) -> Option<Position> {
+        self.reached.as_ref().map(|reached| reached.position)
+    }
 }
 
 /// A batch of a source, decoded.
@@ -96,7 +102,7 @@ struct DecodedBatch {
 impl DecodedBatch {
     /// The checkpoint once the events up to `end` are applied: it moves with the last event only.
     fn checkpoint(&self, owned: &Owned, end: usize) -> Option<Position> {
-        if end == self.events.len() { Some(self.position) } else { owned.position }
+        if end == self.events.len() { Some(self.position) } else { owned.position() }
     }
 }
 
@@ -222,12 +228,12 @@ impl<S: EventSource> Runner<S> {
     /// Reads the checkpoint of a partition, and moves the source there.
     async fn resume(&mut self, partition: &Partition) -> Result<(), Interruption> {
         let generation = Some(self.models.generation().await?);
-        let position = self.models.checkpoint(partition).await?;
+        let reached = self.models.checkpoint(partition).await?;
         let parked = self.models.parked().await?;
         self.report_parked(&parked);
         let parked = streams_of(partition, &parked);
-        self.owned.insert(partition.clone(), Owned { generation, position, parked });
-        self.source.seek(partition, position);
+        self.owned.insert(partition.clone(), Owned { generation, reached: reached.clone(), parked });
+        self.source.seek(partition, reached);
         Ok(())
     }
 
@@ -255,9 +261,9 @@ impl<S: EventSource> Runner<S> {
         let Some(owned) = self.owned.get(&partition) else { return Ok(()) };
         let begun = Instant::now();
         let large = events.len() >= BATCH_LARGE;
-        if after != owned.position {
+        if after != owned.position() {
             // The source fetched this batch before the last seek.
-            self.source.seek(&partition, owned.position);
+            self.source.seek(&partition, owned.reached.clone());
             return Ok(());
         }
         let batch = DecodedBatch { partition, events: Arc::new(decode(events).await?), position };
@@ -272,7 +278,7 @@ impl<S: EventSource> Runner<S> {
     /// Folds some events of a batch, and commits their rows.
     async fn apply(&mut self, batch: &DecodedBatch, range: Range<usize>) -> Result<(), Interruption> {
         let owned = &self.owned[&batch.partition];
-        let (from, to) = (owned.position, batch.checkpoint(owned, range.end));
+        let (from, to) = (owned.position(), batch.checkpoint(owned, range.end));
         let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
         let mut keys = keys_of(&batch.events[range.clone()]);
         fold.put_rows(self.cache.take_known(&mut keys));
@@ -324,15 +330,16 @@ impl<S: EventSource> Runner<S> {
         refusal: &ReadModelError,
     ) -> Result<(), Interruption> {
         let owned = &self.owned[&batch.partition];
-        let (from, to) = (owned.position, batch.checkpoint(owned, index + 1));
+        let (from, to) = (owned.position(), batch.checkpoint(owned, index + 1));
         let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
         fold.park(&batch.events[index], 0, &Poison::Refused(refusal.to_string()));
-        let log_position = Some(batch.events[index].position);
-        self.commit(Changes { log_position, ..fold.into_changes(from, to) }).await
+        let last_event = Some(EventMark::from(&batch.events[index]));
+        self.commit(Changes { last_event, ..fold.into_changes(from, to) }).await
     }
 
     async fn commit(&mut self, changes: Changes) -> Result<(), Interruption> {
         let (partition, position) = (changes.partition.clone(), changes.to);
+        let last_event = changes.last_event.clone();
         let generation = self.owned.get(&partition).and_then(|owned| owned.generation);
         let changes = Changes { generation, ..changes };
         let parked = changes.parked.clone();
@@ -347,7 +354,9 @@ impl<S: EventSource> Runner<S> {
         }
         let any_parked = !parked.is_empty();
         if let Some(owned) = self.owned.get_mut(&partition) {
-            owned.position = position;
+            let known = owned.reached.take().and_then(|reached| reached.last_event);
+            let last_event = last_event.or(known);
+            owned.reached = position.map(|position| Reached { position, last_event });
             owned.parked.extend(parked.into_iter().map(|row| row.stream));
         }
         if any_parked {
@@ -427,8 +436,8 @@ async fn fold_events(
         for event in &events[range.clone()] {
             fold.apply(event, 0);
         }
-        let log_position = events[range].last().map(|event| event.position);
-        Changes { log_position, ..fold.into_changes(from, to) }
+        let last_event = events[range].last().map(EventMark::from);
+        Changes { last_event, ..fold.into_changes(from, to) }
     };
     Ok(if in_place { run() } else { tokio::task::spawn_blocking(run).await? })
 }

@@ -158,7 +158,11 @@ pub(crate) async fn compare(
     stored: &Stored,
     workspace: &Workspace,
 ) -> Result<Verification, VerifyError> {
-    let mut found = Verification { position: replay.position, rows: digest.rows, ..Verification::default() };
+    let mut found = Verification {
+        position: replay.last_event.as_ref().map(|event| event.position),
+        rows: digest.rows,
+        ..Verification::default()
+    };
     let mut digest = digest;
     each_row(stored, |row| match row {
         StoredRow::Broken { projection, key, fault } => found.note(projection, key, RowFault::Broken(fault)),

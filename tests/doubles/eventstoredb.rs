@@ -116,6 +116,17 @@ impl Server {
         self.faults().cut_connections();
     }
 
+    /// Takes the log back to its first `count` events, as a restored backup does: the store keeps its id. Call
+    /// it between [`Server::stop`] and [`Server::accept_connections`].
+    pub fn restore(&self, count: usize) {
+        lock(&self.shared.log).restore(count);
+    }
+
+    /// The number of events in the log, with those of the server itself.
+    pub fn events(&self) -> usize {
+        lock(&self.shared.log).end()
+    }
+
     fn listen(&self, listener: TcpListener) {
         let stop = CancellationToken::new();
         lock(&self.listening).clone_from(&stop);

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use domain::{EventId, NewEvent, Position, RecordedEvent, StreamName};
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
     event_store::{Append, EventStore, ExpectedRevision},
 };
 use tokio::time::timeout;
@@ -123,7 +123,7 @@ impl Reader {
     }
 
     fn seek(&mut self, partition: &Partition, position: Option<Position>) {
-        self.source.seek(partition, position);
+        self.source.seek(partition, position.map(Reached::from));
         self.positions.insert(partition.clone(), position);
     }
 

@@ -3,9 +3,11 @@
 mod appending;
 mod dependent_appends;
 mod eventstoredb;
+mod marks;
 mod memory;
 mod reading;
 mod sqlite;
+mod sqlite_clock;
 
 use std::sync::Arc;
 
@@ -51,6 +53,10 @@ macro_rules! event_store_contract {
             reading::a_follower_reads_every_event_during_concurrent_appends,
             reading::the_head_includes_every_acknowledged_append,
             reading::the_head_wakes_a_follower,
+            marks::a_mark_finds_its_event_and_no_other,
+            marks::a_read_after_a_mark_continues_after_its_event,
+            marks::a_read_after_an_event_that_the_log_lost_is_refused,
+            marks::the_last_event_is_at_the_end_of_the_log,
             dependent_appends::a_barrier_is_answered_after_all_earlier_appends,
             dependent_appends::appends_may_build_on_one_another_before_they_are_durable,
             dependent_appends::an_unawaited_append_is_answered_before_a_dependent_append_and_also_without_one,

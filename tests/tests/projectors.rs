@@ -12,7 +12,7 @@ mod verification;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use domain::StreamName;
+use domain::{Position, StreamName};
 use infra::{
     event_source::{
         Partition,
@@ -66,8 +66,7 @@ impl Bench {
     /// Waits until the whole log is projected.
     async fn caught_up(&self) {
         eventually("the checkpoint reaches the head", async || {
-            let checkpoint = self.models.checkpoint(&Partition::whole_log()).await.unwrap();
-            (checkpoint == self.log.head()).then_some(())
+            (position_of(&*self.models).await == self.log.head()).then_some(())
         })
         .await;
     }
@@ -125,4 +124,10 @@ impl RunningProjector {
         self.shutdown.cancel();
         self.task.await.unwrap();
     }
+}
+
+/// The checkpoint's position in the whole log.
+async fn position_of(models: &dyn ReadModels) -> Option<Position> {
+    let reached = models.checkpoint(&Partition::whole_log()).await.unwrap();
+    reached.map(|reached| reached.position)
 }

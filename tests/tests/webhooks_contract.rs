@@ -13,7 +13,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use domain::{EventId, OrderId, Position, Timestamp};
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     operations::webhooks::{
         EnqueueBatch, EnqueueOutcome, EventSequence, EventTypes, NewDelivery, NewSubscription, OrderPlace,
         SubscribeOutcome, Subscription, SubscriptionId, WebhookStore,
@@ -56,6 +57,7 @@ macro_rules! webhooks_contract {
             enqueueing::a_deleted_subscription_gets_no_deliveries,
             enqueueing::a_follower_starts_at_the_end_only_if_no_subscription_ever_existed,
             enqueueing::a_position_in_another_log_is_ignored,
+            enqueueing::subscriptions_can_begin_earlier_after_the_log_lost_events,
             dispatching::a_leased_delivery_cannot_be_claimed_before_its_lease_ends,
             dispatching::the_deliveries_of_each_subscription_that_wait_longest_are_claimed_first,
             dispatching::concurrent_dispatchers_share_the_due_deliveries,
@@ -141,14 +143,22 @@ fn delivery(subscription: SubscriptionId, position: Position) -> NewDelivery {
     }
 }
 
+/// A position whose last event is that of [`delivery`].
+fn reached(position: Position) -> Reached {
+    let of = delivery(SubscriptionId(Uuid::nil()), position);
+    let NewDelivery { stream, revision, event: id, .. } = of;
+    Reached { position, last_event: Some(EventMark { position, stream, revision, id }) }
+}
+
 fn batch(after: Option<Position>, position: Position, deliveries: Vec<NewDelivery>) -> EnqueueBatch {
-    let (partition, skipped) = (Partition::whole_log(), Vec::new());
-    EnqueueBatch { store_id: LOG, partition, after, position, deliveries, skipped }
+    let (partition, reached, skipped) = (Partition::whole_log(), reached(position), Vec::new());
+    EnqueueBatch { store_id: LOG, partition, after, reached, deliveries, skipped }
 }
 
 /// Enqueues the deliveries of the events at these positions, due at `now`.
 async fn enqueue(store: &dyn WebhookStore, to: SubscriptionId, positions: &[Position], now: Timestamp) {
     let after = store.resume(LOG, &Partition::whole_log(), None).await.unwrap();
+    let after = after.map(|reached| reached.position);
     let deliveries: Vec<_> = positions.iter().map(|position| delivery(to, *position)).collect();
     let (added, last) = (deliveries.len(), *positions.last().unwrap());
     let enqueued = store.enqueue(&batch(after, last, deliveries), now).await.unwrap();

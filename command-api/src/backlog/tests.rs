@@ -123,6 +123,7 @@ fn the_latest_partition_tells_how_far_the_rows_are() {
         partition: Partition::whole_log(),
         position: None,
         log_position,
+        last_event: None,
         updated_at: None,
     };
     let rows = [row(Some(7)), row(None), row(Some(4))];

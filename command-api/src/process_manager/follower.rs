@@ -136,9 +136,9 @@ impl Follower {
     async fn assign(&mut self, partitions: Vec<Partition>) {
         let store_id = self.store_id();
         for partition in partitions {
-            let position = loop {
+            let saved = loop {
                 match self.positions.load(REACTOR, store_id, &partition).await {
-                    Ok(position) => break position,
+                    Ok(saved) => break saved,
                     Err(error) => {
                         tracing::warn!(%error, "Cannot read the position of the process manager; retrying");
                     }
@@ -148,9 +148,9 @@ impl Follower {
                     return;
                 }
             };
-            self.source.seek(&partition, position);
+            self.source.seek(&partition, saved.clone());
             self.progress.retain(|progress| *progress.partition() != partition);
-            self.progress.push(Progress::new(partition, position));
+            self.progress.push(Progress::new(partition, saved));
         }
     }
 
@@ -159,7 +159,7 @@ impl Follower {
         let of_batch = |progress: &&mut Progress| *progress.partition() == batch.partition;
         let Some(progress) = self.progress.iter_mut().find(of_batch) else { return };
         self.batches += 1;
-        progress.begin(self.batches, batch.position);
+        progress.begin(self.batches, batch.reached());
         let mut asks = Vec::new();
         for event in &batch.events {
             if self.reactor.checkout.handled_inline().take(event.id) {
@@ -201,9 +201,9 @@ impl Follower {
     async fn save(&mut self) {
         let store_id = self.store_id();
         for progress in &mut self.progress {
-            let Some(position) = progress.unsaved() else { continue };
-            match self.positions.save(REACTOR, store_id, progress.partition(), position).await {
-                Ok(()) => progress.note_saved(position),
+            let Some(reached) = progress.unsaved() else { continue };
+            match self.positions.save(REACTOR, store_id, progress.partition(), &reached).await {
+                Ok(()) => progress.note_saved(reached),
                 // The next save writes it. A crash before that only repeats reactions.
                 Err(error) => {
                     tracing::warn!(%error, "Cannot save the position of the process manager; retrying");

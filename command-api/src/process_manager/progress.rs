@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 
-use domain::Position;
-use infra::event_source::Partition;
+use infra::event_source::{Partition, Reached};
 
 /// The batches of one partition that still have unfinished reactions.
 #[derive(Debug)]
 pub(super) struct Progress {
     partition: Partition,
     /// Every reaction up to this position of the source is durable.
-    reached: Option<Position>,
-    saved: Option<Position>,
-    /// Position of the last batch begun: reading continues after it.
-    read: Option<Position>,
+    reached: Option<Reached>,
+    saved: Option<Reached>,
+    /// The end of the last batch begun: reading continues after it.
+    read: Option<Reached>,
     /// In order. Each batch has an unfinished reaction, so there are at most as many as reactions under way.
     under_way: VecDeque<BatchUnderWay>,
 }
@@ -22,7 +21,7 @@ pub(super) struct Progress {
 struct BatchUnderWay {
     number: u64,
     /// Reached when this batch and all before it are durable.
-    position: Position,
+    end: Reached,
     /// Reactions that are not durable yet, plus one while the batch is still being read.
     pending: usize,
 }
@@ -36,19 +35,20 @@ pub(super) struct BatchId {
 }
 
 impl Progress {
-    /// `position`: the saved position, after which reading continues.
-    pub fn new(partition: Partition, position: Option<Position>) -> Self {
-        Self { partition, reached: position, saved: position, read: position, under_way: VecDeque::new() }
+    /// `saved`: the saved position, after which reading continues.
+    pub fn new(partition: Partition, saved: Option<Reached>) -> Self {
+        let (reached, read) = (saved.clone(), saved.clone());
+        Self { partition, reached, saved, read, under_way: VecDeque::new() }
     }
 
     pub fn partition(&self) -> &Partition {
         &self.partition
     }
 
-    /// Begins the batch of this number, which ends at `position`.
-    pub fn begin(&mut self, number: u64, position: Position) {
-        self.read = Some(position);
-        self.under_way.push_back(BatchUnderWay { number, position, pending: 1 });
+    /// Begins the batch of this number, which ends at `end`.
+    pub fn begin(&mut self, number: u64, end: Reached) {
+        self.read = Some(end.clone());
+        self.under_way.push_back(BatchUnderWay { number, end, pending: 1 });
     }
 
     /// Counts a reaction to the batch begun last.
@@ -73,26 +73,25 @@ impl Progress {
         if batch.pending > 0 {
             return;
         }
-        let position = batch.position;
-        self.under_way.remove(index);
+        let Some(done) = self.under_way.remove(index) else { return };
         match index.checked_sub(1) {
-            None => self.reached = Some(position),
-            Some(before) => self.under_way[before].position = position,
+            None => self.reached = Some(done.end),
+            Some(before) => self.under_way[before].end = done.end,
         }
     }
 
     /// The position after which reading continues.
-    pub fn read(&self) -> Option<Position> {
-        self.read
+    pub fn read(&self) -> Option<Reached> {
+        self.read.clone()
     }
 
     /// The position that is reached and not saved yet.
-    pub fn unsaved(&self) -> Option<Position> {
-        self.reached.filter(|_| self.reached > self.saved)
+    pub fn unsaved(&self) -> Option<Reached> {
+        self.reached.clone().filter(|_| self.reached != self.saved)
     }
 
-    pub fn note_saved(&mut self, position: Position) {
-        self.saved = Some(position);
+    pub fn note_saved(&mut self, saved: Reached) {
+        self.saved = Some(saved);
     }
 }
 

@@ -80,7 +80,8 @@ impl ReactionError {
                 | ExecuteError::Conflict
                 | ExecuteError::Busy
                 | ExecuteError::Unavailable(_)
-                | ExecuteError::OutcomeUnknown(_),
+                | ExecuteError::OutcomeUnknown(_)
+                | ExecuteError::LogWentBack,
             )
             | Self::TooSlow => false,
         }

@@ -1,14 +1,18 @@
 //! Reads the event store directly: one partition, the whole log. The store wakes it when events are
 //! committed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::Position;
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
 
-use super::{Batch, EventSource, Partition, SourceUpdate};
-use crate::event_store::{EventStore, ReadError};
+use super::{Batch, EventSource, Partition, Reached, SourceUpdate};
+use crate::event_store::{EventLog, EventMark, EventStore, ReadError};
+
+/// Pause after a read without events although the head is ahead. The head can move a moment before a read
+/// returns the event; the pause keeps a store that stays behind from being read in a busy loop.
+const PAUSE_BEHIND_HEAD: Duration = Duration::from_millis(5);
 
 /// Follows the log of an event store.
 pub struct DirectSource {
@@ -21,7 +25,27 @@ pub struct DirectSource {
 enum State {
     Unassigned,
     AwaitingSeek,
-    Reading { after: Option<Position> },
+    Reading(Place),
+}
+
+/// Where reading continues.
+#[derive(Default)]
+struct Place {
+    after: Option<Position>,
+    /// The event whose presence proves that the log is still the one that was read.
+    mark: Option<EventMark>,
+    /// True once the log was compared with this place.
+    is_checked: bool,
+}
+
+impl From<Option<Reached>> for Place {
+    fn from(reached: Option<Reached>) -> Self {
+        reached.map_or_else(Self::default, |Reached { position, last_event }| Self {
+            after: Some(position),
+            mark: last_event,
+            is_checked: false,
+        })
+    }
 }
 
 impl std::fmt::Debug for DirectSource {
@@ -38,58 +62,67 @@ impl DirectSource {
         let head = store.head();
         Self { store, head, batch_events_max, state: State::Unassigned }
     }
+}
 
-    /// Fails if the log ends before the consumer's position `after`. The log has the same id, so its file was
-    /// replaced by an older copy. Waiting would hide it: the consumer would skip the events up to its
-    /// position.
-    async fn expect_in_log(&self, head: Option<Position>, after: Option<Position>) -> Result<(), ReadError> {
-        // A read can return events a moment before the head moves past them.
-        if head == after || self.store.log().last_position().await? >= after {
-            return Ok(());
-        }
-        let position = after.unwrap_or_default();
-        let text = format!(
-            "the log ends before position {position}, which was already read: it has lost events, for example because \
-             an older copy of its file was restored. Run `orderly projections rebuild` to rebuild the read models from \
-             the events that are left"
-        );
-        Err(ReadError::Corrupt(text.into()))
+/// Fails if the log does not contain what was read up to `place`. A consumer that only compared positions
+/// would wait, and would skip events once new ones pass its position.
+async fn expect_in_log(log: &dyn EventLog, place: &Place) -> Result<(), ReadError> {
+    if let Some(mark) = &place.mark {
+        return log.expect(mark).await;
     }
+    if log.last_position().await? >= place.after {
+        return Ok(());
+    }
+    let position = place.after.unwrap_or_default();
+    Err(ReadError::WentBack(format!("it ends before position {position}, which was read before").into()))
 }
 
 #[async_trait]
 impl EventSource for DirectSource {
     async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         loop {
-            match self.state {
+            match &mut self.state {
                 State::Unassigned => {
                     self.state = State::AwaitingSeek;
                     return Ok(SourceUpdate::Assigned(vec![Partition::whole_log()]));
                 }
                 State::AwaitingSeek => std::future::pending::<()>().await,
-                State::Reading { after } => {
+                State::Reading(place) => {
                     let head = *self.head.borrow_and_update();
-                    if head <= after {
-                        self.expect_in_log(head, after).await?;
+                    let log = self.store.log();
+                    if !place.is_checked || head < place.after {
+                        expect_in_log(&*log, place).await?;
+                        place.is_checked = true;
+                    }
+                    if head <= place.after {
                         if self.head.changed().await.is_err() {
                             return Err(ReadError::Unavailable("the event store has stopped".into()));
                         }
                         continue;
                     }
-                    let events = self.store.log().read_all(after, self.batch_events_max).await?;
-                    if let Some(position) = events.last().map(|event| event.position) {
-                        self.state = State::Reading { after: Some(position) };
-                        let partition = Partition::whole_log();
-                        return Ok(SourceUpdate::Events(Batch { partition, after, events, position }));
-                    }
+                    let events = match &place.mark {
+                        // Rebuilt rows may reflect events after the position; their mark is later.
+                        Some(mark) if Some(mark.position) == place.after => {
+                            log.read_after(mark, self.batch_events_max).await?
+                        }
+                        _ => log.read_all(place.after, self.batch_events_max).await?,
+                    };
+                    let Some(last) = events.last() else {
+                        time::sleep(PAUSE_BEHIND_HEAD).await;
+                        continue;
+                    };
+                    let (after, position, mark) = (place.after, last.position, EventMark::from(last));
+                    *place = Place { after: Some(position), mark: Some(mark), is_checked: true };
+                    let partition = Partition::whole_log();
+                    return Ok(SourceUpdate::Events(Batch { partition, after, events, position }));
                 }
             }
         }
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
         if *partition == Partition::whole_log() {
-            self.state = State::Reading { after: position };
+            self.state = State::Reading(reached.into());
         }
     }
 }

@@ -13,12 +13,11 @@ mod layout;
 use std::{collections::HashMap, sync::mpsc as blocking, time::Duration};
 
 use async_trait::async_trait;
-use domain::Position;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use self::follower::{Follower, FollowerMessage, Seek};
-use super::{Batch, EventSource, Partition, SourceUpdate};
+use super::{Batch, EventSource, Partition, Reached, SourceUpdate};
 use crate::{
     event_store::ReadError,
     kafka::{KafkaConfig, KafkaError, Topic, topics},
@@ -106,10 +105,14 @@ impl EventSource for KafkaSource {
         }
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
         self.seeks_made += 1;
         self.last_seeks.insert(partition.clone(), self.seeks_made);
-        let seek = Seek { partition: partition.clone(), after: position, number: self.seeks_made };
+        let seek = Seek {
+            partition: partition.clone(),
+            after: reached.map(|reached| reached.position),
+            number: self.seeks_made,
+        };
         // Fails only if the thread has stopped; then `next` returns the error.
         drop(self.seeks.send(seek));
     }

@@ -60,10 +60,10 @@ impl EventStoreDb {
     ) -> Result<Self, EventStoreDbOpenError> {
         let connection = Arc::new(Connection::new(config, options.call_time_max));
         let store_id = identity::read_or_create(&connection).await?;
-        let last = reads::last_position(&connection, None)
+        let last = reads::last_event(&connection, None)
             .await
             .map_err(|error| EventStoreDbOpenError::unreadable(&connection, error))?;
-        let head = Arc::new(watch::Sender::new(last));
+        let head = Arc::new(watch::Sender::new(last.map(|event| event.position)));
         let (queue, submitted) = mpsc::unbounded_channel();
         tokio::spawn(appends::run(connection.clone(), submitted, head.clone()));
         let head_receiver = head.subscribe();

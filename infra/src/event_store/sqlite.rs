@@ -52,9 +52,10 @@ pub use self::{
 use crate::{health::Health, private_files};
 
 use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
+use crate::clock::Clock;
 
-/// Bounds on the memory of the store.
-#[derive(Debug, Clone, Copy)]
+/// Bounds on the memory of the store, and its clock.
+#[derive(Debug, Clone)]
 pub struct SqliteEventStoreOptions {
     /// Streams whose latest revision stays in memory, about 150 bytes each. The writer looks up the others in
     /// the file.
@@ -65,11 +66,18 @@ pub struct SqliteEventStoreOptions {
     /// Page cache of the writer, KiB. A larger cache is slower: SQLite scans all of it at the end of a
     /// transaction that has split a page.
     pub page_cache_kib: u32,
+    /// Gives the times of new events.
+    pub clock: Clock,
 }
 
 impl Default for SqliteEventStoreOptions {
     fn default() -> Self {
-        Self { cached_streams_max: 100_000, unindexed_streams_max: 65_536, page_cache_kib: 16 * 1024 }
+        Self {
+            cached_streams_max: 100_000,
+            unindexed_streams_max: 65_536,
+            page_cache_kib: 16 * 1024,
+            clock: Clock::system(),
+        }
     }
 }
 
@@ -275,6 +283,12 @@ impl EventLog for SqliteEventLog {
             }
         }
         Ok(exist)
+    }
+
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        // Positions have no gap, so the last event follows the position before it.
+        let Some(last) = self.last_position().await? else { return Ok(None) };
+        Ok(self.read_all(last.checked_sub(1), 1).await?.pop())
     }
 
     async fn last_position(&self) -> Result<Option<Position>, ReadError> {

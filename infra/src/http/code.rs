@@ -93,5 +93,6 @@ codes! {
     StreamUnreadable "stream_unreadable" SERVICE_UNAVAILABLE "An event of this resource cannot be decoded" "A retry does not help. The log of the command API names the event. An operator installs the version of Orderly that wrote it, or restores a backup if it is damaged.";
     RevisionNotReached "revision_not_reached" SERVICE_UNAVAILABLE "The read model has not reached that revision yet" "Retry after `Retry-After` seconds.";
     ProjectionParked "projection_parked" SERVICE_UNAVAILABLE "The read model cannot apply an event of this stream" "Waiting does not help. An operator must check `orderly projections list`.";
+    LogWentBack "log_went_back" SERVICE_UNAVAILABLE "The event log lost events that were read before" "Waiting does not help. An operator must run `orderly repair log` and start the process again.";
     Internal "internal" INTERNAL_SERVER_ERROR "An internal error occurred" "The log has the details. A retry with the same key is safe.";
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The codes of every failure in this module.
-pub const FAILURES: &[Code] = &[Code::Unavailable, Code::Internal];
+pub const FAILURES: &[Code] = &[Code::Unavailable, Code::LogWentBack, Code::Internal];
 
 impl ProblemSource for ReadError {
     const CODES: &'static [Code] = FAILURES;
@@ -19,6 +19,7 @@ impl ProblemSource for ReadError {
             Self::Unavailable(_) => {
                 Problem::new(Code::Unavailable).detail("this process cannot read the event store")
             }
+            Self::WentBack(_) => Problem::new(Code::LogWentBack),
             Self::Corrupt(_) => Problem::new(Code::Internal),
         }
     }

@@ -21,13 +21,17 @@ const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);
 /// The largest event: a command of 2 MiB plus what the decision adds.
 pub(crate) const MESSAGE_BYTES_MAX: &str = "4194304";
 /// Topics of events keep them forever.
-const EVENTS: [(&str, &str); 5] = [
+const EVENTS: [(&str, &str); 6] = [
+    ("message.timestamp.type", "CreateTime"),
     ("cleanup.policy", "delete"),
     ("retention.ms", "-1"),
     ("retention.bytes", "-1"),
     ("unclean.leader.election.enable", "false"),
     ("max.message.bytes", MESSAGE_BYTES_MAX),
 ];
+/// Set on new topics, and missed on topics of earlier versions with a warning. With the default of Kafka 4, one
+/// hour, a broker refuses events that were recorded while a clock was ahead, and the relay stands still.
+const TIMES_ACCEPTED: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
 /// The topic of progress needs only the last record. Segments are small, 16 MiB, because Kafka compacts only
 /// closed segments.
 const PROGRESS: [(&str, &str); 4] = [
@@ -84,6 +88,7 @@ async fn create(
         .map(|spec| {
             let topic =
                 NewTopic::new(&spec.name, i32::from(spec.partitions), TopicReplication::Fixed(replication));
+            let topic = topic.set(TIMES_ACCEPTED.0, TIMES_ACCEPTED.1);
             spec.settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         })
         .collect();
@@ -177,6 +182,17 @@ async fn check_settings(
             .iter()
             .map(|entry| (entry.name.as_str(), entry.value.as_deref().unwrap_or_default()))
             .collect();
+        let times_accepted = properties.get(TIMES_ACCEPTED.0).copied().unwrap_or_default();
+        if times_accepted != TIMES_ACCEPTED.1 {
+            tracing::warn!(
+                kafka.topic = spec.name,
+                kafka.property = TIMES_ACCEPTED.0,
+                value = times_accepted,
+                wanted = TIMES_ACCEPTED.1,
+                "A topic refuses events that were recorded while a clock was ahead, and the relay would stand still; set \
+                 the property of the topic with kafka-configs"
+            );
+        }
         for (property, expected) in &spec.settings {
             let actual = properties.get(property).copied().unwrap_or_default();
             if actual != expected {

@@ -7,13 +7,15 @@ mod webhooks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::Position;
+use postgres_types::ToSql;
 use tokio::sync::OnceCell;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::{OperationsError, Positions};
+use super::{OperationsError, Positions, SavedPosition};
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     postgres::{Database, Fault, PostgresOptions},
 };
 
@@ -48,6 +50,15 @@ impl PostgresOperations {
     }
 }
 
+/// Reads a position and the mark in the column after it.
+fn reached(row: &Row, column: usize) -> Result<Reached, Fault> {
+    let last_event: Option<&str> = row.try_get(column + 1)?;
+    Ok(Reached {
+        position: row.try_get::<_, i64>(column)?.cast_unsigned(),
+        last_event: last_event.and_then(EventMark::from_json),
+    })
+}
+
 #[async_trait]
 impl Positions for PostgresOperations {
     async fn load(
@@ -55,15 +66,15 @@ impl Positions for PostgresOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-    ) -> Result<Option<Position>, OperationsError> {
-        const SELECT: &str = "SELECT position FROM reactor_positions
+    ) -> Result<Option<Reached>, OperationsError> {
+        const SELECT: &str = "SELECT position, last_event FROM reactor_positions
              WHERE reactor = $1 AND partition = $2 AND store_id = $3";
         let select = async |client: &mut deadpool_postgres::Object| {
             let statement = client.prepare_cached(SELECT).await?;
             let row = client.query_opt(&statement, &[&reactor, &partition.0, &store_id]).await?;
-            row.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(Fault::from)
+            row.map(|row| reached(&row, 0)).transpose()
         };
-        Ok(self.database().await?.run(select).await?.map(i64::cast_unsigned))
+        Ok(self.database().await?.run(select).await?)
     }
 
     async fn save(
@@ -71,19 +82,45 @@ impl Positions for PostgresOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-        position: Position,
+        reached: &Reached,
     ) -> Result<(), OperationsError> {
-        const UPSERT: &str = "INSERT INTO reactor_positions (reactor, partition, store_id, position)
-             VALUES ($1, $2, $3, $4)
-             ON CONFLICT (reactor, partition) DO UPDATE
-             SET store_id = excluded.store_id, position = excluded.position";
-        let position = position.cast_signed();
+        const UPSERT: &str =
+            "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = excluded.store_id,
+                 position = excluded.position, last_event = excluded.last_event";
+        let position = reached.position.cast_signed();
+        let last_event = reached.last_event.as_ref().map(EventMark::to_json);
         let upsert = async |client: &mut deadpool_postgres::Object| {
             let statement = client.prepare_cached(UPSERT).await?;
-            client.execute(&statement, &[&reactor, &partition.0, &store_id, &position]).await?;
+            let values: [&(dyn ToSql + Sync); 5] =
+                [&reactor, &partition.0, &store_id, &position, &last_event];
+            client.execute(&statement, &values).await?;
             Ok::<_, Fault>(())
         };
         Ok(self.database().await?.run(upsert).await?)
+    }
+
+    async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {
+        const SELECT: &str = "SELECT reactor, partition, position, last_event FROM reactor_positions
+             WHERE store_id = $1 ORDER BY reactor, partition";
+        let select = async |client: &mut deadpool_postgres::Object| {
+            let saved = |row: &Row| {
+                let (reactor, partition) = (row.try_get(0)?, Partition(row.try_get(1)?));
+                Ok::<_, Fault>(SavedPosition { reactor, partition, reached: reached(row, 2)? })
+            };
+            client.query(SELECT, &[&store_id]).await?.iter().map(saved).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(self.database().await?.run(select).await?)
+    }
+
+    async fn forget(&self, reactor: &str, partition: &Partition) -> Result<(), OperationsError> {
+        const DELETE: &str = "DELETE FROM reactor_positions WHERE reactor = $1 AND partition = $2";
+        let delete = async |client: &mut deadpool_postgres::Object| {
+            client.execute(DELETE, &[&reactor, &partition.0]).await?;
+            Ok::<_, Fault>(())
+        };
+        Ok(self.database().await?.run(delete).await?)
     }
 }
 

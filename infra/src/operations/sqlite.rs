@@ -9,19 +9,23 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::Position;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use super::{OperationsError, Positions};
-use crate::{event_source::Partition, private_files};
+use super::{OperationsError, Positions, SavedPosition};
+use crate::{
+    event_source::{Partition, Reached},
+    event_store::EventMark,
+    private_files,
+};
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
-/// Integer columns that the first version of a table did not have.
-const LATER_COLUMNS: [(&str, &str); 3] = [
-    ("webhook_subscriptions", "failing_since"),
-    ("webhook_subscriptions", "behind_after"),
-    ("webhook_subscriptions", "skipped_to"),
+/// Columns that the first version of a table did not have: table, name, type.
+const LATER_COLUMNS: [(&str, &str, &str); 4] = [
+    ("webhook_subscriptions", "failing_since", "INTEGER"),
+    ("webhook_subscriptions", "behind_after", "INTEGER"),
+    ("webhook_subscriptions", "skipped_to", "INTEGER"),
+    ("reactor_positions", "last_event", "TEXT"),
 ];
 
 /// Implements [`Positions`], [`super::parked::ParkedReactions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
@@ -65,12 +69,21 @@ impl SqliteOperations {
 /// Adds the columns that a file of an earlier build lacks.
 fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
     const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)";
-    for (table, column) in LATER_COLUMNS {
+    for (table, column, column_type) in LATER_COLUMNS {
         if !connection.query_row(EXISTS, params![table, column], |row| row.get::<_, bool>(0))? {
-            connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} INTEGER"))?;
+            connection.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column} {column_type}"))?;
         }
     }
     Ok(())
+}
+
+/// Reads a position and the mark in the column after it.
+fn reached(row: &Row<'_>, column: usize) -> rusqlite::Result<Reached> {
+    let last_event: Option<String> = row.get(column + 1)?;
+    Ok(Reached {
+        position: row.get::<_, i64>(column)?.cast_unsigned(),
+        last_event: last_event.as_deref().and_then(EventMark::from_json),
+    })
 }
 
 #[async_trait]
@@ -80,14 +93,14 @@ impl Positions for SqliteOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-    ) -> Result<Option<Position>, OperationsError> {
-        const SELECT: &str =
-            "SELECT position FROM reactor_positions WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
+    ) -> Result<Option<Reached>, OperationsError> {
+        const SELECT: &str = "SELECT position, last_event FROM reactor_positions
+             WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
         let key = (reactor.to_owned(), store_id, partition.0.clone());
-        let position = self.with(move |connection| {
-            connection.query_row(SELECT, params![key.0, key.1, key.2], |row| row.get::<_, i64>(0)).optional()
-        });
-        Ok(position.await?.and_then(|position| Position::try_from(position).ok()))
+        self.with(move |connection| {
+            connection.query_row(SELECT, params![key.0, key.1, key.2], |row| reached(row, 0)).optional()
+        })
+        .await
     }
 
     async fn save(
@@ -95,37 +108,39 @@ impl Positions for SqliteOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-        position: Position,
+        reached: &Reached,
     ) -> Result<(), OperationsError> {
-        const UPSERT: &str = "INSERT INTO reactor_positions (reactor, store_id, partition, position)
-             VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = ?2, position = ?4";
+        const UPSERT: &str =
+            "INSERT INTO reactor_positions (reactor, store_id, partition, position, last_event)
+             VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (reactor, partition) DO UPDATE SET store_id = ?2, position = ?4, last_event = ?5";
         let key = (reactor.to_owned(), store_id, partition.0.clone());
-        let position = i64::try_from(position).map_err(|error| OperationsError(error.to_string().into()))?;
-        self.with(move |connection| connection.execute(UPSERT, params![key.0, key.1, key.2, position]))
-            .await
-            .map(drop)
+        let position =
+            i64::try_from(reached.position).map_err(|error| OperationsError(error.to_string().into()))?;
+        let last_event = reached.last_event.as_ref().map(EventMark::to_json);
+        self.with(move |connection| {
+            connection.execute(UPSERT, params![key.0, key.1, key.2, position, last_event])
+        })
+        .await
+        .map(drop)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {
+        const SELECT: &str = "SELECT reactor, partition, position, last_event FROM reactor_positions
+             WHERE store_id = ?1 ORDER BY reactor, partition";
+        self.with(move |connection| {
+            let saved = |row: &Row<'_>| {
+                let (reactor, partition) = (row.get(0)?, Partition(row.get(1)?));
+                Ok(SavedPosition { reactor, partition, reached: reached(row, 2)? })
+            };
+            connection.prepare(SELECT)?.query_map([store_id], saved)?.collect()
+        })
+        .await
+    }
 
-    #[tokio::test]
-    async fn a_position_survives_a_restart_and_belongs_to_one_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("operations.db");
-        let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
-        let operations = SqliteOperations::open(&path).unwrap();
-        assert_eq!(operations.load("pm", log, &partition).await.unwrap(), None);
-        operations.save("pm", log, &partition, 7).await.unwrap();
-        operations.save("pm", log, &partition, 9).await.unwrap();
-        drop(operations);
-
-        let reopened = SqliteOperations::open(&path).unwrap();
-        assert_eq!(reopened.load("pm", log, &partition).await.unwrap(), Some(9));
-        assert_eq!(reopened.load("pm", Uuid::from_u128(2), &partition).await.unwrap(), None);
-        assert_eq!(reopened.load("other", log, &partition).await.unwrap(), None);
+    async fn forget(&self, reactor: &str, partition: &Partition) -> Result<(), OperationsError> {
+        const DELETE: &str = "DELETE FROM reactor_positions WHERE reactor = ?1 AND partition = ?2";
+        let key = (reactor.to_owned(), partition.0.clone());
+        self.with(move |connection| connection.execute(DELETE, params![key.0, key.1])).await.map(drop)
     }
 }

@@ -32,7 +32,7 @@ pub use self::{
     },
 };
 use super::OperationsError;
-use crate::event_source::Partition;
+use crate::event_source::{Partition, Reached};
 
 /// Stores subscriptions, their deliveries, and the position in the log up to which deliveries exist.
 ///
@@ -78,7 +78,11 @@ pub trait WebhookStore: Send + Sync + 'static {
         store_id: Uuid,
         partition: &Partition,
         end: Option<Position>,
-    ) -> Result<Option<Position>, OperationsError>;
+    ) -> Result<Option<Reached>, OperationsError>;
+
+    /// For a log that lost the events after `position` (`None`: all events): lets each subscription that begins
+    /// later, or is behind at a later place, continue there.
+    async fn start_no_later_than(&self, position: Option<Position>) -> Result<(), OperationsError>;
 
     /// Adds deliveries, notes the skipped events of subscriptions and moves the position, all or nothing.
     /// Skips deliveries that exist, and deliveries to deleted subscriptions.

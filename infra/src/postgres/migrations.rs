@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/postgres/0002_webhooks.sql"),
     include_str!("../sql/postgres/0003_webhook_lanes.sql"),
     include_str!("../sql/postgres/0004_parked_reactions.sql"),
+    include_str!("../sql/postgres/0005_event_marks.sql"),
 ];
 
 /// The advisory lock under which tables are created: the bytes of "Orderly".

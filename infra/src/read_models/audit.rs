@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{ParkedStream, ReadModelError, Rows, StoredRow};
-use crate::event_source::Partition;
+use crate::{event_source::Partition, event_store::EventMark};
 
 /// For each partition, the position of the log up to which the rows reflect its events.
 pub type LogPositions = Vec<(Partition, Option<Position>)>;
@@ -69,8 +69,8 @@ pub trait Staging: Send {
 pub struct RebuiltFrom {
     /// Id of the event store that holds the log.
     pub store_id: Uuid,
-    /// Position of the last event that the rows reflect; `None` if the log is empty.
-    pub position: Option<Position>,
+    /// The last event that the rows reflect; `None` if the log is empty.
+    pub last_event: Option<EventMark>,
     /// Where each partition of the source continues. Projectors skip events from there on that the rows already
     /// reflect, by their revision.
     pub partitions: Vec<(Partition, Option<Position>)>,

@@ -20,7 +20,7 @@ mod waits;
 
 use async_trait::async_trait;
 use deadpool_postgres::Object;
-use domain::{Position, StreamName};
+use domain::StreamName;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ use super::{
     audit::{Audit, Stored},
 };
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
     postgres::{Database, Fault, PostgresOpenError},
 };
 
@@ -129,7 +129,7 @@ impl ReadModels for PostgresReadModels {
         self.database.run(async |client| projections::generation(client).await).await
     }
 
-    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Reached>, ReadModelError> {
         self.database.run(async |client| projections::checkpoint(client, partition).await).await
     }
 

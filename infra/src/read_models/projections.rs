@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use domain::{EventId, Position, Revision, StreamName, Timestamp};
 
 use super::ReadModelError;
-use crate::event_source::Partition;
+use crate::{event_source::Partition, event_store::EventMark};
 
 /// A group of read models with one checkpoint in each partition.
 ///
@@ -91,6 +91,8 @@ pub struct CheckpointRow {
     pub position: Option<Position>,
     /// Position in the event log of the last event that the rows reflect.
     pub log_position: Option<Position>,
+    /// That event.
+    pub last_event: Option<EventMark>,
     pub updated_at: Option<Timestamp>,
 }
 

@@ -24,7 +24,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Position, StreamName};
+use domain::StreamName;
 use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -38,7 +38,10 @@ use super::{
     StreamChanges, Waiters,
     audit::{Audit, Stored},
 };
-use crate::{event_source::Partition, external_sort::Sorter};
+use crate::{
+    event_source::{Partition, Reached},
+    external_sort::Sorter,
+};
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
@@ -121,7 +124,7 @@ impl ReadModels for SqliteReadModels {
         self.writer.run(|connection| projections::generation(connection)).await
     }
 
-    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Reached>, ReadModelError> {
         let partition = partition.clone();
         self.writer.run(move |connection| projections::checkpoint(connection, &partition)).await
     }

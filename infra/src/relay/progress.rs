@@ -15,7 +15,10 @@ use rdkafka::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics};
+use crate::{
+    event_store::EventMark,
+    kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics},
+};
 
 /// The key of all records, so that compaction keeps only the last.
 pub(super) const KEY: &str = "progress";
@@ -30,6 +33,9 @@ pub(super) struct RelayProgress {
     pub store_id: Uuid,
     /// Position of the last published event.
     pub position: Option<Position>,
+    /// That event. `None` if an earlier version wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<EventMark>,
     /// End offset of each partition when the relay wrote this record. A partition that ends before it has
     /// lost events.
     pub ends: BTreeMap<String, u64>,
@@ -42,7 +48,7 @@ pub(super) struct RelayProgress {
 impl RelayProgress {
     /// Progress before the first event.
     pub fn none(store_id: Uuid) -> Self {
-        Self { store_id, position: None, ends: BTreeMap::new(), parked: BTreeMap::new() }
+        Self { store_id, position: None, last_event: None, ends: BTreeMap::new(), parked: BTreeMap::new() }
     }
 
     /// False if the event must not be published, because it or an earlier event of its stream is damaged.

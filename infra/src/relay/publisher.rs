@@ -81,7 +81,9 @@ impl Publisher {
         progress: &mut RelayProgress,
     ) -> Result<(), PublishFailure> {
         let mut next = progress.clone();
-        next.position = events.last().map(|event| event.position).or(progress.position);
+        if let Some(last) = events.last() {
+            (next.position, next.last_event) = (Some(last.position), Some(last.into()));
+        }
         let admitted: Vec<&RecordedEvent> = events.iter().filter(|event| next.admit(event)).collect();
         // The end offsets of earlier transactions. Those of this one are known only after its record is sent.
         next.ends.extend(self.producer.context().take());

@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Position, Timestamp};
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate, layout::SourceLayout},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate, layout::SourceLayout},
     event_store::ReadError,
     operations::{
         OperationsError,
@@ -45,16 +45,20 @@ impl std::fmt::Debug for WebhookFollower {
 }
 
 /// The follower's positions in one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct PartitionPositions {
-    saved: Option<Position>,
+    saved: Option<Reached>,
     /// The last position read. No event between `saved` and here needs a delivery.
-    reached: Option<Position>,
+    reached: Option<Reached>,
 }
 
 impl PartitionPositions {
-    fn at(position: Option<Position>) -> Self {
-        Self { saved: position, reached: position }
+    fn at(reached: Option<Reached>) -> Self {
+        Self { saved: reached.clone(), reached }
+    }
+
+    fn saved_position(&self) -> Option<Position> {
+        self.saved.as_ref().map(|saved| saved.position)
     }
 }
 
@@ -139,9 +143,9 @@ impl WebhookFollower {
         while !shutdown.is_cancelled() {
             match self.resume(partitions).await {
                 Ok(resumed) => {
-                    for (partition, position) in partitions.iter().zip(resumed) {
-                        self.source.seek(partition, position);
-                        positions.insert(partition.clone(), PartitionPositions::at(position));
+                    for (partition, reached) in partitions.iter().zip(resumed) {
+                        self.source.seek(partition, reached.clone());
+                        positions.insert(partition.clone(), PartitionPositions::at(reached));
                     }
                     return;
                 }
@@ -156,13 +160,13 @@ impl WebhookFollower {
     /// Reads every partition again after the last position read.
     fn seek_again(&mut self, positions: &HashMap<Partition, PartitionPositions>) {
         for (partition, known) in positions {
-            self.source.seek(partition, known.reached);
+            self.source.seek(partition, known.reached.clone());
         }
     }
 
     /// The positions from which to follow these partitions. Reads the ends of the partitions first, so a
     /// subscription made meanwhile misses no later event.
-    async fn resume(&self, partitions: &[Partition]) -> Result<Vec<Option<Position>>, FollowError> {
+    async fn resume(&self, partitions: &[Partition]) -> Result<Vec<Option<Reached>>, FollowError> {
         let last_positions = self.layout.last_positions().await?;
         let ends: HashMap<Partition, Option<Position>> =
             self.layout.partitions().into_iter().zip(last_positions).collect();
@@ -170,7 +174,11 @@ impl WebhookFollower {
         let mut positions = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let end = ends.get(partition).copied().flatten();
-            positions.push(store.resume(self.webhooks.log.store_id(), partition, end).await?);
+            let reached = store.resume(self.webhooks.log.store_id(), partition, end).await?;
+            if let Some(mark) = reached.as_ref().and_then(|reached| reached.last_event.as_ref()) {
+                self.webhooks.log.expect(mark).await?;
+            }
+            positions.push(reached);
         }
         Ok(positions)
     }
@@ -183,13 +191,13 @@ impl WebhookFollower {
         batch: Batch,
     ) -> Result<(), FollowError> {
         let Some(known) = positions.get_mut(&batch.partition) else { return Ok(()) };
-        match self.enqueue(&batch, known.saved).await {
+        match self.enqueue(&batch, known.saved_position()).await {
             Ok(None) => {
-                known.reached = Some(batch.position);
+                known.reached = Some(batch.reached());
                 Ok(())
             }
             Ok(Some(EnqueueOutcome::Written { added })) => {
-                *known = PartitionPositions::at(Some(batch.position));
+                *known = PartitionPositions::at(Some(batch.reached()));
                 if added > 0 {
                     self.webhooks.due.notify_one();
                 }
@@ -198,14 +206,14 @@ impl WebhookFollower {
             Ok(Some(EnqueueOutcome::Overtaken)) => {
                 self.free_places.forget();
                 let resumed = self.resume(std::slice::from_ref(&batch.partition)).await?;
-                let position = resumed.into_iter().next().flatten();
-                *known = PartitionPositions::at(position);
-                self.source.seek(&batch.partition, position);
+                let reached = resumed.into_iter().next().flatten();
+                *known = PartitionPositions::at(reached.clone());
+                self.source.seek(&batch.partition, reached);
                 Ok(())
             }
             Err(error) => {
-                known.reached = known.saved;
-                self.source.seek(&batch.partition, known.saved);
+                known.reached.clone_from(&known.saved);
+                self.source.seek(&batch.partition, known.saved.clone());
                 Err(error)
             }
         }
@@ -231,7 +239,7 @@ impl WebhookFollower {
             store_id: log.store_id(),
             partition: batch.partition.clone(),
             after: saved,
-            position: batch.position,
+            reached: batch.reached(),
             deliveries,
             skipped: plan.skipped,
         };
@@ -242,19 +250,19 @@ impl WebhookFollower {
     async fn save(&mut self, positions: &mut HashMap<Partition, PartitionPositions>) {
         let Webhooks { store, log, clock, .. } = &self.webhooks;
         for (partition, known) in positions {
-            let Some(position) = known.reached.filter(|_| known.reached != known.saved) else {
+            let Some(reached) = known.reached.clone().filter(|_| known.reached != known.saved) else {
                 continue;
             };
             let batch = EnqueueBatch {
                 store_id: log.store_id(),
                 partition: partition.clone(),
-                after: known.saved,
-                position,
+                after: known.saved_position(),
+                reached: reached.clone(),
                 deliveries: Vec::new(),
                 skipped: Vec::new(),
             };
             match store.enqueue(&batch, clock.now()).await {
-                Ok(EnqueueOutcome::Written { .. }) => known.saved = Some(position),
+                Ok(EnqueueOutcome::Written { .. }) => known.saved = Some(reached),
                 // The next batch detects it and reads the new position. No delivery is lost until then.
                 Ok(EnqueueOutcome::Overtaken) => {}
                 Err(error) => {

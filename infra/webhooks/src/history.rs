@@ -249,6 +249,6 @@ pub(crate) fn of_order<T>(read: Result<T, ReadError>) -> OfOrder<T> {
     match read {
         Ok(read) => Ok(Ok(read)),
         Err(error @ ReadError::Corrupt(_)) => Ok(Err(Unreadable(error.to_string()))),
-        Err(error @ ReadError::Unavailable(_)) => Err(error),
+        Err(error @ (ReadError::Unavailable(_) | ReadError::WentBack(_))) => Err(error),
     }
 }

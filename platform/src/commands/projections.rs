@@ -90,7 +90,8 @@ fn number(position: Option<Position>) -> String {
     position.map_or_else(|| "-".to_owned(), |position| position.to_string())
 }
 
-async fn rebuild(settings: &Settings) -> Result<(), Failure> {
+/// Rebuilds all read models and prints the result.
+pub(super) async fn rebuild(settings: &Settings) -> Result<(), Failure> {
     let log = stores::open_log(&settings.event_store()).await?;
     let layout = stores::source_layout(&settings.bus, &log);
     let target = stores::open_rebuild(&settings.read_models()).await?;

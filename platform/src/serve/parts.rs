@@ -56,7 +56,7 @@ pub(super) struct ReadSide {
 
 impl WriteSide {
     /// `None` if no role of this process needs it.
-    pub async fn open(config: &ServeConfig) -> Result<Option<Self>, StartError> {
+    pub async fn open(config: &ServeConfig, clock: &Clock) -> Result<Option<Self>, StartError> {
         let writes = [Role::CommandApi, Role::ProcessManager, Role::Relay];
         let follows: &[Role] = match &config.bus {
             BusUrl::Direct => &[Role::Projectors, Role::Webhooks],
@@ -66,7 +66,7 @@ impl WriteSide {
             return Ok(None);
         }
         stores::make_data_dir(&config.data_dir)?;
-        let events = WritableEventStore::open(&config.event_store).await?;
+        let events = WritableEventStore::open(&config.event_store, clock.clone()).await?;
         let snapshots =
             SnapshotStore::open(&config.data_dir.join("snapshots"), events.store.log().store_id());
         let snapshots = snapshots.map_err(|source| stores::data_dir_error(&config.data_dir, source))?;
@@ -170,6 +170,7 @@ pub(super) fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,
     log: Option<&Arc<dyn EventLog>>,
+    clock: &Clock,
     health: &Health,
 ) -> Result<Option<Webhooks>, StartError> {
     let Some(log) = log else { return Ok(None) };
@@ -186,7 +187,7 @@ pub(super) fn webhooks(
     let views = read_side.map(|read_side| &read_side.views);
     let store = stores::open_operations(&config.read_models, views, &config.data_dir)?.webhooks;
     let guard = UrlGuard::new(config.webhooks_allow_private);
-    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, Clock::system(), health.clone())))
+    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, clock.clone(), health.clone())))
 }
 
 async fn source(
@@ -223,6 +224,7 @@ pub(super) fn layout(config: &ServeConfig, log: Option<&Arc<dyn EventLog>>) -> O
 pub(super) async fn payment_provider(
     config: &ServeConfig,
     sandbox_address: Option<SocketAddr>,
+    clock: &Clock,
 ) -> Result<Option<Arc<dyn PaymentProvider>>, StartError> {
     if !config.roles.has(Role::CommandApi) && !config.roles.has(Role::ProcessManager) {
         return Ok(None);
@@ -245,7 +247,7 @@ pub(super) async fn payment_provider(
             Ok(Some(Arc::new(SandboxProvider::new(url.as_str(), secret))))
         }
         PaymentProviderUrl::Stripe => match &config.stripe {
-            Some(options) => Ok(Some(Arc::new(StripeProvider::new(options.clone(), Clock::system())?))),
+            Some(options) => Ok(Some(Arc::new(StripeProvider::new(options.clone(), clock.clone())?))),
             None => Ok(None),
         },
     }
@@ -255,6 +257,7 @@ pub(super) async fn payment_provider(
 pub(super) async fn sandbox(
     config: &ServeConfig,
     command_address: Option<SocketAddr>,
+    clock: Clock,
 ) -> Result<Sandbox, StartError> {
     let to_this_process =
         || command_address.map(|address| format!("{}/v1/webhooks/{}", url_to(address), sandbox::NAME));
@@ -265,7 +268,7 @@ pub(super) async fn sandbox(
         script: config.sandbox.script,
         // Both URLs parse: the setting was checked, and the other is built from an address.
         notice_url: notice_url.or_else(to_this_process).and_then(|url| url.parse().ok()),
-        clock: Clock::system(),
+        clock,
     };
     Ok(spawn_blocking(move || Sandbox::open(options)).await??)
 }

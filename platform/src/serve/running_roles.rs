@@ -11,6 +11,7 @@ use infra::{
     event_store::EventLog,
     health::Health,
     http::ServerOptions,
+    log_guard::LogGuard,
     relay::{Relay, RelayOptions},
 };
 use projectors::runner::Runner;
@@ -21,6 +22,7 @@ use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
     ServeConfig, StartError,
+    guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
 };
@@ -42,11 +44,16 @@ pub struct RunningRoles {
     projections: Stage,
     /// The sandbox. Stops last, because the other roles send requests to it until they end.
     provider: Stage,
+    /// Watches that the event log does not go back.
+    guarding: Stage,
     event_store: Option<WritableEventStore>,
     /// Cancelled when a role ends before its stage is stopped.
     failed: CancellationToken,
     /// The conditions of this process, which `/readyz` of both APIs shows.
     health: Health,
+    clock: Clock,
+    /// `None` if no role of this process needs the log at its start.
+    log_guard: Option<LogGuard>,
 }
 
 /// Roles that stop together.
@@ -107,9 +114,16 @@ impl RunningRoles {
     pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
         // Every step that can fail comes before the first role starts. The event store is first: a process
         // that cannot own it must not touch the other files.
-        let write_side = WriteSide::open(&config).await?;
-        let log = parts::open_log(&config, write_side.as_ref()).await?;
+        let health = Health::default();
+        let clock = Clock::steady(health.clone());
+        let mut write_side = WriteSide::open(&config, &clock).await?;
+        let mut log = parts::open_log(&config, write_side.as_ref()).await?;
+        let log_guard = guard::open(&config, &health, &mut write_side, &mut log).await?;
         let read_side = ReadSide::open(&config).await?;
+        // Before the first role: an append to a log that went back would hide the loss.
+        if let (Some(log_guard), Some(read_side)) = (&log_guard, &read_side) {
+            guard::compare(&config, log_guard, read_side).await?;
+        }
         let listeners = Listeners::bind(&config)?;
         let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
         let running = Self {
@@ -122,9 +136,12 @@ impl RunningRoles {
             publishing: Stage::default(),
             projections: Stage::default(),
             provider: Stage::default(),
+            guarding: Stage::default(),
             event_store: write_side.as_ref().map(|write_side| write_side.events.clone()),
             failed: CancellationToken::new(),
-            health: Health::default(),
+            health,
+            clock,
+            log_guard,
         };
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
@@ -147,6 +164,7 @@ impl RunningRoles {
         if let Some(write_side) = &write_side {
             write_side.events.check_in_background(&self.health);
         }
+        self.start_guard();
         // First, because the other roles send requests to it from their start.
         if let Some(bound) = listeners.sandbox {
             self.start_sandbox(config, bound).await?;
@@ -154,7 +172,7 @@ impl RunningRoles {
         if let (Some(read_side), Some(log)) = (&read_side, &log) {
             self.start_projectors(config, write_side.as_ref(), log, read_side).await?;
         }
-        let webhooks = parts::webhooks(config, read_side.as_ref(), log.as_ref(), &self.health)?;
+        let webhooks = parts::webhooks(config, read_side.as_ref(), log.as_ref(), &self.clock, &self.health)?;
         if let (Some(webhooks), Some(log)) = (&webhooks, &log) {
             self.start_webhooks(config, write_side.as_ref(), log, webhooks).await?;
         }
@@ -177,8 +195,27 @@ impl RunningRoles {
         Ok(())
     }
 
+    /// Watches the log. Once it went back, stops every role but the APIs, which refuse commands.
+    fn start_guard(&self) {
+        let Some(guard) = self.log_guard.clone() else { return };
+        let stops = [&self.reactions, &self.publishing, &self.projections].map(|stage| stage.stop.clone());
+        let shutdown = self.guarding.stop.clone();
+        let times = EventTimes::new(self.clock.clone(), self.health.clone());
+        self.guarding.tasks.spawn(async move {
+            guard.clone().watch(|event| times.compare(event), shutdown).await;
+            if guard.refusal().is_some() {
+                stops.iter().for_each(CancellationToken::cancel);
+            }
+        });
+    }
+
+    /// True if this process must not follow the log.
+    fn refuses_log(&self) -> bool {
+        self.log_guard.as_ref().is_some_and(|guard| guard.refusal().is_some())
+    }
+
     async fn start_sandbox(&self, config: &ServeConfig, bound: BoundListener) -> Result<(), StartError> {
-        let sandbox = parts::sandbox(config, self.command_address).await?;
+        let sandbox = parts::sandbox(config, self.command_address, self.clock.clone()).await?;
         let stop = self.provider.stop.clone();
         self.spawn(&self.provider, Role::Sandbox, sandbox.run(bound.listener, stop));
         Ok(())
@@ -191,8 +228,7 @@ impl RunningRoles {
         log: &Arc<dyn EventLog>,
         read_side: &ReadSide,
     ) -> Result<(), StartError> {
-        let Some(models) = &read_side.models else { return Ok(()) };
-        models.bind(log.store_id()).await?;
+        let Some(models) = read_side.models.as_ref().filter(|_| !self.refuses_log()) else { return Ok(()) };
         for source in parts::projector_sources(config, write_side, log.store_id()).await? {
             let commit_every = batch_every(&config.bus);
             let options = projectors::runner::ProjectorOptions { commit_every, ..Default::default() };
@@ -215,7 +251,7 @@ impl RunningRoles {
         log: &Arc<dyn EventLog>,
         webhooks: &Webhooks,
     ) -> Result<(), StartError> {
-        if !config.roles.has(Role::Webhooks) {
+        if !config.roles.has(Role::Webhooks) || self.refuses_log() {
             return Ok(());
         }
         let Some(layout) = parts::layout(config, Some(log)) else { return Ok(()) };
@@ -230,16 +266,27 @@ impl RunningRoles {
 
     async fn start_relay(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<(), StartError> {
         let kafka = match &config.bus {
-            BusUrl::Kafka(kafka) if config.roles.has(Role::Relay) => kafka.clone(),
+            BusUrl::Kafka(kafka) if config.roles.has(Role::Relay) && !self.refuses_log() => kafka.clone(),
             BusUrl::Kafka(_) | BusUrl::Direct => return Ok(()),
         };
         let (log, head) = (write_side.events.store.log(), write_side.events.store.head());
-        let relay = Relay::open(kafka, log, head, RelayOptions::default()).await?;
-        let relay = relay.reporting_to(self.health.clone());
+        let Some(guard) = self.log_guard.clone() else { return Ok(()) };
+        let relay = match Relay::open(kafka, log, head, RelayOptions::default()).await {
+            Err(error) if error.is_of_lost_events() => {
+                guard.refuse(&error.to_string());
+                return Ok(());
+            }
+            opened => opened?.reporting_to(self.health.clone()),
+        };
         let stop = self.publishing.stop.clone();
         self.spawn(&self.publishing, Role::Relay, async move {
-            if let Err(error) = relay.run(stop).await {
-                tracing::error!(%error, "The relay has stopped; the process ends");
+            match relay.run(stop.clone()).await {
+                Err(error) if error.is_of_lost_events() => {
+                    guard.refuse(&error.to_string());
+                    stop.cancelled().await;
+                }
+                Err(error) => tracing::error!(%error, "The relay has stopped; the process ends"),
+                Ok(()) => {}
             }
         });
         Ok(())
@@ -249,9 +296,9 @@ impl RunningRoles {
     async fn checkout(&self, config: &ServeConfig, write_side: &WriteSide) -> Result<Checkout, StartError> {
         let options = ExecutorOptions::default();
         let snapshots = Some(&write_side.snapshots);
-        let (store, clock) = (&write_side.events.store, Clock::system());
-        let checkout = Checkout::start(store, snapshots, clock, &self.health, options);
-        Ok(match parts::payment_provider(config, self.sandbox_address).await? {
+        let store = &write_side.events.store;
+        let checkout = Checkout::start(store, snapshots, self.clock.clone(), &self.health, options);
+        Ok(match parts::payment_provider(config, self.sandbox_address, &self.clock).await? {
             Some(provider) => checkout.with_provider(provider, self.health.clone()),
             None => checkout,
         })
@@ -265,7 +312,7 @@ impl RunningRoles {
         operations: &Operations,
         checkout: &Checkout,
     ) -> Result<(), StartError> {
-        if !config.roles.has(Role::ProcessManager) {
+        if !config.roles.has(Role::ProcessManager) || self.refuses_log() {
             return Ok(());
         }
         let log = write_side.events.store.log();
@@ -307,6 +354,10 @@ impl RunningRoles {
         let api = CommandApi::new(checkout, operations.parked, options)
             .with_health(self.health.clone())
             .with_backlog(backlog);
+        let api = match &self.log_guard {
+            Some(guard) => api.guarded_by(guard.clone()),
+            None => api,
+        };
         let router = command_api::router(match webhooks {
             Some(webhooks) => {
                 let store = Arc::clone(&webhooks.store);
@@ -328,7 +379,7 @@ impl RunningRoles {
         let layout = parts::layout(config, log);
         let log = parts::log_access(config, log);
         let options = query_api::QueryApiOptions::default();
-        let api = QueryApi::new(read_side.views.queries, layout, log, Clock::system(), options)
+        let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
             .with_health(self.health.clone());
         let stop = self.apis.stop.clone();
         self.spawn(
@@ -359,7 +410,8 @@ impl RunningRoles {
     /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch
     /// of the projectors, then closes the sandbox and the event store.
     pub async fn stop(self) {
-        for stage in [&self.apis, &self.reactions, &self.publishing, &self.projections, &self.provider] {
+        let Self { apis, reactions, publishing, projections, provider, guarding, .. } = &self;
+        for stage in [apis, reactions, publishing, projections, provider, guarding] {
             stage.stop().await;
         }
         if let Some(event_store) = self.event_store {

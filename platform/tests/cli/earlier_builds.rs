@@ -142,6 +142,11 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         // The read models have another schema.
         data.run_well(&["projections", "rebuild"]).await;
 
+        // The read models have another schema since.
+        let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
+        assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");
+        data.run_well(&["projections", "rebuild"]).await;
+
         let server = data.serve_with(&["--webhooks-allow-private"]).await;
         assert_finishes_as_the_earlier_build_did(&server, &expected).await;
         assert_old_keys_get_their_answers(&server, &parsed(&build, "requests.json.zst")).await;

@@ -15,6 +15,7 @@ mod payments;
 mod reactions;
 mod read_models;
 mod refunds;
+mod restored_log;
 mod serve;
 mod settings;
 mod support;

@@ -15,7 +15,7 @@ use domain::{
     stock::{StockCommand, StockDecider},
 };
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
     event_store::{EventLog, ReadError},
 };
 use uuid::Uuid;
@@ -43,8 +43,8 @@ impl EventLog for MemoryLog {
         Ok(self.events.iter().skip(from).take(limit).cloned().collect())
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        Ok(self.events.last().map(|event| event.position))
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        Ok(self.events.last().cloned())
     }
 
     fn store_id(&self) -> Uuid {
@@ -83,8 +83,8 @@ impl EventSource for Feed {
         Ok(SourceUpdate::Events(Batch { partition: Partition::whole_log(), after, events, position }))
     }
 
-    fn seek(&mut self, _: &Partition, position: Option<Position>) {
-        self.after = position;
+    fn seek(&mut self, _: &Partition, reached: Option<Reached>) {
+        self.after = reached.map(|reached| reached.position);
     }
 }
 

@@ -58,7 +58,8 @@ pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> S
     with_trailers(Code::FailedPrecondition, message, &trailers)
 }
 
-/// A read of the whole log at a position where no event begins.
+/// A read of the whole log at a position inside a record. The server answers UNKNOWN, which clients cannot tell
+/// from a lost connection.
 pub fn invalid_position() -> Status {
     Status::unknown("Unexpected ReadAllResult: InvalidPosition")
 }

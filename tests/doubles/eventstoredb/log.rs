@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fs::File,
-    io::{self, Write},
+    io::{self, Seek, Write},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -126,9 +126,8 @@ impl RecentIds {
 }
 
 impl Log {
-    /// Opens a log in memory, or in a file that may have one already.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
-        let mut log = Self {
+    fn empty() -> Self {
+        Self {
             events: Vec::new(),
             streams: HashMap::new(),
             tombstoned: HashSet::new(),
@@ -136,7 +135,12 @@ impl Log {
             next_position: 0,
             file: None,
             length: watch::Sender::new(0),
-        };
+        }
+    }
+
+    /// Opens a log in memory, or in a file that may have one already.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        let mut log = Self::empty();
         if let Some(path) = path {
             let mut file = File::options().create(true).append(true).read(true).open(path)?;
             let mut content = Vec::new();
@@ -176,6 +180,25 @@ impl Log {
     /// All events, in order.
     pub fn events(&self) -> &[Stored] {
         &self.events
+    }
+
+    /// True if a record begins at this position, or the log ends before it. The server can read from no other
+    /// position.
+    pub fn begins_at(&self, position: u64) -> bool {
+        let index = self.events.partition_point(|event| event.position < position);
+        self.events.get(index).is_none_or(|event| event.position == position)
+    }
+
+    /// Takes the log back to its first `count` events, as a restored backup does.
+    pub fn restore(&mut self, count: usize) {
+        let kept: Vec<Stored> = self.events.drain(..).take(count).collect();
+        let (file, length) = (self.file.take(), self.length.clone());
+        *self = Self { length, ..Self::empty() };
+        if let Some(mut file) = file {
+            file.set_len(0).and_then(|()| file.rewind()).expect("the log file can be written");
+            self.file = Some(file);
+        }
+        self.commit(kept);
     }
 
     /// The events of a stream, in order; `None` if it does not exist.
@@ -330,8 +353,8 @@ impl Log {
     }
 
     fn apply(&mut self, event: Stored) {
-        self.next_position =
-            self.next_position.max(event.position + RECORD_OVERHEAD + event.data.len() as u64);
+        let bytes = event.stream.len() + event.type_name.len() * 2 + event.data.len() + event.metadata.len();
+        self.next_position = self.next_position.max(event.position + RECORD_OVERHEAD + bytes as u64);
         if event.tombstone {
             self.tombstoned.insert(event.stream.clone());
         } else {

@@ -105,14 +105,14 @@ fn read_all(
     filter: &Filter,
     text_ids: bool,
 ) -> Result<Vec<ReadContent>, Status> {
-    let content = |event| ReadContent::Event(read_event(event, text_ids));
-    let wanted = |event: &&Stored| filter.takes(event);
-    let events = log.events();
     if let Some(AllOption::Position(from)) = options.position
-        && events.binary_search_by_key(&from.commit, |event| event.position).is_err()
+        && !log.begins_at(from.commit)
     {
         return Err(errors::invalid_position());
     }
+    let content = |event| ReadContent::Event(read_event(event, text_ids));
+    let wanted = |event: &&Stored| filter.takes(event);
+    let events = log.events();
     Ok(match (options.position, backwards) {
         (Some(AllOption::Position(from)), false) => {
             let first = events.partition_point(|event| event.position < from.commit);

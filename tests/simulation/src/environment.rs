@@ -144,7 +144,11 @@ impl Environment {
         }
         if state.rng.u32(0..6) == 0 {
             let rows = folded_rows(&self.log.lock());
-            let from = rows.position.map(|last| state.rng.u64(0..=last)).filter(|from| *from > 0);
+            let from = rows
+                .last_event
+                .as_ref()
+                .map(|last| state.rng.u64(0..=last.position))
+                .filter(|from| *from > 0);
             *self.tables.lock() = Tables::rebuilt(rows, from, now);
             state
                 .trace

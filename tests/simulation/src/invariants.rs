@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{CommandId, EventId, Position, RecordedEvent, Sku, StreamName, stock::StockEvent};
+use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEvent};
 use infra::{
     event_source::Partition,
+    event_store::EventMark,
     read_models::{ParkedStream, Rows},
 };
 use projectors::{event::DecodedEvent, fold::Fold};
@@ -97,7 +98,7 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
 #[derive(Debug)]
 pub struct FoldedRows {
     pub store_id: Uuid,
-    pub position: Option<Position>,
+    pub last_event: Option<EventMark>,
     pub rows: Rows,
     pub parked: Vec<ParkedStream>,
 }
@@ -108,7 +109,8 @@ pub fn folded_rows(log: &Log) -> FoldedRows {
         fold.apply(&DecodedEvent::from(event.clone()), 0);
     }
     let (rows, parked) = (fold.take_rows(), fold.take_parked());
-    FoldedRows { store_id: log.store_id, position: log.last_position(), rows, parked }
+    let last_event = log.events().last().map(EventMark::from);
+    FoldedRows { store_id: log.store_id, last_event, rows, parked }
 }
 
 /// Checks *applied once* and *rows equal the log*: the rows equal a full replay, and no stream is parked.

@@ -185,7 +185,8 @@ async fn set_clocks(env: Arc<Environment>) {
 
 /// Waits until the projectors have read the whole log.
 async fn projected(env: &Environment) {
-    while env.tables.lock().checkpoint(&Partition::whole_log()) != env.log.lock().last_position() {
+    let projected = || env.tables.lock().checkpoint(&Partition::whole_log()).map(|reached| reached.position);
+    while projected() != env.log.lock().last_position() {
         time::sleep(Duration::from_secs(1)).await;
     }
 }

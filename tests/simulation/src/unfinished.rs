@@ -41,7 +41,7 @@ pub fn any_may_expire(env: &Environment) -> bool {
 fn caught_up(env: &Environment) -> bool {
     let last = env.log.lock().last_position();
     let projected = env.tables.lock().checkpoint(&Partition::whole_log());
-    projected == last && env.positions.lock().furthest() == last
+    projected.map(|reached| reached.position) == last && env.positions.lock().furthest() == last
 }
 
 /// Describes each piece of unfinished work.

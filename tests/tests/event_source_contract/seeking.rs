@@ -78,6 +78,6 @@ pub async fn events_fetched_before_a_seek_do_not_arrive_after_it(fixture: impl F
 pub async fn a_seek_of_a_foreign_partition_has_no_effect(fixture: impl Fixture) {
     given_stream(&fixture, 3).await;
     let mut reader = Reader::of_all(&fixture, 10).await;
-    reader.source.seek(&Partition("elsewhere.orders/0".to_owned()), Some(7));
+    reader.source.seek(&Partition("elsewhere.orders/0".to_owned()), Some(7.into()));
     reader.take_events(3).await;
 }

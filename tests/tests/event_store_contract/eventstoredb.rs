@@ -15,7 +15,7 @@ use tests::eventstoredb::{self, Server};
 
 use super::{
     Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
-    new_stream, reading,
+    marks, new_stream, reading,
 };
 use crate::support::{PATIENCE, eventually};
 

@@ -8,7 +8,7 @@ use infra::event_store::{EventLog, EventStore};
 use simulation::memory::{Calm, Durable, Log, MemoryEventStore, Writers};
 use uuid::Uuid;
 
-use super::{Fixture, appending, dependent_appends, event_store_contract, reading};
+use super::{Fixture, appending, dependent_appends, event_store_contract, marks, reading};
 
 struct Memory<const SEVERAL_WRITERS: bool> {
     log: Durable<Log>,

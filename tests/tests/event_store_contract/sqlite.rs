@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::{
     Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
-    new_stream, reading,
+    marks, new_stream, reading,
 };
 
 pub struct SqliteFixture {

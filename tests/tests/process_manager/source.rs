@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::Position;
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate, direct::DirectSource},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate, direct::DirectSource},
     event_store::{EventStore, ReadError},
 };
 
@@ -43,8 +42,8 @@ impl EventSource for Failing {
         Ok(update)
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
-        self.inner.seek(partition, position);
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
+        self.inner.seek(partition, reached);
         self.state = State::Reading;
     }
 }

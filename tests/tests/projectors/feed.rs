@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Position, RecordedEvent};
 use infra::{
-    event_source::{Batch, EventSource, Partition, SourceUpdate},
+    event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
     event_store::{EventLog, ReadError},
 };
 
@@ -83,7 +83,7 @@ impl EventSource for Feed {
         Ok(SourceUpdate::Events(Batch { partition: Partition::whole_log(), after, events, position }))
     }
 
-    fn seek(&mut self, _: &Partition, position: Option<Position>) {
-        (self.sought, self.after) = (true, position);
+    fn seek(&mut self, _: &Partition, reached: Option<Reached>) {
+        (self.sought, self.after) = (true, reached.map(|reached| reached.position));
     }
 }

@@ -66,8 +66,8 @@ impl EventLog for MemoryLog {
         Ok(events.filter(|event| Some(event.position) > after).take(limit).collect())
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        Ok(self.head())
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        Ok(self.all().pop())
     }
 
     fn store_id(&self) -> Uuid {

@@ -65,7 +65,8 @@ impl Bench {
     }
 
     async fn checkpoint(&self) -> Option<u64> {
-        self.models.checkpoint(&Partition::whole_log()).await.ok().flatten()
+        let reached = self.models.checkpoint(&Partition::whole_log()).await.ok().flatten();
+        reached.map(|reached| reached.position)
     }
 
     async fn caught_up(&self) {
@@ -159,7 +160,7 @@ async fn a_commit_with_a_lost_answer_is_not_applied_twice() {
     let outcome = bench.models.commit(step).await;
     assert!(matches!(outcome, Err(ReadModelError::Unavailable(_))), "{outcome:?}");
     let stock = Partition("shop.stock/0".to_owned());
-    assert_eq!(bench.models.checkpoint(&stock).await.unwrap(), Some(1));
+    assert_eq!(bench.models.checkpoint(&stock).await.unwrap(), Some(1.into()));
     assert_eq!(network.answers_lost(), 1);
 
     let running = bench.run(Feed::new(&bench.log).cut(vec![4]));
@@ -216,7 +217,8 @@ async fn a_blocked_commit_or_query_fails_within_its_time_limit() {
         let connected = Database::connect(url.parse().unwrap()).await.unwrap();
         let models = PostgresReadModels::open(connected.clone()).await.unwrap();
         let queries = PostgresQueries::open(connected).await.unwrap();
-        let position = models.checkpoint(&Partition::whole_log()).await.unwrap();
+        let position =
+            models.checkpoint(&Partition::whole_log()).await.unwrap().map(|reached| reached.position);
         let next = position.unwrap_or(0) + 1;
         let step = || Changes::none(Partition::whole_log(), position, Some(next));
 
@@ -230,7 +232,7 @@ async fn a_blocked_commit_or_query_fails_within_its_time_limit() {
         blocking.rollback().await.unwrap();
 
         models.commit(step()).await.unwrap();
-        assert_eq!(models.checkpoint(&Partition::whole_log()).await.unwrap(), Some(next));
+        assert_eq!(models.checkpoint(&Partition::whole_log()).await.unwrap(), Some(next.into()));
     }
 }
 

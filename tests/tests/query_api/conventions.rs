@@ -153,6 +153,7 @@ async fn projections_have_positions_lag_and_parked_streams_without_reasons() {
         partition: Partition::whole_log(),
         position,
         log_position: position,
+        last_event: None,
         updated_at: position.map(|_| at("2026-01-01T00:00:01Z")),
     };
     api.queries.change(|rows| {

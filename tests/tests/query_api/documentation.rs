@@ -53,6 +53,7 @@ fn api_with_rows() -> Api {
             partition: Partition::whole_log(),
             position: Some(1),
             log_position: Some(1),
+            last_event: None,
             updated_at: None,
         }];
     });

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use domain::{EventId, StreamName};
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
     read_models::{
         BindError, Changes, ParkedStream, Projection, ReadModelError, Rows, StockRow, StreamChanges,
     },
 };
 use uuid::Uuid;
 
-use super::{Fixture, at, order_id, partition, sku, step, step_with};
+use super::{Fixture, at, mark, order_id, partition, position, sku, step, step_with};
 use crate::support::PATIENCE;
 
 fn stock_rows(on_hand: u32) -> Rows {
@@ -27,7 +27,7 @@ pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixtur
     let (models, queries) = (fixture.models(), fixture.queries());
     assert_eq!(models.checkpoint(&partition()).await.unwrap(), None);
     models.commit(step_with(1, stock_rows(1))).await.unwrap();
-    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
+    assert_eq!(position(&models, &partition()).await, Some(1));
 
     let behind = step_with(1, stock_rows(2));
     assert_moved(&models.commit(behind).await);
@@ -36,7 +36,7 @@ pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixtur
     let rebuilt_meanwhile = infra::read_models::Generation(models.generation().await.unwrap().0 ^ 1);
     let stale = Changes { rows: stock_rows(4), generation: Some(rebuilt_meanwhile), ..step(2) };
     assert_moved(&models.commit(stale).await);
-    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(1));
+    assert_eq!(position(&models, &partition()).await, Some(1));
     assert_eq!(queries.stock(&sku("A")).await.unwrap().unwrap().on_hand, 1);
 
     let known = Some(models.generation().await.unwrap());
@@ -76,8 +76,8 @@ pub async fn partitions_move_independently<F: Fixture>(fixture: F) {
     models.commit(step(1)).await.unwrap();
     models.commit(Changes::none(other.clone(), None, Some(40))).await.unwrap();
     models.commit(step(2)).await.unwrap();
-    assert_eq!(models.checkpoint(&partition()).await.unwrap(), Some(2));
-    assert_eq!(models.checkpoint(&other).await.unwrap(), Some(40));
+    assert_eq!(position(&models, &partition()).await, Some(2));
+    assert_eq!(position(&models, &other).await, Some(40));
 }
 
 pub async fn a_partition_of_a_topic_moves_only_the_projections_of_its_topic<F: Fixture>(fixture: F) {
@@ -92,27 +92,31 @@ pub async fn a_partition_of_a_topic_moves_only_the_projections_of_its_topic<F: F
         assert_eq!(models.checkpoint(&partition).await.unwrap(), None);
         models.commit(Changes::none(partition.clone(), None, Some(5))).await.unwrap();
         assert_moved(&models.commit(Changes::none(partition.clone(), None, Some(6))).await);
-        assert_eq!(models.checkpoint(&partition).await.unwrap(), Some(5));
+        assert_eq!(position(&models, &partition).await, Some(5));
         let mut found = fixture.queries().checkpoints().await.unwrap();
         found.retain(|row| row.partition == partition);
         assert_eq!(found.iter().map(|row| row.projection.as_str()).collect::<Vec<_>>(), projections);
     }
 }
 
-pub async fn the_position_in_the_log_never_goes_back<F: Fixture>(fixture: F) {
+pub async fn the_last_event_never_goes_back<F: Fixture>(fixture: F) {
     let models = fixture.models();
     let orders = Partition("shop.orders/1".to_owned());
     let (mut from, mut reached) = (None, None);
     // Offsets with and without an event. Position 40 is an event that rebuilt rows already reflect.
     let steps = [(0, None), (4, Some(70)), (5, None), (6, Some(40)), (9, Some(71)), (9, None)];
     for (to, log_position) in steps {
-        let changes = Changes { log_position, ..Changes::none(orders.clone(), from, Some(to)) };
+        let last_event = log_position.map(mark);
+        let changes = Changes { last_event, ..Changes::none(orders.clone(), from, Some(to)) };
         models.commit(changes).await.unwrap();
         from = Some(to);
         reached = reached.max(log_position);
         for row in fixture.queries().checkpoints().await.unwrap() {
             assert_eq!((row.position, row.log_position), (from, reached), "{row:?}");
+            assert_eq!(row.last_event, reached.map(mark));
         }
+        let stored = models.checkpoint(&orders).await.unwrap();
+        assert_eq!(stored, Some(Reached { position: to, last_event: reached.map(mark) }));
     }
 }
 
@@ -177,7 +181,7 @@ pub async fn a_commit_wakes_the_callers_of_its_streams_here_and_in_other_process
         // A new caller may be woken once without a change.
         settle(&mut of_stock).await;
         settle(&mut of_order).await;
-        let position = fixture.models().checkpoint(&partition()).await.unwrap().unwrap_or(0);
+        let position = position(&fixture.models(), &partition()).await.unwrap_or(0);
         let revision = position + 7;
         let stock = vec![StockRow { sku: sku("A"), on_hand: 7, reserved: 0, revision }];
         let rows = Rows { stock, ..Rows::default() };

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{OrderId, Position, RecordedEvent, Revision, StreamName};
 use infra::event_store::{
-    Append, AppendError, Appended, Done, Epoch, EventLog, EventStore, ExpectedRevision, ReadError,
+    Append, AppendError, Appended, Done, Epoch, EventLog, EventMark, EventStore, ExpectedRevision, ReadError,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -358,8 +358,13 @@ impl EventLog for FaultyLog {
         self.inner.exist(streams).await
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        self.inner.last_position().await
+    /// Not among the recorded reads.
+    async fn has(&self, mark: &EventMark) -> Result<bool, ReadError> {
+        self.inner.has(mark).await
+    }
+
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        self.inner.last_event().await
     }
 
     fn store_id(&self) -> Uuid {

@@ -218,13 +218,17 @@ impl Shop {
     /// The saved position of the process manager: all reactions up to it are durable.
     pub async fn reacted_up_to(&self) -> Option<u64> {
         let (operations, store_id) = (self.operations(), self.store.log().store_id());
-        operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap()
+        let reached = operations.load("process-manager", store_id, &Partition::whole_log()).await.unwrap();
+        reached.map(|reached| reached.position)
     }
 
     /// Saves a position of the process manager, as if all reactions up to it were durable.
     pub async fn save_reacted_up_to(&self, position: u64) {
         let (operations, store_id) = (self.operations(), self.store.log().store_id());
-        operations.save("process-manager", store_id, &Partition::whole_log(), position).await.unwrap();
+        operations
+            .save("process-manager", store_id, &Partition::whole_log(), &position.into())
+            .await
+            .unwrap();
     }
 
     /// The parked reactions.

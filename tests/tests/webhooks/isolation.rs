@@ -3,9 +3,8 @@
 use std::{collections::VecDeque, sync::Mutex};
 
 use async_trait::async_trait;
-use domain::Position;
 use infra::{
-    event_source::{Partition, SourceUpdate},
+    event_source::{Partition, Reached, SourceUpdate},
     event_store::ReadError,
 };
 
@@ -96,9 +95,9 @@ impl EventSource for Stumbling {
         self.inner.next().await
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
         self.stuck = false;
-        self.inner.seek(partition, position);
+        self.inner.seek(partition, reached);
     }
 }
 

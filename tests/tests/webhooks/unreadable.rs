@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use domain::{EventId, OrderId, Position, Revision, StreamName};
 use infra::{
-    event_source::{Batch, Partition, SourceUpdate},
+    event_source::{Batch, Partition, Reached, SourceUpdate},
     event_store::ReadError,
 };
 use uuid::Uuid;
@@ -61,8 +61,8 @@ impl EventLog for DamagedLog {
         Ok(self.1.applied(self.0.read_all(after, limit).await?))
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        self.0.last_position().await
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        self.0.last_event().await
     }
 
     fn store_id(&self) -> Uuid {
@@ -83,8 +83,8 @@ impl EventSource for DamagedSource {
         })
     }
 
-    fn seek(&mut self, partition: &Partition, position: Option<Position>) {
-        self.0.seek(partition, position);
+    fn seek(&mut self, partition: &Partition, reached: Option<Reached>) {
+        self.0.seek(partition, reached);
     }
 }
 

@@ -13,13 +13,13 @@ pub(super) async fn deliveries_and_position_are_written_both_or_neither(fixture:
     let to = subscribe(&*store, 1).await.id;
     let first = batch(None, 10, vec![delivery(to, 8), delivery(to, 9)]);
     assert_eq!(store.enqueue(&first, at(1)).await.unwrap(), EnqueueOutcome::Written { added: 2 });
-    assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), Some(10));
+    assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), Some(reached(10)));
 
     for wrong in [None, Some(9), Some(11)] {
         let overtaken = store.enqueue(&batch(wrong, 20, vec![delivery(to, 12)]), at(2)).await.unwrap();
         assert_eq!(overtaken, EnqueueOutcome::Overtaken);
     }
-    assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), Some(10));
+    assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), Some(reached(10)));
     assert_eq!(store.deliveries(to, None, None, 10).await.unwrap().len(), 2);
     let elsewhere = fixture.store_elsewhere().await;
     let next = batch(Some(10), 20, vec![delivery(to, 12)]);
@@ -72,10 +72,10 @@ pub(super) async fn a_deleted_subscription_gets_no_deliveries(fixture: impl Fixt
 pub(super) async fn a_follower_starts_at_the_end_only_if_no_subscription_ever_existed(fixture: impl Fixture) {
     let store = fixture.store();
     assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), None);
-    assert_eq!(store.resume(LOG, &log(), Some(100)).await.unwrap(), Some(100));
+    assert_eq!(store.resume(LOG, &log(), Some(100)).await.unwrap(), Some(100.into()));
     // The stored position wins over a later end.
     let first = subscribe(&*store, 1).await;
-    assert_eq!(store.resume(LOG, &log(), Some(200)).await.unwrap(), Some(100));
+    assert_eq!(store.resume(LOG, &log(), Some(200)).await.unwrap(), Some(100.into()));
     // Another partition may have events for this subscription.
     let other = Partition("orderly.orders/3".to_owned());
     assert_eq!(store.resume(LOG, &other, Some(50)).await.unwrap(), None);
@@ -90,6 +90,18 @@ pub(super) async fn a_position_in_another_log_is_ignored(fixture: impl Fixture) 
     assert_eq!(store.resume(other, &log(), Some(100)).await.unwrap(), None);
     let step = EnqueueBatch { store_id: other, ..batch(None, 9, vec![delivery(to, 9)]) };
     assert_eq!(store.enqueue(&step, at(1)).await.unwrap(), EnqueueOutcome::Written { added: 1 });
-    assert_eq!(store.resume(other, &log(), None).await.unwrap(), Some(9));
+    assert_eq!(store.resume(other, &log(), None).await.unwrap(), Some(reached(9)));
     assert_eq!(store.resume(LOG, &log(), None).await.unwrap(), None);
+}
+
+pub(super) async fn subscriptions_can_begin_earlier_after_the_log_lost_events(fixture: impl Fixture) {
+    let store = fixture.store();
+    let id = subscribe(&*store, 1).await.id;
+    for (position, begins) in
+        [(Some(8), Some(7)), (Some(7), Some(7)), (Some(3), Some(3)), (None, None), (Some(5), None)]
+    {
+        store.start_no_later_than(position).await.unwrap();
+        let stored = fixture.store_elsewhere().await.subscription(id).await.unwrap().unwrap();
+        assert_eq!(stored.after, begins, "{position:?}");
+    }
 }

@@ -1,9 +1,11 @@
+use domain::Position;
+
 use super::*;
 
 /// Reads a batch with this many reactions.
 fn read(progress: &mut Progress, position: Position, reactions: usize) -> u64 {
     let number = 100 + position;
-    progress.begin(number, position);
+    progress.begin(number, position.into());
     for _ in 0..reactions {
         progress.add_reaction();
     }
@@ -13,11 +15,11 @@ fn read(progress: &mut Progress, position: Position, reactions: usize) -> u64 {
 
 #[test]
 fn a_position_is_reached_when_all_reactions_before_it_are_durable() {
-    let mut progress = Progress::new(Partition::whole_log(), Some(5));
+    let mut progress = Progress::new(Partition::whole_log(), Some(5.into()));
     assert_eq!(progress.unsaved(), None);
     read(&mut progress, 10, 0);
-    assert_eq!(progress.unsaved(), Some(10));
-    progress.note_saved(10);
+    assert_eq!(progress.unsaved(), Some(10.into()));
+    progress.note_saved(10.into());
 
     let first = read(&mut progress, 20, 2);
     let second = read(&mut progress, 30, 1);
@@ -27,9 +29,9 @@ fn a_position_is_reached_when_all_reactions_before_it_are_durable() {
     progress.finish_reaction(first);
     assert_eq!(progress.unsaved(), None);
     progress.finish_reaction(first);
-    assert_eq!(progress.unsaved(), Some(30));
+    assert_eq!(progress.unsaved(), Some(30.into()));
     progress.finish_reaction(third);
-    assert_eq!(progress.unsaved(), Some(50));
+    assert_eq!(progress.unsaved(), Some(50.into()));
 }
 
 #[test]

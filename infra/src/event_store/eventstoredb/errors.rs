@@ -45,7 +45,9 @@ impl EventStoreDbOpenError {
         let server = connection.server();
         match error {
             ReadError::Unavailable(reason) => Self::Unreachable { server, reason: reason.to_string() },
-            ReadError::Corrupt(what) => Self::Damaged { server, what: what.to_string() },
+            ReadError::Corrupt(what) | ReadError::WentBack(what) => {
+                Self::Damaged { server, what: what.to_string() }
+            }
         }
     }
 }

@@ -26,9 +26,9 @@ pub(super) async fn run(
 async fn follow(connection: &Connection, head: &watch::Sender<Option<Position>>, interval: Duration) {
     loop {
         let known = *head.borrow();
-        let pause = match reads::last_position(connection, known).await {
+        let pause = match reads::last_event(connection, known).await {
             Ok(last) => {
-                raise(head, last);
+                raise(head, last.map(|event| event.position));
                 interval
             }
             Err(error) => {

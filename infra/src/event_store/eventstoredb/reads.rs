@@ -14,7 +14,7 @@ use super::{
     errors::EventStoreDbOpenError,
     identity,
 };
-use crate::event_store::{EventLog, ReadError, eventstoredb::EventStoreDbOptions};
+use crate::event_store::{EventLog, EventMark, ReadError, eventstoredb::EventStoreDbOptions};
 
 /// A read ends with the event that reaches this number of bytes.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -39,6 +39,8 @@ pub struct EventStoreDbLog {
 
 /// A page of the whole log.
 struct LogPage {
+    /// The event at the position after which the page begins.
+    before: Option<RecordedEvent>,
     events: Vec<RecordedEvent>,
     /// The position of the last event of a full page; the next page begins there. `None` at the end of the
     /// log, and if a bound stopped the read.
@@ -62,7 +64,7 @@ impl EventStoreDbLog {
         Self { store_id, connection }
     }
 
-    /// Reads one page of the server and keeps its events of Orderly, at most `limit`.
+    /// Reads one page of the server and keeps its events of Orderly, at most `limit` after `after`.
     async fn page(
         &self,
         from: StreamPosition<eventstore::Position>,
@@ -74,25 +76,30 @@ impl EventStoreDbLog {
             ReadAllOptions::default().forwards().position(from).max_count(count).requires_leader(true);
         let read = |client: eventstore::Client| async move {
             let mut found = client.read_all(&options).await?;
-            let (mut own, mut bytes, mut seen, mut last) = (Vec::new(), 0, 0, None);
+            let (mut own, mut before, mut bytes, mut seen, mut last) = (Vec::new(), None, 0, 0, None);
             while bytes < READ_BYTES_MAX
                 && own.len() < limit
                 && let Some(event) = next(&mut found).await?
             {
                 (seen, last) = (seen + 1, Some(event.position));
-                // The server's page includes the event at the given position.
-                if Some(event.position.commit) > after
-                    && let Ok(stream) = event.stream_id.parse()
-                {
+                let Ok(stream) = event.stream_id.parse() else { continue };
+                if Some(event.position.commit) > after {
                     bytes += size(&event);
                     own.push((event, stream));
+                } else {
+                    // The server's page includes the event at the given position.
+                    before = Some((event, stream));
                 }
             }
-            Ok((own, last.filter(|_| seen == count)))
+            Ok((before, own, last.filter(|_| seen == count)))
         };
-        let (own, next) = self.connection.call(read).await?;
-        let events = own.into_iter().map(|(event, stream)| recorded_event(event, stream));
-        Ok(LogPage { events: events.collect::<Result<_, _>>()?, next })
+        let (before, own, next) = self.connection.call(read).await?;
+        let read = |(event, stream)| recorded_event(event, stream);
+        Ok(LogPage {
+            before: before.map(read).transpose()?,
+            events: own.into_iter().map(read).collect::<Result<_, _>>()?,
+            next,
+        })
     }
 }
 
@@ -155,8 +162,32 @@ impl EventLog for EventStoreDbLog {
         stream::iter(streams).map(look_up).buffered(LOOKUPS_MAX).try_collect().await
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        last_position(&self.connection, None).await
+    /// The server's page includes the event at the given position, so this costs no further request.
+    async fn read_after(&self, mark: &EventMark, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        let after = mark.position;
+        if after >= NUMBER_MAX {
+            return Err(ReadError::went_back(mark));
+        }
+        let from = StreamPosition::Position(eventstore::Position { commit: after, prepare: after });
+        let page = match self.page(from, Some(after), limit).await {
+            Ok(page) => page,
+            // The server cannot read at a position where no event begins, and answers as if it had failed. The
+            // stream shows whether the event is still there.
+            Err(error) if self.has(mark).await? => return Err(error),
+            Err(_) => return Err(ReadError::went_back(mark)),
+        };
+        if page.before.as_ref().map(EventMark::from).as_ref() != Some(mark) {
+            return Err(ReadError::went_back(mark));
+        }
+        match page.next {
+            // A page of foreign events only.
+            Some(_) if page.events.is_empty() => self.read_all(Some(after), limit).await,
+            _ => Ok(page.events),
+        }
+    }
+
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        last_event(&self.connection, None).await
     }
 
     /// Reads backwards from the end of the log: the server takes no position but that of an event.
@@ -195,11 +226,11 @@ impl EventLog for EventStoreDbLog {
     }
 }
 
-/// The position of the last event of Orderly, if it is after `since`. Searches back no further than `since`.
-pub(super) async fn last_position(
+/// The last event of Orderly, if it is after `since`. Searches back no further than `since`.
+pub(super) async fn last_event(
     connection: &Connection,
     since: Option<Position>,
-) -> Result<Option<Position>, ReadError> {
+) -> Result<Option<RecordedEvent>, ReadError> {
     let (mut from, mut count) = (StreamPosition::End, FIRST_LOOK_BACK);
     loop {
         let options =
@@ -209,14 +240,17 @@ pub(super) async fn last_position(
             let (mut seen, mut last) = (0, None);
             while let Some(event) = next(&mut found).await? {
                 (seen, last) = (seen + 1, Some(event.position));
-                if event.stream_id.parse::<StreamName>().is_ok() {
-                    return Ok((Some(event.position.commit), None));
+                if let Ok(stream) = event.stream_id.parse::<StreamName>() {
+                    return Ok((Some((event, stream)), None));
                 }
             }
             Ok((None, last.filter(|_| seen == count)))
         };
         match connection.call(read).await? {
-            (Some(found), _) => return Ok(Some(found).filter(|found| Some(*found) > since)),
+            (Some((event, stream)), _) => {
+                let is_new = Some(event.position.commit) > since;
+                return is_new.then(|| recorded_event(event, stream)).transpose();
+            }
             (None, Some(earlier)) if Some(earlier.commit) > since => {
                 (from, count) = (StreamPosition::Position(earlier), LOOK_BACK);
             }

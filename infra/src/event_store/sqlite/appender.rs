@@ -22,7 +22,10 @@ use super::{
     recent::RecentEvents,
     stream_index::{StreamIndex, name_hash},
 };
-use crate::event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision};
+use crate::{
+    clock::Clock,
+    event_store::{Append, AppendError, Appended, Epoch, ExpectedRevision},
+};
 
 const INSERT_STREAM: &str = "INSERT INTO streams (name, name_hash) VALUES (?1, ?2)";
 const INSERT_EVENT: &str =
@@ -107,6 +110,7 @@ pub(super) struct Appender {
     /// Events of the open transaction.
     uncommitted: Vec<RecordedEvent>,
     name_buffer: String,
+    clock: Clock,
 }
 
 impl Appender {
@@ -131,6 +135,7 @@ impl Appender {
             recent_events: RecentEvents::default(),
             uncommitted: Vec::new(),
             name_buffer: String::new(),
+            clock: options.clock,
         })
     }
 
@@ -257,7 +262,7 @@ impl Appender {
         stream_no: i64,
     ) -> rusqlite::Result<Appended> {
         // The clock may go back; recorded times must not.
-        let recorded_at_us = Timestamp::now().as_microsecond().max(self.tail.recorded_at_us);
+        let recorded_at_us = self.clock.now().as_microsecond().max(self.tail.recorded_at_us);
         let recorded_at = Timestamp::from_microsecond(recorded_at_us).unwrap_or(Timestamp::MAX);
         let first_position = self.tail.position.map_or(1, |position| position + 1);
         let rows = (first_position..).zip(append.expected.next()..).zip(&append.events);

@@ -97,7 +97,7 @@ impl BackgroundCheck {
         loop {
             match self.check(stop) {
                 Ok(()) => return,
-                Err(ReadError::Corrupt(what)) => {
+                Err(ReadError::Corrupt(what) | ReadError::WentBack(what)) => {
                     tracing::error!(error = %what, "The event store is damaged; events from here on cannot be read");
                     let detail = format!("{what}; restore a backup");
                     self.health.degraded(DAMAGED_EVENTS, detail);

@@ -69,7 +69,7 @@ pub fn check(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<CheckRep
         match step {
             Ok(()) => {}
             // Ends only this step: the others find more.
-            Err(ReadError::Corrupt(what)) => report.add(what.to_string()),
+            Err(ReadError::Corrupt(what) | ReadError::WentBack(what)) => report.add(what.to_string()),
             Err(ReadError::Unavailable(why)) => {
                 return Err(SqliteOpenError::Unreadable { path: path.to_owned(), why: why.to_string() });
             }
@@ -188,7 +188,7 @@ pub(super) fn check_tail(
         }
     }
     let unreadable = |error: ReadError| match error {
-        ReadError::Corrupt(what) => damaged(what.to_string()),
+        ReadError::Corrupt(what) | ReadError::WentBack(what) => damaged(what.to_string()),
         ReadError::Unavailable(what) => damaged(format!("its end cannot be read: {what}")),
     };
     let last = readers::last_position(connection).map_err(unreadable)?.unwrap_or(0);

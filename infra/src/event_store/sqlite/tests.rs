@@ -31,8 +31,12 @@ struct WriterFixture {
 }
 
 /// Small, so that the tests reach the bounds.
-const OPTIONS: SqliteEventStoreOptions =
-    SqliteEventStoreOptions { cached_streams_max: 100, unindexed_streams_max: 10, page_cache_kib: 1_024 };
+const OPTIONS: SqliteEventStoreOptions = SqliteEventStoreOptions {
+    cached_streams_max: 100,
+    unindexed_streams_max: 10,
+    page_cache_kib: 1_024,
+    clock: Clock::system(),
+};
 
 /// A writer over a new store. The tests call it directly, without its thread.
 fn writer_fixture(configure: impl FnOnce(&Connection)) -> WriterFixture {

@@ -9,9 +9,10 @@ use postgres_types::ToSql;
 use uuid::Uuid;
 
 use self::columns::{DeliveryStatusColumn, SubscriptionStatusColumn, cell, delivery, subscription};
-use super::PostgresOperations;
+use super::{PostgresOperations, reached};
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     operations::{
         OperationsError,
         webhooks::{
@@ -21,8 +22,8 @@ use crate::{
             rules::{
                 COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
                 PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, newest_first,
-                not_leased, prune_steps, requeue, skip, sql_limit,
+                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, move_back,
+                newest_first, not_leased, prune_steps, requeue, skip, sql_limit,
             },
         },
     },
@@ -134,8 +135,8 @@ impl WebhookStore for PostgresOperations {
         store_id: Uuid,
         partition: &Partition,
         end: Option<Position>,
-    ) -> Result<Option<Position>, OperationsError> {
-        const SELECT: &str = "SELECT position FROM reactor_positions
+    ) -> Result<Option<Reached>, OperationsError> {
+        const SELECT: &str = "SELECT position, last_event FROM reactor_positions
              WHERE reactor = $1 AND partition = $2 AND store_id = $3";
         // The caller read `end` before. If no subscription exists now, none existed then.
         let begin = format!(
@@ -149,9 +150,21 @@ impl WebhookStore for PostgresOperations {
                 client.execute(&begin, &values).await?;
             }
             let row = client.query_opt(SELECT, &[&REACTOR, &partition.0, &store_id]).await?;
-            row.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(Fault::from)
+            row.map(|row| reached(&row, 0)).transpose()
         };
-        Ok(self.database().await?.run(work).await?.map(i64::cast_unsigned))
+        Ok(self.database().await?.run(work).await?)
+    }
+
+    async fn start_no_later_than(&self, position: Option<Position>) -> Result<(), OperationsError> {
+        let update = move_back("$1::bigint");
+        let position = position.map(u64::cast_signed);
+        let work = async |client: &mut Object| {
+            let transaction = client.transaction().await?;
+            transaction.batch_execute(DURABLY).await?;
+            transaction.execute(&update, &[&position]).await?;
+            Ok::<_, Fault>(transaction.commit().await?)
+        };
+        Ok(self.database().await?.run(work).await?)
     }
 
     async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError> {
@@ -381,21 +394,25 @@ fn find(lock: &str) -> String {
 
 /// Returns false if the stored position is not the one that the batch expects.
 async fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> Result<bool, Fault> {
-    const MOVE: &str = "UPDATE reactor_positions SET position = $4
-         WHERE reactor = $1 AND partition = $2 AND store_id = $3 AND position = $5";
+    const MOVE: &str = "UPDATE reactor_positions SET position = $4, last_event = $5
+         WHERE reactor = $1 AND partition = $2 AND store_id = $3 AND position = $6";
     let begin = format!(
-        "INSERT INTO reactor_positions (reactor, partition, store_id, position)
-         VALUES ($1, $2, $3, $4) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+        "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
+         VALUES ($1, $2, $3, $4, $5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
     );
-    let EnqueueBatch { store_id, partition: Partition(partition), position, after, .. } = batch;
-    let position = position.cast_signed();
+    let EnqueueBatch { store_id, partition: Partition(partition), reached, after, .. } = batch;
+    let position = reached.position.cast_signed();
+    let last_event = reached.last_event.as_ref().map(EventMark::to_json);
     let moved = match after {
         Some(after) => {
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&REACTOR, partition, store_id, &position, &after.cast_signed()];
+            let values: [&(dyn ToSql + Sync); 6] =
+                [&REACTOR, partition, store_id, &position, &last_event, &after.cast_signed()];
             transaction.execute(MOVE, &values).await?
         }
-        None => transaction.execute(&begin, &[&REACTOR, partition, store_id, &position]).await?,
+        None => {
+            let values: [&(dyn ToSql + Sync); 5] = [&REACTOR, partition, store_id, &position, &last_event];
+            transaction.execute(&begin, &values).await?
+        }
     };
     Ok(moved == 1)
 }

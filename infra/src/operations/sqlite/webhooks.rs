@@ -8,9 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use uuid::Uuid;
 
 use self::columns::{delivery, subscription};
-use super::SqliteOperations;
+use super::{SqliteOperations, reached};
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     operations::{
         OperationsError,
         webhooks::{
@@ -20,8 +21,8 @@ use crate::{
             rules::{
                 COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
                 PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, newest_first,
-                not_leased, prune_steps, requeue, skip, sql_limit,
+                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, move_back,
+                newest_first, not_leased, prune_steps, requeue, skip, sql_limit,
             },
         },
     },
@@ -104,7 +105,7 @@ impl WebhookStore for SqliteOperations {
         store_id: Uuid,
         partition: &Partition,
         end: Option<Position>,
-    ) -> Result<Option<Position>, OperationsError> {
+    ) -> Result<Option<Reached>, OperationsError> {
         let begin = format!(
             "INSERT INTO reactor_positions (reactor, partition, store_id, position)
              SELECT ?1, ?2, ?3, ?4 WHERE {NEVER_SUBSCRIBED} {REPLACE_CURSOR_OF_ANOTHER_LOG}"
@@ -114,9 +115,15 @@ impl WebhookStore for SqliteOperations {
             if let Some(end) = end {
                 transaction.execute(&begin, params![REACTOR, partition.0, store_id, end.cast_signed()])?;
             }
-            position(transaction, store_id, &partition)
+            stored_position(transaction, store_id, &partition)
         })
         .await
+    }
+
+    async fn start_no_later_than(&self, position: Option<Position>) -> Result<(), OperationsError> {
+        let update = move_back("?1");
+        let position = position.map(u64::cast_signed);
+        self.durably(move |transaction| transaction.execute(&update, [position])).await.map(drop)
     }
 
     async fn enqueue(&self, batch: &EnqueueBatch, now: Timestamp) -> Result<EnqueueOutcome, OperationsError> {
@@ -369,33 +376,33 @@ fn find_existing(connection: &Connection, id: SubscriptionId) -> rusqlite::Resul
     find(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
-fn position(
+fn stored_position(
     connection: &Connection,
     store_id: Uuid,
     partition: &Partition,
-) -> rusqlite::Result<Option<Position>> {
-    const SELECT: &str =
-        "SELECT position FROM reactor_positions WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
+) -> rusqlite::Result<Option<Reached>> {
+    const SELECT: &str = "SELECT position, last_event FROM reactor_positions
+         WHERE reactor = ?1 AND store_id = ?2 AND partition = ?3";
     let values = params![REACTOR, store_id, partition.0];
-    let position = connection.query_row(SELECT, values, |row| row.get::<_, i64>(0)).optional()?;
-    Ok(position.map(i64::cast_unsigned))
+    connection.query_row(SELECT, values, |row| reached(row, 0)).optional()
 }
 
 /// Returns false if the stored position is not the one that the batch expects.
 fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> rusqlite::Result<bool> {
-    const MOVE: &str = "UPDATE reactor_positions SET position = ?4
-         WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?5";
-    let position = batch.position.cast_signed();
+    const MOVE: &str = "UPDATE reactor_positions SET position = ?4, last_event = ?5
+         WHERE reactor = ?1 AND partition = ?2 AND store_id = ?3 AND position = ?6";
+    let position = batch.reached.position.cast_signed();
+    let last_event = batch.reached.last_event.as_ref().map(EventMark::to_json);
     let (partition, store_id) = (&batch.partition.0, batch.store_id);
     let moved = if let Some(after) = batch.after {
-        let values = params![REACTOR, partition, store_id, position, after.cast_signed()];
+        let values = params![REACTOR, partition, store_id, position, last_event, after.cast_signed()];
         transaction.execute(MOVE, values)?
     } else {
         let begin = format!(
-            "INSERT INTO reactor_positions (reactor, partition, store_id, position)
-             VALUES (?1, ?2, ?3, ?4) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
+            "INSERT INTO reactor_positions (reactor, partition, store_id, position, last_event)
+             VALUES (?1, ?2, ?3, ?4, ?5) {REPLACE_CURSOR_OF_ANOTHER_LOG}"
         );
-        transaction.execute(&begin, params![REACTOR, partition, store_id, position])?
+        transaction.execute(&begin, params![REACTOR, partition, store_id, position, last_event])?
     };
     Ok(moved == 1)
 }

@@ -4,7 +4,7 @@ use domain::{EventId, OrderId, Position, Revision, StreamName, Timestamp};
 use uuid::Uuid;
 
 use super::{DeliveryId, SubscriptionId};
-use crate::event_source::Partition;
+use crate::event_source::{Partition, Reached};
 
 /// The most deliveries of one subscription that are due, at most about 1 KB each. Later events wait in the log.
 pub const DUE_MAX: usize = 1_000;
@@ -18,7 +18,7 @@ pub struct EnqueueBatch {
     pub partition: Partition,
     /// The stored position that the follower expects.
     pub after: Option<Position>,
-    pub position: Position,
+    pub reached: Reached,
     pub deliveries: Vec<NewDelivery>,
     /// At most one for each subscription.
     pub skipped: Vec<SkippedEvents>,

@@ -53,8 +53,18 @@ impl EarlierRequest {
 /// Ends an insert of a cursor: it replaces the cursor of another log. It affects no row if this log already
 /// has a cursor.
 pub const REPLACE_CURSOR_OF_ANOTHER_LOG: &str = "ON CONFLICT (reactor, partition) DO UPDATE
-     SET store_id = excluded.store_id, position = excluded.position
+     SET store_id = excluded.store_id, position = excluded.position, last_event = excluded.last_event
      WHERE reactor_positions.store_id <> excluded.store_id";
+
+/// Moves the places of subscriptions in the log back to `position`, a parameter, if they are later.
+pub fn move_back(position: &str) -> String {
+    let earlier = |column| {
+        format!("{column} = CASE WHEN {column} > coalesce({position}, -1) THEN {position} ELSE {column} END")
+    };
+    let columns = ["after", "behind_after", "skipped_to"].map(earlier);
+    format!("UPDATE webhook_subscriptions SET {}", columns.join(", "))
+}
+
 /// The condition under which a new cursor starts at the end of the log, because no subscription can miss the
 /// events before it. Deleted subscriptions keep their rows, so they count too.
 pub const NEVER_SUBSCRIBED: &str = "NOT EXISTS (SELECT 1 FROM webhook_subscriptions)";

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
-use domain::{EventId, Position, StreamName};
+use domain::{EventId, StreamName};
 use postgres_types::{FromSql, ToSql};
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
@@ -12,7 +12,8 @@ use super::{
     values::{all, cell, position, revision, signed_position, time, unreadable},
 };
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     postgres::{Fault, Timestamptz},
     read_models::{
         BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
@@ -78,27 +79,36 @@ pub(super) async fn generation(client: &Object) -> Result<Generation, ReadModelE
 pub(super) async fn checkpoint(
     client: &Object,
     partition: &Partition,
-) -> Result<Option<Position>, ReadModelError> {
+) -> Result<Option<Reached>, ReadModelError> {
     // All projections of a partition move together, so any of them stands for all. Commits check each.
-    const SELECT: &str = "SELECT position FROM checkpoints WHERE partition = $1 LIMIT 1";
+    const SELECT: &str = "SELECT position, last_event FROM checkpoints WHERE partition = $1 LIMIT 1";
     let statement = client.prepare_cached(SELECT).await?;
-    match client.query_opt(&statement, &[&partition.0]).await? {
-        None => Ok(None),
-        Some(row) => position(&row, 0),
-    }
+    let Some(row) = client.query_opt(&statement, &[&partition.0]).await? else { return Ok(None) };
+    let last_event = mark(&row, 1)?;
+    Ok(position(&row, 0)?.map(|position| Reached { position, last_event }))
+}
+
+fn mark(row: &Row, column: usize) -> Result<Option<EventMark>, ReadModelError> {
+    Ok(cell::<Option<&str>>(row, column)?.and_then(EventMark::from_json))
 }
 
 /// greatest() ignores NULL.
-const BEGIN: &str = "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
-     SELECT projection, $2, $3, $4, now() FROM unnest($1::projection[]) AS projection
+const BEGIN: &str =
+    "INSERT INTO checkpoints (projection, partition, position, log_position, last_event, updated_at)
+     SELECT projection, $2, $3, $4, $6, now() FROM unnest($1::projection[]) AS projection
      WHERE $5::bigint IS NULL OR $5 = (SELECT generation FROM log)
      ON CONFLICT (projection, partition) DO UPDATE SET position = excluded.position,
-         log_position = greatest(checkpoints.log_position, excluded.log_position), updated_at = now()
+         log_position = greatest(checkpoints.log_position, excluded.log_position),
+         last_event = CASE WHEN excluded.log_position IS NULL OR excluded.log_position < checkpoints.log_position
+             THEN checkpoints.last_event ELSE excluded.last_event END,
+         updated_at = now()
      WHERE checkpoints.position IS NULL";
 const MOVE: &str = "UPDATE checkpoints
-     SET position = $3, log_position = greatest(log_position, $4), updated_at = now()
+     SET position = $3, log_position = greatest(log_position, $4),
+         last_event = CASE WHEN $4 IS NULL OR $4 < log_position THEN last_event ELSE $6 END,
+         updated_at = now()
      WHERE ($5::bigint IS NULL OR $5 = (SELECT generation FROM log))
-     AND projection = ANY($1) AND partition = $2 AND position = $6";
+     AND projection = ANY($1) AND partition = $2 AND position = $7";
 const COUNT_PARKED: &str = "SELECT count(*) FROM parked
      JOIN unnest($1::projection[], $2::text[]) AS wanted (projection, stream) USING (projection, stream)";
 const UNPARK: &str = "DELETE FROM parked
@@ -154,9 +164,11 @@ impl<'t> Writer<'t> {
             changes.projections.iter().copied().map(PgProjection::from).collect();
         let generation = changes.generation.map(|generation| generation.0);
         let (from, to) = (signed_position(changes.from), signed_position(changes.to));
-        let log_position = signed_position(changes.log_position);
+        let last_event = changes.last_event.as_ref();
+        let log_position = signed_position(last_event.map(|event| event.position));
+        let last_event = last_event.map(EventMark::to_json);
         let mut values: Vec<&(dyn ToSql + Sync)> =
-            vec![&projections, &changes.partition.0, &to, &log_position, &generation];
+            vec![&projections, &changes.partition.0, &to, &log_position, &generation, &last_event];
         let moved = match &from {
             None => self.transaction.execute(&self.begin, &values).await?,
             Some(from) => {
@@ -225,16 +237,20 @@ async fn park(client: &Client, statement: &Statement, rows: &[ParkedStream]) -> 
 /// the parked streams.
 pub(super) async fn copy(client: &Client, progress: &RebuiltFrom) -> Result<(), ReadModelError> {
     const CHECKPOINTS: &str =
-        "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
-         SELECT projection, $2, $3, $4, now() FROM unnest($1::projection[]) AS projection";
+        "INSERT INTO checkpoints (projection, partition, position, log_position, last_event, updated_at)
+         SELECT projection, $2, $3, $4, $5, now() FROM unnest($1::projection[]) AS projection";
     client.execute("UPDATE log SET store_id = $1", &[&progress.store_id]).await?;
     let begin = client.prepare(CHECKPOINTS).await?;
-    let log_position = signed_position(progress.position);
+    let last_event = progress.last_event.as_ref();
+    let log_position = signed_position(last_event.map(|event| event.position));
+    let last_event = last_event.map(EventMark::to_json);
     for (partition, position) in &progress.partitions {
         let fed = Projection::fed_by(partition);
         let projections: Vec<PgProjection> = fed.iter().copied().map(PgProjection::from).collect();
         let begin_at = signed_position(*position);
-        client.execute(&begin, &[&projections, &partition.0, &begin_at, &log_position]).await?;
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&projections, &partition.0, &begin_at, &log_position, &last_event];
+        client.execute(&begin, &values).await?;
     }
     park(client, &client.prepare(PARK).await?, &progress.parked).await
 }
@@ -297,14 +313,15 @@ fn checkpoint_row(row: &Row) -> Result<CheckpointRow, ReadModelError> {
         partition: Partition(cell(row, 1)?),
         position: position(row, 2)?,
         log_position: position(row, 3)?,
-        updated_at: Some(time(row, 4)?),
+        last_event: mark(row, 4)?,
+        updated_at: Some(time(row, 5)?),
     })
 }
 
 #[async_trait]
 impl ProjectionQueries for PostgresQueries {
     async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
-        const SELECT: &str = "SELECT projection, partition, position, log_position, updated_at
+        const SELECT: &str = "SELECT projection, partition, position, log_position, last_event, updated_at
              FROM checkpoints ORDER BY projection, partition";
         self.database.run(async |client| all(client, SELECT, &[], checkpoint_row).await).await
     }

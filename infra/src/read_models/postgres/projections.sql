@@ -17,6 +17,8 @@ CREATE TABLE checkpoints (
     -- In the partition, and in the event log; NULL: at the beginning.
     position     bigint,
     log_position bigint,
+    -- The event at log_position: the JSON of an EventMark.
+    last_event   text,
     updated_at   timestamptz      NOT NULL,
     PRIMARY KEY (projection, partition)
 ) WITH (fillfactor = 50);

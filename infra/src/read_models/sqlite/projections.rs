@@ -1,7 +1,7 @@
 //! The log that the rows come from, checkpoints, and parked streams.
 
 use async_trait::async_trait;
-use domain::{EventId, Position, StreamName, Timestamp};
+use domain::{EventId, StreamName, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use uuid::Uuid;
 
@@ -10,7 +10,8 @@ use super::{
     values::{position, revision, signed_position, time, unreadable},
 };
 use crate::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     read_models::{
         BindError, Changes, CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries,
         ReadModelError,
@@ -37,15 +38,25 @@ pub(super) fn generation(connection: &Connection) -> Result<Generation, ReadMode
 pub(super) fn checkpoint(
     connection: &Connection,
     partition: &Partition,
-) -> Result<Option<Position>, ReadModelError> {
+) -> Result<Option<Reached>, ReadModelError> {
     // All projections of a partition move together, so one of them stands for all. Commits check each.
-    const SELECT: &str = "SELECT position FROM checkpoints WHERE projection = ?1 AND partition = ?2";
+    const SELECT: &str =
+        "SELECT position, last_event FROM checkpoints WHERE projection = ?1 AND partition = ?2";
     let projection = Projection::fed_by(partition)[0];
+    let reached = |row: &Row<'_>| {
+        let (position, last_event) = (position(row, 0)?, mark(row, 1)?);
+        Ok(position.map(|position| Reached { position, last_event }))
+    };
     let row = connection
         .prepare_cached(SELECT)?
-        .query_row(params![projection.as_str(), partition.0], |row| position(row, 0))
+        .query_row(params![projection.as_str(), partition.0], reached)
         .optional()?;
     Ok(row.flatten())
+}
+
+fn mark(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<EventMark>> {
+    let stored: Option<String> = row.get(column)?;
+    Ok(stored.as_deref().and_then(EventMark::from_json))
 }
 
 /// Moves the checkpoints and settles parked streams. The first error ends the transaction.
@@ -62,25 +73,31 @@ pub(super) fn write(transaction: &Transaction<'_>, changes: &Changes) -> Result<
 }
 
 fn move_checkpoints(transaction: &Transaction<'_>, changes: &Changes) -> Result<(), ReadModelError> {
-    const BEGIN: &str = "INSERT INTO checkpoints (projection, partition, position, updated_at, log_position)
-         VALUES (?1, ?2, ?3, ?4, ?5)
+    const BEGIN: &str = "INSERT INTO checkpoints
+             (projection, partition, position, updated_at, log_position, last_event)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (projection, partition) DO UPDATE SET position = ?3, updated_at = ?4,
-             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END
+             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END,
+             last_event = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN last_event ELSE ?6 END
          WHERE position IS NULL";
     const MOVE: &str = "UPDATE checkpoints SET position = ?3, updated_at = ?4,
-             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END
-         WHERE projection = ?1 AND partition = ?2 AND position = ?6";
+             log_position = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN log_position ELSE ?5 END,
+             last_event = CASE WHEN ?5 IS NULL OR ?5 < log_position THEN last_event ELSE ?6 END
+         WHERE projection = ?1 AND partition = ?2 AND position = ?7";
     let now = Timestamp::now().as_microsecond();
-    let (to, log_position) = (signed_position(changes.to), signed_position(changes.log_position));
+    let last_event = changes.last_event.as_ref();
+    let (to, log_position) =
+        (signed_position(changes.to), signed_position(last_event.map(|event| event.position)));
+    let last_event = last_event.map(EventMark::to_json);
     for projection in &changes.projections {
         let (projection, partition) = (projection.as_str(), &changes.partition.0);
         let moved = match signed_position(changes.from) {
             None => {
-                let values = params![projection, partition, to, now, log_position];
+                let values = params![projection, partition, to, now, log_position, last_event];
                 transaction.prepare_cached(BEGIN)?.execute(values)?
             }
             Some(from) => {
-                let values = params![projection, partition, to, now, log_position, from];
+                let values = params![projection, partition, to, now, log_position, last_event, from];
                 transaction.prepare_cached(MOVE)?.execute(values)?
             }
         };
@@ -146,15 +163,17 @@ fn park(connection: &Connection, parked: &[ParkedStream]) -> Result<(), ReadMode
 /// the parked streams.
 pub(super) fn copy(connection: &Connection, progress: &RebuiltFrom) -> Result<(), ReadModelError> {
     const CHECKPOINT: &str =
-        "INSERT INTO checkpoints (projection, partition, position, log_position, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)";
+        "INSERT INTO checkpoints (projection, partition, position, log_position, last_event, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.execute("UPDATE log SET store_id = ?1", [progress.store_id])?;
     let now = Timestamp::now().as_microsecond();
-    let log_position = signed_position(progress.position);
+    let last_event = progress.last_event.as_ref();
+    let log_position = signed_position(last_event.map(|event| event.position));
+    let last_event = last_event.map(EventMark::to_json);
     for (partition, position) in &progress.partitions {
         let begin_at = signed_position(*position);
         for projection in Projection::fed_by(partition) {
-            let values = params![projection.as_str(), partition.0, begin_at, log_position, now];
+            let values = params![projection.as_str(), partition.0, begin_at, log_position, last_event, now];
             connection.execute(CHECKPOINT, values)?;
         }
     }
@@ -210,7 +229,7 @@ pub(super) fn request_retry(connection: &Connection, stream: &StreamName) -> Res
 #[async_trait]
 impl ProjectionQueries for SqliteQueries {
     async fn checkpoints(&self) -> Result<Vec<CheckpointRow>, ReadModelError> {
-        const SELECT: &str = "SELECT projection, partition, position, log_position, updated_at
+        const SELECT: &str = "SELECT projection, partition, position, log_position, last_event, updated_at
              FROM checkpoints ORDER BY projection, partition";
         self.run(|connection| {
             let mut statement = connection.prepare_cached(SELECT)?;
@@ -220,7 +239,8 @@ impl ProjectionQueries for SqliteQueries {
                     partition: Partition(row.get(1)?),
                     position: position(row, 2)?,
                     log_position: position(row, 3)?,
-                    updated_at: Some(time(row, 4)?),
+                    last_event: mark(row, 4)?,
+                    updated_at: Some(time(row, 5)?),
                 })
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)

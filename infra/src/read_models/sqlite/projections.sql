@@ -15,8 +15,9 @@ CREATE TABLE checkpoints (
     partition    TEXT NOT NULL,
     -- Where the source of events continues: a position of the log, or an offset of Kafka.
     position     INTEGER,
-    -- Position in the log of the last event that the rows reflect.
+    -- Position in the log of the last event that the rows reflect, and that event: the JSON of an EventMark.
     log_position INTEGER,
+    last_event   TEXT,
     updated_at   INTEGER NOT NULL,
     PRIMARY KEY (projection, partition)
 ) STRICT, WITHOUT ROWID;

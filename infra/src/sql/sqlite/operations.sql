@@ -4,6 +4,8 @@ CREATE TABLE IF NOT EXISTS reactor_positions (
     partition TEXT    NOT NULL,
     store_id  BLOB    NOT NULL,
     position  INTEGER NOT NULL,
+    -- The last event before the position: the JSON of an EventMark. NULL if an earlier version wrote the row.
+    last_event TEXT,
     PRIMARY KEY (reactor, partition)
 ) STRICT, WITHOUT ROWID;
 

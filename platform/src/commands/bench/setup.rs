@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use infra::clock::Clock;
 use tempfile::TempDir;
 
 use super::server::{Server, Target};
@@ -46,5 +47,5 @@ pub fn event_store_url(directory: &TempDir) -> EventStoreUrl {
 
 /// An embedded event store in a data directory, opened without a server.
 pub async fn open_event_store(directory: &TempDir) -> Result<WritableEventStore, StoreError> {
-    WritableEventStore::open(&event_store_url(directory)).await
+    WritableEventStore::open(&event_store_url(directory), Clock::system()).await
 }

@@ -10,7 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{Position, RecordedEvent, Revision, StreamName};
-use infra::event_store::{Append, AppendError, Appended, Done, Epoch, EventLog, EventStore, ReadError};
+use infra::event_store::{
+    Append, AppendError, Appended, Done, Epoch, EventLog, EventMark, EventStore, ReadError,
+};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -271,8 +273,15 @@ impl EventLog for MemoryEventLog {
         self.read(|log| streams.iter().map(|stream| log.len_of(stream) > 0).collect()).await
     }
 
-    async fn last_position(&self) -> Result<Option<Position>, ReadError> {
-        self.read(Log::last_position).await
+    /// Fails with no chance of its own: the read that follows has one.
+    async fn has(&self, mark: &EventMark) -> Result<bool, ReadError> {
+        let log = self.0.log.lock();
+        Ok(log.read_stream(&mark.stream, mark.revision, 1).first().map(EventMark::from).as_ref()
+            == Some(mark))
+    }
+
+    async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
+        self.read(|log| log.events().last().cloned()).await
     }
 
     fn store_id(&self) -> Uuid {

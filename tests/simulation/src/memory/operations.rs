@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use async_trait::async_trait;
 use domain::{Position, Revision, StreamName, Timestamp};
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
     operations::{
-        OperationsError, Positions,
+        OperationsError, Positions, SavedPosition,
         parked::{ParkedReaction, ParkedReactions, streams_with_id},
     },
 };
@@ -19,7 +19,7 @@ use super::{Durable, Fate, Hazards, Operation};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Saved {
     /// Positions by reactor and partition, each with the id of its log.
-    positions: BTreeMap<(String, Partition), (Uuid, Position)>,
+    positions: BTreeMap<(String, Partition), (Uuid, Reached)>,
     /// By log and by the name of the stream.
     parked: BTreeMap<(Uuid, String), ParkedReaction>,
 }
@@ -27,7 +27,7 @@ pub struct Saved {
 impl Saved {
     /// The furthest position that any reactor has saved.
     pub fn furthest(&self) -> Option<Position> {
-        self.positions.values().map(|(_, position)| *position).max()
+        self.positions.values().map(|(_, reached)| reached.position).max()
     }
 
     pub fn parked(&self) -> impl Iterator<Item = &ParkedReaction> {
@@ -82,11 +82,11 @@ impl Positions for MemoryOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-    ) -> Result<Option<Position>, OperationsError> {
+    ) -> Result<Option<Reached>, OperationsError> {
         let key = (reactor.to_owned(), partition.clone());
-        let load = |saved: &Saved| saved.positions.get(&key).copied();
+        let load = |saved: &Saved| saved.positions.get(&key).cloned();
         let found = self.read(load).await?.filter(|(log, _)| *log == store_id);
-        Ok(found.map(|(_, position)| position))
+        Ok(found.map(|(_, reached)| reached))
     }
 
     async fn save(
@@ -94,13 +94,31 @@ impl Positions for MemoryOperations {
         reactor: &str,
         store_id: Uuid,
         partition: &Partition,
-        position: Position,
+        reached: &Reached,
     ) -> Result<(), OperationsError> {
         let key = (reactor.to_owned(), partition.clone());
         let save = |saved: &mut Saved| {
-            saved.positions.insert(key, (store_id, position));
+            saved.positions.insert(key, (store_id, reached.clone()));
         };
         self.write(save).await
+    }
+
+    async fn saved(&self, store_id: Uuid) -> Result<Vec<SavedPosition>, OperationsError> {
+        let list = |saved: &Saved| {
+            let of_log = saved.positions.iter().filter(|(_, (log, _))| *log == store_id);
+            let positions = of_log.map(|((reactor, partition), (_, reached))| SavedPosition {
+                reactor: reactor.clone(),
+                partition: partition.clone(),
+                reached: reached.clone(),
+            });
+            positions.collect()
+        };
+        self.read(list).await
+    }
+
+    async fn forget(&self, reactor: &str, partition: &Partition) -> Result<(), OperationsError> {
+        let key = (reactor.to_owned(), partition.clone());
+        self.write(|saved| drop(saved.positions.remove(&key))).await
     }
 }
 

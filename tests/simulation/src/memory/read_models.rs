@@ -12,7 +12,7 @@ use domain::{
     order::{Order, OrderStatus},
 };
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
     read_models::{
         BindError, Changes, CheckpointRow, Generation, OrderAt, OrderFilter, OrderQueries, OrderRow,
         OrderStockEvent, OrderSummaryRow, OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries,
@@ -70,7 +70,7 @@ impl ReadModels for MemoryReadModels {
         self.read(|_| Tables::generation()).await
     }
 
-    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Position>, ReadModelError> {
+    async fn checkpoint(&self, partition: &Partition) -> Result<Option<Reached>, ReadModelError> {
         self.read(|tables| tables.checkpoint(partition)).await
     }
 
@@ -391,7 +391,8 @@ impl ProjectionQueries for MemoryReadModels {
                 projection: (*projection).to_owned(),
                 partition: partition.clone(),
                 position: row.position,
-                log_position: row.log_position,
+                log_position: row.last_event.as_ref().map(|event| event.position),
+                last_event: row.last_event.clone(),
                 updated_at: Some(row.updated_at),
             });
             rows.collect()

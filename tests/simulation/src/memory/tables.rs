@@ -7,7 +7,8 @@ use std::{
 
 use domain::{OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use infra::{
-    event_source::Partition,
+    event_source::{Partition, Reached},
+    event_store::EventMark,
     read_models::{
         Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection,
         ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
@@ -34,10 +35,10 @@ pub struct Tables {
     pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Checkpoint {
     pub(super) position: Option<Position>,
-    pub(super) log_position: Option<Position>,
+    pub(super) last_event: Option<EventMark>,
     pub(super) updated_at: Timestamp,
 }
 
@@ -46,8 +47,8 @@ impl Tables {
     /// the end of the log, events that the rows already contain are delivered again.
     pub fn rebuilt(all: FoldedRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
-        let checkpoint = Checkpoint { position: from, log_position: all.position, updated_at: now };
-        let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint));
+        let checkpoint = Checkpoint { position: from, last_event: all.last_event, updated_at: now };
+        let checkpoints = Projection::ALL.map(|one| ((one.as_str(), partition.clone()), checkpoint.clone()));
         let mut tables =
             Self { bound: Some(all.store_id), checkpoints: checkpoints.into(), ..Self::default() };
         tables.write(all.rows);
@@ -59,9 +60,10 @@ impl Tables {
         Generation(0)
     }
 
-    pub fn checkpoint(&self, partition: &Partition) -> Option<Position> {
+    pub fn checkpoint(&self, partition: &Partition) -> Option<Reached> {
         let projection = Projection::fed_by(partition)[0].as_str();
-        self.checkpoints.get(&(projection, partition.clone())).and_then(|row| row.position)
+        let row = self.checkpoints.get(&(projection, partition.clone()))?;
+        row.position.map(|position| Reached { position, last_event: row.last_event.clone() })
     }
 
     pub(super) fn load(&self, keys: &RowKeys) -> Rows {
@@ -91,9 +93,10 @@ impl Tables {
         }
         for projection in &changes.projections {
             let key = (projection.as_str(), changes.partition.clone());
-            let earlier = self.checkpoints.get(&key).and_then(|row| row.log_position);
-            let log_position = earlier.max(changes.log_position);
-            let row = Checkpoint { position: changes.to, log_position, updated_at: now };
+            let earlier = self.checkpoints.get(&key).and_then(|row| row.last_event.clone());
+            let both = earlier.into_iter().chain(changes.last_event.clone());
+            let last_event = both.max_by_key(|event| event.position);
+            let row = Checkpoint { position: changes.to, last_event, updated_at: now };
             self.checkpoints.insert(key, row);
         }
         for row in changes.retried {

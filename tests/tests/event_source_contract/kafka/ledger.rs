@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::Position;
-use infra::event_source::{Batch, EventSource, Partition, SourceUpdate};
+use infra::event_source::{Batch, EventSource, Partition, Reached, SourceUpdate};
 
 #[derive(Default)]
 pub struct Ledger(Mutex<Books>);
@@ -89,13 +89,13 @@ pub async fn consume(
         match source.next().await.unwrap() {
             SourceUpdate::Assigned(partitions) => {
                 for partition in partitions {
-                    source.seek(&partition, position(&partition));
+                    source.seek(&partition, position(&partition).map(Reached::from));
                 }
             }
             SourceUpdate::Revoked(_) => {}
             SourceUpdate::Events(batch) => {
                 if !apply(&Entry::from(&batch)) {
-                    source.seek(&batch.partition, position(&batch.partition));
+                    source.seek(&batch.partition, position(&batch.partition).map(Reached::from));
                 }
             }
         }

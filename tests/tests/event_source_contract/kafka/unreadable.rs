@@ -3,7 +3,7 @@
 use domain::Position;
 use infra::{
     event_source::{
-        EventSource, Partition, SourceUpdate,
+        EventSource, Partition, Reached, SourceUpdate,
         kafka::{KafkaSource, KafkaSourceOptions},
     },
     event_store::{EventStore, ReadError},
@@ -106,7 +106,7 @@ async fn seek_when_assigned(source: &mut KafkaSource, wanted: &Partition, positi
         let update = timeout(PATIENCE, source.next()).await.expect("partitions must arrive").unwrap();
         let SourceUpdate::Assigned(partitions) = update else { continue };
         if partitions.contains(wanted) {
-            source.seek(wanted, position);
+            source.seek(wanted, position.map(Reached::from));
             return;
         }
     }

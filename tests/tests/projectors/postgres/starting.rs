@@ -30,10 +30,10 @@ async fn processes_that_start_at_once_create_the_tables_once() {
     for outcome in futures::future::join_all((0..8).map(|_| start())).await {
         outcome.unwrap();
     }
-    let count =
-        "SELECT (SELECT count(*) FROM orderly.migrations), (SELECT count(*) FROM orderly_read_models.log)";
+    let count = "SELECT (SELECT count(*) - max(version) FROM orderly.migrations),
+         (SELECT count(*) FROM orderly_read_models.log)";
     let row = database.client().await.query_one(count, &[]).await.unwrap();
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (2, 1));
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,8 @@ async fn an_unusable_database_is_refused_with_the_remedy() {
 
     client.batch_execute("INSERT INTO orderly.migrations (version) VALUES (99)").await.unwrap();
     let refused = connect(&bench.database).await.unwrap_err();
-    assert!(matches!(refused, PostgresOpenError::Newer { found: 3, supported: 2 }), "{refused}");
+    let PostgresOpenError::Newer { found, supported } = refused else { panic!("{refused}") };
+    assert_eq!(found, supported + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -95,14 +96,14 @@ async fn a_process_manager_position_survives_a_rebuild_and_does_not_apply_to_ano
     let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
     let operations = PostgresOperations::new(bench.connected.clone());
     assert_eq!(operations.load("pm", log, &partition).await.unwrap(), None);
-    operations.save("pm", log, &partition, 7).await.unwrap();
-    operations.save("pm", log, &partition, 9).await.unwrap();
+    operations.save("pm", log, &partition, &7.into()).await.unwrap();
+    operations.save("pm", log, &partition, &9.into()).await.unwrap();
     bench.rebuild().await;
 
     let elsewhere = PostgresOperations::new(connect(&bench.database).await.unwrap());
-    assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), Some(9));
+    assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), Some(9.into()));
     assert_eq!(elsewhere.load("pm", Uuid::from_u128(2), &partition).await.unwrap(), None);
     assert_eq!(elsewhere.load("other", log, &partition).await.unwrap(), None);
-    elsewhere.save("pm", Uuid::from_u128(2), &partition, 3).await.unwrap();
+    elsewhere.save("pm", Uuid::from_u128(2), &partition, &3.into()).await.unwrap();
     assert_eq!(elsewhere.load("pm", log, &partition).await.unwrap(), None);
 }

@@ -1,0 +1,172 @@
+//! A server of the event store goes back to an earlier state under its old id, as a restored backup does.
+
+use std::{net::SocketAddr, path::Path};
+
+use clap::Parser;
+use platform::{
+    commands::repair::{self, RepairCommand, RepairLogOptions},
+    config::{ServeOptions, Settings},
+    serve::{RunningRoles, ServeConfig},
+};
+use serde_json::{Value, json};
+use tests::eventstoredb::{FixtureOptions, Server};
+
+use crate::support::eventually;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    options: ServeOptions,
+}
+
+/// A platform over the server, with its other stores in a directory.
+struct Platform {
+    cli: Cli,
+    http: reqwest::Client,
+}
+
+impl Platform {
+    fn new(server: &Server, data_dir: &Path) -> Self {
+        const ANY: &str = "127.0.0.1:0";
+        let arguments = [
+            "test",
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+            "--event-store",
+            &server.url(),
+            "--command-listen",
+            ANY,
+            "--query-listen",
+            ANY,
+            "--payment-provider",
+            "none",
+        ];
+        Self { cli: Cli::parse_from(arguments), http: reqwest::Client::new() }
+    }
+
+    async fn start(&self) -> RunningRoles {
+        RunningRoles::start(ServeConfig::new(&self.cli.settings, &self.cli.options).unwrap()).await.unwrap()
+    }
+
+    async fn is_ready(&self, address: Option<SocketAddr>) -> bool {
+        let url = format!("http://{}/readyz", address.unwrap());
+        self.http.get(url).send().await.unwrap().status().is_success()
+    }
+
+    async fn post(&self, roles: &RunningRoles, path: &str, key: &str, body: Value) -> (u16, Value) {
+        let url = format!("http://{}{path}", roles.command_address.unwrap());
+        let sent = self.http.post(url).header("idempotency-key", key).json(&body).send().await.unwrap();
+        (sent.status().as_u16(), sent.json().await.unwrap())
+    }
+
+    async fn receive(&self, roles: &RunningRoles, sku: &str) {
+        let path = format!("/v1/stock/{sku}/receipts");
+        let (status, answer) = self.post(roles, &path, sku, json!({"quantity": 100})).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Places an order and waits until the query API shows it.
+    async fn order(&self, roles: &RunningRoles, sku: &str, key: &str) {
+        let line = json!({"sku": sku, "quantity": 1, "unit_price": 100});
+        let body = json!({"currency": "EUR", "lines": [line]});
+        let (status, answer) = self.post(roles, "/v1/orders", key, body).await;
+        assert_eq!(status, 201, "{answer}");
+        let order = answer["order_id"].as_str().unwrap();
+        let url = format!("http://{}/v1/orders/{order}?min_revision=1", roles.query_address.unwrap());
+        eventually("the order is shown", async || {
+            self.http.get(&url).send().await.unwrap().status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    async fn assert_refused(&self, roles: &RunningRoles) {
+        assert!(!self.is_ready(roles.command_address).await && !self.is_ready(roles.query_address).await);
+        let (status, answer) = self.post(roles, "/v1/stock/A/receipts", "more", json!({"quantity": 1})).await;
+        assert_eq!((status, &answer["code"]), (503, &Value::from("log_went_back")), "{answer}");
+    }
+
+    async fn repair(&self, yes: bool) {
+        let command = RepairCommand::Log(RepairLogOptions { yes });
+        if let Err(failure) = repair::run(&self.cli.settings, command).await {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// Takes the server back to its first `count` events while the platform runs.
+async fn restore(server: &Server, count: usize) {
+    server.stop();
+    server.restore(count);
+    server.accept_connections().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_restored_under_a_running_platform_is_refused_until_it_is_repaired() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::new(&server, directory.path());
+    let roles = platform.start().await;
+    platform.receive(&roles, "A").await;
+    for number in 0..5 {
+        platform.order(&roles, "A", &format!("kept {number}")).await;
+    }
+    let kept = server.events();
+    for number in 0..5 {
+        platform.order(&roles, "A", &format!("lost {number}")).await;
+    }
+
+    restore(&server, kept).await;
+    eventually("the platform refuses the log", async || {
+        (!platform.is_ready(roles.command_address).await).then_some(())
+    })
+    .await;
+    platform.assert_refused(&roles).await;
+    roles.stop().await;
+    let events = server.events();
+    let roles = platform.start().await;
+    platform.assert_refused(&roles).await;
+    roles.stop().await;
+    assert_eq!(server.events(), events, "a refused log gets no event");
+
+    platform.repair(false).await;
+    platform.repair(true).await;
+    let roles = platform.start().await;
+    // The lost orders are placed again under their keys, which the log does not know any more.
+    for number in 0..5 {
+        platform.order(&roles, "A", &format!("lost {number}")).await;
+    }
+    platform.order(&roles, "A", "new").await;
+    assert!(platform.is_ready(roles.command_address).await && platform.is_ready(roles.query_address).await);
+    roles.stop().await;
+}
+
+/// The lost events are replaced by as many others of the same size, so every position exists again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_server_that_grew_past_the_lost_events_is_refused_at_the_start() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let platform = Platform::new(&server, directory.path());
+    let roles = platform.start().await;
+    platform.receive(&roles, "A").await;
+    let kept = server.events();
+    platform.order(&roles, "A", "lost").await;
+    roles.stop().await;
+
+    restore(&server, kept).await;
+    let other = Platform::new(&server, elsewhere.path());
+    let roles = other.start().await;
+    for number in 0..5 {
+        other.order(&roles, "A", &format!("else {number}")).await;
+    }
+    roles.stop().await;
+
+    let roles = platform.start().await;
+    platform.assert_refused(&roles).await;
+    roles.stop().await;
+    platform.repair(true).await;
+    let roles = platform.start().await;
+    platform.order(&roles, "A", "lost").await;
+    roles.stop().await;
+}
