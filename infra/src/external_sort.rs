@@ -170,8 +170,11 @@ pub struct SortedReader<'a> {
     next: usize,
     runs: Vec<BufReader<&'a mut File>>,
     /// The first record of each run that is not read yet: key, index of the run, value.
-    heads: BinaryHeap<Reverse<(Vec<u8>, usize, Vec<u8>)>>,
+    heads: BinaryHeap<Head>,
 }
+
+/// The smallest key is the greatest head.
+type Head = Reverse<(Vec<u8>, usize, Vec<u8>)>;
 
 impl SortedReader<'_> {
     #[allow(clippy::should_implement_trait, reason = "an iterator cannot stop at an error by `?`")]

@@ -100,9 +100,14 @@ struct DecodedBatch {
 }
 
 impl DecodedBatch {
-    /// The checkpoint once the events up to `end` are applied: it moves with the last event only.
+    /// The checkpoint once the events up to `end` are applied. The events of a Kafka batch do not have their
+    /// offsets, so there it moves with the last event only.
     fn checkpoint(&self, owned: &Owned, end: usize) -> Option<Position> {
-        if end == self.events.len() { Some(self.position) } else { owned.position() }
+        match end.checked_sub(1) {
+            _ if end == self.events.len() => Some(self.position),
+            Some(last) if self.partition == Partition::whole_log() => Some(self.events[last].position),
+            Some(_) | None => owned.position(),
+        }
     }
 }
 
@@ -288,9 +293,10 @@ impl<S: EventSource> Runner<S> {
     }
 
     /// Applies a batch with a row that the database refuses. Halves the batch until the event that leads to
-    /// this row stands alone, and parks its stream. Commits without the last event leave the checkpoint, but
-    /// not the position in the log, where it was: after a crash the batch comes again, and its first events
-    /// are skipped by their revision.
+    /// this row stands alone, and parks its stream. With Kafka, commits without the last event leave the
+    /// checkpoint, but not the position in the log, where it was: after a crash the batch comes again, and its
+    /// first events are skipped by their revision. Until the last commit, the checkpoint does not refuse a
+    /// second projector of the partition.
     async fn isolate(&mut self, batch: &DecodedBatch) -> Result<(), Interruption> {
         let mut begin = 0;
         loop {

@@ -20,9 +20,9 @@ use super::{Problem, problem};
 /// panics.
 ///
 /// `/docs` loads nothing from other sites.
-pub fn complete(routes: Router, description: OpenApi) -> Router {
+pub fn complete(routes: Router, description: &OpenApi) -> Router {
     routes
-        .merge(docs(&description))
+        .merge(docs(description))
         .merge(problem::pages())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)

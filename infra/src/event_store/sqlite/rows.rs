@@ -33,8 +33,24 @@ pub(super) struct Stored<'a> {
     data: Option<&'a [u8]>,
     metadata: Option<&'a [u8]>,
     recorded_at_us: Option<i64>,
-    /// The inner `None` is NULL.
-    checksum: Option<Option<i64>>,
+    checksum: StoredChecksum,
+}
+
+enum StoredChecksum {
+    Absent,
+    Present(i64),
+    /// Not an integer.
+    Damaged,
+}
+
+impl StoredChecksum {
+    fn of(value: ValueRef<'_>) -> Self {
+        match value.as_i64_or_null() {
+            Ok(Some(stored)) => Self::Present(stored),
+            Ok(None) => Self::Absent,
+            Err(_) => Self::Damaged,
+        }
+    }
 }
 
 impl<'a> Stored<'a> {
@@ -47,7 +63,7 @@ impl<'a> Stored<'a> {
             data: text(row.get_ref(4)?),
             metadata: text(row.get_ref(5)?),
             recorded_at_us: row.get_ref(6)?.as_i64().ok(),
-            checksum: row.get_ref(7)?.as_i64_or_null().ok(),
+            checksum: StoredChecksum::of(row.get_ref(7)?),
         })
     }
 
@@ -55,10 +71,12 @@ impl<'a> Stored<'a> {
     fn check(&self, name: impl Display, unchecked: UncheckedUpTo) -> Result<StoredFields<'a>, &'static str> {
         let fields = self.fields().ok_or("a column has a value of another type")?;
         match self.checksum {
-            Some(Some(stored)) if stored == i64::from(fields.checksum(name)) => Ok(fields),
-            Some(None) if self.position <= unchecked.0 => Ok(fields),
-            Some(None) => Err("its checksum is missing"),
-            Some(Some(_)) | None => Err("its checksum does not match what is stored"),
+            StoredChecksum::Present(stored) if stored == i64::from(fields.checksum(name)) => Ok(fields),
+            StoredChecksum::Absent if self.position <= unchecked.0 => Ok(fields),
+            StoredChecksum::Absent => Err("its checksum is missing"),
+            StoredChecksum::Present(_) | StoredChecksum::Damaged => {
+                Err("its checksum does not match what is stored")
+            }
         }
     }
 

@@ -193,7 +193,7 @@ fn every_committed_stream_is_found_while_it_moves_into_the_index_and_no_rolled_b
         let is_new = write(&mut fixture.writer, vec![again])[0].is_ok();
         assert_eq!(is_new, !exists, "{stream}");
     }
-    assert_eq!(check(&fixture.path, |_, _| {}).unwrap().findings, [String::new(); 0]);
+    assert_eq!(check(&fixture.path, |_, _| {}).unwrap().findings, Vec::<String>::new());
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn streams_are_found_after_any_rollback_and_after_any_restart() {
             assert_eq!(find_from_outside(&connection, name).unwrap().is_some(), exist, "{name}");
         }
     }
-    assert_eq!(check(&path, |_, _| {}).unwrap().findings, [String::new(); 0]);
+    assert_eq!(check(&path, |_, _| {}).unwrap().findings, Vec::<String>::new());
     let indexed = usize::try_from(count(&path, "stream_index")).unwrap();
     assert!(kept.len() > 1_000 && indexed > kept.len() - 2 * kept_max, "{indexed} of {}", kept.len());
 }

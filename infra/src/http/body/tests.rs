@@ -45,7 +45,7 @@ async fn no_byte_of_a_body_keeps_its_read_buffer() {
     });
     let reader = reader(100 * KIB);
     let read = reader.read(Body::from_stream(chunks)).await.unwrap();
-    assert_eq!(*read, [b' '; 50_000]);
+    assert_eq!(*read, *vec![b' '; 50_000]);
     assert_eq!(most_alive.load(Ordering::Relaxed), 1);
     // The buffer doubles, so that the bytes are not copied for each chunk.
     assert_eq!(reader.shared_bytes(), read.bytes.capacity());

@@ -88,7 +88,7 @@ where
     S: Service<Request<Body>, Response = Response>,
 {
     let mut response = match shared.hosts.check(&request) {
-        Ok(()) => service.oneshot(request.map(|incoming| RequestBody::new(incoming, &exchange))).await?,
+        Ok(()) => service.oneshot(request.map(|incoming| RequestBody::of(incoming, &exchange))).await?,
         Err(problem) => problem.into_response(),
     };
     // The rest of an unread body would be parsed as the next request.

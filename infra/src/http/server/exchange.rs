@@ -62,7 +62,7 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, exchange: &Arc<Exchange>) -> Body {
+    pub(super) fn of(incoming: Incoming, exchange: &Arc<Exchange>) -> Body {
         if incoming.is_end_stream() {
             return Body::empty();
         }
