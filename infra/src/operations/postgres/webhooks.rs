@@ -403,16 +403,13 @@ async fn move_position(transaction: &Transaction<'_>, batch: &EnqueueBatch) -> R
     let EnqueueBatch { store_id, partition: Partition(partition), reached, after, .. } = batch;
     let position = reached.position.cast_signed();
     let last_event = reached.last_event.as_ref().map(EventMark::to_json);
-    let moved = match after {
-        Some(after) => {
-            let values: [&(dyn ToSql + Sync); 6] =
-                [&REACTOR, partition, store_id, &position, &last_event, &after.cast_signed()];
-            transaction.execute(MOVE, &values).await?
-        }
-        None => {
-            let values: [&(dyn ToSql + Sync); 5] = [&REACTOR, partition, store_id, &position, &last_event];
-            transaction.execute(&begin, &values).await?
-        }
+    let moved = if let Some(after) = after {
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&REACTOR, partition, store_id, &position, &last_event, &after.cast_signed()];
+        transaction.execute(MOVE, &values).await?
+    } else {
+        let values: [&(dyn ToSql + Sync); 5] = [&REACTOR, partition, store_id, &position, &last_event];
+        transaction.execute(&begin, &values).await?
     };
     Ok(moved == 1)
 }
