@@ -118,8 +118,9 @@ async fn a_server_restored_under_a_running_platform_is_refused_until_it_is_repai
     }
 
     restore(&server, kept).await;
+    // The query API does not need the server, so only the refusal makes it unready.
     eventually("the platform refuses the log", async || {
-        (!platform.is_ready(roles.command_address).await).then_some(())
+        (!platform.is_ready(roles.query_address).await).then_some(())
     })
     .await;
     platform.assert_refused(&roles).await;
