@@ -331,7 +331,7 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         terms: Terms,
     ) -> Result<Executed<A>, ExecuteError> {
-        let (stream, context) = (StreamName::from(id.clone().into()), Arc::clone(&terms.context));
+        let (stream, context): (StreamName, _) = (id.clone().into(), Arc::clone(&terms.context));
         let mut request = Request { command, terms };
         loop {
             let (reply, answer) = oneshot::channel();

@@ -105,7 +105,7 @@ impl Loader {
         match task::spawn_blocking(move || snapshots.index_commands(&name, commands)).await {
             Ok(Ok(())) => aggregate.commands.forget_to(revision),
             Ok(Err(error)) => {
-                tracing::warn!(%stream, %error, "Cannot index the commands of a stream; memory keeps them")
+                tracing::warn!(%stream, %error, "Cannot index the commands of a stream; memory keeps them");
             }
             Err(_) => {}
         }

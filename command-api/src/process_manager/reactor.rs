@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::{checkout::Checkout, executor::ExecuteError};
 
 /// Time limit of one attempt. Above the limits of the store's own calls, so that those report first.
-const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(60);
+const ATTEMPT_TIME_MAX: Duration = Duration::from_mins(1);
 /// Events of a parked stream per read.
 const PAGE_EVENTS: usize = 100;
 /// A parked reaction is repeated after this pause, doubled each time.

@@ -30,12 +30,16 @@ pub(super) struct Retries {
     running: JoinSet<StreamName>,
     under_way: HashSet<StreamName>,
     /// The place in the list of all entries while each is tried at once.
-    at_once: Option<Option<StreamName>>,
+    at_once: Option<Place>,
     /// True if entries that are due wait for a place.
     more_wait: bool,
     /// The assignments of partitions that were noticed.
     assignments: u64,
 }
+
+/// After the entry of this stream; `None`: at the first entry.
+#[derive(Clone)]
+struct Place(Option<StreamName>);
 
 impl Retries {
     pub fn new(reactor: Reactor, share: Share, health: Health) -> Self {
@@ -84,14 +88,14 @@ impl Retries {
         );
         if self.assignments != self.share.assignments() {
             self.assignments = self.share.assignments();
-            self.at_once = Some(None);
+            self.at_once = Some(Place(None));
         }
         self.try_all_at_once().await?;
         self.try_due().await
     }
 
     async fn try_all_at_once(&mut self) -> Result<(), OperationsError> {
-        while let Some(after) = self.at_once.clone() {
+        while let Some(Place(after)) = self.at_once.clone() {
             let page = self.reactor.list_parked(after, PAGE).await?;
             if page.is_empty() {
                 self.at_once = None;
@@ -101,7 +105,7 @@ impl Retries {
                 if !self.try_start(entry) {
                     return Ok(());
                 }
-                self.at_once = Some(Some(stream));
+                self.at_once = Some(Place(Some(stream)));
             }
         }
         Ok(())

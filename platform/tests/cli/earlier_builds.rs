@@ -80,7 +80,12 @@ async fn assert_finishes_as_the_earlier_build_did(server: &Server, expected: &Va
             }
             for item in expected {
                 let found = now.get(item[id].as_str().unwrap());
-                let differs = found.is_none_or(|found| !holds(found, item));
+                let mut item = item.clone();
+                if name == "stock" {
+                    // An order that cannot be filled no longer reserves and releases what it cannot keep.
+                    item.as_object_mut().unwrap().remove("revision");
+                }
+                let differs = found.is_none_or(|found| !holds(found, &item));
                 differences.extend(differs.then(|| format!("{found:?} differs from {item}")));
             }
         }
@@ -139,9 +144,6 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         let expected = parsed(&build, "expected.json.zst");
         // Upgrades the file before a server does.
         data.run_well(&["backup", data.path("copy.db").to_str().unwrap()]).await;
-        // The read models have another schema.
-        data.run_well(&["projections", "rebuild"]).await;
-
         // The read models have another schema since.
         let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
         assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");

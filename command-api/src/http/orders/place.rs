@@ -320,14 +320,14 @@ async fn first_settling(
     let mut pages = Pages::of(&*log, stream, 0..=Revision::MAX);
     while let Some(page) = pages.next().await? {
         for recorded in page {
-            match recorded.decode().map_err(ExecuteError::from)? {
-                Event::Order(
-                    event @ (OrderEvent::Allocated(_)
-                    | OrderEvent::Rejected(_)
-                    | OrderEvent::Cancelled(_)
-                    | OrderEvent::Expired(_)),
-                ) => return Ok(Some((recorded, event))),
-                _ => {}
+            if let Event::Order(
+                event @ (OrderEvent::Allocated(_)
+                | OrderEvent::Rejected(_)
+                | OrderEvent::Cancelled(_)
+                | OrderEvent::Expired(_)),
+            ) = recorded.decode().map_err(ExecuteError::from)?
+            {
+                return Ok(Some((recorded, event)));
             }
         }
     }

@@ -4,9 +4,7 @@ use super::*;
 
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(1));
 
-fn done() -> Outcome {
-    Ok(ProviderStatus { is_open: false, next_action: None })
-}
+const DONE: Outcome = Ok(ProviderStatus { is_open: false, next_action: None });
 
 #[tokio::test]
 async fn requests_share_the_outcome_of_the_task_that_attends_the_payment() {
@@ -19,11 +17,11 @@ async fn requests_share_the_outcome_of_the_task_that_attends_the_payment() {
             joined
         })
         .collect();
-    let seat = seat.unwrap().leave(done()).expect("the task reads the payment again for those who joined");
-    assert!(seat.leave(done()).is_none());
-    assert_eq!(first.outcome().await, done());
+    let seat = seat.unwrap().leave(DONE).expect("the task reads the payment again for those who joined");
+    assert!(seat.leave(DONE).is_none());
+    assert_eq!(first.outcome().await, DONE);
     for other in others {
-        assert_eq!(other.outcome().await, done());
+        assert_eq!(other.outcome().await, DONE);
     }
     assert!(desk.lock().is_empty());
     assert!(desk.join(PAYMENT, true).unwrap().1.is_some(), "the next request attends it anew");
