@@ -64,10 +64,10 @@ impl Double {
 
     fn note(&self, request: &ChargeRequest, call: &'static str) -> Result<(), ProviderError> {
         self.calls.lock().unwrap().push((request.payment_id, call));
-        match self.is_down.load(Ordering::SeqCst) {
-            true => Err(ProviderError::Unreachable("down".to_owned())),
-            false => Ok(()),
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(ProviderError::Unreachable("down".to_owned()));
         }
+        Ok(())
     }
 }
 

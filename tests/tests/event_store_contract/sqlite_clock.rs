@@ -34,6 +34,9 @@ impl Machine {
     }
 }
 
+/// In seconds.
+const YEAR: i64 = 365 * 24 * 3_600;
+
 #[tokio::test]
 async fn a_jump_of_the_clock_does_not_date_the_events_after_it() {
     let (machine, directory) = (Arc::new(Machine::default()), tempfile::tempdir().unwrap());
@@ -41,7 +44,6 @@ async fn a_jump_of_the_clock_does_not_date_the_events_after_it() {
     let clock = Clock::steady_over(move || wall.shown(), move || elapsed.elapsed(), Health::default());
     let options = SqliteEventStoreOptions { clock, ..SqliteEventStoreOptions::default() };
     let store = SqliteEventStore::open(&directory.path().join("events.db"), options).unwrap();
-    const YEAR: i64 = 365 * 24 * 3_600;
     for wrong_by in [0, 10 * YEAR, 0, 2 * 3_600, 0, -2 * 3_600, 0] {
         *machine.0.lock().unwrap() = (machine.elapsed() + Duration::from_secs(2), wrong_by);
         store.append(append(&new_stream(), NoStream, events(1))).await.unwrap();

@@ -51,7 +51,7 @@ pub async fn a_retry_requested_during_an_attempt_stays_requested<F: Fixture>(fix
     store.postpone(LOG, &failed).await.unwrap();
     let requested =
         ParkedReaction { attempts: 2, next_attempt_at: at(20), retry_requested: true, ..failed.clone() };
-    assert_eq!(all(&*store).await, [requested.clone()]);
+    assert_eq!(all(&*store).await, std::slice::from_ref(&requested));
     // The attempt that read the request answers it.
     let failed_again = ParkedReaction { attempts: 3, next_attempt_at: at(60), ..requested };
     store.postpone(LOG, &failed_again).await.unwrap();

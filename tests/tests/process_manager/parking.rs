@@ -98,7 +98,7 @@ async fn an_unknown_event_parks_its_order_and_the_later_events_wait_behind_it() 
     assert_eq!(log.count("stock.released.v1"), 0);
 
     shop.store.heal(order);
-    let retry = format!("/v1/reactions/{}/retry", order);
+    let retry = format!("/v1/reactions/{order}/retry");
     let requested = shop.post(&retry, "", json!({})).await.expect(202);
     assert_eq!(requested["retry_requested"], true);
     shop.until("the stock is released", |log| log.count("stock.released.v1") == 1).await;
