@@ -48,7 +48,8 @@ enum NoticeOutcome {
 
 infra::problems! {
     /// The codes of refusals are listed too: [`record`] returns those that it does not ignore.
-    pub(in crate::http) NoticeProblems = [path::REJECTIONS, read_body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS] WebhookSignature;
+    pub(in crate::http) NoticeProblems = [path::REJECTIONS, read_body::REJECTIONS, EXECUTION_FAILURES, PAYMENT_REFUSALS]
+        WebhookSignature Internal;
 }
 
 /// Receive a webhook of the payment provider
