@@ -43,7 +43,7 @@ pub(super) struct Checkpoint {
 }
 
 impl Tables {
-    /// The tables after a rebuild: the rows of a whole log, and the checkpoint `from`. If `from` is before
+    /// The tables after a rebuild: the rows and parked streams of a whole log, and the checkpoint `from`. If `from` is before
     /// the end of the log, events that the rows already contain are delivered again.
     pub fn rebuilt(all: FoldedRows, from: Option<Position>, now: Timestamp) -> Self {
         let partition = Partition::whole_log();
@@ -52,6 +52,8 @@ impl Tables {
         let mut tables =
             Self { bound: Some(all.store_id), checkpoints: checkpoints.into(), ..Self::default() };
         tables.write(all.rows);
+        let parked = all.parked.into_iter().map(|row| ((row.projection, row.stream.clone()), (row, false)));
+        tables.parked.extend(parked);
         tables
     }
 
