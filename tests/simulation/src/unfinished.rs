@@ -76,7 +76,7 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     unfinished
 }
 
-/// True if the order has a line of [`UNREADABLE_SKU`]. No reaction to it can finish.
+/// True if the order has a line of [`UNREADABLE_SKU`](crate::plan::UNREADABLE_SKU). No reaction to it can finish.
 fn needs_unreadable_stock(order: &Order) -> bool {
     order.lines().iter().any(|line| line.stocked && StreamName::from(line.sku.clone()) == unreadable_stream())
 }
