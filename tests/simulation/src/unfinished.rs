@@ -32,7 +32,8 @@ fn orders(env: &Environment) -> Vec<OrderId> {
 pub fn any_may_expire(env: &Environment) -> bool {
     orders(env).into_iter().any(|id| {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
-        let waits = order.status() == OrderStatus::Allocated && !order.is_paid();
+        let is_open = matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated);
+        let waits = is_open && !order.is_paid();
         waits && order.payment_due_at().is_some()
     })
 }
