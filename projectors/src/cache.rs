@@ -1,33 +1,33 @@
 //! Rows kept in memory between batches. The least recently used rows are evicted first.
 
-use std::{collections::BTreeSet, hash::Hash, sync::Arc};
+use std::{collections::BTreeSet, hash::Hash, mem::size_of, sync::Arc};
 
-use domain::{OrderId, PaymentId, Sku};
+use domain::{Decider, OrderId, PaymentId, Sku, order::OrderDecider, payment::PaymentDecider};
 use infra::read_models::{Changes, OrderRow, PaymentRow, RowKeys, Rows, StockRow};
 use lru::LruCache;
 
-/// A bounded map. The bound counts weight, not entries: an order may have one line or thousands.
+/// A map that is bounded in bytes: an order may have one line or thousands, and 200 KB of metadata.
 struct Bounded<K: Hash + Eq, V> {
     entries: LruCache<K, V>,
-    weight: usize,
-    weight_max: usize,
-    weight_of: fn(&V) -> usize,
+    bytes: usize,
+    bytes_max: usize,
+    bytes_of: fn(&V) -> usize,
 }
 
 impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
-    fn new(weight_max: usize, weight_of: fn(&V) -> usize) -> Self {
-        Self { entries: LruCache::unbounded(), weight: 0, weight_max, weight_of }
+    fn new(bytes_max: usize, bytes_of: fn(&V) -> usize) -> Self {
+        Self { entries: LruCache::unbounded(), bytes: 0, bytes_max, bytes_of }
     }
 
     fn insert(&mut self, key: K, value: V) {
-        self.weight += (self.weight_of)(&value);
+        self.bytes += (self.bytes_of)(&value);
         if let Some((_, replaced)) = self.entries.push(key, value) {
-            self.weight -= (self.weight_of)(&replaced);
+            self.bytes -= (self.bytes_of)(&replaced);
         }
-        while self.weight > self.weight_max
+        while self.bytes > self.bytes_max
             && let Some((_, evicted)) = self.entries.pop_lru()
         {
-            self.weight -= (self.weight_of)(&evicted);
+            self.bytes -= (self.bytes_of)(&evicted);
         }
     }
 
@@ -49,9 +49,12 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
 
     fn clear(&mut self) {
         self.entries.clear();
-        self.weight = 0;
+        self.bytes = 0;
     }
 }
+
+/// Bytes of an entry of the map besides its row, approximately.
+const ENTRY_BYTES: usize = 128;
 
 /// The rows of recent batches, as they are stored.
 pub(crate) struct Cache {
@@ -67,12 +70,18 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// `rows_max`: rows of each kind. An order counts once more for each line, a payment for each refund.
-    pub(crate) fn new(rows_max: usize) -> Self {
+    /// `bytes_max`: of each kind of row.
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            stock: Bounded::new(rows_max, |_| 1),
-            orders: Bounded::new(rows_max, |row| 1 + row.order.lines().len()),
-            payments: Bounded::new(rows_max, |row| 1 + row.payment.refunds().len()),
+            stock: Bounded::new(bytes_max, |row| {
+                ENTRY_BYTES + size_of::<StockRow>() + row.sku.as_str().len()
+            }),
+            orders: Bounded::new(bytes_max, |row| {
+                ENTRY_BYTES + size_of::<OrderRow>() + OrderDecider::heap_bytes(&row.order)
+            }),
+            payments: Bounded::new(bytes_max, |row| {
+                ENTRY_BYTES + size_of::<PaymentRow>() + PaymentDecider::heap_bytes(&row.payment)
+            }),
         }
     }
 

@@ -28,8 +28,8 @@ use crate::{
 /// Memory and batching of a projector.
 #[derive(Debug, Clone, Copy)]
 pub struct ProjectorOptions {
-    /// Rows of each kind in the cache; an order counts once more for each line. About 300 bytes each.
-    pub cached_rows_max: usize,
+    /// Bytes of each kind of row in the cache, approximately.
+    pub cached_bytes_max: usize,
     /// Minimum time between the commits of small batches. Rows that several events touch are then written
     /// once, which leaves more of the processor to commands.
     pub commit_every: Duration,
@@ -37,7 +37,7 @@ pub struct ProjectorOptions {
 
 impl Default for ProjectorOptions {
     fn default() -> Self {
-        Self { cached_rows_max: 50_000, commit_every: Duration::from_millis(10) }
+        Self { cached_bytes_max: 64 << 20, commit_every: Duration::from_millis(10) }
     }
 }
 
@@ -145,7 +145,7 @@ impl<S: EventSource> Runner<S> {
         models: Arc<dyn ReadModels>,
         options: ProjectorOptions,
     ) -> Self {
-        let cache = Cache::new(options.cached_rows_max);
+        let cache = Cache::new(options.cached_bytes_max);
         Self {
             source,
             log,

@@ -105,7 +105,7 @@ impl RunningProjector {
             feed,
             log,
             models,
-            ProjectorOptions { cached_rows_max: 8, commit_every: Duration::ZERO },
+            ProjectorOptions { cached_bytes_max: 8_192, commit_every: Duration::ZERO },
         );
         let health = Health::default();
         let runner = runner.with_health(health.clone());
