@@ -32,10 +32,9 @@ def main():
         until("the read models are up to date", lambda: server.query("/v1/stock/LONG").body["revision"] == revision)
         first = timed(lambda: receive(server, "LONG", 1, "after the start"))
         print(f"first receipt, which reads the stream: {first:.0f} ms; memory {server.memory_mib()} MiB")
-        until("a snapshot is written", lambda: any(os.scandir(os.path.join(server.data_dir, "snapshots"))))
         server.stop()
         print(f"second start: {server.start():.2f} s")
-        print(f"first receipt, which reads the snapshot: {timed(lambda: receive(server, 'LONG', 1, 'again')):.1f} ms")
+        print(f"first receipt after it: {timed(lambda: receive(server, 'LONG', 1, 'again')):.1f} ms")
         measure(server)
         print(f"memory {server.memory_mib()} MiB")
 
