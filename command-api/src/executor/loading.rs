@@ -1,6 +1,6 @@
 //! Reads aggregates from the log: the latest snapshot, then the events after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use domain::{CommandId, Decider, EventMetadata, RecordedEvent, Revision, StreamName};
 use infra::{event_store::EventLog, snapshots::SnapshotStore};
@@ -45,7 +45,10 @@ impl Loader {
         if let Some(error) = self.unreadable.find(stream) {
             return Err(error);
         }
-        let loaded = self.load_anew(stream).await;
+        let loaded = match self.load_anew(stream).await {
+            Ok(aggregate) if self.is_snapshot_due(&aggregate) => self.saved(stream, aggregate).await,
+            loaded => loaded,
+        };
         match &loaded {
             Ok(_) => self.unreadable.remove(stream),
             Err(error @ ExecuteError::Unreadable(_)) => self.unreadable.add(stream, error),
@@ -167,6 +170,37 @@ impl Loader {
         ExecuteError::Unavailable(format!("{what} of {stream} took longer than {limit:?}").into())
     }
 
+    /// True if the events since the last snapshot are many. More of them for a large state, so that writing it
+    /// costs the same per event.
+    fn is_snapshot_due<A: Decider>(&self, aggregate: &Aggregate<A>) -> bool {
+        self.snapshots.is_some()
+            && aggregate.events_since_snapshot >= SNAPSHOT_EVENTS_MIN
+            && aggregate.events_since_snapshot >= A::heap_bytes(&aggregate.state) / BYTES_PER_EVENT
+    }
+
+    /// Writes a snapshot of an aggregate that was read from the log just now, before commands use it. A snapshot
+    /// that is folded later reads the same events once more, and is lost if the process stops meanwhile.
+    async fn saved<A: Decider>(
+        &self,
+        stream: &StreamName,
+        aggregate: Aggregate<A>,
+    ) -> Result<Aggregate<A>, ExecuteError> {
+        let Some(snapshots) = self.snapshots.clone() else { return Ok(aggregate) };
+        let name = stream.clone();
+        let saving = task::spawn_blocking(move || {
+            let saved = save(&snapshots, &name, &aggregate);
+            (aggregate, saved)
+        });
+        let failed = |error: task::JoinError| ExecuteError::Unavailable(error.to_string().into());
+        let (mut aggregate, saved) = saving.await.map_err(failed)?;
+        aggregate.events_since_snapshot = 0;
+        match saved {
+            Ok(revision) => aggregate.commands.forget_to(revision),
+            Err(error) => warn_of_snapshot(stream, &error),
+        }
+        Ok(aggregate)
+    }
+
     /// Starts a snapshot if one is due. It is folded from the log, so it holds durable events only and copies
     /// no state that commands use.
     pub fn snapshot_if_due<A: Decider>(
@@ -175,12 +209,7 @@ impl Loader {
         stream: &StreamName,
         aggregate: &mut Aggregate<A>,
     ) {
-        // More between the snapshots of a large state, so that writing them costs the same per event.
-        if self.snapshots.is_none()
-            || aggregate.events_since_snapshot < SNAPSHOT_EVENTS_MIN
-            || aggregate.events_since_snapshot < A::heap_bytes(&aggregate.state) / BYTES_PER_EVENT
-            || aggregate.commands.is_indexing()
-        {
+        if !self.is_snapshot_due(aggregate) || aggregate.commands.is_indexing() {
             return;
         }
         aggregate.events_since_snapshot = 0;
@@ -189,9 +218,7 @@ impl Loader {
         runtime.spawn(async move {
             match loader.save_snapshot::<A>(&stream).await {
                 Ok(revision) => drop(revision.map(|revision| indexed.send(revision))),
-                Err(error) => {
-                    tracing::warn!(%stream, %error, "Cannot write a snapshot; the next load reads more events");
-                }
+                Err(error) => warn_of_snapshot(&stream, &error),
             }
         });
     }
@@ -202,21 +229,31 @@ impl Loader {
         stream: &StreamName,
     ) -> Result<Option<Revision>, SnapshotError> {
         let aggregate = self.load_anew::<A>(stream).await?;
-        let (Some(snapshots), Some(revision), Some(event_id)) =
-            (self.snapshots.clone(), aggregate.revision, aggregate.last_event)
-        else {
-            return Ok(None);
-        };
+        let Some(snapshots) = self.snapshots.clone() else { return Ok(None) };
         let name = stream.clone();
-        let saving = task::spawn_blocking(move || {
-            snapshots.index_commands(&name, aggregate.commands.to_index())?;
-            snapshots.save(&name, SNAPSHOT_FORMAT, revision, event_id, &aggregate.state)
-        });
-        match saving.await {
-            Ok(saved) => saved.map(|()| Some(revision)).map_err(SnapshotError::from),
+        match task::spawn_blocking(move || save(&snapshots, &name, &aggregate)).await {
+            Ok(saved) => saved.map(Some).map_err(SnapshotError::from),
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Writes a snapshot of a durable state, and its command ids to the index. Returns the revision of both.
+fn save<A: Decider>(
+    snapshots: &SnapshotStore,
+    stream: &StreamName,
+    aggregate: &Aggregate<A>,
+) -> io::Result<Revision> {
+    let (Some(revision), Some(event_id)) = (aggregate.revision, aggregate.last_event) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the stream has no events"));
+    };
+    snapshots.index_commands(stream, aggregate.commands.to_index())?;
+    snapshots.save(stream, SNAPSHOT_FORMAT, revision, event_id, &aggregate.state)?;
+    Ok(revision)
+}
+
+fn warn_of_snapshot(stream: &StreamName, error: &dyn std::fmt::Display) {
+    tracing::warn!(%stream, %error, "Cannot write a snapshot; the next load reads more events");
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -224,5 +261,5 @@ enum SnapshotError {
     #[error(transparent)]
     Read(#[from] ExecuteError),
     #[error(transparent)]
-    Write(#[from] std::io::Error),
+    Write(#[from] io::Error),
 }

@@ -137,6 +137,34 @@ async fn a_snapshot_that_is_torn_or_does_not_fit_the_log_is_ignored() {
     assert!(reload(&files, &copy, &long).await.contains(&0));
 }
 
+#[tokio::test]
+async fn a_load_of_many_events_reads_them_once_and_leaves_a_snapshot() {
+    let long = sku("long");
+    for over in [FaultyStore::owned, FaultyStore::shared] {
+        let files = Files::new();
+        let without_snapshots =
+            Stock::over(&FaultyStore::owned(files.events.clone()), ExecutorOptions::default());
+        receive_each(&without_snapshots, &long, 0..3_000).await;
+        let snapshots = files.snapshots();
+        let store = over(files.events.clone());
+        let stock = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+        assert!(is_recorded(&stock.receive(&long, 1, "after the start").await));
+        // The snapshot is there at the first answer, so a process that stops now leaves it behind.
+        let snapshot = snapshots.load::<Value>(&long.clone().into(), SNAPSHOT_FORMAT).unwrap();
+        assert_eq!(snapshot.revision, 2_999);
+        let from_the_beginning = store.reads_of(&long.clone().into()).into_iter().filter(|from| *from == 0);
+        assert_eq!(from_the_beginning.count(), 1);
+        let old = stock.receive(&long, 1, "0").await.unwrap();
+        assert!(matches!(old.outcome, Outcome::Duplicate { revision: 0 }), "{old:?}");
+
+        let store = over(files.events.clone());
+        let restarted = Stock::with_snapshots(&store, Some(&snapshots), ExecutorOptions::default());
+        assert!(is_recorded(&restarted.receive(&long, 1, "after a restart").await));
+        let reads = store.reads_of(&long.clone().into());
+        assert!(reads.iter().all(|from| *from >= 2_999), "read from {reads:?}");
+    }
+}
+
 /// A reload without a snapshot writes one, so each case has a copy of its own.
 fn copy_of_snapshots(files: &Files) -> (TempDir, Arc<SnapshotStore>) {
     let copy = tempfile::tempdir().unwrap();
