@@ -220,6 +220,9 @@ pub trait ReadModels: Send + Sync + 'static {
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError>;
 
+    /// Does what [`ReadModels::commit`] does, and rolls back. Fails if that commit would fail, and writes nothing.
+    async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError>;
+
     /// Every parked stream.
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError>;
 

@@ -196,7 +196,7 @@ impl Fold {
 }
 
 /// Keys of the rows that must be put before `events` are applied.
-pub fn keys_of(events: &[DecodedEvent]) -> RowKeys {
+pub fn keys_of<'a>(events: impl IntoIterator<Item = &'a DecodedEvent>) -> RowKeys {
     let mut keys = RowKeys::default();
     for event in events {
         match &event.stream {

@@ -1,9 +1,8 @@
 //! Projects live: folds batches of events as they arrive, and commits rows and checkpoint together.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
-    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -97,17 +96,26 @@ struct DecodedBatch {
     events: Arc<Vec<DecodedEvent>>,
     /// Position of the partition once all events are applied.
     position: Position,
+    /// The events whose rows the database refuses, by index, each with the reason. They park their streams.
+    refused: BTreeMap<usize, String>,
 }
 
 impl DecodedBatch {
-    /// The checkpoint once the events up to `end` are applied. The events of a Kafka batch do not have their
-    /// offsets, so there it moves with the last event only.
-    fn checkpoint(&self, owned: &Owned, end: usize) -> Option<Position> {
-        match end.checked_sub(1) {
-            _ if end == self.events.len() => Some(self.position),
-            Some(last) if self.partition == Partition::whole_log() => Some(self.events[last].position),
-            Some(_) | None => owned.position(),
-        }
+    /// The events among the first `end` whose rows are needed: those of streams that are not parked.
+    fn applicable<'a>(
+        &'a self,
+        end: usize,
+        parked: &'a HashSet<StreamName>,
+    ) -> impl Iterator<Item = &'a DecodedEvent> {
+        let is_refused = move |index: usize, stream: &StreamName| {
+            self.refused.range(..=index).any(|(refused, _)| self.events[*refused].stream == *stream)
+        };
+        let events = self.events[..end].iter().enumerate();
+        events
+            .filter(move |(index, event)| {
+                !parked.contains(&event.stream) && !is_refused(*index, &event.stream)
+            })
+            .map(|(_, event)| event)
     }
 }
 
@@ -271,83 +279,83 @@ impl<S: EventSource> Runner<S> {
             self.source.seek(&partition, owned.reached.clone());
             return Ok(());
         }
-        let batch = DecodedBatch { partition, events: Arc::new(decode(events).await?), position };
-        match self.apply(&batch, 0..batch.events.len()).await {
-            Err(error) if error.is_of_one_row() => self.isolate(&batch).await?,
+        let events = Arc::new(decode(events).await?);
+        let mut batch = DecodedBatch { partition, events, position, refused: BTreeMap::new() };
+        match self.apply(&batch).await {
+            Err(error) if error.is_of_one_row() => {
+                self.find_refused(&mut batch).await?;
+                self.apply(&batch).await?;
+            }
             outcome => outcome?,
         }
         self.next_batch_at = if large { begun } else { begun + self.commit_every };
         Ok(())
     }
 
-    /// Folds some events of a batch, and commits their rows.
-    async fn apply(&mut self, batch: &DecodedBatch, range: Range<usize>) -> Result<(), Interruption> {
-        let owned = &self.owned[&batch.partition];
-        let (from, to) = (owned.position(), batch.checkpoint(owned, range.end));
-        let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
-        let mut keys = keys_of(&batch.events[range.clone()]);
-        fold.put_rows(self.cache.take_known(&mut keys));
-        fold.put_rows(self.models.load(keys).await?);
-        let changes = fold_events(fold, &batch.events, range, from, to).await?;
+    /// Folds a batch, and commits its rows.
+    async fn apply(&mut self, batch: &DecodedBatch) -> Result<(), Interruption> {
+        let changes = self.changes(batch, batch.events.len()).await?;
         self.commit(changes).await
     }
 
-    /// Applies a batch with a row that the database refuses. Halves the batch until the event that leads to
-    /// this row stands alone, and parks its stream. With Kafka, commits without the last event leave the
-    /// checkpoint, but not the position in the log, where it was: after a crash the batch comes again, and its
-    /// first events are skipped by their revision. Until the last commit, the checkpoint does not refuse a
-    /// second projector of the partition.
-    async fn isolate(&mut self, batch: &DecodedBatch) -> Result<(), Interruption> {
-        let mut begin = 0;
-        loop {
-            // The events of `begin..end` were refused together.
-            let mut end = batch.events.len();
-            while end - begin > 1 {
-                let middle = begin + (end - begin) / 2;
-                match self.apply(batch, begin..middle).await {
-                    Ok(()) => begin = middle,
-                    Err(error) if error.is_of_one_row() => end = middle,
-                    Err(error) => return Err(error),
+    /// Finds the events of a refused batch whose rows the database refuses. Rehearses ever shorter prefixes of
+    /// the batch; the shortest one that is refused ends with such an event. Nothing is written, so the batch
+    /// is committed as a whole or not at all, and its checkpoint refuses a second owner.
+    async fn find_refused(&mut self, batch: &mut DecodedBatch) -> Result<(), Interruption> {
+        let mut accepted = 0;
+        while accepted < batch.events.len()
+            && let Some(refusal) = self.rehearse(batch, batch.events.len()).await?
+        {
+            let (mut end, mut reason) = (batch.events.len(), refusal.to_string());
+            while end - accepted > 1 {
+                let middle = accepted + (end - accepted) / 2;
+                match self.rehearse(batch, middle).await? {
+                    None => accepted = middle,
+                    Some(refusal) => (end, reason) = (middle, refusal.to_string()),
                 }
             }
-            match self.apply(batch, begin..end).await {
-                Err(Interruption::ReadModels(error)) if error.is_of_one_row() => {
-                    self.park_refused(batch, begin, &error).await?;
-                }
-                outcome => outcome?,
+            batch.refused.insert(accepted, reason);
+            if let Some(refusal) = self.rehearse(batch, end).await? {
+                // The event is not the cause. The whole batch is retried later.
+                return Err(refusal.into());
             }
-            begin = end;
-            if begin == batch.events.len() {
-                return Ok(());
-            }
-            match self.apply(batch, begin..batch.events.len()).await {
-                Err(error) if error.is_of_one_row() => {}
-                outcome => return outcome,
-            }
+            accepted = end;
+        }
+        Ok(())
+    }
+
+    /// Returns why the database refuses a row of the first `end` events; `None` if it accepts them.
+    async fn rehearse(
+        &mut self,
+        batch: &DecodedBatch,
+        end: usize,
+    ) -> Result<Option<ReadModelError>, Interruption> {
+        let rehearsed = match self.changes(batch, end).await {
+            Ok(changes) => self.models.rehearse(changes).await.map_err(Interruption::from),
+            Err(error) => Err(error),
+        };
+        match rehearsed {
+            Ok(()) => Ok(None),
+            Err(Interruption::ReadModels(error)) if error.is_of_one_row() => Ok(Some(error)),
+            Err(error) => Err(error),
         }
     }
 
-    /// Parks the stream of the event at `index`. The database refuses this too if the event is not the cause;
-    /// the batch is then retried as a whole.
-    async fn park_refused(
-        &mut self,
-        batch: &DecodedBatch,
-        index: usize,
-        refusal: &ReadModelError,
-    ) -> Result<(), Interruption> {
+    /// The changes of the first `end` events of a batch, with the checkpoint after the whole batch.
+    async fn changes(&mut self, batch: &DecodedBatch, end: usize) -> Result<Changes, Interruption> {
         let owned = &self.owned[&batch.partition];
-        let (from, to) = (owned.position(), batch.checkpoint(owned, index + 1));
+        let (from, generation) = (owned.position(), owned.generation);
         let mut fold = Fold::batch(batch.partition.clone(), owned.parked.clone());
-        fold.park(&batch.events[index], 0, &Poison::Refused(refusal.to_string()));
-        let last_event = Some(EventMark::from(&batch.events[index]));
-        self.commit(Changes { last_event, ..fold.into_changes(from, to) }).await
+        let mut keys = keys_of(batch.applicable(end, &owned.parked));
+        fold.put_rows(self.cache.take_known(&mut keys));
+        fold.put_rows(self.models.load(keys).await?);
+        let changes = fold_events(fold, batch, end, from).await?;
+        Ok(Changes { generation, ..changes })
     }
 
     async fn commit(&mut self, changes: Changes) -> Result<(), Interruption> {
         let (partition, position) = (changes.partition.clone(), changes.to);
         let last_event = changes.last_event.clone();
-        let generation = self.owned.get(&partition).and_then(|owned| owned.generation);
-        let changes = Changes { generation, ..changes };
         let parked = changes.parked.clone();
         let written = Written::of(&changes);
         self.models.commit(changes).await?;
@@ -431,20 +439,22 @@ async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<DecodedEvent>, Interru
 
 async fn fold_events(
     mut fold: Fold,
-    events: &Arc<Vec<DecodedEvent>>,
-    range: Range<usize>,
+    batch: &DecodedBatch,
+    end: usize,
     from: Option<Position>,
-    to: Option<Position>,
 ) -> Result<Changes, Interruption> {
-    let in_place = range.len() <= FOLDED_IN_PLACE_MAX;
-    let events = Arc::clone(events);
+    let (events, to, refused) = (Arc::clone(&batch.events), batch.position, batch.refused.clone());
     let run = move || {
-        for event in &events[range.clone()] {
-            fold.apply(event, 0);
+        for (index, event) in events[..end].iter().enumerate() {
+            match refused.get(&index) {
+                None => fold.apply(event, 0),
+                Some(reason) => fold.park(event, 0, &Poison::Refused(reason.clone())),
+            }
         }
-        let last_event = events[range].last().map(EventMark::from);
-        Changes { last_event, ..fold.into_changes(from, to) }
+        let last_event = events[..end].last().map(EventMark::from);
+        Changes { last_event, ..fold.into_changes(from, Some(to)) }
     };
+    let in_place = end <= FOLDED_IN_PLACE_MAX;
     Ok(if in_place { run() } else { tokio::task::spawn_blocking(run).await? })
 }
 

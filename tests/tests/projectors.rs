@@ -3,6 +3,7 @@
 mod delivery;
 mod feed;
 pub mod memory_log;
+mod paced;
 mod parking;
 mod postgres;
 mod rebuilding;

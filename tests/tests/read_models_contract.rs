@@ -48,6 +48,7 @@ macro_rules! read_models_contract {
     (#[$attribute:meta] $fixture:ty) => {
         read_models_contract! { #[$attribute] $fixture:
             writing::the_checkpoint_moves_with_the_rows_or_not_at_all,
+            writing::a_rehearsal_writes_nothing_and_fails_as_the_commit_does,
             writing::exactly_one_owner_wins_a_race_for_a_position,
             writing::partitions_move_independently,
             writing::a_partition_of_a_topic_moves_only_the_projections_of_its_topic,

@@ -19,7 +19,7 @@ mod values;
 mod waits;
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Transaction};
 use domain::StreamName;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -58,13 +58,13 @@ async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelErr
     Ok(Rows { stock, reservations, orders, payments, ..Rows::default() })
 }
 
-/// Writes a batch in one transaction.
+/// Writes a batch in one transaction, which the caller ends.
 ///
 /// Every statement is prepared first, so that it goes out when its future is first polled. The futures are
 /// polled in the order below, and none waits for the answer of another: one round trip instead of a dozen,
 /// and the server still works through the statements in this order. The checkpoint comes first. Its row lock
 /// makes a second owner wait. That owner then finds that the checkpoint has moved.
-async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelError> {
+async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transaction<'c>, ReadModelError> {
     const NOTIFY: &str = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload";
     let transaction = client.transaction().await?;
     let projections = projections::Writer::prepare(&transaction).await?;
@@ -85,7 +85,7 @@ async fn commit(client: &mut Object, changes: &Changes) -> Result<(), ReadModelE
         sales.write(&changes.rows),
         notified,
     )?;
-    Ok(transaction.commit().await?)
+    Ok(transaction)
 }
 
 /// Adds rows of a rebuild to tables without indexes.
@@ -142,7 +142,11 @@ impl ReadModels for PostgresReadModels {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
-        self.database.run(async |client| Box::pin(commit(client, &changes)).await).await
+        self.database.run(async |client| Ok(Box::pin(write(client, &changes)).await?.commit().await?)).await
+    }
+
+    async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError> {
+        self.database.run(async |client| Ok(Box::pin(write(client, &changes)).await?.rollback().await?)).await
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {

@@ -84,12 +84,13 @@ fn scan_rows(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
     sales::scan(connection, sink)
 }
 
-fn commit(connection: &mut Connection, changes: &Changes) -> Result<(), ReadModelError> {
+/// Writes a batch in a transaction, which the caller ends.
+fn write<'c>(connection: &'c mut Connection, changes: &Changes) -> Result<Transaction<'c>, ReadModelError> {
     // Immediate: a transaction that began as a read fails if another process has written meanwhile.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     projections::write(&transaction, changes)?;
     write_rows(&transaction, &changes.rows)?;
-    Ok(transaction.commit()?)
+    Ok(transaction)
 }
 
 /// The write side, for projectors. Dropping it waits until the file is closed.
@@ -134,12 +135,19 @@ impl ReadModels for SqliteReadModels {
     }
 
     async fn commit(&self, changes: Changes) -> Result<(), ReadModelError> {
-        let committed =
-            self.writer.run(move |connection| commit(connection, &changes).map(|()| changes)).await?;
+        let commit = move |connection: &mut Connection| {
+            write(connection, &changes)?.commit()?;
+            Ok(changes)
+        };
+        let committed = self.writer.run(commit).await?;
         if !self.queries.waiters.is_empty() {
             self.queries.waiters.wake(&committed.streams().collect::<Vec<_>>());
         }
         Ok(())
+    }
+
+    async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError> {
+        self.writer.run(move |connection| Ok(write(connection, &changes)?.rollback()?)).await
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {

@@ -75,6 +75,10 @@ impl ReadModels for FailingReadModels {
         }
     }
 
+    async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError> {
+        self.inner.rehearse(changes).await
+    }
+
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
         self.inner.parked().await
     }

@@ -14,6 +14,7 @@ use super::MemoryLog;
 /// A source that delivers the log in batches of given sizes. It can redeliver events before each batch.
 pub struct Feed {
     log: Arc<MemoryLog>,
+    partition: Partition,
     /// Sizes of batches, repeated cyclically.
     cuts: Vec<usize>,
     batches: usize,
@@ -28,6 +29,7 @@ impl Feed {
     pub fn new(log: &Arc<MemoryLog>) -> Self {
         Self {
             log: Arc::clone(log),
+            partition: Partition::whole_log(),
             cuts: vec![100],
             batches: 0,
             redelivered: 0,
@@ -36,6 +38,11 @@ impl Feed {
             sought: false,
             after: None,
         }
+    }
+
+    /// Delivers the log as this partition, with the positions of the log as offsets.
+    pub fn of(self, partition: Partition) -> Self {
+        Self { partition, ..self }
     }
 
     pub fn cut(self, cuts: Vec<usize>) -> Self {
@@ -62,7 +69,7 @@ impl Feed {
 impl EventSource for Feed {
     async fn next(&mut self) -> Result<SourceUpdate, ReadError> {
         if !std::mem::replace(&mut self.assigned, true) {
-            return Ok(SourceUpdate::Assigned(vec![Partition::whole_log()]));
+            return Ok(SourceUpdate::Assigned(vec![self.partition.clone()]));
         }
         if !self.sought {
             return std::future::pending().await;
@@ -80,7 +87,7 @@ impl EventSource for Feed {
         events.extend(fresh.into_iter().filter(|event| Some(event.position) != self.withheld));
         self.batches += 1;
         self.after = Some(position);
-        Ok(SourceUpdate::Events(Batch { partition: Partition::whole_log(), after, events, position }))
+        Ok(SourceUpdate::Events(Batch { partition: self.partition.clone(), after, events, position }))
     }
 
     fn seek(&mut self, _: &Partition, reached: Option<Reached>) {

@@ -1,14 +1,23 @@
 //! Rows that the database refuses: they park their stream, and every other stream continues.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use domain::StreamName;
-use infra::read_models::{ParkedStream, ProjectionQueries};
+use infra::{
+    event_source::Partition,
+    read_models::{ParkedStream, ProjectionQueries, ReadModels},
+};
 use projectors::retry::{Retried, retry};
-use rusqlite::Connection;
+use rusqlite::{Connection, types::Value};
 
-use super::{Bench, RunningProjector, feed::Feed, memory_log::MemoryLog, story::Story};
-use crate::support::PATIENCE;
+use super::{
+    Bench, RunningProjector,
+    feed::Feed,
+    memory_log::MemoryLog,
+    paced::{Gate, PacedReadModels},
+    story::Story,
+};
+use crate::support::{PATIENCE, eventually};
 
 /// Makes the database refuse the rows of a stream from a revision on.
 fn refusal(stream: &StreamName, revision: u64) -> String {
@@ -51,7 +60,10 @@ async fn a_refused_row_parks_its_stream_at_its_event_and_no_other() {
             assert_eq!(found.len(), 1, "{stream} {revision}: {found:#?}");
             assert_eq!((&found[0].stream, found[0].revision), (stream, revision));
             assert!(found[0].reason.contains("refused"), "{}", found[0].reason);
-            assert_eq!(running.degraded(), ["parked_streams"]);
+            eventually("the parked stream is reported", async || {
+                (running.degraded() == ["parked_streams"]).then_some(())
+            })
+            .await;
             let verified = bench.verify().await;
             assert_eq!(verified.differences, 0, "{stream} {revision}: {:#?}", verified.described);
             assert_eq!(verified.parked, found);
@@ -77,8 +89,7 @@ async fn a_retry_resumes_the_stream_once_the_database_accepts_its_row() {
     assert_eq!(running.degraded(), ["parked_streams"]);
     connection.execute_batch(ACCEPT).unwrap();
     assert_eq!(retry(log, models, &stream, PATIENCE).await.unwrap(), Retried::Resumed);
-    crate::support::eventually("nothing is parked", async || running.degraded().is_empty().then_some(()))
-        .await;
+    eventually("nothing is parked", async || running.degraded().is_empty().then_some(())).await;
     running.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
 }
@@ -97,8 +108,7 @@ async fn a_runner_notices_that_another_process_has_resumed_a_stream() {
     connection.execute_batch(ACCEPT).unwrap();
     let resumed = retry(bench.log.as_ref(), bench.models.as_ref(), &stream, Duration::ZERO).await.unwrap();
     assert_eq!(resumed, Retried::Resumed);
-    crate::support::eventually("nothing is parked", async || running.degraded().is_empty().then_some(()))
-        .await;
+    eventually("nothing is parked", async || running.degraded().is_empty().then_some(())).await;
     running.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
 }
@@ -126,4 +136,69 @@ async fn a_stored_row_that_cannot_be_read_parks_its_stream_and_no_other() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert_eq!(found[0].stream, order.into());
     running.stop().await;
+}
+
+/// The orders of the eventful story as one partition of a topic, whose checkpoints are offsets. The database refuses
+/// the last order.
+fn bench_of_one_partition() -> (Bench, Partition) {
+    let mut events = Story::eventful().events;
+    events.retain(|event| matches!(event.stream, StreamName::Order(_)));
+    let refused = events.last().unwrap().stream.clone();
+    let bench = Bench::new(MemoryLog::new(events));
+    Connection::open(&bench.path).unwrap().execute_batch(&refusal(&refused, 0)).unwrap();
+    (bench, Partition("shop.orders/0".to_owned()))
+}
+
+async fn reached(bench: &Bench, partition: &Partition) -> Option<u64> {
+    bench.models.checkpoint(partition).await.unwrap().map(|reached| reached.position)
+}
+
+/// Every stored sum of sales.
+fn sales(bench: &Bench) -> Vec<Vec<Value>> {
+    let connection = Connection::open(&bench.path).unwrap();
+    let mut statement = connection.prepare("SELECT * FROM sales ORDER BY 1, 2, 3, 4, 5").unwrap();
+    let columns = statement.column_count();
+    let rows = statement.query_map([], |row| (0..columns).map(|column| row.get(column)).collect()).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_owner_of_a_refused_batch_counts_no_sale_twice() {
+    let (alone, partition) = bench_of_one_partition();
+    let only = RunningProjector::start(
+        Feed::new(&alone.log).of(partition.clone()),
+        &alone.log,
+        alone.models.clone(),
+    );
+    eventually("one owner projects all", async || {
+        (reached(&alone, &partition).await == alone.log.head()).then_some(())
+    })
+    .await;
+    only.stop().await;
+
+    let (bench, partition) = bench_of_one_partition();
+    let start = |cut, models: PacedReadModels| {
+        let feed = Feed::new(&bench.log).of(partition.clone()).cut(vec![cut]);
+        RunningProjector::start(feed, &bench.log, Arc::new(models))
+    };
+    // The second owner has loaded rows, and is about to commit the first events of the batch.
+    let about_to_commit = Gate::default();
+    let second = start(3, PacedReadModels::new(&bench.models).before_commit(&about_to_commit));
+    about_to_commit.reached().await;
+    // The first owner has made its first step at finding the refused row.
+    let stepped = Gate::default();
+    let first = start(1_000, PacedReadModels::new(&bench.models).after_write(&stepped));
+    stepped.reached().await;
+    about_to_commit.open();
+    eventually("the second owner moves the checkpoint", async || reached(&bench, &partition).await).await;
+    stepped.open();
+    eventually("both owners project all", async || {
+        (reached(&bench, &partition).await == bench.log.head()).then_some(())
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+    assert!(!sales(&alone).is_empty());
+    assert_eq!(sales(&bench), sales(&alone));
+    assert_eq!(parked(&bench).await.len(), 1);
 }

@@ -49,6 +49,34 @@ pub async fn the_checkpoint_moves_with_the_rows_or_not_at_all<F: Fixture>(fixtur
     }
 }
 
+pub async fn a_rehearsal_writes_nothing_and_fails_as_the_commit_does<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    models.commit(step_with(1, stock_rows(1))).await.unwrap();
+    let parked = ParkedStream {
+        projection: Projection::Orders,
+        stream: order_id(1).into(),
+        partition: partition(),
+        event_id: EventId(Uuid::from_u128(9)),
+        revision: 3,
+        position: 1,
+        reason: "refused".to_owned(),
+        parked_at: at(0),
+    };
+    let changes = || Changes { parked: vec![parked.clone()], ..step_with(2, stock_rows(2)) };
+    for _ in 0..2 {
+        models.rehearse(changes()).await.unwrap();
+        assert_eq!(position(&models, &partition()).await, Some(1));
+        assert_eq!(queries.stock(&sku("A")).await.unwrap().unwrap().on_hand, 1);
+        assert_eq!(models.parked().await.unwrap(), []);
+    }
+
+    assert_moved(&models.rehearse(step_with(1, stock_rows(3))).await);
+    let skipped = vec![(Projection::Orders, order_id(2).into())];
+    assert_moved(&models.rehearse(Changes { skipped, ..step(2) }).await);
+    models.commit(changes()).await.unwrap();
+    assert_eq!(position(&models, &partition()).await, Some(2));
+}
+
 pub async fn exactly_one_owner_wins_a_race_for_a_position<F: Fixture>(fixture: F) {
     for position in 1..=20 {
         let attempts = (0..4).map(|owner| {

@@ -91,6 +91,11 @@ impl ReadModels for MemoryReadModels {
         if fate == Fate::Succeed { Ok(()) } else { Err(failed()) }
     }
 
+    async fn rehearse(&self, changes: Changes) -> Result<(), ReadModelError> {
+        let refuses = |stream: &StreamName| self.hazards.refuses_rows_of(stream);
+        self.read(|tables| tables.rehearse(&changes, refuses)).await?
+    }
+
     async fn parked(&self) -> Result<Vec<ParkedStream>, ReadModelError> {
         self.read(|tables| tables.parked.values().map(|(row, _)| row.clone()).collect()).await
     }

@@ -89,10 +89,7 @@ impl Tables {
         now: Timestamp,
         refuses: impl Fn(&StreamName) -> bool,
     ) -> Result<(), ReadModelError> {
-        self.check(&changes)?;
-        if let Some(stream) = changes.rows.streams().find(|stream| refuses(stream)) {
-            return Err(ReadModelError::Row(format!("the simulation refuses the row of {stream}").into()));
-        }
+        self.rehearse(&changes, refuses)?;
         for projection in &changes.projections {
             let key = (projection.as_str(), changes.partition.clone());
             let earlier = self.checkpoints.get(&key).and_then(|row| row.last_event.clone());
@@ -109,6 +106,21 @@ impl Tables {
         }
         self.write(changes.rows);
         Ok(())
+    }
+
+    /// Fails as [`Tables::commit`] does, and changes nothing.
+    pub(super) fn rehearse(
+        &self,
+        changes: &Changes,
+        refuses: impl Fn(&StreamName) -> bool,
+    ) -> Result<(), ReadModelError> {
+        self.check(changes)?;
+        match changes.rows.streams().find(|stream| refuses(stream)) {
+            None => Ok(()),
+            Some(stream) => {
+                Err(ReadModelError::Row(format!("the simulation refuses the row of {stream}").into()))
+            }
+        }
     }
 
     /// Does as an operator does who has repaired the cause for these streams.
