@@ -3,9 +3,20 @@
 use std::{net::SocketAddr, path::Path};
 
 use clap::Parser;
+use domain::{StreamName, Timestamp};
+use infra::{
+    event_store::{
+        EventLog,
+        eventstoredb::{EventStoreDbLog, EventStoreDbOptions},
+    },
+    operations::{
+        parked::{ParkedReaction, ParkedReactions},
+        sqlite::SqliteOperations,
+    },
+};
 use platform::{
     commands::repair::{self, RepairCommand, RepairLogOptions},
-    config::{ServeOptions, Settings},
+    config::{EventStoreUrl, Role, ServeOptions, Settings},
     serve::{RunningRoles, ServeConfig},
 };
 use serde_json::{Value, json};
@@ -50,6 +61,12 @@ impl Platform {
         RunningRoles::start(ServeConfig::new(&self.cli.settings, &self.cli.options).unwrap()).await.unwrap()
     }
 
+    /// Starts the query API alone, beside the other roles.
+    async fn start_query_api(&self) -> RunningRoles {
+        let options = ServeOptions { roles: vec![Role::QueryApi], ..self.cli.options.clone() };
+        RunningRoles::start(ServeConfig::new(&self.cli.settings, &options).unwrap()).await.unwrap()
+    }
+
     async fn is_ready(&self, address: Option<SocketAddr>) -> bool {
         let url = format!("http://{}/readyz", address.unwrap());
         self.http.get(url).send().await.unwrap().status().is_success()
@@ -68,7 +85,7 @@ impl Platform {
     }
 
     /// Places an order and waits until the query API shows it.
-    async fn order(&self, roles: &RunningRoles, sku: &str, key: &str) {
+    async fn order(&self, roles: &RunningRoles, sku: &str, key: &str) -> StreamName {
         let line = json!({"sku": sku, "quantity": 1, "unit_price": 100});
         let body = json!({"currency": "EUR", "lines": [line]});
         let (status, answer) = self.post(roles, "/v1/orders", key, body).await;
@@ -79,6 +96,34 @@ impl Platform {
             self.http.get(&url).send().await.unwrap().status().is_success().then_some(())
         })
         .await;
+        StreamName::Order(order.parse().unwrap())
+    }
+
+    /// Parks the reaction to the first event of each stream.
+    async fn park(&self, streams: &[&StreamName]) {
+        let log = self.log().await;
+        for stream in streams {
+            let event = log.read_stream(stream, 0, 1).await.unwrap().remove(0);
+            let never: Timestamp = "3000-01-01T00:00:00Z".parse().unwrap();
+            let entry = ParkedReaction::new(&event, "it failed", Timestamp::UNIX_EPOCH, never);
+            self.parked_reactions().park(log.store_id(), &entry).await.unwrap();
+        }
+    }
+
+    /// The streams with parked reactions.
+    async fn parked(&self) -> Vec<StreamName> {
+        let store_id = self.log().await.store_id();
+        let entries = self.parked_reactions().list(store_id, None, 10).await.unwrap();
+        entries.into_iter().map(|entry| entry.stream).collect()
+    }
+
+    fn parked_reactions(&self) -> SqliteOperations {
+        SqliteOperations::open(&self.cli.settings.data_dir.join("operations.db")).unwrap()
+    }
+
+    async fn log(&self) -> EventStoreDbLog {
+        let EventStoreUrl::EventStoreDb(server) = self.cli.settings.event_store() else { unreachable!() };
+        EventStoreDbLog::open_read_only(*server, EventStoreDbOptions::default()).await.unwrap()
     }
 
     async fn assert_refused(&self, roles: &RunningRoles) {
@@ -170,4 +215,50 @@ async fn a_restored_server_that_grew_past_the_lost_events_is_refused_at_the_star
     let roles = platform.start().await;
     platform.order(&roles, "A", "lost").await;
     roles.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_repair_drops_the_parked_reactions_to_lost_events_and_no_other() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::new(&server, directory.path());
+    let roles = platform.start().await;
+    platform.receive(&roles, "A").await;
+    let left = platform.order(&roles, "A", "left").await;
+    let kept = server.events();
+    let lost = platform.order(&roles, "A", "lost").await;
+    roles.stop().await;
+    platform.park(&[&left, &lost]).await;
+
+    restore(&server, kept).await;
+    platform.repair(false).await;
+    assert_eq!(platform.parked().await.len(), 2);
+    platform.repair(true).await;
+    assert_eq!(platform.parked().await, [left]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_api_alone_reports_that_the_log_lost_events_of_its_rows() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::new(&server, directory.path());
+    let roles = platform.start().await;
+    platform.receive(&roles, "A").await;
+    let kept = server.events();
+    platform.order(&roles, "A", "lost").await;
+    roles.stop().await;
+
+    let running = platform.start_query_api().await;
+    assert!(platform.is_ready(running.query_address).await);
+    restore(&server, kept).await;
+    let started_later = platform.start_query_api().await;
+    for roles in [running, started_later] {
+        eventually("the query API is not ready", async || {
+            (!platform.is_ready(roles.query_address).await).then_some(())
+        })
+        .await;
+        let url = format!("http://{}/v1/stock/A", roles.query_address.unwrap());
+        assert!(platform.http.get(&url).send().await.unwrap().status().is_success());
+        roles.stop().await;
+    }
 }

@@ -12,15 +12,21 @@ use infra::{
     event_store::{EventLog, EventMark, ReadError},
     kafka::topics,
     log_guard::Journal,
-    operations::{Positions, SavedPosition},
+    operations::{
+        SavedPosition,
+        parked::{ParkedReaction, ParkedReactions},
+    },
     relay,
 };
 
 use super::{Failure, projections};
 use crate::{
     config::{BusUrl, EventStoreUrl, Settings},
-    stores::{self, Views, WritableEventStore},
+    stores::{self, Operations, Views, WritableEventStore},
 };
+
+/// Parked reactions per read of the operational state.
+const PARKED_PAGE: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub enum RepairCommand {
@@ -90,8 +96,10 @@ struct Plan {
     read_models: Vec<(String, Partition, Position)>,
     /// Positions that are ahead of the log.
     reactors: Vec<SavedPosition>,
+    /// Parked reactions whose first event the log lost, and with it all events that they cover.
+    parked: Vec<ParkedReaction>,
     journal_is_ahead: bool,
-    positions: Arc<dyn Positions>,
+    operations: Operations,
     log: Arc<dyn EventLog>,
 }
 
@@ -108,9 +116,9 @@ impl Plan {
                 read_models.push((row.projection, row.partition, position));
             }
         }
-        let positions = stores::open_operations(&settings.read_models(), None, &settings.data_dir)?.positions;
+        let operations = stores::open_operations(&settings.read_models(), None, &settings.data_dir)?;
         let mut reactors = Vec::new();
-        for saved in positions.saved(log.store_id()).await? {
+        for saved in operations.positions.saved(log.store_id()).await? {
             if is_lost(&**log, &saved.partition, &saved.reached).await? {
                 reactors.push(saved);
             }
@@ -122,13 +130,17 @@ impl Plan {
             agreed,
             read_models,
             reactors,
-            positions,
+            parked: lost_reactions(&**log, &*operations.parked).await?,
+            operations,
             log: Arc::clone(log),
         })
     }
 
     fn is_empty(&self) -> bool {
-        self.read_models.is_empty() && self.reactors.is_empty() && !self.journal_is_ahead
+        self.read_models.is_empty()
+            && self.reactors.is_empty()
+            && self.parked.is_empty()
+            && !self.journal_is_ahead
     }
 
     /// Where a reactor continues; `None`: at the beginning of its partition. Offsets of Kafka cannot be
@@ -150,6 +162,9 @@ impl Plan {
         for SavedPosition { reactor, partition, reached } in &self.reactors {
             println!("  the {reactor} has read {} up to position {}", partition.0, reached.position);
         }
+        for ParkedReaction { stream, revision, .. } in &self.parked {
+            println!("  a reaction to revision {revision} of {stream} is parked");
+        }
         if self.journal_is_ahead {
             let last = self.data_dir_journal.last().map(|mark| mark.position);
             println!("  this machine has seen events up to position {}", at(last));
@@ -167,6 +182,9 @@ impl Plan {
                 "  lets the {} continue {from}; it handles later events again, which repeats no effect",
                 saved.reactor
             );
+        }
+        if !self.parked.is_empty() {
+            println!("  drops the parked reactions to lost events");
         }
         println!(
             "  lets each webhook subscription receive the events after position {}; a receiver may get a webhook \
@@ -188,14 +206,19 @@ impl Plan {
         for saved in &self.reactors {
             let SavedPosition { reactor, partition, .. } = saved;
             match self.continues_after(saved) {
-                Some(reached) => self.positions.save(reactor, store_id, partition, &reached).await?,
-                None => self.positions.forget(reactor, partition).await?,
+                Some(reached) => {
+                    self.operations.positions.save(reactor, store_id, partition, &reached).await?;
+                }
+                None => self.operations.positions.forget(reactor, partition).await?,
             }
             println!("the {reactor} continues in {}", partition.0);
         }
+        for ParkedReaction { stream, last_revision, .. } in &self.parked {
+            self.operations.parked.resume(store_id, stream, *last_revision).await?;
+            println!("the parked reaction of {stream} is dropped");
+        }
         let agreed = self.agreed.as_ref();
-        let operations = stores::open_operations(&settings.read_models(), None, &settings.data_dir)?;
-        operations.webhooks.start_no_later_than(agreed.map(|mark| mark.position)).await?;
+        self.operations.webhooks.start_no_later_than(agreed.map(|mark| mark.position)).await?;
         self.data_dir_journal.go_back_to(agreed);
         self.data_dir_journal.save()?;
         Ok(())
@@ -210,6 +233,28 @@ async fn is_lost(log: &dyn EventLog, partition: &Partition, reached: &Reached) -
             Ok(log.last_position().await? < Some(reached.position))
         }
         None => Ok(false),
+    }
+}
+
+/// The parked reactions to events that the log lost. An entry whose first event is left stays: its retry ends with
+/// the last event that is left.
+async fn lost_reactions(
+    log: &dyn EventLog,
+    parked: &dyn ParkedReactions,
+) -> Result<Vec<ParkedReaction>, Failure> {
+    let (mut lost, mut after) = (Vec::new(), None);
+    loop {
+        let page = parked.list(log.store_id(), after, PARKED_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(lost) };
+        after = Some(last.stream.clone());
+        for entry in page {
+            let found = log.read_stream(&entry.stream, entry.revision, 1).await?;
+            // The id of a damaged event may differ.
+            let is_left = found.iter().any(|event| event.id == entry.event_id || event.damage.is_some());
+            if !is_left {
+                lost.push(entry);
+            }
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Guards the event log of a process: compares it with every position that the process has stored, before the
 //! first role starts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use infra::{
@@ -13,20 +16,26 @@ use infra::{
     health::Health,
     log_guard::LogGuard,
     operations::SavedPosition,
-    read_models::{CheckpointRow, ReadModels},
+    read_models::{CheckpointRow, ProjectionQueries, ReadModels},
 };
 
 use domain::RecordedEvent;
 use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ServeConfig, StartError,
     parts::{ReadSide, WriteSide},
 };
-use crate::stores::{self, Views};
+use crate::{
+    config::EventStoreUrl,
+    stores::{self, Views},
+};
 
 /// Difference between the time of a new event and the clock of this machine that is reported.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(5);
+/// How often a query API tries to open the log while it cannot.
+const OPENED_EVERY: Duration = Duration::from_secs(5);
 /// The name of the condition in [`Health`].
 const EVENT_TIMES: &str = "event_times";
 
@@ -75,7 +84,14 @@ async fn compare_read_models(
 ) -> Result<(), StartError> {
     // Rows of another log are refused by name.
     models.bind(guard.store_id()).await?;
-    for row in views.projections.checkpoints().await? {
+    compare_checkpoints(guard, &*views.projections).await
+}
+
+async fn compare_checkpoints(
+    guard: &LogGuard,
+    projections: &dyn ProjectionQueries,
+) -> Result<(), StartError> {
+    for row in projections.checkpoints().await? {
         let CheckpointRow { projection, partition, position: Some(position), last_event, .. } = row else {
             continue;
         };
@@ -83,6 +99,33 @@ async fn compare_read_models(
         guard.expect(&reader, &partition, &Reached { position, last_event }).await?;
     }
     Ok(())
+}
+
+/// Watches the log for a query API that runs without other roles, so that its `/readyz` shows that its rows are of
+/// events that are lost. That API serves its rows while the event store is down, so this waits until the log can be
+/// opened.
+pub(super) async fn watch_for_queries(
+    event_store: EventStoreUrl,
+    projections: Arc<dyn ProjectionQueries>,
+    health: Health,
+    shutdown: CancellationToken,
+) {
+    let open = async || {
+        let guard = LogGuard::open(stores::open_log(&event_store).await?, None, health.clone()).await?;
+        compare_checkpoints(&guard, &*projections).await?;
+        Ok::<_, StartError>(guard)
+    };
+    loop {
+        match open().await {
+            Ok(guard) => return guard.watch(|_| {}, shutdown).await,
+            Err(error) => {
+                tracing::debug!(%error, "Cannot compare the read models with the event log; retrying later");
+            }
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(OPENED_EVERY)).await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Reports events whose times are ahead of the clock of this machine. An embedded store keeps times in order, so

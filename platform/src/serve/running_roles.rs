@@ -165,6 +165,11 @@ impl RunningRoles {
             write_side.events.check_in_background(&self.health);
         }
         self.start_guard();
+        if let (None, Some(read_side)) = (&log, &read_side) {
+            let (event_store, health) = (config.event_store.clone(), self.health.clone());
+            let (projections, stop) = (Arc::clone(&read_side.views.projections), self.guarding.stop.clone());
+            self.guarding.tasks.spawn(guard::watch_for_queries(event_store, projections, health, stop));
+        }
         // First, because the other roles send requests to it from their start.
         if let Some(bound) = listeners.sandbox {
             self.start_sandbox(config, bound).await?;
