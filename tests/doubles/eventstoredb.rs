@@ -1,20 +1,27 @@
 //! A server that speaks the part of EventStoreDB's gRPC protocol that concerns streams, and fails on demand.
 //!
 //! Written from the public protocol and the server's documented rules. An official client of another language
-//! checks it: `tests/scripts/eventstoredb-client-check.sh`. It has one node, no access control, no soft
-//! deletion, no links and no persistent subscriptions.
+//! checks it: `tests/scripts/eventstoredb-client-check.sh`. It resolves no links and has no persistent
+//! subscriptions. The nodes of a [`Cluster`] share one log, so no node lags behind unless it is cut off.
 
+mod access;
+mod certificates;
+mod cluster;
+mod connections;
+mod control;
+mod counts;
 mod errors;
 mod faults;
 mod filter;
 mod log;
+mod membership;
 mod messages;
 mod reading;
 mod service;
+mod wire;
 mod writing;
 
 use std::{
-    convert::Infallible,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -22,14 +29,20 @@ use std::{
     time::Duration,
 };
 
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-pub use self::faults::Faults;
+pub use self::{
+    access::User,
+    certificates::Certificates,
+    cluster::Cluster,
+    control::obey,
+    counts::Calls,
+    faults::{Cancelled, Faults, Unready},
+};
 use self::{
     log::Log,
+    membership::Membership,
     service::{Shared, lock},
 };
 
@@ -41,11 +54,32 @@ pub struct FixtureOptions {
     pub file: Option<PathBuf>,
     /// The server's setting `MaxAppendSize`, in bytes.
     pub append_bytes_max: usize,
+    /// Without users, everybody may do everything: the server's setting `Insecure`.
+    pub users: Vec<User>,
+    /// Events that the server adds after each append: links of its projections.
+    pub foreign_events: usize,
+    /// Lets the kernel delay acknowledgements. A client that waits for them, because it left Nagle's algorithm
+    /// on, needs 40 ms longer for each call. On Linux only.
+    pub delay_acknowledgements: bool,
+    /// Ends a connection after this many reads that its client broke off. The HTTP/2 library of the crate
+    /// `eventstore` does so after 1,024, whenever the reset of the client crosses the end of the read.
+    pub broken_off_reads_max: Option<usize>,
+    /// Without certificates, connections are not encrypted.
+    pub tls: Option<Certificates>,
 }
 
 impl Default for FixtureOptions {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), file: None, append_bytes_max: 1 << 20 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            file: None,
+            append_bytes_max: 1 << 20,
+            users: Vec::new(),
+            foreign_events: 0,
+            delay_acknowledgements: false,
+            broken_off_reads_max: None,
+            tls: None,
+        }
     }
 }
 
@@ -53,35 +87,56 @@ impl Default for FixtureOptions {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    url: String,
     shared: Arc<Shared>,
     /// Cancelled while the server refuses connections.
     listening: Mutex<CancellationToken>,
 }
 
 impl Server {
+    /// Starts a cluster of one node.
     pub async fn start(options: FixtureOptions) -> io::Result<Self> {
-        let log = Log::open(options.file.as_deref())?;
+        let log = Log::open(options.file.as_deref(), options.foreign_events)?;
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
+        let membership = Arc::new(Membership::new(&[address], Duration::ZERO));
+        Ok(Self::on(listener, address, Arc::new(Mutex::new(log)), (membership, 0), &options))
+    }
+
+    /// A node with its place in a cluster.
+    fn on(
+        listener: TcpListener,
+        address: SocketAddr,
+        log: Arc<Mutex<Log>>,
+        (membership, node): (Arc<Membership>, usize),
+        options: &FixtureOptions,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            log: Arc::new(Mutex::new(log)),
-            faults: Arc::default(),
+            log,
+            faults: Faults::default(),
             append_bytes_max: options.append_bytes_max,
-            address,
+            users: options.users.clone(),
+            delay_acknowledgements: options.delay_acknowledgements,
+            tls: options.tls.clone(),
+            broken_off_reads_max: options.broken_off_reads_max,
+            membership,
+            node,
+            silent: watch::Sender::new(false),
+            calls: Mutex::default(),
         });
-        let server = Self { address, shared, listening: Mutex::default() };
+        let url = connection_string(&[address], options);
+        let server = Self { address, url, shared, listening: Mutex::default() };
         server.listen(listener);
-        Ok(server)
+        server
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The connection string. `discoveryInterval` is 10 ms, because clients wait for it before every
-    /// connection, even the first.
-    pub fn url(&self) -> String {
-        format!("esdb://{}?tls=false&discoveryInterval=10", self.address)
+    /// The connection string.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub fn faults(&self) -> &Faults {
@@ -116,6 +171,16 @@ impl Server {
         self.faults().cut_connections();
     }
 
+    /// Keeps connections open and lets nothing through, as a stopped process.
+    pub fn silence(&self) {
+        self.shared.silent.send_replace(true);
+    }
+
+    /// Undoes [`Server::silence`].
+    pub fn wake(&self) {
+        self.shared.silent.send_replace(false);
+    }
+
     /// Takes the log back to its first `count` events, as a restored backup does: the store keeps its id. Call
     /// it between [`Server::stop`] and [`Server::accept_connections`].
     pub fn restore(&self, count: usize) {
@@ -127,10 +192,20 @@ impl Server {
         lock(&self.shared.log).end()
     }
 
+    /// The calls since the start.
+    pub fn calls(&self) -> Calls {
+        *lock(&self.shared.calls)
+    }
+
+    /// Sets the metadata of a stream, such as `{"$acl": {"$r": ["orders", "$admins"]}}` for `$all`.
+    pub fn set_metadata(&self, stream: &str, metadata: &serde_json::Value) {
+        lock(&self.shared.log).set_metadata(stream, metadata);
+    }
+
     fn listen(&self, listener: TcpListener) {
         let stop = CancellationToken::new();
         lock(&self.listening).clone_from(&stop);
-        tokio::spawn(accept(listener, self.shared.clone(), stop));
+        tokio::spawn(connections::accept(listener, self.shared.clone(), stop));
     }
 }
 
@@ -140,30 +215,13 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        // The client closed the connection before it was accepted.
-        let Ok((connection, _)) = accepted else { continue };
-        let cut = shared.faults.connection_cut();
-        let serving = serve(connection, shared.clone());
-        tokio::spawn(async move { cut.run_until_cancelled(serving).await });
-    }
-}
-
-async fn serve(connection: TcpStream, shared: Arc<Shared>) {
-    // With Nagle's algorithm, answers would wait for acknowledgements.
-    if connection.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(service::answer(shared, request.map(tonic::body::Body::new)).await) }
-    });
-    // An error means that the client disconnected.
-    let _ =
-        http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service).await;
+/// `discoveryInterval` is 10 ms, because clients wait for it before every connection, even the first.
+fn connection_string(addresses: &[SocketAddr], options: &FixtureOptions) -> String {
+    let nodes: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    let tls = match &options.tls {
+        Some(certificates) => format!("tls=true&tlsCAFile={}", certificates.authority().display()),
+        None => "tls=false".to_owned(),
+    };
+    let leader = if addresses.len() > 1 { "&nodePreference=leader" } else { "" };
+    format!("esdb://{}?{tls}&discoveryInterval=10{leader}", nodes.join(","))
 }

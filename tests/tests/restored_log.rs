@@ -46,7 +46,7 @@ impl Platform {
             "--data-dir",
             data_dir.to_str().unwrap(),
             "--event-store",
-            &server.url(),
+            server.url(),
             "--command-listen",
             ANY,
             "--query-listen",

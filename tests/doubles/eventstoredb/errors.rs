@@ -1,5 +1,7 @@
 //! Errors as the server reports them: a gRPC status with the kind of error in the trailer `exception`.
 
+use std::net::SocketAddr;
+
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::messages::Expected;
@@ -13,6 +15,40 @@ fn with_trailers(code: Code, message: String, trailers: &[(&'static str, &str)])
         }
     }
     Status::with_metadata(code, message, metadata)
+}
+
+/// A prepare or commit that took too long. The events may be in the log, or come into it later.
+pub fn timed_out(phase: &str) -> Status {
+    Status::aborted(format!("Operation timed out: {phase}"))
+}
+
+/// A call that needs the leader, at another node.
+pub fn not_leader(leader: SocketAddr) -> Status {
+    let (host, port) = (leader.ip().to_string(), leader.port().to_string());
+    let trailers =
+        [("exception", "not-leader"), ("leader-endpoint-host", &*host), ("leader-endpoint-port", &*port)];
+    with_trailers(Code::NotFound, "Leader info available".to_owned(), &trailers)
+}
+
+pub fn no_leader() -> Status {
+    Status::unknown("No leader info available in response")
+}
+
+pub fn not_ready() -> Status {
+    Status::unavailable("Server Is Not Ready")
+}
+
+pub fn too_busy() -> Status {
+    Status::unavailable("Server Is Too Busy")
+}
+
+pub fn access_denied() -> Status {
+    with_trailers(Code::PermissionDenied, "Access Denied".to_owned(), &[("exception", "access-denied")])
+}
+
+/// A wrong user or password.
+pub fn unauthenticated() -> Status {
+    Status::unauthenticated("Unauthenticated")
 }
 
 pub fn stream_deleted(stream: &str) -> Status {
@@ -58,10 +94,11 @@ pub fn wrong_version(stream: &str, expected: Expected, actual: Option<u64>) -> S
     with_trailers(Code::FailedPrecondition, message, &trailers)
 }
 
-/// A read of the whole log at a position inside a record. The server answers UNKNOWN, which clients cannot tell
-/// from a lost connection.
-pub fn invalid_position() -> Status {
-    Status::unknown("Unexpected ReadAllResult: InvalidPosition")
+/// A read of the whole log at a position inside a record. Before 25.1 the server answers UNKNOWN, which clients
+/// cannot tell from a lost connection.
+pub fn invalid_position(is_filtered: bool) -> Status {
+    let result = if is_filtered { "FilteredReadAllResult" } else { "ReadAllResult" };
+    Status::unknown(format!("Unexpected {result}: InvalidPosition"))
 }
 
 pub fn missing(field: &str) -> Status {

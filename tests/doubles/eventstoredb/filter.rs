@@ -32,8 +32,13 @@ enum Pattern {
 }
 
 impl Filter {
+    /// True if the client asked for some events only.
+    pub fn is_rule(&self) -> bool {
+        self.rule.is_some()
+    }
+
     pub fn new(filter: Option<&ReadFilter>) -> Result<Self, Status> {
-        let Some(ReadFilter::Filter(FilterOptions { on, window, checkpoint_interval_multiplier })) = filter
+        let Some(ReadFilter::Only(FilterOptions { on, window, checkpoint_interval_multiplier })) = filter
         else {
             return Ok(Self { rule: None, checkpoint_interval: None });
         };

@@ -1,7 +1,10 @@
 //! The log of the fixture, with the server's rules for concurrency and idempotency.
 
+mod metadata;
+mod records;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Seek, Write},
     path::Path,
@@ -10,69 +13,23 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use prost::Message;
+use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use self::{
+    metadata::StreamMetadata,
+    records::{Proposed, Stored},
+};
+use self::{
+    metadata::{DELETED, METADATA_TYPE, metadata_stream},
+    records::{Commit, RECORD_OVERHEAD, RecentIds},
+};
 use super::messages::Expected;
 
-/// The most recent ids that the server remembers (131,072), for appends that expect any version.
-const RECENT_IDS_MAX: usize = 8 * 1024 * 1024 / 64;
-/// Bytes of a record besides its names and data.
-const RECORD_OVERHEAD: u64 = 96;
 /// The fixture adds an event `$statsCollected` when the number of events is a multiple of this: servers also
 /// write events of their own.
 const EVENTS_PER_SYSTEM_EVENT: usize = 50;
-
-/// An event to append.
-#[derive(Debug, Clone)]
-pub struct Proposed {
-    pub id: Uuid,
-    pub type_name: String,
-    pub content_type: String,
-    pub data: Bytes,
-    pub metadata: Bytes,
-}
-
-impl Proposed {
-    /// Bytes that count towards `MaxAppendSize`.
-    pub fn size(&self) -> usize {
-        self.type_name.len() * 2 + self.data.len() + self.metadata.len()
-    }
-}
-
-/// An event in the log.
-#[derive(Clone, PartialEq, Message)]
-pub struct Stored {
-    #[prost(uint64, tag = "1")]
-    pub position: u64,
-    #[prost(string, tag = "2")]
-    pub stream: String,
-    #[prost(uint64, tag = "3")]
-    pub revision: u64,
-    #[prost(bytes = "vec", tag = "4")]
-    pub id: Vec<u8>,
-    #[prost(string, tag = "5")]
-    pub type_name: String,
-    #[prost(string, tag = "6")]
-    pub content_type: String,
-    /// Ticks of 100 ns since 1970.
-    #[prost(int64, tag = "7")]
-    pub created_ticks: i64,
-    #[prost(bytes = "bytes", tag = "8")]
-    pub data: Bytes,
-    #[prost(bytes = "bytes", tag = "9")]
-    pub metadata: Bytes,
-    /// True for the record that ends the stream. It is not an event of the stream.
-    #[prost(bool, tag = "10")]
-    pub tombstone: bool,
-}
-
-/// One append in the file. An incomplete one at the end of the file is dropped when the file is opened.
-#[derive(Clone, PartialEq, Message)]
-struct Commit {
-    #[prost(message, repeated, tag = "1")]
-    events: Vec<Stored>,
-}
 
 /// An append that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +38,7 @@ pub struct Written {
     pub position: u64,
 }
 
-/// Why an append was refused.
+/// Why an append or a deletion was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The current revision of the stream.
@@ -95,34 +52,13 @@ pub struct Log {
     /// Indexes into `events`, by revision.
     streams: HashMap<String, Vec<usize>>,
     tombstoned: HashSet<String>,
+    metadata: HashMap<String, StreamMetadata>,
+    /// Events that the server adds after each append: links of its projections.
+    foreign_events: usize,
     recent: RecentIds,
     next_position: u64,
     file: Option<File>,
     length: watch::Sender<usize>,
-}
-
-#[derive(Debug, Default)]
-struct RecentIds {
-    /// Stream and revision.
-    places: HashMap<Uuid, (String, u64)>,
-    order: VecDeque<Uuid>,
-}
-
-impl RecentIds {
-    fn put(&mut self, id: Uuid, stream: &str, revision: u64) {
-        if self.places.insert(id, (stream.to_owned(), revision)).is_none() {
-            self.order.push_back(id);
-        }
-        if self.order.len() > RECENT_IDS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.places.remove(&oldest);
-        }
-    }
-
-    fn revision(&self, id: Uuid, stream: &str) -> Option<u64> {
-        self.places.get(&id).filter(|(of, _)| of == stream).map(|(_, revision)| *revision)
-    }
 }
 
 impl Log {
@@ -131,6 +67,8 @@ impl Log {
             events: Vec::new(),
             streams: HashMap::new(),
             tombstoned: HashSet::new(),
+            metadata: HashMap::new(),
+            foreign_events: 0,
             recent: RecentIds::default(),
             next_position: 0,
             file: None,
@@ -139,8 +77,9 @@ impl Log {
     }
 
     /// Opens a log in memory, or in a file that may have one already.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
-        let mut log = Self::empty();
+    /// The server adds `foreign_events` events of its own after each append.
+    pub fn open(path: Option<&Path>, foreign_events: usize) -> io::Result<Self> {
+        let mut log = Self { foreign_events, ..Self::empty() };
         if let Some(path) = path {
             let mut file = File::options().create(true).append(true).read(true).open(path)?;
             let mut content = Vec::new();
@@ -192,8 +131,8 @@ impl Log {
     /// Takes the log back to its first `count` events, as a restored backup does.
     pub fn restore(&mut self, count: usize) {
         let kept: Vec<Stored> = self.events.drain(..).take(count).collect();
-        let (file, length) = (self.file.take(), self.length.clone());
-        *self = Self { length, ..Self::empty() };
+        let (file, length, foreign_events) = (self.file.take(), self.length.clone(), self.foreign_events);
+        *self = Self { length, foreign_events, ..Self::empty() };
         if let Some(mut file) = file {
             file.set_len(0).and_then(|()| file.rewind()).expect("the log file can be written");
             self.file = Some(file);
@@ -201,9 +140,32 @@ impl Log {
         self.commit(kept);
     }
 
-    /// The events of a stream, in order; `None` if it does not exist.
-    pub fn stream(&self, name: &str) -> Option<impl ExactSizeIterator<Item = &Stored> + DoubleEndedIterator> {
-        Some(self.streams.get(name)?.iter().map(|place| &self.events[*place]))
+    /// The readable events of a stream from a revision, in order, with its last revision. Only the first `end`
+    /// events of the log are read. `None` if the stream does not exist or is deleted.
+    pub fn stream(
+        &self,
+        name: &str,
+        from: u64,
+        end: usize,
+    ) -> Option<(u64, impl Iterator<Item = &Stored> + DoubleEndedIterator)> {
+        let places = self.streams.get(name)?;
+        let places = &places[..places.partition_point(|place| *place < end)];
+        let first = self.metadata(name).truncate_before;
+        if first == DELETED || places.is_empty() {
+            return None;
+        }
+        let from = usize::try_from(from.max(first)).unwrap_or(usize::MAX).min(places.len());
+        Some((places.len() as u64 - 1, places[from..].iter().map(|place| &self.events[*place])))
+    }
+
+    /// The metadata of a stream; the default if there is none.
+    pub fn metadata(&self, stream: &str) -> StreamMetadata {
+        self.metadata.get(stream).cloned().unwrap_or_default()
+    }
+
+    /// Replaces the metadata of a stream.
+    pub fn set_metadata(&mut self, stream: &str, metadata: &serde_json::Value) {
+        self.add_server_event(&metadata_stream(stream), METADATA_TYPE, metadata.to_string());
     }
 
     pub fn is_tombstoned(&self, name: &str) -> bool {
@@ -226,26 +188,39 @@ impl Log {
             return Ok(Written { last_revision, position });
         }
         if self.events.len().is_multiple_of(EVENTS_PER_SYSTEM_EVENT) {
-            self.add_system_event();
+            self.add_server_event("$stats-fixture", "$statsCollected", "{}".to_owned());
         }
         let first = self.last_revision(stream).map_or(0, |last| last + 1);
+        if self.is_deleted(stream) {
+            // The stream is there again. Its revisions go on, and its old events stay unreadable.
+            self.set_metadata(stream, &json!({ "$tb": first }));
+        }
         let stored: Vec<Stored> =
             (first..).zip(events).map(|(revision, event)| self.stored(stream, revision, event)).collect();
         self.commit(stored);
         let last_revision = self.last_revision(stream).unwrap_or(first);
+        let type_name = events.first().map_or("", |event| &event.type_name);
+        let category = stream.split('-').next().unwrap_or(stream);
+        for link in 0..self.foreign_events {
+            let links =
+                if link.is_multiple_of(2) { format!("$ce-{category}") } else { format!("$et-{type_name}") };
+            self.add_server_event(&links, "$>", format!("{last_revision}@{stream}"));
+        }
         Ok(Written { last_revision, position: self.position(stream, last_revision) })
+    }
+
+    /// Deletes a stream. An append may create it again, and revisions go on then.
+    pub fn delete(&mut self, stream: &str, expected: Expected) -> Result<u64, Refusal> {
+        self.check(stream, expected, &[])?;
+        let position = self.next_position;
+        self.set_metadata(stream, &json!({ "$tb": DELETED }));
+        Ok(position)
     }
 
     /// Ends a stream for good.
     pub fn tombstone(&mut self, stream: &str, expected: Expected) -> Result<u64, Refusal> {
         self.check(stream, expected, &[])?;
-        let nothing = Proposed {
-            id: Uuid::new_v4(),
-            type_name: "$streamDeleted".to_owned(),
-            content_type: "application/octet-stream".to_owned(),
-            data: Bytes::new(),
-            metadata: Bytes::new(),
-        };
+        let nothing = server_event("$streamDeleted", Bytes::new());
         let mut end = self.stored(stream, i64::MAX.cast_unsigned(), &nothing);
         end.tombstone = true;
         let position = end.position;
@@ -262,6 +237,7 @@ impl Log {
         let wrong = Refusal::WrongVersion(current);
         let next = match expected {
             Expected::Any(()) => return self.recognise_recent(stream, events).map_err(|()| wrong),
+            Expected::StreamExists(()) if self.is_deleted(stream) => return Err(Refusal::Deleted),
             Expected::StreamExists(()) if current.is_none() => return Err(wrong),
             Expected::StreamExists(()) => {
                 return self.recognise_recent(stream, events).map_err(|()| wrong);
@@ -280,7 +256,9 @@ impl Log {
         for event in events {
             let there = usize::try_from(revision).ok().and_then(|place| self.streams.get(stream)?.get(place));
             if there.is_none_or(|place| self.events[*place].id != event.id.as_bytes()) {
-                return Err(wrong);
+                // A deleted stream is no stream for its clients.
+                let is_new = revision == 0 && self.is_deleted(stream);
+                return if is_new { Ok(None) } else { Err(wrong) };
             }
             revision += 1;
         }
@@ -306,17 +284,15 @@ impl Log {
         place.map_or(0, |place| self.events[*place].position)
     }
 
-    fn add_system_event(&mut self) {
-        let statistics = Proposed {
-            id: Uuid::new_v4(),
-            type_name: "$statsCollected".to_owned(),
-            content_type: "application/json".to_owned(),
-            data: Bytes::from_static(b"{}"),
-            metadata: Bytes::new(),
-        };
-        let stream = "$stats-fixture";
+    /// True after a deletion, until the next append.
+    fn is_deleted(&self, stream: &str) -> bool {
+        self.metadata.get(stream).is_some_and(|metadata| metadata.truncate_before == DELETED)
+    }
+
+    fn add_server_event(&mut self, stream: &str, type_name: &str, data: String) {
+        let event = server_event(type_name, data.into());
         let revision = self.last_revision(stream).map_or(0, |last| last + 1);
-        let stored = self.stored(stream, revision, &statistics);
+        let stored = self.stored(stream, revision, &event);
         self.commit(vec![stored]);
     }
 
@@ -358,11 +334,25 @@ impl Log {
         if event.tombstone {
             self.tombstoned.insert(event.stream.clone());
         } else {
+            if let Some((stream, metadata)) = metadata::described(&event) {
+                self.metadata.insert(stream.to_owned(), metadata);
+            }
             if let Ok(id) = Uuid::from_slice(&event.id) {
                 self.recent.put(id, &event.stream, event.revision);
             }
             self.streams.entry(event.stream.clone()).or_default().push(self.events.len());
         }
         self.events.push(event);
+    }
+}
+
+/// An event that the server writes by itself.
+fn server_event(type_name: &str, data: Bytes) -> Proposed {
+    Proposed {
+        id: Uuid::new_v4(),
+        type_name: type_name.to_owned(),
+        content_type: "application/json".to_owned(),
+        data,
+        metadata: Bytes::new(),
     }
 }

@@ -8,14 +8,15 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{
+    access::{ALL, Caller, Right},
+    connections::Resets,
     errors,
-    faults::Faults,
     filter::Filter,
     log::{Log, Stored},
     messages::{
-        AllOption, AllOptions, Confirmation, Direction, LogPosition, ReadContent, ReadCount, ReadEvent,
-        ReadFrom, ReadOptions, ReadResponse, RecordedEvent, RevisionOption, StreamIdentifier, StreamNotFound,
-        StreamOptions, UuidContent, WireUuid,
+        AllFrom, AllOptions, Confirmation, Direction, LogPosition, ReadContent, ReadCount, ReadEvent,
+        ReadFrom, ReadOptions, ReadResponse, StreamFrom, StreamIdentifier, StreamNotFound, StreamOptions,
+        UuidContent, WireEvent, WireUuid,
     },
     service::{Shared, lock},
 };
@@ -25,7 +26,12 @@ const SENT_AHEAD_MAX: usize = 256;
 
 pub type Responses = Pin<Box<dyn Stream<Item = Result<ReadResponse, Status>> + Send>>;
 
-pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, Status> {
+pub fn read(
+    shared: &Arc<Shared>,
+    options: &ReadOptions,
+    caller: &Caller,
+    resets: Option<Arc<Resets>>,
+) -> Result<Responses, Status> {
     let text_ids = match options.uuid.and_then(|option| option.content) {
         Some(UuidContent::Text(())) => true,
         Some(UuidContent::Structured(())) => false,
@@ -34,6 +40,17 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
     let filter = Filter::new(options.filter.as_ref())?;
     let backwards = options.direction == Direction::Backwards as i32;
     let from = options.from.as_ref().ok_or_else(|| errors::missing("stream_option"))?;
+    let is_subscription = matches!(options.count, Some(ReadCount::Subscription(())));
+    match from {
+        _ if is_subscription => shared.count(|calls| calls.subscriptions += 1),
+        ReadFrom::All(_) => shared.count(|calls| calls.all_reads += 1),
+        ReadFrom::Stream(_) => shared.count(|calls| calls.stream_reads += 1),
+    }
+    let of_stream = match from {
+        ReadFrom::All(_) => ALL.to_owned(),
+        ReadFrom::Stream(options) => stream_name(options.stream.as_ref())?,
+    };
+    caller.check(Right::Read, &of_stream, &lock(&shared.log))?;
     match options.count.ok_or_else(|| errors::missing("count_option"))? {
         ReadCount::Subscription(()) if backwards => Err(errors::missing("read_direction")),
         ReadCount::Subscription(()) => {
@@ -44,17 +61,60 @@ pub fn read(shared: &Arc<Shared>, options: &ReadOptions) -> Result<Responses, St
                 stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
             Ok(received.boxed())
         }
-        ReadCount::Count(count) => {
+        ReadCount::AtMost(count) => {
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             let compatible = options.control.is_some_and(|control| control.compatibility >= 1);
             let log = lock(&shared.log);
+            let end = shared.readable(&log);
             let contents = match from {
                 ReadFrom::Stream(options) => {
-                    read_stream(&log, options, backwards, count, compatible, text_ids)?
+                    read_stream((&log, end), options, backwards, count, compatible, text_ids)?
                 }
-                ReadFrom::All(options) => read_all(&log, options, backwards, count, &filter, text_ids)?,
+                ReadFrom::All(options) => {
+                    read_all((&log, end), options, backwards, count, &filter, text_ids)?
+                }
             };
-            Ok(stream::iter(contents.into_iter().map(|content| Ok(response(content)))).boxed())
+            let responses = stream::iter(contents.into_iter().map(|content| Ok(response(content))));
+            Ok(responses.chain(end_of_read(shared.clone(), resets)).boxed())
+        }
+    }
+}
+
+/// Nothing, a little later than the last response: the server sends the end of a read apart from it. So a client
+/// that breaks off a read, even behind its last event, is noticed here.
+fn end_of_read(
+    shared: Arc<Shared>,
+    resets: Option<Arc<Resets>>,
+) -> impl Stream<Item = Result<ReadResponse, Status>> {
+    let delay = shared.faults.end_of_read_delay();
+    let guard = UnfinishedRead { shared, resets, is_unfinished: true };
+    let end = async move {
+        let mut guard = guard;
+        if delay.is_zero() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(delay).await;
+        }
+        guard.is_unfinished = false;
+        stream::empty()
+    };
+    stream::once(end).flatten()
+}
+
+/// Counts a read that its client broke off.
+struct UnfinishedRead {
+    shared: Arc<Shared>,
+    resets: Option<Arc<Resets>>,
+    is_unfinished: bool,
+}
+
+impl Drop for UnfinishedRead {
+    fn drop(&mut self) {
+        if self.is_unfinished {
+            self.shared.count(|calls| calls.broken_off_reads += 1);
+            if let Some(resets) = &self.resets {
+                resets.add(self.shared.broken_off_reads_max);
+            }
         }
     }
 }
@@ -64,7 +124,7 @@ fn response(content: ReadContent) -> ReadResponse {
 }
 
 fn read_stream(
-    log: &Log,
+    (log, end): (&Log, usize),
     options: &StreamOptions,
     backwards: bool,
     count: usize,
@@ -75,21 +135,20 @@ fn read_stream(
     if log.is_tombstoned(&name) {
         return Err(errors::stream_deleted(&name));
     }
-    let Some(events) = log.stream(&name) else {
+    let from = match options.from.ok_or_else(|| errors::missing("revision_option"))? {
+        StreamFrom::Revision(revision) => revision,
+        StreamFrom::Start(()) => 0,
+        StreamFrom::End(()) => u64::MAX,
+    };
+    let Some((last, events)) = log.stream(&name, if backwards { 0 } else { from }, end) else {
         let not_found = StreamNotFound { stream: options.stream.clone() };
         return Ok(vec![ReadContent::StreamNotFound(not_found)]);
-    };
-    let last = (events.len() as u64).saturating_sub(1);
-    let from = match options.revision.ok_or_else(|| errors::missing("revision_option"))? {
-        RevisionOption::Revision(revision) => revision,
-        RevisionOption::Start(()) => 0,
-        RevisionOption::End(()) => u64::MAX,
     };
     let content = |event| ReadContent::Event(read_event(event, text_ids));
     let mut contents: Vec<ReadContent> = if backwards {
         events.rev().filter(|event| event.revision <= from).take(count).map(content).collect()
     } else {
-        events.skip(usize::try_from(from).unwrap_or(usize::MAX)).take(count).map(content).collect()
+        events.take(count).map(content).collect()
     };
     if compatible && !backwards {
         contents.push(ReadContent::LastStreamPosition(last));
@@ -98,45 +157,44 @@ fn read_stream(
 }
 
 fn read_all(
-    log: &Log,
+    (log, end): (&Log, usize),
     options: &AllOptions,
     backwards: bool,
     count: usize,
     filter: &Filter,
     text_ids: bool,
 ) -> Result<Vec<ReadContent>, Status> {
-    if let Some(AllOption::Position(from)) = options.position
+    if let Some(AllFrom::Position(from)) = options.from
         && !log.begins_at(from.commit)
     {
-        return Err(errors::invalid_position());
+        return Err(errors::invalid_position(filter.is_rule()));
     }
     let content = |event| ReadContent::Event(read_event(event, text_ids));
     let wanted = |event: &&Stored| filter.takes(event);
-    let events = log.events();
-    Ok(match (options.position, backwards) {
-        (Some(AllOption::Position(from)), false) => {
+    let events = &log.events()[..end];
+    Ok(match (options.from, backwards) {
+        (Some(AllFrom::Position(from)), false) => {
             let first = events.partition_point(|event| event.position < from.commit);
             events[first..].iter().filter(wanted).take(count).map(content).collect()
         }
-        (Some(AllOption::Position(from)), true) => {
+        (Some(AllFrom::Position(from)), true) => {
             let end = events.partition_point(|event| event.position < from.commit);
             events[..end].iter().rev().filter(wanted).take(count).map(content).collect()
         }
-        (Some(AllOption::End(())), true) => {
+        (Some(AllFrom::End(())), true) => {
             events.iter().rev().filter(wanted).take(count).map(content).collect()
         }
-        (Some(AllOption::Start(())) | None, false) => {
+        (Some(AllFrom::Start(())) | None, false) => {
             events.iter().filter(wanted).take(count).map(content).collect()
         }
         // A backward read from the start, or a forward read from the end, has no events.
-        (Some(AllOption::Start(())) | None, true) | (Some(AllOption::End(())), false) => Vec::new(),
+        (Some(AllFrom::Start(())) | None, true) | (Some(AllFrom::End(())), false) => Vec::new(),
     })
 }
 
 /// Catches up with the log and then follows it. Its start, a position or a revision, is exclusive.
 struct Subscription {
-    log: Arc<std::sync::Mutex<Log>>,
-    faults: Arc<Faults>,
+    shared: Arc<Shared>,
     /// The stream, or `None` for the whole log.
     stream: Option<String>,
     /// Index in the log of the next event.
@@ -146,39 +204,42 @@ struct Subscription {
 }
 
 impl Subscription {
-    fn new(shared: &Shared, from: &ReadFrom, filter: Filter, text_ids: bool) -> Result<Self, Status> {
+    fn new(shared: &Arc<Shared>, from: &ReadFrom, filter: Filter, text_ids: bool) -> Result<Self, Status> {
         let log = lock(&shared.log);
         let (stream, next) = match from {
-            ReadFrom::All(AllOptions { position }) => {
-                let next = match position {
-                    Some(AllOption::Position(after)) => {
+            ReadFrom::All(AllOptions { from }) => {
+                let next = match from {
+                    Some(AllFrom::Position(after)) if !log.begins_at(after.commit) => {
+                        return Err(errors::invalid_position(filter.is_rule()));
+                    }
+                    Some(AllFrom::Position(after)) => {
                         log.events().partition_point(|event| event.position <= after.commit)
                     }
-                    Some(AllOption::End(())) => log.end(),
-                    Some(AllOption::Start(())) | None => 0,
+                    Some(AllFrom::End(())) => log.end(),
+                    Some(AllFrom::Start(())) | None => 0,
                 };
                 (None, next)
             }
-            ReadFrom::Stream(StreamOptions { stream, revision }) => {
+            ReadFrom::Stream(StreamOptions { stream, from }) => {
                 let name = stream_name(stream.as_ref())?;
-                let next = match revision {
-                    Some(RevisionOption::Revision(after)) => {
+                let next = match from {
+                    Some(StreamFrom::Revision(after)) => {
                         let of_stream = |event: &Stored| event.stream == name && event.revision > *after;
                         log.events().iter().position(of_stream).unwrap_or(log.end())
                     }
-                    Some(RevisionOption::End(())) => log.end(),
-                    Some(RevisionOption::Start(())) | None => 0,
+                    Some(StreamFrom::End(())) => log.end(),
+                    Some(StreamFrom::Start(())) | None => 0,
                 };
                 (Some(name), next)
             }
         };
-        let (log, faults) = (shared.log.clone(), shared.faults.clone());
-        Ok(Self { log, faults, stream, next, filter, text_ids })
+        let shared = shared.clone();
+        Ok(Self { shared, stream, next, filter, text_ids })
     }
 
     async fn run(mut self, responses: mpsc::Sender<Result<ReadResponse, Status>>) {
-        let mut growth = lock(&self.log).growth();
-        let ended = self.faults.subscriptions_ended();
+        let mut growth = lock(&self.shared.log).growth();
+        let ended = self.shared.faults.subscriptions_ended();
         let confirmation = Confirmation { subscription_id: Uuid::new_v4().to_string() };
         let mut contents = vec![ReadContent::Confirmation(confirmation)];
         let mut caught_up = false;
@@ -214,9 +275,10 @@ impl Subscription {
 
     /// The next responses with the checkpoints that are due, and whether the log ends after them.
     fn next_responses(&mut self, considered: &mut usize, last: &mut Option<u64>) -> (Vec<ReadContent>, bool) {
-        let log = lock(&self.log);
+        let log = lock(&self.shared.log);
+        let end = self.shared.readable(&log);
         let mut contents = Vec::new();
-        for event in log.events().iter().skip(self.next).take(SENT_AHEAD_MAX) {
+        for event in log.events()[..end].iter().skip(self.next).take(SENT_AHEAD_MAX) {
             self.next += 1;
             *last = Some(event.position);
             let is_in_stream = self.stream.as_ref().is_none_or(|stream| *stream == event.stream);
@@ -228,7 +290,7 @@ impl Subscription {
                 contents.push(checkpoint(event.position));
             }
         }
-        (contents, self.next >= log.end())
+        (contents, self.next >= end)
     }
 }
 
@@ -250,7 +312,7 @@ fn read_event(event: &Stored, text_ids: bool) -> ReadEvent {
         ("content-type", event.content_type.clone()),
         ("created", event.created_ticks.to_string()),
     ];
-    let recorded = RecordedEvent {
+    let recorded = WireEvent {
         id: Some(if text_ids { WireUuid::text(id) } else { WireUuid::structured(id) }),
         stream: Some(StreamIdentifier { name: event.stream.clone().into() }),
         revision: event.revision,

@@ -1,36 +1,45 @@
 //! Appends, single and in batches, and tombstones.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use prost::Message;
+use prost_types::Any;
 use tonic::{Code, Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{
+    access::{Caller, Right},
     errors,
-    faults::Answer,
+    faults::{Cancelled, WriteFault},
     log::{Proposed, Refusal, Written},
+    membership::Role,
     messages::{
-        AnyMessage, AppendPart, AppendRequest, AppendResponse, AppendResult, AppendTooLargeDetail, Appended,
-        BatchAppendRequest, BatchAppendResponse, BatchAppendResult, CurrentVersion, Expected, ExpectedDetail,
-        ExpectedVersion, LastRevision, LogPosition, MaybePosition, ProposedMessage, RpcStatus,
-        StreamDeletedDetail, StreamIdentifier, TombstoneRequest, TombstoneResponse, WriteOptions,
+        AppendPart, AppendRequest, AppendResponse, AppendResult, AppendTooLargeDetail, Appended, AppendedAt,
+        BatchAppendRequest, BatchAppendResponse, BatchAppendResult, CurrentDetail, CurrentVersion,
+        DeleteRequest, DeleteResponse, Expected, ExpectedDetail, ExpectedVersion, LastRevision, LogPosition,
+        ProposedMessage, RpcStatus, StreamDeletedDetail, StreamIdentifier, WireUuid, WriteOptions,
         WrongVersion, WrongVersionDetail,
     },
     reading::stream_name,
     service::{Shared, lock},
 };
 
+/// The server's setting `CommitTimeoutMs`, shorter than its default of 2 s.
+const COMMIT_TIMEOUT: Duration = Duration::from_millis(300);
+
 pub async fn append(
     shared: Arc<Shared>,
+    caller: Caller,
     request: Request<Streaming<AppendRequest>>,
 ) -> Result<Response<AppendResponse>, Status> {
+    shared.count(|calls| calls.appends += 1);
     let mut parts = request.into_inner();
     let Some(AppendPart::Options(options)) = parts.message().await?.and_then(|first| first.part) else {
         return Err(errors::missing("options"));
     };
     let (stream, expected) = target(&options)?;
+    caller.check(Right::Write, &stream, &lock(&shared.log))?;
     let mut events = Vec::new();
     while let Some(part) = parts.message().await? {
         let Some(AppendPart::Message(message)) = part.part else {
@@ -41,10 +50,8 @@ pub async fn append(
     if total_size(&events) > shared.append_bytes_max {
         return Err(errors::append_too_large(shared.append_bytes_max));
     }
-    let outcome = lock(&shared.log).append(&stream, expected, &events);
-    after_writing(&shared).await?;
-    let result = match outcome {
-        Ok(written) => AppendResult::Success(appended(written)),
+    let result = match write(&shared, &stream, expected, events).await? {
+        Ok(written) => AppendResult::Success(appended(&shared, written)),
         Err(Refusal::Deleted) => return Err(errors::stream_deleted(&stream)),
         Err(Refusal::WrongVersion(current)) => {
             AppendResult::WrongExpectedVersion(wrong_version(current, expected))
@@ -53,18 +60,63 @@ pub async fn append(
     Ok(Response::new(AppendResponse { result: Some(result) }))
 }
 
-/// Applies the planned fault to the answer.
-async fn after_writing(shared: &Shared) -> Result<(), Status> {
-    match shared.faults.answer() {
-        Answer::After(delay) => {
-            tokio::time::sleep(delay).await;
-            Ok(())
+/// Writes, with the planned faults before and after it.
+async fn write(
+    shared: &Arc<Shared>,
+    stream: &str,
+    expected: Expected,
+    events: Vec<Proposed>,
+) -> Result<Result<Written, Refusal>, Status> {
+    let fault = shared.faults.write_fault();
+    if fault == Some(WriteFault::Aborted { written: false }) {
+        return Err(errors::timed_out("Prepare phase timeout."));
+    }
+    let (delay, cancelled) = shared.faults.delay_before_writing();
+    let appending = {
+        let (shared, stream) = (shared.clone(), stream.to_owned());
+        async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            append_as_leader(&shared, &stream, expected, &events).await
         }
-        Answer::Lost => {
+    };
+    // A call whose client is gone is dropped here, unless the write goes on by itself.
+    let outcome = match cancelled {
+        Cancelled::NotWritten => appending.await,
+        Cancelled::Written => {
+            tokio::spawn(appending).await.map_err(|error| Status::internal(error.to_string()))?
+        }
+    }?;
+    match fault {
+        Some(WriteFault::Aborted { .. }) => Err(errors::timed_out("Commit phase timeout.")),
+        Some(WriteFault::AnswerLost) => {
             shared.faults.cut_connections();
             Err(Status::unavailable("the connection is cut"))
         }
+        None => {
+            tokio::time::sleep(shared.faults.answer_delay()).await;
+            Ok(outcome)
+        }
     }
+}
+
+/// Appends, if the other nodes still follow this one.
+async fn append_as_leader(
+    shared: &Shared,
+    stream: &str,
+    expected: Expected,
+    events: &[Proposed],
+) -> Result<Result<Written, Refusal>, Status> {
+    {
+        let mut log = lock(&shared.log);
+        // A follower has forwarded the append.
+        if matches!(shared.role(), Role::Leader | Role::Follower(_)) {
+            return Ok(log.append(stream, expected, events));
+        }
+    }
+    tokio::time::sleep(COMMIT_TIMEOUT).await;
+    Err(errors::timed_out("Commit phase timeout."))
 }
 
 pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, Status>> + Send>>;
@@ -72,24 +124,24 @@ pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, 
 /// Collects the parts of each batch by correlation id, up to the part marked as final. Errors are answers;
 /// the call continues.
 pub fn batch_append(
-    shared: &Arc<Shared>,
+    shared: Arc<Shared>,
+    caller: Caller,
     request: Request<Streaming<BatchAppendRequest>>,
 ) -> Response<BatchResponses> {
-    let shared = shared.clone();
     let mut batches: HashMap<Option<Uuid>, Batch> = HashMap::new();
     let responses = request.into_inner().filter_map(move |part| {
         let batch = part.map(|part| {
-            let id = part.correlation_id.as_ref().and_then(super::messages::WireUuid::read);
+            let id = part.correlation_id.as_ref().and_then(WireUuid::read);
             let batch = batches.entry(id).or_default();
             let is_final = part.is_final;
             batch.add(part);
             is_final.then(|| batches.remove(&id)).flatten()
         });
-        let shared = shared.clone();
+        let (shared, caller) = (shared.clone(), caller.clone());
         async move {
             match batch {
                 Ok(None) => None,
-                Ok(Some(batch)) => Some(batch.append(&shared).await),
+                Ok(Some(batch)) => Some(batch.append(&shared, &caller).await),
                 Err(status) => Some(Err(status)),
             }
         }
@@ -112,9 +164,11 @@ impl Batch {
         }
     }
 
-    async fn append(self, shared: &Shared) -> Result<BatchAppendResponse, Status> {
+    async fn append(self, shared: &Arc<Shared>, caller: &Caller) -> Result<BatchAppendResponse, Status> {
+        shared.count(|calls| calls.batches += 1);
         let options = self.first.options.ok_or_else(|| errors::missing("options"))?;
         let (stream, expected) = target(&options)?;
+        caller.check(Right::Write, &stream, &lock(&shared.log))?;
         let events = self.messages.into_iter().map(proposed).collect::<Result<Vec<_>, _>>()?;
         let result = if total_size(&events) > shared.append_bytes_max {
             let bytes_max = u32::try_from(shared.append_bytes_max).unwrap_or(u32::MAX);
@@ -125,9 +179,8 @@ impl Batch {
                 detail,
             ))
         } else {
-            let outcome = lock(&shared.log).append(&stream, expected, &events);
-            after_writing(shared).await?;
-            batch_result(outcome, expected, options.stream.as_ref())
+            let outcome = write(shared, &stream, expected, events).await?;
+            batch_result(shared, outcome, expected, options.stream.as_ref())
         };
         Ok(BatchAppendResponse {
             correlation_id: self.first.correlation_id,
@@ -138,18 +191,19 @@ impl Batch {
 }
 
 fn batch_result(
+    shared: &Shared,
     outcome: Result<Written, Refusal>,
     expected: Expected,
     stream: Option<&StreamIdentifier>,
 ) -> BatchAppendResult {
     match outcome {
-        Ok(written) => BatchAppendResult::Success(appended(written)),
+        Ok(written) => BatchAppendResult::Success(appended(shared, written)),
         Err(Refusal::Deleted) => {
             let detail = detail("StreamDeleted", &StreamDeletedDetail { stream: stream.cloned() });
             BatchAppendResult::Error(rpc_status(Code::FailedPrecondition, "StreamDeleted", detail))
         }
         Err(Refusal::WrongVersion(current)) => {
-            let current = current.map_or(LastRevision::NoStream(()), LastRevision::Revision);
+            let current = current.map_or(CurrentDetail::CurrentNoStream(()), CurrentDetail::CurrentRevision);
             let expected = match expected {
                 Expected::Revision(revision) => ExpectedDetail::Revision(revision),
                 Expected::NoStream(()) => ExpectedDetail::NoStream(()),
@@ -163,16 +217,35 @@ fn batch_result(
     }
 }
 
-pub fn tombstone(
+/// Whether a stream may be created again after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    Soft,
+    ForGood,
+}
+
+pub fn delete(
     shared: &Shared,
-    request: Request<TombstoneRequest>,
-) -> Result<Response<TombstoneResponse>, Status> {
+    caller: &Caller,
+    deletion: Deletion,
+    request: Request<DeleteRequest>,
+) -> Result<Response<DeleteResponse>, Status> {
+    shared.count(|calls| calls.deletions += 1);
     let options = request.into_inner().options.ok_or_else(|| errors::missing("options"))?;
     let (stream, expected) = target(&options)?;
-    match lock(&shared.log).tombstone(&stream, expected) {
+    let mut log = lock(&shared.log);
+    caller.check(Right::Write, &stream, &log)?;
+    if shared.role() == Role::LeaderApart {
+        return Err(errors::timed_out("Commit phase timeout."));
+    }
+    let deleted = match deletion {
+        Deletion::Soft => log.delete(&stream, expected),
+        Deletion::ForGood => log.tombstone(&stream, expected),
+    };
+    match deleted {
         Ok(position) => {
             let position = LogPosition { commit: position, prepare: position };
-            Ok(Response::new(TombstoneResponse { position: Some(position) }))
+            Ok(Response::new(DeleteResponse { position: Some(position) }))
         }
         Err(Refusal::Deleted) => Err(errors::stream_deleted(&stream)),
         Err(Refusal::WrongVersion(actual)) => Err(errors::wrong_version(&stream, expected, actual)),
@@ -200,12 +273,11 @@ fn total_size(events: &[Proposed]) -> usize {
     events.iter().map(Proposed::size).sum()
 }
 
-fn appended(written: Written) -> Appended {
+fn appended(shared: &Shared, written: Written) -> Appended {
     let position = LogPosition { commit: written.position, prepare: written.position };
-    Appended {
-        last_revision: Some(LastRevision::Revision(written.last_revision)),
-        position: Some(MaybePosition::Position(position)),
-    }
+    let position =
+        if shared.faults.hides_position() { AppendedAt::NoPosition(()) } else { AppendedAt::At(position) };
+    Appended { last_revision: Some(LastRevision::Revision(written.last_revision)), position: Some(position) }
 }
 
 fn wrong_version(current: Option<u64>, expected: Expected) -> WrongVersion {
@@ -215,17 +287,14 @@ fn wrong_version(current: Option<u64>, expected: Expected) -> WrongVersion {
         Expected::Any(()) => ExpectedVersion::Any(()),
         Expected::StreamExists(()) => ExpectedVersion::StreamExists(()),
     };
-    let current = current.map_or(CurrentVersion::NoStream(()), CurrentVersion::Revision);
+    let current = current.map_or(CurrentVersion::CurrentNoStream(()), CurrentVersion::CurrentRevision);
     WrongVersion { current: Some(current), expected: Some(expected) }
 }
 
-fn detail(name: &str, message: &impl Message) -> AnyMessage {
-    AnyMessage {
-        type_url: format!("type.googleapis.com/event_store.client.{name}"),
-        value: message.encode_to_vec().into(),
-    }
+fn detail(name: &str, message: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/event_store.client.{name}"), value: message.encode_to_vec() }
 }
 
-fn rpc_status(code: Code, message: &str, detail: AnyMessage) -> RpcStatus {
+fn rpc_status(code: Code, message: &str, detail: Any) -> RpcStatus {
     RpcStatus { code: i32::from(code), message: message.to_owned(), detail: Some(detail) }
 }
