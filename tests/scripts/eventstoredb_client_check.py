@@ -10,10 +10,12 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+import eventstoredb_client_faults as faults
 from kurrentdbclient import KurrentDBClient, NewEvent, StreamState
 from kurrentdbclient.events import CaughtUp
 from kurrentdbclient.exceptions import (
     FailedPreconditionError,
+    InvalidCommitPositionError,
     KurrentDBClientError,
     MaximumAppendSizeExceededError,
     NotFoundError,
@@ -27,9 +29,9 @@ DEADLINE_S = 20
 class Fixture:
     """The server, in a process of its own."""
 
-    def __init__(self, binary, log, listen="127.0.0.1:0"):
+    def __init__(self, binary, log, listen="127.0.0.1:0", options=()):
         self.process = subprocess.Popen(
-            [binary, "--file", str(log), "--listen", listen],
+            [binary, "--file", str(log), "--listen", listen, *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         # Kills the server also after a failed check.
@@ -44,8 +46,9 @@ class Fixture:
     def command(self, line):
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        answer = self.process.stdout.readline().strip()
-        assert answer == "done", answer
+        status, _, result = self.process.stdout.readline().strip().partition(" ")
+        assert status == "done", f"{line}: {status} {result}"
+        return result
 
     def kill(self):
         self.process.kill()
@@ -179,6 +182,18 @@ def a_deleted_stream_is_reported(client):
     assert stream in str(failure) and "is deleted" in str(failure), failure
 
 
+def a_deleted_stream_may_be_created_again(client):
+    stream, old, new = new_stream(), events(3), events(2)
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=old)
+    client.delete_stream(stream, current_version=2)
+    must_fail(NotFoundError, lambda: client.get_stream(stream))
+    client.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=new)
+    got = client.get_stream(stream)
+    assert [(event.stream_position, event.id) for event in got] == [(3, new[0].id), (4, new[1].id)], got
+    metadata, _ = client.get_stream_metadata(stream)
+    assert metadata == {"$tb": 3}, metadata
+
+
 def an_append_that_is_too_large_writes_nothing(client):
     stream = new_stream()
     must_fail(
@@ -203,6 +218,7 @@ def the_whole_log_is_read_in_order(client):
     assert forwards == everything[middle : middle + 3], "a forward read includes its position"
     backwards = list(client.read_all(commit_position=at_middle, backwards=True, filter_exclude=(), limit=3))
     assert backwards == everything[middle - 3 : middle][::-1], "a backward read excludes its position"
+    must_fail(InvalidCommitPositionError, lambda: list(client.read_all(commit_position=at_middle + 1)))
 
 
 def a_subscription_catches_up_and_follows(client):
@@ -288,6 +304,7 @@ CHECKS = [
     any_version_recognises_recent_ids,
     a_missing_stream_is_reported,
     a_deleted_stream_is_reported,
+    a_deleted_stream_may_be_created_again,
     an_append_that_is_too_large_writes_nothing,
     the_whole_log_is_read_in_order,
     a_subscription_catches_up_and_follows,
@@ -308,6 +325,11 @@ def main(binary):
             fixture.kill()
     an_acknowledged_append_survives_a_kill(binary)
     print("ok  an_acknowledged_append_survives_a_kill")
+    for check in faults.CHECKS:
+        with tempfile.TemporaryDirectory() as directory:
+            start = lambda *options: Fixture(binary, Path(directory) / "log", options=options)
+            check(start, events, new_stream, must_fail)
+        print(f"ok  {check.__name__}", flush=True)
 
 
 if __name__ == "__main__":
