@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod documented;
+mod eventstoredb;
 mod faulty_store;
 mod kafka;
 mod log;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use self::{
     answer::Answer,
+    eventstoredb::EventStoreDbServer,
     faulty_store::{Fault, FaultyStore, Spoiled, appends},
     kafka::KafkaTopics,
     log::{Log, metadata},

@@ -17,13 +17,13 @@ use super::{
     Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
     marks, new_stream, reading,
 };
-use crate::support::{PATIENCE, eventually};
+use crate::support::{EventStoreDbServer, PATIENCE, eventually};
 
 /// The server's largest append, for events of several MiB.
 const APPEND_BYTES_MAX: usize = 16 << 20;
 
 struct EventStoreDbFixture {
-    server: Server,
+    server: EventStoreDbServer,
     store: Arc<EventStoreDb>,
 }
 
@@ -34,8 +34,8 @@ impl Fixture for EventStoreDbFixture {
             append_bytes_max: APPEND_BYTES_MAX,
             ..eventstoredb::FixtureOptions::default()
         };
-        let server = Server::start(options).await.unwrap();
-        let store = Arc::new(open(&server).await);
+        let server = EventStoreDbServer::start(options).await;
+        let store = Arc::new(open_at(&server.url()).await);
         Self { server, store }
     }
 
@@ -43,9 +43,8 @@ impl Fixture for EventStoreDbFixture {
     async fn reopen(self) -> Self {
         let Self { server, store } = self;
         drop(store);
-        server.stop();
-        server.accept_connections().await.unwrap();
-        let store = Arc::new(open(&server).await);
+        server.restart(Duration::ZERO).await;
+        let store = Arc::new(open_at(&server.url()).await);
         Self { server, store }
     }
 
@@ -69,7 +68,11 @@ async fn server() -> Server {
 }
 
 async fn open(server: &Server) -> EventStoreDb {
-    EventStoreDb::open(server.url().parse().unwrap(), patient()).await.unwrap()
+    open_at(server.url()).await
+}
+
+async fn open_at(url: &str) -> EventStoreDb {
+    EventStoreDb::open(url.parse().unwrap(), patient()).await.unwrap()
 }
 
 /// Retries an append until its outcome is known, as the executor does.

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use domain::{Sku, order::OrderStatus};
 use futures::future::join_all;
 use infra::event_store::eventstoredb::{EventStoreDb, EventStoreDbOptions};
-use tests::eventstoredb::{self, Server};
+use tests::eventstoredb::FixtureOptions;
 use tokio::time;
 
-use crate::support::{PATIENCE, Shop, line};
+use crate::support::{EventStoreDbServer, PATIENCE, Shop, line};
 
 const CLIENTS: usize = 16;
 const ORDERS_PER_CLIENT: usize = 10;
@@ -32,25 +32,23 @@ async fn buy(shop: &Shop, key: &str) -> bool {
 }
 
 /// Applies one fault after another.
-async fn disturb(server: &Server) {
+async fn disturb(server: &EventStoreDbServer) {
     for fault in 0..FAULTS {
         // The sleeps are the durations of the faults and of the time between them; no condition is awaited.
         time::sleep(Duration::from_millis(100)).await;
-        match fault % 3 {
-            0 => server.faults().lose_answers(3),
-            1 => server.faults().cut_connections(),
-            _ => {
-                server.stop();
-                time::sleep(Duration::from_millis(200)).await;
-                server.accept_connections().await.unwrap();
-            }
+        match (fault % 3, server) {
+            (0, EventStoreDbServer::Fixture(server)) => server.faults().lose_answers(3),
+            (1, EventStoreDbServer::Fixture(server)) => server.faults().cut_connections(),
+            (2, server) => server.restart(Duration::from_millis(200)).await,
+            // A real server has only restarts.
+            _ => {}
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_unit_is_sold_once_over_an_eventstoredb_with_faults() {
-    let server = Server::start(eventstoredb::FixtureOptions::default()).await.unwrap();
+    let server = EventStoreDbServer::start(FixtureOptions::default()).await;
     let options =
         EventStoreDbOptions { call_time_max: Duration::from_secs(2), ..EventStoreDbOptions::default() };
     let store = EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap();
