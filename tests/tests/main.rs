@@ -10,6 +10,7 @@ mod command_api;
 mod event_source_contract;
 mod event_store_contract;
 mod events_doc;
+mod eventstoredb_cluster;
 mod eventstoredb_fixture;
 mod executor;
 mod fair_stock;

@@ -94,6 +94,19 @@ impl Log {
         stock
     }
 
+    /// Folds every order.
+    pub fn walk_orders(&self) -> HashMap<OrderId, Order> {
+        let mut orders: HashMap<OrderId, Order> = HashMap::new();
+        for recorded in &self.0 {
+            if let (StreamName::Order(id), Event::Order(event)) =
+                (&recorded.stream, recorded.decode().unwrap())
+            {
+                OrderDecider::evolve(orders.entry(*id).or_default(), &event);
+            }
+        }
+        orders
+    }
+
     /// The open reservations of orders that are `placed`, have ended or do not exist: a finished platform has
     /// none.
     pub fn loose_reservations(&self) -> Vec<(Sku, OrderId)> {
@@ -101,8 +114,7 @@ impl Log {
         let open = stock.iter().flat_map(|(sku, stock)| {
             stock.open_reservations().keys().map(move |order| (sku.clone(), *order))
         });
-        let statuses: HashMap<OrderId, Order> =
-            self.orders().into_iter().map(|id| (id, self.order(id))).collect();
+        let statuses = self.walk_orders();
         let is_loose = |order: &OrderId| {
             statuses.get(order).is_none_or(|order| {
                 order.status().is_final() || order.status() == domain::order::OrderStatus::Placed
