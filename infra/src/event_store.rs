@@ -2,6 +2,7 @@
 
 pub mod eventstoredb;
 mod mark;
+mod outage;
 mod pending;
 pub mod sqlite;
 
@@ -12,13 +13,13 @@ use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp}
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-pub use self::mark::EventMark;
+pub use self::{mark::EventMark, outage::Outage};
 
 /// The read half of an event store.
 ///
-/// A short page is not the end: a read returns at most `limit` events, and fewer where it reaches a bound on
-/// bytes. Only an empty page means that there are no further events now. The first event of a page is
-/// returned at any size.
+/// A short page is not the end: a read returns at most `limit` events, and fewer where it reaches a bound of
+/// the store, such as one on bytes. Only an empty page means that there are no further events now. The first
+/// event of a page is returned at any size.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     /// At most `limit` events of a stream, in order, from revision `from` on. Empty if the stream does not
@@ -44,7 +45,8 @@ pub trait EventLog: Send + Sync + 'static {
     }
 
     /// Like [`EventLog::read_all`] after the event `mark`. Fails with [`ReadError::WentBack`] if the log does
-    /// not have this event: a read by position alone would skip the events that replaced it.
+    /// not have this event: a read by position alone would skip the events that replaced it. A page may end
+    /// within an append.
     async fn read_after(&self, mark: &EventMark, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         self.expect(mark).await?;
         self.read_all(Some(mark.position), limit).await
@@ -84,6 +86,12 @@ pub trait EventLog: Send + Sync + 'static {
                 return Ok(before);
             }
         }
+    }
+
+    /// Tells a follower that has read everything why it gets no further events, while that is so. Without
+    /// this, it would wait for the head as if nothing was appended.
+    fn outage(&self) -> Outage {
+        Outage::default()
     }
 
     /// The id of this log. A new log, and a log restored from a backup, have another id.
@@ -142,7 +150,8 @@ pub trait EventStore: Send + Sync + 'static {
     }
 
     /// Watches the position of the last event; `None` while the log is empty. A subscriber waits for a change
-    /// here instead of polling the log.
+    /// here instead of polling the log. An append may be answered a few milliseconds before the head has it.
+    /// A read of the log has every event up to the head.
     fn head(&self) -> watch::Receiver<Option<Position>>;
 }
 

@@ -363,6 +363,7 @@ async fn next_events(
     shutdown: &CancellationToken,
 ) -> Next {
     let heartbeat = Instant::now() + options.heartbeat_every;
+    let mut outage = log.outage();
     loop {
         if shutdown.is_cancelled() {
             return Next::Stop;
@@ -387,6 +388,7 @@ async fn next_events(
                 // The store has stopped, because the process shuts down.
                 return Next::Stop;
             },
+            cause = outage.cause() => return Next::Unreadable(cause),
             () = tokio::time::sleep_until(heartbeat) => return Next::Heartbeat,
         }
     }

@@ -1,6 +1,7 @@
 //! The contract of the event source port: one suite that runs over every adapter.
 
 mod direct;
+mod eventstoredb;
 mod kafka;
 mod memory;
 mod reading;

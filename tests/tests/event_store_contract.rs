@@ -51,7 +51,7 @@ macro_rules! event_store_contract {
             reading::existing_and_missing_streams_are_distinguished,
             reading::a_reader_in_another_process_sees_acknowledged_events,
             reading::a_follower_reads_every_event_during_concurrent_appends,
-            reading::the_head_includes_every_acknowledged_append,
+            reading::the_head_reaches_every_acknowledged_append,
             reading::the_head_wakes_a_follower,
             marks::a_mark_finds_its_event_and_no_other,
             marks::a_read_after_a_mark_continues_after_its_event,

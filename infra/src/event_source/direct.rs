@@ -8,7 +8,7 @@ use domain::Position;
 use tokio::{sync::watch, time};
 
 use super::{Batch, EventSource, Partition, Reached, SourceUpdate};
-use crate::event_store::{EventLog, EventMark, EventStore, ReadError};
+use crate::event_store::{EventLog, EventMark, EventStore, Outage, ReadError};
 
 /// Pause after a read without events although the head is ahead. The head can move a moment before a read
 /// returns the event; the pause keeps a store that stays behind from being read in a busy loop.
@@ -18,6 +18,7 @@ const PAUSE_BEHIND_HEAD: Duration = Duration::from_millis(5);
 pub struct DirectSource {
     store: Arc<dyn EventStore>,
     head: watch::Receiver<Option<Position>>,
+    outage: Outage,
     batch_events_max: usize,
     state: State,
 }
@@ -59,8 +60,8 @@ impl std::fmt::Debug for DirectSource {
 impl DirectSource {
     /// Returns at most `batch_events_max` events per batch.
     pub fn new(store: Arc<dyn EventStore>, batch_events_max: usize) -> Self {
-        let head = store.head();
-        Self { store, head, batch_events_max, state: State::Unassigned }
+        let (head, outage) = (store.head(), store.log().outage());
+        Self { store, head, outage, batch_events_max, state: State::Unassigned }
     }
 }
 
@@ -95,8 +96,11 @@ impl EventSource for DirectSource {
                         place.is_checked = true;
                     }
                     if head <= place.after {
-                        if self.head.changed().await.is_err() {
-                            return Err(ReadError::Unavailable("the event store has stopped".into()));
+                        tokio::select! {
+                            changed = self.head.changed() => if changed.is_err() {
+                                return Err(ReadError::Unavailable("the event store has stopped".into()));
+                            },
+                            cause = self.outage.cause() => return Err(cause),
                         }
                         continue;
                     }

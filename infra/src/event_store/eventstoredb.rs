@@ -3,16 +3,20 @@
 //! Dependent appends are not accepted: the caller waits for an append before it submits another that builds
 //! on it. So there are no epochs. This adapter adds three things to the client library: a time limit for
 //! every call, a new client after the connection is lost, and a distinction between unknown outcomes and
-//! refusals. `docs/adr/0014-poll-the-end-of-the-eventstoredb-log.md` explains why it polls the end of the
-//! log.
+//! refusals. One subscription feeds the head and all followers:
+//! `docs/adr/0041-feed-all-followers-from-one-subscription.md`.
 
 mod appends;
 mod config;
 mod connection;
 mod errors;
-mod follower;
 mod identity;
+mod reader;
 mod reads;
+mod server;
+mod subscription;
+mod times;
+mod window;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,26 +24,27 @@ use async_trait::async_trait;
 use domain::Position;
 use tokio::sync::{mpsc, watch};
 
-use self::connection::Connection;
 pub use self::{
     config::{EventStoreDbConfig, InvalidUrl},
     errors::EventStoreDbOpenError,
     reads::EventStoreDbLog,
 };
-use super::{Append, Done, Epoch, EventLog, EventStore, pending::PendingAppend};
+use self::{connection::Connection, window::Window};
+use super::{Append, Done, Epoch, EventLog, EventMark, EventStore, pending::PendingAppend};
 
-/// Time limit and poll interval for the server.
+/// Time limit for the server, and memory for its newest events.
 #[derive(Debug, Clone, Copy)]
 pub struct EventStoreDbOptions {
     /// A call without an answer after this time fails. The outcome of an append is then unknown.
     pub call_time_max: Duration,
-    /// Pause between two polls for events that other processes wrote.
-    pub follow_interval: Duration,
+    /// Memory for the newest events, which all followers share, in bytes. A follower that is further behind
+    /// reads the server.
+    pub window_bytes_max: usize,
 }
 
 impl Default for EventStoreDbOptions {
     fn default() -> Self {
-        Self { call_time_max: Duration::from_secs(5), follow_interval: Duration::from_millis(25) }
+        Self { call_time_max: Duration::from_secs(5), window_bytes_max: 32 << 20 }
     }
 }
 
@@ -60,15 +65,19 @@ impl EventStoreDb {
     ) -> Result<Self, EventStoreDbOpenError> {
         let connection = Arc::new(Connection::new(config, options.call_time_max));
         let store_id = identity::read_or_create(&connection).await?;
-        let last = reads::last_event(&connection, None)
+        let log = EventStoreDbLog::new(connection.clone(), store_id);
+        let last = log
+            .last_event()
             .await
-            .map_err(|error| EventStoreDbOpenError::unreadable(&connection, error))?;
-        let head = Arc::new(watch::Sender::new(last.map(|event| event.position)));
+            .map_err(|error| EventStoreDbOpenError::unreadable(&connection, error))?
+            .map(|event| EventMark::from(&event));
+        let window = Arc::new(Window::new(last, options.window_bytes_max, log.times().clone()));
         let (queue, submitted) = mpsc::unbounded_channel();
-        tokio::spawn(appends::run(connection.clone(), submitted, head.clone()));
-        let head_receiver = head.subscribe();
-        tokio::spawn(follower::run(connection.clone(), head, options.follow_interval));
-        Ok(Self { log: Arc::new(EventStoreDbLog::new(connection, store_id)), queue, head: head_receiver })
+        tokio::spawn(appends::run(connection, submitted, window.seen().clone()));
+        let head = window.head();
+        let log = Arc::new(log.over(window.clone()));
+        tokio::spawn(reader::run(log.clone(), window));
+        Ok(Self { log, queue, head })
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::LogGuard;
-use crate::event_store::{Append, AppendError, Done, Epoch, EventLog, EventMark, EventStore, ReadError};
+use crate::event_store::{
+    Append, AppendError, Done, Epoch, EventLog, EventMark, EventStore, Outage, ReadError,
+};
 
 /// Refuses reads once the log went back, and notices when a read finds that out.
 pub(super) struct GuardedLog {
@@ -79,6 +81,10 @@ impl EventLog for GuardedLog {
     async fn position_before(&self, time: Timestamp) -> Result<Option<Position>, ReadError> {
         self.check()?;
         self.inner.position_before(time).await
+    }
+
+    fn outage(&self) -> Outage {
+        self.inner.outage()
     }
 
     fn store_id(&self) -> Uuid {

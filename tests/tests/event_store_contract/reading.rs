@@ -8,7 +8,10 @@ use infra::event_store::{
     ExpectedRevision::{self, NoStream},
 };
 
+use tokio::time::timeout;
+
 use super::{Fixture, append, event_of, events, given_stream, new_stream};
+use crate::support::PATIENCE;
 
 pub async fn reads_respect_their_limit(fixture: impl Fixture) {
     let store = fixture.store();
@@ -129,13 +132,16 @@ pub async fn a_follower_reads_every_event_during_concurrent_appends(fixture: imp
     }
 }
 
-pub async fn the_head_includes_every_acknowledged_append(fixture: impl Fixture) {
+pub async fn the_head_reaches_every_acknowledged_append(fixture: impl Fixture) {
     let store = fixture.store();
-    let head = store.head();
+    let mut head = store.head();
     assert_eq!(*head.borrow(), None);
     for _ in 0..50 {
         let appended = store.append(append(&new_stream(), NoStream, events(2))).await.unwrap();
-        assert_eq!(*head.borrow(), appended.last_position);
+        let reached = head.wait_for(|head| *head >= appended.last_position);
+        assert_eq!(*timeout(PATIENCE, reached).await.unwrap().unwrap(), appended.last_position);
+        let log = store.log().read_all(None, 1_000).await.unwrap();
+        assert_eq!(log.last().map(|event| event.position), appended.last_position);
     }
 }
 

@@ -93,6 +93,16 @@ async fn a_second_owner_is_refused_and_the_error_names_the_lock() {
 }
 
 #[tokio::test]
+async fn the_head_has_an_append_when_it_is_answered() {
+    let fixture = SqliteFixture::fresh().await;
+    let store = fixture.store();
+    for _ in 0..50 {
+        let appended = store.append(append(&new_stream(), NoStream, events(2))).await.unwrap();
+        assert_eq!(*store.head().borrow(), appended.last_position);
+    }
+}
+
+#[tokio::test]
 async fn closing_finishes_queued_appends_and_refuses_later_ones() {
     let fixture = SqliteFixture::fresh().await;
     let store = fixture.store();

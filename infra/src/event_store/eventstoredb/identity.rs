@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     connection::{CallError, Connection},
     errors::EventStoreDbOpenError,
+    server::read_to_end,
 };
 
 /// Has no hyphen, so it is not the name of an aggregate's stream.
@@ -21,9 +22,10 @@ struct Created {
 pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventStoreDbOpenError> {
     let options = ReadStreamOptions::default().max_count(1).requires_leader(true);
     let read = |client: Client| async move {
-        match client.read_stream(STREAM, &options).await?.next().await {
-            Err(Error::ResourceNotFound) => Ok(None),
-            found => found,
+        let (mut answer, mut first) = (client.read_stream(STREAM, &options).await?, None);
+        match read_to_end(&mut answer, |event| first = Some(event)).await {
+            Ok(()) | Err(Error::ResourceNotFound) => Ok(first),
+            Err(error) => Err(error),
         }
     };
     let Some(event) =
@@ -31,7 +33,7 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventS
     else {
         return Ok(None);
     };
-    let created: Created = event.get_original_event().as_json().map_err(|error| {
+    let created: Created = event.as_json().map_err(|error| {
         let what = format!("the event in its stream {STREAM} is unreadable: {error}");
         EventStoreDbOpenError::Damaged { server: connection.server(), what }
     })?;

@@ -1,0 +1,176 @@
+//! One subscription feeds all followers of a process from a window in memory.
+
+mod random_stops;
+
+use std::sync::Arc;
+
+use domain::{EventId, NewEvent, OrderId, RecordedEvent, StreamName};
+use infra::{
+    event_source::{EventSource, Partition, Reached, SourceUpdate, direct::DirectSource},
+    event_store::{
+        Append, EventMark, EventStore, ExpectedRevision, ReadError,
+        eventstoredb::{EventStoreDb, EventStoreDbOptions},
+    },
+};
+use tests::eventstoredb::{FixtureOptions, Server};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::support::{PATIENCE, eventually};
+
+/// The server's largest append, so that a test can append many events at once.
+const APPEND_BYTES_MAX: usize = 16 << 20;
+
+async fn server() -> Server {
+    let options = FixtureOptions { append_bytes_max: APPEND_BYTES_MAX, ..FixtureOptions::default() };
+    Server::start(options).await.unwrap()
+}
+
+async fn open(server: &Server) -> Arc<EventStoreDb> {
+    open_with(server, EventStoreDbOptions::default().window_bytes_max).await
+}
+
+async fn open_with(server: &Server, window_bytes_max: usize) -> Arc<EventStoreDb> {
+    let options =
+        EventStoreDbOptions { call_time_max: PATIENCE, window_bytes_max, ..EventStoreDbOptions::default() };
+    Arc::new(EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap())
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::new_v4()),
+        type_name: "order.delivered.v1",
+        data: br#"{"shipment_id":"0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f"}"#.to_vec(),
+        metadata: Arc::from(*b"{}"),
+    }
+}
+
+fn events_of_new_stream(count: usize) -> Append {
+    let stream: StreamName = OrderId(Uuid::new_v4()).into();
+    let events = (0..count).map(|_| event()).collect();
+    Append { stream, expected: ExpectedRevision::NoStream, events, epoch: None }
+}
+
+/// Appends to a new stream. Retries until the outcome is known, as the executor does.
+async fn given(store: &EventStoreDb, count: usize) {
+    let append = events_of_new_stream(count);
+    eventually("an append", async || store.append(append.clone()).await.ok()).await;
+}
+
+/// A consumer that stores how far it has read.
+struct Follower {
+    source: DirectSource,
+    read: Vec<RecordedEvent>,
+    stored: usize,
+}
+
+impl Follower {
+    async fn start(store: &Arc<EventStoreDb>, stored: Vec<RecordedEvent>) -> Self {
+        let mut source = DirectSource::new(store.clone(), 1_000);
+        assert!(matches!(source.next().await, Ok(SourceUpdate::Assigned(_))));
+        let mut follower = Self { source, stored: stored.len(), read: stored };
+        follower.seek_stored();
+        follower
+    }
+
+    fn seek_stored(&mut self) {
+        self.read.truncate(self.stored);
+        let reached = self
+            .read
+            .last()
+            .map(|event| Reached { position: event.position, last_event: Some(EventMark::from(event)) });
+        self.source.seek(&Partition::whole_log(), reached);
+    }
+
+    /// Waits for one batch.
+    async fn batch(&mut self) -> Result<(), ReadError> {
+        let update = timeout(PATIENCE, self.source.next()).await.expect("an update must arrive")?;
+        let SourceUpdate::Events(batch) = update else { panic!("{update:?}") };
+        assert_eq!(batch.after, self.read.last().map(|event| event.position));
+        self.read.extend(batch.events);
+        Ok(())
+    }
+
+    /// Reads until it has `count` events, and stores each batch. After a failure it continues from what it has
+    /// stored.
+    async fn read_to(&mut self, count: usize) {
+        while self.read.len() < count {
+            match self.batch().await {
+                Ok(()) => self.stored = self.read.len(),
+                Err(_) => {
+                    self.seek_stored();
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+}
+
+/// Runs on one thread: a loop that never yields would stop the test.
+#[tokio::test]
+async fn a_subscription_that_the_server_ends_is_replaced() {
+    let server = server().await;
+    let (here, there) = (open(&server).await, open(&server).await);
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    for round in 1..=5 {
+        server.faults().end_subscriptions();
+        given(&there, 1).await;
+        follower.read_to(round).await;
+    }
+}
+
+#[tokio::test]
+async fn an_outage_reaches_a_follower_that_has_read_everything_and_ends_with_the_outage() {
+    let server = server().await;
+    let (here, there) = (open(&server).await, open(&server).await);
+    given(&there, 1).await;
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    follower.read_to(1).await;
+    server.stop();
+    let error = follower.batch().await.unwrap_err();
+    assert!(matches!(error, ReadError::Unavailable(_)), "{error}");
+
+    server.accept_connections().await.unwrap();
+    given(&there, 1).await;
+    follower.seek_stored();
+    follower.read_to(2).await;
+}
+
+#[tokio::test]
+async fn a_log_that_went_back_is_reported_to_a_follower_that_waits() {
+    let server = server().await;
+    let (here, there) = (open(&server).await, open(&server).await);
+    given(&there, 3).await;
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    follower.read_to(3).await;
+    server.stop();
+    server.restore(server.events() - 1);
+    server.accept_connections().await.unwrap();
+    let went_back = eventually("the lost event", async || match follower.batch().await {
+        Err(ReadError::WentBack(why)) => Some(why),
+        _ => None,
+    });
+    assert!(went_back.await.contains("no longer has"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_stopped_for_200_000_events_catches_up_and_meets_the_window() {
+    const APPENDS: usize = 200;
+    const EVENTS: usize = 1_000;
+    const WINDOW_BYTES: usize = 1 << 20;
+    let server = server().await;
+    let (here, there) = (open_with(&server, WINDOW_BYTES).await, open(&server).await);
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    given(&there, 1).await;
+    follower.read_to(1).await;
+    for _ in 0..APPENDS {
+        given(&there, EVENTS).await;
+    }
+    follower.read_to(1 + APPENDS * EVENTS).await;
+    assert!(follower.read.is_sorted_by(|one, next| one.position < next.position));
+
+    for more in 1..=20 {
+        given(&there, 1).await;
+        follower.read_to(1 + APPENDS * EVENTS + more).await;
+    }
+}
