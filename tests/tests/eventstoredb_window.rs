@@ -1,5 +1,6 @@
 //! One subscription feeds all followers of a process from a window in memory.
 
+mod calls;
 mod random_stops;
 
 use std::sync::Arc;
@@ -169,8 +170,10 @@ async fn a_follower_that_was_stopped_for_200_000_events_catches_up_and_meets_the
     follower.read_to(1 + APPENDS * EVENTS).await;
     assert!(follower.read.is_sorted_by(|one, next| one.position < next.position));
 
+    let reads = server.calls().all_reads;
     for more in 1..=20 {
         given(&there, 1).await;
         follower.read_to(1 + APPENDS * EVENTS + more).await;
     }
+    assert_eq!(server.calls().all_reads, reads, "a follower that met the window reads the server no more");
 }

@@ -5,6 +5,7 @@ use infra::event_store::{EventMark, ExpectedRevision::NoStream, ReadError};
 use uuid::Uuid;
 
 use super::*;
+use crate::support::PATIENCE;
 
 async fn given_events(store: &dyn EventStore, count: usize) -> Vec<EventMark> {
     for _ in 0..count {
@@ -39,6 +40,10 @@ pub async fn a_read_after_a_mark_continues_after_its_event(fixture: impl Fixture
     let store = fixture.store();
     // Enough for a server to write events of its own between them.
     let marks = given_events(&*store, 120).await;
+    // Before that, a page may be shorter.
+    let mut head = store.head();
+    let reached = head.wait_for(|head| *head >= marks.last().map(|mark| mark.position));
+    tokio::time::timeout(PATIENCE, reached).await.unwrap().unwrap();
     for (index, mark) in marks.iter().enumerate() {
         let rest: Vec<EventMark> =
             store.log().read_after(mark, 7).await.unwrap().iter().map(EventMark::from).collect();

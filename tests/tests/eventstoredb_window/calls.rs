@@ -1,11 +1,14 @@
 //! The calls that reads and followers make.
 
+use std::ops::Range;
+
 use domain::{OrderId, Timestamp};
 use futures::future::join_all;
 use infra::event_store::EventStore;
 use uuid::Uuid;
 
 use super::{Follower, given, open, server};
+use crate::support::{Shop, line};
 
 /// More reads than a connection allows to be broken off.
 const READS: usize = 1_500;
@@ -82,4 +85,25 @@ async fn a_search_for_a_time_begins_at_the_nearest_known_event() {
     println!("the first search took {} reads, the second {}", first.1, repeated.1);
     assert_eq!(first.0, repeated.0);
     assert!(repeated.1 <= 3, "{repeated:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn projector_and_process_manager_add_no_reads_to_an_order() {
+    const ORDERS: u32 = 200;
+    let server = server().await;
+    let shop = Shop::over(open(&server).await).await;
+    shop.receive("cup", 10 * ORDERS).await;
+    let place = async |numbers: Range<u32>| {
+        for number in numbers {
+            let answer = shop.place(&format!("order {number}"), &[line("cup", 1, 1_000)]).await;
+            assert_eq!(answer.status.as_u16(), 201);
+        }
+    };
+    place(0..20).await;
+    let before = server.calls();
+    place(20..20 + ORDERS).await;
+    let after = server.calls();
+    println!("{ORDERS} orders\nbefore {before}\nafter  {after}");
+    let all_reads = after.all_reads - before.all_reads;
+    assert!(all_reads <= u64::from(ORDERS) / 20, "{all_reads} reads of the whole log for {ORDERS} orders");
 }

@@ -11,7 +11,8 @@ use std::{
 use async_trait::async_trait;
 use domain::{OrderId, Position, RecordedEvent, Revision, StreamName};
 use infra::event_store::{
-    Append, AppendError, Appended, Done, Epoch, EventLog, EventMark, EventStore, ExpectedRevision, ReadError,
+    Append, AppendError, Appended, Done, Epoch, EventLog, EventMark, EventStore, ExpectedRevision, Outage,
+    ReadError,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -358,6 +359,10 @@ impl EventLog for FaultyLog {
         self.inner.exist(streams).await
     }
 
+    async fn read_after(&self, mark: &EventMark, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        Ok(self.spoil(self.inner.read_after(mark, limit).await?))
+    }
+
     /// Not among the recorded reads.
     async fn has(&self, mark: &EventMark) -> Result<bool, ReadError> {
         self.inner.has(mark).await
@@ -365,6 +370,10 @@ impl EventLog for FaultyLog {
 
     async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
         self.inner.last_event().await
+    }
+
+    fn outage(&self) -> Outage {
+        self.inner.outage()
     }
 
     fn store_id(&self) -> Uuid {

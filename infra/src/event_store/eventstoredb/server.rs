@@ -22,8 +22,8 @@ pub(super) const READ_BYTES_MAX: usize = 4 << 20;
 pub(super) const NUMBER_MAX: u64 = i64::MAX as u64;
 /// Events in an answer. Fewer while the events are large.
 const PAGE_EVENTS_MAX: usize = 4_096;
-/// A page of the whole log has at least this many events, so that it does not consist of foreign events only.
-const PAGE_EVENTS_MIN: usize = 32;
+/// Spare room in a page of the whole log for foreign events, such as those of the server itself.
+const FOREIGN_EVENTS: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -129,8 +129,7 @@ impl Server {
         limit: usize,
     ) -> Result<Page, ReadError> {
         let limit = limit.min(self.page_events.load(Ordering::Relaxed));
-        // The server's page includes the event at the given position.
-        let count = (limit + 1).max(PAGE_EVENTS_MIN);
+        let count = limit + FOREIGN_EVENTS;
         let options =
             ReadAllOptions::default().forwards().position(from).max_count(count).requires_leader(true);
         let read = move |client: Client| async move {
