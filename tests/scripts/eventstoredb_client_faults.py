@@ -1,14 +1,18 @@
-"""Checks what the official Python client says about the fixture's faults and clusters."""
+"""Checks what the official Python client says about the fixture's faults, users, certificates and clusters."""
 
+import tempfile
 import time
+from pathlib import Path
 
 from kurrentdbclient import KurrentDBClient, StreamState
 from kurrentdbclient.exceptions import (
     AbortedByServerError,
+    AccessDeniedError,
     GrpcDeadlineExceededError,
     NodeIsNotLeaderError,
     NotFoundError,
     ServiceUnavailableError,
+    UnauthenticatedError,
     UnknownError,
 )
 
@@ -90,6 +94,37 @@ def calls_are_counted_and_links_are_added(start, events, new_stream, must_fail):
     fixture.kill()
 
 
+def users_have_the_rights_of_the_server(start, events, new_stream, must_fail):
+    """With TLS, because the client sends passwords over encrypted connections only."""
+    with tempfile.TemporaryDirectory() as folder:
+        fixture = start("--tls", folder, "--admin", "admin:changeit", "--user", "orders:secret")
+        authority = (Path(folder) / "ca.pem").read_text()
+        address = fixture.address.replace("127.0.0.1", "localhost")
+
+        def connect(user):
+            return KurrentDBClient(uri=f"esdb://{user}{address}?Tls=true", root_certificates=authority)
+
+        admin, orders = connect("admin:changeit@"), connect("orders:secret@")
+        stream = new_stream()
+        orders.append_to_stream(stream, current_version=StreamState.NO_STREAM, events=events(2))
+        assert len(orders.get_stream(stream)) == 2
+        must_fail(AccessDeniedError, lambda: list(orders.read_all()))
+        must_fail(AccessDeniedError, lambda: orders.get_stream("$settings"))
+        assert len(list(admin.read_all())) == 2
+        admin.set_stream_metadata("$all", metadata={"$acl": {"$r": ["orders", "$admins"]}})
+        assert len(list(orders.read_all())) == 2
+        must_fail(UnauthenticatedError, lambda: connect("orders:wrong@").get_stream(stream))
+        admin.close()
+        orders.close()
+        fixture.kill()
+    # Without TLS the client sends no password, so it is nobody to the server.
+    fixture = start("--admin", "admin:changeit")
+    nobody = fixture.client()
+    must_fail(AccessDeniedError, lambda: nobody.get_stream(stream))
+    nobody.close()
+    fixture.kill()
+
+
 def a_cluster_elects_another_leader(start, events, new_stream, must_fail):
     fixture = start("--nodes", "3", "--election-ms", "300")
     client = fixture.client()
@@ -147,5 +182,6 @@ CHECKS = [
     planned_faults_reach_the_client,
     a_restored_log_goes_back,
     calls_are_counted_and_links_are_added,
+    users_have_the_rights_of_the_server,
     a_cluster_elects_another_leader,
 ]

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio_rustls::rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -49,12 +49,16 @@ impl Certificates {
 /// The authority's certificate, and the settings of the server.
 fn generate() -> Result<(String, ServerConfig), Box<dyn std::error::Error + Send + Sync>> {
     let mut authority = CertificateParams::new(Vec::new())?;
+    // Names that differ: a certificate with the name of its authority counts as self-signed.
+    authority.distinguished_name.push(DnType::CommonName, "authority of the EventStoreDB fixture");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+    let mut certificate = CertificateParams::new(names)?;
+    certificate.distinguished_name.push(DnType::CommonName, "EventStoreDB fixture");
+    let certificate = certificate.signed_by(&key, &authority)?;
     // Names its provider, because a second default provider in the process would be an error of the client.
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -11,7 +11,7 @@ use infra::event_store::{
     ExpectedRevision::{Exact, NoStream},
     eventstoredb::{EventStoreDb, EventStoreDbLog, EventStoreDbOpenError, EventStoreDbOptions},
 };
-use tests::eventstoredb::{self, Server};
+use tests::eventstoredb::{self, Certificates, Cluster, Server};
 
 use super::{
     Fixture, append, appending, dependent_appends, event_of, event_store_contract, events, given_stream,
@@ -229,4 +229,20 @@ async fn the_error_for_a_missing_server_or_store_names_the_setting_and_not_the_p
     let text = format!("{error} {error:?} {:?}", config());
     assert!(text.contains("ORDERLY_EVENT_STORE") && text.contains(&server.address().to_string()), "{text}");
     assert!(!text.contains("changeit"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_with_tls_goes_on_under_another_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = Some(Certificates::create(folder.path()).unwrap());
+    let options = eventstoredb::FixtureOptions { tls, ..eventstoredb::FixtureOptions::default() };
+    let cluster = Cluster::start(3, Duration::from_millis(200), options).await.unwrap();
+    let store = open_at(cluster.url()).await;
+    let stream = given_stream(&store, 1).await;
+
+    let leader = cluster.leader().expect("a leader");
+    cluster.kill(leader);
+    assert_eq!(until_known(&store, &append(&stream, Exact(0), events(2))).await.last_revision, Some(2));
+    assert_ne!(cluster.leader(), Some(leader));
+    assert_eq!(length(&store, &stream).await, 3);
 }
