@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::Parser;
-use domain::{OrderId, Sku, order::OrderStatus};
+use domain::{
+    OrderId, Sku,
+    order::{Order, OrderStatus},
+};
 use futures::future::join_all;
 use infra::event_store::eventstoredb::{EventStoreDbLog, EventStoreDbOptions};
 use platform::{
@@ -21,7 +24,7 @@ use tokio::time::sleep;
 
 use crate::support::{Log, PATIENCE, eventually};
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 32;
 const SKUS: usize = 4;
 /// Units of each SKU: more than the clients order.
 const UNITS: u32 = 1_000_000;
@@ -210,7 +213,7 @@ async fn no_acknowledged_order_is_lost_or_doubled_while_nodes_fail() {
     assert_eq!(log.orders().len(), orders.len(), "an order was placed twice");
     assert_eq!(orders.len(), placed.len(), "lost orders, or orders of no client");
     for id in &placed {
-        let status = orders.get(id).map(|order| order.status());
+        let status = orders.get(id).map(Order::status);
         assert_eq!(status, Some(OrderStatus::Allocated), "{id}");
     }
     let stock = log.walk_stock(|_, _, _| {});
