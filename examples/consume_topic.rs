@@ -15,7 +15,7 @@ use rdkafka::{
 pub struct TopicEvent {
     /// The deduplication key, the same for ever.
     pub id: String,
-    /// For example `order.placed.v1`. Ignore types that you do not know.
+    /// For example `order.placed.v2`. Ignore types that you do not know.
     pub type_name: String,
     /// For example `order-0d3c…`. Events of one stream arrive in order.
     pub stream: String,

@@ -43,9 +43,9 @@ use crate::{
     pages::Pages,
 };
 
-/// The most payment events that one command records: one report of a provider, and the refunds and voids that
-/// a closed payment then requests.
-const EVENTS_OF_A_COMMAND_MAX: Revision = 8;
+/// The most payment events of one command whose reactions run inline: one report of a provider with some refunds and
+/// disputes, and the refunds and voids that a closed payment then requests. The process manager reacts to the others.
+const EVENTS_OF_A_COMMAND_MAX: Revision = 16;
 
 /// Time limit of a request or reaction that waits for the lock of an order or payment.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);

@@ -126,17 +126,23 @@ impl Refusal for ReceiptRefusals {
 
 codes! {
     ORDER_REFUSALS: order_code(OrderRefusal) {
-        OrderRefusal::NotFound => NotFound,
+        OrderRefusal::NotFound | OrderRefusal::NoSuchShipment => NotFound,
         OrderRefusal::Invalid(_) | OrderRefusal::UnknownLine(_) | OrderRefusal::UnknownShipment(_)
         | OrderRefusal::NotShippable { requested: 0, .. } | OrderRefusal::NotReturnable { requested: 0, .. }
+        | OrderRefusal::NotCancellable { requested: 0, .. }
             => InvalidRequest,
         OrderRefusal::WrongStatus(_) => OrderStatus,
         OrderRefusal::NotPaid => OrderNotPaid,
-        OrderRefusal::NotShippable { .. } | OrderRefusal::NotReturnable { .. } => QuantityUnavailable,
+        OrderRefusal::AllRefunded => OrderRefunded,
+        OrderRefusal::NotShippable { .. } | OrderRefusal::NotReturnable { .. }
+        | OrderRefusal::NotCancellable { .. } => QuantityUnavailable,
+        OrderRefusal::ShipmentArrived => ShipmentArrived,
+        OrderRefusal::ShipmentUndone => ShipmentUndone,
         OrderRefusal::NothingToShip => NothingToShip,
         OrderRefusal::NothingToCancel => NothingToCancel,
-        OrderRefusal::RefundTooLarge { .. } => RefundTooLarge,
+        OrderRefusal::RefundTooLarge { .. } | OrderRefusal::LineRefundTooLarge { .. } => RefundTooLarge,
         OrderRefusal::NotDueYet { .. } | OrderRefusal::NeverDue => PaymentNotDue,
+        OrderRefusal::TooLarge { .. } => OrderTooLarge,
         OrderRefusal::TooManyParts => TooManyParts,
     }
 }
@@ -148,15 +154,23 @@ impl Refusal for OrderRefusal {
             Self::UnknownShipment(_) => Some("shipment_id".to_owned()),
             Self::UnknownLine(_)
             | Self::NotShippable { requested: 0, .. }
-            | Self::NotReturnable { requested: 0, .. } => Some("lines".to_owned()),
+            | Self::NotReturnable { requested: 0, .. }
+            | Self::NotCancellable { requested: 0, .. } => Some("lines".to_owned()),
             Self::NotFound
+            | Self::NoSuchShipment
             | Self::WrongStatus(_)
             | Self::NotPaid
             | Self::NotShippable { .. }
             | Self::NotReturnable { .. }
+            | Self::NotCancellable { .. }
+            | Self::AllRefunded
+            | Self::TooLarge { .. }
+            | Self::ShipmentArrived
+            | Self::ShipmentUndone
             | Self::NothingToShip
             | Self::NothingToCancel
             | Self::RefundTooLarge { .. }
+            | Self::LineRefundTooLarge { .. }
             | Self::NotDueYet { .. }
             | Self::NeverDue
             | Self::TooManyParts => None,
@@ -168,13 +182,23 @@ impl Refusal for OrderRefusal {
 /// The member of the request with the invalid content.
 fn invalid_member(invalid: &InvalidOrder) -> String {
     match invalid {
-        InvalidOrder::LineCount | InvalidOrder::UnitCount | InvalidOrder::RepeatedLine => "lines".to_owned(),
+        InvalidOrder::LineCount
+        | InvalidOrder::UnitCount
+        | InvalidOrder::RepeatedLine
+        | InvalidOrder::LinesAboveRefund => "lines".to_owned(),
         InvalidOrder::Quantity { line } => format!("lines[{}].quantity", line - 1),
         InvalidOrder::NegativePrice { line } => format!("lines[{}].unit_price", line - 1),
         InvalidOrder::TotalOutOfRange | InvalidOrder::NegativeTotal => "lines, adjustments".to_owned(),
-        InvalidOrder::AdjustmentCount => "adjustments".to_owned(),
+        InvalidOrder::AdjustmentCount | InvalidOrder::PositiveDiscount { line: None } => {
+            "adjustments".to_owned()
+        }
+        InvalidOrder::NegativeLineTotal { line } => format!("lines[{}]", line - 1),
+        InvalidOrder::PositiveDiscount { line: Some(line) } | InvalidOrder::LineAdjustmentCount { line } => {
+            format!("lines[{}].adjustments", line - 1)
+        }
         InvalidOrder::MetadataCount => "metadata".to_owned(),
         InvalidOrder::Text { member } => (*member).to_owned(),
+        InvalidOrder::DueInThePast { .. } => "payment_due_at".to_owned(),
         InvalidOrder::Payment(token) => format!("payment.{}", token.member),
         InvalidOrder::RefundAmount => "refund_amount, amount".to_owned(),
     }
@@ -188,10 +212,10 @@ codes! {
         PaymentRefusal::ChargeUnderWay => ChargeUnderWay,
         PaymentRefusal::InvalidToken(_) | PaymentRefusal::InvalidAmount | PaymentRefusal::InvalidText { .. }
             => InvalidRequest,
-        PaymentRefusal::AboveRequested { .. } | PaymentRefusal::AboveAuthorized { .. }
-        | PaymentRefusal::AboveCaptured { .. } => AmountTooLarge,
-        PaymentRefusal::RefundSettled => RefundSettled,
-        PaymentRefusal::TooManyCharges | PaymentRefusal::TooManyRefunds => TooManyParts,
+        PaymentRefusal::AboveRequested { .. } | PaymentRefusal::AboveAuthorized { .. } => AmountTooLarge,
+        PaymentRefusal::RefundSettled | PaymentRefusal::NotRetryable => RefundSettled,
+        PaymentRefusal::RefundUnderWay => RefundUnderWay,
+        PaymentRefusal::TooManyCharges => TooManyParts,
     }
 }
 
@@ -208,10 +232,10 @@ impl Refusal for PaymentRefusal {
             | Self::ChargeUnderWay
             | Self::AboveRequested { .. }
             | Self::AboveAuthorized { .. }
-            | Self::AboveCaptured { .. }
             | Self::RefundSettled
-            | Self::TooManyCharges
-            | Self::TooManyRefunds => None,
+            | Self::RefundUnderWay
+            | Self::NotRetryable
+            | Self::TooManyCharges => None,
         };
         refused(payment_code(self), member.map(str::to_owned), self)
     }

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Amount, OrderId, PaymentId, RefundId, Sku, StreamName, Timestamp,
+    Amount, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName, Timestamp,
     order::{
-        CancelReason, LineQuantity, Order, OrderCommand, OrderEvent, OrderEventKind, OrderStateSummary,
-        OrderStatus, PlaceOrder, Shortage, units_by_sku,
+        CancelReason, CancelledLine, LineQuantity, NewCancellation, Order, OrderCommand, OrderEvent,
+        OrderEventKind, OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus, PlaceOrder,
+        Shortage, units_by_sku,
     },
     payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
     receipt::{ReceiptEvent, ReceiptItem},
@@ -64,10 +65,15 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
         | OrderEventKind::Rejected
         | OrderEventKind::Shipped
         | OrderEventKind::Returned
+        | OrderEventKind::ShipmentUndone
         | OrderEventKind::RefundRequested
+        | OrderEventKind::LinesCancelled
         | OrderEventKind::Cancelled
         | OrderEventKind::Expired => true,
-        OrderEventKind::PaymentRecorded | OrderEventKind::Paid | OrderEventKind::Delivered => false,
+        OrderEventKind::PaymentRecorded
+        | OrderEventKind::Paid
+        | OrderEventKind::Delivered
+        | OrderEventKind::DueMoved => false,
     }
 }
 
@@ -79,6 +85,11 @@ pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
         PaymentEventKind::Captured
         | PaymentEventKind::Refunded
         | PaymentEventKind::RefundFailed
+        | PaymentEventKind::RefundFound
+        | PaymentEventKind::RefundPending
+        | PaymentEventKind::Disputed
+        | PaymentEventKind::DisputeWon
+        | PaymentEventKind::DisputeLost
         | PaymentEventKind::Failed
         | PaymentEventKind::Voided => true,
         PaymentEventKind::Requested
@@ -89,6 +100,7 @@ pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
+        | PaymentEventKind::RefundOutcomeUnknown
         | PaymentEventKind::Closed => false,
     }
 }
@@ -109,8 +121,14 @@ pub fn payment_event_asks_provider(kind: PaymentEventKind) -> bool {
         | PaymentEventKind::Failed
         | PaymentEventKind::Voided
         | PaymentEventKind::OutcomeUnknown
+        | PaymentEventKind::RefundFound
+        | PaymentEventKind::RefundPending
+        | PaymentEventKind::RefundOutcomeUnknown
         | PaymentEventKind::Refunded
         | PaymentEventKind::RefundFailed
+        | PaymentEventKind::Disputed
+        | PaymentEventKind::DisputeWon
+        | PaymentEventKind::DisputeLost
         | PaymentEventKind::Closed => false,
     }
 }
@@ -136,6 +154,17 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
                 |(sku, quantity)| Step::Stock(sku, StockCommand::Ship { order_id, shipment_id, quantity });
             Reaction::Send(units.into_iter().map(ship).collect())
         }
+        OrderEvent::ShipmentUndone(undone) => {
+            let shipment_id = undone.shipment_id;
+            let shipped = order.shipments().iter().filter(|shipment| !shipment.undone);
+            let shipments: Vec<ShipmentId> = shipped.map(|shipment| shipment.shipment_id).collect();
+            let unship = |(sku, quantity)| {
+                let shipments = shipments.clone();
+                Step::Stock(sku, StockCommand::Unship { order_id, shipment_id, quantity, shipments })
+            };
+            let units = units_by_sku(order, undone.lines.iter().copied());
+            Reaction::Send(units.into_iter().map(unship).collect())
+        }
         OrderEvent::Returned(returned) => {
             let return_id = returned.return_id;
             let restocked = returned.lines.iter().filter(|part| part.restock);
@@ -143,14 +172,29 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let put_back =
                 |(sku, quantity)| Step::Stock(sku, StockCommand::Return { order_id, return_id, quantity });
             let mut steps: Vec<Step> = units_by_sku(order, parts).into_iter().map(put_back).collect();
-            steps.extend(refund_step(order, return_id.into(), returned.refund_amount, RefundReason::Return));
+            let only = (return_id.into(), returned.refund_amount);
+            steps.extend(refund_steps(order, &returned.refunds, only, RefundReason::Return));
             Reaction::Send(steps)
         }
         OrderEvent::RefundRequested(request) => {
-            let step = refund_step(order, request.refund_id, request.amount, RefundReason::Requested);
-            Reaction::Send(step.into_iter().collect())
+            let only = (request.refund_id, request.amount);
+            Reaction::Send(refund_steps(order, &request.refunds, only, RefundReason::Requested))
         }
-        OrderEvent::PaymentRecorded(_) | OrderEvent::Paid(_) | OrderEvent::Delivered(_) => Reaction::None,
+        OrderEvent::LinesCancelled(cancelled) => {
+            let cancellation_id = cancelled.cancellation_id;
+            let release = |(sku, quantity)| {
+                Step::Stock(sku, StockCommand::ReleasePart { order_id, cancellation_id, quantity })
+            };
+            let units = cancelled.lines.iter().map(units_of);
+            let mut steps: Vec<Step> = units_by_sku(order, units).into_iter().map(release).collect();
+            let only = (cancellation_id.into(), Amount::ZERO);
+            steps.extend(refund_steps(order, &cancelled.refunds, only, RefundReason::Requested));
+            Reaction::Send(steps)
+        }
+        OrderEvent::PaymentRecorded(_)
+        | OrderEvent::Paid(_)
+        | OrderEvent::Delivered(_)
+        | OrderEvent::DueMoved(_) => Reaction::None,
     }
 }
 
@@ -158,14 +202,19 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
 pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     let Some(order_id) = payment.order_id() else { return Reaction::None };
     let command = match event {
-        PaymentEvent::Captured(_) | PaymentEvent::Refunded(_) | PaymentEvent::RefundFailed(_) => {
-            record_payment(payment)
-        }
+        PaymentEvent::Captured(_)
+        | PaymentEvent::Refunded(_)
+        | PaymentEvent::RefundFailed(_)
+        | PaymentEvent::RefundFound(_)
+        | PaymentEvent::RefundPending(_)
+        | PaymentEvent::Disputed(_)
+        | PaymentEvent::DisputeWon(_)
+        | PaymentEvent::DisputeLost(_) => record_payment(payment),
         PaymentEvent::Failed(failed) if !failed.retryable && is_open_and_uncaptured(payment) => {
-            OrderCommand::Cancel { reason: CancelReason::PaymentFailed, note: None }
+            cancel_order(payment, CancelReason::PaymentFailed)
         }
         PaymentEvent::Voided(_) if payment.state() == PaymentState::Voided && !payment.is_closed() => {
-            OrderCommand::Cancel { reason: CancelReason::PaymentVoided, note: None }
+            cancel_order(payment, CancelReason::PaymentVoided)
         }
         PaymentEvent::Failed(_)
         | PaymentEvent::Voided(_)
@@ -177,6 +226,7 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::VoidRequested(_)
         | PaymentEvent::OutcomeUnknown(_)
         | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::RefundOutcomeUnknown(_)
         | PaymentEvent::Closed(_) => return Reaction::None,
     };
     Reaction::Send(vec![Step::Order(order_id, command)])
@@ -225,11 +275,20 @@ pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
 
 /// Records the payment's cumulative amounts on its order.
 fn record_payment(payment: &Payment) -> OrderCommand {
-    OrderCommand::RecordPayment {
+    OrderCommand::RecordPayment(OrderPaymentRecorded {
         captured: payment.captured(),
         refunded: payment.refunded(),
         refunds_failed: payment.refunds_failed(),
-    }
+        refunded_at_provider: payment.refunded_at_provider(),
+        disputed: payment.disputed(),
+        captured_late: payment.captured_late(),
+        corrections: payment.corrections(),
+    })
+}
+
+fn cancel_order(payment: &Payment, reason: CancelReason) -> OrderCommand {
+    let payment_id = payment.payment_id().expect("a payment that has an order was requested");
+    OrderCommand::Cancel(NewCancellation::of_the_rest(payment_id.into(), reason))
 }
 
 fn is_open_and_uncaptured(payment: &Payment) -> bool {
@@ -277,26 +336,54 @@ pub fn payment_request(order_id: OrderId, order: &OrderStateSummary) -> Option<(
 
 /// Releases the unshipped stock of an ended order. The sweep sends these steps again for open reservations.
 pub fn releases(order_id: OrderId, order: &Order) -> Vec<Step> {
-    let unshipped = (1..)
-        .zip(order.lines())
-        .map(|(line, state)| LineQuantity { line, quantity: state.quantity - state.shipped })
-        .filter(|part| part.quantity > 0);
+    // Cancellations after which the order went on have released their units themselves.
+    let mut released: BTreeMap<u32, u32> = BTreeMap::new();
+    for part in order.cancellations().iter().flat_map(|cancellation| &cancellation.lines) {
+        *released.entry(part.line).or_default() += part.quantity;
+    }
+    let unshipped = (1..).zip(order.lines()).map(|(line, state)| {
+        let gone = state.shipped + released.get(&line).copied().unwrap_or_default();
+        LineQuantity { line, quantity: state.quantity - gone }
+    });
+    let unshipped = unshipped.filter(|part| part.quantity > 0);
     let release = |(sku, quantity)| Step::Stock(sku, StockCommand::Release { order_id, quantity });
     units_by_sku(order, unshipped).into_iter().map(release).collect()
 }
 
+fn units_of(part: &CancelledLine) -> LineQuantity {
+    LineQuantity { line: part.line, quantity: part.quantity }
+}
+
 fn closing_steps(order_id: OrderId, order: &Order) -> Vec<Step> {
     let mut steps = releases(order_id, order);
-    if let Some(payment_id) = order.payment_id() {
-        let command = PaymentCommand::Close { order_id, amount_due: order.amount_due() };
+    if let (Some(payment_id), Some(amount_due)) = (order.payment_id(), order.kept_at_closing()) {
+        let mut at_closing = order.refunds().iter().filter(|refund| refund.at_closing);
+        let refund = at_closing.next().map(|refund| (refund.refund_id, refund.amount));
+        let command = PaymentCommand::Close { order_id, amount_due, refund };
         steps.push(Step::Payment(payment_id, command));
     }
     steps
 }
 
-fn refund_step(order: &Order, refund_id: RefundId, amount: Amount, reason: RefundReason) -> Option<Step> {
-    let payment_id = order.payment_id().filter(|_| amount.is_positive())?;
-    Some(Step::Payment(payment_id, PaymentCommand::RequestRefund { refund_id, amount, reason }))
+/// Requests the refunds of an event. An event of version 1 lists none: it has one, with this id and amount.
+fn refund_steps(
+    order: &Order,
+    refunds: &[OrderRefund],
+    only: (RefundId, Amount),
+    reason: RefundReason,
+) -> Vec<Step> {
+    let request = |OrderRefund { refund_id, payment_id, amount }| {
+        Step::Payment(payment_id, PaymentCommand::RequestRefund { refund_id, amount, reason })
+    };
+    if refunds.is_empty() {
+        let (refund_id, amount) = only;
+        let payment_id = order.payment_id().filter(|_| amount.is_positive());
+        return payment_id
+            .map(|payment_id| request(OrderRefund { refund_id, payment_id, amount }))
+            .into_iter()
+            .collect();
+    }
+    refunds.iter().copied().map(request).collect()
 }
 
 #[cfg(test)]

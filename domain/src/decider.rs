@@ -85,9 +85,11 @@ pub enum DecodeError {
 
 /// Makes an event enum, its data-less kind enum and the table of stored names that connects them.
 ///
-/// Logs contain the stored names: a variant may be renamed, but its string must never change.
+/// Logs contain the stored names: a variant may be renamed, but its string must never change. Names of earlier
+/// versions follow after `|`: their data decodes as the present type, whose new members then have their serde
+/// defaults. New events have the first name.
 macro_rules! stored_events {
-    ($(#[$doc:meta])* pub enum $name:ident of $kind:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal,)* }) => {
+    ($(#[$doc:meta])* pub enum $name:ident of $kind:ident { $($(#[$variant_doc:meta])* $variant:ident($data:ty) = $type_name:literal $(| $earlier:literal)*,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name { $($(#[$variant_doc])* $variant($data),)* }
@@ -108,7 +110,7 @@ macro_rules! stored_events {
             /// None for the name of another aggregate's event, or of an event that a newer version wrote.
             pub fn of_type_name(type_name: &str) -> Option<Self> {
                 match type_name {
-                    $($type_name => Some(Self::$variant),)*
+                    $($type_name $(| $earlier)* => Some(Self::$variant),)*
                     _ => None,
                 }
             }
@@ -121,7 +123,7 @@ macro_rules! stored_events {
         }
 
         impl $crate::decider::StoredEvent for $name {
-            const TYPE_NAMES: &'static [&'static str] = &[$($type_name),*];
+            const TYPE_NAMES: &'static [&'static str] = &[$($type_name, $($earlier,)*)*];
 
             fn type_name(&self) -> &'static str {
                 self.kind().type_name()

@@ -47,7 +47,9 @@ uuid_ids! {
     ShipmentId;
     /// Identifies one return of an order.
     ReturnId;
-    /// Identifies one refund. The refund of a return has the return's id.
+    /// Identifies one cancellation of an order or of a part of it.
+    CancellationId;
+    /// Identifies one refund. The refund of a return or cancellation has its id.
     RefundId;
     /// Identifies a receipt of several SKUs and its stream.
     ReceiptId;
@@ -112,6 +114,7 @@ derived_from_command!(
     OrderId = b"order",
     ShipmentId = b"shipment",
     ReturnId = b"return",
+    CancellationId = b"cancellation",
     RefundId = b"refund"
 );
 
@@ -127,6 +130,16 @@ impl RefundId {
     pub fn of_closing(payment: PaymentId, earlier: u64) -> Self {
         Self(Uuid::new_v5(&payment.0, &earlier.to_be_bytes()))
     }
+
+    /// The id of a further part of a refund that goes to several sources. `number` counts from 1.
+    pub fn of_part(refund: Self, number: u64) -> Self {
+        Self(Uuid::new_v5(&refund.0, format!("part {number}").as_bytes()))
+    }
+
+    /// The id of a refund that the provider made without a request. `reference` is its id at the provider.
+    pub fn of_provider(payment: PaymentId, reference: &str) -> Self {
+        Self(Uuid::new_v5(&payment.0, reference.as_bytes()))
+    }
 }
 
 /// A retry has the same command id, so it finds the stream of its first request.
@@ -138,6 +151,19 @@ impl From<CommandId> for ReceiptId {
 
 impl From<ReturnId> for RefundId {
     fn from(id: ReturnId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<CancellationId> for RefundId {
+    fn from(id: CancellationId) -> Self {
+        Self(id.0)
+    }
+}
+
+/// A payment cancels its order at most once.
+impl From<PaymentId> for CancellationId {
+    fn from(id: PaymentId) -> Self {
         Self(id.0)
     }
 }

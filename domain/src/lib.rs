@@ -17,6 +17,7 @@ mod new_charge;
 pub mod order;
 pub mod payment;
 pub mod receipt;
+pub mod shares;
 pub mod stock;
 #[cfg(test)]
 mod testing;
@@ -25,7 +26,8 @@ pub mod text;
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};
 pub use ids::{
-    CommandId, EventId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    CancellationId, CommandId, EventId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku,
+    StreamName,
 };
 pub use money::{Amount, Currency};
 

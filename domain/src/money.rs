@@ -33,6 +33,12 @@ impl Amount {
         self.0
     }
 
+    /// By reference, because serde calls it.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     pub fn is_positive(self) -> bool {
         self.0 > 0
     }

@@ -6,11 +6,11 @@
 //! lists the calls to make), and the provider does each operation once. A second charge starts only after the
 //! first ended without money.
 //!
-//! Stream `payment-{uuid}`. `captured <= authorized` and `refunded <= captured`; an operator authorizes at
-//! most the requested amount. When its order ends, the payment is closed and refuses new authorisations and
+//! Stream `payment-{uuid}`. `captured <= authorized`; an operator authorizes at most the requested amount. What the
+//! provider reports is always recorded, also refunds and disputes that nobody here requested. When its order ends, the payment is closed and refuses new authorisations and
 //! captures. It still records every report of the provider, and the same decision requests the void or the
-//! refund that gives the money back. A failed refund of a closed payment is requested again, so the payment
-//! never keeps more than its order owes without a refund under way.
+//! refund that gives the money back. A failed refund of a closed payment is requested again, up to a limit; then an
+//! operator decides. A refund goes to the charges and the money recorded by hand that hold its amount.
 //!
 //! A lost answer puts the payment into the state *outcome unknown*. An operator may then record what
 //! happened, on a closed payment too.
@@ -18,31 +18,39 @@
 mod charge;
 mod command;
 mod decide;
+mod dispute;
 mod event;
+mod failure;
+mod refund;
 mod refusal;
 mod report;
+mod sources;
 mod state;
 
 pub use charge::{Charge, ChargeEnding, ChargeState, ProviderReport, ProviderWork};
 pub use command::PaymentCommand;
+pub use dispute::{Dispute, DisputeReport, DisputeState};
 pub use event::{
     Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured, PaymentChargePending,
-    PaymentChargeRequested, PaymentClosed, PaymentEvent, PaymentEventKind, PaymentFailed,
-    PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, PaymentRequested,
-    PaymentVoidRequested, PaymentVoided, RefundReason,
+    PaymentChargeRequested, PaymentClosed, PaymentDisputeLost, PaymentDisputeWon, PaymentDisputed,
+    PaymentEvent, PaymentEventKind, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed,
+    PaymentRefundFound, PaymentRefundOutcomeUnknown, PaymentRefundPending, PaymentRefundRequested,
+    PaymentRefunded, PaymentRequested, PaymentVoidRequested, PaymentVoided, RefundReason, RefundSource,
 };
+pub use failure::PaymentFailure;
+pub use refund::{Refund, RefundOutcome, RefundReport, RefundState};
 pub use refusal::PaymentRefusal;
-pub use state::{Payment, PaymentState, PaymentStateSummary, Refund, RefundState};
+pub use state::{Payment, PaymentState, PaymentStateSummary};
 
 pub use crate::new_charge::{CaptureMode, InvalidToken, NewCharge, TOKEN_CHARS_MAX};
-use crate::{Decider, PaymentId, order};
+use crate::{Decider, PaymentId};
 
 /// The most charges of one payment: a customer may try this many cards.
 pub const CHARGES_MAX: u32 = 50;
 
-/// The most refunds that may be requested of one payment. More than its order can request by returns and by
-/// hand, so this bound never refuses a reaction.
-const REFUNDS_MAX: usize = 4 * order::PARTS_MAX;
+/// Automatic refunds of one source that may fail. Then an operator decides: see
+/// [`PaymentCommand::RetryRefund`]. The pauses between the attempts grow, so this takes about an hour.
+const CLOSING_ATTEMPTS_MAX: usize = 20;
 
 /// The payment aggregate.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ pub use command::StockCommand;
 pub use decide::{StockRefusal, check_receipt};
 pub use event::{
     StockAdjusted, StockEvent, StockEventKind, StockReceived, StockReleased, StockReserved, StockReturned,
-    StockShipped,
+    StockShipped, StockUnshipped,
 };
 pub use state::{Reservation, Stock, StockLevels};
 
@@ -62,7 +62,15 @@ impl Decider for StockDecider {
     }
 
     fn deduplicated_by_command_id(command_name: &str) -> bool {
-        matches!(command_name, "stock.receive" | "stock.receive_accepted" | "stock.adjust" | "stock.return")
+        matches!(
+            command_name,
+            "stock.receive"
+                | "stock.receive_accepted"
+                | "stock.adjust"
+                | "stock.return"
+                | "stock.release_part"
+                | "stock.unship"
+        )
     }
 
     fn heap_bytes(state: &Stock) -> usize {

@@ -86,7 +86,7 @@ async fn run(
         let permit = Arc::clone(&permits).acquire_owned().await.expect("an open semaphore");
         let event = NewEvent {
             id: EventId(Uuid::new_v4()),
-            type_name: "order.placed.v1",
+            type_name: "order.placed.v2",
             data: data.clone(),
             metadata: Arc::clone(&metadata),
         };

@@ -97,7 +97,7 @@ async fn append(store: &SqliteEventStore, count: usize) {
     let event = || {
         NewEvent {
         id: EventId(Uuid::new_v4()),
-        type_name: "order.placed.v1",
+        type_name: "order.placed.v2",
         data: format!("{{\"lines\":\"{}\"}}", "x".repeat(300)).into_bytes(),
         metadata: Arc::from(*br#"{"command_id":"0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f","command":"order.place","correlation_id":"0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f"}"#),
     }

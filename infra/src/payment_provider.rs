@@ -9,7 +9,7 @@ pub mod stripe;
 use async_trait::async_trait;
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Timestamp,
-    payment::{Charge, ProviderReport},
+    payment::{Charge, DisputeReport, ProviderReport, RefundReport},
 };
 use http::HeaderMap;
 
@@ -97,8 +97,16 @@ pub enum NoticeContent {
     },
     Refund {
         payment_id: PaymentId,
-        refund_id: RefundId,
-        answer: RefundAnswer,
+        report: RefundReport,
+    },
+    Dispute {
+        payment_id: PaymentId,
+        report: DisputeReport,
+    },
+    /// Money has moved on a charge that the notice names only by the provider's id:
+    /// [`PaymentProvider::look_up_reference`] reads its state.
+    Moved {
+        reference: String,
     },
     /// Does not concern a payment of this platform.
     Other,
@@ -121,6 +129,8 @@ pub enum NoticeError {
 /// - Each operation is done once, even if several processes repeat it. The payment and number identify a
 ///   charge, the new captured total identifies a capture, the id identifies a refund.
 /// - Reports are cumulative: they describe the current state of the charge, not the last operation.
+/// - A report that [`PaymentProvider::look_up`] returns includes the refunds and disputes of the charge, also those
+///   that started at the provider.
 /// - After [`PaymentProvider::void`] has answered, the charge takes no more money. That includes a request to
 ///   charge that was sent before and arrives later.
 /// - An operation answers within 30 seconds, or fails with [`ProviderError::OutcomeUnknown`].
@@ -147,6 +157,15 @@ pub trait PaymentProvider: Send + Sync + 'static {
 
     /// The current state of the charge. `None` if the provider does not have it and has taken no money.
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError>;
+
+    /// The current state of the charge with this id at the provider, with its refunds and disputes. `None` if no
+    /// payment of this platform requested it. A provider whose notices always name the payment has nothing to add.
+    async fn look_up_reference(
+        &self,
+        _reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        Ok(None)
+    }
 
     /// Refunds money. A repeated call returns the state of the refund.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;

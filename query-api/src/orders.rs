@@ -9,7 +9,8 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, ReturnLine},
+    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus},
+    shares::{self, AdjustmentKind},
     text,
 };
 use infra::{
@@ -28,7 +29,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
-    vocabulary::{CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord},
+    vocabulary::{
+        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
+    },
 };
 
 /// An order without its lines. Amounts are in minor units of `currency`.
@@ -53,9 +56,16 @@ pub struct OrderSummary<'a> {
     /// Lines plus adjustments, as placed.
     #[schema(value_type = i64)]
     total: Amount,
-    /// What the customer owes in all: the total minus cancelled or expired parts.
+    /// What the customer owes in all: for the units that are neither cancelled nor returned, and for shipping and
+    /// fees, less reductions of the price.
+    #[schema(value_type = i64)]
+    owed: Amount,
+    /// What the customer still has to pay.
     #[schema(value_type = i64)]
     amount_due: Amount,
+    /// What was paid beyond `owed`, and no refund is requested for.
+    #[schema(value_type = i64)]
+    overpaid: Amount,
     #[schema(value_type = i64)]
     captured: Amount,
     #[schema(value_type = i64)]
@@ -94,8 +104,11 @@ pub struct Order<'a> {
     /// The SKUs with too few units when the order was rejected.
     shortages: Vec<Shortage<'a>>,
     shipments: Vec<Shipment<'a>>,
+    /// Taken from `captured` by disputes that are open or lost.
+    #[schema(value_type = i64)]
+    disputed: Amount,
     returns: Vec<Return>,
-    /// Requested by returns and by hand.
+    /// Requested by returns, by cancellations and by hand.
     refunds: Vec<OrderRefund>,
     #[schema(value_type = Option<CancelReasonWord>)]
     cancel_reason: Option<CancelReason>,
@@ -117,14 +130,49 @@ pub struct OrderLine<'a> {
     delivered: u32,
     returned: u32,
     cancelled: u32,
+    /// What belongs to this line alone.
+    adjustments: Vec<LineAdjustment<'a>>,
+    shares: Shares,
+    /// Units times price, the line's adjustments and its shares.
+    #[schema(value_type = i64)]
+    total: Amount,
 }
 
-/// A signed part of the total besides the lines: tax, shipping, a discount.
+/// A signed part of the total that belongs to one line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineAdjustment<'a> {
+    #[schema(value_type = AdjustmentKindWord)]
+    kind: AdjustmentKind,
+    code: &'a str,
+    /// For all units of the line.
+    #[schema(value_type = i64)]
+    amount: Amount,
+}
+
+/// The line's shares of the order's adjustments that are spread, by kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Shares {
+    #[schema(value_type = i64)]
+    discount: Amount,
+    #[schema(value_type = i64)]
+    tax: Amount,
+    #[schema(value_type = i64)]
+    shipping: Amount,
+    #[schema(value_type = i64)]
+    fee: Amount,
+}
+
+/// A signed part of the total that belongs to the whole order: tax, shipping, a discount.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Adjustment<'a> {
+    /// Null for an order of an earlier build.
+    #[schema(value_type = Option<AdjustmentKindWord>)]
+    kind: Option<AdjustmentKind>,
     code: &'a str,
     #[schema(value_type = i64)]
     amount: Amount,
+    /// True if the lines have shares of it.
+    spread: bool,
 }
 
 /// A SKU with too few units, and the units that were available at the decision.
@@ -144,6 +192,8 @@ pub struct Shipment<'a> {
     carrier: Option<&'a str>,
     tracking_number: Option<&'a str>,
     delivered: bool,
+    /// True if it never left: its units are to be shipped again.
+    undone: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -170,12 +220,30 @@ pub struct ReturnedLine {
     quantity: u32,
     /// True if the units were added to stock.
     restock: bool,
+    /// What the units were worth, less what was refunded for them before. Null for a return that an earlier build
+    /// recorded.
+    #[schema(value_type = Option<i64>)]
+    value: Option<Amount>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrderRefund {
     #[schema(value_type = String, format = "uuid")]
     refund_id: RefundId,
+    /// The payment that pays it out.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    payment_id: Option<PaymentId>,
+    #[schema(value_type = i64)]
+    amount: Amount,
+    /// The lines that it is for. What they leave of the amount is for the whole order.
+    lines: Vec<RefundedLine>,
+}
+
+/// What a refund is for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefundedLine {
+    /// The number of the order's line.
+    line: u32,
     #[schema(value_type = i64)]
     amount: Amount,
 }
@@ -288,7 +356,9 @@ impl<'a> OrderSummary<'a> {
             reference: summary.reference.as_deref(),
             currency: summary.currency,
             total: summary.total,
+            owed: summary.owed,
             amount_due: summary.amount_due,
+            overpaid: summary.overpaid,
             captured: summary.captured,
             refunded: summary.refunded,
             payment_id: summary.payment_id,
@@ -312,6 +382,7 @@ impl<'a> Order<'a> {
             adjustments: order.adjustments().iter().map(Adjustment::of).collect(),
             shortages: order.shortages().iter().map(Shortage::of).collect(),
             shipments: order.shipments().iter().map(Shipment::of).collect(),
+            disputed: order.disputed(),
             returns: order.returns().iter().map(Return::of).collect(),
             refunds: order.refunds().iter().map(OrderRefund::of).collect(),
             cancel_reason: order.cancel_reason(),
@@ -331,13 +402,30 @@ impl<'a> OrderLine<'a> {
             delivered: line.delivered,
             returned: line.returned,
             cancelled: line.cancelled,
+            adjustments: line.adjustments.iter().map(LineAdjustment::of).collect(),
+            shares: Shares::of(line.shares),
+            total: line.total(),
         }
     }
 }
 
 impl<'a> Adjustment<'a> {
     fn of(adjustment: &'a order::Adjustment) -> Self {
-        Self { code: &adjustment.code, amount: adjustment.amount }
+        let order::Adjustment { kind, code, amount, spread } = adjustment;
+        Self { kind: *kind, code, amount: *amount, spread: *spread }
+    }
+}
+
+impl<'a> LineAdjustment<'a> {
+    fn of(adjustment: &'a order::LineAdjustment) -> Self {
+        Self { kind: adjustment.kind, code: &adjustment.code, amount: adjustment.amount }
+    }
+}
+
+impl Shares {
+    fn of(shares: shares::Shares) -> Self {
+        let shares::Shares { discount, tax, shipping, fee } = shares;
+        Self { discount, tax, shipping, fee }
     }
 }
 
@@ -356,16 +444,18 @@ impl<'a> Shipment<'a> {
             carrier: shipment.carrier.as_deref(),
             tracking_number: shipment.tracking_number.as_deref(),
             delivered: shipment.delivered,
+            undone: shipment.undone,
         }
     }
 }
 
 impl Return {
     fn of(returned: &order::ReturnRecord) -> Self {
-        let line = |line: &ReturnLine| ReturnedLine {
+        let line = |line: &order::ReturnedLine| ReturnedLine {
             line: line.line,
             quantity: line.quantity,
             restock: line.restock,
+            value: line.value,
         };
         Self {
             return_id: returned.return_id,
@@ -377,6 +467,8 @@ impl Return {
 
 impl OrderRefund {
     fn of(refund: &order::RefundRecord) -> Self {
-        Self { refund_id: refund.refund_id, amount: refund.amount }
+        let line = |part: &order::LineAmount| RefundedLine { line: part.line, amount: part.amount };
+        let lines = refund.lines.iter().map(line).collect();
+        Self { refund_id: refund.refund_id, payment_id: refund.payment_id, amount: refund.amount, lines }
     }
 }

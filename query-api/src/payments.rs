@@ -1,4 +1,4 @@
-//! `/v1/payments`: one payment with its refunds, and the list of payments.
+//! `/v1/payments`: one payment with its refunds and disputes, and the list of payments.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Revision, Timestamp,
-    payment::{self, Operation, PaymentState, RefundReason, RefundState},
+    payment::{self, DisputeState, Operation, PaymentState, RefundReason, RefundSource, RefundState},
 };
 use infra::{
     http::{
@@ -27,7 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
-    vocabulary::{OperationWord, PaymentStateWord, RefundReasonWord, RefundStateWord},
+    vocabulary::{DisputeStateWord, OperationWord, PaymentStateWord, RefundReasonWord, RefundStateWord},
 };
 
 /// A payment without its refunds. Amounts are cumulative, in minor units of `currency`.
@@ -51,10 +51,13 @@ pub struct PaymentSummary<'a> {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
+    /// Taken by disputes that are open or lost.
+    #[schema(value_type = i64)]
+    disputed: Amount,
     /// Can still be captured: authorized, and neither captured nor voided.
     #[schema(value_type = i64)]
     capturable: Amount,
-    /// Can still be refunded: captured, minus refunds requested and paid out.
+    /// Can still be refunded: captured, minus refunds requested and paid out, minus what disputes took.
     #[schema(value_type = i64)]
     refundable: Amount,
     /// True if a failed payment can be tried again.
@@ -78,12 +81,39 @@ pub struct PaymentSummary<'a> {
     revision: Revision,
 }
 
-/// A payment with its refunds.
+/// A payment with its refunds and disputes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Payment<'a> {
     #[serde(flatten)]
     summary: PaymentSummary<'a>,
+    /// Why it failed. Null unless it is failed, or if an earlier version recorded the failure.
+    failure: Option<PaymentFailure<'a>>,
     refunds: Vec<Refund>,
+    disputes: Vec<Dispute<'a>>,
+}
+
+/// Why a payment failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PaymentFailure<'a> {
+    /// A word for programs: what the provider calls its reason, or `failed`.
+    #[schema(example = "card_declined")]
+    code: &'a str,
+    message: Option<&'a str>,
+    /// True: the customer may try again.
+    retryable: bool,
+}
+
+/// Money that a customer takes back through the bank.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dispute<'a> {
+    /// The provider's id of the dispute.
+    reference: &'a str,
+    /// The number of the disputed charge.
+    charge: u32,
+    #[schema(value_type = i64)]
+    amount: Amount,
+    #[schema(value_type = DisputeStateWord)]
+    status: DisputeState,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,6 +126,11 @@ pub struct Refund {
     reason: RefundReason,
     #[schema(value_type = RefundStateWord)]
     status: RefundState,
+    /// The number of the charge that the provider refunds. Null: an operator pays it out.
+    charge: Option<u32>,
+    /// The refund of the order that this is a part of. Null: it goes to one source, under the id of the order's refund.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    part_of: Option<RefundId>,
 }
 
 /// The payments to list. A payment must match all filters.
@@ -180,6 +215,7 @@ impl<'a> PaymentSummary<'a> {
             authorized: summary.authorized,
             captured: summary.captured,
             refunded: summary.refunded,
+            disputed: summary.disputed,
             capturable: summary.capturable,
             refundable: summary.refundable,
             retryable: summary.retryable,
@@ -195,15 +231,38 @@ impl<'a> PaymentSummary<'a> {
 }
 
 impl<'a> Payment<'a> {
-    fn of(payment: &payment::Payment, summary: &'a PaymentSummaryRow) -> Self {
-        let refunds = payment.refunds().iter().map(Refund::of).collect();
-        Self { summary: PaymentSummary::of(summary), refunds }
+    fn of(payment: &'a payment::Payment, summary: &'a PaymentSummaryRow) -> Self {
+        let refunds = payment.refunds().iter().map(|refund| Refund::of(payment, refund)).collect();
+        let disputes = payment.disputes().iter().map(Dispute::of).collect();
+        let failure = payment.failure().map(|failure| PaymentFailure {
+            code: &failure.code,
+            message: failure.message.as_deref(),
+            retryable: payment.is_retryable(),
+        });
+        Self { summary: PaymentSummary::of(summary), failure, refunds, disputes }
+    }
+}
+
+impl<'a> Dispute<'a> {
+    fn of(dispute: &'a payment::Dispute) -> Self {
+        Self {
+            reference: &dispute.reference,
+            charge: dispute.charge,
+            amount: dispute.amount,
+            status: dispute.state,
+        }
     }
 }
 
 impl Refund {
-    fn of(refund: &payment::Refund) -> Self {
+    fn of(payment: &payment::Payment, refund: &payment::Refund) -> Self {
+        let charge = match payment.source_of(refund) {
+            RefundSource::Charge(number) => Some(number),
+            RefundSource::Manual => None,
+        };
         Self {
+            charge,
+            part_of: refund.part_of,
             refund_id: refund.refund_id,
             amount: refund.amount,
             reason: refund.reason,

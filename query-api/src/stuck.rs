@@ -103,7 +103,7 @@ impl FromParameters for StuckParams {
 /// Orders that wait for an automatic step, the longest wait first
 ///
 /// An order that waits for two steps is listed twice. An order that waits for people, such as a paid order
-/// before its shipment, is not listed.
+/// before its shipment or a customer who confirms a payment, is not listed.
 #[utoipa::path(
     get, path = "/v1/orders/stuck", tag = "operations",
     params(StuckParams, Paging),
@@ -182,14 +182,15 @@ impl Rows {
 }
 
 impl Why {
-    /// The first open step of the provider. `None` if no step is open.
+    /// The first open step of the provider. `None` if no step is open, or if the provider itself waits: for the customer
+    /// or for a bank.
     fn of_provider(payment: &Payment) -> Option<Self> {
-        Some(match payment.provider_work().first()? {
-            ProviderWork::LookUp(_) if payment.unknown_operation().is_some() => Self::OutcomeUnknown,
-            ProviderWork::LookUp(_) | ProviderWork::Charge(_) => Self::ProviderCharge,
-            ProviderWork::Capture { .. } => Self::CapturePending,
-            ProviderWork::Void(_) => Self::VoidPending,
-            ProviderWork::Refund { .. } => Self::RefundPending,
+        payment.provider_work().into_iter().find_map(|work| match work {
+            ProviderWork::LookUp(_) => payment.unknown_operation().map(|_| Self::OutcomeUnknown),
+            ProviderWork::Charge(_) => Some(Self::ProviderCharge),
+            ProviderWork::Capture { .. } => Some(Self::CapturePending),
+            ProviderWork::Void(_) => Some(Self::VoidPending),
+            ProviderWork::Refund { .. } => Some(Self::RefundPending),
         })
     }
 }

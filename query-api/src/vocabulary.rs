@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use domain::{
     order::{CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus},
-    payment::{Operation, PaymentState, RefundReason, RefundState},
+    payment::{DisputeState, Operation, PaymentState, RefundReason, RefundState},
+    shares::AdjustmentKind,
 };
 use utoipa::{
     PartialSchema, ToSchema,
@@ -52,6 +53,8 @@ vocabularies! {
     /// Fulfilment status of an order.
     FulfilmentStatusWord of FulfilmentStatus:
         Unfulfilled PartiallyShipped Shipped PartiallyDelivered Delivered PartiallyReturned Returned;
+    /// What an adjustment is for.
+    AdjustmentKindWord of AdjustmentKind: Discount Tax Shipping Fee;
     /// Reason of a cancellation.
     CancelReasonWord of CancelReason: Requested PaymentFailed PaymentVoided;
     /// State of a payment. `new`: its order ended before the payment was requested.
@@ -59,7 +62,9 @@ vocabularies! {
     /// The operation whose answer was lost.
     OperationWord of Operation: Authorize Capture Void;
     /// Reason of a refund.
-    RefundReasonWord of RefundReason: Return Requested OrderClosed;
+    RefundReasonWord of RefundReason: Return Requested OrderClosed Provider;
     /// State of a refund.
-    RefundStateWord of RefundState: Requested Refunded Failed;
+    RefundStateWord of RefundState: Requested Pending OutcomeUnknown Refunded Failed;
+    /// State of a dispute.
+    DisputeStateWord of DisputeState: Open Won Lost;
 }

@@ -1,4 +1,4 @@
-//! A double of Stripe with state: the parts of PaymentIntents and Refunds that the platform uses, over HTTP.
+//! A double of Stripe with state: the parts of PaymentIntents, Refunds and Disputes that the platform uses, over HTTP.
 //! It has idempotency keys, declines, 3-D Secure, a search that lags, signed webhooks, a clock that tests
 //! set, and faults.
 //!
@@ -153,6 +153,21 @@ impl StripeDouble {
     /// Expires the authorisation.
     pub fn expire(&self, intent: &str) {
         self.lock().account.expire(intent);
+    }
+
+    /// Refunds money from the dashboard. Returns the id of the refund.
+    pub fn refund_from_dashboard(&self, intent: &str, amount: i64) -> String {
+        self.lock().account.refund_from_dashboard(intent, amount)
+    }
+
+    /// The customer disputes a payment through the bank. Returns the id of the dispute.
+    pub fn dispute(&self, intent: &str, amount: i64) -> String {
+        self.lock().account.dispute(intent, amount)
+    }
+
+    /// Decides a dispute, as the bank.
+    pub fn close_dispute(&self, dispute: &str, is_won: bool) {
+        self.lock().account.close_dispute(dispute, is_won);
     }
 
     /// Settles a refund that is pending or succeeded, as the bank.

@@ -181,7 +181,7 @@ def compare(order_ids, outcomes):
         found = (captured.get(payment, 0), refunded.get(payment, 0))
         assert found == (order["captured"], order["refunded"]), (found, order)
         assert order["status"] != "placed"
-        assert order["status"] != "cancelled" or order["captured"] - order["refunded"] == order["amount_due"] or not order["captured"], order
+        assert order["status"] != "cancelled" or order["captured"] - order["refunded"] == order["owed"] or not order["captured"], order
         sum_of_orders += order["captured"] - order["refunded"]
     for payment in listed("query", "/v1/payments"):
         sum_of_payments += payment["captured"] - payment["refunded"]

@@ -118,7 +118,7 @@ def main(binary):
 
 
 def check(server, receiver, binary, data_dir):
-    wanted = ["order.placed.v1", "order.allocated.v1"]
+    wanted = ["order.placed.v2", "order.allocated.v1"]
     body = {"url": receiver.url, "event_types": wanted}
     made = server.send("POST", "/v1/webhook-subscriptions", "subscribe", body)
     path = f"/v1/webhook-subscriptions/{made['subscription_id']}"

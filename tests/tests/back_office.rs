@@ -3,8 +3,10 @@
 //! Each order has four mugs at 100 and postage at 50, which is not stocked: 450 in total. Ten mugs are on
 //! hand.
 
+mod money;
 mod racing;
 mod table;
+mod undo;
 
 use domain::{
     Amount, OrderId,

@@ -4,6 +4,9 @@ mod charging;
 mod expiry;
 mod failing_provider;
 mod provider_notices;
+mod provider_word;
+mod sources_of_money;
+mod stripe_word;
 
 use serde_json::{Value, json};
 

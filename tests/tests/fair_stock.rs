@@ -104,7 +104,7 @@ async fn a_shortage_after_the_first_reservations_is_rejected_and_releases_them_i
     assert_eq!(
         types(&log),
         [
-            "order.placed.v1",
+            "order.placed.v2",
             "stock.reserved.v1",
             "stock.adjusted.v1",
             "order.rejected.v1",

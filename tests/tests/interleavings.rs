@@ -38,7 +38,7 @@ fn order_id(answer: &Value) -> OrderId {
 /// requested once.
 fn assert_placed_once(log: &Log) {
     let [order] = log.orders()[..] else { panic!("{:?}", log.orders()) };
-    assert_eq!(log.types(order), ["order.placed.v1", "order.allocated.v1"]);
+    assert_eq!(log.types(order), ["order.placed.v2", "order.allocated.v1"]);
     assert_eq!((log.stock("a").levels().reserved, log.stock("b").levels().reserved), (2, 3));
     assert_eq!(log.count("stock.reserved.v1"), 2);
     assert_eq!(log.types(log.order(order).payment_id().unwrap()), ["payment.requested.v1"]);

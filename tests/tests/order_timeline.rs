@@ -55,6 +55,7 @@ fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
             Event::Stock(StockEvent::Reserved(data)) => data.order_id == order,
             Event::Stock(StockEvent::Released(data)) => data.order_id == order,
             Event::Stock(StockEvent::Shipped(data)) => data.order_id == order,
+            Event::Stock(StockEvent::Unshipped(data)) => data.order_id == order,
             Event::Stock(StockEvent::Returned(data)) => data.order_id == order,
             Event::Stock(StockEvent::Received(_) | StockEvent::Adjusted(_))
             | Event::Order(_)

@@ -1,5 +1,6 @@
 //! The contract of the payment provider port: one suite that runs over every adapter.
 
+mod at_provider;
 mod capturing;
 mod charging;
 mod notices;
@@ -40,6 +41,15 @@ trait Fixture: Send + Sync + Sized + 'static {
 
     /// The bank settles a pending refund.
     async fn settle_refund(&self, request: &RefundRequest, succeeds: bool);
+
+    /// Refunds money without a request of the platform.
+    async fn refund_at_provider(&self, charge: &ChargeRequest, minor_units: i64);
+
+    /// The customer disputes this amount through the bank.
+    async fn dispute(&self, charge: &ChargeRequest, minor_units: i64);
+
+    /// The bank decides the only dispute of the charge.
+    async fn close_dispute(&self, charge: &ChargeRequest, is_won: bool);
 
     /// Makes the provider unreachable, so that requests are not done.
     async fn take_down(&self);
@@ -120,6 +130,9 @@ macro_rules! payment_provider_contract {
             charging::a_charge_is_pending_until_the_customer_acts,
             charging::a_charge_that_the_customer_abandons_fails_and_is_retryable,
             charging::requests_to_an_unreachable_provider_do_nothing,
+            at_provider::a_refund_made_at_the_provider_is_reported_by_webhook_and_look_up,
+            at_provider::a_dispute_is_reported_by_webhook_and_look_up_until_it_is_decided,
+            at_provider::a_paid_refund_may_fail_late,
             charging::unknown_credentials_are_reported,
             capturing::a_repeated_capture_with_the_same_total_is_done_once,
             capturing::a_capture_beyond_the_authorized_amount_is_refused,

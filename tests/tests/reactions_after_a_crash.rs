@@ -9,7 +9,10 @@ use domain::{
     Amount, CommandContext, OrderId, PaymentId, ReceiptId, RefundId, Sku, Timestamp,
     checkout::{order_event_has_reaction, payment_event_asks_provider, payment_event_has_reaction},
     order::{OrderCommand, OrderEventKind, Shortage},
-    payment::{CaptureMode, NewCharge, PaymentCommand, PaymentEventKind, RefundReason},
+    payment::{
+        CaptureMode, DisputeReport, DisputeState, NewCharge, PaymentCommand, PaymentEventKind, RefundOutcome,
+        RefundReason, RefundReport,
+    },
     receipt::{ReceiptCommand, ReceiptEventKind, ReceiptItem},
     stock::StockCommand,
 };
@@ -121,6 +124,13 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             post(shop, &order, "shipments", json!({})).await;
             &["stock.shipped.v1"]
         }
+        OrderEventKind::ShipmentUndone => {
+            let order = paid(shop).await;
+            let shipped = post(shop, &order, "shipments", json!({})).await;
+            let undo = format!("shipments/{}/undo", shipped["shipment_id"].as_str().unwrap());
+            post(shop, &order, &undo, json!({})).await;
+            &["stock.unshipped.v1"]
+        }
         OrderEventKind::Returned => {
             let order = paid(shop).await;
             post(shop, &order, "shipments", json!({})).await;
@@ -131,6 +141,11 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             let order = paid(shop).await;
             post(shop, &order, "refunds", json!({"amount": 50})).await;
             &["payment.refund_requested.v1"]
+        }
+        OrderEventKind::LinesCancelled => {
+            let order = paid(shop).await;
+            post(shop, &order, "cancel", json!({"lines": [{"line": 1, "quantity": 1}]})).await;
+            &["payment.refund_requested.v1", "stock.released.v1"]
         }
         OrderEventKind::Cancelled => {
             let order = allocated(shop).await;
@@ -145,7 +160,10 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             assert!(matches!(expired.outcome, Outcome::Recorded), "{expired:?}");
             RELEASED_AND_CLOSED
         }
-        OrderEventKind::PaymentRecorded | OrderEventKind::Paid | OrderEventKind::Delivered => &[],
+        OrderEventKind::PaymentRecorded
+        | OrderEventKind::Paid
+        | OrderEventKind::Delivered
+        | OrderEventKind::DueMoved => &[],
     }
 }
 
@@ -184,16 +202,42 @@ async fn append_payment_event(shop: &Shop, kind: PaymentEventKind) -> &'static [
             record(shop, payment, PaymentCommand::RecordRefundFailed { refund_id, reason: None }).await;
             &["order.payment_recorded.v1"]
         }
+        PaymentEventKind::RefundFound => {
+            let payment = payment_id(&paid(shop).await);
+            report_refund(shop, payment, RefundId(Uuid::new_v4()), RefundOutcome::Pending).await;
+            &["order.payment_recorded.v1"]
+        }
+        PaymentEventKind::RefundPending => {
+            let payment = payment_id(&paid(shop).await);
+            let refund_id = request_refund(shop, payment).await;
+            record(shop, payment, PaymentCommand::RecordRefundFailed { refund_id, reason: None }).await;
+            report_refund(shop, payment, refund_id, RefundOutcome::Pending).await;
+            &["order.payment_recorded.v1"]
+        }
+        PaymentEventKind::Disputed => {
+            dispute(shop, payment_id(&paid(shop).await), &[DisputeState::Open]).await;
+            &["order.payment_recorded.v1"]
+        }
+        PaymentEventKind::DisputeWon => {
+            let states = [DisputeState::Open, DisputeState::Won];
+            dispute(shop, payment_id(&paid(shop).await), &states).await;
+            &["order.payment_recorded.v1"]
+        }
+        PaymentEventKind::DisputeLost => {
+            let states = [DisputeState::Open, DisputeState::Lost];
+            dispute(shop, payment_id(&paid(shop).await), &states).await;
+            &["order.payment_recorded.v1"]
+        }
         PaymentEventKind::Failed => {
             let payment = payment_id(&allocated(shop).await);
             record(shop, payment, PaymentCommand::Fail { reason: None, retryable: false }).await;
-            &["order.cancelled.v1"]
+            &["order.cancelled.v2"]
         }
         PaymentEventKind::Voided => {
             let payment = payment_id(&allocated(shop).await);
             record(shop, payment, PaymentCommand::Authorize { amount: None, reference: None }).await;
             record(shop, payment, PaymentCommand::Void { reason: None }).await;
-            &["order.cancelled.v1"]
+            &["order.cancelled.v2"]
         }
         PaymentEventKind::Requested
         | PaymentEventKind::ChargeRequested
@@ -203,6 +247,7 @@ async fn append_payment_event(shop: &Shop, kind: PaymentEventKind) -> &'static [
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
+        | PaymentEventKind::RefundOutcomeUnknown
         | PaymentEventKind::Closed => &[],
     }
 }
@@ -241,6 +286,12 @@ async fn append_provider_request(shop: &Shop, kind: PaymentEventKind) -> &'stati
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::Refunded
         | PaymentEventKind::RefundFailed
+        | PaymentEventKind::RefundFound
+        | PaymentEventKind::RefundPending
+        | PaymentEventKind::RefundOutcomeUnknown
+        | PaymentEventKind::Disputed
+        | PaymentEventKind::DisputeWon
+        | PaymentEventKind::DisputeLost
         | PaymentEventKind::Closed => &[],
     }
 }
@@ -290,9 +341,10 @@ async fn charged(shop: &Shop, capture: &str) -> PaymentId {
     payment
 }
 
-async fn post(shop: &Shop, order: &Value, action: &str, body: Value) {
+async fn post(shop: &Shop, order: &Value, action: &str, body: Value) -> Value {
     let answer = shop.post(&format!("/v1/orders/{}/{action}", order_id(order)), action, body).await;
     assert!(answer.status.is_success(), "{action}: {}", answer.text());
+    answer.json()
 }
 
 /// Runs a payment command without the reactions that a handler would run.
@@ -307,6 +359,23 @@ async fn request_refund(shop: &Shop, payment: PaymentId) -> RefundId {
     let (amount, reason) = (Amount::new(50).unwrap(), RefundReason::Requested);
     record(shop, payment, PaymentCommand::RequestRefund { refund_id, amount, reason }).await;
     refund_id
+}
+
+async fn report_refund(shop: &Shop, payment: PaymentId, refund_id: RefundId, outcome: RefundOutcome) {
+    let (amount, reference) = (Amount::new(50).unwrap(), "re".to_owned());
+    let report = RefundReport { refund_id, charge: None, amount, reference, outcome };
+    record(shop, payment, PaymentCommand::ReportRefund(report)).await;
+}
+
+/// Reports a dispute, once for each of its states.
+async fn dispute(shop: &Shop, payment: PaymentId, states: &[DisputeState]) {
+    for state in states {
+        let (reference, amount) = ("dp".to_owned(), Amount::new(50).unwrap());
+        let report = DisputeReport { charge: 0, reference, amount, reason: None, state: *state };
+        let context = CommandContext::notice("test", &format!("{state:?}"));
+        let command = PaymentCommand::ReportDispute(report);
+        shop.checkout.payments.execute(&payment, command, &context).await.unwrap();
+    }
 }
 
 fn order_id(order: &Value) -> OrderId {

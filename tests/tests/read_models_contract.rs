@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use domain::{
     Amount, Decider, EventId, OrderId, PaymentId, Position, Sku, Timestamp,
     order::{
-        CancelReason, LineQuantity, Order, OrderAllocated, OrderCancelled, OrderDecider, OrderEvent,
-        OrderLine, OrderPlaced, OrderRejected, OrderStatus,
+        CancelReason, CancelledLine, Order, OrderAllocated, OrderCancelled, OrderDecider, OrderEvent,
+        OrderLine, OrderPlaced, OrderRejected, OrderStatus, PaymentTerms,
     },
 };
 use infra::{
@@ -156,6 +156,8 @@ impl Sample<'_> {
             quantity: 2,
             unit_price: Amount::new(50).unwrap(),
             stocked: true,
+            adjustments: Vec::new(),
+            shares: domain::shares::Shares::default(),
         };
         let lines: Vec<OrderLine> = self.skus.iter().map(line).collect();
         let placed = OrderPlaced {
@@ -170,6 +172,7 @@ impl Sample<'_> {
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,
             payment_due_at: self.payment_due_at,
+            terms: Some(PaymentTerms::Prepaid),
             payment: None,
         };
         let mut events: Vec<OrderEvent> = vec![placed.into()];
@@ -179,9 +182,10 @@ impl Sample<'_> {
             OrderStatus::Allocated => events.push(allocated.into()),
             OrderStatus::Rejected => events.push(OrderRejected { shortages: Vec::new() }.into()),
             OrderStatus::Cancelled | OrderStatus::Expired => {
-                let lines = vec![LineQuantity { line: 1, quantity: 1 }];
+                let lines = vec![CancelledLine { line: 1, quantity: 1, value: Some(Amount::ZERO) }];
                 let reason = CancelReason::Requested;
-                let cancelled = OrderCancelled { reason, note: None, lines, amount_due: Amount::ZERO };
+                let cancelled =
+                    OrderCancelled { reason, note: None, lines, owed: Amount::ZERO, refunds: Vec::new() };
                 events.extend([allocated.into(), cancelled.into()]);
             }
         }

@@ -128,7 +128,7 @@ fn delivery(subscription: SubscriptionId, position: Position) -> NewDelivery {
     NewDelivery {
         subscription,
         event: EventId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &position.to_be_bytes())),
-        event_type: "order.placed.v1".to_owned(),
+        event_type: "order.placed.v2".to_owned(),
         stream: order.into(),
         revision: position,
         position,

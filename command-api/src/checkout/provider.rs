@@ -16,9 +16,13 @@ mod payment;
 
 use std::sync::Arc;
 
-use domain::PaymentId;
-use infra::{health::Health, payment_provider::PaymentProvider};
+use domain::{PaymentId, payment::ProviderReport};
+use infra::{
+    health::Health,
+    payment_provider::{PaymentProvider, ProviderError},
+};
 use serde_json::Value;
+use uuid::Uuid;
 
 pub use self::gate::PROVIDER_CALLS_MAX;
 use self::{attendance::Attendance, desk::Desk, gate::Gate};
@@ -94,6 +98,18 @@ impl Checkout {
     ) -> Option<impl Future<Output = Result<ProviderStatus, ExecuteError>> + Send + 'static> {
         let is_free = self.provider.as_ref().is_some_and(|attended| attended.gate.is_free());
         self.attend(id, trigger, is_free)
+    }
+
+    /// The state of the provider's charge with this id; see [`PaymentProvider::look_up_reference`]. `None` also without
+    /// a provider.
+    pub async fn look_up_reference(
+        &self,
+        reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        let Some(attended) = &self.provider else { return Ok(None) };
+        // The payment is not known yet. This id only counts the failing charges.
+        let id = PaymentId(Uuid::new_v5(&Uuid::NAMESPACE_URL, reference.as_bytes()));
+        attended.gate.call(id, attended.provider.look_up_reference(reference)).await
     }
 
     fn attend(

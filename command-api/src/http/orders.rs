@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use domain::{
-    Amount, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId,
+    Amount, CancellationId, CommandContext, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision,
+    ShipmentId,
     order::{
-        CancelReason, FulfilmentStatus, LineQuantity, NewReturn, OrderCommand, OrderStateSummary,
-        OrderStatus, PaymentStatus, ReturnLine,
+        CancelReason, FulfilmentStatus, LineAmount, LineQuantity, NewCancellation, NewReturn, OrderCommand,
+        OrderRefund, OrderStateSummary, OrderStatus, PaymentStatus, ReturnLine,
     },
 };
 use http::StatusCode;
@@ -20,11 +21,16 @@ use super::{
     CommandApi,
     answer::Answer,
     command::{Command, CommandHeaders, command_problems},
+    payments::PaymentAnswer,
     run::{AfterCommand, run},
 };
 
+mod due;
 mod place;
+mod undo;
+pub(super) use due::*;
 pub(super) use place::*;
+pub(super) use undo::*;
 
 /// An order right after a command.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,6 +64,12 @@ pub(super) struct OrderAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     refund_id: Option<RefundId>,
+    /// What this command refunds to which payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunds: Option<Vec<RefundItem>>,
+    /// With `Prefer: wait=N`, for an order that carries its payment: the payment after the provider's answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<PaymentAnswer>,
     /// Revision of the order's stream right after this command.
     revision: Revision,
     /// Revisions by stream, of every stream that the command is known to have changed.
@@ -79,6 +91,8 @@ impl OrderAnswer {
             shipment_id: None,
             return_id: None,
             refund_id: None,
+            refunds: None,
+            payment: None,
             revision,
             revisions: BTreeMap::from([(format!("order-{order_id}"), revision)]),
         }
@@ -91,13 +105,42 @@ impl OrderAnswer {
     }
 }
 
-/// The reason of a cancellation.
+/// A refund to one payment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RefundItem {
+    #[schema(value_type = Uuid)]
+    refund_id: RefundId,
+    #[schema(value_type = Uuid)]
+    payment_id: PaymentId,
+    /// Minor units.
+    #[schema(value_type = i64)]
+    amount: Amount,
+}
+
+impl RefundItem {
+    fn of(refund: &OrderRefund) -> Self {
+        let OrderRefund { refund_id, payment_id, amount } = *refund;
+        Self { refund_id, payment_id, amount }
+    }
+}
+
+// Fingerprints are computed from the JSON of a request. So each member that a later build adds is left out if it
+// is not given: retries of earlier requests keep their fingerprint.
+
+/// A cancellation.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelRequest {
     /// At most 500 characters.
     #[serde(default)]
     note: Option<String>,
+    /// If omitted: everything that is not shipped yet. If nothing else is left to ship, the order ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lines: Option<Vec<LinePart>>,
+    /// Minor units. If omitted: what was paid for the units. The order keeps the rest.
+    #[schema(value_type = Option<i64>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refund_amount: Option<Amount>,
 }
 
 /// A shipment of an order.
@@ -136,7 +179,7 @@ pub(super) struct DeliveryRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReturnRequest {
     lines: Vec<ReturnPart>,
-    /// Minor units. If omitted: the value of the returned units. 0: no refund.
+    /// Minor units. If omitted: what was paid for the units and not refunded yet. The order keeps the rest.
     #[schema(value_type = Option<i64>)]
     #[serde(default)]
     refund_amount: Option<Amount>,
@@ -170,19 +213,35 @@ pub(super) struct RefundRequest {
     amount: Amount,
     #[serde(default)]
     reason: Option<String>,
+    /// The lines that the refund is for. It is not paid again when their units are cancelled or returned. The
+    /// amounts add up to `amount` at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<RefundLine>,
+}
+
+/// A part of a refund that is for one line.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefundLine {
+    #[schema(minimum = 1)]
+    line: u32,
+    /// Minor units, more than 0.
+    #[schema(value_type = i64, example = 255)]
+    amount: Amount,
 }
 
 command_problems! {
-    CancelProblems = OrderStatus NothingToCancel;
-    ShipProblems = OrderStatus OrderNotPaid NothingToShip QuantityUnavailable TooManyParts;
-    DeliverProblems = ;
+    CancelProblems = OrderStatus OrderNotPaid NothingToCancel QuantityUnavailable RefundTooLarge;
+    ShipProblems = OrderStatus OrderNotPaid OrderRefunded NothingToShip QuantityUnavailable TooManyParts;
+    DeliverProblems = ShipmentUndone;
     ReturnProblems = QuantityUnavailable RefundTooLarge TooManyParts;
     RefundProblems = RefundTooLarge TooManyParts;
 }
 
-/// Cancel what is not shipped
+/// Cancel what is not shipped, or some of it
 ///
-/// Unshipped units go back into stock. Money paid for them is refunded; money not yet paid is no longer due.
+/// The units go back into stock. Money paid for them is refunded; money not yet paid is no longer due. Shipping and
+/// fees stay due if something was shipped. Some lines or units of an order can be cancelled once it is paid.
 /// Cancelling a cancelled order changes nothing.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
@@ -192,8 +251,15 @@ pub(super) async fn cancel(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<OrderId, CancelRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<CancelProblems>> {
-    let command = OrderCommand::Cancel { reason: CancelReason::Requested, note: body.note };
-    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    let cancellation_id = CancellationId::of_command(context.id);
+    let command = OrderCommand::Cancel(NewCancellation {
+        cancellation_id,
+        reason: CancelReason::Requested,
+        note: body.note,
+        lines: body.lines.map(line_quantities),
+        refund_amount: body.refund_amount,
+    });
+    let (answer, replayed) = run_with_refund(&api, id, command, cancellation_id.into(), &context).await?;
     Ok(answer.with(StatusCode::OK, replayed))
 }
 
@@ -209,8 +275,7 @@ pub(super) async fn ship(
     Command { id, body, context }: Command<OrderId, ShipmentRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<ShipProblems>> {
     let shipment_id = ShipmentId::of_command(context.id);
-    let part = |part: LinePart| LineQuantity { line: part.line, quantity: part.quantity };
-    let lines = body.lines.map(|lines| lines.into_iter().map(part).collect());
+    let lines = body.lines.map(line_quantities);
     let (carrier, tracking_number) = (body.carrier, body.tracking_number);
     let command = OrderCommand::Ship { shipment_id, lines, carrier, tracking_number };
     let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
@@ -252,11 +317,14 @@ pub(super) async fn return_goods(
         refund_amount: body.refund_amount,
         reason: body.reason,
     });
-    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    let (answer, replayed) = run_with_refund(&api, id, command, return_id.into(), &context).await?;
     Ok(OrderAnswer { return_id: Some(return_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
 
 /// Refund money without a return
+///
+/// While the order is paid, the refund is a reduction of its price: the customer owes that much less. A refund of all
+/// the money is none, as long as units are to be shipped: such an order does not ship any more; cancel it.
 #[utoipa::path(post, path = "/v1/orders/{id}/refunds", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = RefundRequest,
@@ -269,8 +337,10 @@ pub(super) async fn refund(
     Command { id, body, context }: Command<OrderId, RefundRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<RefundProblems>> {
     let refund_id = RefundId::of_command(context.id);
-    let command = OrderCommand::Refund { refund_id, amount: body.amount, reason: body.reason };
-    let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
+    let RefundRequest { amount, reason, lines } = body;
+    let lines = lines.iter().map(|part| LineAmount { line: part.line, amount: part.amount }).collect();
+    let command = OrderCommand::Refund { refund_id, amount, lines, reason };
+    let (answer, replayed) = run_with_refund(&api, id, command, refund_id, &context).await?;
     Ok(OrderAnswer { refund_id: Some(refund_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
 
@@ -284,4 +354,24 @@ async fn run_on_order(
     let after = run(api, &api.checkout.orders, &order_id, command, context).await?;
     let AfterCommand { summary, revision, replayed } = after;
     Ok((OrderAnswer::new(order_id, &summary, revision), replayed))
+}
+
+/// [`run_on_order`] for a command whose refund, if it has one, has this id.
+async fn run_with_refund(
+    api: &CommandApi,
+    order_id: OrderId,
+    command: OrderCommand,
+    refund_id: RefundId,
+    context: &CommandContext,
+) -> Result<(OrderAnswer, bool), Problem> {
+    let after = run(api, &api.checkout.orders, &order_id, command, context).await?;
+    let AfterCommand { summary, revision, replayed } = after;
+    // A command without effect leaves the refunds of an earlier one.
+    let own = summary.latest_refunds.iter().filter(|refund| refund.refund_id == refund_id);
+    let refunds = Some(own.map(RefundItem::of).collect());
+    Ok((OrderAnswer { refunds, ..OrderAnswer::new(order_id, &summary, revision) }, replayed))
+}
+
+fn line_quantities(lines: Vec<LinePart>) -> Vec<LineQuantity> {
+    lines.into_iter().map(|part| LineQuantity { line: part.line, quantity: part.quantity }).collect()
 }

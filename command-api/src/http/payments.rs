@@ -1,12 +1,15 @@
 //! Commands on payments.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::extract::State;
 use domain::{
     Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
     Revision, StreamName,
-    payment::{CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentState, PaymentStateSummary},
+    payment::{
+        CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentFailure, PaymentState,
+        PaymentStateSummary,
+    },
 };
 use http::StatusCode;
 use infra::http::{Failure, Problem};
@@ -46,11 +49,12 @@ impl ChargeRequest {
     }
 }
 
-/// An authorized or captured amount.
+/// An amount, added to those authorized or captured before.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoneyRequest {
-    /// Minor units. If omitted: the largest possible amount.
+    /// Minor units: this authorisation or this capture alone. If omitted: all that is left. After a lost answer, an
+    /// authorisation names all that the charge authorized.
     #[schema(value_type = Option<i64>)]
     #[serde(default)]
     amount: Option<Amount>,
@@ -105,10 +109,16 @@ pub(super) struct PaymentAnswer {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
+    /// Taken by disputes that are open or lost.
+    #[schema(value_type = i64)]
+    disputed: Amount,
     /// Revision of the payment's stream right after this command.
     revision: Revision,
     /// Revisions by stream, of every stream that the command is known to have changed.
     revisions: BTreeMap<String, Revision>,
+    /// Why the payment failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureAnswer>,
     /// The action that the customer must take before the charge can continue, in the provider's format.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_action: Option<serde_json::Value>,
@@ -125,20 +135,48 @@ impl PaymentAnswer {
             authorized: payment.authorized,
             captured: payment.captured,
             refunded: payment.refunded,
+            disputed: payment.disputed,
             revision,
             revisions: BTreeMap::from([(format!("payment-{payment_id}"), revision)]),
+            failure: payment.failure.clone().map(|PaymentFailure { code, message }| FailureAnswer {
+                code,
+                message,
+                retryable: payment.retryable,
+            }),
             next_action: None,
         }
     }
 }
 
+/// Why a payment failed.
+#[derive(Debug, Serialize, ToSchema)]
+struct FailureAnswer {
+    /// A word for programs: what the provider calls its reason, or `failed`.
+    #[schema(example = "card_declined")]
+    code: String,
+    message: Option<String>,
+    /// True: the customer may try again.
+    retryable: bool,
+}
+
+/// The payment after the provider's answer, for an order that carried its payment. Waits at most `patience`.
+pub(super) async fn payment_after_charge(
+    api: &CommandApi,
+    payment_id: PaymentId,
+    patience: Duration,
+) -> Result<PaymentAnswer, Problem> {
+    let asking = api.checkout.ask_provider(payment_id);
+    Ok(await_provider(api, payment_id, asking, patience).await?.0)
+}
+
 command_problems! {
     ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts;
     AuthorizeProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
+    RetryProblems = RefundSettled;
     CaptureProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
     FailProblems = PaymentState ChargeUnderWay;
     VoidProblems = PaymentState;
-    RefundOutcomeProblems = RefundSettled;
+    RefundOutcomeProblems = RefundSettled RefundUnderWay;
 }
 
 /// Let the provider charge the customer
@@ -146,7 +184,8 @@ command_problems! {
 /// Answers with the payment after the provider has answered: `captured`, `authorized`, `failed` (retry with
 /// another key and `method`, unless the failure is final), or `requested` with `next_action` if the customer
 /// must act first. 202: the provider has not answered yet, or its answer was lost (`outcome_unknown`). The
-/// platform then looks the outcome up and never charges twice.
+/// platform then looks the outcome up and never charges twice. While a charge waits for the customer, any request
+/// with the same `method` gets its `next_action` again, fetched from the provider.
 #[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ChargeRequest,
@@ -165,8 +204,8 @@ pub(super) async fn charge(
 
 /// Record an authorisation
 ///
-/// For money authorized outside the platform. While the provider works on a charge, only for a charge whose
-/// answer was lost.
+/// For money authorized outside the platform. It adds to what is authorized already. While the provider works on a
+/// charge, only for a charge whose answer was lost.
 #[utoipa::path(post, path = "/v1/payments/{id}/authorize", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
@@ -186,7 +225,9 @@ pub(super) async fn authorize(
 /// Capture all authorized money or a part
 ///
 /// Asks the provider if it holds the charge; otherwise records a capture made by hand. After the answer the
-/// order includes the capture and can be shipped. 202: the provider has not answered yet.
+/// order includes the capture and can be shipped. 202: the provider has not answered yet. Money that arrived after the
+/// order ended is recorded with its `amount` and without an authorisation; the order shows it as overpaid until a
+/// refund.
 #[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
@@ -239,6 +280,9 @@ pub(super) async fn void(
 }
 
 /// Record that a refund was paid out
+///
+/// For money that no provider refunds. A refund of the provider is settled by hand only after a lost answer; a later
+/// report of the provider is recorded all the same.
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/succeed", tag = "payments",
     params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReferenceRequest,
@@ -256,6 +300,8 @@ pub(super) async fn refund_succeeded(
 }
 
 /// Record that a refund was refused
+///
+/// For money that no provider refunds, or after a lost answer of the provider.
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/fail", tag = "payments",
     params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
@@ -272,6 +318,34 @@ pub(super) async fn refund_failed(
     Ok(run_on_payment(&api, id, command, &context).await?)
 }
 
+/// How to request a failed refund again.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryRequest {
+    /// True: an operator pays the money out another way, and records it. False: the provider refunds it.
+    #[serde(default)]
+    by_hand: bool,
+}
+
+/// Request an automatic refund again
+///
+/// A payment whose order has ended repeats a failed refund by itself, 20 times at most. This requests it once more.
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/retry", tag = "payments",
+    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
+    request_body = RetryRequest,
+    responses(
+        (status = 200, description = "Requested.", body = PaymentAnswer),
+        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        RetryProblems,
+    ))]
+pub(super) async fn retry_refund(
+    State(api): State<CommandApi>,
+    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), RetryRequest>,
+) -> Result<Answer<PaymentAnswer>, Failure<RetryProblems>> {
+    let command = PaymentCommand::RetryRefund { refund_id, by_hand: body.by_hand };
+    Ok(run_on_payment(&api, id, command, &context).await?)
+}
+
 /// Runs a command on a payment and the reaction of its order, and lets the provider do its part.
 ///
 /// If the client disconnects before the end, the process manager does the rest.
@@ -283,28 +357,36 @@ async fn run_on_payment(
 ) -> Result<Answer<PaymentAnswer>, Problem> {
     let checkout = &api.checkout;
     let executed = checkout.payments.execute(&payment_id, command, context).await?;
-    let asks_provider = executed.summary.asks_provider && checkout.provider().is_some();
+    let mut asks_provider = executed.summary.asks_provider && checkout.provider().is_some();
     let accepted = accepted(executed)?;
+    let first_answer = match &accepted {
+        Accepted::Recorded { .. } | Accepted::Unchanged { .. } => None,
+        Accepted::Repeated { revision } => Some(state_when_answered(api, payment_id, *revision).await?),
+    };
+    // Later work of the payment, such as a refund, is not a part of the first answer.
+    asks_provider &= first_answer.as_ref().is_none_or(|(then, _)| then.asks_provider);
     // Before any wait: if the client disconnects, the provider is still asked.
     let asking = if asks_provider { checkout.ask_provider(payment_id) } else { None };
-    let (mut body, replayed) = match accepted {
+    let replayed = first_answer.is_some();
+    let (shown, at) = match accepted {
         Accepted::Recorded { summary, revision } => {
             checkout.react_to_command(payment_id, context, revision, asking.is_some()).await?;
-            (PaymentAnswer::new(payment_id, &summary, revision), false)
+            (summary, revision)
         }
-        Accepted::Unchanged { summary, revision } => {
-            (PaymentAnswer::new(payment_id, &summary, revision), false)
-        }
+        Accepted::Unchanged { summary, revision } => (summary, revision),
         Accepted::Repeated { revision } => {
             // A crash may have prevented the reaction to the first request.
             checkout.react_to_command(payment_id, context, revision, asking.is_some()).await?;
-            let (then, revision) = state_when_answered(api, payment_id, revision).await?;
-            (PaymentAnswer::new(payment_id, &then, revision), true)
+            match first_answer {
+                Some(first_answer) => first_answer,
+                None => state_when_answered(api, payment_id, revision).await?,
+            }
         }
     };
+    let mut body = PaymentAnswer::new(payment_id, &shown, at);
     let mut status = StatusCode::OK;
     if asks_provider {
-        (body, status) = await_provider(api, payment_id, asking).await?;
+        (body, status) = await_provider(api, payment_id, asking, api.options.provider_patience).await?;
     } else if let Some(order_id) = body.order_id
         && let Some(revision) = order_revision_caused(api, order_id, context).await?
     {
@@ -331,17 +413,18 @@ async fn state_when_answered(
     Ok((state.summary(), revision))
 }
 
-/// Waits for the answer of the provider, at most `provider_patience`. The status is 202 if the provider still has
+/// Waits for the answer of the provider, at most `patience`. The status is 202 if the provider still has
 /// work to do.
 async fn await_provider(
     api: &CommandApi,
     payment_id: PaymentId,
     asking: Option<impl Future<Output = Result<ProviderStatus, ExecuteError>>>,
+    patience: Duration,
 ) -> Result<(PaymentAnswer, StatusCode), Problem> {
     let checkout = &api.checkout;
     let mut next_action = None;
     if let Some(asking) = asking
-        && let Ok(status) = timeout(api.options.provider_patience, asking).await
+        && let Ok(status) = timeout(patience, asking).await
     {
         next_action = status?.next_action;
     }

@@ -8,8 +8,7 @@ use axum::{
 };
 use domain::{
     CommandContext, PaymentId,
-    payment::{PaymentCommand, PaymentRefusal},
-    text::truncated,
+    payment::{PaymentCommand, PaymentRefusal, ProviderReport},
 };
 use infra::{
     http::{
@@ -17,7 +16,7 @@ use infra::{
         path::{self, Id, NoSuch},
     },
     log_limit::LogLimit,
-    payment_provider::{NoticeContent, NoticeError, RefundAnswer},
+    payment_provider::{NoticeContent, NoticeError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -42,7 +41,7 @@ enum NoticeOutcome {
     Recorded,
     /// The content was already recorded, or a later webhook arrived first.
     Known,
-    /// The webhook concerns no payment or refund that this platform can update.
+    /// The webhook concerns no payment that this platform can update.
     Ignored,
 }
 
@@ -74,23 +73,33 @@ pub(super) async fn receive(
     let body = api.bodies.read(body).await?;
     let notice = provider.read_notice(&parts.headers, &body, api.checkout.clock.now()).map_err(refused)?;
     let context = CommandContext::notice(provider.name(), &notice.id);
-    let outcome = match notice.content {
+    let (payment_id, command) = match notice.content {
         NoticeContent::Charge { payment_id, report } => {
-            let command = PaymentCommand::Report { report, is_answer: false };
-            record(&api, payment_id, command, &context).await?
+            (payment_id, PaymentCommand::Report { report, is_answer: false })
         }
-        NoticeContent::Refund { answer: RefundAnswer::Pending, .. } => NoticeOutcome::Known,
-        NoticeContent::Refund { payment_id, refund_id, answer: RefundAnswer::Refunded { reference } } => {
-            let command = PaymentCommand::RecordRefunded { refund_id, reference: truncated(&reference) };
-            record(&api, payment_id, command, &context).await?
-        }
-        NoticeContent::Refund { payment_id, refund_id, answer: RefundAnswer::Failed { reason } } => {
-            let command = PaymentCommand::RecordRefundFailed { refund_id, reason: truncated(&reason) };
-            record(&api, payment_id, command, &context).await?
-        }
-        NoticeContent::Other => NoticeOutcome::Ignored,
+        NoticeContent::Refund { payment_id, report } => (payment_id, PaymentCommand::ReportRefund(report)),
+        NoticeContent::Dispute { payment_id, report } => (payment_id, PaymentCommand::ReportDispute(report)),
+        NoticeContent::Moved { reference } => match looked_up(&api, &reference).await? {
+            Some((payment_id, report)) => (payment_id, PaymentCommand::Report { report, is_answer: false }),
+            None => return Ok(Json(NoticeAnswer { outcome: NoticeOutcome::Ignored })),
+        },
+        NoticeContent::Other => return Ok(Json(NoticeAnswer { outcome: NoticeOutcome::Ignored })),
     };
+    let outcome = record(&api, payment_id, command, &context).await?;
     Ok(Json(NoticeAnswer { outcome }))
+}
+
+/// The charge of a notice that names it only by the provider's id. While the provider does not answer, the notice is
+/// refused, so the provider sends it again.
+async fn looked_up(
+    api: &CommandApi,
+    reference: &str,
+) -> Result<Option<(PaymentId, ProviderReport)>, Problem> {
+    api.checkout.look_up_reference(reference).await.map_err(|error| {
+        tracing::warn!(charge.reference = reference, %error,
+            "Cannot look up the charge of a webhook; the provider sends it again");
+        Problem::new(Code::Unavailable).detail("the charge of the webhook cannot be looked up now")
+    })
 }
 
 fn refused(provider: &str, error: NoticeError) -> Problem {
@@ -127,12 +136,8 @@ async fn record(
         Outcome::Unchanged | Outcome::KeyReused | Outcome::PreconditionFailed => (None, NoticeOutcome::Known),
         // A retry would be refused again. So the answer is 200, which stops the retries of the provider, and
         // an operator must check the log.
-        Outcome::Refused(refusal @ (PaymentRefusal::NotFound | PaymentRefusal::UnknownRefund(_))) => {
-            tracing::warn!(payment.id = %payment_id, %refusal, "A webhook concerns an unknown payment or refund; it is ignored");
-            (None, NoticeOutcome::Ignored)
-        }
-        Outcome::Refused(refusal @ PaymentRefusal::RefundSettled) => {
-            tracing::error!(payment.id = %payment_id, %refusal, "A webhook contradicts the recorded outcome of a refund; it is ignored");
+        Outcome::Refused(refusal @ PaymentRefusal::NotFound) => {
+            tracing::warn!(payment.id = %payment_id, %refusal, "A webhook concerns an unknown payment; it is ignored");
             (None, NoticeOutcome::Ignored)
         }
         Outcome::Refused(refusal) => return Err(refusal.problem()),

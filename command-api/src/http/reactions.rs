@@ -30,7 +30,7 @@ pub(super) struct ParkedReactionAnswer {
     stream: StreamName,
     /// The event whose reaction failed.
     event_id: Uuid,
-    #[schema(example = "order.placed.v1")]
+    #[schema(example = "order.placed.v2")]
     event_type: String,
     revision: u64,
     /// Revision of the last event that waits.

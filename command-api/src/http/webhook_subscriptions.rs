@@ -62,7 +62,7 @@ pub(super) struct SubscriptionRequest {
     /// https, on the public Internet, without user name and password.
     #[schema(example = "https://shop.example/hooks/orderly")]
     url: String,
-    /// Types (`order.placed.v1`) or patterns (`order.*`, `*`). If omitted: all events of orders and payments.
+    /// Types (`order.placed.v2`) or patterns (`order.*`, `*`). If omitted: all events of orders and payments.
     #[serde(default)]
     #[schema(example = json!(["order.*", "payment.captured.v1"]))]
     event_types: Option<Vec<String>>,

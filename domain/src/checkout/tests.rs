@@ -4,23 +4,27 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    Decider, RefundId, ReturnId, ShipmentId, Timestamp,
+    CancellationId, Decider, RefundId, ReturnId, ShipmentId, Timestamp,
+    decider::StoredEvent,
     order::{
-        NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered, OrderExpired, OrderPaid,
-        OrderPaymentRecorded, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, PlaceOrder,
-        ReturnLine,
+        CancelledLine, NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered, OrderDueMoved,
+        OrderExpired, OrderLinesCancelled, OrderPaid, OrderPaymentRecorded, OrderRefund,
+        OrderRefundRequested, OrderRejected, OrderReturned, OrderShipmentUndone, OrderShipped, PlaceOrder,
+        ReturnedLine,
     },
     payment::{
         CaptureMode, Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
-        PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentDecider, PaymentFailed,
-        PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded,
-        PaymentRequested, PaymentVoidRequested, PaymentVoided, ProviderWork,
+        PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentDecider, PaymentDisputeLost,
+        PaymentDisputeWon, PaymentDisputed, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed,
+        PaymentRefundFound, PaymentRefundOutcomeUnknown, PaymentRefundPending, PaymentRefundRequested,
+        PaymentRefunded, PaymentRequested, PaymentVoidRequested, PaymentVoided, ProviderWork,
     },
 };
 
 const ORDER: OrderId = OrderId(Uuid::from_u128(1));
 const SHIPMENT: ShipmentId = ShipmentId(Uuid::from_u128(2));
 const RETURN: ReturnId = ReturnId(Uuid::from_u128(3));
+const CANCELLATION: CancellationId = CancellationId(Uuid::from_u128(5));
 const REFUND: RefundId = RefundId(Uuid::from_u128(4));
 
 fn pence(minor_units: i64) -> Amount {
@@ -42,6 +46,7 @@ fn placing() -> PlaceOrder {
         quantity,
         unit_price: pence(unit_price),
         stocked,
+        adjustments: Vec::new(),
     };
     let lines = vec![
         line("MUG", 2, 10, true),
@@ -59,6 +64,7 @@ fn placing() -> PlaceOrder {
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: Timestamp::UNIX_EPOCH,
+        now: Timestamp::UNIX_EPOCH,
         payment_due_at: None,
         payment: None,
     }
@@ -92,9 +98,30 @@ fn shipped(lines: &[(u32, u32)]) -> OrderEvent {
     OrderShipped { shipment_id: SHIPMENT, lines: parts(lines), carrier: None, tracking_number: None }.into()
 }
 
-fn cancelled(lines: &[(u32, u32)], amount_due: i64) -> OrderEvent {
+fn cancelled_lines(lines: &[(u32, u32)]) -> Vec<CancelledLine> {
+    let of_line = |&(line, quantity)| CancelledLine { line, quantity, value: Some(pence(10)) };
+    lines.iter().map(of_line).collect()
+}
+
+fn cancelled(lines: &[(u32, u32)], owed: i64) -> OrderEvent {
     let reason = CancelReason::Requested;
-    OrderCancelled { reason, note: None, lines: parts(lines), amount_due: pence(amount_due) }.into()
+    let lines = cancelled_lines(lines);
+    OrderCancelled { reason, note: None, lines, owed: pence(owed), refunds: Vec::new() }.into()
+}
+
+fn lines_cancelled(lines: &[(u32, u32)], refund: i64) -> OrderEvent {
+    OrderLinesCancelled {
+        cancellation_id: CANCELLATION,
+        note: None,
+        lines: cancelled_lines(lines),
+        withheld: Amount::ZERO,
+        refunds: refunds(CANCELLATION.into(), refund),
+    }
+    .into()
+}
+
+fn refunds(refund_id: RefundId, amount: i64) -> Vec<OrderRefund> {
+    vec![OrderRefund { refund_id, payment_id: payment_id(), amount: pence(amount) }]
 }
 
 /// The reaction to the last of these events, on the state after it.
@@ -107,7 +134,7 @@ fn release(name: &str, quantity: u32) -> Step {
 }
 
 fn close(amount_due: i64) -> Step {
-    let command = PaymentCommand::Close { order_id: ORDER, amount_due: pence(amount_due) };
+    let command = PaymentCommand::Close { order_id: ORDER, amount_due: pence(amount_due), refund: None };
     Step::Payment(payment_id(), command)
 }
 
@@ -183,12 +210,14 @@ fn a_shipment_moves_its_stocked_units_per_sku_and_no_postage() {
 #[test]
 fn a_return_restocks_the_marked_units_and_requests_exactly_its_refund() {
     let returned = |refund_amount, restock| -> OrderEvent {
-        let part = |line, quantity, restock| ReturnLine { line, quantity, restock };
+        let part = |line, quantity, restock| ReturnedLine { line, quantity, restock, value: Some(pence(10)) };
         OrderReturned {
             return_id: RETURN,
             lines: vec![part(1, 1, restock), part(2, 1, false), part(3, 1, restock)],
             refund_amount: pence(refund_amount),
+            withheld: Amount::ZERO,
             reason: None,
+            refunds: if refund_amount > 0 { refunds(RETURN.into(), refund_amount) } else { Vec::new() },
         }
         .into()
     };
@@ -203,17 +232,70 @@ fn a_return_restocks_the_marked_units_and_requests_exactly_its_refund() {
     assert_eq!(reaction_to_last(&after(returned(0, false))), Reaction::Send(Vec::new()));
 }
 
+fn refund_requested() -> OrderRefundRequested {
+    OrderRefundRequested {
+        refund_id: REFUND,
+        amount: pence(7),
+        lines: Vec::new(),
+        lowers_owed: Some(pence(7)),
+        reason: None,
+        refunds: refunds(REFUND, 7),
+    }
+}
+
+#[test]
+fn cancelled_lines_release_their_units_once_and_request_exactly_their_refund() {
+    let part = lines_cancelled(&[(1, 1), (3, 2), (4, 1)], 15);
+    let (cancellation_id, quantity) = (CANCELLATION, 3);
+    let release_part = StockCommand::ReleasePart { order_id: ORDER, cancellation_id, quantity };
+    let steps = vec![
+        Step::Stock(sku("MUG"), release_part),
+        request_refund(CANCELLATION.into(), 15, RefundReason::Requested),
+    ];
+    assert_eq!(reaction_to_last(&[placed(), allocated(), part.clone()]), Reaction::Send(steps));
+
+    let end = cancelled(&[(1, 1), (2, 1)], 0);
+    let steps = vec![release("BOWL", 1), release("MUG", 1), close(15)];
+    assert_eq!(reaction_to_last(&[placed(), allocated(), part, end]), Reaction::Send(steps));
+}
+
+#[test]
+fn the_closing_of_a_payment_refunds_what_the_cancellation_says_and_keeps_what_is_owed() {
+    let end = OrderCancelled {
+        reason: CancelReason::Requested,
+        note: None,
+        lines: cancelled_lines(&[(1, 2)]),
+        owed: pence(20),
+        refunds: refunds(CANCELLATION.into(), 18),
+    };
+    let Reaction::Send(steps) =
+        reaction_to_last(&[placed(), allocated(), refund_requested().into(), end.into()])
+    else {
+        panic!("no steps")
+    };
+    let refund = Some((CANCELLATION.into(), pence(18)));
+    let command = PaymentCommand::Close { order_id: ORDER, amount_due: pence(20 + 7), refund };
+    assert_eq!(steps.last(), Some(&Step::Payment(payment_id(), command)));
+}
+
+#[test]
+fn a_refund_of_an_earlier_version_is_requested_from_the_payment_of_the_order() {
+    let requested = r#"{"refund_id":"00000000-0000-0000-0000-000000000004","amount":7}"#;
+    let requested = OrderEvent::from_json("order.refund_requested.v1", requested.as_bytes()).unwrap();
+    let expected = Reaction::Send(vec![request_refund(REFUND, 7, RefundReason::Requested)]);
+    assert_eq!(reaction_to_last(&[placed(), allocated(), requested]), expected);
+}
+
 #[test]
 fn a_manual_refund_is_requested_from_the_payment_under_its_id() {
-    let requested = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None }.into();
+    let requested = refund_requested().into();
     let expected = Reaction::Send(vec![request_refund(REFUND, 7, RefundReason::Requested)]);
     assert_eq!(reaction_to_last(&[placed(), allocated(), requested]), expected);
 }
 
 #[test]
 fn a_recorded_payment_has_no_reaction() {
-    let zero = Amount::ZERO;
-    let recorded = OrderPaymentRecorded { captured: pence(45), refunded: zero, refunds_failed: zero }.into();
+    let recorded = OrderPaymentRecorded { captured: pence(45), ..OrderPaymentRecorded::default() }.into();
     assert_eq!(reaction_to_last(&[placed(), allocated(), recorded]), Reaction::None);
     assert_eq!(reaction_to_last(&[placed(), allocated(), OrderPaid {}.into()]), Reaction::None);
 }
@@ -228,17 +310,18 @@ fn has_steps(reaction: &Reaction) -> bool {
 
 /// A history that ends with an event of this kind, in a state in which a reaction has work to do.
 fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
-    let recorded =
-        OrderPaymentRecorded { captured: pence(45), refunded: Amount::ZERO, refunds_failed: Amount::ZERO };
+    let recorded = OrderPaymentRecorded { captured: pence(45), ..OrderPaymentRecorded::default() };
     let paid = [placed(), allocated(), recorded.into(), OrderPaid {}.into()];
     let all_shipped = [&paid[..], &[shipped(&[(1, 2), (2, 1), (3, 2), (4, 1)])]].concat();
     let returned = OrderReturned {
         return_id: RETURN,
-        lines: vec![ReturnLine { line: 1, quantity: 1, restock: true }],
+        lines: vec![ReturnedLine { line: 1, quantity: 1, restock: true, value: Some(pence(10)) }],
         refund_amount: pence(10),
+        withheld: Amount::ZERO,
         reason: None,
+        refunds: refunds(RETURN.into(), 10),
     };
-    let refund = OrderRefundRequested { refund_id: REFUND, amount: pence(7), reason: None };
+    let refund = refund_requested();
     match kind {
         OrderEventKind::Placed => vec![placed()],
         OrderEventKind::Allocated => vec![placed(), allocated()],
@@ -249,8 +332,15 @@ fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
         OrderEventKind::Delivered => {
             [&all_shipped[..], &[OrderDelivered { shipment_id: SHIPMENT }.into()]].concat()
         }
+        OrderEventKind::ShipmentUndone => {
+            let lines = parts(&[(1, 2), (2, 1), (3, 2), (4, 1)]);
+            let undone = OrderShipmentUndone { shipment_id: SHIPMENT, lines, reason: None };
+            [&all_shipped[..], &[undone.into()]].concat()
+        }
+        OrderEventKind::DueMoved => vec![placed(), OrderDueMoved { payment_due_at: None }.into()],
         OrderEventKind::Returned => [&all_shipped[..], &[returned.into()]].concat(),
         OrderEventKind::RefundRequested => [&paid[..], &[refund.into()]].concat(),
+        OrderEventKind::LinesCancelled => [&paid[..], &[lines_cancelled(&[(1, 1), (3, 2)], 10)]].concat(),
         OrderEventKind::Cancelled => {
             vec![placed(), allocated(), cancelled(&[(1, 2), (2, 1), (3, 2), (4, 1)], 0)]
         }
@@ -274,7 +364,7 @@ fn payment_requested() -> PaymentEvent {
 }
 
 fn captured(amount: i64) -> PaymentEvent {
-    PaymentCaptured { amount: pence(amount), reference: None, charge: None }.into()
+    PaymentCaptured { amount: pence(amount), reference: None, charge: None, late: false }.into()
 }
 
 /// The reaction to the last of `events`, on the state after `since`.
@@ -289,12 +379,18 @@ fn to_order(command: OrderCommand) -> Reaction {
 
 #[test]
 fn the_order_records_the_current_amounts_of_its_payment() {
-    let requested =
-        PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
+    let requested = PaymentRefundRequested {
+        refund_id: REFUND,
+        amount: pence(5),
+        reason: RefundReason::Return,
+        source: None,
+        part_of: None,
+    };
     let refunded = PaymentRefunded { refund_id: REFUND, amount: pence(5), reference: None };
     let record = |captured, refunded| {
         let (captured, refunded) = (pence(captured), pence(refunded));
-        to_order(OrderCommand::RecordPayment { captured, refunded, refunds_failed: Amount::ZERO })
+        let amounts = OrderPaymentRecorded { captured, refunded, ..OrderPaymentRecorded::default() };
+        to_order(OrderCommand::RecordPayment(amounts))
     };
     assert_eq!(reaction_to_payment(&[captured(30)], &[]), record(30, 0));
     assert_eq!(reaction_to_payment(&[captured(30)], &[captured(15)]), record(45, 0));
@@ -303,10 +399,11 @@ fn the_order_records_the_current_amounts_of_its_payment() {
 
 #[test]
 fn a_finally_failed_or_voided_payment_cancels_its_order() {
-    let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable });
+    let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable, code: None });
     let voided = || PaymentEvent::from(PaymentVoided { reason: None });
     let closed = || PaymentEvent::from(PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO });
-    let cancel = |reason| to_order(OrderCommand::Cancel { reason, note: None });
+    let cancel =
+        |reason| to_order(OrderCommand::Cancel(NewCancellation::of_the_rest(payment_id().into(), reason)));
 
     assert_eq!(reaction_to_payment(&[failed(false)], &[]), cancel(CancelReason::PaymentFailed));
     assert_eq!(reaction_to_payment(&[voided()], &[]), cancel(CancelReason::PaymentVoided));
@@ -335,10 +432,18 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
     }
     .into();
     let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: Some(1) };
-    let captured = PaymentCaptured { amount: pence(45), reference: None, charge: Some(1) };
-    let refund = PaymentRefundRequested { refund_id: REFUND, amount: pence(5), reason: RefundReason::Return };
+    let captured = PaymentCaptured { amount: pence(45), reference: None, charge: Some(1), late: false };
+    let refund = PaymentRefundRequested {
+        refund_id: REFUND,
+        amount: pence(5),
+        reason: RefundReason::Return,
+        source: None,
+        part_of: None,
+    };
     let held = [payment_requested(), charge, authorized.into()];
     let taken = [&held[..], &[captured.into()]].concat();
+    let dispute = PaymentDisputed { dispute: "dp".into(), charge: 1, amount: pence(5), reason: None };
+    let disputed = [&taken[..], &[dispute.into()]].concat();
     let asked_back = [&taken[..], &[refund.into()]].concat();
     let after_charge = |event: PaymentEvent| [&held[..2], &[event]].concat();
     let after_authorisation = |event: PaymentEvent| [&held[..], &[event]].concat();
@@ -356,7 +461,9 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
             after_authorisation(PaymentCaptureRequested { charge: 1, amount, total }.into())
         }
         PaymentEventKind::Captured => taken,
-        PaymentEventKind::Failed => after_charge(PaymentFailed { reason: None, retryable: false }.into()),
+        PaymentEventKind::Failed => {
+            after_charge(PaymentFailed { reason: None, retryable: false, code: None }.into())
+        }
         PaymentEventKind::VoidRequested => after_authorisation(PaymentVoidRequested {}.into()),
         PaymentEventKind::Voided => after_authorisation(PaymentVoided { reason: None }.into()),
         PaymentEventKind::OutcomeUnknown => {
@@ -367,7 +474,22 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
             after_refund(PaymentRefunded { refund_id, amount, reference: None }.into())
         }
         PaymentEventKind::RefundFailed => {
-            after_refund(PaymentRefundFailed { refund_id, amount, reason: None }.into())
+            after_refund(PaymentRefundFailed { refund_id, amount, reason: None, by_provider: false }.into())
+        }
+        PaymentEventKind::RefundFound => {
+            let found = PaymentRefundFound { refund_id, charge: 1, amount, reference: None };
+            [&taken[..], &[found.into()]].concat()
+        }
+        PaymentEventKind::RefundPending => after_refund(PaymentRefundPending { refund_id }.into()),
+        PaymentEventKind::RefundOutcomeUnknown => {
+            after_refund(PaymentRefundOutcomeUnknown { refund_id }.into())
+        }
+        PaymentEventKind::Disputed => disputed,
+        PaymentEventKind::DisputeWon => {
+            [&disputed[..], &[PaymentDisputeWon { dispute: "dp".into() }.into()]].concat()
+        }
+        PaymentEventKind::DisputeLost => {
+            [&disputed[..], &[PaymentDisputeLost { dispute: "dp".into() }.into()]].concat()
         }
         PaymentEventKind::Closed => {
             [&held[..1], &[PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO }.into()]].concat()

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 
-use super::{Adjustment, CancelReason, LineQuantity, ReturnLine, Shortage};
+use super::{
+    Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, OrderPaymentRecorded, Shortage,
+};
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     new_charge::NewCharge,
 };
 
@@ -19,11 +21,7 @@ pub enum OrderCommand {
         shortages: Vec<Shortage>,
     },
     /// Records the payment's amounts. They are cumulative, so late and repeated reports change nothing.
-    RecordPayment {
-        captured: Amount,
-        refunded: Amount,
-        refunds_failed: Amount,
-    },
+    RecordPayment(OrderPaymentRecorded),
     /// Ships these units. Without `lines`: every unit that is neither shipped nor cancelled.
     Ship {
         shipment_id: ShipmentId,
@@ -35,19 +33,25 @@ pub enum OrderCommand {
     Deliver {
         shipment_id: ShipmentId,
     },
+    /// A shipment never left.
+    UndoShipment {
+        shipment_id: ShipmentId,
+        reason: Option<String>,
+    },
+    /// The payment is due at another time. None: never. `now` is the time of the request.
+    MoveDue {
+        payment_due_at: Option<Timestamp>,
+        now: Timestamp,
+    },
     Return(NewReturn),
     /// Refunds money without a return.
     Refund {
         refund_id: RefundId,
         amount: Amount,
+        lines: Vec<LineAmount>,
         reason: Option<String>,
     },
-    /// Cancels the units that are not shipped. With a payment reason it changes nothing if the order is paid
-    /// or has ended.
-    Cancel {
-        reason: CancelReason,
-        note: Option<String>,
-    },
+    Cancel(NewCancellation),
     /// Ends an order whose payment was not captured in time. `now` is the time of the timer.
     Expire {
         now: Timestamp,
@@ -67,6 +71,8 @@ pub struct PlaceOrder {
     pub reference: Option<String>,
     pub metadata: BTreeMap<String, String>,
     pub placed_at: Timestamp,
+    /// The time of the request.
+    pub now: Timestamp,
     /// When an unpaid order expires. None: never.
     pub payment_due_at: Option<Timestamp>,
     /// Charge to request once stock is reserved. None: a later command requests a charge or records a
@@ -81,15 +87,44 @@ pub struct NewLine {
     pub unit_price: Amount,
     /// False for postage, fees and services, which are never reserved.
     pub stocked: bool,
+    pub adjustments: Vec<LineAdjustment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewReturn {
     pub return_id: ReturnId,
     pub lines: Vec<ReturnLine>,
-    /// None: the value of the returned units. Zero: no refund.
+    /// None: the value of the returned units, if it was paid. Zero: no refund.
     pub refund_amount: Option<Amount>,
     pub reason: Option<String>,
+}
+
+/// Cancels units that are not shipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCancellation {
+    pub cancellation_id: CancellationId,
+    /// With a payment reason it changes nothing if the order is paid or has ended.
+    pub reason: CancelReason,
+    pub note: Option<String>,
+    /// None: every unit that is not shipped. If no other unit is left, the order ends.
+    pub lines: Option<Vec<LineQuantity>>,
+    /// None: the value of the cancelled units, if it was paid.
+    pub refund_amount: Option<Amount>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReturnLine {
+    pub line: u32,
+    pub quantity: u32,
+    /// True if the units return to stock.
+    pub restock: bool,
+}
+
+impl NewCancellation {
+    /// Cancels every unit that is not shipped.
+    pub fn of_the_rest(cancellation_id: CancellationId, reason: CancelReason) -> Self {
+        Self { cancellation_id, reason, note: None, lines: None, refund_amount: None }
+    }
 }
 
 impl OrderCommand {
@@ -99,12 +134,14 @@ impl OrderCommand {
             Self::Place(_) => "order.place",
             Self::Allocate { .. } => "order.allocate",
             Self::Reject { .. } => "order.reject",
-            Self::RecordPayment { .. } => "order.record_payment",
+            Self::RecordPayment(_) => "order.record_payment",
             Self::Ship { .. } => "order.ship",
             Self::Deliver { .. } => "order.deliver",
+            Self::UndoShipment { .. } => "order.undo_shipment",
+            Self::MoveDue { .. } => "order.move_due",
             Self::Return(_) => "order.return",
             Self::Refund { .. } => "order.refund",
-            Self::Cancel { .. } => "order.cancel",
+            Self::Cancel(_) => "order.cancel",
             Self::Expire { .. } => "order.expire",
         }
     }

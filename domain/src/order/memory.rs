@@ -1,6 +1,9 @@
 //! The memory of an order: every member that can own bytes on the heap.
 
-use super::{Adjustment, Line, LineQuantity, RefundRecord, ReturnLine, ReturnRecord, Shipment, Shortage};
+use super::{
+    Adjustment, CancellationRecord, CancelledLine, Line, LineAdjustment, LineAmount, LineQuantity,
+    RefundRecord, ReturnRecord, ReturnedLine, Shipment, Shortage,
+};
 use crate::heap::HeapBytes;
 
 impl HeapBytes for Line {
@@ -14,14 +17,24 @@ impl HeapBytes for Line {
             delivered: _,
             returned: _,
             cancelled: _,
+            adjustments,
+            shares: _,
+            balance: _,
         } = self;
-        sku.heap_bytes()
+        sku.heap_bytes() + adjustments.heap_bytes()
     }
 }
 
 impl HeapBytes for Adjustment {
     fn heap_bytes(&self) -> usize {
-        let Self { code, amount: _ } = self;
+        let Self { kind: _, code, amount: _, spread: _ } = self;
+        code.heap_bytes()
+    }
+}
+
+impl HeapBytes for LineAdjustment {
+    fn heap_bytes(&self) -> usize {
+        let Self { kind: _, code, amount: _ } = self;
         code.heap_bytes()
     }
 }
@@ -35,7 +48,7 @@ impl HeapBytes for Shortage {
 
 impl HeapBytes for Shipment {
     fn heap_bytes(&self) -> usize {
-        let Self { shipment_id: _, lines, carrier, tracking_number, delivered: _ } = self;
+        let Self { shipment_id: _, lines, carrier, tracking_number, delivered: _, undone: _ } = self;
         lines.heap_bytes() + carrier.heap_bytes() + tracking_number.heap_bytes()
     }
 }
@@ -47,6 +60,13 @@ impl HeapBytes for ReturnRecord {
     }
 }
 
+impl HeapBytes for LineAmount {
+    fn heap_bytes(&self) -> usize {
+        let Self { line: _, amount: _ } = self;
+        0
+    }
+}
+
 impl HeapBytes for LineQuantity {
     fn heap_bytes(&self) -> usize {
         let Self { line: _, quantity: _ } = self;
@@ -54,16 +74,30 @@ impl HeapBytes for LineQuantity {
     }
 }
 
-impl HeapBytes for ReturnLine {
+impl HeapBytes for ReturnedLine {
     fn heap_bytes(&self) -> usize {
-        let Self { line: _, quantity: _, restock: _ } = self;
+        let Self { line: _, quantity: _, restock: _, value: _ } = self;
+        0
+    }
+}
+
+impl HeapBytes for CancellationRecord {
+    fn heap_bytes(&self) -> usize {
+        let Self { cancellation_id: _, lines } = self;
+        lines.heap_bytes()
+    }
+}
+
+impl HeapBytes for CancelledLine {
+    fn heap_bytes(&self) -> usize {
+        let Self { line: _, quantity: _, value: _ } = self;
         0
     }
 }
 
 impl HeapBytes for RefundRecord {
     fn heap_bytes(&self) -> usize {
-        let Self { refund_id: _, amount: _ } = self;
-        0
+        let Self { refund_id: _, payment_id: _, amount: _, lines, at_closing: _ } = self;
+        lines.heap_bytes()
     }
 }

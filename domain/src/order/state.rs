@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adjustment, CancelReason, FulfilmentStatus, LineQuantity, OrderEvent, OrderLine, OrderPlaced,
-    OrderStatus, PaymentStatus, ReturnLine, Shortage,
+    Adjustment, CancelReason, CancelledLine, FulfilmentStatus, LineAdjustment, LineAmount, LineQuantity,
+    OrderPaymentRecorded, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms, ReturnedLine, Shortage,
 };
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, heap::HeapBytes,
-    new_charge::NewCharge,
+    Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    heap::HeapBytes, new_charge::NewCharge, shares::Shares,
 };
 
 /// An order, folded from its stream.
@@ -18,39 +18,52 @@ use crate::{
 /// rows fail to decode.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    status: OrderStatus,
-    placed: Option<Placed>,
-    lines: Vec<Line>,
-    shortages: Vec<Shortage>,
-    payment_id: Option<PaymentId>,
-    captured: Amount,
-    refunded: Amount,
-    refunds_failed: Amount,
-    /// Refunds of returns and refunds by hand. The automatic refunds of a closed payment are not included.
-    refunds: Vec<RefundRecord>,
-    paid: bool,
-    shipments: Vec<Shipment>,
-    returns: Vec<ReturnRecord>,
-    cancel_reason: Option<CancelReason>,
-    /// Set when the order ends. Until then the total is due.
-    amount_due: Option<Amount>,
+    pub(super) status: OrderStatus,
+    pub(super) placed: Option<Placed>,
+    pub(super) lines: Vec<Line>,
+    pub(super) shortages: Vec<Shortage>,
+    pub(super) payment_id: Option<PaymentId>,
+    pub(super) captured: Amount,
+    pub(super) refunded: Amount,
+    pub(super) refunds_failed: Amount,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub(super) refunded_at_provider: Amount,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub(super) disputed: Amount,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub(super) captured_late: Amount,
+    #[serde(default)]
+    pub(super) payment_corrections: u32,
+    /// Refunds that the order requested, in order.
+    pub(super) refunds: Vec<RefundRecord>,
+    pub(super) paid: bool,
+    pub(super) shipments: Vec<Shipment>,
+    pub(super) returns: Vec<ReturnRecord>,
+    /// Cancellations after which the order went on.
+    pub(super) cancellations: Vec<CancellationRecord>,
+    pub(super) cancel_reason: Option<CancelReason>,
+    /// See [`Order::kept_at_closing`].
+    pub(super) kept_at_closing: Option<Amount>,
+    /// What the customer owes: the balances of the lines, and what belongs to no line. [`Order::owed`] cuts it at 0.
+    pub(super) owed: Amount,
 }
 
-/// The content of [`OrderPlaced`], without the lines.
+/// The content of [`OrderPlaced`](super::OrderPlaced), without the lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Placed {
-    order_id: OrderId,
-    customer_id: Option<String>,
-    currency: Currency,
-    country: Option<String>,
-    adjustments: Vec<Adjustment>,
-    total: Amount,
-    reference: Option<String>,
-    metadata: BTreeMap<String, String>,
-    placed_at: Timestamp,
-    payment_due_at: Option<Timestamp>,
+pub(super) struct Placed {
+    pub(super) order_id: OrderId,
+    pub(super) customer_id: Option<String>,
+    pub(super) currency: Currency,
+    pub(super) country: Option<String>,
+    pub(super) adjustments: Vec<Adjustment>,
+    pub(super) total: Amount,
+    pub(super) reference: Option<String>,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) placed_at: Timestamp,
+    pub(super) payment_due_at: Option<Timestamp>,
+    pub(super) terms: Option<PaymentTerms>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    payment: Option<NewCharge>,
+    pub(super) payment: Option<NewCharge>,
 }
 
 impl HeapBytes for Placed {
@@ -66,6 +79,7 @@ impl HeapBytes for Placed {
             metadata,
             placed_at: _,
             payment_due_at: _,
+            terms: _,
             payment,
         } = self;
         customer_id.heap_bytes()
@@ -88,6 +102,13 @@ pub struct Line {
     pub delivered: u32,
     pub returned: u32,
     pub cancelled: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Vec<LineAdjustment>,
+    #[serde(default, skip_serializing_if = "Shares::is_zero")]
+    pub shares: Shares,
+    /// What the customer owes for the units that are neither cancelled nor returned: their worth, less what was
+    /// refunded for them.
+    pub balance: Amount,
 }
 
 impl Line {
@@ -100,6 +121,12 @@ impl Line {
     pub fn value(&self) -> Amount {
         self.unit_price.saturating_mul(self.quantity)
     }
+
+    /// What all units of the line cost: units times price, the line's adjustments and its shares.
+    pub fn total(&self) -> Amount {
+        let adjustments = self.adjustments.iter().map(|adjustment| adjustment.amount);
+        adjustments.fold(self.value().saturating_add(self.shares.total()), Amount::saturating_add)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,19 +136,36 @@ pub struct Shipment {
     pub carrier: Option<String>,
     pub tracking_number: Option<String>,
     pub delivered: bool,
+    /// It never left, and its units are to be shipped again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnRecord {
     pub return_id: ReturnId,
-    pub lines: Vec<ReturnLine>,
+    pub lines: Vec<ReturnedLine>,
     pub refund_amount: Amount,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancellationRecord {
+    pub cancellation_id: CancellationId,
+    pub lines: Vec<CancelledLine>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefundRecord {
     pub refund_id: RefundId,
+    /// None only if an earlier build refunded an order without a payment.
+    pub payment_id: Option<PaymentId>,
     pub amount: Amount,
+    /// The lines that it is for. What they leave of the amount is for the whole order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<LineAmount>,
+    /// True if the order ended with it. Its payment repeats it by itself if it fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_closing: bool,
 }
 
 /// The part of an order that answers to commands contain.
@@ -136,6 +180,8 @@ pub struct OrderStateSummary {
     pub refunded: Amount,
     pub payment_id: Option<PaymentId>,
     pub new_charge: Option<NewCharge>,
+    /// What the latest command with a refund refunds to which payment.
+    pub latest_refunds: Vec<OrderRefund>,
     pub shortages: Vec<Shortage>,
 }
 
@@ -189,14 +235,10 @@ impl Order {
         self.placed.as_ref().map_or(&[], |placed| &placed.adjustments)
     }
 
-    /// Lines plus adjustments, as placed.
+    /// Lines plus adjustments, as placed. The total of each line plus the adjustments that are not spread is
+    /// the same amount.
     pub fn total(&self) -> Amount {
         self.placed.as_ref().map_or(Amount::ZERO, |placed| placed.total)
-    }
-
-    /// What the customer owes in total: the total minus what a cancellation or an expiry removed.
-    pub fn amount_due(&self) -> Amount {
-        self.amount_due.unwrap_or(self.total())
     }
 
     pub fn lines(&self) -> &[Line] {
@@ -228,6 +270,24 @@ impl Order {
         self.refunds_failed
     }
 
+    /// Taken from the captured amount by disputes that are open or lost.
+    pub fn disputed(&self) -> Amount {
+        self.disputed
+    }
+
+    /// The amounts of the payment as recorded last.
+    pub(super) fn payment_recorded(&self) -> OrderPaymentRecorded {
+        OrderPaymentRecorded {
+            captured: self.captured,
+            refunded: self.refunded,
+            refunds_failed: self.refunds_failed,
+            refunded_at_provider: self.refunded_at_provider,
+            disputed: self.disputed,
+            captured_late: self.captured_late,
+            corrections: self.payment_corrections,
+        }
+    }
+
     pub fn refunds(&self) -> &[RefundRecord] {
         &self.refunds
     }
@@ -240,46 +300,13 @@ impl Order {
         &self.returns
     }
 
+    /// Cancellations after which the order went on.
+    pub fn cancellations(&self) -> &[CancellationRecord] {
+        &self.cancellations
+    }
+
     pub fn cancel_reason(&self) -> Option<CancelReason> {
         self.cancel_reason
-    }
-
-    /// True if the amount due was captured. An order with a total of 0 is paid when it is allocated.
-    pub fn is_paid(&self) -> bool {
-        self.paid
-    }
-
-    /// True if the order is open and not paid: only then can it expire.
-    pub fn awaits_payment(&self) -> bool {
-        match self.status {
-            OrderStatus::Placed | OrderStatus::Allocated => !self.paid,
-            OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => false,
-        }
-    }
-
-    /// What may still be refunded: the captured amount up to the amount due, minus the refunds requested and
-    /// not failed.
-    pub fn refundable(&self) -> Amount {
-        let kept = self.captured.min(self.amount_due.unwrap_or(Amount::MAX));
-        let requested =
-            self.refunds.iter().fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount));
-        kept.saturating_sub(requested.saturating_sub(self.refunds_failed)).max(Amount::ZERO)
-    }
-
-    pub fn payment_status(&self) -> PaymentStatus {
-        if self.refunded.is_positive() {
-            let is_all_refunded = self.refunded >= self.captured;
-            return if is_all_refunded { PaymentStatus::Refunded } else { PaymentStatus::PartiallyRefunded };
-        }
-        if self.captured.is_positive() {
-            let is_all_captured = self.captured >= self.amount_due();
-            return if is_all_captured { PaymentStatus::Paid } else { PaymentStatus::PartiallyPaid };
-        }
-        match self.status {
-            OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => PaymentStatus::NotDue,
-            OrderStatus::Allocated if self.paid => PaymentStatus::Paid,
-            OrderStatus::New | OrderStatus::Placed | OrderStatus::Allocated => PaymentStatus::Pending,
-        }
     }
 
     pub fn fulfilment_status(&self) -> FulfilmentStatus {
@@ -316,6 +343,7 @@ impl Order {
             refunded: self.refunded,
             payment_id: self.payment_id,
             new_charge: self.new_charge().cloned(),
+            latest_refunds: self.latest_refunds(),
             shortages: self.shortages.clone(),
         }
     }
@@ -331,12 +359,18 @@ impl Order {
             captured: _,
             refunded: _,
             refunds_failed: _,
+            refunded_at_provider: _,
+            disputed: _,
+            captured_late: _,
+            payment_corrections: _,
             refunds,
             paid: _,
             shipments,
             returns,
+            cancellations,
             cancel_reason: _,
-            amount_due: _,
+            kept_at_closing: _,
+            owed: _,
         } = self;
         placed.heap_bytes()
             + lines.heap_bytes()
@@ -344,114 +378,16 @@ impl Order {
             + refunds.heap_bytes()
             + shipments.heap_bytes()
             + returns.heap_bytes()
+            + cancellations.heap_bytes()
     }
 
-    fn line_mut(&mut self, number: u32) -> &mut Line {
+    pub(super) fn shipment_mut(&mut self, id: ShipmentId) -> &mut Shipment {
+        let known = self.shipments.iter_mut().find(|shipment| shipment.shipment_id == id);
+        known.expect("decide names only shipments that the order has")
+    }
+
+    pub(super) fn line_mut(&mut self, number: u32) -> &mut Line {
         let index = (number as usize).wrapping_sub(1);
         self.lines.get_mut(index).expect("decide names only lines that the order has")
-    }
-}
-
-pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
-    match event {
-        OrderEvent::Placed(placed) => place(order, placed),
-        OrderEvent::Allocated(allocated) => {
-            order.status = OrderStatus::Allocated;
-            order.payment_id = allocated.payment_id;
-            order.paid = allocated.payment_id.is_none();
-        }
-        OrderEvent::Rejected(rejected) => {
-            order.status = OrderStatus::Rejected;
-            order.shortages.clone_from(&rejected.shortages);
-            order.amount_due = Some(Amount::ZERO);
-        }
-        OrderEvent::PaymentRecorded(payment) => {
-            order.captured = payment.captured;
-            order.refunded = payment.refunded;
-            order.refunds_failed = payment.refunds_failed;
-        }
-        OrderEvent::Paid(_) => order.paid = true,
-        OrderEvent::Shipped(shipped) => {
-            for part in &shipped.lines {
-                order.line_mut(part.line).shipped += part.quantity;
-            }
-            order.shipments.push(Shipment {
-                shipment_id: shipped.shipment_id,
-                lines: shipped.lines.clone(),
-                carrier: shipped.carrier.clone(),
-                tracking_number: shipped.tracking_number.clone(),
-                delivered: false,
-            });
-        }
-        OrderEvent::Delivered(delivered) => deliver(order, delivered.shipment_id),
-        OrderEvent::Returned(returned) => {
-            for part in &returned.lines {
-                order.line_mut(part.line).returned += part.quantity;
-            }
-            order.returns.push(ReturnRecord {
-                return_id: returned.return_id,
-                lines: returned.lines.clone(),
-                refund_amount: returned.refund_amount,
-            });
-            if returned.refund_amount.is_positive() {
-                let refund_id = returned.return_id.into();
-                order.refunds.push(RefundRecord { refund_id, amount: returned.refund_amount });
-            }
-        }
-        OrderEvent::RefundRequested(refund) => {
-            order.refunds.push(RefundRecord { refund_id: refund.refund_id, amount: refund.amount });
-        }
-        OrderEvent::Cancelled(cancelled) => {
-            for part in &cancelled.lines {
-                order.line_mut(part.line).cancelled += part.quantity;
-            }
-            order.status = OrderStatus::Cancelled;
-            order.cancel_reason = Some(cancelled.reason);
-            order.amount_due = Some(cancelled.amount_due);
-        }
-        OrderEvent::Expired(_) => {
-            for line in &mut order.lines {
-                line.cancelled = line.quantity - line.shipped;
-            }
-            order.status = OrderStatus::Expired;
-            order.amount_due = Some(Amount::ZERO);
-        }
-    }
-}
-
-fn place(order: &mut Order, placed: &OrderPlaced) {
-    let as_line = |line: &OrderLine| Line {
-        sku: line.sku.clone(),
-        quantity: line.quantity,
-        unit_price: line.unit_price,
-        stocked: line.stocked,
-        shipped: 0,
-        delivered: 0,
-        returned: 0,
-        cancelled: 0,
-    };
-    order.status = OrderStatus::Placed;
-    order.lines = placed.lines.iter().map(as_line).collect();
-    order.placed = Some(Placed {
-        order_id: placed.order_id,
-        customer_id: placed.customer_id.clone(),
-        currency: placed.currency,
-        country: placed.country.clone(),
-        adjustments: placed.adjustments.clone(),
-        total: placed.total,
-        reference: placed.reference.clone(),
-        metadata: placed.metadata.clone(),
-        placed_at: placed.placed_at,
-        payment_due_at: placed.payment_due_at,
-        payment: placed.payment.clone(),
-    });
-}
-
-fn deliver(order: &mut Order, id: ShipmentId) {
-    let known = order.shipments.iter_mut().find(|shipment| shipment.shipment_id == id);
-    let shipment = known.expect("decide delivers only shipments that the order has");
-    shipment.delivered = true;
-    for part in shipment.lines.clone() {
-        order.line_mut(part.line).delivered += part.quantity;
     }
 }

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Amount, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, testing};
+use crate::{
+    Amount, CancellationId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp, testing,
+};
 
 fn given(events: impl IntoIterator<Item = OrderEvent>) -> testing::Given<OrderDecider> {
     testing::given(events)
@@ -32,7 +34,8 @@ fn refund_id(number: u128) -> RefundId {
 }
 
 fn line(sku: &str, quantity: u32, unit_price: i64) -> NewLine {
-    NewLine { sku: Sku::new(sku).unwrap(), quantity, unit_price: pence(unit_price), stocked: true }
+    let (sku, unit_price) = (Sku::new(sku).unwrap(), pence(unit_price));
+    NewLine { sku, quantity, unit_price, stocked: true, adjustments: Vec::new() }
 }
 
 /// Four mugs at 10, two bowls at 20, postage of 5: 85 in total, due at second 100.
@@ -51,6 +54,7 @@ fn order() -> PlaceOrder {
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: at(0),
+        now: at(0),
         payment_due_at: Some(at(100)),
         payment: None,
     }
@@ -95,6 +99,7 @@ fn recorded(captured: i64, refunded: i64, refunds_failed: i64) -> OrderEvent {
         captured: pence(captured),
         refunded: pence(refunded),
         refunds_failed: pence(refunds_failed),
+        ..OrderPaymentRecorded::default()
     }
     .into()
 }
@@ -129,27 +134,77 @@ fn return_lines(lines: &[(u32, u32)]) -> Vec<ReturnLine> {
     lines.iter().map(|&(line, quantity)| ReturnLine { line, quantity, restock: true }).collect()
 }
 
+/// What units of [`order`] are worth.
+fn value((line, quantity): (u32, u32)) -> Amount {
+    let price = order().lines[line as usize - 1].unit_price;
+    price.saturating_mul(quantity)
+}
+
+fn refunds(refund_id: RefundId, amount: i64) -> Vec<OrderRefund> {
+    let refund = OrderRefund { refund_id, payment_id: payment_id(), amount: pence(amount) };
+    if amount > 0 { vec![refund] } else { Vec::new() }
+}
+
+/// Units that are back, and what is refunded for them.
 fn returned(number: u128, lines: &[(u32, u32)], refund_amount: i64) -> OrderEvent {
+    let of_line = |&(line, quantity)| ReturnedLine {
+        line,
+        quantity,
+        restock: true,
+        value: Some(value((line, quantity))),
+    };
+    let worth: i64 = lines.iter().map(|&line| value(line).minor_units()).sum();
     OrderReturned {
         return_id: return_id(number),
-        lines: return_lines(lines),
+        lines: lines.iter().map(of_line).collect(),
         refund_amount: pence(refund_amount),
+        withheld: pence(worth - refund_amount),
         reason: None,
+        refunds: refunds(return_id(number).into(), refund_amount),
     }
     .into()
 }
 
+/// A refund that lowers the price.
 fn refund_requested(number: u128, amount: i64) -> OrderEvent {
-    OrderRefundRequested { refund_id: refund_id(number), amount: pence(amount), reason: None }.into()
+    refund_that_lowers(number, amount, amount)
 }
 
-fn cancelled(reason: CancelReason, lines: &[(u32, u32)], amount_due: i64) -> OrderEvent {
-    OrderCancelled { reason, note: None, lines: parts(lines), amount_due: pence(amount_due) }.into()
+/// A refund that lowers the price by another amount.
+fn refund_that_lowers(number: u128, amount: i64, lowers_owed: i64) -> OrderEvent {
+    OrderRefundRequested {
+        refund_id: refund_id(number),
+        amount: pence(amount),
+        lines: Vec::new(),
+        lowers_owed: Some(pence(lowers_owed)),
+        reason: None,
+        refunds: refunds(refund_id(number), amount),
+    }
+    .into()
 }
 
-/// Cancelled before anything was shipped.
+const CANCELLATION: CancellationId = CancellationId(Uuid::from_u128(77));
+
+/// The end of an order that then owes `owed` and refunds `refund_amount`.
+fn cancelled(reason: CancelReason, lines: &[(u32, u32)], owed: i64, refund_amount: i64) -> OrderEvent {
+    OrderCancelled {
+        reason,
+        note: None,
+        lines: cancelled_lines(lines),
+        owed: pence(owed),
+        refunds: refunds(CANCELLATION.into(), refund_amount),
+    }
+    .into()
+}
+
+fn cancelled_lines(lines: &[(u32, u32)]) -> Vec<CancelledLine> {
+    let of_line = |&(line, quantity)| CancelledLine { line, quantity, value: Some(value((line, quantity))) };
+    lines.iter().map(of_line).collect()
+}
+
+/// Cancelled before anything was shipped or paid.
 fn cancelled_whole() -> OrderEvent {
-    cancelled(CancelReason::Requested, &[(1, 4), (2, 2), (3, 1)], 0)
+    cancelled(CancelReason::Requested, &[(1, 4), (2, 2), (3, 1)], 0, 0)
 }
 
 fn expired() -> OrderEvent {
@@ -165,11 +220,12 @@ fn reject() -> OrderCommand {
 }
 
 fn record(captured: i64, refunded: i64, refunds_failed: i64) -> OrderCommand {
-    OrderCommand::RecordPayment {
+    OrderCommand::RecordPayment(OrderPaymentRecorded {
         captured: pence(captured),
         refunded: pence(refunded),
         refunds_failed: pence(refunds_failed),
-    }
+        ..OrderPaymentRecorded::default()
+    })
 }
 
 fn ship(number: u128, lines: &[(u32, u32)]) -> OrderCommand {
@@ -199,11 +255,12 @@ fn take_back(number: u128, lines: &[(u32, u32)], refund_amount: Option<i64>) -> 
 }
 
 fn refund(number: u128, amount: i64) -> OrderCommand {
-    OrderCommand::Refund { refund_id: refund_id(number), amount: pence(amount), reason: None }
+    let lines = Vec::new();
+    OrderCommand::Refund { refund_id: refund_id(number), amount: pence(amount), lines, reason: None }
 }
 
 fn cancel(reason: CancelReason) -> OrderCommand {
-    OrderCommand::Cancel { reason, note: None }
+    OrderCommand::Cancel(NewCancellation::of_the_rest(CANCELLATION, reason))
 }
 
 fn expire(second: i64) -> OrderCommand {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CaptureMode;
+use super::{CaptureMode, DisputeReport, NewCharge, RefundReport};
 use crate::{Amount, RefundId, heap::HeapBytes};
 
 /// What a provider reports of a charge. Amounts are cumulative, so a repeated or late report changes nothing.
@@ -18,6 +18,10 @@ pub struct ProviderReport {
     pub captured: Amount,
     /// None while the charge is under way, and after it was captured in full.
     pub ending: Option<ChargeEnding>,
+    /// The refunds of the charge at the provider, as far as the report includes them.
+    pub refunds: Vec<RefundReport>,
+    /// The disputes of the charge, as far as the report includes them.
+    pub disputes: Vec<DisputeReport>,
 }
 
 /// How a charge ended without capturing its whole amount.
@@ -94,6 +98,12 @@ impl Charge {
             capture_requested: Amount::ZERO,
             state: ChargeState::Requested,
         }
+    }
+
+    /// True if the charge was requested with the same method and the same kind of capture.
+    pub(super) fn is_same(&self, new: &NewCharge) -> bool {
+        let NewCharge { provider, method, capture } = new;
+        self.provider == *provider && self.method == *method && self.capture == *capture
     }
 
     /// True if the charge has authorized nothing yet, and the provider may still authorize it.

@@ -1,4 +1,4 @@
-use super::{NewCharge, Operation, ProviderReport, RefundReason};
+use super::{DisputeReport, NewCharge, Operation, ProviderReport, RefundReason, RefundReport};
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
 
 /// Commands to a payment. Amounts are minor units of its currency.
@@ -20,51 +20,37 @@ pub enum PaymentCommand {
     /// Records what the provider reports of a charge, on a closed payment too.
     ///
     /// `is_answer` is false for webhooks: they may be stale and cannot resolve an unknown outcome.
-    Report {
-        report: ProviderReport,
-        is_answer: bool,
-    },
-    /// `amount` is the total authorized, so a second command may raise it. None: the whole requested amount.
-    Authorize {
-        amount: Option<Amount>,
-        reference: Option<String>,
-    },
+    Report { report: ProviderReport, is_answer: bool },
+    /// `amount` is this authorisation alone, added to what is authorized. None: what is left of the requested amount.
+    /// After a lost answer it is all that the charge authorized, and None is the requested amount.
+    Authorize { amount: Option<Amount>, reference: Option<String> },
     /// `amount` is this capture alone. None: everything authorized and not captured.
-    Capture {
-        amount: Option<Amount>,
-        reference: Option<String>,
-    },
+    Capture { amount: Option<Amount>, reference: Option<String> },
     /// `retryable`: the customer may try again, for example with another card.
-    Fail {
-        reason: Option<String>,
-        retryable: bool,
-    },
+    Fail { reason: Option<String>, retryable: bool },
     /// Gives back what is authorized and not captured.
-    Void {
-        reason: Option<String>,
-    },
+    Void { reason: Option<String> },
     /// The provider received the request and its answer was lost.
-    MarkOutcomeUnknown {
-        operation: Operation,
-    },
-    RequestRefund {
-        refund_id: RefundId,
-        amount: Amount,
-        reason: RefundReason,
-    },
-    RecordRefunded {
-        refund_id: RefundId,
-        reference: Option<String>,
-    },
-    RecordRefundFailed {
-        refund_id: RefundId,
-        reason: Option<String>,
-    },
-    /// The order ended and keeps `amount_due` of the captured amount.
-    Close {
-        order_id: OrderId,
-        amount_due: Amount,
-    },
+    MarkOutcomeUnknown { operation: Operation },
+    /// Divides the amount over the charges and the money recorded by hand that hold it. What none of them holds any
+    /// more is recorded as failed, so the order knows.
+    RequestRefund { refund_id: RefundId, amount: Amount, reason: RefundReason },
+    /// Requests an automatic refund of a closed payment again, after it has failed too often. `by_hand`: an operator
+    /// pays it out another way.
+    RetryRefund { refund_id: RefundId, by_hand: bool },
+    /// Records what the provider reports of a refund, also of one that it made without a request.
+    ReportRefund(RefundReport),
+    /// Records what the provider reports of a dispute.
+    ReportDispute(DisputeReport),
+    /// The provider received the request of a refund and its answer was lost.
+    MarkRefundOutcomeUnknown { refund_id: RefundId },
+    /// An operator records that a refund was paid. While the provider knows its outcome, it alone reports it.
+    RecordRefunded { refund_id: RefundId, reference: Option<String> },
+    /// An operator records that a refund failed; see [`PaymentCommand::RecordRefunded`].
+    RecordRefundFailed { refund_id: RefundId, reason: Option<String> },
+    /// The order ended and keeps `amount_due` of the captured amount. `refund` is the part of the rest that it
+    /// refunds under an id of its own.
+    Close { order_id: OrderId, amount_due: Amount, refund: Option<(RefundId, Amount)> },
 }
 
 impl PaymentCommand {
@@ -80,6 +66,10 @@ impl PaymentCommand {
             Self::Void { .. } => "payment.void",
             Self::MarkOutcomeUnknown { .. } => "payment.mark_outcome_unknown",
             Self::RequestRefund { .. } => "payment.request_refund",
+            Self::RetryRefund { .. } => "payment.retry_refund",
+            Self::ReportRefund(_) => "payment.report_refund",
+            Self::ReportDispute(_) => "payment.report_dispute",
+            Self::MarkRefundOutcomeUnknown { .. } => "payment.mark_refund_outcome_unknown",
             Self::RecordRefunded { .. } => "payment.record_refunded",
             Self::RecordRefundFailed { .. } => "payment.record_refund_failed",
             Self::Close { .. } => "payment.close",

@@ -1,9 +1,11 @@
 use super::{
     CHARGES_MAX, Charge, ChargeState, NewCharge, Operation, Payment, PaymentAuthorized,
     PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
-    PaymentEvent, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed, PaymentRefundRequested,
-    PaymentRefunded, PaymentRefusal, PaymentRequested, PaymentState, PaymentVoidRequested, PaymentVoided,
-    REFUNDS_MAX, Refund, RefundReason, RefundState, report::events_of_report, state::evolve,
+    PaymentEvent, PaymentFailed, PaymentOutcomeUnknown, PaymentRefusal, PaymentRequested, PaymentState,
+    PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
+    report::events_of_report,
+    sources::{closing_refunds, request_refund, retry_refund},
+    state::evolve,
 };
 use crate::{Amount, RefundId, text};
 
@@ -16,31 +18,40 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
             Ok(request(payment, PaymentRequested { payment_id, order_id, amount, currency }, charge))
         }
         PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
-        PaymentCommand::Close { order_id, amount_due } => {
-            Ok(with_closing_effects(payment, vec![PaymentClosed { order_id, amount_due }.into()]))
+        PaymentCommand::Close { order_id, amount_due, refund } => {
+            close(payment, PaymentClosed { order_id, amount_due }, refund)
         }
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
         PaymentCommand::Charge(new) => charge(payment, new),
         PaymentCommand::Report { report, is_answer } => {
             events_of_report(payment, report, is_answer).map(|events| with_closing_effects(payment, events))
         }
-        PaymentCommand::Authorize { amount, reference } => {
-            authorize(payment, amount.unwrap_or(payment.amount()), reference)
-        }
-        PaymentCommand::Capture { amount, reference } => {
-            capture(payment, amount.unwrap_or(payment.capturable()), reference)
-        }
+        PaymentCommand::Authorize { amount, reference } => authorize(payment, amount, reference),
+        PaymentCommand::Capture { amount, reference } => capture(payment, amount, reference),
         PaymentCommand::Fail { reason, retryable } => fail(payment, reason, retryable),
         PaymentCommand::Void { reason } => void(payment, reason),
         PaymentCommand::MarkOutcomeUnknown { operation } => mark_outcome_unknown(payment, operation),
         PaymentCommand::RequestRefund { refund_id, amount, reason } => {
             request_refund(payment, refund_id, amount, reason)
         }
+        PaymentCommand::RetryRefund { refund_id, by_hand } => {
+            retry_refund(payment, known_refund(payment, refund_id)?, by_hand)
+        }
+        PaymentCommand::ReportRefund(report) => {
+            refund::events_of_report(payment, report).map(|events| with_closing_effects(payment, events))
+        }
+        PaymentCommand::ReportDispute(report) => {
+            dispute::events_of_report(payment, report).map(|events| with_closing_effects(payment, events))
+        }
+        PaymentCommand::MarkRefundOutcomeUnknown { refund_id } => {
+            Ok(refund::mark_outcome_unknown(known_refund(payment, refund_id)?))
+        }
         PaymentCommand::RecordRefunded { refund_id, reference } => {
-            record_refunded(known_refund(payment, refund_id)?, reference)
+            refund::record_refunded(payment, known_refund(payment, refund_id)?, reference)
         }
         PaymentCommand::RecordRefundFailed { refund_id, reason } => {
-            record_refund_failed(payment, known_refund(payment, refund_id)?, reason)
+            let failed = refund::record_refund_failed(payment, known_refund(payment, refund_id)?, reason)?;
+            Ok(with_closing_effects(payment, failed))
         }
     }
 }
@@ -60,6 +71,10 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
         | PaymentCommand::Request { charge: None, .. }
         | PaymentCommand::MarkOutcomeUnknown { .. }
         | PaymentCommand::RequestRefund { .. }
+        | PaymentCommand::RetryRefund { .. }
+        | PaymentCommand::ReportRefund(_)
+        | PaymentCommand::ReportDispute(_)
+        | PaymentCommand::MarkRefundOutcomeUnknown { .. }
         | PaymentCommand::Close { .. } => return Ok(()),
     };
     match value {
@@ -98,6 +113,11 @@ fn charge(payment: &Payment, new: NewCharge) -> Decided {
     if payment.is_closed() {
         return Err(PaymentRefusal::Closed);
     }
+    // The customer comes back for the action that this charge waits for.
+    let is_waiting = |charge: &&Charge| charge.is_open() && charge.is_same(&new);
+    if payment.charge_under_way().filter(is_waiting).is_some() {
+        return Ok(Vec::new());
+    }
     if payment.charge_under_way().is_some() || payment.is_in_doubt() {
         return Err(PaymentRefusal::ChargeUnderWay);
     }
@@ -126,10 +146,7 @@ fn charge_in_doubt(payment: &Payment) -> Option<u32> {
     payment.charge_under_way().map(|charge| charge.number)
 }
 
-fn authorize(payment: &Payment, amount: Amount, reference: Option<String>) -> Decided {
-    if !amount.is_positive() {
-        return Err(PaymentRefusal::InvalidAmount);
-    }
+fn authorize(payment: &Payment, amount: Option<Amount>, reference: Option<String>) -> Decided {
     if provider_will_report(payment) {
         return Err(PaymentRefusal::ChargeUnderWay);
     }
@@ -138,33 +155,39 @@ fn authorize(payment: &Payment, amount: Amount, reference: Option<String>) -> De
     if payment.is_closed() && !resolves_doubt {
         return Err(PaymentRefusal::Closed);
     }
-    let is_raised = amount > payment.authorized();
+    let known = if resolves_doubt { Amount::ZERO } else { payment.authorized() };
+    let left = payment.amount().saturating_sub(known).max(Amount::ZERO);
+    let amount = amount.unwrap_or(left);
     match payment.state() {
         PaymentState::Requested | PaymentState::OutcomeUnknown => {}
         PaymentState::Failed if payment.is_retryable() => {}
-        PaymentState::Authorized | PaymentState::Captured if is_raised => {}
+        PaymentState::Authorized | PaymentState::Captured if left.is_positive() => {}
         state @ (PaymentState::New
         | PaymentState::Authorized
         | PaymentState::Captured
         | PaymentState::Failed
         | PaymentState::Voided) => return Err(PaymentRefusal::WrongState(state)),
     }
-    if amount > payment.amount() {
-        return Err(PaymentRefusal::AboveRequested { requested: amount, amount: payment.amount() });
+    if !amount.is_positive() {
+        return Err(PaymentRefusal::InvalidAmount);
+    }
+    if amount > left {
+        return Err(PaymentRefusal::AboveRequested { requested: amount, left });
     }
     let authorized = PaymentAuthorized {
-        amount: amount.max(payment.authorized()),
+        amount: known.saturating_add(amount).max(payment.authorized()),
         reference,
         charge: charge_in_doubt(payment),
     };
     Ok(with_closing_effects(payment, vec![authorized.into()]))
 }
 
-fn capture(payment: &Payment, amount: Amount, reference: Option<String>) -> Decided {
+fn capture(payment: &Payment, amount: Option<Amount>, reference: Option<String>) -> Decided {
     let is_in_doubt = payment.state() == PaymentState::OutcomeUnknown;
     if payment.is_closed() && !is_in_doubt {
-        return Err(PaymentRefusal::Closed);
+        return capture_late(payment, amount, reference);
     }
+    let amount = amount.unwrap_or(payment.capturable());
     let may_have_authorized = match payment.state() {
         PaymentState::Authorized | PaymentState::Captured | PaymentState::OutcomeUnknown => true,
         PaymentState::New | PaymentState::Requested | PaymentState::Failed | PaymentState::Voided => false,
@@ -183,9 +206,25 @@ fn capture(payment: &Payment, amount: Amount, reference: Option<String>) -> Deci
         Some(charge) if !is_in_doubt => request_capture(payment, charge, amount),
         Some(_) | None => {
             let charge = charge_in_doubt(payment);
-            Ok(with_closing_effects(payment, vec![PaymentCaptured { amount, reference, charge }.into()]))
+            Ok(with_closing_effects(
+                payment,
+                vec![PaymentCaptured { amount, reference, charge, late: false }.into()],
+            ))
         }
     }
+}
+
+/// Records money that arrived by hand after the order had ended. It needs no authorisation, and nothing refunds it
+/// by itself: the order shows it as overpaid, and an operator refunds it.
+fn capture_late(payment: &Payment, amount: Option<Amount>, reference: Option<String>) -> Decided {
+    if payment.charge_under_way().is_some() {
+        return Err(PaymentRefusal::Closed);
+    }
+    let amount = amount.ok_or(PaymentRefusal::Closed)?;
+    if !amount.is_positive() || payment.captured().checked_add(amount).is_err() {
+        return Err(PaymentRefusal::InvalidAmount);
+    }
+    Ok(vec![PaymentCaptured { amount, reference, charge: None, late: true }.into()])
 }
 
 fn request_capture(payment: &Payment, charge: &Charge, amount: Amount) -> Decided {
@@ -203,12 +242,12 @@ fn fail(payment: &Payment, reason: Option<String>, retryable: bool) -> Decided {
     }
     match payment.state() {
         PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
-            Ok(vec![PaymentFailed { reason, retryable }.into()])
+            Ok(vec![PaymentFailed::of_reason(reason, retryable).into()])
         }
         // A retryable failure may become final. Record a repeated failure too: otherwise a delayed duplicate
         // could fail a later authorisation.
         PaymentState::Failed if payment.is_retryable() => {
-            Ok(vec![PaymentFailed { reason, retryable }.into()])
+            Ok(vec![PaymentFailed::of_reason(reason, retryable).into()])
         }
         PaymentState::Failed => Ok(Vec::new()),
         state @ (PaymentState::New | PaymentState::Captured | PaymentState::Voided) => {
@@ -257,10 +296,19 @@ fn mark_outcome_unknown(payment: &Payment, operation: Operation) -> Decided {
     }
 }
 
+fn close(payment: &Payment, closed: PaymentClosed, refund: Option<(RefundId, Amount)>) -> Decided {
+    let mut events = vec![closed.into()];
+    let refund = refund.map(|(refund_id, amount)| (refund_id, amount.min(payment.refundable())));
+    if let Some((refund_id, amount)) = refund.filter(|(_, amount)| amount.is_positive()) {
+        events.extend(request_refund(payment, refund_id, amount, RefundReason::OrderClosed)?);
+    }
+    Ok(with_closing_effects(payment, events))
+}
+
 /// Adds the effects of closing to the events of a closed payment: the void of an open charge or
 /// authorisation, and the refund of the captured amount that its order does not keep.
 ///
-/// A refund that failed is requested again under a new id.
+/// A refund that failed is requested again under a new id, up to a limit.
 fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
     let mut after = payment.clone();
     for event in &events {
@@ -272,53 +320,10 @@ fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec
     if after.is_voidable() && !after.void_requested() {
         events.push(PaymentVoidRequested {}.into());
     }
-    let amount = after.excess(amount_due);
-    // A payment that was closed before it was requested has no id and no money.
-    if let Some(payment_id) = after.payment_id().filter(|_| amount.is_positive()) {
-        let refund_id = RefundId::of_closing(payment_id, after.refunds().len() as u64);
-        events.push(PaymentRefundRequested { refund_id, amount, reason: RefundReason::OrderClosed }.into());
-    }
+    events.extend(closing_refunds(&after, after.excess(amount_due)));
     events
-}
-
-fn request_refund(payment: &Payment, id: RefundId, amount: Amount, reason: RefundReason) -> Decided {
-    if let Some(known) = payment.refund(id) {
-        return if known.amount == amount { Ok(Vec::new()) } else { Err(PaymentRefusal::RefundSettled) };
-    }
-    if !amount.is_positive() {
-        return Err(PaymentRefusal::InvalidAmount);
-    }
-    if payment.refunds().len() >= REFUNDS_MAX {
-        return Err(PaymentRefusal::TooManyRefunds);
-    }
-    let refundable = payment.refundable();
-    if amount > refundable {
-        return Err(PaymentRefusal::AboveCaptured { requested: amount, refundable });
-    }
-    Ok(vec![PaymentRefundRequested { refund_id: id, amount, reason }.into()])
 }
 
 fn known_refund(payment: &Payment, id: RefundId) -> Result<&Refund, PaymentRefusal> {
     payment.refund(id).ok_or(PaymentRefusal::UnknownRefund(id))
-}
-
-fn record_refunded(refund: &Refund, reference: Option<String>) -> Decided {
-    let Refund { refund_id, amount, .. } = *refund;
-    match refund.state {
-        RefundState::Requested => Ok(vec![PaymentRefunded { refund_id, amount, reference }.into()]),
-        RefundState::Refunded => Ok(Vec::new()),
-        RefundState::Failed => Err(PaymentRefusal::RefundSettled),
-    }
-}
-
-fn record_refund_failed(payment: &Payment, refund: &Refund, reason: Option<String>) -> Decided {
-    let Refund { refund_id, amount, .. } = *refund;
-    match refund.state {
-        RefundState::Requested => {
-            let failed = PaymentRefundFailed { refund_id, amount, reason };
-            Ok(with_closing_effects(payment, vec![failed.into()]))
-        }
-        RefundState::Failed => Ok(Vec::new()),
-        RefundState::Refunded => Err(PaymentRefusal::RefundSettled),
-    }
 }

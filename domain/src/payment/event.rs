@@ -23,8 +23,20 @@ stored_events! {
         Voided(PaymentVoided) = "payment.voided.v1",
         OutcomeUnknown(PaymentOutcomeUnknown) = "payment.outcome_unknown.v1",
         RefundRequested(PaymentRefundRequested) = "payment.refund_requested.v1",
+        /// The provider made a refund that this payment did not request. It may not be paid out yet.
+        RefundFound(PaymentRefundFound) = "payment.refund_found.v1",
+        /// The provider has accepted the refund and has not paid it out yet.
+        RefundPending(PaymentRefundPending) = "payment.refund_pending.v1",
+        /// The provider received the request of the refund and its answer was lost.
+        RefundOutcomeUnknown(PaymentRefundOutcomeUnknown) = "payment.refund_outcome_unknown.v1",
         Refunded(PaymentRefunded) = "payment.refunded.v1",
         RefundFailed(PaymentRefundFailed) = "payment.refund_failed.v1",
+        /// The customer's bank took the money back, until it decides.
+        Disputed(PaymentDisputed) = "payment.disputed.v1",
+        /// The disputed money came back.
+        DisputeWon(PaymentDisputeWon) = "payment.dispute_won.v1",
+        /// The disputed money is gone.
+        DisputeLost(PaymentDisputeLost) = "payment.dispute_lost.v1",
         Closed(PaymentClosed) = "payment.closed.v1",
     }
 }
@@ -87,6 +99,9 @@ pub struct PaymentCaptured {
     pub reference: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge: Option<u32>,
+    /// True if an operator recorded money that arrived after the order had ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +109,9 @@ pub struct PaymentFailed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub retryable: bool,
+    /// A word for programs, such as `card_declined`. None in events of builds that recorded no code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +143,22 @@ pub struct PaymentRefundRequested {
     /// Minor units.
     pub amount: Amount,
     pub reason: RefundReason,
+    /// Where the money comes from. None in events of builds that sent every refund to the latest charge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RefundSource>,
+    /// The refund of the order that this is a part of. None if it goes to one source, under the order's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<RefundId>,
+}
+
+/// Where the money of a refund comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundSource {
+    /// The provider refunds this charge.
+    Charge(u32),
+    /// Money recorded by hand: an operator pays it out.
+    Manual,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +170,30 @@ pub enum RefundReason {
     Requested,
     /// The order ended and keeps less than was captured.
     OrderClosed,
+    /// The provider made it without a request, for example from its dashboard.
+    Provider,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundFound {
+    pub refund_id: RefundId,
+    /// The number of the refunded charge.
+    pub charge: u32,
+    /// Minor units.
+    pub amount: Amount,
+    /// The provider's id of the refund.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundPending {
+    pub refund_id: RefundId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundOutcomeUnknown {
+    pub refund_id: RefundId,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +212,32 @@ pub struct PaymentRefundFailed {
     pub amount: Amount,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// True if the provider reported it. False if an operator recorded it, and in events of builds that did not
+    /// record who it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_provider: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentDisputed {
+    /// The provider's id of the dispute.
+    pub dispute: String,
+    /// The number of the disputed charge.
+    pub charge: u32,
+    /// Minor units.
+    pub amount: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentDisputeWon {
+    pub dispute: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentDisputeLost {
+    pub dispute: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

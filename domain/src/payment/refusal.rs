@@ -1,4 +1,4 @@
-use super::{CHARGES_MAX, InvalidToken, PaymentState, REFUNDS_MAX};
+use super::{CHARGES_MAX, InvalidToken, PaymentState};
 use crate::{Amount, RefundId, text::TEXT_CHARS_MAX};
 
 /// Why a payment command is refused.
@@ -23,16 +23,16 @@ pub enum PaymentRefusal {
     InvalidAmount,
     #[error("{member} is empty or has more than {TEXT_CHARS_MAX} characters or a control character")]
     InvalidText { member: &'static str },
-    #[error("{requested} cannot be authorized: {amount} was requested of the customer (minor units)")]
-    AboveRequested { requested: Amount, amount: Amount },
+    #[error("{requested} cannot be authorized: {left} of the requested amount is left (minor units)")]
+    AboveRequested { requested: Amount, left: Amount },
     #[error("{requested} cannot be captured: {capturable} is authorized and not captured (minor units)")]
     AboveAuthorized { requested: Amount, capturable: Amount },
-    #[error("{requested} cannot be refunded: {refundable} is captured and not refunded (minor units)")]
-    AboveCaptured { requested: Amount, refundable: Amount },
     #[error("the payment has no refund {0}")]
     UnknownRefund(RefundId),
     #[error("the refund already has another amount or outcome")]
     RefundSettled,
-    #[error("a payment has at most {REFUNDS_MAX} refunds")]
-    TooManyRefunds,
+    #[error("the provider knows the outcome of this refund and reports it; wait for its report")]
+    RefundUnderWay,
+    #[error("only an automatic refund that has failed is requested again")]
+    NotRetryable,
 }

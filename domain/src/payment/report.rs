@@ -2,23 +2,33 @@
 
 use super::{
     Charge, ChargeEnding, ChargeState, Payment, PaymentAuthorized, PaymentCaptured, PaymentChargePending,
-    PaymentEvent, PaymentFailed, PaymentRefusal, PaymentVoided, ProviderReport, state::evolve,
+    PaymentEvent, PaymentFailed, PaymentRefusal, PaymentVoided, ProviderReport, dispute, refund,
+    state::evolve,
 };
 use crate::{Amount, text::truncated};
 
 /// The events that a report adds to what is recorded. None for a repeated or late report.
 pub(super) fn events_of_report(
     payment: &Payment,
-    report: ProviderReport,
+    mut report: ProviderReport,
     is_answer: bool,
 ) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
     if report.authorized.is_negative() || report.captured.is_negative() {
         return Err(PaymentRefusal::InvalidAmount);
     }
+    let (refunds, disputes) = (std::mem::take(&mut report.refunds), std::mem::take(&mut report.disputes));
     let mut reading = Reading::new(payment, &report, is_answer);
     reading.read_amounts(&report)?;
     reading.read_ending(report.ending, report.authorized == Amount::ZERO && report.captured == Amount::ZERO);
     reading.read_resolved_doubt(report.authorized);
+    for report in refunds {
+        let events = refund::events_of_report(&reading.after, report)?;
+        events.into_iter().for_each(|event| reading.add(event));
+    }
+    for report in disputes {
+        let events = dispute::events_of_report(&reading.after, report)?;
+        events.into_iter().for_each(|event| reading.add(event));
+    }
     Ok(reading.events)
 }
 
@@ -88,7 +98,7 @@ impl<'a> Reading<'a> {
                 return Err(PaymentRefusal::InvalidAmount);
             }
             let (reference, charge) = (Some(self.reference.clone()), Some(self.number));
-            self.add(PaymentCaptured { amount, reference, charge }.into());
+            self.add(PaymentCaptured { amount, reference, charge, late: false }.into());
         }
         Ok(())
     }
@@ -106,7 +116,7 @@ impl<'a> Reading<'a> {
                 let has_captured = self.after.charge().is_none_or(|charge| charge.captured.is_positive());
                 if !has_captured {
                     let reason = reason.and_then(|reason| truncated(&reason));
-                    self.add(PaymentFailed { reason, retryable }.into());
+                    self.add(PaymentFailed::of_reason(reason, retryable).into());
                 }
             }
             Some(ChargeEnding::Voided) => {

@@ -1,8 +1,11 @@
+mod evolve;
+
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::evolve::evolve;
 use super::{
-    Charge, ChargeState, Operation, PaymentAuthorized, PaymentCaptured, PaymentChargeRequested, PaymentEvent,
-    ProviderWork, RefundReason,
+    Charge, ChargeState, Dispute, DisputeState, Operation, PaymentFailure, ProviderWork, Refund,
+    RefundReason, RefundSource, RefundState,
 };
 use crate::{Amount, Currency, OrderId, PaymentId, RefundId, heap::HeapBytes};
 
@@ -48,31 +51,30 @@ pub struct Payment {
     amount: Amount,
     authorized: Amount,
     captured: Amount,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    captured_late: Amount,
     refunds: Vec<Refund>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    disputes: Vec<Dispute>,
+    /// Counts the events that lowered an amount that the order records: see [`Payment::corrections`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    corrections: u32,
     /// Sorted by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     charges: Vec<Charge>,
     unknown: Option<Operation>,
     retryable: bool,
+    /// Why the latest charge failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failure: Option<PaymentFailure>,
     void_requested: bool,
     closed: Option<Amount>,
     reference: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refund {
-    pub refund_id: RefundId,
-    pub amount: Amount,
-    pub reason: RefundReason,
-    pub state: RefundState,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefundState {
-    Requested,
-    Refunded,
-    Failed,
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The part of a payment that answers to commands contain.
@@ -85,18 +87,17 @@ pub struct PaymentStateSummary {
     pub authorized: Amount,
     pub captured: Amount,
     pub refunded: Amount,
+    /// Taken by disputes that are open or lost.
+    pub disputed: Amount,
     /// Failed refunds that the order requested.
     pub refunds_failed: Amount,
     pub closed: bool,
+    /// Why the payment failed.
+    pub failure: Option<PaymentFailure>,
+    /// A failed payment can be tried again.
+    pub retryable: bool,
     /// The provider has work to do for this payment.
     pub asks_provider: bool,
-}
-
-impl HeapBytes for Refund {
-    fn heap_bytes(&self) -> usize {
-        let Self { refund_id: _, amount: _, reason: _, state: _ } = self;
-        0
-    }
 }
 
 impl Payment {
@@ -110,15 +111,23 @@ impl Payment {
             amount: _,
             authorized: _,
             captured: _,
+            captured_late: _,
             refunds,
+            disputes,
+            corrections: _,
             charges,
             unknown: _,
             retryable: _,
+            failure,
             void_requested: _,
             closed: _,
             reference,
         } = self;
-        refunds.heap_bytes() + charges.heap_bytes() + reference.heap_bytes()
+        refunds.heap_bytes()
+            + disputes.heap_bytes()
+            + charges.heap_bytes()
+            + failure.heap_bytes()
+            + reference.heap_bytes()
     }
 
     pub fn state(&self) -> PaymentState {
@@ -150,6 +159,11 @@ impl Payment {
         self.captured
     }
 
+    /// Recorded by hand after the order had ended. `captured` includes it.
+    pub fn captured_late(&self) -> Amount {
+        self.captured_late
+    }
+
     /// Authorized, and neither captured nor voided.
     pub fn capturable(&self) -> Amount {
         self.authorized.saturating_sub(self.captured)
@@ -170,23 +184,64 @@ impl Payment {
     /// Failed refunds that the order requested. Automatic refunds of a closed payment are not included.
     pub fn refunds_failed(&self) -> Amount {
         self.sum_of_refunds(|refund| {
-            refund.state == RefundState::Failed && refund.reason != RefundReason::OrderClosed
+            refund.state == RefundState::Failed
+                && matches!(refund.reason, RefundReason::Return | RefundReason::Requested)
         })
     }
 
-    /// The captured amount minus the refunds that are requested or done.
-    pub fn refundable(&self) -> Amount {
-        self.captured.saturating_sub(self.sum_of_refunds(|refund| refund.state != RefundState::Failed))
+    /// Refunds that the provider made without a request, and that have not failed.
+    pub fn refunded_at_provider(&self) -> Amount {
+        self.sum_of_refunds(|refund| {
+            refund.state != RefundState::Failed && refund.reason == RefundReason::Provider
+        })
     }
 
-    /// What a closed payment must still refund: captured, not kept by its order, and not requested yet.
+    pub fn disputes(&self) -> &[Dispute] {
+        &self.disputes
+    }
+
+    /// The money that open and lost disputes took.
+    pub fn disputed(&self) -> Amount {
+        let taken = self.disputes.iter().filter(|dispute| dispute.state.takes_money());
+        taken.fold(Amount::ZERO, |sum, dispute| sum.saturating_add(dispute.amount))
+    }
+
+    /// How often the provider's word lowered an amount that the order records. Between two corrections these
+    /// amounts only grow, so two reports with the same number are in the order of their amounts.
+    pub fn corrections(&self) -> u32 {
+        self.corrections
+    }
+
+    /// The captured amount minus the refunds that are requested or done, and minus what disputes took.
+    pub fn refundable(&self) -> Amount {
+        let refunds = self.sum_of_refunds(|refund| refund.state != RefundState::Failed);
+        self.captured.saturating_sub(refunds).saturating_sub(self.disputed()).max(Amount::ZERO)
+    }
+
+    /// What a closed payment must still refund: captured in time, not kept by its order, not given back at the
+    /// provider, not disputed, and not requested yet.
     pub(super) fn excess(&self, amount_due: Amount) -> Amount {
-        let not_kept = self.captured.saturating_sub(amount_due);
+        let returned = self.refunded_at_provider().saturating_add(self.disputed());
+        let in_time = self.captured.saturating_sub(self.captured_late);
+        let not_kept = in_time.saturating_sub(amount_due).saturating_sub(returned);
         let requested_by_closing = self.sum_of_refunds(|refund| {
             refund.reason == RefundReason::OrderClosed && refund.state != RefundState::Failed
         });
         // Refunds that the order requested may leave less than that to refund.
         not_kept.saturating_sub(requested_by_closing).min(self.refundable()).max(Amount::ZERO)
+    }
+
+    /// The latest charge that captured money.
+    pub(super) fn charge_with_money(&self) -> Option<u32> {
+        self.charges.iter().rev().find(|charge| charge.captured.is_positive()).map(|charge| charge.number)
+    }
+
+    /// True if the provider pays this refund. False if an operator does.
+    pub(super) fn is_refunded_by_provider(&self, refund: &Refund) -> bool {
+        match self.source_of(refund) {
+            RefundSource::Charge(_) => true,
+            RefundSource::Manual => false,
+        }
     }
 
     /// Every charge, sorted by number.
@@ -214,15 +269,17 @@ impl Payment {
     pub fn provider_work(&self) -> Vec<ProviderWork> {
         let mut work: Vec<ProviderWork> =
             self.charge().and_then(|charge| self.work_on(charge)).into_iter().collect();
-        // Refund from the latest charge that captured money: earlier charges ended without any.
-        if let Some(charge) = self.charges.iter().rev().find(|charge| charge.captured.is_positive()) {
-            let open = self.refunds.iter().filter(|refund| refund.state == RefundState::Requested);
-            work.extend(open.map(|refund| ProviderWork::Refund {
-                charge: charge.number,
-                refund_id: refund.refund_id,
-                amount: refund.amount,
-            }));
-        }
+        // The provider settles by itself what it refunds without a request.
+        let is_requested =
+            |refund: &&Refund| refund.state.is_open() && refund.reason != RefundReason::Provider;
+        work.extend(self.refunds.iter().filter(is_requested).filter_map(
+            |refund| match self.source_of(refund) {
+                RefundSource::Charge(charge) => {
+                    Some(ProviderWork::Refund { charge, refund_id: refund.refund_id, amount: refund.amount })
+                }
+                RefundSource::Manual => None,
+            },
+        ));
         work
     }
 
@@ -252,6 +309,11 @@ impl Payment {
         self.retryable
     }
 
+    /// Why the payment failed. None unless it is failed, or if an earlier build recorded the failure.
+    pub fn failure(&self) -> Option<&PaymentFailure> {
+        self.failure.as_ref().filter(|_| self.state == PaymentState::Failed)
+    }
+
     pub fn void_requested(&self) -> bool {
         self.void_requested
     }
@@ -279,8 +341,11 @@ impl Payment {
             authorized: self.authorized,
             captured: self.captured,
             refunded: self.refunded(),
+            disputed: self.disputed(),
             refunds_failed: self.refunds_failed(),
             closed: self.is_closed(),
+            failure: self.failure().cloned(),
+            retryable: self.retryable,
             asks_provider: !self.provider_work().is_empty(),
         }
     }
@@ -333,112 +398,30 @@ impl Payment {
         if self.captured.is_positive() { PaymentState::Captured } else { state }
     }
 
-    fn settle_refund(&mut self, id: RefundId, state: RefundState) {
+    fn refund_mut(&mut self, id: RefundId) -> &mut Refund {
         let refund = self.refunds.iter_mut().find(|refund| refund.refund_id == id);
-        refund.expect("decide settles only refunds that were requested").state = state;
+        refund.expect("decide settles only refunds that the payment has")
     }
-}
 
-pub(super) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
-    match event {
-        PaymentEvent::Requested(requested) => {
-            payment.state = PaymentState::Requested;
-            payment.payment_id = Some(requested.payment_id);
-            payment.order_id = Some(requested.order_id);
-            payment.amount = requested.amount;
-            payment.currency = Some(requested.currency);
-        }
-        PaymentEvent::ChargeRequested(requested) => request_charge(payment, requested),
-        PaymentEvent::ChargePending(pending) => {
-            payment.unknown = None;
-            payment.state = payment.captured_or(PaymentState::Requested);
-            payment.charge_mut(pending.charge, Some(&pending.reference)).state = ChargeState::Pending;
-        }
-        PaymentEvent::CaptureRequested(requested) => {
-            payment.charge_mut(requested.charge, None).capture_requested = requested.total;
-        }
-        PaymentEvent::Authorized(authorized) => authorize(payment, authorized),
-        PaymentEvent::Captured(captured) => capture(payment, captured),
-        PaymentEvent::Failed(failed) => {
-            payment.retryable = failed.retryable;
-            end_without_the_rest(payment, PaymentState::Failed);
-        }
-        PaymentEvent::VoidRequested(_) => payment.void_requested = true,
-        PaymentEvent::Voided(_) => end_without_the_rest(payment, PaymentState::Voided),
-        PaymentEvent::OutcomeUnknown(unknown) => {
-            payment.state = PaymentState::OutcomeUnknown;
-            payment.unknown = Some(unknown.operation);
-        }
-        PaymentEvent::RefundRequested(refund) => payment.refunds.push(Refund {
-            refund_id: refund.refund_id,
-            amount: refund.amount,
-            reason: refund.reason,
-            state: RefundState::Requested,
-        }),
-        PaymentEvent::Refunded(refund) => payment.settle_refund(refund.refund_id, RefundState::Refunded),
-        PaymentEvent::RefundFailed(refund) => payment.settle_refund(refund.refund_id, RefundState::Failed),
-        PaymentEvent::Closed(closed) => {
-            payment.order_id = Some(closed.order_id);
-            payment.closed = Some(closed.amount_due);
-        }
+    fn settle_refund(&mut self, id: RefundId, state: RefundState, at_provider: bool) {
+        let refund = self.refund_mut(id);
+        let before = refund.state;
+        refund.state = state;
+        refund.failed_at_provider = state == RefundState::Failed && at_provider;
+        let was_counted = match before {
+            RefundState::Failed => state != RefundState::Failed,
+            RefundState::Refunded => state != RefundState::Refunded,
+            RefundState::Requested | RefundState::Pending | RefundState::OutcomeUnknown => {
+                refund.reason == RefundReason::Provider && state == RefundState::Failed
+            }
+        };
+        self.corrections += u32::from(was_counted);
     }
-    // Nothing is left to void, so the requested void is settled.
-    if payment.capturable() == Amount::ZERO && !payment.has_open_charge() && payment.unknown.is_none() {
-        payment.void_requested = false;
-    }
-    assert!(payment.captured <= payment.authorized, "captured more than authorized: {payment:?}");
-    assert!(payment.refunded() <= payment.captured, "refunded more than captured: {payment:?}");
-}
 
-fn request_charge(payment: &mut Payment, requested: &PaymentChargeRequested) {
-    payment.state = payment.captured_or(PaymentState::Requested);
-    payment.charges.push(Charge {
-        provider: requested.provider.clone(),
-        method: requested.method.clone(),
-        amount: requested.amount,
-        capture: requested.capture,
-        ..Charge::reported(requested.charge, None)
-    });
-}
-
-fn authorize(payment: &mut Payment, authorized: &PaymentAuthorized) {
-    payment.state = payment.captured_or(PaymentState::Authorized);
-    payment.unknown = None;
-    // A closed payment requests the void again: it must give back this authorisation too.
-    payment.void_requested &= payment.closed.is_none();
-    if let Some(number) = authorized.charge {
-        let by_others = payment.captured_by_others(number);
-        let charge = payment.charge_mut(number, authorized.reference.as_ref());
-        charge.authorized = charge.authorized.max(authorized.amount.saturating_sub(by_others));
-        charge.state = ChargeState::Live;
+    fn settle_dispute(&mut self, reference: &str, state: DisputeState) {
+        let dispute = self.disputes.iter_mut().find(|dispute| dispute.reference == reference);
+        let dispute = dispute.expect("decide settles only disputes that the payment has");
+        self.corrections += u32::from(dispute.state.takes_money() && !state.takes_money());
+        dispute.state = state;
     }
-    payment.authorized = authorized.amount;
-    payment.reference.clone_from(&authorized.reference);
-}
-
-fn capture(payment: &mut Payment, captured: &PaymentCaptured) {
-    payment.state = PaymentState::Captured;
-    payment.unknown = None;
-    payment.captured = payment.captured.saturating_add(captured.amount);
-    // A provider may capture without a separate authorisation.
-    payment.authorized = payment.authorized.max(payment.captured);
-    if let Some(number) = captured.charge {
-        let charge = payment.charge_mut(number, captured.reference.as_ref());
-        charge.captured = charge.captured.saturating_add(captured.amount);
-        charge.authorized = charge.authorized.max(charge.captured);
-        if charge.is_open() {
-            charge.state = ChargeState::Live;
-        }
-    }
-    if captured.reference.is_some() {
-        payment.reference.clone_from(&captured.reference);
-    }
-}
-
-/// The charge failed or was voided, so the amount that is authorized and not captured is no longer held.
-fn end_without_the_rest(payment: &mut Payment, state: PaymentState) {
-    payment.state = payment.captured_or(state);
-    payment.unknown = None;
-    payment.authorized = payment.captured;
-    payment.end_charge();
 }

@@ -42,11 +42,11 @@ fn authorized(amount: i64) -> PaymentEvent {
 }
 
 fn captured(amount: i64) -> PaymentEvent {
-    PaymentCaptured { amount: pence(amount), reference: None, charge: None }.into()
+    PaymentCaptured { amount: pence(amount), reference: None, charge: None, late: false }.into()
 }
 
 fn failed(retryable: bool) -> PaymentEvent {
-    PaymentFailed { reason: None, retryable }.into()
+    PaymentFailed { reason: None, retryable, code: Some("failed".into()) }.into()
 }
 
 fn voided() -> PaymentEvent {
@@ -62,7 +62,28 @@ fn unknown(operation: Operation) -> PaymentEvent {
 }
 
 fn refund_requested(id: RefundId, amount: i64, reason: RefundReason) -> PaymentEvent {
-    PaymentRefundRequested { refund_id: id, amount: pence(amount), reason }.into()
+    let source = Some(RefundSource::Manual);
+    PaymentRefundRequested { refund_id: id, amount: pence(amount), reason, source, part_of: None }.into()
+}
+
+/// The same refund, of a charge in place of money that was recorded by hand.
+fn of_charge(number: u32, requested: PaymentEvent) -> PaymentEvent {
+    match requested {
+        PaymentEvent::RefundRequested(refund) => {
+            PaymentRefundRequested { source: Some(RefundSource::Charge(number)), ..refund }.into()
+        }
+        other => panic!("{other:?} requests no refund"),
+    }
+}
+
+/// The part of a requested refund that no source holds: requested and failed.
+fn not_held(id: RefundId, part_of: Option<RefundId>, amount: i64) -> [PaymentEvent; 2] {
+    let (amount, reason) = (pence(amount), RefundReason::Requested);
+    let why = Some("the payment does not hold this money any more".to_owned());
+    [
+        PaymentRefundRequested { refund_id: id, amount, reason, source: None, part_of }.into(),
+        PaymentRefundFailed { refund_id: id, amount, reason: why, by_provider: false }.into(),
+    ]
 }
 
 /// The automatic refund of a closed payment after `earlier` refunds.
@@ -83,7 +104,7 @@ fn refunded(id: RefundId, amount: i64) -> PaymentEvent {
 }
 
 fn refund_failed(id: RefundId, amount: i64) -> PaymentEvent {
-    PaymentRefundFailed { refund_id: id, amount: pence(amount), reason: None }.into()
+    PaymentRefundFailed { refund_id: id, amount: pence(amount), reason: None, by_provider: false }.into()
 }
 
 fn closed(amount_due: i64) -> PaymentEvent {
@@ -107,7 +128,7 @@ fn void() -> PaymentCommand {
 }
 
 fn close(amount_due: i64) -> PaymentCommand {
-    PaymentCommand::Close { order_id: ORDER, amount_due: pence(amount_due) }
+    PaymentCommand::Close { order_id: ORDER, amount_due: pence(amount_due), refund: None }
 }
 
 fn lose(operation: Operation) -> PaymentCommand {
@@ -118,7 +139,15 @@ fn lose(operation: Operation) -> PaymentCommand {
 fn report(authorized: i64, captured: i64) -> PaymentCommand {
     let (charge, reference, ending) = (0, "pi_0".into(), None);
     let (authorized, captured) = (pence(authorized), pence(captured));
-    let report = ProviderReport { charge, reference, authorized, captured, ending };
+    let report = ProviderReport {
+        charge,
+        reference,
+        authorized,
+        captured,
+        ending,
+        refunds: Vec::new(),
+        disputes: Vec::new(),
+    };
     PaymentCommand::Report { report, is_answer: false }
 }
 
@@ -127,7 +156,8 @@ fn authorized_at_provider(amount: i64) -> PaymentEvent {
 }
 
 fn captured_at_provider(amount: i64) -> PaymentEvent {
-    PaymentCaptured { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
+    PaymentCaptured { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0), late: false }
+        .into()
 }
 
 fn request_refund(number: u128, amount: i64) -> PaymentCommand {
@@ -145,8 +175,11 @@ fn record_refund_failed(id: RefundId) -> PaymentCommand {
 
 mod charges;
 mod closing;
+mod disputes;
 mod outcomes;
+mod provider_refunds;
 mod refunds;
+mod sources;
 
 #[test]
 fn a_payment_is_requested_once() {
@@ -182,7 +215,7 @@ fn an_authorisation_without_amount_is_for_everything_and_a_capture_for_the_rest(
         .when(capture(30))
         .then([captured(30)])
         .when(PaymentCommand::Capture { amount: None, reference: reference.clone() })
-        .then([PaymentCaptured { amount: pence(70), reference, charge: None }.into()]);
+        .then([PaymentCaptured { amount: pence(70), reference, charge: None, late: false }.into()]);
 }
 
 #[test]
@@ -190,7 +223,7 @@ fn an_operator_cannot_authorize_more_than_was_requested() {
     given([requested()]).when(authorize(100)).then([authorized(100)]);
     given([requested()])
         .when(authorize(101))
-        .then_refused(PaymentRefusal::AboveRequested { requested: pence(101), amount: pence(100) });
+        .then_refused(PaymentRefusal::AboveRequested { requested: pence(101), left: pence(100) });
 }
 
 #[test]
@@ -207,12 +240,14 @@ fn an_operator_authorizes_again_only_after_a_retryable_failure() {
 }
 
 #[test]
-fn a_partial_authorisation_may_be_raised_to_the_requested_amount() {
-    given([requested(), authorized(60), captured(60)])
-        .when(authorize(100))
-        .then([authorized(100)])
-        .when(capture(40))
-        .then([captured(40)]);
+fn authorisations_add_up_to_the_requested_amount_and_so_do_captures() {
+    let part = [requested(), authorized(60), captured(60)];
+    given(part.clone()).when(authorize(40)).then([authorized(100)]).when(capture(40)).then([captured(40)]);
+    let rest = PaymentCommand::Authorize { amount: None, reference: None };
+    given(part.clone()).when(rest).then([authorized(100)]);
+    given(part)
+        .when(authorize(41))
+        .then_refused(PaymentRefusal::AboveRequested { requested: pence(41), left: pence(40) });
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use crate::{OrderId, ReturnId, ShipmentId};
+use crate::{CancellationId, OrderId, ReturnId, ShipmentId};
 
 /// Commands to the stock of a SKU. Quantities are units, at least 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +16,13 @@ pub enum StockCommand {
     CheckReserve { order_id: OrderId, quantity: u32 },
     /// Releases the units that an ended order will not ship.
     Release { order_id: OrderId, quantity: u32 },
+    /// Releases units of an order that goes on: some of its units were cancelled.
+    ReleasePart { order_id: OrderId, cancellation_id: CancellationId, quantity: u32 },
     /// A shipment left the warehouse.
     Ship { order_id: OrderId, shipment_id: ShipmentId, quantity: u32 },
+    /// A shipment never left: its units are on hand and reserved again. `shipments` are the other shipments of
+    /// the order.
+    Unship { order_id: OrderId, shipment_id: ShipmentId, quantity: u32, shipments: Vec<ShipmentId> },
     /// Returned goods are back in stock.
     Return { order_id: OrderId, return_id: ReturnId, quantity: u32 },
 }
@@ -32,7 +37,9 @@ impl StockCommand {
             Self::Reserve { .. } => "stock.reserve",
             Self::CheckReserve { .. } => "stock.check_reserve",
             Self::Release { .. } => "stock.release",
+            Self::ReleasePart { .. } => "stock.release_part",
             Self::Ship { .. } => "stock.ship",
+            Self::Unship { .. } => "stock.unship",
             Self::Return { .. } => "stock.return",
         }
     }

@@ -1,6 +1,6 @@
 use super::{
     Stock, StockAdjusted, StockCommand, StockEvent, StockLevels, StockReceived, StockReleased, StockReserved,
-    StockReturned, StockShipped, UNITS_MAX,
+    StockReturned, StockShipped, StockUnshipped, UNITS_MAX,
 };
 use crate::OrderId;
 
@@ -47,7 +47,18 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
                 Some(held) => {
                     let quantity = quantity.min(held.quantity);
-                    StockReleased { order_id, quantity, levels: None }.into()
+                    StockReleased { order_id, quantity, cancellation_id: None, levels: None }.into()
+                }
+            }
+        }
+        StockCommand::ReleasePart { order_id, cancellation_id, quantity } => {
+            let open = stock.reservation(order_id).filter(|held| !held.released);
+            match open.filter(|held| !held.cancellations.contains(&cancellation_id)) {
+                None => return Ok(Vec::new()),
+                Some(_) if quantity == 0 => return Ok(Vec::new()),
+                Some(held) => {
+                    let (quantity, cancellation_id) = (quantity.min(held.quantity), Some(cancellation_id));
+                    StockReleased { order_id, quantity, cancellation_id, levels: None }.into()
                 }
             }
         }
@@ -60,6 +71,15 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
                     StockShipped { order_id, shipment_id, quantity, levels: None }.into()
                 }
             }
+        }
+        StockCommand::Unship { order_id, shipment_id, quantity, shipments } => {
+            check_quantity(quantity)?;
+            levels.on_hand.checked_add(quantity).ok_or(StockRefusal::AboveLimit)?;
+            let is_open = stock.reservation(order_id).is_some();
+            // A delayed command of a shipment must not reduce the new reservation.
+            let shipments =
+                if is_open { Vec::new() } else { shipments.into_iter().chain([shipment_id]).collect() };
+            StockUnshipped { order_id, shipment_id, quantity, shipments, levels: None }.into()
         }
         StockCommand::Return { order_id, return_id, quantity } => {
             check_quantity(quantity)?;
@@ -95,7 +115,7 @@ fn reserve(stock: &Stock, order_id: OrderId, quantity: u32) -> Result<Vec<StockE
     check_quantity(quantity)?;
     if let Some(held) = stock.reservation(order_id) {
         // A retry finds the open reservation, possibly reduced by this order's shipments and release.
-        let is_reduced = held.released || !held.shipments.is_empty();
+        let is_reduced = held.released || !held.shipments.is_empty() || !held.cancellations.is_empty();
         return if held.quantity == quantity || is_reduced {
             Ok(Vec::new())
         } else {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StockLevels;
-use crate::{OrderId, ReturnId, ShipmentId, decider::stored_events};
+use crate::{CancellationId, OrderId, ReturnId, ShipmentId, decider::stored_events};
 
 stored_events! {
     /// What happened to the stock of a SKU. Quantities are units.
@@ -11,6 +11,7 @@ stored_events! {
         Reserved(StockReserved) = "stock.reserved.v1",
         Released(StockReleased) = "stock.released.v1",
         Shipped(StockShipped) = "stock.shipped.v1",
+        Unshipped(StockUnshipped) = "stock.unshipped.v1",
         Returned(StockReturned) = "stock.returned.v1",
     }
 }
@@ -48,6 +49,9 @@ pub struct StockReserved {
 pub struct StockReleased {
     pub order_id: OrderId,
     pub quantity: u32,
+    /// The cancellation of these units. None if the order has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancellation_id: Option<CancellationId>,
     /// None in events of builds before levels were recorded.
     #[serde(flatten)]
     pub levels: Option<StockLevels>,
@@ -59,6 +63,20 @@ pub struct StockShipped {
     pub shipment_id: ShipmentId,
     pub quantity: u32,
     /// None in events of builds before levels were recorded.
+    #[serde(flatten)]
+    pub levels: Option<StockLevels>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockUnshipped {
+    pub order_id: OrderId,
+    pub shipment_id: ShipmentId,
+    /// These units are on hand and reserved again.
+    pub quantity: u32,
+    /// The shipments that a new reservation has already been reduced by. Empty if the reservation was still open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shipments: Vec<ShipmentId>,
+    /// None only before the event is completed.
     #[serde(flatten)]
     pub levels: Option<StockLevels>,
 }
@@ -82,6 +100,7 @@ impl StockEvent {
             Self::Reserved(event) => event.levels,
             Self::Released(event) => event.levels,
             Self::Shipped(event) => event.levels,
+            Self::Unshipped(event) => event.levels,
             Self::Returned(event) => event.levels,
         }
     }
@@ -93,6 +112,7 @@ impl StockEvent {
             Self::Reserved(event) => &mut event.levels,
             Self::Released(event) => &mut event.levels,
             Self::Shipped(event) => &mut event.levels,
+            Self::Unshipped(event) => &mut event.levels,
             Self::Returned(event) => &mut event.levels,
         };
         *levels = Some(after);

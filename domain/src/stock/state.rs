@@ -3,7 +3,7 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::StockEvent;
-use crate::{OrderId, ShipmentId};
+use crate::{CancellationId, OrderId, ShipmentId};
 
 /// How many closed reservations a SKU remembers, by their orders.
 ///
@@ -31,6 +31,9 @@ pub struct Reservation {
     pub released: bool,
     /// Shipments that have already reduced this reservation.
     pub shipments: Vec<ShipmentId>,
+    /// Cancellations of single units that have already reduced it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancellations: Vec<CancellationId>,
 }
 
 /// The numbers of a SKU, in units.
@@ -101,17 +104,36 @@ pub(super) fn evolve(stock: &mut Stock, event: &StockEvent) {
         }
         StockEvent::Reserved(reserved) => {
             stock.reserved += reserved.quantity;
-            let held = Reservation { quantity: reserved.quantity, released: false, shipments: Vec::new() };
+            let held = Reservation {
+                quantity: reserved.quantity,
+                released: false,
+                shipments: Vec::new(),
+                cancellations: Vec::new(),
+            };
             stock.reservations.insert(reserved.order_id, held);
         }
         StockEvent::Released(released) => {
-            stock.reduce(released.order_id, released.quantity, |held| held.released = true);
+            stock.reduce(released.order_id, released.quantity, |held| match released.cancellation_id {
+                Some(cancellation_id) => held.cancellations.push(cancellation_id),
+                None => held.released = true,
+            });
         }
         StockEvent::Shipped(shipped) => {
             stock.on_hand =
                 stock.on_hand.checked_sub(shipped.quantity).expect("decide ships only what is reserved");
             let shipment = shipped.shipment_id;
             stock.reduce(shipped.order_id, shipped.quantity, |held| held.shipments.push(shipment));
+        }
+        StockEvent::Unshipped(unshipped) => {
+            stock.on_hand += unshipped.quantity;
+            stock.reserved += unshipped.quantity;
+            let held = stock.reservations.entry(unshipped.order_id).or_insert_with(|| Reservation {
+                quantity: 0,
+                released: false,
+                shipments: unshipped.shipments.clone(),
+                cancellations: Vec::new(),
+            });
+            held.quantity += unshipped.quantity;
         }
         StockEvent::Returned(returned) => stock.on_hand += returned.quantity,
     }

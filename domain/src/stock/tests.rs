@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::{OrderId, ReturnId, ShipmentId, testing};
+use crate::{CancellationId, OrderId, ReturnId, ShipmentId, testing};
 
 fn given(events: impl IntoIterator<Item = StockEvent>) -> testing::Given<StockDecider> {
     testing::given(events)
@@ -28,7 +28,7 @@ fn reserved(order_id: OrderId, quantity: u32) -> StockEvent {
 }
 
 fn released(order_id: OrderId, quantity: u32) -> StockEvent {
-    StockReleased { order_id, quantity, levels: None }.into()
+    StockReleased { order_id, quantity, cancellation_id: None, levels: None }.into()
 }
 
 fn shipped(order_id: OrderId, shipment_id: ShipmentId, quantity: u32) -> StockEvent {
@@ -266,4 +266,44 @@ fn units_that_overflow_the_count_are_refused() {
 #[should_panic(expected = "oversold")]
 fn folding_a_log_that_oversells_panics() {
     given([received(1), reserved(order(1), 2)]);
+}
+
+#[test]
+fn cancelled_units_are_released_once_and_the_rest_stays_reserved() {
+    let (order_id, cancellation_id) = (order(1), CancellationId(Uuid::from_u128(9)));
+    let command = || StockCommand::ReleasePart { order_id, cancellation_id, quantity: 2 };
+    let part = StockReleased { order_id, quantity: 2, cancellation_id: Some(cancellation_id), levels: None };
+    given([received(10), reserved(order_id, 5)])
+        .when(command())
+        .then([part.into()])
+        .when(command())
+        .then_nothing()
+        .when(reserve(order_id, 5))
+        .then_nothing()
+        .when(StockCommand::Release { order_id, quantity: 3 })
+        .then([released(order_id, 3)]);
+}
+
+#[test]
+fn an_undone_shipment_opens_its_reservation_again_and_delayed_commands_do_not_reduce_it() {
+    let (order_id, first, second) = (order(1), shipment(1), shipment(2));
+    let unship = StockCommand::Unship { order_id, shipment_id: second, quantity: 3, shipments: vec![first] };
+    let unshipped = |shipments: Vec<ShipmentId>| -> StockEvent {
+        StockUnshipped { order_id, shipment_id: second, quantity: 3, shipments, levels: None }.into()
+    };
+    let ship = |shipment_id, quantity| StockCommand::Ship { order_id, shipment_id, quantity };
+    let start = vec![received(10), reserved(order_id, 5), shipped(order_id, first, 2)];
+    given([start.clone(), vec![shipped(order_id, second, 3)]].concat())
+        .when(unship.clone())
+        .then([unshipped(vec![first, second])])
+        .when(ship(first, 2))
+        .then_nothing()
+        .when(ship(second, 3))
+        .then_nothing()
+        .when(ship(shipment(3), 3))
+        .then([shipped(order_id, shipment(3), 3)]);
+    // The reservation is still open: another unit was not shipped.
+    let open =
+        [received(10), reserved(order_id, 6), shipped(order_id, first, 2), shipped(order_id, second, 3)];
+    given(open).when(unship).then([unshipped(Vec::new())]);
 }

@@ -4,7 +4,7 @@ use domain::{
     Event, StreamName,
     checkout::{order_event_has_reaction, payment_event_has_reaction},
     order::OrderEventKind,
-    payment::PaymentEventKind,
+    payment::{DisputeState, PaymentEventKind, RefundOutcome},
 };
 
 use crate::{
@@ -65,10 +65,15 @@ fn order_scene(kind: OrderEventKind) -> Scene {
         OrderEventKind::Paid => Scene::paid(),
         OrderEventKind::Shipped => Scene::shipped(),
         OrderEventKind::Delivered => Scene::shipped().then(&Deed::Deliver { slot: SLOT }),
+        OrderEventKind::ShipmentUndone => Scene::shipped().then(&Deed::Undo { slot: SLOT }),
+        OrderEventKind::DueMoved => Scene::allocated().then(&Deed::MoveDue { slot: SLOT }),
         OrderEventKind::Returned => {
             Scene::shipped().then(&Deed::Return { slot: SLOT, part: (1, 2), restock: true, amount: None })
         }
         OrderEventKind::RefundRequested => Scene::paid().then(&REFUND),
+        OrderEventKind::LinesCancelled => {
+            Scene::paid().then(&Deed::CancelPart { slot: SLOT, part: (1, 1), amount: None })
+        }
         OrderEventKind::Cancelled => Scene::allocated().then(&Deed::Cancel { slot: SLOT }),
         OrderEventKind::Expired => Scene::allocated().then(&Deed::Expire { slot: SLOT }),
     }
@@ -77,6 +82,8 @@ fn order_scene(kind: OrderEventKind) -> Scene {
 /// A scene whose last event is of this kind. None for kinds without a reaction: a crash cannot lose it.
 fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
     let refund_ends = |refunded| Deed::RefundEnds { slot: SLOT, refunded };
+    let reported = |outcome| Deed::RefundReported { slot: SLOT, outcome };
+    let dispute = |state| Deed::Dispute { slot: SLOT, amount: 30, state };
     match kind {
         PaymentEventKind::Captured => Some(Scene::allocated().then(&Deed::PayAll { slot: SLOT })),
         PaymentEventKind::Refunded => Some(Scene::paid().then(&REFUND).then(&refund_ends(true))),
@@ -85,6 +92,18 @@ fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
             Some(Scene::allocated().then(&Deed::Fail { slot: SLOT, retryable: false }))
         }
         PaymentEventKind::Voided => Some(Scene::allocated().then(&Deed::Void { slot: SLOT })),
+        PaymentEventKind::RefundFound => Some(Scene::paid().then(&reported(RefundOutcome::Pending))),
+        PaymentEventKind::RefundPending => {
+            let failed = Scene::paid().then(&REFUND).then(&refund_ends(false));
+            Some(failed.then(&reported(RefundOutcome::Pending)))
+        }
+        PaymentEventKind::Disputed => Some(Scene::paid().then(&dispute(DisputeState::Open))),
+        PaymentEventKind::DisputeWon => {
+            Some(Scene::paid().then(&dispute(DisputeState::Open)).then(&dispute(DisputeState::Won)))
+        }
+        PaymentEventKind::DisputeLost => {
+            Some(Scene::paid().then(&dispute(DisputeState::Won)).then(&dispute(DisputeState::Lost)))
+        }
         PaymentEventKind::Requested
         | PaymentEventKind::ChargeRequested
         | PaymentEventKind::ChargePending
@@ -93,6 +112,7 @@ fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
+        | PaymentEventKind::RefundOutcomeUnknown
         | PaymentEventKind::Closed => None,
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Amount, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    Amount, CancellationId, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     checkout::Step,
     order::{
-        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, PlaceOrder,
-        ReturnLine,
+        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, Order, OrderCommand,
+        PlaceOrder, ReturnLine,
     },
     payment::{
-        CaptureMode, ChargeEnding, NewCharge, Operation, Payment, PaymentCommand, ProviderReport, RefundState,
+        CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, Payment,
+        PaymentCommand, ProviderReport, RefundOutcome, RefundReport, RefundSource,
     },
     stock::StockCommand,
 };
@@ -51,6 +52,7 @@ impl Basket {
             quantity,
             unit_price: pence(price),
             stocked: index.is_some(),
+            adjustments: Vec::new(),
         };
         OrderCommand::Place(Box::new(PlaceOrder {
             order_id,
@@ -58,10 +60,11 @@ impl Basket {
             currency: "GBP".parse().unwrap(),
             country: None,
             lines: self.lines.iter().map(line).collect(),
-            adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(self.adjustment) }],
+            adjustments: vec![Adjustment::new("adjustment", pence(self.adjustment))],
             reference: None,
             metadata: BTreeMap::new(),
             placed_at: Timestamp::UNIX_EPOCH,
+            now: Timestamp::UNIX_EPOCH,
             payment_due_at: Some(Timestamp::UNIX_EPOCH),
             payment: None,
         }))
@@ -85,6 +88,11 @@ pub enum Deed {
     Cancel {
         slot: usize,
     },
+    CancelPart {
+        slot: usize,
+        part: (u32, u32),
+        amount: Option<i64>,
+    },
     Expire {
         slot: usize,
     },
@@ -93,6 +101,12 @@ pub enum Deed {
         part: Option<(u32, u32)>,
     },
     Deliver {
+        slot: usize,
+    },
+    Undo {
+        slot: usize,
+    },
+    MoveDue {
         slot: usize,
     },
     Return {
@@ -143,6 +157,17 @@ pub enum Deed {
         slot: usize,
         refunded: bool,
     },
+    /// The provider reports the refund of the latest request, or one that it made without a request.
+    RefundReported {
+        slot: usize,
+        outcome: RefundOutcome,
+    },
+    /// The provider reports the only dispute of the payment.
+    Dispute {
+        slot: usize,
+        amount: i64,
+        state: DisputeState,
+    },
 }
 
 /// Sends the command as request `number`. The same number again is a retry.
@@ -174,9 +199,12 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
         }
         Deed::Place { slot }
         | Deed::Cancel { slot }
+        | Deed::CancelPart { slot, .. }
         | Deed::Expire { slot }
         | Deed::Ship { slot, .. }
         | Deed::Deliver { slot }
+        | Deed::Undo { slot }
+        | Deed::MoveDue { slot }
         | Deed::Return { slot, .. }
         | Deed::Refund { slot, .. } => {
             let order = world.order(order_id(slot));
@@ -190,7 +218,9 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
         | Deed::Fail { slot, .. }
         | Deed::Void { slot }
         | Deed::LoseAnswer { slot, .. }
-        | Deed::RefundEnds { slot, .. } => {
+        | Deed::RefundEnds { slot, .. }
+        | Deed::RefundReported { slot, .. }
+        | Deed::Dispute { slot, .. } => {
             let payment = world.payment(PaymentId::of_order(order_id(slot)));
             Some(payment_step(slot, payment_command(&payment, deed)?))
         }
@@ -200,7 +230,15 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
 fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option<OrderCommand> {
     Some(match *deed {
         Deed::Place { slot } => baskets.get(slot)?.place(order_id(slot)),
-        Deed::Cancel { .. } => OrderCommand::Cancel { reason: CancelReason::Requested, note: None },
+        Deed::Cancel { .. } => OrderCommand::Cancel(NewCancellation::of_the_rest(
+            CancellationId::of_command(id),
+            CancelReason::Requested,
+        )),
+        Deed::CancelPart { part: (line, quantity), amount, .. } => OrderCommand::Cancel(NewCancellation {
+            lines: Some(vec![LineQuantity { line, quantity }]),
+            refund_amount: amount.map(pence),
+            ..NewCancellation::of_the_rest(CancellationId::of_command(id), CancelReason::Requested)
+        }),
         Deed::Expire { .. } => OrderCommand::Expire { now: Timestamp::UNIX_EPOCH },
         Deed::Ship { part, .. } => OrderCommand::Ship {
             shipment_id: ShipmentId::of_command(id),
@@ -209,8 +247,16 @@ fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) 
             tracking_number: None,
         },
         Deed::Deliver { .. } => {
-            let next = order.shipments().iter().find(|shipment| !shipment.delivered)?;
+            let next = order.shipments().iter().find(|shipment| !shipment.delivered && !shipment.undone)?;
             OrderCommand::Deliver { shipment_id: next.shipment_id }
+        }
+        Deed::Undo { .. } => {
+            let last = order.shipments().iter().rfind(|shipment| !shipment.undone && !shipment.delivered)?;
+            OrderCommand::UndoShipment { shipment_id: last.shipment_id, reason: None }
+        }
+        Deed::MoveDue { .. } => {
+            let payment_due_at = order.payment_due_at().is_none().then_some(Timestamp::UNIX_EPOCH);
+            OrderCommand::MoveDue { payment_due_at, now: Timestamp::UNIX_EPOCH }
         }
         Deed::Return { part: (line, quantity), restock, amount, .. } => OrderCommand::Return(NewReturn {
             return_id: ReturnId::of_command(id),
@@ -219,10 +265,22 @@ fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) 
             reason: None,
         }),
         Deed::Refund { amount, .. } => {
-            OrderCommand::Refund { refund_id: RefundId::of_command(id), amount: pence(amount), reason: None }
+            let (refund_id, lines) = (RefundId::of_command(id), Vec::new());
+            OrderCommand::Refund { refund_id, amount: pence(amount), lines, reason: None }
         }
         _ => return None,
     })
+}
+
+fn refund_report(payment: &Payment, outcome: RefundOutcome) -> RefundReport {
+    let known = payment.refunds().last();
+    RefundReport {
+        refund_id: known.map_or(RefundId(Uuid::from_u128(9)), |refund| refund.refund_id),
+        charge: None,
+        amount: known.map_or(pence(7), |refund| refund.amount),
+        reference: "re".into(),
+        outcome,
+    }
 }
 
 fn payment_command(payment: &Payment, deed: &Deed) -> Option<PaymentCommand> {
@@ -241,21 +299,50 @@ fn payment_command(payment: &Payment, deed: &Deed) -> Option<PaymentCommand> {
             let charge = payment.charge().map_or(0, |charge| charge.number);
             let (reference, ending) = ("pi".into(), ending.clone());
             let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
-            let report = ProviderReport { charge, reference, authorized, captured, ending };
+            let report = ProviderReport {
+                charge,
+                reference,
+                authorized,
+                captured,
+                ending,
+                refunds: Vec::new(),
+                disputes: Vec::new(),
+            };
             PaymentCommand::Report { report, is_answer }
         }
         Deed::Fail { retryable, .. } => PaymentCommand::Fail { reason: None, retryable },
         Deed::Void { .. } => PaymentCommand::Void { reason: None },
         Deed::LoseAnswer { operation, .. } => PaymentCommand::MarkOutcomeUnknown { operation },
         Deed::RefundEnds { refunded, .. } => {
-            let open = payment.refunds().iter().find(|refund| refund.state == RefundState::Requested)?;
+            let open = payment.refunds().iter().find(|refund| refund.state.is_open())?;
             let refund_id = open.refund_id;
-            if refunded {
+            if let RefundSource::Charge(_) = payment.source_of(open) {
+                let outcome =
+                    if refunded { RefundOutcome::Refunded } else { RefundOutcome::Failed { reason: None } };
+                let (amount, reference) = (open.amount, "re".into());
+                PaymentCommand::ReportRefund(RefundReport {
+                    refund_id,
+                    charge: None,
+                    amount,
+                    reference,
+                    outcome,
+                })
+            } else if refunded {
                 PaymentCommand::RecordRefunded { refund_id, reference: None }
             } else {
                 PaymentCommand::RecordRefundFailed { refund_id, reason: None }
             }
         }
+        Deed::RefundReported { ref outcome, .. } => {
+            PaymentCommand::ReportRefund(refund_report(payment, outcome.clone()))
+        }
+        Deed::Dispute { amount, state, .. } => PaymentCommand::ReportDispute(DisputeReport {
+            charge: 1,
+            reference: "dp".into(),
+            amount: pence(amount),
+            reason: None,
+            state,
+        }),
         _ => return None,
     })
 }

@@ -64,6 +64,10 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => (0..3usize, -3..3i64).prop_map(|(sku, delta)| Deed::Adjust { sku, delta }),
         6 => slot.clone().prop_map(|slot| Deed::Place { slot }),
         2 => slot.clone().prop_map(|slot| Deed::Cancel { slot }),
+        1 => slot.clone().prop_map(|slot| Deed::Undo { slot }),
+        1 => slot.clone().prop_map(|slot| Deed::MoveDue { slot }),
+        2 => (slot.clone(), (1..4u32, 1..3u32), prop::option::of(0..30i64))
+            .prop_map(|(slot, part, amount)| Deed::CancelPart { slot, part, amount }),
         1 => slot.clone().prop_map(|slot| Deed::Expire { slot }),
         8 => (slot.clone(), prop::option::weighted(0.6, part.clone())).prop_map(|(slot, part)| Deed::Ship { slot, part }),
         1 => slot.clone().prop_map(|slot| Deed::Deliver { slot }),

@@ -63,6 +63,7 @@ pub struct World {
     pub log: Vec<Logged>,
     reserved: HashSet<(OrderId, Sku)>,
     shipped: HashSet<(ShipmentId, Sku)>,
+    unshipped: HashSet<(ShipmentId, Sku)>,
     returned: HashSet<(ReturnId, Sku)>,
 }
 
@@ -128,6 +129,9 @@ impl World {
                 Event::Stock(StockEvent::Shipped(event)) if event.order_id == order => {
                     shipped += event.quantity;
                 }
+                Event::Stock(StockEvent::Unshipped(event)) if event.order_id == order => {
+                    shipped -= event.quantity;
+                }
                 Event::Stock(StockEvent::Returned(event)) if event.order_id == order => {
                     returned += event.quantity;
                 }
@@ -176,7 +180,18 @@ impl World {
                 assert!(first, "{sku} was reserved twice for one order");
             }
             StockEvent::Released(event) => {
-                assert!(self.order(event.order_id).status().is_final(), "{sku} was released too early");
+                let order = self.order(event.order_id);
+                match event.cancellation_id {
+                    None => assert!(order.status().is_final(), "{sku} was released too early"),
+                    Some(id) => {
+                        let cancellations = order.cancellations().iter();
+                        let known = cancellations.filter(|record| record.cancellation_id == id);
+                        let parts = known
+                            .flat_map(|record| &record.lines)
+                            .filter(|part| is_of(&order, part.line, sku));
+                        assert_eq!(parts.map(|part| part.quantity).sum::<u32>(), event.quantity);
+                    }
+                }
             }
             StockEvent::Shipped(event) => {
                 let first = self.shipped.insert((event.shipment_id, sku.clone()));
@@ -195,6 +210,10 @@ impl World {
                 let parts = &record.expect("the order has recorded the return").lines;
                 let units = parts.iter().filter(|part| part.restock && is_of(&order, part.line, sku));
                 assert_eq!(units.map(|part| part.quantity).sum::<u32>(), event.quantity);
+            }
+            StockEvent::Unshipped(event) => {
+                let first = self.unshipped.insert((event.shipment_id, sku.clone()));
+                assert!(first, "{sku} was put back twice for one shipment");
             }
             StockEvent::Received(_) | StockEvent::Adjusted(_) => {}
         }

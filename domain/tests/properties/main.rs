@@ -4,6 +4,7 @@
 
 mod order;
 mod payment;
+mod refunds;
 mod stock;
 
 use domain::{Decider, decider::StoredEvent};

@@ -2,8 +2,9 @@ use domain::{
     Amount, OrderId, PaymentId, RefundId,
     checkout::{Reaction, payment_event_asks_provider, payment_event_has_reaction, react_to_payment},
     payment::{
-        CaptureMode, Charge, ChargeEnding, ChargeState, NewCharge, Operation, Payment, PaymentCommand,
-        PaymentDecider, PaymentEvent, ProviderReport, ProviderWork, RefundReason, RefundState,
+        CaptureMode, Charge, ChargeEnding, ChargeState, DisputeReport, DisputeState, NewCharge, Operation,
+        Payment, PaymentCommand, PaymentDecider, PaymentEvent, ProviderReport, ProviderWork, RefundOutcome,
+        RefundReason, RefundReport, RefundState,
     },
 };
 use proptest::prelude::*;
@@ -29,7 +30,11 @@ fn request() -> PaymentCommand {
 }
 
 fn close() -> impl Strategy<Value = PaymentCommand> {
-    (0..=REQUESTED).prop_map(|due| PaymentCommand::Close { order_id: ORDER, amount_due: pence(due) })
+    (0..=REQUESTED).prop_map(|due| PaymentCommand::Close {
+        order_id: ORDER,
+        amount_due: pence(due),
+        refund: None,
+    })
 }
 
 /// A report of the provider: often of the latest charge, sometimes of one that was never requested.
@@ -44,7 +49,15 @@ fn report() -> impl Strategy<Value = PaymentCommand> {
         |(charge, authorized, captured, ending, is_answer)| {
             let reference = format!("pi_{charge}");
             let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
-            let report = ProviderReport { charge, reference, authorized, captured, ending };
+            let report = ProviderReport {
+                charge,
+                reference,
+                authorized,
+                captured,
+                ending,
+                refunds: Vec::new(),
+                disputes: Vec::new(),
+            };
             PaymentCommand::Report { report, is_answer }
         },
     )
@@ -63,13 +76,57 @@ fn amount() -> impl Strategy<Value = Option<Amount>> {
 #[derive(Debug, Clone)]
 enum Step {
     Command(PaymentCommand),
-    RefundEnded { which: prop::sample::Index, refunded: bool },
+    RefundEnded {
+        which: prop::sample::Index,
+        refunded: bool,
+    },
+    /// The provider reports a refund of this payment.
+    RefundReported {
+        which: prop::sample::Index,
+        outcome: RefundOutcome,
+    },
+}
+
+fn refund_outcome() -> impl Strategy<Value = RefundOutcome> {
+    prop_oneof![
+        Just(RefundOutcome::Pending),
+        Just(RefundOutcome::Refunded),
+        Just(RefundOutcome::Failed { reason: None }),
+    ]
+}
+
+/// A refund that the provider made without a request.
+fn found_refund() -> impl Strategy<Value = PaymentCommand> {
+    (10u128..13, 1..80i64, refund_outcome()).prop_map(|(number, amount, outcome)| {
+        let refund_id = RefundId(Uuid::from_u128(number));
+        refund_report(refund_id, pence(amount), outcome)
+    })
+}
+
+fn refund_report(refund_id: RefundId, amount: Amount, outcome: RefundOutcome) -> PaymentCommand {
+    let reference = "re".to_owned();
+    PaymentCommand::ReportRefund(RefundReport { refund_id, charge: None, amount, reference, outcome })
+}
+
+fn dispute() -> impl Strategy<Value = PaymentCommand> {
+    let state = prop_oneof![Just(DisputeState::Open), Just(DisputeState::Won), Just(DisputeState::Lost)];
+    (0..2u32, 1..80i64, state).prop_map(|(number, amount, state)| {
+        let (reference, amount) = (format!("dp_{number}"), pence(amount));
+        PaymentCommand::ReportDispute(DisputeReport { charge: 1, reference, amount, reason: None, state })
+    })
 }
 
 impl Step {
     fn command(self, payment: &Payment) -> PaymentCommand {
         match self {
             Self::Command(command) => command,
+            Self::RefundReported { which, outcome } => {
+                let refunds = payment.refunds();
+                let known = (!refunds.is_empty()).then(|| which.get(refunds));
+                let named = known.map(|refund| (refund.refund_id, refund.amount));
+                let (refund_id, amount) = named.unwrap_or((RefundId(Uuid::from_u128(10)), pence(1)));
+                refund_report(refund_id, amount, outcome)
+            }
             Self::RefundEnded { which, refunded } => {
                 let refunds = payment.refunds();
                 let known = (!refunds.is_empty()).then(|| which.get(refunds).refund_id);
@@ -104,8 +161,20 @@ fn step() -> impl Strategy<Value = Step> {
         3 => refund.prop_map(Step::Command),
         4 => (any::<prop::sample::Index>(), any::<bool>())
             .prop_map(|(which, refunded)| Step::RefundEnded { which, refunded }),
+        4 => (any::<prop::sample::Index>(), refund_outcome())
+            .prop_map(|(which, outcome)| Step::RefundReported { which, outcome }),
+        1 => found_refund().prop_map(Step::Command),
+        1 => dispute().prop_map(Step::Command),
         1 => close().prop_map(Step::Command),
     ]
+}
+
+/// True if the provider has refunded or disputed money by itself, or has contradicted an earlier word. It may then have
+/// given back more than this platform requested.
+fn provider_acted_by_itself(payment: &Payment) -> bool {
+    payment.corrections() > 0
+        || !payment.disputes().is_empty()
+        || payment.refunds().iter().any(|refund| refund.reason == RefundReason::Provider)
 }
 
 fn requested_back(payment: &Payment) -> Amount {
@@ -115,23 +184,34 @@ fn requested_back(payment: &Payment) -> Amount {
 
 fn refunds_stay_within_the_captured_amount(payment: &Payment) {
     assert!(payment.captured() <= payment.authorized());
+    if provider_acted_by_itself(payment) {
+        return;
+    }
     assert!(payment.refunded() <= payment.captured());
     assert!(requested_back(payment) <= payment.captured());
 }
 
 fn a_closed_payment_keeps_only_the_amount_due(payment: &Payment) {
     let Some(amount_due) = payment.amount_due_at_closing() else { return };
-    let kept = payment.captured().checked_sub(requested_back(payment)).unwrap();
+    let returned = requested_back(payment).checked_add(payment.disputed()).unwrap();
+    let kept = payment.captured().checked_sub(returned).unwrap();
+    let amount_due = amount_due.checked_add(payment.captured_late()).unwrap();
     assert!(kept <= amount_due, "kept {kept} of {amount_due} due: {payment:?}");
     let is_open = payment.charge().is_some_and(Charge::is_open);
     let is_voidable = payment.capturable().is_positive() || is_open;
     assert!(!is_voidable || payment.void_requested(), "not voided: {payment:?}");
 }
 
+/// Except in a correction, which the payment counts.
 fn amounts_only_grow(before: &Payment, after: &Payment) {
     assert!(before.captured() <= after.captured());
-    assert!(before.refunded() <= after.refunded());
-    assert!(before.refunds_failed() <= after.refunds_failed());
+    assert!(before.corrections() <= after.corrections());
+    if before.corrections() == after.corrections() {
+        assert!(before.refunded() <= after.refunded());
+        assert!(before.refunds_failed() <= after.refunds_failed());
+        assert!(before.refunded_at_provider() <= after.refunded_at_provider());
+        assert!(before.disputed() <= after.disputed());
+    }
     assert!(before.refunds().len() <= after.refunds().len());
     assert!(before.amount_due_at_closing().is_none_or(|due| after.amount_due_at_closing() == Some(due)));
 }
@@ -160,6 +240,7 @@ fn only_kinds_that_ask_the_provider_add_work(before: &Payment, decided: &[Paymen
             ProviderWork::Capture { charge, total, .. } => {
                 of_charge(charge).is_some_and(|charge| charge.capture_requested == total)
             }
+            // A refund that an operator recorded as failed may be pending after all.
             ProviderWork::Refund { refund_id, .. } => before.refund(refund_id).is_some(),
         };
         assert!(was_requested, "{decided:?} adds {work:?}: {before:?}");
@@ -180,10 +261,8 @@ proptest! {
         }
         for step in steps {
             let command = step.command(&run.state);
-            let _refusal_is_fine = run.execute(command, |before, _, after| {
-                refunds_stay_within_the_captured_amount(after);
-                amounts_only_grow(before, after);
-            });
+            let _refusal_is_fine = run.execute(command, |before, _, after| amounts_only_grow(before, after));
+            refunds_stay_within_the_captured_amount(&run.state);
             a_closed_payment_keeps_only_the_amount_due(&run.state);
         }
         run.snapshots_are_faithful();
@@ -217,16 +296,18 @@ proptest! {
             };
             let _refusal_is_fine = run.execute(command, |before, event, _| {
                 let takes = matches!(event, PaymentEvent::Authorized(_) | PaymentEvent::Captured(_));
-                assert!(!takes || !before.is_closed());
+                let is_late = matches!(event, PaymentEvent::Captured(captured) if captured.late);
+                assert!(!takes || before.is_closed() == is_late);
             });
-            prop_assert!(run.state.authorized() <= pence(REQUESTED));
+            let in_time = run.state.authorized().checked_sub(run.state.captured_late()).unwrap();
+            prop_assert!(in_time <= pence(REQUESTED));
         }
     }
 
     #[test]
     fn no_two_refunds_share_an_id(steps in prop::collection::vec(step(), 1..60)) {
         let mut run = Run::<PaymentDecider>::new();
-        for command in [request(), PaymentCommand::Close { order_id: ORDER, amount_due: Amount::ZERO }] {
+        for command in [request(), PaymentCommand::Close { order_id: ORDER, amount_due: Amount::ZERO, refund: None }] {
             prop_assert!(run.execute(command, |_, _, _| ()).is_ok());
         }
         for step in steps {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Amount, PaymentId, RefundId, Timestamp, payment::CaptureMode};
+use domain::{
+    Amount, PaymentId, RefundId, Timestamp,
+    payment::{CaptureMode, DisputeState},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     resource::{
-        ChargeFailure, ChargeResource, ChargeStatus, ChargeTerms, Movement, MovementKind, NoticeKind,
-        RefundResource, RefundStatus,
+        ChargeFailure, ChargeResource, ChargeStatus, ChargeTerms, DisputeResource, Movement, MovementKind,
+        NoticeKind, RefundResource, RefundStatus,
     },
     script::{ChargeVerdict, RefundVerdict, Wait},
 };
@@ -21,6 +24,8 @@ const ABANDONED: &str = "abandoned";
 const DECLINED: &str = "card_declined";
 const DECLINED_FOR_NOW: &str = "insufficient_funds";
 const ACCOUNT_CLOSED: &str = "account_closed";
+/// The reason of a dispute.
+const FRAUDULENT: &str = "fraudulent";
 
 /// A charge, and when its pending parts settle; see the module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +56,7 @@ pub struct ChargeEvent {
     pub number: u64,
     pub kind: NoticeKind,
     pub refund_id: Option<RefundId>,
+    pub dispute_id: Option<String>,
     pub charge: ChargeResource,
 }
 
@@ -67,7 +73,7 @@ pub enum ChargeRefusal {
     NoAmount,
     #[error("the charge is {}", .0.as_str())]
     Status(ChargeStatus),
-    #[error("the refund is already settled")]
+    #[error("the refund or the dispute is already settled")]
     Settled,
     #[error("a charge can have at most {REFUNDS_MAX} refunds")]
     TooManyRefunds,
@@ -99,6 +105,7 @@ impl Account {
             failure: None,
             next_action: None,
             refunds: Vec::new(),
+            disputes: Vec::new(),
             movements: Vec::new(),
             created_at: now,
             updated_at: now,
@@ -254,9 +261,7 @@ impl Account {
         if self.charge.refunds.len() >= REFUNDS_MAX {
             return Err(ChargeRefusal::TooManyRefunds);
         }
-        let pending = self.charge.refunds.iter().filter(|refund| refund.status == RefundStatus::Pending);
-        let pending_sum = pending.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount));
-        let left = self.charge.captured.saturating_sub(self.charge.refunded).saturating_sub(pending_sum);
+        let left = self.left();
         if amount > left {
             return Err(ChargeRefusal::TooLarge { left });
         }
@@ -275,7 +280,62 @@ impl Account {
         Ok(())
     }
 
-    /// Settles a pending refund. Refused if it has already settled the other way.
+    /// What is captured and neither refunded, about to be refunded, nor disputed.
+    fn left(&self) -> Amount {
+        let sum =
+            |amounts: &mut dyn Iterator<Item = Amount>| amounts.fold(Amount::ZERO, Amount::saturating_add);
+        let pending = self.charge.refunds.iter().filter(|refund| refund.status == RefundStatus::Pending);
+        let taken = self.charge.disputes.iter().filter(|dispute| dispute.status.takes_money());
+        self.charge
+            .captured
+            .saturating_sub(self.charge.refunded)
+            .saturating_sub(sum(&mut pending.map(|refund| refund.amount)))
+            .saturating_sub(sum(&mut taken.map(|dispute| dispute.amount)))
+    }
+
+    /// Opens a dispute of this amount, or of all that is left.
+    pub fn dispute(&mut self, amount: Option<Amount>, now: Timestamp) -> Result<(), ChargeRefusal> {
+        let left = self.left();
+        let amount = amount.unwrap_or(left);
+        if !amount.is_positive() {
+            return Err(ChargeRefusal::NoAmount);
+        }
+        if amount > left {
+            return Err(ChargeRefusal::TooLarge { left });
+        }
+        let dispute_id = format!("{}-dispute-{}", self.charge.reference, self.charge.disputes.len() + 1);
+        let (status, reason) = (DisputeState::Open, FRAUDULENT.to_owned());
+        self.charge.disputes.push(DisputeResource { dispute_id: dispute_id.clone(), amount, status, reason });
+        self.record_movement(MovementKind::Dispute, amount, now);
+        self.record_event_of(NoticeKind::DisputeOpened, None, Some(dispute_id), now);
+        Ok(())
+    }
+
+    /// The bank decides an open dispute.
+    pub fn settle_dispute(&mut self, id: &str, is_won: bool, now: Timestamp) -> Result<(), ChargeRefusal> {
+        let mut disputes = self.charge.disputes.iter_mut();
+        let dispute = disputes.find(|dispute| dispute.dispute_id == id).ok_or(ChargeRefusal::Unknown)?;
+        let (status, kind) = if is_won {
+            (DisputeState::Won, NoticeKind::DisputeWon)
+        } else {
+            (DisputeState::Lost, NoticeKind::DisputeLost)
+        };
+        if dispute.status == status {
+            return Ok(());
+        }
+        if dispute.status != DisputeState::Open {
+            return Err(ChargeRefusal::Settled);
+        }
+        dispute.status = status;
+        let amount = dispute.amount;
+        if is_won {
+            self.record_movement(MovementKind::DisputeReversal, amount, now);
+        }
+        self.record_event_of(kind, None, Some(id.to_owned()), now);
+        Ok(())
+    }
+
+    /// Settles a pending refund. A paid refund may fail later; a failed one is not paid later.
     pub fn settle_refund(
         &mut self,
         id: RefundId,
@@ -285,13 +345,11 @@ impl Account {
         let mut refunds = self.charge.refunds.iter_mut();
         let refund = refunds.find(|refund| refund.refund_id == id).ok_or(ChargeRefusal::Unknown)?;
         match (refund.status, succeeds) {
-            (RefundStatus::Pending, _) => {}
+            (RefundStatus::Pending, _) | (RefundStatus::Succeeded, false) => {}
             (RefundStatus::Succeeded, true) | (RefundStatus::Failed, false) => return Ok(()),
-            (RefundStatus::Succeeded, false) | (RefundStatus::Failed, true) => {
-                return Err(ChargeRefusal::Settled);
-            }
+            (RefundStatus::Failed, true) => return Err(ChargeRefusal::Settled),
         }
-        let amount = refund.amount;
+        let (amount, was_paid) = (refund.amount, refund.status == RefundStatus::Succeeded);
         self.plans.remove(&id);
         if succeeds {
             refund.status = RefundStatus::Succeeded;
@@ -301,6 +359,10 @@ impl Account {
         } else {
             refund.status = RefundStatus::Failed;
             refund.reason = Some(ACCOUNT_CLOSED.to_owned());
+            if was_paid {
+                self.charge.refunded = self.charge.refunded.saturating_sub(amount);
+                self.record_movement(MovementKind::RefundReversal, amount, now);
+            }
             self.record_event(NoticeKind::RefundFailed, Some(id), now);
         }
         Ok(())
@@ -331,10 +393,20 @@ impl Account {
     }
 
     fn record_event(&mut self, kind: NoticeKind, refund_id: Option<RefundId>, now: Timestamp) {
+        self.record_event_of(kind, refund_id, None, now);
+    }
+
+    fn record_event_of(
+        &mut self,
+        kind: NoticeKind,
+        refund_id: Option<RefundId>,
+        dispute_id: Option<String>,
+        now: Timestamp,
+    ) {
         self.charge.updated_at = now;
         self.events += 1;
         let charge = self.charge.clone();
-        self.new_events.push(ChargeEvent { number: self.events, kind, refund_id, charge });
+        self.new_events.push(ChargeEvent { number: self.events, kind, refund_id, dispute_id, charge });
     }
 }
 

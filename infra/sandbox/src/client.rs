@@ -220,12 +220,17 @@ impl PaymentProvider for SandboxProvider {
         }
         let notice: NoticeBody = serde_json::from_slice(body).map_err(unreadable)?;
         let payment_id = notice.data.payment_id;
-        let content = match notice.refund_id {
-            None => NoticeContent::Charge { payment_id, report: notice.data.report() },
-            Some(refund_id) => {
-                let refund = notice.data.refund(refund_id).ok_or(NoticeError::Unreadable)?;
-                NoticeContent::Refund { payment_id, refund_id, answer: refund.into() }
+        let charge = &notice.data;
+        let content = match (notice.refund_id, notice.dispute_id) {
+            (Some(refund_id), _) => {
+                let refund = charge.refund(refund_id).ok_or(NoticeError::Unreadable)?;
+                NoticeContent::Refund { payment_id, report: refund.report(charge.charge) }
             }
+            (None, Some(dispute_id)) => {
+                let dispute = charge.dispute(&dispute_id).ok_or(NoticeError::Unreadable)?;
+                NoticeContent::Dispute { payment_id, report: dispute.report(charge.charge) }
+            }
+            (None, None) => NoticeContent::Charge { payment_id, report: charge.report() },
         };
         Ok(Notice { id, content })
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Timestamp,
-    payment::{CaptureMode, ChargeEnding, ProviderReport},
+    payment::{
+        CaptureMode, ChargeEnding, DisputeReport, DisputeState, ProviderReport, RefundOutcome, RefundReport,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +51,8 @@ pub struct ChargeResource {
     pub failure: Option<ChargeFailure>,
     pub next_action: Option<Value>,
     pub refunds: Vec<RefundResource>,
+    #[serde(default)]
+    pub disputes: Vec<DisputeResource>,
     pub movements: Vec<Movement>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -92,6 +96,15 @@ pub enum RefundStatus {
     Failed,
 }
 
+/// A customer takes money back through the bank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeResource {
+    pub dispute_id: String,
+    pub amount: Amount,
+    pub status: DisputeState,
+    pub reason: String,
+}
+
 /// One movement of money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Movement {
@@ -110,6 +123,12 @@ pub enum MovementKind {
     /// A reserved amount is released without a capture.
     Release,
     Refund,
+    /// A refund that was paid comes back.
+    RefundReversal,
+    /// The bank takes disputed money.
+    Dispute,
+    /// The bank brings disputed money back.
+    DisputeReversal,
 }
 
 impl MovementKind {
@@ -119,6 +138,9 @@ impl MovementKind {
             Self::Capture => "capture",
             Self::Release => "release",
             Self::Refund => "refund",
+            Self::RefundReversal => "refund_reversal",
+            Self::Dispute => "dispute",
+            Self::DisputeReversal => "dispute_reversal",
         }
     }
 }
@@ -142,6 +164,18 @@ pub struct CurrencyTotals {
     pub released: Amount,
     pub refunds: u64,
     pub refunded: Amount,
+    #[serde(default)]
+    pub refund_reversals: u64,
+    #[serde(default)]
+    pub refunds_reversed: Amount,
+    #[serde(default)]
+    pub disputes: u64,
+    #[serde(default)]
+    pub disputed: Amount,
+    #[serde(default)]
+    pub dispute_reversals: u64,
+    #[serde(default)]
+    pub disputes_reversed: Amount,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +203,9 @@ pub struct NoticeBody {
     /// The refund, if the event is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refund_id: Option<RefundId>,
+    /// The dispute, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispute_id: Option<String>,
     /// The charge as it was then.
     pub data: ChargeResource,
 }
@@ -190,11 +227,21 @@ pub enum NoticeKind {
     RefundSucceeded,
     #[serde(rename = "refund.failed")]
     RefundFailed,
+    #[serde(rename = "dispute.opened")]
+    DisputeOpened,
+    #[serde(rename = "dispute.won")]
+    DisputeWon,
+    #[serde(rename = "dispute.lost")]
+    DisputeLost,
 }
 
 impl ChargeResource {
     pub fn refund(&self, id: RefundId) -> Option<&RefundResource> {
         self.refunds.iter().find(|refund| refund.refund_id == id)
+    }
+
+    pub fn dispute(&self, id: &str) -> Option<&DisputeResource> {
+        self.disputes.iter().find(|dispute| dispute.dispute_id == id)
     }
 
     /// The report in the terms of the port.
@@ -213,6 +260,39 @@ impl ChargeResource {
             authorized: self.authorized,
             captured: self.captured,
             ending,
+            refunds: self.refunds.iter().map(|refund| refund.report(self.charge)).collect(),
+            disputes: self.disputes.iter().map(|dispute| dispute.report(self.charge)).collect(),
+        }
+    }
+}
+
+impl RefundResource {
+    /// The report in the terms of the port.
+    pub fn report(&self, charge: u32) -> RefundReport {
+        let outcome = match self.status {
+            RefundStatus::Pending => RefundOutcome::Pending,
+            RefundStatus::Succeeded => RefundOutcome::Refunded,
+            RefundStatus::Failed => RefundOutcome::Failed { reason: self.reason.clone() },
+        };
+        RefundReport {
+            refund_id: self.refund_id,
+            charge: Some(charge),
+            amount: self.amount,
+            reference: self.reference.clone(),
+            outcome,
+        }
+    }
+}
+
+impl DisputeResource {
+    /// The report in the terms of the port.
+    pub fn report(&self, charge: u32) -> DisputeReport {
+        DisputeReport {
+            charge,
+            reference: self.dispute_id.clone(),
+            amount: self.amount,
+            reason: Some(self.reason.clone()),
+            state: self.status,
         }
     }
 }

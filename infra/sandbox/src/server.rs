@@ -109,6 +109,10 @@ pub fn router(api: Api) -> Router {
             "/v1/charges/{payment_id}/{charge}/refunds/{refund_id}/abandon",
             post(operator::abandon_refund),
         )
+        .route("/v1/charges/{payment_id}/{charge}/refunds", post(operator::refund))
+        .route("/v1/charges/{payment_id}/{charge}/disputes", post(operator::dispute))
+        .route("/v1/charges/{payment_id}/{charge}/disputes/{dispute_id}/win", post(operator::win_dispute))
+        .route("/v1/charges/{payment_id}/{charge}/disputes/{dispute_id}/lose", post(operator::lose_dispute))
         .route_layer(middleware::from_fn_with_state(api.clone(), refuse_in_outage));
     Router::new()
         .merge(charges)

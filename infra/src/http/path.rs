@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use axum::extract::{FromRequestParts, RawPathParams, rejection::RawPathParamsRejection};
-use domain::{OrderId, PaymentId, RefundId, Sku};
+use domain::{OrderId, PaymentId, RefundId, ShipmentId, Sku};
 use http::request::Parts;
 
 use super::{Code, Problem, ProblemSource};
@@ -47,7 +47,7 @@ macro_rules! path_ids {
         }
     )*};
 }
-path_ids!(OrderId = "order", PaymentId = "payment", RefundId = "refund");
+path_ids!(OrderId = "order", PaymentId = "payment", RefundId = "refund", ShipmentId = "shipment");
 
 /// A name in a path. Every text is valid.
 impl PathId for String {

@@ -23,7 +23,7 @@ impl TestLog {
                 stream: order.into(),
                 revision: 0,
                 id: EventId(Uuid::new_v4()),
-                type_name: "order.placed.v1".into(),
+                type_name: "order.placed.v2".into(),
                 data: Arc::from(*b"{}"),
                 metadata: Arc::from(*b"{}"),
                 recorded_at: Timestamp::UNIX_EPOCH,

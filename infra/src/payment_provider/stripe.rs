@@ -10,6 +10,7 @@
 mod api;
 mod charging;
 mod currency;
+mod movements;
 mod notice;
 mod object;
 mod options;
@@ -19,7 +20,7 @@ mod report;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Amount, Timestamp, payment::ProviderReport};
+use domain::{Amount, PaymentId, Timestamp, payment::ProviderReport};
 use http::HeaderMap;
 
 pub use self::options::{StripeOptions, StripeOptionsError};
@@ -88,6 +89,13 @@ impl PaymentProvider for StripeProvider {
 
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError> {
         in_time(self.look_up_charge(request)).await
+    }
+
+    async fn look_up_reference(
+        &self,
+        reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        in_time(self.report_of_intent(reference)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {

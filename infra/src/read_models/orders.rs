@@ -39,7 +39,9 @@ pub struct OrderSummary {
     pub reference: Option<String>,
     pub currency: Option<Currency>,
     pub total: Amount,
+    pub owed: Amount,
     pub amount_due: Amount,
+    pub overpaid: Amount,
     pub captured: Amount,
     pub refunded: Amount,
     pub payment_id: Option<PaymentId>,
@@ -62,7 +64,9 @@ impl OrderSummary {
             reference: order.reference().map(str::to_owned),
             currency: order.currency(),
             total: order.total(),
+            owed: order.owed(),
             amount_due: order.amount_due(),
+            overpaid: order.overpaid(),
             captured: order.captured(),
             refunded: order.refunded(),
             payment_id: order.payment_id(),
@@ -148,11 +152,7 @@ pub(super) fn skus_of(order: &Order) -> BTreeSet<&Sku> {
 
 /// The due time of an order that still waits for its payment. `None` if it is paid, ended or never due.
 pub(super) fn awaited_payment_due_at(order: &Order) -> Option<Timestamp> {
-    let waits = match order.status() {
-        OrderStatus::Placed | OrderStatus::Allocated => !order.is_paid(),
-        OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => false,
-    };
-    order.payment_due_at().filter(|_| waits)
+    order.payment_due_at().filter(|_| order.awaits_payment())
 }
 
 /// The error for an order without an OrderPlaced event, which has no search columns.

@@ -31,6 +31,8 @@ pub struct PaymentSummary {
     pub authorized: Amount,
     pub captured: Amount,
     pub refunded: Amount,
+    #[serde(default)]
+    pub disputed: Amount,
     pub capturable: Amount,
     pub refundable: Amount,
     pub retryable: bool,
@@ -50,6 +52,7 @@ impl PaymentSummary {
             authorized: payment.authorized(),
             captured: payment.captured(),
             refunded: payment.refunded(),
+            disputed: payment.disputed(),
             capturable: payment.capturable(),
             refundable: payment.refundable(),
             retryable: payment.is_retryable(),

@@ -45,7 +45,7 @@ use crate::{
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 5;
+pub(super) const SCHEMA_VERSION: i32 = 6;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 5] =

@@ -36,14 +36,14 @@ fn golden_event(type_name: &str) -> Event {
 
 fn order() -> Order {
     let types = [
-        "order.placed.v1",
+        "order.placed.v2",
         "order.allocated.v1",
         "order.payment_recorded.v1",
         "order.paid.v1",
         "order.shipped.v1",
         "order.delivered.v1",
-        "order.returned.v1",
-        "order.refund_requested.v1",
+        "order.returned.v2",
+        "order.refund_requested.v2",
     ];
     let events: Vec<OrderEvent> = types
         .map(|name| match golden_event(name) {

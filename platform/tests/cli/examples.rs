@@ -49,7 +49,7 @@ async fn the_webhook_example_accepts_genuine_requests_once_and_refuses_forged_on
         assert_eq!(event["data"]["order_id"], order_id, "{event}");
         received.insert(event["type"].as_str().unwrap().to_owned());
     }
-    assert_eq!(received, ["order.placed.v1", "order.allocated.v1"].map(str::to_owned).into());
+    assert_eq!(received, ["order.placed.v2", "order.allocated.v1"].map(str::to_owned).into());
 
     let path = format!("/v1/webhook-subscriptions/{}", subscription["subscription_id"].as_str().unwrap());
     let before = delivered(&server, &path).await;
@@ -108,7 +108,7 @@ async fn the_topic_example_reads_every_event_once_and_continues_where_it_stopped
     let first = server.place_an_order("85123A").await;
     let events = read(2).await;
     let types: Vec<_> = events.iter().map(|event| event.type_name.as_str()).collect();
-    assert_eq!(types, ["order.placed.v1", "order.allocated.v1"]);
+    assert_eq!(types, ["order.placed.v2", "order.allocated.v1"]);
     assert!(events.iter().all(|event| event.stream == format!("order-{first}")));
 
     let second = server.place_an_order("85123B").await;

@@ -154,13 +154,13 @@ fn unfinished_payment(order: &Order, payment: Option<&Payment>) -> Option<&'stat
     let Some(payment) = payment else { return Some("not requested") };
     let refunds = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
     let refunded: i64 = refunds.map(|refund| refund.amount.minor_units()).sum();
-    let kept = payment.captured().minor_units() - refunded;
-    let returned: i64 = order.returns().iter().map(|returned| returned.refund_amount.minor_units()).sum();
+    let in_time = payment.captured().saturating_sub(payment.captured_late());
+    let kept = in_time.minor_units() - refunded;
     if payment.captured() != order.captured() {
         Some("captured, but not recorded on the order")
     } else if order.status().is_final() && !payment.is_closed() {
         Some("not closed")
-    } else if kept > order.amount_due().minor_units() - returned {
+    } else if kept > order.owed().minor_units() {
         Some("not refunded")
     } else {
         None

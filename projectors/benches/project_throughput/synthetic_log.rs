@@ -121,11 +121,13 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
             quantity: 1,
             unit_price: Amount::new(255).expect("an amount"),
             stocked: true,
+            adjustments: Vec::new(),
         }],
         adjustments: Vec::new(),
         reference: Some(format!("bench-{number}")),
         metadata: std::collections::BTreeMap::new(),
         placed_at: time_of(number),
+        now: time_of(number),
         payment_due_at: None,
         payment: None,
     };

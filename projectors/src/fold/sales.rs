@@ -1,8 +1,8 @@
 //! Sales, summed by hour and currency: over all orders, by SKU, by country.
 //!
 //! An order counts from its allocation on, in the hour (UTC) of `placed_at`, and is never subtracted. Later
-//! cancellations and refunds go to the same hour. A refund names no SKU, so it is spread over the order's
-//! SKUs by their value, and the sums by SKU add up to the total.
+//! cancellations and refunds go to the same hour. A refund counts for the lines that it is for. What is for no line is
+//! spread over the order's SKUs by their value, so the sums by SKU add up to the total.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -58,7 +58,7 @@ pub(super) fn fold(
 ) -> Vec<(SalesKey, SalesTotals)> {
     let by_sku = match event {
         OrderEvent::Allocated(_) => allocated(after),
-        OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => match before {
+        OrderEvent::LinesCancelled(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => match before {
             Some(before) if was_allocated(before) => cancelled(before, after),
             _ => return Vec::new(),
         },
@@ -71,6 +71,8 @@ pub(super) fn fold(
         | OrderEvent::Paid(_)
         | OrderEvent::Shipped(_)
         | OrderEvent::Delivered(_)
+        | OrderEvent::ShipmentUndone(_)
+        | OrderEvent::DueMoved(_)
         | OrderEvent::Returned(_)
         | OrderEvent::RefundRequested(_) => return Vec::new(),
     };
@@ -111,11 +113,35 @@ fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> 
     if refunded == refunded_before {
         return BTreeMap::new();
     }
-    let shares_before = shares(order.lines(), refunded_before);
+    let shares_before = refunded_by_sku(order, refunded_before);
     let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
-    for (sku, share) in shares(order.lines(), refunded) {
+    for (sku, share) in refunded_by_sku(order, refunded) {
         let growth = i128::from(share - shares_before.get(sku).copied().unwrap_or(0));
         by_sku.insert(sku, SalesTotals { refunded: growth, ..SalesTotals::default() });
+    }
+    by_sku
+}
+
+/// Divides the refunded amount of an order over its SKUs. Refunds are paid out in the order of their requests; only the
+/// sum that was paid out is known here.
+fn refunded_by_sku(order: &Order, refunded: i64) -> BTreeMap<&Sku, i64> {
+    let (mut left, mut for_no_line) = (refunded, 0);
+    let mut by_sku: BTreeMap<&Sku, i64> = BTreeMap::new();
+    for refund in order.refunds() {
+        let paid_out = refund.amount.minor_units().min(left);
+        left -= paid_out;
+        let mut for_lines = 0;
+        for part in &refund.lines {
+            let amount = part.amount.minor_units().min(paid_out - for_lines);
+            for_lines += amount;
+            if let Some(line) = order.line(part.line) {
+                *by_sku.entry(&line.sku).or_default() += amount;
+            }
+        }
+        for_no_line += paid_out - for_lines;
+    }
+    for (sku, share) in shares(order.lines(), for_no_line + left) {
+        *by_sku.entry(sku).or_default() += share;
     }
     by_sku
 }

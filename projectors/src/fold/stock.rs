@@ -100,6 +100,7 @@ fn order_with_changed_reservation(event: &StockEvent) -> Option<OrderId> {
         StockEvent::Reserved(reserved) => Some(reserved.order_id),
         StockEvent::Released(released) => Some(released.order_id),
         StockEvent::Shipped(shipped) => Some(shipped.order_id),
+        StockEvent::Unshipped(unshipped) => Some(unshipped.order_id),
         StockEvent::Received(_) | StockEvent::Adjusted(_) | StockEvent::Returned(_) => None,
     }
 }
@@ -108,19 +109,21 @@ fn order_with_changed_reservation(event: &StockEvent) -> Option<OrderId> {
 fn order_of(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Returned(returned) => Some(returned.order_id),
-        StockEvent::Reserved(_) | StockEvent::Released(_) | StockEvent::Shipped(_) => {
-            order_with_changed_reservation(event)
-        }
+        StockEvent::Reserved(_)
+        | StockEvent::Released(_)
+        | StockEvent::Shipped(_)
+        | StockEvent::Unshipped(_) => order_with_changed_reservation(event),
         StockEvent::Received(_) | StockEvent::Adjusted(_) => None,
     }
 }
 
-/// The order whose open reservation an event reduces. Only these events need the row of the reservation: a
-/// Reserved event opens a new one, and the others have none.
+/// The order whose reservation an event changes. Only these events need the row of the reservation: a Reserved
+/// event opens a new one, and the others have none.
 fn order_with_reduced_reservation(event: &StockEvent) -> Option<OrderId> {
     match event {
         StockEvent::Released(released) => Some(released.order_id),
         StockEvent::Shipped(shipped) => Some(shipped.order_id),
+        StockEvent::Unshipped(unshipped) => Some(unshipped.order_id),
         StockEvent::Reserved(_)
         | StockEvent::Received(_)
         | StockEvent::Adjusted(_)
@@ -164,6 +167,10 @@ fn fold(
         StockEvent::Shipped(shipped) => {
             let quantity = i64::from(shipped.quantity);
             (before - quantity, reserved_before - quantity, held_before - quantity)
+        }
+        StockEvent::Unshipped(unshipped) => {
+            let quantity = i64::from(unshipped.quantity);
+            (before + quantity, reserved_before + quantity, held_before + quantity)
         }
         StockEvent::Returned(returned) => {
             (before + i64::from(returned.quantity), reserved_before, held_before)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     API_VERSION,
     cards::{BankAnswer, bank_answer},
-    objects::{Charge, Intent, Refund},
+    objects::{Charge, Dispute, Intent, Refund},
 };
 
 /// An error answer.
@@ -65,6 +65,7 @@ pub(super) struct Account {
     /// Each intent after each of its changes, for the search.
     history: Vec<(Timestamp, Intent)>,
     refunds: Vec<Refund>,
+    disputes: Vec<Dispute>,
     pub events: Vec<Value>,
     ids: u32,
 }
@@ -249,6 +250,8 @@ impl Account {
             captured: 0,
             captures: 0,
             released: 0,
+            refunded: 0,
+            disputed: false,
             payment_method: payment_method.unwrap_or_default(),
             failure,
         }
@@ -346,7 +349,10 @@ impl Account {
         })?;
         let counted =
             self.refunds.iter().filter(|refund| refund.intent == intent && refund.status != "failed");
-        let refundable = of.received - counted.map(|refund| refund.amount).sum::<i64>();
+        let disputes = self.disputes.iter().filter(|dispute| dispute.intent == intent);
+        let disputed = disputes.filter(|dispute| dispute.status != "won").map(|dispute| dispute.amount);
+        let refundable =
+            of.received - counted.map(|refund| refund.amount).sum::<i64>() - disputed.sum::<i64>();
         if refundable == 0 {
             let message = format!("Charge {} has already been refunded.", charge.id);
             return Err(Refusal::executed(StatusCode::BAD_REQUEST, "charge_already_refunded", &message));
@@ -375,8 +381,51 @@ impl Account {
         };
         let body = refund.json();
         self.refunds.push(refund);
+        self.count_refunds(intent);
         self.emit("refund.created", &body);
         Ok(body)
+    }
+
+    pub(super) fn refund_from_dashboard(&mut self, intent: &str, amount: i64) -> String {
+        let refund = self.refund(intent, Some(amount), Map::new()).expect("so much is left to refund");
+        refund["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Shows the refunds of an intent on its charge.
+    fn count_refunds(&mut self, intent: &str) {
+        let counted =
+            self.refunds.iter().filter(|refund| refund.intent == intent && refund.status != "failed");
+        let refunded: i64 = counted.map(|refund| refund.amount).sum();
+        if let Some(charge) = self.intent_mut(intent).ok().and_then(|intent| intent.charge.as_mut()) {
+            charge.refunded = refunded;
+        }
+    }
+
+    pub(super) fn dispute(&mut self, intent: &str, amount: i64) -> String {
+        let of = self.intent_mut(intent).expect("an intent");
+        let (currency, charge) = (of.currency.clone(), of.charge.as_mut().expect("a charge"));
+        charge.disputed = true;
+        let charge = charge.id.clone();
+        let (id, created) = (self.id("dp"), self.now().as_second());
+        let intent = intent.to_owned();
+        let status = "needs_response";
+        let dispute = Dispute { id: id.clone(), created, amount, currency, intent, charge, status };
+        let body = dispute.json();
+        self.disputes.push(dispute);
+        self.emit("charge.dispute.created", &body);
+        id
+    }
+
+    pub(super) fn close_dispute(&mut self, id: &str, is_won: bool) {
+        let dispute =
+            self.disputes.iter_mut().find(|dispute| dispute.id == id).expect("no dispute has this id");
+        dispute.status = if is_won { "won" } else { "lost" };
+        let body = dispute.json();
+        self.emit("charge.dispute.closed", &body);
+    }
+
+    pub(super) fn disputes(&self, of_intent: &str) -> Vec<Value> {
+        self.disputes.iter().rev().filter(|dispute| dispute.intent == of_intent).map(Dispute::json).collect()
     }
 
     pub(super) fn find_refund(&self, id: &str) -> Result<Value, Refusal> {
@@ -389,7 +438,8 @@ impl Account {
         let refund = refund.expect("no refund has this id");
         refund.status = if succeeds { "succeeded" } else { "failed" };
         refund.failure_reason = (!succeeds).then_some("expired_or_canceled_card");
-        let body = refund.json();
+        let (body, intent) = (refund.json(), refund.intent.clone());
+        self.count_refunds(&intent);
         self.emit(if succeeds { "refund.updated" } else { "refund.failed" }, &body);
     }
 

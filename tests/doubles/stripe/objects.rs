@@ -30,6 +30,8 @@ pub(super) struct Charge {
     pub captured: i64,
     pub captures: usize,
     pub released: i64,
+    pub refunded: i64,
+    pub disputed: bool,
     pub payment_method: String,
     pub failure: Option<(String, String, String)>,
 }
@@ -45,6 +47,17 @@ pub(super) struct Refund {
     pub status: &'static str,
     pub failure_reason: Option<&'static str>,
     pub metadata: Map<String, Value>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Dispute {
+    pub id: String,
+    pub created: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub intent: String,
+    pub charge: String,
+    pub status: &'static str,
 }
 
 impl Intent {
@@ -105,13 +118,13 @@ impl Charge {
             "object": "charge",
             "amount": intent.amount,
             "amount_captured": self.captured,
-            "amount_refunded": self.released,
+            "amount_refunded": self.released + self.refunded,
             "balance_transaction": null,
             "billing_details": { "address": null, "email": null, "name": null, "phone": null, "tax_id": null },
             "captured": self.captured > 0,
             "created": self.created,
             "currency": intent.currency,
-            "disputed": false,
+            "disputed": self.disputed,
             "failure_code": code,
             "failure_message": message,
             "livemode": false,
@@ -135,7 +148,7 @@ impl Charge {
                     "multicapture": { "status": if intent.multicapture { "available" } else { "unavailable" } },
                 },
             },
-            "refunded": self.released == intent.amount,
+            "refunded": self.released + self.refunded == intent.amount,
             "status": self.status,
         })
     }
@@ -148,6 +161,32 @@ trait Unzip3 {
 impl Unzip3 for Option<(String, String, String)> {
     fn unzip3(self) -> (Option<String>, Option<String>, Option<String>) {
         self.map_or((None, None, None), |(first, second, third)| (Some(first), Some(second), Some(third)))
+    }
+}
+
+impl Dispute {
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "dispute",
+            "amount": self.amount,
+            "balance_transactions": [],
+            "charge": self.charge,
+            "created": self.created,
+            "currency": self.currency,
+            "enhanced_eligibility_types": [],
+            "evidence": {},
+            "evidence_details": {
+                "due_by": null, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
+                "submission_count": 0,
+            },
+            "is_charge_refundable": false,
+            "livemode": false,
+            "metadata": {},
+            "payment_intent": self.intent,
+            "reason": "fraudulent",
+            "status": self.status,
+        })
     }
 }
 

@@ -250,6 +250,12 @@ impl State {
                 list_refunds(account, &fields)
             }
             ("GET", ["v1", "refunds", id]) => account.find_refund(id),
+            ("GET", ["v1", "disputes"]) => {
+                only(&fields, &["payment_intent", "limit"])?;
+                let of = get(&fields, "payment_intent").unwrap_or_default();
+                let found = account.disputes(of);
+                Ok(json!({ "object": "list", "data": found, "has_more": false, "url": "/v1/disputes" }))
+            }
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
                 ..Refusal::unparsed("Unrecognized request URL", "")

@@ -9,10 +9,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use domain::{
-    OrderId, PaymentId, Sku,
-    payment::{PaymentDecider, RefundState},
-};
+use domain::{OrderId, PaymentId, Sku, payment::PaymentDecider};
 use fastrand::Rng;
 use futures::future::{join, join_all};
 use http::header;
@@ -92,7 +89,7 @@ fn settlements(env: &Environment, payment: PaymentId) -> Vec<Request> {
     if state.void_requested() && state.charge_under_way().is_none() {
         requests.push(Request { key: format!("void {revision}"), action: Action::Void { payment } });
     }
-    for refund in state.refunds().iter().filter(|refund| refund.state == RefundState::Requested) {
+    for refund in state.refunds().iter().filter(|refund| refund.state.is_open()) {
         let id = refund.refund_id;
         // Depends on the id alone, so each round makes the same choice.
         let fails = id.0.as_u128() % 5 == 0 && !env.is_calm();

@@ -44,6 +44,10 @@ fn no_oversell(events: &[RecordedEvent]) -> Result<(), String> {
                 *on_hand -= i64::from(shipped.quantity);
                 *reserved -= i64::from(shipped.quantity);
             }
+            StockEvent::Unshipped(unshipped) => {
+                *on_hand += i64::from(unshipped.quantity);
+                *reserved += i64::from(unshipped.quantity);
+            }
             StockEvent::Returned(returned) => *on_hand += i64::from(returned.quantity),
         }
         if *reserved > *on_hand || *reserved < 0 || *on_hand < 0 {

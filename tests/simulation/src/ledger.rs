@@ -60,6 +60,8 @@ impl Charge {
             authorized: self.authorized,
             captured: self.captured,
             ending: self.ending.clone(),
+            refunds: Vec::new(),
+            disputes: Vec::new(),
         }
     }
 

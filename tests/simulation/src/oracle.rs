@@ -2,7 +2,8 @@
 
 use command_api::error::Refusal;
 use domain::{
-    Decider, OrderId, StreamName, order::OrderDecider, payment::PaymentDecider, stock::StockDecider,
+    Decider, OrderId, StreamName, Timestamp, order::OrderDecider, payment::PaymentDecider,
+    stock::StockDecider,
 };
 use infra::http::Code;
 
@@ -115,17 +116,26 @@ fn placed_as_answered(env: &Environment, request: &Request, answer: &Answer) -> 
         at.is_some_and(|found| found == type_name)
     };
     let holds = match (answer.status.as_u16(), answer.code()) {
-        (202, _) => durable.first().is_some_and(|first| first == "order.placed.v1"),
+        (202, _) => durable.first().is_some_and(|first| first == "order.placed.v2"),
         (201, _) => {
             let payment: Option<StreamName> =
                 answer.body["payment_id"].as_str().and_then(|id| format!("payment-{id}").parse().ok());
             settled_as("order.allocated.v1") && payment.is_none_or(|payment| env.len_of(&payment) > 0)
         }
         (409, "insufficient_stock") => settled_as("order.rejected.v1"),
-        (409, "order_status") => settled_as("order.cancelled.v1") || settled_as("order.expired.v1"),
+        (409, "order_status") => settled_as("order.cancelled.v2") || settled_as("order.expired.v1"),
+        // It arrived after its due time, perhaps because of faults.
+        (422, "invalid_request") if is_overdue(env, request) => durable.is_empty(),
         _ => return Err("a well-formed order was refused".to_owned()),
     };
     if holds { Ok(()) } else { Err(format!("durable answers: the order's durable events are {durable:?}")) }
+}
+
+/// True if the payment of a new order is due in the past.
+fn is_overdue(env: &Environment, request: &Request) -> bool {
+    let Action::Place { body, .. } = &request.action else { return false };
+    let due_at = body["payment_due_at"].as_str().and_then(|due_at| due_at.parse::<Timestamp>().ok());
+    due_at.is_some_and(|due_at| due_at < env.now())
 }
 
 /// The domain's decision on a command.

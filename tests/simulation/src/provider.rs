@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use domain::{
     Amount, RefundId, Timestamp,
-    payment::{CaptureMode, ChargeEnding, ProviderReport},
+    payment::{CaptureMode, ChargeEnding, ProviderReport, RefundOutcome, RefundReport},
 };
 use http::{HeaderMap, header};
 use infra::payment_provider::{
@@ -277,8 +277,16 @@ fn refund(env: &Environment, request: &RefundRequest) -> Result<RefundAnswer, Pr
 }
 
 fn notify_of_refund(env: &Environment, ledger: &mut Ledger, id: RefundId) {
-    let (payment_id, answer) = (ledger.refunds[&id].charge.0, ledger.refunds[&id].answer.clone());
-    notify(env, ledger, NoticeContent::Refund { payment_id, refund_id: id, answer });
+    let refund = &ledger.refunds[&id];
+    let (payment_id, number) = refund.charge;
+    let outcome = match refund.answer.clone() {
+        RefundAnswer::Pending => RefundOutcome::Pending,
+        RefundAnswer::Refunded { .. } => RefundOutcome::Refunded,
+        RefundAnswer::Failed { reason } => RefundOutcome::Failed { reason: Some(reason) },
+    };
+    let (charge, amount, reference) = (Some(number), refund.amount, "re".to_owned());
+    let report = RefundReport { refund_id: id, charge, amount, reference, outcome };
+    notify(env, ledger, NoticeContent::Refund { payment_id, report });
 }
 
 /// Runs the provider: settles what is pending and sends the notices that are due, every 500 ms.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use domain::{
-    Amount, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
-    order::{CancelReason, LineQuantity, NewReturn, OrderCommand, ReturnLine},
+    Amount, CancellationId, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    order::{CancelReason, LineQuantity, NewCancellation, NewReturn, OrderCommand, ReturnLine},
     payment::{NewCharge, PaymentCommand},
     stock::StockCommand,
 };
@@ -110,6 +110,8 @@ impl Request {
             Action::Ship { lines, .. } => json!({"lines": lines}),
             Action::Deliver { shipment, .. } => json!({"shipment_id": shipment}),
             Action::Return { lines, refund_amount, .. } => {
+                let part = |part: &ReturnLine| json!({"line": part.line, "quantity": part.quantity, "restock": part.restock});
+                let lines: Vec<Value> = lines.iter().map(part).collect();
                 json!({"lines": lines, "refund_amount": refund_amount})
             }
             Action::Refund { amount, .. } => json!({"amount": amount}),
@@ -172,10 +174,12 @@ impl Request {
             Action::Refund { amount: minor_units, .. } => Some(OrderCommand::Refund {
                 refund_id: RefundId::of_command(id),
                 amount: amount(*minor_units),
+                lines: Vec::new(),
                 reason: None,
             }),
             Action::Cancel { .. } => {
-                Some(OrderCommand::Cancel { reason: CancelReason::Requested, note: None })
+                let id = CancellationId::of_command(id);
+                Some(OrderCommand::Cancel(NewCancellation::of_the_rest(id, CancelReason::Requested)))
             }
             _ => None,
         }

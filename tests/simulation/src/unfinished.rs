@@ -7,7 +7,7 @@ use domain::{
     Amount, OrderId, PaymentId, Sku, StreamName,
     checkout::{WhenDue, when_due},
     order::{Order, OrderDecider, OrderStatus},
-    payment::{Payment, PaymentDecider, PaymentState, RefundReason, RefundState},
+    payment::{Payment, PaymentDecider, PaymentState, RefundReason},
     stock::StockEvent,
 };
 use infra::{event_source::Partition, operations::parked::ParkedReaction};
@@ -32,9 +32,7 @@ fn orders(env: &Environment) -> Vec<OrderId> {
 pub fn any_may_expire(env: &Environment) -> bool {
     orders(env).into_iter().any(|id| {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
-        let is_open = matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated);
-        let waits = is_open && !order.is_paid();
-        waits && order.payment_due_at().is_some()
+        order.awaits_payment() && order.payment_due_at().is_some()
     })
 }
 
@@ -115,6 +113,7 @@ fn moved_units(env: &Environment) -> MovedUnits {
             StockEvent::Reserved(data) => moved_of(&mut moved, data.order_id, sku).reserved += data.quantity,
             StockEvent::Released(data) => moved_of(&mut moved, data.order_id, sku).released += data.quantity,
             StockEvent::Shipped(data) => moved_of(&mut moved, data.order_id, sku).shipped += data.quantity,
+            StockEvent::Unshipped(data) => moved_of(&mut moved, data.order_id, sku).shipped -= data.quantity,
             StockEvent::Returned(data) => moved_of(&mut moved, data.order_id, sku).returned += data.quantity,
             StockEvent::Received(_) | StockEvent::Adjusted(_) => {}
         }
@@ -131,7 +130,8 @@ fn check_order(unfinished: &mut Vec<String>, id: OrderId, order: &Order, moved: 
         let units = expected.entry(line.sku.clone()).or_default();
         units.reserved += line.quantity;
         units.shipped += line.shipped;
-        units.released += if order.status().is_final() { line.quantity - line.shipped } else { 0 };
+        units.released +=
+            if order.status().is_final() { line.quantity - line.shipped } else { line.cancelled };
         let returned = order.returns().iter().flat_map(|returned| &returned.lines);
         let restocked = returned.filter(|part| part.line == number && part.restock);
         units.returned += restocked.map(|part| part.quantity).sum::<u32>();
@@ -201,12 +201,13 @@ fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payme
     if payment.void_requested() {
         note("everything drains: a void is not settled".to_owned());
     }
-    if payment.refunds().iter().any(|refund| refund.state == RefundState::Requested) {
+    if payment.refunds().iter().any(|refund| refund.state.is_open()) {
         note("everything drains: a refund is not settled".to_owned());
     }
     for requested in order.refunds() {
-        let found = payment.refund(requested.refund_id).map(|refund| refund.amount);
-        if found != Some(requested.amount) {
+        let parts = payment.refunds().iter().filter(|refund| is_part_of(refund, requested.refund_id));
+        let found = parts.fold(domain::Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount));
+        if found != requested.amount {
             note(format!(
                 "everything drains: refund {} of {} is not requested from the payment",
                 requested.refund_id, requested.amount
@@ -215,7 +216,7 @@ fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payme
     }
     let known = |refund: &&domain::payment::Refund| {
         refund.reason == RefundReason::OrderClosed
-            || order.refunds().iter().any(|requested| requested.refund_id == refund.refund_id)
+            || order.refunds().iter().any(|requested| is_part_of(refund, requested.refund_id))
     };
     if let Some(stray) = payment.refunds().iter().find(|refund| !known(refund)) {
         note(format!("money agrees: the order has not requested refund {}", stray.refund_id));
@@ -229,8 +230,15 @@ fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payme
     if payment.capturable().is_positive() {
         note("everything drains: an ended order holds an authorisation".to_owned());
     }
-    let kept = payment.captured().saturating_sub(payment.refunded());
-    if kept > order.amount_due() {
-        note(format!("money agrees: an ended order keeps {kept}, but only {} is due", order.amount_due()));
+    // Money that arrived by hand after the end stays until a client refunds it.
+    let in_time = payment.captured().saturating_sub(payment.captured_late());
+    let kept = in_time.saturating_sub(payment.refunded());
+    // The order repeats a refund that failed only when an operator asks for it.
+    if kept > order.owed().saturating_add(order.refunds_failed()) {
+        note(format!("money agrees: an ended order keeps {kept}, but only {} is owed", order.owed()));
     }
+}
+
+fn is_part_of(refund: &domain::payment::Refund, requested: domain::RefundId) -> bool {
+    refund.refund_id == requested || refund.part_of == Some(requested)
 }

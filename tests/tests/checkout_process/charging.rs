@@ -60,7 +60,7 @@ async fn a_final_decline_cancels_the_order() {
     let shop = Shop::with(sandbox.options()).await;
     place(&shop, "checkout", "decline").await;
     let log = shop.until("its stock is released", |log| log.count("stock.released.v1") == 1).await;
-    assert_eq!(log.count("order.cancelled.v1"), 1);
+    assert_eq!(log.count("order.cancelled.v2"), 1);
 }
 
 #[tokio::test]

@@ -60,6 +60,58 @@ async fn an_order_that_is_not_paid_in_time_expires_and_its_stock_is_released() {
         .expect(201);
 }
 
+async fn move_due(shop: &Shop, order: &Value, key: &str, due_at: Value) -> crate::support::Answer {
+    let path = format!("/v1/orders/{}/due", order["order_id"].as_str().unwrap());
+    shop.post(&path, key, json!({ "payment_due_at": due_at })).await
+}
+
+#[tokio::test]
+async fn an_order_expires_at_the_time_to_which_its_due_date_was_moved() {
+    let time = TestClock::default();
+    let shop = Shop::with(ShopOptions { clock: time.clock(), ..ShopOptions::default() }).await;
+    let [moved, never, paid] = [
+        place_order(&shop, "moved", json!({})).await,
+        place_order(&shop, "never", json!({})).await,
+        place_order(&shop, "control", json!({})).await,
+    ];
+    let in_an_hour = (Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let answer = move_due(&shop, &moved, "later", json!(in_an_hour)).await.expect(200);
+    assert_eq!(move_due(&shop, &moved, "later", json!(in_an_hour)).await.expect(200), answer);
+    move_due(&shop, &never, "never", Value::Null).await.expect(200);
+    let past = move_due(&shop, &moved, "past", json!("2020-01-01T00:00:00Z")).await;
+    let problem = past.problem(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "payment_due_at");
+    let path = format!("/v1/orders/{}/due", moved["order_id"].as_str().unwrap());
+    shop.post(&path, "missing", json!({})).await.problem(422, "invalid_request");
+
+    time.advance_minutes(31);
+    let log = shop.until("one order expires", |log| log.count("order.expired.v1") == 1).await;
+    let id = paid["order_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(log.order(id).status().as_str(), "expired");
+    move_due(&shop, &paid, "too late", Value::Null).await.problem(409, "order_status");
+    time.advance_minutes(31);
+    let log = shop.until("the moved order expires", |log| log.count("order.expired.v1") == 2).await;
+    let id = never["order_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(log.order(id).status().as_str(), "allocated");
+}
+
+#[tokio::test]
+async fn a_due_date_in_the_past_is_refused_and_a_retry_after_it_gets_the_first_answer() {
+    let time = TestClock::default();
+    let shop = Shop::with(ShopOptions { clock: time.clock(), ..ShopOptions::default() }).await;
+    shop.receive("a", 10).await;
+    let place = async |key: &str, due_at: &str| {
+        let body = json!({"currency": "GBP", "lines": [line("a", 1, 100)], "payment_due_at": due_at});
+        shop.post("/v1/orders", key, body).await
+    };
+    let problem = place("past", "2020-01-01T00:00:00Z").await.problem(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "payment_due_at");
+    let in_ten_minutes = (Timestamp::now() + jiff::SignedDuration::from_mins(10)).to_string();
+    let first = place("soon", &in_ten_minutes).await.expect(201);
+    time.advance_minutes(11);
+    assert_eq!(place("soon", &in_ten_minutes).await.expect(201), first);
+}
+
 #[tokio::test]
 async fn an_order_that_falls_due_while_the_process_is_down_expires_at_the_next_start() {
     let time = TestClock::default();
@@ -107,9 +159,9 @@ async fn an_order_with_an_unknown_payment_outcome_does_not_expire_and_keeps_a_la
     sandbox.set_script(json!({"lost_answers": 1.0, "lost_webhooks": 1.0})).await;
     let order = place(&shop, "unknown outcome", "card").await;
     shop.until("an answer is lost", |log| log.count("payment.outcome_unknown.v1") == 1).await;
-    time.advance_minutes(31);
     // The expiry of another overdue order shows that the timers have run.
-    place_order(&shop, "late", json!({"payment_due_at": "2020-01-01T00:00:00Z"})).await;
+    place_order(&shop, "late", json!({})).await;
+    time.advance_minutes(31);
     let log = shop.until("the other one expires", |log| log.count("order.expired.v1") == 1).await;
     assert_eq!(log.count("order.paid.v1"), 0);
     sandbox.set_script(json!({})).await;

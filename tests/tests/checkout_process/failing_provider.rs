@@ -80,6 +80,8 @@ fn answer(request: &ChargeRequest) -> ChargeAnswer {
         authorized: taken,
         captured: taken,
         ending: None,
+        refunds: Vec::new(),
+        disputes: Vec::new(),
     };
     ChargeAnswer { report, next_action: is_pending.then(|| json!({"url": "https://bank.example"})) }
 }

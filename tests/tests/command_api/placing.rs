@@ -9,7 +9,7 @@ use command_api::{
     CommandApiOptions,
     backlog::{Backlog, Reading},
 };
-use domain::{OrderId, Timestamp};
+use domain::{Amount, OrderId, Timestamp, shares::Shares};
 use infra::health::Health;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -194,6 +194,83 @@ async fn every_member_of_an_order_is_stored() {
     );
     assert_eq!(order.metadata().unwrap()["channel"], "app");
     assert_eq!(order.adjustments().len(), 2);
+}
+
+#[tokio::test]
+async fn adjustments_have_a_kind_and_are_spread_over_the_lines() {
+    let shop = Shop::open().await;
+    shop.receive("a", 3).await;
+    shop.receive("b", 1).await;
+    let body = json!({
+        "currency": "EUR",
+        "lines": [
+            {"sku": "a", "quantity": 3, "unit_price": 3333,
+             "adjustments": [{"kind": "discount", "code": "TEN", "amount": -1000}]},
+            line("b", 1, 1),
+        ],
+        "adjustments": [
+            {"kind": "tax", "code": "VAT20", "amount": 1800},
+            {"kind": "shipping", "code": "DHL", "amount": 490},
+            {"code": "gift wrap", "amount": 100},
+            {"code": "voucher", "amount": -900},
+            {"kind": "fee", "code": "card", "amount": 9, "spread": true},
+        ],
+    });
+    let placed = shop.post("/v1/orders", "spread", body.clone()).await.expect(201);
+    assert_has(&placed, json!({"total": 8999 + 1 + 1800 + 490 + 100 - 900 + 9}));
+
+    let order = shop.log().await.order(id_of(&placed));
+    let shares: Vec<Shares> = order.lines().iter().map(|line| line.shares).collect();
+    let of = |discount, tax, fee| {
+        let [discount, tax, fee] = [discount, tax, fee].map(|part| Amount::new(part).unwrap());
+        Shares { discount, tax, fee, ..Shares::default() }
+    };
+    assert_eq!(shares, [of(-900, 1800, 9), of(0, 0, 0)]);
+    let kinds = order.adjustments().iter().map(|part| (part.kind.unwrap().as_str(), part.spread));
+    let expected = [("tax", true), ("shipping", false), ("fee", false), ("discount", true), ("fee", true)];
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
+
+    shop.post("/v1/orders", "spread", body).await.expect(201);
+}
+
+#[tokio::test]
+async fn an_order_with_too_large_an_event_is_refused_and_one_of_5000_lines_is_not() {
+    let shop = Shop::open().await;
+    let order = |sku: &dyn Fn(usize) -> String| {
+        let lines: Vec<Value> = (0..5_000)
+            .map(|number| json!({"sku": sku(number), "quantity": 1, "unit_price": 0, "stocked": false}))
+            .collect();
+        json!({"currency": "GBP", "lines": lines})
+    };
+    let huge = order(&|number| format!("{}{number:04}", "€".repeat(60)));
+    let problem = shop.post("/v1/orders", "huge", huge).await.problem(422, "order_too_large");
+    assert!(problem["detail"].as_str().unwrap().contains("1000000"), "{problem}");
+    assert_eq!(shop.log().await.orders().len(), 0);
+    shop.post("/v1/orders", "long", order(&|number| format!("{number:020}"))).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_line_below_0_and_a_discount_above_0_are_refused_by_name() {
+    let shop = Shop::open().await;
+    let discount = |amount| json!([{"kind": "discount", "code": "d", "amount": amount}]);
+    let line =
+        |adjustments: Value| json!({"sku": "a", "quantity": 1, "unit_price": 10, "adjustments": adjustments});
+    let fee = json!([{"code": "voucher", "amount": -11}, {"code": "fee", "amount": 20}]);
+    let many = vec![json!({"code": "tax", "amount": 1}); 11];
+    for (key, line, adjustments, field) in [
+        ("line", line(discount(-11)), json!([{"code": "fee", "amount": 20}]), "lines[0]"),
+        ("share", line(json!([])), fee, "lines[0]"),
+        ("many", line(json!(many)), json!([]), "lines[0].adjustments"),
+        ("positive", line(json!([])), discount(1), "adjustments"),
+        ("positive on a line", line(discount(1)), json!([]), "lines[0].adjustments"),
+    ] {
+        let body = json!({"currency": "EUR", "lines": [line], "adjustments": adjustments});
+        let problem = shop.post("/v1/orders", key, body).await.problem(422, "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], field, "{key}");
+    }
+    let unknown = json!({"currency": "EUR", "lines": [line(json!([]))], "adjustments": [{"kind": "gift", "code": "g", "amount": 1}]});
+    let problem = shop.post("/v1/orders", "unknown", unknown).await.problem(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "adjustments[0].kind");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use infra::kafka::{KafkaConfig, Topic, message};
 
-use super::{STORE_ID, examples, shown};
+use super::{STORE_ID, examples, examples::is_earlier_version, shown};
 
 const INTRODUCTION: &str = "\
 # Events in Kafka
@@ -76,7 +76,9 @@ pub fn page() -> String {
                 .collect();
             let value = str::from_utf8(&event.data).unwrap();
             let message = shown(&event.stream.to_string(), &headers, value);
-            write!(page, "\n#### {}\n\n```text\n{message}```\n", event.type_name).unwrap();
+            let note =
+                if is_earlier_version(&event.type_name) { "Only earlier builds wrote it.\n\n" } else { "" };
+            write!(page, "\n#### {}\n\n{note}```text\n{message}```\n", event.type_name).unwrap();
         }
     }
     page

@@ -276,12 +276,19 @@ fn order_with_metadata(order_id: OrderId, bytes: usize) -> PlaceOrder {
         customer_id: None,
         currency: "GBP".parse().unwrap(),
         country: None,
-        lines: vec![NewLine { sku: sku("a"), quantity: 1, unit_price, stocked: true }],
+        lines: vec![NewLine {
+            sku: sku("a"),
+            quantity: 1,
+            unit_price,
+            stocked: true,
+            adjustments: Vec::new(),
+        }],
         adjustments: Vec::new(),
         reference: None,
         // A text has at most 500 characters, of 4 bytes here.
         metadata: (0..50).map(|key| (key.to_string(), "😀".repeat(bytes / 200))).collect(),
         placed_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        now: "2026-01-01T00:00:00Z".parse().unwrap(),
         payment_due_at: None,
         payment: None,
     }

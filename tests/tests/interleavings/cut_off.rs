@@ -71,7 +71,7 @@ async fn the_process_manager_finishes_the_order_of_a_client_that_disconnects() {
 
 #[tokio::test]
 async fn a_step_after_a_failed_step_has_no_effect() {
-    for step in ["order.placed.v1", STEPS[0], STEPS[1], STEPS[2]] {
+    for step in ["order.placed.v2", STEPS[0], STEPS[1], STEPS[2]] {
         for fault in [Fault::Refuse, Fault::LoseAppend, Fault::LoseAnswer] {
             let shop = Shop::without_process_manager().await;
             stock_up(&shop).await;

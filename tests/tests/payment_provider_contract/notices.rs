@@ -2,7 +2,9 @@
 
 use domain::{
     Amount, Decider, Timestamp,
-    payment::{NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundReason},
+    payment::{
+        NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundOutcome, RefundReason,
+    },
 };
 use infra::payment_provider::{Notice, NoticeContent, NoticeError, RefundAnswer, RefundRequest};
 
@@ -47,14 +49,14 @@ pub(super) async fn webhooks_report_refunds(fixture: impl Fixture) {
     let answer = fixture.provider().refund(&refund).await.unwrap();
     let mut refunds = Vec::new();
     for webhook in webhooks(&fixture, charge.payment_id, 2).await {
-        if let NoticeContent::Refund { payment_id, refund_id, answer } =
-            read(&fixture, &webhook).unwrap().content
-        {
-            refunds.push((payment_id, refund_id, answer));
+        if let NoticeContent::Refund { payment_id, report } = read(&fixture, &webhook).unwrap().content {
+            refunds.push((payment_id, report.refund_id, report.reference, report.amount, report.outcome));
         }
     }
     refunds.dedup();
-    assert_eq!(refunds, [(charge.payment_id, refund.refund_id, answer)]);
+    let RefundAnswer::Refunded { reference } = answer else { panic!("{answer:?}") };
+    let paid = RefundOutcome::Refunded;
+    assert_eq!(refunds, [(charge.payment_id, refund.refund_id, reference, refund.amount, paid)]);
 }
 
 pub(super) async fn webhooks_in_any_order_and_repeated_lead_to_the_same_payment(fixture: impl Fixture) {
@@ -120,11 +122,10 @@ fn payment_after<'a>(refund: &RefundRequest, notices: impl Iterator<Item = &'a N
                     execute(request_refund(refund));
                 }
             }
-            NoticeContent::Refund { refund_id, answer: RefundAnswer::Refunded { reference }, .. } => {
-                let (refund_id, reference) = (*refund_id, Some(reference.clone()));
-                execute(PaymentCommand::RecordRefunded { refund_id, reference });
+            NoticeContent::Refund { report, .. } => execute(PaymentCommand::ReportRefund(report.clone())),
+            NoticeContent::Dispute { .. } | NoticeContent::Moved { .. } | NoticeContent::Other => {
+                panic!("{notice:?}")
             }
-            NoticeContent::Refund { .. } | NoticeContent::Other => panic!("{notice:?}"),
         }
     }
     PaymentDecider::fold(&events)

@@ -191,6 +191,23 @@ impl super::Fixture for SandboxFixture {
         assert_eq!(self.ask("POST", &path, None).await.status(), 200);
     }
 
+    async fn refund_at_provider(&self, charge: &ChargeRequest, minor_units: i64) {
+        let path = format!("/v1/charges/{}/{}/refunds", charge.payment_id, charge.charge.number);
+        assert_eq!(self.ask("POST", &path, Some(json!({"amount": minor_units}))).await.status(), 200);
+    }
+
+    async fn dispute(&self, charge: &ChargeRequest, minor_units: i64) {
+        let path = format!("/v1/charges/{}/{}/disputes", charge.payment_id, charge.charge.number);
+        assert_eq!(self.ask("POST", &path, Some(json!({"amount": minor_units}))).await.status(), 200);
+    }
+
+    async fn close_dispute(&self, charge: &ChargeRequest, is_won: bool) {
+        let path = format!("/v1/charges/{}/{}", charge.payment_id, charge.charge.number);
+        let known: ChargeResource = self.ask("GET", &path, None).await.json().await.unwrap();
+        let (id, what) = (&known.disputes[0].dispute_id, if is_won { "win" } else { "lose" });
+        assert_eq!(self.ask("POST", &format!("{path}/disputes/{id}/{what}"), None).await.status(), 200);
+    }
+
     async fn take_down(&self) {
         self.set_script("outage=true").await;
     }
@@ -220,6 +237,11 @@ impl super::Fixture for SandboxFixture {
                     moved.refunds += 1;
                     moved.refunded += amount;
                 }
+                MovementKind::RefundReversal => {
+                    moved.refunds -= 1;
+                    moved.refunded -= amount;
+                }
+                MovementKind::Dispute | MovementKind::DisputeReversal => {}
             }
         }
         moved

@@ -82,6 +82,24 @@ impl super::Fixture for StripeFixture {
         self.0.settle_refund(refund["id"].as_str().unwrap(), succeeds);
     }
 
+    async fn refund_at_provider(&self, charge: &ChargeRequest, minor_units: i64) {
+        self.0.refund_from_dashboard(self.intent_of(charge)["id"].as_str().unwrap(), minor_units);
+    }
+
+    async fn dispute(&self, charge: &ChargeRequest, minor_units: i64) {
+        self.0.dispute(self.intent_of(charge)["id"].as_str().unwrap(), minor_units);
+    }
+
+    async fn close_dispute(&self, charge: &ChargeRequest, is_won: bool) {
+        let intent = self.intent_of(charge)["id"].clone();
+        let events = self.0.events();
+        let disputes = events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
+        let mut objects = disputes.map(|event| event["data"]["object"].clone());
+        let is_of = |object: &Value| object["object"] == "dispute" && object["payment_intent"] == intent;
+        let dispute = objects.find(is_of).expect("a dispute of this charge");
+        self.0.close_dispute(dispute["id"].as_str().unwrap(), is_won);
+    }
+
     async fn take_down(&self) {
         self.0.take_down().await;
     }
@@ -109,7 +127,12 @@ impl super::Fixture for StripeFixture {
 
     fn webhooks(&self, payment: PaymentId) -> Vec<Webhook> {
         let payment = payment.to_string();
-        let is_of = |event: &Value| event["data"]["object"]["metadata"]["orderly_payment"] == payment;
+        let is_ours = |object: &Value| object["metadata"]["orderly_payment"] == payment;
+        let intents: Vec<Value> = self.0.intents().into_iter().filter(is_ours).collect();
+        let is_of = |event: &Value| {
+            let object = &event["data"]["object"];
+            is_ours(object) || intents.iter().any(|intent| intent["id"] == object["payment_intent"])
+        };
         let mut webhooks = Vec::new();
         for body in self.0.events() {
             let event: Value = serde_json::from_str(&body).unwrap();

@@ -13,7 +13,7 @@ async fn a_poisoned_order_delays_no_expiry_no_charge_no_sweep_and_no_reaction() 
     let refused = place(&shop, "poisoned", "poison", json!({"payment_due_at": OVERDUE})).await;
     assert!(refused.status.is_server_error(), "{}", refused.text());
     let parked = until_parked(&shop, 1).await;
-    assert_eq!(parked[0].event_type, "order.placed.v1");
+    assert_eq!(parked[0].event_type, "order.placed.v2");
     assert!(parked[0].reason.contains("a.newer.type.v9"), "{}", parked[0].reason);
 
     // The position passes the parked reaction.
@@ -190,7 +190,7 @@ async fn parked_reactions_are_listed_and_shown_as_degraded() {
         shop.log().await.orders().iter().map(|id| format!("order-{id}")).collect();
     expected.sort_unstable();
     assert_eq!(listed, expected);
-    assert_eq!(items[0]["event_type"], "order.placed.v1");
+    assert_eq!(items[0]["event_type"], "order.placed.v2");
     eventually("it shows as degraded", async || {
         let ready = shop.get("/readyz").await.expect(200);
         (ready["degraded"][0]["name"] == "parked_reactions").then_some(())

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use domain::{
-    Amount, CommandContext, CommandId, Decider, Idempotency, NewEvent, OrderId, PaymentId, RecordedEvent,
-    RefundId, ReturnId, ShipmentId, Sku, StreamName, Timestamp,
+    Amount, CancellationId, CommandContext, CommandId, Decider, Idempotency, NewEvent, OrderId, PaymentId,
+    RecordedEvent, RefundId, ReturnId, ShipmentId, Sku, StreamName, Timestamp,
     checkout::{Reaction, Step, react_to_order, react_to_payment, settle},
     envelope::seal,
     order::{
-        Adjustment, CancelReason, LineQuantity, NewLine, NewReturn, Order, OrderCommand, OrderDecider,
-        PlaceOrder, ReturnLine, Shortage,
+        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, Order, OrderCommand,
+        OrderDecider, PlaceOrder, ReturnLine, Shortage,
     },
     payment::{Payment, PaymentCommand, PaymentDecider, RefundState},
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
@@ -176,7 +176,9 @@ impl Story {
                 self.pay(*order, |_| PaymentCommand::Fail { reason: None, retryable: false });
             }
             Act::Cancel { order } => {
-                self.order(*order, |_| OrderCommand::Cancel { reason: CancelReason::Requested, note: None });
+                let cancellation =
+                    NewCancellation::of_the_rest(CancellationId(self.fresh_id()), CancelReason::Requested);
+                self.order(*order, |_| OrderCommand::Cancel(cancellation));
             }
             Act::Expire { order } => self.order(*order, |_| OrderCommand::Expire { now: Timestamp::MAX }),
             Act::Ship { order, units } => self.ship(*order, *units),
@@ -191,7 +193,12 @@ impl Story {
             Act::Refund { order, amount: minor_units } => {
                 let refund_id = RefundId(self.fresh_id());
                 let amount = amount(*minor_units);
-                self.order(*order, |_| OrderCommand::Refund { refund_id, amount, reason: None });
+                self.order(*order, |_| OrderCommand::Refund {
+                    refund_id,
+                    amount,
+                    lines: Vec::new(),
+                    reason: None,
+                });
             }
             Act::SettleRefund { order, succeeds } => self.pay(*order, |payment| {
                 let open = payment.refunds().iter().find(|refund| refund.state == RefundState::Requested);
@@ -219,6 +226,7 @@ impl Story {
             quantity,
             unit_price: amount(price),
             stocked,
+            adjustments: Vec::new(),
         };
         let place = PlaceOrder {
             order_id,
@@ -226,10 +234,11 @@ impl Story {
             currency: "GBP".parse().unwrap(),
             country: country.map(|number| format!("Country {number}")),
             lines: lines.iter().map(line).collect(),
-            adjustments: vec![Adjustment { code: "discount".to_owned(), amount: amount(-discount) }],
+            adjustments: vec![Adjustment::new("discount", amount(-discount))],
             reference: None,
             metadata: BTreeMap::new(),
             placed_at: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
+            now: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
             payment_due_at: Some(Timestamp::from_second(1_400_000_000).unwrap()),
             payment: None,
         };

@@ -109,7 +109,7 @@ fn next_rows(position: u64, rows: Rows) -> Changes {
 async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
     let ApiOverReadModels { api, read_models, _store } = over;
     let order = order_row(&[placed(1).into(), allocated(1)]);
-    let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
+    let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None, late: false };
     let payment = payment_row(1, vec![captured.into()]);
     let stock = stock_row("gift/set é", 100, 6);
     let reservation = ReservationRow { sku: stock.sku.clone(), order_id: order_id(1), quantity: 6 };

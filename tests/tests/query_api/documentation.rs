@@ -37,9 +37,19 @@ fn api_with_rows() -> Api {
         let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
         rows.orders = vec![order_row(&[placed(1).into(), allocated(1), OrderEvent::from(shipped)])];
         let refund_id = domain::RefundId(Uuid::from_u128(1));
-        let refund = PaymentRefundRequested { refund_id, amount: amount(1), reason: RefundReason::Requested };
-        let captured =
-            domain::payment::PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
+        let refund = PaymentRefundRequested {
+            refund_id,
+            amount: amount(1),
+            reason: RefundReason::Requested,
+            source: None,
+            part_of: None,
+        };
+        let captured = domain::payment::PaymentCaptured {
+            amount: amount(1_800),
+            reference: None,
+            charge: None,
+            late: false,
+        };
         rows.payments = vec![payment_row(1, vec![captured.into(), refund.into()])];
         rows.stock = vec![stock_row("A", 6, 6)];
         rows.reservations = vec![ReservationRow { sku: sku("A"), order_id: order_id(1), quantity: 6 }];

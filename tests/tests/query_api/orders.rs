@@ -4,8 +4,9 @@ use axum::http::header;
 use domain::{
     PaymentId, RefundId, ReturnId, ShipmentId,
     order::{
-        CancelReason, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent, OrderPaymentRecorded,
-        OrderPlaced, OrderRefundRequested, OrderRejected, OrderReturned, OrderShipped, ReturnLine, Shortage,
+        CancelReason, CancelledLine, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent,
+        OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
+        OrderShipped, ReturnedLine, Shortage,
     },
 };
 use serde_json::{Value, json};
@@ -21,11 +22,15 @@ const SHIPMENT: ShipmentId = ShipmentId(Uuid::from_u128(20));
 /// Events that fill every part of an order.
 fn history() -> [OrderEvent; 8] {
     let line = |line, quantity| LineQuantity { line, quantity };
+    let cancelled = |line, quantity, value| CancelledLine { line, quantity, value: Some(amount(value)) };
+    let refunds = |number, minor_units| {
+        let (refund_id, payment_id) = (RefundId(Uuid::from_u128(number)), PaymentId::of_order(order_id(1)));
+        vec![OrderRefund { refund_id, payment_id, amount: amount(minor_units) }]
+    };
     [
         placed(1).into(),
         allocated(1),
-        OrderPaymentRecorded { captured: amount(1_800), refunded: amount(0), refunds_failed: amount(0) }
-            .into(),
+        OrderPaymentRecorded { captured: amount(1_800), ..OrderPaymentRecorded::default() }.into(),
         OrderShipped {
             shipment_id: SHIPMENT,
             lines: vec![line(1, 4)],
@@ -36,21 +41,35 @@ fn history() -> [OrderEvent; 8] {
         OrderDelivered { shipment_id: SHIPMENT }.into(),
         OrderReturned {
             return_id: ReturnId(Uuid::from_u128(30)),
-            lines: vec![ReturnLine { line: 1, quantity: 1, restock: true }],
+            lines: vec![ReturnedLine { line: 1, quantity: 1, restock: true, value: Some(amount(255)) }],
             refund_amount: amount(255),
+            withheld: amount(0),
             reason: Some("broken".to_owned()),
+            refunds: refunds(30, 255),
         }
         .into(),
-        OrderRefundRequested { refund_id: RefundId(Uuid::from_u128(40)), amount: amount(45), reason: None }
-            .into(),
+        OrderRefundRequested {
+            refund_id: RefundId(Uuid::from_u128(40)),
+            amount: amount(45),
+            lines: Vec::new(),
+            lowers_owed: Some(amount(45)),
+            reason: None,
+            refunds: refunds(40, 45),
+        }
+        .into(),
         OrderCancelled {
             reason: CancelReason::Requested,
             note: None,
-            lines: vec![line(1, 2), line(2, 1)],
-            amount_due: amount(990),
+            lines: vec![cancelled(1, 2, 510), cancelled(2, 1, 300)],
+            owed: amount(690),
+            refunds: refunds(50, 810),
         }
         .into(),
     ]
+}
+
+fn no_shares() -> Value {
+    json!({"discount": 0, "tax": 0, "shipping": 0, "fee": 0})
 }
 
 /// The answer for an order with this [`history`].
@@ -65,7 +84,9 @@ fn answer_in_full() -> Value {
         "reference": "536365",
         "currency": "GBP",
         "total": 1_800,
-        "amount_due": 990,
+        "owed": 690,
+        "amount_due": 0,
+        "overpaid": 0,
         "captured": 1_800,
         "refunded": 0,
         "payment_id": PaymentId::of_order(order_id(1)),
@@ -79,27 +100,35 @@ fn answer_in_full() -> Value {
         "metadata": {"channel": "web"},
         "lines": [
             {"line": 1, "sku": "85123A", "quantity": 6, "unit_price": 255, "stocked": true,
-             "shipped": 4, "delivered": 4, "returned": 1, "cancelled": 2},
+             "shipped": 4, "delivered": 4, "returned": 1, "cancelled": 2,
+             "adjustments": [], "shares": no_shares(), "total": 1_530},
             {"line": 2, "sku": "POST", "quantity": 1, "unit_price": 300, "stocked": false,
-             "shipped": 0, "delivered": 0, "returned": 0, "cancelled": 1},
+             "shipped": 0, "delivered": 0, "returned": 0, "cancelled": 1,
+             "adjustments": [], "shares": no_shares(), "total": 300},
         ],
-        "adjustments": [{"code": "discount", "amount": -30}],
+        "adjustments": [{"kind": "discount", "code": "discount", "amount": -30, "spread": false}],
         "shortages": [],
+        "disputed": 0,
         "shipments": [{
             "shipment_id": SHIPMENT,
             "lines": [{"line": 1, "quantity": 4}],
             "carrier": "Royal Mail",
             "tracking_number": null,
             "delivered": true,
+            "undone": false,
         }],
         "returns": [{
             "return_id": Uuid::from_u128(30),
-            "lines": [{"line": 1, "quantity": 1, "restock": true}],
+            "lines": [{"line": 1, "quantity": 1, "restock": true, "value": 255}],
             "refund_amount": 255,
         }],
         "refunds": [
-            {"refund_id": Uuid::from_u128(30), "amount": 255},
-            {"refund_id": Uuid::from_u128(40), "amount": 45},
+            {"refund_id": Uuid::from_u128(30), "payment_id": PaymentId::of_order(order_id(1)), "amount": 255,
+             "lines": [{"line": 1, "amount": 255}]},
+            {"refund_id": Uuid::from_u128(40), "payment_id": PaymentId::of_order(order_id(1)), "amount": 45,
+             "lines": []},
+            {"refund_id": Uuid::from_u128(50), "payment_id": PaymentId::of_order(order_id(1)), "amount": 810,
+             "lines": [{"line": 1, "amount": 510}, {"line": 2, "amount": 300}]},
         ],
         "cancel_reason": "requested",
     })

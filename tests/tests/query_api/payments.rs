@@ -23,8 +23,15 @@ async fn a_payment_is_answered_with_its_refunds() {
     let happened = vec![
         PaymentAuthorized { amount: amount(1_800), reference: Some("auth-1".to_owned()), charge: None }
             .into(),
-        PaymentCaptured { amount: amount(1_000), reference: None, charge: None }.into(),
-        PaymentRefundRequested { refund_id, amount: amount(300), reason: RefundReason::Return }.into(),
+        PaymentCaptured { amount: amount(1_000), reference: None, charge: None, late: false }.into(),
+        PaymentRefundRequested {
+            refund_id,
+            amount: amount(300),
+            reason: RefundReason::Return,
+            source: None,
+            part_of: None,
+        }
+        .into(),
         PaymentRefunded { refund_id, amount: amount(300), reference: None }.into(),
         PaymentOutcomeUnknown { operation: Operation::Capture }.into(),
     ];
@@ -45,6 +52,7 @@ async fn a_payment_is_answered_with_its_refunds() {
             "authorized": 1_800,
             "captured": 1_000,
             "refunded": 300,
+            "disputed": 0,
             "capturable": 800,
             "refundable": 700,
             "retryable": false,
@@ -55,7 +63,10 @@ async fn a_payment_is_answered_with_its_refunds() {
             "recorded_at": "2026-01-01T00:00:00Z",
             "updated_at": "2026-01-01T00:00:02Z",
             "revision": 5,
-            "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded"}],
+            "failure": null,
+            "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded",
+                         "charge": null, "part_of": null}],
+            "disputes": [],
         })
     );
 }
@@ -73,7 +84,8 @@ async fn an_unknown_or_malformed_payment_id_is_not_found() {
 async fn payments_are_listed_by_order_and_by_status() {
     let api = Api::new();
     api.queries.change(|rows| {
-        let captured = || PaymentCaptured { amount: amount(1_800), reference: None, charge: None }.into();
+        let captured =
+            || PaymentCaptured { amount: amount(1_800), reference: None, charge: None, late: false }.into();
         rows.payments = (1..=6)
             .map(|number| payment_row(number, if number % 3 == 0 { vec![captured()] } else { Vec::new() }))
             .collect();

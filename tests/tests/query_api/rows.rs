@@ -2,7 +2,7 @@
 
 use domain::{
     Amount, Decider, OrderId, PaymentId, Sku, Timestamp,
-    order::{OrderAllocated, OrderDecider, OrderEvent, OrderLine, OrderPlaced},
+    order::{Adjustment, OrderAllocated, OrderDecider, OrderEvent, OrderLine, OrderPlaced, PaymentTerms},
     payment::{PaymentDecider, PaymentEvent, PaymentRequested},
 };
 use infra::read_models::{OrderRow, PaymentRow, StockRow};
@@ -31,6 +31,8 @@ pub fn placed(number: u128) -> OrderPlaced {
         quantity,
         unit_price: amount(unit_price),
         stocked,
+        adjustments: Vec::new(),
+        shares: domain::shares::Shares::default(),
     };
     OrderPlaced {
         order_id: order_id(number),
@@ -38,12 +40,13 @@ pub fn placed(number: u128) -> OrderPlaced {
         currency: "GBP".parse().unwrap(),
         country: Some("United Kingdom".to_owned()),
         lines: vec![line("85123A", 6, 255, true), line("POST", 1, 300, false)],
-        adjustments: vec![domain::order::Adjustment { code: "discount".to_owned(), amount: amount(-30) }],
+        adjustments: vec![Adjustment { spread: false, ..Adjustment::new("discount", amount(-30)) }],
         total: amount(1_800),
         reference: Some("536365".to_owned()),
         metadata: [("channel".to_owned(), "web".to_owned())].into(),
         placed_at: at("2010-12-01T08:26:00Z"),
         payment_due_at: Some(at("2010-12-01T08:56:00Z")),
+        terms: Some(PaymentTerms::Prepaid),
         payment: None,
     }
 }

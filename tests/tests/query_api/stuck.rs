@@ -3,8 +3,8 @@
 use domain::{
     PaymentId, RefundId,
     payment::{
-        Operation, PaymentAuthorized, PaymentCaptured, PaymentEvent, PaymentOutcomeUnknown,
-        PaymentRefundRequested, PaymentVoidRequested, RefundReason,
+        Operation, PaymentAuthorized, PaymentCaptured, PaymentChargePending, PaymentEvent,
+        PaymentOutcomeUnknown, PaymentRefundRequested, PaymentVoidRequested, RefundReason,
     },
 };
 use infra::read_models::{Wait, WaitKind};
@@ -63,9 +63,15 @@ async fn the_reason_of_a_stuck_payment_is_the_next_step_of_the_provider() {
     let authorized: PaymentEvent =
         PaymentAuthorized { amount: amount(1_800), reference: None, charge: Some(1) }.into();
     let captured: PaymentEvent =
-        PaymentCaptured { amount: amount(1_800), reference: None, charge: Some(1) }.into();
+        PaymentCaptured { amount: amount(1_800), reference: None, charge: Some(1), late: false }.into();
     let refund_id = RefundId(Uuid::from_u128(1));
-    let refund = PaymentRefundRequested { refund_id, amount: amount(1), reason: RefundReason::Requested };
+    let refund = PaymentRefundRequested {
+        refund_id,
+        amount: amount(1),
+        reason: RefundReason::Requested,
+        source: None,
+        part_of: None,
+    };
     let unknown = PaymentOutcomeUnknown { operation: Operation::Capture };
     let waiting = [
         (1, vec![authorized.clone(), PaymentVoidRequested {}.into()], "void_pending"),
@@ -82,6 +88,10 @@ async fn the_reason_of_a_stuck_payment_is_the_next_step_of_the_provider() {
         // This wait ended after it was listed and before its rows were read.
         rows.payments.push(payment_row(4, vec![authorized]));
         rows.waits.push(since(4, PaymentId::of_order(order_id(4)).0, WaitKind::Provider));
+        // The customer is busy with the provider.
+        let pending = PaymentChargePending { charge: 1, reference: "pi_1".to_owned() };
+        rows.payments.push(payment_row(5, vec![pending.into()]));
+        rows.waits.push(since(5, PaymentId::of_order(order_id(5)).0, WaitKind::Provider));
     });
     let page = api.get("/v1/orders/stuck").await.expect(200);
     let found: Vec<_> =

@@ -75,7 +75,13 @@ pub fn history() -> Vec<RecordedEvent> {
     let shipment_id = ShipmentId(Uuid::from_u128(1));
     let lines = vec![LineQuantity { line: 1, quantity: 6 }];
     let refund_id = domain::RefundId(Uuid::from_u128(1));
-    let refund = PaymentRefundRequested { refund_id, amount: amount(1), reason: RefundReason::Requested };
+    let refund = PaymentRefundRequested {
+        refund_id,
+        amount: amount(1),
+        reason: RefundReason::Requested,
+        source: None,
+        part_of: None,
+    };
     let mut log = Recorder::default();
     log.record(
         &stock,
@@ -87,7 +93,7 @@ pub fn history() -> Vec<RecordedEvent> {
     log.record(&stock, domain::stock::StockEvent::from(reserved(1)), Some(1));
     log.record(&order, allocated(1), Some(1));
     log.record(&payment, PaymentEvent::from(requested), Some(4));
-    let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
+    let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None, late: false };
     log.record(&payment, PaymentEvent::from(captured), None);
     let shipped = OrderShipped { shipment_id, lines, carrier: None, tracking_number: None };
     log.record(&order, OrderEvent::from(shipped), None);
@@ -120,8 +126,14 @@ pub fn api() -> Api {
             order_row(&[placed(2).into()]),
         ];
         let refund_id = domain::RefundId(Uuid::from_u128(1));
-        let refund = PaymentRefundRequested { refund_id, amount: amount(1), reason: RefundReason::Requested };
-        let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None };
+        let refund = PaymentRefundRequested {
+            refund_id,
+            amount: amount(1),
+            reason: RefundReason::Requested,
+            source: None,
+            part_of: None,
+        };
+        let captured = PaymentCaptured { amount: amount(1_800), reference: None, charge: None, late: false };
         rows.payments = vec![payment_row(1, vec![captured.into(), refund.into()])];
         rows.order_stock_events = stock_events(&history);
     });
@@ -159,7 +171,7 @@ async fn a_timeline_has_the_events_of_the_order_its_payment_and_its_stock_with_t
                 "event_id": history[1].id,
                 "stream": format!("order-{}", order_id(1)),
                 "revision": 0,
-                "type": "order.placed.v1",
+                "type": "order.placed.v2",
             },
             "idempotency_key": null,
             "data": {"order_id": order_id(1), "quantity": 6},

@@ -75,7 +75,14 @@ fn amount(minor: i64) -> Amount {
 }
 
 fn refund_requested(refund_id: RefundId) -> PaymentEvent {
-    PaymentRefundRequested { refund_id, amount: amount(10), reason: RefundReason::Requested }.into()
+    PaymentRefundRequested {
+        refund_id,
+        amount: amount(10),
+        reason: RefundReason::Requested,
+        source: None,
+        part_of: None,
+    }
+    .into()
 }
 
 /// All payments that have waited since before a time, read page by page.
@@ -103,14 +110,15 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
     let authorized: PaymentEvent =
         PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1) }.into();
     let captured: PaymentEvent =
-        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
+        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1), late: false }.into();
     let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
     // Captured by hand: no provider to ask.
-    let by_hand: PaymentEvent = PaymentCaptured { amount: amount(100), reference: None, charge: None }.into();
+    let by_hand: PaymentEvent =
+        PaymentCaptured { amount: amount(100), reference: None, charge: None, late: false }.into();
     let refund_id = RefundId(payment_id(1).0);
     let requested = refund_requested(refund_id);
     let refunded = PaymentRefunded { refund_id, amount: amount(10), reference: None };
-    let failed = PaymentRefundFailed { refund_id, amount: amount(10), reason: None };
+    let failed = PaymentRefundFailed { refund_id, amount: amount(10), reason: None, by_provider: false };
     let changed_at = |number, second, events: &[&PaymentEvent]| {
         let events: Vec<PaymentEvent> = events.iter().copied().cloned().collect();
         let row = PaymentRow::clone(&payment_row(number, &events));
@@ -158,7 +166,7 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
 pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     let captured: PaymentEvent =
-        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1) }.into();
+        PaymentCaptured { amount: amount(100), reference: None, charge: Some(1), late: false }.into();
     let requested = refund_requested(RefundId(payment_id(1).0));
     // Order n was recorded in second n, and updated a second later.
     let order = |number, status| Sample { status, ..Sample::numbered(number) }.row();

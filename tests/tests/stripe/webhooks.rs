@@ -63,7 +63,9 @@ async fn webhooks_report_the_charge_and_the_refund() {
     let answer = provider.refund(&refund).await.unwrap();
     assert!(matches!(answer, RefundAnswer::Refunded { .. }));
     let notice = read(&double, &body_of(&double, "refund.created"));
-    assert_eq!(notice, NoticeContent::Refund { payment_id: request.payment_id, refund_id, answer });
+    let NoticeContent::Refund { payment_id, report } = notice else { panic!("{notice:?}") };
+    assert_eq!((payment_id, report.refund_id), (request.payment_id, refund_id));
+    assert_eq!(answer, RefundAnswer::Refunded { reference: report.reference });
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ impl Log {
     }
 
     pub fn orders(&self) -> Vec<OrderId> {
-        let placed = self.0.iter().filter(|event| &*event.type_name == "order.placed.v1");
+        let placed = self.0.iter().filter(|event| &*event.type_name == "order.placed.v2");
         placed
             .map(|event| match event.stream {
                 StreamName::Order(id) => id,

@@ -78,6 +78,33 @@ impl TestSandbox {
         self.ask(Method::POST, &format!("/v1/charges/{payment}/{number}/complete"), json!({})).await;
     }
 
+    /// Refunds money without a request of the shop.
+    pub async fn refund(&self, payment: &str, number: u32, amount: i64) {
+        let path = format!("/v1/charges/{payment}/{number}/refunds");
+        self.ask(Method::POST, &path, json!({"amount": amount})).await;
+    }
+
+    /// Pays or fails a refund, as its bank.
+    pub async fn settle_refund(&self, payment: &str, number: u32, refund: &str, succeeds: bool) {
+        let what = if succeeds { "complete" } else { "abandon" };
+        let path = format!("/v1/charges/{payment}/{number}/refunds/{refund}/{what}");
+        self.ask(Method::POST, &path, json!({})).await;
+    }
+
+    /// Opens a dispute as the customer, and returns its id.
+    pub async fn dispute(&self, payment: &str, number: u32, amount: i64) -> String {
+        let path = format!("/v1/charges/{payment}/{number}/disputes");
+        let charge = self.ask(Method::POST, &path, json!({"amount": amount})).await;
+        charge["disputes"][0]["dispute_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Decides a dispute, as the bank.
+    pub async fn settle_dispute(&self, payment: &str, number: u32, dispute: &str, is_won: bool) {
+        let what = if is_won { "win" } else { "lose" };
+        let path = format!("/v1/charges/{payment}/{number}/disputes/{dispute}/{what}");
+        self.ask(Method::POST, &path, json!({})).await;
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
         let mut request = self.http.request(method, format!("http://{}{path}", self.address));
         request = request.bearer_auth(self.secret.reveal());

@@ -57,7 +57,7 @@ async fn a_name_that_later_resolves_to_a_private_address_gets_no_request() {
     let mut hooks = Hooks::stopped(UrlGuard::with_names(false, Arc::new(names.clone()))).await;
     let receiver = Receiver::start(&[]).await;
     let url = format!("https://rebinding.example:{}/hook", receiver.port());
-    let body = json!({"url": url, "event_types": ["order.placed.v1"]});
+    let body = json!({"url": url, "event_types": ["order.placed.v2"]});
     let made = hooks.post(PATH, "subscribe", body).await.expect(201);
     let subscription = format!("{PATH}/{}", made["subscription_id"].as_str().unwrap());
     names.change_to("127.0.0.1");
@@ -78,7 +78,7 @@ async fn a_name_that_later_resolves_to_a_private_address_gets_no_request() {
 async fn an_address_that_is_no_longer_permitted_gets_no_request() {
     let mut hooks = Hooks::stopped(UrlGuard::new(true)).await;
     let receiver = Receiver::start(&[]).await;
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.webhooks.guard = UrlGuard::new(false);
     hooks.start_follower();
     hooks.start_dispatcher();
@@ -96,7 +96,7 @@ async fn an_address_that_is_no_longer_permitted_gets_no_request() {
 async fn a_redirect_is_not_followed() {
     let (hooks, elsewhere) = (Hooks::open().await, Receiver::start(&[]).await);
     let receiver = Receiver::start(&vec![Reply::Redirect(elsewhere.url()); 1_000]).await;
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.paid_order("A").await;
     receiver.until(2).await;
     let failing = hooks.deliveries(&subscription).await.remove(0);

@@ -115,7 +115,7 @@ async fn given_large_order(hooks: &Hooks, events: usize) -> OrderId {
 async fn an_order_of_more_than_4_mib_is_sent_and_replayed_in_full_and_stops_no_other_order() {
     const EVENTS: usize = 14;
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
-    let subscription = hooks.subscribe(&receiver, &["order.shipped.v1", "order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.shipped.v1", "order.placed.v2"]).await;
     hooks.start_follower();
     hooks.start_dispatcher();
     let large = given_large_order(&hooks, EVENTS).await.to_string();

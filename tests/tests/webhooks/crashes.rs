@@ -83,7 +83,7 @@ async fn two_processes_share_the_deliveries_and_send_none_twice() {
 async fn a_subscription_gets_later_events_and_no_earlier_ones() {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     hooks.paid_order("A").await;
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     // Recorded while no follower runs.
     let later = hooks.paid_order("B").await;
     hooks.start_follower();
@@ -98,7 +98,7 @@ async fn a_subscription_gets_later_events_and_no_earlier_ones() {
 #[tokio::test]
 async fn subscriptions_and_deliveries_survive_a_restart() {
     let (mut hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.paid_order("A").await;
     let before = hooks.until(&subscription, "delivered", 1).await;
     hooks.kill().await;
@@ -114,7 +114,7 @@ async fn subscriptions_and_deliveries_survive_a_restart() {
 #[tokio::test]
 async fn events_older_than_29_days_are_sent_only_by_a_replay() {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     let order = hooks.paid_order("A").await;
     hooks.webhooks.clock = clock_ahead_by_hours(30 * 24);
     hooks.start_follower();

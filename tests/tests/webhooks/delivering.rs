@@ -69,7 +69,7 @@ async fn previous_sequence_links_the_events_that_a_subscription_asks_for() {
 async fn a_failing_delivery_is_retried_until_it_succeeds() {
     let replies = [Reply::Status(500), Reply::Status(429), Reply::Hang, Reply::Status(200)];
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&replies).await);
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.paid_order("A").await;
     let delivered = hooks.until(&subscription, "delivered", 1).await;
     assert_eq!((&delivered[0]["attempts"], &delivered[0]["last_status"]), (&json!(4), &json!(200)));
@@ -89,7 +89,7 @@ async fn the_delivery_log_shows_why_an_attempt_failed() {
     ] {
         let hooks = Hooks::open().await;
         let receiver = Receiver::start(&vec![reply.clone().unwrap_or(Reply::Hang); 50]).await;
-        let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+        let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
         if reply.is_none() {
             drop(receiver);
             hooks.paid_order("A").await;
@@ -111,7 +111,7 @@ async fn the_delivery_log_shows_why_an_attempt_failed() {
 #[tokio::test]
 async fn an_endless_answer_counts_by_its_status() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[Reply::Endless]).await);
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.paid_order("A").await;
     assert_eq!(hooks.until(&subscription, "delivered", 1).await[0]["attempts"], 1);
 }
@@ -120,7 +120,7 @@ async fn an_endless_answer_counts_by_its_status() {
 async fn a_delivery_fails_after_the_last_attempt_and_can_be_retried_by_hand() {
     let hooks = Hooks::open().await;
     let receiver = Receiver::start(&vec![Reply::Status(500); 1_000]).await;
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.paid_order("A").await;
     let failed = hooks.until(&subscription, "failed", 1).await;
     assert!(failed[0]["attempts"].as_u64().unwrap() > 10, "{failed:?}");
@@ -136,7 +136,7 @@ async fn a_delivery_fails_after_the_last_attempt_and_can_be_retried_by_hand() {
 #[tokio::test]
 async fn a_410_answer_disables_the_subscription_until_it_is_enabled_again() {
     let (hooks, receiver) = (Hooks::open().await, Receiver::start(&[Reply::Status(410)]).await);
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     let first = hooks.paid_order("A").await;
     let failed = hooks.until(&subscription, "failed", 1).await;
     assert_eq!(failed[0]["last_status"], 410);

@@ -39,7 +39,7 @@ async fn given_disabled() -> (Hooks, Receiver, String) {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     receiver.always(Reply::Status(500));
     let hours = hooks.movable_clock();
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.start_follower();
     hooks.start_sending(options());
     hooks.paid_order("A").await;
@@ -65,7 +65,7 @@ async fn a_delivery_expires_three_days_after_it_was_queued_attempted_or_not() {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     receiver.always(Reply::Status(500));
     let hours = hooks.movable_clock();
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.start_follower();
     for key in ["A", "B", "C"] {
         hooks.paid_order(key).await;
@@ -98,7 +98,7 @@ async fn no_retry_is_later_than_three_days_after_queueing_however_late_the_first
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     receiver.always(Reply::Status(500));
     let hours = hooks.movable_clock();
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     hooks.start_follower();
     hooks.paid_order("A").await;
     hooks.until(&subscription, "pending", 1).await;

@@ -42,8 +42,8 @@ async fn receivers_that_never_answer_get_one_request_each_and_delay_no_other_rec
 async fn a_malformed_secret_stops_only_its_subscription_until_it_is_rotated() {
     let mut hooks = Hooks::stopped(UrlGuard::new(true)).await;
     let (first, second) = (Receiver::start(&[]).await, Receiver::start(&[]).await);
-    let damaged = hooks.subscribe(&first, &["order.placed.v1"]).await;
-    let intact = hooks.subscribe(&second, &["order.placed.v1"]).await;
+    let damaged = hooks.subscribe(&first, &["order.placed.v2"]).await;
+    let intact = hooks.subscribe(&second, &["order.placed.v2"]).await;
     let file = rusqlite::Connection::open(hooks.directory.path().join("operations.db")).unwrap();
     file.execute("UPDATE webhook_subscriptions SET secret = 'whsec_?' WHERE number = 1", ()).unwrap();
     hooks.start_follower();

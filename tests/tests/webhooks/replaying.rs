@@ -61,7 +61,7 @@ async fn a_time_span_is_replayed_with_both_ends_included() {
         let order = hooks.paid_order(key).await;
         placed.push((order.clone(), hooks.events_of(&order).await[0].recorded_at));
     }
-    let subscription = hooks.subscribe(&receiver, &["order.placed.v1"]).await;
+    let subscription = hooks.subscribe(&receiver, &["order.placed.v2"]).await;
     let replay = format!("{subscription}/replay");
     let span = json!({"from": placed[1].1.to_string(), "to": placed[2].1.to_string()});
     assert_eq!(hooks.post(&replay, "", span).await.expect(202)["deliveries"], 2);

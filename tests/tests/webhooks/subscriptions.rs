@@ -136,7 +136,7 @@ async fn the_delivery_log_is_listed_by_status_in_pages() {
 #[tokio::test]
 async fn the_previous_secret_signs_beside_the_new_one_for_24_hours() {
     let (mut hooks, receiver) = (Hooks::open().await, Receiver::start(&[]).await);
-    let body = json!({"url": receiver.url(), "event_types": ["order.placed.v1"]});
+    let body = json!({"url": receiver.url(), "event_types": ["order.placed.v2"]});
     let made = hooks.post(PATH, "subscribe", body).await.expect(201);
     let rotate = format!("{}/rotate-secret", path_of(&made));
     hooks.paid_order("A").await;

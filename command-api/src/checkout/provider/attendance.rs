@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use domain::{
     CommandContext, PaymentId, Revision,
     checkout::{Reaction, react_to_payment},
-    payment::{PaymentCommand, ProviderWork},
+    payment::{PaymentCommand, ProviderWork, RefundOutcome},
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -43,6 +43,14 @@ enum Progress {
     Settled,
     Changed,
     Unchanged,
+}
+
+/// True if the command records that a refund is not paid now.
+fn is_unpaid_refund(command: &PaymentCommand) -> bool {
+    match command {
+        PaymentCommand::ReportRefund(report) => report.outcome != RefundOutcome::Refunded,
+        command => matches!(command, PaymentCommand::MarkRefundOutcomeUnknown { .. }),
+    }
 }
 
 impl Attendance {
@@ -109,8 +117,9 @@ impl Attendance {
             if matches!(answer.command, PaymentCommand::Report { .. }) {
                 self.reported.insert(charge_of(item));
             }
-            // A closed payment requests a failed refund again. The next round must not send it at once.
-            let may_open_work = !matches!(answer.command, PaymentCommand::RecordRefundFailed { .. });
+            // A closed payment requests a failed refund again. The next round must not send it at once, nor repeat
+            // a refund that is pending or whose answer was lost.
+            let may_open_work = !is_unpaid_refund(&answer.command);
             if let Some(asks_provider) = self.record(payment, item, answer.command).await? {
                 self.has_recorded = true;
                 progress = match (asks_provider, may_open_work) {
@@ -148,10 +157,17 @@ impl Attendance {
         let correlation_id = cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
         let (stream, revision) = (payment.id.into(), payment.revision());
         let context = CommandContext::answer(cause.id, correlation_id, &stream, command.name(), revision);
+        let is_failed_refund = matches!(&command, PaymentCommand::ReportRefund(report)
+            if matches!(report.outcome, RefundOutcome::Failed { .. }));
         let payments = &self.checkout.payments;
         let executed = payments.execute_reaction(&payment.id, command, &context).await?;
         match executed.outcome {
             Outcome::Recorded => {
+                let summary = &executed.summary;
+                if is_failed_refund && summary.closed && !summary.asks_provider {
+                    tracing::error!(payment.id = %payment.id,
+                        "A refund of an ended order failed and is not repeated; an operator must request it again");
+                }
                 if let Some(last) = executed.revision {
                     self.checkout.react_to_command(payment.id, &context, last, true).await?;
                 }

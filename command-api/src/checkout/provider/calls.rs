@@ -2,7 +2,10 @@
 
 use domain::{
     Amount, RefundId,
-    payment::{Charge, ChargeEnding, Operation, PaymentCommand, ProviderReport, ProviderWork},
+    payment::{
+        Charge, ChargeEnding, Operation, PaymentCommand, ProviderReport, ProviderWork, RefundOutcome,
+        RefundReport,
+    },
     text::truncated,
 };
 use infra::{
@@ -56,11 +59,7 @@ impl Calls<'_> {
             ProviderWork::Refund { refund_id, amount, .. } => {
                 let requested_at = self.payment.cause(work)?.recorded_at;
                 let refund = RefundRequest { charge: request, refund_id, amount, requested_at };
-                match self.refund(&refund, refund_id).await {
-                    Ok(Some(answer)) => Ok(answer),
-                    Ok(None) => return None,
-                    Err(error) => Err(error),
-                }
+                self.refund(&refund, refund_id).await
             }
         };
         match answer {
@@ -85,24 +84,23 @@ impl Calls<'_> {
         }
     }
 
-    /// None while the refund is pending.
-    async fn refund(
-        &self,
-        refund: &RefundRequest,
-        refund_id: RefundId,
-    ) -> Result<Option<Answer>, ProviderError> {
-        match self.call(self.provider.refund(refund)).await {
-            Ok(RefundAnswer::Pending) => Ok(None),
-            Ok(RefundAnswer::Refunded { reference }) => {
-                let reference = truncated(&reference);
-                Ok(Some(PaymentCommand::RecordRefunded { refund_id, reference }.into()))
-            }
+    async fn refund(&self, refund: &RefundRequest, refund_id: RefundId) -> Result<Answer, ProviderError> {
+        let (reference, outcome) = match self.call(self.provider.refund(refund)).await {
+            Ok(RefundAnswer::Pending) => (String::new(), RefundOutcome::Pending),
+            Ok(RefundAnswer::Refunded { reference }) => (reference, RefundOutcome::Refunded),
             Ok(RefundAnswer::Failed { reason }) | Err(ProviderError::Refused(reason)) => {
-                let reason = truncated(&reason);
-                Ok(Some(PaymentCommand::RecordRefundFailed { refund_id, reason }.into()))
+                (String::new(), RefundOutcome::Failed { reason: Some(reason) })
             }
-            Err(error) => Err(error),
-        }
+            Err(ProviderError::OutcomeUnknown(why)) => {
+                tracing::warn!(payment.id = %self.payment.id, refund.id = %refund_id, why,
+                    "The answer to a refund was lost; the refund is requested again later");
+                return Ok(PaymentCommand::MarkRefundOutcomeUnknown { refund_id }.into());
+            }
+            Err(error) => return Err(error),
+        };
+        let (charge, amount) = (Some(refund.charge.charge.number), refund.amount);
+        let report = RefundReport { refund_id, charge, amount, reference, outcome };
+        Ok(PaymentCommand::ReportRefund(report).into())
     }
 
     /// Turns a report into an answer. After a refusal, looks up the charge and answers with its state.
@@ -188,6 +186,14 @@ fn refused(charge: &Charge, reason: &str) -> Answer {
     let ending = Some(ChargeEnding::Failed { reason: truncated(reason), retryable: true });
     let reference = charge.reference.clone().unwrap_or_default();
     let (authorized, captured) = (Amount::ZERO, Amount::ZERO);
-    let report = ProviderReport { charge: charge.number, reference, authorized, captured, ending };
+    let report = ProviderReport {
+        charge: charge.number,
+        reference,
+        authorized,
+        captured,
+        ending,
+        refunds: Vec::new(),
+        disputes: Vec::new(),
+    };
     PaymentCommand::Report { report, is_answer: true }.into()
 }

@@ -1,6 +1,6 @@
 //! Places an order: from the request until it is allocated or rejected, with the same answer for every retry.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     extract::State,
@@ -13,6 +13,7 @@ use domain::{
         self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PlaceOrder,
         Shortage,
     },
+    shares::AdjustmentKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use infra::{
@@ -32,7 +33,7 @@ use crate::{
         answer::{Answer, IDEMPOTENT_REPLAYED},
         body::{OptionalField, optional_field, unique_keys},
         command::{Command, CommandHeaders, command_problems},
-        payments::ChargeRequest,
+        payments::{ChargeRequest, payment_after_charge},
         run::{Accepted, accepted, state_at},
     },
     pages::Pages,
@@ -54,7 +55,7 @@ pub(in crate::http) struct PlaceOrderRequest {
     country: Option<String>,
     #[schema(min_items = 1, max_items = 5_000)]
     lines: Vec<LineRequest>,
-    /// Tax, shipping, discounts.
+    /// Tax, shipping, discounts of the whole order.
     #[schema(max_items = 100)]
     #[serde(default)]
     adjustments: Vec<AdjustmentItem>,
@@ -91,17 +92,62 @@ pub(in crate::http) struct LineRequest {
     /// False for postage, fees and services, which are never reserved.
     #[serde(default = "yes")]
     stocked: bool,
+    /// Tax, discounts and fees of this line alone, for all its units.
+    #[schema(max_items = 10)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    adjustments: Vec<LineAdjustmentItem>,
 }
 
-/// A part of the total besides the lines.
+// Fingerprints are computed from the JSON of a request. So each member that a later build adds is left out if it
+// is not given: retries of earlier requests keep their fingerprint.
+
+/// A part of the total that belongs to the whole order.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AdjustmentItem {
-    #[schema(example = "shipping")]
+    /// `discount`, `tax`, `shipping` or `fee`. If omitted: `discount` for a negative amount, otherwise `fee`.
+    #[schema(value_type = Option<String>, example = "shipping")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<AdjustmentKind>,
+    #[schema(example = "DHL")]
     code: String,
     /// Minor units, negative for a discount.
     #[schema(value_type = i64, example = 395)]
     amount: Amount,
+    /// True to spread it over the lines in proportion to their value, so that cancelled and returned units
+    /// take their share with them. If omitted: discounts and taxes are spread, shipping and fees are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spread: Option<bool>,
+}
+
+impl From<AdjustmentItem> for order::Adjustment {
+    fn from(item: AdjustmentItem) -> Self {
+        let AdjustmentItem { kind, code, amount, spread } = item;
+        let kind = kind.unwrap_or(AdjustmentKind::of_amount(amount));
+        Self { kind: Some(kind), code, amount, spread: spread.unwrap_or(kind.is_spread()) }
+    }
+}
+
+/// A part of the total that belongs to one line.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct LineAdjustmentItem {
+    /// As for an adjustment of the order.
+    #[schema(value_type = Option<String>, example = "discount")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<AdjustmentKind>,
+    #[schema(example = "3-FOR-2")]
+    code: String,
+    /// Minor units for all units of the line, negative for a discount.
+    #[schema(value_type = i64, example = -255)]
+    amount: Amount,
+}
+
+impl From<LineAdjustmentItem> for order::LineAdjustment {
+    fn from(item: LineAdjustmentItem) -> Self {
+        let LineAdjustmentItem { kind, code, amount } = item;
+        Self { kind: kind.unwrap_or(AdjustmentKind::of_amount(amount)), code, amount }
+    }
 }
 
 impl PlaceOrderRequest {
@@ -116,8 +162,8 @@ impl PlaceOrderRequest {
             quantity: line.quantity,
             unit_price: line.unit_price,
             stocked: line.stocked,
+            adjustments: line.adjustments.into_iter().map(order::LineAdjustment::from).collect(),
         };
-        let adjustment = |item: AdjustmentItem| order::Adjustment { code: item.code, amount: item.amount };
         let default_due_at = now.saturating_add(api.options.payment_due_after).ok();
         let payment = self.payment.map(|payment| payment.into_charge(api, "payment")).transpose()?;
         Ok(PlaceOrder {
@@ -126,10 +172,11 @@ impl PlaceOrderRequest {
             currency: self.currency,
             country: self.country,
             lines: self.lines.into_iter().map(line).collect(),
-            adjustments: self.adjustments.into_iter().map(adjustment).collect(),
+            adjustments: self.adjustments.into_iter().map(order::Adjustment::from).collect(),
             reference: self.reference,
             metadata: self.metadata,
             placed_at: self.placed_at.map_or(now, in_microseconds),
+            now,
             payment_due_at: self.payment_due_at.unwrap_or(default_due_at).map(in_microseconds),
             payment,
         })
@@ -137,20 +184,22 @@ impl PlaceOrderRequest {
 }
 
 /// Stores keep microseconds: without this, a finer time would change when it is read back.
-fn in_microseconds(time: Timestamp) -> Timestamp {
+pub(super) fn in_microseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 command_problems! {
-    PlaceProblems = InsufficientStock OrderStatus ProjectionsBehind;
+    PlaceProblems = InsufficientStock OrderStatus OrderTooLarge ProjectionsBehind;
 }
 
 /// Place an order
 ///
 /// Answers after the order is durably allocated (201) or rejected because stock is short (409). The answer
-/// names the payment to settle. With `Prefer: respond-async`: 202 after the order is durably recorded.
+/// names the payment to settle. With `Prefer: respond-async`: 202 after the order is durably recorded. With
+/// `Prefer: wait=N` and a `payment`, the answer also waits for the payment provider, at most N seconds, and contains
+/// the `payment` with the `next_action` of the customer or the `failure`.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "respond-async")),
+    params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N with N seconds, at most 30")),
     request_body = PlaceOrderRequest,
     responses(
         (status = 201, description = "Allocated: all stock is reserved.", body = OrderAnswer),
@@ -171,10 +220,21 @@ pub(in crate::http) async fn place(
         let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"))];
         return Ok((applied, place_async(&api, command, &context).await?).into_response());
     }
+    let carries_payment = command.payment.is_some();
     // The process manager finishes the order if the client disconnects.
-    Ok(place_and_settle(&api, command, &context).await?.into_response())
+    let mut answer = place_and_settle(&api, command, &context).await?;
+    let wait = preferred_wait(&headers).filter(|_| carries_payment);
+    let (Some(wait), Some(payment_id)) = (wait, answer.body.payment_id) else {
+        return Ok(answer.into_response());
+    };
+    answer.body.payment = Some(payment_after_charge(&api, payment_id, wait).await?);
+    let applied = HeaderValue::try_from(format!("wait={}", wait.as_secs()));
+    let applied = applied.ok().map(|applied| [(PREFERENCE_APPLIED, applied)]);
+    Ok((applied, answer).into_response())
 }
 
+/// The longest wait for the payment provider that a request may prefer.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 /// RFC 7240.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -188,12 +248,23 @@ fn check_placed_at(placed_at: Option<Timestamp>, now: Timestamp) -> Result<(), P
     }
 }
 
-/// RFC 7240.
-fn prefers_async(headers: &HeaderMap) -> bool {
+/// The preferences of a request (RFC 7240), without their parameters.
+fn preferences(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|preference| {
-        preference.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("respond-async")
-    })
+    values.flat_map(|value| value.split(',')).map(|one| one.split(';').next().unwrap_or("").trim())
+}
+
+fn prefers_async(headers: &HeaderMap) -> bool {
+    preferences(headers).any(|preference| preference.eq_ignore_ascii_case("respond-async"))
+}
+
+/// The time of `wait=N`, at most [`WAIT_MAX`].
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = preferences(headers).find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().parse::<u64>().ok()).flatten()
+    });
+    seconds.map(|seconds| Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
 async fn place_async(

@@ -29,7 +29,7 @@ pub(in crate::http) struct DeliveryAnswer {
     #[schema(example = "msg_0d3c6f1e-5d0a-5c2b-9f7e-0123456789ab")]
     delivery_id: String,
     event_id: Uuid,
-    #[schema(example = "order.placed.v1")]
+    #[schema(example = "order.placed.v2")]
     event_type: String,
     /// Null while a stream of the order cannot be read.
     order_id: Option<Uuid>,

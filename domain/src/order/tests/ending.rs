@@ -4,10 +4,15 @@ use super::*;
 
 #[test]
 fn an_order_is_cancelled_once_while_it_is_placed_or_allocated() {
-    for events in [vec![placed()], vec![placed(), allocated()], paid_order()] {
+    let paid = cancelled(CancelReason::Requested, &[(1, 4), (2, 2), (3, 1)], 0, 85);
+    for (events, end) in [
+        (vec![placed()], cancelled_whole()),
+        (vec![placed(), allocated()], cancelled_whole()),
+        (paid_order(), paid),
+    ] {
         given(events)
             .when(cancel(CancelReason::Requested))
-            .then([cancelled_whole()])
+            .then([end])
             .when(cancel(CancelReason::Requested))
             .then_nothing();
     }
@@ -15,13 +20,18 @@ fn an_order_is_cancelled_once_while_it_is_placed_or_allocated() {
 
 #[test]
 fn a_cancellation_stores_its_note_and_refuses_an_empty_one() {
-    let command =
-        |note: &str| OrderCommand::Cancel { reason: CancelReason::Requested, note: Some(note.into()) };
+    let command = |note: &str| {
+        OrderCommand::Cancel(NewCancellation {
+            note: Some(note.into()),
+            ..NewCancellation::of_the_rest(CANCELLATION, CancelReason::Requested)
+        })
+    };
     let event = OrderCancelled {
         reason: CancelReason::Requested,
         note: Some("changed my mind".into()),
-        lines: parts(&[(1, 4), (2, 2), (3, 1)]),
-        amount_due: pence(0),
+        lines: cancelled_lines(&[(1, 4), (2, 2), (3, 1)]),
+        owed: pence(0),
+        refunds: Vec::new(),
     };
     given([placed()]).when(command("changed my mind")).then([event.into()]);
     given([placed()]).when(command("")).then_refused(InvalidOrder::Text { member: "note" }.into());
@@ -42,25 +52,35 @@ fn an_order_that_was_rejected_expired_or_shipped_in_full_cannot_be_cancelled() {
 fn cancelling_after_a_partial_shipment_cancels_the_rest_and_the_shipped_units_stay_due() {
     given(after(paid_order(), [shipped(1, &[(1, 3)])]))
         .when(cancel(CancelReason::Requested))
-        .then([cancelled(CancelReason::Requested, &[(1, 1), (2, 2), (3, 1)], 30)]);
+        .then([cancelled(CancelReason::Requested, &[(1, 1), (2, 2), (3, 1)], 30, 55)]);
 }
 
 #[test]
-fn adjustments_stay_with_the_shipped_units_and_the_amount_due_is_at_least_0() {
-    for (adjustment, amount_due) in [(15, 45), (-10, 20), (-40, 0)] {
-        let adjusted = PlaceOrder {
-            adjustments: vec![Adjustment { code: "adjustment".into(), amount: pence(adjustment) }],
-            ..order()
-        };
-        let captured = 85 + adjustment;
-        let events =
-            [placed_as(adjusted), allocated(), recorded(captured, 0, 0), paid(), shipped(1, &[(1, 3)])];
-        given(events).when(cancel(CancelReason::Requested)).then([cancelled(
-            CancelReason::Requested,
-            &[(1, 1), (2, 2), (3, 1)],
-            amount_due,
-        )]);
-    }
+fn shipping_stays_due_for_what_was_shipped_and_drops_out_if_nothing_was() {
+    let with_shipping = PlaceOrder { adjustments: vec![Adjustment::new("DHL", pence(15))], ..order() };
+    let paid_order = [placed_as(with_shipping), allocated(), recorded(100, 0, 0), paid()];
+    given(paid_order.clone()).when(cancel(CancelReason::Requested)).then([cancelled(
+        CancelReason::Requested,
+        &[(1, 4), (2, 2), (3, 1)],
+        0,
+        100,
+    )]);
+    given(after(paid_order.to_vec(), [shipped(1, &[(1, 3)])]))
+        .when(cancel(CancelReason::Requested))
+        .then([cancelled(CancelReason::Requested, &[(1, 1), (2, 2), (3, 1)], 45, 55)]);
+}
+
+#[test]
+fn a_discount_that_is_not_spread_never_makes_the_owed_amount_negative() {
+    let discount = Adjustment { spread: false, ..Adjustment::new("voucher", pence(-40)) };
+    let discounted = PlaceOrder { adjustments: vec![discount], ..order() };
+    let events = [placed_as(discounted), allocated(), recorded(45, 0, 0), paid(), shipped(1, &[(1, 3)])];
+    given(events).when(cancel(CancelReason::Requested)).then([cancelled(
+        CancelReason::Requested,
+        &[(1, 1), (2, 2), (3, 1)],
+        0,
+        45,
+    )]);
 }
 
 #[test]
@@ -69,6 +89,7 @@ fn a_failed_or_voided_payment_cancels_its_unpaid_order() {
         given([placed(), allocated()]).when(cancel(reason)).then([cancelled(
             reason,
             &[(1, 4), (2, 2), (3, 1)],
+            0,
             0,
         )]);
     }

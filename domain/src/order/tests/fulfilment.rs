@@ -63,7 +63,7 @@ fn only_an_allocated_and_paid_order_is_shipped() {
 fn a_shipment_is_delivered_once_even_if_the_rest_was_cancelled() {
     let part_cancelled = after(
         paid_order(),
-        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],
+        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40, 45)],
     );
     for events in [after(paid_order(), [shipped(1, &[(1, 4)])]), part_cancelled] {
         given(events.clone()).when(deliver(1)).then([delivered(1)]).when(deliver(1)).then_nothing();
@@ -103,35 +103,40 @@ fn a_return_of_more_units_than_were_shipped_and_not_returned_is_refused() {
 fn a_return_refunds_no_more_than_is_captured_and_not_requested_yet() {
     let events = after(paid_order(), [shipped(1, &[(1, 4)]), refund_requested(1, 80)]);
     given(events.clone())
-        .when(take_back(1, &[(1, 1)], None))
+        .when(take_back(1, &[(1, 1)], Some(10)))
         .then_refused(OrderRefusal::RefundTooLarge { requested: pence(10), refundable: pence(5) });
-    given(events.clone()).when(take_back(1, &[(1, 1)], Some(5))).then([returned(1, &[(1, 1)], 5)]);
-    given(events).when(take_back(1, &[(1, 1)], Some(-1))).then_refused(InvalidOrder::RefundAmount.into());
+    given(events.clone())
+        .when(take_back(1, &[(1, 1)], Some(-1)))
+        .then_refused(InvalidOrder::RefundAmount.into());
+    // 5 are left, and the customer owes nothing for the other units either.
+    let order = OrderDecider::fold(&events);
+    let decided = OrderDecider::decide(&order, take_back(1, &[(1, 1)], None)).unwrap();
+    let OrderEvent::Returned(returned) = &decided[0] else { panic!("{decided:?}") };
+    assert_eq!((returned.refund_amount, returned.withheld), (pence(5), Amount::ZERO));
 }
 
 #[test]
-fn a_return_at_full_price_is_refused_if_a_discount_reduced_what_was_captured() {
-    let discounted = PlaceOrder {
-        adjustments: vec![Adjustment { code: "discount".into(), amount: pence(-45) }],
-        ..order()
-    };
-    let shipped_order =
-        [placed_as(discounted), allocated(), recorded(40, 0, 0), paid(), shipped(1, &[(1, 4), (2, 2)])];
-    given(shipped_order.clone())
-        .when(take_back(1, &[(1, 4), (2, 2)], None))
-        .then_refused(OrderRefusal::RefundTooLarge { requested: pence(80), refundable: pence(40) });
-    given(shipped_order).when(take_back(1, &[(1, 4), (2, 2)], Some(40))).then([returned(
-        1,
-        &[(1, 4), (2, 2)],
-        40,
-    )]);
+fn a_return_takes_its_share_of_the_discount_with_it() {
+    let discounted = PlaceOrder { adjustments: vec![Adjustment::new("discount", pence(-45))], ..order() };
+    let mut events = vec![placed_as(discounted), allocated(), recorded(40, 0, 0), paid()];
+    events.push(shipped(1, &[(1, 4), (2, 2), (3, 1)]));
+    let mut refunded = Vec::new();
+    for (number, lines) in (1..).zip([[(1, 1)], [(1, 3)], [(2, 1)], [(2, 1)], [(3, 1)]]) {
+        let order = OrderDecider::fold(&events);
+        let decided = OrderDecider::decide(&order, take_back(number, &lines, None)).unwrap();
+        let OrderEvent::Returned(returned) = &decided[0] else { panic!("{decided:?}") };
+        refunded.push(returned.refund_amount.minor_units());
+        events.extend(decided);
+    }
+    // Of the 45, 21 are of the mugs, 21 of the bowls and 3 of the postage.
+    assert_eq!(refunded, [5, 14, 10, 9, 2]);
 }
 
 #[test]
 fn shipped_units_of_a_cancelled_order_can_be_returned() {
     let part_cancelled = after(
         paid_order(),
-        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40)],
+        [shipped(1, &[(1, 4)]), cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40, 45)],
     );
     given(part_cancelled).when(take_back(1, &[(1, 4)], None)).then([returned(1, &[(1, 4)], 40)]);
 }

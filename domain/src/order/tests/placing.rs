@@ -2,39 +2,112 @@
 
 use super::*;
 use crate::text::TEXT_CHARS_MAX;
+use crate::{
+    decider::StoredEvent,
+    shares::{AdjustmentKind, Shares},
+};
+
+fn adjustment(kind: AdjustmentKind, amount: i64) -> Adjustment {
+    let (kind, code) = (Some(kind), kind.as_str().to_owned());
+    Adjustment { kind, code, amount: pence(amount), spread: kind.is_some_and(AdjustmentKind::is_spread) }
+}
+
+fn line_adjustment(kind: AdjustmentKind, amount: i64) -> LineAdjustment {
+    LineAdjustment { kind, code: kind.as_str().to_owned(), amount: pence(amount) }
+}
+
+fn placed_content(order: PlaceOrder) -> OrderPlaced {
+    match placed_as(order) {
+        OrderEvent::Placed(placed) => placed,
+        other => panic!("{other:?}"),
+    }
+}
 
 #[test]
-fn an_order_is_recorded_as_sent_with_its_total() {
+fn an_order_is_recorded_as_sent_with_its_total_and_the_shares_of_its_lines() {
     let sent = PlaceOrder {
         adjustments: vec![
-            Adjustment { code: "discount".into(), amount: pence(-10) },
-            Adjustment { code: "tax".into(), amount: pence(15) },
+            adjustment(AdjustmentKind::Discount, -10),
+            adjustment(AdjustmentKind::Tax, 15),
+            adjustment(AdjustmentKind::Shipping, 4),
         ],
         reference: Some("web-1".into()),
         metadata: BTreeMap::from([("channel".into(), String::new())]),
         ..order()
     };
-    let as_line = |line: &NewLine| OrderLine {
+    // Of 85: mugs 40, bowls 40, postage 5.
+    let shares = [(-5, 7), (-5, 7), (0, 1)];
+    let as_line = |(line, (discount, tax)): (&NewLine, (i64, i64))| OrderLine {
         sku: line.sku.clone(),
         quantity: line.quantity,
         unit_price: line.unit_price,
         stocked: line.stocked,
+        adjustments: Vec::new(),
+        shares: Shares { discount: pence(discount), tax: pence(tax), ..Shares::default() },
     };
     let expected = OrderPlaced {
         order_id: sent.order_id,
         customer_id: sent.customer_id.clone(),
         currency: sent.currency,
         country: sent.country.clone(),
-        lines: sent.lines.iter().map(as_line).collect(),
+        lines: sent.lines.iter().zip(shares).map(as_line).collect(),
         adjustments: sent.adjustments.clone(),
-        total: pence(90),
+        total: pence(94),
         reference: sent.reference.clone(),
         metadata: sent.metadata.clone(),
         placed_at: sent.placed_at,
         payment_due_at: sent.payment_due_at,
+        terms: Some(PaymentTerms::Prepaid),
         payment: sent.payment.clone(),
     };
     given([]).when(place(sent)).then([expected.into()]);
+}
+
+#[test]
+fn adjustments_of_a_line_count_for_its_total_and_for_its_shares() {
+    let discounted = NewLine {
+        adjustments: vec![
+            line_adjustment(AdjustmentKind::Discount, -20),
+            line_adjustment(AdjustmentKind::Fee, 5),
+        ],
+        ..line("MUG", 4, 10)
+    };
+    let adjustments = vec![adjustment(AdjustmentKind::Tax, 13)];
+    let order = PlaceOrder { lines: vec![discounted, line("BOWL", 2, 20)], adjustments, ..order() };
+    let order = OrderDecider::fold(&[placed_as(order)]);
+    // 13 over 25 and 40.
+    let totals: Vec<Amount> = order.lines().iter().map(Line::total).collect();
+    assert_eq!((totals, order.total()), (vec![pence(25 + 5), pence(40 + 8)], pence(78)));
+}
+
+#[test]
+fn shipping_and_fees_stay_on_the_order_unless_the_request_says_otherwise() {
+    let shipping = adjustment(AdjustmentKind::Shipping, 17);
+    let placed = placed_content(PlaceOrder { adjustments: vec![shipping.clone()], ..order() });
+    assert!(placed.lines.iter().all(|line| line.shares.is_zero()));
+    let spread = Adjustment { spread: true, ..shipping };
+    let placed = placed_content(PlaceOrder { adjustments: vec![spread], ..order() });
+    let shares: Vec<Amount> = placed.lines.iter().map(|line| line.shares.shipping).collect();
+    assert_eq!(shares, [8, 8, 1].map(pence));
+}
+
+#[test]
+fn adjustments_of_free_lines_stay_on_the_order() {
+    let tax = adjustment(AdjustmentKind::Tax, 7);
+    let placed =
+        placed_content(PlaceOrder { lines: vec![line("MUG", 2, 0)], adjustments: vec![tax], ..order() });
+    assert!(!placed.adjustments[0].spread && placed.lines[0].shares.is_zero());
+}
+
+#[test]
+fn several_discounts_up_to_the_value_of_the_lines_leave_no_line_below_0() {
+    let lines = vec![line("MUG", 1, 1), line("BOWL", 1, 1)];
+    let placed = placed_content(PlaceOrder {
+        lines,
+        adjustments: vec![adjustment(AdjustmentKind::Discount, -1), adjustment(AdjustmentKind::Discount, -1)],
+        ..order()
+    });
+    assert_eq!(placed.total, Amount::ZERO);
 }
 
 #[test]
@@ -49,7 +122,7 @@ fn an_order_at_its_limits_is_accepted() {
     let largest = PlaceOrder {
         customer_id: Some("ß".repeat(TEXT_CHARS_MAX)),
         lines: vec![line("MUG", 1, 0); LINES_MAX],
-        adjustments: vec![Adjustment { code: text.clone(), amount: pence(0) }; ADJUSTMENTS_MAX],
+        adjustments: vec![Adjustment::new(text.clone(), pence(0)); ADJUSTMENTS_MAX],
         metadata: entries.collect(),
         ..order()
     };
@@ -63,10 +136,31 @@ fn an_order_at_its_limits_is_accepted() {
 }
 
 #[test]
+fn an_order_whose_largest_event_would_exceed_the_limit_is_refused() {
+    let adjustments =
+        vec![adjustment(AdjustmentKind::Discount, -250_000), adjustment(AdjustmentKind::Tax, 200_000)];
+    let of_lines = |sku: &str| {
+        let lines = (0..LINES_MAX).map(|number| line(&sku.replace('#', &format!("{number:04}")), 1, 255));
+        PlaceOrder { lines: lines.collect(), adjustments: adjustments.clone(), ..order() }
+    };
+    let bytes = |event: &OrderEvent| event.to_json().len() + METADATA_BYTES_MAX;
+    let long = placed_as(of_lines("1234567890123456####".replace("####", "#").as_str()));
+    assert!(bytes(&long) < 600_000, "{}", bytes(&long));
+
+    // The refusal counts the bytes of the larger event: of an order placed, or of one rejected.
+    let huge = of_lines(&format!("{}#", "€".repeat(60)));
+    let placed_bytes = bytes(&super::super::placing::placed(huge.clone()).unwrap().into());
+    let refused = OrderDecider::decide(&Order::default(), place(huge)).unwrap_err();
+    let OrderRefusal::TooLarge { bytes } = refused else { panic!("{refused:?}") };
+    assert!(bytes >= placed_bytes && bytes > EVENT_BYTES_MAX, "{bytes}, {placed_bytes}");
+}
+
+#[test]
 fn each_invalid_part_of_an_order_is_refused_by_name() {
     let with_line = |line: NewLine| PlaceOrder { lines: vec![self::line("MUG", 1, 1), line], ..order() };
+    let line_with = |adjustments| NewLine { adjustments, ..line("MUG", 1, 1) };
     let with_adjustment = |code: &str, amount: i64| PlaceOrder {
-        adjustments: vec![Adjustment { code: code.into(), amount: pence(amount) }],
+        adjustments: vec![Adjustment::new(code, pence(amount))],
         ..order()
     };
     let with_metadata = |key: &str, value: &str| PlaceOrder {
@@ -75,7 +169,7 @@ fn each_invalid_part_of_an_order_is_refused_by_name() {
     };
     let too_long = "x".repeat(TEXT_CHARS_MAX + 1);
     let many_entries = (0..=METADATA_ENTRIES_MAX).map(|number| (format!("{number}"), String::new()));
-    let free_adjustment = Adjustment { code: "tax".into(), amount: pence(0) };
+    let free_adjustment = Adjustment::new("tax", pence(0));
     let cases = [
         (PlaceOrder { lines: Vec::new(), ..order() }, InvalidOrder::LineCount),
         (PlaceOrder { lines: vec![line("MUG", 1, 1); LINES_MAX + 1], ..order() }, InvalidOrder::LineCount),
@@ -92,6 +186,30 @@ fn each_invalid_part_of_an_order_is_refused_by_name() {
         (with_adjustment("fee", ORDER_VALUE_MAX), InvalidOrder::TotalOutOfRange),
         (with_adjustment("discount", -2 * ORDER_VALUE_MAX), InvalidOrder::TotalOutOfRange),
         (with_adjustment("discount", -86), InvalidOrder::NegativeTotal),
+        (
+            PlaceOrder {
+                adjustments: vec![Adjustment::new("voucher", pence(-100)), Adjustment::new("fee", pence(50))],
+                ..order()
+            },
+            InvalidOrder::NegativeLineTotal { line: 1 },
+        ),
+        (
+            with_line(line_with(vec![line_adjustment(AdjustmentKind::Discount, -2)])),
+            InvalidOrder::NegativeLineTotal { line: 2 },
+        ),
+        (
+            PlaceOrder { adjustments: vec![adjustment(AdjustmentKind::Discount, 1)], ..order() },
+            InvalidOrder::PositiveDiscount { line: None },
+        ),
+        (
+            with_line(line_with(vec![line_adjustment(AdjustmentKind::Discount, 1)])),
+            InvalidOrder::PositiveDiscount { line: Some(2) },
+        ),
+        (
+            with_line(line_with(vec![line_adjustment(AdjustmentKind::Fee, 0); LINE_ADJUSTMENTS_MAX + 1])),
+            InvalidOrder::LineAdjustmentCount { line: 2 },
+        ),
+        (PlaceOrder { now: at(101), ..order() }, InvalidOrder::DueInThePast { due_at: at(100) }),
         (with_adjustment("", 1), InvalidOrder::Text { member: "adjustments.code" }),
         (with_adjustment(&too_long, 1), InvalidOrder::Text { member: "adjustments.code" }),
         (

@@ -28,7 +28,7 @@ fn the_payment_status_follows_the_captured_and_refunded_amounts() {
 #[test]
 fn the_fulfilment_status_follows_the_stocked_units() {
     let all = &[(1, 4), (2, 2)];
-    let rest_cancelled = cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40);
+    let rest_cancelled = cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40, 45);
     let cases = [
         (vec![], FulfilmentStatus::Unfulfilled),
         (vec![shipped(1, &[(3, 1)])], FulfilmentStatus::Unfulfilled),
@@ -56,17 +56,18 @@ fn an_order_without_stocked_lines_is_fulfilled_by_its_services() {
 }
 
 #[test]
-fn an_ended_order_owes_only_for_the_shipped_units() {
-    let rest_cancelled = cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40);
+fn a_paid_order_has_no_amount_due_and_an_ended_one_owes_for_the_shipped_units() {
+    let rest_cancelled = cancelled(CancelReason::Requested, &[(2, 2), (3, 1)], 40, 45);
     let cases = [
         (paid_order(), 85),
         (vec![placed(), rejected()], 0),
         (vec![placed(), allocated(), expired()], 0),
-        (after(paid_order(), [cancelled_whole()]), 0),
+        (after(paid_order(), [cancelled(CancelReason::Requested, &[(1, 4), (2, 2), (3, 1)], 0, 85)]), 0),
         (after(paid_order(), [shipped(1, &[(1, 4)]), rest_cancelled]), 40),
     ];
-    for (events, amount_due) in cases {
-        assert_eq!(OrderDecider::fold(&events).amount_due(), pence(amount_due), "{events:?}");
+    for (events, owed) in cases {
+        let order = OrderDecider::fold(&events);
+        assert_eq!((order.owed(), order.amount_due()), (pence(owed), Amount::ZERO), "{events:?}");
     }
 }
 

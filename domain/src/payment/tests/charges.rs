@@ -17,7 +17,15 @@ fn charge_requested(number: u32) -> PaymentEvent {
 
 fn reported(charge: u32, authorized: i64, captured: i64, ending: Option<ChargeEnding>) -> ProviderReport {
     let reference = format!("pi_{charge}");
-    ProviderReport { charge, reference, authorized: pence(authorized), captured: pence(captured), ending }
+    ProviderReport {
+        charge,
+        reference,
+        authorized: pence(authorized),
+        captured: pence(captured),
+        ending,
+        refunds: Vec::new(),
+        disputes: Vec::new(),
+    }
 }
 
 /// A webhook of the provider.
@@ -45,7 +53,7 @@ fn authorized_by(charge: u32, amount: i64) -> PaymentEvent {
 
 fn captured_by(charge: u32, amount: i64) -> PaymentEvent {
     let (reference, charge) = (Some(format!("pi_{charge}")), Some(charge));
-    PaymentCaptured { amount: pence(amount), reference, charge }.into()
+    PaymentCaptured { amount: pence(amount), reference, charge, late: false }.into()
 }
 
 fn capture_requested(amount: i64, total: i64) -> PaymentEvent {
@@ -91,7 +99,8 @@ fn a_second_charge_is_refused_until_the_first_has_ended_without_money() {
         authorized_charge(),
         [requested_charge(), vec![captured_by(1, 100)]].concat(),
     ] {
-        given(events).when(charge()).then_refused(PaymentRefusal::ChargeUnderWay);
+        let other = NewCharge { method: "other".into(), ..new_charge() };
+        given(events).when(PaymentCommand::Charge(other)).then_refused(PaymentRefusal::ChargeUnderWay);
     }
     given([requested_charge(), vec![failed(true)]].concat()).when(charge()).then([charge_requested(2)]);
     for events in
@@ -241,7 +250,7 @@ fn a_lost_answer_to_an_ended_charge_changes_nothing() {
 fn a_capture_that_an_operator_recorded_is_not_added_again_when_the_provider_reports_it() {
     let lost = [authorized_charge(), vec![unknown(Operation::Capture)]].concat();
     let by_hand: PaymentEvent =
-        PaymentCaptured { amount: pence(100), reference: None, charge: Some(1) }.into();
+        PaymentCaptured { amount: pence(100), reference: None, charge: Some(1), late: false }.into();
     given(lost).when(capture(100)).then([by_hand]).when(answer(1, 100, 100)).then_nothing();
 }
 
@@ -251,7 +260,7 @@ fn closing_voids_an_open_charge_and_refunds_what_it_captures_anyway() {
         .when(close(0))
         .then([closed(0), void_requested()])
         .when(answer(1, 100, 100))
-        .then([captured_by(1, 100), closing_refund_requested(0, 100)]);
+        .then([captured_by(1, 100), of_charge(1, closing_refund_requested(0, 100))]);
     let events = [requested_charge(), vec![closed(0), void_requested()]].concat();
     assert_eq!(work(&events), [ProviderWork::Void(1)]);
     given(events.clone()).when(ended(1, 0, ChargeEnding::Voided)).then([voided()]);
@@ -260,9 +269,17 @@ fn closing_voids_an_open_charge_and_refunds_what_it_captures_anyway() {
 
 #[test]
 fn the_provider_refunds_only_what_it_captured() {
-    let refund = [requested_charge(), vec![captured_by(1, 100), by_hand(1, 30)]].concat();
+    let refund = [requested_charge(), vec![captured_by(1, 100), of_charge(1, by_hand(1, 30))]].concat();
     let expected = ProviderWork::Refund { charge: 1, refund_id: refund_id(1), amount: pence(30) };
     assert_eq!(work(&refund), [expected]);
     assert_eq!(work(&[refund, vec![refunded(refund_id(1), 30)]].concat()), []);
     assert_eq!(work(&[requested(), captured(100), by_hand(1, 30)]), []);
+}
+
+#[test]
+fn a_charge_with_the_same_method_is_the_charge_that_waits_for_the_customer() {
+    let waiting = [requested_charge(), vec![pending()]].concat();
+    given(waiting.clone()).when(charge()).then_nothing();
+    let other = NewCharge { method: "other".into(), ..new_charge() };
+    given(waiting).when(PaymentCommand::Charge(other)).then_refused(PaymentRefusal::ChargeUnderWay);
 }

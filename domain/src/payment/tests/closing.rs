@@ -32,7 +32,7 @@ fn a_payment_closed_before_it_was_requested_is_never_requested() {
 fn a_closed_payment_refuses_authorisations_and_captures() {
     given([requested(), closed(0)]).when(authorize(100)).then_refused(PaymentRefusal::Closed);
     given([requested(), authorized(100), closed(0), void_requested()])
-        .when(capture(100))
+        .when(authorize(1))
         .then_refused(PaymentRefusal::Closed);
 }
 
@@ -42,9 +42,9 @@ fn what_the_provider_takes_after_the_end_is_recorded_and_refunded_or_voided() {
         .when(report(100, 0))
         .then([authorized_at_provider(100), void_requested()])
         .when(report(100, 30))
-        .then([captured_at_provider(30), closing_refund_requested(0, 30)])
+        .then([captured_at_provider(30), of_charge(0, closing_refund_requested(0, 30))])
         .when(report(100, 100))
-        .then([captured_at_provider(70), closing_refund_requested(1, 70)]);
+        .then([captured_at_provider(70), of_charge(0, closing_refund_requested(1, 70))]);
 }
 
 #[test]
@@ -98,4 +98,46 @@ fn a_manual_refund_that_fails_after_the_end_is_repeated_only_beyond_the_amount_d
     given([requested(), captured(100), by_hand(1, 30), closed(50), closing_refund_requested(1, 50)])
         .when(record_refund_failed(refund_id(1)))
         .then([refund_failed(refund_id(1), 30)]);
+}
+
+#[test]
+fn late_money_recorded_by_hand_stays_until_the_order_refunds_it() {
+    let late = |amount| {
+        PaymentEvent::from(PaymentCaptured {
+            amount: pence(amount),
+            reference: None,
+            charge: None,
+            late: true,
+        })
+    };
+    given([requested(), closed(0)])
+        .when(capture(100))
+        .then([late(100)])
+        .when(request_refund(1, 100))
+        .then([by_hand(1, 100)]);
+    given([requested(), captured(100), closed(0), closing_refund_requested(0, 100)])
+        .when(capture(30))
+        .then([late(30)]);
+    let without_amount = PaymentCommand::Capture { amount: None, reference: None };
+    given([requested(), closed(0)]).when(without_amount).then_refused(PaymentRefusal::Closed);
+}
+
+#[test]
+fn a_closed_payment_gives_up_after_many_failed_refunds_and_an_operator_retries() {
+    let attempts = (0..20u64).flat_map(|earlier| {
+        [closing_refund_requested(earlier, 100), refund_failed(closing_refund_id(earlier), 100)]
+    });
+    let mut events: Vec<_> = [requested(), captured(100), closed(0)].into_iter().chain(attempts).collect();
+    let last = events.pop();
+    given(events.clone()).when(record_refund_failed(closing_refund_id(19))).then(last.clone());
+    events.extend(last);
+    let retry = |by_hand| PaymentCommand::RetryRefund { refund_id: closing_refund_id(19), by_hand };
+    given(events.clone())
+        .when(retry(true))
+        .then([closing_refund_requested(20, 100)])
+        .when(retry(true))
+        .then_refused(PaymentRefusal::NotRetryable);
+    given([requested(), captured(100), closed(0), closing_refund_requested(0, 100)])
+        .when(PaymentCommand::RetryRefund { refund_id: closing_refund_id(0), by_hand: false })
+        .then_refused(PaymentRefusal::NotRetryable);
 }

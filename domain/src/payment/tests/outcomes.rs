@@ -113,3 +113,19 @@ fn a_failed_capture_leaves_the_amount_captured_before() {
     assert_eq!((payment.state(), payment.captured()), (PaymentState::Captured, pence(60)));
     assert_eq!(payment.capturable(), Amount::ZERO);
 }
+
+#[test]
+fn a_failed_payment_shows_its_reason_as_a_code_and_a_message() {
+    let failure = |reason: Option<&str>| {
+        let command = PaymentCommand::Fail { reason: reason.map(str::to_owned), retryable: true };
+        let events = PaymentDecider::decide(&PaymentDecider::fold(&[requested()]), command).unwrap();
+        let payment = PaymentDecider::fold(&[vec![requested()], events].concat());
+        payment.failure().cloned().map(|failure| (failure.code, failure.message))
+    };
+    let shown = |code: &str, message: Option<&str>| Some((code.to_owned(), message.map(str::to_owned)));
+    assert_eq!(failure(Some("card_declined")), shown("card_declined", None));
+    assert_eq!(failure(Some("card_declined: Try again.")), shown("card_declined", Some("Try again.")));
+    assert_eq!(failure(Some("No answer: busy")), shown("failed", Some("No answer: busy")));
+    assert_eq!(failure(None), shown("failed", None));
+    assert_eq!(PaymentDecider::fold(&[requested(), failed(true), authorized(100)]).failure(), None);
+}

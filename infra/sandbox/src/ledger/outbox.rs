@@ -37,10 +37,16 @@ pub(super) fn queue(
 ) -> Result<(), LedgerError> {
     const INSERT: &str = "INSERT INTO webhooks (message_id, body, next_attempt_at) VALUES (?1, ?2, ?3)";
     let mut insert = transaction.prepare_cached(INSERT)?;
-    for ChargeEvent { number, kind, refund_id, charge } in events {
+    for ChargeEvent { number, kind, refund_id, dispute_id, charge } in events {
         let message_id = format!("msg_{}_{}_{number}", key.payment_id, key.number);
         let timestamp = charge.updated_at;
-        let event = NoticeBody { kind: *kind, timestamp, refund_id: *refund_id, data: charge.clone() };
+        let event = NoticeBody {
+            kind: *kind,
+            timestamp,
+            refund_id: *refund_id,
+            dispute_id: dispute_id.clone(),
+            data: charge.clone(),
+        };
         let body = serde_json::to_string(&event)?;
         for delay in script.notice_delays(key.draw_key("webhook", *number)) {
             let at = timestamp.checked_add(delay).unwrap_or(Timestamp::MAX).as_microsecond();

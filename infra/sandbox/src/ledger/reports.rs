@@ -75,6 +75,9 @@ fn add_movements(transaction: &Transaction<'_>, totals: &mut LedgerTotals) -> Re
             "capture" => (&mut sums.captures, &mut sums.captured),
             "release" => (&mut sums.releases, &mut sums.released),
             "refund" => (&mut sums.refunds, &mut sums.refunded),
+            "refund_reversal" => (&mut sums.refund_reversals, &mut sums.refunds_reversed),
+            "dispute" => (&mut sums.disputes, &mut sums.disputed),
+            "dispute_reversal" => (&mut sums.dispute_reversals, &mut sums.disputes_reversed),
             other => return Err(unusable(&format_args!("{other:?} is not a kind of movement"))),
         };
         (*of_count, *of_amount) = (count, amount);

@@ -1,24 +1,26 @@
-//! Requests of operators and tests: they read the ledger, settle charges and refunds, and change the script.
+//! Requests of operators and tests: they read the ledger, settle charges, refunds and
+//! disputes, refund money and open disputes without a request of the platform, and change the script.
 //! The script draws no faults for them. An outage refuses those about charges.
 
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use domain::RefundId;
+use domain::{Amount, RefundId};
 use infra::http::{Code, Problem};
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     Api,
     extract::{Body, Charge, ChargeAnd},
-    problem_of,
+    method_of, problem_of,
 };
 use crate::{
     account::{Account, ChargeRefusal},
     ledger::ChargeKey,
-    resource::{ChargePage, ChargeResource, LedgerTotals},
+    resource::{ChargePage, ChargeResource, LedgerTotals, RefundTerms},
     script::SandboxScript,
 };
 
@@ -94,6 +96,50 @@ pub(super) async fn abandon_refund(
     ChargeAnd(key, id): ChargeAnd<RefundId>,
 ) -> Result<Json<ChargeResource>, Problem> {
     settle(&api, key, move |account, now| account.settle_refund(id, false, now)).await
+}
+
+/// Refunds money without a request of the platform, as from a provider's dashboard.
+pub(super) async fn refund(
+    State(api): State<Api>,
+    Charge(key): Charge,
+    Body(RefundTerms { amount }): Body<RefundTerms>,
+) -> Result<Json<ChargeResource>, Problem> {
+    let (script, refund_id) = (api.script.get(), RefundId(Uuid::new_v4()));
+    settle(&api, key, move |account, now| {
+        let draw_key = key.draw_key("refund at the provider", account.events);
+        account.refund(refund_id, amount, script.refund(draw_key, method_of(account)), now)
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DisputeTerms {
+    /// If omitted: all that is captured and neither refunded nor disputed.
+    #[serde(default)]
+    amount: Option<Amount>,
+}
+
+pub(super) async fn dispute(
+    State(api): State<Api>,
+    Charge(key): Charge,
+    Body(DisputeTerms { amount }): Body<DisputeTerms>,
+) -> Result<Json<ChargeResource>, Problem> {
+    settle(&api, key, move |account, now| account.dispute(amount, now)).await
+}
+
+pub(super) async fn win_dispute(
+    State(api): State<Api>,
+    ChargeAnd(key, id): ChargeAnd<String>,
+) -> Result<Json<ChargeResource>, Problem> {
+    settle(&api, key, move |account, now| account.settle_dispute(&id, true, now)).await
+}
+
+pub(super) async fn lose_dispute(
+    State(api): State<Api>,
+    ChargeAnd(key, id): ChargeAnd<String>,
+) -> Result<Json<ChargeResource>, Problem> {
+    settle(&api, key, move |account, now| account.settle_dispute(&id, false, now)).await
 }
 
 async fn settle(

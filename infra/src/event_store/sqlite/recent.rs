@@ -76,7 +76,7 @@ mod tests {
             stream: OrderId(Uuid::nil()).into(),
             revision: position,
             id: EventId(Uuid::nil()),
-            type_name: "order.placed.v1".into(),
+            type_name: "order.placed.v2".into(),
             data: vec![b' '; bytes].into(),
             metadata: Arc::from(*b"{}"),
             recorded_at: Timestamp::UNIX_EPOCH,

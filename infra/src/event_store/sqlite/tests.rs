@@ -58,7 +58,7 @@ fn new_stream() -> StreamName {
 fn append(stream: &StreamName, expected: ExpectedRevision, bytes: usize) -> Append {
     let event = NewEvent {
         id: EventId(Uuid::new_v4()),
-        type_name: "order.placed.v1",
+        type_name: "order.placed.v2",
         data: vec![b' '; bytes],
         metadata: Arc::from(*b"{}"),
     };

@@ -10,7 +10,7 @@ fn event(stream: StreamName, metadata: &str) -> RecordedEvent {
         stream,
         revision: 7,
         id: EventId(Uuid::new_v4()),
-        type_name: "order.placed.v1".into(),
+        type_name: "order.placed.v2".into(),
         data: std::sync::Arc::from(*b"{\"order\" : \"as it was stored\"}"),
         metadata: metadata.as_bytes().into(),
         recorded_at: "2010-12-01T08:26:00.000001Z".parse().unwrap(),

@@ -6,7 +6,7 @@ use domain::{decider::StoredEvent, order::OrderEvent, payment::PaymentEvent};
 const PATTERNS_MAX: usize = 50;
 const EVERYTHING: &str = "*";
 
-/// Patterns of stored event types: `order.placed.v1`, `order.*`, `order.placed.*`, or `*`.
+/// Patterns of stored event types: `order.placed.v2`, `order.*`, `order.placed.*`, or `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventTypes(Vec<String>);
 
@@ -16,7 +16,7 @@ pub enum InvalidEventTypes {
     #[error("expected 1 to {PATTERNS_MAX} patterns")]
     Number,
     #[error(
-        "{0:?} matches no event of orders or payments; expected a type such as \"order.placed.v1\", \
+        "{0:?} matches no event of orders or payments; expected a type such as \"order.placed.v2\", \
          or a pattern such as \"order.*\" or \"*\""
     )]
     NoSuchType(String),
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_segments_of_a_type_name() {
         let some = types(&["order.*", "payment.captured.*", "payment.failed.v1"]).unwrap();
-        for wanted in ["order.placed.v1", "order.placed.v9", "payment.captured.v1", "payment.failed.v1"] {
+        for wanted in ["order.placed.v2", "order.placed.v9", "payment.captured.v1", "payment.failed.v1"] {
             assert!(some.matches(wanted), "{wanted}");
         }
         for unwanted in

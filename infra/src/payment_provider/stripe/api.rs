@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     API_VERSION, StripeOptions, StripeOptionsError,
-    object::{ErrorBody, ErrorObject, Intent, Refund, StripePage},
+    object::{Dispute, ErrorBody, ErrorObject, Intent, Refund, StripePage},
     options::StripeSecret,
     report::printable,
 };
@@ -146,6 +146,11 @@ impl Api {
         let mut query = vec![("payment_intent", intent), PAGE_LIMIT];
         query.extend(after.map(|after| ("starting_after", after)));
         self.get(&["refunds"], &query).await
+    }
+
+    /// The disputes of an intent, newest first: at most 100.
+    pub(super) async fn list_disputes(&self, intent: &str) -> Result<StripePage<Dispute>, RequestFailure> {
+        self.get(&["disputes"], &[("payment_intent", intent), PAGE_LIMIT]).await
     }
 
     async fn get<T: DeserializeOwned>(

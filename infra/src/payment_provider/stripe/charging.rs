@@ -85,7 +85,9 @@ impl StripeProvider {
         if intent.status == IntentStatus::RequiresConfirmation {
             return Ok(None);
         }
-        self.answer_or_cancel(request, intent).await.map(Some)
+        let answer = self.answer_or_cancel(request, intent.clone()).await?;
+        let report = self.with_movements(&intent, request.payment_id, answer.report).await?;
+        Ok(Some(ChargeAnswer { report, ..answer }))
     }
 
     pub(super) async fn void_charge(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
@@ -382,5 +384,7 @@ fn never_created(request: &ChargeRequest) -> ProviderReport {
         authorized: Amount::ZERO,
         captured: Amount::ZERO,
         ending: Some(ChargeEnding::Voided),
+        refunds: Vec::new(),
+        disputes: Vec::new(),
     }
 }

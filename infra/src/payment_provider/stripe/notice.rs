@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use sha2::Sha256;
 
 use super::{
-    object::{Event, Intent, IntentStatus, Refund},
-    report::{refund_answer, report},
+    movements::refund_report,
+    object::{Dispute, Event, Intent, IntentStatus, Refund},
+    report::report,
 };
 use crate::payment_provider::{Notice, NoticeContent, NoticeError};
 
@@ -91,6 +92,11 @@ pub(super) fn read(body: &[u8]) -> Result<Notice, NoticeError> {
         | "payment_intent.requires_action"
         | "payment_intent.canceled" => of_intent(object)?,
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => of_refund(object)?,
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => moved(parse::<Dispute>(object)?.payment_intent),
         _ => NoticeContent::Other,
     };
     Ok(Notice { id: event.id, content })
@@ -109,8 +115,14 @@ fn of_intent(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
 
 fn of_refund(object: Option<&RawValue>) -> Result<NoticeContent, NoticeError> {
     let refund: Refund = parse(object)?;
-    let Some((payment_id, refund_id)) = refund.ids() else { return Ok(NoticeContent::Other) };
-    Ok(NoticeContent::Refund { payment_id, refund_id, answer: refund_answer(&refund) })
+    let Some((payment_id, _)) = refund.ids() else { return Ok(moved(refund.payment_intent)) };
+    let report = refund_report(&refund, payment_id, None).map_err(|_| NoticeError::Unreadable)?;
+    Ok(NoticeContent::Refund { payment_id, report })
+}
+
+/// A refund or dispute that began at Stripe names only its intent, whose metadata names the payment.
+fn moved(intent: Option<String>) -> NoticeContent {
+    intent.map_or(NoticeContent::Other, |reference| NoticeContent::Moved { reference })
 }
 
 fn parse<T: DeserializeOwned>(object: Option<&RawValue>) -> Result<T, NoticeError> {

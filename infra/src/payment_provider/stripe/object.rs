@@ -85,6 +85,11 @@ pub(super) struct Attempt {
     pub failure_message: Option<String>,
     pub outcome: Option<Outcome>,
     pub payment_method_details: Option<MethodDetails>,
+    /// Refunded, or released by a partial capture.
+    #[serde(default)]
+    pub amount_refunded: i64,
+    #[serde(default)]
+    pub disputed: bool,
 }
 
 #[derive(Clone, Deserialize)]
@@ -113,6 +118,21 @@ pub(super) struct Refund {
     pub status: Option<String>,
     pub failure_reason: Option<String>,
     pub metadata: Option<Metadata>,
+    pub amount: i64,
+    pub currency: String,
+    /// The id of the refunded intent.
+    pub payment_intent: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(super) struct Dispute {
+    pub id: String,
+    pub amount: i64,
+    pub currency: String,
+    pub status: String,
+    pub reason: Option<String>,
+    /// The id of the disputed intent.
+    pub payment_intent: Option<String>,
 }
 
 /// A page of a list or of search results.
@@ -153,6 +173,11 @@ pub(super) struct EventData {
     pub object: Option<Box<RawValue>>,
 }
 
+/// The ISO 4217 code. Stripe writes it in lower case.
+pub(super) fn currency_of(code: &str) -> Option<Currency> {
+    code.to_ascii_uppercase().parse().ok()
+}
+
 impl Intent {
     /// The payment and the number of the charge. `None` for an intent that this platform did not create.
     pub(super) fn ids(&self) -> Option<(PaymentId, u32)> {
@@ -168,9 +193,8 @@ impl Intent {
         }
     }
 
-    /// The ISO 4217 code. Stripe writes it in lower case.
     pub(super) fn currency(&self) -> Option<Currency> {
-        self.currency.to_ascii_uppercase().parse().ok()
+        currency_of(&self.currency)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::payment_provider::{ChargeRequest, ProviderError, RefundAnswer, RefundRequest};
 
 /// Most pages of 100 refunds that are searched. An order has fewer than 5,000 refunds.
-const PAGES_MAX: usize = 50;
+pub(super) const PAGES_MAX: usize = 50;
 
 /// Codes of refusals that concern the money, not the request: this refund fails, but another one may succeed.
 const MONEY_ERRORS: [&str; 5] = [

@@ -97,7 +97,15 @@ pub(super) fn report(intent: &Intent, charge: u32) -> Result<ProviderReport, Pro
         }
         IntentStatus::Unknown => return Err(unreadable("this adapter does not know its status".to_owned())),
     };
-    Ok(ProviderReport { charge, reference: intent.id.clone(), authorized, captured, ending })
+    Ok(ProviderReport {
+        charge,
+        reference: intent.id.clone(),
+        authorized,
+        captured,
+        ending,
+        refunds: Vec::new(),
+        disputes: Vec::new(),
+    })
 }
 
 fn authorized_amount(intent: &Intent) -> i64 {

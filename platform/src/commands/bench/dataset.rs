@@ -7,12 +7,14 @@ use std::{
 };
 
 use domain::{
-    Amount, CommandContext, CommandId, Decider, Event, EventId, Idempotency, NewEvent, OrderId, PaymentId,
-    ShipmentId, Sku, StreamName, Timestamp,
+    Amount, CancellationId, CommandContext, CommandId, Decider, Event, EventId, Idempotency, NewEvent,
+    OrderId, PaymentId, ShipmentId, Sku, StreamName, Timestamp,
     checkout::{self, Reaction, Step},
     decider::Versioned,
     envelope::seal,
-    order::{CancelReason, NewLine, Order, OrderCommand, OrderDecider, PlaceOrder, Shortage},
+    order::{
+        CancelReason, NewCancellation, NewLine, Order, OrderCommand, OrderDecider, PlaceOrder, Shortage,
+    },
     payment::{Payment, PaymentCommand, PaymentDecider},
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
 };
@@ -226,7 +228,10 @@ impl<S: FnMut(Append)> History<S> {
             self.run(&mut sale, step, &context);
         };
         if fate == Fate::Cancelled {
-            let cancel = OrderCommand::Cancel { reason: CancelReason::Requested, note: None };
+            let cancel = OrderCommand::Cancel(NewCancellation::of_the_rest(
+                CancellationId(order_id.0),
+                CancelReason::Requested,
+            ));
             run(Step::Order(order_id, cancel));
         }
         if matches!(fate, Fate::Paid | Fate::Shipped) {
@@ -353,6 +358,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         quantity: 1 + (number % 5) as u32,
         unit_price: Amount::new(100 + (number % 900).cast_signed()).expect("the amount is small"),
         stocked: true,
+        adjustments: Vec::new(),
     };
     let mut lines: Vec<NewLine> = (0..=seed % 4).map(line).collect();
     if fate == Fate::Rejected {
@@ -368,6 +374,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: Dataset::placed_at(number),
+        now: Dataset::placed_at(number),
         payment_due_at: None,
         payment: None,
     }

@@ -12,7 +12,7 @@ use super::{
 #[test]
 fn an_order_of_one_line_has_four_events() {
     let names: Vec<_> = events_of_one_order().iter().map(|event| event.type_name).collect();
-    let expected = ["order.placed.v1", "stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
+    let expected = ["order.placed.v2", "stock.reserved.v1", "order.allocated.v1", "payment.requested.v1"];
     assert_eq!(names, expected);
 }
 
@@ -30,8 +30,8 @@ fn a_history_has_no_gap_in_any_stream() {
 fn of_a_hundred_orders_five_are_cancelled_five_rejected_and_sixty_shipped() {
     let events: Vec<_> = history_of(100).into_iter().flat_map(|append| append.events).collect();
     let count = |name| events.iter().filter(|event| event.type_name == name).count();
-    assert_eq!(count("order.placed.v1"), 100);
-    assert_eq!(count("order.cancelled.v1"), 5);
+    assert_eq!(count("order.placed.v2"), 100);
+    assert_eq!(count("order.cancelled.v2"), 5);
     assert_eq!(count("order.rejected.v1"), 5);
     assert_eq!(count("order.paid.v1"), 75);
     assert_eq!(count("order.shipped.v1"), 60);

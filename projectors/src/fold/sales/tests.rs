@@ -1,8 +1,8 @@
 use domain::{
-    Amount, Currency, Decider, OrderId, PaymentId,
+    Amount, Currency, Decider, OrderId, PaymentId, RefundId,
     order::{
-        CancelReason, LineQuantity, OrderAllocated, OrderCancelled, OrderDecider, OrderExpired, OrderLine,
-        OrderPaymentRecorded, OrderPlaced,
+        CancelReason, CancelledLine, LineAmount, OrderAllocated, OrderCancelled, OrderDecider, OrderExpired,
+        OrderLine, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested,
     },
 };
 use uuid::Uuid;
@@ -19,6 +19,8 @@ fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
         quantity,
         unit_price: amount(price),
         stocked: true,
+        adjustments: Vec::new(),
+        shares: domain::shares::Shares::default(),
     };
     OrderPlaced {
         order_id: OrderId(Uuid::nil()),
@@ -32,6 +34,7 @@ fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
         metadata: [].into(),
         placed_at: "2010-12-01T08:59:59Z".parse().unwrap(),
         payment_due_at: None,
+        terms: Some(domain::order::PaymentTerms::Prepaid),
         payment: None,
     }
     .into()
@@ -42,13 +45,19 @@ fn allocated() -> OrderEvent {
 }
 
 fn refunded(so_far: i64) -> OrderEvent {
-    OrderPaymentRecorded { captured: amount(1_000), refunded: amount(so_far), refunds_failed: Amount::ZERO }
-        .into()
+    OrderPaymentRecorded {
+        captured: amount(1_000),
+        refunded: amount(so_far),
+        ..OrderPaymentRecorded::default()
+    }
+    .into()
 }
 
 fn cancelled(lines: &[(u32, u32)]) -> OrderEvent {
-    let lines = lines.iter().map(|&(line, quantity)| LineQuantity { line, quantity }).collect();
-    OrderCancelled { reason: CancelReason::Requested, note: None, lines, amount_due: Amount::ZERO }.into()
+    let of_line = |&(line, quantity)| CancelledLine { line, quantity, value: Some(Amount::ZERO) };
+    let lines = lines.iter().map(of_line).collect();
+    let (reason, owed) = (CancelReason::Requested, Amount::ZERO);
+    OrderCancelled { reason, note: None, lines, owed, refunds: Vec::new() }.into()
 }
 
 /// The sums after a stream of events, by dimension.
@@ -119,6 +128,31 @@ fn the_shares_of_a_refund_do_not_depend_on_its_steps() {
 }
 
 #[test]
+fn a_refund_counts_for_the_line_that_it_is_for() {
+    let place = placed(&[("A", 1, 100), ("B", 1, 300)]);
+    let refund = |number: u128, minor_units, lines: &[(u32, i64)]| -> OrderEvent {
+        let (refund_id, payment_id) = (RefundId(Uuid::from_u128(number)), PaymentId(Uuid::nil()));
+        let amount_of = |&(line, part): &(u32, i64)| LineAmount { line, amount: amount(part) };
+        OrderRefundRequested {
+            refund_id,
+            amount: amount(minor_units),
+            lines: lines.iter().map(amount_of).collect(),
+            lowers_owed: Some(Amount::ZERO),
+            reason: None,
+            refunds: vec![OrderRefund { refund_id, payment_id, amount: amount(minor_units) }],
+        }
+        .into()
+    };
+    let events = [place, allocated(), refund(1, 100, &[(1, 100)]), refunded(60), refunded(100)];
+    let first = sums(&events);
+    assert_eq!((of_sku(&first, "A").refunded, of_sku(&first, "B").refunded), (100, 0));
+    // 40 of the second refund are for line 2, and 40 for no line.
+    let second = sums(&[&events[..], &[refund(2, 80, &[(2, 40)]), refunded(180)]].concat());
+    assert_eq!((of_sku(&second, "A").refunded, of_sku(&second, "B").refunded), (110, 70));
+    assert_eq!(second[&SalesDimension::All].refunded, 180);
+}
+
+#[test]
 fn a_refund_of_free_goods_is_spread_by_units() {
     let sums = sums(&[placed(&[("A", 3, 0), ("B", 1, 0)]), allocated(), refunded(8)]);
     assert_eq!((of_sku(&sums, "A").refunded, of_sku(&sums, "B").refunded), (6, 2));
@@ -132,10 +166,13 @@ fn the_largest_amounts_are_spread_without_overflow() {
         quantity: 1,
         unit_price: Amount::MAX,
         stocked: true,
+        adjustments: Vec::new(),
+        shares: domain::shares::Shares::default(),
         shipped: 0,
         delivered: 0,
         returned: 0,
         cancelled: 0,
+        balance: Amount::ZERO,
     }];
     assert_eq!(shares(&lines, largest).into_values().sum::<i64>(), largest);
 }

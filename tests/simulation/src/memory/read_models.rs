@@ -149,7 +149,7 @@ fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> RowPage<Wait> {
 }
 
 fn waits_for_payment(order: &Order) -> bool {
-    matches!(order.status(), OrderStatus::Placed | OrderStatus::Allocated) && !order.is_paid()
+    order.awaits_payment()
 }
 
 fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> RowPage<T> {

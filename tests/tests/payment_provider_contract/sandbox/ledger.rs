@@ -84,6 +84,8 @@ async fn totals_are_the_sums_of_all_movements() {
     let expected = json!({
         "authorizations": 20, "authorized": 200_000, "captures": 20, "captured": 210,
         "releases": 20, "released": 199_790, "refunds": 20, "refunded": 20,
+        "refund_reversals": 0, "refunds_reversed": 0, "disputes": 0, "disputed": 0,
+        "dispute_reversals": 0, "disputes_reversed": 0,
     });
     assert_eq!((&totals["charges"], &totals["currencies"]["GBP"]), (&json!(20), &expected));
 }

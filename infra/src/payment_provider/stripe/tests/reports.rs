@@ -116,8 +116,11 @@ fn the_customer_action_is_reported_only_while_it_is_required() {
 #[test]
 fn every_status_of_a_refund_is_reported() {
     let refund = |status: Value, reason: Value| -> Refund {
-        serde_json::from_value(json!({ "id": "re_1", "status": status, "failure_reason": reason }))
-            .expect("a refund")
+        let of = json!({
+            "id": "re_1", "status": status, "failure_reason": reason, "amount": 100, "currency": "gbp",
+            "payment_intent": "pi_1",
+        });
+        serde_json::from_value(of).expect("a refund")
     };
     let failed = |reason: &str| RefundAnswer::Failed { reason: reason.to_owned() };
     for (status, reason, expected) in [
