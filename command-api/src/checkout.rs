@@ -16,7 +16,7 @@ mod sweep;
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    CommandContext, CommandId, Decider, Event, EventId, OrderId, PaymentId, Revision,
+    CommandContext, Decider, Event, EventId, OrderId, PaymentId, Revision,
     checkout::{Reaction, Step, payment_event_asks_provider, react_to_payment},
     decider::Versioned,
     order::{Order, OrderDecider},
@@ -114,6 +114,12 @@ impl Checkout {
     /// The durable state of an order.
     pub async fn order(&self, id: OrderId) -> Result<Versioned<Order>, ExecuteError> {
         self.orders.read(&id, |order, revision| Versioned { state: order.clone(), revision }).await
+    }
+
+    /// The id of the OrderPlaced event of an order that an earlier request placed.
+    pub async fn recorded_placing(&self, id: OrderId) -> Result<EventId, ExecuteError> {
+        let first = self.store().log().read_stream(&id.into(), 0, 1).await?;
+        first.first().map(|event| event.id).ok_or(ExecuteError::Conflict)
     }
 
     /// Runs a reaction of the policy; returns when all of it is durable. The caller holds the order's lock.
@@ -243,9 +249,4 @@ fn refusal_of<A: Decider>(executed: Executed<A>) -> Option<String> {
         | Outcome::KeyReused
         | Outcome::PreconditionFailed => None,
     }
-}
-
-/// The id of the OrderPlaced event of a placing command.
-pub fn placed_event(command: CommandId) -> EventId {
-    EventId::of_command(command, 0)
 }

@@ -139,6 +139,7 @@ impl From<AppendError> for ExecuteError {
             AppendError::Superseded => Self::Superseded,
             AppendError::Unavailable(why) => Self::Unavailable(why),
             AppendError::OutcomeUnknown(why) => Self::OutcomeUnknown(why),
+            AppendError::StreamDamaged(why) => Self::Unreadable(why),
         }
     }
 }
@@ -173,6 +174,16 @@ pub struct Executor<A: Decider> {
 enum Runner<A: Decider> {
     Exclusive(Arc<Exclusive<A>>),
     Shared(Arc<Shared<A>>),
+}
+
+/// Who sends a command.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Client {
+        /// The client's command expects an empty stream.
+        creates: bool,
+    },
+    Reaction,
 }
 
 impl<A: Decider> Clone for Executor<A> {
@@ -219,7 +230,18 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: &CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.execute_on(id, command, context, true).await
+        self.execute_on(id, command, context, Origin::Client { creates: false }).await
+    }
+
+    /// [`Executor::execute`] on a stream that the caller expects to be empty, which saves a read of a shared
+    /// store.
+    pub async fn create(
+        &self,
+        id: &A::Id,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Result<Executed<A>, ExecuteError> {
+        self.execute_on(id, command, context, Origin::Client { creates: true }).await
     }
 
     /// Executes a command of a reaction, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Never
@@ -230,11 +252,11 @@ impl<A: Decider> Executor<A> {
         command: A::Command,
         context: &CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
-        self.execute_on(id, command, context, false).await
+        self.execute_on(id, command, context, Origin::Reaction).await
     }
 
-    /// Makes one attempt at the first step of a client's flow. Refused as [`ExecuteError::Overloaded`] while
-    /// too many commands are under way.
+    /// Makes one attempt at the first step of a client's flow, on a stream that the caller expects to be empty.
+    /// Refused as [`ExecuteError::Overloaded`] while too many commands are under way.
     pub async fn begin_in(
         &self,
         flow: Flow,
@@ -243,7 +265,8 @@ impl<A: Decider> Executor<A> {
         context: CommandContext,
     ) -> Result<Executed<A>, ExecuteError> {
         let place = Some(self.take_place()?);
-        self.submit(id, command, Terms { place, ..Terms::step(flow, Wait::Submitted, context) }).await
+        let terms = Terms { place, creates: true, ..Terms::step(flow, Wait::Submitted, context) };
+        self.submit(id, command, terms).await
     }
 
     /// Makes one attempt at a further step of a flow.
@@ -307,12 +330,15 @@ impl<A: Decider> Executor<A> {
         id: &A::Id,
         command: A::Command,
         context: &CommandContext,
-        is_external: bool,
+        origin: Origin,
     ) -> Result<Executed<A>, ExecuteError> {
         let context = Arc::new(context.clone());
         for attempt in 1..=ATTEMPTS_MAX {
-            let place = is_external.then(|| self.take_place()).transpose()?;
-            let terms = Terms { place, ..Terms::durable(Arc::clone(&context)) };
+            let (place, creates) = match origin {
+                Origin::Client { creates } => (Some(self.take_place()?), creates),
+                Origin::Reaction => (None, false),
+            };
+            let terms = Terms { place, creates, ..Terms::durable(Arc::clone(&context)) };
             match self.submit(id, command.clone(), terms).await {
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) if attempt < ATTEMPTS_MAX => {
                     pause_before_attempt(attempt + 1).await;

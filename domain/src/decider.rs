@@ -42,6 +42,12 @@ pub trait Decider: Sized + Send + Sync + 'static {
     /// retry a no-op.
     fn deduplicated_by_command_id(command_name: &str) -> bool;
 
+    /// True if the id of the command's first event names the content of the request: the command fills an empty
+    /// stream, and its sender does not read the stream first.
+    fn is_identified_by_content(_command_name: &str) -> bool {
+        false
+    }
+
     /// Bytes that a state owns on the heap. Caches call it after each command, so it must not take longer than
     /// a command.
     fn heap_bytes(state: &Self::State) -> usize;

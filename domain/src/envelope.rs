@@ -82,6 +82,19 @@ impl CommandContext {
     }
 }
 
+impl CommandContext {
+    /// The id of the event number `index` (from 0) of this command. Streams of version 0.1.0 have OrderPlaced
+    /// events with an id of another derivation, so read the id of an event that was recorded earlier.
+    pub fn event_id<A: Decider>(&self, command_name: &str, index: u32) -> EventId {
+        match &self.idempotency {
+            Some(idempotency) if index == 0 && A::is_identified_by_content(command_name) => {
+                EventId::of_content(self.id, &idempotency.fingerprint)
+            }
+            _ => EventId::of_command(self.id, index),
+        }
+    }
+}
+
 /// The caller's key and a fingerprint of its request. Stored for ever with every event of the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {
@@ -130,7 +143,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
     (0u32..)
         .zip(events)
         .map(|(index, event)| NewEvent {
-            id: EventId::of_command(context.id, index),
+            id: context.event_id::<A>(command_name, index),
             type_name: event.type_name(),
             data: event.to_json(),
             metadata: shared.clone(),

@@ -97,6 +97,13 @@ impl EventId {
     pub fn of_command(command: CommandId, index: u32) -> Self {
         Self(Uuid::new_v5(&command.0, &index.to_be_bytes()))
     }
+
+    /// The id of the first event of a command that fills an empty stream with the content of a request. A store
+    /// that recognises events by their ids then refuses another content under the same key. `fingerprint` is
+    /// [`crate::Idempotency::fingerprint`].
+    pub fn of_content(command: CommandId, fingerprint: &str) -> Self {
+        Self(Uuid::new_v5(&command.0, fingerprint.as_bytes()))
+    }
 }
 
 macro_rules! derived_from_command {

@@ -86,6 +86,10 @@ impl Decider for OrderDecider {
         true
     }
 
+    fn is_identified_by_content(command_name: &str) -> bool {
+        command_name == OrderCommand::PLACE
+    }
+
     fn heap_bytes(state: &Order) -> usize {
         state.heap_bytes()
     }

@@ -341,6 +341,8 @@ fn derived_ids_never_change() {
     assert_eq!(request.to_string(), "e980daed-8f5f-57a0-8fcd-a27050ed5caf");
     assert_eq!(EventId::of_command(request, 0).to_string(), "63d303ea-c651-5f59-97bd-34621a5b0dd5");
     assert_eq!(EventId::of_command(request, 1).to_string(), "2f35bd37-9ce9-53cb-a52d-ead9381fec5a");
+    let fingerprint = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    assert_eq!(EventId::of_content(request, fingerprint).to_string(), "2eb741ae-b9dd-5230-a290-583b15823079");
     assert_eq!(OrderId::of_command(request).to_string(), "a2c95dc6-6755-50e3-9e0c-37002cc0b583");
     assert_eq!(ShipmentId::of_command(request).to_string(), "dcae2c74-88af-53d2-9491-c3c15210647a");
     assert_eq!(ReturnId::of_command(request).to_string(), "854c3482-c835-5054-82af-78f288f74deb");

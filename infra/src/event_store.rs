@@ -209,7 +209,8 @@ impl fmt::Display for ExpectedRevision {
 pub struct Appended {
     /// Revision of the last event appended. For a barrier: the expected revision.
     pub last_revision: Option<Revision>,
-    /// Position of the last event appended. For a barrier: position of the last event of the log.
+    /// Position of the last event appended. For a barrier: position of the last event of the log. `None` if the
+    /// store recognised a retry and does not know the position yet.
     pub last_position: Option<Position>,
 }
 
@@ -228,6 +229,9 @@ pub enum AppendError {
     /// The events may or may not have been written. Retry with the same ids and expected revision.
     #[error("the outcome of the append is not known: {0}")]
     OutcomeUnknown(Arc<str>),
+    /// The events were written, but the stream lacks earlier ones.
+    #[error("the stream is damaged: {0}; restore the event store from a backup")]
+    StreamDamaged(Arc<str>),
 }
 
 /// Why a read failed.

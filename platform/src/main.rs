@@ -84,7 +84,7 @@ async fn main() -> ExitCode {
         Command::Reactions(command) => reactions::run(&settings, command).await,
         Command::Repair(command) => repair::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
-        Command::Bench(options) => bench::run(options).await,
+        Command::Bench(options) => bench::run(&settings, options).await,
         Command::Dev(command) => dev::run(&settings, command).await,
         Command::BenchEcho => bench::echo::run().await,
     };

@@ -70,8 +70,9 @@ impl fmt::Debug for WritableEventStore {
 }
 
 impl WritableEventStore {
-    /// `clock` gives an embedded store the times of new events. A server has its own.
-    pub async fn open(url: &EventStoreUrl, clock: Clock) -> Result<Self, StoreError> {
+    /// `clock` gives an embedded store the times of new events. A server has its own, and its connections report
+    /// to `health`.
+    pub async fn open(url: &EventStoreUrl, clock: Clock, health: &Health) -> Result<Self, StoreError> {
         match url {
             EventStoreUrl::Sqlite(path) => {
                 let path = path.clone();
@@ -81,7 +82,7 @@ impl WritableEventStore {
                 Ok(Self { store: store.clone(), owned: Some(store) })
             }
             EventStoreUrl::EventStoreDb(server) => {
-                let options = EventStoreDbOptions::default();
+                let options = EventStoreDbOptions { health: health.clone(), ..Default::default() };
                 let store = EventStoreDb::open(*server.clone(), options).await?;
                 Ok(Self { store: Arc::new(store), owned: None })
             }
@@ -104,8 +105,14 @@ impl WritableEventStore {
     }
 }
 
-/// Opens the event log to read it. Works beside a server that owns the store.
+/// [`open_log_of_role`] for a command, which has no `/readyz`.
 pub async fn open_log(url: &EventStoreUrl) -> Result<Arc<dyn EventLog>, StoreError> {
+    open_log_of_role(url, &Health::default()).await
+}
+
+/// Opens the event log to read it. Works beside a server that owns the store. Connections to an event store on
+/// another machine report to `health`.
+pub async fn open_log_of_role(url: &EventStoreUrl, health: &Health) -> Result<Arc<dyn EventLog>, StoreError> {
     match url {
         EventStoreUrl::Sqlite(path) => {
             let path = path.clone();
@@ -113,7 +120,7 @@ pub async fn open_log(url: &EventStoreUrl) -> Result<Arc<dyn EventLog>, StoreErr
             Ok(Arc::new(log))
         }
         EventStoreUrl::EventStoreDb(server) => {
-            let options = EventStoreDbOptions::default();
+            let options = EventStoreDbOptions { health: health.clone(), ..Default::default() };
             Ok(Arc::new(EventStoreDbLog::open_read_only(*server.clone(), options).await?))
         }
     }

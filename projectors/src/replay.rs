@@ -70,6 +70,19 @@ pub struct ReadProgress {
     pub position: Position,
 }
 
+impl ReadProgress {
+    /// The number of events up to position `until`, estimated from the part that was read. Exact where positions
+    /// count events; those of EventStoreDB count bytes.
+    pub fn events_until(&self, until: Position) -> u64 {
+        let Self { events, position } = *self;
+        if position == 0 || until <= position {
+            return events;
+        }
+        let estimate = u128::from(events) * u128::from(until) / u128::from(position);
+        u64::try_from(estimate).unwrap_or(u64::MAX)
+    }
+}
+
 /// The events of a log by stream, ready to be folded. They can be folded several times.
 #[derive(Debug)]
 pub(crate) struct Replay {
@@ -355,3 +368,6 @@ fn sortable(key: &SalesKey) -> Vec<u8> {
     bytes.extend_from_slice(name.as_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 mod appending;
 mod dependent_appends;
 mod eventstoredb;
+mod eventstoredb_calls;
+mod eventstoredb_faults;
 mod marks;
 mod memory;
 mod reading;
@@ -15,6 +17,8 @@ use async_trait::async_trait;
 use domain::{EventId, NewEvent, OrderId, StreamName};
 use infra::event_store::{Append, EventLog, EventStore, ExpectedRevision};
 use uuid::Uuid;
+
+pub use self::eventstoredb_calls::without_delay;
 
 /// An event store under test.
 #[async_trait]

@@ -12,6 +12,7 @@ mod event_store_contract;
 mod events_doc;
 mod eventstoredb_cluster;
 mod eventstoredb_fixture;
+mod eventstoredb_orders;
 mod eventstoredb_window;
 mod executor;
 mod fair_stock;

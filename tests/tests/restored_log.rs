@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, path::Path};
 
 use clap::Parser;
-use domain::{StreamName, Timestamp};
+use domain::{Position, StreamName, Timestamp};
 use infra::{
     event_store::{
         EventLog,
         eventstoredb::{EventStoreDbLog, EventStoreDbOptions},
     },
+    log_guard::Journal,
     operations::{
         parked::{ParkedReaction, ParkedReactions},
         sqlite::SqliteOperations,
@@ -126,6 +127,16 @@ impl Platform {
         EventStoreDbLog::open_read_only(*server, EventStoreDbOptions::default()).await.unwrap()
     }
 
+    /// Waits until the platform has compared its log after an event beyond `position`, which it does once a second.
+    async fn until_compared_beyond(&self, position: Position) {
+        let store_id = self.log().await.store_id();
+        eventually("a comparison of the log", async || {
+            let journal = Journal::open(&self.cli.settings.data_dir, store_id).ok()?;
+            journal.last().is_some_and(|last| last.position > position).then_some(())
+        })
+        .await;
+    }
+
     async fn assert_refused(&self, roles: &RunningRoles) {
         assert!(!self.is_ready(roles.command_address).await && !self.is_ready(roles.query_address).await);
         let (status, answer) = self.post(roles, "/v1/stock/A/receipts", "more", json!({"quantity": 1})).await;
@@ -158,9 +169,11 @@ async fn a_server_restored_under_a_running_platform_is_refused_until_it_is_repai
         platform.order(&roles, "A", &format!("kept {number}")).await;
     }
     let kept = server.events();
+    let last_kept = platform.log().await.last_position().await.unwrap().unwrap();
     for number in 0..5 {
         platform.order(&roles, "A", &format!("lost {number}")).await;
     }
+    platform.until_compared_beyond(last_kept).await;
 
     restore(&server, kept).await;
     // The query API does not need the server, so only the refusal makes it unready.

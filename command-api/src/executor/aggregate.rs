@@ -134,6 +134,13 @@ impl<A: Decider> Aggregate<A> {
         let unreadable = |error: domain::DecodeError| {
             ExecuteError::Unreadable(format!("{stream} revision {revision}: {error}").into())
         };
+        if *revision != self.next_revision() {
+            let missing = self.next_revision();
+            let why = format!(
+                "{stream} has no revision {missing}, but revision {revision}: its events were deleted"
+            );
+            return Err(ExecuteError::Unreadable(why.into()));
+        }
         let event = recorded.decode_as::<A::Event>().map_err(unreadable)?;
         let metadata = recorded.decode_metadata().map_err(unreadable)?;
         catch_panic(stream, || self.apply(&event, recorded.revision))?;

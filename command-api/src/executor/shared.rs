@@ -2,7 +2,9 @@
 //!
 //! Each stream in use has a task, so streams never wait for each other. The task takes all waiting work,
 //! decides it on the state in memory and appends the events with the expected revision: the success of the
-//! append proves that the state was current. Outcomes without events are proven by a read of the stream's end
+//! append proves that the state was current. But a store answers an append whose event ids it has already with
+//! success too, so only a position above a head that was known before the append proves that the events are
+//! new. Outcomes without events are proven by a read of the stream's end
 //! after the work arrived. If another process was faster, the task decides the work again.
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
 };
 
 use domain::{Decider, StreamName};
-use infra::event_store::{Append, AppendError, EventStore};
+use infra::event_store::{Append, AppendError, Appended, EventStore};
 use tokio::{runtime::Handle, time};
 
 use super::{
@@ -25,8 +27,9 @@ use super::{
     pause_before_attempt,
 };
 
-/// An append without a known outcome is sent again for 30 s. Then the caller gets an unknown outcome.
-const OUTCOME_RETRY_MAX: Duration = Duration::from_secs(30);
+/// An append without a known outcome is sent again for 5 s. Then the caller gets an unknown outcome: after 10 s
+/// at most, because one attempt takes up to 5 s.
+const OUTCOME_RETRY_MAX: Duration = Duration::from_secs(5);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -144,7 +147,7 @@ impl<A: Decider> Turns<'_, A> {
             }
         }
         let proof = if !events.is_empty() {
-            append_until_known(&*shared.store, events.into_append(&self.stream, None)).await
+            append_new(&*shared.store, events.into_append(&self.stream, None)).await
         } else if is_current {
             Ok(())
         } else {
@@ -261,10 +264,18 @@ fn answer<A: Decider>(decided: Vec<Decided<A>>) {
     }
 }
 
+/// Appends events. [`ExecuteError::Conflict`] if they may have been in the store before: then the state was not
+/// current, and the stream shows what they are.
+async fn append_new(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
+    let head_before = *store.head().borrow();
+    let appended = append_until_known(store, append).await?;
+    if appended.last_position > head_before { Ok(()) } else { Err(ExecuteError::Conflict) }
+}
+
 /// Sends the identical append again while its outcome is unknown; the store recognises it by its event ids.
 /// After an unknown outcome, `Unavailable` does not end the retries: an earlier attempt may have been
 /// written.
-async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
+async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<Appended, ExecuteError> {
     let started = time::Instant::now();
     let mut pause = RETRY_PAUSE_MIN;
     let mut is_unknown = false;
@@ -272,9 +283,9 @@ async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<()
         let why = match store.append(append.clone()).await {
             Err(AppendError::OutcomeUnknown(why)) => why,
             Err(AppendError::Unavailable(why)) if is_unknown => why,
-            outcome => return outcome.map(drop).map_err(Into::into),
+            outcome => return outcome.map_err(Into::into),
         };
-        if started.elapsed() >= OUTCOME_RETRY_MAX {
+        if started.elapsed() + pause >= OUTCOME_RETRY_MAX {
             return Err(ExecuteError::OutcomeUnknown(why));
         }
         tracing::warn!(stream = %append.stream, %why, "The outcome of an append is unknown; sending it again");

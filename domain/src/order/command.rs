@@ -128,10 +128,13 @@ impl NewCancellation {
 }
 
 impl OrderCommand {
+    /// The name of [`OrderCommand::Place`].
+    pub const PLACE: &str = "order.place";
+
     /// Stored in metadata, and part of the ids of reactions, so it never changes.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Place(_) => "order.place",
+            Self::Place(_) => Self::PLACE,
             Self::Allocate { .. } => "order.allocate",
             Self::Reject { .. } => "order.reject",
             Self::RecordPayment(_) => "order.record_payment",

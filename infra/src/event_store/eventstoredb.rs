@@ -11,11 +11,14 @@ mod config;
 mod connection;
 mod errors;
 mod identity;
+mod no_delay;
+mod raw;
 mod reader;
 mod reads;
 mod server;
 mod subscription;
 mod times;
+mod trust;
 mod window;
 
 use std::{sync::Arc, time::Duration};
@@ -27,24 +30,28 @@ use tokio::sync::{mpsc, watch};
 pub use self::{
     config::{EventStoreDbConfig, InvalidUrl},
     errors::EventStoreDbOpenError,
+    raw::{RawAppendError, RawAppends},
     reads::EventStoreDbLog,
 };
 use self::{connection::Connection, window::Window};
 use super::{Append, Done, Epoch, EventLog, EventMark, EventStore, pending::PendingAppend};
+use crate::health::Health;
 
 /// Time limit for the server, and memory for its newest events.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EventStoreDbOptions {
     /// A call without an answer after this time fails. The outcome of an append is then unknown.
     pub call_time_max: Duration,
     /// Memory for the newest events, which all followers share, in bytes. A follower that is further behind
     /// reads the server.
     pub window_bytes_max: usize,
+    /// Gets a report while the connections to the server are slower than they could be.
+    pub health: Health,
 }
 
 impl Default for EventStoreDbOptions {
     fn default() -> Self {
-        Self { call_time_max: Duration::from_secs(5), window_bytes_max: 32 << 20 }
+        Self { call_time_max: Duration::from_secs(5), window_bytes_max: 32 << 20, health: Health::default() }
     }
 }
 
@@ -63,8 +70,9 @@ impl EventStoreDb {
         config: EventStoreDbConfig,
         options: EventStoreDbOptions,
     ) -> Result<Self, EventStoreDbOpenError> {
-        let connection = Arc::new(Connection::new(config, options.call_time_max));
+        let connection = Arc::new(Connection::new(config, &options)?);
         let store_id = identity::read_or_create(&connection).await?;
+        identity::check_rights(&connection).await?;
         let log = EventStoreDbLog::new(connection.clone(), store_id);
         let last = log
             .last_event()

@@ -241,8 +241,8 @@ async fn verify(settings: &Settings) -> Result<(), Failure> {
     let views = Views::open(&settings.read_models()).await?;
     let until =
         views.projections.checkpoints().await?.iter().filter_map(|row| row.log_position).max().unwrap_or(0);
-    let progress = ProgressDisplay::start("events read", until);
-    let report = |read: ReadProgress| progress.set(read.position, until);
+    let progress = ProgressDisplay::start("events read", 0);
+    let report = |read: ReadProgress| progress.set(read.events, read.events_until(until));
     let layout = stores::source_layout(&settings.bus, &log);
     let workspace = stores::workspace(&settings.read_models());
     let found =

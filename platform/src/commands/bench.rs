@@ -26,7 +26,7 @@ use clap::{Args, ValueEnum};
 
 use self::{dataset::Dataset, report::BenchReport, server::Target, setup::BenchSetup};
 use super::Failure;
-use crate::config::{ApiUrl, parse_duration};
+use crate::config::{ApiUrl, Settings, parse_duration};
 
 /// Orders of the short history.
 const SHORT_HISTORY_ORDERS: u64 = 10_000;
@@ -113,7 +113,7 @@ impl Part {
 }
 
 /// Measures the chosen parts. Stops its servers and deletes its files, also on Ctrl-C.
-pub async fn run(options: BenchOptions) -> Result<(), Failure> {
+pub async fn run(settings: &Settings, options: BenchOptions) -> Result<(), Failure> {
     let running = match (&options.command_url, &options.query_url) {
         (Some(command), Some(query)) => Some(Target::running(command, query, options.allow_remote).await?),
         _ => None,
@@ -131,6 +131,7 @@ pub async fn run(options: BenchOptions) -> Result<(), Failure> {
         orders: *orders,
         dir: dir.clone(),
         running,
+        event_store: settings.event_store(),
     };
     let report = tokio::select! {
         report = measure(&bench, options.part) => report?,

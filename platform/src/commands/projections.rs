@@ -96,10 +96,10 @@ pub(super) async fn rebuild(settings: &Settings) -> Result<(), Failure> {
     let layout = stores::source_layout(&settings.bus, &log);
     let target = stores::open_rebuild(&settings.read_models()).await?;
     let head = log.last_position().await?.unwrap_or(0);
-    let progress = ProgressDisplay::start("events read", head);
+    let progress = ProgressDisplay::start("events read", 0);
     let started = Instant::now();
     let report = |step| match step {
-        RebuildStep::Reading(read) => progress.set(read.position, head.max(read.position)),
+        RebuildStep::Reading(read) => progress.set(read.events, read.events_until(head)),
         RebuildStep::Folding => progress.step("folding the events"),
         RebuildStep::Writing => progress.step("writing the rows"),
         RebuildStep::Verifying => progress.step("comparing the rows with the log"),

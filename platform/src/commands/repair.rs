@@ -10,6 +10,7 @@ use infra::{
     clock::Clock,
     event_source::{Partition, Reached},
     event_store::{EventLog, EventMark, ReadError},
+    health::Health,
     kafka::topics,
     log_guard::Journal,
     operations::{
@@ -45,7 +46,9 @@ pub async fn run(settings: &Settings, command: RepairCommand) -> Result<(), Fail
     let RepairCommand::Log(RepairLogOptions { yes }) = command;
     // The owner's lock shows that no process writes meanwhile. A server has no such lock.
     let _owned = match settings.event_store() {
-        url @ EventStoreUrl::Sqlite(_) if yes => Some(WritableEventStore::open(&url, Clock::system()).await?),
+        url @ EventStoreUrl::Sqlite(_) if yes => {
+            Some(WritableEventStore::open(&url, Clock::system(), &Health::default()).await?)
+        }
         EventStoreUrl::Sqlite(_) | EventStoreUrl::EventStoreDb(_) => None,
     };
     let log = stores::open_log(&settings.event_store()).await?;

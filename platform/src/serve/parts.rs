@@ -56,7 +56,11 @@ pub(super) struct ReadSide {
 
 impl WriteSide {
     /// `None` if no role of this process needs it.
-    pub async fn open(config: &ServeConfig, clock: &Clock) -> Result<Option<Self>, StartError> {
+    pub async fn open(
+        config: &ServeConfig,
+        clock: &Clock,
+        health: &Health,
+    ) -> Result<Option<Self>, StartError> {
         let writes = [Role::CommandApi, Role::ProcessManager, Role::Relay];
         let follows: &[Role] = match &config.bus {
             BusUrl::Direct => &[Role::Projectors, Role::Webhooks],
@@ -66,7 +70,7 @@ impl WriteSide {
             return Ok(None);
         }
         stores::make_data_dir(&config.data_dir)?;
-        let events = WritableEventStore::open(&config.event_store, clock.clone()).await?;
+        let events = WritableEventStore::open(&config.event_store, clock.clone(), health).await?;
         let snapshots =
             SnapshotStore::open(&config.data_dir.join("snapshots"), events.store.log().store_id());
         let snapshots = snapshots.map_err(|source| stores::data_dir_error(&config.data_dir, source))?;
@@ -79,6 +83,7 @@ impl WriteSide {
 pub(super) async fn open_log(
     config: &ServeConfig,
     write_side: Option<&WriteSide>,
+    health: &Health,
 ) -> Result<Option<Arc<dyn EventLog>>, StartError> {
     if let Some(write_side) = write_side {
         return Ok(Some(write_side.events.store.log()));
@@ -86,7 +91,7 @@ pub(super) async fn open_log(
     if !config.roles.has(Role::Projectors) && !config.roles.has(Role::Webhooks) {
         return Ok(None);
     }
-    Ok(Some(stores::open_log(&config.event_store).await?))
+    Ok(Some(stores::open_log_of_role(&config.event_store, health).await?))
 }
 
 /// The event log, for timelines. Opened at the first use if no other role needs it, so the query API serves

@@ -116,8 +116,8 @@ impl RunningRoles {
         // that cannot own it must not touch the other files.
         let health = Health::default();
         let clock = Clock::steady(health.clone());
-        let mut write_side = WriteSide::open(&config, &clock).await?;
-        let mut log = parts::open_log(&config, write_side.as_ref()).await?;
+        let mut write_side = WriteSide::open(&config, &clock, &health).await?;
+        let mut log = parts::open_log(&config, write_side.as_ref(), &health).await?;
         let log_guard = guard::open(&config, &health, &mut write_side, &mut log).await?;
         let read_side = ReadSide::open(&config).await?;
         // Before the first role: an append to a log that went back would hide the loss.

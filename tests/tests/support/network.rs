@@ -20,6 +20,8 @@ enum State {
     Up,
     /// Closes all connections, new ones too.
     Down,
+    /// Carries nothing further on the connections of this time, and closes none. They stay silent for ever.
+    Silent,
     /// Closes a connection after the server has answered a `COMMIT`, before the answer reaches the client.
     LosesAnswersToCommits,
     /// Closes one connection before the next answer reaches the client; then works again.
@@ -62,6 +64,11 @@ impl Network {
         self.state.send_replace(State::Down);
     }
 
+    /// Carries nothing until [`Network::restore`], and then only on new connections.
+    pub fn fall_silent(&self) {
+        self.state.send_replace(State::Silent);
+    }
+
     pub fn restore(&self) {
         self.state.send_replace(State::Up);
     }
@@ -90,7 +97,12 @@ async fn carry(
     let (mut request_buffer, mut answer_buffer) = (vec![0; 65_536], vec![0; 65_536]);
     let mut commits = false;
     loop {
-        if *state_changes.borrow_and_update() == State::Down {
+        let now = *state_changes.borrow_and_update();
+        if now == State::Silent {
+            // Ends with the proxy.
+            let _ = state_changes.wait_for(|state| *state == State::Down).await;
+        }
+        if now != State::Up && *state_changes.borrow() == State::Down {
             return Ok(());
         }
         tokio::select! {

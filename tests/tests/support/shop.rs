@@ -128,9 +128,13 @@ impl Shop {
 
     /// A shop over an event store with several writing processes.
     pub async fn over(events: Arc<dyn EventStore>) -> Self {
+        Self::over_with(events, ShopOptions::default()).await
+    }
+
+    /// [`Shop::over`] with another setup.
+    pub async fn over_with(events: Arc<dyn EventStore>, options: ShopOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = ShopOptions { shared_store: true, ..ShopOptions::default() };
-        Self::start(Files { dir, events }, options).await
+        Self::start(Files { dir, events }, ShopOptions { shared_store: true, ..options }).await
     }
 
     async fn start(files: Files, options: ShopOptions) -> Self {

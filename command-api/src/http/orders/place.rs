@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{OrderAnswer, yes};
 use crate::{
-    checkout::{PlacedOrder, placed_event},
+    checkout::PlacedOrder,
     executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
     http::{
         CommandApi,
@@ -274,7 +274,7 @@ async fn place_async(
 ) -> Result<Answer<OrderAnswer>, Problem> {
     let order_id = command.order_id;
     let command = OrderCommand::Place(Box::new(command));
-    let placed = accepted(api.checkout.orders.execute(&order_id, command, context).await?)?;
+    let placed = accepted(api.checkout.orders.create(&order_id, command, context).await?)?;
     let replayed = matches!(placed, Accepted::Repeated { .. });
     // The first event is the same at every later revision of the order.
     let then = state_at::<OrderDecider>(api, &order_id.into(), 0).await?;
@@ -336,6 +336,7 @@ async fn attempt_placing(
     let flow = Flow::begin(&**checkout.store());
     let units = reservations_of_new_order(&command);
     let command = OrderCommand::Place(Box::new(command));
+    let new_event = context.event_id::<OrderDecider>(command.name(), 0);
     let placed = checkout.orders.begin_in(flow, &order_id, command, context.clone()).await?;
     let first_time = matches!(placed.outcome, Outcome::Recorded);
     if !first_time {
@@ -350,7 +351,8 @@ async fn attempt_placing(
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
         }
     }
-    let (placed, correlation_id) = (placed_event(context.id), context.correlation_id);
+    let placed = if first_time { new_event } else { checkout.recorded_placing(order_id).await? };
+    let correlation_id = context.correlation_id;
     let order = PlacedOrder { id: order_id, units: &units, placed, correlation_id, is_new: first_time };
     let settled = checkout.run_placed(order, flow).await?;
     if first_time && settled.by_this_run {

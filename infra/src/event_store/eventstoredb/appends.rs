@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{NewEvent, Position};
-use eventstore::{AppendToStreamOptions, EventData};
+use eventstore::{AppendToStreamOptions, EventData, WriteResult};
 use serde_json::value::RawValue;
 use tokio::{
     sync::{mpsc, watch},
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{connection::Connection, errors::append_error};
-use crate::event_store::{AppendError, Appended, ExpectedRevision, pending::PendingAppend};
+use crate::event_store::{Append, AppendError, Appended, ExpectedRevision, pending::PendingAppend};
 
 /// Sends submitted appends until every sender of the channel is dropped, then waits for those in flight.
 pub(super) async fn run(
@@ -65,17 +65,29 @@ async fn send(
         .call(|client| async move { client.append_to_stream(stream, &options, events).await })
         .await;
     let outcome = match sent {
-        Ok(written) => {
-            let appended = Appended {
-                last_revision: Some(written.next_expected_version),
-                last_position: Some(written.position.commit),
-            };
-            raise(&head, appended.last_position);
-            Ok(appended)
-        }
+        Ok(written) => appended(append, &written).inspect(|appended| raise(&head, appended.last_position)),
         Err(error) => Err(append_error(append.expected, &error)),
     };
     pending.answer(outcome);
+}
+
+/// The server appends to a stream that was deleted or truncated, and goes on counting where that stream ended.
+/// So each success is compared with the plan.
+fn appended(append: &Append, written: &WriteResult) -> Result<Appended, AppendError> {
+    let (planned, last_revision) =
+        (append.expected.next() + append.events.len() as u64 - 1, written.next_expected_version);
+    if last_revision != planned {
+        let what = format!(
+            "{} ends at revision {last_revision} after an append that should end at revision {planned}: earlier events \
+             were deleted",
+            append.stream
+        );
+        return Err(AppendError::StreamDamaged(what.into()));
+    }
+    // A server that recognises an append, and has not replicated it yet, leaves out the position. The library makes
+    // that 0. No event of Orderly is there, because the server's own events come first.
+    let last_position = Some(written.position.commit).filter(|position| *position > 0);
+    Ok(Appended { last_revision: Some(last_revision), last_position })
 }
 
 /// Moves the head forward, never back.
@@ -90,7 +102,7 @@ pub(super) fn raise(head: &watch::Sender<Option<Position>>, to: Option<Position>
 }
 
 /// Converts an event to the client library's type. The bytes of data and metadata stay the same.
-fn event_data(event: &NewEvent) -> serde_json::Result<EventData> {
+pub(super) fn event_data(event: &NewEvent) -> serde_json::Result<EventData> {
     let data: &RawValue = serde_json::from_slice(&event.data)?;
     Ok(EventData::json(event.type_name, &data)?.id(event.id.0).metadata(event.metadata.to_vec().into()))
 }

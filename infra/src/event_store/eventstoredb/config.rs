@@ -1,19 +1,28 @@
 //! The address of the server.
 
-use std::{fmt, str::FromStr};
+mod fields;
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use eventstore::ClientSettings;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use tempfile::TempPath;
 
 /// An `esdb://` connection string, in the syntax of all EventStoreDB clients.
 #[derive(Clone)]
 pub struct EventStoreDbConfig {
     settings: ClientSettings,
+    user: Option<String>,
+    /// A file that the settings name, deleted with its last user.
+    _ca_file: Option<Arc<TempPath>>,
 }
 
 /// The text is not a connection string. It may contain a password, so the error does not repeat it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a connection string; expected esdb://host:2113, with ?tls=false if the server has no certificate"
+    "not a connection string; expected esdb://host:2113, with ?tls=false if the server has no certificate. Write \
+     special characters of the user and the password percent-encoded, such as %40 for @ and %2F for /"
 )]
 pub struct InvalidUrl;
 
@@ -27,6 +36,19 @@ impl EventStoreDbConfig {
         let hosts = self.settings.hosts().iter().map(|host| format!("{}:{}", host.host, host.port));
         hosts.collect::<Vec<_>>().join(",")
     }
+
+    /// The user of the connection string.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Makes the client library trust the certificates of this file, instead of those of the machine.
+    pub(super) fn trusting(self, file: PathBuf, temporary: Option<TempPath>) -> Result<Self, InvalidUrl> {
+        let mut fields = fields::of(&self.settings).map_err(|_| InvalidUrl)?;
+        fields.insert("tls_ca_file".to_owned(), json!(file));
+        let settings = fields::into_settings(fields).map_err(|_| InvalidUrl)?;
+        Ok(Self { settings, user: self.user, _ca_file: temporary.map(Arc::new) })
+    }
 }
 
 impl FromStr for EventStoreDbConfig {
@@ -34,8 +56,25 @@ impl FromStr for EventStoreDbConfig {
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let settings: ClientSettings = url.parse().map_err(|_| InvalidUrl)?;
-        if settings.hosts().is_empty() { Err(InvalidUrl) } else { Ok(Self { settings }) }
+        if settings.hosts().is_empty() {
+            return Err(InvalidUrl);
+        }
+        // The library sends the user and the password as they stand in the URL.
+        let mut fields = fields::of(&settings).map_err(|_| InvalidUrl)?;
+        let mut user = None;
+        if let Some(Value::Object(credentials)) = fields.get_mut("default_user_name") {
+            for value in credentials.values_mut() {
+                *value = json!(decoded(value).ok_or(InvalidUrl)?);
+            }
+            user = credentials.get("login").and_then(Value::as_str).map(str::to_owned);
+        }
+        let settings = fields::into_settings(fields).map_err(|_| InvalidUrl)?;
+        Ok(Self { settings, user, _ca_file: None })
     }
+}
+
+fn decoded(encoded: &Value) -> Option<String> {
+    Some(percent_decode_str(encoded.as_str()?).decode_utf8().ok()?.into_owned())
 }
 
 impl fmt::Debug for EventStoreDbConfig {
@@ -43,3 +82,6 @@ impl fmt::Debug for EventStoreDbConfig {
         f.debug_struct("EventStoreDbConfig").field("servers", &self.servers()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

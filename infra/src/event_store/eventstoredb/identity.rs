@@ -1,6 +1,9 @@
 //! The id of a store: the only event of a dedicated stream.
 
-use eventstore::{AppendToStreamOptions, Client, Error, EventData, ExpectedRevision, ReadStreamOptions};
+use eventstore::{
+    AppendToStreamOptions, Client, Error, EventData, ExpectedRevision, ReadAllOptions, ReadStreamOptions,
+    StreamPosition,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -28,16 +31,27 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventS
             Err(error) => Err(error),
         }
     };
-    let Some(event) =
-        connection.call(read).await.map_err(|error| EventStoreDbOpenError::failed(connection, &error))?
-    else {
-        return Ok(None);
+    let event = match connection.call(read).await {
+        Ok(Some(event)) => event,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(EventStoreDbOpenError::unreachable(connection, &error).await),
     };
     let created: Created = event.as_json().map_err(|error| {
         let what = format!("the event in its stream {STREAM} is unreadable: {error}");
         EventStoreDbOpenError::Damaged { server: connection.server(), what }
     })?;
     Ok(Some(created.store_id))
+}
+
+/// Fails unless the user may read `$all`, which only administrators may by default.
+pub(super) async fn check_rights(connection: &Connection) -> Result<(), EventStoreDbOpenError> {
+    let options = ReadAllOptions::default().backwards().position(StreamPosition::End).max_count(1);
+    let read = |client: Client| async move {
+        let mut last = client.read_all(&options).await?;
+        while last.next().await?.is_some() {}
+        Ok(())
+    };
+    connection.call(read).await.map_err(|error| EventStoreDbOpenError::unreadable_all(connection, &error))
 }
 
 /// If several processes start at once on a new server, the first one writes the id and the others read it.

@@ -45,10 +45,11 @@ impl EventStoreDbLog {
         config: EventStoreDbConfig,
         options: EventStoreDbOptions,
     ) -> Result<Self, EventStoreDbOpenError> {
-        let connection = Arc::new(Connection::new(config, options.call_time_max));
+        let connection = Arc::new(Connection::new(config, &options)?);
         let store_id = identity::read(&connection)
             .await?
             .ok_or_else(|| EventStoreDbOpenError::NotAStore { server: connection.server() })?;
+        identity::check_rights(&connection).await?;
         Ok(Self::new(connection, store_id))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use infra::clock::Clock;
+use infra::{clock::Clock, health::Health};
 use tempfile::TempDir;
 
 use super::server::{Server, Target};
@@ -21,6 +21,8 @@ pub struct BenchSetup {
     pub dir: PathBuf,
     /// A server that was running before. `None`: each part starts its own.
     pub running: Option<Target>,
+    /// The event store of the running server.
+    pub event_store: EventStoreUrl,
 }
 
 impl BenchSetup {
@@ -47,5 +49,5 @@ pub fn event_store_url(directory: &TempDir) -> EventStoreUrl {
 
 /// An embedded event store in a data directory, opened without a server.
 pub async fn open_event_store(directory: &TempDir) -> Result<WritableEventStore, StoreError> {
-    WritableEventStore::open(&event_store_url(directory), Clock::system()).await
+    WritableEventStore::open(&event_store_url(directory), Clock::system(), &Health::default()).await
 }
