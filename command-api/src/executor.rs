@@ -56,7 +56,7 @@ impl Default for ExecutorOptions {
     fn default() -> Self {
         Self {
             queue_commands_max: 8_192,
-            cache_bytes_max: 64 * 1024 * 1024,
+            cache_bytes_max: 24 * 1024 * 1024,
             read_max: Duration::from_secs(10),
         }
     }

@@ -19,6 +19,7 @@
 
 pub mod audit;
 mod ddl;
+pub mod encoded;
 mod orders;
 mod paging;
 mod payments;

@@ -1,30 +1,116 @@
 //! Compares two large sets of rows in constant memory.
 //!
-//! Each row has a hash of 128 bits, and its key selects one of a million buckets. A bucket adds the hashes of the
-//! expected rows and subtracts those of the stored rows. It ends at 0 if both sets have the same rows there. The
-//! hashes have random keys, so no content can be made to collide.
+//! [`RowsHash`] adds the hashes of rows as they are stored. If the sums are equal, so are the sets.
+//!
+//! Otherwise [`Digest`] finds where decoded rows differ. Each row has a hash of 128 bits, and its key selects one of
+//! a million buckets. A bucket adds the hashes of the expected rows and subtracts those of the stored rows. It ends at
+//! 0 if both sets have the same rows there. All hashes have random keys, so no content can be made to collide.
 
 use std::{
     collections::HashMap,
     fmt::Debug,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::Arc,
 };
 
 use domain::{OrderId, PaymentId, Position, Sku};
-use infra::read_models::{PartitionSales, Projection, Rows, SalesKey, SalesTotals, StoredRow};
+use infra::read_models::{
+    PartitionSales, Projection, ReadModelError, Rows, SalesKey, SalesTotals, StoredRow,
+    encoded::{EncodedOrder, EncodedPayment, EncodedRow},
+};
 use serde::Serialize;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use uuid::Uuid;
 
 /// 2^20 buckets take 16 MiB.
 const BUCKETS: u64 = 1 << 20;
 
+/// The sum of the hashes of encoded rows, in any order.
+#[derive(Debug, Clone)]
+pub(crate) struct RowsHash {
+    /// With random keys.
+    hasher: SipHasher13,
+    sum: u128,
+}
+
+impl RowsHash {
+    pub(crate) fn new() -> Self {
+        Self { hasher: new_hasher(), sum: 0 }
+    }
+
+    /// A sum without rows, which can be compared with this one.
+    pub(crate) fn of_other_rows(&self) -> Self {
+        Self { hasher: self.hasher, sum: 0 }
+    }
+
+    /// `content`: the [`encoded_content`] of the row.
+    pub(crate) fn add(&mut self, row: &EncodedRow, content: &[u8]) {
+        let kind: u8 = match row {
+            EncodedRow::Order(_) => 0,
+            EncodedRow::OrderSku(_) => 1,
+            EncodedRow::Payment(_) => 2,
+            EncodedRow::Plain(row) => match row {
+                StoredRow::Stock(_) => 3,
+                StoredRow::Reservation(_) => 4,
+                StoredRow::OrderStockEvent(_) => 5,
+                StoredRow::Order(_) => 6,
+                StoredRow::Payment(_) => 7,
+                StoredRow::Sales(..) => 8,
+                StoredRow::Broken { .. } => 9,
+            },
+        };
+        let mut hasher = self.hasher;
+        hasher.write_u8(kind);
+        hasher.write(content);
+        self.sum = self.sum.wrapping_add(u128::from(hasher.finish128()));
+    }
+
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.sum == other.sum
+    }
+}
+
+fn new_hasher() -> SipHasher13 {
+    let (first, second) = Uuid::new_v4().as_u64_pair();
+    SipHasher13::new_with_keys(first, second)
+}
+
+/// The rows that store `row`.
+pub(crate) fn encoded(row: StoredRow) -> Result<Vec<EncodedRow>, ReadModelError> {
+    Ok(match row {
+        StoredRow::Order(row) => {
+            let order = EncodedOrder::of_row(&row)?;
+            let mut rows: Vec<_> = order.skus_of(&row).map(EncodedRow::OrderSku).collect();
+            rows.push(EncodedRow::Order(order));
+            rows
+        }
+        StoredRow::Payment(row) => vec![EncodedRow::Payment(EncodedPayment::of_row(&row)?)],
+        row @ (StoredRow::Stock(_)
+        | StoredRow::Reservation(_)
+        | StoredRow::OrderStockEvent(_)
+        | StoredRow::Sales(..)
+        | StoredRow::Broken { .. }) => vec![EncodedRow::Plain(row)],
+    })
+}
+
+/// The whole row. Equal content means equal rows.
+pub(crate) fn encoded_content(row: &EncodedRow) -> Result<Vec<u8>, ReadModelError> {
+    match row {
+        EncodedRow::Order(row) => row.to_bytes(),
+        EncodedRow::Payment(row) => row.to_bytes(),
+        EncodedRow::OrderSku(entry) => Ok(json(entry)),
+        EncodedRow::Plain(StoredRow::Sales(key, sum)) => Ok(json(&(key, sum))),
+        EncodedRow::Plain(row) => Ok(content(row)),
+    }
+}
+
 /// The differences between expected and stored rows, by bucket.
 #[derive(Debug)]
 pub(crate) struct Digest {
-    hashers: [RandomState; 2],
+    /// With random keys.
+    row_hasher: SipHasher13,
+    bucket_hasher: RandomState,
     buckets: Vec<u128>,
-    /// The expected rows.
-    pub(crate) rows: u64,
 }
 
 /// The index of a bucket.
@@ -33,29 +119,28 @@ pub(crate) type Bucket = usize;
 impl Digest {
     pub(crate) fn new() -> Self {
         let buckets = (0..BUCKETS).map(|_| 0).collect();
-        Self { hashers: [RandomState::new(), RandomState::new()], buckets, rows: 0 }
+        Self { row_hasher: new_hasher(), bucket_hasher: RandomState::new(), buckets }
     }
 
-    /// `content`: the row's [`content`].
-    pub(crate) fn expect(&mut self, row: &StoredRow, content: &[u8]) {
-        self.rows += 1;
-        self.change(row, content, u128::wrapping_add);
+    pub(crate) fn expect(&mut self, row: &StoredRow) {
+        self.change(row, u128::wrapping_add);
     }
 
     pub(crate) fn found(&mut self, row: &StoredRow) {
-        self.change(row, &content(row), u128::wrapping_sub);
+        self.change(row, u128::wrapping_sub);
     }
 
-    fn change(&mut self, row: &StoredRow, content: &[u8], change: fn(u128, u128) -> u128) {
+    fn change(&mut self, row: &StoredRow, change: fn(u128, u128) -> u128) {
         let Some(key) = RowKey::of(row) else { return };
-        let [high, low] = self.hashers.each_ref().map(|hasher| hasher.hash_one((&key, content)));
+        let mut hasher = self.row_hasher;
+        key.hash(&mut hasher);
+        hasher.write(&content(row));
         let bucket = self.bucket(&key);
-        let hash = (u128::from(high) << 64) | u128::from(low);
-        self.buckets[bucket] = change(self.buckets[bucket], hash);
+        self.buckets[bucket] = change(self.buckets[bucket], u128::from(hasher.finish128()));
     }
 
     pub(crate) fn bucket(&self, key: &RowKey) -> Bucket {
-        usize::try_from(self.hashers[0].hash_one(key) % BUCKETS).unwrap_or_default()
+        usize::try_from(self.bucket_hasher.hash_one(key) % BUCKETS).unwrap_or_default()
     }
 
     /// The buckets in which the expected rows differ from the stored rows.
@@ -65,11 +150,12 @@ impl Digest {
     }
 }
 
+fn json(row: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).expect("rows have string keys and no failing serializers")
+}
+
 /// The row as JSON. Equal rows have equal content.
-pub(crate) fn content(row: &StoredRow) -> Vec<u8> {
-    fn json(row: &impl Serialize) -> Vec<u8> {
-        serde_json::to_vec(row).expect("rows have string keys and no failing serializers")
-    }
+fn content(row: &StoredRow) -> Vec<u8> {
     match row {
         StoredRow::Stock(row) => json(row),
         StoredRow::Reservation(row) => json(row),

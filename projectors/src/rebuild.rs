@@ -8,18 +8,18 @@ use infra::{
     event_store::{EventLog, ReadError},
     external_sort::{Sorted, Sorter},
     read_models::{
-        OrderRow, OrderStockEvent, ParkedStream, PaymentRow, ReadModelError, ReservationRow, Rows, StockRow,
-        StoredRow,
+        OrderStockEvent, ParkedStream, ReadModelError, ReservationRow, Rows, StockRow, StoredRow,
         audit::{Rebuild, RebuiltFrom, Staging},
+        encoded::{Encoded, EncodedOrder, EncodedPayment, EncodedRow, EncodedRows},
     },
 };
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::{
-    digest::{Digest, content, expected_rows},
+    digest::expected_rows,
     replay::{ReadProgress, Replay, ReplayError, Workspace},
-    verify::{Verification, VerifyError, blocking, compare},
+    verify::{Expected, Stop, Verification, VerifyError, blocking, compare, settle},
 };
 
 /// The step that a rebuild has reached.
@@ -79,7 +79,7 @@ pub async fn rebuild(
     let last_event = replay.last_event.clone();
     let position = last_event.as_ref().map(|event| event.position);
     progress(RebuildStep::Folding);
-    let Folded { replay, digest, sorted, mut staging, parked } = fold(replay, staging, workspace).await?;
+    let Folded { replay, expected, sorted, mut staging, parked } = fold(replay, staging, workspace).await?;
     progress(RebuildStep::Writing);
     sorted.write(staging.as_mut(), workspace).await?;
     let parked_count = parked.len();
@@ -87,7 +87,7 @@ pub async fn rebuild(
     let staged = staging.finish(from).await?;
     progress(RebuildStep::Verifying);
     let stored = staged.stored().await?;
-    let found = compare(replay, digest, &stored, workspace).await?;
+    let found = compare(replay, &expected, &stored, workspace).await?;
     drop(stored);
     if found.differences > 0 {
         return Err(RebuildError::Differs(Box::new(found)));
@@ -99,53 +99,45 @@ pub async fn rebuild(
 
 struct Folded {
     replay: Replay,
-    digest: Digest,
+    expected: Expected,
     sorted: SortedRows,
     staging: Box<dyn Staging>,
     parked: Vec<ParkedStream>,
 }
 
-/// Why a fold into a workspace has stopped.
-enum Stop {
-    Workspace(io::Error),
-    ReadModels(ReadModelError),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Workspace(error)
-    }
-}
-
-/// Folds all streams. Sorts the rows, and writes the sums of sales, which come sorted.
+/// Folds all streams. Sorts the rows, and writes those that need no order: the index of orders by SKU, and the
+/// sums of sales, which come sorted.
 async fn fold(
     mut replay: Replay,
     mut staging: Box<dyn Staging>,
     workspace: &Workspace,
 ) -> Result<Folded, RebuildError> {
-    let mut rows_by_kind = RowSorters::new(workspace);
+    let mut sorters = RowSorters::new(workspace);
     let runtime = Handle::current();
     let folding = move || {
-        let mut digest = Digest::new();
+        let mut expected = Expected::default();
         let folded = replay.fold::<Stop>(|mut rows| {
-            let sales = std::mem::take(&mut rows.sales);
-            if !sales.is_empty() {
-                let written = Rows { sales: sales.clone(), ..Rows::default() };
-                runtime.block_on(staging.write(written)).map_err(Stop::ReadModels)?;
-            }
+            let sales = rows.sales.clone();
+            let mut unsorted =
+                EncodedRows { sales: std::mem::take(&mut rows.sales), ..EncodedRows::default() };
             for row in expected_rows(Rows { sales, ..rows }) {
-                let content = content(&row);
-                digest.expect(&row, &content);
-                rows_by_kind.push(&row, &content)?;
+                expected.add(row, |row, content| match row {
+                    EncodedRow::OrderSku(entry) => {
+                        unsorted.order_skus.push(entry);
+                        Ok(())
+                    }
+                    row @ (EncodedRow::Order(_) | EncodedRow::Payment(_) | EncodedRow::Plain(_)) => {
+                        Ok(sorters.push(&row, content)?)
+                    }
+                })?;
             }
-            Ok(())
+            Ok(runtime.block_on(staging.write(unsorted))?)
         });
-        let parked = match folded {
+        let parked = match settle(folded)? {
             Ok(parked) => parked,
-            Err(Stop::Workspace(error)) => return Err(error),
-            Err(Stop::ReadModels(error)) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error)),
         };
-        Ok(Ok(Folded { replay, digest, sorted: rows_by_kind.finish()?, staging, parked }))
+        Ok(Ok(Folded { replay, expected, sorted: sorters.finish()?, staging, parked }))
     };
     Ok(blocking(workspace, folding).await??)
 }
@@ -171,29 +163,31 @@ impl RowSorters {
         }
     }
 
-    /// `content`: the row as JSON.
-    fn push(&mut self, row: &StoredRow, content: &[u8]) -> io::Result<()> {
+    fn push(&mut self, row: &EncodedRow, content: &[u8]) -> io::Result<()> {
         // Microseconds as the adapters store them, with the sign changed so that they sort as bytes.
         let time = |time: Timestamp| (time.as_microsecond() ^ i64::MIN).to_be_bytes();
         match row {
-            StoredRow::Stock(row) => self.stock.push(row.sku.as_str().as_bytes(), content),
-            StoredRow::Reservation(row) => {
+            EncodedRow::Order(Encoded { head, .. }) => {
+                let key = [time(head.recorded_at).as_slice(), head.order_id.0.as_bytes()].concat();
+                self.orders.push(&key, content)
+            }
+            EncodedRow::Payment(Encoded { head, .. }) => {
+                let key = [time(head.recorded_at).as_slice(), head.payment_id.0.as_bytes()].concat();
+                self.payments.push(&key, content)
+            }
+            EncodedRow::Plain(StoredRow::Stock(row)) => self.stock.push(row.sku.as_str().as_bytes(), content),
+            EncodedRow::Plain(StoredRow::Reservation(row)) => {
                 let key = [row.sku.as_str().as_bytes(), &[0], row.order_id.0.as_bytes()].concat();
                 self.reservations.push(&key, content)
             }
-            StoredRow::OrderStockEvent(event) => {
+            EncodedRow::Plain(StoredRow::OrderStockEvent(event)) => {
                 let key = [event.order_id.0.as_bytes().as_slice(), &event.position.to_be_bytes()].concat();
                 self.order_stock_events.push(&key, content)
             }
-            StoredRow::Order(row) => {
-                let key = [time(row.recorded_at).as_slice(), row.order_id.0.as_bytes()].concat();
-                self.orders.push(&key, content)
-            }
-            StoredRow::Payment(row) => {
-                let key = [time(row.recorded_at).as_slice(), row.payment_id.0.as_bytes()].concat();
-                self.payments.push(&key, content)
-            }
-            StoredRow::Sales(..) | StoredRow::Broken { .. } => Ok(()),
+            EncodedRow::Plain(
+                StoredRow::Sales(..) | StoredRow::Broken { .. } | StoredRow::Order(_) | StoredRow::Payment(_),
+            )
+            | EncodedRow::OrderSku(_) => Ok(()),
         }
     }
 
@@ -218,32 +212,34 @@ struct SortedRows {
 
 impl SortedRows {
     async fn write(self, staging: &mut dyn Staging, workspace: &Workspace) -> Result<(), RebuildError> {
-        let stock = |stock: Vec<StockRow>| Rows { stock, ..Rows::default() };
-        write_kind(self.stock, staging, workspace, stock).await?;
-        let reservations = |reservations: Vec<ReservationRow>| Rows { reservations, ..Rows::default() };
-        write_kind(self.reservations, staging, workspace, reservations).await?;
-        let events =
-            |order_stock_events: Vec<OrderStockEvent>| Rows { order_stock_events, ..Rows::default() };
-        write_kind(self.order_stock_events, staging, workspace, events).await?;
-        let orders = |orders: Vec<OrderRow>| Rows {
-            orders: orders.into_iter().map(Arc::new).collect(),
-            ..Rows::default()
+        let stock = |stock: Vec<StockRow>| EncodedRows { stock, ..EncodedRows::default() };
+        write_kind(self.stock, staging, workspace, from_json, stock).await?;
+        let reservations =
+            |reservations: Vec<ReservationRow>| EncodedRows { reservations, ..EncodedRows::default() };
+        write_kind(self.reservations, staging, workspace, from_json, reservations).await?;
+        let events = |order_stock_events: Vec<OrderStockEvent>| EncodedRows {
+            order_stock_events,
+            ..EncodedRows::default()
         };
-        write_kind(self.orders, staging, workspace, orders).await?;
-        let payments = |payments: Vec<PaymentRow>| Rows {
-            payments: payments.into_iter().map(Arc::new).collect(),
-            ..Rows::default()
-        };
-        write_kind(self.payments, staging, workspace, payments).await
+        write_kind(self.order_stock_events, staging, workspace, from_json, events).await?;
+        let orders = |orders: Vec<EncodedOrder>| EncodedRows { orders, ..EncodedRows::default() };
+        write_kind(self.orders, staging, workspace, Encoded::from_bytes, orders).await?;
+        let payments = |payments: Vec<EncodedPayment>| EncodedRows { payments, ..EncodedRows::default() };
+        write_kind(self.payments, staging, workspace, Encoded::from_bytes, payments).await
     }
 }
 
+fn from_json<R: DeserializeOwned>(json: &[u8]) -> Option<R> {
+    serde_json::from_slice(json).ok()
+}
+
 /// Writes rows of one kind. Another thread reads and decodes the next rows meanwhile.
-async fn write_kind<R: DeserializeOwned + Send + 'static>(
+async fn write_kind<R: Send + 'static>(
     mut sorted: Sorted,
     staging: &mut dyn Staging,
     workspace: &Workspace,
-    rows_of: impl Fn(Vec<R>) -> Rows,
+    decode: fn(&[u8]) -> Option<R>,
+    rows_of: impl Fn(Vec<R>) -> EncodedRows,
 ) -> Result<(), RebuildError> {
     let (sender, mut chunks) = tokio::sync::mpsc::channel::<Vec<R>>(1);
     let reading = blocking(workspace, move || {
@@ -251,7 +247,7 @@ async fn write_kind<R: DeserializeOwned + Send + 'static>(
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while let Some((_, value)) = reader.next()? {
             bytes += value.len();
-            chunk.push(serde_json::from_slice(&value)?);
+            chunk.push(decode(value).ok_or(io::ErrorKind::InvalidData)?);
             if bytes >= WRITTEN_BYTES {
                 bytes = 0;
                 if sender.blocking_send(std::mem::take(&mut chunk)).is_err() {

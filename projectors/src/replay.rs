@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use domain::{EventId, Position, RecordedEvent, StreamName, Timestamp};
+use domain::{EventId, OrderId, PaymentId, Position, ReceiptId, RecordedEvent, Sku, StreamName, Timestamp};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, EventMark, ReadError},
@@ -109,11 +109,12 @@ impl Replay {
         let end = until.as_ref().map(|until| until.iter().copied().max().flatten());
         let (of_layout, mut sorter) = (Arc::clone(layout), workspace.sorter(1));
         let sorting = tokio::task::spawn_blocking(move || {
+            let mut records = EventRecords::default();
             while let Some(chunk) = read.blocking_recv() {
                 for event in chunk {
                     let source = of_layout.index_of(&event.stream);
                     if until.as_ref().is_none_or(|until| Some(event.position) <= until[source]) {
-                        push_event(&mut sorter, source, &event)?;
+                        records.push(&mut sorter, source, &event)?;
                     }
                 }
             }
@@ -197,25 +198,63 @@ const REVISION_BYTES: usize = 8;
 /// damaged, length of the type name. The data follow, or the damage.
 const HEADER_BYTES: usize = 8 + 8 + 16 + 16 + 1 + 8;
 
-fn push_event(sorter: &mut Sorter, source: usize, event: &RecordedEvent) -> io::Result<()> {
-    // Names of streams contain no zero byte, so keys sort by stream and then by revision.
-    let mut key = event.stream.to_string().into_bytes();
-    key.push(0);
-    key.extend(event.revision.to_be_bytes());
-    let mut value = Vec::with_capacity(HEADER_BYTES + event.type_name.len() + event.data.len());
-    value.extend((source as u64).to_le_bytes());
-    value.extend(event.position.to_le_bytes());
-    value.extend(event.id.0.as_bytes());
-    value.extend(event.recorded_at.as_nanosecond().to_le_bytes());
-    value.push(u8::from(event.damage.is_some()));
-    value.extend((event.type_name.len() as u64).to_le_bytes());
-    value.extend(event.type_name.as_bytes());
-    value.extend_from_slice(event.damage.as_ref().map_or(&event.data[..], |damage| damage.as_bytes()));
-    sorter.push(&key, &value)
+/// Turns events into records that sort by stream and then by revision, and back.
+#[derive(Default)]
+struct EventRecords {
+    key: Vec<u8>,
+    value: Vec<u8>,
 }
 
-/// `None` if the bytes are not those that [`push_event`] wrote.
-fn read_event(key: &[u8], value: &[u8]) -> Option<SortedEvent> {
+impl EventRecords {
+    fn push(&mut self, sorter: &mut Sorter, source: usize, event: &RecordedEvent) -> io::Result<()> {
+        let Self { key, value } = self;
+        key.clear();
+        put_stream(key, &event.stream);
+        key.extend(event.revision.to_be_bytes());
+        value.clear();
+        value.reserve(HEADER_BYTES + event.type_name.len() + event.data.len());
+        value.extend((source as u64).to_le_bytes());
+        value.extend(event.position.to_le_bytes());
+        value.extend(event.id.0.as_bytes());
+        value.extend(event.recorded_at.as_nanosecond().to_le_bytes());
+        value.push(u8::from(event.damage.is_some()));
+        value.extend((event.type_name.len() as u64).to_le_bytes());
+        value.extend(event.type_name.as_bytes());
+        value.extend_from_slice(event.damage.as_ref().map_or(&event.data[..], |damage| damage.as_bytes()));
+        sorter.push(key, value)
+    }
+}
+
+/// A byte for the kind, then the id. SKUs contain no zero byte, so a zero byte ends them.
+fn put_stream(key: &mut Vec<u8>, stream: &StreamName) {
+    let (kind, id): (u8, &[u8]) = match stream {
+        StreamName::Stock(sku) => (0, sku.as_str().as_bytes()),
+        StreamName::Order(id) => (1, id.0.as_bytes()),
+        StreamName::Payment(id) => (2, id.0.as_bytes()),
+        StreamName::Receipt(id) => (3, id.0.as_bytes()),
+    };
+    key.push(kind);
+    key.extend_from_slice(id);
+    if kind == 0 {
+        key.push(0);
+    }
+}
+
+/// `None` if the bytes are not those that [`put_stream`] wrote.
+fn stream_of(key: &[u8]) -> Option<StreamName> {
+    let (kind, id) = key.split_first()?;
+    let uuid = || Uuid::from_slice(id).ok();
+    Some(match kind {
+        0 => StreamName::Stock(Sku::new(std::str::from_utf8(id.strip_suffix(&[0])?).ok()?).ok()?),
+        1 => StreamName::Order(OrderId(uuid()?)),
+        2 => StreamName::Payment(PaymentId(uuid()?)),
+        3 => StreamName::Receipt(ReceiptId(uuid()?)),
+        _ => return None,
+    })
+}
+
+/// `None` if the bytes are not those that [`EventRecords::push`] wrote.
+fn read_event(key: &[u8], value: &[u8], no_metadata: &Arc<[u8]>) -> Option<SortedEvent> {
     let (stream, revision) = key.split_last_chunk::<REVISION_BYTES>()?;
     let (source, rest) = value.split_first_chunk()?;
     let (position, rest) = rest.split_first_chunk()?;
@@ -230,12 +269,12 @@ fn read_event(key: &[u8], value: &[u8]) -> Option<SortedEvent> {
     };
     let recorded = RecordedEvent {
         position: u64::from_le_bytes(*position),
-        stream: std::str::from_utf8(stream.strip_suffix(&[0])?).ok()?.parse().ok()?,
+        stream: stream_of(stream)?,
         revision: u64::from_be_bytes(*revision),
         id: EventId(Uuid::from_bytes(*id)),
         type_name: std::str::from_utf8(type_name).ok()?.into(),
-        data: data.to_vec().into(),
-        metadata: b"{}".as_slice().into(),
+        data: data.into(),
+        metadata: Arc::clone(no_metadata),
         recorded_at: Timestamp::from_nanosecond(i128::from_le_bytes(*recorded_at)).ok()?,
         damage,
     };
@@ -269,9 +308,10 @@ fn send_events(
 ) -> io::Result<()> {
     let mut reader = events.read()?;
     let (mut chunk, mut bytes) = (Vec::new(), 0);
+    let no_metadata: Arc<[u8]> = b"{}".as_slice().into();
     while let Some((key, value)) = reader.next()? {
         bytes += value.len();
-        chunk.push(read_event(&key, &value).ok_or(io::ErrorKind::InvalidData)?);
+        chunk.push(read_event(key, value, &no_metadata).ok_or(io::ErrorKind::InvalidData)?);
         if bytes >= CHUNK_BYTES {
             bytes = 0;
             if chunks.send(Ok(std::mem::take(&mut chunk))).is_err() {
@@ -327,15 +367,15 @@ impl SalesSorter {
         let mut sorted = self.sorter.finish()?;
         let mut reader = sorted.read()?;
         let mut sums: BTreeMap<(usize, SalesKey), SalesTotals> = BTreeMap::new();
-        let mut last_key = Vec::new();
+        let mut last_key: Vec<u8> = Vec::new();
         while let Some((key_bytes, value)) = reader.next()? {
             if sums.len() >= SUMS_PER_CALL && last_key != key_bytes {
                 take(by_partition(&self.partitions, std::mem::take(&mut sums)))?;
             }
             let (key, index, sum): (SalesKey, usize, SalesTotals) =
-                serde_json::from_slice(&value).map_err(io::Error::from)?;
+                serde_json::from_slice(value).map_err(io::Error::from)?;
             sums.entry((index, key)).or_default().add(&sum);
-            last_key = key_bytes;
+            key_bytes.clone_into(&mut last_key);
         }
         take(by_partition(&self.partitions, sums))
     }

@@ -36,7 +36,7 @@ pub struct ProjectorOptions {
 
 impl Default for ProjectorOptions {
     fn default() -> Self {
-        Self { cached_bytes_max: 64 << 20, commit_every: Duration::from_millis(10) }
+        Self { cached_bytes_max: 16 << 20, commit_every: Duration::from_millis(10) }
     }
 }
 

@@ -13,12 +13,13 @@ use infra::{
     event_store::EventLog,
     read_models::{
         ParkedStream, Projection, ReadModelError, StoredRow,
-        audit::{Audit, Stored},
+        audit::{Audit, RowReceiver, Stored},
+        encoded::EncodedRow,
     },
 };
 
 use crate::{
-    digest::{Bucket, Digest, RowKey, content, expected_rows},
+    digest::{Bucket, Digest, RowKey, RowsHash, encoded, encoded_content, expected_rows},
     replay::{ReadProgress, Replay, ReplayError, Workspace},
 };
 
@@ -111,16 +112,71 @@ pub async fn verify(
     let parked = stored.parked.clone();
     let mut replay = Replay::read(log, layout, Some(until), parked, workspace, progress).await?;
     let expecting = move || {
-        let mut digest = Digest::new();
-        replay.fold(|rows| {
-            expected_rows(rows).for_each(|row| digest.expect(&row, &content(&row)));
-            Ok::<_, io::Error>(())
-        })?;
-        Ok((replay, digest))
+        let mut expected = Expected::default();
+        let folded = replay
+            .fold::<Stop>(|rows| expected_rows(rows).try_for_each(|row| expected.add(row, |_, _| Ok(()))));
+        settle(folded.map(|_| (replay, expected)))
     };
-    let (replay, digest) = blocking(workspace, expecting).await?;
-    let found = compare(replay, digest, &stored, workspace).await?;
+    let (replay, expected) = blocking(workspace, expecting).await??;
+    let found = compare(replay, &expected, &stored, workspace).await?;
     Ok(Verification { parked: stored.parked, ..found })
+}
+
+/// The rows that the log folds to.
+pub(crate) struct Expected {
+    hash: RowsHash,
+    /// Number of rows.
+    rows: u64,
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self { hash: RowsHash::new(), rows: 0 }
+    }
+}
+
+impl Expected {
+    /// Adds a row, and calls `take` with what stores it and its content.
+    pub(crate) fn add(
+        &mut self,
+        row: StoredRow,
+        mut take: impl FnMut(EncodedRow, &[u8]) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        self.rows += 1;
+        for row in encoded(row)? {
+            let content = encoded_content(&row)?;
+            self.hash.add(&row, &content);
+            take(row, &content)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a fold into a workspace has stopped.
+pub(crate) enum Stop {
+    Workspace(io::Error),
+    ReadModels(ReadModelError),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Workspace(error)
+    }
+}
+
+impl From<ReadModelError> for Stop {
+    fn from(error: ReadModelError) -> Self {
+        Self::ReadModels(error)
+    }
+}
+
+/// Separates the failures of a workspace, which [`blocking`] names.
+pub(crate) fn settle<T>(folded: Result<T, Stop>) -> io::Result<Result<T, ReadModelError>> {
+    match folded {
+        Ok(folded) => Ok(Ok(folded)),
+        Err(Stop::Workspace(error)) => Err(error),
+        Err(Stop::ReadModels(error)) => Ok(Err(error)),
+    }
 }
 
 /// For each of `partitions`, the position up to which the rows reflect its events. If projectors followed the
@@ -150,21 +206,50 @@ pub(crate) async fn blocking<T: Send + 'static>(
     worked.map_err(|source| workspace.failure(source))
 }
 
-/// Compares the stored rows with the expected rows of `digest`, in both directions. If they differ, folds and
-/// reads again to describe the differences.
+/// Compares the stored rows with the expected rows, in both directions. Compares them as they are stored first.
+/// Only if these differ, folds and reads again: to compare decoded rows, and to describe the differences.
 pub(crate) async fn compare(
-    mut replay: Replay,
-    digest: Digest,
+    replay: Replay,
+    expected: &Expected,
     stored: &Stored,
     workspace: &Workspace,
 ) -> Result<Verification, VerifyError> {
     let mut found = Verification {
         position: replay.last_event.as_ref().map(|event| event.position),
-        rows: digest.rows,
+        rows: expected.rows,
         ..Verification::default()
     };
-    let mut digest = digest;
-    each_row(stored, |row| match row {
+    let mut hash = expected.hash.of_other_rows();
+    let mut failure = Ok(());
+    each_row(stored.encoded_rows().await?, |row| match encoded_content(&row) {
+        Ok(content) => hash.add(&row, &content),
+        Err(error) => failure = Err(error),
+    })
+    .await?;
+    failure?;
+    if !hash.equals(&expected.hash) {
+        examine(replay, stored, workspace, &mut found).await?;
+    }
+    Ok(found)
+}
+
+/// Compares decoded rows, and describes how they differ.
+async fn examine(
+    mut replay: Replay,
+    stored: &Stored,
+    workspace: &Workspace,
+    found: &mut Verification,
+) -> Result<(), VerifyError> {
+    let expecting = move || {
+        let mut digest = Digest::new();
+        replay.fold(|rows| {
+            expected_rows(rows).for_each(|row| digest.expect(&row));
+            Ok::<_, io::Error>(())
+        })?;
+        Ok((replay, digest))
+    };
+    let (mut replay, mut digest) = blocking(workspace, expecting).await?;
+    each_row(stored.rows().await?, |row| match row {
         StoredRow::Broken { projection, key, fault } => found.note(projection, key, RowFault::Broken(fault)),
         row @ (StoredRow::Stock(_)
         | StoredRow::Reservation(_)
@@ -176,7 +261,7 @@ pub(crate) async fn compare(
     .await?;
     let differing = digest.differing();
     if differing.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let examined: HashSet<Bucket> = differing.iter().copied().take(EXAMINED_MAX).collect();
     // Each of the others has one difference at least.
@@ -197,7 +282,7 @@ pub(crate) async fn compare(
         }
     };
     let mut expected = blocking(workspace, expecting).await?;
-    each_row(stored, |row| {
+    each_row(stored.rows().await?, |row| {
         let key = RowKey::of(&row).filter(|key| examined.contains(&digest.bucket(key)));
         if let Some(key) = key {
             let expected = expected.remove(&key);
@@ -211,11 +296,10 @@ pub(crate) async fn compare(
     for (description, key, row) in missing {
         found.note(key.projection(), description, RowFault::Missing { expected: shortened(&row) });
     }
-    Ok(found)
+    Ok(())
 }
 
-async fn each_row(stored: &Stored, mut take: impl FnMut(StoredRow)) -> Result<(), ReadModelError> {
-    let mut chunks = stored.rows().await?;
+async fn each_row<R>(mut chunks: RowReceiver<R>, mut take: impl FnMut(R)) -> Result<(), ReadModelError> {
     while let Some(chunk) = chunks.recv().await {
         chunk?.into_iter().for_each(&mut take);
         // Hashing a chunk takes milliseconds.

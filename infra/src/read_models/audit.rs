@@ -5,15 +5,25 @@ use domain::Position;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{ParkedStream, ReadModelError, Rows, StoredRow};
+use super::{
+    ParkedStream, ReadModelError, StoredRow,
+    encoded::{EncodedRow, EncodedRows},
+};
 use crate::{event_source::Partition, event_store::EventMark};
 
 /// For each partition, the position of the log up to which the rows reflect its events.
 pub type LogPositions = Vec<(Partition, Option<Position>)>;
 
 /// Chunks of rows, sent while an adapter reads them. Dropping it stops the reading.
-pub type StoredRows = mpsc::Receiver<Result<Vec<StoredRow>, ReadModelError>>;
-pub(super) type RowSender = mpsc::Sender<Result<Vec<StoredRow>, ReadModelError>>;
+pub type RowReceiver<R> = mpsc::Receiver<Result<Vec<R>, ReadModelError>>;
+pub(super) type RowSender<R> = mpsc::Sender<Result<Vec<R>, ReadModelError>>;
+
+/// Asks an adapter for every row.
+#[derive(Debug)]
+pub(super) enum Request {
+    Decoded(RowSender<StoredRow>),
+    Encoded(RowSender<EncodedRow>),
+}
 
 /// Chunks that an adapter reads ahead.
 const CHUNKS_AHEAD: usize = 2;
@@ -23,15 +33,28 @@ const CHUNKS_AHEAD: usize = 2;
 pub struct Stored {
     pub log_positions: LogPositions,
     pub parked: Vec<ParkedStream>,
-    pub(super) scans: mpsc::Sender<RowSender>,
+    pub(super) scans: mpsc::Sender<Request>,
 }
 
 impl Stored {
-    /// Reads every row. The next call reads the same rows again.
-    pub async fn rows(&self) -> Result<StoredRows, ReadModelError> {
+    /// Reads and decodes every row, and checks search columns and index tables against the rows. The next call
+    /// reads the same rows again.
+    pub async fn rows(&self) -> Result<RowReceiver<StoredRow>, ReadModelError> {
+        self.request(Request::Decoded).await
+    }
+
+    /// Reads every row as it is stored, search columns and index tables included.
+    pub async fn encoded_rows(&self) -> Result<RowReceiver<EncodedRow>, ReadModelError> {
+        self.request(Request::Encoded).await
+    }
+
+    async fn request<R>(
+        &self,
+        request: fn(RowSender<R>) -> Request,
+    ) -> Result<RowReceiver<R>, ReadModelError> {
         let (sender, rows) = mpsc::channel(CHUNKS_AHEAD);
         let ended = |_| ReadModelError::Unavailable("the transaction that reads all rows has ended".into());
-        self.scans.send(sender).await.map_err(ended)?;
+        self.scans.send(request(sender)).await.map_err(ended)?;
         Ok(rows)
     }
 }
@@ -56,9 +79,9 @@ pub trait Rebuild: Send + Sync + 'static {
 #[async_trait]
 pub trait Staging: Send {
     /// Adds rows, each key once. Rows of one kind come in the order in which they load fastest, over all calls:
-    /// orders and payments as they were recorded, all others by key. The sums of one sales key come in one
-    /// call.
-    async fn write(&mut self, rows: Rows) -> Result<(), ReadModelError>;
+    /// orders and payments as they were recorded, the index of orders by SKU in any order, all others by key.
+    /// The sums of one sales key come in one call.
+    async fn write(&mut self, rows: EncodedRows) -> Result<(), ReadModelError>;
 
     /// Writes the progress and the indexes.
     async fn finish(self: Box<Self>, progress: RebuiltFrom) -> Result<Box<dyn Staged>, ReadModelError>;

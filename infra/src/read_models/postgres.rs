@@ -31,8 +31,9 @@ use self::{
 };
 use super::{
     BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
-    StreamChanges,
+    StoredRow, StreamChanges,
     audit::{Audit, Stored},
+    encoded::{EncodedRow, EncodedRows},
 };
 use crate::{
     event_source::{Partition, Reached},
@@ -89,18 +90,26 @@ async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transact
 }
 
 /// Adds rows of a rebuild to tables without indexes.
-async fn copy_rows(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+async fn copy_rows(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
     stock::copy(client, rows).await?;
     orders::copy(client, rows).await?;
-    payments::copy(client, rows).await?;
-    sales::copy(client, rows).await
+    payments::copy(client, &rows.payments).await?;
+    sales::copy(client, &rows.sales).await
 }
 
 /// Sends every row, and the faults of its search columns and index tables.
-async fn scan_rows(scan: &Scan<'_>) -> Result<(), Stop> {
+async fn scan_rows(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     stock::scan(scan).await?;
     orders::scan(scan).await?;
     payments::scan(scan).await?;
+    sales::scan(scan).await
+}
+
+/// Sends every row as it is stored.
+async fn scan_encoded_rows(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
+    stock::scan(scan).await?;
+    orders::scan_encoded(scan).await?;
+    payments::scan_encoded(scan).await?;
     sales::scan(scan).await
 }
 

@@ -35,8 +35,9 @@ use self::{
 pub use self::{connections::ReadModelsOpenError, rebuild::SqliteRebuild};
 use super::{
     BindError, Changes, Generation, ParkedStream, Queries, ReadModelError, ReadModels, RowKeys, Rows,
-    StreamChanges, Waiters,
+    StoredRow, StreamChanges, Waiters,
     audit::{Audit, Stored},
+    encoded::{EncodedRow, EncodedRows},
 };
 use crate::{
     event_source::{Partition, Reached},
@@ -65,22 +66,30 @@ fn write_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadMode
     orders::write(transaction, rows)?;
     stock::write(transaction, rows)?;
     payments::write(transaction, rows)?;
-    sales::write(transaction, rows)
+    sales::write(transaction, &rows.sales)
 }
 
 /// Adds rows of a rebuild to tables without indexes. Adds the rows of `order_skus` to `skus` instead.
-fn copy_rows(connection: &Connection, skus: &mut Sorter, rows: &Rows) -> Result<(), ReadModelError> {
+fn copy_rows(connection: &Connection, skus: &mut Sorter, rows: &EncodedRows) -> Result<(), ReadModelError> {
     stock::copy(connection, rows)?;
     orders::copy(connection, skus, rows)?;
-    payments::copy(connection, rows)?;
-    sales::write(connection, rows)
+    payments::copy(connection, &rows.payments)?;
+    sales::write(connection, &rows.sales)
 }
 
 /// Sends every row to `sink`, and the faults of its search columns and index tables.
-fn scan_rows(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+fn scan_rows(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
     stock::scan(connection, sink)?;
     orders::scan(connection, sink)?;
     payments::scan(connection, sink)?;
+    sales::scan(connection, sink)
+}
+
+/// Sends every row to `sink` as it is stored.
+fn scan_encoded_rows(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
+    stock::scan(connection, sink)?;
+    orders::scan_encoded(connection, sink)?;
+    payments::scan_encoded(connection, sink)?;
     sales::scan(connection, sink)
 }
 

@@ -14,7 +14,7 @@ use infra::{
     log_guard::LogGuard,
     relay::{Relay, RelayOptions},
 };
-use projectors::runner::Runner;
+use projectors::runner::{ProjectorOptions, Runner};
 use query_api::QueryApi;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -234,9 +234,12 @@ impl RunningRoles {
         read_side: &ReadSide,
     ) -> Result<(), StartError> {
         let Some(models) = read_side.models.as_ref().filter(|_| !self.refuses_log()) else { return Ok(()) };
-        for source in parts::projector_sources(config, write_side, log.store_id()).await? {
-            let commit_every = batch_every(&config.bus);
-            let options = projectors::runner::ProjectorOptions { commit_every, ..Default::default() };
+        let sources = parts::projector_sources(config, write_side, log.store_id()).await?;
+        let commit_every = batch_every(&config.bus);
+        // The projectors of a process share its memory.
+        let cached_bytes_max = ProjectorOptions::default().cached_bytes_max / sources.len().max(1);
+        let options = ProjectorOptions { cached_bytes_max, commit_every };
+        for source in sources {
             let projector = Runner::new(source, Arc::clone(log), Arc::clone(models), options)
                 .with_health(self.health.clone());
             let stop = self.projections.stop.clone();

@@ -28,7 +28,7 @@ const UPGRADE: &str = "PRAGMA writable_schema = ON;
      ALTER TABLE meta ADD COLUMN unchecked_up_to INTEGER NOT NULL DEFAULT 0;
      UPDATE meta SET unchecked_up_to = (SELECT coalesce(max(position), 0) FROM events);";
 /// Page cache of each reader, KiB.
-const READER_CACHE_KIB: i32 = 8 * 1024;
+const READER_CACHE_KIB: i32 = 4 * 1024;
 
 /// Takes the lock that makes this process the only writer. The kernel releases it with the file handle, also
 /// after `kill -9`.

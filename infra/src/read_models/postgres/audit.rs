@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::{
     projections::{log_positions, parked_in},
-    scan_rows,
+    scan_encoded_rows, scan_rows,
 };
 use crate::{
     postgres::Database,
     read_models::{
         Projection, ReadModelError, StoredRow,
-        audit::{Progress, RowSender, Stored},
+        audit::{Progress, Request, RowSender, Stored},
     },
 };
 
@@ -54,7 +54,7 @@ async fn read(
     mut client: Client,
     schema: &str,
     begun: oneshot::Sender<Result<Progress, ReadModelError>>,
-    mut requests: mpsc::Receiver<RowSender>,
+    mut requests: mpsc::Receiver<Request>,
 ) {
     // Sending fails only if the caller has stopped waiting; no request comes then.
     let view = match begin(&mut client, schema).await {
@@ -67,10 +67,16 @@ async fn read(
             return;
         }
     };
-    while let Some(chunks) = requests.recv().await {
-        let scan = Scan { view: &view, chunks };
-        if let Err(Stop::Failed(error)) = scan_rows(&scan).await {
-            let _ = scan.chunks.send(Err(error)).await;
+    while let Some(request) = requests.recv().await {
+        match request {
+            Request::Decoded(chunks) => {
+                let scan = Scan { view: &view, chunks };
+                scan.end(scan_rows(&scan).await).await;
+            }
+            Request::Encoded(chunks) => {
+                let scan = Scan { view: &view, chunks };
+                scan.end(scan_encoded_rows(&scan).await).await;
+            }
         }
     }
 }
@@ -89,12 +95,12 @@ async fn begin<'c>(
 }
 
 /// Reads tables in one transaction and sends their rows in chunks.
-pub(super) struct Scan<'a> {
+pub(super) struct Scan<'a, R> {
     pub(super) view: &'a Transaction<'a>,
-    chunks: RowSender,
+    chunks: RowSender<R>,
 }
 
-impl Scan<'_> {
+impl<R: From<StoredRow>> Scan<'_, R> {
     /// Reads a query's rows in chunks, and sends what `take` pushes for each. An unreadable row is reported
     /// under its first column, and the scan continues.
     pub(super) async fn each<T>(
@@ -102,7 +108,7 @@ impl Scan<'_> {
         sql: &str,
         projection: Projection,
         read: fn(&Row) -> Result<T, ReadModelError>,
-        mut take: impl FnMut(T, &mut Vec<StoredRow>),
+        mut take: impl FnMut(T, &mut Vec<R>),
     ) -> Result<(), Stop> {
         let mut chunks = self.chunks(sql).await?;
         while let Some(rows) = self.next_chunk(&mut chunks).await? {
@@ -110,7 +116,9 @@ impl Scan<'_> {
             for row in &rows {
                 match read(row) {
                     Ok(value) => take(value, &mut chunk),
-                    Err(error) => chunk.push(StoredRow::broken(projection, key_of(row), error.to_string())),
+                    Err(error) => {
+                        chunk.push(StoredRow::broken(projection, key_of(row), error.to_string()).into());
+                    }
                 }
             }
             self.send(chunk).await?;
@@ -128,8 +136,14 @@ impl Scan<'_> {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    pub(super) async fn send(&self, chunk: Vec<StoredRow>) -> Result<(), Stop> {
+    pub(super) async fn send(&self, chunk: Vec<R>) -> Result<(), Stop> {
         self.chunks.send(Ok(chunk)).await.map_err(|_| Stop::ReceiverDropped)
+    }
+
+    async fn end(&self, scanned: Result<(), Stop>) {
+        if let Err(Stop::Failed(error)) = scanned {
+            let _ = self.chunks.send(Err(error)).await;
+        }
     }
 }
 

@@ -16,13 +16,14 @@ use super::{
     PostgresQueries,
     audit::{Scan, Stop, key_of},
     copy::Copy,
-    values::{all, cell, one, page, revision, time},
+    values::{JsonText, all, cell, json_text, one, optional_time, page, revision, sku_of, time},
 };
 use crate::{
     postgres::Timestamptz,
     read_models::{
         OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
         RowKeys, RowPage, Rows, StoredRow,
+        encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
         orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
         paging::one_more,
     },
@@ -54,6 +55,16 @@ impl PgOrderStatus {
             OrderStatus::Rejected => Some(Self::Rejected),
             OrderStatus::Cancelled => Some(Self::Cancelled),
             OrderStatus::Expired => Some(Self::Expired),
+        }
+    }
+
+    fn status(self) -> OrderStatus {
+        match self {
+            Self::Placed => OrderStatus::Placed,
+            Self::Allocated => OrderStatus::Allocated,
+            Self::Rejected => OrderStatus::Rejected,
+            Self::Cancelled => OrderStatus::Cancelled,
+            Self::Expired => OrderStatus::Expired,
         }
     }
 
@@ -215,39 +226,68 @@ fn joined_skus(row: &OrderRow) -> String {
 }
 
 /// Adds rows of a rebuild.
-pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
     let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
         payment_due_at, summary, body";
     let mut orders = Copy::begin(client, "orders", order_columns).await?;
-    for row in &rows.orders {
-        let columns = SearchColumns::of(row)?;
+    for Encoded { head, summary, body } in &rows.orders {
         orders
             .row(&[
-                &row.order_id.0,
-                &row.revision.cast_signed(),
-                &Timestamptz::from(row.recorded_at),
-                &Timestamptz::from(row.updated_at),
-                &columns.status,
-                &columns.customer_id,
-                &columns.placed_at,
-                &columns.payment_due_at,
-                &Json(OrderSummary::of(&row.order)),
-                &Json(&row.order),
+                &head.order_id.0,
+                &head.revision.cast_signed(),
+                &Timestamptz::from(head.recorded_at),
+                &Timestamptz::from(head.updated_at),
+                &PgOrderStatus::of(head.status).ok_or_else(|| never_placed(head.order_id))?,
+                &head.customer_id,
+                &Timestamptz::from(head.placed_at),
+                &head.payment_due_at.map(Timestamptz::from),
+                &JsonText(summary),
+                &JsonText(body),
             ])
             .await?;
     }
     orders.finish().await?;
     let mut skus = Copy::begin(client, "order_skus", "sku, status, placed_at, order_id").await?;
-    for row in &rows.orders {
-        let columns = SearchColumns::of(row)?;
-        for sku in skus_of(&row.order) {
-            skus.row(&[&sku.as_str(), &columns.status, &columns.placed_at, &row.order_id.0]).await?;
-        }
+    for OrderSku { sku, status, placed_at, order_id } in &rows.order_skus {
+        let status = PgOrderStatus::of(*status).ok_or_else(|| never_placed(*order_id))?;
+        skus.row(&[&sku.as_str(), &status, &Timestamptz::from(*placed_at), &order_id.0]).await?;
     }
     skus.finish().await
 }
 
-pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+/// Sends every order and every row of `order_skus` as it is stored.
+pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
+    let sql =
+        "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
+             summary, body
+         FROM orders";
+    let order = |row: &Row| {
+        let head = OrderHead {
+            order_id: OrderId(cell(row, 0)?),
+            revision: revision(row, 1)?,
+            recorded_at: time(row, 2)?,
+            updated_at: time(row, 3)?,
+            status: cell::<PgOrderStatus>(row, 4)?.status(),
+            customer_id: cell(row, 5)?,
+            placed_at: time(row, 6)?,
+            payment_due_at: optional_time(row, 7)?,
+        };
+        Ok(EncodedOrder { head, summary: json_text(row, 8)?, body: json_text(row, 9)? })
+    };
+    scan.each(sql, Projection::Orders, order, |row, chunk| chunk.push(EncodedRow::Order(row))).await?;
+    let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
+    let entry = |row: &Row| {
+        Ok(OrderSku {
+            sku: sku_of(cell(row, 0)?)?,
+            status: cell::<PgOrderStatus>(row, 1)?.status(),
+            placed_at: time(row, 2)?,
+            order_id: OrderId(cell(row, 3)?),
+        })
+    };
+    scan.each(sql, Projection::Orders, entry, |row, chunk| chunk.push(EncodedRow::OrderSku(row))).await
+}
+
+pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     let sql =
         format!("SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, summary FROM orders");
     let mut chunks = scan.chunks(&sql).await?;

@@ -16,13 +16,16 @@ use super::{
     PostgresQueries,
     audit::{Scan, Stop},
     copy::Copy,
-    values::{all, cell, one, page, revision, time},
+    values::{JsonText, all, cell, json_text, one, optional_time, page, revision, time},
 };
 use crate::{
     postgres::Timestamptz,
     read_models::{
         PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow, Projection,
-        ReadModelError, RowKeys, RowPage, Rows, StoredRow, paging::one_more, payments::awaits_provider_since,
+        ReadModelError, RowKeys, RowPage, Rows, StoredRow,
+        encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
+        paging::one_more,
+        payments::awaits_provider_since,
     },
 };
 
@@ -51,6 +54,17 @@ impl PgPaymentState {
             PaymentState::Failed => Some(Self::Failed),
             PaymentState::Voided => Some(Self::Voided),
             PaymentState::OutcomeUnknown => Some(Self::OutcomeUnknown),
+        }
+    }
+
+    fn state(self) -> PaymentState {
+        match self {
+            Self::Requested => PaymentState::Requested,
+            Self::Authorized => PaymentState::Authorized,
+            Self::Captured => PaymentState::Captured,
+            Self::Failed => PaymentState::Failed,
+            Self::Voided => PaymentState::Voided,
+            Self::OutcomeUnknown => PaymentState::OutcomeUnknown,
         }
     }
 }
@@ -147,29 +161,47 @@ impl<'t> Writer<'t> {
 }
 
 /// Adds rows of a rebuild.
-pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) async fn copy(client: &Client, rows: &[EncodedPayment]) -> Result<(), ReadModelError> {
     let payment_columns =
         "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body";
     let mut payments = Copy::begin(client, "payments", payment_columns).await?;
-    for row in &rows.payments {
-        let columns = SearchColumns::of(row);
+    for Encoded { head, summary, body } in rows {
         payments
             .row(&[
-                &row.payment_id.0,
-                &row.revision.cast_signed(),
-                &Timestamptz::from(row.recorded_at),
-                &Timestamptz::from(row.updated_at),
-                &columns.state,
-                &columns.awaits_provider_since,
-                &Json(PaymentSummary::of(&row.payment)),
-                &Json(&row.payment),
+                &head.payment_id.0,
+                &head.revision.cast_signed(),
+                &Timestamptz::from(head.recorded_at),
+                &Timestamptz::from(head.updated_at),
+                &PgPaymentState::of(head.state),
+                &head.awaits_provider_since.map(Timestamptz::from),
+                &JsonText(summary),
+                &JsonText(body),
             ])
             .await?;
     }
     payments.finish().await
 }
 
-pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+/// Sends every payment as it is stored.
+pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
+    let sql =
+        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body
+         FROM payments";
+    let payment = |row: &Row| {
+        let head = PaymentHead {
+            payment_id: PaymentId(cell(row, 0)?),
+            revision: revision(row, 1)?,
+            recorded_at: time(row, 2)?,
+            updated_at: time(row, 3)?,
+            state: cell::<Option<PgPaymentState>>(row, 4)?.map_or(PaymentState::New, PgPaymentState::state),
+            awaits_provider_since: optional_time(row, 5)?,
+        };
+        Ok(EncodedPayment { head, summary: json_text(row, 6)?, body: json_text(row, 7)? })
+    };
+    scan.each(sql, Projection::Payments, payment, |row, chunk| chunk.push(EncodedRow::Payment(row))).await
+}
+
+pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments");
     let read = |row: &Row| {
         let stored = SearchColumns { state: cell(row, 5)?, awaits_provider_since: cell(row, 6)? };

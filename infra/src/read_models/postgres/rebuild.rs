@@ -11,8 +11,9 @@ use super::{CHANGES_CHANNEL, audit, copy_rows, projections, schema};
 use crate::{
     postgres::{Database, Fault},
     read_models::{
-        ReadModelError, Rows,
+        ReadModelError,
         audit::{Audit, Rebuild, RebuiltFrom, Staged, Staging, Stored},
+        encoded::EncodedRows,
     },
 };
 
@@ -68,7 +69,7 @@ struct OpenSchema {
 
 #[async_trait]
 impl Staging for OpenSchema {
-    async fn write(&mut self, rows: Rows) -> Result<(), ReadModelError> {
+    async fn write(&mut self, rows: EncodedRows) -> Result<(), ReadModelError> {
         copy_rows(&self.client, &rows).await
     }
 

@@ -123,9 +123,9 @@ impl<'t> Writer<'t> {
 }
 
 /// Adds rows of a rebuild. The table has its primary key already, because further rows add to months.
-pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) async fn copy(client: &Client, rows: &[PartitionSales]) -> Result<(), ReadModelError> {
     let statement = client.prepare(ADD).await?;
-    for sales in &rows.sales {
+    for sales in rows {
         add(client, &statement, sales).await?;
     }
     Ok(())
@@ -167,7 +167,7 @@ async fn add(client: &Client, statement: &Statement, sales: &PartitionSales) -> 
     Ok(())
 }
 
-pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), Stop> {
     let sql = |span| {
         format!(
             "SELECT key, dimension, currency, start, {TOTALS} FROM sales WHERE span = '{span}'
@@ -177,14 +177,14 @@ pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
     let mut check = MonthCheck::default();
     scan.each(&sql("hour"), Projection::Sales, sales_row, |(key, sum), chunk| {
         check.add_hour(&key, &sum);
-        chunk.push(StoredRow::Sales(key, sum));
+        chunk.push(StoredRow::Sales(key, sum).into());
     })
     .await?;
     scan.each(&sql("month"), Projection::Sales, sales_row, |(key, sum), chunk| {
-        chunk.extend(check.check_month(&key, &sum));
+        chunk.extend(check.check_month(&key, &sum).map(R::from));
     })
     .await?;
-    scan.send(check.missing().collect()).await
+    scan.send(check.missing().map(R::from).collect()).await
 }
 
 fn sales_row(row: &Row) -> Result<(SalesKey, SalesTotals), ReadModelError> {

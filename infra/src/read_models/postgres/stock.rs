@@ -14,7 +14,7 @@ use super::{
 };
 use crate::read_models::{
     OrderStockEvent, Projection, ReadModelError, ReservationRow, RowKeys, RowPage, Rows, StockFilter,
-    StockQueries, StockRow, StoredRow, paging::one_more,
+    StockQueries, StockRow, StoredRow, encoded::EncodedRows, paging::one_more,
 };
 
 pub(super) const SCHEMA: &str = include_str!("stock.sql");
@@ -170,7 +170,7 @@ impl<'t> Writer<'t> {
 }
 
 /// Adds rows of a rebuild.
-pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
     let mut levels = Copy::begin(client, "stock", LEVEL_COLUMNS).await?;
     for row in &rows.stock {
         let (on_hand, reserved) = (i64::from(row.on_hand), i64::from(row.reserved));
@@ -189,17 +189,20 @@ pub(super) async fn copy(client: &Client, rows: &Rows) -> Result<(), ReadModelEr
     events.finish().await
 }
 
-pub(super) async fn scan(scan: &Scan<'_>) -> Result<(), Stop> {
+pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), Stop> {
     let levels = format!("SELECT {LEVEL_COLUMNS} FROM stock");
-    scan.each(&levels, Projection::Stock, level_row, |row, chunk| chunk.push(StoredRow::Stock(row))).await?;
+    scan.each(&levels, Projection::Stock, level_row, |row, chunk| {
+        chunk.push(StoredRow::Stock(row).into());
+    })
+    .await?;
     let reservations = format!("SELECT {RESERVATION_COLUMNS} FROM reservations");
     scan.each(&reservations, Projection::Stock, reservation_row, |row, chunk| {
-        chunk.push(StoredRow::Reservation(row));
+        chunk.push(StoredRow::Reservation(row).into());
     })
     .await?;
     let events = format!("SELECT {ORDER_EVENT_COLUMNS} FROM order_stock_events");
     scan.each(&events, Projection::Stock, order_event, |event, chunk| {
-        chunk.push(StoredRow::OrderStockEvent(event));
+        chunk.push(StoredRow::OrderStockEvent(event).into());
     })
     .await
 }

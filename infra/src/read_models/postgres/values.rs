@@ -1,8 +1,9 @@
 //! Conversions between values and columns, and short queries, shared by all subjects.
 
+use bytes::BytesMut;
 use deadpool_postgres::Object;
 use domain::{Position, Revision, Sku, Timestamp};
-use postgres_types::{FromSql, ToSql};
+use postgres_types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 use tokio_postgres::Row;
 
 use crate::{
@@ -67,6 +68,41 @@ pub(super) fn revision(row: &Row, column: usize) -> Result<Revision, ReadModelEr
 pub(super) fn time(row: &Row, column: usize) -> Result<Timestamp, ReadModelError> {
     let time: Timestamptz = cell(row, column)?;
     time.timestamp().map_err(|error| unreadable(error.to_string()))
+}
+
+pub(super) fn optional_time(row: &Row, column: usize) -> Result<Option<Timestamp>, ReadModelError> {
+    let time: Option<Timestamptz> = cell(row, column)?;
+    time.map(Timestamptz::timestamp).transpose().map_err(|error| unreadable(error.to_string()))
+}
+
+/// The text of a column of type `json`.
+#[derive(Debug)]
+pub(super) struct JsonText<'a>(pub &'a str);
+
+impl ToSql for JsonText<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    accepts!(JSON);
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for JsonText<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?))
+    }
+
+    accepts!(JSON);
+}
+
+pub(super) fn json_text(row: &Row, column: usize) -> Result<String, ReadModelError> {
+    cell::<JsonText<'_>>(row, column).map(|JsonText(text)| text.to_owned())
 }
 
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {

@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     connections::open_reader,
     projections::{log_positions, parked},
-    scan_rows,
+    scan_encoded_rows, scan_rows,
 };
 use crate::read_models::{
     Projection, ReadModelError, StoredRow,
-    audit::{Progress, RowSender, Stored},
+    audit::{Progress, Request, RowSender, Stored},
 };
 
 /// An order may have a megabyte.
@@ -34,7 +34,7 @@ pub(super) async fn stored(path: &Path) -> Result<Stored, ReadModelError> {
 fn read(
     path: &Path,
     begun: oneshot::Sender<Result<Progress, ReadModelError>>,
-    mut requests: mpsc::Receiver<RowSender>,
+    mut requests: mpsc::Receiver<Request>,
 ) {
     let opened = open_reader(path).map_err(ReadModelError::from).and_then(|connection| {
         connection.execute_batch("BEGIN")?;
@@ -52,12 +52,19 @@ fn read(
             return;
         }
     };
-    while let Some(chunks) = requests.blocking_recv() {
-        let mut sink = Sink { chunk: Vec::new(), chunks };
-        let scanned = scan_rows(&connection, &mut sink).and_then(|()| sink.flush());
-        if let Err(Stop::Failed(error)) = scanned {
-            let _ = sink.chunks.blocking_send(Err(error));
+    while let Some(request) = requests.blocking_recv() {
+        match request {
+            Request::Decoded(chunks) => send_all(chunks, |sink| scan_rows(&connection, sink)),
+            Request::Encoded(chunks) => send_all(chunks, |sink| scan_encoded_rows(&connection, sink)),
         }
+    }
+}
+
+fn send_all<R>(chunks: RowSender<R>, scan: impl FnOnce(&mut Sink<R>) -> Result<(), Stop>) {
+    let mut sink = Sink { chunk: Vec::new(), chunks };
+    let scanned = scan(&mut sink).and_then(|()| sink.flush());
+    if let Err(Stop::Failed(error)) = scanned {
+        let _ = sink.chunks.blocking_send(Err(error));
     }
 }
 
@@ -74,14 +81,14 @@ impl From<rusqlite::Error> for Stop {
 }
 
 /// Sends rows in chunks.
-pub(super) struct Sink {
-    chunk: Vec<StoredRow>,
-    chunks: RowSender,
+pub(super) struct Sink<R> {
+    chunk: Vec<R>,
+    chunks: RowSender<R>,
 }
 
-impl Sink {
-    pub(super) fn push(&mut self, row: StoredRow) -> Result<(), Stop> {
-        self.chunk.push(row);
+impl<R> Sink<R> {
+    pub(super) fn push(&mut self, row: impl Into<R>) -> Result<(), Stop> {
+        self.chunk.push(row.into());
         if self.chunk.len() < ROWS_PER_CHUNK { Ok(()) } else { self.flush() }
     }
 
@@ -92,13 +99,13 @@ impl Sink {
 }
 
 /// Calls `take` with every row. An unreadable row is reported under its first column, and the scan continues.
-pub(super) fn each<T>(
+pub(super) fn each<R: From<StoredRow>, T>(
     connection: &Connection,
-    sink: &mut Sink,
+    sink: &mut Sink<R>,
     sql: &str,
     projection: Projection,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-    mut take: impl FnMut(&mut Sink, T) -> Result<(), Stop>,
+    mut take: impl FnMut(&mut Sink<R>, T) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;

@@ -21,8 +21,8 @@ use crate::{
 /// "Ordv" (view): `PRAGMA application_id` of every file of read models.
 const APPLICATION_ID: i32 = 0x4f72_6476;
 
-const WRITER_CACHE_KIB: i32 = 128 * 1024;
-const READER_CACHE_KIB: i32 = 16 * 1024;
+const WRITER_CACHE_KIB: i32 = 48 * 1024;
+const READER_CACHE_KIB: i32 = 8 * 1024;
 /// Longest wait of a commit for another writing process. That process is a rebuild that publishes its rows,
 /// or a second server, whose commit the checkpoint then refuses.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -10,15 +10,15 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, T
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
-    rebuild::write_with_json,
     stock,
-    values::{from_json, revision, time, to_json},
+    values::{from_json, optional_time, revision, sku, time, to_json, unreadable},
 };
 use crate::{
     external_sort::{Sorted, Sorter},
     read_models::{
         OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
         RowKeys, RowPage, Rows, StoredRow,
+        encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
         orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
         paging::one_more,
     },
@@ -224,30 +224,38 @@ fn insert(
 }
 
 /// Adds rows of a rebuild, and the rows of `order_skus` to `skus`.
-pub(super) fn copy(connection: &Connection, skus: &mut Sorter, rows: &Rows) -> Result<(), ReadModelError> {
-    let mut insert_order = connection.prepare_cached(INSERT)?;
-    write_with_json(
-        &rows.orders,
-        |row| Json::of(&row.order),
-        |row, json| insert(&mut insert_order, row, &SearchColumns::of_row(row)?, json),
-    )?;
-    for row in &rows.orders {
-        let columns = SearchColumns::of_row(row)?;
-        for sku in skus_of(&row.order) {
-            skus.push(&sku_key(sku, &columns, row.order_id), &[])?;
-        }
+pub(super) fn copy(
+    connection: &Connection,
+    skus: &mut Sorter,
+    rows: &EncodedRows,
+) -> Result<(), ReadModelError> {
+    let mut insert = connection.prepare_cached(INSERT)?;
+    for Encoded { head, summary, body } in &rows.orders {
+        insert.execute(params![
+            head.order_id.0,
+            head.revision.cast_signed(),
+            head.recorded_at.as_microsecond(),
+            head.updated_at.as_microsecond(),
+            status_code(head.status),
+            head.customer_id,
+            head.placed_at.as_microsecond(),
+            head.payment_due_at.map(Timestamp::as_microsecond),
+            summary,
+            body,
+        ])?;
     }
-    Ok(())
+    rows.order_skus.iter().try_for_each(|entry| Ok(skus.push(&sku_key(entry), &[])?))
 }
 
 /// The key of a row of `order_skus`: its bytes sort as its columns do. SKUs contain no zero byte.
-fn sku_key(sku: &Sku, columns: &SearchColumns<'_>, order_id: OrderId) -> Vec<u8> {
-    let mut key = sku.as_str().as_bytes().to_vec();
+fn sku_key(entry: &OrderSku) -> Vec<u8> {
+    let mut key = Vec::with_capacity(entry.sku.as_str().len() + SKU_KEY_REST);
+    key.extend_from_slice(entry.sku.as_str().as_bytes());
     key.push(0);
-    for number in [columns.status, columns.placed_at] {
+    for number in [status_code(entry.status), entry.placed_at.as_microsecond()] {
         key.extend(sortable(number));
     }
-    key.extend(order_id.0.as_bytes());
+    key.extend(entry.order_id.0.as_bytes());
     key
 }
 
@@ -277,7 +285,7 @@ fn number_of(sortable: [u8; 8]) -> i64 {
     i64::from_be_bytes(sortable) ^ i64::MIN
 }
 
-pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
     const SKU: &str = "SELECT EXISTS (SELECT 1 FROM order_skus
          WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4)";
     let mut sku_listed = connection.prepare(SKU)?;
@@ -320,6 +328,40 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
         sink.push(StoredRow::broken(Projection::Orders, "order_skus", fault))?;
     }
     Ok(())
+}
+
+/// Sends every order and every row of `order_skus` as it is stored.
+pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
+    let sql =
+        "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
+             summary, body
+         FROM orders ORDER BY row_no";
+    let order = |row: &Row<'_>| {
+        let head = OrderHead {
+            order_id: OrderId(row.get(0)?),
+            revision: revision(row, 1)?,
+            recorded_at: time(row, 2)?,
+            updated_at: time(row, 3)?,
+            status: stored_status(row, 4)?,
+            customer_id: row.get(5)?,
+            placed_at: time(row, 6)?,
+            payment_due_at: optional_time(row, 7)?,
+        };
+        Ok(EncodedOrder { head, summary: row.get(8)?, body: row.get(9)? })
+    };
+    each(connection, sink, sql, Projection::Orders, order, |sink, row| sink.push(EncodedRow::Order(row)))?;
+    let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
+    let entry = |row: &Row<'_>| {
+        let (sku, status) = (sku(row, 0)?, stored_status(row, 1)?);
+        Ok(OrderSku { sku, status, placed_at: time(row, 2)?, order_id: OrderId(row.get(3)?) })
+    };
+    each(connection, sink, sql, Projection::Orders, entry, |sink, row| sink.push(EncodedRow::OrderSku(row)))
+}
+
+fn stored_status(row: &Row<'_>, column: usize) -> rusqlite::Result<OrderStatus> {
+    let code: i64 = row.get(column)?;
+    let status = STATUSES.into_iter().find(|status| status_code(*status) == code);
+    status.ok_or_else(|| unreadable("status", &code.to_string()))
 }
 
 #[async_trait]

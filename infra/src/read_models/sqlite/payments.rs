@@ -10,15 +10,28 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, param
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
-    rebuild::write_with_json,
-    values::{from_json, revision, time, to_json},
+    values::{from_json, optional_time, revision, time, to_json, unreadable},
 };
 use crate::read_models::{
     PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow, Projection, ReadModelError,
-    RowKeys, RowPage, Rows, StoredRow, paging::one_more, payments::awaits_provider_since,
+    RowKeys, RowPage, Rows, StoredRow,
+    encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
+    paging::one_more,
+    payments::awaits_provider_since,
 };
 
 pub(super) const SCHEMA: &str = include_str!("payments.sql");
+
+/// Every state that stored payments can have.
+const STATES: [PaymentState; 7] = [
+    PaymentState::New,
+    PaymentState::Requested,
+    PaymentState::Authorized,
+    PaymentState::Captured,
+    PaymentState::Failed,
+    PaymentState::Voided,
+    PaymentState::OutcomeUnknown,
+];
 
 /// Stored: changing a number needs a new schema version.
 fn state_code(state: PaymentState) -> i64 {
@@ -96,9 +109,21 @@ pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), Re
 }
 
 /// Adds rows of a rebuild.
-pub(super) fn copy(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) fn copy(connection: &Connection, rows: &[EncodedPayment]) -> Result<(), ReadModelError> {
     let mut insert = connection.prepare_cached(INSERT)?;
-    write_with_json(&rows.payments, |row| Json::of(&row.payment), |row, json| execute(&mut insert, row, json))
+    for Encoded { head, summary, body } in rows {
+        insert.execute(params![
+            head.payment_id.0,
+            head.revision.cast_signed(),
+            head.recorded_at.as_microsecond(),
+            head.updated_at.as_microsecond(),
+            state_code(head.state),
+            head.awaits_provider_since.map(Timestamp::as_microsecond),
+            summary,
+            body,
+        ])?;
+    }
+    Ok(())
 }
 
 fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Result<(), ReadModelError> {
@@ -115,7 +140,7 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Resu
     Ok(())
 }
 
-pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
     let sql =
         format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments ORDER BY row_no");
     let read = |row: &Row<'_>| {
@@ -131,6 +156,33 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
         }
         sink.push(StoredRow::Payment(row))
     })
+}
+
+/// Sends every payment as it is stored.
+pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
+    let sql =
+        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body
+         FROM payments ORDER BY row_no";
+    let payment = |row: &Row<'_>| {
+        let head = PaymentHead {
+            payment_id: PaymentId(row.get(0)?),
+            revision: revision(row, 1)?,
+            recorded_at: time(row, 2)?,
+            updated_at: time(row, 3)?,
+            state: stored_state(row, 4)?,
+            awaits_provider_since: optional_time(row, 5)?,
+        };
+        Ok(EncodedPayment { head, summary: row.get(6)?, body: row.get(7)? })
+    };
+    each(connection, sink, sql, Projection::Payments, payment, |sink, row| {
+        sink.push(EncodedRow::Payment(row))
+    })
+}
+
+fn stored_state(row: &Row<'_>, column: usize) -> rusqlite::Result<PaymentState> {
+    let code: i64 = row.get(column)?;
+    let state = STATES.into_iter().find(|state| state_code(*state) == code);
+    state.ok_or_else(|| unreadable("state", &code.to_string()))
 }
 
 #[async_trait]

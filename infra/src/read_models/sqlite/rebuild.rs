@@ -5,7 +5,6 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -24,8 +23,9 @@ use super::{
 use crate::{
     external_sort::Sorter,
     read_models::{
-        ReadModelError, Rows,
+        ReadModelError,
         audit::{Audit, Rebuild, RebuiltFrom, Staged, Staging, Stored},
+        encoded::EncodedRows,
     },
     sqlite::keep_plans,
 };
@@ -33,8 +33,6 @@ use crate::{
 const PAGE_CACHE_KIB: i32 = 96 * 1024;
 /// Bytes of `order_skus` that are sorted in memory.
 const SKUS_MEMORY_MAX: usize = 16 << 20;
-const ROWS_PER_CHUNK: usize = 256;
-const CHUNKS_AHEAD: usize = 8;
 /// Time limit for publishing, which waits for a commit, or a checkpoint of the write-ahead log, of another
 /// process.
 const PUBLISH_TIMEOUT: Duration = Duration::from_mins(1);
@@ -78,7 +76,7 @@ struct OpenFile {
 
 #[async_trait]
 impl Staging for InUse {
-    async fn write(&mut self, rows: Rows) -> Result<(), ReadModelError> {
+    async fn write(&mut self, rows: EncodedRows) -> Result<(), ReadModelError> {
         let mut file = self.0.take().ok_or_else(failed_before)?;
         let write = move || {
             copy_rows(&file.connection, &mut file.skus, &rows)?;
@@ -231,30 +229,6 @@ fn create_file(file: &Path) -> Result<Connection, ReadModelError> {
 
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Calls `write` with each row and its JSON, which another thread encodes ahead.
-pub(super) fn write_with_json<R: Send + Sync, J: Send>(
-    rows: &[Arc<R>],
-    encode: impl Fn(&R) -> Result<J, ReadModelError> + Send,
-    mut write: impl FnMut(&R, &J) -> Result<(), ReadModelError>,
-) -> Result<(), ReadModelError> {
-    thread::scope(|scope| {
-        let (sender, chunks) = mpsc::sync_channel::<Vec<Result<J, ReadModelError>>>(CHUNKS_AHEAD);
-        scope.spawn(move || {
-            for chunk in rows.chunks(ROWS_PER_CHUNK) {
-                let bodies = chunk.iter().map(|row| encode(row)).collect();
-                if sender.send(bodies).is_err() {
-                    // The writer has failed and returns its own error.
-                    return;
-                }
-            }
-        });
-        for (row, json) in rows.iter().zip(chunks.into_iter().flatten()) {
-            write(row, &json?)?;
-        }
-        Ok(())
-    })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -12,7 +12,7 @@ use super::{
     values::{conversion, sku_of, unreadable},
 };
 use crate::read_models::{
-    PartitionSales, Projection, ReadModelError, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
+    PartitionSales, Projection, ReadModelError, RowPage, Sales, SalesDimension, SalesGroup, SalesKey,
     SalesQueries, SalesQuery, SalesTotals, StoredRow,
     paging::{one_more, sql_limit},
     sales::{
@@ -86,8 +86,8 @@ fn columns_of(money: i128) -> Result<(i64, i64), ReadModelError> {
 }
 
 /// Adds to the hours and to their months. Also adds rows of a rebuild.
-pub(super) fn write(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
-    rows.sales.iter().try_for_each(|sales| add(connection, sales))
+pub(super) fn write(connection: &Connection, sales: &[PartitionSales]) -> Result<(), ReadModelError> {
+    sales.iter().try_for_each(|sales| add(connection, sales))
 }
 
 fn add(connection: &Connection, sales: &PartitionSales) -> Result<(), ReadModelError> {
@@ -137,7 +137,7 @@ fn add(connection: &Connection, sales: &PartitionSales) -> Result<(), ReadModelE
     Ok(())
 }
 
-pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+pub(super) fn scan<R: From<StoredRow>>(connection: &Connection, sink: &mut Sink<R>) -> Result<(), Stop> {
     let sql = |span| {
         let span = span_code(span);
         format!(

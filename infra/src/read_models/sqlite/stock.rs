@@ -14,7 +14,7 @@ use super::{
 };
 use crate::read_models::{
     OrderStockEvent, Projection, ReadModelError, ReservationRow, RowKeys, RowPage, Rows, StockFilter,
-    StockQueries, StockRow, StoredRow, paging::one_more,
+    StockQueries, StockRow, StoredRow, encoded::EncodedRows, paging::one_more,
 };
 
 pub(super) const SCHEMA: &str = include_str!("stock.sql");
@@ -71,7 +71,7 @@ pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), Re
 }
 
 /// Adds rows of a rebuild. [`mark_ended_orders`] follows once all orders are written.
-pub(super) fn copy(connection: &Connection, rows: &Rows) -> Result<(), ReadModelError> {
+pub(super) fn copy(connection: &Connection, rows: &EncodedRows) -> Result<(), ReadModelError> {
     write_levels(connection, &rows.stock)?;
     let mut upsert = connection.prepare_cached(UPSERT_RESERVATION)?;
     for ReservationRow { sku, order_id, quantity } in &rows.reservations {
@@ -160,7 +160,7 @@ fn insert_order_events(connection: &Connection, events: &[OrderStockEvent]) -> R
     Ok(())
 }
 
-pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+pub(super) fn scan<R: From<StoredRow>>(connection: &Connection, sink: &mut Sink<R>) -> Result<(), Stop> {
     let levels = format!("SELECT {LEVEL_COLUMNS} FROM stock");
     each(connection, sink, &levels, Projection::Stock, level_row, |sink, row| {
         sink.push(StoredRow::Stock(row))
@@ -172,7 +172,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink) -> Result<(), Stop>
     })
 }
 
-fn scan_reservations(connection: &Connection, sink: &mut Sink) -> Result<(), Stop> {
+fn scan_reservations<R: From<StoredRow>>(connection: &Connection, sink: &mut Sink<R>) -> Result<(), Stop> {
     let sql = format!(
         "SELECT {RESERVATION_COLUMNS}, order_ended, (SELECT status FROM orders WHERE order_id = held.order_id)
          FROM reservations AS held"

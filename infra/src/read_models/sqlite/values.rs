@@ -3,7 +3,7 @@
 use domain::{Position, Revision, Sku, Timestamp};
 use rusqlite::{
     ErrorCode, Row,
-    types::{FromSqlError, Type},
+    types::{FromSqlError, Type, ValueRef},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,6 +24,11 @@ pub(super) fn revision(row: &Row<'_>, column: usize) -> rusqlite::Result<Revisio
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let microseconds: i64 = row.get(column)?;
     Timestamp::from_microsecond(microseconds).map_err(|error| conversion(column, Type::Integer, error))
+}
+
+pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let stored = row.get_ref(column)? != ValueRef::Null;
+    stored.then(|| time(row, column)).transpose()
 }
 
 pub(super) fn sku(row: &Row<'_>, column: usize) -> rusqlite::Result<Sku> {
