@@ -1,7 +1,9 @@
-//! The clients of the platform: shoppers with their shop, a warehouse, and an operator who records refunds
-//! and voids by hand. Each repeats a request under its key until the answer is final.
+//! The clients of the platform: shoppers with their shop, buyers of bundles, a warehouse, and an operator who
+//! records refunds and voids by hand. Each repeats a request under its key until the answer is final.
 
+mod bundles;
 mod drawing;
+mod warehouse;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +11,10 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use domain::{OrderId, PaymentId, Sku, payment::PaymentDecider};
-use fastrand::Rng;
+use domain::{
+    OrderId, PaymentId,
+    payment::{ChargeEnding, Payment, PaymentDecider},
+};
 use futures::future::{join, join_all};
 use http::header;
 use serde_json::Value;
@@ -18,10 +22,10 @@ use tokio::time;
 use tower::ServiceExt;
 
 use self::drawing::next_requests;
+pub use self::{bundles::compete, warehouse::stock_up};
 use crate::{
     environment::Environment,
     oracle,
-    plan::SKUS,
     platform::Platform,
     request::{Action, Answer, Request, describe},
 };
@@ -37,29 +41,10 @@ pub async fn shop(env: Arc<Environment>, platform: Platform, number: usize) {
         if requests.is_empty() {
             return;
         }
-        join_all(requests.iter().map(|request| send_until_final(&env, &platform, request))).await;
+        join_all(requests.iter().map(|request| send_or_give_up(&env, &platform, request))).await;
         env.with_shopper(number, |shopper| shopper.pending.clear());
         let pause_ms = env.draw(|rng| if rng.bool() { rng.u64(0..50) } else { rng.u64(0..6_000) });
         time::sleep(Duration::from_millis(pause_ms)).await;
-    }
-}
-
-/// Receives stock, and adjusts it now and then. Keys and amounts are the same in each life, so requests that
-/// a crash cut off are sent again.
-pub async fn stock_up(env: Arc<Environment>, platform: Platform, mut rng: Rng) {
-    for round in 0..4 {
-        for name in &SKUS[..env.plan.skus] {
-            let Ok(sku) = Sku::new(name) else { continue };
-            let (quantity, delta) = (rng.u32(1..8), rng.i64(-4..4));
-            let action = match round {
-                0 => Action::Receive { sku, quantity },
-                _ if rng.u32(0..3) > 0 => continue,
-                1 => Action::Adjust { sku, delta: if delta == 0 { 1 } else { delta } },
-                _ => Action::Receive { sku, quantity },
-            };
-            send_until_final(&env, &platform, &Request { key: format!("round {round}"), action }).await;
-        }
-        time::sleep(Duration::from_millis(rng.u64(0..8_000))).await;
     }
 }
 
@@ -71,23 +56,23 @@ pub async fn operate(env: Arc<Environment>, platform: Platform) {
             let Some(placing) = placing else { continue };
             let payment = PaymentId::of_order(OrderId::of_command(placing.command_id()));
             let requests = settlements(&env, payment);
-            join_all(requests.iter().map(|request| send_until_final(&env, &platform, request))).await;
+            join_all(requests.iter().map(|request| send_or_give_up(&env, &platform, request))).await;
         }
         time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// The requests that settle the open void and refunds of a payment. None if the provider captured it: then
-/// the provider settles them.
+/// The requests that settle a lost answer of the provider, and the open void and refunds of a payment. Neither
+/// void nor refund if the provider captured it: then the provider settles them.
 fn settlements(env: &Environment, payment: PaymentId) -> Vec<Request> {
     let stream = payment.into();
     let (state, revision) = (env.folded::<PaymentDecider>(&stream, usize::MAX), env.len_of(&stream));
-    let mut requests = Vec::new();
+    let mut requests: Vec<Request> = settled_as_at_provider(env, payment, &state).into_iter().collect();
     if state.charges().iter().any(|charge| charge.captured.is_positive()) {
         return requests;
     }
     if state.void_requested() && state.charge_under_way().is_none() {
-        requests.push(Request { key: format!("void {revision}"), action: Action::Void { payment } });
+        requests.push(Request::new(format!("void {revision}"), Action::Void { payment }));
     }
     for refund in state.refunds().iter().filter(|refund| refund.state.is_open()) {
         let id = refund.refund_id;
@@ -98,16 +83,61 @@ fn settlements(env: &Environment, payment: PaymentId) -> Vec<Request> {
         } else {
             Action::Refunded { payment, refund: id }
         };
-        requests.push(Request { key: "settle".to_owned(), action });
+        requests.push(Request::new("settle".to_owned(), action));
     }
     requests
 }
 
+/// Records by hand what the provider's ledger shows of a charge whose answer was lost. The operator looks up
+/// every second such payment before the platform does, and records it only if nothing was recorded since.
+fn settled_as_at_provider(env: &Environment, id: PaymentId, payment: &Payment) -> Option<Request> {
+    payment.unknown_operation().filter(|_| id.0.as_u128().is_multiple_of(2))?;
+    let recorded = payment.charge_under_way()?;
+    let action = {
+        let ledger = env.ledger.lock();
+        let charge = ledger.charges.get(&(id, recorded.number))?;
+        match &charge.ending {
+            Some(ChargeEnding::Failed { retryable, .. }) => {
+                Action::Fail { payment: id, retryable: *retryable }
+            }
+            Some(ChargeEnding::Voided) => return None,
+            None if charge.authorized > recorded.authorized => {
+                Action::Authorize { payment: id, amount: Some(charge.authorized.minor_units()) }
+            }
+            None if charge.captured > recorded.captured => {
+                let amount = charge.captured.saturating_sub(recorded.captured).minor_units();
+                Action::Capture { payment: id, amount: Some(amount) }
+            }
+            None => return None,
+        }
+    };
+    let revision = (env.len_of(&id.into()) as u64).checked_sub(1);
+    Some(Request { if_revision: revision, ..Request::new(format!("look-up {revision:?}"), action) })
+}
+
+/// [`send_until_final`], but disconnects after at most 400 ms from one request in six and never repeats it. The
+/// platform must finish what it has recorded.
+async fn send_or_give_up(env: &Arc<Environment>, platform: &Platform, request: &Request) {
+    let patience = env.draw(|rng| (rng.u32(0..6) == 0).then(|| Duration::from_millis(rng.u64(0..400))));
+    match patience {
+        Some(patience) if !env.is_calm() => {
+            if time::timeout(patience, send(env, platform, request)).await.is_err() {
+                env.note(format!("{}: given up", request.name()));
+            }
+        }
+        Some(_) | None => _ = send_until_final(env, platform, request).await,
+    }
+}
+
 /// Repeats a request under its key until the answer is final. Stops waiting for slow answers. Sends one in
 /// ten attempts twice at once.
-async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: &Request) {
+///
+/// Returns the answer; `None` if the run has failed.
+async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: &Request) -> Option<Answer> {
     let name = request.name();
-    for attempt in 0_u32.. {
+    let mut attempt = 0_u32;
+    let answer = loop {
+        attempt += 1;
         let (patience, is_doubled, retry_after) = env.draw(|rng| {
             let patience = if rng.u32(0..6) == 0 { rng.u64(0..300) } else { rng.u64(2_000..90_000) };
             (Duration::from_millis(patience), rng.u32(0..10) == 0, Duration::from_millis(rng.u64(1..3_000)))
@@ -122,23 +152,24 @@ async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: 
             }
         };
         match time::timeout(time_limit, answering).await {
-            Ok(answer) if !answer.is_temporary() => break,
+            Ok(answer) if !answer.is_temporary() => break answer,
             Ok(_) => {}
             Err(_) => {
                 env.note(format!("{name}: no answer in time; retrying"));
                 if time_limit == PATIENCE {
-                    return env.fail(format!(
+                    env.fail(format!(
                         "everything drains: {name} has no answer after {PATIENCE:?} without faults"
                     ));
+                    return None;
                 }
             }
         }
         if attempt > 2_000 {
-            return env
-                .fail(format!("everything drains: {name} has no final answer after {attempt} attempts"));
+            env.fail(format!("everything drains: {name} has no final answer after {attempt} attempts"));
+            return None;
         }
         time::sleep(retry_after).await;
-    }
+    };
     let delay = env.draw(|rng| (rng.u32(0..10) == 0).then(|| Duration::from_millis(rng.u64(0..30_000))));
     if let Some(delay) = delay {
         // The network delivers the request once more.
@@ -148,6 +179,7 @@ async fn send_until_final(env: &Arc<Environment>, platform: &Platform, request: 
             send(&env, &platform, &request).await;
         });
     }
+    Some(answer)
 }
 
 /// Sends the request to one of the processes and checks the answer.
@@ -164,10 +196,20 @@ async fn send(env: &Environment, platform: &Platform, request: &Request) -> Answ
     answer
 }
 
+/// Sends the request to the first process. Does not check the answer.
+pub async fn send_once(env: &Environment, platform: &Platform, request: &Request) -> Answer {
+    let answer = exchange(platform.routers[0].clone(), request).await;
+    env.note(format!("{}: {}", request.name(), describe(&answer)));
+    answer
+}
+
 async fn exchange(router: Router, request: &Request) -> Answer {
     let mut builder = http::Request::post(request.path().replace(' ', "%20").replace('é', "%C3%A9"))
         .header("idempotency-key", &request.key)
         .header(header::CONTENT_TYPE, "application/json");
+    if let Some(revision) = request.if_revision {
+        builder = builder.header(header::IF_MATCH, format!("\"{revision}\""));
+    }
     if matches!(request.action, Action::Place { respond_async: true, .. }) {
         builder = builder.header("prefer", "respond-async");
     }

@@ -11,7 +11,8 @@ use domain::{Decider, EventId, NewEvent, Sku, StreamName, Timestamp, decider::St
 use fastrand::Rng;
 use infra::{
     clock::Clock,
-    event_store::{Append, ExpectedRevision},
+    event_store::{Append, EventMark, ExpectedRevision},
+    health::Health,
 };
 use jiff::SignedDuration;
 use serde_json::json;
@@ -26,10 +27,9 @@ use crate::{
     plan::{Plan, UNREADABLE_SKU},
     request::Answer,
     shopper::Shopper,
+    wall_clock::WallClock,
 };
 
-/// The start of virtual time.
-const EPOCH_SECONDS: i64 = 1_767_225_600;
 /// A run with this many steps fails: it does not terminate.
 const STEPS_MAX: u64 = 400_000;
 /// Versions of the rows, and of the positions, that are kept. A power cut restores one of them, so it undoes
@@ -41,6 +41,8 @@ pub struct Environment {
     pub log: Durable<Log>,
     pub tables: Durable<Tables>,
     pub positions: Durable<Saved>,
+    /// The last event of a log that an older copy has replaced, until the repair.
+    pub lost_end: Durable<Option<EventMark>>,
     /// The payment provider's ledger, which crashes of the platform do not affect.
     pub ledger: Durable<Ledger>,
     /// Notified when the process dies.
@@ -63,8 +65,9 @@ struct State {
     /// Virtual time of all earlier lives.
     earlier: Duration,
     begun: Option<time::Instant>,
-    /// The wall clock minus virtual time.
-    skew: SignedDuration,
+    wall_clock: WallClock,
+    /// The clock of the processes of this life, which holds back jumps of the wall clock. None between two lives.
+    clock: Option<Clock>,
     failure: Option<String>,
     trace: Vec<String>,
     older_tables: VecDeque<Tables>,
@@ -94,7 +97,8 @@ impl Environment {
             lives_steps,
             earlier: Duration::ZERO,
             begun: None,
-            skew: SignedDuration::ZERO,
+            wall_clock: WallClock::default(),
+            clock: None,
             failure: None,
             trace: vec![format!("{plan:?}")],
             older_tables: VecDeque::new(),
@@ -107,6 +111,7 @@ impl Environment {
             log: Durable::new(log),
             tables: Durable::default(),
             positions: Durable::default(),
+            lost_end: Durable::default(),
             ledger: Durable::default(),
             ended: Notify::new(),
             state: Mutex::new(state),
@@ -118,10 +123,16 @@ impl Environment {
     }
 
     /// Begins the life of a process on the current runtime.
-    pub fn begin_life(&self) {
+    pub fn begin_life(self: &Arc<Self>) {
+        self.state().begun = Some(time::Instant::now());
+        let elapsed = self.elapsed();
+        self.state().wall_clock.note_start(elapsed);
+        let (wall, elapsed) = (Arc::clone(self), Arc::clone(self));
+        // Reads both clocks, so it is made while the state is not locked.
+        let clock = Clock::steady_over(move || wall.now(), move || elapsed.elapsed(), Health::default());
         let mut state = self.state();
+        state.clock = Some(clock);
         state.dead = false;
-        state.begun = Some(time::Instant::now());
         state.crash_at = if state.calm { None } else { state.lives_steps.pop_front() };
         state.crash_at = state.crash_at.map(|life_steps| state.steps + life_steps);
     }
@@ -133,6 +144,7 @@ impl Environment {
         let mut state = self.state();
         state.earlier += lived;
         state.begun = None;
+        state.clock = None;
         if state.rng.u32(0..3) == 0 {
             let undone = state.rng.usize(0..VERSIONS_KEPT);
             if let Some(older) = state.older_tables.iter().nth_back(undone) {
@@ -163,6 +175,13 @@ impl Environment {
         let mut state = self.state();
         state.calm = true;
         state.crash_at = None;
+    }
+
+    /// Forces rows and positions to disk, so a power cut does not undo them.
+    pub fn sync(&self) {
+        let mut state = self.state();
+        state.older_tables.clear();
+        state.older_positions.clear();
     }
 
     pub fn are_rows_refused(&self) -> bool {
@@ -244,19 +263,25 @@ impl Environment {
     /// The time of the wall clock, which may be set forwards and back.
     pub fn now(&self) -> Timestamp {
         let elapsed = self.elapsed();
-        let epoch = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
-        let shown = epoch.saturating_add(elapsed).unwrap_or(epoch);
-        shown.saturating_add(self.state().skew).unwrap_or(shown)
+        self.state().wall_clock.shown(elapsed)
     }
 
-    pub fn clock(self: &Arc<Self>) -> Clock {
-        let env = Arc::clone(self);
-        Clock::given_by(move || env.now())
+    /// The clock of the processes of this life.
+    pub fn clock(&self) -> Clock {
+        self.state().clock.clone().expect("a life has begun")
     }
 
     pub fn set_clock(&self, skew: SignedDuration) {
         self.note(format!("the clock is set {skew:?} off"));
-        self.state().skew = skew;
+        let elapsed = self.elapsed();
+        self.state().wall_clock.set(skew, elapsed);
+    }
+
+    /// Checks the times of the log against the jumps of the clock.
+    pub fn check_dates(&self) -> Result<(), String> {
+        let elapsed = self.elapsed();
+        let last = self.log.lock().events().last().map(|event| event.recorded_at);
+        self.state().wall_clock.check(last, elapsed)
     }
 
     /// Draws from the random numbers of this run.
@@ -275,6 +300,11 @@ impl Environment {
     /// The first recorded answer to the request. Stores this one if there is none yet.
     pub fn first_answer(&self, request: &str, answer: &Answer) -> Answer {
         self.state().answers.entry(request.to_owned()).or_insert_with(|| answer.clone()).clone()
+    }
+
+    /// Forgets all answers: the log has lost events on which some of them rest.
+    pub fn forget_answers(&self) {
+        self.state().answers.clear();
     }
 
     pub fn recorded_answer(&self, request: &str) -> Option<Answer> {
@@ -394,7 +424,11 @@ impl Hazards for Environment {
     }
 
     fn now(&self) -> Timestamp {
-        Environment::now(self)
+        self.clock().now()
+    }
+
+    fn lists_unfinished_orders(&self) -> bool {
+        self.plan.is_swept
     }
 
     /// Refuses one stream in four.
@@ -421,7 +455,7 @@ fn append_unreadable_event(log: &mut Log) {
         metadata: metadata.to_string().into_bytes().into(),
     };
     let append = Append { stream, expected: ExpectedRevision::NoStream, events: vec![event], epoch: None };
-    let appended = log.append(&append, Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default());
+    let appended = log.append(&append, WallClock::true_time(Duration::ZERO));
     appended.expect("the log is empty");
 }
 

@@ -16,9 +16,12 @@ mod oracle;
 mod plan;
 mod platform;
 mod provider;
+mod receipts;
 mod request;
+mod restored;
 mod run;
 mod shopper;
 mod unfinished;
+mod wall_clock;
 
 pub use run::{Outcome, run};

@@ -9,6 +9,7 @@ use infra::http::Code;
 
 use crate::{
     environment::Environment,
+    receipts,
     request::{Action, Answer, Request},
 };
 
@@ -39,6 +40,9 @@ pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: u
     }
     if matches!(request.action, Action::Place { .. }) {
         return placed_as_answered(env, request, answer).or_else(|why| fault(&why));
+    }
+    if let Action::ReceiveMany { items } = &request.action {
+        return receipts::received_as_answered(env, request, items, answer).or_else(|why| fault(&why));
     }
     if answer.status.is_success() {
         let is_durable = !command_events(env, request).is_empty();
@@ -152,10 +156,14 @@ fn any_ruling(env: &Environment, request: &Request, from: usize, expected: Rulin
     (from..=len).any(|count| ruling(env, request, count) == Some(expected))
 }
 
-/// The domain's decision after the first `count` durable events of the stream. None for a placing: its
-/// outcome depends on several streams.
+/// The domain's decision after the first `count` durable events of the stream. None for a placing and a bulk
+/// receipt: their outcome depends on several streams.
 fn ruling(env: &Environment, request: &Request, count: usize) -> Option<Ruling> {
     let stream = request.stream();
+    let revision = (count as u64).checked_sub(1);
+    if request.if_revision.is_some_and(|wanted| Some(wanted) != revision) {
+        return Some(Ruling::Refused(Code::PreconditionFailed));
+    }
     Some(match stream {
         StreamName::Stock(_) => {
             let stock = env.folded::<StockDecider>(&stream, count);
@@ -169,7 +177,7 @@ fn ruling(env: &Environment, request: &Request, count: usize) -> Option<Ruling> 
             let payment = env.folded::<PaymentDecider>(&stream, count);
             ruling_of(PaymentDecider::decide(&payment, request.payment_command()?))
         }
-        // No client of the simulation sends one.
+        // Its outcome depends on several streams.
         StreamName::Receipt(_) => return None,
     })
 }

@@ -10,6 +10,18 @@ use crate::memory::Writers;
 /// The SKUs of all runs; a run uses the first [`Plan::skus`].
 pub const SKUS: [&str; 4] = ["A", "B", "C d", "é"];
 
+/// The SKUs of the bundle for which the buyers compete, in runs with [`Plan::bundle_buyers`].
+pub const BUNDLE_SKUS: [&str; 3] = ["bundle 1", "bundle 2", "bundle 3"];
+
+/// A SKU without stock, after those of the bundle.
+pub const EMPTY_SKU: &str = "bundle without stock";
+
+/// A SKU that bulk receipts fill up to its limit.
+pub const FULL_SKU: &str = "full";
+
+/// The most SKUs of a bulk receipt: [`SKUS`] and [`FULL_SKU`].
+const BULK_SKUS_MAX: usize = SKUS.len() + 1;
+
 /// A SKU whose stream this build cannot read, in runs with [`Plan::unreadable_stream`].
 pub const UNREADABLE_SKU: &str = "unreadable";
 
@@ -35,12 +47,23 @@ pub struct Plan {
     pub lives_steps: Vec<u64>,
     /// How often the clock is set to another time.
     pub clock_jumps: usize,
+    /// False if the sweep finds no candidates. One process must then finish every order by its reactions.
+    pub is_swept: bool,
+    /// True if payments become due within seconds, so orders expire while they are placed.
+    pub due_soon: bool,
+    /// True if the clock jumps by years once, forwards or back.
+    pub clock_jumps_years: bool,
+    /// True if an older copy of the log replaces it after the first crash. Only without a provider: its ledger would
+    /// keep the charges of lost payments.
+    pub log_goes_back: bool,
     /// True if every reaction runs again at the end.
     pub reactions_repeated: bool,
     /// True if the read models refuse the rows of some streams until an operator repairs them.
     pub rows_refused: bool,
     /// True if some orders have a line of [`UNREADABLE_SKU`]. They cannot be finished; all others must be.
     pub unreadable_stream: bool,
+    /// Buyers who order one bundle at the same moment. One of them must get it.
+    pub bundle_buyers: usize,
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -63,37 +86,45 @@ impl Plan {
         let writers = if rng.u32(0..100) < 60 { Writers::One } else { Writers::Several };
         let instances = if writers == Writers::Several { rng.usize(1..=2) } else { 1 };
         let crashes = [0, 1, 1, 2, 3, 4][rng.usize(0..6)];
-        // Drawn from a copy, so that the rest of the plan of each seed stays as it was.
-        let rows_refused = rng.clone().u32(0..4) == 0;
+        let is_slow = rng.u32(0..4) == 0;
+        let is_hurried = rng.u32(0..4) == 0;
+        let provider = rng.u32(0..10) < 6;
         Self {
             writers,
             instances,
             projectors: if rng.u32(0..4) == 0 { 2 } else { 1 },
             executor: ExecutorOptions {
-                queue_commands_max: [1, 2, 4_096, 4_096][rng.usize(0..4)],
+                // A bulk receipt reads its SKUs at once, so it needs a place for each.
+                queue_commands_max: [BULK_SKUS_MAX, BULK_SKUS_MAX + 1, 4_096, 4_096][rng.usize(0..4)],
                 cache_bytes_max: [1, 4_096, 1 << 20, 1 << 20][rng.usize(0..4)],
                 ..ExecutorOptions::default()
             },
             // At most 32: production code folds larger batches on another thread, in no determined order.
             batch_events_max: rng.usize(1..=32),
-            batch_every: Duration::from_millis(rng.u64(0..=20)),
+            // A slow process manager leaves the reactions of several requests open at once.
+            batch_every: Duration::from_millis(rng.u64(0..=if is_slow { 4_000 } else { 20 })),
             commit_every: Duration::from_millis(rng.u64(0..=20)),
             skus: rng.usize(1..=4),
             orders: rng.usize(1..=6),
-            rates: FaultRates::draw(rng),
-            provider: rng.u32(0..10) < 6,
+            rates: FaultRates::draw(rng, is_hurried),
+            provider,
             lives_steps: (0..crashes).map(|_| rng.u64(1..400)).collect(),
             clock_jumps: [0, 0, 2, 5][rng.usize(0..4)],
+            log_goes_back: !provider && rng.u32(0..3) == 0,
+            clock_jumps_years: rng.u32(0..6) == 0,
+            is_swept: instances > 1 || rng.u32(0..3) > 0,
+            due_soon: is_hurried,
             reactions_repeated: rng.u32(0..4) == 0,
-            rows_refused,
+            rows_refused: rng.u32(0..4) == 0,
             unreadable_stream: rng.u32(0..4) == 0,
+            bundle_buyers: [0, 0, 0, 2, 3, 5][rng.usize(0..6)],
         }
     }
 }
 
 impl FaultRates {
-    fn draw(rng: &mut Rng) -> Self {
-        let latency_ms_max = [0, 1, 5, 50, 400][rng.usize(0..5)];
+    fn draw(rng: &mut Rng, is_hurried: bool) -> Self {
+        let latency_ms_max = if is_hurried { 400 } else { [0, 1, 5, 50, 400][rng.usize(0..5)] };
         if rng.u32(0..4) == 0 {
             return Self { latency_ms_max, ..Self::default() };
         }
@@ -106,7 +137,7 @@ impl FaultRates {
             rows_fail: up_to(150),
             rows_answer_lost: up_to(100),
             position_fails: up_to(300),
-            stalls: up_to(8),
+            stalls: up_to(if is_hurried { 60 } else { 8 }),
             latency_ms_max,
         }
     }

@@ -8,6 +8,7 @@ use infra::{
     event_source::{direct::DirectSource, layout::WholeLog},
     event_store::EventStore,
     health::Health,
+    log_guard::{GuardError, LogGuard},
     read_models::{OverdueQueries, ReadModels},
 };
 use projectors::runner::{ProjectorOptions, Runner};
@@ -17,6 +18,7 @@ use crate::{
     environment::Environment,
     memory::{Hazards, MemoryEventStore, MemoryOperations, MemoryReadModels},
     provider::SimulatedProvider,
+    restored,
 };
 
 /// One life of the platform: all its processes, from a start to a crash. It ends with its runtime.
@@ -24,17 +26,23 @@ use crate::{
 pub struct Platform {
     /// The command API of each process.
     pub routers: Arc<[Router]>,
+    /// The conditions of all processes.
+    pub health: Health,
 }
 
 impl Platform {
-    pub fn start(env: &Arc<Environment>) -> Self {
+    /// Fails if the log cannot be compared with what the platform has stored.
+    pub async fn start(env: &Arc<Environment>) -> Result<Self, GuardError> {
         let hazards: Arc<dyn Hazards> = Arc::clone(env) as Arc<dyn Hazards>;
         let plan = &env.plan;
         let store = MemoryEventStore::open(env.log.clone(), plan.writers, Arc::clone(&hazards));
         let models = MemoryReadModels::open(env.tables.clone(), Arc::clone(&hazards));
+        let health = Health::default();
+        let guard = LogGuard::open(store.log(), None, health.clone()).await?;
+        restored::compare(env, &guard).await?;
         let mut routers = Vec::new();
         for instance in 1..=plan.instances {
-            let own_store: Arc<dyn EventStore> = Arc::new(store.beside());
+            let own_store = guard.store(Arc::new(store.beside()));
             // Without snapshots: they are files, written on other threads.
             let mut checkout =
                 Checkout::start(&own_store, None, env.clock(), &Health::default(), plan.executor);
@@ -45,17 +53,17 @@ impl Platform {
             let operations = MemoryOperations::open(env.positions.clone(), Arc::clone(&hazards));
             let parked = Arc::new(operations.clone());
             let api = CommandApi::new(checkout.clone(), parked, CommandApiOptions::default());
-            routers.push(command_api::router(api));
+            routers.push(command_api::router(api.guarded_by(guard.clone())));
             if instance == plan.instances {
                 let queries: Arc<dyn OverdueQueries> = Arc::new(models.clone());
                 start_process_manager(env, &own_store, checkout, queries, operations);
             }
         }
         for _ in 0..plan.projectors {
-            let own_store: Arc<dyn EventStore> = Arc::new(store.beside());
+            let own_store = guard.store(Arc::new(store.beside()));
             start_projector(env, &own_store, Arc::new(models.clone()));
         }
-        Self { routers: routers.into() }
+        Ok(Self { routers: routers.into(), health })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use domain::{
-    Amount, CancellationId, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    Amount, CancellationId, CommandId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
     order::{CancelReason, LineQuantity, NewCancellation, NewReturn, OrderCommand, ReturnLine},
     payment::{NewCharge, PaymentCommand},
     stock::StockCommand,
@@ -18,11 +18,14 @@ use crate::plan::UNREADABLE_SKU;
 pub struct Request {
     pub key: String,
     pub action: Action,
+    /// The only revision of its stream at which the request may be executed. `None`: any.
+    pub if_revision: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     Receive { sku: Sku, quantity: u32 },
+    ReceiveMany { items: Vec<(Sku, u32)> },
     Adjust { sku: Sku, delta: i64 },
     Place { body: Value, respond_async: bool },
     Ship { order: OrderId, lines: Option<Vec<LineQuantity>> },
@@ -63,6 +66,10 @@ fn amount(minor_units: i64) -> Amount {
 }
 
 impl Request {
+    pub fn new(key: String, action: Action) -> Self {
+        Self { key, action, if_revision: None }
+    }
+
     pub fn command_id(&self) -> CommandId {
         CommandId::of_request("anonymous", "POST", &self.path(), &self.key)
     }
@@ -81,6 +88,7 @@ impl Request {
     pub fn path(&self) -> String {
         match &self.action {
             Action::Receive { sku, .. } => format!("/v1/stock/{sku}/receipts"),
+            Action::ReceiveMany { .. } => "/v1/stock/receipts".to_owned(),
             Action::Adjust { sku, .. } => format!("/v1/stock/{sku}/adjustments"),
             Action::Place { .. } => "/v1/orders".to_owned(),
             Action::Ship { order, .. } => format!("/v1/orders/{order}/shipments"),
@@ -105,6 +113,10 @@ impl Request {
     pub fn body(&self) -> Value {
         match &self.action {
             Action::Receive { quantity, .. } => json!({"quantity": quantity}),
+            Action::ReceiveMany { items } => {
+                let item = |(sku, quantity): &(Sku, u32)| json!({"sku": sku, "quantity": quantity});
+                json!({"receipts": items.iter().map(item).collect::<Vec<_>>()})
+            }
             Action::Adjust { delta, .. } => json!({"delta": delta}),
             Action::Place { body, .. } => body.clone(),
             Action::Ship { lines, .. } => json!({"lines": lines}),
@@ -129,6 +141,7 @@ impl Request {
     pub fn stream(&self) -> StreamName {
         match &self.action {
             Action::Receive { sku, .. } | Action::Adjust { sku, .. } => sku.clone().into(),
+            Action::ReceiveMany { .. } => ReceiptId::from(self.command_id()).into(),
             Action::Place { .. } => OrderId::of_command(self.command_id()).into(),
             Action::Ship { order, .. }
             | Action::Deliver { order, .. }

@@ -19,7 +19,7 @@ use crate::{
     environment::{Environment, unreadable_stream},
     invariants,
     platform::Platform,
-    provider, unfinished,
+    provider, restored, unfinished,
 };
 
 /// Virtual time after the last fault within which all work must finish.
@@ -48,6 +48,8 @@ pub struct Outcome {
 enum Phase {
     /// Clients and faults, then a time without faults.
     Live,
+    /// The platform must refuse a log that went back, until it is repaired.
+    Refused,
     /// Every reaction runs again and must change nothing.
     Repeat,
 }
@@ -118,13 +120,21 @@ fn run_phases(env: &Arc<Environment>, seed: u64) {
 }
 
 fn live_until_done(env: &Arc<Environment>, seed: u64, phase: Phase) {
+    let mut may_go_back = env.plan.log_goes_back && phase == Phase::Live;
     loop {
         let end = live(env, seed, phase);
-        if let Err(fault) = invariants::check_log(&env.log.lock()) {
+        let checked = invariants::check_log(&env.log.lock());
+        if let Err(fault) = checked.and_then(|()| env.check_dates()) {
             env.fail(fault);
         }
         if env.failure().is_some() || matches!(end, End::Done) {
             return;
+        }
+        if std::mem::take(&mut may_go_back) {
+            restored::lose_events(env);
+            while env.lost_end.lock().is_some() && env.failure().is_none() {
+                live(env, seed, Phase::Refused);
+            }
         }
     }
 }
@@ -160,7 +170,13 @@ fn live(env: &Arc<Environment>, seed: u64, phase: Phase) -> End {
 }
 
 async fn work(env: &Arc<Environment>, seed: u64, phase: Phase) {
-    let platform = Platform::start(env);
+    let platform = match Platform::start(env).await {
+        Ok(platform) => platform,
+        Err(error) => return env.fail(format!("the platform does not start: {error}")),
+    };
+    if phase == Phase::Refused {
+        return restored::refuse_and_repair(env, &platform).await;
+    }
     tokio::spawn(clients::operate(Arc::clone(env), platform.clone()));
     tokio::spawn(provider::run(Arc::clone(env), Arc::clone(&platform.routers)));
     if phase == Phase::Live && !env.is_calm() {
@@ -168,7 +184,8 @@ async fn work(env: &Arc<Environment>, seed: u64, phase: Phase) {
         let stocking = clients::stock_up(Arc::clone(env), platform.clone(), Rng::with_seed(!seed));
         let shopping =
             (0..env.plan.orders).map(|number| clients::shop(Arc::clone(env), platform.clone(), number));
-        futures::future::join(stocking, join_all(shopping)).await;
+        let competing = clients::compete(Arc::clone(env), platform.clone());
+        futures::future::join3(stocking, join_all(shopping), competing).await;
         env.note("no faults from here on");
         env.calm_down();
     }
@@ -180,6 +197,17 @@ async fn set_clocks(env: Arc<Environment>) {
         let (after, skew) = env.draw(|rng| (rng.u64(0..15_000), rng.i64(-60..=60)));
         time::sleep(Duration::from_millis(after)).await;
         env.set_clock(SignedDuration::from_secs(skew));
+    }
+    if env.plan.clock_jumps_years {
+        let (after, days) = env.draw(|rng| (rng.u64(0..15_000), rng.i64(1..=20 * 365)));
+        let (is_forward, lasts) = env.draw(|rng| (rng.bool(), rng.bool()));
+        time::sleep(Duration::from_millis(after)).await;
+        env.set_clock(SignedDuration::from_hours(24 * if is_forward { days } else { -days }));
+        // The platform follows a jump that lasts for 15 minutes.
+        if !is_forward || !lasts {
+            time::sleep(Duration::from_millis(env.draw(|rng| rng.u64(0..600_000)))).await;
+            env.set_clock(SignedDuration::ZERO);
+        }
     }
 }
 

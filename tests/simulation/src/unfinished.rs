@@ -12,7 +12,10 @@ use domain::{
 };
 use infra::{event_source::Partition, operations::parked::ParkedReaction};
 
-use crate::environment::{Environment, unreadable_stream};
+use crate::{
+    environment::{Environment, unreadable_stream},
+    receipts::received_in_part,
+};
 
 /// The ids of all orders of the log.
 fn orders(env: &Environment) -> Vec<OrderId> {
@@ -69,6 +72,7 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
             unfinished.push(format!("everything drains: {id} is overdue, and neither paid nor expired"));
         }
     }
+    unfinished.extend(received_in_part(env));
     if !env.ledger.lock().is_quiet() {
         unfinished.push("everything drains: the provider has open work".to_owned());
     }
@@ -155,7 +159,7 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
     if !work.is_empty() {
         unfinished.push(format!("everything drains: the provider has open work for {id}: {work:?}"));
     }
-    if is_settled_by_hand(env, id) {
+    if !env.plan.provider {
         return;
     }
     let ledger = env.ledger.lock();
@@ -170,17 +174,6 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
             "money agrees: {id} has captured and refunded {at_provider:?} at the provider, {recorded:?} here"
         ));
     }
-}
-
-/// True if a client recorded an outcome of the payment by hand.
-fn is_settled_by_hand(env: &Environment, id: PaymentId) -> bool {
-    env.log.lock().stream(&id.into()).any(|event| {
-        let moves = matches!(
-            &*event.type_name,
-            "payment.captured.v1" | "payment.refunded.v1" | "payment.voided.v1" | "payment.authorized.v1"
-        );
-        moves && event.decode_metadata().is_ok_and(|metadata| metadata.idempotency.is_some())
-    })
 }
 
 fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {

@@ -355,7 +355,11 @@ async fn attempt_placing(
     let correlation_id = context.correlation_id;
     let order = PlacedOrder { id: order_id, units: &units, placed, correlation_id, is_new: first_time };
     let settled = checkout.run_placed(order, flow).await?;
-    if first_time && settled.by_this_run {
+    // The process manager of another process may have rejected the order at the same moment, with other shortages. A
+    // shared store takes both rejections for one append, because their ids are equal. Then the log decides.
+    let is_exact =
+        settled.order.status != OrderStatus::Rejected || checkout.store().accepts_dependent_appends();
+    if first_time && settled.by_this_run && is_exact {
         return Ok(answer(order_id, &settled.order, settled.order_revision.unwrap_or_default(), false)?);
     }
     answer_of_first_time(api, order_id, correlation_id, !first_time).await

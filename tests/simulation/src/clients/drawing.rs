@@ -24,7 +24,7 @@ pub fn next_requests(shopper: &mut Shopper, env: &Environment) -> Vec<Request> {
     }
     let Some(placing) = shopper.placing.clone() else {
         let action = draw_order(shopper, env);
-        let request = Request { key: format!("order {}", shopper.number), action };
+        let request = Request::new(format!("order {}", shopper.number), action);
         shopper.placing = Some(request.clone());
         shopper.pending = vec![request];
         return shopper.pending.clone();
@@ -40,7 +40,7 @@ pub fn next_requests(shopper: &mut Shopper, env: &Environment) -> Vec<Request> {
         shopper.drawn += 1;
         let key = format!("{}/{}", shopper.number, shopper.drawn);
         if let Some(action) = draw_action(shopper, env, &order, OrderId::of_command(placing.command_id())) {
-            shopper.pending.push(Request { key, action });
+            shopper.pending.push(in_sight(env, Request::new(key, action)));
         }
     }
     if shopper.pending.is_empty() && shopper.left > 0 {
@@ -48,6 +48,16 @@ pub fn next_requests(shopper: &mut Shopper, env: &Environment) -> Vec<Request> {
     } else {
         shopper.pending.clone()
     }
+}
+
+/// Binds a capture by the provider to the payment that the shopper has seen. Otherwise, if the provider's answer to
+/// another request is lost meanwhile, the platform would record the capture as made by hand.
+fn in_sight(env: &Environment, request: Request) -> Request {
+    if !env.plan.provider || !matches!(request.action, Action::Capture { .. }) {
+        return request;
+    }
+    let seen = env.len_of(&request.stream()) as u64;
+    Request { if_revision: seen.checked_sub(1), ..request }
 }
 
 fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
@@ -71,7 +81,8 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
     match rng.u32(0..4) {
         0 => body["payment_due_at"] = Value::Null,
         1 => {
-            let due = SignedDuration::from_secs(rng.i64(1..90));
+            let latest_ms = if env.plan.due_soon { 3_000 } else { 90_000 };
+            let due = SignedDuration::from_millis(rng.i64(100..latest_ms));
             let due_at = env.now().saturating_add(due).unwrap_or_else(|_| env.now());
             body["payment_due_at"] = json!(due_at.to_string());
         }

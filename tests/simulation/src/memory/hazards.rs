@@ -38,6 +38,11 @@ pub trait Hazards: Send + Sync + 'static {
     /// The time that the store records with events.
     fn now(&self) -> Timestamp;
 
+    /// True if the read models list orders that the sweep should finish.
+    fn lists_unfinished_orders(&self) -> bool {
+        true
+    }
+
     /// True if the read models refuse the rows of this stream.
     fn refuses_rows_of(&self, _stream: &StreamName) -> bool {
         false

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
-use infra::event_store::{Append, AppendError, Appended, ExpectedRevision};
+use infra::event_store::{Append, AppendError, Appended, EventMark, ExpectedRevision};
 use uuid::Uuid;
 
 /// A read ends with the event that reaches this size, as in the production stores.
@@ -48,6 +48,20 @@ impl Log {
     pub fn read_all(&self, after: Option<Position>, limit: usize) -> Vec<RecordedEvent> {
         let from = self.events.partition_point(|event| Some(event.position) <= after);
         one_read(self.events[from..].iter(), limit)
+    }
+
+    /// Loses every event after the first `count`.
+    pub fn go_back_to(&mut self, count: usize) {
+        self.events.truncate(count);
+        for places in self.streams.values_mut() {
+            places.retain(|place| *place < count);
+        }
+    }
+
+    /// True if the log has this event.
+    pub fn has(&self, mark: &EventMark) -> bool {
+        let found = self.read_stream(&mark.stream, mark.revision, 1);
+        found.first().map(EventMark::from).as_ref() == Some(mark)
     }
 
     /// Writes all events of an append or none. Recorded times never go back, as in the production stores.

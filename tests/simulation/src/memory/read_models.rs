@@ -328,9 +328,10 @@ impl OverdueQueries for MemoryReadModels {
         after: Option<OrderId>,
         limit: usize,
     ) -> Result<Vec<OrderId>, ReadModelError> {
+        let is_listed = self.hazards.lists_unfinished_orders();
         let list = |tables: &Tables| {
             let ended = tables.ended_orders_with_reservations().into_iter();
-            ended.filter(|id| after.is_none_or(|after| *id > after)).take(limit).collect()
+            ended.filter(|id| is_listed && after.is_none_or(|after| *id > after)).take(limit).collect()
         };
         self.read(list).await
     }
@@ -341,9 +342,10 @@ impl OverdueQueries for MemoryReadModels {
         after: Option<OrderAt>,
         limit: usize,
     ) -> Result<Vec<OrderAt>, ReadModelError> {
+        let is_listed = self.hazards.lists_unfinished_orders();
         let list = |tables: &Tables| {
             let placed = tables.orders.values().filter(|row| row.order.status() == OrderStatus::Placed);
-            let placed = placed.filter(|row| row.recorded_at < before);
+            let placed = placed.filter(|row| is_listed && row.recorded_at < before);
             let placed = placed.filter_map(|row| Some((row.order.placed_at()?, row.order_id)));
             page_by_time(placed, after, limit)
         };
