@@ -201,6 +201,33 @@ async fn a_server_restored_under_a_running_platform_is_refused_until_it_is_repai
     roles.stop().await;
 }
 
+/// The log keeps the cancellation of an order and loses what followed from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_repair_reactions_whose_effects_were_lost_run_again() {
+    let server = Server::start(FixtureOptions::default()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::new(&server, directory.path());
+    let roles = platform.start().await;
+    platform.receive(&roles, "A").await;
+    let StreamName::Order(order) = platform.order(&roles, "A", "cancelled").await else { unreachable!() };
+    let kept = server.events() + 1;
+    let path = format!("/v1/orders/{order}/cancel");
+    let (status, answer) = platform.post(&roles, &path, "cancel", json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    // The release of the stock, and the end of the payment.
+    let is_done = async || (server.events() == kept + 2).then_some(());
+    eventually("the cancellation has its effects", is_done).await;
+    // Until the projectors have read the events that get lost.
+    platform.order(&roles, "A", "read").await;
+
+    roles.stop().await;
+    restore(&server, kept).await;
+    platform.repair(true).await;
+    let roles = platform.start().await;
+    eventually("the cancellation has its effects again", is_done).await;
+    roles.stop().await;
+}
+
 /// The lost events are replaced by as many others of the same size, so every position exists again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_server_that_grew_past_the_lost_events_is_refused_at_the_start() {

@@ -22,6 +22,7 @@ pub use self::{
     },
     event_types::{EventTypes, InvalidEventTypes},
     ids::{DeliveryId, InvalidDeliveryId, SubscriptionId},
+    rules::REACTOR,
     service::{
         REPLAY_EVENTS_MAX, REPLAY_READ_EVENTS_MAX, REPLAY_TIME_MAX, RefusedUrl, ReplayError, ReplayScope,
         URL_CHARS_MAX, WebhookService,

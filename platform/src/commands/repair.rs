@@ -16,6 +16,7 @@ use infra::{
     operations::{
         SavedPosition,
         parked::{ParkedReaction, ParkedReactions},
+        webhooks,
     },
     relay,
 };
@@ -97,8 +98,10 @@ struct Plan {
     agreed: Option<EventMark>,
     /// Projections and partitions of the read models that are ahead of the log.
     read_models: Vec<(String, Partition, Position)>,
-    /// Positions that are ahead of the log.
+    /// The positions that go back.
     reactors: Vec<SavedPosition>,
+    /// The positions that are ahead of the log.
+    reactors_ahead: Vec<SavedPosition>,
     /// Parked reactions whose first event the log lost, and with it all events that they cover.
     parked: Vec<ParkedReaction>,
     journal_is_ahead: bool,
@@ -120,11 +123,11 @@ impl Plan {
             }
         }
         let operations = stores::open_operations(&settings.read_models(), None, &settings.data_dir)?;
-        let mut reactors = Vec::new();
+        let (mut reactors, mut reactors_ahead) = (Vec::new(), Vec::new());
         for saved in operations.positions.saved(log.store_id()).await? {
-            if is_lost(&**log, &saved.partition, &saved.reached).await? {
-                reactors.push(saved);
-            }
+            let is_ahead = is_lost(&**log, &saved.partition, &saved.reached).await?;
+            reactors_ahead.extend(is_ahead.then(|| saved.clone()));
+            reactors.extend((is_ahead || writes_the_log(&saved)).then_some(saved));
         }
         Ok(Self {
             log_end: log.last_position().await?,
@@ -133,6 +136,7 @@ impl Plan {
             agreed,
             read_models,
             reactors,
+            reactors_ahead,
             parked: lost_reactions(&**log, &*operations.parked).await?,
             operations,
             log: Arc::clone(log),
@@ -141,16 +145,17 @@ impl Plan {
 
     fn is_empty(&self) -> bool {
         self.read_models.is_empty()
-            && self.reactors.is_empty()
+            && self.reactors_ahead.is_empty()
             && self.parked.is_empty()
             && !self.journal_is_ahead
     }
 
-    /// Where a reactor continues; `None`: at the beginning of its partition. Offsets of Kafka cannot be
-    /// derived from the log.
+    /// Where a reactor continues; `None`: at the beginning of its partition. Offsets of Kafka cannot be derived
+    /// from the log. The log may have kept an event and lost what a reaction to it wrote, so for the process manager
+    /// no later place is safe.
     fn continues_after(&self, saved: &SavedPosition) -> Option<Reached> {
         let agreed = self.agreed.as_ref().filter(|mark| mark.position < saved.reached.position)?;
-        (saved.partition == Partition::whole_log())
+        (saved.partition == Partition::whole_log() && !writes_the_log(saved))
             .then(|| Reached { position: agreed.position, last_event: Some(agreed.clone()) })
     }
 
@@ -162,7 +167,7 @@ impl Plan {
         for (projection, partition, position) in &self.read_models {
             println!("  the read model of {projection} has read {} up to position {position}", partition.0);
         }
-        for SavedPosition { reactor, partition, reached } in &self.reactors {
+        for SavedPosition { reactor, partition, reached } in &self.reactors_ahead {
             println!("  the {reactor} has read {} up to position {}", partition.0, reached.position);
         }
         for ParkedReaction { stream, revision, .. } in &self.parked {
@@ -226,6 +231,11 @@ impl Plan {
         self.data_dir_journal.save()?;
         Ok(())
     }
+}
+
+/// True for the process manager. Webhooks write no event.
+fn writes_the_log(saved: &SavedPosition) -> bool {
+    saved.reactor != webhooks::REACTOR
 }
 
 /// True if the log lost the last event before this position.
