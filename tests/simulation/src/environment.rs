@@ -66,6 +66,7 @@ struct State {
     earlier: Duration,
     begun: Option<time::Instant>,
     wall_clock: WallClock,
+    latest_time: Timestamp,
     /// The clock of the processes of this life, which holds back jumps of the wall clock. None between two lives.
     clock: Option<Clock>,
     failure: Option<String>,
@@ -98,6 +99,7 @@ impl Environment {
             earlier: Duration::ZERO,
             begun: None,
             wall_clock: WallClock::default(),
+            latest_time: Timestamp::MIN,
             clock: None,
             failure: None,
             trace: vec![format!("{plan:?}")],
@@ -271,7 +273,17 @@ impl Environment {
         self.state().clock.clone().expect("a life has begun")
     }
 
+    /// The latest time that the platform's clock has shown; that of the wall clock before the first life.
+    pub fn latest_time(&self) -> Timestamp {
+        let clock = self.state().clock.clone();
+        let now = clock.map_or_else(|| self.now(), |clock| clock.now());
+        let mut state = self.state();
+        state.latest_time = state.latest_time.max(now);
+        state.latest_time
+    }
+
     pub fn set_clock(&self, skew: SignedDuration) {
+        self.latest_time();
         self.note(format!("the clock is set {skew:?} off"));
         let elapsed = self.elapsed();
         self.state().wall_clock.set(skew, elapsed);

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use domain::{
-    Amount, CancellationId, CommandId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku, StreamName,
+    Amount, CancellationId, CommandId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku,
+    StreamName,
     order::{CancelReason, LineQuantity, NewCancellation, NewReturn, OrderCommand, ReturnLine},
     payment::{NewCharge, PaymentCommand},
     stock::StockCommand,

@@ -83,7 +83,8 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
         1 => {
             let latest_ms = if env.plan.due_soon { 3_000 } else { 90_000 };
             let due = SignedDuration::from_millis(rng.i64(100..latest_ms));
-            let due_at = env.now().saturating_add(due).unwrap_or_else(|_| env.now());
+            let now = env.latest_time();
+            let due_at = now.saturating_add(due).unwrap_or(now);
             body["payment_due_at"] = json!(due_at.to_string());
         }
         _ => {}
