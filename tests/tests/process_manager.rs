@@ -4,11 +4,14 @@ mod parking;
 mod patrols;
 mod source;
 
-use domain::{OrderId, Sku, StreamName};
+use domain::{OrderId, Sku, StreamName, Timestamp};
 use infra::operations::parked::ParkedReaction;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Shop, ShopOptions, Spoiled, eventually, line};
+
+/// Orders of [`due_soon`] are overdue after this time, and all others are not.
+const DUE_PASSED_MINUTES: i64 = 11;
 
 /// A shop in which the events of SKU `poison` have types that this build does not know. SKU `a` is healthy.
 async fn poisoned_shop(options: ShopOptions) -> Shop {
@@ -30,6 +33,11 @@ async fn place(shop: &Shop, key: &str, sku: &str, more: Value) -> Answer {
     let mut order = json!({"currency": "GBP", "lines": [line(sku, 1, 100)]});
     order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     shop.post("/v1/orders", key, order).await
+}
+
+/// The member of a request for an order that is due before the clock has advanced [`DUE_PASSED_MINUTES`].
+fn due_soon() -> Value {
+    json!({"payment_due_at": (Timestamp::now() + jiff::SignedDuration::from_mins(10)).to_string()})
 }
 
 fn id_of(answer: &Value) -> OrderId {

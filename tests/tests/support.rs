@@ -2,6 +2,7 @@
 //! Postgres and Kafka.
 
 mod answer;
+mod clock;
 pub mod documented;
 mod eventstoredb;
 mod faulty_store;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use self::{
     answer::Answer,
+    clock::TestClock,
     eventstoredb::EventStoreDbServer,
     faulty_store::{Fault, FaultyStore, Spoiled, appends},
     kafka::KafkaTopics,

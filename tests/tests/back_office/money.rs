@@ -80,7 +80,7 @@ async fn tax_of_goods_that_were_not_delivered_is_refunded_and_shipping_of_delive
     let adjustments = json!([
         {"kind": "tax", "code": "VAT20", "amount": 400}, {"kind": "shipping", "code": "DHL", "amount": 500},
     ]);
-    let placed = place_paid(&shop, "all back", &[("a", 2, 1000)], adjustments).await;
+    let placed = place_paid(&shop, "all-back", &[("a", 2, 1000)], adjustments).await;
     placed.post(&shop, "shipments", "s", json!({})).await.expect(201);
     let answer = placed.post(&shop, "returns", "r", units(&[(1, 2)])).await.expect(201);
     assert_eq!(refunded(&placed, &answer), 2400);

@@ -1,33 +1,10 @@
 //! Orders that are not paid before they are due.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
-};
-
 use domain::Timestamp;
-use infra::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{charge, payment_of, place};
-use crate::support::{Shop, ShopOptions, TestSandbox, line};
-
-/// A clock that the test moves forward.
-#[derive(Clone, Default)]
-struct TestClock(Arc<AtomicI64>);
-
-impl TestClock {
-    fn advance_minutes(&self, minutes: i64) {
-        self.0.fetch_add(minutes, Ordering::AcqRel);
-    }
-
-    fn clock(&self) -> Clock {
-        let minutes = Arc::clone(&self.0);
-        Clock::given_by(move || {
-            Timestamp::now() + jiff::SignedDuration::from_mins(minutes.load(Ordering::Acquire))
-        })
-    }
-}
+use crate::support::{Shop, ShopOptions, TestClock, TestSandbox, line};
 
 async fn place_order(shop: &Shop, key: &str, more: Value) -> Value {
     shop.receive("a", 10).await;

@@ -33,8 +33,12 @@ async fn no_read_is_broken_off() {
             3 => assert!(log.last_event().await.unwrap().is_some()),
             4 => assert!(log.position_before(Timestamp::MAX).await.unwrap().is_some()),
             5 => assert_eq!(log.exist(&[first.stream.clone()]).await.unwrap(), [true]),
-            // The caller stops waiting.
-            _ => assert!(futures::poll!(log.read_all(None, 100)).is_pending()),
+            // The caller stops waiting. Until then the server is silent, so the read cannot end before.
+            _ => {
+                server.silence();
+                assert!(futures::poll!(log.read_all(None, 100)).is_pending());
+                server.wake();
+            }
         }
     }
     let calls = server.calls();

@@ -1,16 +1,14 @@
 //! A reaction that keeps failing is parked, and the others continue.
 
 use super::*;
-use crate::support::{TestSandbox, appends};
-
-const OVERDUE: &str = "2020-01-01T00:00:00Z";
+use crate::support::{TestClock, TestSandbox, appends};
 
 #[tokio::test]
 async fn a_poisoned_order_delays_no_expiry_no_charge_no_sweep_and_no_reaction() {
-    let sandbox = TestSandbox::open("").await;
-    let shop = poisoned_shop(sandbox.options()).await;
+    let (sandbox, time, due) = (TestSandbox::open("").await, TestClock::default(), due_soon());
+    let shop = poisoned_shop(ShopOptions { clock: time.clock(), ..sandbox.options() }).await;
     let held = id_of(&place(&shop, "held", "a", json!({})).await.expect(201));
-    let refused = place(&shop, "poisoned", "poison", json!({"payment_due_at": OVERDUE})).await;
+    let refused = place(&shop, "poisoned", "poison", due.clone()).await;
     assert!(refused.status.is_server_error(), "{}", refused.text());
     let parked = until_parked(&shop, 1).await;
     assert_eq!(parked[0].event_type, "order.placed.v2");
@@ -24,7 +22,8 @@ async fn a_poisoned_order_delays_no_expiry_no_charge_no_sweep_and_no_reaction() 
     sandbox.set_script(json!({})).await;
     shop.until("the charge is repeated", |log| log.count("order.paid.v1") == 1).await;
     // An overdue order expires. Its expiry takes the lock of that order only.
-    let late = place(&shop, "late", "a", json!({"payment_due_at": OVERDUE})).await.expect(201);
+    let late = place(&shop, "late", "a", due.clone()).await.expect(201);
+    time.advance_minutes(DUE_PASSED_MINUTES);
     shop.until("it expires", |log| log.types(id_of(&late)).contains(&"order.expired.v1".to_owned())).await;
     // A reaction runs.
     cancel(&shop, held).await;
@@ -34,7 +33,7 @@ async fn a_poisoned_order_delays_no_expiry_no_charge_no_sweep_and_no_reaction() 
     reserve_late(&shop, held, &sku).await;
     shop.until("the sweep releases it", |log| log.loose_reservations().is_empty()).await;
     // The poisoned order itself gets an answer: it is still unreadable, or expired.
-    let again = place(&shop, "poisoned", "poison", json!({"payment_due_at": OVERDUE})).await;
+    let again = place(&shop, "poisoned", "poison", due.clone()).await;
     assert!(again.status.as_u16() >= 400, "{}", again.text());
 }
 

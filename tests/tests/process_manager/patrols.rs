@@ -10,7 +10,7 @@ use domain::{PaymentId, Timestamp};
 use infra::read_models::{OrderAt, OverdueQueries, ReadModelError};
 
 use super::*;
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, TestClock};
 
 /// Lists these overdue orders, and nothing else.
 struct Overdue {
@@ -68,15 +68,19 @@ impl OverdueQueries for Overdue {
     }
 }
 
+fn quiet(time: &TestClock) -> ShopOptions {
+    ShopOptions { clock: time.clock(), process_manager: false, projectors: false, ..ShopOptions::default() }
+}
+
 /// A shop whose first orders cannot be read, and which lists all of its orders as overdue.
 async fn shop_with_failing_orders(failing: usize, fault: Spoiled) -> (Shop, OrderId) {
-    let quiet = ShopOptions { process_manager: false, projectors: false, ..ShopOptions::default() };
+    let (time, due) = (TestClock::default(), due_soon());
+    let quiet = quiet(&time);
     let shop = Shop::with(quiet.clone()).await;
     shop.receive("a", 2_000).await;
     let mut orders = Vec::new();
     for number in 0..=failing {
-        let due = json!({"payment_due_at": "2020-01-01T00:00:00Z"});
-        orders.push(id_of(&place(&shop, &number.to_string(), "a", due).await.expect(201)));
+        orders.push(id_of(&place(&shop, &number.to_string(), "a", due.clone()).await.expect(201)));
     }
     let mut shop = shop.crash_into(quiet).await;
     let healthy = *orders.last().unwrap();
@@ -86,6 +90,7 @@ async fn shop_with_failing_orders(failing: usize, fault: Spoiled) -> (Shop, Orde
     let log = shop.log().await;
     shop.save_reacted_up_to(log.0.last().unwrap().position).await;
     shop.overdue = Arc::new(Overdue::of(orders));
+    time.advance_minutes(DUE_PASSED_MINUTES);
     shop.start_process_manager();
     (shop, healthy)
 }
@@ -104,13 +109,12 @@ async fn an_order_behind_thousands_of_unreadable_ones_expires() {
 /// The lock of an order is held for long, as by a hanging request.
 #[tokio::test]
 async fn an_order_expires_beside_orders_whose_locks_are_held() {
-    let quiet = ShopOptions { process_manager: false, projectors: false, ..ShopOptions::default() };
-    let mut shop = Shop::with(quiet).await;
+    let (time, due) = (TestClock::default(), due_soon());
+    let mut shop = Shop::with(quiet(&time)).await;
     shop.receive("a", 1_000).await;
     let (mut orders, mut locks) = (Vec::new(), Vec::new());
     for number in 0..40 {
-        let due = json!({"payment_due_at": "2020-01-01T00:00:00Z"});
-        orders.push(id_of(&place(&shop, &number.to_string(), "a", due).await.expect(201)));
+        orders.push(id_of(&place(&shop, &number.to_string(), "a", due.clone()).await.expect(201)));
     }
     let healthy = orders.pop().unwrap();
     for order in &orders {
@@ -118,6 +122,7 @@ async fn an_order_expires_beside_orders_whose_locks_are_held() {
     }
     orders.push(healthy);
     shop.overdue = Arc::new(Overdue::of(orders));
+    time.advance_minutes(DUE_PASSED_MINUTES);
     shop.start_process_manager();
     shop.until("the healthy order expires", |log| expired(log, healthy)).await;
 }

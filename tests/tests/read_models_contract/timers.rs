@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{
     Amount, Decider, OrderId, PaymentId, RefundId, Timestamp,
-    order::{OrderDecider, OrderPaid, OrderStatus},
+    order::{OrderDecider, OrderPaid, OrderPaymentRecorded, OrderStatus},
     payment::{
         PaymentAuthorized, PaymentCaptured, PaymentEvent, PaymentRefundFailed, PaymentRefundRequested,
         PaymentRefunded, PaymentVoidRequested, PaymentVoided, RefundReason,
@@ -22,8 +22,11 @@ fn due(number: u32, second: i64, status: OrderStatus) -> Arc<OrderRow> {
 
 fn paid(number: u32, second: i64) -> Arc<OrderRow> {
     let mut row = OrderRow::clone(&due(number, second, OrderStatus::Allocated));
-    OrderDecider::evolve(&mut row.order, &OrderPaid {}.into());
-    row.revision += 1;
+    let recorded = OrderPaymentRecorded { captured: amount(100), ..OrderPaymentRecorded::default() };
+    for event in [recorded.into(), OrderPaid {}.into()] {
+        OrderDecider::evolve(&mut row.order, &event);
+        row.revision += 1;
+    }
     Arc::new(row)
 }
 

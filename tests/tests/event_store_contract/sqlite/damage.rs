@@ -250,19 +250,35 @@ async fn an_event_whose_row_sqlite_cannot_read_stops_only_its_stream() {
     assert!(found(&path).findings.iter().any(|finding| finding.starts_with(&place)));
 }
 
-#[tokio::test]
-async fn a_flipped_bit_in_the_name_of_a_stream_is_found() {
+/// Flips the last bit of one character in the name of the first stream, and checks the file.
+async fn check_with_a_flipped_bit_in_a_name(character: impl Fn(char) -> bool) -> CheckReport {
     let (_directory, path, events) = given_small_file().await;
     let mut bytes = fs::read(&path).unwrap();
     let name = events[0].stream.to_string();
     let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
-    bytes[at + name.len() - 1] ^= 1;
+    bytes[at + name.find(character).unwrap()] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let report = found(&path);
     assert!(
         report.findings.iter().any(|finding| finding.contains("cannot be found by its name")),
         "{report:?}"
     );
+    report
+}
+
+#[tokio::test]
+async fn a_flipped_bit_that_makes_the_name_of_a_stream_unreadable_is_found() {
+    let report = check_with_a_flipped_bit_in_a_name(|character| character == '-').await;
+    assert!(
+        report.findings.iter().any(|finding| finding.contains("the name of its stream is unreadable")),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_flipped_bit_that_makes_the_name_of_a_stream_another_name_is_found() {
+    // Another digit makes another id. The id always has the digit of its version, which is 4.
+    let report = check_with_a_flipped_bit_in_a_name(|character| character.is_ascii_digit()).await;
     let damaged = report.findings.iter().filter(|finding| finding.contains(") is damaged"));
     assert_eq!(damaged.count(), 8, "{report:?}");
 }
