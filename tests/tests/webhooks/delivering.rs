@@ -140,8 +140,13 @@ async fn a_410_answer_disables_the_subscription_until_it_is_enabled_again() {
     let first = hooks.paid_order("A").await;
     let failed = hooks.until(&subscription, "failed", 1).await;
     assert_eq!(failed[0]["last_status"], 410);
-    let gone = hooks.get(&subscription).await.expect(200);
-    assert_eq!((&gone["enabled"], &gone["disabled_reason"]), (&json!(false), &json!("gone")));
+    // The outcome of the delivery is stored first.
+    let gone = eventually("the subscription is disabled", async || {
+        let found = hooks.get(&subscription).await.expect(200);
+        (found["enabled"] == false).then_some(found)
+    })
+    .await;
+    assert_eq!(gone["disabled_reason"], "gone");
     hooks
         .post(&format!("{subscription}/replay"), "", json!({"order_id": first}))
         .await
