@@ -338,7 +338,7 @@ impl<A: Decider> Executor<A> {
                 Origin::Client { creates } => (Some(self.take_place()?), creates),
                 Origin::Reaction => (None, false),
             };
-            let terms = Terms { place, creates, ..Terms::durable(Arc::clone(&context)) };
+            let terms = Terms { creates, place, ..Terms::durable(Arc::clone(&context)) };
             match self.submit(id, command.clone(), terms).await {
                 Err(ExecuteError::Superseded | ExecuteError::Conflict) if attempt < ATTEMPTS_MAX => {
                     pause_before_attempt(attempt + 1).await;

@@ -96,12 +96,11 @@ impl Follower {
     /// stored.
     async fn read_to(&mut self, count: usize) {
         while self.read.len() < count {
-            match self.batch().await {
-                Ok(()) => self.stored = self.read.len(),
-                Err(_) => {
-                    self.seek_stored();
-                    tokio::task::yield_now().await;
-                }
+            if self.batch().await.is_ok() {
+                self.stored = self.read.len();
+            } else {
+                self.seek_stored();
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -166,8 +166,8 @@ fn check_adjustment(
 
 /// Units times price, with the line's own adjustments.
 fn line_value(line: &NewLine) -> Result<Amount, InvalidOrder> {
-    let amounts = line.adjustments.iter().map(|adjustment| adjustment.amount);
-    amounts.fold(Ok(line.unit_price.checked_mul(line.quantity)?), |sum, amount| add(sum?, amount))
+    let mut amounts = line.adjustments.iter().map(|adjustment| adjustment.amount);
+    amounts.try_fold(line.unit_price.checked_mul(line.quantity)?, add)
 }
 
 fn total(line_values: &[Amount], adjustments: &[Adjustment]) -> Result<Amount, InvalidOrder> {

@@ -114,8 +114,8 @@ fn charge(payment: &Payment, new: NewCharge) -> Decided {
         return Err(PaymentRefusal::Closed);
     }
     // The customer comes back for the action that this charge waits for.
-    let is_waiting = |charge: &&Charge| charge.is_open() && charge.is_same(&new);
-    if payment.charge_under_way().filter(is_waiting).is_some() {
+    let is_waiting = |charge: &Charge| charge.is_open() && charge.is_same(&new);
+    if payment.charge_under_way().is_some_and(is_waiting) {
         return Ok(Vec::new());
     }
     if payment.charge_under_way().is_some() || payment.is_in_doubt() {

@@ -109,10 +109,12 @@ pub(super) fn events_of_report(payment: &Payment, report: RefundReport) -> Decid
     let amount = known.amount;
     let is_contradicted = match (&outcome, known.state) {
         (RefundOutcome::Pending, RefundState::Requested | RefundState::OutcomeUnknown) => true,
-        (RefundOutcome::Pending, RefundState::Pending | RefundState::Refunded) => false,
-        (RefundOutcome::Refunded, RefundState::Refunded) => false,
-        (RefundOutcome::Pending | RefundOutcome::Refunded, RefundState::Failed) => !known.failed_at_provider,
-        (RefundOutcome::Failed { .. }, _) => !known.failed_at_provider,
+        (RefundOutcome::Pending, RefundState::Pending)
+        | (RefundOutcome::Pending | RefundOutcome::Refunded, RefundState::Refunded) => false,
+        (RefundOutcome::Failed { .. }, _)
+        | (RefundOutcome::Pending | RefundOutcome::Refunded, RefundState::Failed) => {
+            !known.failed_at_provider
+        }
         (RefundOutcome::Refunded, state) => state.is_open(),
     };
     if !is_contradicted {

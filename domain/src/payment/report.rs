@@ -23,11 +23,15 @@ pub(super) fn events_of_report(
     reading.read_resolved_doubt(report.authorized);
     for report in refunds {
         let events = refund::events_of_report(&reading.after, report)?;
-        events.into_iter().for_each(|event| reading.add(event));
+        for event in events {
+            reading.add(event);
+        }
     }
     for report in disputes {
         let events = dispute::events_of_report(&reading.after, report)?;
-        events.into_iter().for_each(|event| reading.add(event));
+        for event in events {
+            reading.add(event);
+        }
     }
     Ok(reading.events)
 }

@@ -68,12 +68,8 @@ fn refund_requested(id: RefundId, amount: i64, reason: RefundReason) -> PaymentE
 
 /// The same refund, of a charge in place of money that was recorded by hand.
 fn of_charge(number: u32, requested: PaymentEvent) -> PaymentEvent {
-    match requested {
-        PaymentEvent::RefundRequested(refund) => {
-            PaymentRefundRequested { source: Some(RefundSource::Charge(number)), ..refund }.into()
-        }
-        other => panic!("{other:?} requests no refund"),
-    }
+    let PaymentEvent::RefundRequested(refund) = requested else { panic!("{requested:?} requests no refund") };
+    PaymentRefundRequested { source: Some(RefundSource::Charge(number)), ..refund }.into()
 }
 
 /// The part of a requested refund that no source holds: requested and failed.

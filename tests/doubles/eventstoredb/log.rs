@@ -132,7 +132,7 @@ impl Log {
     pub fn restore(&mut self, count: usize) {
         let kept: Vec<Stored> = self.events.drain(..).take(count).collect();
         let (file, length, foreign_events) = (self.file.take(), self.length.clone(), self.foreign_events);
-        *self = Self { length, foreign_events, ..Self::empty() };
+        *self = Self { foreign_events, length, ..Self::empty() };
         if let Some(mut file) = file {
             file.set_len(0).and_then(|()| file.rewind()).expect("the log file can be written");
             self.file = Some(file);
@@ -147,7 +147,7 @@ impl Log {
         name: &str,
         from: u64,
         end: usize,
-    ) -> Option<(u64, impl Iterator<Item = &Stored> + DoubleEndedIterator)> {
+    ) -> Option<(u64, impl DoubleEndedIterator<Item = &Stored>)> {
         let places = self.streams.get(name)?;
         let places = &places[..places.partition_point(|place| *place < end)];
         let first = self.metadata(name).truncate_before;

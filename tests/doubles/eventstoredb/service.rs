@@ -72,10 +72,9 @@ impl Shared {
     /// Why this node cannot answer a call, if it cannot.
     fn refusal(&self, is_read: bool, requires_leader: bool) -> Option<Status> {
         self.faults.refusal().or_else(|| match self.role() {
-            Role::Leader | Role::LeaderApart => None,
             Role::Follower(leader) if requires_leader => Some(errors::not_leader(leader)),
-            // It forwards writes to the leader.
-            Role::Follower(_) => None,
+            // A follower forwards writes to the leader.
+            Role::Leader | Role::LeaderApart | Role::Follower(_) => None,
             Role::Leaderless if is_read && !requires_leader => None,
             Role::Leaderless => Some(errors::not_ready()),
         })

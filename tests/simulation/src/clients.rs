@@ -100,7 +100,6 @@ fn settled_as_at_provider(env: &Environment, id: PaymentId, payment: &Payment) -
             Some(ChargeEnding::Failed { retryable, .. }) => {
                 Action::Fail { payment: id, retryable: *retryable }
             }
-            Some(ChargeEnding::Voided) => return None,
             None if charge.authorized > recorded.authorized => {
                 Action::Authorize { payment: id, amount: Some(charge.authorized.minor_units()) }
             }
@@ -108,7 +107,7 @@ fn settled_as_at_provider(env: &Environment, id: PaymentId, payment: &Payment) -
                 let amount = charge.captured.saturating_sub(recorded.captured).minor_units();
                 Action::Capture { payment: id, amount: Some(amount) }
             }
-            None => return None,
+            Some(ChargeEnding::Voided) | None => return None,
         }
     };
     let revision = (env.len_of(&id.into()) as u64).checked_sub(1);

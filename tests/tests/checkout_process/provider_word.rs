@@ -31,7 +31,7 @@ async fn settle_by_hand(shop: &Shop, order: &Value, refund: &Value, outcome: &st
 async fn amounts(shop: &Shop, order: &Value) -> [i64; 3] {
     let id = order["order_id"].as_str().unwrap().parse().unwrap();
     let recorded = shop.checkout.order(id).await.unwrap().state;
-    [recorded.captured(), recorded.refunded(), recorded.disputed()].map(|amount| amount.minor_units())
+    [recorded.captured(), recorded.refunded(), recorded.disputed()].map(domain::Amount::minor_units)
 }
 
 #[tokio::test]

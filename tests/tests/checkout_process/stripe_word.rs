@@ -49,7 +49,7 @@ impl Paid {
     async fn amounts(&self) -> [i64; 3] {
         let id = self.order["order_id"].as_str().unwrap().parse().unwrap();
         let order = self.shop.checkout.order(id).await.unwrap().state;
-        [order.captured(), order.refunded(), order.disputed()].map(|amount| amount.minor_units())
+        [order.captured(), order.refunded(), order.disputed()].map(domain::Amount::minor_units)
     }
 
     async fn refund(&self, key: &str, amount: i64) -> crate::support::Answer {

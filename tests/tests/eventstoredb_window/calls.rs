@@ -32,7 +32,7 @@ async fn no_read_is_broken_off() {
             2 => assert_eq!(log.read_all(None, 2).await.unwrap().len(), 2),
             3 => assert!(log.last_event().await.unwrap().is_some()),
             4 => assert!(log.position_before(Timestamp::MAX).await.unwrap().is_some()),
-            5 => assert_eq!(log.exist(&[first.stream.clone()]).await.unwrap(), [true]),
+            5 => assert_eq!(log.exist(std::slice::from_ref(&first.stream)).await.unwrap(), [true]),
             // The caller stops waiting. Until then the server is silent, so the read cannot end before.
             _ => {
                 server.silence();

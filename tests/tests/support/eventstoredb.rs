@@ -19,9 +19,9 @@ const URL: &str = "ORDERLY_TEST_EVENTSTOREDB_URL";
 
 /// A server that a test may restart.
 pub enum EventStoreDbServer {
-    Fixture(Server),
+    Fixture(Box<Server>),
     /// A process of a real server, with its own log.
-    Process(RealServer),
+    Process(Box<RealServer>),
     /// A running server, which other tests use too. It cannot be restarted.
     Running(String),
 }
@@ -31,8 +31,8 @@ impl EventStoreDbServer {
     pub async fn start(options: FixtureOptions) -> Self {
         match (env::var(URL), env::var(PROGRAM)) {
             (Ok(url), _) => Self::Running(url),
-            (_, Ok(program)) => Self::Process(RealServer::start(program).await),
-            _ => Self::Fixture(Server::start(options).await.unwrap()),
+            (_, Ok(program)) => Self::Process(Box::new(RealServer::start(program).await)),
+            _ => Self::Fixture(Box::new(Server::start(options).await.unwrap())),
         }
     }
 

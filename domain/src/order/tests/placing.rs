@@ -17,10 +17,9 @@ fn line_adjustment(kind: AdjustmentKind, amount: i64) -> LineAdjustment {
 }
 
 fn placed_content(order: PlaceOrder) -> OrderPlaced {
-    match placed_as(order) {
-        OrderEvent::Placed(placed) => placed,
-        other => panic!("{other:?}"),
-    }
+    let event = placed_as(order);
+    let OrderEvent::Placed(placed) = event else { panic!("{event:?}") };
+    placed
 }
 
 #[test]

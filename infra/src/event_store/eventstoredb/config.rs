@@ -2,7 +2,7 @@
 
 mod fields;
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
 use eventstore::ClientSettings;
 use percent_encoding::percent_decode_str;
@@ -43,7 +43,7 @@ impl EventStoreDbConfig {
     }
 
     /// Makes the client library trust the certificates of this file, instead of those of the machine.
-    pub(super) fn trusting(self, file: PathBuf, temporary: Option<TempPath>) -> Result<Self, InvalidUrl> {
+    pub(super) fn trusting(self, file: &Path, temporary: Option<TempPath>) -> Result<Self, InvalidUrl> {
         let mut fields = fields::of(&self.settings).map_err(|_| InvalidUrl)?;
         fields.insert("tls_ca_file".to_owned(), json!(file));
         let settings = fields::into_settings(fields).map_err(|_| InvalidUrl)?;

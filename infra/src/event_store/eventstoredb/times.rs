@@ -91,7 +91,9 @@ mod tests {
             sought in 0..500u64,
         ) {
             let known = KnownTimes::default();
-            positions.iter().for_each(|position| known.note(*position, at(*position)));
+            for position in &positions {
+                known.note(*position, at(*position));
+            }
             positions.sort_unstable();
             let expected = positions.into_iter().find(|position| *position >= sought);
             prop_assert_eq!(known.first_since(at(sought)), expected);

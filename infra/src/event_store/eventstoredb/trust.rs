@@ -34,7 +34,7 @@ pub(super) fn prepared(config: EventStoreDbConfig) -> Result<EventStoreDbConfig,
         |path: &Path, reason: String| EventStoreDbOpenError::CaFile { path: path.to_owned(), reason };
     let settings = config.settings();
     if !settings.is_secure_mode_enabled() {
-        return trusting(config, NO_CERTIFICATES.into(), None);
+        return trusting(config, Path::new(NO_CERTIFICATES), None);
     }
     if let Some(path) = settings.tls_ca_file().map(PathBuf::from) {
         roots_of(&path).map_err(|reason| unreadable(&path, reason))?;
@@ -52,17 +52,17 @@ pub(super) fn prepared(config: EventStoreDbConfig) -> Result<EventStoreDbConfig,
     );
     let failed = |error: io::Error| unreadable(&std::env::temp_dir(), error.to_string());
     let file = write_pem(&readable).map_err(failed)?.into_temp_path();
-    trusting(config, file.to_path_buf(), Some(file))
+    let path = file.to_path_buf();
+    trusting(config, &path, Some(file))
 }
 
 fn trusting(
     config: EventStoreDbConfig,
-    path: PathBuf,
+    path: &Path,
     temporary: Option<tempfile::TempPath>,
 ) -> Result<EventStoreDbConfig, EventStoreDbOpenError> {
-    let named = path.clone();
     config.trusting(path, temporary).map_err(|InvalidUrl| EventStoreDbOpenError::CaFile {
-        path: named,
+        path: path.to_owned(),
         reason: "the client library does not take its name".to_owned(),
     })
 }

@@ -167,7 +167,7 @@ const UPSERT: &str = "INSERT INTO orders
          status = excluded.status, payment_due_at = excluded.payment_due_at,
          summary = excluded.summary, body = excluded.body";
 
-/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+/// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
     move_skus: Statement,

@@ -128,7 +128,7 @@ const UPSERT: &str = "INSERT INTO payments
          state = excluded.state, awaits_provider_since = excluded.awaits_provider_since,
          summary = excluded.summary, body = excluded.body";
 
-/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+/// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
     upsert: Statement,

@@ -125,7 +125,7 @@ const PARK: &str = "INSERT INTO parked
          event_id = excluded.event_id, revision = excluded.revision, position = excluded.position,
          reason = excluded.reason, parked_at = excluded.parked_at, retry_requested = false";
 
-/// Moves the checkpoints and settles parked streams. See [`super::commit`] for why statements are prepared
+/// Moves the checkpoints and settles parked streams. See [`super::write`] for why statements are prepared
 /// first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,

@@ -102,7 +102,7 @@ const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, par
          units = sales.units + excluded.units, gross = sales.gross + excluded.gross,
          cancelled = sales.cancelled + excluded.cancelled, refunded = sales.refunded + excluded.refunded";
 
-/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+/// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
     add: Statement,

@@ -92,7 +92,7 @@ const UPSERT_RESERVATIONS: &str = "INSERT INTO reservations (sku, order_id, quan
 const INSERT_ORDER_EVENTS: &str = "INSERT INTO order_stock_events (order_id, position, sku, revision)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])";
 
-/// Writes the rows of a batch. See [`super::commit`] for why statements are prepared first.
+/// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
     transaction: &'t Transaction<'t>,
     upsert_levels: Statement,
