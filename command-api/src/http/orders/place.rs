@@ -373,7 +373,7 @@ async fn answer_of_first_time(
     replayed: bool,
 ) -> Result<Answer<OrderAnswer>, Attempt> {
     let stream = order_id.into();
-    let Some((settling, event)) = first_settling(api, &stream).await? else {
+    let Some((settling, event)) = first_of(api, &stream, settles).await? else {
         tracing::error!(order.id = %order_id, "A settled order has no settling event; the request fails");
         return Err(Problem::new(Code::Internal).into());
     };
@@ -383,26 +383,41 @@ async fn answer_of_first_time(
         let order = api.checkout.order(order_id).await?.state;
         let reaction = react_to_order(order_id, &event, &order);
         api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
+        // The payment of an order that has ended since is never requested, only closed.
+        if order.status().is_final()
+            && let Some(payment_id) = order.payment_id()
+            && api.checkout.payments.read(&payment_id, |_, revision| revision.is_none()).await?
+            && let Some((ending, event)) = first_of(api, &stream, ends).await?
+        {
+            let reaction = react_to_order(order_id, &event, &order);
+            api.checkout.run(order_id, reaction, ending.id, correlation_id).await?;
+        }
     }
     let then = state_at::<OrderDecider>(api, &stream, settling.revision).await?;
     Ok(answer(order_id, &then.summary(), settling.revision, replayed)?)
 }
 
-/// The event that settled the order and so decided its first answer.
-async fn first_settling(
+/// True for the event that settled an order and so decided its first answer, if it is the first such event.
+fn settles(event: &OrderEvent) -> bool {
+    matches!(event, OrderEvent::Allocated(_) | OrderEvent::Rejected(_)) || ends(event)
+}
+
+fn ends(event: &OrderEvent) -> bool {
+    matches!(event, OrderEvent::Cancelled(_) | OrderEvent::Expired(_))
+}
+
+/// The first event of an order that is such an event.
+async fn first_of(
     api: &CommandApi,
     stream: &StreamName,
+    is_sought: impl Fn(&OrderEvent) -> bool,
 ) -> Result<Option<(RecordedEvent, OrderEvent)>, Attempt> {
     let log = api.checkout.store().log();
     let mut pages = Pages::of(&*log, stream, 0..=Revision::MAX);
     while let Some(page) = pages.next().await? {
         for recorded in page {
-            if let Event::Order(
-                event @ (OrderEvent::Allocated(_)
-                | OrderEvent::Rejected(_)
-                | OrderEvent::Cancelled(_)
-                | OrderEvent::Expired(_)),
-            ) = recorded.decode().map_err(ExecuteError::from)?
+            if let Event::Order(event) = recorded.decode().map_err(ExecuteError::from)?
+                && is_sought(&event)
             {
                 return Ok(Some((recorded, event)));
             }
