@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::Sku;
+use domain::{Sku, StreamName};
 use infra::{
     event_source::{Partition, Reached},
     event_store::{EventMark, ReadError},
@@ -30,7 +30,12 @@ const REFUSED_FOR: Duration = Duration::from_mins(2);
 pub fn lose_events(env: &Environment) {
     let count = env.log.lock().events().len();
     // The event of the unreadable stream, which is the first, stays.
-    let kept = count - env.draw(|rng| rng.usize(1..=20)).min(count.saturating_sub(1));
+    let mut kept = count - env.draw(|rng| rng.usize(1..=20)).min(count.saturating_sub(1));
+    // A copy has each append whole or not at all. All events of an append have one stream.
+    let streams: Vec<StreamName> = env.log.lock().events().iter().map(|event| event.stream.clone()).collect();
+    while kept > 1 && streams.get(kept) == Some(&streams[kept - 1]) {
+        kept -= 1;
+    }
     if kept == count {
         return;
     }
