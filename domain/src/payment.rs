@@ -7,7 +7,7 @@
 //! first ended without money.
 //!
 //! Stream `payment-{uuid}`. `captured <= authorized`; an operator authorizes at most the requested amount. What the
-//! provider reports is always recorded, also refunds and disputes that nobody here requested. When its order ends, the payment is closed and refuses new authorisations and
+//! provider reports is always recorded, also refunds and disputes that began there. When its order ends, the payment is closed and refuses new authorisations and
 //! captures. It still records every report of the provider, and the same decision requests the void or the
 //! refund that gives the money back. A failed refund of a closed payment is requested again, up to a limit; then an
 //! operator decides. A refund goes to the charges and the money recorded by hand that hold its amount.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{charge, payment_of};
 use crate::support::{Answer, Shop, TestSandbox, line};
 
-/// An order over 1,000, which nobody has paid.
+/// An unpaid order over 1,000.
 async fn unpaid(shop: &Shop) -> Value {
     shop.receive("a", 1).await;
     shop.place("checkout", &[line("a", 1, 1_000)]).await.expect(201)

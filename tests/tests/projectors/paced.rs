@@ -13,7 +13,7 @@ use infra::{
 };
 use tokio::sync::watch;
 
-/// Holds whoever passes it until it is opened. It stays open.
+/// Holds every caller until it is opened. It stays open.
 #[derive(Clone)]
 pub struct Gate {
     reached: watch::Sender<bool>,
