@@ -6,8 +6,9 @@
 //! lists the calls to make), and the provider does each operation once. A second charge starts only after the
 //! first ended without money.
 //!
-//! Stream `payment-{uuid}`. `captured <= authorized`; an operator authorizes at most the requested amount. What the
-//! provider reports is always recorded, also refunds and disputes that began there. When its order ends, the payment is closed and refuses new authorisations and
+//! Stream `payment-{uuid}`. `captured <= authorized`; an operator authorizes at most the requested amount. What
+//! the provider reports is always recorded, also refunds and disputes that began there. When its order ends, the
+//! payment is closed and refuses new authorisations and
 //! captures. It still records every report of the provider, and the same decision requests the void or the
 //! refund that gives the money back. A failed refund of a closed payment is requested again, up to a limit; then an
 //! operator decides. A refund goes to the charges and the money recorded by hand that hold its amount.
