@@ -156,8 +156,7 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
         }
         OrderEvent::ShipmentUndone(undone) => {
             let shipment_id = undone.shipment_id;
-            let shipped = order.shipments().iter().filter(|shipment| !shipment.undone);
-            let shipments: Vec<ShipmentId> = shipped.map(|shipment| shipment.shipment_id).collect();
+            let shipments = shipments_before_undo(order, shipment_id);
             let unship = |(sku, quantity)| {
                 let shipments = shipments.clone();
                 Step::Stock(sku, StockCommand::Unship { order_id, shipment_id, quantity, shipments })
@@ -196,6 +195,14 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
         | OrderEvent::Delivered(_)
         | OrderEvent::DueMoved(_) => Reaction::None,
     }
+}
+
+/// The other shipments that the order had when it undid this one. Later ones are still to reduce the reservation.
+fn shipments_before_undo(order: &Order, undone: ShipmentId) -> Vec<ShipmentId> {
+    let shipment = order.shipments().iter().find(|shipment| shipment.shipment_id == undone);
+    let count = shipment.and_then(|shipment| shipment.undone_among).unwrap_or_default();
+    let ids = order.shipments().iter().take(count).map(|shipment| shipment.shipment_id);
+    ids.filter(|id| *id != undone).collect()
 }
 
 /// The reaction to an event of a payment. `payment` is its current state, which may be later than the event.

@@ -444,7 +444,7 @@ impl<'a> Shipment<'a> {
             carrier: shipment.carrier.as_deref(),
             tracking_number: shipment.tracking_number.as_deref(),
             delivered: shipment.delivered,
-            undone: shipment.undone,
+            undone: shipment.is_undone(),
         }
     }
 }

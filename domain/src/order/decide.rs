@@ -97,7 +97,7 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
 fn decide_deliver(order: &Order, shipment_id: ShipmentId) -> Decided {
     match order.shipments().iter().find(|shipment| shipment.shipment_id == shipment_id) {
         None => Err(OrderRefusal::UnknownShipment(shipment_id)),
-        Some(shipment) if shipment.undone => Err(OrderRefusal::ShipmentUndone),
+        Some(shipment) if shipment.is_undone() => Err(OrderRefusal::ShipmentUndone),
         Some(shipment) if shipment.delivered => Ok(Vec::new()),
         Some(_) => Ok(vec![OrderDelivered { shipment_id }.into()]),
     }
@@ -107,7 +107,7 @@ fn decide_undo(order: &Order, shipment_id: ShipmentId, reason: Option<String>) -
     check_texts(&[("reason", reason.as_ref())])?;
     let known = order.shipments().iter().find(|shipment| shipment.shipment_id == shipment_id);
     let shipment = known.ok_or(OrderRefusal::NoSuchShipment)?;
-    if shipment.undone {
+    if shipment.is_undone() {
         return Ok(Vec::new());
     }
     if order.status() != OrderStatus::Allocated {

@@ -41,7 +41,7 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
                 carrier: shipped.carrier.clone(),
                 tracking_number: shipped.tracking_number.clone(),
                 delivered: false,
-                undone: false,
+                undone_among: None,
             });
         }
         OrderEvent::Delivered(delivered) => deliver(order, delivered.shipment_id),
@@ -49,7 +49,8 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
             for part in &undone.lines {
                 order.line_mut(part.line).shipped -= part.quantity;
             }
-            order.shipment_mut(undone.shipment_id).undone = true;
+            let shipments = order.shipments.len();
+            order.shipment_mut(undone.shipment_id).undone_among = Some(shipments);
         }
         OrderEvent::DueMoved(moved) => {
             let placed =

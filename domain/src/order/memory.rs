@@ -48,7 +48,7 @@ impl HeapBytes for Shortage {
 
 impl HeapBytes for Shipment {
     fn heap_bytes(&self) -> usize {
-        let Self { shipment_id: _, lines, carrier, tracking_number, delivered: _, undone: _ } = self;
+        let Self { shipment_id: _, lines, carrier, tracking_number, delivered: _, undone_among: _ } = self;
         lines.heap_bytes() + carrier.heap_bytes() + tracking_number.heap_bytes()
     }
 }

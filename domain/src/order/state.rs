@@ -136,9 +136,16 @@ pub struct Shipment {
     pub carrier: Option<String>,
     pub tracking_number: Option<String>,
     pub delivered: bool,
-    /// It never left, and its units are to be shipped again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub undone: bool,
+    /// Set if the shipment never left, so that its units are to be shipped again: how many shipments the order had
+    /// when this one was undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_among: Option<usize>,
+}
+
+impl Shipment {
+    pub fn is_undone(&self) -> bool {
+        self.undone_among.is_some()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,8 +20,8 @@ pub enum StockCommand {
     ReleasePart { order_id: OrderId, cancellation_id: CancellationId, quantity: u32 },
     /// A shipment left the warehouse.
     Ship { order_id: OrderId, shipment_id: ShipmentId, quantity: u32 },
-    /// A shipment never left: its units are on hand and reserved again. `shipments` are the other shipments of
-    /// the order.
+    /// A shipment never left: its units are on hand and reserved again. `shipments` are the other
+    /// shipments that the order had made before.
     Unship { order_id: OrderId, shipment_id: ShipmentId, quantity: u32, shipments: Vec<ShipmentId> },
     /// Returned goods are back in stock.
     Return { order_id: OrderId, return_id: ReturnId, quantity: u32 },

@@ -247,11 +247,13 @@ fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) 
             tracking_number: None,
         },
         Deed::Deliver { .. } => {
-            let next = order.shipments().iter().find(|shipment| !shipment.delivered && !shipment.undone)?;
+            let next =
+                order.shipments().iter().find(|shipment| !shipment.delivered && !shipment.is_undone())?;
             OrderCommand::Deliver { shipment_id: next.shipment_id }
         }
         Deed::Undo { .. } => {
-            let last = order.shipments().iter().rfind(|shipment| !shipment.undone && !shipment.delivered)?;
+            let last =
+                order.shipments().iter().rfind(|shipment| !shipment.is_undone() && !shipment.delivered)?;
             OrderCommand::UndoShipment { shipment_id: last.shipment_id, reason: None }
         }
         Deed::MoveDue { .. } => {

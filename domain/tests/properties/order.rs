@@ -148,7 +148,7 @@ fn units_add_up(order: &Order) {
         let shipped: u32 = order
             .shipments()
             .iter()
-            .filter(|shipment| !shipment.undone)
+            .filter(|shipment| !shipment.is_undone())
             .map(|shipment| of_line(&shipment.lines))
             .sum();
         assert_eq!(line.shipped, shipped);
