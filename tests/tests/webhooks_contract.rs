@@ -66,6 +66,7 @@ macro_rules! webhooks_contract {
             dispatching::an_outcome_under_a_lost_claim_is_ignored,
             dispatching::a_replay_makes_every_delivery_due_except_leased_ones,
             dispatching::a_retry_makes_one_delivery_due_unless_it_is_leased,
+            dispatching::a_released_delivery_is_due_again_unless_its_claim_is_lost,
             retention::the_delivery_log_is_listed_newest_first_in_pages,
             retention::pruning_removes_expired_deliveries_only,
             retention::pruning_removes_the_deliveries_of_a_deleted_subscription_in_portions,

@@ -115,9 +115,18 @@ pub trait WebhookStore: Send + Sync + 'static {
         until: Timestamp,
     ) -> Result<Vec<WebhookDelivery>, OperationsError>;
 
-    /// Records the outcome of an attempt and ends the lease. Does nothing if another claim has taken the
-    /// delivery.
-    async fn settle(&self, claim: Uuid, outcome: &AttemptOutcome) -> Result<(), OperationsError>;
+    /// Records the outcomes of attempts and ends their leases, all or none. Skips deliveries that another claim
+    /// has taken.
+    async fn settle(&self, claim: Uuid, outcomes: &[AttemptOutcome]) -> Result<(), OperationsError>;
+
+    /// Ends the leases of deliveries that were not attempted: they are due at `now`. Skips deliveries that another
+    /// claim has taken.
+    async fn release(
+        &self,
+        claim: Uuid,
+        deliveries: &[DeliveryId],
+        now: Timestamp,
+    ) -> Result<(), OperationsError>;
 
     /// At most `limit` deliveries of a subscription, newest first, with numbers below `before`. Without
     /// `status`, of every status.

@@ -1,15 +1,18 @@
-//! Makes one attempt to deliver, and records its outcome.
+//! Attempts leased deliveries of one subscription, one after another, and records the outcomes together.
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{RecordedEvent, Timestamp};
+use domain::{RecordedEvent, StreamName, Timestamp};
 use http::StatusCode;
 use infra::{
     event_store::ReadError,
-    operations::webhooks::{AfterAttempt, AttemptOutcome, Subscription, WebhookDelivery},
+    operations::{
+        OperationsError,
+        webhooks::{AfterAttempt, AttemptOutcome, DeliveryId, Subscription, WebhookDelivery},
+    },
     signature::signatures,
 };
-use tokio::time;
+use tokio::time::{self, Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -23,7 +26,7 @@ pub(crate) struct Attempter {
     pub webhooks: Webhooks,
     pub sender: Sender,
     pub schedule: RetrySchedule,
-    /// Limit for everything that an attempt does, at most the duration of its lease.
+    /// Limit for everything that one attempt does.
     pub time_max: Duration,
 }
 
@@ -33,14 +36,27 @@ impl std::fmt::Debug for Attempter {
     }
 }
 
-/// A leased delivery.
+/// No further delivery of a lease is attempted after this time.
+const LEASE_TIME: Duration = Duration::from_millis(500);
+/// Limit for each access to the store.
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Leased deliveries of one subscription.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub claim: Uuid,
     pub subscription: Arc<Subscription>,
-    pub delivery: WebhookDelivery,
-    /// The pause of the lane if this attempt fails.
+    pub deliveries: Vec<WebhookDelivery>,
+    /// The pause of the lane if the first attempt fails.
     pub lane_pause: Option<Duration>,
+}
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub stream: StreamName,
+    pub began_at: Timestamp,
+    pub verdict: Verdict,
 }
 
 /// What an attempt shows.
@@ -67,60 +83,108 @@ enum Sent {
 }
 
 impl Attempter {
-    pub async fn attempt(&self, lease: &Lease) -> Verdict {
-        time::timeout(self.time_max, self.send_and_settle(lease)).await.unwrap_or_else(|_| {
-            let id = lease.delivery.content.id();
-            tracing::warn!(delivery.id = %id, "An attempt to send a webhook takes too long; it is repeated");
-            Verdict::Abandoned
-        })
+    /// Attempts the deliveries until one fails.
+    pub async fn attempt(&self, lease: &Lease) -> Vec<Attempted> {
+        let began = Instant::now();
+        let (mut attempted, mut outcomes) = (Vec::new(), Vec::new());
+        for delivery in &lease.deliveries {
+            let may_begin = attempted.is_empty() || began.elapsed() < LEASE_TIME;
+            let goes_on =
+                |last: &Attempted| matches!(last.verdict, Verdict::Delivered | Verdict::Unreadable(_));
+            if !may_begin || !attempted.last().is_none_or(goes_on) {
+                break;
+            }
+            let lane_pause = lease.lane_pause.filter(|_| attempted.is_empty());
+            let (ended, outcome) = self.attempt_one(lease, delivery, lane_pause).await;
+            attempted.push(ended);
+            outcomes.extend(outcome);
+        }
+        self.record(lease, &outcomes, attempted.len()).await;
+        attempted
     }
 
-    async fn send_and_settle(&self, lease: &Lease) -> Verdict {
+    /// Records the outcomes, and ends the leases of the deliveries that were not attempted.
+    async fn record(&self, lease: &Lease, outcomes: &[AttemptOutcome], attempted: usize) {
         let Webhooks { store, clock, .. } = &self.webhooks;
-        let id = lease.delivery.content.id();
-        let attempted_at = clock.now();
-        let sent = match self.send(lease, attempted_at).await {
-            Ok(sent) => sent,
-            Err(error) => {
+        let rest: Vec<DeliveryId> =
+            lease.deliveries[attempted..].iter().map(|one| one.content.id()).collect();
+        let recording = async {
+            if !outcomes.is_empty() {
+                store.settle(lease.claim, outcomes).await?;
+            }
+            if !rest.is_empty() {
+                store.release(lease.claim, &rest, clock.now()).await?;
+            }
+            Ok::<_, OperationsError>(())
+        };
+        let failure = match time::timeout(STORE_TIME_MAX, recording).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", STORE_TIME_MAX.as_secs()),
+        };
+        tracing::warn!(subscription.id = %lease.subscription.id, attempts = outcomes.len(), error = failure,
+            "Cannot record the outcomes of webhooks; they are sent again when the lease ends");
+    }
+
+    /// An attempt that the log or the store ends has no outcome.
+    async fn attempt_one(
+        &self,
+        lease: &Lease,
+        delivery: &WebhookDelivery,
+        lane_pause: Option<Duration>,
+    ) -> (Attempted, Option<AttemptOutcome>) {
+        let (id, stream) = (delivery.content.id(), delivery.content.stream.clone());
+        let began_at = self.webhooks.clock.now();
+        let abandoned =
+            || (Attempted { stream: stream.clone(), began_at, verdict: Verdict::Abandoned }, None);
+        let sending = self.send(&lease.subscription, delivery, began_at);
+        let sent = match time::timeout(self.time_max, sending).await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(error)) => {
                 tracing::warn!(delivery.id = %id, %error,
                     "Cannot read the event of a webhook; retrying when the lease ends");
-                return Verdict::Abandoned;
+                return abandoned();
+            }
+            Err(_) => {
+                tracing::warn!(delivery.id = %id,
+                    "An attempt to send a webhook takes too long; it is repeated");
+                return abandoned();
             }
         };
         let (verdict, status, error) = judge(sent);
-        let now = clock.now();
+        let now = self.webhooks.clock.now();
         let (next, error) = match &verdict {
             Verdict::Delivered => (AfterAttempt::Delivered, None),
             Verdict::Gone | Verdict::Abandoned => (AfterAttempt::Failed, Some(error)),
-            Verdict::Failed => self.retry(lease, now, lease.lane_pause, error),
-            Verdict::Unreadable(_) => self.retry(lease, now, None, error),
+            Verdict::Failed => self.retry(delivery, now, lane_pause, error),
+            Verdict::Unreadable(_) => self.retry(delivery, now, None, error),
         };
         let status = status.map(|status| status.as_u16());
-        let outcome = AttemptOutcome { delivery: id, attempted_at, now, status, error, next };
-        if let Err(error) = store.settle(lease.claim, &outcome).await {
-            tracing::warn!(delivery.id = %id, %error,
-                "Cannot record the outcome of a webhook; it is sent again when the lease ends");
-        }
-        verdict
+        let outcome = AttemptOutcome { delivery: id, attempted_at: began_at, now, status, error, next };
+        (Attempted { stream, began_at, verdict }, Some(outcome))
     }
 
     /// What follows a failed attempt, and the error to record.
     fn retry(
         &self,
-        lease: &Lease,
+        delivery: &WebhookDelivery,
         now: Timestamp,
         lane_pause: Option<Duration>,
         error: String,
     ) -> (AfterAttempt, Option<String>) {
-        let WebhookDelivery { queued_at, attempts, .. } = lease.delivery;
+        let WebhookDelivery { queued_at, attempts, .. } = *delivery;
         match self.schedule.next_attempt(queued_at, attempts + 1, now, fastrand::f64(), lane_pause) {
             Some(time) => (AfterAttempt::RetryAt(time), Some(error)),
             None => (AfterAttempt::Failed, Some(format!("expired: {error}"))),
         }
     }
 
-    async fn send(&self, lease: &Lease, now: Timestamp) -> Result<Sent, ReadError> {
-        let Lease { subscription, delivery, .. } = lease;
+    async fn send(
+        &self,
+        subscription: &Subscription,
+        delivery: &WebhookDelivery,
+        now: Timestamp,
+    ) -> Result<Sent, ReadError> {
         let (content, log) = (&delivery.content, &self.webhooks.log);
         let read = log.read_stream(&content.stream, content.revision, 1).await;
         let events = match history::of_order(read)? {

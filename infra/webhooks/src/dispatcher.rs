@@ -10,10 +10,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use domain::{StreamName, Timestamp};
+use domain::Timestamp;
 use infra::operations::{
     OperationsError,
-    webhooks::{DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus},
+    webhooks::{
+        DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus,
+        WebhookDelivery,
+    },
 };
 use tokio::{
     task::{self, JoinSet},
@@ -24,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     Webhooks,
-    attempt::{Attempter, Lease, Verdict},
+    attempt::{Attempted, Attempter, Lease, Verdict},
     health::{self, UnreadableStreams},
     lane::{Lane, LaneOptions},
     schedule::RetrySchedule,
@@ -63,7 +66,7 @@ impl Default for DispatcherOptions {
 
 /// An attempt may take this much longer than its request, for the log and the store.
 const ATTEMPT_MARGIN: Duration = Duration::from_secs(10);
-/// A lease lasts this much longer than the longest attempt.
+/// A lease lasts this much longer than its longest attempt: for the attempts before it, and for the store.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// At shutdown, running attempts get this long to finish. The others are repeated when their leases end.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -77,18 +80,17 @@ pub struct WebhookDispatcher {
     options: DispatcherOptions,
     /// The lanes of the enabled subscriptions.
     lanes: HashMap<SubscriptionId, Lane>,
-    attempts: JoinSet<Verdict>,
+    leases: JoinSet<Vec<Attempted>>,
     running: HashMap<task::Id, Running>,
     unreadable: UnreadableStreams,
     prune_at: Instant,
 }
 
-/// What is known of a running attempt.
+/// What is known of a running lease.
 #[derive(Debug)]
 struct Running {
     subscription: Arc<Subscription>,
-    stream: StreamName,
-    began_at: Timestamp,
+    began: Instant,
 }
 
 impl WebhookDispatcher {
@@ -100,7 +102,7 @@ impl WebhookDispatcher {
             attempter: Arc::new(attempter),
             options,
             lanes: HashMap::new(),
-            attempts: JoinSet::new(),
+            leases: JoinSet::new(),
             running: HashMap::new(),
             unreadable: UnreadableStreams::default(),
             prune_at: Instant::now(),
@@ -117,7 +119,7 @@ impl WebhookDispatcher {
             self.prune().await;
             self.wait(&shutdown).await;
         }
-        let draining = async { while self.attempts.join_next().await.is_some() {} };
+        let draining = async { while self.leases.join_next().await.is_some() {} };
         // Attempts that are still running are aborted when the set is dropped.
         let _ = time::timeout(DRAIN_TIME_MAX, draining).await;
     }
@@ -131,9 +133,9 @@ impl WebhookDispatcher {
                 () = shutdown.cancelled() => return,
                 () = self.attempter.webhooks.due.notified() => return,
                 () = &mut polling => return,
-                Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
+                Some(ended) = self.leases.join_next_with_id(), if !self.leases.is_empty() => {
                     let mut was_full = self.end(ended).await;
-                    while let Some(ended) = self.attempts.try_join_next_with_id() {
+                    while let Some(ended) = self.leases.try_join_next_with_id() {
                         was_full |= self.end(ended).await;
                     }
                     if was_full {
@@ -144,43 +146,48 @@ impl WebhookDispatcher {
         }
     }
 
-    /// Applies what an attempt shows. True if its lane was full.
-    async fn end(&mut self, ended: Result<(task::Id, Verdict), task::JoinError>) -> bool {
-        let (id, verdict) = ended.unwrap_or_else(|error| {
+    /// Applies what the attempts of a lease show. True if its lane was full.
+    async fn end(&mut self, ended: Result<(task::Id, Vec<Attempted>), task::JoinError>) -> bool {
+        let (id, attempted) = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "An attempt to send a webhook panicked; it is repeated when its lease ends");
-            (error.id(), Verdict::Abandoned)
+            (error.id(), Vec::new())
         });
-        let Some(Running { subscription, stream, began_at }) = self.running.remove(&id) else { return false };
+        let Some(Running { subscription, began }) = self.running.remove(&id) else { return false };
         let Some(lane) = self.lanes.get_mut(&subscription.id) else { return false };
         let now = Instant::now();
         let was_full = lane.free(now) == 0;
+        lane.end(now - began);
+        // Otherwise the owner has changed the subscription, so the attempts say nothing about its receiver.
+        if lane.changed_at == subscription.updated_at {
+            let delivered = attempted.iter().any(|one| one.verdict == Verdict::Delivered);
+            if delivered && subscription.failing_since.is_some() {
+                self.note_recovery(&subscription).await;
+            }
+            for one in attempted {
+                self.apply(&subscription, one, now).await;
+            }
+        }
+        was_full
+    }
+
+    async fn apply(&mut self, subscription: &Subscription, attempted: Attempted, now: Instant) {
+        let Attempted { stream, began_at, verdict } = attempted;
+        let Some(lane) = self.lanes.get_mut(&subscription.id) else { return };
         match verdict {
-            // The owner has changed the subscription, so this says nothing about its receiver.
-            _ if lane.changed_at != subscription.updated_at => lane.end(),
             Verdict::Delivered => {
                 lane.succeed();
                 self.unreadable.remove(&stream);
-                if subscription.failing_since.is_some() {
-                    self.note_recovery(&subscription).await;
-                }
             }
             Verdict::Failed => {
                 lane.fail(began_at, now);
                 if let Some(since) = lane.stopped_since() {
-                    self.note_failures(&subscription, since).await;
+                    self.note_failures(subscription, since).await;
                 }
             }
-            Verdict::Gone => {
-                lane.end();
-                self.disable(&subscription, SubscriptionStatus::Gone).await;
-            }
-            Verdict::Unreadable(error) => {
-                lane.end();
-                self.unreadable.add(&stream, &error);
-            }
-            Verdict::Abandoned => lane.end(),
+            Verdict::Gone => self.disable(subscription, SubscriptionStatus::Gone).await,
+            Verdict::Unreadable(error) => self.unreadable.add(&stream, &error),
+            Verdict::Abandoned => {}
         }
-        was_full
     }
 
     /// Leases due deliveries and starts their attempts.
@@ -192,11 +199,14 @@ impl WebhookDispatcher {
         let enabled: HashMap<SubscriptionId, Arc<Subscription>> =
             subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
         self.lanes.retain(|id, _| enabled.contains_key(id));
+        let mut free_lanes: HashMap<SubscriptionId, usize> = HashMap::new();
         let mut slots = Vec::new();
         for (id, subscription) in &enabled {
-            let free = self.lane_of(subscription).free(Instant::now());
+            let lane = self.lane_of(subscription);
+            let free = lane.free(Instant::now());
             if free > 0 {
-                slots.push((*id, free));
+                slots.push((*id, free * lane.lease_max()));
+                free_lanes.insert(*id, free);
             }
         }
         if slots.is_empty() {
@@ -205,22 +215,30 @@ impl WebhookDispatcher {
         let (claim, now) = (Uuid::new_v4(), self.attempter.webhooks.clock.now());
         let lease = self.attempter.time_max + LEASE_MARGIN;
         let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
+        let mut claimed: HashMap<SubscriptionId, Vec<WebhookDelivery>> = HashMap::new();
         for delivery in self.attempter.webhooks.store.claim(claim, &slots, now, until).await? {
-            let Some(subscription) = enabled.get(&delivery.content.subscription) else { continue };
-            let Some(lane) = self.lanes.get_mut(&subscription.id) else { continue };
-            lane.start();
-            let running = Running {
-                subscription: Arc::clone(subscription),
-                stream: delivery.content.stream.clone(),
-                began_at: now,
-            };
-            let (subscription, lane_pause) = (Arc::clone(subscription), lane.pause_after_failure());
-            let lease = Lease { claim, subscription, delivery, lane_pause };
-            let attempter = Arc::clone(&self.attempter);
-            let attempt = self.attempts.spawn(async move { attempter.attempt(&lease).await });
-            self.running.insert(attempt.id(), running);
+            claimed.entry(delivery.content.subscription).or_default().push(delivery);
+        }
+        for (id, deliveries) in claimed {
+            let (Some(subscription), Some(free)) = (enabled.get(&id), free_lanes.get(&id)) else { continue };
+            let lease_max = deliveries.len().div_ceil(*free);
+            let mut deliveries = deliveries.into_iter().peekable();
+            while deliveries.peek().is_some() {
+                self.start(claim, subscription, deliveries.by_ref().take(lease_max).collect());
+            }
         }
         Ok(())
+    }
+
+    fn start(&mut self, claim: Uuid, subscription: &Arc<Subscription>, deliveries: Vec<WebhookDelivery>) {
+        let Some(lane) = self.lanes.get_mut(&subscription.id) else { return };
+        lane.start();
+        let lane_pause = lane.pause_after_failure();
+        let lease = Lease { claim, subscription: Arc::clone(subscription), deliveries, lane_pause };
+        let attempter = Arc::clone(&self.attempter);
+        let attempting = self.leases.spawn(async move { attempter.attempt(&lease).await });
+        let running = Running { subscription: Arc::clone(subscription), began: Instant::now() };
+        self.running.insert(attempting.id(), running);
     }
 
     fn lane_of(&mut self, subscription: &Subscription) -> &Lane {

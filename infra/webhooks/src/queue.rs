@@ -100,6 +100,9 @@ pub(crate) async fn free_places(
     let Webhooks { store, clock, due_max, queued_max, .. } = webhooks;
     let (due_max, queued_max) = (due_max.saturating_sub(1), queued_max.saturating_sub(1));
     let due = store.pending(subscription, clock.now(), due_max).await?;
+    if due == due_max {
+        return Ok(0);
+    }
     let pending = store.pending(subscription, Timestamp::MAX, queued_max).await?;
     Ok((due_max - due).min(queued_max - pending))
 }

@@ -78,7 +78,7 @@ pub(super) async fn the_outcome_of_an_attempt_is_recorded(fixture: impl Fixture)
     enqueue(&*store, to, &[1], at(0)).await;
     let id = delivery(to, 1).id();
     claim(&*store, ONE, &[(to, 1)], at(10)).await;
-    store.settle(ONE, &outcome(id, 10, AfterAttempt::RetryAt(at(20)))).await.unwrap();
+    store.settle(ONE, &[outcome(id, 10, AfterAttempt::RetryAt(at(20)))]).await.unwrap();
     let failing = only_delivery(&*store, to).await;
     assert_eq!((failing.status, failing.attempts), (DeliveryStatus::Pending, 1));
     assert_eq!((failing.next_attempt_at, failing.finished_at), (Some(at(20)), None));
@@ -87,7 +87,7 @@ pub(super) async fn the_outcome_of_an_attempt_is_recorded(fixture: impl Fixture)
     assert_eq!(claim(&*store, ONE, &[(to, 1)], at(19)).await, Vec::<Position>::new());
 
     assert_eq!(claim(&*store, ONE, &[(to, 1)], at(20)).await, [1]);
-    store.settle(ONE, &outcome(id, 20, AfterAttempt::Delivered)).await.unwrap();
+    store.settle(ONE, &[outcome(id, 20, AfterAttempt::Delivered)]).await.unwrap();
     let delivered = only_delivery(&*store, to).await;
     assert_eq!((delivered.status, delivered.attempts), (DeliveryStatus::Delivered, 2));
     assert_eq!((delivered.next_attempt_at, delivered.finished_at), (None, Some(at(21))));
@@ -116,11 +116,25 @@ pub(super) async fn an_outcome_under_a_lost_claim_is_ignored(fixture: impl Fixtu
     let id = delivery(to, 1).id();
     claim(&*store, ONE, &[(to, 1)], at(0)).await;
     assert_eq!(claim(&*store, OTHER, &[(to, 1)], at(60)).await, [1]);
-    store.settle(ONE, &outcome(id, 0, AfterAttempt::Failed)).await.unwrap();
+    store.settle(ONE, &[outcome(id, 0, AfterAttempt::Failed)]).await.unwrap();
     assert_eq!(only_delivery(&*store, to).await.status, DeliveryStatus::Pending);
-    store.settle(OTHER, &outcome(id, 60, AfterAttempt::Delivered)).await.unwrap();
-    store.settle(OTHER, &outcome(id, 61, AfterAttempt::Failed)).await.unwrap();
+    store.settle(OTHER, &[outcome(id, 60, AfterAttempt::Delivered)]).await.unwrap();
+    store.settle(OTHER, &[outcome(id, 61, AfterAttempt::Failed)]).await.unwrap();
     assert_eq!(only_delivery(&*store, to).await.status, DeliveryStatus::Delivered);
+}
+
+pub(super) async fn a_released_delivery_is_due_again_unless_its_claim_is_lost(fixture: impl Fixture) {
+    let store = fixture.store();
+    let to = subscribe(&*store, 1).await.id;
+    enqueue(&*store, to, &[1, 2], at(0)).await;
+    let ids = [delivery(to, 1).id(), delivery(to, 2).id()];
+    claim(&*store, ONE, &[(to, 2)], at(0)).await;
+    store.release(ONE, &ids[..1], at(1)).await.unwrap();
+    assert_eq!(claim(&*store, OTHER, &[(to, 9)], at(1)).await, [1]);
+    store.release(ONE, &ids, at(2)).await.unwrap();
+    assert_eq!(claim(&*store, ONE, &[(to, 9)], at(2)).await, [2]);
+    let stored = store.deliveries(to, None, None, 10).await.unwrap();
+    assert!(stored.iter().all(|one| one.attempts == 0));
 }
 
 pub(super) async fn a_replay_makes_every_delivery_due_except_leased_ones(fixture: impl Fixture) {
@@ -129,8 +143,8 @@ pub(super) async fn a_replay_makes_every_delivery_due_except_leased_ones(fixture
     enqueue(&*store, to, &[1, 2, 3], at(0)).await;
     // One is delivered, one failing, one leased, one new.
     claim(&*store, ONE, &[(to, 2)], at(0)).await;
-    store.settle(ONE, &outcome(delivery(to, 1).id(), 0, AfterAttempt::Delivered)).await.unwrap();
-    store.settle(ONE, &outcome(delivery(to, 2).id(), 0, AfterAttempt::RetryAt(at(9_999)))).await.unwrap();
+    store.settle(ONE, &[outcome(delivery(to, 1).id(), 0, AfterAttempt::Delivered)]).await.unwrap();
+    store.settle(ONE, &[outcome(delivery(to, 2).id(), 0, AfterAttempt::RetryAt(at(9_999)))]).await.unwrap();
     assert_eq!(claim(&*store, ONE, &[(to, 1)], at(10)).await, [3]);
     let all: Vec<_> = (1..=4).map(|position| delivery(to, position)).collect();
     store.replay(&all, at(20)).await.unwrap();
@@ -139,7 +153,7 @@ pub(super) async fn a_replay_makes_every_delivery_due_except_leased_ones(fixture
     let again = store.deliveries(to, None, None, 10).await.unwrap().pop().unwrap();
     assert_eq!((again.content.position, again.attempts, again.queued_at), (1, 0, at(20)));
     assert_eq!((again.first_attempt_at, again.finished_at), (None, None));
-    store.settle(ONE, &outcome(delivery(to, 3).id(), 10, AfterAttempt::Delivered)).await.unwrap();
+    store.settle(ONE, &[outcome(delivery(to, 3).id(), 10, AfterAttempt::Delivered)]).await.unwrap();
     let sent = store.deliveries(to, Some(DeliveryStatus::Delivered), None, 10).await.unwrap();
     assert_eq!(sent.iter().map(|one| one.content.position).collect::<Vec<_>>(), [3]);
 }
@@ -153,7 +167,7 @@ pub(super) async fn a_retry_makes_one_delivery_due_unless_it_is_leased(fixture: 
     // It is leased.
     let sending = store.retry(to, id, at(1)).await.unwrap().unwrap();
     assert_eq!((sending.next_attempt_at, sending.queued_at), (Some(at(60)), at(0)));
-    store.settle(ONE, &outcome(id, 0, AfterAttempt::Failed)).await.unwrap();
+    store.settle(ONE, &[outcome(id, 0, AfterAttempt::Failed)]).await.unwrap();
     assert_eq!(only_delivery(&*store, to).await.status, DeliveryStatus::Failed);
     let due = store.retry(to, id, at(2)).await.unwrap().unwrap();
     assert_eq!((due.status, due.attempts, due.next_attempt_at), (DeliveryStatus::Pending, 0, Some(at(2))));

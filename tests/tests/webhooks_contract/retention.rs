@@ -27,7 +27,7 @@ async fn finish(
         error: None,
         next,
     };
-    store.settle(CLAIM, &outcome).await.unwrap();
+    store.settle(CLAIM, &[outcome]).await.unwrap();
 }
 
 async fn positions(
@@ -126,7 +126,7 @@ pub(super) async fn deliveries_that_are_pending_for_too_long_expire(fixture: imp
         error: Some("cannot connect".to_owned()),
         next: AfterAttempt::RetryAt(at(90)),
     };
-    store.settle(CLAIM, &failed_once).await.unwrap();
+    store.settle(CLAIM, &[failed_once]).await.unwrap();
     assert_eq!(claim(&*store, CLAIM, &[(enabled, 1)], at(20)).await, [3]);
     assert_eq!(store.prune(retention(50, 0, 0, 10), 9).await.unwrap(), 0);
     assert_eq!(store.prune(retention(50, 0, 0, 11), 9).await.unwrap(), 3);

@@ -1,6 +1,7 @@
 //! The webhook store in the Postgres database of the read models.
 
 pub(super) mod columns;
+mod leases;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
@@ -22,8 +23,8 @@ use crate::{
             rules::{
                 COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
                 PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, move_back,
-                newest_first, not_leased, prune_steps, requeue, skip, sql_limit,
+                SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back, newest_first, not_leased,
+                prune_steps, requeue, skip, sql_limit,
             },
         },
     },
@@ -235,55 +236,22 @@ impl WebhookStore for PostgresOperations {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<WebhookDelivery>, OperationsError> {
-        let update = format!(
-            "WITH due AS (
-                 SELECT picked.number FROM unnest($1::uuid[], $2::bigint[]) AS slot (subscription_id, free)
-                 CROSS JOIN LATERAL (
-                     SELECT number FROM webhook_deliveries
-                     WHERE subscription_id = slot.subscription_id AND {}
-                     ORDER BY next_attempt_at, number LIMIT slot.free FOR UPDATE SKIP LOCKED
-                 ) AS picked
-             )
-             UPDATE webhook_deliveries SET claim = $4, next_attempt_at = $5
-             WHERE number IN (SELECT number FROM due)
-             RETURNING {DELIVERY_COLUMNS}",
-            leasable("$3")
-        );
-        let (subscriptions, free): (Vec<Uuid>, Vec<i64>) =
-            slots.iter().map(|(subscription, free)| (subscription.0, sql_limit(*free))).unzip();
-        let work = async |client: &mut Object| {
-            let statement = client.prepare_cached(&update).await?;
-            let values: [&(dyn ToSql + Sync); 5] =
-                [&subscriptions, &free, &Timestamptz::from(now), &claim, &Timestamptz::from(until)];
-            let rows = client.query(&statement, &values).await?;
-            rows.iter().map(delivery).collect::<Result<Vec<_>, Fault>>()
-        };
-        let mut claimed = self.database().await?.run(work).await?;
-        claimed.sort_by_key(|delivery| delivery.number);
-        Ok(claimed)
+        let work = async |client: &mut Object| leases::claim(client, claim, slots, now, until).await;
+        Ok(self.database().await?.run(work).await?)
     }
 
-    async fn settle(&self, claim: Uuid, outcome: &AttemptOutcome) -> Result<(), OperationsError> {
-        const UPDATE: &str = "UPDATE webhook_deliveries
-             SET attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, $3), last_attempt_at = $3,
-                 last_status = $4, last_error = $5, status = $6, next_attempt_at = $7, finished_at = $8, claim = NULL
-             WHERE id = $1 AND claim = $2";
-        let settled = SettledDelivery::from(outcome);
-        let work = async |client: &mut Object| {
-            let statement = client.prepare_cached(UPDATE).await?;
-            let values: [&(dyn ToSql + Sync); 8] = [
-                &outcome.delivery.0,
-                &claim,
-                &Timestamptz::from(outcome.attempted_at),
-                &outcome.status.map(i32::from),
-                &outcome.error,
-                &DeliveryStatusColumn::from(settled.status),
-                &settled.next_attempt_at.map(Timestamptz::from),
-                &settled.finished_at.map(Timestamptz::from),
-            ];
-            client.execute(&statement, &values).await?;
-            Ok::<_, Fault>(())
-        };
+    async fn settle(&self, claim: Uuid, outcomes: &[AttemptOutcome]) -> Result<(), OperationsError> {
+        let work = async |client: &mut Object| leases::settle(client, claim, outcomes).await;
+        Ok(self.database().await?.run(work).await?)
+    }
+
+    async fn release(
+        &self,
+        claim: Uuid,
+        deliveries: &[DeliveryId],
+        now: Timestamp,
+    ) -> Result<(), OperationsError> {
+        let work = async |client: &mut Object| leases::release(client, claim, deliveries, now).await;
         Ok(self.database().await?.run(work).await?)
     }
 

@@ -1,6 +1,7 @@
 //! The webhook store in the SQLite file of the operational state.
 
 pub(super) mod columns;
+mod leases;
 
 use async_trait::async_trait;
 use domain::{Position, Timestamp};
@@ -21,8 +22,8 @@ use crate::{
             rules::{
                 COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
                 PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, SettledDelivery, caught_up_to, expire, leasable, listed, move_back,
-                newest_first, not_leased, prune_steps, requeue, skip, sql_limit,
+                SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back, newest_first, not_leased,
+                prune_steps, requeue, skip, sql_limit,
             },
         },
     },
@@ -187,57 +188,23 @@ impl WebhookStore for SqliteOperations {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<WebhookDelivery>, OperationsError> {
-        let update = format!(
-            "UPDATE webhook_deliveries SET claim = ?1, next_attempt_at = ?2
-             WHERE number IN (SELECT number FROM webhook_deliveries
-                 WHERE subscription_id = ?3 AND {}
-                 ORDER BY next_attempt_at, number LIMIT ?5)
-             RETURNING {DELIVERY_COLUMNS}",
-            leasable("?4")
-        );
         let slots = slots.to_owned();
-        self.atomically(move |transaction| {
-            let mut statement = transaction.prepare_cached(&update)?;
-            let mut claimed = Vec::new();
-            for (subscription, free) in slots {
-                let values = params![
-                    claim,
-                    until.as_microsecond(),
-                    subscription.0,
-                    now.as_microsecond(),
-                    sql_limit(free)
-                ];
-                for row in statement.query_map(values, delivery)? {
-                    claimed.push(row?);
-                }
-            }
-            claimed.sort_by_key(|delivery| delivery.number);
-            Ok(claimed)
-        })
-        .await
+        self.atomically(move |transaction| leases::claim(transaction, claim, &slots, now, until)).await
     }
 
-    async fn settle(&self, claim: Uuid, outcome: &AttemptOutcome) -> Result<(), OperationsError> {
-        const UPDATE: &str = "UPDATE webhook_deliveries
-             SET attempts = attempts + 1, first_attempt_at = coalesce(first_attempt_at, ?3), last_attempt_at = ?3,
-                 last_status = ?4, last_error = ?5, status = ?6, next_attempt_at = ?7, finished_at = ?8, claim = NULL
-             WHERE id = ?1 AND claim = ?2";
-        let outcome = outcome.clone();
-        self.with(move |connection| {
-            let settled = SettledDelivery::from(&outcome);
-            connection.prepare_cached(UPDATE)?.execute(params![
-                outcome.delivery.0,
-                claim,
-                outcome.attempted_at.as_microsecond(),
-                outcome.status,
-                outcome.error,
-                settled.status.as_str(),
-                settled.next_attempt_at.map(Timestamp::as_microsecond),
-                settled.finished_at.map(Timestamp::as_microsecond),
-            ])
-        })
-        .await
-        .map(drop)
+    async fn settle(&self, claim: Uuid, outcomes: &[AttemptOutcome]) -> Result<(), OperationsError> {
+        let outcomes = outcomes.to_owned();
+        self.atomically(move |transaction| leases::settle(transaction, claim, &outcomes)).await
+    }
+
+    async fn release(
+        &self,
+        claim: Uuid,
+        deliveries: &[DeliveryId],
+        now: Timestamp,
+    ) -> Result<(), OperationsError> {
+        let deliveries = deliveries.to_owned();
+        self.atomically(move |transaction| leases::release(transaction, claim, &deliveries, now)).await
     }
 
     async fn deliveries(
