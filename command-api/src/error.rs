@@ -126,8 +126,9 @@ impl Refusal for ReceiptRefusals {
 
 codes! {
     ORDER_REFUSALS: order_code(OrderRefusal) {
-        OrderRefusal::NotFound | OrderRefusal::NoSuchShipment => NotFound,
+        OrderRefusal::NotFound | OrderRefusal::NoSuchShipment | OrderRefusal::NoPayment => NotFound,
         OrderRefusal::Invalid(_) | OrderRefusal::UnknownLine(_) | OrderRefusal::UnknownShipment(_)
+        | OrderRefusal::UnknownPayment(_)
         | OrderRefusal::NotShippable { requested: 0, .. } | OrderRefusal::NotReturnable { requested: 0, .. }
         | OrderRefusal::NotCancellable { requested: 0, .. }
             => InvalidRequest,
@@ -144,6 +145,7 @@ codes! {
         OrderRefusal::NotDueYet { .. } | OrderRefusal::NeverDue => PaymentNotDue,
         OrderRefusal::TooLarge { .. } => OrderTooLarge,
         OrderRefusal::TooManyParts => TooManyParts,
+        OrderRefusal::PaymentTooLarge { .. } => AmountTooLarge,
     }
 }
 
@@ -152,12 +154,15 @@ impl Refusal for OrderRefusal {
         let member = match self {
             Self::Invalid(invalid) => Some(invalid_member(invalid)),
             Self::UnknownShipment(_) => Some("shipment_id".to_owned()),
+            Self::UnknownPayment(_) => Some("payment_id".to_owned()),
             Self::UnknownLine(_)
             | Self::NotShippable { requested: 0, .. }
             | Self::NotReturnable { requested: 0, .. }
             | Self::NotCancellable { requested: 0, .. } => Some("lines".to_owned()),
             Self::NotFound
             | Self::NoSuchShipment
+            | Self::NoPayment
+            | Self::PaymentTooLarge { .. }
             | Self::WrongStatus(_)
             | Self::NotPaid
             | Self::NotShippable { .. }
@@ -200,6 +205,14 @@ fn invalid_member(invalid: &InvalidOrder) -> String {
         InvalidOrder::Text { member } => (*member).to_owned(),
         InvalidOrder::DueInThePast { .. } => "payment_due_at".to_owned(),
         InvalidOrder::Payment(token) => format!("payment.{}", token.member),
+        InvalidOrder::PaymentToken { payment, token } => {
+            format!("payments[{}].{}", payment - 1, token.member)
+        }
+        InvalidOrder::PaymentAmount { payment: Some(payment) } => {
+            format!("payments[{}].amount", payment - 1)
+        }
+        InvalidOrder::PaymentAmount { payment: None } => "amount".to_owned(),
+        InvalidOrder::PaymentCount | InvalidOrder::PaymentsAboveTotal { .. } => "payments".to_owned(),
         InvalidOrder::RefundAmount => "refund_amount, amount".to_owned(),
     }
 }
@@ -215,6 +228,7 @@ codes! {
         PaymentRefusal::AboveRequested { .. } | PaymentRefusal::AboveAuthorized { .. } => AmountTooLarge,
         PaymentRefusal::RefundSettled | PaymentRefusal::NotRetryable => RefundSettled,
         PaymentRefusal::RefundUnderWay => RefundUnderWay,
+        PaymentRefusal::OfProvider => PaymentOfProvider,
         PaymentRefusal::TooManyCharges => TooManyParts,
     }
 }
@@ -234,6 +248,7 @@ impl Refusal for PaymentRefusal {
             | Self::AboveAuthorized { .. }
             | Self::RefundSettled
             | Self::RefundUnderWay
+            | Self::OfProvider
             | Self::NotRetryable
             | Self::TooManyCharges => None,
         };

@@ -154,6 +154,7 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(orders::ship))
         .routes(routes!(orders::undo_shipment))
         .routes(routes!(orders::move_due))
+        .routes(routes!(orders::add_payment))
         .routes(routes!(orders::deliver))
         .routes(routes!(orders::return_goods))
         .routes(routes!(orders::refund))

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use crate::{
     Amount, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName, Timestamp,
     order::{
-        CancelReason, CancelledLine, LineQuantity, NewCancellation, Order, OrderCommand, OrderEvent,
-        OrderEventKind, OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus, PlaceOrder,
-        Shortage, units_by_sku,
+        CancelledLine, LineQuantity, Order, OrderAllocated, OrderCommand, OrderEvent, OrderEventKind,
+        OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus, PlaceOrder, RefundRecord,
+        Shortage, TenderEnding, units_by_sku,
     },
-    payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
+    payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, RefundReason},
     receipt::{ReceiptEvent, ReceiptItem},
     stock::StockCommand,
 };
@@ -68,9 +68,11 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
         | OrderEventKind::ShipmentUndone
         | OrderEventKind::RefundRequested
         | OrderEventKind::LinesCancelled
+        | OrderEventKind::PaymentAdded
         | OrderEventKind::Cancelled
         | OrderEventKind::Expired => true,
         OrderEventKind::PaymentRecorded
+        | OrderEventKind::PaymentEnded
         | OrderEventKind::Paid
         | OrderEventKind::Delivered
         | OrderEventKind::DueMoved => false,
@@ -140,10 +142,23 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let is_undecided = order.status() == OrderStatus::Placed;
             if is_undecided { Reaction::Reserve(reservations(order)) } else { Reaction::None }
         }
-        OrderEvent::Allocated(_) => match payment_request(order_id, &order.summary()) {
-            Some((payment_id, request)) => Reaction::Send(vec![Step::Payment(payment_id, request)]),
-            None => Reaction::None,
-        },
+        OrderEvent::Allocated(allocated) => {
+            let mut requests = payment_requests(order_id, &order.summary());
+            requests.retain(|(payment_id, _)| is_of_allocation(allocated, *payment_id));
+            if requests.is_empty() {
+                return Reaction::None;
+            }
+            let step = |(payment_id, request)| Step::Payment(payment_id, request);
+            Reaction::Send(requests.into_iter().map(step).collect())
+        }
+        OrderEvent::PaymentAdded(added) => {
+            let Some(currency) = order.currency().filter(|_| !order.status().is_final()) else {
+                return Reaction::None;
+            };
+            let (payment_id, amount, charge) = (added.payment_id, added.amount, added.charge.clone());
+            let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
+            Reaction::Send(vec![Step::Payment(payment_id, request)])
+        }
         OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
             Reaction::Send(closing_steps(order_id, order))
         }
@@ -191,10 +206,17 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             Reaction::Send(steps)
         }
         OrderEvent::PaymentRecorded(_)
+        | OrderEvent::PaymentEnded(_)
         | OrderEvent::Paid(_)
         | OrderEvent::Delivered(_)
         | OrderEvent::DueMoved(_) => Reaction::None,
     }
+}
+
+/// False for a payment that was added later, which is requested by the event that added it.
+fn is_of_allocation(allocated: &OrderAllocated, payment_id: PaymentId) -> bool {
+    allocated.payment_id == Some(payment_id)
+        || allocated.payments.iter().any(|payment| payment.payment_id == payment_id)
 }
 
 /// The other shipments that the order had when it undid this one. Later ones are still to reduce the reservation.
@@ -218,11 +240,9 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::DisputeWon(_)
         | PaymentEvent::DisputeLost(_) => record_payment(payment),
         PaymentEvent::Failed(failed) if !failed.retryable && is_open_and_uncaptured(payment) => {
-            cancel_order(payment, CancelReason::PaymentFailed)
+            end_payment(payment, TenderEnding::Failed)
         }
-        PaymentEvent::Voided(_) if payment.state() == PaymentState::Voided && !payment.is_closed() => {
-            cancel_order(payment, CancelReason::PaymentVoided)
-        }
+        PaymentEvent::Voided(_) if !payment.is_closed() => end_payment(payment, TenderEnding::Voided),
         PaymentEvent::Failed(_)
         | PaymentEvent::Voided(_)
         | PaymentEvent::Requested(_)
@@ -265,15 +285,20 @@ pub enum WhenDue {
     Expire(OrderCommand),
 }
 
-/// Looks at the payment before it expires the order: an order that was paid in time must not expire because
-/// its payment is recorded late.
-pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
+/// Looks at the payments of the order before it expires the order: an order that was paid in time must not expire
+/// because its payment is recorded late.
+pub fn when_due(order: &Order, payments: &[Payment], now: Timestamp) -> WhenDue {
     let is_due = order.payment_due_at().is_some_and(|due_at| due_at <= now);
     if !order.awaits_payment() || !is_due {
-        WhenDue::Nothing
-    } else if payment.captured() > order.captured() {
+        return WhenDue::Nothing;
+    }
+    let is_unrecorded = |payment: &&Payment| {
+        let tender = payment.payment_id().and_then(|id| order.tender(id));
+        payment.captured() > tender.map_or(Amount::ZERO, |tender| tender.recorded.captured)
+    };
+    if let Some(payment) = payments.iter().find(is_unrecorded) {
         WhenDue::Record(record_payment(payment))
-    } else if payment.is_in_doubt() {
+    } else if payments.iter().any(Payment::is_in_doubt) {
         WhenDue::Wait
     } else {
         WhenDue::Expire(OrderCommand::Expire { now })
@@ -283,6 +308,7 @@ pub fn when_due(order: &Order, payment: &Payment, now: Timestamp) -> WhenDue {
 /// Records the payment's cumulative amounts on its order.
 fn record_payment(payment: &Payment) -> OrderCommand {
     OrderCommand::RecordPayment(OrderPaymentRecorded {
+        payment_id: payment.payment_id(),
         captured: payment.captured(),
         refunded: payment.refunded(),
         refunds_failed: payment.refunds_failed(),
@@ -293,9 +319,9 @@ fn record_payment(payment: &Payment) -> OrderCommand {
     })
 }
 
-fn cancel_order(payment: &Payment, reason: CancelReason) -> OrderCommand {
+fn end_payment(payment: &Payment, ending: TenderEnding) -> OrderCommand {
     let payment_id = payment.payment_id().expect("a payment that has an order was requested");
-    OrderCommand::Cancel(NewCancellation::of_the_rest(payment_id.into(), reason))
+    OrderCommand::EndPayment { payment_id, ending, captured: payment.captured() }
 }
 
 fn is_open_and_uncaptured(payment: &Payment) -> bool {
@@ -331,14 +357,14 @@ pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
     }
 }
 
-/// The command that requests the payment of an allocated order. None if its total is 0 or it has ended.
-pub fn payment_request(order_id: OrderId, order: &OrderStateSummary) -> Option<(PaymentId, PaymentCommand)> {
-    let (payment_id, currency) = (order.payment_id?, order.currency?);
-    if order.status.is_final() {
-        return None;
-    }
-    let (amount, charge) = (order.total, order.new_charge.clone());
-    Some((payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge }))
+/// The commands that request the payments of an allocated order. None if its total is 0 or it has ended.
+pub fn payment_requests(order_id: OrderId, order: &OrderStateSummary) -> Vec<(PaymentId, PaymentCommand)> {
+    let Some(currency) = order.currency.filter(|_| !order.status.is_final()) else { return Vec::new() };
+    let requests = order.payments.iter().map(|tender| {
+        let (payment_id, amount, charge) = (tender.payment_id, tender.amount, tender.charge.clone());
+        (payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge })
+    });
+    requests.collect()
 }
 
 /// Releases the unshipped stock of an ended order. The sweep sends these steps again for open reservations.
@@ -363,11 +389,13 @@ fn units_of(part: &CancelledLine) -> LineQuantity {
 
 fn closing_steps(order_id: OrderId, order: &Order) -> Vec<Step> {
     let mut steps = releases(order_id, order);
-    if let (Some(payment_id), Some(amount_due)) = (order.payment_id(), order.kept_at_closing()) {
-        let mut at_closing = order.refunds().iter().filter(|refund| refund.at_closing);
-        let refund = at_closing.next().map(|refund| (refund.refund_id, refund.amount));
+    for tender in order.tenders() {
+        let Some(amount_due) = tender.kept_at_closing else { continue };
+        let is_its_own =
+            |refund: &&RefundRecord| refund.at_closing && refund.payment_id == Some(tender.payment_id);
+        let refund = order.refunds().iter().find(is_its_own).map(|refund| (refund.refund_id, refund.amount));
         let command = PaymentCommand::Close { order_id, amount_due, refund };
-        steps.push(Step::Payment(payment_id, command));
+        steps.push(Step::Payment(tender.payment_id, command));
     }
     steps
 }

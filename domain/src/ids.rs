@@ -122,13 +122,19 @@ derived_from_command!(
     ShipmentId = b"shipment",
     ReturnId = b"return",
     CancellationId = b"cancellation",
-    RefundId = b"refund"
+    RefundId = b"refund",
+    PaymentId = b"payment"
 );
 
 impl PaymentId {
-    /// The one payment of an order.
+    /// The first payment of an order.
     pub fn of_order(order: OrderId) -> Self {
         Self(Uuid::new_v5(&order.0, b"payment"))
+    }
+
+    /// A further payment that an order is placed with. `number` counts from 2.
+    pub fn of_tender(order: OrderId, number: usize) -> Self {
+        Self(Uuid::new_v5(&order.0, format!("payment {number}").as_bytes()))
     }
 }
 
@@ -141,6 +147,11 @@ impl RefundId {
     /// The id of a further part of a refund that goes to several sources. `number` counts from 1.
     pub fn of_part(refund: Self, number: u64) -> Self {
         Self(Uuid::new_v5(&refund.0, format!("part {number}").as_bytes()))
+    }
+
+    /// The id of the part of an order's refund that goes to a further payment.
+    pub fn of_payment(refund: Self, payment: PaymentId) -> Self {
+        Self(Uuid::new_v5(&refund.0, payment.0.as_bytes()))
     }
 
     /// The id of a refund that the provider made without a request. `reference` is its id at the provider.

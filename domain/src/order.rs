@@ -15,20 +15,23 @@ mod placing;
 mod size;
 mod state;
 mod status;
+mod tenders;
 
 pub(crate) use decide::units_by_sku;
 
 pub use command::{NewCancellation, NewLine, NewReturn, OrderCommand, PlaceOrder, ReturnLine};
 pub use decide::OrderRefusal;
 pub use event::{
-    Adjustment, CancelReason, CancelledLine, LineAdjustment, LineAmount, LineQuantity, OrderAllocated,
-    OrderCancelled, OrderDelivered, OrderDueMoved, OrderEvent, OrderEventKind, OrderExpired, OrderLine,
-    OrderLinesCancelled, OrderPaid, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested,
-    OrderRejected, OrderReturned, OrderShipmentUndone, OrderShipped, PaymentTerms, ReturnedLine, Shortage,
+    Adjustment, AllocatedTender, CancelReason, CancelledLine, LineAdjustment, LineAmount, LineQuantity,
+    NewTender, OrderAllocated, OrderCancelled, OrderDelivered, OrderDueMoved, OrderEvent, OrderEventKind,
+    OrderExpired, OrderLine, OrderLinesCancelled, OrderPaid, OrderPaymentAdded, OrderPaymentEnded,
+    OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
+    OrderShipmentUndone, OrderShipped, PaymentTerms, ReturnedLine, Shortage, TenderEnding,
 };
 pub use placing::InvalidOrder;
 pub use state::{CancellationRecord, Line, Order, OrderStateSummary, RefundRecord, ReturnRecord, Shipment};
 pub use status::{FulfilmentStatus, OrderStatus, PaymentStatus};
+pub use tenders::{Tender, TenderStatus, TenderSummary};
 
 use crate::{Decider, OrderId};
 
@@ -53,6 +56,9 @@ pub const METADATA_ENTRIES_MAX: usize = 50;
 /// The most shipments, and the most returns, that one order may have. A refund without a return is refused
 /// once the order has twice as many refunds.
 pub const PARTS_MAX: usize = 1_000;
+
+/// The most payments an order may have.
+pub const PAYMENTS_MAX: usize = 50;
 
 /// The order aggregate.
 #[derive(Debug)]

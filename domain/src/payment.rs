@@ -41,6 +41,7 @@ pub use event::{
 pub use failure::PaymentFailure;
 pub use refund::{Refund, RefundOutcome, RefundReport, RefundState};
 pub use refusal::PaymentRefusal;
+pub use sources::PaymentKind;
 pub use state::{Payment, PaymentState, PaymentStateSummary};
 
 pub use crate::new_charge::{CaptureMode, InvalidToken, NewCharge, TOKEN_CHARS_MAX};

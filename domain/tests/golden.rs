@@ -10,7 +10,7 @@ use domain::{
     decider::StoredEvent,
     order::{
         CancelReason, NewCancellation, NewReturn, OrderCommand, OrderEvent, OrderPaymentRecorded,
-        PaymentTerms, PlaceOrder,
+        PaymentTerms, PlaceOrder, TenderEnding,
     },
     payment::{
         CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, PaymentCommand,
@@ -36,7 +36,7 @@ fn golden_names() -> BTreeSet<String> {
 
 /// Forms of an event besides the one with all members of its first build: without the optional members, and
 /// with the members that a later build added.
-const FORMS: [&str; 4] = [".minimal", ".levels", ".part", ".provider"];
+const FORMS: [&str; 5] = [".minimal", ".levels", ".part", ".provider", ".payments"];
 
 fn type_of(golden_name: &str) -> &str {
     FORMS.iter().find_map(|form| golden_name.strip_suffix(form)).unwrap_or(golden_name)
@@ -154,6 +154,8 @@ fn enumerations_are_stored_under_their_names() {
     assert_eq!(stored(CancelReason::PaymentFailed), "payment_failed");
     assert_eq!(stored(CancelReason::PaymentVoided), "payment_voided");
     assert_eq!(stored(PaymentTerms::Prepaid), "prepaid");
+    assert_eq!(stored(TenderEnding::Failed), "failed");
+    assert_eq!(stored(TenderEnding::Voided), "voided");
     assert_eq!(AdjustmentKind::ALL.map(stored), AdjustmentKind::ALL.map(|kind| json!(kind.as_str())));
     assert_eq!(AdjustmentKind::ALL.map(stored), ["discount", "tax", "shipping", "fee"]);
     assert_eq!(stored(Operation::Authorize), "authorize");
@@ -231,6 +233,7 @@ fn names_of_order_commands_never_change() {
         now: placed_at,
         payment_due_at: None,
         payment: None,
+        payments: Vec::new(),
     };
     let commands = [
         OrderCommand::Place(Box::new(place)),
@@ -242,7 +245,9 @@ fn names_of_order_commands_never_change() {
         OrderCommand::UndoShipment { shipment_id, reason: None },
         OrderCommand::MoveDue { payment_due_at: None, now: placed_at },
         OrderCommand::Return(NewReturn { return_id, lines: Vec::new(), refund_amount: None, reason: None }),
-        OrderCommand::Refund { refund_id, amount, lines: Vec::new(), reason: None },
+        OrderCommand::AddPayment { payment_id, amount: None, charge: None },
+        OrderCommand::EndPayment { payment_id, ending: TenderEnding::Failed, captured: amount },
+        OrderCommand::Refund { refund_id, amount, lines: Vec::new(), payment_id: None, reason: None },
         OrderCommand::Cancel(NewCancellation::of_the_rest(
             CancellationId(Uuid::nil()),
             CancelReason::Requested,
@@ -255,6 +260,8 @@ fn names_of_order_commands_never_change() {
         OrderCommand::Allocate { .. } => "order.allocate",
         OrderCommand::Reject { .. } => "order.reject",
         OrderCommand::RecordPayment(_) => "order.record_payment",
+        OrderCommand::AddPayment { .. } => "order.add_payment",
+        OrderCommand::EndPayment { .. } => "order.end_payment",
         OrderCommand::Ship { .. } => "order.ship",
         OrderCommand::Deliver { .. } => "order.deliver",
         OrderCommand::UndoShipment { .. } => "order.undo_shipment",
@@ -357,6 +364,11 @@ fn derived_ids_never_change() {
     assert_eq!(payment.to_string(), "b2ce0cd4-d11d-5b30-b792-ff52f2959f11");
     assert_eq!(RefundId::of_closing(payment, 0).to_string(), "117abcf9-2506-5972-90ee-5b5b817f6548");
     assert_eq!(RefundId::of_closing(payment, 1).to_string(), "ec67c792-ac32-5513-ba3d-17633620fff5");
+    let second = PaymentId::of_tender(OrderId::of_command(request), 2);
+    assert_eq!(second.to_string(), "63199f7e-e180-553d-90a4-613b29bb8cfa");
+    assert_eq!(PaymentId::of_command(request).to_string(), "1111248c-d316-5cf0-a249-3624cdaa59c1");
     let return_id = ReturnId::of_command(request);
     assert_eq!(RefundId::from(return_id).to_string(), return_id.to_string());
+    let part = RefundId::of_payment(return_id.into(), payment);
+    assert_eq!(part.to_string(), "d0eaf147-301e-5d0a-a40c-96247ee1aa74");
 }

@@ -40,7 +40,9 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName};
 use uuid::Uuid;
 
 pub use self::{
-    orders::{OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow},
+    orders::{
+        OrderBalance, OrderFilter, OrderPayment, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow,
+    },
     paging::RowPage,
     payments::{PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow},
     projections::{CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries},

@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus},
+    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, TenderStatus},
     shares::{self, AdjustmentKind},
     text,
 };
@@ -21,7 +21,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderFilter, OrderSummaryRow},
+    read_models::{self, OrderBalance, OrderFilter, OrderSummaryRow},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -30,7 +30,8 @@ use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
     vocabulary::{
-        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
+        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderBalanceWord, OrderStatusWord,
+        PaymentStatusWord, TenderStatusWord,
     },
 };
 
@@ -66,13 +67,18 @@ pub struct OrderSummary<'a> {
     /// What was paid beyond `owed`, and no refund is requested for.
     #[schema(value_type = i64)]
     overpaid: Amount,
+    /// What goes back to the customer and is not paid out yet.
+    #[schema(value_type = i64)]
+    refund_due: Amount,
     #[schema(value_type = i64)]
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// Null until the order is allocated, or if there is nothing to pay.
+    /// The first payment. Null until the order is allocated, or if there is nothing to pay.
     #[schema(value_type = Option<String>, format = "uuid")]
     payment_id: Option<PaymentId>,
+    /// Every payment, in the order in which they were added.
+    payments: Vec<OrderPayment>,
     line_count: usize,
     /// Units of all lines, as placed.
     units: u64,
@@ -90,6 +96,25 @@ pub struct OrderSummary<'a> {
     /// Revision of the order's stream that this answer reflects.
     #[schema(value_type = u64)]
     revision: Revision,
+}
+
+/// A payment of an order. The payment itself has its whole state.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderPayment {
+    #[schema(value_type = String, format = "uuid")]
+    payment_id: PaymentId,
+    /// What it was requested for.
+    #[schema(value_type = i64)]
+    amount: Amount,
+    #[schema(value_type = TenderStatusWord)]
+    status: TenderStatus,
+    #[schema(value_type = i64)]
+    captured: Amount,
+    #[schema(value_type = i64)]
+    refunded: Amount,
+    /// Taken from `captured` by disputes that are open or lost.
+    #[schema(value_type = i64)]
+    disputed: Amount,
 }
 
 /// An order with all its parts.
@@ -258,6 +283,9 @@ pub struct OrdersParams {
     /// Orders with this SKU on a line.
     #[param(value_type = Option<String>)]
     sku: Option<Sku>,
+    /// `overpaid`: more is paid than is owed. `refund_due`: a refund is not paid out yet.
+    #[param(value_type = Option<OrderBalanceWord>)]
+    balance: Option<OrderBalance>,
     /// Placed at this instant or later. A date means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2010-12-01T08:26:00Z")]
     placed_from: Option<Timestamp>,
@@ -276,6 +304,8 @@ impl FromParameters for OrdersParams {
             status: parameters.optional("status", status),
             customer_id: parameters.optional("customer_id", customer_id),
             sku: parameters.optional("sku", Sku::new),
+            balance: parameters
+                .optional("balance", |text: &str| one_of(text, OrderBalanceWord::ALL, OrderBalance::as_str)),
             placed_from: parameters.optional("placed_from", instant),
             placed_to: parameters.optional("placed_to", instant),
             paging: Paging::read(parameters)?,
@@ -329,6 +359,7 @@ pub async fn orders(
         status: wanted.status,
         customer_id: wanted.customer_id,
         sku: wanted.sku,
+        balance: wanted.balance,
         placed_from: wanted.placed_from,
         placed_to: wanted.placed_to,
         after: paging.after()?,
@@ -359,9 +390,11 @@ impl<'a> OrderSummary<'a> {
             owed: summary.owed,
             amount_due: summary.amount_due,
             overpaid: summary.overpaid,
+            refund_due: summary.refund_due,
             captured: summary.captured,
             refunded: summary.refunded,
             payment_id: summary.payment_id,
+            payments: summary.payments.iter().map(OrderPayment::of).collect(),
             line_count: summary.line_count,
             units: summary.units,
             placed_at: placed_at(row),
@@ -370,6 +403,13 @@ impl<'a> OrderSummary<'a> {
             updated_at: row.updated_at,
             revision: row.revision,
         }
+    }
+}
+
+impl OrderPayment {
+    fn of(payment: &read_models::OrderPayment) -> Self {
+        let read_models::OrderPayment { payment_id, amount, status, captured, refunded, disputed } = *payment;
+        Self { payment_id, amount, status, captured, refunded, disputed }
     }
 }
 

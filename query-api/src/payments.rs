@@ -9,7 +9,9 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Revision, Timestamp,
-    payment::{self, DisputeState, Operation, PaymentState, RefundReason, RefundSource, RefundState},
+    payment::{
+        self, DisputeState, Operation, PaymentKind, PaymentState, RefundReason, RefundSource, RefundState,
+    },
 };
 use infra::{
     http::{
@@ -27,7 +29,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
-    vocabulary::{DisputeStateWord, OperationWord, PaymentStateWord, RefundReasonWord, RefundStateWord},
+    vocabulary::{
+        DisputeStateWord, OperationWord, PaymentKindWord, PaymentStateWord, RefundReasonWord, RefundStateWord,
+    },
 };
 
 /// A payment without its refunds. Amounts are cumulative, in minor units of `currency`.
@@ -86,6 +90,9 @@ pub struct PaymentSummary<'a> {
 pub struct Payment<'a> {
     #[serde(flatten)]
     summary: PaymentSummary<'a>,
+    /// How its money comes. Null until its first use; a declined charge does not count.
+    #[schema(value_type = Option<PaymentKindWord>)]
+    kind: Option<PaymentKind>,
     /// Why it failed. Null unless it is failed, or if an earlier version recorded the failure.
     failure: Option<PaymentFailure<'a>>,
     refunds: Vec<Refund>,
@@ -239,7 +246,7 @@ impl<'a> Payment<'a> {
             message: failure.message.as_deref(),
             retryable: payment.is_retryable(),
         });
-        Self { summary: PaymentSummary::of(summary), failure, refunds, disputes }
+        Self { summary: PaymentSummary::of(summary), kind: payment.kind(), failure, refunds, disputes }
     }
 }
 

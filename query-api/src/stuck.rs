@@ -43,6 +43,7 @@ pub struct StuckOrder {
     /// Null if the order's events have not reached the read models yet.
     #[schema(value_type = Option<String>, format = "uuid")]
     order_id: Option<OrderId>,
+    /// The payment that waits for the provider, or the first of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
     payment_id: Option<PaymentId>,
     why: Why,
@@ -55,7 +56,7 @@ pub struct StuckOrder {
     payment_status: Option<PaymentStatus>,
     #[schema(value_type = Option<FulfilmentStatusWord>)]
     fulfilment_status: Option<FulfilmentStatus>,
-    /// State of the payment. Null without a payment.
+    /// State of this payment. Null without a payment.
     #[schema(value_type = Option<PaymentStateWord>)]
     payment_state: Option<PaymentState>,
 }
@@ -143,7 +144,9 @@ impl Rows {
             WaitKind::Allocation | WaitKind::Expiry | WaitKind::Release => {
                 let id = OrderId(wait.id);
                 let order = api.queries.order_summary(id).await?;
-                Ok(Self { order, payment: api.queries.payment(PaymentId::of_order(id)).await? })
+                let first = order.as_ref().and_then(|row| row.summary.payment_id);
+                let payment_id = first.unwrap_or_else(|| PaymentId::of_order(id));
+                Ok(Self { order, payment: api.queries.payment(payment_id).await? })
             }
             WaitKind::Provider => {
                 let payment = api.queries.payment(PaymentId(wait.id)).await?;

@@ -1,7 +1,7 @@
-//! `/v1/orders/{id}/timeline`: every event of an order, of its payment and of its stock, in the order of the
+//! `/v1/orders/{id}/timeline`: every event of an order, of its payments and of its stock, in the order of the
 //! log.
 //!
-//! The events come from the log. Events of the order and its payment are listed up to the revisions of their
+//! The events come from the log. Events of the order and its payments are listed up to the revisions of their
 //! rows. A read model has the positions of the order's stock events, which lie among those of all other
 //! orders.
 
@@ -17,7 +17,7 @@ use axum::{
 };
 use domain::{
     CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName,
-    Timestamp,
+    Timestamp, order::Order,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
@@ -111,7 +111,7 @@ impl FromParameters for TimelineParams {
 
 /// Every event of an order, the oldest first
 ///
-/// Events of the order, of its payment, and of stock for the order. They come from the event store: 503
+/// Events of the order, of its payments, and of stock for the order. They come from the event store: 503
 /// `unavailable` if this process cannot reach it. With Kafka, a stock event can appear shortly after an order
 /// event that follows it.
 #[utoipa::path(
@@ -128,16 +128,18 @@ pub async fn timeline(
     let after: Option<Position> = paging.after()?;
     let order = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
     let order = order.ok_or(NoSuch(OrderId::RESOURCE))?;
-    let payment_id = PaymentId::of_order(id);
-    let payment = api.query(api.queries.payment(payment_id)).await?;
+    let mut streams: Vec<(StreamName, Revision)> = vec![(id.into(), order.revision)];
+    for payment_id in payments_of(id, &order.order) {
+        let payment = api.query(api.queries.payment(payment_id)).await?;
+        streams.extend(payment.map(|row| (payment_id.into(), row.revision)));
+    }
     // Read last: if one projector writes all rows, the stock events are then at least as new as the other
     // rows, and no page skips an event.
     let stock = api.query(api.queries.order_stock_events(id, after, paging.limit)).await?;
-    let streams = [Some((id.into(), order.revision)), payment.map(|row| (payment_id.into(), row.revision))];
     let reading = async {
         let log = api.log.get().await?;
         let mut own = Vec::new();
-        for (stream, last) in streams.into_iter().flatten() {
+        for (stream, last) in streams {
             own.extend(read_range(log, &stream, 0, last).await?);
         }
         let causes = Causes::among(&own);
@@ -147,6 +149,13 @@ pub async fn timeline(
     let entries: Vec<Entry> = page.items.into_iter().map(Entry::from).collect();
     let event = |entry| TimelineEvent::of(entry, &causes);
     Ok(Json(paging.listing(&entries, page.has_more, event, |entry| entry.event.position)).into_response())
+}
+
+/// The payments of an order. The first has events before the row of the order names it.
+fn payments_of(id: OrderId, order: &Order) -> Vec<PaymentId> {
+    let named = order.tenders().iter().map(|tender| tender.payment_id);
+    let first = PaymentId::of_order(id);
+    [first].into_iter().chain(named.filter(|named| *named != first)).collect()
 }
 
 /// The events of a stream from revision `from` up to `last`.

@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use domain::{
-    order::{CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus},
-    payment::{DisputeState, Operation, PaymentState, RefundReason, RefundState},
+    order::{CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus, TenderStatus},
+    payment::{DisputeState, Operation, PaymentKind, PaymentState, RefundReason, RefundState},
     shares::AdjustmentKind,
 };
+use infra::read_models::OrderBalance;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{Object, RefOr, Schema, Type},
@@ -53,12 +54,18 @@ vocabularies! {
     /// Fulfilment status of an order.
     FulfilmentStatusWord of FulfilmentStatus:
         Unfulfilled PartiallyShipped Shipped PartiallyDelivered Delivered PartiallyReturned Returned;
+    /// Status of a payment, as far as its order knows it.
+    TenderStatusWord of TenderStatus: Requested Captured Failed Voided;
+    /// Money of an order that is to go back to the customer.
+    OrderBalanceWord of OrderBalance: Overpaid RefundDue;
     /// What an adjustment is for.
     AdjustmentKindWord of AdjustmentKind: Discount Tax Shipping Fee;
     /// Reason of a cancellation.
     CancelReasonWord of CancelReason: Requested PaymentFailed PaymentVoided;
     /// State of a payment. `new`: its order ended before the payment was requested.
     PaymentStateWord of PaymentState: New Requested Authorized Captured Failed Voided OutcomeUnknown;
+    /// How the money of a payment comes: by charges of a provider, or recorded by hand.
+    PaymentKindWord of PaymentKind: Provider Manual;
     /// The operation whose answer was lost.
     OperationWord of Operation: Authorize Capture Void;
     /// Reason of a refund.

@@ -1,8 +1,8 @@
 """Places orders through a failing provider on a platform that is killed: run by payment-faults.sh.
 
-Talks to `orderly serve` and to its sandbox over HTTP only. Places ORDERS orders; cancels, ships and takes back some of the
-paid ones; kills the server, with the sandbox in it, KILLS times meanwhile. Waits until nothing is open. Then compares the
-captures and refunds of the sandbox, charge by charge, with orders and payments.
+Talks to `orderly serve` and to its sandbox over HTTP only. Places ORDERS orders, every fifth with two payments; cancels,
+ships and takes back some of the paid ones; opens disputes on some; kills the server, with the sandbox in it, KILLS times meanwhile. Waits until nothing is open. Then compares the
+captures, refunds and disputes of the sandbox, charge by charge, with orders and payments.
 """
 
 import concurrent.futures
@@ -91,10 +91,16 @@ def listed(api, path):
 
 
 def place(number):
-    """Places an order of two lines, paid by a card to which the sandbox's script applies."""
+    """Places an order of two lines, paid by one or two cards to which the sandbox's script applies."""
     draw = random.Random(number)
     lines = [{"sku": draw.choice(SKUS), "quantity": draw.randint(1, 3), "unit_price": draw.randint(1, 5000)} for _ in range(2)]
-    body = {"currency": "GBP", "lines": lines, "payment": {"method": f"card-{number}"}}
+    body = {"currency": "GBP", "lines": lines}
+    total = sum(line["quantity"] * line["unit_price"] for line in lines)
+    if number % 5 == 4 and total > 1:
+        deposit = draw.randint(1, total - 1)
+        body["payments"] = [{"amount": deposit, "method": f"card-{number}"}, {"amount": total - deposit, "method": f"gift-{number}"}]
+    else:
+        body["payment"] = {"method": f"card-{number}"}
     status, order = ask("POST", "command", "/v1/orders", body, f"order-{number}")
     assert status == 201, (status, order)
     return order["order_id"]
@@ -107,6 +113,11 @@ def settle(numbered):
     order = ask("GET", "query", f"/v1/orders/{order_id}")[1]
     if order["status"] != "allocated":
         return order["status"]
+    if order["payment_status"] != "paid":
+        # One of its two cards was declined for good.
+        status, answer = post("cancel", {})
+        assert status == 200, (number, status, answer)
+        return "cancelled"
     if number % 5 == 0:
         status, answer = post("cancel", {})
     else:
@@ -116,7 +127,22 @@ def settle(numbered):
         elif number % 5 == 2 and status == 201:
             status, answer = post("returns", {"lines": [{"line": 2, "quantity": 1}]})
     assert status in (200, 201), (number, status, answer)
+    if number % 10 in (3, 4) and draw_dispute(number):
+        dispute(number, order["payments"][-1]["payment_id"])
     return "paid"
+
+
+def draw_dispute(number):
+    return random.Random(f"dispute {number}").random() < 0.25
+
+
+def dispute(number, payment):
+    """Opens a dispute at the bank, and has the bank decide it."""
+    charge = f"/v1/charges/{payment}/1"
+    ask("POST", "sandbox", f"{charge}/disputes", {})
+    opened = ask("GET", "sandbox", charge)[1]["disputes"]
+    for found in opened:
+        ask("POST", "sandbox", f"{charge}/disputes/{found['dispute_id']}/{'win' if number % 2 else 'lose'}", {})
 
 
 def nothing_is_open():
@@ -164,12 +190,13 @@ def main():
 
 
 def compare(order_ids, outcomes):
-    captured, refunded, captures = {}, {}, {}
+    captured, refunded, disputed, captures = {}, {}, {}, {}
     for charge in listed("sandbox", "/v1/charges"):
         moved = lambda kind: sum(move["amount"] for move in charge["movements"] if move["type"] == kind)
         payment = charge["payment_id"]
         captured[payment] = captured.get(payment, 0) + moved("capture")
         refunded[payment] = refunded.get(payment, 0) + moved("refund")
+        disputed[payment] = disputed.get(payment, 0) + moved("dispute") - moved("dispute_reversal")
         captures[payment] = captures.get(payment, 0) + sum(move["type"] == "capture" for move in charge["movements"])
     charged_twice = [payment for payment, count in captures.items() if count > 1]
     assert not charged_twice, f"charged twice: {charged_twice[:5]}"
@@ -177,21 +204,24 @@ def compare(order_ids, outcomes):
     orders = {order["order_id"]: order for order in listed("query", "/v1/orders")}
     assert set(orders) == set(order_ids) and len(orders) == ORDERS
     for order in orders.values():
-        payment = order["payment_id"]
-        found = (captured.get(payment, 0), refunded.get(payment, 0))
-        assert found == (order["captured"], order["refunded"]), (found, order)
+        for payment in order["payments"]:
+            found = tuple(money.get(payment["payment_id"], 0) for money in (captured, refunded, disputed))
+            assert found == (payment["captured"], payment["refunded"], payment["disputed"]), (found, order)
+        for kind in ("captured", "refunded"):
+            assert order[kind] == sum(payment[kind] for payment in order["payments"]), order
         assert order["status"] != "placed"
         assert order["status"] != "cancelled" or order["captured"] - order["refunded"] == order["owed"] or not order["captured"], order
-        sum_of_orders += order["captured"] - order["refunded"]
+        sum_of_orders += order["captured"] - order["refunded"] - sum(payment["disputed"] for payment in order["payments"])
     for payment in listed("query", "/v1/payments"):
-        sum_of_payments += payment["captured"] - payment["refunded"]
-    money = sum(captured.values()) - sum(refunded.values())
+        sum_of_payments += payment["captured"] - payment["refunded"] - payment["disputed"]
+    money = sum(captured.values()) - sum(refunded.values()) - sum(disputed.values())
     assert money == sum_of_orders == sum_of_payments, (money, sum_of_orders, sum_of_payments)
     reserved = sum(stock["reserved"] for stock in listed("query", "/v1/stock"))
     assert reserved == 0, f"{reserved} units are still reserved"
     totals = ask("GET", "sandbox", "/v1/totals")[1]
     declined = outcomes.count("cancelled")
-    print(f"{ORDERS - declined} paid, {declined} declined; captured {sum(captured.values())}, refunded {sum(refunded.values())}: "
+    print(f"{ORDERS - declined} paid, {declined} declined; captured {sum(captured.values())}, refunded {sum(refunded.values())}, "
+          f"disputed {sum(disputed.values())}: "
           f"{money} pence, equal in orders and payments; no customer charged twice; no unit reserved")
     print(f"sandbox: {json.dumps(totals)}")
 

@@ -5,6 +5,7 @@ mod expiry;
 mod failing_provider;
 mod provider_notices;
 mod provider_word;
+mod several_payments;
 mod sources_of_money;
 mod stripe_word;
 

@@ -160,7 +160,19 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             assert!(matches!(expired.outcome, Outcome::Recorded), "{expired:?}");
             RELEASED_AND_CLOSED
         }
+        OrderEventKind::PaymentAdded => {
+            shop.receive("a", 5).await;
+            let body = json!({"currency": "GBP", "lines": [line("a", 2, 100)], "payments": [{"amount": 50}]});
+            let order = shop.post("/v1/orders", "checkout", body).await.expect(201);
+            // The command of a handler that dies before it requests the payment.
+            let payment_id = PaymentId(uuid::Uuid::from_u128(9));
+            let add = OrderCommand::AddPayment { payment_id, amount: None, charge: None };
+            let (id, context) = (order_id(&order), CommandContext::notice("test", add.name()));
+            shop.checkout.orders.execute(&id, add, &context).await.unwrap();
+            &["payment.requested.v1"]
+        }
         OrderEventKind::PaymentRecorded
+        | OrderEventKind::PaymentEnded
         | OrderEventKind::Paid
         | OrderEventKind::Delivered
         | OrderEventKind::DueMoved => &[],

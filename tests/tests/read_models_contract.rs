@@ -174,9 +174,10 @@ impl Sample<'_> {
             payment_due_at: self.payment_due_at,
             terms: Some(PaymentTerms::Prepaid),
             payment: None,
+            payments: Vec::new(),
         };
         let mut events: Vec<OrderEvent> = vec![placed.into()];
-        let allocated = OrderAllocated { payment_id: Some(payment_id(self.number)) };
+        let allocated = OrderAllocated { payment_id: Some(payment_id(self.number)), payments: Vec::new() };
         match self.status {
             OrderStatus::Placed | OrderStatus::New => {}
             OrderStatus::Allocated => events.push(allocated.into()),

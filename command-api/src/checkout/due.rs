@@ -1,25 +1,31 @@
 //! Orders whose payment is overdue.
 
 use domain::{
-    CommandContext, OrderId, PaymentId, Timestamp,
+    CommandContext, OrderId, Timestamp,
     checkout::{WhenDue, when_due},
-    order::OrderCommand,
+    order::{OrderCommand, PAYMENTS_MAX},
 };
+use futures::future::try_join_all;
 
 use super::Checkout;
 use crate::executor::ExecuteError;
 
 impl Checkout {
-    /// Expires an order whose payment was due at `now` or earlier. Money that the payment has captured is
+    /// Expires an order whose payment was due at `now` or earlier. Money that its payments have captured is
     /// recorded on the order first. False if the order must wait for an answer of the provider.
     pub async fn settle_due(&self, order_id: OrderId, now: Timestamp) -> Result<bool, ExecuteError> {
         let _guard = self.locks.try_lock(order_id)?;
-        // Twice: after the money is recorded, the order may still not be paid in full.
-        for _ in 0..2 {
+        // Once more than the order has payments: after the money of each is recorded, the order may still not be paid in
+        // full.
+        for _ in 0..=PAYMENTS_MAX {
             let order = self.order(order_id).await?;
-            let payment_id = order.state.payment_id().unwrap_or_else(|| PaymentId::of_order(order_id));
-            let payment = self.payments.read(&payment_id, |payment, _| payment.clone()).await?;
-            let command = match when_due(&order.state, &payment, now) {
+            let reading = order
+                .state
+                .tenders()
+                .iter()
+                .map(|tender| self.payments.read(&tender.payment_id, |payment, _| payment.clone()));
+            let payments = try_join_all(reading).await?;
+            let command = match when_due(&order.state, &payments, now) {
                 WhenDue::Nothing => return Ok(true),
                 WhenDue::Wait => {
                     tracing::debug!(order.id = %order_id,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     CommandContext, Decider, EventId, OrderId, Revision, Sku,
-    checkout::{payment_request, settle},
+    checkout::{payment_requests, settle},
     order::{OrderDecider, OrderStateSummary},
     payment::PaymentDecider,
     stock::{StockCommand, StockDecider},
@@ -64,20 +64,20 @@ impl Checkout {
         };
         let by_this_run = matches!(settled.outcome, Outcome::Recorded);
 
-        match payment_request(id, &settled.summary) {
-            Some((payment_id, request)) => {
-                let request_context =
-                    reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
-                if by_this_run {
-                    self.payments.create_in(flow, &payment_id, request, request_context).await?;
-                } else {
-                    self.payments.finish_in(flow, &payment_id, request, request_context).await?;
-                }
-            }
-            None if is_short => {}
+        let requests = payment_requests(id, &settled.summary);
+        if requests.is_empty() && !is_short {
             // Nothing to pay: wait for the order's own last append.
-            None => self.orders.read(&id, |_, _| ()).await?,
+            self.orders.read(&id, |_, _| ()).await?;
         }
+        try_join_all(requests.into_iter().map(async |(payment_id, request)| {
+            let context = reaction::<PaymentDecider>(&payment_id, &request, settling, correlation_id);
+            if by_this_run {
+                self.payments.create_in(flow, &payment_id, request, context).await
+            } else {
+                self.payments.finish_in(flow, &payment_id, request, context).await
+            }
+        }))
+        .await?;
         if flow.is_superseded(&**self.store()) {
             return Err(ExecuteError::Superseded);
         }

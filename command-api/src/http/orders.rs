@@ -27,9 +27,11 @@ use super::{
 
 mod due;
 mod place;
+mod tenders;
 mod undo;
 pub(super) use due::*;
 pub(super) use place::*;
+pub(super) use tenders::*;
 pub(super) use undo::*;
 
 /// An order right after a command.
@@ -52,9 +54,11 @@ pub(super) struct OrderAnswer {
     captured: Amount,
     #[schema(value_type = i64)]
     refunded: Amount,
-    /// The payment to settle. Null if there is nothing to pay.
+    /// The first payment to settle, or the added one. Null if there is nothing to pay.
     #[schema(value_type = Option<Uuid>)]
     payment_id: Option<PaymentId>,
+    /// Every payment of the order.
+    payments: Vec<TenderItem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     shipment_id: Option<ShipmentId>,
@@ -88,6 +92,7 @@ impl OrderAnswer {
             captured: order.captured,
             refunded: order.refunded,
             payment_id: order.payment_id,
+            payments: order.payments.iter().map(TenderItem::of).collect(),
             shipment_id: None,
             return_id: None,
             refund_id: None,
@@ -217,6 +222,9 @@ pub(super) struct RefundRequest {
     /// amounts add up to `amount` at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lines: Vec<RefundLine>,
+    /// The payment that pays it out. If omitted: the payments that hold the money, the newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment_id: Option<Uuid>,
 }
 
 /// A part of a refund that is for one line.
@@ -337,9 +345,10 @@ pub(super) async fn refund(
     Command { id, body, context }: Command<OrderId, RefundRequest>,
 ) -> Result<Answer<OrderAnswer>, Failure<RefundProblems>> {
     let refund_id = RefundId::of_command(context.id);
-    let RefundRequest { amount, reason, lines } = body;
+    let RefundRequest { amount, reason, lines, payment_id } = body;
+    let payment_id = payment_id.map(PaymentId);
     let lines = lines.iter().map(|part| LineAmount { line: part.line, amount: part.amount }).collect();
-    let command = OrderCommand::Refund { refund_id, amount, lines, reason };
+    let command = OrderCommand::Refund { refund_id, amount, lines, payment_id, reason };
     let (answer, replayed) = run_with_refund(&api, id, command, refund_id, &context).await?;
     Ok(OrderAnswer { refund_id: Some(refund_id), ..answer }.with(StatusCode::CREATED, replayed))
 }
@@ -367,7 +376,8 @@ async fn run_with_refund(
     let after = run(api, &api.checkout.orders, &order_id, command, context).await?;
     let AfterCommand { summary, revision, replayed } = after;
     // A command without effect leaves the refunds of an earlier one.
-    let own = summary.latest_refunds.iter().filter(|refund| refund.refund_id == refund_id);
+    let is_its_own = summary.latest_refunds.first().is_some_and(|first| first.refund_id == refund_id);
+    let own = summary.latest_refunds.iter().filter(|_| is_its_own);
     let refunds = Some(own.map(RefundItem::of).collect());
     Ok((OrderAnswer { refunds, ..OrderAnswer::new(order_id, &summary, revision) }, replayed))
 }

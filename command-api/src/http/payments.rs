@@ -39,6 +39,10 @@ pub(super) struct ChargeRequest {
 }
 
 impl ChargeRequest {
+    pub fn new(method: String, capture: CaptureMode) -> Self {
+        Self { method, capture }
+    }
+
     pub fn into_charge(self, api: &CommandApi, member: &str) -> Result<NewCharge, Problem> {
         let none = || {
             let why = "this platform has no payment provider (ORDERLY_PAYMENT_PROVIDER=none)";
@@ -171,9 +175,9 @@ pub(super) async fn payment_after_charge(
 
 command_problems! {
     ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts;
-    AuthorizeProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
+    AuthorizeProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
     RetryProblems = RefundSettled;
-    CaptureProblems = PaymentState PaymentClosed ChargeUnderWay AmountTooLarge;
+    CaptureProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
     FailProblems = PaymentState ChargeUnderWay;
     VoidProblems = PaymentState;
     RefundOutcomeProblems = RefundSettled RefundUnderWay;

@@ -7,11 +7,12 @@ use crate::{
     CancellationId, Decider, RefundId, ReturnId, ShipmentId, Timestamp,
     decider::StoredEvent,
     order::{
-        CancelledLine, NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered, OrderDueMoved,
-        OrderExpired, OrderLinesCancelled, OrderPaid, OrderPaymentRecorded, OrderRefund,
-        OrderRefundRequested, OrderRejected, OrderReturned, OrderShipmentUndone, OrderShipped, PlaceOrder,
-        ReturnedLine,
+        CancelReason, CancelledLine, NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered,
+        OrderDueMoved, OrderExpired, OrderLinesCancelled, OrderPaid, OrderPaymentAdded, OrderPaymentEnded,
+        OrderPaymentRecorded, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
+        OrderShipmentUndone, OrderShipped, PlaceOrder, ReturnedLine,
     },
+    payment::{Operation, PaymentCaptured, PaymentDecider, PaymentOutcomeUnknown, PaymentRequested},
 };
 
 mod payments;
@@ -62,6 +63,7 @@ fn placing() -> PlaceOrder {
         now: Timestamp::UNIX_EPOCH,
         payment_due_at: None,
         payment: None,
+        payments: Vec::new(),
     }
 }
 
@@ -78,7 +80,7 @@ fn the_reservations_of_an_order_are_the_same_before_and_after_it_is_placed() {
 }
 
 fn allocated() -> OrderEvent {
-    OrderAllocated { payment_id: Some(payment_id()) }.into()
+    OrderAllocated { payment_id: Some(payment_id()), payments: Vec::new() }.into()
 }
 
 fn rejected() -> OrderEvent {
@@ -171,7 +173,7 @@ fn an_allocated_order_requests_its_total_unless_it_is_0_or_the_order_has_ended()
     let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
     assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
 
-    let without_payment = OrderAllocated { payment_id: None }.into();
+    let without_payment = OrderAllocated { payment_id: None, payments: Vec::new() }.into();
     assert_eq!(reaction_to_last(&[placed(), without_payment]), Reaction::None);
     let ended = OrderDecider::fold(&[placed(), allocated(), cancelled(&[(1, 2)], 0)]);
     assert_eq!(react_to_order(ORDER, &allocated(), &ended), Reaction::None);
@@ -295,6 +297,63 @@ fn a_recorded_payment_has_no_reaction() {
     assert_eq!(reaction_to_last(&[placed(), allocated(), OrderPaid {}.into()]), Reaction::None);
 }
 
+fn second_payment() -> PaymentId {
+    PaymentId(Uuid::from_u128(6))
+}
+
+fn payment_added() -> OrderEvent {
+    OrderPaymentAdded { payment_id: second_payment(), amount: pence(15), charge: None }.into()
+}
+
+#[test]
+fn an_added_payment_is_requested_once_and_closed_with_its_order() {
+    let request = PaymentCommand::Request {
+        payment_id: second_payment(),
+        order_id: ORDER,
+        amount: pence(15),
+        currency: "GBP".parse().unwrap(),
+        charge: None,
+    };
+    let events = [placed(), allocated(), payment_added()];
+    let expected = Reaction::Send(vec![Step::Payment(second_payment(), request)]);
+    assert_eq!(reaction_to_last(&events), expected);
+    let order = OrderDecider::fold(&events);
+    let Reaction::Send(steps) = react_to_order(ORDER, &allocated(), &order) else { panic!("no request") };
+    assert_eq!(steps.len(), 1, "the allocation requests its own payment alone: {steps:?}");
+
+    let ended = [&events[..], &[OrderExpired {}.into()]].concat();
+    let Reaction::Send(steps) = reaction_to_last(&ended) else { panic!("no closing") };
+    let closed = steps.iter().filter(|step| matches!(step, Step::Payment(_, PaymentCommand::Close { .. })));
+    assert_eq!(closed.count(), 2);
+    assert_eq!(react_to_order(ORDER, &payment_added(), &OrderDecider::fold(&ended)), Reaction::None);
+}
+
+#[test]
+fn an_overdue_order_waits_for_each_of_its_payments() {
+    let due_at = Timestamp::UNIX_EPOCH;
+    let moved = OrderDueMoved { payment_due_at: Some(due_at) }.into();
+    let order = OrderDecider::fold(&[placed(), moved, allocated(), payment_added()]);
+    let currency = "GBP".parse().unwrap();
+    let requested = |payment_id| {
+        let amount = pence(15);
+        PaymentEvent::from(PaymentRequested { payment_id, order_id: ORDER, amount, currency })
+    };
+    let first = PaymentDecider::fold(&[requested(payment_id())]);
+    let due = |second: &[PaymentEvent]| {
+        let second = PaymentDecider::fold(&[&[requested(second_payment())], second].concat());
+        when_due(&order, &[first.clone(), second], due_at)
+    };
+    let expire = WhenDue::Expire(OrderCommand::Expire { now: due_at });
+    assert_eq!(due(&[]), expire);
+    let unknown = PaymentOutcomeUnknown { operation: Operation::Authorize };
+    assert_eq!(due(&[unknown.into()]), WhenDue::Wait);
+    let captured = PaymentCaptured { amount: pence(5), reference: None, charge: None, late: false };
+    let WhenDue::Record(OrderCommand::RecordPayment(recorded)) = due(&[captured.into()]) else {
+        panic!("nothing to record")
+    };
+    assert_eq!((recorded.payment_id, recorded.captured), (Some(second_payment()), pence(5)));
+}
+
 fn has_steps(reaction: &Reaction) -> bool {
     match reaction {
         Reaction::None => false,
@@ -322,6 +381,11 @@ fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
         OrderEventKind::Allocated => vec![placed(), allocated()],
         OrderEventKind::Rejected => vec![placed(), rejected()],
         OrderEventKind::PaymentRecorded => paid[..3].to_vec(),
+        OrderEventKind::PaymentAdded => vec![placed(), allocated(), payment_added()],
+        OrderEventKind::PaymentEnded => {
+            let ended = OrderPaymentEnded { payment_id: payment_id(), ending: TenderEnding::Failed };
+            vec![placed(), allocated(), payment_added(), ended.into()]
+        }
         OrderEventKind::Paid => paid.to_vec(),
         OrderEventKind::Shipped => all_shipped,
         OrderEventKind::Delivered => {

@@ -1,6 +1,6 @@
 //! The money of an order: what the customer owes, has paid and gets back.
 
-use super::{LineAmount, LineQuantity, Order, OrderPaymentRecorded, OrderRefund, OrderStatus, PaymentStatus};
+use super::{LineAmount, LineQuantity, Order, OrderStatus, PaymentStatus};
 use crate::{Amount, shares::worth_of_first};
 
 impl Order {
@@ -15,55 +15,17 @@ impl Order {
         self.owed().saturating_sub(self.kept()).max(Amount::ZERO)
     }
 
-    /// What was paid beyond what the customer owes, and no refund is requested for.
+    /// What was paid beyond what the customer owes, and no refund is requested for. Without the money that the
+    /// payments of an ended order refund by themselves.
     pub fn overpaid(&self) -> Amount {
-        self.kept().saturating_sub(self.owed()).max(Amount::ZERO)
+        self.refundable().saturating_sub(self.owed()).max(Amount::ZERO)
     }
 
-    /// The captured amount without refunds that are done or requested.
-    pub fn kept(&self) -> Amount {
-        self.kept_of(&self.payment_recorded())
-    }
-
-    /// [`Order::kept`] once its payment has these amounts.
-    ///
-    /// What disputes took and what the provider refunded without a request is gone too.
-    pub(super) fn kept_of(&self, amounts: &OrderPaymentRecorded) -> Amount {
-        let OrderPaymentRecorded {
-            captured, refunded, refunds_failed, refunded_at_provider, disputed, ..
-        } = *amounts;
-        let requested = self.refunds_requested(|_| true).saturating_sub(refunds_failed);
-        let on_request = refunded.saturating_sub(refunded_at_provider).max(requested);
-        captured.saturating_sub(disputed).saturating_sub(refunded_at_provider).saturating_sub(on_request)
-    }
-
-    /// What a refund may be: what the order keeps, without the money that the payment of an ended order refunds by
-    /// itself. Money that arrived after the order had ended is refundable.
-    pub fn refundable(&self) -> Amount {
-        let kept = self.kept_at_closing.map_or(self.kept(), |kept_at_closing| {
-            let to_keep = kept_at_closing.saturating_add(self.captured_late);
-            let by_hand = self.captured.min(to_keep).saturating_sub(self.requested_by_hand());
-            self.kept().min(by_hand)
-        });
-        kept.max(Amount::ZERO)
-    }
-
-    /// What the payment of an ended order may keep of the money that it captures: what the customer owed at the
-    /// end, and what the order itself refunds. The payment refunds all other money, also money that arrives later.
-    /// None while the order is open.
-    pub fn kept_at_closing(&self) -> Option<Amount> {
-        self.kept_at_closing
-    }
-
-    /// [`Order::kept_at_closing`] of an order that ends now.
-    pub(super) fn to_keep(&self) -> Amount {
-        self.owed().saturating_add(self.requested_by_hand())
-    }
-
-    /// Refunds that the payment does not repeat by itself, without failed ones.
-    fn requested_by_hand(&self) -> Amount {
-        let requested = self.refunds_requested(|at_closing| !at_closing);
-        requested.saturating_sub(self.refunds_failed).max(Amount::ZERO)
+    /// What goes back to the customer and is not paid out yet: refunds that are requested, and the money that the
+    /// payments of an ended order refund by themselves.
+    pub fn refund_due(&self) -> Amount {
+        let left = self.captured().saturating_sub(self.disputed()).saturating_sub(self.refunded());
+        left.saturating_sub(self.refundable()).max(Amount::ZERO)
     }
 
     /// True if the customer has paid what is owed, net of refunds. An order with a total of 0 is paid when it is
@@ -94,11 +56,11 @@ impl Order {
     }
 
     pub fn payment_status(&self) -> PaymentStatus {
-        if self.refunded.is_positive() {
-            let is_all_refunded = self.refunded >= self.captured;
+        if self.refunded().is_positive() {
+            let is_all_refunded = self.refunded() >= self.captured();
             return if is_all_refunded { PaymentStatus::Refunded } else { PaymentStatus::PartiallyRefunded };
         }
-        if self.captured.is_positive() {
+        if self.captured().is_positive() {
             let is_enough = self.kept() >= self.owed();
             return if is_enough { PaymentStatus::Paid } else { PaymentStatus::PartiallyPaid };
         }
@@ -144,29 +106,6 @@ impl Order {
         let already_refunded = worth_after(0).saturating_sub(line.balance).max(Amount::ZERO);
         let worth = worth_after(0).saturating_sub(worth_after(part.quantity));
         worth.saturating_sub(already_refunded).max(Amount::ZERO)
-    }
-
-    /// Divides a refund over the payments of the order.
-    pub(super) fn divided(&self, refund_id: crate::RefundId, amount: Amount) -> Vec<OrderRefund> {
-        let payment = self.payment_id.filter(|_| amount.is_positive());
-        payment.map(|payment_id| OrderRefund { refund_id, payment_id, amount }).into_iter().collect()
-    }
-
-    /// The refunds of the latest command that requested any.
-    pub(super) fn latest_refunds(&self) -> Vec<OrderRefund> {
-        let latest = self.refunds.last().into_iter();
-        let with_payment = latest.filter_map(|refund| {
-            let (refund_id, amount) = (refund.refund_id, refund.amount);
-            refund.payment_id.map(|payment_id| OrderRefund { refund_id, payment_id, amount })
-        });
-        with_payment.collect()
-    }
-
-    /// The sum of the refunds that the order requested, failed ones included. `counts` takes
-    /// [`RefundRecord::at_closing`](super::RefundRecord::at_closing).
-    fn refunds_requested(&self, counts: impl Fn(bool) -> bool) -> Amount {
-        let counted = self.refunds.iter().filter(|refund| counts(refund.at_closing));
-        counted.fold(Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount))
     }
 
     /// The sum of the adjustments that are not spread over the lines.

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, OrderPaymentRecorded, Shortage,
+    Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewTender, OrderPaymentRecorded,
+    Shortage, TenderEnding,
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
@@ -12,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum OrderCommand {
     Place(Box<PlaceOrder>),
-    /// All stocked units are reserved. `payment_id` is the payment to request if the total is not 0.
+    /// All stocked units are reserved. `payment_id` is the first payment to request if the total is not 0.
     Allocate {
         payment_id: PaymentId,
     },
@@ -20,8 +21,21 @@ pub enum OrderCommand {
     Reject {
         shortages: Vec<Shortage>,
     },
-    /// Records the payment's amounts. They are cumulative, so late and repeated reports change nothing.
+    /// Records the amounts of a payment. They are cumulative, so late and repeated reports change nothing.
     RecordPayment(OrderPaymentRecorded),
+    /// Asks for money from one more source. Without `amount`: all that no payment asks for yet.
+    AddPayment {
+        payment_id: PaymentId,
+        amount: Option<Amount>,
+        charge: Option<NewCharge>,
+    },
+    /// A payment failed for good or was voided, after it had captured this much. The order ends with its last payment
+    /// if none captured money.
+    EndPayment {
+        payment_id: PaymentId,
+        ending: TenderEnding,
+        captured: Amount,
+    },
     /// Ships these units. Without `lines`: every unit that is neither shipped nor cancelled.
     Ship {
         shipment_id: ShipmentId,
@@ -49,6 +63,8 @@ pub enum OrderCommand {
         refund_id: RefundId,
         amount: Amount,
         lines: Vec<LineAmount>,
+        /// The payment that pays it out. None: the payments that hold it, the newest first.
+        payment_id: Option<PaymentId>,
         reason: Option<String>,
     },
     Cancel(NewCancellation),
@@ -78,6 +94,8 @@ pub struct PlaceOrder {
     /// Charge to request once stock is reserved. None: a later command requests a charge or records a
     /// payment.
     pub payment: Option<NewCharge>,
+    /// The payments of the order, in place of one of the whole total. They add up to the total at most.
+    pub payments: Vec<NewTender>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +156,8 @@ impl OrderCommand {
             Self::Allocate { .. } => "order.allocate",
             Self::Reject { .. } => "order.reject",
             Self::RecordPayment(_) => "order.record_payment",
+            Self::AddPayment { .. } => "order.add_payment",
+            Self::EndPayment { .. } => "order.end_payment",
             Self::Ship { .. } => "order.ship",
             Self::Deliver { .. } => "order.deliver",
             Self::UndoShipment { .. } => "order.undo_shipment",

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use super::{
-    EVENT_BYTES_MAX, InvalidOrder, LineQuantity, Order, OrderAllocated, OrderCommand, OrderDelivered,
-    OrderDueMoved, OrderEvent, OrderExpired, OrderPaid, OrderPaymentRecorded, OrderRejected,
-    OrderShipmentUndone, OrderShipped, OrderStatus, PARTS_MAX, PlaceOrder, leaving,
+    AllocatedTender, EVENT_BYTES_MAX, InvalidOrder, LineQuantity, Order, OrderAllocated, OrderCommand,
+    OrderDelivered, OrderDueMoved, OrderEvent, OrderExpired, OrderRejected, OrderShipmentUndone,
+    OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, leaving,
     placing::{self, check_texts},
-    size,
+    size, tenders,
 };
-use crate::{Amount, ShipmentId, Sku, Timestamp};
+use crate::{Amount, PaymentId, ShipmentId, Sku, Timestamp};
 
 /// Why an order command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,8 +56,17 @@ pub enum OrderRefusal {
         "its largest event has {bytes} bytes, and an event has at most {EVENT_BYTES_MAX}; divide the order"
     )]
     TooLarge { bytes: usize },
-    #[error("an order has at most {PARTS_MAX} shipments, {PARTS_MAX} returns and {} refunds", 2 * PARTS_MAX)]
+    #[error(
+        "an order has at most {PARTS_MAX} shipments, {PARTS_MAX} returns, {} refunds and {PAYMENTS_MAX} payments",
+        2 * PARTS_MAX
+    )]
     TooManyParts,
+    #[error("the order has no payment {0}")]
+    UnknownPayment(PaymentId),
+    #[error("the order has no payment")]
+    NoPayment,
+    #[error("{unclaimed} is to be paid and not asked for by another payment (minor units)")]
+    PaymentTooLarge { unclaimed: Amount },
 }
 
 pub(super) type Decided = Result<Vec<OrderEvent>, OrderRefusal>;
@@ -71,12 +80,15 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
         {
             Ok(Vec::new())
         }
-        OrderCommand::Allocate { payment_id } => {
-            let is_to_pay = order.total().is_positive();
-            Ok(vec![OrderAllocated { payment_id: is_to_pay.then_some(payment_id) }.into()])
-        }
+        OrderCommand::Allocate { payment_id } => Ok(vec![allocated(order, payment_id).into()]),
         OrderCommand::Reject { shortages } => Ok(vec![OrderRejected { shortages }.into()]),
-        OrderCommand::RecordPayment(reported) => Ok(record_payment(order, &reported)),
+        OrderCommand::RecordPayment(reported) => tenders::decide_record(order, &reported),
+        OrderCommand::AddPayment { payment_id, amount, charge } => {
+            tenders::decide_add(order, payment_id, amount, charge)
+        }
+        OrderCommand::EndPayment { payment_id, ending, captured } => {
+            tenders::decide_end(order, payment_id, ending, captured)
+        }
         OrderCommand::Ship { shipment_id, lines, carrier, tracking_number } => {
             check_texts(&[("carrier", carrier.as_ref()), ("tracking_number", tracking_number.as_ref())])?;
             let shipped = decide_shipped_lines(order, lines)?;
@@ -86,12 +98,26 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
         OrderCommand::UndoShipment { shipment_id, reason } => decide_undo(order, shipment_id, reason),
         OrderCommand::MoveDue { payment_due_at, now } => decide_move_due(order, payment_due_at, now),
         OrderCommand::Return(new_return) => leaving::decide_return(order, new_return),
-        OrderCommand::Refund { refund_id, amount, lines, reason } => {
-            leaving::decide_refund(order, refund_id, amount, lines, reason)
+        OrderCommand::Refund { refund_id, amount, lines, payment_id, reason } => {
+            leaving::decide_refund(order, (refund_id, amount), lines, payment_id, reason)
         }
         OrderCommand::Cancel(cancellation) => leaving::decide_cancel(order, cancellation),
         OrderCommand::Expire { now } => decide_expire(order, now),
     }
+}
+
+fn allocated(order: &Order, payment_id: PaymentId) -> OrderAllocated {
+    let placed = order.placed.as_ref();
+    let payments = placed.map_or(&[][..], |placed| &placed.payments);
+    let tender_id = |number| match (number, order.order_id()) {
+        (1, _) | (_, None) => payment_id,
+        (number, Some(order_id)) => PaymentId::of_tender(order_id, number),
+    };
+    let payments = (1..).zip(payments);
+    let payments = payments
+        .map(|(number, payment)| AllocatedTender { payment_id: tender_id(number), amount: payment.amount });
+    let is_to_pay = order.total().is_positive();
+    OrderAllocated { payment_id: is_to_pay.then_some(payment_id), payments: payments.collect() }
 }
 
 fn decide_deliver(order: &Order, shipment_id: ShipmentId) -> Decided {
@@ -143,34 +169,6 @@ fn decide_place(order: &Order, place: PlaceOrder) -> Decided {
     let placed = placing::placed(place)?;
     size::check(&placed)?;
     Ok(vec![placed.into()])
-}
-
-fn record_payment(order: &Order, reported: &OrderPaymentRecorded) -> Vec<OrderEvent> {
-    let known = order.payment_recorded();
-    let recorded = match reported.corrections.cmp(&known.corrections) {
-        std::cmp::Ordering::Less => known,
-        // Cumulative amounts only grow, so the larger amount is the later one and a late report changes nothing.
-        std::cmp::Ordering::Equal => OrderPaymentRecorded {
-            captured: reported.captured.max(known.captured),
-            refunded: reported.refunded.max(known.refunded),
-            refunds_failed: reported.refunds_failed.max(known.refunds_failed),
-            refunded_at_provider: reported.refunded_at_provider.max(known.refunded_at_provider),
-            disputed: reported.disputed.max(known.disputed),
-            captured_late: reported.captured_late.max(known.captured_late),
-            corrections: known.corrections,
-        },
-        std::cmp::Ordering::Greater => *reported,
-    };
-    if recorded == known {
-        return Vec::new();
-    }
-    let is_unpaid = order.status() == OrderStatus::Allocated && !order.is_paid();
-    let kept = order.kept_of(&recorded);
-    let mut events = vec![recorded.into()];
-    if is_unpaid && kept >= order.owed() {
-        events.push(OrderPaid {}.into());
-    }
-    events
 }
 
 fn decide_shipped_lines(

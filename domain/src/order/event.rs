@@ -17,6 +17,10 @@ stored_events! {
         Allocated(OrderAllocated) = "order.allocated.v1",
         Rejected(OrderRejected) = "order.rejected.v1",
         PaymentRecorded(OrderPaymentRecorded) = "order.payment_recorded.v1",
+        /// The order asks for money from one more source.
+        PaymentAdded(OrderPaymentAdded) = "order.payment_added.v1",
+        /// A payment asks for no more money, and the order goes on without it.
+        PaymentEnded(OrderPaymentEnded) = "order.payment_ended.v1",
         /// What was captured and not refunded reached what the customer owes.
         Paid(OrderPaid) = "order.paid.v1",
         Shipped(OrderShipped) = "order.shipped.v1",
@@ -63,6 +67,19 @@ pub struct OrderPlaced {
     /// payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<NewCharge>,
+    /// The payments of the order. If empty: one payment of the total.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payments: Vec<NewTender>,
+}
+
+/// A payment that an order is placed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTender {
+    /// Minor units, more than 0.
+    pub amount: Amount,
+    /// As the charge of the whole order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<NewCharge>,
 }
 
 /// When an order ships and how long its payment may take.
@@ -137,8 +154,19 @@ pub struct LineAdjustment {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderAllocated {
-    /// None if the total is 0.
+    /// The first payment. None if the total is 0.
     pub payment_id: Option<PaymentId>,
+    /// Every payment, if the order was placed with `payments`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub payments: Vec<AllocatedTender>,
+}
+
+/// A payment to request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocatedTender {
+    pub payment_id: PaymentId,
+    /// Minor units.
+    pub amount: Amount,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,9 +182,12 @@ pub struct Shortage {
     pub available: u32,
 }
 
-/// Cumulative amounts, in minor units.
+/// Cumulative amounts of a payment, in minor units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPaymentRecorded {
+    /// None: the first payment of the order. Builds that knew only one payment did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<PaymentId>,
     pub captured: Amount,
     pub refunded: Amount,
     /// Refunds that the order requested and the provider declined. They may be requested again.
@@ -178,6 +209,41 @@ pub struct OrderPaymentRecorded {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPaymentAdded {
+    pub payment_id: PaymentId,
+    /// Minor units.
+    pub amount: Amount,
+    /// Charge to request at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<NewCharge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPaymentEnded {
+    pub payment_id: PaymentId,
+    pub ending: TenderEnding,
+}
+
+/// Why a payment asks for no more money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenderEnding {
+    /// It failed and cannot be retried.
+    Failed,
+    /// It was voided, or what it had not captured was.
+    Voided,
+}
+
+impl From<TenderEnding> for CancelReason {
+    fn from(ending: TenderEnding) -> Self {
+        match ending {
+            TenderEnding::Failed => Self::PaymentFailed,
+            TenderEnding::Voided => Self::PaymentVoided,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

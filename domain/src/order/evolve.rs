@@ -3,32 +3,43 @@
 
 use super::{
     CancellationRecord, CancelledLine, Line, LineAmount, LineQuantity, Order, OrderCancelled, OrderEvent,
-    OrderLine, OrderLinesCancelled, OrderPlaced, OrderRefund, OrderRefundRequested, OrderReturned,
-    OrderStatus, RefundRecord, ReturnRecord, Shipment, balance, state::Placed,
+    OrderLine, OrderLinesCancelled, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested, OrderReturned,
+    OrderStatus, ReturnRecord, Shipment, Tender, balance,
+    state::Placed,
+    tenders::{record_refunds, request_refunds},
 };
-use crate::{Amount, RefundId, ShipmentId, shares};
+use crate::{Amount, ShipmentId};
 
 pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
     match event {
         OrderEvent::Placed(placed) => place(order, placed),
         OrderEvent::Allocated(allocated) => {
             order.status = OrderStatus::Allocated;
-            order.payment_id = allocated.payment_id;
             order.paid = allocated.payment_id.is_none();
+            order.tenders = match (allocated.payments.is_empty(), allocated.payment_id) {
+                (true, payment_id) => {
+                    payment_id.map(|id| Tender::new(id, order.total())).into_iter().collect()
+                }
+                (false, _) => {
+                    let tenders = allocated.payments.iter();
+                    tenders.map(|tender| Tender::new(tender.payment_id, tender.amount)).collect()
+                }
+            };
         }
         OrderEvent::Rejected(rejected) => {
             order.status = OrderStatus::Rejected;
             order.shortages.clone_from(&rejected.shortages);
             owe_nothing(order);
         }
-        OrderEvent::PaymentRecorded(payment) => {
-            order.captured = payment.captured;
-            order.refunded = payment.refunded;
-            order.refunds_failed = payment.refunds_failed;
-            order.refunded_at_provider = payment.refunded_at_provider;
-            order.disputed = payment.disputed;
-            order.captured_late = payment.captured_late;
-            order.payment_corrections = payment.corrections;
+        OrderEvent::PaymentRecorded(recorded) => {
+            let tender = order.tender_mut(recorded.payment_id);
+            tender.recorded = OrderPaymentRecorded { payment_id: Some(tender.payment_id), ..*recorded };
+        }
+        OrderEvent::PaymentAdded(added) => {
+            order.tenders.push(Tender::new(added.payment_id, added.amount));
+        }
+        OrderEvent::PaymentEnded(ended) => {
+            order.tender_mut(Some(ended.payment_id)).ending = Some(ended.ending);
         }
         OrderEvent::Paid(_) => order.paid = true,
         OrderEvent::Shipped(shipped) => {
@@ -105,6 +116,7 @@ fn place(order: &mut Order, placed: &OrderPlaced) {
         payment_due_at: placed.payment_due_at,
         terms: placed.terms,
         payment: placed.payment.clone(),
+        payments: placed.payments.clone(),
     });
 }
 
@@ -162,8 +174,11 @@ fn cancel(order: &mut Order, cancelled: &OrderCancelled) {
         true => order.owed_without(value),
         false => cancelled.owed,
     };
-    // Version 1 closed the payment with what the order keeps in all.
-    order.kept_at_closing = Some(if is_version_1 { cancelled.owed } else { order.to_keep() });
+    match order.tenders.first_mut().filter(|_| is_version_1) {
+        // Version 1 closed its only payment with what the order keeps in all.
+        Some(tender) => tender.kept_at_closing = Some(cancelled.owed),
+        None => order.close_tenders(&cancelled.refunds),
+    }
     order.status = OrderStatus::Cancelled;
     order.cancel_reason = Some(cancelled.reason);
     record_refunds(order, &cancelled.refunds, &values, true);
@@ -192,37 +207,5 @@ fn owe_nothing(order: &mut Order) {
     for line in &mut order.lines {
         line.balance = Amount::ZERO;
     }
-    order.kept_at_closing = Some(order.to_keep());
-}
-
-/// Adds the refunds of an event. An event of version 1 lists none: it has one, with this id and amount.
-fn request_refunds(
-    order: &mut Order,
-    refunds: &[OrderRefund],
-    only: (RefundId, Amount),
-    lines: &[LineAmount],
-) {
-    let (refund_id, amount) = only;
-    if refunds.is_empty() && amount.is_positive() {
-        let (payment_id, lines) = (order.payment_id, part_of(amount, lines));
-        order.refunds.push(RefundRecord { refund_id, payment_id, amount, lines, at_closing: false });
-    }
-    record_refunds(order, refunds, lines, false);
-}
-
-/// `lines`: what the refunds together are for.
-fn record_refunds(order: &mut Order, refunds: &[OrderRefund], lines: &[LineAmount], at_closing: bool) {
-    for OrderRefund { refund_id, payment_id, amount } in refunds.iter().copied() {
-        let (payment_id, lines) = (Some(payment_id), part_of(amount, lines));
-        order.refunds.push(RefundRecord { refund_id, payment_id, amount, lines, at_closing });
-    }
-}
-
-/// The amounts of the lines, reduced in proportion if they add up to more than the refund.
-fn part_of(refund: Amount, lines: &[LineAmount]) -> Vec<LineAmount> {
-    let weights: Vec<Amount> = lines.iter().map(|part| part.amount).collect();
-    let parts = if balance::sum(lines) <= refund { Some(weights) } else { shares::spread(refund, &weights) };
-    let parts = lines.iter().zip(parts.unwrap_or_default());
-    let parts = parts.map(|(part, amount)| LineAmount { line: part.line, amount });
-    parts.filter(|part| part.amount.is_positive()).collect()
+    order.close_tenders(&[]);
 }

@@ -7,7 +7,7 @@ use super::{
     decide::{Decided, open_quantities},
     placing::check_texts,
 };
-use crate::{Amount, RefundId};
+use crate::{Amount, PaymentId, RefundId};
 
 pub(super) fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
     let NewReturn { return_id, lines, refund_amount, reason } = new_return;
@@ -32,7 +32,7 @@ pub(super) fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
     }
     let owed_after = order.owed_without(total);
     let Settled { refund_amount, withheld } = settle(order, owed_after, Some(total), refund_amount)?;
-    let refunds = order.divided(return_id.into(), refund_amount);
+    let refunds = order.divided(return_id.into(), refund_amount, None);
     Ok(vec![OrderReturned { return_id, lines: returned, refund_amount, withheld, reason, refunds }.into()])
 }
 
@@ -57,7 +57,7 @@ fn settle(
     if refund_amount.is_negative() {
         return Err(InvalidOrder::RefundAmount.into());
     }
-    check_refundable(order, refund_amount)?;
+    check_refundable(refund_amount, order.refundable())?;
     Ok(Settled { refund_amount, withheld: due_back.saturating_sub(refund_amount) })
 }
 
@@ -90,7 +90,7 @@ pub(super) fn decide_cancel(order: &Order, cancellation: NewCancellation) -> Dec
     let owed_after = order.owed_without(total);
     if !is_whole {
         let Settled { refund_amount, withheld } = settle(order, owed_after, Some(total), refund_amount)?;
-        let refunds = order.divided(cancellation_id.into(), refund_amount);
+        let refunds = order.divided(cancellation_id.into(), refund_amount, None);
         return Ok(vec![OrderLinesCancelled { cancellation_id, note, lines, withheld, refunds }.into()]);
     }
     // Shipping and fees stay due for what was shipped, and drop out if nothing was.
@@ -102,7 +102,7 @@ pub(super) fn decide_cancel(order: &Order, cancellation: NewCancellation) -> Dec
         // An order that ended without a shipment asks for no more money.
         owed = owed.min(order.kept().saturating_sub(refund_amount).max(Amount::ZERO));
     }
-    let refunds = order.divided(cancellation_id.into(), refund_amount);
+    let refunds = order.divided(cancellation_id.into(), refund_amount, None);
     Ok(vec![OrderCancelled { reason, note, lines, owed, refunds }.into()])
 }
 
@@ -138,9 +138,9 @@ fn units_to_cancel(
 
 pub(super) fn decide_refund(
     order: &Order,
-    refund_id: RefundId,
-    amount: Amount,
+    (refund_id, amount): (RefundId, Amount),
     lines: Vec<LineAmount>,
+    payment_id: Option<PaymentId>,
     reason: Option<String>,
 ) -> Decided {
     check_texts(&[("reason", reason.as_ref())])?;
@@ -156,7 +156,10 @@ pub(super) fn decide_refund(
     if order.refunds().len() >= 2 * PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }
-    check_refundable(order, amount)?;
+    if let Some(payment_id) = payment_id.filter(|id| order.tender(*id).is_none()) {
+        return Err(OrderRefusal::UnknownPayment(payment_id));
+    }
+    check_refundable(amount, order.refundable_from(payment_id))?;
     for part in &lines {
         let line = order.line(part.line).ok_or(OrderRefusal::UnknownLine(part.line))?;
         if part.amount > line.balance {
@@ -165,12 +168,11 @@ pub(super) fn decide_refund(
         }
     }
     let lowers_owed = Some(order.lowers_owed(amount, balance::sum(&lines)));
-    let refunds = order.divided(refund_id, amount);
+    let refunds = order.divided(refund_id, amount, payment_id);
     Ok(vec![OrderRefundRequested { refund_id, amount, lines, lowers_owed, reason, refunds }.into()])
 }
 
-fn check_refundable(order: &Order, requested: Amount) -> Result<(), OrderRefusal> {
-    let refundable = order.refundable();
+fn check_refundable(requested: Amount, refundable: Amount) -> Result<(), OrderRefusal> {
     if requested > refundable {
         return Err(OrderRefusal::RefundTooLarge { requested, refundable });
     }

@@ -1,8 +1,8 @@
 //! The memory of an order: every member that can own bytes on the heap.
 
 use super::{
-    Adjustment, CancellationRecord, CancelledLine, Line, LineAdjustment, LineAmount, LineQuantity,
-    RefundRecord, ReturnRecord, ReturnedLine, Shipment, Shortage,
+    Adjustment, CancellationRecord, CancelledLine, Line, LineAdjustment, LineAmount, LineQuantity, NewTender,
+    RefundRecord, ReturnRecord, ReturnedLine, Shipment, Shortage, Tender,
 };
 use crate::heap::HeapBytes;
 
@@ -97,7 +97,21 @@ impl HeapBytes for CancelledLine {
 
 impl HeapBytes for RefundRecord {
     fn heap_bytes(&self) -> usize {
-        let Self { refund_id: _, payment_id: _, amount: _, lines, at_closing: _ } = self;
+        let Self { refund_id: _, payment_id: _, amount: _, lines, at_closing: _, part_of: _ } = self;
         lines.heap_bytes()
+    }
+}
+
+impl HeapBytes for NewTender {
+    fn heap_bytes(&self) -> usize {
+        let Self { amount: _, charge } = self;
+        charge.heap_bytes()
+    }
+}
+
+impl HeapBytes for Tender {
+    fn heap_bytes(&self) -> usize {
+        let Self { payment_id: _, amount: _, recorded: _, ending: _, kept_at_closing: _ } = self;
+        0
     }
 }

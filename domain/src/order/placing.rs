@@ -2,7 +2,7 @@
 
 use super::{
     ADJUSTMENTS_MAX, Adjustment, LINE_ADJUSTMENTS_MAX, LINE_QUANTITY_MAX, LINES_MAX, METADATA_ENTRIES_MAX,
-    NewLine, ORDER_VALUE_MAX, OrderLine, OrderPlaced, PaymentTerms, PlaceOrder,
+    NewLine, NewTender, ORDER_VALUE_MAX, OrderLine, OrderPlaced, PAYMENTS_MAX, PaymentTerms, PlaceOrder,
 };
 use crate::{
     Amount, Timestamp,
@@ -52,6 +52,14 @@ pub enum InvalidOrder {
     DueInThePast { due_at: Timestamp },
     #[error("payment: {0}")]
     Payment(#[from] InvalidToken),
+    #[error("payment {payment}: {token}")]
+    PaymentToken { payment: usize, token: InvalidToken },
+    #[error("an order has either `payment` or `payments`, and at most {PAYMENTS_MAX} of them")]
+    PaymentCount,
+    #[error("the amount of a payment is more than 0")]
+    PaymentAmount { payment: Option<usize> },
+    #[error("the payments add up to more than the total of the order, which is {total} (minor units)")]
+    PaymentsAboveTotal { total: Amount },
 }
 
 impl From<AmountOutOfRange> for InvalidOrder {
@@ -69,6 +77,7 @@ pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
     if let Some(line) = values.iter().position(|value| value.is_negative()) {
         return Err(InvalidOrder::NegativeLineTotal { line: line + 1 });
     }
+    check_payments(&place, total)?;
     let (adjustments, shares) = spread(place.adjustments, &values)?;
     let line = |(line, shares): (NewLine, Shares)| OrderLine {
         sku: line.sku,
@@ -92,7 +101,29 @@ pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
         payment_due_at: place.payment_due_at,
         terms: Some(PaymentTerms::Prepaid),
         payment: place.payment,
+        payments: place.payments,
     })
+}
+
+fn check_payments(place: &PlaceOrder, total: Amount) -> Result<(), InvalidOrder> {
+    let is_stated_twice = place.payment.is_some() && !place.payments.is_empty();
+    if is_stated_twice || place.payments.len() > PAYMENTS_MAX {
+        return Err(InvalidOrder::PaymentCount);
+    }
+    if let Some(charge) = &place.payment {
+        charge.check()?;
+    }
+    let mut sum = Amount::ZERO;
+    for (payment, NewTender { amount, charge }) in (1..).zip(&place.payments) {
+        if !amount.is_positive() {
+            return Err(InvalidOrder::PaymentAmount { payment: Some(payment) });
+        }
+        if let Some(charge) = charge {
+            charge.check().map_err(|token| InvalidOrder::PaymentToken { payment, token })?;
+        }
+        sum = sum.saturating_add(*amount);
+    }
+    if sum > total { Err(InvalidOrder::PaymentsAboveTotal { total }) } else { Ok(()) }
 }
 
 pub(super) fn check_due(payment_due_at: Option<Timestamp>, now: Timestamp) -> Result<(), InvalidOrder> {
@@ -135,9 +166,6 @@ fn validate(place: &PlaceOrder) -> Result<(), InvalidOrder> {
         ("country", place.country.as_ref()),
         ("reference", place.reference.as_ref()),
     ])?;
-    if let Some(charge) = &place.payment {
-        charge.check()?;
-    }
     for adjustment in &place.adjustments {
         check_adjustment(adjustment.kind, &adjustment.code, adjustment.amount, None)?;
     }

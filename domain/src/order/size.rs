@@ -28,7 +28,8 @@ pub(super) fn check(placed: &OrderPlaced) -> Result<(), OrderRefusal> {
 /// An upper bound of both events that needs no JSON: almost every order is far below the limit.
 fn at_most(placed: &OrderPlaced) -> usize {
     let of_lines: usize = placed.lines.iter().map(|line| line.adjustments.len()).sum();
-    let texts = 8 + placed.adjustments.len() + of_lines + 2 * placed.metadata.len();
+    let payments = 1 + placed.payments.len();
+    let texts = 6 + 2 * payments + placed.adjustments.len() + of_lines + 2 * placed.metadata.len();
     placed.lines.len() * LINE_BYTES_MAX + texts * (TEXT_BYTES_MAX + 100)
 }
 

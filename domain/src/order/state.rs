@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Adjustment, CancelReason, CancelledLine, FulfilmentStatus, LineAdjustment, LineAmount, LineQuantity,
-    OrderPaymentRecorded, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms, ReturnedLine, Shortage,
+    NewTender, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms, ReturnedLine, Shortage, Tender,
+    TenderSummary,
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
@@ -22,18 +23,8 @@ pub struct Order {
     pub(super) placed: Option<Placed>,
     pub(super) lines: Vec<Line>,
     pub(super) shortages: Vec<Shortage>,
-    pub(super) payment_id: Option<PaymentId>,
-    pub(super) captured: Amount,
-    pub(super) refunded: Amount,
-    pub(super) refunds_failed: Amount,
-    #[serde(default, skip_serializing_if = "Amount::is_zero")]
-    pub(super) refunded_at_provider: Amount,
-    #[serde(default, skip_serializing_if = "Amount::is_zero")]
-    pub(super) disputed: Amount,
-    #[serde(default, skip_serializing_if = "Amount::is_zero")]
-    pub(super) captured_late: Amount,
-    #[serde(default)]
-    pub(super) payment_corrections: u32,
+    /// Its payments, in the order in which they were added.
+    pub(super) tenders: Vec<Tender>,
     /// Refunds that the order requested, in order.
     pub(super) refunds: Vec<RefundRecord>,
     pub(super) paid: bool,
@@ -42,8 +33,6 @@ pub struct Order {
     /// Cancellations after which the order went on.
     pub(super) cancellations: Vec<CancellationRecord>,
     pub(super) cancel_reason: Option<CancelReason>,
-    /// See [`Order::kept_at_closing`].
-    pub(super) kept_at_closing: Option<Amount>,
     /// What the customer owes: the balances of the lines, and what belongs to no line. [`Order::owed`] cuts it at 0.
     pub(super) owed: Amount,
 }
@@ -64,6 +53,8 @@ pub(super) struct Placed {
     pub(super) terms: Option<PaymentTerms>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) payment: Option<NewCharge>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) payments: Vec<NewTender>,
 }
 
 impl HeapBytes for Placed {
@@ -81,6 +72,7 @@ impl HeapBytes for Placed {
             payment_due_at: _,
             terms: _,
             payment,
+            payments,
         } = self;
         customer_id.heap_bytes()
             + country.heap_bytes()
@@ -88,6 +80,7 @@ impl HeapBytes for Placed {
             + reference.heap_bytes()
             + metadata.heap_bytes()
             + payment.heap_bytes()
+            + payments.heap_bytes()
     }
 }
 
@@ -173,6 +166,9 @@ pub struct RefundRecord {
     /// True if the order ended with it. Its payment repeats it by itself if it fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_closing: bool,
+    /// The first part of the refund, if it is divided over several payments and this is a further part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<RefundId>,
 }
 
 /// The part of an order that answers to commands contain.
@@ -185,8 +181,9 @@ pub struct OrderStateSummary {
     pub total: Amount,
     pub captured: Amount,
     pub refunded: Amount,
+    /// The first payment.
     pub payment_id: Option<PaymentId>,
-    pub new_charge: Option<NewCharge>,
+    pub payments: Vec<TenderSummary>,
     /// What the latest command with a refund refunds to which payment.
     pub latest_refunds: Vec<OrderRefund>,
     pub shortages: Vec<Shortage>,
@@ -233,11 +230,6 @@ impl Order {
         self.placed.as_ref().and_then(|placed| placed.payment_due_at)
     }
 
-    /// The charge that the order was placed with.
-    pub fn new_charge(&self) -> Option<&NewCharge> {
-        self.placed.as_ref().and_then(|placed| placed.payment.as_ref())
-    }
-
     pub fn adjustments(&self) -> &[Adjustment] {
         self.placed.as_ref().map_or(&[], |placed| &placed.adjustments)
     }
@@ -259,40 +251,6 @@ impl Order {
 
     pub fn shortages(&self) -> &[Shortage] {
         &self.shortages
-    }
-
-    pub fn payment_id(&self) -> Option<PaymentId> {
-        self.payment_id
-    }
-
-    pub fn captured(&self) -> Amount {
-        self.captured
-    }
-
-    pub fn refunded(&self) -> Amount {
-        self.refunded
-    }
-
-    pub fn refunds_failed(&self) -> Amount {
-        self.refunds_failed
-    }
-
-    /// Taken from the captured amount by disputes that are open or lost.
-    pub fn disputed(&self) -> Amount {
-        self.disputed
-    }
-
-    /// The amounts of the payment as recorded last.
-    pub(super) fn payment_recorded(&self) -> OrderPaymentRecorded {
-        OrderPaymentRecorded {
-            captured: self.captured,
-            refunded: self.refunded,
-            refunds_failed: self.refunds_failed,
-            refunded_at_provider: self.refunded_at_provider,
-            disputed: self.disputed,
-            captured_late: self.captured_late,
-            corrections: self.payment_corrections,
-        }
     }
 
     pub fn refunds(&self) -> &[RefundRecord] {
@@ -346,10 +304,10 @@ impl Order {
             fulfilment_status: self.fulfilment_status(),
             currency: self.currency(),
             total: self.total(),
-            captured: self.captured,
-            refunded: self.refunded,
-            payment_id: self.payment_id,
-            new_charge: self.new_charge().cloned(),
+            captured: self.captured(),
+            refunded: self.refunded(),
+            payment_id: self.payment_id(),
+            payments: self.tender_summaries(),
             latest_refunds: self.latest_refunds(),
             shortages: self.shortages.clone(),
         }
@@ -362,26 +320,19 @@ impl Order {
             placed,
             lines,
             shortages,
-            payment_id: _,
-            captured: _,
-            refunded: _,
-            refunds_failed: _,
-            refunded_at_provider: _,
-            disputed: _,
-            captured_late: _,
-            payment_corrections: _,
+            tenders,
             refunds,
             paid: _,
             shipments,
             returns,
             cancellations,
             cancel_reason: _,
-            kept_at_closing: _,
             owed: _,
         } = self;
         placed.heap_bytes()
             + lines.heap_bytes()
             + shortages.heap_bytes()
+            + tenders.heap_bytes()
             + refunds.heap_bytes()
             + shipments.heap_bytes()
             + returns.heap_bytes()

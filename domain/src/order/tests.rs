@@ -57,6 +57,7 @@ fn order() -> PlaceOrder {
         now: at(0),
         payment_due_at: Some(at(100)),
         payment: None,
+        payments: Vec::new(),
     }
 }
 
@@ -79,11 +80,11 @@ fn payment_id() -> PaymentId {
 }
 
 fn allocated() -> OrderEvent {
-    OrderAllocated { payment_id: Some(payment_id()) }.into()
+    OrderAllocated { payment_id: Some(payment_id()), payments: Vec::new() }.into()
 }
 
 fn allocated_free() -> OrderEvent {
-    OrderAllocated { payment_id: None }.into()
+    OrderAllocated { payment_id: None, payments: Vec::new() }.into()
 }
 
 fn shortages() -> Vec<Shortage> {
@@ -95,7 +96,12 @@ fn rejected() -> OrderEvent {
 }
 
 fn recorded(captured: i64, refunded: i64, refunds_failed: i64) -> OrderEvent {
+    recorded_on(payment_id(), captured, refunded, refunds_failed)
+}
+
+fn recorded_on(payment_id: PaymentId, captured: i64, refunded: i64, refunds_failed: i64) -> OrderEvent {
     OrderPaymentRecorded {
+        payment_id: Some(payment_id),
         captured: pence(captured),
         refunded: pence(refunded),
         refunds_failed: pence(refunds_failed),
@@ -255,8 +261,12 @@ fn take_back(number: u128, lines: &[(u32, u32)], refund_amount: Option<i64>) -> 
 }
 
 fn refund(number: u128, amount: i64) -> OrderCommand {
-    let lines = Vec::new();
-    OrderCommand::Refund { refund_id: refund_id(number), amount: pence(amount), lines, reason: None }
+    refund_from(number, amount, None)
+}
+
+fn refund_from(number: u128, amount: i64, payment_id: Option<PaymentId>) -> OrderCommand {
+    let (refund_id, lines) = (refund_id(number), Vec::new());
+    OrderCommand::Refund { refund_id, amount: pence(amount), lines, payment_id, reason: None }
 }
 
 fn cancel(reason: CancelReason) -> OrderCommand {
@@ -272,6 +282,7 @@ mod fulfilment;
 mod money;
 mod placing;
 mod statuses;
+mod tenders;
 
 #[test]
 fn every_command_to_an_order_that_was_never_placed_is_refused() {

@@ -1,8 +1,8 @@
 use super::{
     CHARGES_MAX, Charge, ChargeState, NewCharge, Operation, Payment, PaymentAuthorized,
     PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
-    PaymentEvent, PaymentFailed, PaymentOutcomeUnknown, PaymentRefusal, PaymentRequested, PaymentState,
-    PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
+    PaymentEvent, PaymentFailed, PaymentKind, PaymentOutcomeUnknown, PaymentRefusal, PaymentRequested,
+    PaymentState, PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
     report::events_of_report,
     sources::{closing_refunds, request_refund, retry_refund},
     state::evolve,
@@ -155,6 +155,9 @@ fn authorize(payment: &Payment, amount: Option<Amount>, reference: Option<String
     if payment.is_closed() && !resolves_doubt {
         return Err(PaymentRefusal::Closed);
     }
+    if payment.kind() == Some(PaymentKind::Provider) && !resolves_doubt {
+        return Err(PaymentRefusal::OfProvider);
+    }
     let known = if resolves_doubt { Amount::ZERO } else { payment.authorized() };
     let left = payment.amount().saturating_sub(known).max(Amount::ZERO);
     let amount = amount.unwrap_or(left);
@@ -221,6 +224,9 @@ fn capture_late(payment: &Payment, amount: Option<Amount>, reference: Option<Str
         return Err(PaymentRefusal::Closed);
     }
     let amount = amount.ok_or(PaymentRefusal::Closed)?;
+    if payment.kind() == Some(PaymentKind::Provider) {
+        return Err(PaymentRefusal::OfProvider);
+    }
     if !amount.is_positive() || payment.captured().checked_add(amount).is_err() {
         return Err(PaymentRefusal::InvalidAmount);
     }

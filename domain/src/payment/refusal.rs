@@ -35,4 +35,6 @@ pub enum PaymentRefusal {
     RefundUnderWay,
     #[error("only an automatic refund that has failed is requested again")]
     NotRetryable,
+    #[error("a provider has money of this payment; add another payment to the order for money by hand")]
+    OfProvider,
 }

@@ -1,11 +1,23 @@
 //! Where the money of a payment is: in charges of the provider, or recorded by hand. No refund asks a source for more
 //! than it holds.
 
+use serde::Serialize;
+
 use super::{
-    CLOSING_ATTEMPTS_MAX, Payment, PaymentEvent, PaymentRefundFailed, PaymentRefundRequested, PaymentRefusal,
-    Refund, RefundReason, RefundSource, RefundState,
+    CLOSING_ATTEMPTS_MAX, ChargeState, Payment, PaymentEvent, PaymentRefundFailed, PaymentRefundRequested,
+    PaymentRefusal, Refund, RefundReason, RefundSource, RefundState,
 };
 use crate::{Amount, RefundId};
+
+/// How the money of a payment comes. A payment of one kind takes no money of the other, so each refund has one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentKind {
+    /// A provider takes it by charges.
+    Provider,
+    /// An operator records it.
+    Manual,
+}
 
 type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 
@@ -14,6 +26,17 @@ impl Payment {
     pub fn source_of(&self, refund: &Refund) -> RefundSource {
         let latest = || self.charge_with_money().map_or(RefundSource::Manual, RefundSource::Charge);
         refund.source.unwrap_or_else(latest)
+    }
+
+    /// How the money of this payment comes. None until its first use. A charge that failed without money leaves the
+    /// choice open.
+    pub fn kind(&self) -> Option<PaymentKind> {
+        let mut charges = self.charges().iter();
+        if charges.any(|charge| charge.state != ChargeState::Ended || charge.captured.is_positive()) {
+            Some(PaymentKind::Provider)
+        } else {
+            self.authorized().is_positive().then_some(PaymentKind::Manual)
+        }
     }
 
     /// What the source captured, minus its refunds that have not failed, minus its disputes.

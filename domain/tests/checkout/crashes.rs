@@ -62,6 +62,12 @@ fn order_scene(kind: OrderEventKind) -> Scene {
             captured.first.drain(&mut captured.world);
             captured
         }
+        OrderEventKind::PaymentAdded => Scene::with_two_payments(),
+        OrderEventKind::PaymentEnded => {
+            let mut ended = Scene::with_two_payments().then(&Deed::Fail { slot: SLOT, retryable: false });
+            ended.first.drain(&mut ended.world);
+            ended
+        }
         OrderEventKind::Paid => Scene::paid(),
         OrderEventKind::Shipped => Scene::shipped(),
         OrderEventKind::Delivered => Scene::shipped().then(&Deed::Deliver { slot: SLOT }),

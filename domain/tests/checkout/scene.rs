@@ -31,7 +31,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn with_stock(mugs: u32, bowls: u32) -> Self {
-        let basket = Basket { lines: vec![(Some(MUG), 3, 10), (Some(BOWL), 2, 20)], adjustment: 0 };
+        let basket = Basket { lines: vec![(Some(MUG), 3, 10), (Some(BOWL), 2, 20)], ..Basket::default() };
         let mut scene = Self {
             world: World::default(),
             baskets: vec![basket],
@@ -59,6 +59,16 @@ impl Scene {
         let mut scene = Self::placed(10, 10);
         scene.first.drain(&mut scene.world);
         assert_eq!(scene.order().status(), OrderStatus::Allocated);
+        scene
+    }
+
+    /// The order has a payment of 50, and a second one of what is left.
+    pub fn with_two_payments() -> Self {
+        let mut scene = Self::with_stock(10, 10);
+        scene.baskets[SLOT].payments = vec![50];
+        scene.act(&Deed::Place { slot: SLOT });
+        scene.first.drain(&mut scene.world);
+        scene.act(&Deed::AddPayment { slot: SLOT, amount: None });
         scene
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     Amount, OrderId, Sku,
-    order::{Order, OrderStatus},
+    order::{Order, OrderStatus, RefundRecord, Tender},
     payment::{Payment, Refund, RefundReason, RefundState},
 };
 
@@ -31,10 +31,7 @@ pub fn everything_adds_up(world: &World) {
     for (id, order) in world.orders() {
         assert_ne!(order.status(), OrderStatus::Placed, "{id} was left placed");
         stock_adds_up(world, id, order);
-        match order.payment_id() {
-            Some(payment_id) => money_adds_up(order, &world.payment(payment_id)),
-            None => assert_eq!(order.captured(), Amount::ZERO),
-        }
+        money_adds_up(world, order);
     }
     for (sku, stock) in world.stocks() {
         for (id, held) in stock.open_reservations() {
@@ -64,12 +61,42 @@ fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
     }
 }
 
-/// The order has recorded the amounts of its payment. An ended order has requested the refund of all it does
-/// not keep.
-fn money_adds_up(order: &Order, payment: &Payment) {
-    assert_eq!(payment.captured(), order.captured());
-    assert_eq!(payment.refunded(), order.refunded());
-    assert_eq!(payment.refunds_failed(), order.refunds_failed());
+/// The order has recorded the amounts of its payments, and an ended order has requested the refund of all it does not
+/// keep.
+fn money_adds_up(world: &World, order: &Order) {
+    let payments: Vec<Payment> =
+        order.tenders().iter().map(|tender| world.payment(tender.payment_id)).collect();
+    let left = |payment: &Payment| {
+        payment.captured().saturating_sub(payment.refunded()).saturating_sub(payment.disputed())
+    };
+    let on_order = order.captured().saturating_sub(order.refunded()).saturating_sub(order.disputed());
+    assert_eq!(sum(payments.iter().map(left)), on_order);
+    for (tender, payment) in order.tenders().iter().zip(&payments) {
+        tender_adds_up(order, tender, payment);
+    }
+    if order.status().is_final() {
+        let kept: i64 = payments.iter().map(kept_in_time).sum();
+        // The order repeats a refund that failed only when an operator asks for it.
+        let allowed = order.owed().saturating_add(order.refunds_failed());
+        assert!(kept <= allowed.minor_units(), "kept {kept}: {payments:?} of {order:?}");
+    }
+}
+
+/// Money that arrived by hand after the end stays until the order refunds it.
+fn kept_in_time(payment: &Payment) -> i64 {
+    let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
+    let requested_back = standing.map(|refund| refund.amount.minor_units()).sum::<i64>();
+    payment.captured().saturating_sub(payment.captured_late()).minor_units() - requested_back
+}
+
+fn sum(amounts: impl Iterator<Item = Amount>) -> Amount {
+    amounts.fold(Amount::ZERO, Amount::saturating_add)
+}
+
+fn tender_adds_up(order: &Order, tender: &Tender, payment: &Payment) {
+    assert_eq!(payment.captured(), tender.recorded.captured);
+    assert_eq!(payment.refunded(), tender.recorded.refunded);
+    assert_eq!(payment.refunds_failed(), tender.recorded.refunds_failed);
 
     let of_order = payment
         .refunds()
@@ -80,30 +107,24 @@ fn money_adds_up(order: &Order, payment: &Payment) {
         let whole = requested_at_payment.entry(part.part_of.unwrap_or(part.refund_id)).or_default();
         *whole = whole.saturating_add(part.amount);
     }
-    let by_order = order.refunds().iter().filter(|refund| !refund.at_closing);
+    let is_its_own = |refund: &&RefundRecord| refund.payment_id == Some(tender.payment_id);
+    let by_order = order.refunds().iter().filter(is_its_own).filter(|refund| !refund.at_closing);
     let requested_by_order: BTreeMap<_, _> =
         by_order.map(|refund| (refund.refund_id, refund.amount)).collect();
     assert_eq!(requested_at_payment, requested_by_order);
-    for refund in order.refunds().iter().filter(|refund| refund.at_closing) {
+    for refund in order.refunds().iter().filter(is_its_own).filter(|refund| refund.at_closing) {
         let is_part =
             |part: &&Refund| part.refund_id == refund.refund_id || part.part_of == Some(refund.refund_id);
         let parts = payment.refunds().iter().filter(is_part).map(|part| part.amount);
-        assert_eq!(parts.fold(Amount::ZERO, Amount::saturating_add), refund.amount);
+        assert_eq!(sum(parts), refund.amount);
     }
 
     if order.status().is_final() {
-        assert_eq!(payment.amount_due_at_closing(), order.kept_at_closing(), "not closed: {payment:?}");
-        let standing = payment.refunds().iter().filter(|refund| refund.state != RefundState::Failed);
-        let requested_back = standing.map(|refund| refund.amount.minor_units()).sum::<i64>();
-        // Money that arrived by hand after the end stays until the order refunds it.
-        let in_time = payment.captured().saturating_sub(payment.captured_late());
-        let kept = in_time.minor_units() - requested_back;
-        // The order repeats a refund that failed only when an operator asks for it.
-        let allowed = order.owed().saturating_add(order.refunds_failed());
-        assert!(kept <= allowed.minor_units(), "kept {kept}: {payment:?} of {order:?}");
+        assert_eq!(payment.amount_due_at_closing(), tender.kept_at_closing, "not closed: {payment:?}");
         assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
     } else {
         assert!(!payment.is_closed());
         assert_eq!(payment.order_id(), order.order_id());
+        assert_eq!(payment.amount(), tender.amount);
     }
 }

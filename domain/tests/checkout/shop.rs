@@ -6,8 +6,8 @@ use domain::{
     Amount, CancellationId, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     checkout::Step,
     order::{
-        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, Order, OrderCommand,
-        PlaceOrder, ReturnLine,
+        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, NewTender, Order,
+        OrderCommand, PlaceOrder, ReturnLine,
     },
     payment::{
         CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, Payment,
@@ -39,10 +39,12 @@ pub fn pence(minor_units: i64) -> Amount {
 /// A line as (SKU, units, price). Without a SKU it is postage.
 pub type LineSketch = (Option<usize>, u32, i64);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Basket {
     pub lines: Vec<LineSketch>,
     pub adjustment: i64,
+    /// Amounts of the payments. If empty: one payment of the total.
+    pub payments: Vec<i64>,
 }
 
 impl Basket {
@@ -67,8 +69,13 @@ impl Basket {
             now: Timestamp::UNIX_EPOCH,
             payment_due_at: Some(Timestamp::UNIX_EPOCH),
             payment: None,
+            payments: self.payments.iter().map(|amount| tender(*amount)).collect(),
         }))
     }
+}
+
+fn tender(amount: i64) -> NewTender {
+    NewTender { amount: pence(amount), charge: None }
 }
 
 /// A command from outside. Orders are named by their slot.
@@ -118,6 +125,15 @@ pub enum Deed {
     Refund {
         slot: usize,
         amount: i64,
+    },
+    AddPayment {
+        slot: usize,
+        amount: Option<i64>,
+    },
+    /// A deed on a further payment of the order: `tender` counts from 0.
+    OnTender {
+        tender: usize,
+        deed: Box<Deed>,
     },
     Authorize {
         slot: usize,
@@ -173,23 +189,31 @@ pub enum Deed {
 /// Sends the command as request `number`. The same number again is a retry.
 pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) -> Answer {
     let id = request(number);
+    let (tender, deed) = match deed {
+        Deed::OnTender { tender, deed } => (*tender, &**deed),
+        _ => (0, deed),
+    };
     if let Deed::PayAll { slot } = *deed {
+        let payment_id = payment_of(world, slot, tender);
         let authorize = PaymentCommand::Authorize { amount: None, reference: None };
-        world.send(payment_step(slot, authorize), id);
+        world.send(Step::Payment(payment_id, authorize), id);
         let capture = PaymentCommand::Capture { amount: None, reference: None };
-        return world.send(payment_step(slot, capture), CommandId(Uuid::new_v5(&id.0, b"capture")));
+        return world.send(Step::Payment(payment_id, capture), CommandId(Uuid::new_v5(&id.0, b"capture")));
     }
-    match step(world, baskets, deed, id) {
+    match step(world, baskets, (tender, deed), id) {
         Some(step) => world.send(step, id),
         None => Answer::Refused("no shipment or refund to act on".into()),
     }
 }
 
-fn payment_step(slot: usize, command: PaymentCommand) -> Step {
-    Step::Payment(PaymentId::of_order(order_id(slot)), command)
+fn payment_of(world: &World, slot: usize, tender: usize) -> PaymentId {
+    let order = world.order(order_id(slot));
+    let tenders = order.tenders();
+    let tender = tenders.get(tender % tenders.len().max(1));
+    tender.map_or_else(|| PaymentId::of_order(order_id(slot)), |tender| tender.payment_id)
 }
 
-fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option<Step> {
+fn step(world: &World, baskets: &[Basket], (tender, deed): (usize, &Deed), id: CommandId) -> Option<Step> {
     match *deed {
         Deed::Receive { sku: index, quantity } => {
             Some(Step::Stock(sku(index), StockCommand::Receive { quantity, reference: None }))
@@ -206,6 +230,7 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
         | Deed::Undo { slot }
         | Deed::MoveDue { slot }
         | Deed::Return { slot, .. }
+        | Deed::AddPayment { slot, .. }
         | Deed::Refund { slot, .. } => {
             let order = world.order(order_id(slot));
             Some(Step::Order(order_id(slot), order_command(&order, baskets, deed, id)?))
@@ -221,9 +246,12 @@ fn step(world: &World, baskets: &[Basket], deed: &Deed, id: CommandId) -> Option
         | Deed::RefundEnds { slot, .. }
         | Deed::RefundReported { slot, .. }
         | Deed::Dispute { slot, .. } => {
-            let payment = world.payment(PaymentId::of_order(order_id(slot)));
-            Some(payment_step(slot, payment_command(&payment, deed)?))
+            let payment_id = payment_of(world, slot, tender);
+            let payment = world.payment(payment_id);
+            Some(Step::Payment(payment_id, payment_command(&payment, deed)?))
         }
+        // Names no other deed of this kind.
+        Deed::OnTender { .. } => None,
     }
 }
 
@@ -268,7 +296,12 @@ fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) 
         }),
         Deed::Refund { amount, .. } => {
             let (refund_id, lines) = (RefundId::of_command(id), Vec::new());
-            OrderCommand::Refund { refund_id, amount: pence(amount), lines, reason: None }
+            let (amount, payment_id) = (pence(amount), None);
+            OrderCommand::Refund { refund_id, amount, lines, payment_id, reason: None }
+        }
+        Deed::AddPayment { amount, .. } => {
+            let payment_id = PaymentId::of_command(id);
+            OrderCommand::AddPayment { payment_id, amount: amount.map(pence), charge: None }
         }
         _ => return None,
     })

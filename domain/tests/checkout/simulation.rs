@@ -42,14 +42,32 @@ enum Action {
 
 fn basket() -> impl Strategy<Value = Basket> {
     let line = (prop::option::weighted(0.8, 0..3usize), 1..4u32, 0..20i64);
-    (prop::collection::vec(line, 1..4), -5..10i64).prop_map(|(mut lines, adjustment)| {
+    let deposit = prop::option::weighted(0.4, 1..100i64);
+    (prop::collection::vec(line, 1..4), -5..10i64, deposit).prop_map(|(mut lines, adjustment, percent)| {
         // Adds the discount to a price, so the total is never negative. It may be 0.
         lines[0].2 += adjustment.min(0).abs();
-        Basket { lines, adjustment }
+        let value: i64 = lines.iter().map(|(_, quantity, price)| i64::from(*quantity) * price).sum();
+        let total = value + adjustment;
+        // A deposit and the balance, or a deposit alone.
+        let payments = percent.map_or(Vec::new(), |percent| match total * percent / 100 {
+            0 => Vec::new(),
+            deposit if percent % 3 == 0 => vec![deposit],
+            deposit => vec![deposit, total - deposit],
+        });
+        Basket { lines, adjustment, payments }
     })
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
+    let on_second = |deed: Deed| Deed::OnTender { tender: 1, deed: Box::new(deed) };
+    prop_oneof![
+        3 => deed_on_first(),
+        2 => deed_on_first().prop_map(on_second),
+        1 => (0..SLOTS, prop::option::of(1..30i64)).prop_map(|(slot, amount)| Deed::AddPayment { slot, amount }),
+    ]
+}
+
+fn deed_on_first() -> impl Strategy<Value = Deed> {
     let slot = 0..SLOTS;
     let part = (1..4u32, 1..3u32);
     let ending = prop_oneof![

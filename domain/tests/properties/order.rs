@@ -4,8 +4,9 @@ use domain::{
     Amount, CancellationId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     checkout::{Reaction, order_event_has_reaction, react_to_order},
     order::{
-        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, Order, OrderCommand,
-        OrderDecider, OrderEvent, OrderPaymentRecorded, OrderStatus, PlaceOrder, ReturnLine,
+        Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, NewTender, Order,
+        OrderCommand, OrderDecider, OrderEvent, OrderPaymentRecorded, OrderStatus, PlaceOrder, ReturnLine,
+        Tender, TenderEnding,
     },
 };
 use proptest::prelude::*;
@@ -28,22 +29,27 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
             stocked,
             adjustments: Vec::new(),
         });
-    (prop::collection::vec(line, 1..4), -20..20i64, any::<bool>()).prop_map(|(lines, adjustment, due)| {
-        OrderCommand::Place(Box::new(PlaceOrder {
-            order_id: ORDER,
-            customer_id: None,
-            currency: "GBP".parse().unwrap(),
-            country: None,
-            lines,
-            adjustments: vec![Adjustment::new("adjustment", pence(adjustment))],
-            reference: None,
-            metadata: BTreeMap::new(),
-            placed_at: Timestamp::UNIX_EPOCH,
-            now: Timestamp::UNIX_EPOCH,
-            payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
-            payment: None,
-        }))
-    })
+    let payments = prop::collection::vec(1..60i64, 0..3);
+    (prop::collection::vec(line, 1..4), -20..20i64, any::<bool>(), payments).prop_map(
+        |(lines, adjustment, due, payments)| {
+            let tender = |amount: i64| NewTender { amount: pence(amount), charge: None };
+            OrderCommand::Place(Box::new(PlaceOrder {
+                order_id: ORDER,
+                customer_id: None,
+                currency: "GBP".parse().unwrap(),
+                country: None,
+                lines,
+                adjustments: vec![Adjustment::new("adjustment", pence(adjustment))],
+                reference: None,
+                metadata: BTreeMap::new(),
+                placed_at: Timestamp::UNIX_EPOCH,
+                now: Timestamp::UNIX_EPOCH,
+                payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
+                payment: None,
+                payments: payments.into_iter().map(tender).collect(),
+            }))
+        },
+    )
 }
 
 fn lines() -> impl Strategy<Value = Vec<LineQuantity>> {
@@ -59,24 +65,40 @@ fn id() -> impl Strategy<Value = Uuid> {
 #[derive(Debug, Clone)]
 enum Step {
     Command(OrderCommand),
-    PaymentGrew { captured: i64, refunded: i64, failed: i64 },
+    PaymentGrew { tender: usize, captured: i64, refunded: i64, failed: i64 },
+    EndPayment { tender: usize, ending: TenderEnding },
     DeliverNext,
     UndoLast,
+}
+
+/// The refunds that the order requested of a payment.
+fn requested_of(order: &Order, tender: &Tender) -> i64 {
+    let of_tender = order.refunds().iter().filter(|refund| refund.payment_id == Some(tender.payment_id));
+    of_tender.map(|refund| refund.amount.minor_units()).sum()
 }
 
 impl Step {
     fn command(self, order: &Order) -> OrderCommand {
         match self {
             Self::Command(command) => command,
-            Self::PaymentGrew { captured, refunded, failed } => {
-                let requested: i64 = order.refunds().iter().map(|refund| refund.amount.minor_units()).sum();
-                let captured = order.captured().minor_units() + captured;
+            Self::PaymentGrew { tender, captured, refunded, failed } => {
+                let Some(tender) = order.tenders().get(tender % order.tenders().len().max(1)) else {
+                    return OrderCommand::RecordPayment(OrderPaymentRecorded::default());
+                };
+                let requested = requested_of(order, tender);
+                let known = tender.recorded;
+                let captured = known.captured.minor_units() + captured;
                 OrderCommand::RecordPayment(OrderPaymentRecorded {
                     captured: pence(captured),
-                    refunded: pence((order.refunded().minor_units() + refunded).min(captured)),
-                    refunds_failed: pence((order.refunds_failed().minor_units() + failed).min(requested)),
-                    ..OrderPaymentRecorded::default()
+                    refunded: pence((known.refunded.minor_units() + refunded).min(captured)),
+                    refunds_failed: pence((known.refunds_failed.minor_units() + failed).min(requested)),
+                    ..known
                 })
+            }
+            Self::EndPayment { tender, ending } => {
+                let tender = order.tenders().get(tender % order.tenders().len().max(1));
+                let payment_id = tender.map_or(PaymentId(Uuid::nil()), |tender| tender.payment_id);
+                OrderCommand::EndPayment { payment_id, ending, captured: Amount::ZERO }
             }
             Self::UndoLast => {
                 let last = order.shipments().last();
@@ -101,8 +123,17 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(OrderCommand::Allocate { payment_id: PaymentId(Uuid::from_u128(2)) }).prop_map(Step::Command),
         1 => Just(OrderCommand::Reject { shortages: Vec::new() }).prop_map(Step::Command),
-        6 => (0..200i64, 0..50i64, 0..50i64)
-            .prop_map(|(captured, refunded, failed)| Step::PaymentGrew { captured, refunded, failed }),
+        6 => (0..3usize, 0..200i64, 0..50i64, 0..50i64).prop_map(|(tender, captured, refunded, failed)| {
+            Step::PaymentGrew { tender, captured, refunded, failed }
+        }),
+        2 => (id(), prop::option::of(-1..60i64)).prop_map(|(id, amount)| {
+            let (payment_id, amount) = (PaymentId(id), amount.map(pence));
+            Step::Command(OrderCommand::AddPayment { payment_id, amount, charge: None })
+        }),
+        1 => (0..3usize, any::<bool>()).prop_map(|(tender, failed)| {
+            let ending = if failed { TenderEnding::Failed } else { TenderEnding::Voided };
+            Step::EndPayment { tender, ending }
+        }),
         6 => (id(), prop::option::of(lines())).prop_map(|(id, lines)| Step::Command(OrderCommand::Ship {
             shipment_id: ShipmentId(id),
             lines,
@@ -122,7 +153,8 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         3 => (id(), 0..60i64).prop_map(|(id, amount)| {
             let (refund_id, amount, lines) = (RefundId(id), pence(amount), Vec::new());
-            Step::Command(OrderCommand::Refund { refund_id, amount, lines, reason: None })
+            let payment_id = None;
+            Step::Command(OrderCommand::Refund { refund_id, amount, lines, payment_id, reason: None })
         }),
         1 => (id(), reason).prop_map(|(id, reason)| {
             Step::Command(OrderCommand::Cancel(NewCancellation::of_the_rest(CancellationId(id), reason)))
@@ -166,8 +198,17 @@ fn amounts_add_up(order: &Order) {
     assert!(!order.owed().is_negative() && !order.amount_due().is_negative());
     assert!(!order.amount_due().is_positive() || !order.overpaid().is_positive());
 
+    let mut in_all = 0;
+    for tender in order.tenders() {
+        let requested = requested_of(order, tender);
+        let recorded = tender.recorded;
+        assert!(requested - recorded.refunds_failed.minor_units() <= recorded.captured.minor_units());
+        in_all += requested;
+    }
     let requested: i64 = order.refunds().iter().map(|refund| refund.amount.minor_units()).sum();
-    assert!(requested - order.refunds_failed().minor_units() <= order.captured().minor_units());
+    assert_eq!(requested, in_all, "a refund goes to no payment");
+    let returns = order.returns().iter().map(|record| record.refund_amount.minor_units());
+    assert!(returns.sum::<i64>() <= requested, "a return is not divided in full");
     if order.is_paid() && order.status() == OrderStatus::Allocated {
         assert!(!order.amount_due().is_positive());
     }

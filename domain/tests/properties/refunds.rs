@@ -6,8 +6,8 @@ use domain::{
     Amount, CancellationId, Decider, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     order::{
         Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewCancellation, NewLine,
-        NewReturn, Order, OrderCommand, OrderDecider, OrderPaymentRecorded, OrderStatus, PlaceOrder,
-        ReturnLine,
+        NewReturn, NewTender, Order, OrderCommand, OrderDecider, OrderPaymentRecorded, OrderStatus,
+        PlaceOrder, ReturnLine,
     },
     shares::AdjustmentKind,
 };
@@ -73,8 +73,22 @@ fn new_order() -> impl Strategy<Value = PlaceOrder> {
             now: Timestamp::UNIX_EPOCH,
             payment_due_at: None,
             payment: None,
+            payments: Vec::new(),
         }
     })
+}
+
+/// The order, or the same order with up to two payments.
+fn with_payments(mut place: PlaceOrder, percent: i64) -> PlaceOrder {
+    let Ok(events) = OrderDecider::decide(&Order::default(), OrderCommand::Place(Box::new(place.clone())))
+    else {
+        return place;
+    };
+    let total = OrderDecider::fold(&events).total().minor_units();
+    let first = total * percent / 100;
+    let parts = [first, total - first].into_iter().filter(|part| *part > 0);
+    place.payments = parts.map(|part| NewTender { amount: amount(part), charge: None }).collect();
+    place
 }
 
 /// A paid order under test, with ids that are each used once.
@@ -88,13 +102,13 @@ impl Shop {
         let mut shop = Self { order: Order::default(), used: 10 };
         assert!(shop.run(OrderCommand::Place(Box::new(place))));
         assert!(shop.run(OrderCommand::Allocate { payment_id: PaymentId(Uuid::from_u128(2)) }));
-        let (captured, refunded) = (shop.order.total(), Amount::ZERO);
-        shop.run(OrderCommand::RecordPayment(OrderPaymentRecorded {
-            captured,
-            refunded,
-            refunds_failed: refunded,
-            ..OrderPaymentRecorded::default()
-        }));
+        for tender in shop.order.tenders().to_vec() {
+            assert!(shop.run(OrderCommand::RecordPayment(OrderPaymentRecorded {
+                payment_id: Some(tender.payment_id),
+                captured: tender.amount,
+                ..OrderPaymentRecorded::default()
+            })));
+        }
         assert!(shop.order.is_paid());
         shop
     }
@@ -136,7 +150,7 @@ impl Shop {
     fn refund(&mut self, minor_units: i64, line: Option<u32>) -> bool {
         let (refund_id, amount) = (RefundId(self.id()), amount(minor_units));
         let lines = line.map(|line| LineAmount { line, amount }).into_iter().collect();
-        self.run(OrderCommand::Refund { refund_id, amount, lines, reason: None })
+        self.run(OrderCommand::Refund { refund_id, amount, lines, payment_id: None, reason: None })
     }
 
     fn refunded(&self) -> i64 {
@@ -183,7 +197,7 @@ proptest! {
 
     #[test]
     fn no_sequence_refunds_more_than_was_paid(
-        place in new_order(),
+        place in (new_order(), 0..=100i64).prop_map(|(place, percent)| with_payments(place, percent)),
         steps in prop::collection::vec(step(), 0..25),
     ) {
         let mut shop = Shop::paid(place);
@@ -201,7 +215,7 @@ proptest! {
 
     #[test]
     fn without_requested_amounts_the_order_keeps_exactly_what_is_owed(
-        place in new_order(),
+        place in (new_order(), 0..=100i64).prop_map(|(place, percent)| with_payments(place, percent)),
         steps in prop::collection::vec(step(), 0..25),
     ) {
         let mut shop = Shop::paid(place);
@@ -219,7 +233,7 @@ proptest! {
 
     #[test]
     fn all_that_was_paid_goes_back_if_everything_is_cancelled_before_a_shipment(
-        place in new_order(),
+        place in (new_order(), 0..=100i64).prop_map(|(place, percent)| with_payments(place, percent)),
         parts in prop::collection::vec(part(), 0..10),
     ) {
         let mut shop = Shop::paid(place);
@@ -234,7 +248,7 @@ proptest! {
 
     #[test]
     fn the_totals_of_the_lines_go_back_if_everything_was_shipped_and_comes_back(
-        place in new_order(),
+        place in (new_order(), 0..=100i64).prop_map(|(place, percent)| with_payments(place, percent)),
         parts in prop::collection::vec(part(), 0..10),
         goodwill in prop::option::of((1..5u32, 1..100i64)),
     ) {

@@ -77,11 +77,12 @@ codes! {
     PaymentState "payment_state" CONFLICT "The payment's status does not allow this" "`detail` names the status.";
     PaymentClosed "payment_closed" CONFLICT "The order of this payment has ended" "No further authorisation is possible. To record money that arrived by hand all the same, capture its `amount`.";
     ChargeUnderWay "charge_under_way" CONFLICT "The provider is working on a charge of this payment" "Wait for the outcome from the provider. Record an authorisation by hand only after a lost answer.";
-    AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` states how much is left to authorize, capture or refund.";
+    PaymentOfProvider "payment_of_provider" CONFLICT "A provider has money of this payment" "Add another payment to the order, and record the money by hand there.";
+    AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` states how much is left to ask for, authorize, capture or refund.";
     TermsDiffer "terms_differ" CONFLICT "An earlier request with this number or id had other terms" "Repeat a charge or refund with the same terms. Use a new number or id for another one.";
     RefundSettled "refund_settled" CONFLICT "The refund already has another outcome" "Read the payment for the outcome.";
     RefundUnderWay "refund_under_way" CONFLICT "The provider knows the outcome of this refund" "Wait for the report of the provider. Record an outcome by hand only after a lost answer.";
-    TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds or charges" "`detail` states the limit.";
+    TooManyParts "too_many_parts" CONFLICT "There are too many shipments, returns, refunds, payments or charges" "`detail` states the limit.";
     WebhookSignature "webhook_signature" UNAUTHORIZED "The signature of the webhook is missing or wrong" "Sign the bytes of the body with the shared secret. Clocks may differ by at most five minutes.";
     WebhookUrlRefused "webhook_url_refused" UNPROCESSABLE_ENTITY "Webhooks are not sent to this URL" "`errors` gives the reason. Use an https:// URL on the public Internet.";
     TooManySubscriptions "too_many_subscriptions" CONFLICT "The limit of subscriptions is reached" "Delete a subscription that you no longer need.";

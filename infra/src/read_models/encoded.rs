@@ -9,8 +9,8 @@ use jiff::fmt::serde::timestamp::microsecond;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    OrderRow, OrderStockEvent, OrderSummary, PartitionSales, PaymentRow, PaymentSummary, ReadModelError,
-    ReservationRow, StockRow, StoredRow,
+    OrderBalance, OrderRow, OrderStockEvent, OrderSummary, PartitionSales, PaymentRow, PaymentSummary,
+    ReadModelError, ReservationRow, StockRow, StoredRow,
     orders::{awaited_payment_due_at, never_placed, skus_of},
     payments::awaits_provider_since,
 };
@@ -45,6 +45,8 @@ pub struct OrderHead {
     /// `None` unless the order still waits for its payment.
     #[serde(with = "microsecond::optional")]
     pub payment_due_at: Option<Timestamp>,
+    pub overpaid: bool,
+    pub refund_due: bool,
 }
 
 /// The columns of a payment besides its JSON.
@@ -120,6 +122,8 @@ impl EncodedOrder {
             customer_id: order.customer_id().map(str::to_owned),
             placed_at,
             payment_due_at: awaited_payment_due_at(order),
+            overpaid: OrderBalance::Overpaid.is_of(order),
+            refund_due: OrderBalance::RefundDue.is_of(order),
         };
         Self::of(head, &OrderSummary::of(order), order)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use domain::{
     Amount, Currency, OrderId, PaymentId, Revision, Sku, Timestamp,
-    order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus},
+    order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus, Tender, TenderStatus},
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,15 +42,41 @@ pub struct OrderSummary {
     pub owed: Amount,
     pub amount_due: Amount,
     pub overpaid: Amount,
+    pub refund_due: Amount,
     pub captured: Amount,
     pub refunded: Amount,
     pub payment_id: Option<PaymentId>,
+    pub payments: Vec<OrderPayment>,
     pub line_count: usize,
     /// Units of all lines, as placed.
     pub units: u64,
     /// `None` for an order that was never placed, which has no row.
     pub placed_at: Option<Timestamp>,
     pub payment_due_at: Option<Timestamp>,
+}
+
+/// A payment of an order, as the order knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPayment {
+    pub payment_id: PaymentId,
+    pub amount: Amount,
+    pub status: TenderStatus,
+    pub captured: Amount,
+    pub refunded: Amount,
+    pub disputed: Amount,
+}
+
+impl OrderPayment {
+    fn of(tender: &Tender) -> Self {
+        Self {
+            payment_id: tender.payment_id,
+            amount: tender.amount,
+            status: tender.status(),
+            captured: tender.recorded.captured,
+            refunded: tender.recorded.refunded,
+            disputed: tender.recorded.disputed,
+        }
+    }
 }
 
 impl OrderSummary {
@@ -67,9 +93,11 @@ impl OrderSummary {
             owed: order.owed(),
             amount_due: order.amount_due(),
             overpaid: order.overpaid(),
+            refund_due: order.refund_due(),
             captured: order.captured(),
             refunded: order.refunded(),
             payment_id: order.payment_id(),
+            payments: order.tenders().iter().map(OrderPayment::of).collect(),
             line_count: order.lines().len(),
             units: order.lines().iter().map(|line| u64::from(line.quantity)).sum(),
             placed_at: order.placed_at(),
@@ -101,12 +129,39 @@ pub struct OrderFilter {
     pub status: Option<OrderStatus>,
     pub customer_id: Option<String>,
     pub sku: Option<Sku>,
+    pub balance: Option<OrderBalance>,
     /// Inclusive.
     pub placed_from: Option<Timestamp>,
     /// Exclusive.
     pub placed_to: Option<Timestamp>,
     /// Continue after this order.
     pub after: Option<(Timestamp, OrderId)>,
+}
+
+/// Money that is to go back to the customer. An order can be in both states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderBalance {
+    /// More is paid than is owed, and no refund is requested for it.
+    Overpaid,
+    /// A refund is requested and not paid out.
+    RefundDue,
+}
+
+impl OrderBalance {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overpaid => "overpaid",
+            Self::RefundDue => "refund_due",
+        }
+    }
+
+    pub fn is_of(self, order: &Order) -> bool {
+        match self {
+            Self::Overpaid => order.overpaid().is_positive(),
+            Self::RefundDue => order.refund_due().is_positive(),
+        }
+    }
 }
 
 #[async_trait]
@@ -132,10 +187,15 @@ pub(super) enum OrderList {
     /// The customer's orders, each looked up in the index of the SKU: at most as many look-ups as the
     /// customer has orders.
     CustomerAndSku,
+    /// The few orders with such a balance, each checked against the other filters.
+    Balance(OrderBalance),
 }
 
 impl OrderList {
     pub(super) fn of(filter: &OrderFilter) -> Self {
+        if let Some(balance) = filter.balance {
+            return Self::Balance(balance);
+        }
         match (&filter.customer_id, &filter.sku) {
             (None, None) => Self::Time,
             (Some(_), None) => Self::Customer,

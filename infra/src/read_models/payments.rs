@@ -7,7 +7,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ReadModelError, RowPage};
+use super::{OrderSummaryRow, ReadModelError, RowPage};
 
 /// A payment. `payment` is stored as JSON: see [`super::OrderRow`] before you add a field to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,21 +91,29 @@ pub struct PaymentFilter {
 }
 
 impl PaymentFilter {
-    /// The page of the one payment that an order has. Its id follows from the order's, so adapters look up
-    /// `row` by id instead of walking a list.
+    /// The page of the payments of an order, in its order. The order names them, so adapters look up `rows` by
+    /// [`ids_of_order`] instead of walking a list.
     pub(super) fn page_of_order(
         &self,
         order_id: OrderId,
-        row: Option<PaymentSummaryRow>,
+        rows: Vec<PaymentSummaryRow>,
         limit: usize,
     ) -> RowPage<PaymentSummaryRow> {
-        let wanted = row.filter(|row| {
+        let after = rows.iter().position(|row| Some(row.payment_id) == self.after);
+        let rows = rows.into_iter().skip(after.map_or(0, |place| place + 1)).filter(|row| {
             row.summary.order_id == Some(order_id)
                 && self.state.is_none_or(|state| state == row.summary.state)
-                && self.after.is_none_or(|after| after != row.payment_id)
         });
-        RowPage { items: wanted.into_iter().take(limit).collect(), has_more: false }
+        RowPage::cut(rows.take(limit.saturating_add(1)).collect(), limit)
     }
+}
+
+/// The payments that an order may have. The id of the first follows from that of the order, so it is found before the
+/// order is.
+pub(super) fn ids_of_order(order_id: OrderId, order: Option<&OrderSummaryRow>) -> Vec<PaymentId> {
+    let first = PaymentId::of_order(order_id);
+    let named = order.into_iter().flat_map(|row| &row.summary.payments).map(|payment| payment.payment_id);
+    [first].into_iter().chain(named.filter(|id| *id != first)).collect()
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
-//! Numbers the events of an order, across the streams of the order and its payment.
+//! Numbers the events of an order, across the streams of the order and its payments.
 //!
-//! The number of an event is its place in the log among all events of the order and its payment. So it is the
+//! The number of an event is its place in the log among all events of the order and its payments. So it is the
 //! same for every subscriber, at every replay and after pruning. It does not depend on the sequence in which
 //! these events arrive from two topics.
 //!
@@ -12,7 +12,10 @@ use std::{
     sync::Arc,
 };
 
-use domain::{EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName};
+use domain::{
+    EventId, OrderId, PaymentId, Position, RecordedEvent, StreamName,
+    order::{OrderEvent, OrderEventKind},
+};
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use infra::{
     event_store::{EventLog, ReadError},
@@ -45,7 +48,7 @@ pub(crate) fn is_sent(stream: &StreamName) -> bool {
     }
 }
 
-/// The events of an order and its payment.
+/// The events of an order and its payments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct OrderHistory {
     /// Types by position.
@@ -221,7 +224,8 @@ async fn histories(
 /// The history of an order up to position `last`.
 async fn read_history(log: &dyn EventLog, order: OrderId, last: Position) -> OfOrder<OrderHistory> {
     let mut history = OrderHistory::default();
-    for stream in streams_of(order) {
+    let mut streams = OrderStreams::of(order);
+    while let Some(stream) = streams.next() {
         let mut next = 0;
         loop {
             let page = match of_order(log.read_stream(&stream, next, PAGE_EVENTS).await)? {
@@ -229,6 +233,7 @@ async fn read_history(log: &dyn EventLog, order: OrderId, last: Position) -> OfO
                 Err(error) => return Ok(Err(error)),
             };
             next += page.len() as u64;
+            streams.learn(&page);
             let passed_last = page.last().is_none_or(|event| event.position >= last);
             page.into_iter().take_while(|event| event.position <= last).for_each(|event| history.put(event));
             if passed_last {
@@ -239,9 +244,43 @@ async fn read_history(log: &dyn EventLog, order: OrderId, last: Position) -> OfO
     Ok(Ok(history))
 }
 
-/// The streams whose events are numbered together.
-pub(crate) fn streams_of(order: OrderId) -> [StreamName; 2] {
-    [StreamName::Order(order), PaymentId::of_order(order).into()]
+/// The streams whose events are numbered together: the order's, and those of its payments.
+pub(crate) struct OrderStreams {
+    streams: Vec<StreamName>,
+    given: usize,
+}
+
+impl OrderStreams {
+    pub fn of(order: OrderId) -> Self {
+        Self { streams: vec![order.into(), PaymentId::of_order(order).into()], given: 0 }
+    }
+
+    pub fn next(&mut self) -> Option<StreamName> {
+        let next = self.streams.get(self.given).cloned();
+        self.given += usize::from(next.is_some());
+        next
+    }
+
+    /// Adds the payments that events of the order name. A damaged event names none: events after it have no numbers.
+    pub fn learn(&mut self, events: &[RecordedEvent]) {
+        let naming = [OrderEventKind::Allocated, OrderEventKind::PaymentAdded].map(Some);
+        let is_naming =
+            |event: &&RecordedEvent| naming.contains(&OrderEventKind::of_type_name(&event.type_name));
+        for event in events.iter().filter(is_naming) {
+            let payments = match event.decode_as::<OrderEvent>() {
+                Ok(OrderEvent::Allocated(allocated)) => {
+                    allocated.payments.into_iter().map(|payment| payment.payment_id).collect()
+                }
+                Ok(OrderEvent::PaymentAdded(added)) => vec![added.payment_id],
+                Ok(_) | Err(_) => Vec::new(),
+            };
+            for stream in payments.into_iter().map(StreamName::from) {
+                if !self.streams.contains(&stream) {
+                    self.streams.push(stream);
+                }
+            }
+        }
+    }
 }
 
 /// Separates damage of one stream from a store that cannot be read now.

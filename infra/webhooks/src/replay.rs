@@ -11,7 +11,11 @@ use infra::{
 };
 use tokio::time;
 
-use crate::{Webhooks, history, queue};
+use crate::{
+    Webhooks,
+    history::{self, OrderStreams},
+    queue,
+};
 
 /// Events per read.
 const PAGE_EVENTS: usize = 1_000;
@@ -63,7 +67,8 @@ async fn events_of_order(
     order: OrderId,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let mut found = Vec::new();
-    for stream in history::streams_of(order) {
+    let mut streams = OrderStreams::of(order);
+    while let Some(stream) = streams.next() {
         let mut next = 0;
         loop {
             let events = log.read_stream(&stream, next, PAGE_EVENTS).await?;
@@ -71,6 +76,7 @@ async fn events_of_order(
                 break;
             }
             next += events.len() as u64;
+            streams.learn(&events);
             found.extend(
                 events
                     .into_iter()

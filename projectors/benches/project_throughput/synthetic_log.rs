@@ -130,6 +130,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         now: time_of(number),
         payment_due_at: None,
         payment: None,
+        payments: Vec::new(),
     };
     let payment_id = PaymentId::of_order(order_id);
     writer.run::<OrderDecider>(order_id, &mut order, OrderCommand::Place(Box::new(place)), number);

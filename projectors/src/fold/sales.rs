@@ -68,6 +68,8 @@ pub(super) fn fold(
         }
         OrderEvent::Placed(_)
         | OrderEvent::Rejected(_)
+        | OrderEvent::PaymentAdded(_)
+        | OrderEvent::PaymentEnded(_)
         | OrderEvent::Paid(_)
         | OrderEvent::Shipped(_)
         | OrderEvent::Delivered(_)

@@ -13,6 +13,7 @@ use axum::{
 };
 use domain::{
     OrderId, PaymentId,
+    order::OrderDecider,
     payment::{ChargeEnding, Payment, PaymentDecider},
 };
 use futures::future::{join, join_all};
@@ -54,8 +55,10 @@ pub async fn operate(env: Arc<Environment>, platform: Platform) {
         for number in 0..env.plan.orders {
             let placing = env.with_shopper(number, |shopper| shopper.placing.clone());
             let Some(placing) = placing else { continue };
-            let payment = PaymentId::of_order(OrderId::of_command(placing.command_id()));
-            let requests = settlements(&env, payment);
+            let id = OrderId::of_command(placing.command_id());
+            let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
+            let payments = order.tenders().iter().map(|tender| tender.payment_id);
+            let requests: Vec<Request> = payments.flat_map(|payment| settlements(&env, payment)).collect();
             join_all(requests.iter().map(|request| send_or_give_up(&env, &platform, request))).await;
         }
         time::sleep(Duration::from_secs(1)).await;

@@ -33,6 +33,7 @@ pub enum Action {
     Deliver { order: OrderId, shipment: ShipmentId },
     Return { order: OrderId, lines: Vec<ReturnLine>, refund_amount: Option<i64> },
     Refund { order: OrderId, amount: i64 },
+    AddPayment { order: OrderId, amount: Option<i64> },
     Cancel { order: OrderId },
     Charge { payment: PaymentId, charge: NewCharge },
     Authorize { payment: PaymentId, amount: Option<i64> },
@@ -96,6 +97,7 @@ impl Request {
             Action::Deliver { order, .. } => format!("/v1/orders/{order}/deliveries"),
             Action::Return { order, .. } => format!("/v1/orders/{order}/returns"),
             Action::Refund { order, .. } => format!("/v1/orders/{order}/refunds"),
+            Action::AddPayment { order, .. } => format!("/v1/orders/{order}/payments"),
             Action::Cancel { order } => format!("/v1/orders/{order}/cancel"),
             Action::Charge { payment, .. } => format!("/v1/payments/{payment}/charge"),
             Action::Authorize { payment, .. } => format!("/v1/payments/{payment}/authorize"),
@@ -128,7 +130,9 @@ impl Request {
                 json!({"lines": lines, "refund_amount": refund_amount})
             }
             Action::Refund { amount, .. } => json!({"amount": amount}),
-            Action::Authorize { amount, .. } | Action::Capture { amount, .. } => json!({"amount": amount}),
+            Action::Authorize { amount, .. }
+            | Action::Capture { amount, .. }
+            | Action::AddPayment { amount, .. } => json!({"amount": amount}),
             Action::Charge { charge, .. } => json!({"method": charge.method, "capture": charge.capture}),
             Action::Fail { retryable, .. } => json!({"retryable": retryable}),
             Action::Cancel { .. }
@@ -148,6 +152,7 @@ impl Request {
             | Action::Deliver { order, .. }
             | Action::Return { order, .. }
             | Action::Refund { order, .. }
+            | Action::AddPayment { order, .. }
             | Action::Cancel { order } => (*order).into(),
             Action::Charge { payment, .. }
             | Action::Authorize { payment, .. }
@@ -189,7 +194,13 @@ impl Request {
                 refund_id: RefundId::of_command(id),
                 amount: amount(*minor_units),
                 lines: Vec::new(),
+                payment_id: None,
                 reason: None,
+            }),
+            Action::AddPayment { amount: minor_units, .. } => Some(OrderCommand::AddPayment {
+                payment_id: PaymentId::of_command(id),
+                amount: minor_units.map(amount),
+                charge: None,
             }),
             Action::Cancel { .. } => {
                 let id = CancellationId::of_command(id);

@@ -56,19 +56,25 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     let moved = moved_units(env);
     for id in orders(env) {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
-        let payment_id = PaymentId::of_order(id);
-        let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
+        let payments: Vec<(PaymentId, Payment)> = payment_ids(id, &order)
+            .into_iter()
+            .map(|id| (id, env.folded::<PaymentDecider>(&id.into(), usize::MAX)))
+            .collect();
         if needs_unreadable_stock(&order) {
             if !parked.iter().any(|entry| entry.stream == id.into()) {
                 unfinished.push(format!("isolation: {id} needs an unreadable stream, and is not parked"));
             }
         } else {
             check_order(&mut unfinished, id, &order, &moved);
-            check_not_parked(&mut unfinished, id, &parked);
+            check_not_parked(&mut unfinished, id, &payments, &parked);
         }
-        check_payment(&mut unfinished, id, &order, &payment);
-        check_provider(&mut unfinished, env, payment_id, &payment);
-        if when_due(&order, &payment, env.now()) != WhenDue::Nothing {
+        for (payment_id, payment) in &payments {
+            check_payment(&mut unfinished, (id, *payment_id), &order, payment);
+            check_provider(&mut unfinished, env, *payment_id, payment);
+        }
+        let payments: Vec<Payment> = payments.into_iter().map(|(_, payment)| payment).collect();
+        check_money(&mut unfinished, id, &order, &payments);
+        if when_due(&order, &payments, env.now()) != WhenDue::Nothing {
             unfinished.push(format!("everything drains: {id} is overdue, and neither paid nor expired"));
         }
     }
@@ -79,13 +85,52 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     unfinished
 }
 
+/// The payments of an order. One that has none yet is checked for its first payment.
+fn payment_ids(id: OrderId, order: &Order) -> Vec<PaymentId> {
+    match order.tenders() {
+        [] => vec![PaymentId::of_order(id)],
+        tenders => tenders.iter().map(|tender| tender.payment_id).collect(),
+    }
+}
+
+/// The order and its payments have the same money in all. An ended order keeps what is owed.
+fn check_money(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payments: &[Payment]) {
+    let sum = |of: fn(&Payment) -> Amount| {
+        payments.iter().fold(Amount::ZERO, |sum, payment| sum.saturating_add(of(payment))).minor_units()
+    };
+    let on_payments = sum(Payment::captured) - sum(Payment::refunded) - sum(Payment::disputed);
+    let on_order =
+        order.captured().saturating_sub(order.refunded()).saturating_sub(order.disputed()).minor_units();
+    if on_order != on_payments {
+        unfinished.push(format!("money agrees: {id} shows {on_order}, and its payments {on_payments}"));
+    }
+    if !order.status().is_final() {
+        return;
+    }
+    // Money that arrived by hand after the end stays until a client refunds it.
+    let kept = sum(Payment::captured) - sum(Payment::captured_late) - sum(Payment::refunded);
+    // The order repeats a refund that failed only when an operator asks for it.
+    if kept > order.owed().saturating_add(order.refunds_failed()).minor_units() {
+        unfinished.push(format!(
+            "money agrees: the ended order {id} keeps {kept}, but only {} is owed",
+            order.owed()
+        ));
+    }
+}
+
 /// True if the order has a line of [`UNREADABLE_SKU`](crate::plan::UNREADABLE_SKU). No reaction to it can finish.
 fn needs_unreadable_stock(order: &Order) -> bool {
     order.lines().iter().any(|line| line.stocked && StreamName::from(line.sku.clone()) == unreadable_stream())
 }
 
-fn check_not_parked(unfinished: &mut Vec<String>, id: OrderId, parked: &[ParkedReaction]) {
-    let streams: [StreamName; 2] = [id.into(), PaymentId::of_order(id).into()];
+fn check_not_parked(
+    unfinished: &mut Vec<String>,
+    id: OrderId,
+    payments: &[(PaymentId, Payment)],
+    parked: &[ParkedReaction],
+) {
+    let of_payments = payments.iter().map(|(payment, _)| StreamName::from(*payment));
+    let streams: Vec<StreamName> = [id.into()].into_iter().chain(of_payments).collect();
     if let Some(entry) = parked.iter().find(|entry| streams.contains(&entry.stream)) {
         unfinished.push(format!("isolation: a reaction of another order is parked: {entry:?}"));
     }
@@ -176,19 +221,26 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
     }
 }
 
-fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment: &Payment) {
+fn check_payment(
+    unfinished: &mut Vec<String>,
+    (id, payment_id): (OrderId, PaymentId),
+    order: &Order,
+    payment: &Payment,
+) {
+    let tender = order.tender(payment_id);
+    let recorded = tender.map(|tender| tender.recorded).unwrap_or_default();
     let mut note =
         |what: String| unfinished.push(format!("{what} ({id}, {:?}, {payment:?})", order.status()));
     let amounts = |captured: Amount, refunded: Amount| (captured.minor_units(), refunded.minor_units());
-    if amounts(order.captured(), order.refunded()) != amounts(payment.captured(), payment.refunded()) {
-        let (captured, refunded) = amounts(order.captured(), order.refunded());
+    if amounts(recorded.captured, recorded.refunded) != amounts(payment.captured(), payment.refunded()) {
+        let (captured, refunded) = amounts(recorded.captured, recorded.refunded);
         note(format!("money agrees: the order shows {captured} captured and {refunded} refunded"));
     }
     let is_requested = payment.state() != PaymentState::New;
-    if order.status() == OrderStatus::Allocated && order.payment_id().is_some() != is_requested {
+    if order.status() == OrderStatus::Allocated && tender.is_some() != is_requested {
         note("everything drains: the payment is not requested, or the order has none".to_owned());
     }
-    if is_requested && payment.amount() != order.total() {
+    if is_requested && tender.is_none_or(|tender| payment.amount() != tender.amount) {
         note("money agrees: payment and order have different amounts".to_owned());
     }
     if payment.void_requested() {
@@ -197,7 +249,7 @@ fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payme
     if payment.refunds().iter().any(|refund| refund.state.is_open()) {
         note("everything drains: a refund is not settled".to_owned());
     }
-    for requested in order.refunds() {
+    for requested in order.refunds().iter().filter(|refund| refund.payment_id == Some(payment_id)) {
         let parts = payment.refunds().iter().filter(|refund| is_part_of(refund, requested.refund_id));
         let found = parts.fold(domain::Amount::ZERO, |sum, refund| sum.saturating_add(refund.amount));
         if found != requested.amount {
@@ -217,18 +269,11 @@ fn check_payment(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payme
     if !order.status().is_final() {
         return;
     }
-    if order.payment_id().is_some() && !payment.is_closed() {
+    if tender.is_some() && !payment.is_closed() {
         note("everything drains: the payment of an ended order is not closed".to_owned());
     }
     if payment.capturable().is_positive() {
         note("everything drains: an ended order holds an authorisation".to_owned());
-    }
-    // Money that arrived by hand after the end stays until a client refunds it.
-    let in_time = payment.captured().saturating_sub(payment.captured_late());
-    let kept = in_time.saturating_sub(payment.refunded());
-    // The order repeats a refund that failed only when an operator asks for it.
-    if kept > order.owed().saturating_add(order.refunds_failed()) {
-        note(format!("money agrees: an ended order keeps {kept}, but only {} is owed", order.owed()));
     }
 }
 

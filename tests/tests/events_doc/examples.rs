@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::STORE_ID;
 
 /// The type of an event, the command that records it, and the type of the event that caused the command.
-const CAUSES: [(&str, &str, Option<&str>); 46] = [
+const CAUSES: [(&str, &str, Option<&str>); 48] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
     ("order.placed.v2", "order.place", None),
@@ -27,6 +27,7 @@ const CAUSES: [(&str, &str, Option<&str>); 46] = [
     ("payment.capture_requested.v1", "payment.capture", None),
     ("payment.captured.v1", "payment.report", Some("payment.capture_requested.v1")),
     ("order.payment_recorded.v1", "order.record_payment", Some("payment.captured.v1")),
+    ("order.payment_added.v1", "order.add_payment", None),
     ("order.paid.v1", "order.record_payment", Some("payment.captured.v1")),
     ("order.shipped.v1", "order.ship", None),
     ("stock.shipped.v1", "stock.ship", Some("order.shipped.v1")),
@@ -47,6 +48,7 @@ const CAUSES: [(&str, &str, Option<&str>); 46] = [
     ("payment.dispute_won.v1", "payment.report_dispute", None),
     ("payment.dispute_lost.v1", "payment.report_dispute", None),
     ("payment.failed.v1", "payment.fail", None),
+    ("order.payment_ended.v1", "order.end_payment", Some("payment.failed.v1")),
     ("payment.outcome_unknown.v1", "payment.mark_outcome_unknown", None),
     ("order.lines_cancelled.v1", "order.cancel", None),
     ("order.cancelled.v2", "order.cancel", None),
@@ -147,9 +149,9 @@ pub fn minimal(type_name: &str) -> Option<Vec<u8>> {
     golden(&format!("{type_name}.minimal")).or_else(of_first_build)
 }
 
-/// The golden file with the members that a later build added.
+/// The golden file with the members that a later build added, beside those of the first form.
 fn later(type_name: &str) -> Option<Vec<u8>> {
-    ["part", "levels", "provider"].iter().find_map(|form| golden(&format!("{type_name}.{form}")))
+    ["payments", "part", "levels", "provider"].iter().find_map(|form| golden(&format!("{type_name}.{form}")))
 }
 
 /// The content of a golden file, such as `order.placed.v1` or `order.placed.v1.minimal`.

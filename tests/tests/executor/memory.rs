@@ -291,5 +291,6 @@ fn order_with_metadata(order_id: OrderId, bytes: usize) -> PlaceOrder {
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
         payment_due_at: None,
         payment: None,
+        payments: Vec::new(),
     }
 }

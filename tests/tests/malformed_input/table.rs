@@ -234,6 +234,7 @@ async fn unknown_and_malformed_ids_are_not_found() {
         ("deliveries", &shipment),
         ("returns", r#"{"lines":[{"line":1,"quantity":1}]}"#),
         ("refunds", r#"{"amount":1}"#),
+        ("payments", r#"{"amount":1}"#),
     ] {
         for id in [UNKNOWN_ID, "1", "x", "%00", "..%2F..%2Fetc", "0%20or%201=1"] {
             post(&shop, &format!("/v1/orders/{id}/{rest}"), body.to_owned()).await.problem(404, "not_found");

@@ -197,6 +197,7 @@ impl Story {
                     refund_id,
                     amount,
                     lines: Vec::new(),
+                    payment_id: None,
                     reason: None,
                 });
             }
@@ -241,6 +242,7 @@ impl Story {
             now: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
             payment_due_at: Some(Timestamp::from_second(1_400_000_000).unwrap()),
             payment: None,
+            payments: Vec::new(),
         };
         self.run(Step::Order(order_id, OrderCommand::Place(Box::new(place))));
         if self.orders[&order_id].exists() {

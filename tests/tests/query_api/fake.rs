@@ -154,6 +154,7 @@ impl OrderQueries for FakeQueries {
             is_wanted(filter.status.as_ref(), Some(&row.order.status()))
                 && is_wanted(filter.customer_id.as_ref(), customer_id.as_ref())
                 && filter.sku.as_ref().is_none_or(|sku| row.order.lines().iter().any(|line| line.sku == *sku))
+                && filter.balance.is_none_or(|balance| balance.is_of(&row.order))
                 && filter.placed_from.is_none_or(|from| placed_at(row) >= from)
                 && filter.placed_to.is_none_or(|to| placed_at(row) < to)
         };

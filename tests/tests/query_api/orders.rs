@@ -4,7 +4,7 @@ use axum::http::header;
 use domain::{
     PaymentId, RefundId, ReturnId, ShipmentId,
     order::{
-        CancelReason, CancelledLine, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent,
+        CancelReason, CancelledLine, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent, OrderExpired,
         OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
         OrderShipped, ReturnedLine, Shortage,
     },
@@ -87,9 +87,14 @@ fn answer_in_full() -> Value {
         "owed": 690,
         "amount_due": 0,
         "overpaid": 0,
+        "refund_due": 1_110,
         "captured": 1_800,
         "refunded": 0,
         "payment_id": PaymentId::of_order(order_id(1)),
+        "payments": [{
+            "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",
+            "captured": 1_800, "refunded": 0, "disputed": 0,
+        }],
         "line_count": 2,
         "units": 7,
         "placed_at": "2010-12-01T08:26:00Z",
@@ -245,6 +250,34 @@ async fn an_item_must_match_every_filter() {
         let expected: Vec<_> = numbers.iter().map(|number| order_id(*number).to_string()).collect();
         assert_eq!(api.walk(&format!("/v1/orders?{query}"), "order_id").await, expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn orders_with_money_that_is_to_go_back_are_listed() {
+    let api = Api::new();
+    let money = |captured, refunded| -> OrderEvent {
+        let (captured, refunded) = (amount(captured), amount(refunded));
+        OrderPaymentRecorded { captured, refunded, ..OrderPaymentRecorded::default() }.into()
+    };
+    api.queries.change(|rows| {
+        rows.orders.push(order_row(&history()));
+        rows.orders.push(order_row(&[placed(2).into(), allocated(2), money(1_801, 0)]));
+        rows.orders.push(order_row(&[placed(3).into(), allocated(3), money(1_800, 0)]));
+        let expired = || OrderEvent::from(OrderExpired {});
+        rows.orders.push(order_row(&[placed(4).into(), allocated(4), money(900, 0), expired()]));
+        rows.orders.push(order_row(&[placed(5).into(), allocated(5), expired(), money(900, 900)]));
+    });
+    for (balance, numbers) in [("overpaid", vec![2]), ("refund_due", vec![4, 1])] {
+        let expected: Vec<_> = numbers.iter().map(|number| order_id(*number).to_string()).collect();
+        assert_eq!(
+            api.walk(&format!("/v1/orders?balance={balance}"), "order_id").await,
+            expected,
+            "{balance}"
+        );
+    }
+    let other_status = api.walk("/v1/orders?balance=refund_due&status=cancelled", "order_id").await;
+    assert_eq!(other_status, [order_id(1).to_string()]);
+    assert_eq!(api.get("/v1/orders?balance=due").await.invalid_fields(), ["balance"]);
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ async fn a_payment_is_answered_with_its_refunds() {
             "recorded_at": "2026-01-01T00:00:00Z",
             "updated_at": "2026-01-01T00:00:02Z",
             "revision": 5,
+            "kind": "manual",
             "failure": null,
             "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded",
                          "charge": null, "part_of": null}],

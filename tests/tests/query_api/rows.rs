@@ -48,11 +48,12 @@ pub fn placed(number: u128) -> OrderPlaced {
         payment_due_at: Some(at("2010-12-01T08:56:00Z")),
         terms: Some(PaymentTerms::Prepaid),
         payment: None,
+        payments: Vec::new(),
     }
 }
 
 pub fn allocated(number: u128) -> OrderEvent {
-    OrderAllocated { payment_id: Some(PaymentId::of_order(order_id(number))) }.into()
+    OrderAllocated { payment_id: Some(PaymentId::of_order(order_id(number))), payments: Vec::new() }.into()
 }
 
 pub fn order_row(events: &[OrderEvent]) -> OrderRow {

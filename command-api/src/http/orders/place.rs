@@ -11,7 +11,7 @@ use domain::{
     checkout::{react_to_order, reservations_of_new_order},
     order::{
         self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PlaceOrder,
-        Shortage,
+        Shortage, TenderSummary,
     },
     shares::AdjustmentKind,
 };
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{OrderAnswer, yes};
+use super::{OrderAnswer, TenderItem, TenderRequest, yes};
 use crate::{
     checkout::PlacedOrder,
     executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
@@ -73,6 +73,10 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// The charge to start once stock is reserved. If omitted: charge the payment, or record it, later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment: Option<ChargeRequest>,
+    /// Several payments in place of one of the whole total. Not with `payment`.
+    #[schema(min_items = 1, max_items = 50)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payments: Option<Vec<TenderRequest>>,
     /// For imports: when the order was placed. If omitted: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
@@ -166,6 +170,11 @@ impl PlaceOrderRequest {
         };
         let default_due_at = now.saturating_add(api.options.payment_due_after).ok();
         let payment = self.payment.map(|payment| payment.into_charge(api, "payment")).transpose()?;
+        if self.payments.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Problem::invalid_request("payments", "expected at least one payment"));
+        }
+        let payments = self.payments.unwrap_or_default().into_iter().enumerate();
+        let payments = payments.map(|(index, tender)| tender.into_tender(api, &format!("payments[{index}]")));
         Ok(PlaceOrder {
             order_id,
             customer_id: self.customer_id,
@@ -179,6 +188,7 @@ impl PlaceOrderRequest {
             now,
             payment_due_at: self.payment_due_at.unwrap_or(default_due_at).map(in_microseconds),
             payment,
+            payments: payments.collect::<Result<_, Problem>>()?,
         })
     }
 }
@@ -196,8 +206,8 @@ command_problems! {
 ///
 /// Answers after the order is durably allocated (201) or rejected because stock is short (409). The answer
 /// names the payment to settle. With `Prefer: respond-async`: 202 after the order is durably recorded. With
-/// `Prefer: wait=N` and a `payment`, the answer also waits for the payment provider, at most N seconds, and contains
-/// the `payment` with the `next_action` of the customer or the `failure`.
+/// `Prefer: wait=N` and a charge, the answer also waits for the payment provider, at most N seconds, and contains
+/// the first charged `payment` with the `next_action` of the customer or the `failure`.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
     params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N with N seconds, at most 30")),
     request_body = PlaceOrderRequest,
@@ -220,11 +230,13 @@ pub(in crate::http) async fn place(
         let applied = [(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"))];
         return Ok((applied, place_async(&api, command, &context).await?).into_response());
     }
-    let carries_payment = command.payment.is_some();
+    let first_charged = command.payments.iter().position(|payment| payment.charge.is_some());
+    let first_charged = first_charged.or(command.payment.as_ref().map(|_| 0));
     // The process manager finishes the order if the client disconnects.
     let mut answer = place_and_settle(&api, command, &context).await?;
-    let wait = preferred_wait(&headers).filter(|_| carries_payment);
-    let (Some(wait), Some(payment_id)) = (wait, answer.body.payment_id) else {
+    let charged = first_charged.and_then(|index| answer.body.payments.get(index));
+    let (Some(wait), Some(payment_id)) = (preferred_wait(&headers), charged.map(TenderItem::payment_id))
+    else {
         return Ok(answer.into_response());
     };
     answer.body.payment = Some(payment_after_charge(&api, payment_id, wait).await?);
@@ -259,7 +271,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 /// The time of `wait=N`, at most [`WAIT_MAX`].
-fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let seconds = preferences(headers).find_map(|preference| {
         let (name, value) = preference.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().parse::<u64>().ok()).flatten()
@@ -383,12 +395,13 @@ async fn answer_of_first_time(
         let order = api.checkout.order(order_id).await?.state;
         let reaction = react_to_order(order_id, &event, &order);
         api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
-        // The payment of an order that has ended since is never requested, only closed.
-        if order.status().is_final()
-            && let Some(payment_id) = order.payment_id()
-            && api.checkout.payments.read(&payment_id, |_, revision| revision.is_none()).await?
-            && let Some((ending, event)) = first_of(api, &stream, ends).await?
-        {
+        // A payment of an order that has ended since is never requested, only closed.
+        let mut is_missing = false;
+        for tender in order.tenders().iter().filter(|_| order.status().is_final()) {
+            let payment_id = tender.payment_id;
+            is_missing |= api.checkout.payments.read(&payment_id, |_, revision| revision.is_none()).await?;
+        }
+        if is_missing && let Some((ending, event)) = first_of(api, &stream, ends).await? {
             let reaction = react_to_order(order_id, &event, &order);
             api.checkout.run(order_id, reaction, ending.id, correlation_id).await?;
         }
@@ -435,7 +448,7 @@ fn answer(
     let problem = match order.status {
         OrderStatus::Allocated => {
             let mut answer = OrderAnswer::new(order_id, order, revision);
-            if let Some(payment_id) = order.payment_id {
+            for TenderSummary { payment_id, .. } in &order.payments {
                 // The first event of a payment is its request, or its closing if the order ended first.
                 answer.revisions.insert(format!("payment-{payment_id}"), 0);
             }

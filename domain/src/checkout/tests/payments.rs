@@ -38,7 +38,9 @@ fn the_order_records_the_current_amounts_of_its_payment() {
     let refunded = PaymentRefunded { refund_id: REFUND, amount: pence(5), reference: None };
     let record = |captured, refunded| {
         let (captured, refunded) = (pence(captured), pence(refunded));
-        let amounts = OrderPaymentRecorded { captured, refunded, ..OrderPaymentRecorded::default() };
+        let payment_id = Some(payment_id());
+        let amounts =
+            OrderPaymentRecorded { payment_id, captured, refunded, ..OrderPaymentRecorded::default() };
         to_order(OrderCommand::RecordPayment(amounts))
     };
     assert_eq!(reaction_to_payment(&[captured(30)], &[]), record(30, 0));
@@ -47,21 +49,23 @@ fn the_order_records_the_current_amounts_of_its_payment() {
 }
 
 #[test]
-fn a_finally_failed_or_voided_payment_cancels_its_order() {
+fn a_finally_failed_or_voided_payment_ends_on_its_order() {
     let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable, code: None });
     let voided = || PaymentEvent::from(PaymentVoided { reason: None });
     let closed = || PaymentEvent::from(PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO });
-    let cancel =
-        |reason| to_order(OrderCommand::Cancel(NewCancellation::of_the_rest(payment_id().into(), reason)));
+    let end = |ending, captured| {
+        let (payment_id, captured) = (payment_id(), pence(captured));
+        to_order(OrderCommand::EndPayment { payment_id, ending, captured })
+    };
 
-    assert_eq!(reaction_to_payment(&[failed(false)], &[]), cancel(CancelReason::PaymentFailed));
-    assert_eq!(reaction_to_payment(&[voided()], &[]), cancel(CancelReason::PaymentVoided));
+    assert_eq!(reaction_to_payment(&[failed(false)], &[]), end(TenderEnding::Failed, 0));
+    assert_eq!(reaction_to_payment(&[voided()], &[]), end(TenderEnding::Voided, 0));
+    assert_eq!(reaction_to_payment(&[captured(30), voided()], &[]), end(TenderEnding::Voided, 30));
 
     for (events, since) in [
         (vec![failed(true)], vec![]),
         // Money was captured later or before.
         (vec![failed(false)], vec![captured(45)]),
-        (vec![captured(30), voided()], vec![]),
         // The order has ended already and caused the void.
         (vec![closed(), voided()], vec![]),
         (vec![closed(), failed(false)], vec![]),

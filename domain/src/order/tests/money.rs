@@ -27,7 +27,7 @@ fn a_repeated_or_late_report_changes_nothing() {
 fn money_captured_after_the_end_is_recorded_and_does_not_pay_the_order() {
     for end in [cancelled_whole(), expired()] {
         given([placed(), allocated(), end.clone()]).when(record(85, 0, 0)).then([recorded(85, 0, 0)]);
-        given([placed(), end]).when(record(0, 0, 0)).then_nothing();
+        given([placed(), end]).when(record(85, 0, 0)).then_refused(OrderRefusal::NoPayment);
     }
 }
 
@@ -117,6 +117,7 @@ fn an_order_of_an_earlier_version_stays_paid_once_it_is() {
 #[test]
 fn an_empty_reason_is_refused() {
     let (refund_id, amount) = (refund_id(1), pence(1));
-    let command = OrderCommand::Refund { refund_id, amount, lines: Vec::new(), reason: Some(String::new()) };
+    let (lines, reason) = (Vec::new(), Some(String::new()));
+    let command = OrderCommand::Refund { refund_id, amount, lines, payment_id: None, reason };
     given(paid_order()).when(command).then_refused(InvalidOrder::Text { member: "reason" }.into());
 }

@@ -58,6 +58,7 @@ fn an_order_is_recorded_as_sent_with_its_total_and_the_shares_of_its_lines() {
         payment_due_at: sent.payment_due_at,
         terms: Some(PaymentTerms::Prepaid),
         payment: sent.payment.clone(),
+        payments: sent.payments.clone(),
     };
     given([]).when(place(sent)).then([expected.into()]);
 }

@@ -15,6 +15,15 @@ fn mixed() -> Vec<PaymentEvent> {
     vec![requested(), charged(40), voided(), authorized(100), captured(60)]
 }
 
+#[test]
+fn a_payment_that_a_provider_has_money_of_takes_none_by_hand() {
+    let charged_and_voided = mixed()[..3].to_vec();
+    given(charged_and_voided.clone()).when(authorize(60)).then_refused(PaymentRefusal::OfProvider);
+    let late = PaymentCommand::Capture { amount: Some(pence(60)), reference: None };
+    let ended = [charged_and_voided, vec![closed(100)]].concat();
+    given(ended).when(late).then_refused(PaymentRefusal::OfProvider);
+}
+
 fn work(events: &[PaymentEvent]) -> Vec<ProviderWork> {
     PaymentDecider::fold(events).provider_work()
 }

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
-        RowKeys, RowPage, Rows, StoredRow,
+        OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
+        ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
         orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
         paging::one_more,
@@ -86,6 +86,8 @@ struct SearchColumns<'a> {
     customer_id: Option<&'a str>,
     placed_at: Timestamptz,
     payment_due_at: Option<Timestamptz>,
+    overpaid: bool,
+    refund_due: bool,
 }
 
 impl<'a> SearchColumns<'a> {
@@ -94,7 +96,10 @@ impl<'a> SearchColumns<'a> {
             let status = PgOrderStatus::of(row.order.status())?;
             let placed_at = row.order.placed_at()?.into();
             let payment_due_at = awaited_payment_due_at(&row.order).map(Timestamptz::from);
-            Some(Self { status, customer_id: row.order.customer_id(), placed_at, payment_due_at })
+            let customer_id = row.order.customer_id();
+            let overpaid = OrderBalance::Overpaid.is_of(&row.order);
+            let refund_due = OrderBalance::RefundDue.is_of(&row.order);
+            Some(Self { status, customer_id, placed_at, payment_due_at, overpaid, refund_due })
         };
         columns().ok_or_else(|| never_placed(row.order_id))
     }
@@ -160,11 +165,14 @@ pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
 const SKU_SEPARATOR: &str = "\u{1f}";
 /// customer_id and placed_at of an order never change.
 const UPSERT: &str = "INSERT INTO orders
-         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, summary, body)
+         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
+          refund_due, summary, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::json[], $10::json[])
+         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[],
+         $11::json[], $12::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
          status = excluded.status, payment_due_at = excluded.payment_due_at,
+         overpaid = excluded.overpaid, refund_due = excluded.refund_due,
          summary = excluded.summary, body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
@@ -213,8 +221,21 @@ impl<'t> Writer<'t> {
         let due: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.payment_due_at).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.order)).collect();
         let summaries: Vec<_> = rows.iter().map(|row| Json(OrderSummary::of(&row.order))).collect();
-        let values: [&(dyn ToSql + Sync); 10] = [
-            &ids, &revisions, &recorded, &updated, &statuses, &customers, &placed, &due, &summaries, &bodies,
+        let overpaid: Vec<bool> = columns.iter().map(|columns| columns.overpaid).collect();
+        let refund_due: Vec<bool> = columns.iter().map(|columns| columns.refund_due).collect();
+        let values: [&(dyn ToSql + Sync); 12] = [
+            &ids,
+            &revisions,
+            &recorded,
+            &updated,
+            &statuses,
+            &customers,
+            &placed,
+            &due,
+            &overpaid,
+            &refund_due,
+            &summaries,
+            &bodies,
         ];
         self.transaction.execute(&self.upsert, &values).await?;
         Ok(())
@@ -228,7 +249,7 @@ fn joined_skus(row: &OrderRow) -> String {
 /// Adds rows of a rebuild.
 pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
     let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
-        payment_due_at, summary, body";
+        payment_due_at, overpaid, refund_due, summary, body";
     let mut orders = Copy::begin(client, "orders", order_columns).await?;
     for Encoded { head, summary, body } in &rows.orders {
         orders
@@ -241,6 +262,8 @@ pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), Read
                 &head.customer_id,
                 &Timestamptz::from(head.placed_at),
                 &head.payment_due_at.map(Timestamptz::from),
+                &head.overpaid,
+                &head.refund_due,
                 &JsonText(summary),
                 &JsonText(body),
             ])
@@ -259,7 +282,7 @@ pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), Read
 pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
     let sql =
         "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             summary, body
+             overpaid, refund_due, summary, body
          FROM orders";
     let order = |row: &Row| {
         let head = OrderHead {
@@ -271,8 +294,10 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
             customer_id: cell(row, 5)?,
             placed_at: time(row, 6)?,
             payment_due_at: optional_time(row, 7)?,
+            overpaid: cell(row, 8)?,
+            refund_due: cell(row, 9)?,
         };
-        Ok(EncodedOrder { head, summary: json_text(row, 8)?, body: json_text(row, 9)? })
+        Ok(EncodedOrder { head, summary: json_text(row, 10)?, body: json_text(row, 11)? })
     };
     scan.each(sql, Projection::Orders, order, |row, chunk| chunk.push(EncodedRow::Order(row))).await?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
@@ -288,8 +313,10 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
 }
 
 pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
-    let sql =
-        format!("SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, summary FROM orders");
+    let sql = format!(
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, summary
+         FROM orders"
+    );
     let mut chunks = scan.chunks(&sql).await?;
     let mut skus_expected: usize = 0;
     while let Some(stored) = scan.next_chunk(&mut chunks).await? {
@@ -299,7 +326,7 @@ pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
             match order_row(row) {
                 Ok(order) => {
                     if !columns_fit(row, &order)? {
-                        let fault = "status, customer_id, placed_at, payment_due_at or summary differs from the order";
+                        let fault = "a search column or the summary differs from the order";
                         rows.push(broken(order.order_id.to_string(), fault));
                     }
                     entries.add(&order, cell(row, 5)?, cell(row, 7)?);
@@ -334,8 +361,10 @@ fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
         customer_id: cell(row, 6)?,
         placed_at: cell(row, 7)?,
         payment_due_at: cell(row, 8)?,
+        overpaid: cell(row, 9)?,
+        refund_due: cell(row, 10)?,
     };
-    let Json(summary): Json<OrderSummary> = cell(row, 9)?;
+    let Json(summary): Json<OrderSummary> = cell(row, 11)?;
     let columns_fit = SearchColumns::of(order).is_ok_and(|expected| expected == stored);
     Ok(columns_fit && OrderSummary::of(&order.order) == summary)
 }
@@ -382,8 +411,7 @@ impl OrderQueries for PostgresQueries {
     }
 
     async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
-        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = $1");
-        self.database.run(async |client| one(client, &sql, &[&id.0], summary_row).await).await
+        self.database.run(async |client| summary(client, id).await).await
     }
 
     async fn orders(
@@ -393,6 +421,11 @@ impl OrderQueries for PostgresQueries {
     ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         self.database.run(async |client| list_page(client, filter, limit).await).await
     }
+}
+
+pub(super) async fn summary(client: &Object, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = $1");
+    one(client, &sql, &[&id.0], summary_row).await
 }
 
 async fn list_page(
@@ -421,7 +454,9 @@ async fn list_page(
         OrderList::Time => {}
         OrderList::Customer => values.push(&customer),
         OrderList::Sku => values.push(&sku),
-        OrderList::CustomerAndSku => values.extend([&customer as &(dyn ToSql + Sync), &sku]),
+        OrderList::CustomerAndSku | OrderList::Balance(_) => {
+            values.extend([&customer as &(dyn ToSql + Sync), &sku]);
+        }
     }
     page(client, &list_sql(list, status), &values, limit, summary_row).await
 }
@@ -433,9 +468,20 @@ async fn list_page(
 pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String {
     const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)
          ORDER BY placed_at DESC, order_id DESC LIMIT $4";
-    let branch = |status: PgOrderStatus| {
-        let name = status.name();
+    let branch = |status: Option<PgOrderStatus>| {
+        let name = status.map(PgOrderStatus::name).unwrap_or_default();
         let rows = match list {
+            OrderList::Balance(balance) => {
+                let of_status = status.map_or(String::new(), |_| format!("AND status = '{name}'"));
+                format!(
+                    "orders WHERE {} {of_status} AND ($5::text IS NULL OR customer_id = $5)
+                     AND ($6::text IS NULL OR EXISTS (SELECT FROM order_skus AS contained
+                         WHERE contained.sku = $6 AND contained.status = orders.status
+                         AND contained.placed_at = orders.placed_at
+                         AND contained.order_id = orders.order_id OFFSET 0))",
+                    balance.as_str()
+                )
+            }
             OrderList::Time => format!("orders WHERE status = '{name}'"),
             OrderList::Customer => format!("orders WHERE customer_id = $5 AND status = '{name}'"),
             OrderList::Sku => format!("order_skus WHERE sku = $5 AND status = '{name}'"),
@@ -448,9 +494,11 @@ pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String
         };
         format!("(SELECT placed_at, order_id FROM {rows} AND {RANGE})")
     };
-    let branches: Vec<String> = match status {
-        Some(status) => vec![branch(status)],
-        None => PgOrderStatus::ALL.into_iter().map(branch).collect(),
+    let branches: Vec<String> = match (status, list) {
+        (Some(status), _) => vec![branch(Some(status))],
+        // One range has the orders of every status.
+        (None, OrderList::Balance(_)) => vec![branch(None)],
+        (None, _) => PgOrderStatus::ALL.map(|status| branch(Some(status))).into(),
     };
     let union = branches.join(" UNION ALL ");
     format!(

@@ -9,6 +9,9 @@ CREATE TABLE orders (
     placed_at      timestamptz  NOT NULL,
     -- NULL unless the order still waits for its payment.
     payment_due_at timestamptz,
+    -- More is paid than is owed; a refund is not paid out yet.
+    overpaid       boolean      NOT NULL,
+    refund_due     boolean      NOT NULL,
     -- OrderSummary, for lists.
     summary        json         NOT NULL,
     -- domain::order::Order. Not jsonb: it is read as a whole, byte for byte as it was written.
@@ -35,5 +38,7 @@ CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order
 -- For the sweep, which looks for reservations of orders that have ended.
 CREATE INDEX orders_ended ON orders (order_id) WHERE status IN ('rejected', 'cancelled', 'expired');
 
--- Holds few rows at a time.
+-- These hold few rows at a time.
+CREATE INDEX orders_overpaid ON orders (placed_at, order_id) WHERE overpaid;
+CREATE INDEX orders_refund_due ON orders (placed_at, order_id) WHERE refund_due;
 CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

@@ -16,6 +16,7 @@ use super::{
     PostgresQueries,
     audit::{Scan, Stop},
     copy::Copy,
+    orders,
     values::{JsonText, all, cell, json_text, one, optional_time, page, revision, time},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
         ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
         paging::one_more,
-        payments::awaits_provider_since,
+        payments::{awaits_provider_since, ids_of_order},
     },
 };
 
@@ -242,9 +243,12 @@ async fn list_page(
     // The list begins at the first payment if there is no payment $1.
     const AFTER: &str = "row_no > coalesce((SELECT row_no FROM payments WHERE payment_id = $1), 0)";
     if let Some(order_id) = filter.order_id {
-        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = $1");
-        let row = one(client, &sql, &[&PaymentId::of_order(order_id).0], summary_row).await?;
-        return Ok(filter.page_of_order(order_id, row, limit));
+        let ids = ids_of_order(order_id, orders::summary(client, order_id).await?.as_ref());
+        let keys: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = ANY($1)");
+        let mut rows = all(client, &sql, &[&keys], summary_row).await?;
+        rows.sort_by_key(|row| ids.iter().position(|id| *id == row.payment_id));
+        return Ok(filter.page_of_order(order_id, rows, limit));
     }
     let (after, fetched) = (filter.after.map(|id| id.0), one_more(limit));
     let state = filter.state.map(PgPaymentState::of);

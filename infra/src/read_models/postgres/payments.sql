@@ -19,8 +19,8 @@ CREATE TABLE payments (
 -- Indexes
 ALTER TABLE payments ADD PRIMARY KEY (payment_id);
 
--- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives
--- it.
+-- Payments are listed in order of arrival. The payments of an order are found by the ids that the order
+-- names.
 CREATE UNIQUE INDEX payments_by_arrival ON payments (row_no);
 CREATE INDEX payments_by_state ON payments (state, row_no);
 

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     postgres::Database,
-    read_models::{ReadModelError, orders::OrderList},
+    read_models::{
+        ReadModelError,
+        orders::{OrderBalance, OrderList},
+    },
 };
 
 /// 20,000 orders of one SKU and a hundred customers, in every status but one.
@@ -21,7 +24,8 @@ const ORDERS: &str = "
     SELECT gen_random_uuid(), 0, now(), now(),
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
         '2026-01-01'::timestamptz + n * interval '1 second',
-        CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}', '{}'
+        CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END,
+        n % 200 = 1, false, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
     SELECT gen_random_uuid(), 0, now(), now(), 'requested',
@@ -66,6 +70,7 @@ async fn plans_of(client: &Client) {
         (OrderList::Customer, ", text", ", 'c7'"),
         (OrderList::Sku, ", text", ", 'A'"),
         (OrderList::CustomerAndSku, ", text, text", ", 'c7', 'A'"),
+        (OrderList::Balance(OrderBalance::Overpaid), ", text, text", ", NULL, NULL"),
     ];
     for (list, types, values) in lists {
         for status in [None, Some(PgOrderStatus::Cancelled)] {

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     external_sort::{Sorted, Sorter},
     read_models::{
-        OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection, ReadModelError,
-        RowKeys, RowPage, Rows, StoredRow,
+        OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
+        ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
         orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
         paging::one_more,
@@ -62,6 +62,8 @@ struct SearchColumns<'a> {
     customer_id: Option<&'a str>,
     placed_at: i64,
     payment_due_at: Option<i64>,
+    overpaid: bool,
+    refund_due: bool,
 }
 
 impl<'a> SearchColumns<'a> {
@@ -72,6 +74,8 @@ impl<'a> SearchColumns<'a> {
             customer_id: order.customer_id(),
             placed_at: order.placed_at()?.as_microsecond(),
             payment_due_at: awaited_payment_due_at(order).map(Timestamp::as_microsecond),
+            overpaid: OrderBalance::Overpaid.is_of(order),
+            refund_due: OrderBalance::RefundDue.is_of(order),
         })
     }
 
@@ -143,8 +147,9 @@ struct OrderWriter<'c> {
 }
 
 const INSERT: &str = "INSERT INTO orders
-     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, summary, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
+      refund_due, summary, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 const INSERT_SKU: &str = "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
 
 impl<'c> OrderWriter<'c> {
@@ -152,7 +157,8 @@ impl<'c> OrderWriter<'c> {
         const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
         // customer_id and placed_at of an order never change.
         const UPDATE: &str = "UPDATE orders
-             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, summary = ?6, body = ?7
+             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, overpaid = ?6, refund_due = ?7,
+                 summary = ?8, body = ?9
              WHERE row_no = ?1";
         const DELETE_SKU: &str =
             "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
@@ -183,10 +189,19 @@ impl<'c> OrderWriter<'c> {
             }
             Some((row_no, old_status, placed_at)) => {
                 let (revision, updated_at) = (row.revision.cast_signed(), row.updated_at.as_microsecond());
-                let SearchColumns { status, payment_due_at, .. } = columns;
+                let SearchColumns { status, payment_due_at, overpaid, refund_due, .. } = columns;
                 let Json { summary, body } = json;
-                let values = params![row_no, revision, updated_at, status, payment_due_at, summary, body];
-                self.update.execute(values)?;
+                self.update.execute(params![
+                    row_no,
+                    revision,
+                    updated_at,
+                    status,
+                    payment_due_at,
+                    overpaid,
+                    refund_due,
+                    summary,
+                    body,
+                ])?;
                 if old_status != status {
                     for sku in &skus {
                         self.delete_sku.execute(params![sku.as_str(), old_status, placed_at, id])?;
@@ -217,6 +232,8 @@ fn insert(
         columns.customer_id,
         columns.placed_at,
         columns.payment_due_at,
+        columns.overpaid,
+        columns.refund_due,
         json.summary,
         json.body,
     ])?;
@@ -240,6 +257,8 @@ pub(super) fn copy(
             head.customer_id,
             head.placed_at.as_microsecond(),
             head.payment_due_at.map(Timestamp::as_microsecond),
+            head.overpaid,
+            head.refund_due,
             summary,
             body,
         ])?;
@@ -291,7 +310,8 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
     let mut sku_listed = connection.prepare(SKU)?;
     let mut skus_expected: i64 = 0;
     let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, summary FROM orders ORDER BY row_no"
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, summary
+         FROM orders ORDER BY row_no"
     );
     let read = |row: &Row<'_>| {
         let order = order_row(row)?;
@@ -300,8 +320,10 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
             customer_id: row.get_ref(6)?.as_str_or_null()?,
             placed_at: row.get(7)?,
             payment_due_at: row.get(8)?,
+            overpaid: row.get(9)?,
+            refund_due: row.get(10)?,
         };
-        let summary: OrderSummary = from_json(row, 9)?;
+        let summary: OrderSummary = from_json(row, 11)?;
         let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored)
             && OrderSummary::of(&order.order) == summary;
         Ok((order, stored.status, stored.placed_at, columns_fit))
@@ -309,7 +331,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
     each(connection, sink, &sql, Projection::Orders, read, |sink, (row, status, placed_at, columns_fit)| {
         let broken = |fault| StoredRow::broken(Projection::Orders, row.order_id.to_string(), fault);
         if !columns_fit {
-            let fault = "status, customer_id, placed_at, payment_due_at or summary differs from the order";
+            let fault = "a search column or the summary differs from the order";
             sink.push(broken(fault.to_owned()))?;
         }
         for sku in skus_of(&row.order) {
@@ -334,7 +356,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
 pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
     let sql =
         "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             summary, body
+             overpaid, refund_due, summary, body
          FROM orders ORDER BY row_no";
     let order = |row: &Row<'_>| {
         let head = OrderHead {
@@ -346,8 +368,10 @@ pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>)
             customer_id: row.get(5)?,
             placed_at: time(row, 6)?,
             payment_due_at: optional_time(row, 7)?,
+            overpaid: row.get(8)?,
+            refund_due: row.get(9)?,
         };
-        Ok(EncodedOrder { head, summary: row.get(8)?, body: row.get(9)? })
+        Ok(EncodedOrder { head, summary: row.get(10)?, body: row.get(11)? })
     };
     each(connection, sink, sql, Projection::Orders, order, |sink, row| sink.push(EncodedRow::Order(row)))?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
@@ -371,11 +395,7 @@ impl OrderQueries for SqliteQueries {
     }
 
     async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
-        self.run(move |connection| {
-            let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = ?1");
-            Ok(connection.prepare_cached(&sql)?.query_row([id.0], summary_row).optional()?)
-        })
-        .await
+        self.run(move |connection| summary(connection, id)).await
     }
 
     async fn orders(
@@ -386,6 +406,14 @@ impl OrderQueries for SqliteQueries {
         let filter = filter.clone();
         self.run(move |connection| page(connection, &filter, limit)).await
     }
+}
+
+pub(super) fn summary(
+    connection: &Connection,
+    id: OrderId,
+) -> Result<Option<OrderSummaryRow>, ReadModelError> {
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.0], summary_row).optional()?)
 }
 
 fn page(
@@ -408,7 +436,9 @@ fn page(
         OrderList::Time => {}
         OrderList::Customer => values.push(&customer),
         OrderList::Sku => values.push(&sku),
-        OrderList::CustomerAndSku => values.extend([&customer as &dyn ToSql, &sku]),
+        OrderList::CustomerAndSku | OrderList::Balance(_) => {
+            values.extend([&customer as &dyn ToSql, &sku]);
+        }
     }
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(values.as_slice(), summary_row)?;
@@ -421,10 +451,27 @@ fn page(
 pub(super) fn list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
     const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)
          ORDER BY placed_at DESC, order_id DESC LIMIT ?4";
-    let statuses = status.map_or(STATUSES.to_vec(), |status| vec![status]);
-    let branch = |status: OrderStatus| {
-        let code = status_code(status);
+    // One range has the orders of every status.
+    let statuses = match (status, list) {
+        (Some(status), _) => vec![Some(status)],
+        (None, OrderList::Balance(_)) => vec![None],
+        (None, _) => STATUSES.map(Some).to_vec(),
+    };
+    let branch = |status: Option<OrderStatus>| {
+        let code = status.map(status_code).unwrap_or_default();
         let rows = match list {
+            OrderList::Balance(balance) => {
+                let name = balance.as_str();
+                let of_status = status.map_or(String::new(), |_| format!("AND status = {code}"));
+                format!(
+                    "orders INDEXED BY orders_{name} WHERE {name} = 1 {of_status}
+                     AND (?5 IS NULL OR customer_id = ?5)
+                     AND (?6 IS NULL OR EXISTS (SELECT 1 FROM order_skus AS contained
+                         WHERE contained.sku = ?6 AND contained.status = orders.status
+                         AND contained.placed_at = orders.placed_at
+                         AND contained.order_id = orders.order_id))"
+                )
+            }
             OrderList::Time => format!("orders INDEXED BY orders_by_status WHERE status = {code}"),
             OrderList::Customer => {
                 format!("orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}")

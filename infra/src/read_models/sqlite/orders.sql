@@ -11,6 +11,9 @@ CREATE TABLE orders (
     placed_at      INTEGER NOT NULL,
     -- NULL unless the order still waits for its payment.
     payment_due_at INTEGER,
+    -- 1 if more is paid than is owed, and if a refund is not paid out yet; else 0.
+    overpaid       INTEGER NOT NULL,
+    refund_due     INTEGER NOT NULL,
     -- JSON of OrderSummary, for lists.
     summary        TEXT NOT NULL,
     -- JSON of domain::order::Order.
@@ -35,5 +38,7 @@ CREATE UNIQUE INDEX orders_by_id ON orders (order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
 
--- Holds few rows at a time.
+-- These hold few rows at a time.
+CREATE INDEX orders_overpaid ON orders (placed_at, order_id) WHERE overpaid = 1;
+CREATE INDEX orders_refund_due ON orders (placed_at, order_id) WHERE refund_due = 1;
 CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, param
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
+    orders,
     values::{from_json, optional_time, revision, time, to_json, unreadable},
 };
 use crate::read_models::{
@@ -17,7 +18,7 @@ use crate::read_models::{
     RowKeys, RowPage, Rows, StoredRow,
     encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
     paging::one_more,
-    payments::awaits_provider_since,
+    payments::{awaits_provider_since, ids_of_order},
 };
 
 pub(super) const SCHEMA: &str = include_str!("payments.sql");
@@ -209,8 +210,11 @@ fn page(
     if let Some(order_id) = filter.order_id {
         let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = ?1");
         let mut statement = connection.prepare_cached(&sql)?;
-        let row = statement.query_row([PaymentId::of_order(order_id).0], summary_row).optional()?;
-        return Ok(filter.page_of_order(order_id, row, limit));
+        let mut rows = Vec::new();
+        for id in ids_of_order(order_id, orders::summary(connection, order_id)?.as_ref()) {
+            rows.extend(statement.query_row([id.0], summary_row).optional()?);
+        }
+        return Ok(filter.page_of_order(order_id, rows, limit));
     }
     let after = match filter.after {
         None => 0,

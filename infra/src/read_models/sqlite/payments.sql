@@ -18,8 +18,8 @@ CREATE TABLE payments (
 -- Indexes
 CREATE UNIQUE INDEX payments_by_id ON payments (payment_id);
 
--- Payments are listed in order of arrival. The payment of an order is found by the id that the order gives
--- it.
+-- Payments are listed in order of arrival. The payments of an order are found by the ids that the order
+-- names.
 CREATE INDEX payments_by_state ON payments (state);
 
 -- Holds few rows at a time.

@@ -8,7 +8,7 @@ use super::{
     orders::list_sql,
     waits::{ORDERS_DUE, PAYMENTS_AWAITING, waits_sql},
 };
-use crate::read_models::orders::OrderList;
+use crate::read_models::orders::{OrderBalance, OrderList};
 
 fn plan_of(sql: &str, parameters: usize) -> Vec<String> {
     let connection = Connection::open_in_memory().unwrap();
@@ -21,8 +21,14 @@ fn plan_of(sql: &str, parameters: usize) -> Vec<String> {
 
 #[test]
 fn no_order_list_scans_a_table_or_sorts_more_than_pages() {
-    let lists =
-        [(OrderList::Time, 4), (OrderList::Customer, 5), (OrderList::Sku, 5), (OrderList::CustomerAndSku, 6)];
+    let lists = [
+        (OrderList::Time, 4),
+        (OrderList::Customer, 5),
+        (OrderList::Sku, 5),
+        (OrderList::CustomerAndSku, 6),
+        (OrderList::Balance(OrderBalance::Overpaid), 6),
+        (OrderList::Balance(OrderBalance::RefundDue), 6),
+    ];
     for (list, parameters) in lists {
         for status in [None, Some(OrderStatus::Cancelled)] {
             let plan = plan_of(&list_sql(list, status), parameters);

@@ -377,6 +377,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         now: Dataset::placed_at(number),
         payment_due_at: None,
         payment: None,
+        payments: Vec::new(),
     }
 }
 

@@ -36,12 +36,13 @@ fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
         payment_due_at: None,
         terms: Some(domain::order::PaymentTerms::Prepaid),
         payment: None,
+        payments: Vec::new(),
     }
     .into()
 }
 
 fn allocated() -> OrderEvent {
-    OrderAllocated { payment_id: Some(PaymentId(Uuid::nil())) }.into()
+    OrderAllocated { payment_id: Some(PaymentId(Uuid::nil())), payments: Vec::new() }.into()
 }
 
 fn refunded(so_far: i64) -> OrderEvent {

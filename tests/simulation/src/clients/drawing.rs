@@ -92,14 +92,47 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
     if env.plan.provider && rng.u32(0..3) > 0 {
         let charge = draw_charge(rng);
         body["payment"] = json!({"method": charge.method, "capture": charge.capture});
+    } else if !free && rng.u32(0..3) == 0 {
+        body["payments"] = draw_payments(rng, &body, env.plan.provider);
     }
     Action::Place { body, respond_async: rng.u32(0..4) == 0 }
+}
+
+/// A deposit, or a deposit and the balance. With a provider, some carry their charge.
+fn draw_payments(rng: &mut Rng, body: &Value, with_provider: bool) -> Value {
+    let number = |value: &Value| value.as_i64().unwrap_or_default();
+    let lines = body["lines"].as_array().into_iter().flatten();
+    let lines: i64 = lines.map(|line| number(&line["quantity"]) * number(&line["unit_price"])).sum();
+    let adjustments = body["adjustments"].as_array().into_iter().flatten();
+    let total = lines + adjustments.map(|part| number(&part["amount"])).sum::<i64>();
+    if total < 2 {
+        return Value::Null;
+    }
+    let deposit = rng.i64(1..total);
+    let amounts = if rng.bool() { vec![deposit] } else { vec![deposit, total - deposit] };
+    let payment = |amount| {
+        if !with_provider || rng.bool() {
+            return json!({"amount": amount});
+        }
+        let charge = draw_charge(rng);
+        json!({"amount": amount, "method": charge.method, "capture": charge.capture})
+    };
+    amounts.into_iter().map(payment).collect()
 }
 
 /// The next request about an order. None if the shopper only waits.
 fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: OrderId) -> Option<Action> {
     let rng = &mut shopper.rng;
-    let payment_id = PaymentId::of_order(id);
+    let tenders = order.tenders();
+    let payment_id = match tenders.len() {
+        0 => PaymentId::of_order(id),
+        1 => tenders[0].payment_id,
+        count => tenders[rng.usize(0..count)].payment_id,
+    };
+    if order.status() == OrderStatus::Allocated && order.unclaimed().is_positive() && rng.bool() {
+        let amount = draw_part(rng, order.unclaimed().minor_units());
+        return Some(Action::AddPayment { order: id, amount });
+    }
     let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
     if env.plan.provider && !order.is_paid() && order.status() == OrderStatus::Allocated {
         return draw_step_of_charge(rng, &payment, id, payment_id);

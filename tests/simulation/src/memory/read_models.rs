@@ -168,6 +168,7 @@ fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderS
             filter.status.is_none_or(|status| order.status() == status)
                 && customer.is_none_or(|customer| order.customer_id() == Some(customer))
                 && filter.sku.as_ref().is_none_or(|sku| order.lines().iter().any(|line| line.sku == *sku))
+                && filter.balance.is_none_or(|balance| balance.is_of(order))
                 && filter.placed_from.is_none_or(|from| placed_at >= from)
                 && filter.placed_to.is_none_or(|to| placed_at < to)
                 && filter.after.is_none_or(|after| place(row) < after)
