@@ -194,11 +194,13 @@ fn invalid_member(invalid: &InvalidOrder) -> String {
         InvalidOrder::Quantity { line } => format!("lines[{}].quantity", line - 1),
         InvalidOrder::NegativePrice { line } => format!("lines[{}].unit_price", line - 1),
         InvalidOrder::TotalOutOfRange | InvalidOrder::NegativeTotal => "lines, adjustments".to_owned(),
-        InvalidOrder::AdjustmentCount | InvalidOrder::PositiveDiscount { line: None } => {
-            "adjustments".to_owned()
-        }
+        InvalidOrder::AdjustmentCount
+        | InvalidOrder::PositiveDiscount { line: None }
+        | InvalidOrder::TaxAboveAdjustments => "adjustments".to_owned(),
         InvalidOrder::NegativeLineTotal { line } => format!("lines[{}]", line - 1),
-        InvalidOrder::PositiveDiscount { line: Some(line) } | InvalidOrder::LineAdjustmentCount { line } => {
+        InvalidOrder::PositiveDiscount { line: Some(line) }
+        | InvalidOrder::LineAdjustmentCount { line }
+        | InvalidOrder::TaxAboveLine { line } => {
             format!("lines[{}].adjustments", line - 1)
         }
         InvalidOrder::MetadataCount => "metadata".to_owned(),

@@ -36,6 +36,14 @@ impl AdjustmentKind {
         }
     }
 
+    /// True if the amount is added to the price. A tax is not if the price contains it.
+    pub fn is_added(self, prices_include_tax: bool) -> bool {
+        match self {
+            Self::Tax => !prices_include_tax,
+            Self::Discount | Self::Shipping | Self::Fee => true,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Discount => "discount",
@@ -60,14 +68,17 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The sum of all kinds.
-    pub fn total(&self) -> Amount {
-        let Self { discount, tax, shipping, fee } = *self;
-        discount.saturating_add(tax).saturating_add(shipping).saturating_add(fee)
-    }
-
     pub fn is_zero(&self) -> bool {
         *self == Self::default()
+    }
+
+    pub fn of_kind(&self, kind: AdjustmentKind) -> Amount {
+        match kind {
+            AdjustmentKind::Discount => self.discount,
+            AdjustmentKind::Tax => self.tax,
+            AdjustmentKind::Shipping => self.shipping,
+            AdjustmentKind::Fee => self.fee,
+        }
     }
 
     pub fn of_kind_mut(&mut self, kind: AdjustmentKind) -> &mut Amount {

@@ -227,6 +227,7 @@ fn names_of_order_commands_never_change() {
         country: None,
         lines: Vec::new(),
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: None,
         metadata: std::collections::BTreeMap::new(),
         placed_at,

@@ -6,8 +6,8 @@
 //! writes a row. Each row carries the revision of the stream that it reflects; projectors skip events up to
 //! that revision.
 //!
-//! Files are cut by subject: stock, orders, payments and sales hold rows; waits and projections are views of
-//! them.
+//! Files are cut by subject: stock, orders, payments, sales and money hold rows; waits and projections are views
+//! of them.
 //!
 //! To add a subject:
 //! 1. its row types and queries go to a file here, its fields to [`RowKeys`], [`Rows`] and [`StoredRow`]
@@ -20,6 +20,7 @@
 pub mod audit;
 mod ddl;
 pub mod encoded;
+mod money;
 mod orders;
 mod paging;
 mod payments;
@@ -28,6 +29,7 @@ mod projections;
 mod sales;
 pub mod sqlite;
 mod stock;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -40,6 +42,7 @@ use domain::{OrderId, PaymentId, Position, Sku, StreamName};
 use uuid::Uuid;
 
 pub use self::{
+    money::{Money, MoneyKey, MoneyQueries, MoneyQuery, MoneyTotals, PartitionMoney},
     orders::{
         OrderBalance, OrderFilter, OrderPayment, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow,
     },
@@ -48,8 +51,10 @@ pub use self::{
     projections::{CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries},
     sales::{
         PartitionSales, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
+        spans::group_key,
     },
     stock::{OrderStockEvent, ReservationRow, StockFilter, StockQueries, StockRow},
+    sums::{PartitionSums, QUARTER_SECONDS, TimeGroup, TimeRange, Totals, quarter_of, starts_quarter},
     waiters::{StreamChanges, Waiters},
     waits::{OrderAt, OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
 };
@@ -82,6 +87,8 @@ pub struct Rows {
     pub payments: Vec<Arc<PaymentRow>>,
     /// Sums to add to the rows of each partition.
     pub sales: Vec<PartitionSales>,
+    /// As for sales.
+    pub money: Vec<PartitionMoney>,
 }
 
 impl Rows {
@@ -104,6 +111,8 @@ pub enum StoredRow {
     Payment(PaymentRow),
     /// Summed over source partitions.
     Sales(SalesKey, SalesTotals),
+    /// Summed over source partitions.
+    Money(MoneyKey, MoneyTotals),
     /// The row cannot be read, or contradicts its search columns, index tables or coarser sums.
     Broken {
         projection: Projection,
@@ -239,7 +248,7 @@ pub trait ReadModels: Send + Sync + 'static {
 /// The read side for the query API: the queries of every subject. The process manager reads
 /// [`OverdueQueries`], and operators' commands read [`ProjectionQueries`] alone.
 pub trait Queries:
-    StockQueries + OrderQueries + PaymentQueries + SalesQueries + WaitQueries + ProjectionQueries
+    StockQueries + OrderQueries + PaymentQueries + SalesQueries + MoneyQueries + WaitQueries + ProjectionQueries
 {
     /// The changes of one stream's row from now on. Callers that wait for a revision wait on this.
     fn changes_of(&self, stream: &StreamName) -> StreamChanges;

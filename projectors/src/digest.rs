@@ -15,7 +15,7 @@ use std::{
 
 use domain::{OrderId, PaymentId, Position, Sku};
 use infra::read_models::{
-    PartitionSales, Projection, ReadModelError, Rows, SalesKey, SalesTotals, StoredRow,
+    MoneyKey, PartitionSums, Projection, ReadModelError, Rows, SalesKey, StoredRow, Totals,
     encoded::{EncodedOrder, EncodedPayment, EncodedRow},
 };
 use serde::Serialize;
@@ -57,6 +57,7 @@ impl RowsHash {
                 StoredRow::Payment(_) => 7,
                 StoredRow::Sales(..) => 8,
                 StoredRow::Broken { .. } => 9,
+                StoredRow::Money(..) => 10,
             },
         };
         let mut hasher = self.hasher;
@@ -89,6 +90,7 @@ pub(crate) fn encoded(row: StoredRow) -> Result<Vec<EncodedRow>, ReadModelError>
         | StoredRow::Reservation(_)
         | StoredRow::OrderStockEvent(_)
         | StoredRow::Sales(..)
+        | StoredRow::Money(..)
         | StoredRow::Broken { .. }) => vec![EncodedRow::Plain(row)],
     })
 }
@@ -100,6 +102,7 @@ pub(crate) fn encoded_content(row: &EncodedRow) -> Result<Vec<u8>, ReadModelErro
         EncodedRow::Payment(row) => row.to_bytes(),
         EncodedRow::OrderSku(entry) => Ok(json(entry)),
         EncodedRow::Plain(StoredRow::Sales(key, sum)) => Ok(json(&(key, sum))),
+        EncodedRow::Plain(StoredRow::Money(key, sum)) => Ok(json(&(key, sum))),
         EncodedRow::Plain(row) => Ok(content(row)),
     }
 }
@@ -163,29 +166,38 @@ fn content(row: &StoredRow) -> Vec<u8> {
         StoredRow::Order(row) => json(row),
         StoredRow::Payment(row) => json(row),
         StoredRow::Sales(_, sum) => json(sum),
+        StoredRow::Money(_, sum) => json(sum),
         StoredRow::Broken { .. } => Vec::new(),
     }
 }
 
-/// The rows as they should be stored. Sums of sales are added over partitions, so all sums of a key must be in
-/// `rows`.
+/// The rows as they should be stored. Sums are added over partitions, so all sums of a key must be in `rows`.
 pub(crate) fn expected_rows(rows: Rows) -> impl Iterator<Item = StoredRow> {
     // Names every field, so new rows do not compile before they are compared. A whole log closes no reservation.
-    let Rows { stock, reservations, reservations_closed: _, order_stock_events, orders, payments, sales } =
-        rows;
+    let Rows {
+        stock,
+        reservations,
+        reservations_closed: _,
+        order_stock_events,
+        orders,
+        payments,
+        sales,
+        money,
+    } = rows;
     let orders = orders.into_iter().map(|row| StoredRow::Order(Box::new(Arc::unwrap_or_clone(row))));
     let payments = payments.into_iter().map(|row| StoredRow::Payment(Arc::unwrap_or_clone(row)));
     let stock = stock.into_iter().map(StoredRow::Stock);
     let reservations = reservations.into_iter().map(StoredRow::Reservation);
     let events = order_stock_events.into_iter().map(StoredRow::OrderStockEvent);
     let sales = summed(sales).into_iter().map(|(key, sum)| StoredRow::Sales(key, sum));
-    stock.chain(reservations).chain(events).chain(orders).chain(payments).chain(sales)
+    let money = summed(money).into_iter().map(|(key, sum)| StoredRow::Money(key, sum));
+    stock.chain(reservations).chain(events).chain(orders).chain(payments).chain(sales).chain(money)
 }
 
 /// Sums over all partitions.
-fn summed(sales: Vec<PartitionSales>) -> HashMap<SalesKey, SalesTotals> {
-    let mut sums: HashMap<SalesKey, SalesTotals> = HashMap::new();
-    for (key, sum) in sales.into_iter().flat_map(|sales| sales.sums) {
+fn summed<K: Eq + Hash, T: Totals>(of_partitions: Vec<PartitionSums<K, T>>) -> HashMap<K, T> {
+    let mut sums: HashMap<K, T> = HashMap::new();
+    for (key, sum) in of_partitions.into_iter().flat_map(|partition| partition.sums) {
         sums.entry(key).or_default().add(&sum);
     }
     sums
@@ -200,6 +212,7 @@ pub(crate) enum RowKey {
     Order(OrderId),
     Payment(PaymentId),
     Sales(SalesKey),
+    Money(MoneyKey),
 }
 
 impl RowKey {
@@ -212,6 +225,7 @@ impl RowKey {
             StoredRow::Order(row) => Self::Order(row.order_id),
             StoredRow::Payment(row) => Self::Payment(row.payment_id),
             StoredRow::Sales(key, _) => Self::Sales(key.clone()),
+            StoredRow::Money(key, _) => Self::Money(*key),
             StoredRow::Broken { .. } => return None,
         })
     }
@@ -220,7 +234,7 @@ impl RowKey {
         match self {
             Self::Stock(_) | Self::Reservation(..) | Self::OrderStockEvent(..) => Projection::Stock,
             Self::Order(_) => Projection::Orders,
-            Self::Payment(_) => Projection::Payments,
+            Self::Payment(_) | Self::Money(_) => Projection::Payments,
             Self::Sales(_) => Projection::Sales,
         }
     }
@@ -233,6 +247,7 @@ impl RowKey {
             Self::Order(id) => id,
             Self::Payment(id) => id,
             Self::Sales(key) => key,
+            Self::Money(key) => key,
         };
         format!("{key:?}")
     }

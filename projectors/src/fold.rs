@@ -5,23 +5,30 @@
 //! stays as it was before the event, later events of the stream wait in the log, and every other stream
 //! continues.
 
+mod money;
 mod orders;
 mod payments;
 mod sales;
 mod stock;
+mod sums;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use domain::{Event, OrderId, Position, Revision, StreamName, Timestamp, order::OrderEvent};
+use domain::{
+    Event, OrderId, PaymentId, Position, Revision, StreamName, Timestamp, order::OrderEvent,
+    payment::PaymentEvent,
+};
 use infra::{
     event_source::Partition,
-    read_models::{Changes, ParkedStream, Projection, RowKeys, Rows},
+    read_models::{
+        Changes, MoneyKey, MoneyTotals, ParkedStream, Projection, RowKeys, Rows, SalesKey, SalesTotals,
+    },
 };
 
-use self::{orders::OrderFold, payments::PaymentFold, sales::SalesFold, stock::StockFold};
+use self::{orders::OrderFold, payments::PaymentFold, stock::StockFold, sums::SumsFold};
 use crate::event::{DecodedEvent, Poison, guarded};
 
 /// Rows, and the changes to them. A stream without a row counts as new. So pass every row that the events
@@ -31,7 +38,8 @@ pub struct Fold {
     stock: StockFold,
     orders: OrderFold,
     payments: PaymentFold,
-    sales: SalesFold,
+    sales: SumsFold<SalesKey, SalesTotals>,
+    money: SumsFold<MoneyKey, MoneyTotals>,
     /// The partitions that the events come from.
     partitions: Arc<[Partition]>,
     /// The streams that are parked now.
@@ -54,7 +62,8 @@ impl Fold {
 
     /// Folds streams from their first events on. [`Fold::take_rows`] gives all rows.
     pub fn whole_streams(partitions: Arc<[Partition]>) -> Self {
-        Self { sales: SalesFold::of(partitions.len()), partitions, ..Self::default() }
+        let (sales, money) = (SumsFold::of(partitions.len()), SumsFold::of(partitions.len()));
+        Self { sales, money, partitions, ..Self::default() }
     }
 
     /// Leaves out the events that the read models have not applied because their streams are parked.
@@ -74,6 +83,7 @@ impl Fold {
             orders,
             payments,
             sales: _,
+            money: _,
         } = rows;
         self.stock.put(stock, reservations);
         self.orders.put(orders);
@@ -136,11 +146,12 @@ impl Fold {
 
     fn apply_next(&mut self, event: &DecodedEvent, source: usize) -> Result<(), Poison> {
         let data = event.event.as_ref().map_err(|error| Poison::Undecodable(error.clone()))?;
-        let touched = self.touched.as_mut();
         match (&event.stream, data) {
-            (StreamName::Stock(sku), Event::Stock(data)) => self.stock.apply(sku, data, event, touched),
+            (StreamName::Stock(sku), Event::Stock(data)) => {
+                self.stock.apply(sku, data, event, self.touched.as_mut())
+            }
             (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event, source),
-            (StreamName::Payment(id), Event::Payment(data)) => self.payments.apply(*id, data, event, touched),
+            (StreamName::Payment(id), Event::Payment(data)) => self.apply_payment(*id, data, event, source),
             (
                 StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_) | StreamName::Receipt(_),
                 _,
@@ -164,6 +175,22 @@ impl Fold {
         Ok(())
     }
 
+    /// Changes the payment and the sums of money, or neither.
+    fn apply_payment(
+        &mut self,
+        id: PaymentId,
+        data: &PaymentEvent,
+        event: &DecodedEvent,
+        source: usize,
+    ) -> Result<(), Poison> {
+        let before = self.payments.get(id);
+        let after = payments::fold(id, before.map(AsRef::as_ref), data, event)?;
+        let moved = money::moved(before.map(|row| &row.payment), &after.payment, event.recorded_at);
+        self.payments.insert(Arc::new(after), self.touched.as_mut());
+        self.money.add(source, moved);
+        Ok(())
+    }
+
     /// The changes of a batch, with a checkpoint that moves from `from` to `to`.
     pub fn into_changes(mut self, from: Option<Position>, to: Option<Position>) -> Changes {
         let touched = self.touched.take().unwrap_or_default();
@@ -172,6 +199,7 @@ impl Fold {
         self.orders.changed(&touched, &mut changes.rows);
         self.payments.changed(&touched, &mut changes.rows);
         changes.rows.sales = self.sales.take_rows(&self.partitions);
+        changes.rows.money = self.money.take_rows(&self.partitions);
         changes.parked = self.newly_parked;
         let of_projection = |stream| Projection::of_stream(&stream).map(|projection| (projection, stream));
         changes.skipped = self.skipped.into_iter().filter_map(of_projection).collect();
@@ -186,6 +214,7 @@ impl Fold {
         std::mem::take(&mut self.orders).all(&mut rows);
         std::mem::take(&mut self.payments).all(&mut rows);
         rows.sales = self.sales.take_rows(&self.partitions);
+        rows.money = self.money.take_rows(&self.partitions);
         rows
     }
 

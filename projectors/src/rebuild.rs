@@ -106,7 +106,7 @@ struct Folded {
 }
 
 /// Folds all streams. Sorts the rows, and writes those that need no order: the index of orders by SKU, and the
-/// sums of sales, which come sorted.
+/// sums of sales and money, which come sorted.
 async fn fold(
     mut replay: Replay,
     mut staging: Box<dyn Staging>,
@@ -117,10 +117,13 @@ async fn fold(
     let folding = move || {
         let mut expected = Expected::default();
         let folded = replay.fold::<Stop>(|mut rows| {
-            let sales = rows.sales.clone();
-            let mut unsorted =
-                EncodedRows { sales: std::mem::take(&mut rows.sales), ..EncodedRows::default() };
-            for row in expected_rows(Rows { sales, ..rows }) {
+            let (sales, money) = (rows.sales.clone(), rows.money.clone());
+            let mut unsorted = EncodedRows {
+                sales: std::mem::take(&mut rows.sales),
+                money: std::mem::take(&mut rows.money),
+                ..EncodedRows::default()
+            };
+            for row in expected_rows(Rows { sales, money, ..rows }) {
                 expected.add(row, |row, content| match row {
                     EncodedRow::OrderSku(entry) => {
                         unsorted.order_skus.push(entry);
@@ -185,7 +188,11 @@ impl RowSorters {
                 self.order_stock_events.push(&key, content)
             }
             EncodedRow::Plain(
-                StoredRow::Sales(..) | StoredRow::Broken { .. } | StoredRow::Order(_) | StoredRow::Payment(_),
+                StoredRow::Sales(..)
+                | StoredRow::Money(..)
+                | StoredRow::Broken { .. }
+                | StoredRow::Order(_)
+                | StoredRow::Payment(_),
             )
             | EncodedRow::OrderSku(_) => Ok(()),
         }

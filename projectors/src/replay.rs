@@ -16,8 +16,9 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, EventMark, ReadError},
     external_sort::{Sorted, Sorter},
-    read_models::{ParkedStream, PartitionSales, Rows, SalesDimension, SalesKey, SalesTotals},
+    read_models::{MoneyKey, ParkedStream, PartitionSums, Rows, SalesDimension, SalesKey, Totals},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{event::DecodedEvent, fold::Fold};
@@ -29,9 +30,9 @@ const CHUNK_BYTES: usize = 512 << 10;
 const CHUNKS_AHEAD: usize = 2;
 /// Stored bytes of the streams whose rows are taken at a time, unless one stream has more.
 const TAKEN_BYTES: usize = 2 << 20;
-/// Sums of sales that are taken at a time.
+/// Sums that are taken at a time.
 const SUMS_PER_CALL: usize = 5_000;
-/// Sums of sales that are added up in memory before they are sorted. About 200 bytes each.
+/// Sums that are added up in memory before they are sorted. About 200 bytes each.
 const SUMS_IN_MEMORY_MAX: usize = 50_000;
 
 /// Where a replay sorts, and how much memory it may use for it.
@@ -146,9 +147,8 @@ impl Replay {
         Ok(Self { last_event, events, partitions, parked, workspace: workspace.clone() })
     }
 
-    /// Folds every stream, and calls `take` with the rows. Rows of a stream come together. Sums of sales come
-    /// last, in the order of their keys; the sums of one key come together. Returns the streams that the fold has
-    /// parked.
+    /// Folds every stream, and calls `take` with the rows. Rows of a stream come together. Sums come last, in the
+    /// order of their keys; the sums of one key come together. Returns the streams that the fold has parked.
     ///
     /// Blocks the thread.
     pub(crate) fn fold<E: From<io::Error>>(
@@ -156,13 +156,19 @@ impl Replay {
         mut take: impl FnMut(Rows) -> Result<(), E>,
     ) -> Result<Vec<ParkedStream>, E> {
         let mut fold = Fold::whole_streams(Arc::clone(&self.partitions)).without_parked(&self.parked);
-        let mut sales = SalesSorter::new(&self.workspace, &self.partitions);
+        let mut sales = SumsSorter::new(&self.workspace, &self.partitions);
+        let mut money = SumsSorter::new(&self.workspace, &self.partitions);
+        let mut without_sums = |mut rows: Rows| {
+            sales.add(std::mem::take(&mut rows.sales))?;
+            money.add(std::mem::take(&mut rows.money))?;
+            Ok::<_, io::Error>(rows)
+        };
         let mut current: Option<StreamName> = None;
         let mut pending_bytes = 0;
         each_event::<E>(&mut self.events, |SortedEvent { source, bytes, event }| {
             if current.as_ref() != Some(&event.stream) {
                 if pending_bytes >= TAKEN_BYTES {
-                    take(sales.without_sales(fold.take_rows())?)?;
+                    take(without_sums(fold.take_rows())?)?;
                     pending_bytes = 0;
                 }
                 current = Some(event.stream.clone());
@@ -171,8 +177,9 @@ impl Replay {
             fold.apply(event, *source);
             Ok(())
         })?;
-        take(sales.without_sales(fold.take_rows())?)?;
-        sales.finish::<E>(|sums| take(Rows { sales: sums, ..Rows::default() }))?;
+        take(without_sums(fold.take_rows())?)?;
+        sales.finish::<E>(|sales| take(Rows { sales, ..Rows::default() }))?;
+        money.finish::<E>(|money| take(Rows { money, ..Rows::default() }))?;
         Ok(fold.take_parked())
     }
 }
@@ -323,23 +330,28 @@ fn send_events(
     Ok(())
 }
 
-/// Adds up sums of sales of any number of keys.
-struct SalesSorter {
+/// A key of sums, which is sorted outside memory.
+trait SumKey: Clone + Ord + Serialize + DeserializeOwned {
+    /// Bytes that sort in the order in which the adapters store sums.
+    fn sortable(&self) -> Vec<u8>;
+}
+
+/// Adds up sums of any number of keys.
+struct SumsSorter<K, T> {
     sorter: Sorter,
     /// By key, and index of the partition.
-    in_memory: BTreeMap<(SalesKey, usize), SalesTotals>,
+    in_memory: BTreeMap<(K, usize), T>,
     partitions: Arc<[Partition]>,
 }
 
-impl SalesSorter {
+impl<K: SumKey, T: Totals + Serialize + DeserializeOwned> SumsSorter<K, T> {
     fn new(workspace: &Workspace, partitions: &Arc<[Partition]>) -> Self {
         let (sorter, partitions) = (workspace.sorter(8), Arc::clone(partitions));
         Self { sorter, in_memory: BTreeMap::new(), partitions }
     }
 
-    /// Takes the sums out of rows.
-    fn without_sales(&mut self, rows: Rows) -> io::Result<Rows> {
-        for PartitionSales { partition, sums } in rows.sales {
+    fn add(&mut self, of_partitions: Vec<PartitionSums<K, T>>) -> io::Result<()> {
+        for PartitionSums { partition, sums } in of_partitions {
             let index = self.partitions.iter().position(|one| *one == partition);
             let index = index.ok_or(io::ErrorKind::InvalidInput)?;
             for (key, sum) in sums {
@@ -349,31 +361,30 @@ impl SalesSorter {
         if self.in_memory.len() >= SUMS_IN_MEMORY_MAX {
             self.sort_sums()?;
         }
-        Ok(Rows { sales: Vec::new(), ..rows })
+        Ok(())
     }
 
     fn sort_sums(&mut self) -> io::Result<()> {
         for ((key, index), sum) in std::mem::take(&mut self.in_memory) {
-            self.sorter.push(&sortable(&key), &serde_json::to_vec(&(key, index, sum))?)?;
+            self.sorter.push(&key.sortable(), &serde_json::to_vec(&(key, index, sum))?)?;
         }
         Ok(())
     }
 
     fn finish<E: From<io::Error>>(
         mut self,
-        mut take: impl FnMut(Vec<PartitionSales>) -> Result<(), E>,
+        mut take: impl FnMut(Vec<PartitionSums<K, T>>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.sort_sums()?;
         let mut sorted = self.sorter.finish()?;
         let mut reader = sorted.read()?;
-        let mut sums: BTreeMap<(usize, SalesKey), SalesTotals> = BTreeMap::new();
+        let mut sums: BTreeMap<(usize, K), T> = BTreeMap::new();
         let mut last_key: Vec<u8> = Vec::new();
         while let Some((key_bytes, value)) = reader.next()? {
             if sums.len() >= SUMS_PER_CALL && last_key != key_bytes {
                 take(by_partition(&self.partitions, std::mem::take(&mut sums)))?;
             }
-            let (key, index, sum): (SalesKey, usize, SalesTotals) =
-                serde_json::from_slice(value).map_err(io::Error::from)?;
+            let (key, index, sum): (K, usize, T) = serde_json::from_slice(value).map_err(io::Error::from)?;
             sums.entry((index, key)).or_default().add(&sum);
             key_bytes.clone_into(&mut last_key);
         }
@@ -381,32 +392,37 @@ impl SalesSorter {
     }
 }
 
-fn by_partition(
-    partitions: &[Partition],
-    sums: BTreeMap<(usize, SalesKey), SalesTotals>,
-) -> Vec<PartitionSales> {
-    let mut rows: Vec<PartitionSales> = Vec::new();
+fn by_partition<K, T>(partitions: &[Partition], sums: BTreeMap<(usize, K), T>) -> Vec<PartitionSums<K, T>> {
+    let mut rows: Vec<PartitionSums<K, T>> = Vec::new();
     for ((index, key), sum) in sums {
         match rows.last_mut() {
             Some(last) if last.partition == partitions[index] => last.sums.push((key, sum)),
-            _ => rows.push(PartitionSales { partition: partitions[index].clone(), sums: vec![(key, sum)] }),
+            _ => rows.push(PartitionSums { partition: partitions[index].clone(), sums: vec![(key, sum)] }),
         }
     }
     rows
 }
 
-/// Bytes that sort in the order in which the adapters store sums.
-fn sortable(key: &SalesKey) -> Vec<u8> {
-    let (dimension, name) = match &key.dimension {
-        SalesDimension::All => (0, ""),
-        SalesDimension::Sku(sku) => (1, sku.as_str()),
-        SalesDimension::Country(country) => (2, country.as_str()),
-    };
-    let mut bytes = vec![dimension];
-    bytes.extend_from_slice(key.currency.as_str().as_bytes());
-    bytes.extend((key.hour ^ i64::MIN).to_be_bytes());
-    bytes.extend_from_slice(name.as_bytes());
-    bytes
+impl SumKey for SalesKey {
+    fn sortable(&self) -> Vec<u8> {
+        let (dimension, name) = match &self.dimension {
+            SalesDimension::All => (0, ""),
+            SalesDimension::NoLine => (1, ""),
+            SalesDimension::Sku(sku) => (1, sku.as_str()),
+            SalesDimension::Country(country) => (2, country.as_str()),
+        };
+        let mut bytes = vec![dimension];
+        bytes.extend_from_slice(self.currency.as_str().as_bytes());
+        bytes.extend((self.quarter ^ i64::MIN).to_be_bytes());
+        bytes.extend_from_slice(name.as_bytes());
+        bytes
+    }
+}
+
+impl SumKey for MoneyKey {
+    fn sortable(&self) -> Vec<u8> {
+        [self.currency.as_str().as_bytes(), &(self.quarter ^ i64::MIN).to_be_bytes()].concat()
+    }
 }
 
 #[cfg(test)]

@@ -256,7 +256,8 @@ async fn examine(
         | StoredRow::OrderStockEvent(_)
         | StoredRow::Order(_)
         | StoredRow::Payment(_)
-        | StoredRow::Sales(..)) => digest.found(&row),
+        | StoredRow::Sales(..)
+        | StoredRow::Money(..)) => digest.found(&row),
     })
     .await?;
     let differing = digest.differing();
@@ -334,6 +335,7 @@ fn shortened(row: &StoredRow) -> String {
         StoredRow::Order(row) => row,
         StoredRow::Payment(row) => row,
         StoredRow::Sales(_, sum) => sum,
+        StoredRow::Money(_, sum) => sum,
         StoredRow::Broken { fault, .. } => fault,
     };
     let text = format!("{row:?}");

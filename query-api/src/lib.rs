@@ -7,9 +7,11 @@ mod error;
 mod freshness;
 mod health;
 mod log_access;
+mod money;
 mod orders;
 mod payments;
 mod projections;
+mod reports;
 mod sales;
 mod stock;
 mod stuck;
@@ -46,6 +48,8 @@ fn routes() -> OpenApiRouter<Arc<QueryApi>> {
         .routes(routes!(payments::payments))
         .routes(routes!(payments::payment))
         .routes(routes!(sales::sales))
+        .routes(routes!(sales::currencies))
+        .routes(routes!(money::money))
         .routes(routes!(projections::projections))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -126,6 +126,8 @@ pub struct Order<'a> {
     metadata: Option<&'a BTreeMap<String, String>>,
     lines: Vec<OrderLine<'a>>,
     adjustments: Vec<Adjustment<'a>>,
+    /// True if unit prices, shipping and fees contain the taxes, so that these are not added to the total.
+    prices_include_tax: bool,
     /// The SKUs with too few units when the order was rejected.
     shortages: Vec<Shortage<'a>>,
     shipments: Vec<Shipment<'a>>,
@@ -158,7 +160,7 @@ pub struct OrderLine<'a> {
     /// What belongs to this line alone.
     adjustments: Vec<LineAdjustment<'a>>,
     shares: Shares,
-    /// Units times price, the line's adjustments and its shares.
+    /// Units times price, the line's adjustments and its shares; without taxes that the price includes.
     #[schema(value_type = i64)]
     total: Amount,
 }
@@ -420,6 +422,7 @@ impl<'a> Order<'a> {
             metadata: order.metadata(),
             lines: (1..).zip(order.lines()).map(OrderLine::of).collect(),
             adjustments: order.adjustments().iter().map(Adjustment::of).collect(),
+            prices_include_tax: order.prices_include_tax(),
             shortages: order.shortages().iter().map(Shortage::of).collect(),
             shipments: order.shipments().iter().map(Shipment::of).collect(),
             disputed: order.disputed(),

@@ -1,4 +1,5 @@
-//! `/v1/sales`: sums of sales, in total and by hour, day, month, SKU or country.
+//! `/v1/sales`: sums of sales, in total and by hour, day, month, SKU or country. `/v1/currencies`: what currencies
+//! they are in.
 
 use std::sync::Arc;
 
@@ -7,13 +8,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use domain::{Currency, Timestamp};
+use domain::Currency;
 use infra::{
     http::{
         Failure,
-        answers::ListProblems,
+        answers::{ListProblems, QueryProblems},
         paging::Paging,
-        parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
+        parameters::{FromParameters, Parameters, Params, one_of},
     },
     read_models::{RowPage, Sales, SalesGroup, SalesQuery, SalesTotals},
 };
@@ -23,16 +24,22 @@ use utoipa::{
     openapi::{Object, RefOr, Schema, Type},
 };
 
-use crate::QueryApi;
+use crate::{
+    QueryApi,
+    reports::{ReportTime, TIME_GROUPS, time_group_name},
+};
 
-const GROUPS: &[SalesGroup] =
-    &[SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Sku, SalesGroup::Country];
+const GROUPS: [SalesGroup; 5] = [
+    SalesGroup::Time(TIME_GROUPS[0]),
+    SalesGroup::Time(TIME_GROUPS[1]),
+    SalesGroup::Time(TIME_GROUPS[2]),
+    SalesGroup::Sku,
+    SalesGroup::Country,
+];
 
 fn group_name(group: SalesGroup) -> &'static str {
     match group {
-        SalesGroup::Hour => "hour",
-        SalesGroup::Day => "day",
-        SalesGroup::Month => "month",
+        SalesGroup::Time(group) => time_group_name(group),
         SalesGroup::Sku => "sku",
         SalesGroup::Country => "country",
     }
@@ -51,16 +58,19 @@ impl PartialSchema for SalesGroupWord {
 
 impl ToSchema for SalesGroupWord {}
 
-/// Sums over all orders that were ever allocated, by the time they were placed, in UTC.
+/// Sums over all orders that were ever allocated, by the time they were placed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SalesReport {
     #[schema(value_type = String, example = "GBP")]
     currency: Currency,
+    /// The zone of the groups of time.
+    #[schema(example = "UTC")]
+    time_zone: String,
     /// Over all groups, also those of other pages.
-    total: Totals,
+    total: SalesSums,
     /// A page of groups, by ascending key. Omitted without `group_by`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    groups: Option<Vec<Group>>,
+    groups: Option<Vec<SalesGroupSums>>,
     /// Pass it as `cursor` for the next groups. Null on the last page; omitted without `group_by`.
     #[allow(clippy::option_option, reason = "null and absent differ")]
     #[schema(value_type = Option<String>)]
@@ -68,29 +78,44 @@ pub struct SalesReport {
     next_cursor: Option<Option<String>>,
 }
 
-/// Amounts are in minor units. Cancellations and refunds do not reduce `gross`; they have their own sums.
+/// Amounts are in minor units. `net` = `gross` + `discounts` + `tax` + `shipping` + `fees` - `cancelled` - `refunded`.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Totals {
+#[schema(as = Totals)]
+pub struct SalesSums {
     orders: i64,
     lines: i64,
     units: i64,
-    /// Quantity x unit price of the lines, without adjustments.
+    /// Quantity x unit price of the lines. Taxes that prices include are in `tax` alone.
     #[schema(value_type = i64)]
     gross: i128,
-    /// The cancelled part of `gross`.
+    /// 0 or less.
+    #[schema(value_type = i64)]
+    discounts: i128,
+    #[schema(value_type = i64)]
+    tax: i128,
+    #[schema(value_type = i64)]
+    shipping: i128,
+    #[schema(value_type = i64)]
+    fees: i128,
+    /// The worth of what was cancelled or returned before it was paid.
     #[schema(value_type = i64)]
     cancelled: i128,
+    /// What was refunded of the money that was paid, also for cancelled and returned units.
     #[schema(value_type = i64)]
     refunded: i128,
+    /// What was sold and neither cancelled nor refunded.
+    #[schema(value_type = i64)]
+    net: i128,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Group {
-    /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country (empty for orders without a
-    /// country).
+#[schema(as = Group)]
+pub struct SalesGroupSums {
+    /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country. Empty for orders without a country, and
+    /// among SKUs for what belongs to no line of an order.
     key: String,
     #[serde(flatten)]
-    totals: Totals,
+    totals: SalesSums,
 }
 
 /// The sales to sum.
@@ -103,12 +128,8 @@ pub struct SalesParams {
     /// If omitted: only the total.
     #[param(value_type = Option<SalesGroupWord>, inline)]
     group_by: Option<SalesGroup>,
-    /// Placed at this instant or later: a whole hour, or a date, which means its midnight in UTC.
-    #[param(value_type = Option<String>, example = "2010-12-01")]
-    from: Option<Timestamp>,
-    /// Placed before this instant: a whole hour, or a date, which means its midnight in UTC.
-    #[param(value_type = Option<String>, example = "2011-01-01T00:00:00Z")]
-    to: Option<Timestamp>,
+    #[param(ignore)]
+    time: ReportTime,
     #[param(ignore)]
     paging: Paging,
 }
@@ -116,58 +137,79 @@ pub struct SalesParams {
 impl FromParameters for SalesParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let currency = parameters.required("currency", str::parse::<Currency>);
-        let group_by = parameters.optional("group_by", |text| one_of(text, GROUPS, group_name));
-        let from = parameters.optional("from", whole_hour);
-        let to = parameters.optional("to", whole_hour);
-        check_range(parameters, from, ("to", to));
-        Some(Self { currency: currency?, group_by, from, to, paging: Paging::read(parameters)? })
+        let group_by = parameters.optional("group_by", |text| one_of(text, &GROUPS, group_name));
+        let time = ReportTime::read(parameters)?;
+        Some(Self { currency: currency?, group_by, time, paging: Paging::read(parameters)? })
     }
-}
-
-const SECONDS_PER_HOUR: i64 = 3_600;
-
-fn whole_hour(text: &str) -> Result<Timestamp, &'static str> {
-    let at = instant(text)?;
-    let is_whole = at.as_second() % SECONDS_PER_HOUR == 0 && at.subsec_nanosecond() == 0;
-    if is_whole { Ok(at) } else { Err("is not a whole hour; sales are summed by hour") }
 }
 
 /// Sales in one currency
 #[utoipa::path(
     get, path = "/v1/sales", tag = "sales",
-    params(SalesParams, Paging),
+    params(SalesParams, ReportTime, Paging),
     responses((status = 200, description = "The sums.", body = SalesReport), ListProblems),
 )]
 pub async fn sales(
     State(api): State<Arc<QueryApi>>,
     Params(wanted): Params<SalesParams>,
 ) -> Result<Response, Failure<ListProblems>> {
-    let hour = |at: Timestamp| at.as_second() / SECONDS_PER_HOUR;
     let query = SalesQuery {
         currency: wanted.currency,
-        from_hour: wanted.from.map(hour),
-        to_hour: wanted.to.map(hour),
+        range: wanted.time.range(),
         group: wanted.group_by,
         after: wanted.paging.after()?,
     };
     let sales = api.query(api.queries.sales(&query, wanted.paging.limit)).await?;
-    Ok(Json(SalesReport::of(&query, &wanted.paging, &sales)).into_response())
+    Ok(Json(SalesReport::of(&wanted, &sales)).into_response())
 }
 
 impl SalesReport {
-    fn of(query: &SalesQuery, paging: &Paging, sales: &Sales) -> Self {
+    fn of(wanted: &SalesParams, sales: &Sales) -> Self {
         let RowPage { items, has_more } = &sales.groups;
-        let group =
-            |(key, totals): &(String, SalesTotals)| Group { key: key.clone(), totals: Totals::of(totals) };
-        let page = paging.listing(items, *has_more, group, |(key, _)| key);
-        let (groups, next_cursor) = query.group.map(|_| (page.items, page.next_cursor)).unzip();
-        Self { currency: query.currency, total: Totals::of(&sales.total), groups, next_cursor }
+        let group = |(key, totals): &(String, SalesTotals)| SalesGroupSums {
+            key: key.clone(),
+            totals: SalesSums::of(totals),
+        };
+        let page = wanted.paging.listing(items, *has_more, group, |(key, _)| key);
+        let (groups, next_cursor) = wanted.group_by.map(|_| (page.items, page.next_cursor)).unzip();
+        let (currency, time_zone) = (wanted.currency, wanted.time.zone_name());
+        Self { currency, time_zone, total: SalesSums::of(&sales.total), groups, next_cursor }
     }
 }
 
-impl Totals {
+impl SalesSums {
     fn of(totals: &SalesTotals) -> Self {
-        let SalesTotals { orders, lines, units, gross, cancelled, refunded } = *totals;
-        Self { orders, lines, units, gross, cancelled, refunded }
+        let SalesTotals { orders, lines, units, gross, discounts, tax, shipping, fees, cancelled, refunded } =
+            *totals;
+        let net = totals.net();
+        Self { orders, lines, units, gross, discounts, tax, shipping, fees, cancelled, refunded, net }
     }
+}
+
+/// A currency with sales.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CurrencyInUse {
+    #[schema(value_type = String, example = "GBP")]
+    currency: Currency,
+}
+
+/// The currencies in use
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Currencies {
+    /// By code.
+    items: Vec<CurrencyInUse>,
+}
+
+/// Currencies of the orders that were ever allocated
+#[utoipa::path(
+    get, path = "/v1/currencies", tag = "sales",
+    responses((status = 200, description = "All of them.", body = Currencies), QueryProblems),
+)]
+pub async fn currencies(
+    State(api): State<Arc<QueryApi>>,
+    Params(()): Params<()>,
+) -> Result<Json<Currencies>, Failure<QueryProblems>> {
+    let currencies = api.query(api.queries.currencies()).await?;
+    let items = currencies.into_iter().map(|currency| CurrencyInUse { currency }).collect();
+    Ok(Json(Currencies { items }))
 }

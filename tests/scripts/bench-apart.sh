@@ -30,7 +30,7 @@ verified
 rebuilt=$(seconds_of "$orderly" projections rebuild)
 events=$(tail -n 1 "$work/verify.log" | sed -E 's/.*position ([0-9]+).*/\1/')
 
-tables='stock reservations orders order_skus payments sales'
+tables='stock reservations orders order_skus payments sales money'
 sql "CREATE SCHEMA raw"
 rows=0
 for table in $tables; do

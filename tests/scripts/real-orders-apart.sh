@@ -17,7 +17,7 @@ source "$(dirname "$0")/stack.sh"
 
 check() { # WHAT
   verified
-  local expected='{"currency":"GBP","total":{"orders":19959,"lines":530103,"units":5588375,"gross":1065562248,"cancelled":0,"refunded":0}}'
+  local expected='{"currency":"GBP","time_zone":"UTC","total":{"orders":19959,"lines":530103,"units":5588375,"gross":1065562248,"discounts":0,"tax":0,"shipping":0,"fees":0,"cancelled":0,"refunded":0,"net":1065562248}}'
   local found
   found=$(curl -sf "$query_url/v1/sales?currency=GBP")
   [ "$found" = "$expected" ] || { echo "$1: expected $expected"; echo "$1: found    $found"; exit 1; }

@@ -14,7 +14,7 @@ source "$(dirname "$0")/embedded.sh"
 check() { # WHAT DATA_DIR
   drained
   same "$1" \
-    '{"currency":"GBP","total":{"orders":19959,"lines":530103,"units":5588375,"gross":1065562248,"cancelled":0,"refunded":0}}' \
+    '{"currency":"GBP","time_zone":"UTC","total":{"orders":19959,"lines":530103,"units":5588375,"gross":1065562248,"discounts":0,"tax":0,"shipping":0,"fees":0,"cancelled":0,"refunded":0,"net":1065562248}}' \
     "$(curl -sf "$query_url/v1/sales?currency=GBP")"
   same "$1, guest orders" 1427 "$(pages /v1/orders | grep -o '"customer_id":null' | wc -l)"
   verify "$2"

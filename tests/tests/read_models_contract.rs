@@ -72,6 +72,7 @@ macro_rules! read_models_contract {
             sales::sums_equal_the_rows_of_any_time_range,
             sales::sums_add_all_partitions_of_one_currency,
             sales::sums_of_the_largest_amounts_are_exact,
+            sales::money_is_summed_by_local_days_over_all_partitions,
         }
     };
     (#[$attribute:meta] $fixture:ty: $($topic:ident::$rule:ident),* $(,)?) => {$(
@@ -168,6 +169,7 @@ impl Sample<'_> {
             total: Amount::new(100 * i64::try_from(lines.len()).unwrap()).unwrap(),
             lines,
             adjustments: Vec::new(),
+            prices_include_tax: false,
             reference: None,
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,

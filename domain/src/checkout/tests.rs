@@ -57,6 +57,7 @@ fn placing() -> PlaceOrder {
         country: None,
         lines,
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: Timestamp::UNIX_EPOCH,

@@ -1,7 +1,10 @@
 //! The money of an order: what the customer owes, has paid and gets back.
 
 use super::{LineAmount, LineQuantity, Order, OrderStatus, PaymentStatus};
-use crate::{Amount, shares::worth_of_first};
+use crate::{
+    Amount,
+    shares::{AdjustmentKind, worth_of_first},
+};
 
 impl Order {
     /// What the customer owes in all: the worth of the units that are neither cancelled nor returned, plus the
@@ -109,8 +112,10 @@ impl Order {
     }
 
     /// The sum of the adjustments that are not spread over the lines.
-    pub(super) fn unspread(&self) -> Amount {
-        let unspread = self.adjustments().iter().filter(|adjustment| !adjustment.spread);
+    pub fn unspread(&self) -> Amount {
+        let is_added =
+            |kind: Option<AdjustmentKind>| kind.is_none_or(|kind| kind.is_added(self.prices_include_tax()));
+        let unspread = self.adjustments().iter().filter(|one| !one.spread && is_added(one.kind));
         unspread.fold(Amount::ZERO, |sum, adjustment| sum.saturating_add(adjustment.amount))
     }
 }

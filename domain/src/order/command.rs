@@ -84,6 +84,8 @@ pub struct PlaceOrder {
     pub country: Option<String>,
     pub lines: Vec<NewLine>,
     pub adjustments: Vec<Adjustment>,
+    /// True if unit prices, shipping and fees contain the taxes of the adjustments.
+    pub prices_include_tax: bool,
     pub reference: Option<String>,
     pub metadata: BTreeMap<String, String>,
     pub placed_at: Timestamp,

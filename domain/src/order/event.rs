@@ -51,8 +51,12 @@ pub struct OrderPlaced {
     pub lines: Vec<OrderLine>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Vec<Adjustment>,
-    /// Lines with their own adjustments, plus the adjustments of the order, in minor units.
+    /// Lines with their own adjustments, plus the adjustments of the order, in minor units. Without taxes if the
+    /// prices include them.
     pub total: Amount,
+    /// True if unit prices, shipping and fees contain the taxes of the adjustments.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prices_include_tax: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

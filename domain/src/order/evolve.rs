@@ -95,6 +95,7 @@ fn place(order: &mut Order, placed: &OrderPlaced) {
             cancelled: 0,
             adjustments: line.adjustments.clone(),
             shares: line.shares,
+            tax_included: placed.prices_include_tax,
             balance: Amount::ZERO,
         };
         line.balance = line.total();
@@ -110,6 +111,7 @@ fn place(order: &mut Order, placed: &OrderPlaced) {
         country: placed.country.clone(),
         adjustments: placed.adjustments.clone(),
         total: placed.total,
+        prices_include_tax: placed.prices_include_tax,
         reference: placed.reference.clone(),
         metadata: placed.metadata.clone(),
         placed_at: placed.placed_at,

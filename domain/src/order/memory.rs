@@ -19,6 +19,7 @@ impl HeapBytes for Line {
             cancelled: _,
             adjustments,
             shares: _,
+            tax_included: _,
             balance: _,
         } = self;
         sku.heap_bytes() + adjustments.heap_bytes()

@@ -34,6 +34,12 @@ pub enum InvalidOrder {
     NegativeLineTotal { line: usize },
     #[error("an adjustment of the kind discount is 0 or less; give another kind to an amount above 0")]
     PositiveDiscount { line: Option<usize> },
+    #[error("line {line}: the price includes the tax, so its taxes are between 0 and the total of the line")]
+    TaxAboveLine { line: usize },
+    #[error(
+        "prices include the tax, so taxes that are not spread are between 0 and the other adjustments that are not spread"
+    )]
+    TaxAboveAdjustments,
     #[error("line {line}: a line has at most {LINE_ADJUSTMENTS_MAX} adjustments")]
     LineAdjustmentCount { line: usize },
     #[error("an order has at most {ADJUSTMENTS_MAX} adjustments")]
@@ -72,13 +78,15 @@ impl From<AmountOutOfRange> for InvalidOrder {
 pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
     validate(&place)?;
     check_due(place.payment_due_at, place.now)?;
-    let values = place.lines.iter().map(line_value).collect::<Result<Vec<Amount>, InvalidOrder>>()?;
-    let total = total(&values, &place.adjustments)?;
+    let includes_tax = place.prices_include_tax;
+    let values = place.lines.iter().map(|line| line_value(line, includes_tax));
+    let values = values.collect::<Result<Vec<Amount>, InvalidOrder>>()?;
+    let total = total(&values, &place.adjustments, includes_tax)?;
     if let Some(line) = values.iter().position(|value| value.is_negative()) {
         return Err(InvalidOrder::NegativeLineTotal { line: line + 1 });
     }
     check_payments(&place, total)?;
-    let (adjustments, shares) = spread(place.adjustments, &values)?;
+    let (adjustments, shares) = spread(&place.lines, place.adjustments, &values, includes_tax)?;
     let line = |(line, shares): (NewLine, Shares)| OrderLine {
         sku: line.sku,
         quantity: line.quantity,
@@ -95,6 +103,7 @@ pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
         lines: place.lines.into_iter().zip(shares).map(line).collect(),
         adjustments,
         total,
+        prices_include_tax: includes_tax,
         reference: place.reference,
         metadata: place.metadata,
         placed_at: place.placed_at,
@@ -193,13 +202,19 @@ fn check_adjustment(
 }
 
 /// Units times price, with the line's own adjustments.
-fn line_value(line: &NewLine) -> Result<Amount, InvalidOrder> {
-    let mut amounts = line.adjustments.iter().map(|adjustment| adjustment.amount);
-    amounts.try_fold(line.unit_price.checked_mul(line.quantity)?, add)
+fn line_value(line: &NewLine, includes_tax: bool) -> Result<Amount, InvalidOrder> {
+    let mut added = line.adjustments.iter().filter(|adjustment| adjustment.kind.is_added(includes_tax));
+    added.try_fold(line.unit_price.checked_mul(line.quantity)?, |sum, adjustment| add(sum, adjustment.amount))
 }
 
-fn total(line_values: &[Amount], adjustments: &[Adjustment]) -> Result<Amount, InvalidOrder> {
-    let amounts = line_values.iter().copied().chain(adjustments.iter().map(|adjustment| adjustment.amount));
+fn total(
+    line_values: &[Amount],
+    adjustments: &[Adjustment],
+    includes_tax: bool,
+) -> Result<Amount, InvalidOrder> {
+    let is_added = |one: &&Adjustment| one.kind.is_none_or(|kind| kind.is_added(includes_tax));
+    let added = adjustments.iter().filter(is_added).map(|adjustment| adjustment.amount);
+    let amounts = line_values.iter().copied().chain(added);
     let mut sum = Amount::ZERO;
     for amount in amounts {
         sum = add(sum, amount)?;
@@ -207,34 +222,77 @@ fn total(line_values: &[Amount], adjustments: &[Adjustment]) -> Result<Amount, I
     if sum.is_negative() { Err(InvalidOrder::NegativeTotal) } else { Ok(sum) }
 }
 
-/// The adjustments as they are stored, and the shares of each line.
-///
-/// Adjustments of one kind are spread together: several discounts that add up to the value of the lines then
-/// leave no line below 0.
+/// The adjustments as they are stored, and the shares of each line. A tax that the prices contain is spread last, in
+/// proportion to what the lines cost after all other adjustments.
 fn spread(
+    lines: &[NewLine],
     mut adjustments: Vec<Adjustment>,
     line_values: &[Amount],
+    includes_tax: bool,
 ) -> Result<(Vec<Adjustment>, Vec<Shares>), InvalidOrder> {
     let mut shares = vec![Shares::default(); line_values.len()];
-    for kind in AdjustmentKind::ALL {
-        let of_kind = |adjustment: &&mut Adjustment| adjustment.kind == Some(kind) && adjustment.spread;
-        let amounts = adjustments.iter_mut().filter(of_kind).map(|adjustment| adjustment.amount);
-        let sum = amounts.fold(Amount::ZERO, Amount::saturating_add);
-        match shares::spread(sum, line_values) {
-            Some(parts) => {
-                for (shares, part) in shares.iter_mut().zip(parts) {
-                    *shares.of_kind_mut(kind) = part;
-                }
-            }
-            None => adjustments.iter_mut().filter(of_kind).for_each(|adjustment| adjustment.spread = false),
-        }
+    let (added, contained): (Vec<AdjustmentKind>, Vec<AdjustmentKind>) =
+        AdjustmentKind::ALL.into_iter().partition(|kind| kind.is_added(includes_tax));
+    for kind in &added {
+        spread_kind(*kind, &mut adjustments, line_values, &mut shares);
     }
-    for (number, (value, shares)) in (1..).zip(line_values.iter().zip(&shares)) {
-        if value.saturating_add(shares.total()).is_negative() {
-            return Err(InvalidOrder::NegativeLineTotal { line: number });
-        }
+    let total = |(value, shares): (&Amount, &Shares)| {
+        added.iter().fold(*value, |sum, kind| sum.saturating_add(shares.of_kind(*kind)))
+    };
+    let totals: Vec<Amount> = line_values.iter().zip(&shares).map(total).collect();
+    if let Some(line) = totals.iter().position(|total| total.is_negative()) {
+        return Err(InvalidOrder::NegativeLineTotal { line: line + 1 });
+    }
+    for kind in contained {
+        spread_kind(kind, &mut adjustments, &totals, &mut shares);
+        check_contained(kind, lines, &adjustments, &totals, &shares)?;
     }
     Ok((adjustments, shares))
+}
+
+/// Adjustments of one kind are spread together: several discounts that add up to the value of the lines then
+/// leave no line below 0.
+fn spread_kind(
+    kind: AdjustmentKind,
+    adjustments: &mut [Adjustment],
+    weights: &[Amount],
+    shares: &mut [Shares],
+) {
+    let of_kind = |adjustment: &&mut Adjustment| adjustment.kind == Some(kind) && adjustment.spread;
+    let amounts = adjustments.iter_mut().filter(of_kind).map(|adjustment| adjustment.amount);
+    let sum = amounts.fold(Amount::ZERO, Amount::saturating_add);
+    match shares::spread(sum, weights) {
+        Some(parts) => {
+            for (shares, part) in shares.iter_mut().zip(parts) {
+                *shares.of_kind_mut(kind) = part;
+            }
+        }
+        None => adjustments.iter_mut().filter(of_kind).for_each(|adjustment| adjustment.spread = false),
+    }
+}
+
+/// A line contains its taxes. Shipping and fees contain the taxes that are not spread.
+fn check_contained(
+    kind: AdjustmentKind,
+    lines: &[NewLine],
+    adjustments: &[Adjustment],
+    line_totals: &[Amount],
+    shares: &[Shares],
+) -> Result<(), InvalidOrder> {
+    for (number, (line, (total, shares))) in (1..).zip(lines.iter().zip(line_totals.iter().zip(shares))) {
+        let own = line.adjustments.iter().filter(|adjustment| adjustment.kind == kind);
+        let tax = own.fold(shares.of_kind(kind), |sum, adjustment| sum.saturating_add(adjustment.amount));
+        if !(Amount::ZERO..=*total).contains(&tax) {
+            return Err(InvalidOrder::TaxAboveLine { line: number });
+        }
+    }
+    let (mut tax, mut others) = (Amount::ZERO, Amount::ZERO);
+    for adjustment in adjustments.iter().filter(|adjustment| !adjustment.spread) {
+        let sum = if adjustment.kind == Some(kind) { &mut tax } else { &mut others };
+        *sum = sum.saturating_add(adjustment.amount);
+    }
+    let is_contained = (Amount::ZERO..=others.max(Amount::ZERO)).contains(&tax);
+    if is_contained { Ok(()) } else { Err(InvalidOrder::TaxAboveAdjustments) }
 }
 
 /// Adds a part of an order's value. Refuses a sum beyond ±[`ORDER_VALUE_MAX`].

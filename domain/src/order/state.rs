@@ -9,7 +9,9 @@ use super::{
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
-    heap::HeapBytes, new_charge::NewCharge, shares::Shares,
+    heap::HeapBytes,
+    new_charge::NewCharge,
+    shares::{AdjustmentKind, Shares},
 };
 
 /// An order, folded from its stream.
@@ -46,6 +48,8 @@ pub(super) struct Placed {
     pub(super) country: Option<String>,
     pub(super) adjustments: Vec<Adjustment>,
     pub(super) total: Amount,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) prices_include_tax: bool,
     pub(super) reference: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) placed_at: Timestamp,
@@ -66,6 +70,7 @@ impl HeapBytes for Placed {
             country,
             adjustments,
             total: _,
+            prices_include_tax: _,
             reference,
             metadata,
             placed_at: _,
@@ -99,6 +104,9 @@ pub struct Line {
     pub adjustments: Vec<LineAdjustment>,
     #[serde(default, skip_serializing_if = "Shares::is_zero")]
     pub shares: Shares,
+    /// True if the price contains the taxes of the line.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tax_included: bool,
     /// What the customer owes for the units that are neither cancelled nor returned: their worth, less what was
     /// refunded for them.
     pub balance: Amount,
@@ -115,10 +123,17 @@ impl Line {
         self.unit_price.saturating_mul(self.quantity)
     }
 
-    /// What all units of the line cost: units times price, the line's adjustments and its shares.
+    /// The line's adjustments and its share of one kind.
+    pub fn adjusted(&self, kind: AdjustmentKind) -> Amount {
+        let of_kind = self.adjustments.iter().filter(|adjustment| adjustment.kind == kind);
+        of_kind.fold(self.shares.of_kind(kind), |sum, adjustment| sum.saturating_add(adjustment.amount))
+    }
+
+    /// What all units of the line cost: units times price, the line's adjustments and its shares. The price may
+    /// contain the taxes.
     pub fn total(&self) -> Amount {
-        let adjustments = self.adjustments.iter().map(|adjustment| adjustment.amount);
-        adjustments.fold(self.value().saturating_add(self.shares.total()), Amount::saturating_add)
+        let added = AdjustmentKind::ALL.into_iter().filter(|kind| kind.is_added(self.tax_included));
+        added.fold(self.value(), |sum, kind| sum.saturating_add(self.adjusted(kind)))
     }
 }
 
@@ -232,6 +247,11 @@ impl Order {
 
     pub fn adjustments(&self) -> &[Adjustment] {
         self.placed.as_ref().map_or(&[], |placed| &placed.adjustments)
+    }
+
+    /// True if unit prices, shipping and fees contain the taxes of the adjustments.
+    pub fn prices_include_tax(&self) -> bool {
+        self.placed.as_ref().is_some_and(|placed| placed.prices_include_tax)
     }
 
     /// Lines plus adjustments, as placed. The total of each line plus the adjustments that are not spread is

@@ -109,6 +109,11 @@ impl Order {
         self.recorded_in_all(|recorded| recorded.refunds_failed)
     }
 
+    /// Refunds that the provider made without a request. [`Order::refunded`] includes those that are paid.
+    pub fn refunded_at_provider(&self) -> Amount {
+        self.recorded_in_all(|recorded| recorded.refunded_at_provider)
+    }
+
     /// Taken from the captured amount by disputes that are open or lost.
     pub fn disputed(&self) -> Amount {
         self.recorded_in_all(|recorded| recorded.disputed)

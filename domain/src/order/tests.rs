@@ -51,6 +51,7 @@ fn order() -> PlaceOrder {
             NewLine { stocked: false, ..line("POST", 1, 5) },
         ],
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: at(0),

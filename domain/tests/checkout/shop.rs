@@ -63,6 +63,7 @@ impl Basket {
             country: None,
             lines: self.lines.iter().map(line).collect(),
             adjustments: vec![Adjustment::new("adjustment", pence(self.adjustment))],
+            prices_include_tax: false,
             reference: None,
             metadata: BTreeMap::new(),
             placed_at: Timestamp::UNIX_EPOCH,

@@ -8,6 +8,7 @@ use domain::{
         OrderCommand, OrderDecider, OrderEvent, OrderPaymentRecorded, OrderStatus, PlaceOrder, ReturnLine,
         Tender, TenderEnding,
     },
+    shares::AdjustmentKind,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -30,8 +31,11 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
             adjustments: Vec::new(),
         });
     let payments = prop::collection::vec(1..60i64, 0..3);
-    (prop::collection::vec(line, 1..4), -20..20i64, any::<bool>(), payments).prop_map(
-        |(lines, adjustment, due, payments)| {
+    let tax = (0..20i64, any::<bool>());
+    (prop::collection::vec(line, 1..4), -20..20i64, tax, any::<bool>(), payments).prop_map(
+        |(lines, adjustment, (tax, includes_tax), due, payments)| {
+            let kind = AdjustmentKind::Tax;
+            let tax = Adjustment { kind: Some(kind), ..Adjustment::new("tax", pence(tax)) };
             let tender = |amount: i64| NewTender { amount: pence(amount), charge: None };
             OrderCommand::Place(Box::new(PlaceOrder {
                 order_id: ORDER,
@@ -39,7 +43,11 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
                 currency: "GBP".parse().unwrap(),
                 country: None,
                 lines,
-                adjustments: vec![Adjustment::new("adjustment", pence(adjustment))],
+                adjustments: vec![
+                    Adjustment::new("adjustment", pence(adjustment)),
+                    Adjustment { spread: true, ..tax },
+                ],
+                prices_include_tax: includes_tax,
                 reference: None,
                 metadata: BTreeMap::new(),
                 placed_at: Timestamp::UNIX_EPOCH,
@@ -189,10 +197,13 @@ fn units_add_up(order: &Order) {
 
 fn amounts_add_up(order: &Order) {
     let lines: i64 = order.lines().iter().map(|line| line.value().minor_units()).sum();
-    let adjustments: i64 = order.adjustments().iter().map(|part| part.amount.minor_units()).sum();
+    let is_added =
+        |part: &&Adjustment| part.kind.is_none_or(|kind| kind.is_added(order.prices_include_tax()));
+    let added = || order.adjustments().iter().filter(is_added);
+    let adjustments: i64 = added().map(|part| part.amount.minor_units()).sum();
     assert_eq!(order.total().minor_units(), lines + adjustments);
     let totals: i64 = order.lines().iter().map(|line| line.total().minor_units()).sum();
-    let unspread = order.adjustments().iter().filter(|part| !part.spread);
+    let unspread = added().filter(|part| !part.spread);
     let unspread: i64 = unspread.map(|part| part.amount.minor_units()).sum();
     assert_eq!(order.total().minor_units(), totals + unspread);
     assert!(!order.owed().is_negative() && !order.amount_due().is_negative());

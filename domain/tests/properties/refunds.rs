@@ -44,38 +44,43 @@ fn new_line() -> impl Strategy<Value = NewLine> {
 /// An order with vouchers of up to the whole value of its lines, tax and shipping.
 fn new_order() -> impl Strategy<Value = PlaceOrder> {
     let lines = prop::collection::vec(new_line(), 1..5);
-    (lines, 0..=100i64, 0..=50i64, 0..500i64).prop_map(|(lines, voucher, tax, shipping)| {
-        let value_of = |line: &NewLine| {
-            let own: i64 = line.adjustments.iter().map(|part| part.amount.minor_units()).sum();
-            line.unit_price.minor_units() * i64::from(line.quantity) + own
-        };
-        let value: i64 = lines.iter().map(value_of).sum();
-        let adjustment = |kind, minor_units| Adjustment {
-            kind: Some(kind),
-            code: "x".into(),
-            amount: amount(minor_units),
-            spread: AdjustmentKind::is_spread(kind),
-        };
-        PlaceOrder {
-            order_id: OrderId(Uuid::from_u128(1)),
-            customer_id: None,
-            currency: "GBP".parse().unwrap(),
-            country: None,
-            lines,
-            adjustments: vec![
-                adjustment(AdjustmentKind::Discount, -(value * voucher / 100)),
-                adjustment(AdjustmentKind::Tax, value * tax / 100),
-                adjustment(AdjustmentKind::Shipping, shipping),
-            ],
-            reference: None,
-            metadata: BTreeMap::new(),
-            placed_at: Timestamp::UNIX_EPOCH,
-            now: Timestamp::UNIX_EPOCH,
-            payment_due_at: None,
-            payment: None,
-            payments: Vec::new(),
-        }
-    })
+    (lines, 0..=100i64, 0..=50i64, 0..500i64, any::<bool>()).prop_map(
+        |(lines, voucher, tax, shipping, includes)| {
+            let value_of = |line: &NewLine| {
+                let own: i64 = line.adjustments.iter().map(|part| part.amount.minor_units()).sum();
+                line.unit_price.minor_units() * i64::from(line.quantity) + own
+            };
+            let value: i64 = lines.iter().map(value_of).sum();
+            let adjustment = |kind, minor_units| Adjustment {
+                kind: Some(kind),
+                code: "x".into(),
+                amount: amount(minor_units),
+                spread: AdjustmentKind::is_spread(kind),
+            };
+            // Prices contain at most what they are after the voucher.
+            let taxed = if includes { value - value * voucher / 100 } else { value };
+            PlaceOrder {
+                order_id: OrderId(Uuid::from_u128(1)),
+                customer_id: None,
+                currency: "GBP".parse().unwrap(),
+                country: None,
+                lines,
+                adjustments: vec![
+                    adjustment(AdjustmentKind::Discount, -(value * voucher / 100)),
+                    adjustment(AdjustmentKind::Tax, taxed * tax / 100),
+                    adjustment(AdjustmentKind::Shipping, shipping),
+                ],
+                prices_include_tax: includes,
+                reference: None,
+                metadata: BTreeMap::new(),
+                placed_at: Timestamp::UNIX_EPOCH,
+                now: Timestamp::UNIX_EPOCH,
+                payment_due_at: None,
+                payment: None,
+                payments: Vec::new(),
+            }
+        },
+    )
 }
 
 /// The order, or the same order with up to two payments.

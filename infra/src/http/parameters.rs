@@ -188,10 +188,15 @@ pub fn whole_number(text: &str) -> Result<u32, &'static str> {
 
 /// An instant (RFC 3339), or a date, which means its midnight in UTC.
 pub fn instant(text: &str) -> Result<Timestamp, &'static str> {
+    local_instant(text, &TimeZone::UTC)
+}
+
+/// An instant (RFC 3339), or a date, which means the first instant of this day in a time zone.
+pub fn local_instant(text: &str, zone: &TimeZone) -> Result<Timestamp, &'static str> {
     let is_date = text.len() == "2010-12-01".len();
     let at = if is_date {
-        let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
-        text.parse().and_then(midnight)
+        let start = |date: Date| date.to_zoned(zone.clone()).map(|zoned| zoned.timestamp());
+        text.parse().and_then(start)
     } else {
         text.parse()
     };
@@ -201,10 +206,10 @@ pub fn instant(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 /// Records an error if the range contains no instant.
-pub fn check_range(
+pub fn check_range<T: PartialOrd>(
     parameters: &mut Parameters,
-    from: Option<Timestamp>,
-    (to_name, to): (&'static str, Option<Timestamp>),
+    from: Option<T>,
+    (to_name, to): (&'static str, Option<T>),
 ) {
     if let (Some(from), Some(to)) = (from, to)
         && from >= to

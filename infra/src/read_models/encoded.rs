@@ -9,8 +9,8 @@ use jiff::fmt::serde::timestamp::microsecond;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    OrderBalance, OrderRow, OrderStockEvent, OrderSummary, PartitionSales, PaymentRow, PaymentSummary,
-    ReadModelError, ReservationRow, StockRow, StoredRow,
+    OrderBalance, OrderRow, OrderStockEvent, OrderSummary, PartitionMoney, PartitionSales, PaymentRow,
+    PaymentSummary, ReadModelError, ReservationRow, StockRow, StoredRow,
     orders::{awaited_payment_due_at, never_placed, skus_of},
     payments::awaits_provider_since,
 };
@@ -164,6 +164,7 @@ pub struct EncodedRows {
     pub order_skus: Vec<OrderSku>,
     pub payments: Vec<EncodedPayment>,
     pub sales: Vec<PartitionSales>,
+    pub money: Vec<PartitionMoney>,
 }
 
 /// One row as it is stored, not decoded.

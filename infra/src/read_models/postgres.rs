@@ -6,6 +6,7 @@
 mod audit;
 mod copy;
 mod listener;
+mod money;
 mod orders;
 mod payments;
 mod projections;
@@ -42,11 +43,11 @@ use crate::{
 
 /// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older schemas and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 5;
+pub(super) const SCHEMA_VERSION: i32 = 6;
 
 /// The SQL files of the subjects.
-const SCHEMAS: [&str; 5] =
-    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA];
+const SCHEMAS: [&str; 6] =
+    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA, money::SCHEMA];
 
 async fn load_rows(client: &Object, keys: &RowKeys) -> Result<Rows, ReadModelError> {
     // The queries go out together and are answered in one round trip.
@@ -73,6 +74,7 @@ async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transact
     let orders = orders::Writer::prepare(&transaction).await?;
     let payments = payments::Writer::prepare(&transaction).await?;
     let sales = sales::Writer::prepare(&transaction).await?;
+    let money = money::Writer::prepare(&transaction).await?;
     let notify = transaction.prepare_cached(NOTIFY).await?;
     // Delivered if the transaction commits.
     let payloads = listener::payloads(changes.streams());
@@ -84,6 +86,7 @@ async fn write<'c>(client: &'c mut Object, changes: &Changes) -> Result<Transact
         orders.write(&changes.rows),
         payments.write(&changes.rows),
         sales.write(&changes.rows),
+        money.write(&changes.rows),
         notified,
     )?;
     Ok(transaction)
@@ -94,7 +97,8 @@ async fn copy_rows(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelE
     stock::copy(client, rows).await?;
     orders::copy(client, rows).await?;
     payments::copy(client, &rows.payments).await?;
-    sales::copy(client, &rows.sales).await
+    sales::copy(client, &rows.sales).await?;
+    money::copy(client, &rows.money).await
 }
 
 /// Sends every row, and the faults of its search columns and index tables.
@@ -102,7 +106,8 @@ async fn scan_rows(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     stock::scan(scan).await?;
     orders::scan(scan).await?;
     payments::scan(scan).await?;
-    sales::scan(scan).await
+    sales::scan(scan).await?;
+    money::scan(scan).await
 }
 
 /// Sends every row as it is stored.
@@ -110,7 +115,8 @@ async fn scan_encoded_rows(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
     stock::scan(scan).await?;
     orders::scan_encoded(scan).await?;
     payments::scan_encoded(scan).await?;
-    sales::scan(scan).await
+    sales::scan(scan).await?;
+    money::scan(scan).await
 }
 
 /// The write side, for projectors. Several projectors, in several processes, may share it, each with its own

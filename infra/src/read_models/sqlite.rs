@@ -5,12 +5,14 @@
 
 mod audit;
 mod connections;
+mod money;
 mod orders;
 mod payments;
 mod projections;
 mod rebuild;
 mod sales;
 mod stock;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -46,11 +48,11 @@ use crate::{
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 6;
+pub(super) const SCHEMA_VERSION: i32 = 7;
 
 /// The SQL files of the subjects.
-const SCHEMAS: [&str; 5] =
-    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA];
+const SCHEMAS: [&str; 6] =
+    [projections::SCHEMA, stock::SCHEMA, orders::SCHEMA, payments::SCHEMA, sales::SCHEMA, money::SCHEMA];
 
 fn load_rows(connection: &Connection, keys: &RowKeys) -> Result<Rows, ReadModelError> {
     // One read transaction takes one lock, not one per statement.
@@ -66,7 +68,8 @@ fn write_rows(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadMode
     orders::write(transaction, rows)?;
     stock::write(transaction, rows)?;
     payments::write(transaction, rows)?;
-    sales::write(transaction, &rows.sales)
+    sales::write(transaction, &rows.sales)?;
+    money::write(transaction, &rows.money)
 }
 
 /// Adds rows of a rebuild to tables without indexes. Adds the rows of `order_skus` to `skus` instead.
@@ -74,7 +77,8 @@ fn copy_rows(connection: &Connection, skus: &mut Sorter, rows: &EncodedRows) -> 
     stock::copy(connection, rows)?;
     orders::copy(connection, skus, rows)?;
     payments::copy(connection, &rows.payments)?;
-    sales::write(connection, &rows.sales)
+    sales::write(connection, &rows.sales)?;
+    money::write(connection, &rows.money)
 }
 
 /// Sends every row to `sink`, and the faults of its search columns and index tables.
@@ -82,7 +86,8 @@ fn scan_rows(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), 
     stock::scan(connection, sink)?;
     orders::scan(connection, sink)?;
     payments::scan(connection, sink)?;
-    sales::scan(connection, sink)
+    sales::scan(connection, sink)?;
+    money::scan(connection, sink)
 }
 
 /// Sends every row to `sink` as it is stored.
@@ -90,7 +95,8 @@ fn scan_encoded_rows(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Re
     stock::scan(connection, sink)?;
     orders::scan_encoded(connection, sink)?;
     payments::scan_encoded(connection, sink)?;
-    sales::scan(connection, sink)
+    sales::scan(connection, sink)?;
+    money::scan(connection, sink)
 }
 
 /// Writes a batch in a transaction, which the caller ends.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, NoTls};
 
-const TABLES: [&str; 6] = ["stock", "reservations", "orders", "order_skus", "payments", "sales"];
+const TABLES: [&str; 7] = ["stock", "reservations", "orders", "order_skus", "payments", "sales", "money"];
 const CHUNK_BYTES: usize = 64 << 10;
 /// The statements that created the indexes of the read models, for the schema `again`.
 const INDEXES: &str = "SELECT replace(indexdef, 'orderly_read_models.', 'again.') FROM pg_indexes

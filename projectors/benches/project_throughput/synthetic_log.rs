@@ -124,6 +124,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
             adjustments: Vec::new(),
         }],
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: Some(format!("bench-{number}")),
         metadata: std::collections::BTreeMap::new(),
         placed_at: time_of(number),

@@ -19,19 +19,11 @@ impl PaymentFold {
         self.0.get(&id)
     }
 
-    pub(super) fn apply(
-        &mut self,
-        id: PaymentId,
-        data: &PaymentEvent,
-        event: &DecodedEvent,
-        touched: Option<&mut RowKeys>,
-    ) -> Result<(), Poison> {
-        let after = fold(id, self.get(id).map(AsRef::as_ref), data, event)?;
-        self.0.insert(id, Arc::new(after));
+    pub(super) fn insert(&mut self, row: Arc<PaymentRow>, touched: Option<&mut RowKeys>) {
         if let Some(touched) = touched {
-            touched.payments.insert(id);
+            touched.payments.insert(row.payment_id);
         }
-        Ok(())
+        self.0.insert(row.payment_id, row);
     }
 
     pub(super) fn changed(mut self, touched: &RowKeys, rows: &mut Rows) {
@@ -44,7 +36,7 @@ impl PaymentFold {
     }
 }
 
-fn fold(
+pub(super) fn fold(
     id: PaymentId,
     row: Option<&PaymentRow>,
     data: &PaymentEvent,

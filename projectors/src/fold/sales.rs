@@ -1,54 +1,21 @@
-//! Sales, summed by hour and currency: over all orders, by SKU, by country.
+//! Sales, summed by quarter hour and currency: over all orders, by SKU, by country.
 //!
-//! An order counts from its allocation on, in the hour (UTC) of `placed_at`, and is never subtracted. Later
-//! cancellations and refunds go to the same hour. A refund counts for the lines that it is for. What is for no line is
-//! spread over the order's SKUs by their value, so the sums by SKU add up to the total.
+//! What an order adds to the sums follows from its state alone, and each event adds the difference that it makes. An
+//! order counts from its allocation on, in the quarter hour of `placed_at`. A refund counts for the lines that it is
+//! for. What is for no line has a place of its own beside the SKUs, so the sums by SKU and of that place add up to the
+//! total.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use domain::{
-    Sku,
-    order::{Line, Order, OrderEvent},
+    Amount, Sku,
+    order::{Line, Order, OrderEvent, OrderStatus},
+    shares::{self, AdjustmentKind},
 };
-use infra::{
-    event_source::Partition,
-    read_models::{PartitionSales, SalesDimension, SalesKey, SalesTotals},
-};
+use infra::read_models::{SalesDimension, SalesKey, SalesTotals, Totals, quarter_of};
 
-const SECONDS_PER_HOUR: i64 = 3_600;
-
-/// The sums that the events add, by partition.
-#[derive(Debug, Default)]
-pub(super) struct SalesFold(Vec<HashMap<SalesKey, SalesTotals>>);
-
-impl SalesFold {
-    pub(super) fn of(partitions: usize) -> Self {
-        Self((0..partitions).map(|_| HashMap::new()).collect())
-    }
-
-    /// `source`: index of the partition that the event came from.
-    pub(super) fn add(&mut self, source: usize, sums: Vec<(SalesKey, SalesTotals)>) {
-        for (key, sum) in sums {
-            self.0[source].entry(key).or_default().add(&sum);
-        }
-    }
-
-    /// The sums of each partition that has any, sorted by key.
-    pub(super) fn take_rows(&mut self, partitions: &[Partition]) -> Vec<PartitionSales> {
-        let with_sums = partitions.iter().zip(&mut self.0).filter(|(_, sums)| !sums.is_empty());
-        let rows = |(partition, sums): (&Partition, &mut HashMap<_, _>)| PartitionSales {
-            partition: partition.clone(),
-            sums: sorted(std::mem::take(sums)),
-        };
-        with_sums.map(rows).collect()
-    }
-}
-
-fn sorted(sums: HashMap<SalesKey, SalesTotals>) -> Vec<(SalesKey, SalesTotals)> {
-    let mut rows: Vec<_> = sums.into_iter().collect();
-    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    rows
-}
+/// What an order adds, by SKU. None: what belongs to no line.
+type BySku<'a> = BTreeMap<Option<&'a Sku>, SalesTotals>;
 
 /// The sums that one event adds.
 pub(super) fn fold(
@@ -56,16 +23,14 @@ pub(super) fn fold(
     after: &Order,
     event: &OrderEvent,
 ) -> Vec<(SalesKey, SalesTotals)> {
-    let by_sku = match event {
-        OrderEvent::Allocated(_) => allocated(after),
-        OrderEvent::LinesCancelled(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => match before {
-            Some(before) if was_allocated(before) => cancelled(before, after),
-            _ => return Vec::new(),
-        },
-        OrderEvent::PaymentRecorded(_) => {
-            let refunded_before = before.map_or(0, |order| order.refunded().minor_units());
-            refunded(after, refunded_before)
-        }
+    let may_differ = match event {
+        OrderEvent::Allocated(_) => true,
+        OrderEvent::PaymentRecorded(_)
+        | OrderEvent::LinesCancelled(_)
+        | OrderEvent::Cancelled(_)
+        | OrderEvent::Expired(_)
+        | OrderEvent::Returned(_)
+        | OrderEvent::RefundRequested(_) => is_reduced(after) || before.is_some_and(is_reduced),
         OrderEvent::Placed(_)
         | OrderEvent::Rejected(_)
         | OrderEvent::PaymentAdded(_)
@@ -74,11 +39,38 @@ pub(super) fn fold(
         | OrderEvent::Shipped(_)
         | OrderEvent::Delivered(_)
         | OrderEvent::ShipmentUndone(_)
-        | OrderEvent::DueMoved(_)
-        | OrderEvent::Returned(_)
-        | OrderEvent::RefundRequested(_) => return Vec::new(),
+        | OrderEvent::DueMoved(_) => false,
     };
-    spread_over_dimensions(after, by_sku)
+    if !may_differ {
+        return Vec::new();
+    }
+    let mut added = sums_of(after);
+    for (sku, sum) in before.map(sums_of).unwrap_or_default() {
+        added.entry(sku).or_default().add(&negative(&sum));
+    }
+    spread_over_dimensions(after, &added)
+}
+
+/// False if no column of a reduction can be above 0, so that most events need no comparison of lines.
+fn is_reduced(order: &Order) -> bool {
+    order.refunded().is_positive() || order.lines().iter().any(|line| line.cancelled + line.returned > 0)
+}
+
+fn negative(sum: &SalesTotals) -> SalesTotals {
+    let SalesTotals { orders, lines, units, gross, discounts, tax, shipping, fees, cancelled, refunded } =
+        *sum;
+    SalesTotals {
+        orders: -orders,
+        lines: -lines,
+        units: -units,
+        gross: -gross,
+        discounts: -discounts,
+        tax: -tax,
+        shipping: -shipping,
+        fees: -fees,
+        cancelled: -cancelled,
+        refunded: -refunded,
+    }
 }
 
 /// An allocated order has a payment, or was paid at allocation because its total is 0.
@@ -86,113 +78,120 @@ fn was_allocated(order: &Order) -> bool {
     order.payment_id().is_some() || order.is_paid()
 }
 
-fn allocated(order: &Order) -> BTreeMap<&Sku, SalesTotals> {
-    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
+fn sums_of(order: &Order) -> BySku<'_> {
+    let mut by_sku = BySku::new();
+    if !was_allocated(order) {
+        return by_sku;
+    }
     for line in order.lines() {
-        let sum = by_sku.entry(&line.sku).or_default();
+        let sum = by_sku.entry(Some(&line.sku)).or_default();
         sum.orders = 1;
         sum.lines += 1;
         sum.units += i64::from(line.quantity);
-        sum.gross += i128::from(line.value().minor_units());
+        add_line(sum, line);
+    }
+    add_unspread(by_sku.entry(None).or_default(), order);
+    for (sku, amount) in cancelled(order) {
+        by_sku.entry(sku).or_default().cancelled += wide(amount);
+    }
+    for (sku, amount) in refunded(order) {
+        by_sku.entry(sku).or_default().refunded += wide(amount);
     }
     by_sku
 }
 
-fn cancelled<'a>(before: &Order, after: &'a Order) -> BTreeMap<&'a Sku, SalesTotals> {
-    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
-    for (old, new) in before.lines().iter().zip(after.lines()) {
-        let units = new.cancelled - old.cancelled;
-        if units > 0 {
-            by_sku.entry(&new.sku).or_default().cancelled +=
-                i128::from(new.unit_price.saturating_mul(units).minor_units());
-        }
-    }
-    by_sku
+fn wide(amount: Amount) -> i128 {
+    amount.minor_units().into()
 }
 
-fn refunded(order: &Order, refunded_before: i64) -> BTreeMap<&Sku, SalesTotals> {
-    let refunded = order.refunded().minor_units();
-    if refunded == refunded_before {
-        return BTreeMap::new();
+fn column(sum: &mut SalesTotals, kind: AdjustmentKind) -> &mut i128 {
+    match kind {
+        AdjustmentKind::Discount => &mut sum.discounts,
+        AdjustmentKind::Tax => &mut sum.tax,
+        AdjustmentKind::Shipping => &mut sum.shipping,
+        AdjustmentKind::Fee => &mut sum.fees,
     }
-    let shares_before = refunded_by_sku(order, refunded_before);
-    let mut by_sku: BTreeMap<&Sku, SalesTotals> = BTreeMap::new();
-    for (sku, share) in refunded_by_sku(order, refunded) {
-        let growth = i128::from(share - shares_before.get(sku).copied().unwrap_or(0));
-        by_sku.insert(sku, SalesTotals { refunded: growth, ..SalesTotals::default() });
-    }
-    by_sku
 }
 
-/// Divides the refunded amount of an order over its SKUs. Refunds are paid out in the order of their requests; only the
-/// sum that was paid out is known here.
-fn refunded_by_sku(order: &Order, refunded: i64) -> BTreeMap<&Sku, i64> {
-    let (mut left, mut for_no_line) = (refunded, 0);
-    let mut by_sku: BTreeMap<&Sku, i64> = BTreeMap::new();
-    for refund in order.refunds() {
-        let paid_out = refund.amount.minor_units().min(left);
-        left -= paid_out;
-        let mut for_lines = 0;
-        for part in &refund.lines {
-            let amount = part.amount.minor_units().min(paid_out - for_lines);
-            for_lines += amount;
-            if let Some(line) = order.line(part.line) {
-                *by_sku.entry(&line.sku).or_default() += amount;
-            }
-        }
-        for_no_line += paid_out - for_lines;
+fn add_line(sum: &mut SalesTotals, line: &Line) {
+    sum.gross += wide(line.value());
+    for kind in AdjustmentKind::ALL {
+        *column(sum, kind) += wide(line.adjusted(kind));
     }
-    for (sku, share) in shares(order.lines(), for_no_line + left) {
-        *by_sku.entry(sku).or_default() += share;
+    if line.tax_included {
+        sum.gross -= wide(line.adjusted(AdjustmentKind::Tax));
     }
-    by_sku
 }
 
-/// Divides an amount over the SKUs of an order in proportion to their value, or to their units if all are
-/// free. The shares add up to the amount: the rest of rounding down goes to the largest remainders. Pass the
-/// cumulative amount, so that the shares do not depend on the steps in which it was refunded.
-fn shares(lines: &[Line], amount: i64) -> BTreeMap<&Sku, i64> {
-    let weights = |of: fn(&Line) -> i128| {
-        let mut weights: BTreeMap<&Sku, i128> = BTreeMap::new();
-        for line in lines {
-            *weights.entry(&line.sku).or_default() += of(line);
-        }
-        let sum: i128 = weights.values().sum();
-        (weights, sum)
+/// Adds the adjustments that are not spread. A tax that the prices include is a part of the shipping, and beyond it of
+/// the fees.
+fn add_unspread(sum: &mut SalesTotals, order: &Order) {
+    for adjustment in order.adjustments().iter().filter(|adjustment| !adjustment.spread) {
+        let kind = adjustment.kind.unwrap_or(AdjustmentKind::of_amount(adjustment.amount));
+        *column(sum, kind) += wide(adjustment.amount);
+    }
+    if order.prices_include_tax() {
+        let of_shipping = sum.tax.min(sum.shipping.max(0));
+        sum.shipping -= of_shipping;
+        sum.fees -= sum.tax - of_shipping;
+    }
+}
+
+/// The worth of what was cancelled or returned before it was paid. What was paid before goes back as a refund, so no
+/// unit is subtracted twice.
+fn cancelled(order: &Order) -> Vec<(Option<&Sku>, Amount)> {
+    let left =
+        |line: &Line| shares::worth_of_first(line.cancelled + line.returned, line.quantity, line.total());
+    let mut worths: Vec<(Option<&Sku>, Amount)> =
+        order.lines().iter().map(|line| (Some(&line.sku), left(line))).collect();
+    worths.push((None, dropped(order)));
+    let worth = worths.iter().fold(Amount::ZERO, |sum, (_, worth)| sum.saturating_add(*worth));
+    let unpaid = order.total().saturating_sub(order.captured()).max(Amount::ZERO);
+    if worth <= unpaid {
+        return worths;
+    }
+    let weights: Vec<Amount> = worths.iter().map(|(_, worth)| (*worth).max(Amount::ZERO)).collect();
+    let parts = shares::spread(unpaid, &weights).unwrap_or_default();
+    worths.into_iter().zip(parts).map(|((sku, _), part)| (sku, part)).collect()
+}
+
+/// The adjustments that drop out, because the order ended before anything was shipped.
+fn dropped(order: &Order) -> Amount {
+    let is_ended = match order.status() {
+        OrderStatus::Cancelled | OrderStatus::Expired => true,
+        OrderStatus::New | OrderStatus::Placed | OrderStatus::Allocated | OrderStatus::Rejected => false,
     };
-    let (mut by_sku, mut sum) = weights(|line| i128::from(line.value().minor_units()));
-    if sum == 0 {
-        (by_sku, sum) = weights(|line| i128::from(line.quantity));
-    }
-    let amount_wide = i128::from(amount);
-    let mut rest = amount;
-    let mut remainders = Vec::with_capacity(by_sku.len());
-    let mut shares = BTreeMap::new();
-    for (sku, weight) in by_sku {
-        let share = i64::try_from(amount_wide * weight / sum).unwrap_or(amount);
-        rest -= share;
-        remainders.push((amount_wide * weight % sum, sku));
-        shares.insert(sku, share);
-    }
-    // Largest remainder first; ties go to the lower SKU.
-    remainders.sort_by(|(a, a_sku), (b, b_sku)| b.cmp(a).then_with(|| a_sku.cmp(b_sku)));
-    for (_, sku) in remainders.into_iter().take(usize::try_from(rest).unwrap_or(0)) {
-        *shares.entry(sku).or_default() += 1;
-    }
-    shares
+    let is_unshipped = order.lines().iter().all(|line| line.shipped == 0);
+    if is_ended && is_unshipped { order.unspread() } else { Amount::ZERO }
 }
 
-fn spread_over_dimensions(
-    order: &Order,
-    by_sku: BTreeMap<&Sku, SalesTotals>,
-) -> Vec<(SalesKey, SalesTotals)> {
+/// Divides the refunded amount over the SKUs that it is for. Refunds are paid out in the order of their requests: only
+/// the sum that was paid out is known here. A refund of what was paid beyond the total reduces no sale.
+fn refunded(order: &Order) -> Vec<(Option<&Sku>, Amount)> {
+    let at_provider = order.refunded_at_provider().min(order.refunded());
+    let mut left = order.refunded().saturating_sub(at_provider);
+    let mut for_no_line = at_provider;
+    let mut parts = Vec::new();
+    for refund in order.refunds() {
+        let paid_out = refund.amount.min(left);
+        left = left.saturating_sub(paid_out);
+        let mut rest = paid_out;
+        for part in &refund.lines {
+            let amount = part.amount.min(rest);
+            rest = rest.saturating_sub(amount);
+            parts.push((order.line(part.line).map(|line| &line.sku), amount));
+        }
+        for_no_line = for_no_line.saturating_add(rest);
+    }
+    let beyond_total = order.captured().saturating_sub(order.total()).max(Amount::ZERO).min(order.refunded());
+    parts.push((None, for_no_line.saturating_add(left).saturating_sub(beyond_total)));
+    parts
+}
+
+fn spread_over_dimensions(order: &Order, by_sku: &BySku<'_>) -> Vec<(SalesKey, SalesTotals)> {
     let (Some(currency), Some(placed_at)) = (order.currency(), order.placed_at()) else {
         return Vec::new();
     };
-    if by_sku.is_empty() {
-        return Vec::new();
-    }
-    let hour = placed_at.as_second().div_euclid(SECONDS_PER_HOUR);
     let mut total = SalesTotals::default();
     for sum in by_sku.values() {
         total.add(sum);
@@ -200,12 +199,13 @@ fn spread_over_dimensions(
     // An order with three SKUs counts as one order.
     total.orders = total.orders.min(1);
     let country = SalesDimension::Country(order.country().unwrap_or_default().to_owned());
-    let key = |dimension| SalesKey { dimension, currency, hour };
-    let mut sums = Vec::with_capacity(by_sku.len() + 2);
-    sums.push((key(SalesDimension::All), total));
-    sums.push((key(country), total));
-    sums.extend(by_sku.into_iter().map(|(sku, sum)| (key(SalesDimension::Sku(sku.clone())), sum)));
-    sums
+    let of_sku = |(sku, sum): (&Option<&Sku>, &SalesTotals)| {
+        (sku.map_or(SalesDimension::NoLine, |sku| SalesDimension::Sku(sku.clone())), *sum)
+    };
+    let sums = [(SalesDimension::All, total), (country, total)].into_iter().chain(by_sku.iter().map(of_sku));
+    let changed = sums.filter(|(_, sum)| *sum != SalesTotals::default());
+    let quarter = quarter_of(placed_at);
+    changed.map(|(dimension, sum)| (SalesKey { dimension, currency, quarter }, sum)).collect()
 }
 
 #[cfg(test)]

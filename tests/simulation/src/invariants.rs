@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{CommandId, EventId, RecordedEvent, Sku, StreamName, stock::StockEvent};
+use domain::{
+    Amount, CommandId, EventId, RecordedEvent, Sku, StreamName,
+    order::{Line, Order, OrderStatus},
+    shares,
+    stock::StockEvent,
+};
 use infra::{
     event_source::Partition,
     event_store::EventMark,
-    read_models::{ParkedStream, Rows},
+    read_models::{MoneyTotals, ParkedStream, Rows, SalesDimension, SalesTotals, Totals},
 };
 use projectors::{event::DecodedEvent, fold::Fold};
 use uuid::Uuid;
@@ -139,6 +144,7 @@ pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
         mut orders,
         mut payments,
         sales,
+        money,
     } = expected.rows;
     same("stock", tables.stock.values(), stock.iter())?;
     same("reservations", tables.reservations.values(), reservations.iter())?;
@@ -148,7 +154,55 @@ pub fn check_rows(log: &Log, tables: &Tables) -> Result<(), String> {
     payments.sort_unstable_by_key(|row| row.payment_id);
     same("payments", tables.payments.values(), payments.iter())?;
     let sales: BTreeMap<_, _> = sales.into_iter().flat_map(|sales| sales.sums).collect();
-    same("sales", tables.sales_in_all().iter(), sales.iter())
+    same("sales", tables.sales_in_all().iter(), sales.iter())?;
+    let money: BTreeMap<_, _> = money.into_iter().flat_map(|money| money.sums).collect();
+    same("money", tables.money_in_all().iter(), money.iter())?;
+    reports_equal_the_books(tables)
+}
+
+/// Checks *money agrees* for the reports: the money report is the books of all payments. The net sales are what was
+/// captured and not refunded, plus what is unpaid, less what was paid beyond the totals.
+fn reports_equal_the_books(tables: &Tables) -> Result<(), String> {
+    let mut moved = MoneyTotals::default();
+    tables.money_in_all().values().for_each(|sum| moved.add(sum));
+    let mut books = MoneyTotals::default();
+    tables.payments.values().for_each(|row| books.add(&MoneyTotals::of_payment(&row.payment)));
+    if moved != books {
+        return Err(format!("money agrees: the money report has {moved:?}, and payments have {books:?}"));
+    }
+    let (mut sums, mut total) = (SalesTotals::default(), SalesTotals::default());
+    for (key, sum) in &tables.sales_in_all() {
+        match key.dimension {
+            SalesDimension::All => total.add(sum),
+            SalesDimension::Sku(_) | SalesDimension::NoLine => sums.add(sum),
+            SalesDimension::Country(_) => {}
+        }
+    }
+    let orders = total.orders;
+    let net: i128 = tables.orders.values().map(|row| net_sales(&row.order)).sum();
+    if total.net() != net || (SalesTotals { orders, ..sums }) != total {
+        return Err(format!("money agrees: sales are {total:?}, by SKU {sums:?}, and orders have {net} net"));
+    }
+    Ok(())
+}
+
+/// What an order adds to the net sales.
+fn net_sales(order: &Order) -> i128 {
+    let wide = |amount: Amount| i128::from(amount.minor_units());
+    if order.payment_id().is_none() {
+        return 0;
+    }
+    let worth = |line: &Line| {
+        let left = shares::worth_of_first(line.cancelled + line.returned, line.quantity, line.total());
+        wide(line.total()) - wide(left)
+    };
+    let ended = matches!(order.status(), OrderStatus::Cancelled | OrderStatus::Expired);
+    let dropped = ended && order.lines().iter().all(|line| line.shipped == 0);
+    let unspread = if dropped { 0 } else { wide(order.unspread()) };
+    let live: i128 = order.lines().iter().map(worth).sum::<i128>() + unspread;
+    let (captured, refunded) = (wide(order.captured()), wide(order.refunded()));
+    let (unpaid, overpaid) = ((live - captured).max(0), (captured - wide(order.total()) - refunded).max(0));
+    captured - refunded + unpaid - overpaid
 }
 
 fn same<R: PartialEq + std::fmt::Debug>(

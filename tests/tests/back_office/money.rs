@@ -1,6 +1,6 @@
 //! Sequences that once ended in wrong money, each with its right amounts.
 
-use infra::read_models::{SalesGroup, SalesQuery};
+use infra::read_models::{MoneyQuery, MoneyTotals, Sales, SalesGroup, SalesQuery, TimeRange};
 
 use super::*;
 use crate::support::eventually;
@@ -245,6 +245,21 @@ async fn a_refund_names_only_lines_that_it_can_be_for() {
     assert_eq!(owed_and_refunded(&shop, &placed).await, (900, 100));
 }
 
+/// The sales in euros, by SKU, once they satisfy a condition.
+async fn sales_when(shop: &Shop, is_there: impl Fn(&Sales) -> bool) -> Sales {
+    let query = SalesQuery {
+        currency: "EUR".parse().unwrap(),
+        range: TimeRange::default(),
+        group: Some(SalesGroup::Sku),
+        after: None,
+    };
+    eventually("the sales are counted", async || {
+        let sales = shop.queries.sales(&query, 10).await.unwrap();
+        is_there(&sales).then_some(sales)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_refund_counts_for_the_sku_that_came_back() {
     let shop = Shop::open().await;
@@ -255,18 +270,36 @@ async fn a_refund_counts_for_the_sku_that_came_back() {
     let paid_out = format!("refunds/{}/succeed", returned["return_id"].as_str().unwrap());
     placed.pay(&shop, &paid_out, json!({})).await.expect(200);
 
-    let query = SalesQuery {
-        currency: "EUR".parse().unwrap(),
-        from_hour: None,
-        to_hour: None,
-        group: Some(SalesGroup::Sku),
-        after: None,
-    };
-    let sales = eventually("the refund is counted", async || {
-        let sales = shop.queries.sales(&query, 10).await.unwrap();
-        (sales.total.refunded > 0).then_some(sales)
-    });
+    let sales = sales_when(&shop, |sales| sales.total.refunded > 0).await;
     let by_sku: Vec<(String, i128)> =
-        sales.await.groups.items.into_iter().map(|(sku, sums)| (sku, sums.refunded)).collect();
+        sales.groups.items.into_iter().map(|(sku, sums)| (sku, sums.refunded)).collect();
     assert_eq!(by_sku, [("sales-a".to_owned(), 1000), ("sales-b".to_owned(), 0)]);
+}
+
+#[tokio::test]
+async fn a_paid_and_cancelled_order_with_tax_and_shipping_leaves_no_net_sales_and_no_money() {
+    let shop = Shop::open().await;
+    let adjustments = json!([
+        {"kind": "tax", "code": "VAT20", "amount": 400}, {"kind": "shipping", "code": "DHL", "amount": 500},
+    ]);
+    let placed = place_paid(&shop, "net", &[("a", 2, 1000)], adjustments).await;
+    let paid = sales_when(&shop, |sales| sales.total.orders > 0).await.total;
+    assert_eq!((paid.gross, paid.tax, paid.shipping, paid.net()), (2000, 400, 500, 2900));
+    let cancelled = placed.post(&shop, "cancel", "c", json!({})).await.expect(200);
+    shop.until_all_reacted().await;
+    let paid_out = format!("refunds/{}/succeed", cancelled["refunds"][0]["refund_id"].as_str().unwrap());
+    placed.pay(&shop, &paid_out, json!({})).await.expect(200);
+
+    let sales = sales_when(&shop, |sales| sales.total.refunded > 0).await;
+    assert_eq!((sales.total.gross, sales.total.cancelled, sales.total.refunded), (2000, 0, 2900));
+    let net: Vec<_> =
+        sales.groups.items.iter().map(|(sku, sums)| (sku.as_str(), sums.refunded, sums.net())).collect();
+    assert_eq!((sales.total.net(), net), (0, vec![("", 500, 0), ("net-a", 2400, 0)]));
+    let currency = "EUR".parse().unwrap();
+    let query = MoneyQuery { currency, range: TimeRange::default(), group: None, after: None };
+    let moved = eventually("the refund is counted", async || {
+        let money = shop.queries.money(&query, 1).await.unwrap().total;
+        (money.refunded > 0).then_some(money)
+    });
+    assert_eq!(moved.await, MoneyTotals { captured: 2900, refunded: 2900, disputed: 0 });
 }

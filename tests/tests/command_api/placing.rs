@@ -235,6 +235,31 @@ async fn adjustments_have_a_kind_and_are_spread_over_the_lines() {
 }
 
 #[tokio::test]
+async fn prices_may_include_the_tax_of_the_adjustments() {
+    let shop = Shop::open().await;
+    shop.receive("a", 2).await;
+    let taxed = |tax: i64| {
+        json!({
+            "currency": "EUR", "prices_include_tax": true, "lines": [line("a", 2, 600)],
+            "adjustments": [
+                {"kind": "tax", "code": "VAT20", "amount": tax},
+                {"kind": "shipping", "code": "DHL", "amount": 120},
+                {"kind": "tax", "code": "VAT20", "amount": 20, "spread": false},
+            ],
+        })
+    };
+    let placed = shop.post("/v1/orders", "included", taxed(200)).await.expect(201);
+    assert_has(&placed, json!({"total": 1320}));
+    let order = shop.log().await.order(id_of(&placed));
+    assert!(order.prices_include_tax());
+    let line = &order.lines()[0];
+    assert_eq!((line.total().minor_units(), line.shares.tax.minor_units()), (1200, 200));
+
+    let problem = shop.post("/v1/orders", "too much", taxed(1201)).await.problem(422, "invalid_request");
+    assert_eq!(problem["errors"][0]["field"], "lines[0].adjustments");
+}
+
+#[tokio::test]
 async fn an_order_with_too_large_an_event_is_refused_and_one_of_5000_lines_is_not() {
     let shop = Shop::open().await;
     let order = |sku: &dyn Fn(usize) -> String| {

@@ -284,6 +284,7 @@ fn order_with_metadata(order_id: OrderId, bytes: usize) -> PlaceOrder {
             adjustments: Vec::new(),
         }],
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: None,
         // A text has at most 500 characters, of 4 bytes here.
         metadata: (0..50).map(|key| (key.to_string(), "😀".repeat(bytes / 200))).collect(),

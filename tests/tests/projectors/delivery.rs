@@ -6,15 +6,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Amount, StreamName, order::OrderStatus};
+use domain::{
+    StreamName,
+    order::{Line, Order, OrderStatus},
+    shares::worth_of_first,
+};
 use infra::{
     event_source::{Partition, Reached},
     read_models::{
-        BindError, Changes, Generation, OrderQueries, ParkedStream, PaymentQueries, ReadModelError,
-        ReadModels, RowKeys, Rows, SalesGroup, SalesQueries, SalesQuery, SalesTotals, StockFilter,
-        StockQueries, sqlite::SqliteReadModels,
+        BindError, Changes, Generation, MoneyQueries, MoneyQuery, MoneyTotals, OrderQueries, ParkedStream,
+        PaymentQueries, ReadModelError, ReadModels, RowKeys, Rows, SalesGroup, SalesQueries, SalesQuery,
+        SalesTotals, StockFilter, StockQueries, TimeGroup, TimeRange, Totals, sqlite::SqliteReadModels,
     },
 };
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -174,49 +179,65 @@ async fn assert_rows_are_the_aggregates(bench: &Bench, story: &Story) {
     for (id, payment) in recorded {
         assert_eq!(bench.queries.payment(*id).await.unwrap().unwrap().payment, *payment);
     }
-    assert_sales_are_those_of_the_orders(bench, story).await;
+    assert_reports_are_those_of_the_aggregates(bench, story).await;
 }
 
-async fn assert_sales_are_those_of_the_orders(bench: &Bench, story: &Story) {
-    let mut expected = SalesTotals::default();
-    let sold = story.orders.values().filter(|order| order.payment_id().is_some() || order.is_paid());
-    for order in sold {
-        let sum = |value: fn(&domain::order::Line) -> i64| order.lines().iter().map(value).sum::<i64>();
-        let ended = matches!(order.status(), OrderStatus::Cancelled | OrderStatus::Expired);
-        expected.add(&SalesTotals {
-            orders: 1,
-            lines: i64::try_from(order.lines().len()).unwrap(),
-            units: sum(|line| i64::from(line.quantity)),
-            gross: sum(|line| line.value().minor_units()).into(),
-            cancelled: if ended {
-                sum(|line| line.unit_price.minor_units() * i64::from(line.cancelled)).into()
-            } else {
-                0
-            },
-            refunded: order.refunded().minor_units().into(),
-        });
-        assert!(order.refunded() >= Amount::ZERO);
-    }
-    let query = |group| SalesQuery {
-        currency: "GBP".parse().unwrap(),
-        from_hour: None,
-        to_hour: None,
-        group,
-        after: None,
+/// What is still to be paid of the units that are neither cancelled nor returned, and of what belongs to no line.
+fn unpaid(order: &Order) -> i128 {
+    let is_ended = matches!(order.status(), OrderStatus::Cancelled | OrderStatus::Expired);
+    let is_dropped = is_ended && order.lines().iter().all(|line| line.shipped == 0);
+    let live = |line: &Line| {
+        let left = worth_of_first(line.cancelled + line.returned, line.quantity, line.total());
+        line.total().saturating_sub(left).minor_units()
     };
-    for group in [None, Some(SalesGroup::Hour), Some(SalesGroup::Day), Some(SalesGroup::Month)] {
-        let sales = bench.queries.sales(&query(group), 1_000).await.unwrap();
-        assert_eq!(sales.total, expected, "{group:?}");
-    }
-    for group in [SalesGroup::Hour, SalesGroup::Day, SalesGroup::Month, SalesGroup::Country, SalesGroup::Sku]
-    {
-        let mut sum = SalesTotals::default();
-        for (_, part) in bench.queries.sales(&query(Some(group)), 1_000).await.unwrap().groups.items {
-            sum.add(&part);
+    let of_no_line = if is_dropped { 0 } else { order.unspread().minor_units() };
+    let live: i64 = order.lines().iter().map(live).sum::<i64>() + of_no_line;
+    (live - order.captured().minor_units()).max(0).into()
+}
+
+/// The columns add up, over any groups and in any time zone, and equal the payments.
+async fn assert_reports_are_those_of_the_aggregates(bench: &Bench, story: &Story) {
+    let mut books = MoneyTotals::default();
+    story.payments.values().for_each(|payment| books.add(&MoneyTotals::of_payment(payment)));
+    let sold = || story.orders.values().filter(|order| order.payment_id().is_some() || order.is_paid());
+    let sum = |of: fn(&Order) -> i128| sold().map(of).sum::<i128>();
+    let currency = "GBP".parse().unwrap();
+    let zones = ["UTC", "Europe/London", "Asia/Kathmandu", "America/St_Johns"];
+    let ranges = zones.map(|name| TimeRange { zone: TimeZone::get(name).unwrap(), ..TimeRange::default() });
+    let all = SalesQuery { currency, range: TimeRange::default(), group: None, after: None };
+    let total = bench.queries.sales(&all, 1_000).await.unwrap().total;
+
+    assert_eq!(i128::from(total.orders), sum(|_| 1));
+    assert_eq!(
+        i128::from(total.units),
+        sum(|order| order.lines().iter().map(|line| i128::from(line.quantity)).sum())
+    );
+    assert_eq!(
+        total.net() + total.cancelled + total.refunded,
+        sum(|order| order.total().minor_units().into())
+    );
+    assert_eq!(total.refunded, books.refunded);
+    assert_eq!(total.net(), books.captured - books.refunded + sum(unpaid));
+    let groups = [TimeGroup::Hour, TimeGroup::Day, TimeGroup::Month];
+    for range in ranges {
+        for group in groups.map(SalesGroup::Time).into_iter().chain([SalesGroup::Country, SalesGroup::Sku]) {
+            let query = SalesQuery { group: Some(group), range: range.clone(), ..all.clone() };
+            let mut parts = SalesTotals::default();
+            for (_, part) in bench.queries.sales(&query, 1_000).await.unwrap().groups.items {
+                parts.add(&part);
+            }
+            // An order counts once for each of its SKUs.
+            let orders = if group == SalesGroup::Sku { parts.orders } else { total.orders };
+            assert_eq!(parts, SalesTotals { orders, ..total }, "{query:?}");
         }
-        // An order counts once for each of its SKUs.
-        let orders = if group == SalesGroup::Sku { sum.orders } else { expected.orders };
-        assert_eq!(sum, SalesTotals { orders, ..expected }, "{group:?}");
+        for group in groups.map(Some).into_iter().chain([None]) {
+            let query = MoneyQuery { currency, range: range.clone(), group, after: None };
+            let money = bench.queries.money(&query, 1_000).await.unwrap();
+            assert_eq!(money.total, books, "{query:?}");
+            let mut parts = MoneyTotals::default();
+            money.groups.items.iter().for_each(|(_, part)| parts.add(part));
+            assert_eq!(parts, if group.is_some() { books } else { parts }, "{query:?}");
+        }
     }
 }
 

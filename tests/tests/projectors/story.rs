@@ -12,6 +12,7 @@ use domain::{
         OrderDecider, PlaceOrder, ReturnLine, Shortage,
     },
     payment::{Payment, PaymentCommand, PaymentDecider, RefundState},
+    shares::AdjustmentKind,
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
 };
 use proptest::prelude::*;
@@ -30,6 +31,9 @@ pub enum Act {
         country: Option<u8>,
         lines: Vec<(u8, u32, i64, bool)>,
         discount: i64,
+        tax: i64,
+        shipping: i64,
+        prices_include_tax: bool,
         hour: i64,
     },
     Capture {
@@ -74,15 +78,12 @@ pub fn acts() -> impl Strategy<Value = Vec<Act>> {
         prop::option::of(0..3_u8),
         prop::option::of(0..3_u8),
         prop::collection::vec(line, 1..4),
-        0..100_i64,
+        (0..100_i64, 0..50_i64, 0..50_i64, any::<bool>()),
         -800..800_i64,
     );
-    let place = place.prop_map(|(customer, country, lines, discount, hour)| Act::Place {
-        customer,
-        country,
-        lines,
-        discount,
-        hour,
+    let place = place.prop_map(|(customer, country, lines, adjustments, hour)| {
+        let (discount, tax, shipping, prices_include_tax) = adjustments;
+        Act::Place { customer, country, lines, discount, tax, shipping, prices_include_tax, hour }
     });
     let act = prop_oneof![
         3 => (0..4_u8, 1..40_u32).prop_map(|(sku, quantity)| Act::Receive { sku, quantity }),
@@ -137,6 +138,9 @@ impl Story {
             country: Some(1),
             lines: lines.to_vec(),
             discount: 7,
+            tax: 5,
+            shipping: 4,
+            prices_include_tax: false,
             hour: 3,
         };
         let mut story = Self::of(&[
@@ -163,9 +167,7 @@ impl Story {
                 let receive = StockCommand::Receive { quantity: *quantity, reference: None };
                 self.run(Step::Stock(sku(*number), receive));
             }
-            Act::Place { customer, country, lines, discount, hour } => {
-                self.place(*customer, *country, lines, *discount, *hour);
-            }
+            Act::Place { .. } => self.place(act),
             Act::Capture { order, amount: part } => {
                 let authorize = PaymentCommand::Authorize { amount: None, reference: None };
                 self.pay(*order, |_| authorize);
@@ -213,14 +215,16 @@ impl Story {
         }
     }
 
-    fn place(
-        &mut self,
-        customer: Option<u8>,
-        country: Option<u8>,
-        lines: &[(u8, u32, i64, bool)],
-        discount: i64,
-        hour: i64,
-    ) {
+    fn place(&mut self, act: &Act) {
+        let Act::Place { customer, country, lines, discount, tax, shipping, prices_include_tax, hour } = act
+        else {
+            return;
+        };
+        let adjustment = |kind, minor_units| Adjustment {
+            kind: Some(kind),
+            spread: AdjustmentKind::is_spread(kind),
+            ..Adjustment::new(kind.as_str(), amount(minor_units))
+        };
         let order_id = OrderId(Uuid::new_v5(&Uuid::NAMESPACE_OID, self.fresh_id().as_bytes()));
         let line = |&(number, quantity, price, stocked): &(u8, u32, i64, bool)| NewLine {
             sku: sku(number),
@@ -235,7 +239,12 @@ impl Story {
             currency: "GBP".parse().unwrap(),
             country: country.map(|number| format!("Country {number}")),
             lines: lines.iter().map(line).collect(),
-            adjustments: vec![Adjustment::new("discount", amount(-discount))],
+            adjustments: vec![
+                adjustment(AdjustmentKind::Discount, -discount),
+                adjustment(AdjustmentKind::Tax, *tax),
+                adjustment(AdjustmentKind::Shipping, *shipping),
+            ],
+            prices_include_tax: *prices_include_tax,
             reference: None,
             metadata: BTreeMap::new(),
             placed_at: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),

@@ -55,6 +55,10 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE sales SET units = units + 1 WHERE span = 0",
     "UPDATE sales SET gross = gross + 1 WHERE span = 0",
     "UPDATE sales SET gross_high = gross_high + 1 WHERE span = 0",
+    "UPDATE sales SET discounts = discounts - 1 WHERE span = 0 AND discounts > 0",
+    "UPDATE sales SET tax = tax + 1 WHERE span = 0",
+    "UPDATE sales SET shipping = shipping + 1 WHERE span = 0",
+    "UPDATE sales SET fees = fees + 1 WHERE span = 0",
     "UPDATE sales SET cancelled = cancelled + 1 WHERE span = 0",
     "UPDATE sales SET refunded = refunded + 1 WHERE span = 0",
     "UPDATE sales SET gross = gross + 1 WHERE span = 1",
@@ -62,6 +66,11 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE sales SET currency = 'EUR'",
     "DELETE FROM sales WHERE span = 0 AND dimension = 2",
     "DELETE FROM sales WHERE span = 1 AND dimension = 0",
+    "UPDATE money SET start = start + 1",
+    "UPDATE money SET captured = captured + 1",
+    "UPDATE money SET refunded = refunded + 1",
+    "UPDATE money SET disputed = disputed + 1",
+    "DELETE FROM money",
     "UPDATE checkpoints SET position = position - 1 WHERE projection = 'orders'",
 ];
 

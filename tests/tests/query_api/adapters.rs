@@ -12,9 +12,10 @@ use infra::{
     event_source::Partition,
     postgres::Database,
     read_models::{
-        Changes, PartitionSales, Queries, ReadModels, ReservationRow, Rows, SalesDimension, SalesKey,
-        SalesTotals, StockRow,
+        Changes, MoneyKey, MoneyTotals, PartitionMoney, PartitionSales, Queries, ReadModels, ReservationRow,
+        Rows, SalesDimension, SalesKey, SalesTotals, StockRow,
         postgres::{PostgresQueries, PostgresReadModels},
+        quarter_of,
         sqlite::SqliteReadModels,
     },
 };
@@ -113,9 +114,12 @@ async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
     let payment = payment_row(1, vec![captured.into()]);
     let stock = stock_row("gift/set é", 100, 6);
     let reservation = ReservationRow { sku: stock.sku.clone(), order_id: order_id(1), quantity: 6 };
-    let hour = placed(1).placed_at.as_second() / 3_600;
-    let totals = SalesTotals { orders: 1, lines: 2, units: 7, gross: 1_830, ..SalesTotals::default() };
-    let key = |dimension| SalesKey { dimension, currency: "GBP".parse().unwrap(), hour };
+    let quarter = quarter_of(placed(1).placed_at);
+    let totals =
+        SalesTotals { orders: 1, lines: 2, units: 7, gross: 1_830, discounts: -30, ..SalesTotals::default() };
+    let captured_then = MoneyKey { currency: "GBP".parse().unwrap(), quarter };
+    let movement = MoneyTotals { captured: 1_800, ..MoneyTotals::default() };
+    let key = |dimension| SalesKey { dimension, currency: "GBP".parse().unwrap(), quarter };
     let changes = next_rows(
         1,
         Rows {
@@ -126,6 +130,10 @@ async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
             sales: vec![PartitionSales {
                 partition: Partition::whole_log(),
                 sums: vec![(key(SalesDimension::All), totals)],
+            }],
+            money: vec![PartitionMoney {
+                partition: Partition::whole_log(),
+                sums: vec![(captured_then, movement)],
             }],
             ..Rows::default()
         },
@@ -151,13 +159,25 @@ async fn committed_rows_are_served_as_resources(over: ApiOverReadModels) {
         assert_eq!(api.get(&uri).await.expect(200), fake.get(&uri).await.expect(200), "{uri}");
     }
 
-    let sums = json!({"orders": 1, "lines": 2, "units": 7, "gross": 1830, "cancelled": 0, "refunded": 0});
+    let sums = json!({
+        "orders": 1, "lines": 2, "units": 7, "gross": 1830, "discounts": -30, "tax": 0, "shipping": 0, "fees": 0,
+        "cancelled": 0, "refunded": 0, "net": 1800,
+    });
     let mut hour = sums.clone();
     hour["key"] = json!("2010-12-01T08:00:00Z");
     assert_eq!(
         api.get("/v1/sales?currency=GBP&group_by=hour&from=2010-12-01&to=2010-12-02").await.expect(200),
-        json!({"currency": "GBP", "total": sums, "groups": [hour], "next_cursor": null})
+        json!({"currency": "GBP", "time_zone": "UTC", "total": sums, "groups": [hour], "next_cursor": null})
     );
+    assert_eq!(
+        api.get("/v1/money?currency=GBP&group_by=day&time_zone=Asia/Kolkata").await.expect(200),
+        json!({
+            "currency": "GBP", "time_zone": "Asia/Kolkata", "next_cursor": null,
+            "total": {"captured": 1800, "refunded": 0, "disputed": 0, "net": 1800},
+            "groups": [{"key": "2010-12-01", "captured": 1800, "refunded": 0, "disputed": 0, "net": 1800}],
+        })
+    );
+    assert_eq!(api.get("/v1/currencies").await.expect(200), json!({"items": [{"currency": "GBP"}]}));
     let projections = api.get("/v1/projections").await.expect(200);
     let positions = projections["projections"].as_array().unwrap().iter();
     let positions: Vec<_> = positions.map(|row| (&row["projection"], row["position"].as_u64())).collect();

@@ -9,7 +9,9 @@ use domain::{
 };
 use infra::{
     event_source::Partition,
-    read_models::{CheckpointRow, ReservationRow, RowPage, Sales, SalesTotals, Wait, WaitKind},
+    read_models::{
+        CheckpointRow, Money, MoneyTotals, ReservationRow, RowPage, Sales, SalesTotals, Wait, WaitKind,
+    },
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -58,6 +60,12 @@ fn api_with_rows() -> Api {
             total: totals,
             groups: RowPage { items: vec![("A".to_owned(), totals)], has_more: false },
         };
+        let totals = MoneyTotals::default();
+        rows.money = Money {
+            total: totals,
+            groups: RowPage { items: vec![("2010-12-01".to_owned(), totals)], has_more: false },
+        };
+        rows.currencies = vec!["GBP".parse().unwrap()];
         rows.checkpoints = vec![CheckpointRow {
             projection: "orders".to_owned(),
             partition: Partition::whole_log(),
@@ -78,7 +86,11 @@ fn url_of(path: &str) -> String {
         order_id(1).to_string()
     };
     let url = path.replace("{id}", &id).replace("{sku}", "A");
-    if path == "/v1/sales" { format!("{url}?currency=GBP&group_by=sku") } else { url }
+    match path {
+        "/v1/sales" => format!("{url}?currency=GBP&group_by=sku"),
+        "/v1/money" => format!("{url}?currency=GBP&group_by=day"),
+        _ => url,
+    }
 }
 
 /// One URL for each documented path.

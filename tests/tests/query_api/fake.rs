@@ -3,15 +3,15 @@
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use domain::{OrderId, PaymentId, Position, Sku, StreamName};
+use domain::{Currency, OrderId, PaymentId, Position, Sku, StreamName};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow, ParkedStream,
-        PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow, ProjectionQueries, Queries,
-        ReadModelError, ReservationRow, RowPage, Sales, SalesQueries, SalesQuery, StockFilter, StockQueries,
-        StockRow, StreamChanges, Wait, WaitFilter, WaitQueries, Waiters,
+        CheckpointRow, Money, MoneyQueries, MoneyQuery, OrderFilter, OrderQueries, OrderRow, OrderStockEvent,
+        OrderSummaryRow, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow,
+        ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage, Sales, SalesQueries, SalesQuery,
+        StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter, WaitQueries, Waiters,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -37,6 +37,9 @@ pub struct Rows {
     pub waits: Vec<Wait>,
     pub sales: Sales,
     pub sales_queries: Vec<SalesQuery>,
+    pub currencies: Vec<Currency>,
+    pub money: Money,
+    pub money_queries: Vec<MoneyQuery>,
     pub checkpoints: Vec<CheckpointRow>,
     pub parked: Vec<ParkedStream>,
     pub failure: Option<ReadModelError>,
@@ -230,6 +233,25 @@ impl SalesQueries for FakeQueries {
             rows.sales_queries.push(query.clone());
             let Sales { total, groups } = rows.sales.clone();
             Sales {
+                total,
+                groups: page(&groups.items, limit, query.after.as_ref(), |(key, _)| key.clone(), |_| true),
+            }
+        })
+        .await
+    }
+
+    async fn currencies(&self) -> Result<Vec<Currency>, ReadModelError> {
+        self.read(|rows| rows.currencies.clone()).await
+    }
+}
+
+#[async_trait]
+impl MoneyQueries for FakeQueries {
+    async fn money(&self, query: &MoneyQuery, limit: usize) -> Result<Money, ReadModelError> {
+        self.read(|rows| {
+            rows.money_queries.push(query.clone());
+            let Money { total, groups } = rows.money.clone();
+            Money {
                 total,
                 groups: page(&groups.items, limit, query.after.as_ref(), |(key, _)| key.clone(), |_| true),
             }

@@ -42,6 +42,7 @@ pub fn placed(number: u128) -> OrderPlaced {
         lines: vec![line("85123A", 6, 255, true), line("POST", 1, 300, false)],
         adjustments: vec![Adjustment { spread: false, ..Adjustment::new("discount", amount(-30)) }],
         total: amount(1_800),
+        prices_include_tax: false,
         reference: Some("536365".to_owned()),
         metadata: [("channel".to_owned(), "web".to_owned())].into(),
         placed_at: at("2010-12-01T08:26:00Z"),

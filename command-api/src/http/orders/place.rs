@@ -59,6 +59,10 @@ pub(in crate::http) struct PlaceOrderRequest {
     #[schema(max_items = 100)]
     #[serde(default)]
     adjustments: Vec<AdjustmentItem>,
+    /// True if unit prices, shipping and fees contain the taxes: the tax adjustments then say how much of the total
+    /// is tax, and are not added to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    prices_include_tax: bool,
     /// A reference of the shop.
     #[serde(default)]
     reference: Option<String>,
@@ -182,6 +186,7 @@ impl PlaceOrderRequest {
             country: self.country,
             lines: self.lines.into_iter().map(line).collect(),
             adjustments: self.adjustments.into_iter().map(order::Adjustment::from).collect(),
+            prices_include_tax: self.prices_include_tax,
             reference: self.reference,
             metadata: self.metadata,
             placed_at: self.placed_at.map_or(now, in_microseconds),

@@ -52,6 +52,7 @@ fn an_order_is_recorded_as_sent_with_its_total_and_the_shares_of_its_lines() {
         lines: sent.lines.iter().zip(shares).map(as_line).collect(),
         adjustments: sent.adjustments.clone(),
         total: pence(94),
+        prices_include_tax: false,
         reference: sent.reference.clone(),
         metadata: sent.metadata.clone(),
         placed_at: sent.placed_at,
@@ -97,6 +98,48 @@ fn adjustments_of_free_lines_stay_on_the_order() {
     let placed =
         placed_content(PlaceOrder { lines: vec![line("MUG", 2, 0)], adjustments: vec![tax], ..order() });
     assert!(!placed.adjustments[0].spread && placed.lines[0].shares.is_zero());
+}
+
+#[test]
+fn prices_that_include_the_tax_are_the_total_and_the_lines_have_shares_of_the_tax() {
+    let adjustments = vec![
+        adjustment(AdjustmentKind::Discount, -25),
+        adjustment(AdjustmentKind::Tax, 10),
+        adjustment(AdjustmentKind::Shipping, 6),
+        Adjustment { spread: false, ..adjustment(AdjustmentKind::Tax, 1) },
+    ];
+    let lines = vec![line("MUG", 4, 10), line("BOWL", 1, 85)];
+    let order = PlaceOrder { lines, adjustments, prices_include_tax: true, ..order() };
+    let order = OrderDecider::fold(&[placed_as(order)]);
+    assert_eq!((order.total(), order.unspread()), (pence(106), pence(6)));
+    // The discount leaves 32 and 68 of the lines.
+    let totals: Vec<Amount> = order.lines().iter().map(Line::total).collect();
+    let taxes: Vec<Amount> = order.lines().iter().map(|line| line.adjusted(AdjustmentKind::Tax)).collect();
+    assert_eq!((totals, taxes), (vec![pence(32), pence(68)], vec![pence(3), pence(7)]));
+}
+
+#[test]
+fn prices_include_no_more_tax_than_they_have() {
+    let including =
+        |lines, adjustments| PlaceOrder { lines, adjustments, prices_include_tax: true, ..order() };
+    let taxed =
+        |tax| NewLine { adjustments: vec![line_adjustment(AdjustmentKind::Tax, tax)], ..line("MUG", 1, 10) };
+    let not_spread = |tax| {
+        vec![
+            Adjustment { spread: false, ..adjustment(AdjustmentKind::Tax, tax) },
+            adjustment(AdjustmentKind::Shipping, 5),
+        ]
+    };
+    placed_as(including(vec![taxed(10)], not_spread(5)));
+    let cases = [
+        (including(vec![taxed(11)], Vec::new()), InvalidOrder::TaxAboveLine { line: 1 }),
+        (including(vec![taxed(-1)], Vec::new()), InvalidOrder::TaxAboveLine { line: 1 }),
+        (including(vec![line("MUG", 1, 10)], not_spread(6)), InvalidOrder::TaxAboveAdjustments),
+        (including(vec![line("MUG", 1, 10)], not_spread(-1)), InvalidOrder::TaxAboveAdjustments),
+    ];
+    for (order, invalid) in cases {
+        given([]).when(place(order)).then_refused(OrderRefusal::Invalid(invalid));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Sales, by hour and by month. Queries read as few rows as cover the range of time.
+//! Sales, by quarter hour and by month. Queries read as few rows as cover the range of time.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,16 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use domain::Currency;
 use postgres_types::{FromSql, ToSql};
-use rust_decimal::Decimal;
 use tokio_postgres::{Client, IsolationLevel, Row, Statement};
 
 use super::{
     PostgresQueries,
     audit::{Scan, Stop},
-    values::{cell, sku_of, unreadable},
+    values::{all, amounts, cell, currency, money_columns, sku_of},
 };
 use crate::read_models::{
     PartitionSales, Projection, ReadModelError, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey,
-    SalesQueries, SalesQuery, SalesTotals, StoredRow,
+    SalesQueries, SalesQuery, SalesTotals, StoredRow, TimeGroup, Totals,
     paging::{one_more, sql_limit},
     sales::{
         MonthCheck,
@@ -41,12 +40,15 @@ impl PgSalesDimension {
             SalesDimension::All => (Self::All, ""),
             SalesDimension::Sku(sku) => (Self::Sku, sku.as_str()),
             SalesDimension::Country(country) => (Self::Country, country),
+            // No SKU is empty.
+            SalesDimension::NoLine => (Self::Sku, ""),
         }
     }
 
     fn with_key(self, key: &str) -> Result<SalesDimension, ReadModelError> {
         Ok(match self {
             Self::All => SalesDimension::All,
+            Self::Sku if key.is_empty() => SalesDimension::NoLine,
             Self::Sku => SalesDimension::Sku(sku_of(key)?),
             Self::Country => SalesDimension::Country(key.to_owned()),
         })
@@ -56,50 +58,44 @@ impl PgSalesDimension {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
 #[postgres(name = "sales_span", rename_all = "snake_case")]
 enum PgSalesSpan {
-    Hour,
+    QuarterHour,
     Month,
 }
 
 impl From<Span> for PgSalesSpan {
     fn from(span: Span) -> Self {
         match span {
-            Span::Hour => Self::Hour,
+            Span::Quarter => Self::QuarterHour,
             Span::Month => Self::Month,
         }
     }
 }
 
 /// Sums of rows, in the order that [`totals`] reads. Postgres sums to `numeric`.
-const TOTALS: &str = "sum(orders)::bigint, sum(lines)::bigint, sum(units)::bigint,
-    sum(gross), sum(cancelled), sum(refunded)";
+const TOTALS: &str =
+    "sum(orders)::bigint, sum(lines)::bigint, sum(units)::bigint, sum(gross), sum(discounts),
+    sum(tax), sum(shipping), sum(fees), sum(cancelled), sum(refunded)";
 
-/// Six sums, from column `first` on.
+/// The sums of [`TOTALS`], from column `first` on.
 fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
-    Ok(SalesTotals {
-        orders: cell(row, first)?,
-        lines: cell(row, first + 1)?,
-        units: cell(row, first + 2)?,
-        gross: cell::<Decimal>(row, first + 3)?.mantissa(),
-        cancelled: cell::<Decimal>(row, first + 4)?.mantissa(),
-        refunded: cell::<Decimal>(row, first + 5)?.mantissa(),
-    })
+    let counts = [cell(row, first)?, cell(row, first + 1)?, cell(row, first + 2)?];
+    Ok(SalesTotals::of(counts, amounts(row, first + 3)?))
 }
 
-/// Money of a sum. `numeric(28)` and [`Decimal`] hold 28 digits, which 10^12 orders of the largest amount have.
-fn decimal(money: i128) -> Result<Decimal, ReadModelError> {
-    Decimal::try_from_i128_with_scale(money, 0)
-        .map_err(|_| unreadable(format!("{money} is more money than a row can hold")))
-}
-
-const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition,
-         orders, lines, units, gross, cancelled, refunded)
-     SELECT dimension, span, currency, start, key, $12, orders, lines, units, gross, cancelled, refunded
+const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition, orders, lines, units,
+         gross, discounts, tax, shipping, fees, cancelled, refunded)
+     SELECT dimension, span, currency, start, key, $16, orders, lines, units,
+         gross, discounts, tax, shipping, fees, cancelled, refunded
      FROM unnest($1::sales_dimension[], $2::sales_span[], $3::text[], $4::bigint[], $5::text[],
-         $6::bigint[], $7::bigint[], $8::bigint[], $9::numeric[], $10::numeric[], $11::numeric[])
-         AS added (dimension, span, currency, start, key, orders, lines, units, gross, cancelled, refunded)
+         $6::bigint[], $7::bigint[], $8::bigint[], $9::numeric[], $10::numeric[], $11::numeric[],
+         $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[])
+         AS added (dimension, span, currency, start, key, orders, lines, units,
+             gross, discounts, tax, shipping, fees, cancelled, refunded)
      ON CONFLICT (dimension, span, currency, start, key, partition) DO UPDATE
      SET orders = sales.orders + excluded.orders, lines = sales.lines + excluded.lines,
          units = sales.units + excluded.units, gross = sales.gross + excluded.gross,
+         discounts = sales.discounts + excluded.discounts, tax = sales.tax + excluded.tax,
+         shipping = sales.shipping + excluded.shipping, fees = sales.fees + excluded.fees,
          cancelled = sales.cancelled + excluded.cancelled, refunded = sales.refunded + excluded.refunded";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
@@ -131,38 +127,27 @@ pub(super) async fn copy(client: &Client, rows: &[PartitionSales]) -> Result<(),
     Ok(())
 }
 
-/// Adds to the hours and to their months.
+/// Adds to the quarter hours and to their months.
 async fn add(client: &Client, statement: &Statement, sales: &PartitionSales) -> Result<(), ReadModelError> {
     if sales.sums.is_empty() {
         return Ok(());
     }
     let months = by_month(&sales.sums);
-    let hours = sales.sums.iter().map(|(key, sum)| (Span::Hour, key, sum));
-    let rows: Vec<_> = hours.chain(months.iter().map(|(key, sum)| (Span::Month, key, sum))).collect();
+    let quarters = sales.sums.iter().map(|(key, sum)| (Span::Quarter, key, sum));
+    let rows: Vec<_> = quarters.chain(months.iter().map(|(key, sum)| (Span::Month, key, sum))).collect();
     let (dimensions, names): (Vec<PgSalesDimension>, Vec<&str>) =
         rows.iter().map(|(_, key, _)| PgSalesDimension::of(&key.dimension)).unzip();
     let spans: Vec<PgSalesSpan> = rows.iter().map(|(span, ..)| (*span).into()).collect();
     let currencies: Vec<&str> = rows.iter().map(|(_, key, _)| key.currency.as_str()).collect();
-    let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.hour).collect();
-    let counts =
-        |value: fn(&SalesTotals) -> i64| rows.iter().map(|(_, _, sum)| value(sum)).collect::<Vec<_>>();
-    let money = |value: fn(&SalesTotals) -> i128| {
-        rows.iter().map(|(_, _, sum)| decimal(value(sum))).collect::<Result<Vec<_>, _>>()
-    };
-    let values: [&(dyn ToSql + Sync); 12] = [
-        &dimensions,
-        &spans,
-        &currencies,
-        &starts,
-        &names,
-        &counts(|sum| sum.orders),
-        &counts(|sum| sum.lines),
-        &counts(|sum| sum.units),
-        &money(|sum| sum.gross)?,
-        &money(|sum| sum.cancelled)?,
-        &money(|sum| sum.refunded)?,
-        &sales.partition.0,
-    ];
+    let starts: Vec<i64> = rows.iter().map(|(_, key, _)| key.quarter).collect();
+    let counts = |index: usize| rows.iter().map(|(_, _, sum)| sum.counts()[index]).collect::<Vec<_>>();
+    let (orders, lines, units) = (counts(0), counts(1), counts(2));
+    let money = money_columns(rows.iter().map(|(_, _, sum)| sum.money()))?;
+    let keys: [&(dyn ToSql + Sync); 8] =
+        [&dimensions, &spans, &currencies, &starts, &names, &orders, &lines, &units];
+    let money = money.iter().map(|column| column as &(dyn ToSql + Sync));
+    let partition: &(dyn ToSql + Sync) = &sales.partition.0;
+    let values: Vec<_> = keys.into_iter().chain(money).chain([partition]).collect();
     client.execute(statement, &values).await?;
     Ok(())
 }
@@ -175,8 +160,8 @@ pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), S
         )
     };
     let mut check = MonthCheck::default();
-    scan.each(&sql("hour"), Projection::Sales, sales_row, |(key, sum), chunk| {
-        check.add_hour(&key, &sum);
+    scan.each(&sql("quarter_hour"), Projection::Sales, sales_row, |(key, sum), chunk| {
+        check.add_quarter(&key, &sum);
         chunk.push(StoredRow::Sales(key, sum).into());
     })
     .await?;
@@ -189,15 +174,25 @@ pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), S
 
 fn sales_row(row: &Row) -> Result<(SalesKey, SalesTotals), ReadModelError> {
     let dimension = cell::<PgSalesDimension>(row, 1)?.with_key(cell(row, 0)?)?;
-    let currency: Result<Currency, _> = cell::<&str>(row, 2)?.parse();
-    let currency = currency.map_err(|error| unreadable(error.to_string()))?;
-    Ok((SalesKey { dimension, currency, hour: cell(row, 3)? }, totals(row, 4)?))
+    Ok((SalesKey { dimension, currency: currency(row, 2)?, quarter: cell(row, 3)? }, totals(row, 4)?))
 }
 
 #[async_trait]
 impl SalesQueries for PostgresQueries {
     async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
         self.database.run(async |client| sum(client, query, limit).await).await
+    }
+
+    async fn currencies(&self) -> Result<Vec<Currency>, ReadModelError> {
+        // Looks up the next currency after each: a few steps in the index, however many rows each has.
+        const CURRENCIES: &str = "WITH RECURSIVE found (currency) AS (
+                 SELECT min(currency) FROM sales WHERE dimension = 'all' AND span = 'month'
+                 UNION ALL
+                 SELECT (SELECT min(currency) FROM sales
+                     WHERE dimension = 'all' AND span = 'month' AND currency > found.currency)
+                 FROM found WHERE currency IS NOT NULL)
+             SELECT currency FROM found WHERE currency IS NOT NULL ORDER BY currency";
+        self.database.run(async |client| all(client, CURRENCIES, &[], |row| currency(row, 0)).await).await
     }
 }
 
@@ -210,8 +205,9 @@ async fn sum(client: &mut Object, query: &SalesQuery, limit: usize) -> Result<Sa
     let total = total(&view, query).await?;
     let groups = match query.group {
         None => Vec::new(),
-        Some(group @ (SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month)) => {
-            spans::groups_of_time(group, &sums_by_start(&view, query, group, limit).await?)
+        Some(SalesGroup::Time(group)) => {
+            let by_start = sums_by_start(&view, query, group, limit).await?;
+            spans::groups_of_time(group, &query.range.zone, &by_start)
         }
         Some(group @ SalesGroup::Sku) => {
             sums_by_key(&view, query, group, PgSalesDimension::Sku, limit).await?
@@ -246,7 +242,7 @@ async fn total(view: &Transaction<'_>, query: &SalesQuery) -> Result<SalesTotals
 async fn sums_by_start(
     view: &Transaction<'_>,
     query: &SalesQuery,
-    group: SalesGroup,
+    group: TimeGroup,
     limit: usize,
 ) -> Result<Vec<(i64, SalesTotals)>, ReadModelError> {
     let sql =
@@ -254,7 +250,7 @@ async fn sums_by_start(
     let statement = view.prepare_cached(&sql).await?;
     let (currency, fetched) = (query.currency.as_str(), sql_limit(spans::starts_max(group, limit)));
     let mut sums = Vec::new();
-    for Range { span, from, to } in &spans::group_ranges(query, group) {
+    for Range { span, from, to } in &spans::group_ranges(query, SalesGroup::Time(group)) {
         let values: [&(dyn ToSql + Sync); 6] =
             [&PgSalesDimension::All, &PgSalesSpan::from(*span), &currency, from, to, &fetched];
         for row in view.query(&statement, &values).await? {

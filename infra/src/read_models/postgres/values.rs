@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 use deadpool_postgres::Object;
-use domain::{Position, Revision, Sku, Timestamp};
+use domain::{Currency, Position, Revision, Sku, Timestamp};
 use postgres_types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+use rust_decimal::Decimal;
 use tokio_postgres::Row;
 
 use crate::{
@@ -107,6 +108,39 @@ pub(super) fn json_text(row: &Row, column: usize) -> Result<String, ReadModelErr
 
 pub(super) fn sku_of(text: &str) -> Result<Sku, ReadModelError> {
     Sku::new(text).map_err(|_| unreadable(format!("{text:?} is not a SKU")))
+}
+
+pub(super) fn currency(row: &Row, column: usize) -> Result<Currency, ReadModelError> {
+    let currency: Result<Currency, _> = cell::<&str>(row, column)?.parse();
+    currency.map_err(|error| unreadable(error.to_string()))
+}
+
+/// Sums of money, as Postgres adds them.
+pub(super) fn amounts<const N: usize>(row: &Row, first: usize) -> Result<[i128; N], ReadModelError> {
+    let mut amounts = [0; N];
+    for (index, amount) in amounts.iter_mut().enumerate() {
+        *amount = cell::<Decimal>(row, first + index)?.mantissa();
+    }
+    Ok(amounts)
+}
+
+/// Money of a sum. `numeric(28)` and [`Decimal`] hold 28 digits, which 10^12 orders of the largest amount have.
+fn decimal(money: i128) -> Result<Decimal, ReadModelError> {
+    Decimal::try_from_i128_with_scale(money, 0)
+        .map_err(|_| unreadable(format!("{money} is more money than a row can hold")))
+}
+
+/// A column of money for each of `N` amounts.
+pub(super) fn money_columns<const N: usize>(
+    amounts: impl Iterator<Item = [i128; N]>,
+) -> Result<[Vec<Decimal>; N], ReadModelError> {
+    let mut columns = [const { Vec::new() }; N];
+    for amounts in amounts {
+        for (column, amount) in columns.iter_mut().zip(amounts) {
+            column.push(decimal(amount)?);
+        }
+    }
+    Ok(columns)
 }
 
 pub(super) fn quantity(row: &Row, column: usize) -> Result<u32, ReadModelError> {

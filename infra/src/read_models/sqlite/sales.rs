@@ -1,19 +1,20 @@
-//! Sales, by hour and by month. Queries read as few rows as cover the range of time.
+//! Sales, by quarter hour and by month. Queries read as few rows as cover the range of time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use async_trait::async_trait;
 use domain::Currency;
-use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter, types::Value};
 
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
-    values::{conversion, sku_of, unreadable},
+    sums::{add_sql, amounts, columns_of, counts, sums_of},
+    values::{currency, sku_of, unreadable},
 };
 use crate::read_models::{
     PartitionSales, Projection, ReadModelError, RowPage, Sales, SalesDimension, SalesGroup, SalesKey,
-    SalesQueries, SalesQuery, SalesTotals, StoredRow,
+    SalesQueries, SalesQuery, SalesTotals, StoredRow, TimeGroup, Totals,
     paging::{one_more, sql_limit},
     sales::{
         MonthCheck,
@@ -33,12 +34,15 @@ fn dimension_columns(dimension: &SalesDimension) -> (i64, &str) {
         SalesDimension::All => (ALL, ""),
         SalesDimension::Sku(sku) => (BY_SKU, sku.as_str()),
         SalesDimension::Country(country) => (BY_COUNTRY, country),
+        // No SKU is empty.
+        SalesDimension::NoLine => (BY_SKU, ""),
     }
 }
 
 fn dimension_of(code: i64, key: &str) -> rusqlite::Result<SalesDimension> {
     match code {
         ALL => Ok(SalesDimension::All),
+        BY_SKU if key.is_empty() => Ok(SalesDimension::NoLine),
         BY_SKU => sku_of(key).map(SalesDimension::Sku),
         BY_COUNTRY => Ok(SalesDimension::Country(key.to_owned())),
         _ => Err(unreadable("dimension", &code.to_string())),
@@ -48,88 +52,49 @@ fn dimension_of(code: i64, key: &str) -> rusqlite::Result<SalesDimension> {
 /// Stored: changing a number needs a new schema version.
 fn span_code(span: Span) -> i64 {
     match span {
-        Span::Hour => 0,
+        Span::Quarter => 0,
         Span::Month => 1,
     }
 }
 
 /// Sums of rows, in the order that [`totals`] reads.
-const TOTALS: &str = "sum(orders), sum(lines), sum(units), sum(gross_high), sum(gross),
-    sum(cancelled_high), sum(cancelled), sum(refunded_high), sum(refunded)";
+static TOTALS: LazyLock<String> = LazyLock::new(|| sums_of(&SalesTotals::COUNTS, &SalesTotals::MONEY));
 
 /// The sums of [`TOTALS`], from column `first` on.
 fn totals(row: &Row<'_>, first: usize) -> rusqlite::Result<SalesTotals> {
-    Ok(SalesTotals {
-        orders: row.get(first)?,
-        lines: row.get(first + 1)?,
-        units: row.get(first + 2)?,
-        gross: money(row, first + 3)?,
-        cancelled: money(row, first + 5)?,
-        refunded: money(row, first + 7)?,
-    })
+    Ok(SalesTotals::of(counts(row, first)?, amounts(row, first + SalesTotals::COUNTS.len())?))
 }
 
-/// Bits of the low column of an amount of money. See `sales.sql`.
-const LOW_BITS: u32 = 32;
-
-fn money(row: &Row<'_>, column: usize) -> rusqlite::Result<i128> {
-    let (high, low): (i64, i64) = (row.get(column)?, row.get(column + 1)?);
-    Ok((i128::from(high) << LOW_BITS) + i128::from(low))
-}
-
-/// The high and the low column.
-fn columns_of(money: i128) -> Result<(i64, i64), ReadModelError> {
-    let beyond = |_| ReadModelError::Row(format!("{money} is more money than a row can hold").into());
-    let high = i64::try_from(money >> LOW_BITS).map_err(beyond)?;
-    let low = i64::try_from(money & ((1 << LOW_BITS) - 1)).map_err(beyond)?;
-    Ok((high, low))
-}
-
-/// Adds to the hours and to their months. Also adds rows of a rebuild.
+/// Adds to the quarter hours and to their months. Also adds rows of a rebuild.
 pub(super) fn write(connection: &Connection, sales: &[PartitionSales]) -> Result<(), ReadModelError> {
     sales.iter().try_for_each(|sales| add(connection, sales))
 }
 
 fn add(connection: &Connection, sales: &PartitionSales) -> Result<(), ReadModelError> {
-    // Each low column passes its carry to the high one.
-    const ADD: &str =
-        "INSERT INTO sales (dimension, span, currency, start, key, partition, orders, lines, units,
-             gross_high, gross, cancelled_high, cancelled, refunded_high, refunded)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-         ON CONFLICT (dimension, span, currency, start, key, partition) DO UPDATE
-         SET orders = orders + ?7, lines = lines + ?8, units = units + ?9,
-             gross_high = gross_high + ?10 + ((gross + ?11) >> 32), gross = (gross + ?11) & 4294967295,
-             cancelled_high = cancelled_high + ?12 + ((cancelled + ?13) >> 32),
-             cancelled = (cancelled + ?13) & 4294967295,
-             refunded_high = refunded_high + ?14 + ((refunded + ?15) >> 32),
-             refunded = (refunded + ?15) & 4294967295";
-    let mut statement = connection.prepare_cached(ADD)?;
+    static ADD: LazyLock<String> = LazyLock::new(|| {
+        let key = ["dimension", "span", "currency", "start", "key", "partition"];
+        add_sql("sales", &key, &SalesTotals::COUNTS, &SalesTotals::MONEY)
+    });
+    let mut statement = connection.prepare_cached(&ADD)?;
     let mut add_sum = |span: Span, key: &SalesKey, sum: &SalesTotals| {
         let (dimension, name) = dimension_columns(&key.dimension);
-        let (gross_high, gross) = columns_of(sum.gross)?;
-        let (cancelled_high, cancelled) = columns_of(sum.cancelled)?;
-        let (refunded_high, refunded) = columns_of(sum.refunded)?;
-        statement.execute(params![
-            dimension,
-            span_code(span),
-            key.currency.as_str(),
-            key.hour,
-            name,
-            sales.partition.0,
-            sum.orders,
-            sum.lines,
-            sum.units,
-            gross_high,
-            gross,
-            cancelled_high,
-            cancelled,
-            refunded_high,
-            refunded,
-        ])?;
+        let mut values: Vec<Value> = vec![
+            dimension.into(),
+            span_code(span).into(),
+            key.currency.as_str().to_owned().into(),
+            key.quarter.into(),
+            name.to_owned().into(),
+            sales.partition.0.clone().into(),
+        ];
+        values.extend(sum.counts().map(Value::from));
+        for amount in sum.money() {
+            values.extend(columns_of(amount)?);
+        }
+        statement.execute(params_from_iter(values))?;
         Ok::<_, ReadModelError>(())
     };
     for (key, sum) in &sales.sums {
-        add_sum(Span::Hour, key, sum)?;
+        add_sum(Span::Quarter, key, sum)?;
     }
     for (key, sum) in &by_month(&sales.sums) {
         add_sum(Span::Month, key, sum)?;
@@ -139,21 +104,21 @@ fn add(connection: &Connection, sales: &PartitionSales) -> Result<(), ReadModelE
 
 pub(super) fn scan<R: From<StoredRow>>(connection: &Connection, sink: &mut Sink<R>) -> Result<(), Stop> {
     let sql = |span| {
-        let span = span_code(span);
         format!(
-            "SELECT dimension, key, currency, start, {TOTALS}
-             FROM sales WHERE span = {span} GROUP BY dimension, currency, start, key"
+            "SELECT dimension, key, currency, start, {}
+             FROM sales WHERE span = {} GROUP BY dimension, currency, start, key",
+            *TOTALS,
+            span_code(span)
         )
     };
     let read = |row: &Row<'_>| {
         let dimension = dimension_of(row.get(0)?, row.get_ref(1)?.as_str()?)?;
-        let currency: Result<Currency, _> = row.get_ref(2)?.as_str()?.parse();
-        let currency = currency.map_err(|error| conversion(2, Type::Text, error))?;
-        Ok((SalesKey { dimension, currency, hour: row.get(3)? }, totals(row, 4)?))
+        let currency = currency(row, 2)?;
+        Ok((SalesKey { dimension, currency, quarter: row.get(3)? }, totals(row, 4)?))
     };
     let mut check = MonthCheck::default();
-    each(connection, sink, &sql(Span::Hour), Projection::Sales, read, |sink, (key, sum)| {
-        check.add_hour(&key, &sum);
+    each(connection, sink, &sql(Span::Quarter), Projection::Sales, read, |sink, (key, sum)| {
+        check.add_quarter(&key, &sum);
         sink.push(StoredRow::Sales(key, sum))
     })?;
     each(connection, sink, &sql(Span::Month), Projection::Sales, read, |sink, (key, sum)| {
@@ -168,6 +133,10 @@ impl SalesQueries for SqliteQueries {
         let query = query.clone();
         self.run(move |connection| sum(connection, &query, limit)).await
     }
+
+    async fn currencies(&self) -> Result<Vec<Currency>, ReadModelError> {
+        self.run(currencies).await
+    }
 }
 
 fn sum(connection: &Connection, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
@@ -176,8 +145,8 @@ fn sum(connection: &Connection, query: &SalesQuery, limit: usize) -> Result<Sale
     let mut sales = Sales { total: total(&view, query)?, ..Sales::default() };
     let groups = match query.group {
         None => return Ok(sales),
-        Some(group @ (SalesGroup::Hour | SalesGroup::Day | SalesGroup::Month)) => {
-            spans::groups_of_time(group, &sums_by_start(&view, query, group, limit)?)
+        Some(SalesGroup::Time(group)) => {
+            spans::groups_of_time(group, &query.range.zone, &sums_by_start(&view, query, group, limit)?)
         }
         Some(group @ SalesGroup::Sku) => sums_by_key(&view, query, group, BY_SKU, limit)?,
         Some(group @ SalesGroup::Country) => sums_by_key(&view, query, group, BY_COUNTRY, limit)?,
@@ -190,7 +159,7 @@ const RANGE: &str = "dimension = ?1 AND span = ?2 AND currency = ?3 AND start >=
 
 /// Sums over all orders.
 fn total(connection: &Connection, query: &SalesQuery) -> Result<SalesTotals, ReadModelError> {
-    let sql = format!("SELECT {TOTALS} FROM sales WHERE {RANGE} GROUP BY dimension");
+    let sql = format!("SELECT {} FROM sales WHERE {RANGE} GROUP BY dimension", *TOTALS);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut total = SalesTotals::default();
     for Range { span, from, to } in &spans::total_ranges(query) {
@@ -202,19 +171,35 @@ fn total(connection: &Connection, query: &SalesQuery) -> Result<SalesTotals, Rea
     Ok(total)
 }
 
+/// Looks up the next currency after each: a few steps in the index, however many rows each has.
+fn currencies(connection: &Connection) -> Result<Vec<Currency>, ReadModelError> {
+    const NEXT: &str = "SELECT currency FROM sales WHERE dimension = ?1 AND span = ?2 AND currency > ?3 ORDER BY currency LIMIT 1";
+    let view = connection.unchecked_transaction()?;
+    let mut statement = view.prepare_cached(NEXT)?;
+    let mut currencies: Vec<Currency> = Vec::new();
+    loop {
+        let after = currencies.last().map_or("", Currency::as_str);
+        let values = params![ALL, span_code(Span::Month), after];
+        match statement.query_row(values, |row| currency(row, 0)).optional()? {
+            Some(next) => currencies.push(next),
+            None => return Ok(currencies),
+        }
+    }
+}
+
 /// Sums over all orders, oldest first.
 fn sums_by_start(
     connection: &Connection,
     query: &SalesQuery,
-    group: SalesGroup,
+    group: TimeGroup,
     limit: usize,
 ) -> Result<Vec<(i64, SalesTotals)>, ReadModelError> {
     let sql =
-        format!("SELECT start, {TOTALS} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start LIMIT ?6");
+        format!("SELECT start, {} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start LIMIT ?6", *TOTALS);
     let mut statement = connection.prepare_cached(&sql)?;
     let fetched = sql_limit(spans::starts_max(group, limit));
     let mut sums = Vec::new();
-    for Range { span, from, to } in &spans::group_ranges(query, group) {
+    for Range { span, from, to } in &spans::group_ranges(query, SalesGroup::Time(group)) {
         let values = params![ALL, span_code(*span), query.currency.as_str(), from, to, fetched];
         for row in statement.query_map(values, |row| Ok((row.get(0)?, totals(row, 1)?)))? {
             sums.push(row?);
@@ -232,8 +217,9 @@ fn sums_by_key(
     limit: usize,
 ) -> Result<Vec<(String, SalesTotals)>, ReadModelError> {
     let sql = format!(
-        "SELECT key, {TOTALS} FROM sales WHERE {RANGE} AND (?6 IS NULL OR key > ?6)
-         GROUP BY key ORDER BY key LIMIT ?7"
+        "SELECT key, {} FROM sales WHERE {RANGE} AND (?6 IS NULL OR key > ?6)
+         GROUP BY key ORDER BY key LIMIT ?7",
+        *TOTALS
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let (after, fetched) = (query.after.as_deref(), one_more(limit));

@@ -1,13 +1,13 @@
--- Each sum twice: by the hour, and by the month for queries over long times.
+-- Each sum twice: by the quarter hour, and by the month for queries over long times.
 CREATE TABLE sales (
     -- 0: all orders, 1: by SKU, 2: by country.
     dimension INTEGER NOT NULL,
-    -- 0: an hour, 1: a month.
+    -- 0: a quarter hour, 1: a month.
     span      INTEGER NOT NULL,
     currency  TEXT NOT NULL,
-    -- When the span begins, in hours since 1970-01-01T00:00Z.
+    -- When the span begins, in quarter hours since 1970-01-01T00:00Z.
     start     INTEGER NOT NULL,
-    -- The SKU or the country; empty for all orders.
+    -- The SKU or the country; empty for all orders, and for what belongs to no SKU.
     key       TEXT NOT NULL,
     -- Owners of different partitions never write the same row; queries sum over partitions.
     partition TEXT NOT NULL,
@@ -18,6 +18,14 @@ CREATE TABLE sales (
     -- most, and a sum of name or of name_high over 2^31 rows has fewer.
     gross_high     INTEGER NOT NULL,
     gross          INTEGER NOT NULL CHECK (gross BETWEEN 0 AND 4294967295),
+    discounts_high INTEGER NOT NULL,
+    discounts      INTEGER NOT NULL CHECK (discounts BETWEEN 0 AND 4294967295),
+    tax_high       INTEGER NOT NULL,
+    tax            INTEGER NOT NULL CHECK (tax BETWEEN 0 AND 4294967295),
+    shipping_high  INTEGER NOT NULL,
+    shipping       INTEGER NOT NULL CHECK (shipping BETWEEN 0 AND 4294967295),
+    fees_high      INTEGER NOT NULL,
+    fees           INTEGER NOT NULL CHECK (fees BETWEEN 0 AND 4294967295),
     cancelled_high INTEGER NOT NULL,
     cancelled      INTEGER NOT NULL CHECK (cancelled BETWEEN 0 AND 4294967295),
     refunded_high  INTEGER NOT NULL,

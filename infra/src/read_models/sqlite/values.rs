@@ -1,6 +1,6 @@
 //! Conversions between values and columns, shared by all subjects.
 
-use domain::{Position, Revision, Sku, Timestamp};
+use domain::{Currency, Position, Revision, Sku, Timestamp};
 use rusqlite::{
     ErrorCode, Row,
     types::{FromSqlError, Type, ValueRef},
@@ -37,6 +37,11 @@ pub(super) fn sku(row: &Row<'_>, column: usize) -> rusqlite::Result<Sku> {
 
 pub(super) fn sku_of(text: &str) -> rusqlite::Result<Sku> {
     Sku::new(text).map_err(|_| unreadable("SKU", text))
+}
+
+pub(super) fn currency(row: &Row<'_>, column: usize) -> rusqlite::Result<Currency> {
+    let currency: Result<Currency, _> = row.get_ref(column)?.as_str()?.parse();
+    currency.map_err(|error| conversion(column, Type::Text, error))
 }
 
 pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {

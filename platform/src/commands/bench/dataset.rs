@@ -371,6 +371,7 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         country: Some(COUNTRIES[seed % COUNTRIES.len()].to_owned()),
         lines,
         adjustments: Vec::new(),
+        prices_include_tax: false,
         reference: None,
         metadata: BTreeMap::new(),
         placed_at: Dataset::placed_at(number),

@@ -1,9 +1,11 @@
 use domain::{
-    Amount, Currency, Decider, OrderId, PaymentId, RefundId,
+    Currency, Decider, OrderId, PaymentId, RefundId,
     order::{
-        CancelReason, CancelledLine, LineAmount, OrderAllocated, OrderCancelled, OrderDecider, OrderExpired,
-        OrderLine, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested,
+        Adjustment, CancelReason, CancelledLine, LineAmount, OrderAllocated, OrderCancelled, OrderDecider,
+        OrderExpired, OrderLine, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested,
+        OrderReturned, OrderShipped, PaymentTerms, ReturnedLine,
     },
+    shares::Shares,
 };
 use uuid::Uuid;
 
@@ -13,55 +15,92 @@ fn amount(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
 }
 
-fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
-    let line = |&(sku, quantity, price): &(&str, u32, i64)| OrderLine {
+/// Lines with a SKU, a quantity, a price and the shares of a discount and a tax.
+fn order_of(lines: &[(&str, u32, i64, i64, i64)], adjustments: Vec<Adjustment>) -> OrderPlaced {
+    let line = |&(sku, quantity, price, discount, tax): &(&str, u32, i64, i64, i64)| OrderLine {
         sku: Sku::new(sku).unwrap(),
         quantity,
         unit_price: amount(price),
         stocked: true,
         adjustments: Vec::new(),
-        shares: domain::shares::Shares::default(),
+        shares: Shares { discount: amount(discount), tax: amount(tax), ..Shares::default() },
     };
+    let of_line = |&(_, quantity, price, discount, tax): &(&str, u32, i64, i64, i64)| {
+        i64::from(quantity) * price + discount + tax
+    };
+    let unspread = adjustments.iter().filter(|one| !one.spread).map(|one| one.amount.minor_units());
     OrderPlaced {
         order_id: OrderId(Uuid::nil()),
         customer_id: None,
         currency: "GBP".parse().unwrap(),
         country: Some("France".to_owned()),
         lines: lines.iter().map(line).collect(),
-        adjustments: Vec::new(),
-        total: amount(1_000),
+        total: amount(lines.iter().map(of_line).chain(unspread).sum()),
+        adjustments,
+        prices_include_tax: false,
         reference: None,
         metadata: [].into(),
         placed_at: "2010-12-01T08:59:59Z".parse().unwrap(),
         payment_due_at: None,
-        terms: Some(domain::order::PaymentTerms::Prepaid),
+        terms: Some(PaymentTerms::Prepaid),
         payment: None,
         payments: Vec::new(),
     }
-    .into()
+}
+
+fn placed(lines: &[(&str, u32, i64)]) -> OrderEvent {
+    let lines: Vec<_> = lines.iter().map(|&(sku, quantity, price)| (sku, quantity, price, 0, 0)).collect();
+    order_of(&lines, Vec::new()).into()
+}
+
+fn adjustment(kind: AdjustmentKind, minor_units: i64) -> Adjustment {
+    let spread = kind.is_spread();
+    Adjustment { kind: Some(kind), spread, ..Adjustment::new(kind.as_str(), amount(minor_units)) }
+}
+
+/// A 2 x 1000 and B 1 x 500 with a tax of 20% and postage of 490: 3490 in total.
+fn taxed() -> OrderPlaced {
+    let adjustments = vec![adjustment(AdjustmentKind::Tax, 500), adjustment(AdjustmentKind::Shipping, 490)];
+    order_of(&[("A", 2, 1_000, 0, 400), ("B", 1, 500, 0, 100)], adjustments)
 }
 
 fn allocated() -> OrderEvent {
     OrderAllocated { payment_id: Some(PaymentId(Uuid::nil())), payments: Vec::new() }.into()
 }
 
-fn refunded(so_far: i64) -> OrderEvent {
-    OrderPaymentRecorded {
-        captured: amount(1_000),
-        refunded: amount(so_far),
-        ..OrderPaymentRecorded::default()
+fn paid(captured: i64, refunded: i64) -> OrderEvent {
+    let (captured, refunded) = (amount(captured), amount(refunded));
+    OrderPaymentRecorded { captured, refunded, ..OrderPaymentRecorded::default() }.into()
+}
+
+fn refund_of(number: u128, minor_units: i64) -> OrderRefund {
+    let (refund_id, payment_id) = (RefundId(Uuid::from_u128(number)), PaymentId(Uuid::nil()));
+    OrderRefund { refund_id, payment_id, amount: amount(minor_units) }
+}
+
+/// Cancels these units, which are worth so much, and refunds an amount.
+fn cancelled_all(lines: &[(u32, u32, i64)], refunded: i64) -> OrderEvent {
+    let of_line = |&(line, quantity, value)| CancelledLine { line, quantity, value: Some(amount(value)) };
+    let refunds = if refunded > 0 { vec![refund_of(7, refunded)] } else { Vec::new() };
+    let lines = lines.iter().map(of_line).collect();
+    OrderCancelled { reason: CancelReason::Requested, note: None, lines, owed: Amount::ZERO, refunds }.into()
+}
+
+fn refund_by_hand(number: u128, minor_units: i64, lines: &[(u32, i64)]) -> OrderEvent {
+    let refund = refund_of(number, minor_units);
+    let amount_of = |&(line, part): &(u32, i64)| LineAmount { line, amount: amount(part) };
+    OrderRefundRequested {
+        refund_id: refund.refund_id,
+        amount: refund.amount,
+        lines: lines.iter().map(amount_of).collect(),
+        lowers_owed: Some(Amount::ZERO),
+        reason: None,
+        refunds: vec![refund],
     }
     .into()
 }
 
-fn cancelled(lines: &[(u32, u32)]) -> OrderEvent {
-    let of_line = |&(line, quantity)| CancelledLine { line, quantity, value: Some(Amount::ZERO) };
-    let lines = lines.iter().map(of_line).collect();
-    let (reason, owed) = (CancelReason::Requested, Amount::ZERO);
-    OrderCancelled { reason, note: None, lines, owed, refunds: Vec::new() }.into()
-}
-
-/// The sums after a stream of events, by dimension.
+/// The sums after a stream of events, by dimension. Checks that those by SKU add up to the total.
 fn sums(events: &[OrderEvent]) -> BTreeMap<SalesDimension, SalesTotals> {
     let mut order = Order::default();
     let mut sums: BTreeMap<SalesDimension, SalesTotals> = BTreeMap::new();
@@ -69,12 +108,25 @@ fn sums(events: &[OrderEvent]) -> BTreeMap<SalesDimension, SalesTotals> {
         let before = order.clone();
         OrderDecider::evolve(&mut order, event);
         for (key, sum) in fold(Some(&before), &order, event) {
-            let hour = "2010-12-01T08:00:00Z".parse::<domain::Timestamp>().unwrap().as_second() / 3_600;
-            assert_eq!((key.hour, key.currency), (hour, "GBP".parse::<Currency>().unwrap()));
+            let quarter = quarter_of("2010-12-01T08:45:00Z".parse().unwrap());
+            assert_eq!((key.quarter, key.currency), (quarter, "GBP".parse::<Currency>().unwrap()));
             sums.entry(key.dimension).or_default().add(&sum);
         }
     }
+    let mut parts = SalesTotals::default();
+    for (dimension, sum) in &sums {
+        match dimension {
+            SalesDimension::Sku(_) | SalesDimension::NoLine => parts.add(sum),
+            SalesDimension::All | SalesDimension::Country(_) => {}
+        }
+    }
+    let total = sums.get(&SalesDimension::All).copied().unwrap_or_default();
+    assert_eq!(SalesTotals { orders: total.orders, ..parts }, total);
     sums
+}
+
+fn all(events: &[OrderEvent]) -> SalesTotals {
+    sums(events)[&SalesDimension::All]
 }
 
 fn of_sku(sums: &BTreeMap<SalesDimension, SalesTotals>, sku: &str) -> SalesTotals {
@@ -92,88 +144,149 @@ fn an_allocated_order_counts_once_in_total_and_once_per_sku() {
     let a = SalesTotals { orders: 1, lines: 2, units: 3, gross: 60, ..SalesTotals::default() };
     assert_eq!(of_sku(&sums, "A"), a);
     assert_eq!(of_sku(&sums, "B").gross, 5);
+    assert!(!sums.contains_key(&SalesDimension::NoLine));
 }
 
 #[test]
-fn cancellations_count_only_for_allocated_orders() {
-    let place = placed(&[("A", 2, 30), ("B", 1, 5)]);
-    let never_allocated = sums(&[place.clone(), cancelled(&[(1, 2), (2, 1)])]);
-    assert!(never_allocated.is_empty());
-    let cancelled = sums(&[place.clone(), allocated(), cancelled(&[(1, 1)])]);
-    assert_eq!(cancelled[&SalesDimension::All].cancelled, 30);
-    assert_eq!((of_sku(&cancelled, "A").cancelled, of_sku(&cancelled, "B").cancelled), (30, 0));
-    assert_eq!(cancelled[&SalesDimension::All].gross, 65);
-    let expired = sums(&[place, allocated(), OrderExpired {}.into()]);
-    assert_eq!(expired[&SalesDimension::All].cancelled, 65);
+fn adjustments_count_by_kind_for_their_line_or_for_no_line() {
+    let adjustments = vec![
+        adjustment(AdjustmentKind::Discount, -30),
+        adjustment(AdjustmentKind::Tax, 20),
+        adjustment(AdjustmentKind::Shipping, 49),
+        adjustment(AdjustmentKind::Fee, 3),
+        // Version 1 has no kinds.
+        Adjustment { kind: None, spread: false, ..Adjustment::new("voucher", amount(-5)) },
+    ];
+    let place = order_of(&[("A", 2, 50, -20, 12), ("B", 1, 50, -10, 8)], adjustments);
+    let total = place.total;
+    let sums = sums(&[place.into(), allocated()]);
+    let a = of_sku(&sums, "A");
+    assert_eq!((a.gross, a.discounts, a.tax, a.shipping, a.fees, a.net()), (100, -20, 12, 0, 0, 92));
+    let none = sums[&SalesDimension::NoLine];
+    assert_eq!((none.orders, none.gross, none.discounts, none.shipping, none.fees), (0, 0, -5, 49, 3));
+    assert_eq!(sums[&SalesDimension::All].net(), wide(total));
 }
 
 #[test]
-fn a_refund_is_spread_over_skus_by_value_to_the_last_penny() {
-    let place = placed(&[("A", 1, 100), ("B", 1, 100), ("C", 1, 100)]);
-    let sums = sums(&[place, allocated(), refunded(100)]);
-    assert_eq!(sums[&SalesDimension::All].refunded, 100);
-    // 33 1/3 each: the odd penny goes to the first by name.
-    assert_eq!(["A", "B", "C"].map(|sku| of_sku(&sums, sku).refunded), [34, 33, 33]);
-}
-
-#[test]
-fn the_shares_of_a_refund_do_not_depend_on_its_steps() {
-    let place = placed(&[("A", 3, 37), ("B", 1, 11), ("C", 2, 53)]);
-    let at_once = sums(&[place.clone(), allocated(), refunded(177)]);
-    let mut events = vec![place, allocated()];
-    events.extend((1..=177).map(refunded));
-    let in_steps = sums(&events);
-    assert_eq!(at_once, in_steps);
-    let shares: i128 = ["A", "B", "C"].map(|sku| of_sku(&in_steps, sku).refunded).iter().sum();
-    assert_eq!(shares, 177);
-}
-
-#[test]
-fn a_refund_counts_for_the_line_that_it_is_for() {
-    let place = placed(&[("A", 1, 100), ("B", 1, 300)]);
-    let refund = |number: u128, minor_units, lines: &[(u32, i64)]| -> OrderEvent {
-        let (refund_id, payment_id) = (RefundId(Uuid::from_u128(number)), PaymentId(Uuid::nil()));
-        let amount_of = |&(line, part): &(u32, i64)| LineAmount { line, amount: amount(part) };
-        OrderRefundRequested {
-            refund_id,
-            amount: amount(minor_units),
-            lines: lines.iter().map(amount_of).collect(),
-            lowers_owed: Some(Amount::ZERO),
-            reason: None,
-            refunds: vec![OrderRefund { refund_id, payment_id, amount: amount(minor_units) }],
-        }
-        .into()
+fn a_tax_that_prices_include_is_no_part_of_gross_shipping_and_fees() {
+    let mut adjustments = vec![
+        adjustment(AdjustmentKind::Shipping, 60),
+        adjustment(AdjustmentKind::Fee, 12),
+        Adjustment { spread: false, ..adjustment(AdjustmentKind::Tax, 62) },
+    ];
+    let lines = [("A", 1, 120, 0, 20)];
+    let include = |adjustments: &[Adjustment], total| {
+        let order = order_of(&lines, adjustments.to_vec());
+        OrderPlaced { prices_include_tax: true, total: amount(total), ..order }.into()
     };
-    let events = [place, allocated(), refund(1, 100, &[(1, 100)]), refunded(60), refunded(100)];
-    let first = sums(&events);
+    let sums = sums(&[include(&adjustments, 192), allocated()]);
+    let a = of_sku(&sums, "A");
+    assert_eq!((a.gross, a.tax, a.net()), (100, 20, 120));
+    let none = sums[&SalesDimension::NoLine];
+    assert_eq!((none.shipping, none.fees, none.tax, none.net()), (0, 10, 62, 72));
+    adjustments.truncate(2);
+    assert_eq!(all(&[include(&adjustments, 192), allocated()]).net(), 192);
+}
+
+#[test]
+fn what_is_cancelled_before_it_is_paid_counts_with_its_adjustments() {
+    let place = OrderEvent::from(taxed());
+    let everything = cancelled_all(&[(1, 2, 2_400), (2, 1, 600)], 0);
+    assert!(sums(&[place.clone(), everything.clone()]).is_empty());
+    for end in [everything, OrderExpired {}.into()] {
+        let sums = sums(&[place.clone(), allocated(), end]);
+        let total = sums[&SalesDimension::All];
+        assert_eq!((total.gross, total.cancelled, total.refunded, total.net()), (2_500, 3_490, 0, 0));
+        let by_sku = ["A", "B"].map(|sku| of_sku(&sums, sku).cancelled);
+        assert_eq!((by_sku, sums[&SalesDimension::NoLine].cancelled), ([2_400, 600], 490));
+    }
+}
+
+#[test]
+fn what_is_cancelled_after_it_was_paid_counts_as_refunded() {
+    let events =
+        [taxed().into(), allocated(), paid(3_490, 0), cancelled_all(&[(1, 2, 2_400), (2, 1, 600)], 3_490)];
+    let before = all(&events);
+    assert_eq!((before.cancelled, before.refunded, before.net()), (0, 0, 3_490));
+    let sums = sums(&[&events[..], &[paid(3_490, 3_490)]].concat());
+    let total = sums[&SalesDimension::All];
+    assert_eq!((total.cancelled, total.refunded, total.net()), (0, 3_490, 0));
+    let by_sku = ["A", "B"].map(|sku| of_sku(&sums, sku).refunded);
+    assert_eq!((by_sku, sums[&SalesDimension::NoLine].refunded), ([2_400, 600], 490));
+}
+
+#[test]
+fn the_unpaid_part_of_what_is_cancelled_is_divided_by_worth() {
+    let events = [placed(&[("A", 1, 100), ("B", 1, 300)]), allocated(), paid(200, 0)];
+    let end = cancelled_all(&[(1, 1, 100), (2, 1, 300)], 0);
+    let sums = sums(&[&events[..], &[end, paid(200, 200)]].concat());
+    assert_eq!(["A", "B"].map(|sku| of_sku(&sums, sku).cancelled), [50, 150]);
+    let total = sums[&SalesDimension::All];
+    assert_eq!((total.cancelled, total.refunded, total.net()), (200, 200, 0));
+}
+
+#[test]
+fn money_that_arrives_after_the_end_is_refunded_and_not_cancelled_too() {
+    let events = [taxed().into(), allocated(), OrderExpired {}.into(), paid(3_490, 0)];
+    assert_eq!((all(&events).cancelled, all(&events).net()), (0, 3_490));
+    let total = all(&[&events[..], &[paid(3_490, 3_490)]].concat());
+    assert_eq!((total.cancelled, total.refunded, total.net()), (0, 3_490, 0));
+}
+
+#[test]
+fn units_that_come_back_before_they_are_paid_count_as_cancelled() {
+    let shipped = OrderShipped {
+        shipment_id: domain::ShipmentId(Uuid::nil()),
+        lines: vec![domain::order::LineQuantity { line: 1, quantity: 3 }],
+        carrier: None,
+        tracking_number: None,
+    };
+    let back = |number| OrderReturned {
+        return_id: domain::ReturnId(Uuid::from_u128(number)),
+        lines: vec![ReturnedLine { line: 1, quantity: 1, restock: true, value: None }],
+        refund_amount: Amount::ZERO,
+        withheld: Amount::ZERO,
+        reason: None,
+        refunds: Vec::new(),
+    };
+    let place = order_of(&[("A", 3, 33, 0, 1)], Vec::new()).into();
+    let mut events = vec![place, allocated(), shipped.into()];
+    for (number, cancelled) in [(1, 33), (2, 67), (3, 100)] {
+        events.push(back(number).into());
+        assert_eq!((all(&events).cancelled, all(&events).net()), (cancelled, 100 - cancelled));
+    }
+}
+
+#[test]
+fn a_refund_counts_for_the_line_that_it_is_for_or_for_no_line() {
+    let place = placed(&[("A", 1, 100), ("B", 1, 300)]);
+    let events = [place, allocated(), paid(400, 0), refund_by_hand(1, 100, &[(1, 100)]), paid(400, 60)];
+    let first = sums(&[&events[..], &[paid(400, 100)]].concat());
     assert_eq!((of_sku(&first, "A").refunded, of_sku(&first, "B").refunded), (100, 0));
-    // 40 of the second refund are for line 2, and 40 for no line.
-    let second = sums(&[&events[..], &[refund(2, 80, &[(2, 40)]), refunded(180)]].concat());
-    assert_eq!((of_sku(&second, "A").refunded, of_sku(&second, "B").refunded), (110, 70));
-    assert_eq!(second[&SalesDimension::All].refunded, 180);
+    let second = [refund_by_hand(2, 80, &[(2, 40)]), paid(400, 180)];
+    let second = sums(&[&events[..], &second].concat());
+    assert_eq!((of_sku(&second, "A").refunded, of_sku(&second, "B").refunded), (100, 40));
+    assert_eq!(second[&SalesDimension::NoLine].refunded, 40);
 }
 
 #[test]
-fn a_refund_of_free_goods_is_spread_by_units() {
-    let sums = sums(&[placed(&[("A", 3, 0), ("B", 1, 0)]), allocated(), refunded(8)]);
-    assert_eq!((of_sku(&sums, "A").refunded, of_sku(&sums, "B").refunded), (6, 2));
+fn a_refund_made_at_the_provider_is_for_no_line() {
+    let at_provider = OrderPaymentRecorded {
+        captured: amount(400),
+        refunded: amount(70),
+        refunded_at_provider: amount(70),
+        ..OrderPaymentRecorded::default()
+    };
+    let place = placed(&[("A", 1, 400)]);
+    let events = [place, allocated(), paid(400, 0), at_provider.into(), refund_by_hand(1, 100, &[(1, 100)])];
+    let sums = sums(&events);
+    assert_eq!((of_sku(&sums, "A").refunded, sums[&SalesDimension::NoLine].refunded), (0, 70));
 }
 
 #[test]
-fn the_largest_amounts_are_spread_without_overflow() {
-    let largest = Amount::MAX.minor_units();
-    let lines = [Line {
-        sku: Sku::new("A").unwrap(),
-        quantity: 1,
-        unit_price: Amount::MAX,
-        stocked: true,
-        adjustments: Vec::new(),
-        shares: domain::shares::Shares::default(),
-        shipped: 0,
-        delivered: 0,
-        returned: 0,
-        cancelled: 0,
-        balance: Amount::ZERO,
-    }];
-    assert_eq!(shares(&lines, largest).into_values().sum::<i64>(), largest);
+fn a_refund_of_what_was_paid_beyond_the_total_reduces_no_sale() {
+    let events = [placed(&[("A", 1, 400)]), allocated(), paid(500, 0)];
+    assert_eq!(all(&events).net(), 400);
+    let refunded = [refund_by_hand(1, 100, &[]), paid(500, 100)];
+    assert_eq!(all(&[&events[..], &refunded].concat()).net(), 400);
 }

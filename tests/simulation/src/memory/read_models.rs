@@ -8,21 +8,21 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{
-    OrderId, PaymentId, Position, Sku, StreamName, Timestamp,
+    Currency, OrderId, PaymentId, Position, Sku, StreamName, Timestamp,
     order::{Order, OrderStatus},
 };
 use infra::{
     event_source::{Partition, Reached},
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, OrderAt, OrderFilter, OrderQueries, OrderRow,
-        OrderStockEvent, OrderSummaryRow, OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries,
-        PaymentRow, PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels,
-        ReservationRow, RowKeys, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries,
-        SalesQuery, SalesTotals, StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter,
-        WaitKind, WaitQueries, Waiters,
+        BindError, Changes, CheckpointRow, Generation, Money, MoneyKey, MoneyQueries, MoneyQuery,
+        MoneyTotals, OrderAt, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow,
+        OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow,
+        ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, RowPage, Rows,
+        Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals, StockFilter,
+        StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait, WaitFilter, WaitKind, WaitQueries,
+        Waiters, group_key,
     },
 };
-use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use super::{Durable, Fate, Hazards, Operation, Tables};
@@ -188,19 +188,19 @@ fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<Pa
     page(rows.map(|row| row.as_ref().into()), limit)
 }
 
+fn is_within(range: &TimeRange, quarter: i64) -> bool {
+    range.from.is_none_or(|from| quarter >= from) && range.to.is_none_or(|to| quarter < to)
+}
+
 fn sales(tables: &Tables, query: &SalesQuery, limit: usize) -> Sales {
     let mut sales = Sales::default();
     let mut groups: BTreeMap<String, SalesTotals> = BTreeMap::new();
-    let matches = |key: &SalesKey| {
-        key.currency == query.currency
-            && query.from_hour.is_none_or(|from| key.hour >= from)
-            && query.to_hour.is_none_or(|to| key.hour < to)
-    };
+    let matches = |key: &SalesKey| key.currency == query.currency && is_within(&query.range, key.quarter);
     for (key, sum) in tables.sales_in_all().iter().filter(|(key, _)| matches(key)) {
         if key.dimension == SalesDimension::All {
             sales.total.add(sum);
         }
-        if let Some(group) = query.group.and_then(|group| group_of(group, key)) {
+        if let Some(group) = query.group.and_then(|group| group_of(group, key, &query.range)) {
             groups.entry(group).or_default().add(sum);
         }
     }
@@ -210,17 +210,29 @@ fn sales(tables: &Tables, query: &SalesQuery, limit: usize) -> Sales {
 }
 
 /// The name of the group that a row belongs to. `None` if it does not count towards groups of this kind.
-fn group_of(group: SalesGroup, key: &SalesKey) -> Option<String> {
-    let time = Timestamp::from_second(key.hour.saturating_mul(3_600)).ok()?;
-    let date = || time.to_zoned(TimeZone::UTC).date();
+fn group_of(group: SalesGroup, key: &SalesKey, range: &TimeRange) -> Option<String> {
     match (group, &key.dimension) {
-        (SalesGroup::Hour, SalesDimension::All) => Some(time.to_string()),
-        (SalesGroup::Day, SalesDimension::All) => Some(date().to_string()),
-        (SalesGroup::Month, SalesDimension::All) => Some(date().strftime("%Y-%m").to_string()),
+        (SalesGroup::Time(group), SalesDimension::All) => Some(group_key(group, &range.zone, key.quarter)),
         (SalesGroup::Sku, SalesDimension::Sku(sku)) => Some(sku.to_string()),
+        (SalesGroup::Sku, SalesDimension::NoLine) => Some(String::new()),
         (SalesGroup::Country, SalesDimension::Country(country)) => Some(country.clone()),
         _ => None,
     }
+}
+
+fn money(tables: &Tables, query: &MoneyQuery, limit: usize) -> Money {
+    let mut money = Money::default();
+    let mut groups: BTreeMap<String, MoneyTotals> = BTreeMap::new();
+    let matches = |key: &MoneyKey| key.currency == query.currency && is_within(&query.range, key.quarter);
+    for (key, sum) in tables.money_in_all().iter().filter(|(key, _)| matches(key)) {
+        money.total.add(sum);
+        if let Some(group) = query.group {
+            groups.entry(group_key(group, &query.range.zone, key.quarter)).or_default().add(sum);
+        }
+    }
+    let is_next = |key: &String| query.after.as_ref().is_none_or(|after| key > after);
+    money.groups = page(groups.into_iter().filter(|(key, _)| is_next(key)), limit);
+    money
 }
 
 #[async_trait]
@@ -312,6 +324,22 @@ impl PaymentQueries for MemoryReadModels {
 impl SalesQueries for MemoryReadModels {
     async fn sales(&self, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
         self.read(|tables| sales(tables, query, limit)).await
+    }
+
+    async fn currencies(&self) -> Result<Vec<Currency>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let currencies: BTreeSet<Currency> =
+                tables.sales_in_all().into_keys().map(|key| key.currency).collect();
+            currencies.into_iter().collect()
+        };
+        self.read(list).await
+    }
+}
+
+#[async_trait]
+impl MoneyQueries for MemoryReadModels {
+    async fn money(&self, query: &MoneyQuery, limit: usize) -> Result<Money, ReadModelError> {
+        self.read(|tables| money(tables, query, limit)).await
     }
 }
 

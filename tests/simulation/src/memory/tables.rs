@@ -10,8 +10,9 @@ use infra::{
     event_source::{Partition, Reached},
     event_store::EventMark,
     read_models::{
-        Changes, Generation, OrderRow, OrderStockEvent, ParkedStream, PartitionSales, PaymentRow, Projection,
-        ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals, StockRow,
+        Changes, Generation, MoneyKey, MoneyTotals, OrderRow, OrderStockEvent, ParkedStream, PartitionSums,
+        PaymentRow, Projection, ReadModelError, ReservationRow, RowKeys, Rows, SalesKey, SalesTotals,
+        StockRow, Totals,
     },
 };
 use uuid::Uuid;
@@ -29,10 +30,32 @@ pub struct Tables {
     pub payments: BTreeMap<PaymentId, Arc<PaymentRow>>,
     /// Payments in the order of their first commit.
     pub(super) arrivals: Vec<PaymentId>,
-    pub sales: BTreeMap<Partition, BTreeMap<SalesKey, SalesTotals>>,
+    pub sales: Sums<SalesKey, SalesTotals>,
+    pub money: Sums<MoneyKey, MoneyTotals>,
     pub order_stock_events: BTreeSet<OrderStockEvent>,
     /// The flag says whether a retry was requested.
     pub parked: BTreeMap<(Projection, StreamName), (ParkedStream, bool)>,
+}
+
+/// Sums by partition and key.
+type Sums<K, T> = BTreeMap<Partition, BTreeMap<K, T>>;
+
+fn add_sums<K: Ord, T: Totals>(stored: &mut Sums<K, T>, added: Vec<PartitionSums<K, T>>) {
+    for PartitionSums { partition, sums } in added {
+        let stored = stored.entry(partition).or_default();
+        for (key, sum) in sums {
+            stored.entry(key).or_default().add(&sum);
+        }
+    }
+}
+
+/// Sums over all partitions.
+fn sums_in_all<K: Clone + Ord, T: Totals>(stored: &Sums<K, T>) -> BTreeMap<K, T> {
+    let mut sums: BTreeMap<K, T> = BTreeMap::new();
+    for (key, sum) in stored.values().flatten() {
+        sums.entry(key.clone()).or_default().add(sum);
+    }
+    sums
 }
 
 #[derive(Debug, Clone)]
@@ -132,8 +155,16 @@ impl Tables {
 
     fn write(&mut self, rows: Rows) {
         // Names every field, so new rows do not compile before they are written.
-        let Rows { stock, reservations, reservations_closed, order_stock_events, orders, payments, sales } =
-            rows;
+        let Rows {
+            stock,
+            reservations,
+            reservations_closed,
+            order_stock_events,
+            orders,
+            payments,
+            sales,
+            money,
+        } = rows;
         self.stock.extend(stock.into_iter().map(|row| (row.sku.clone(), row)));
         for key in &reservations_closed {
             self.reservations.remove(key);
@@ -147,12 +178,8 @@ impl Tables {
             }
         }
         self.order_stock_events.extend(order_stock_events);
-        for PartitionSales { partition, sums } in sales {
-            let stored = self.sales.entry(partition).or_default();
-            for (key, sum) in sums {
-                stored.entry(key).or_default().add(&sum);
-            }
-        }
+        add_sums(&mut self.sales, sales);
+        add_sums(&mut self.money, money);
     }
 
     fn check(&self, changes: &Changes) -> Result<(), ReadModelError> {
@@ -179,13 +206,12 @@ impl Tables {
         self.orders.get(&order).is_some_and(|row| row.order.status().is_final())
     }
 
-    /// Sums over all partitions.
     pub fn sales_in_all(&self) -> BTreeMap<SalesKey, SalesTotals> {
-        let mut sums: BTreeMap<SalesKey, SalesTotals> = BTreeMap::new();
-        for (key, sum) in self.sales.values().flatten() {
-            sums.entry(key.clone()).or_default().add(sum);
-        }
-        sums
+        sums_in_all(&self.sales)
+    }
+
+    pub fn money_in_all(&self) -> BTreeMap<MoneyKey, MoneyTotals> {
+        sums_in_all(&self.money)
     }
 
     pub(super) fn ended_orders_with_reservations(&self) -> BTreeSet<OrderId> {

@@ -9,6 +9,7 @@ use infra::{
     event_source::Partition,
     read_models::{
         Changes, OrderFilter, OrderQueries, ReadModelError, ReadModels, SalesGroup, SalesQueries, SalesQuery,
+        TimeRange,
         audit::{Audit, Rebuild, RebuiltFrom},
         postgres::PostgresRebuild,
     },
@@ -40,8 +41,7 @@ async fn a_rebuild_replaces_the_rows_while_projectors_and_queries_run() {
         let mut asked = 0;
         let sales = SalesQuery {
             currency: "GBP".parse().unwrap(),
-            from_hour: None,
-            to_hour: None,
+            range: TimeRange::default(),
             group: Some(SalesGroup::Sku),
             after: None,
         };
