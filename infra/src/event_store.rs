@@ -88,6 +88,13 @@ pub trait EventLog: Send + Sync + 'static {
         }
     }
 
+    /// The last event, if a reader of this process follows the log, and delivered every event since the event `mark`.
+    /// Proves without a call that the log still has both, as of the time when the reader last heard from it.
+    fn last_followed(&self, mark: &EventMark) -> Option<RecordedEvent> {
+        let _ = mark;
+        None
+    }
+
     /// Tells a follower that has read everything why it gets no further events, while that is so. Without
     /// this, it would wait for the head as if nothing was appended.
     fn outage(&self) -> Outage {

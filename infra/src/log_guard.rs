@@ -155,7 +155,8 @@ impl LogGuard {
     }
 
     /// Compares the log with the last event that this process has seen, once a second, until `shutdown` or
-    /// until it refuses the log. `seen` gets each new last event.
+    /// until it refuses the log. Asks the reader of the log where it has one, else reads the log. `seen` gets each
+    /// new last event.
     pub async fn watch(self, seen: impl Fn(&RecordedEvent), shutdown: CancellationToken) {
         let mut rounds = time::interval(COMPARED_EVERY);
         rounds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -179,10 +180,16 @@ impl LogGuard {
 
     async fn compare(&self, seen: &impl Fn(&RecordedEvent)) -> Result<(), GuardError> {
         let known = self.journal().last().cloned();
-        if let Some(mark) = &known {
-            self.settle(self.0.log.expect(mark).await)?;
-        }
-        let Some(last) = self.0.log.last_event().await? else { return Ok(()) };
+        let followed = known.as_ref().and_then(|mark| self.0.log.last_followed(mark));
+        let last = if let Some(last) = followed {
+            last
+        } else {
+            if let Some(mark) = &known {
+                self.settle(self.0.log.expect(mark).await)?;
+            }
+            let Some(last) = self.0.log.last_event().await? else { return Ok(()) };
+            last
+        };
         let mark = EventMark::from(&last);
         if self.refusal().is_some() || Some(&mark) == known.as_ref() {
             return Ok(());

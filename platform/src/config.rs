@@ -109,6 +109,11 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub query_listen: SocketAddr,
 
+    /// Address of `/metrics`, the measurements of this process in the text format of Prometheus. Port 0: any free
+    /// one, printed at start [default: none]
+    #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "IP:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+
     /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another
     /// process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
     /// environment; there are no flags) or `none` (payments are recorded by hand).

@@ -1,5 +1,6 @@
 //! `orderly serve`: opens the stores, starts the roles of this process, and stops them on a signal.
 
+mod admin;
 mod guard;
 mod parts;
 mod progress;
@@ -47,6 +48,8 @@ pub struct ServeConfig {
     pub data_dir: PathBuf,
     pub command_listen: SocketAddr,
     pub query_listen: SocketAddr,
+    /// Without one, the process serves no measurements.
+    pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,
     pub allowed_hosts: AllowedHosts,
 }
@@ -85,6 +88,7 @@ impl ServeConfig {
             data_dir: settings.data_dir.clone(),
             command_listen: options.command_listen,
             query_listen: options.query_listen,
+            admin_listen: options.admin_listen,
             webhooks_allow_private: options.webhooks_allow_private,
             allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
         })

@@ -22,6 +22,7 @@ mod wire;
 mod writing;
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     path::PathBuf,
@@ -37,7 +38,7 @@ pub use self::{
     certificates::Certificates,
     cluster::Cluster,
     control::obey,
-    counts::Calls,
+    counts::{Calls, CallsPerEvent},
     faults::{Cancelled, Faults, Unready},
 };
 use self::{
@@ -64,6 +65,8 @@ pub struct FixtureOptions {
     /// Ends a connection after this many reads that its client broke off. The HTTP/2 library of the crate
     /// `eventstore` does so after 1,024, whenever the reset of the client crosses the end of the read.
     pub broken_off_reads_max: Option<usize>,
+    /// In a cluster: a leader that is cut off goes on as a leader for this long beside the next leader.
+    pub resignation_delay: Duration,
     /// Without certificates, connections are not encrypted.
     pub tls: Option<Certificates>,
 }
@@ -78,6 +81,7 @@ impl Default for FixtureOptions {
             foreign_events: 0,
             delay_acknowledgements: false,
             broken_off_reads_max: None,
+            resignation_delay: Duration::ZERO,
             tls: None,
         }
     }
@@ -91,6 +95,8 @@ pub struct Server {
     shared: Arc<Shared>,
     /// Cancelled while the server refuses connections.
     listening: Mutex<CancellationToken>,
+    /// For each type of event that was asked for: the calls and the number of events at that time.
+    seen: Mutex<HashMap<String, (Calls, usize)>>,
 }
 
 impl Server {
@@ -99,7 +105,7 @@ impl Server {
         let log = Log::open(options.file.as_deref(), options.foreign_events)?;
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
-        let membership = Arc::new(Membership::new(&[address], Duration::ZERO));
+        let membership = Arc::new(Membership::new(&[address], Duration::ZERO, Duration::ZERO));
         Ok(Self::on(listener, address, Arc::new(Mutex::new(log)), (membership, 0), &options))
     }
 
@@ -125,7 +131,7 @@ impl Server {
             calls: Mutex::default(),
         });
         let url = connection_string(&[address], options);
-        let server = Self { address, url, shared, listening: Mutex::default() };
+        let server = Self { address, url, shared, listening: Mutex::default(), seen: Mutex::default() };
         server.listen(listener);
         server
     }
@@ -195,6 +201,17 @@ impl Server {
     /// The calls since the start.
     pub fn calls(&self) -> Calls {
         *lock(&self.shared.calls)
+    }
+
+    /// The calls for each event of a type, since the last call of this method with that type or since the start.
+    /// `type_prefix` is the beginning of the type's name.
+    pub fn calls_per_event(&self, type_prefix: &str) -> CallsPerEvent {
+        let calls = self.calls();
+        let log = lock(&self.shared.log);
+        let mut seen = lock(&self.seen);
+        let (earlier, begin) = seen.insert(type_prefix.to_owned(), (calls, log.end())).unwrap_or_default();
+        let new = log.events().iter().skip(begin).filter(|event| event.type_name.starts_with(type_prefix));
+        calls.per_event(&earlier, new.count())
     }
 
     /// Sets the metadata of a stream, such as `{"$acl": {"$r": ["orders", "$admins"]}}` for `$all`.

@@ -18,8 +18,6 @@ use domain::{EventId, NewEvent, OrderId, StreamName};
 use infra::event_store::{Append, EventLog, EventStore, ExpectedRevision};
 use uuid::Uuid;
 
-pub use self::eventstoredb_calls::without_delay;
-
 /// An event store under test.
 #[async_trait]
 trait Fixture: Send + Sync + Sized {

@@ -6,40 +6,29 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use domain::{
     OrderId, Sku,
     order::{Order, OrderStatus},
 };
 use futures::future::join_all;
 use infra::event_store::eventstoredb::{EventStoreDbLog, EventStoreDbOptions};
-use platform::{
-    commands::audit::{self, AuditCommand},
-    config::{ServeOptions, Settings},
-    serve::{RunningRoles, ServeConfig},
-};
+use platform::commands::audit::{self, AuditCommand};
 use serde_json::{Value, json};
 use tests::eventstoredb::{Cluster, FixtureOptions};
 use tokio::time::sleep;
 
-use crate::support::{Log, PATIENCE, eventually};
+use crate::support::{Configured, Log, PATIENCE, eventually};
 
 const CLIENTS: usize = 32;
 const SKUS: usize = 4;
 /// Units of each SKU: more than the clients order.
 const UNITS: u32 = 1_000_000;
 const ELECTION_TIME: Duration = Duration::from_millis(200);
+/// A leader that was cut off believes so long that it leads beside the next one.
+const RESIGNATION_DELAY: Duration = Duration::from_millis(300);
 /// Faults of a normal run. `tests/scripts/eventstoredb-faults.sh` sets another number.
 const FAULTS: usize = 20;
 const FAULTS_VARIABLE: &str = "ORDERLY_TEST_EVENTSTOREDB_FAULTS";
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    settings: Settings,
-    #[command(flatten)]
-    options: ServeOptions,
-}
 
 fn sku(number: usize) -> String {
     format!("sku-{number}")
@@ -171,20 +160,11 @@ fn configured_faults() -> usize {
 async fn no_acknowledged_order_is_lost_or_doubled_while_nodes_fail() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
-    let cluster = Cluster::start(3, ELECTION_TIME, FixtureOptions::default()).await.unwrap();
+    let options = FixtureOptions { resignation_delay: RESIGNATION_DELAY, ..FixtureOptions::default() };
+    let cluster = Cluster::start(3, ELECTION_TIME, options).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let (any, none) = ("127.0.0.1:0", "none");
-    let data = directory.path().to_str().unwrap();
-    let cli = Cli::parse_from(
-        [
-            ["test", "--data-dir"].as_slice(),
-            &[data, "--event-store", cluster.url(), "--command-listen", any, "--query-listen", any],
-            &["--payment-provider", none],
-        ]
-        .concat(),
-    );
-    let config = ServeConfig::new(&cli.settings, &cli.options).unwrap();
-    let roles = RunningRoles::start(config).await.unwrap();
+    let platform = Configured::over(cluster.url(), directory.path());
+    let roles = platform.start().await;
     let answers = Answers::default();
     let commands = format!("http://{}", roles.command_address.unwrap());
     let client = Client { http: reqwest::Client::new(), commands, answers: &answers };
@@ -223,7 +203,7 @@ async fn no_acknowledged_order_is_lost_or_doubled_while_nodes_fail() {
     assert_eq!(reserved as usize, placed.len());
     let ids: HashSet<_> = log.0.iter().map(|event| event.id).collect();
     assert_eq!(ids.len(), log.0.len(), "an event was recorded twice");
-    if let Err(differences) = audit::run(&cli.settings, AuditCommand::Verify).await {
+    if let Err(differences) = audit::run(&platform.settings, AuditCommand::Verify).await {
         panic!("{differences}");
     }
     println!(

@@ -15,10 +15,7 @@ use infra::event_store::{
 use serde_json::{Value, json};
 use tests::eventstoredb::{FixtureOptions, Server};
 
-use crate::{
-    event_store_contract::without_delay,
-    support::{Answer, Log, Network, PATIENCE, Shop, ShopOptions, eventually, line},
-};
+use crate::support::{Answer, Log, Network, PATIENCE, Shop, ShopOptions, eventually, line, without_delay};
 
 async fn server() -> Server {
     Server::start(FixtureOptions::default()).await.unwrap()

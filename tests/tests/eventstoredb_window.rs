@@ -119,6 +119,47 @@ async fn a_subscription_that_the_server_ends_is_replaced() {
     }
 }
 
+/// The connection and other calls still work, so only the watch over the subscription notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_falls_silent_is_replaced() {
+    let server = server().await;
+    let here = open(&server).await;
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    given(&here, 1).await;
+    follower.read_to(1).await;
+    let before = server.calls();
+    server.faults().hold_subscriptions();
+    given(&here, 1).await;
+    follower.read_to(2).await;
+    let after = server.calls();
+    assert_eq!((after.subscriptions, after.connections), (before.subscriptions + 1, before.connections));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_vouches_for_the_end_of_the_log_without_a_call_until_the_log_goes_back() {
+    let server = server().await;
+    let here = open(&server).await;
+    let mut follower = Follower::start(&here, Vec::new()).await;
+    given(&here, 3).await;
+    follower.read_to(3).await;
+    let log = here.log();
+    let marks: Vec<_> = follower.read.iter().map(EventMark::from).collect();
+    let before = server.calls();
+    assert_eq!(log.last_followed(&marks[0]), follower.read.last().cloned());
+    assert_eq!(server.calls(), before);
+
+    server.stop();
+    server.restore(server.events() - 1);
+    server.accept_connections().await.unwrap();
+    eventually("the reader notices", async || log.last_followed(&marks[2]).is_none().then_some(())).await;
+    eventually("the server is read again", async || match log.expect(&marks[2]).await {
+        Err(ReadError::WentBack(_)) => Some(()),
+        _ => None,
+    })
+    .await;
+    assert_eq!(log.last_followed(&marks[0]), None);
+}
+
 #[tokio::test]
 async fn an_outage_reaches_a_follower_that_has_read_everything_and_ends_with_the_outage() {
     let server = server().await;

@@ -11,6 +11,7 @@ mod event_source_contract;
 mod event_store_contract;
 mod events_doc;
 mod eventstoredb_cluster;
+mod eventstoredb_long;
 mod eventstoredb_orders;
 mod eventstoredb_window;
 mod executor;

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use clap::Parser;
 use domain::{Position, StreamName, Timestamp};
 use infra::{
     event_store::{
@@ -17,49 +16,27 @@ use infra::{
 };
 use platform::{
     commands::repair::{self, RepairCommand, RepairLogOptions},
-    config::{EventStoreUrl, Role, ServeOptions, Settings},
+    config::{EventStoreUrl, Role, ServeOptions},
     serve::{RunningRoles, ServeConfig},
 };
 use serde_json::{Value, json};
 use tests::eventstoredb::{FixtureOptions, Server};
 
-use crate::support::eventually;
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    settings: Settings,
-    #[command(flatten)]
-    options: ServeOptions,
-}
+use crate::support::{Configured, eventually};
 
 /// A platform over the server, with its other stores in a directory.
 struct Platform {
-    cli: Cli,
+    cli: Configured,
     http: reqwest::Client,
 }
 
 impl Platform {
     fn new(server: &Server, data_dir: &Path) -> Self {
-        const ANY: &str = "127.0.0.1:0";
-        let arguments = [
-            "test",
-            "--data-dir",
-            data_dir.to_str().unwrap(),
-            "--event-store",
-            server.url(),
-            "--command-listen",
-            ANY,
-            "--query-listen",
-            ANY,
-            "--payment-provider",
-            "none",
-        ];
-        Self { cli: Cli::parse_from(arguments), http: reqwest::Client::new() }
+        Self { cli: Configured::over(server.url(), data_dir), http: reqwest::Client::new() }
     }
 
     async fn start(&self) -> RunningRoles {
-        RunningRoles::start(ServeConfig::new(&self.cli.settings, &self.cli.options).unwrap()).await.unwrap()
+        self.cli.start().await
     }
 
     /// Starts the query API alone, beside the other roles.

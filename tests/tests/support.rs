@@ -3,6 +3,7 @@
 
 mod answer;
 mod clock;
+mod configured;
 pub mod documented;
 mod eventstoredb;
 mod faulty_store;
@@ -12,13 +13,15 @@ mod network;
 mod postgres;
 mod sandbox;
 mod shop;
+mod sockets;
 
 use std::time::Duration;
 
 pub use self::{
     answer::Answer,
     clock::TestClock,
-    eventstoredb::EventStoreDbServer,
+    configured::Configured,
+    eventstoredb::{EventStoreDbServer, SecuredEventStoreDb},
     faulty_store::{Fault, FaultyStore, Spoiled, appends},
     kafka::KafkaTopics,
     log::{Log, metadata},
@@ -26,6 +29,7 @@ pub use self::{
     postgres::TestDatabase,
     sandbox::TestSandbox,
     shop::{Shop, ShopOptions, line},
+    sockets::without_delay,
 };
 
 /// Time limit of every wait. A test that waits longer fails.

@@ -25,17 +25,20 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::Position;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use self::{appends::Submissions, connection::Connection, window::Window};
 pub use self::{
     config::{EventStoreDbConfig, InvalidUrl},
     errors::EventStoreDbOpenError,
     raw::{RawAppendError, RawAppends},
     reads::EventStoreDbLog,
 };
-use self::{connection::Connection, window::Window};
-use super::{Append, Done, Epoch, EventLog, EventMark, EventStore, pending::PendingAppend};
+use super::{Append, Done, Epoch, EventLog, EventStore, pending::PendingAppend};
 use crate::health::Health;
+
+/// Memory for appends that wait for an answer, in bytes. An append is at most about 1 MiB.
+const APPEND_BYTES_MAX: u32 = 64 << 20;
 
 /// Time limit for the server, and memory for its newest events.
 #[derive(Debug, Clone)]
@@ -59,7 +62,7 @@ impl Default for EventStoreDbOptions {
 #[derive(Debug)]
 pub struct EventStoreDb {
     log: Arc<EventStoreDbLog>,
-    queue: mpsc::UnboundedSender<PendingAppend>,
+    appends: Submissions,
     head: watch::Receiver<Option<Position>>,
 }
 
@@ -74,18 +77,15 @@ impl EventStoreDb {
         let store_id = identity::read_or_create(&connection).await?;
         identity::check_rights(&connection).await?;
         let log = EventStoreDbLog::new(connection.clone(), store_id);
-        let last = log
-            .last_event()
-            .await
-            .map_err(|error| EventStoreDbOpenError::unreadable(&connection, error))?
-            .map(|event| EventMark::from(&event));
+        let last =
+            log.last_event().await.map_err(|error| EventStoreDbOpenError::unreadable(&connection, error))?;
         let window = Arc::new(Window::new(last, options.window_bytes_max, log.times().clone()));
-        let (queue, submitted) = mpsc::unbounded_channel();
+        let (appends, submitted) = Submissions::new(APPEND_BYTES_MAX);
         tokio::spawn(appends::run(connection, submitted, window.seen().clone()));
         let head = window.head();
         let log = Arc::new(log.over(window.clone()));
         tokio::spawn(reader::run(log.clone(), window));
-        Ok(Self { log, queue, head })
+        Ok(Self { log, appends, head })
     }
 }
 
@@ -96,10 +96,7 @@ impl EventStore for EventStoreDb {
     }
 
     fn submit(&self, append: Append, done: Done) {
-        let pending = PendingAppend::new(append, done, true);
-        if let Err(mpsc::error::SendError(refused)) = self.queue.send(pending) {
-            refused.refuse_closed();
-        }
+        self.appends.submit(PendingAppend::new(append, done, true));
     }
 
     fn accepts_dependent_appends(&self) -> bool {

@@ -1,4 +1,7 @@
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use domain::{EventId, OrderId, Position, Revision, StreamName, Timestamp};
@@ -9,12 +12,17 @@ use super::*;
 
 /// A log that a test can take back to an earlier state.
 #[derive(Default)]
-struct TestLog(Mutex<Vec<RecordedEvent>>);
+struct TestLog {
+    events: Mutex<Vec<RecordedEvent>>,
+    /// True while a reader vouches for the events.
+    is_followed: AtomicBool,
+    reads: AtomicUsize,
+}
 
 impl TestLog {
     /// Adds events with new ids, at the positions 1, 2, 3, …
     fn grow(&self, count: usize) {
-        let mut events = self.0.lock().unwrap();
+        let mut events = self.events.lock().unwrap();
         for _ in 0..count {
             let order = OrderId(Uuid::new_v4());
             let position = events.len() as u64 + 1;
@@ -34,12 +42,12 @@ impl TestLog {
 
     /// Puts an older copy in place, and appends other events to it.
     fn restore(&self, copied: usize, then: usize) {
-        self.0.lock().unwrap().truncate(copied);
+        self.events.lock().unwrap().truncate(copied);
         self.grow(then);
     }
 
     fn reached(&self, position: Position) -> Reached {
-        let events = self.0.lock().unwrap();
+        let events = self.events.lock().unwrap();
         let event = events.iter().find(|event| event.position == position).unwrap();
         Reached { position, last_event: Some(event.into()) }
     }
@@ -53,18 +61,27 @@ impl EventLog for TestLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = self.0.lock().unwrap();
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let events = self.events.lock().unwrap();
         let found = events.iter().filter(|event| event.stream == *stream && event.revision >= from);
         Ok(found.take(limit).cloned().collect())
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = self.0.lock().unwrap();
+        let events = self.events.lock().unwrap();
         Ok(events.iter().filter(|event| Some(event.position) > after).take(limit).cloned().collect())
     }
 
     async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
-        Ok(self.0.lock().unwrap().last().cloned())
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(self.events.lock().unwrap().last().cloned())
+    }
+
+    fn last_followed(&self, mark: &EventMark) -> Option<RecordedEvent> {
+        let events = self.events.lock().unwrap();
+        let has = |event: &RecordedEvent| EventMark::from(event) == *mark;
+        let vouches = self.is_followed.load(Ordering::Relaxed) && events.iter().any(has);
+        vouches.then(|| events.last().cloned()).flatten()
     }
 
     fn store_id(&self) -> Uuid {
@@ -176,4 +193,28 @@ async fn a_restore_between_two_runs_is_noticed_by_a_process_without_positions() 
     assert!(refused.refusal().unwrap().contains("position 10"));
     // The refusal does not heal itself: nothing of the new log is noted.
     assert!(bench.open().await.refusal().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_reader_follows_the_log_the_guard_reads_nothing() {
+    let bench = Bench::new(10);
+    bench.run().await;
+    bench.log.is_followed.store(true, Ordering::Relaxed);
+    let guard = bench.open().await;
+    let opened = bench.log.reads.load(Ordering::Relaxed);
+    let watching = tokio::spawn(guard.clone().watch(|_| {}, CancellationToken::new()));
+    for _ in 0..3 {
+        time::sleep(Duration::from_secs(3)).await;
+        bench.log.grow(1);
+    }
+    time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bench.log.reads.load(Ordering::Relaxed), opened);
+    let journal = Journal::open(bench.data_dir.path(), Uuid::from_u128(1)).unwrap();
+    assert_eq!(journal.last().map(|mark| mark.position), Some(13));
+
+    // The reader is lost, and the log goes back meanwhile.
+    bench.log.is_followed.store(false, Ordering::Relaxed);
+    bench.log.restore(5, 20);
+    guard.refused().await;
+    watching.await.unwrap();
 }

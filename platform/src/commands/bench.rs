@@ -16,6 +16,7 @@ mod server;
 mod setup;
 mod spread;
 mod tables;
+mod usage;
 
 use std::{
     path::{Path, PathBuf},
@@ -78,6 +79,11 @@ pub struct BenchOptions {
     #[arg(long, env = "ORDERLY_QUERY_URL", value_name = "URL", requires = "command_url")]
     query_url: Option<ApiUrl>,
 
+    /// The admin address of the same server (its `ORDERLY_ADMIN_LISTEN`): `spread` then prints the server's calls to
+    /// EventStoreDB and its processor time.
+    #[arg(long, env = "ORDERLY_ADMIN_URL", value_name = "URL", requires = "command_url")]
+    admin_url: Option<ApiUrl>,
+
     /// Allow a running server on another machine.
     #[arg(long)]
     allow_remote: bool,
@@ -115,7 +121,10 @@ impl Part {
 /// Measures the chosen parts. Stops its servers and deletes its files, also on Ctrl-C.
 pub async fn run(settings: &Settings, options: BenchOptions) -> Result<(), Failure> {
     let running = match (&options.command_url, &options.query_url) {
-        (Some(command), Some(query)) => Some(Target::running(command, query, options.allow_remote).await?),
+        (Some(command), Some(query)) => {
+            let urls = (command, query, options.admin_url.as_ref());
+            Some(Target::running(urls, options.allow_remote).await?)
+        }
         _ => None,
     };
     if running.is_some() && options.part.needs_a_new_server() {

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
-    ServeConfig, StartError,
+    ServeConfig, StartError, admin,
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
@@ -38,13 +38,14 @@ pub struct RunningRoles {
     pub command_address: Option<SocketAddr>,
     pub query_address: Option<SocketAddr>,
     pub sandbox_address: Option<SocketAddr>,
+    pub admin_address: Option<SocketAddr>,
     apis: Stage,
     reactions: Stage,
     publishing: Stage,
     projections: Stage,
     /// The sandbox. Stops last, because the other roles send requests to it until they end.
     provider: Stage,
-    /// Watches that the event log does not go back.
+    /// Watches that the event log does not go back, and serves measurements. Stops after all roles.
     guarding: Stage,
     event_store: Option<WritableEventStore>,
     /// Cancelled when a role ends before its stage is stopped.
@@ -91,6 +92,7 @@ struct Listeners {
     command_api: Option<BoundListener>,
     query_api: Option<BoundListener>,
     sandbox: Option<BoundListener>,
+    admin: Option<BoundListener>,
 }
 
 impl Listeners {
@@ -101,10 +103,12 @@ impl Listeners {
             }
             BoundListener::bind(setting, address).map(Some)
         };
+        let bind_admin = |address| BoundListener::bind("ORDERLY_ADMIN_LISTEN", address);
         Ok(Self {
             command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen)?,
             query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen)?,
             sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.sandbox.listen)?,
+            admin: config.admin_listen.map(bind_admin).transpose()?,
         })
     }
 }
@@ -115,6 +119,7 @@ impl RunningRoles {
         // Every step that can fail comes before the first role starts. The event store is first: a process
         // that cannot own it must not touch the other files.
         let health = Health::default();
+        let measurements = config.admin_listen.map(|_| admin::measurements());
         let clock = Clock::steady(health.clone());
         let mut write_side = WriteSide::open(&config, &clock, &health).await?;
         let mut log = parts::open_log(&config, write_side.as_ref(), &health).await?;
@@ -124,13 +129,14 @@ impl RunningRoles {
         if let (Some(log_guard), Some(read_side)) = (&log_guard, &read_side) {
             guard::compare(&config, log_guard, read_side).await?;
         }
-        let listeners = Listeners::bind(&config)?;
+        let mut listeners = Listeners::bind(&config)?;
         let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
         let running = Self {
             roles: config.roles.clone(),
             command_address: address(&listeners.command_api),
             query_address: address(&listeners.query_api),
             sandbox_address: address(&listeners.sandbox),
+            admin_address: address(&listeners.admin),
             apis: Stage::default(),
             reactions: Stage::default(),
             publishing: Stage::default(),
@@ -143,6 +149,11 @@ impl RunningRoles {
             clock,
             log_guard,
         };
+        if let (Some(bound), Some(measurements)) = (listeners.admin.take(), measurements) {
+            let (router, stop) = (admin::router(measurements), running.guarding.stop.clone());
+            let serving = infra::http::serve(bound.listener, router, server_options(&config), stop);
+            running.guarding.tasks.spawn(serving);
+        }
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
             Ok(()) => Ok(running),
@@ -451,6 +462,9 @@ impl fmt::Display for RunningRoles {
         }
         if let Some(address) = self.sandbox_address {
             write!(f, "\n  {:<11}  http://{address}  (moves no money)", "sandbox")?;
+        }
+        if let Some(address) = self.admin_address {
+            write!(f, "\n  {:<11}  http://{address}/metrics", "admin")?;
         }
         Ok(())
     }

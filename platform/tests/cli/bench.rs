@@ -1,4 +1,5 @@
 use serde_json::Value;
+use tests::eventstoredb::{FixtureOptions, Server};
 
 use super::support::DataDir;
 
@@ -25,6 +26,37 @@ async fn spread_finds_every_acknowledged_order_in_the_read_models() {
     for baseline in ["echo", "raw_append"] {
         assert!(report["spread"][baseline]["rate_per_s"].as_f64() > Some(0.0), "{report}");
     }
+    let per_order = &report["spread"]["per_order"];
+    assert!(per_order["processor_us"].as_f64() > Some(0.0), "{report}");
+    assert_eq!(per_order["eventstoredb_calls"], serde_json::json!({}));
+}
+
+#[tokio::test]
+async fn spread_over_an_eventstoredb_appends_raw_to_it_and_shows_the_calls_and_the_processor_time_of_an_order()
+ {
+    let store = Server::start(FixtureOptions::default()).await.unwrap();
+    let data = DataDir::new();
+    let serve = ["--event-store", store.url(), "--payment-provider", "none"];
+    let server = data.serve_with_admin(&serve).await;
+    let urls = [
+        format!("--command-url={}", server.command_url),
+        format!("--query-url={}", server.query_url),
+        format!("--admin-url={}", server.admin_url.as_ref().unwrap()),
+    ];
+    let urls = urls.each_ref().map(String::as_str);
+    let bench = ["bench", "spread", "--event-store", store.url()];
+    let report = data.run_well(&[&bench[..], &urls, &SMALL].concat()).await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let per_order = &report["spread"]["per_order"];
+    let appends = per_order["eventstoredb_calls"]["append"].as_f64().unwrap();
+    assert!((3.9..4.2).contains(&appends), "{report}");
+    assert!(per_order["processor_us"].as_f64() > Some(0.0), "{report}");
+
+    let raw = report["spread"]["raw_append"]["count"].as_u64().unwrap();
+    let orders = report["spread"]["agreement"]["orders_acknowledged"].as_u64().unwrap();
+    let received = store.calls().appends;
+    assert!(received >= 4 * (raw + orders), "{received} appends at the server: {report}");
+    server.kill().await;
 }
 
 #[tokio::test]

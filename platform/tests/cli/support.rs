@@ -69,6 +69,16 @@ impl DataDir {
         let listen = ["serve", "--command-listen", "127.0.0.1:0", "--query-listen", "127.0.0.1:0"];
         Server::start(self.command(&[&listen, arguments].concat()), 2).await
     }
+
+    /// Starts `orderly serve` on free ports without the sandbox role, and with an admin address.
+    pub async fn serve_with_admin(&self, arguments: &[&str]) -> Server {
+        const ANY: &str = "127.0.0.1:0";
+        let listen = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--admin-listen", ANY];
+        let server = Server::start(self.command(&[&listen, arguments].concat()), 3).await;
+        let measurements = server.sandbox_url.as_deref().and_then(|url| url.strip_suffix("/metrics"));
+        let admin_url = measurements.map(str::to_owned);
+        Server { sandbox_url: None, admin_url, ..server }
+    }
 }
 
 /// The exit code and the output of a run.
@@ -113,6 +123,8 @@ pub struct Server {
     pub query_url: String,
     /// Set if this server runs the sandbox.
     pub sandbox_url: Option<String>,
+    /// Set if the server was started with an admin address.
+    pub admin_url: Option<String>,
 }
 
 impl Server {
@@ -128,8 +140,8 @@ impl Server {
         }
         let mut urls = urls.into_iter();
         let (command_url, query_url) = (urls.next().unwrap(), urls.next().unwrap());
-        let sandbox_url = urls.next();
-        Self { child, http: reqwest::Client::new(), command_url, query_url, sandbox_url }
+        let http = reqwest::Client::new();
+        Self { child, http, command_url, query_url, sandbox_url: urls.next(), admin_url: None }
     }
 
     /// Sends a command with a key; it must succeed.

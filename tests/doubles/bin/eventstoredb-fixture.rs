@@ -49,6 +49,9 @@ struct Arguments {
     /// Milliseconds from the loss of a leader to the election of another.
     #[arg(long, default_value_t = 500)]
     election_ms: u64,
+    /// Milliseconds for which a leader that is cut off goes on as a leader beside the next one.
+    #[arg(long, default_value_t = 0)]
+    resignation_ms: u64,
 }
 
 fn admin(text: &str) -> Result<User, String> {
@@ -82,6 +85,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         foreign_events: arguments.foreign_events,
         delay_acknowledgements: arguments.delay_acknowledgements,
         broken_off_reads_max: arguments.broken_off_reads,
+        resignation_delay: Duration::from_millis(arguments.resignation_ms),
         tls: arguments.tls.as_deref().map(Certificates::create).transpose()?,
     };
     let election_time = Duration::from_millis(arguments.election_ms);

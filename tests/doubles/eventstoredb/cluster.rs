@@ -28,7 +28,7 @@ impl Cluster {
             listeners.push(TcpListener::bind(SocketAddr::new(options.listen.ip(), 0)).await?);
         }
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
-        let membership = Arc::new(Membership::new(&addresses, election_time));
+        let membership = Arc::new(Membership::new(&addresses, election_time, options.resignation_delay));
         let log =
             Arc::new(std::sync::Mutex::new(Log::open(options.file.as_deref(), options.foreign_events)?));
         let url = connection_string(&addresses, &options);

@@ -43,10 +43,12 @@ pub async fn obey(cluster: &Cluster, command: &str) -> Result<String, String> {
 /// - `refuse-calls N not-leader ADDRESS|no-leader|not-ready|too-busy`: refuse the next N calls.
 /// - `delay-answers MS`, `delay-appends MS written|not-written`, `delay-ends-of-reads MS`: delays. An append
 ///   whose call was cancelled during the delay is written, or not.
-/// - `end-subscriptions`: end all subscriptions.
+/// - `end-subscriptions`, `hold-subscriptions`: end all subscriptions, or let them deliver nothing more.
 /// - `restore N`: take the log back to its first N events.
 /// - `events`: the number of events in the log.
 /// - `calls`: the number of calls of each kind.
+/// - `calls-per TYPE`: calls of each kind for each event of this type (or of types that begin so), since the last
+///   `calls-per TYPE` or the start. With `order.placed`, the calls for an order.
 async fn obey_as_node(server: &Server, words: &[&str]) -> Result<String, String> {
     let faults = server.faults();
     match *words {
@@ -63,9 +65,11 @@ async fn obey_as_node(server: &Server, words: &[&str]) -> Result<String, String>
         ["delay-appends", ms, written] => faults.delay_appends(time(ms)?, cancelled(written)?),
         ["delay-ends-of-reads", ms] => faults.delay_ends_of_reads(time(ms)?),
         ["end-subscriptions"] => faults.end_subscriptions(),
+        ["hold-subscriptions"] => faults.hold_subscriptions(),
         ["restore", count] => server.restore(number(count)?),
         ["events"] => return Ok(server.events().to_string()),
         ["calls"] => return Ok(server.calls().to_string()),
+        ["calls-per", type_prefix] => return Ok(server.calls_per_event(type_prefix).to_string()),
         _ => return Err(format!("no such command: {}", words.join(" "))),
     }
     Ok(String::new())

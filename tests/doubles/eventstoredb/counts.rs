@@ -21,6 +21,21 @@ pub struct Calls {
     pub gossip_reads: u64,
 }
 
+impl Calls {
+    /// The calls since an earlier time, divided by the number of events of one type.
+    #[allow(clippy::cast_precision_loss, reason = "counts of a test are far below 2^53")]
+    pub fn per_event(&self, earlier: &Self, events: usize) -> CallsPerEvent {
+        let per_event = |(now, before): (u64, u64)| (now - before) as f64 / events.max(1) as f64;
+        CallsPerEvent {
+            events,
+            appends: per_event((self.appends + self.batches, earlier.appends + earlier.batches)),
+            stream_reads: per_event((self.stream_reads, earlier.stream_reads)),
+            all_reads: per_event((self.all_reads, earlier.all_reads)),
+            subscriptions: per_event((self.subscriptions, earlier.subscriptions)),
+        }
+    }
+}
+
 /// Names and numbers on one line.
 impl fmt::Display for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +52,33 @@ impl fmt::Display for Calls {
             self.broken_off_reads,
             self.deletions,
             self.gossip_reads
+        )
+    }
+}
+
+/// How many calls a client makes for one event of a type, such as `order.placed.v2`: for one order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CallsPerEvent {
+    pub events: usize,
+    pub appends: f64,
+    pub stream_reads: f64,
+    pub all_reads: f64,
+    pub subscriptions: f64,
+}
+
+impl CallsPerEvent {
+    pub fn reads(&self) -> f64 {
+        self.stream_reads + self.all_reads
+    }
+}
+
+impl fmt::Display for CallsPerEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, appends, stream_reads, all_reads, subscriptions } = self;
+        write!(
+            f,
+            "events={events} appends={appends:.3} stream_reads={stream_reads:.3} all_reads={all_reads:.3} \
+             subscriptions={subscriptions:.3}"
         )
     }
 }

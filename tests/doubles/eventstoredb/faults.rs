@@ -16,6 +16,7 @@ pub struct Faults {
     plan: Mutex<Plan>,
     connections: Mutex<CancellationToken>,
     subscriptions: Mutex<CancellationToken>,
+    held_subscriptions: Mutex<CancellationToken>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +111,11 @@ impl Faults {
         std::mem::take(&mut *lock(&self.subscriptions)).cancel();
     }
 
+    /// Lets all subscriptions that are open now deliver nothing more, without an end.
+    pub fn hold_subscriptions(&self) {
+        std::mem::take(&mut *lock(&self.held_subscriptions)).cancel();
+    }
+
     /// The planned refusal of one call.
     pub(super) fn refusal(&self) -> Option<Status> {
         let mut plan = lock(&self.plan);
@@ -156,6 +162,11 @@ impl Faults {
     /// The token of the subscriptions that are open now; cancelled when they are ended.
     pub(super) fn subscriptions_ended(&self) -> CancellationToken {
         lock(&self.subscriptions).clone()
+    }
+
+    /// The token of the subscriptions that are open now; cancelled when they are held.
+    pub(super) fn subscriptions_held(&self) -> CancellationToken {
+        lock(&self.held_subscriptions).clone()
     }
 }
 

@@ -25,7 +25,8 @@ pub enum Reach {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Leader,
-    /// The others are out of reach, and it has not noticed yet. Its writes never commit.
+    /// The others are out of reach, and it has not noticed yet. Its writes never commit. The others may have
+    /// another leader already.
     LeaderApart,
     /// Follows the leader at this address.
     Follower(SocketAddr),
@@ -37,6 +38,8 @@ pub enum Role {
 pub struct Membership {
     /// From the loss of a leader until the others have another.
     election_time: Duration,
+    /// From the election of another leader until a leader that is apart notices that it leads no more.
+    resignation_delay: Duration,
     state: Mutex<State>,
 }
 
@@ -60,7 +63,7 @@ struct Node {
 
 impl Membership {
     /// The first node leads.
-    pub fn new(addresses: &[SocketAddr], election_time: Duration) -> Self {
+    pub fn new(addresses: &[SocketAddr], election_time: Duration, resignation_delay: Duration) -> Self {
         let node = |address: &SocketAddr| Node { address: *address, reach: Reach::Up, leads_until: None };
         let state = State {
             nodes: addresses.iter().map(node).collect(),
@@ -68,7 +71,7 @@ impl Membership {
             election_ends: Instant::now(),
             last_leader: 0,
         };
-        Self { election_time, state: Mutex::new(state) }
+        Self { election_time, resignation_delay, state: Mutex::new(state) }
     }
 
     pub fn set_reach(&self, node: usize, reach: Reach) {
@@ -77,7 +80,8 @@ impl Membership {
         let leads = state.leader == Some(node);
         state.nodes[node].reach = reach;
         let is_apart = matches!(reach, Reach::Apart { .. });
-        state.nodes[node].leads_until = (leads && is_apart).then(|| Instant::now() + self.election_time);
+        let leads_until = Instant::now() + self.election_time + self.resignation_delay;
+        state.nodes[node].leads_until = (leads && is_apart).then_some(leads_until);
         if leads && reach != Reach::Up || !state.has_majority() {
             state.leader = None;
         }

@@ -240,6 +240,7 @@ impl Subscription {
     async fn run(mut self, responses: mpsc::Sender<Result<ReadResponse, Status>>) {
         let mut growth = lock(&self.shared.log).growth();
         let ended = self.shared.faults.subscriptions_ended();
+        let held = self.shared.faults.subscriptions_held();
         let confirmation = Confirmation { subscription_id: Uuid::new_v4().to_string() };
         let mut contents = vec![ReadContent::Confirmation(confirmation)];
         let mut caught_up = false;
@@ -265,6 +266,8 @@ impl Subscription {
             }
             if at_end {
                 tokio::select! {
+                    biased;
+                    () = held.cancelled() => return responses.closed().await,
                     changed = growth.changed() => if changed.is_err() { return },
                     () = ended.cancelled() => return,
                     () = responses.closed() => return,

@@ -1,19 +1,12 @@
-//! The calls of the EventStoreDB adapter: their sockets, and servers that stay silent.
+//! The calls of the EventStoreDB adapter to servers that stay silent, and what repeated calls return.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::fd::{OwnedFd, RawFd},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use infra::event_store::{
     AppendError, EventStore,
     ExpectedRevision::{Exact, NoStream},
     eventstoredb::{EventStoreDb, EventStoreDbOpenError, EventStoreDbOptions},
 };
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-use socket2::SockRef;
 use tests::eventstoredb::{FixtureOptions, Server};
 use tokio::net::TcpListener;
 
@@ -27,40 +20,6 @@ async fn server() -> Server {
 async fn open(server: &Server, call_time_max: Duration) -> EventStoreDb {
     let options = EventStoreDbOptions { call_time_max, ..EventStoreDbOptions::default() };
     EventStoreDb::open(server.url().parse().unwrap(), options).await.unwrap()
-}
-
-/// For each connection of this process to `peer`: true if it has TCP_NODELAY. Asks the kernel for a copy of each
-/// descriptor, which default profiles of container engines refuse.
-pub fn without_delay(peer: SocketAddr) -> Vec<bool> {
-    let this_process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-    let copy_of = |number: RawFd| -> Option<OwnedFd> {
-        pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()).ok()
-    };
-    let numbers = fs::read_dir("/proc/self/fd").unwrap();
-    let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let connection = |number: RawFd| {
-        let copy = copy_of(number)?;
-        let socket = SockRef::from(&copy);
-        let is_to_peer = socket.peer_addr().ok()?.as_socket() == Some(peer);
-        is_to_peer.then(|| socket.tcp_nodelay().unwrap())
-    };
-    numbers.filter_map(connection).collect()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_connection_to_the_server_has_no_delay_also_after_reconnections() {
-    let server = server().await;
-    let store = open(&server, PATIENCE).await;
-    let stream = given_stream(&store, 1).await;
-    for reconnection in 0..10 {
-        let all = eventually("connections without delay", async || {
-            let all = without_delay(server.address());
-            (!all.is_empty() && all.iter().all(|is_set| *is_set)).then_some(all)
-        });
-        assert!(!all.await.is_empty(), "after {reconnection} reconnections");
-        server.faults().cut_connections();
-        eventually("a reconnection", async || store.log().read_stream(&stream, 0, 1).await.ok()).await;
-    }
 }
 
 /// A connection that broke without a trace, as behind a router that forgot it. The library's own test of the

@@ -1,20 +1,17 @@
 //! The EventStoreDB of a test: the fixture, or a real server that the environment names. `tests/README.md`
 //! describes the variables.
 
-use std::{env, net::TcpListener, process::Stdio, time::Duration};
+mod real;
+mod secured;
 
-use tempfile::TempDir;
+use std::{env, time::Duration};
+
 use tests::eventstoredb::{FixtureOptions, Server};
-use tokio::{
-    process::{Child, Command},
-    sync::Mutex,
-    time::{Instant, timeout},
-};
 
-use super::PATIENCE;
+use self::real::RealServer;
+pub use self::secured::SecuredEventStoreDb;
 
 const PROGRAM: &str = "ORDERLY_TEST_EVENTSTOREDB";
-const ARGUMENTS: &str = "ORDERLY_TEST_EVENTSTOREDB_ARGS";
 const URL: &str = "ORDERLY_TEST_EVENTSTOREDB_URL";
 
 /// A server that a test may restart.
@@ -31,7 +28,7 @@ impl EventStoreDbServer {
     pub async fn start(options: FixtureOptions) -> Self {
         match (env::var(URL), env::var(PROGRAM)) {
             (Ok(url), _) => Self::Running(url),
-            (_, Ok(program)) => Self::Process(Box::new(RealServer::start(program).await)),
+            (_, Ok(program)) => Self::Process(Box::new(RealServer::start(program, None).await)),
             _ => Self::Fixture(Box::new(Server::start(options).await.unwrap())),
         }
     }
@@ -41,7 +38,7 @@ impl EventStoreDbServer {
             Self::Fixture(server) => server.url().to_owned(),
             // Clients wait for this interval before every connection, even the first.
             Self::Process(server) => {
-                format!("esdb://127.0.0.1:{}?tls=false&discoveryInterval=10", server.port)
+                format!("esdb://{}?tls=false&discoveryInterval=10", server.address())
             }
             Self::Running(url) => url.clone(),
         }
@@ -55,70 +52,8 @@ impl EventStoreDbServer {
                 tokio::time::sleep(pause).await;
                 server.accept_connections().await.unwrap();
             }
-            Self::Process(server) => {
-                let mut process = server.process.lock().await;
-                process.kill().await.unwrap();
-                tokio::time::sleep(pause).await;
-                *process = server.spawn();
-                server.until_ready().await;
-            }
+            Self::Process(server) => server.restart(pause).await,
             Self::Running(_) => {}
         }
     }
-}
-
-/// A real server. Dropping it kills the process and removes the log.
-pub struct RealServer {
-    program: String,
-    port: u16,
-    replication_port: u16,
-    directory: TempDir,
-    process: Mutex<Child>,
-}
-
-impl RealServer {
-    async fn start(program: String) -> Self {
-        let free_port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (port, replication_port) = (free_port(), free_port());
-        let directory = tempfile::tempdir().unwrap();
-        let process = spawn(&program, port, replication_port, &directory);
-        let server = Self { program, port, replication_port, directory, process: Mutex::new(process) };
-        server.until_ready().await;
-        server
-    }
-
-    fn spawn(&self) -> Child {
-        spawn(&self.program, self.port, self.replication_port, &self.directory)
-    }
-
-    async fn until_ready(&self) {
-        let health = format!("http://127.0.0.1:{}/health/live", self.port);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = timeout(Duration::from_secs(1), reqwest::get(health.clone())).await;
-            if answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status() == 204)) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{} is not ready within {PATIENCE:?}", self.program);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-fn spawn(program: &str, port: u16, replication_port: u16, directory: &TempDir) -> Child {
-    let configured = env::var(ARGUMENTS).unwrap_or_default();
-    let folder = |name: &str| directory.path().join(name);
-    Command::new(program)
-        .args(["--insecure", "--node-ip", "127.0.0.1", "--replication-ip", "127.0.0.1"])
-        .args(["--node-port", &port.to_string(), "--replication-port", &replication_port.to_string()])
-        .arg("--db")
-        .arg(folder("db"))
-        .arg("--log")
-        .arg(folder("log"))
-        .args(configured.split_whitespace())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{PROGRAM}={program} does not start: {error}"))
 }

@@ -1,22 +1,65 @@
 //! Sends appends to the server, concurrently and in no particular order.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use domain::{NewEvent, Position};
 use eventstore::{AppendToStreamOptions, EventData, WriteResult};
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
-use super::{connection::Connection, errors::append_error};
+use super::{
+    connection::{CallKind, Connection},
+    errors::append_error,
+};
 use crate::event_store::{Append, AppendError, Appended, ExpectedRevision, pending::PendingAppend};
+
+/// Memory of an append besides its data and metadata, approximately.
+const APPEND_OVERHEAD_BYTES: usize = 500;
+
+/// An append and its share of the memory for appends, until it is answered.
+pub(super) type Submitted = (PendingAppend, OwnedSemaphorePermit);
+
+/// The way of appends to [`run`].
+#[derive(Debug)]
+pub(super) struct Submissions {
+    queue: mpsc::UnboundedSender<Submitted>,
+    /// One permit for each byte.
+    bytes_left: Arc<Semaphore>,
+}
+
+impl Submissions {
+    /// At most `bytes_max` bytes of appends wait for answers.
+    pub fn new(bytes_max: u32) -> (Self, mpsc::UnboundedReceiver<Submitted>) {
+        let (queue, submitted) = mpsc::unbounded_channel();
+        let bytes_left = Arc::new(Semaphore::new(bytes_max as usize));
+        (Self { queue, bytes_left }, submitted)
+    }
+
+    /// Refuses an append at once if too many bytes wait, as while the server is silent.
+    pub fn submit(&self, pending: PendingAppend) {
+        let bytes = u32::try_from(memory(&pending.append)).unwrap_or(u32::MAX);
+        let Ok(share) = Arc::clone(&self.bytes_left).try_acquire_many_owned(bytes) else {
+            let why = "too many appends wait for EventStoreDB; try again";
+            return pending.answer(Err(AppendError::Unavailable(why.into())));
+        };
+        if let Err(mpsc::error::SendError((refused, _))) = self.queue.send((pending, share)) {
+            refused.refuse_closed();
+        }
+    }
+}
+
+fn memory(append: &Append) -> usize {
+    let content = append.events.iter().map(|event| event.data.len() + event.metadata.len());
+    content.sum::<usize>() + APPEND_OVERHEAD_BYTES * (1 + append.events.len())
+}
 
 /// Sends submitted appends until every sender of the channel is dropped, then waits for those in flight.
 pub(super) async fn run(
     connection: Arc<Connection>,
-    mut submitted: mpsc::UnboundedReceiver<PendingAppend>,
+    mut submitted: mpsc::UnboundedReceiver<Submitted>,
     head: Arc<watch::Sender<Option<Position>>>,
 ) {
     let mut in_flight = JoinSet::new();
@@ -25,20 +68,34 @@ pub(super) async fn run(
             received = submitted.recv() => received,
             Some(_) = in_flight.join_next() => continue,
         };
-        let Some(pending) = received else { break };
+        let Some((pending, share)) = received else { break };
         if pending.append.events.is_empty() {
-            finish(&mut in_flight).await;
-            let last_revision = pending.append.expected.next().checked_sub(1);
-            let last_position = *head.borrow();
-            pending.answer(Ok(Appended { last_revision, last_position }));
+            // Later appends do not wait for it.
+            let earlier = mem::take(&mut in_flight);
+            in_flight.spawn(pass_barrier(earlier, head.clone(), pending));
         } else {
-            in_flight.spawn(send(connection.clone(), head.clone(), pending));
+            let sending = send(connection.clone(), head.clone(), pending);
+            in_flight.spawn(async move {
+                sending.await;
+                drop(share);
+            });
         }
     }
-    finish(&mut in_flight).await;
+    finish(in_flight).await;
 }
 
-async fn finish(in_flight: &mut JoinSet<()>) {
+async fn pass_barrier(
+    earlier: JoinSet<()>,
+    head: Arc<watch::Sender<Option<Position>>>,
+    pending: PendingAppend,
+) {
+    finish(earlier).await;
+    let last_revision = pending.append.expected.next().checked_sub(1);
+    let last_position = *head.borrow();
+    pending.answer(Ok(Appended { last_revision, last_position }));
+}
+
+async fn finish(mut in_flight: JoinSet<()>) {
     while in_flight.join_next().await.is_some() {}
 }
 
@@ -62,7 +119,10 @@ async fn send(
     };
     let stream = append.stream.to_string();
     let sent = connection
-        .call(|client| async move { client.append_to_stream(stream, &options, events).await })
+        .call(
+            CallKind::Append,
+            |client| async move { client.append_to_stream(stream, &options, events).await },
+        )
         .await;
     let outcome = match sent {
         Ok(written) => appended(append, &written).inspect(|appended| raise(&head, appended.last_position)),
@@ -106,3 +166,6 @@ pub(super) fn event_data(event: &NewEvent) -> serde_json::Result<EventData> {
     let data: &RawValue = serde_json::from_slice(&event.data)?;
     Ok(EventData::json(event.type_name, &data)?.id(event.id.0).metadata(event.metadata.to_vec().into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,32 @@ const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A client that has no connection after this time is replaced. It tries each node of a cluster for 3 s, so it gets
 /// past one silent node.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Requests to the server, by kind, with repeated ones.
+const CALLS_METRIC: &str = "orderly_eventstoredb_calls_total";
 /// How often one call follows the server's answer that another node is the leader.
 const LEADERS_FOLLOWED_MAX: u32 = 2;
+
+/// What a call does, for the metric that counts calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Append,
+    StreamRead,
+    /// A read of the whole log.
+    AllRead,
+    Subscription,
+}
+
+impl CallKind {
+    fn count(self) {
+        let kind = match self {
+            Self::Append => "append",
+            Self::StreamRead => "stream_read",
+            Self::AllRead => "all_read",
+            Self::Subscription => "subscription",
+        };
+        metrics::counter!(CALLS_METRIC, "kind" => kind).increment(1);
+    }
+}
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -123,7 +147,11 @@ impl Connection {
 
     /// Calls the server, for at most [`Connection::call_time_max`]. Calls the leader if another node answers that
     /// it is not the leader.
-    pub async fn call<T, F>(&self, call: impl FnOnce(Client) -> F + Clone) -> Result<T, CallError>
+    pub async fn call<T, F>(
+        &self,
+        kind: CallKind,
+        call: impl FnOnce(Client) -> F + Clone,
+    ) -> Result<T, CallError>
     where
         F: Future<Output = eventstore::Result<T>>,
     {
@@ -133,6 +161,7 @@ impl Connection {
             let turn = self.turn(deadline)?;
             self.connect(&turn).await?;
             let begun = Instant::now();
+            kind.count();
             match timeout_at(deadline, call.clone()(turn.client)).await {
                 Err(_) => {
                     let error = CallError::TimedOut(self.call_time_max);

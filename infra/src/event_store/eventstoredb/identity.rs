@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    connection::{CallError, Connection},
+    connection::{CallError, CallKind, Connection},
     errors::EventStoreDbOpenError,
     server::read_to_end,
 };
@@ -31,7 +31,7 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Uuid>, EventS
             Err(error) => Err(error),
         }
     };
-    let event = match connection.call(read).await {
+    let event = match connection.call(CallKind::StreamRead, read).await {
         Ok(Some(event)) => event,
         Ok(None) => return Ok(None),
         Err(error) => return Err(EventStoreDbOpenError::unreachable(connection, &error).await),
@@ -51,7 +51,8 @@ pub(super) async fn check_rights(connection: &Connection) -> Result<(), EventSto
         while last.next().await?.is_some() {}
         Ok(())
     };
-    connection.call(read).await.map_err(|error| EventStoreDbOpenError::unreadable_all(connection, &error))
+    let called = connection.call(CallKind::AllRead, read).await;
+    called.map_err(|error| EventStoreDbOpenError::unreadable_all(connection, &error))
 }
 
 /// If several processes start at once on a new server, the first one writes the id and the others read it.
@@ -65,7 +66,7 @@ pub(super) async fn read_or_create(connection: &Connection) -> Result<Uuid, Even
     let options =
         AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream).requires_leader(true);
     let append = |client: Client| async move { client.append_to_stream(STREAM, &options, created).await };
-    match connection.call(append).await {
+    match connection.call(CallKind::Append, append).await {
         Ok(_) | Err(CallError::Failed(Error::WrongExpectedVersion { .. })) => {}
         Err(error) => return Err(failed(error)),
     }

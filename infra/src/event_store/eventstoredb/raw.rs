@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     EventStoreDbConfig, EventStoreDbOpenError, EventStoreDbOptions,
     appends::event_data,
-    connection::{CallError, Connection},
+    connection::{CallError, CallKind, Connection},
 };
 
 /// Has no hyphen before the id, so such a stream belongs to no aggregate and no follower takes its events.
@@ -50,7 +50,7 @@ impl RawAppends {
                 .requires_leader(true);
             let append =
                 |client: Client| async move { client.append_to_stream(stream, &options, data).await };
-            self.connection.call(append).await?;
+            self.connection.call(CallKind::Append, append).await?;
         }
         Ok(())
     }

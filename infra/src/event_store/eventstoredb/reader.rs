@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    connection::CallKind,
     reads::EventStoreDbLog,
     server::{begin_at, recorded_event},
     subscription,
@@ -84,7 +85,7 @@ async fn read_until_end(log: &Arc<EventStoreDbLog>, window: &Arc<Window>) -> End
     let mut reading = AbortOnDropHandle::new(tokio::spawn(read(subscribed, window.clone())));
     tokio::select! {
         ended = &mut reading => ended.unwrap_or_else(died),
-        ended = watch(log, window) => ended,
+        ended = watch(window, || look_at_end(log, window)) => ended,
     }
 }
 
@@ -105,7 +106,7 @@ async fn subscribe(log: Arc<EventStoreDbLog>, window: Arc<Window>) -> Result<Sub
         let first = subscription::next(&mut subscription).await?.ok_or(Error::ConnectionClosed)?;
         Ok((subscription, first))
     };
-    let confirmed = log.connection().call(subscribe).await;
+    let confirmed = log.connection().call(CallKind::Subscription, subscribe).await;
     // After the confirmation, because a server that is restored later ends the subscription. Also after a
     // failure: a server cannot subscribe at a position where no event begins, and answers as if it had failed.
     if let Some(mark) = &mark {
@@ -152,8 +153,21 @@ fn take(window: &Window, feed: Feed, message: SubscriptionEvent) -> Result<(), R
     Ok(())
 }
 
-/// Waits until the subscription is silent although the log has events after those of the window.
-async fn watch(log: &EventStoreDbLog, window: &Window) -> Ended {
+/// Reads the end of the log, which moves [`Window::seen`], and expects the last event of the window in the log.
+async fn look_at_end(log: &EventStoreDbLog, window: &Window) -> Result<(), ReadError> {
+    log.last_event().await?;
+    match window.last_mark() {
+        Some(mark) => log.expect(&mark).await,
+        None => Ok(()),
+    }
+}
+
+/// Waits until the subscription is silent although the log has events after those of the window. `look_at_end` reads
+/// the end of the log.
+async fn watch<F>(window: &Window, look_at_end: impl Fn() -> F) -> Ended
+where
+    F: Future<Output = Result<(), ReadError>>,
+{
     let mut covered = window.covered();
     let mut compared_at = Instant::now();
     let mut behind_since = None;
@@ -165,7 +179,7 @@ async fn watch(log: &EventStoreDbLog, window: &Window) -> Ended {
         }
         if compared_at.elapsed() >= QUIET_MAX {
             compared_at = Instant::now();
-            if let Err(error) = log.last_event().await {
+            if let Err(error) = look_at_end().await {
                 return Ended::Lost(error);
             }
         }
@@ -176,3 +190,6 @@ async fn watch(log: &EventStoreDbLog, window: &Window) -> Ended {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

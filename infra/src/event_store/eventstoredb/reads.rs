@@ -182,6 +182,11 @@ impl EventLog for EventStoreDbLog {
         }
     }
 
+    /// The reader compares the log with the last event of the window each time that it subscribes.
+    fn last_followed(&self, mark: &EventMark) -> Option<RecordedEvent> {
+        self.window.as_ref()?.last_since(mark)
+    }
+
     fn outage(&self) -> Outage {
         self.window.as_ref().map(|window| Outage::from(window.outage())).unwrap_or_default()
     }

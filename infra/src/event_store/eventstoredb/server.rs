@@ -13,7 +13,7 @@ use std::sync::{
 use domain::{EventId, Position, RecordedEvent, Revision, StreamName, Timestamp};
 use eventstore::{Client, Error, ReadAllOptions, ReadEvent, ReadStream, ReadStreamOptions, StreamPosition};
 
-use super::connection::{CallError, Connection};
+use super::connection::{CallError, CallKind, Connection};
 use crate::event_store::ReadError;
 
 /// A page keeps the event that reaches this number of bytes, and none after it.
@@ -115,7 +115,7 @@ impl Server {
                 Err(error) => Err(error),
             }
         };
-        let kept = self.call(read).await?;
+        let kept = self.call(CallKind::StreamRead, read).await?;
         self.adapt(&kept);
         kept.into_events()
     }
@@ -147,7 +147,7 @@ impl Server {
             .await?;
             Ok((kept, before, last.filter(|_| seen == count)))
         };
-        let (kept, before, next) = self.call(read).await?;
+        let (kept, before, next) = self.call(CallKind::AllRead, read).await?;
         self.adapt(&kept);
         let before = before.map(|(event, stream)| recorded_event(event, stream)).transpose()?;
         Ok(Page { before, events: kept.into_events()?, next })
@@ -176,13 +176,14 @@ impl Server {
             .await?;
             Ok((found, last.filter(|_| seen == count), first))
         };
-        let (found, earlier, first) = self.call(read).await?;
+        let (found, earlier, first) = self.call(CallKind::AllRead, read).await?;
         let found = found.map(|(event, stream)| recorded_event(event, stream)).transpose()?;
         Ok(Search { found, earlier, first })
     }
 
     async fn call<T, F>(
         &self,
+        kind: CallKind,
         read: impl FnOnce(Client) -> F + Clone + Send + 'static,
     ) -> Result<T, CallError>
     where
@@ -190,7 +191,7 @@ impl Server {
         F: Future<Output = eventstore::Result<T>> + Send,
     {
         let connection = self.connection.clone();
-        let answer = tokio::spawn(async move { connection.call(read).await }).await;
+        let answer = tokio::spawn(async move { connection.call(kind, read).await }).await;
         let answer = answer.unwrap_or_else(|error| Err(CallError::NotConnected(error.to_string().into())));
         if let Err(CallError::TimedOut(_)) = &answer {
             self.bound_page(self.page_events.load(Ordering::Relaxed) / 2);

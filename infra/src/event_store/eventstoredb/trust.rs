@@ -17,6 +17,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
+use tokio::time::timeout;
+
 use super::{
     config::{EventStoreDbConfig, InvalidUrl},
     errors::EventStoreDbOpenError,
@@ -27,6 +29,8 @@ use crate::tls;
 const NO_CERTIFICATES: &str = "/dev/null";
 /// Time limit for each step of the handshake that finds the reason of a refusal.
 const STEP_MAX: Duration = Duration::from_secs(2);
+/// Time limit for finding the reason, with all servers.
+const REASON_MAX: Duration = Duration::from_secs(10);
 
 /// The settings with certificates that the library can read.
 pub(super) fn prepared(config: EventStoreDbConfig) -> Result<EventStoreDbConfig, EventStoreDbOpenError> {
@@ -110,7 +114,8 @@ pub(super) async fn refusal(config: &EventStoreDbConfig) -> Option<String> {
             Some(format!("{host}:{port}: {reason}"))
         })
     });
-    asking.await.ok().flatten()
+    // The name service has no time limit of its own.
+    timeout(REASON_MAX, asking).await.ok()?.ok().flatten()
 }
 
 fn shake_hands(client: Arc<rustls::ClientConfig>, host: &str, port: u16) -> io::Result<()> {

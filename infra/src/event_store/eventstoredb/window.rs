@@ -39,6 +39,8 @@ struct State {
     before: Option<EventMark>,
     events: VecDeque<RecordedEvent>,
     bytes: usize,
+    /// The last event, also if the window dropped it.
+    last: Option<RecordedEvent>,
     /// The reader has seen every event up to this position: an event of the window, or a later foreign one.
     covered: Option<Position>,
     feed: Feed,
@@ -51,12 +53,13 @@ pub(super) struct Feed(u64);
 
 impl Window {
     /// An empty window that begins after the event `last`.
-    pub fn new(last: Option<EventMark>, bytes_max: usize, times: Arc<KnownTimes>) -> Self {
-        let position = last.as_ref().map(|mark| mark.position);
+    pub fn new(last: Option<RecordedEvent>, bytes_max: usize, times: Arc<KnownTimes>) -> Self {
+        let position = last.as_ref().map(|event| event.position);
         let state = State {
-            before: last,
+            before: last.as_ref().map(EventMark::from),
             events: VecDeque::new(),
             bytes: 0,
+            last,
             covered: position,
             feed: Feed(0),
             taken: 0,
@@ -102,9 +105,22 @@ impl Window {
         self.state().covered
     }
 
-    /// The last event; `None` if the window has none, or dropped it.
+    /// The last event that the reader has delivered, or before it has delivered one, the event before the window.
     pub fn last_event(&self) -> Option<RecordedEvent> {
-        self.state().events.back().cloned()
+        self.state().last.clone()
+    }
+
+    /// The last event, unless events between it and the event `mark` are missing here, or no reader fills the window.
+    pub fn last_since(&self, mark: &EventMark) -> Option<RecordedEvent> {
+        if self.outage.borrow().is_some() {
+            return None;
+        }
+        let state = self.state();
+        state.has(mark).then(|| state.last.clone()).flatten()
+    }
+
+    pub fn last_mark(&self) -> Option<EventMark> {
+        self.state().last_mark()
     }
 
     /// Begins a feed that continues after the returned event.
@@ -146,7 +162,7 @@ impl Window {
         if let ReadError::WentBack(_) = error {
             let mut state = self.state();
             state.feed.0 += 1;
-            (state.before, state.bytes) = (None, 0);
+            (state.before, state.last, state.bytes) = (None, None, 0);
             state.events.clear();
         }
         self.outage.send_replace(Some(error));
@@ -163,11 +179,11 @@ impl Window {
 
 impl State {
     fn last_mark(&self) -> Option<EventMark> {
-        self.events.back().map(EventMark::from).or_else(|| self.before.clone())
+        self.last.as_ref().map(EventMark::from)
     }
 
     fn last_position(&self) -> Option<Position> {
-        self.last_mark().map(|mark| mark.position)
+        self.last.as_ref().map(|event| event.position)
     }
 
     fn has(&self, mark: &EventMark) -> bool {
@@ -192,6 +208,7 @@ impl State {
     fn push(&mut self, event: RecordedEvent, bytes_max: usize) {
         self.covered = self.covered.max(Some(event.position));
         self.bytes += memory(&event);
+        self.last = Some(event.clone());
         self.events.push_back(event);
         while self.bytes > bytes_max
             && let Some(oldest) = self.events.pop_front()

@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use domain::{Position, RecordedEvent};
-use rusqlite::Connection;
+use domain::{Position, RecordedEvent, Revision};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{
     errors::{SqliteOpenError, shortfall},
@@ -28,6 +28,8 @@ const CHECKED_EVENTS: usize = 10_000;
 /// Reads the index and the names of streams only.
 const SELECT_EVENT_INDEX: &str = "SELECT position, name, revision
      FROM events INDEXED BY sqlite_autoindex_events_1 LEFT JOIN streams USING (stream_no)";
+const SELECT_NEXT_PLACE: &str = "SELECT position, name, revision
+     FROM events LEFT JOIN streams USING (stream_no) WHERE position > ?1 ORDER BY position LIMIT 1";
 const SELECT_STREAMS: &str =
     "SELECT stream_no, name, name_hash, stream_no <= (SELECT up_to FROM stream_index_progress) FROM streams";
 const SELECT_STREAM_INDEX: &str = "SELECT stream_no, name_hash FROM stream_index
@@ -90,7 +92,24 @@ fn check_events(
     let (mut stored_sum, mut indexed_sum) = (SetSum::default(), SetSum::default());
     let mut after = None;
     loop {
-        let events = readers::read_all(snapshot, unchecked, after, CHECKED_EVENTS)?;
+        let events = match readers::read_all(snapshot, unchecked, after, CHECKED_EVENTS) {
+            Ok(events) => events,
+            // The first event after `after` cannot be returned. The events behind it can.
+            Err(ReadError::Corrupt(what)) => {
+                report.add(what.to_string());
+                let Some(next) = next_place(snapshot, after)? else { break };
+                let position = next.0;
+                if position == after.unwrap_or(0) + 1 {
+                    stored_sum.add(next);
+                    after = Some(position);
+                } else {
+                    // Events are missing before it.
+                    after = Some(position - 1);
+                }
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let Some(last) = events.last() else { break };
         after = Some(last.position);
         for event in &events {
@@ -105,14 +124,27 @@ fn check_events(
     let mut index = snapshot.prepare(SELECT_EVENT_INDEX)?;
     let mut rows = index.query([])?;
     while let Some(row) = rows.next()? {
-        let name = row.get_ref(1)?.as_str().unwrap_or_default().to_owned();
-        let revision = row.get_ref(2)?.as_i64().ok().map(i64::cast_unsigned);
-        indexed_sum.add((row.get::<_, i64>(0)?.cast_unsigned(), name, revision));
+        indexed_sum.add(place(row)?);
     }
     if indexed_sum != stored_sum {
         report.add("the index of events by stream and revision differs from the events".to_owned());
     }
     Ok(())
+}
+
+/// Where an event stands: its position, the name of its stream, and its revision.
+type Place = (Position, String, Option<Revision>);
+
+/// The place of the first event after a position, without its content. Fails if SQLite cannot read the row.
+fn next_place(snapshot: &Connection, after: Option<Position>) -> Result<Option<Place>, ReadError> {
+    let after = i64::try_from(after.unwrap_or(0)).unwrap_or(i64::MAX);
+    Ok(snapshot.prepare_cached(SELECT_NEXT_PLACE)?.query_row([after], place).optional()?)
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    let name = row.get_ref(1)?.as_str().unwrap_or_default().to_owned();
+    let revision = row.get_ref(2)?.as_i64().ok().map(i64::cast_unsigned);
+    Ok((row.get::<_, i64>(0)?.cast_unsigned(), name, revision))
 }
 
 /// Checks that each stream is found by its name.

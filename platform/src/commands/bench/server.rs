@@ -16,7 +16,7 @@ use tokio::{
     time,
 };
 
-use super::client::Connection;
+use super::{client::Connection, usage::Usage};
 use crate::{commands::Failure, config::ApiUrl};
 
 /// Time limit for a server to start. A server with a large log checks all of it first.
@@ -29,19 +29,30 @@ const ANY_PORT: &str = "127.0.0.1:0";
 pub struct Target {
     pub command: SocketAddr,
     pub query: SocketAddr,
+    /// Where the server shows its measurements.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Target {
     /// A server that is running already. Refuses another machine unless `allow_remote`: the benchmark fills
     /// it with orders.
-    pub async fn running(command: &ApiUrl, query: &ApiUrl, allow_remote: bool) -> Result<Self, Failure> {
+    pub async fn running(
+        (command, query, admin): (&ApiUrl, &ApiUrl, Option<&ApiUrl>),
+        allow_remote: bool,
+    ) -> Result<Self, Failure> {
         let command = resolve(command, allow_remote).await?;
         let query = resolve(query, allow_remote).await?;
+        let admin = match admin {
+            Some(url) => Some(resolve(url, allow_remote).await?),
+            None => None,
+        };
         // Checks the addresses now: the baselines before their first use take 20 s.
         for address in [command, query] {
             Connection::open(address).await?.get("/readyz").await?;
         }
-        Ok(Self { command, query })
+        let target = Self { command, query, admin };
+        Usage::read(target).await?;
+        Ok(target)
     }
 }
 
@@ -82,7 +93,8 @@ impl Server {
         // Benchmark orders are never charged, and the sandbox's port may be taken.
         command.args(["--payment-provider", "none"]);
         command.arg("--data-dir").arg(data.path());
-        let server = Self::start(command, 2).await?;
+        command.args(["--admin-listen", ANY_PORT]);
+        let server = Self::start(command, 3).await?;
         Ok(Self { _directory: Some(data), ..server })
     }
 
@@ -116,7 +128,8 @@ impl Server {
         }
     }
 
-    /// Starts a process that prints `urls` URLs: one, or first the command API's and then the query API's.
+    /// Starts a process that prints `urls` URLs: one, or those of the command API, the query API and the
+    /// measurements, in this order.
     async fn start(mut command: Command, urls: usize) -> Result<Self, Failure> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let output =
@@ -137,7 +150,8 @@ impl Server {
             listening.map_err(|_| Failure::new("the server did not start within 5 minutes"))??;
         // Reads on, so the server never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let target = Target { command: addresses[0], query: addresses[urls - 1] };
+        let query = addresses.get(1).copied().unwrap_or(addresses[0]);
+        let target = Target { command: addresses[0], query, admin: addresses.get(2).copied() };
         Ok(Self { child, target, _directory: None })
     }
 }

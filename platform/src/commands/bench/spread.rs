@@ -19,6 +19,7 @@ use super::{
     server::{Server, Target},
     setup::BenchSetup,
     tables::{fact_table, load_table, ratio},
+    usage::{Usage, UsagePerOrder},
 };
 use crate::commands::Failure;
 
@@ -37,6 +38,9 @@ pub struct SpreadReport {
     pub ratio_to_echo: f64,
     pub ratio_to_raw_append: f64,
     pub after_full_load: Drain,
+    /// What the server used for an order at full speed, until the read models had it. `None` for a running server
+    /// whose admin address is not known.
+    pub per_order: Option<UsagePerOrder>,
     pub half_load: LoadSummary,
     /// Time from the 201 of an order to the answer of `GET /v1/orders/{id}?min_revision=`, at half speed.
     pub ack_to_visible: LatencySummary,
@@ -52,8 +56,13 @@ pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
     let shop = Arc::new(Shop::new(SKUS));
     shop.receive(target, UNITS_UNLIMITED).await?;
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
+    let before = Usage::read(target).await?;
     let full = place_at_full_speed("spread at full speed, seconds", buyers, bench.duration).await?;
     let after_full_load = Drain::wait(target).await?;
+    let per_order = match (before, Usage::read(target).await?) {
+        (Some(before), Some(after)) => Some(after.per_order(&before, full.acknowledged.len())),
+        _ => None,
+    };
     let mut acknowledged = full.acknowledged;
 
     let buyers = Buyer::connect(&shop, target, bench.clients).await?;
@@ -74,6 +83,7 @@ pub async fn run(bench: &BenchSetup) -> Result<SpreadReport, Failure> {
         ratio_to_echo: full.summary.rate_per_s / echo.rate_per_s,
         ratio_to_raw_append: full.summary.rate_per_s / raw_append.rate_per_s,
         after_full_load,
+        per_order,
         half_load: half.summary,
         ack_to_visible: watched.ack_to_visible,
         after_half_load,
@@ -141,12 +151,19 @@ impl SpreadReport {
         );
         let LatencySummary { count, p50_ms, p99_ms, .. } = self.ack_to_visible;
         let visible = format!("p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, {count} samples");
+        let unknown = "unknown: pass --admin-url";
+        let (processor, calls) = match &self.per_order {
+            Some(per_order) => (format!("{:.0} µs", per_order.processor_us), per_order.to_string()),
+            None => (unknown.to_owned(), unknown.to_owned()),
+        };
         let facts = fact_table(
             "spread",
             [
                 ("ratio to echo", ratio(self.ratio_to_echo)),
                 ("ratio to raw append", ratio(self.ratio_to_raw_append)),
                 ("ack to visible at half speed", visible),
+                ("processor time of the server per order", processor),
+                ("calls to EventStoreDB per order", calls),
                 ("lag after full speed", self.after_full_load.to_string()),
                 ("lag after half speed", self.after_half_load.to_string()),
                 ("read models agree", self.agreement.to_string()),

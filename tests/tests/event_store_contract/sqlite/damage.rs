@@ -276,6 +276,21 @@ async fn a_flipped_bit_that_makes_the_name_of_a_stream_unreadable_is_found() {
 }
 
 #[tokio::test]
+async fn a_check_goes_on_behind_events_that_cannot_be_returned() {
+    let (_directory, path, events) = given_small_file().await;
+    changed(&path, &format!("UPDATE streams SET name = 'nameless' WHERE name = '{}'", events[0].stream));
+    changed(&path, "DELETE FROM events WHERE position = 8");
+    changed(&path, "UPDATE events SET data = data || ' ' WHERE position = 23");
+    let report = found(&path);
+    let count = |text: &str| report.findings.iter().filter(|finding| finding.contains(text)).count();
+    assert_eq!(count("the name of its stream is unreadable"), 8, "{report:?}");
+    assert_eq!(count("the log has no event at position 8"), 1, "{report:?}");
+    assert_eq!(count("the event at position 23"), 1, "{report:?}");
+    assert_eq!(count("the index of events"), 0, "{report:?}");
+    assert_eq!(report.events, 24 - 8 - 1);
+}
+
+#[tokio::test]
 async fn a_flipped_bit_that_makes_the_name_of_a_stream_another_name_is_found() {
     // Another digit makes another id. The id always has the digit of its version, which is 4.
     let report = check_with_a_flipped_bit_in_a_name(|character| character.is_ascii_digit()).await;

@@ -41,7 +41,7 @@ impl FakeLog {
     }
 }
 
-fn window(last: Option<EventMark>, bytes_max: usize) -> Window {
+fn window(last: Option<RecordedEvent>, bytes_max: usize) -> Window {
     Window::new(last, bytes_max, Arc::default())
 }
 
@@ -67,7 +67,7 @@ fn the_window_has_every_event_after_its_start() {
     assert_eq!(positions(whole.page_after(&log.mark(3), 10)), Some(vec![500]));
     assert_eq!(whole.page_after(&log.mark(4), 10), None, "the server shows whether the log goes on");
 
-    let later = window(Some(log.mark(1)), 1 << 20);
+    let later = window(Some(log.0[1].clone()), 1 << 20);
     fill(&later, &log);
     assert_eq!(later.page_after(&log.mark(0), 10), None);
     assert_eq!(positions(later.page_after(&log.mark(1), 10)), Some(vec![300, 400, 500]));
@@ -145,6 +145,28 @@ async fn a_log_that_went_back_empties_the_window_and_is_reported_until_the_reade
     assert!(window.outage().borrow().is_none());
 }
 
+#[test]
+fn the_last_event_is_vouched_for_since_events_that_the_window_has_and_while_a_reader_fills_it() {
+    let log = FakeLog::of(20);
+    let window = window(Some(log.0[2].clone()), 5 * (10 + EVENT_OVERHEAD_BYTES));
+    assert_eq!(window.last_since(&log.mark(2)), Some(log.0[2].clone()));
+    assert_eq!(window.last_since(&log.mark(1)), None);
+    fill(&window, &log);
+    assert_eq!(window.last_since(&log.mark(19)), Some(log.0[19].clone()));
+    assert_eq!(window.last_since(&log.mark(14)), Some(log.0[19].clone()));
+    assert_eq!(window.last_since(&log.mark(13)), None, "the window dropped the events after it");
+    let other = EventMark { id: EventId(Uuid::from_u128(77)), ..log.mark(19) };
+    assert_eq!(window.last_since(&other), None);
+
+    window.fail(ReadError::Unavailable("no answer".into()));
+    assert_eq!(window.last_since(&log.mark(19)), None);
+    window.recover();
+    assert_eq!(window.last_since(&log.mark(19)), Some(log.0[19].clone()));
+    window.fail(ReadError::went_back(&log.mark(19)));
+    window.recover();
+    assert_eq!(window.last_since(&log.mark(19)), None);
+}
+
 /// What happens in a random history.
 #[derive(Debug, Clone)]
 enum Step {
@@ -200,7 +222,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..150),
     ) {
         let mut log = FakeLog::of(begin);
-        let last = begin.checked_sub(1).map(|last| log.mark(last));
+        let last = begin.checked_sub(1).map(|last| log.0[last].clone());
         let window = window(last, window_events * (10 + EVENT_OVERHEAD_BYTES));
         let (mut feed, _) = window.begin_feed();
         let mut delivered = begin;
