@@ -9,7 +9,7 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, TenderStatus},
+    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus},
     shares::{self, AdjustmentKind},
     text,
 };
@@ -21,7 +21,7 @@ use infra::{
         parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{self, OrderBalance, OrderFilter, OrderSummaryRow},
+    read_models::{OrderBalance, OrderFilter, OrderSummaryRow},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -31,9 +31,12 @@ use crate::{
     freshness::{Freshness, IfNoneMatch, NotModified},
     vocabulary::{
         AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderBalanceWord, OrderStatusWord,
-        PaymentStatusWord, TenderStatusWord,
+        PaymentStatusWord,
     },
 };
+
+mod payment;
+pub use payment::OrderPayment;
 
 /// An order without its lines. Amounts are in minor units of `currency`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,25 +99,6 @@ pub struct OrderSummary<'a> {
     /// Revision of the order's stream that this answer reflects.
     #[schema(value_type = u64)]
     revision: Revision,
-}
-
-/// A payment of an order. The payment itself has its whole state.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OrderPayment {
-    #[schema(value_type = String, format = "uuid")]
-    payment_id: PaymentId,
-    /// What it was requested for.
-    #[schema(value_type = i64)]
-    amount: Amount,
-    #[schema(value_type = TenderStatusWord)]
-    status: TenderStatus,
-    #[schema(value_type = i64)]
-    captured: Amount,
-    #[schema(value_type = i64)]
-    refunded: Amount,
-    /// Taken from `captured` by disputes that are open or lost.
-    #[schema(value_type = i64)]
-    disputed: Amount,
 }
 
 /// An order with all its parts.
@@ -405,13 +389,6 @@ impl<'a> OrderSummary<'a> {
             updated_at: row.updated_at,
             revision: row.revision,
         }
-    }
-}
-
-impl OrderPayment {
-    fn of(payment: &read_models::OrderPayment) -> Self {
-        let read_models::OrderPayment { payment_id, amount, status, captured, refunded, disputed } = *payment;
-        Self { payment_id, amount, status, captured, refunded, disputed }
     }
 }
 

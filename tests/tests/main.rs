@@ -1,5 +1,6 @@
 //! One test binary over the whole platform.
 
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::needless_pass_by_value, reason = "tests write values where they use them")]
 

@@ -29,7 +29,7 @@ impl Checkout {
                 WhenDue::Nothing => return Ok(true),
                 WhenDue::Wait => {
                     tracing::debug!(order.id = %order_id,
-                        "An overdue order does not expire yet: the outcome of its payment is unknown");
+                        "An overdue order does not expire yet: the outcome of a payment is unknown");
                     return Ok(false);
                 }
                 WhenDue::Record(command) | WhenDue::Expire(command) => command,

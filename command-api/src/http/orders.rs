@@ -71,7 +71,7 @@ pub(super) struct OrderAnswer {
     /// What this command refunds to which payment.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunds: Option<Vec<RefundItem>>,
-    /// With `Prefer: wait=N`, for an order that carries its payment: the payment after the provider's answer.
+    /// With `Prefer: wait=N` and a charge: the first charged payment after the provider's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<PaymentAnswer>,
     /// Revision of the order's stream right after this command.

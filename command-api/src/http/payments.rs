@@ -163,7 +163,7 @@ struct FailureAnswer {
     retryable: bool,
 }
 
-/// The payment after the provider's answer, for an order that carried its payment. Waits at most `patience`.
+/// A payment after the provider's answer, for an order that carried its charge. Waits at most `patience`.
 pub(super) async fn payment_after_charge(
     api: &CommandApi,
     payment_id: PaymentId,

@@ -83,6 +83,11 @@ impl EventLog for GuardedLog {
         self.inner.position_before(time).await
     }
 
+    fn last_followed(&self, mark: &EventMark) -> Option<RecordedEvent> {
+        self.check().ok()?;
+        self.inner.last_followed(mark)
+    }
+
     fn outage(&self) -> Outage {
         self.inner.outage()
     }

@@ -7,6 +7,7 @@ mod audit;
 mod copy;
 mod listener;
 mod money;
+mod order_lists;
 mod orders;
 mod payments;
 mod projections;

@@ -30,8 +30,13 @@ impl ReadModelProgress {
         let queries =
             queries.inspect_err(|error| tracing::debug!(%error, "Cannot open the read models")).ok()?;
         let checkpoints = queries.checkpoints().await.ok()?;
-        // Read last, so no reading is ahead of the log.
-        let head = self.log.last_position().await.ok()?;
+        let latest =
+            checkpoints.iter().filter_map(|row| row.last_event.as_ref()).max_by_key(|mark| mark.position);
+        let head = match latest.and_then(|mark| self.log.last_followed(mark)) {
+            Some(last) => Some(last.position),
+            // Read last, so no reading is ahead of the log.
+            None => self.log.last_position().await.ok()?,
+        };
         Some(Reading::of(&checkpoints, head))
     }
 }

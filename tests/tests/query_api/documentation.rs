@@ -150,6 +150,8 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
         [
             "/livez",
             "/readyz",
+            "/v1/currencies",
+            "/v1/money",
             "/v1/orders",
             "/v1/orders/stuck",
             "/v1/orders/{id}",

@@ -74,7 +74,7 @@ fn no_shares() -> Value {
 
 /// The answer for an order with this [`history`].
 fn answer_in_full() -> Value {
-    json!({
+    let mut answer = json!({
         "order_id": "00000000-0000-0000-0000-000000000001",
         "status": "cancelled",
         "payment_status": "paid",
@@ -87,14 +87,9 @@ fn answer_in_full() -> Value {
         "owed": 690,
         "amount_due": 0,
         "overpaid": 0,
-        "refund_due": 1_110,
         "captured": 1_800,
         "refunded": 0,
         "payment_id": PaymentId::of_order(order_id(1)),
-        "payments": [{
-            "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",
-            "captured": 1_800, "refunded": 0, "disputed": 0,
-        }],
         "line_count": 2,
         "units": 7,
         "placed_at": "2010-12-01T08:26:00Z",
@@ -112,6 +107,7 @@ fn answer_in_full() -> Value {
              "adjustments": [], "shares": no_shares(), "total": 300},
         ],
         "adjustments": [{"kind": "discount", "code": "discount", "amount": -30, "spread": false}],
+        "prices_include_tax": false,
         "shortages": [],
         "disputed": 0,
         "shipments": [{
@@ -136,7 +132,13 @@ fn answer_in_full() -> Value {
              "lines": [{"line": 1, "amount": 510}, {"line": 2, "amount": 300}]},
         ],
         "cancel_reason": "requested",
-    })
+    });
+    answer["refund_due"] = json!(1_110);
+    answer["payments"] = json!([{
+        "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",
+        "captured": 1_800, "refunded": 0, "disputed": 0,
+    }]);
+    answer
 }
 
 #[tokio::test]

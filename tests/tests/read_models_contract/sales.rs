@@ -30,8 +30,8 @@ fn totals(orders: i64) -> SalesTotals {
         gross: 5 * i128::from(orders),
         discounts: -i128::from(orders),
         tax: 7 * i128::from(orders),
-        shipping: 11,
-        fees: 13,
+        shipping: 11 * i128::from(orders),
+        fees: 13 * i128::from(orders),
         cancelled: orders.into(),
         refunded: (-orders).into(),
     }

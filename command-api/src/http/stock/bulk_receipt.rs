@@ -89,11 +89,16 @@ pub(in crate::http) async fn receive_many(
     let items: Vec<ReceiptItem> = body.receipts.into_iter().map(item).collect();
     let receipts = &api.checkout.receipts;
     let receipt_id = ReceiptId::from(context.id);
-    // A receipt that is accepted already passes no check again: its SKUs may have filled up meanwhile.
-    if !receipts.read(&receipt_id, |receipt, _| receipt.is_accepted()).await?
-        && Uses::Earlier == check(&api, &items, &context).await?
-    {
-        return Ok(complete_earlier(&api, items, &context).await?);
+    // A receipt that is accepted already passes no check: its SKUs may have filled up meanwhile.
+    let is_accepted = async || receipts.read(&receipt_id, |receipt, _| receipt.is_accepted()).await;
+    if !is_accepted().await? {
+        match check(&api, &items, &context).await {
+            Ok(Uses::New) => {}
+            Ok(Uses::Earlier) => return Ok(complete_earlier(&api, items, &context).await?),
+            // The same request at the same time may have been accepted, and may have filled them up itself.
+            Err(_) if is_accepted().await? => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
     }
     let command = ReceiptCommand::Accept { items: items.clone() };
     let accepting = receipts.execute(&receipt_id, command, &context).await?;

@@ -16,7 +16,8 @@ use super::{
     PostgresQueries,
     audit::{Scan, Stop, key_of},
     copy::Copy,
-    values::{JsonText, all, cell, json_text, one, optional_time, page, revision, sku_of, time},
+    order_lists,
+    values::{JsonText, all, cell, json_text, one, optional_time, revision, sku_of, time},
 };
 use crate::{
     postgres::Timestamptz,
@@ -24,8 +25,7 @@ use crate::{
         OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
         ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
-        orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
-        paging::one_more,
+        orders::{awaited_payment_due_at, never_placed, skus_of},
     },
 };
 
@@ -47,7 +47,7 @@ impl PgOrderStatus {
         [Self::Placed, Self::Allocated, Self::Rejected, Self::Cancelled, Self::Expired];
 
     /// `None` for an order that was never placed, which has no row.
-    fn of(status: OrderStatus) -> Option<Self> {
+    pub(super) fn of(status: OrderStatus) -> Option<Self> {
         match status {
             OrderStatus::New => None,
             OrderStatus::Placed => Some(Self::Placed),
@@ -68,7 +68,7 @@ impl PgOrderStatus {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Placed => "placed",
             Self::Allocated => "allocated",
@@ -122,9 +122,9 @@ fn order_row(row: &Row) -> Result<OrderRow, ReadModelError> {
     })
 }
 
-const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
+pub(super) const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
 
-fn summary_row(row: &Row) -> Result<OrderSummaryRow, ReadModelError> {
+pub(super) fn summary_row(row: &Row) -> Result<OrderSummaryRow, ReadModelError> {
     let Json(summary): Json<OrderSummary> = cell(row, 4)?;
     Ok(OrderSummaryRow {
         order_id: OrderId(cell(row, 0)?),
@@ -419,93 +419,11 @@ impl OrderQueries for PostgresQueries {
         filter: &OrderFilter,
         limit: usize,
     ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-        self.database.run(async |client| list_page(client, filter, limit).await).await
+        self.database.run(async |client| order_lists::list_page(client, filter, limit).await).await
     }
 }
 
 pub(super) async fn summary(client: &Object, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError> {
     let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = $1");
     one(client, &sql, &[&id.0], summary_row).await
-}
-
-async fn list_page(
-    client: &Object,
-    filter: &OrderFilter,
-    limit: usize,
-) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-    let status = match filter.status.map(PgOrderStatus::of) {
-        // Orders that were never placed have no rows.
-        Some(None) => return Ok(RowPage::empty()),
-        Some(Some(status)) => Some(status),
-        None => None,
-    };
-    let list = OrderList::of(filter);
-    // The list runs from the newest to the oldest; it begins before this point.
-    let until = filter.placed_to.map(|to| (Timestamptz::from(to), Uuid::nil()));
-    let after = filter.after.map(|(placed_at, id)| (Timestamptz::from(placed_at), id.0));
-    let end = (Timestamptz::MAX, Uuid::nil());
-    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or(end);
-    let from = filter.placed_from.map_or(Timestamptz::MIN, Timestamptz::from);
-    let fetched = one_more(limit);
-    let customer = filter.customer_id.as_deref();
-    let sku = filter.sku.as_ref().map(Sku::as_str);
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&from, &before_time, &before_id, &fetched];
-    match list {
-        OrderList::Time => {}
-        OrderList::Customer => values.push(&customer),
-        OrderList::Sku => values.push(&sku),
-        OrderList::CustomerAndSku | OrderList::Balance(_) => {
-            values.extend([&customer as &(dyn ToSql + Sync), &sku]);
-        }
-    }
-    page(client, &list_sql(list, status), &values, limit, summary_row).await
-}
-
-/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
-/// the page needs, so its cost does not grow with the number of orders. OFFSET 0 keeps the look-up from
-/// becoming a join, which Postgres could walk from the other side.
-/// $1: placed from, $2 and $3: before this time and id, $4: how many, $5 and $6: customer, SKU.
-pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String {
-    const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)
-         ORDER BY placed_at DESC, order_id DESC LIMIT $4";
-    let branch = |status: Option<PgOrderStatus>| {
-        let name = status.map(PgOrderStatus::name).unwrap_or_default();
-        let rows = match list {
-            OrderList::Balance(balance) => {
-                let of_status = status.map_or(String::new(), |_| format!("AND status = '{name}'"));
-                format!(
-                    "orders WHERE {} {of_status} AND ($5::text IS NULL OR customer_id = $5)
-                     AND ($6::text IS NULL OR EXISTS (SELECT FROM order_skus AS contained
-                         WHERE contained.sku = $6 AND contained.status = orders.status
-                         AND contained.placed_at = orders.placed_at
-                         AND contained.order_id = orders.order_id OFFSET 0))",
-                    balance.as_str()
-                )
-            }
-            OrderList::Time => format!("orders WHERE status = '{name}'"),
-            OrderList::Customer => format!("orders WHERE customer_id = $5 AND status = '{name}'"),
-            OrderList::Sku => format!("order_skus WHERE sku = $5 AND status = '{name}'"),
-            OrderList::CustomerAndSku => format!(
-                "orders WHERE customer_id = $5 AND status = '{name}'
-                 AND EXISTS (SELECT FROM order_skus AS contained WHERE contained.sku = $6
-                     AND contained.status = '{name}' AND contained.placed_at = orders.placed_at
-                     AND contained.order_id = orders.order_id OFFSET 0)"
-            ),
-        };
-        format!("(SELECT placed_at, order_id FROM {rows} AND {RANGE})")
-    };
-    let branches: Vec<String> = match (status, list) {
-        (Some(status), _) => vec![branch(Some(status))],
-        // One range has the orders of every status.
-        (None, OrderList::Balance(_)) => vec![branch(None)],
-        (None, _) => PgOrderStatus::ALL.map(|status| branch(Some(status))).into(),
-    };
-    let union = branches.join(" UNION ALL ");
-    format!(
-        "SELECT {SUMMARY_COLUMNS}
-         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union}) AS branches
-               ORDER BY page_time DESC, page_id DESC LIMIT $4) AS page
-         JOIN orders ON order_id = page_id
-         ORDER BY page_time DESC, page_id DESC"
-    )
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
-    orders::{MOVE_SKUS, PgOrderStatus, list_sql},
+    order_lists::list_sql,
+    orders::{MOVE_SKUS, PgOrderStatus},
     schema,
     stock::CLOSE_RESERVATIONS,
     waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING},
