@@ -169,6 +169,7 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(payments::refund_succeeded))
         .routes(routes!(payments::refund_failed))
         .routes(routes!(payments::retry_refund))
+        .routes(routes!(payments::look_up))
         .routes(routes!(provider_notices::receive))
         .routes(routes!(reactions::list_parked))
         .routes(routes!(reactions::retry))

@@ -9,6 +9,7 @@ pub mod http;
 pub mod idempotency;
 mod pages;
 pub mod process_manager;
+pub mod reconciliation;
 
 pub use checkout::Checkout;
 pub use executor::ExecutorOptions;

@@ -6,12 +6,16 @@
 
 pub mod stripe;
 
+mod books;
+
 use async_trait::async_trait;
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Timestamp,
     payment::{Charge, DisputeReport, ProviderReport, RefundReport},
 };
 use http::HeaderMap;
+
+pub use self::books::{Book, BookEntry, BookPage, Period};
 
 /// A charge. `payment_id` and `charge.number` identify it forever.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +135,7 @@ pub enum NoticeError {
 /// - Reports are cumulative: they describe the current state of the charge, not the last operation.
 /// - A report that [`PaymentProvider::look_up`] returns includes the refunds and disputes of the charge, also those
 ///   that started at the provider.
+/// - The books list every charge and refund of this platform once, by the time at which the provider made it.
 /// - After [`PaymentProvider::void`] has answered, the charge takes no more money. That includes a request to
 ///   charge that was sent before and arrives later.
 /// - An operation answers within 30 seconds, or fails with [`ProviderError::OutcomeUnknown`].
@@ -159,13 +164,20 @@ pub trait PaymentProvider: Send + Sync + 'static {
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError>;
 
     /// The current state of the charge with this id at the provider, with its refunds and disputes. `None` if no
-    /// payment of this platform requested it. A provider whose notices always name the payment has nothing to add.
+    /// payment of this platform requested it.
     async fn look_up_reference(
         &self,
-        _reference: &str,
-    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
-        Ok(None)
-    }
+        reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError>;
+
+    /// A page of the charges or refunds of this platform that the provider made in a period. `after` is the `next` of
+    /// the page before. Omits what other programs made under the same account.
+    async fn read_book(
+        &self,
+        book: Book,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<BookPage, ProviderError>;
 
     /// Refunds money. A repeated call returns the state of the refund.
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError>;

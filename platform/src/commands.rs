@@ -5,6 +5,7 @@ pub mod backup;
 pub mod bench;
 pub mod dev;
 pub mod import;
+pub mod payments;
 pub mod projections;
 pub mod reactions;
 pub mod repair;

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
-use self::urls::SecretUrlParser;
+pub(crate) use self::urls::SecretUrlParser;
 pub use self::{
     duration::{PaymentDueAfter, parse_duration},
     roles::{Role, Roles, RolesError},

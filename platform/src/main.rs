@@ -10,6 +10,7 @@ use platform::{
         bench::{self, BenchOptions},
         dev::{self, DevCommand},
         import::{self, ImportOptions},
+        payments::{self, PaymentsCommand, PaymentsError},
         projections::{self, ProjectionsCommand},
         reactions::{self, ReactionsCommand},
         repair::{self, RepairCommand},
@@ -45,6 +46,9 @@ enum Command {
     /// List the read models, rebuild them, and retry parked streams.
     #[command(subcommand)]
     Projections(ProjectionsCommand),
+    /// Compare recorded charges and refunds with the payment provider.
+    #[command(subcommand)]
+    Payments(PaymentsCommand),
     /// List the parked reactions of the process manager, and run them again.
     #[command(subcommand)]
     Reactions(ReactionsCommand),
@@ -81,6 +85,11 @@ async fn main() -> ExitCode {
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Projections(command) => projections::run(&settings, command).await,
+        Command::Payments(command) => match payments::run(&settings, command).await {
+            Ok(()) => Ok(()),
+            Err(PaymentsError::Settings(problem)) => return usage_error(&problem),
+            Err(PaymentsError::Failed(failure)) => Err(failure),
+        },
         Command::Reactions(command) => reactions::run(&settings, command).await,
         Command::Repair(command) => repair::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),

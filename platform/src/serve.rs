@@ -22,6 +22,7 @@ use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
 use webhooks::SenderSetUpError;
 
+pub(crate) use self::parts::{SECRET_FILE, url_to};
 pub use self::running_roles::RunningRoles;
 use crate::{
     commands::Failure,

@@ -270,7 +270,7 @@ pub struct OrdersParams {
     #[param(value_type = Option<String>)]
     sku: Option<Sku>,
     /// `overpaid`: more is paid than is owed. `refund_due`: a refund is not paid out yet.
-    #[param(value_type = Option<OrderBalanceWord>)]
+    #[param(inline, value_type = Option<OrderBalanceWord>)]
     balance: Option<OrderBalance>,
     /// Placed at this instant or later. A date means its midnight in UTC.
     #[param(value_type = Option<String>, example = "2010-12-01T08:26:00Z")]

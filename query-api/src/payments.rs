@@ -95,7 +95,7 @@ pub struct Payment<'a> {
     kind: Option<PaymentKind>,
     /// Why it failed. Null unless it is failed, or if an earlier version recorded the failure.
     failure: Option<PaymentFailure<'a>>,
-    refunds: Vec<Refund>,
+    refunds: Vec<Refund<'a>>,
     disputes: Vec<Dispute<'a>>,
 }
 
@@ -123,8 +123,9 @@ pub struct Dispute<'a> {
     status: DisputeState,
 }
 
+/// Money that goes back, and how far it is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Refund {
+pub struct Refund<'a> {
     #[schema(value_type = String, format = "uuid")]
     refund_id: RefundId,
     #[schema(value_type = i64)]
@@ -138,6 +139,11 @@ pub struct Refund {
     /// The refund of the order that this is a part of. Null: it goes to one source, under the id of the order's refund.
     #[schema(value_type = Option<String>, format = "uuid")]
     part_of: Option<RefundId>,
+    /// Since when the payment waits for its provider, over all attempts. Null unless the provider has to pay this refund.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    since: Option<Timestamp>,
+    /// Why it failed. Null unless it has failed.
+    failure: Option<&'a str>,
 }
 
 /// The payments to list. A payment must match all filters.
@@ -190,7 +196,8 @@ pub async fn payment(
     let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
     let row = row.ok_or(NoSuch(PaymentId::RESOURCE))?;
     let summary = PaymentSummaryRow::from(&row);
-    Ok(known.answer(row.revision, || Payment::of(&row.payment, &summary)))
+    let waits_since = row.awaits_provider_since;
+    Ok(known.answer(row.revision, || Payment::of(&row.payment, &summary, waits_since)))
 }
 
 /// Payments, by id
@@ -238,8 +245,13 @@ impl<'a> PaymentSummary<'a> {
 }
 
 impl<'a> Payment<'a> {
-    fn of(payment: &'a payment::Payment, summary: &'a PaymentSummaryRow) -> Self {
-        let refunds = payment.refunds().iter().map(|refund| Refund::of(payment, refund)).collect();
+    fn of(
+        payment: &'a payment::Payment,
+        summary: &'a PaymentSummaryRow,
+        waits_since: Option<Timestamp>,
+    ) -> Self {
+        let refunds =
+            payment.refunds().iter().map(|refund| Refund::of(payment, refund, waits_since)).collect();
         let disputes = payment.disputes().iter().map(Dispute::of).collect();
         let failure = payment.failure().map(|failure| PaymentFailure {
             code: &failure.code,
@@ -261,8 +273,8 @@ impl<'a> Dispute<'a> {
     }
 }
 
-impl Refund {
-    fn of(payment: &payment::Payment, refund: &payment::Refund) -> Self {
+impl<'a> Refund<'a> {
+    fn of(payment: &payment::Payment, refund: &'a payment::Refund, waits_since: Option<Timestamp>) -> Self {
         let charge = match payment.source_of(refund) {
             RefundSource::Charge(number) => Some(number),
             RefundSource::Manual => None,
@@ -274,6 +286,8 @@ impl Refund {
             amount: refund.amount,
             reason: refund.reason,
             status: refund.state,
+            since: waits_since.filter(|_| refund.state.is_open() && charge.is_some()),
+            failure: refund.failure.as_deref(),
         }
     }
 }

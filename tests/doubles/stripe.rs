@@ -9,6 +9,7 @@
 //! keys after exactly 24 hours, and the error of an intent when the intent is cancelled.
 
 mod account;
+mod books;
 mod cards;
 mod objects;
 mod server;

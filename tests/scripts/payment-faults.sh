@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Places orders that are paid through a sandbox. The sandbox declines 20% of the charges, loses 20% of its
-# answers and sends 20% of its webhooks twice. The script kills the platform with -9 meanwhile. At the end the
-# ledger of the sandbox equals the orders to the penny, no customer is charged twice, and no unit stays
-# reserved.
+# answers and sends 20% of its webhooks twice. Customers dispute 5% of the charges, and 5% are refunded at the
+# provider. The script kills the platform with -9 meanwhile. At the end the ledger of the sandbox equals the
+# orders to the penny, no customer is charged twice, and no unit stays reserved.
 #
 #   tests/scripts/payment-faults.sh BINARY [ORDERS [KILLS]]
 set -euo pipefail

@@ -257,6 +257,27 @@ class Checks:
         failed = self.refunds.retrieve(refund.id)
         assert (failed.status, failed.failure_reason) == ("failed", "expired_or_canceled_card")
 
+    def lists_show_what_was_created_in_a_period(self):
+        paid = self.paid()
+        refund = self.refunds.create({"payment_intent": paid.id, "amount": 100})
+        of_second = lambda second: {"created": {"gte": second, "lt": second + 1}, "limit": 1}
+        listed = self.intents.list(of_second(paid.created)).auto_paging_iter()
+        assert paid.id in [intent.id for intent in listed]
+        listed = self.refunds.list({**of_second(refund.created), "expand": ["data.payment_intent"]})
+        found = {one.id: one.payment_intent for one in listed.auto_paging_iter()}
+        assert (found[refund.id].id, found[refund.id].amount_received) == (paid.id, 1000)
+        for resource in (self.intents, self.refunds):
+            assert resource.list({"created": {"lt": 1}}).data == []
+
+    def a_dispute_is_listed_until_it_is_closed(self):
+        paid = self.paid()
+        dispute = self.double.ask(f"dispute {paid.id} 300")
+        listed = lambda: self.client.v1.disputes.list({"payment_intent": paid.id, "limit": 100}).data
+        assert [(one.id, one.amount, one.status) for one in listed()] == [(dispute, 300, "needs_response")]
+        self.double.ask(f"close-dispute {dispute} no")
+        assert [one.status for one in listed()] == ["lost"]
+        assert self.intents.retrieve(paid.id, {"expand": ["latest_charge"]}).latest_charge.disputed
+
     def errors_have_the_codes_of_stripe(self):
         error = must_fail(stripe.InvalidRequestError, lambda: self.intents.retrieve("pi_none"))
         assert (error.http_status, error.code) == (404, "resource_missing")
@@ -285,6 +306,7 @@ class Checks:
             "payment_intent.created", "payment_intent.succeeded", "payment_intent.payment_failed",
             "payment_intent.canceled", "payment_intent.requires_action",
             "payment_intent.amount_capturable_updated", "refund.created", "refund.failed",
+            "charge.dispute.created", "charge.dispute.closed",
         }, kinds
 
 

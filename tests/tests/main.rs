@@ -30,6 +30,7 @@ mod projectors;
 mod query_api;
 mod reactions_after_a_crash;
 mod read_models_contract;
+mod reconciliation;
 mod relay;
 mod restored_log;
 mod simulation;

@@ -1,6 +1,7 @@
 //! The contract of the payment provider port: one suite that runs over every adapter.
 
 mod at_provider;
+mod books;
 mod capturing;
 mod charging;
 mod notices;
@@ -133,6 +134,10 @@ macro_rules! payment_provider_contract {
             at_provider::a_refund_made_at_the_provider_is_reported_by_webhook_and_look_up,
             at_provider::a_dispute_is_reported_by_webhook_and_look_up_until_it_is_decided,
             at_provider::a_paid_refund_may_fail_late,
+            books::the_books_list_each_charge_and_refund_once,
+            books::a_look_up_by_reference_finds_what_the_books_list,
+            books::a_period_of_the_books_begins_with_its_first_second_and_ends_before_its_last,
+            books::a_refund_counts_in_the_books_while_it_is_paid,
             charging::unknown_credentials_are_reported,
             capturing::a_repeated_capture_with_the_same_total_is_done_once,
             capturing::a_capture_beyond_the_authorized_amount_is_refused,

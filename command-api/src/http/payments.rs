@@ -1,5 +1,7 @@
 //! Commands on payments.
 
+mod look_up;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use axum::extract::State;
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
+pub(super) use self::look_up::*;
 use super::{
     CommandApi,
     answer::Answer,

@@ -89,16 +89,16 @@ pub(super) async fn receive(
     Ok(Json(NoticeAnswer { outcome }))
 }
 
-/// The charge of a notice that names it only by the provider's id. While the provider does not answer, the notice is
-/// refused, so the provider sends it again.
-async fn looked_up(
+/// The charge with this id at the provider. While the provider does not answer, the request is refused; the provider
+/// sends a notice again.
+pub(super) async fn looked_up(
     api: &CommandApi,
     reference: &str,
 ) -> Result<Option<(PaymentId, ProviderReport)>, Problem> {
     api.checkout.look_up_reference(reference).await.map_err(|error| {
         tracing::warn!(charge.reference = reference, %error,
-            "Cannot look up the charge of a webhook; the provider sends it again");
-        Problem::new(Code::Unavailable).detail("the charge of the webhook cannot be looked up now")
+            "Cannot look up a charge; its webhook or its request is refused");
+        Problem::new(Code::Unavailable).detail("the charge cannot be looked up now")
     })
 }
 

@@ -41,6 +41,34 @@ stored_events! {
     }
 }
 
+impl PaymentEvent {
+    /// True if the work of the provider is replaced: what it did before is not waited for any more.
+    pub fn replaces_work(&self) -> bool {
+        match self {
+            Self::VoidRequested(_) => true,
+            Self::Requested(_)
+            | Self::ChargeRequested(_)
+            | Self::ChargePending(_)
+            | Self::Authorized(_)
+            | Self::CaptureRequested(_)
+            | Self::Captured(_)
+            | Self::Failed(_)
+            | Self::Voided(_)
+            | Self::OutcomeUnknown(_)
+            | Self::RefundRequested(_)
+            | Self::RefundFound(_)
+            | Self::RefundPending(_)
+            | Self::RefundOutcomeUnknown(_)
+            | Self::Refunded(_)
+            | Self::RefundFailed(_)
+            | Self::Disputed(_)
+            | Self::DisputeWon(_)
+            | Self::DisputeLost(_)
+            | Self::Closed(_) => false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRequested {
     pub payment_id: PaymentId,

@@ -28,6 +28,9 @@ pub struct Refund {
     /// The refund of the order that this is a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<RefundId>,
+    /// Why it failed. None unless it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl HeapBytes for Refund {
@@ -40,8 +43,9 @@ impl HeapBytes for Refund {
             failed_at_provider: _,
             source: _,
             part_of: _,
+            failure,
         } = self;
-        0
+        failure.heap_bytes()
     }
 }
 

@@ -89,6 +89,12 @@ impl Payment {
         (parts, rest.saturating_add(beyond))
     }
 
+    /// True if the payment repeats an automatic refund, or is about to: its last attempt has just failed.
+    pub fn repeats_refunds(&self) -> bool {
+        let owed = self.amount_due_at_closing().map(|amount_due| self.excess(amount_due));
+        owed.is_some_and(|amount| !closing_refunds(self, amount).is_empty())
+    }
+
     /// True if automatic refunds of this source have failed too often.
     fn is_given_up(&self, source: RefundSource) -> bool {
         let failed = self.refunds().iter().filter(|refund| {

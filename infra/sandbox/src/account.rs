@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    books::reference_of,
     resource::{
         ChargeFailure, ChargeResource, ChargeStatus, ChargeTerms, DisputeResource, Movement, MovementKind,
         NoticeKind, RefundResource, RefundStatus,
@@ -96,7 +97,7 @@ impl Account {
         let charge = ChargeResource {
             payment_id,
             charge: number,
-            reference: format!("sandbox-{payment_id}-{number}"),
+            reference: reference_of(payment_id, number),
             terms: None,
             status: ChargeStatus::Pending,
             authorized: Amount::ZERO,
@@ -266,8 +267,8 @@ impl Account {
             return Err(ChargeRefusal::TooLarge { left });
         }
         let reference = format!("sandbox-refund-{refund_id}");
-        let (status, reason) = (RefundStatus::Pending, None);
-        self.charge.refunds.push(RefundResource { refund_id, reference, amount, status, reason });
+        let (status, reason, created_at) = (RefundStatus::Pending, None, Some(now));
+        self.charge.refunds.push(RefundResource { refund_id, reference, amount, status, reason, created_at });
         let Some(wait) = verdict.pending else {
             return self.settle_refund(refund_id, !verdict.fails, now);
         };

@@ -4,28 +4,31 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::{Amount, Timestamp, payment::ProviderReport};
+use domain::{Amount, PaymentId, Timestamp, payment::ProviderReport};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use infra::{
     http::Code,
     payment_provider::{
-        ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider, ProviderError,
-        RefundAnswer, RefundRequest,
+        Book, BookPage, ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider,
+        Period, ProviderError, RefundAnswer, RefundRequest,
     },
     signature::{SignatureError, Signed, SigningSecret, verify},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    books::{charge_of, page_of},
     http_client::{HttpClient, RequestFailure},
-    resource::{ChargeResource, ChargeTerms, NoticeBody, NoticeKind, RefundTerms},
+    resource::{ChargePage, ChargeResource, ChargeTerms, NoticeBody, NoticeKind, RefundTerms},
 };
 
 /// The name of the provider in commands, in events and in the path of its notices.
 pub const NAME: &str = "sandbox";
 /// Time limit for a request and its answer together.
 const TIME_MAX: Duration = Duration::from_secs(10);
+/// Charges of a page of the books: the most that the sandbox lists at once.
+const BOOK_PAGE: usize = 200;
 
 /// Implements [`PaymentProvider`] with requests to a sandbox.
 #[derive(Debug)]
@@ -60,6 +63,15 @@ impl SandboxProvider {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<ChargeResource, AskError> {
+        self.ask_for(method, path, body).await
+    }
+
+    async fn ask_for<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, AskError> {
         let invalid =
             |error: &dyn std::fmt::Display| AskError::Provider(ProviderError::Refused(error.to_string()));
         let json = body.map(serde_json::to_vec).transpose().map_err(|error| invalid(&error))?;
@@ -141,7 +153,11 @@ fn error_of(status: StatusCode, answer: &[u8]) -> AskError {
 }
 
 fn path(request: &ChargeRequest) -> String {
-    format!("/v1/charges/{}/{}", request.payment_id, request.charge.number)
+    path_of(request.payment_id, request.charge.number)
+}
+
+fn path_of(payment_id: PaymentId, charge: u32) -> String {
+    format!("/v1/charges/{payment_id}/{charge}")
 }
 
 /// The `body` of [`SandboxProvider::ask`] for a request without a body.
@@ -191,6 +207,31 @@ impl PaymentProvider for SandboxProvider {
             Err(AskError::UnknownCharge) => Ok(None),
             Err(error) => Err(error.into_error()),
         }
+    }
+
+    async fn look_up_reference(
+        &self,
+        reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        let Some((payment_id, charge)) = charge_of(reference) else { return Ok(None) };
+        match self.ask(Method::GET, &path_of(payment_id, charge), NO_BODY).await {
+            Ok(charge) => Ok(Some((payment_id, charge.report()))),
+            Err(AskError::UnknownCharge) => Ok(None),
+            Err(error) => Err(error.into_error()),
+        }
+    }
+
+    async fn read_book(
+        &self,
+        book: Book,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<BookPage, ProviderError> {
+        let cursor = after.map_or_else(String::new, |after| format!("&cursor={after}"));
+        let list_path = format!("/v1/charges?limit={BOOK_PAGE}{cursor}");
+        let charges: ChargePage =
+            self.ask_for(Method::GET, &list_path, NO_BODY).await.map_err(AskError::into_error)?;
+        Ok(page_of(charges, book, period))
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {

@@ -4,6 +4,7 @@
 //! the payment provider port. The two speak HTTP, also within one process.
 
 mod account;
+mod books;
 mod client;
 mod http_client;
 mod ledger;

@@ -86,6 +86,9 @@ pub struct RefundResource {
     pub status: RefundStatus,
     /// Why it failed.
     pub reason: Option<String>,
+    /// `None` if an earlier build made it.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 //! This adapter never retries a request. The caller repeats the operation.
 
 mod api;
+mod books;
 mod charging;
 mod currency;
 mod movements;
@@ -26,8 +27,8 @@ use http::HeaderMap;
 pub use self::options::{StripeOptions, StripeOptionsError};
 use self::{api::Api, notice::Signed};
 use super::{
-    ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, ProviderError, RefundAnswer,
-    RefundRequest,
+    Book, BookPage, ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, Period, ProviderError,
+    RefundAnswer, RefundRequest,
 };
 use crate::clock::Clock;
 
@@ -96,6 +97,21 @@ impl PaymentProvider for StripeProvider {
         reference: &str,
     ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
         in_time(self.report_of_intent(reference)).await
+    }
+
+    async fn read_book(
+        &self,
+        book: Book,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<BookPage, ProviderError> {
+        in_time(async {
+            match book {
+                Book::Charges => self.page_of_charges(period, after).await,
+                Book::Refunds => self.page_of_refunds(period, after).await,
+            }
+        })
+        .await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {

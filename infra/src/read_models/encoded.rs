@@ -12,7 +12,6 @@ use super::{
     OrderBalance, OrderRow, OrderStockEvent, OrderSummary, PartitionMoney, PartitionSales, PaymentRow,
     PaymentSummary, ReadModelError, ReservationRow, StockRow, StoredRow,
     orders::{awaited_payment_due_at, never_placed, skus_of},
-    payments::awaits_provider_since,
 };
 
 /// A row with two JSON columns.
@@ -148,7 +147,7 @@ impl EncodedPayment {
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             state: row.payment.state(),
-            awaits_provider_since: awaits_provider_since(row),
+            awaits_provider_since: row.awaits_provider_since,
         };
         Self::of(head, &PaymentSummary::of(&row.payment), &row.payment)
     }

@@ -18,6 +18,9 @@ pub struct PaymentRow {
     pub recorded_at: Timestamp,
     /// When the store recorded the payment's latest event.
     pub updated_at: Timestamp,
+    /// The time since which the payment waits for its provider, over all attempts. `None` if the provider has nothing
+    /// to do.
+    pub awaits_provider_since: Option<Timestamp>,
     pub payment: Payment,
 }
 
@@ -76,7 +79,7 @@ pub struct PaymentSummaryRow {
 
 impl From<&PaymentRow> for PaymentSummaryRow {
     fn from(row: &PaymentRow) -> Self {
-        let PaymentRow { payment_id, revision, recorded_at, updated_at, ref payment } = *row;
+        let PaymentRow { payment_id, revision, recorded_at, updated_at, ref payment, .. } = *row;
         Self { payment_id, revision, recorded_at, updated_at, summary: PaymentSummary::of(payment) }
     }
 }
@@ -125,9 +128,4 @@ pub trait PaymentQueries: Send + Sync + 'static {
         filter: &PaymentFilter,
         limit: usize,
     ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError>;
-}
-
-/// The time since which a payment waits for its provider. `None` if the provider has nothing to do.
-pub(super) fn awaits_provider_since(row: &PaymentRow) -> Option<Timestamp> {
-    (!row.payment.provider_work().is_empty()).then_some(row.updated_at)
 }

@@ -5,7 +5,7 @@
 //! Every request carries an idempotency key made from the file's content, so a second run, also after a
 //! crash, finds the earlier results and changes nothing.
 
-mod client;
+pub(super) mod client;
 mod refunds;
 mod refunds_file;
 mod report;

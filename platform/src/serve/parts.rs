@@ -40,7 +40,7 @@ const BATCH_EVENTS_MAX: usize = 2_000;
 const PROJECTORS_WITH_POSTGRES: usize = 4;
 
 /// File of the sandbox's secret, in the data directory.
-const SECRET_FILE: &str = "sandbox.secret";
+pub(crate) const SECRET_FILE: &str = "sandbox.secret";
 
 /// The event store and its snapshots, for roles that write events or follow the embedded store.
 pub(super) struct WriteSide {
@@ -289,7 +289,7 @@ async fn sandbox_secret(config: &ServeConfig) -> Result<SigningSecret, StartErro
 }
 
 /// The URL of a server on this machine. A server that listens on every address is reached over loopback.
-fn url_to(address: SocketAddr) -> String {
+pub(crate) fn url_to(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -8,7 +8,7 @@ use tokio::{
     time,
 };
 
-use super::support::{DataDir, Server};
+use super::support::{DataDir, Finished, Server};
 
 const SCRIPT: &str =
     "lost_requests=0.2,lost_answers=0.2,errors=0.1,duplicate_webhooks=0.3,reordered_webhooks=0.3,seed=7";
@@ -95,6 +95,73 @@ async fn a_sandbox_of_another_process_needs_the_shared_secret() {
     assert_eq!(ended(&server, &declined).await["captured"], 0);
     assert_eq!(totals(&url, &secret).await["currencies"]["GBP"]["captured"], 250);
     assert!(!shop.path("sandbox.db").exists());
+}
+
+/// Runs `payments reconcile` for a day against the sandbox of a server.
+async fn reconcile(data: &DataDir, server: &Server, day: &str, more: &[&str]) -> Finished {
+    let sandbox = server.sandbox_url.as_ref().unwrap().trim_start_matches("http://");
+    let given = ["payments", "reconcile", "--day", day, "--sandbox-listen", sandbox];
+    let command_url = ["--command-url", &server.command_url];
+    data.run(&[&given[..], &command_url, more].concat()).await
+}
+
+#[tokio::test]
+async fn reconcile_names_what_only_the_sandbox_knows_and_records_it() {
+    let data = DataDir::new();
+    // The webhooks of the sandbox do not arrive.
+    let server = data.serve_with(&["--sandbox-webhook-url", "http://127.0.0.1:9"]).await;
+    server.post("/v1/stock/85123A/receipts", "po-1", json!({"quantity": 10, "reference": "po-1"})).await;
+    let payments = [buy(&server, 1, "ok").await, buy(&server, 2, "ok").await];
+    for payment in &payments {
+        assert_eq!(ended(&server, payment).await["captured"], 250);
+    }
+    let url = format!("{}/v1/charges/{}/1/refunds", server.sandbox_url.as_ref().unwrap(), payments[0]);
+    let refunding = reqwest::Client::new().post(url).bearer_auth(secret(&data)).json(&json!({"amount": 70}));
+    let charge: Value = refunding.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+    let day = &charge["refunds"][0]["created_at"].as_str().unwrap()[..10];
+
+    let named = reconcile(&data, &server, day, &[]).await;
+    assert_eq!(named.code, Some(1), "{named:?}");
+    assert!(named.stdout.contains("only the provider has it"), "{named:?}");
+    assert!(named.stdout.contains(&payments[0]) && !named.stdout.contains(&payments[1]), "{named:?}");
+
+    let recorded = reconcile(&data, &server, day, &["--record", "--format", "json"]).await;
+    assert_eq!(recorded.code, Some(0), "{recorded:?}");
+    let report: Value = serde_json::from_str(&recorded.stdout).unwrap();
+    assert_eq!((&report["provider"], &report["differences"]), (&json!("sandbox"), &json!([])));
+    let refund = &report["recorded"][0];
+    assert_eq!(
+        (&refund["payment_id"], &refund["ours"], &refund["theirs"], &refund["difference"]),
+        (&json!(payments[0]), &json!(0), &json!(70), &json!(70))
+    );
+    let totals: Vec<_> = report["totals"].as_array().unwrap().iter().map(|row| &row["difference"]).collect();
+    assert_eq!(totals, [0, 0], "{report}");
+    assert_eq!(reconcile(&data, &server, day, &[]).await.code, Some(0));
+    let payment = server.get(&format!("/v1/payments/{}?min_revision=0", payments[0])).await;
+    assert_eq!(payment["refunds"][0]["reason"], "provider", "{payment}");
+    // A day before: nothing was charged.
+    let before = reconcile(&data, &server, "2020-02-29", &["--format", "json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&before.stdout).unwrap()["from"], "2020-02-29T00:00:00Z");
+    assert_eq!(before.code, Some(0));
+    assert!(server.terminate().await.success());
+}
+
+#[tokio::test]
+async fn reconcile_refuses_settings_that_name_no_books() {
+    let data = DataDir::new();
+    for (arguments, named) in [
+        (["--day", "2026-02-30"], "2026-02-30"),
+        (["--day", "today"], "today"),
+        (["--day=2026-02-28", "--provider=none"], "ORDERLY_PAYMENT_PROVIDER"),
+        (["--day=2026-02-28", "--provider=stripe"], "ORDERLY_STRIPE_SECRET_KEY"),
+    ] {
+        let refused = data.run(&[&["payments", "reconcile"][..], &arguments].concat()).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(named), "{refused:?}");
+    }
+    let missing = data.run(&["payments", "reconcile", "--day", "2026-02-28"]).await;
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("ORDERLY_SANDBOX_SECRET"), "{missing:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Decider, PaymentId, payment::PaymentDecider, payment::PaymentEvent};
+use domain::{
+    Decider, PaymentId, Timestamp,
+    payment::{Payment, PaymentDecider, PaymentEvent},
+};
 use infra::read_models::{PaymentRow, RowKeys, Rows};
 
 use crate::event::{DecodedEvent, Poison};
@@ -36,6 +39,18 @@ impl PaymentFold {
     }
 }
 
+/// A failed refund that is requested again waits since its first attempt.
+fn waits_since(
+    before: Option<&PaymentRow>,
+    payment: &Payment,
+    data: &PaymentEvent,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let waits = !payment.provider_work().is_empty() || payment.repeats_refunds();
+    let earlier = before.and_then(|row| row.awaits_provider_since).filter(|_| !data.replaces_work());
+    waits.then(|| earlier.unwrap_or(now))
+}
+
 pub(super) fn fold(
     id: PaymentId,
     row: Option<&PaymentRow>,
@@ -50,6 +65,7 @@ pub(super) fn fold(
         return Err(Poison::Contradiction("the stream holds events of another payment".to_owned()));
     }
     Ok(PaymentRow {
+        awaits_provider_since: waits_since(row, &payment, data, event.recorded_at),
         payment_id: id,
         revision: event.revision,
         recorded_at: row.map_or(event.recorded_at, |row| row.recorded_at),
@@ -57,3 +73,6 @@ pub(super) fn fold(
         payment,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A double of Stripe for tests. Prints `listening on URL`. Then reads commands from standard input, one on
 /// each line, and answers each with one line: `advance SECONDS`, `search-lag SECONDS`,
-/// `authenticate INTENT yes|no`, `settle-refund REFUND yes|no`, `events`, `signed-event NUMBER`.
+/// `authenticate INTENT yes|no`, `settle-refund REFUND yes|no`, `dispute INTENT AMOUNT`, `close-dispute DISPUTE yes|no`,
+/// `events`, `signed-event NUMBER`.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -41,6 +42,8 @@ fn obey(double: &StripeDouble, command: &str) -> Result<String, String> {
         ["search-lag", seconds] => double.set_search_lag(Duration::from_secs(number(seconds)?.into())),
         ["authenticate", intent, answer] => double.authenticate(intent, answer == "yes"),
         ["settle-refund", refund, answer] => double.settle_refund(refund, answer == "yes"),
+        ["dispute", intent, amount] => return Ok(double.dispute(intent, number(amount)?.into())),
+        ["close-dispute", dispute, is_won] => double.close_dispute(dispute, is_won == "yes"),
         ["events"] => return Ok(double.events().len().to_string()),
         ["signed-event", index] => {
             let events = double.events();

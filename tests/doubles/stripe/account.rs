@@ -61,10 +61,10 @@ pub struct Moved {
 pub(super) struct Account {
     clock: Duration,
     pub search_lag: Duration,
-    intents: Vec<Intent>,
+    pub(super) intents: Vec<Intent>,
     /// Each intent after each of its changes, for the search.
     history: Vec<(Timestamp, Intent)>,
-    refunds: Vec<Refund>,
+    pub(super) refunds: Vec<Refund>,
     disputes: Vec<Dispute>,
     pub events: Vec<Value>,
     ids: u32,
@@ -389,6 +389,29 @@ impl Account {
     pub(super) fn refund_from_dashboard(&mut self, intent: &str, amount: i64) -> String {
         let refund = self.refund(intent, Some(amount), Map::new()).expect("so much is left to refund");
         refund["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Makes an intent that is paid at once.
+    pub(super) fn create_paid(&mut self, amount: i64, metadata: Map<String, Value>) -> String {
+        let created = self.create(NewIntent {
+            amount,
+            currency: "gbp".to_owned(),
+            payment_method: Some("pm_card_visa".to_owned()),
+            manual_capture: false,
+            multicapture: false,
+            metadata,
+        });
+        let id = created.expect("the double knows this card");
+        self.confirm(&id, None).expect("this card is approved");
+        id
+    }
+
+    /// Shows the refunds of every intent on its charge.
+    pub(super) fn show_all_refunds(&mut self) {
+        let ids: Vec<String> = self.intents.iter().map(|intent| intent.id.clone()).collect();
+        for id in ids {
+            self.count_refunds(&id);
+        }
     }
 
     /// Shows the refunds of an intent on its charge.

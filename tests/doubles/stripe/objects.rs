@@ -175,7 +175,7 @@ impl Dispute {
             "created": self.created,
             "currency": self.currency,
             "enhanced_eligibility_types": [],
-            "evidence": {},
+            "evidence": { "enhanced_evidence": {} },
             "evidence_details": {
                 "due_by": null, "enhanced_eligibility": {}, "has_evidence": false, "past_due": false,
                 "submission_count": 0,

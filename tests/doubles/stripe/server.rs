@@ -219,6 +219,10 @@ impl State {
                 let url = "/v1/payment_intents/search";
                 Ok(json!({ "object": "search_result", "data": found, "has_more": false, "url": url }))
             }
+            ("GET", ["v1", "payment_intents"]) => {
+                only(&fields, &["created", "limit", "starting_after"])?;
+                list("/v1/payment_intents", account.intents(None), &fields)
+            }
             ("GET", ["v1", "payment_intents", id]) => {
                 only(&fields, &[])?;
                 intent(account, id, &fields)
@@ -246,8 +250,9 @@ impl State {
                 account.refund(of, number(&fields, "amount")?, metadata(&fields))
             }
             ("GET", ["v1", "refunds"]) => {
-                only(&fields, &["payment_intent", "limit", "starting_after"])?;
-                list_refunds(account, &fields)
+                only(&fields, &["created", "payment_intent", "limit", "starting_after"])?;
+                let page = list("/v1/refunds", account.refunds(get(&fields, "payment_intent")), &fields)?;
+                Ok(expand_intents(account, page, &fields))
             }
             ("GET", ["v1", "refunds", id]) => account.find_refund(id),
             ("GET", ["v1", "disputes"]) => {
@@ -300,20 +305,36 @@ fn new_intent(fields: &Fields) -> Result<NewIntent, Refusal> {
     })
 }
 
-/// A page of refunds, newest first.
-fn list_refunds(account: &Account, fields: &Fields) -> Result<Value, Refusal> {
-    let mut refunds = account.refunds(get(fields, "payment_intent"));
-    refunds.reverse();
+/// A page of objects that were created in the wanted period, newest first.
+fn list(url: &str, mut objects: Vec<Value>, fields: &Fields) -> Result<Value, Refusal> {
+    let created = |object: &Value| object["created"].as_i64().unwrap_or_default();
+    let from = number(fields, "created[gte]")?.unwrap_or(i64::MIN);
+    let to = number(fields, "created[lt]")?.unwrap_or(i64::MAX);
+    // Stable: of the same second, the one that was made last comes first.
+    objects.reverse();
+    objects.sort_by_key(|object| std::cmp::Reverse(created(object)));
     if let Some(after) = get(fields, "starting_after") {
-        let index = refunds.iter().position(|refund| refund["id"] == after);
-        refunds.drain(..=index.ok_or_else(|| Refusal::unparsed("No such refund", "starting_after"))?);
+        let index = objects.iter().position(|object| object["id"] == after);
+        objects.drain(..=index.ok_or_else(|| Refusal::unparsed("No such object", "starting_after"))?);
     }
+    objects.retain(|object| (from..to).contains(&created(object)));
     let limit = number(fields, "limit")?.unwrap_or(10);
     let limit = usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
     let limit = limit.ok_or_else(|| Refusal::unparsed("A limit is 1 to 100", "limit"))?;
-    let has_more = refunds.len() > limit;
-    refunds.truncate(limit);
-    Ok(json!({ "object": "list", "data": refunds, "has_more": has_more, "url": "/v1/refunds" }))
+    let has_more = objects.len() > limit;
+    objects.truncate(limit);
+    Ok(json!({ "object": "list", "data": objects, "has_more": has_more, "url": url }))
+}
+
+/// Replaces the id of each refund's intent by the intent, if the request expands it.
+fn expand_intents(account: &Account, mut page: Value, fields: &Fields) -> Value {
+    let is_expanded =
+        fields.iter().any(|(name, value)| name.starts_with("expand[") && value == "data.payment_intent");
+    for refund in page["data"].as_array_mut().into_iter().flatten().filter(|_| is_expanded) {
+        let intent = refund["payment_intent"].as_str().and_then(|id| account.intent(id).ok());
+        refund["payment_intent"] = intent.map_or(Value::Null, |intent| intent.json(false));
+    }
+    page
 }
 
 /// Refuses parameters outside `known`, as Stripe does.

@@ -13,6 +13,7 @@ mod environment;
 mod invariants;
 mod ledger;
 mod oracle;
+mod own_moves;
 mod plan;
 mod platform;
 mod provider;

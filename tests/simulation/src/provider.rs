@@ -7,13 +7,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use domain::{
-    Amount, RefundId, Timestamp,
-    payment::{CaptureMode, ChargeEnding, ProviderReport, RefundOutcome, RefundReport},
+    Amount, PaymentId, RefundId, Timestamp,
+    payment::{CaptureMode, ChargeEnding, ProviderReport},
 };
 use http::{HeaderMap, header};
 use infra::payment_provider::{
-    ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider, ProviderError,
-    RefundAnswer, RefundRequest,
+    Book, BookPage, ChargeAnswer, ChargeRequest, Notice, NoticeContent, NoticeError, PaymentProvider, Period,
+    ProviderError, RefundAnswer, RefundRequest,
 };
 use serde_json::{Value, json};
 use tokio::time;
@@ -21,7 +21,8 @@ use tower::ServiceExt;
 
 use crate::{
     environment::Environment,
-    ledger::{Charge, ChargeName, Ledger, OutgoingNotice, Refund},
+    ledger::{Charge, ChargeName, Ledger, OutgoingNotice, Refund, name_of_reference},
+    own_moves,
 };
 
 /// The name in the path of its webhooks.
@@ -111,12 +112,16 @@ fn charge(env: &Environment, request: &ChargeRequest) -> ChargeAnswer {
             captured: Amount::ZERO,
             ending: None,
             pending_until: None,
+            needs_action: false,
         };
         let now = env.elapsed();
         match env.draw(|rng| (rng.u32(0..100), rng.u64(0..40_000))) {
             (0..10, _) => charge.decline(true),
             (10..20, _) => charge.decline(false),
-            (20..32, ms) => charge.pending_until = Some(now + Duration::from_millis(ms)),
+            (roll @ 20..32, ms) => {
+                charge.pending_until = Some(now + Duration::from_millis(ms));
+                charge.needs_action = roll < 26;
+            }
             _ => charge.approve(),
         }
         env.note(format!("provider: charge {name:?} {charge:?}"));
@@ -127,7 +132,13 @@ fn charge(env: &Environment, request: &ChargeRequest) -> ChargeAnswer {
     if charge.amount != request.charge.amount && charge.amount.is_positive() {
         env.fail(format!("money agrees: charge {name:?} is requested again with another amount"));
     }
-    ChargeAnswer::from(charge.report(name.1))
+    answer_of(charge, charge.report(name))
+}
+
+/// The report with the action that the customer has to take.
+fn answer_of(charge: &Charge, report: ProviderReport) -> ChargeAnswer {
+    let waits = charge.pending_until.is_some() && charge.needs_action;
+    ChargeAnswer { report, next_action: waits.then(|| json!({"url": "https://bank.example"})) }
 }
 
 fn void(env: &Environment, request: &ChargeRequest) -> ProviderReport {
@@ -140,6 +151,7 @@ fn void(env: &Environment, request: &ChargeRequest) -> ProviderReport {
         captured: Amount::ZERO,
         ending: Some(ChargeEnding::Voided),
         pending_until: None,
+        needs_action: false,
     });
     let is_held = charge.authorized > charge.captured || charge.pending_until.is_some();
     if charge.is_open() && is_held {
@@ -148,16 +160,17 @@ fn void(env: &Environment, request: &ChargeRequest) -> ProviderReport {
         env.note(format!("provider: void {name:?}"));
         notify_of_charge(env, &mut ledger, name);
     }
-    ledger.charges[&name].report(name.1)
+    ledger.charges[&name].report(name)
 }
 
 fn notify_of_charge(env: &Environment, ledger: &mut Ledger, name: ChargeName) {
-    let report = ledger.charges[&name].report(name.1);
+    let report = ledger.charges[&name].report(name);
     notify(env, ledger, NoticeContent::Charge { payment_id: name.0, report });
+    own_moves::plan(env, ledger, name);
 }
 
 /// Queues a notice with a random delay; one in five is sent twice.
-fn notify(env: &Environment, ledger: &mut Ledger, content: NoticeContent) {
+pub fn notify(env: &Environment, ledger: &mut Ledger, content: NoticeContent) {
     let now = env.elapsed();
     let delays: Vec<u64> = env.draw(|rng| {
         let copies = if rng.u32(0..5) == 0 { 2 } else { 1 };
@@ -210,7 +223,7 @@ impl PaymentProvider for SimulatedProvider {
                 self.0.note(format!("provider: capture {name:?} up to {total}"));
                 notify_of_charge(&self.0, &mut ledger, name);
             }
-            Ok(ledger.charges[&name].report(name.1))
+            Ok(ledger.charges[&name].report(name))
         });
         captured.await?
     }
@@ -223,8 +236,28 @@ impl PaymentProvider for SimulatedProvider {
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError> {
         let passage = self.send().await;
         let name = name_of(request);
-        let find = || self.0.ledger.lock().charges.get(&name).map(|charge| charge.report(name.1).into());
+        let find = || {
+            let ledger = self.0.ledger.lock();
+            Some(answer_of(ledger.charges.get(&name)?, ledger.report(name)?))
+        };
         self.answer(passage, find).await
+    }
+
+    async fn look_up_reference(
+        &self,
+        reference: &str,
+    ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        let passage = self.send().await;
+        let find = || {
+            let name = name_of_reference(reference)?;
+            Some((name.0, self.0.ledger.lock().report(name)?))
+        };
+        self.answer(passage, find).await
+    }
+
+    /// No part of the platform that is simulated reads the books.
+    async fn read_book(&self, _: Book, _: Period, _: Option<&str>) -> Result<BookPage, ProviderError> {
+        Ok(BookPage::default())
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
@@ -251,8 +284,8 @@ fn refund(env: &Environment, request: &RefundRequest) -> Result<RefundAnswer, Pr
     if let Some(known) = ledger.refunds.get(&request.refund_id) {
         return Ok(known.answer.clone());
     }
-    let of_charge = ledger.refunds.values().filter(|known| known.charge == name);
-    let successful = of_charge.filter(|known| !matches!(known.answer, RefundAnswer::Failed { .. }));
+    let requested = ledger.refunds.values().filter(|known| known.charge == name && known.is_requested);
+    let successful = requested.filter(|known| !matches!(known.answer, RefundAnswer::Failed { .. }));
     let earlier: i64 = successful.map(|known| known.amount.minor_units()).sum();
     let captured = ledger.charges.get(&name).map_or(0, |charge| charge.captured.minor_units());
     if earlier + request.amount.minor_units() > captured {
@@ -265,27 +298,31 @@ fn refund(env: &Environment, request: &RefundRequest) -> Result<RefundAnswer, Pr
     let (roll, ms) = env.draw(|rng| (rng.u32(0..100), rng.u64(0..40_000)));
     let refunded = || RefundAnswer::Refunded { reference: "re".to_owned() };
     let (answer, pending_until) = match roll {
+        // A refund or a dispute of which the platform does not know yet has taken the money.
+        _ if request.amount.minor_units() > ledger.left(name) => {
+            (RefundAnswer::Failed { reason: "no money is left".to_owned() }, None)
+        }
         0..8 if !env.is_calm() => (RefundAnswer::Failed { reason: "not now".to_owned() }, None),
         8..20 => (RefundAnswer::Pending, Some(env.elapsed() + Duration::from_millis(ms))),
         _ => (refunded(), None),
     };
     env.note(format!("provider: refund {} of {}: {answer:?}", request.refund_id, request.amount));
-    let entry = Refund { charge: name, amount: request.amount, answer: answer.clone(), pending_until };
+    let entry = Refund {
+        charge: name,
+        amount: request.amount,
+        answer: answer.clone(),
+        pending_until,
+        is_requested: true,
+    };
     ledger.refunds.insert(request.refund_id, entry);
     notify_of_refund(env, &mut ledger, request.refund_id);
+    own_moves::plan_return(env, &mut ledger, request.refund_id);
     Ok(answer)
 }
 
-fn notify_of_refund(env: &Environment, ledger: &mut Ledger, id: RefundId) {
+pub fn notify_of_refund(env: &Environment, ledger: &mut Ledger, id: RefundId) {
     let refund = &ledger.refunds[&id];
-    let (payment_id, number) = refund.charge;
-    let outcome = match refund.answer.clone() {
-        RefundAnswer::Pending => RefundOutcome::Pending,
-        RefundAnswer::Refunded { .. } => RefundOutcome::Refunded,
-        RefundAnswer::Failed { reason } => RefundOutcome::Failed { reason: Some(reason) },
-    };
-    let (charge, amount, reference) = (Some(number), refund.amount, "re".to_owned());
-    let report = RefundReport { refund_id: id, charge, amount, reference, outcome };
+    let (payment_id, report) = (refund.charge.0, refund.report(id));
     notify(env, ledger, NoticeContent::Refund { payment_id, report });
 }
 
@@ -337,6 +374,7 @@ fn settle(env: &Environment) {
         }
         notify_of_refund(env, &mut ledger, id);
     }
+    own_moves::make(env, &mut ledger);
 }
 
 fn due_notices(env: &Environment) -> Vec<u64> {

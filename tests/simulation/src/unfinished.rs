@@ -108,7 +108,8 @@ fn check_money(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment
         return;
     }
     // Money that arrived by hand after the end stays until a client refunds it.
-    let kept = sum(Payment::captured) - sum(Payment::captured_late) - sum(Payment::refunded);
+    let lost = sum(Payment::refunded) + sum(Payment::disputed);
+    let kept = sum(Payment::captured) - sum(Payment::captured_late) - lost;
     // The order repeats a refund that failed only when an operator asks for it.
     if kept > order.owed().saturating_add(order.refunds_failed()).minor_units() {
         unfinished.push(format!(
@@ -212,11 +213,12 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
         unfinished
             .push(format!("money agrees: the provider holds {} of {id}, which is closed", ledger.held(id)));
     }
-    let (at_provider, recorded) =
-        (ledger.totals(id), (payment.captured().minor_units(), payment.refunded().minor_units()));
+    let (captured, refunded, disputed) = (payment.captured(), payment.refunded(), payment.disputed());
+    let recorded = (captured.minor_units(), refunded.minor_units(), disputed.minor_units());
+    let at_provider = ledger.totals(id);
     if at_provider != recorded {
         unfinished.push(format!(
-            "money agrees: {id} has captured and refunded {at_provider:?} at the provider, {recorded:?} here"
+            "money agrees: {id} has captured, refunded and disputed {at_provider:?} at the provider, {recorded:?} here"
         ));
     }
 }
@@ -231,10 +233,12 @@ fn check_payment(
     let recorded = tender.map(|tender| tender.recorded).unwrap_or_default();
     let mut note =
         |what: String| unfinished.push(format!("{what} ({id}, {:?}, {payment:?})", order.status()));
-    let amounts = |captured: Amount, refunded: Amount| (captured.minor_units(), refunded.minor_units());
-    if amounts(recorded.captured, recorded.refunded) != amounts(payment.captured(), payment.refunded()) {
-        let (captured, refunded) = amounts(recorded.captured, recorded.refunded);
-        note(format!("money agrees: the order shows {captured} captured and {refunded} refunded"));
+    let of_order = [recorded.captured, recorded.refunded, recorded.disputed];
+    if of_order != [payment.captured(), payment.refunded(), payment.disputed()] {
+        let [captured, refunded, disputed] = of_order;
+        note(format!(
+            "money agrees: the order shows {captured} captured, {refunded} refunded and {disputed} disputed"
+        ));
     }
     let is_requested = payment.state() != PaymentState::New;
     if order.status() == OrderStatus::Allocated && tender.is_some() != is_requested {
@@ -260,7 +264,7 @@ fn check_payment(
         }
     }
     let known = |refund: &&domain::payment::Refund| {
-        refund.reason == RefundReason::OrderClosed
+        matches!(refund.reason, RefundReason::OrderClosed | RefundReason::Provider)
             || order.refunds().iter().any(|requested| is_part_of(refund, requested.refund_id))
     };
     if let Some(stray) = payment.refunds().iter().find(|refund| !known(refund)) {

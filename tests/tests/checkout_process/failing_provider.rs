@@ -17,8 +17,8 @@ use domain::{
 };
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use infra::payment_provider::{
-    ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, ProviderError, RefundAnswer,
-    RefundRequest,
+    Book, BookPage, ChargeAnswer, ChargeRequest, Notice, NoticeError, PaymentProvider, Period, ProviderError,
+    RefundAnswer, RefundRequest,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -120,6 +120,14 @@ impl PaymentProvider for Double {
         self.note(request, "look up")?;
         let is_known = self.known.lock().unwrap().contains(&request.payment_id);
         Ok(is_known.then(|| answer(request)))
+    }
+
+    async fn look_up_reference(&self, _: &str) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        Ok(None)
+    }
+
+    async fn read_book(&self, _: Book, _: Period, _: Option<&str>) -> Result<BookPage, ProviderError> {
+        Ok(BookPage::default())
     }
 
     async fn refund(&self, refund: &RefundRequest) -> Result<RefundAnswer, ProviderError> {

@@ -107,7 +107,6 @@ fn answer_in_full() -> Value {
              "adjustments": [], "shares": no_shares(), "total": 300},
         ],
         "adjustments": [{"kind": "discount", "code": "discount", "amount": -30, "spread": false}],
-        "prices_include_tax": false,
         "shortages": [],
         "disputed": 0,
         "shipments": [{
@@ -133,6 +132,7 @@ fn answer_in_full() -> Value {
         ],
         "cancel_reason": "requested",
     });
+    answer["prices_include_tax"] = json!(false);
     answer["refund_due"] = json!(1_110);
     answer["payments"] = json!([{
         "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",

@@ -4,8 +4,8 @@ use axum::http::header;
 use domain::{
     PaymentId, RefundId,
     payment::{
-        Operation, PaymentAuthorized, PaymentCaptured, PaymentOutcomeUnknown, PaymentRefundRequested,
-        PaymentRefunded, RefundReason,
+        Operation, PaymentAuthorized, PaymentCaptured, PaymentOutcomeUnknown, PaymentRefundFailed,
+        PaymentRefundRequested, PaymentRefunded, RefundReason, RefundSource,
     },
 };
 use serde_json::json;
@@ -66,10 +66,38 @@ async fn a_payment_is_answered_with_its_refunds() {
             "kind": "manual",
             "failure": null,
             "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded",
-                         "charge": null, "part_of": null}],
+                         "charge": null, "part_of": null, "since": null, "failure": null}],
             "disputes": [],
         })
     );
+}
+
+#[tokio::test]
+async fn a_refund_shows_why_it_failed_and_since_when_it_waits() {
+    let api = Api::new();
+    let [failed, open] = [40, 41].map(|id| RefundId(Uuid::from_u128(id)));
+    let requested = |refund_id| PaymentRefundRequested {
+        refund_id,
+        amount: amount(300),
+        reason: RefundReason::Return,
+        source: Some(RefundSource::Charge(1)),
+        part_of: None,
+    };
+    let reason = Some("account_closed".to_owned());
+    let happened = vec![
+        PaymentCaptured { amount: amount(1_000), reference: None, charge: Some(1), late: false }.into(),
+        requested(failed).into(),
+        PaymentRefundFailed { refund_id: failed, amount: amount(300), reason, by_provider: true }.into(),
+        requested(open).into(),
+    ];
+    api.queries.change(|rows| rows.payments.push(payment_row(1, happened)));
+    let payment = api.get(&format!("/v1/payments/{}", PaymentId::of_order(order_id(1)))).await.expect(200);
+    let shown = |index: usize| {
+        let refund = &payment["refunds"][index];
+        [&refund["status"], &refund["since"], &refund["failure"]]
+    };
+    assert_eq!(shown(0), [&json!("failed"), &json!(null), &json!("account_closed")]);
+    assert_eq!(shown(1), [&json!("requested"), &json!("2026-01-01T00:00:02Z"), &json!(null)]);
 }
 
 #[tokio::test]

@@ -79,12 +79,14 @@ pub fn payment_row(number: u128, happened: Vec<PaymentEvent>) -> PaymentRow {
     };
     let mut events = vec![PaymentEvent::from(requested)];
     events.extend(happened);
+    let payment = PaymentDecider::fold(&events);
     PaymentRow {
         payment_id,
         revision: events.len() as u64 - 1,
         recorded_at: at("2026-01-01T00:00:00Z"),
         updated_at: at("2026-01-01T00:00:02Z"),
-        payment: PaymentDecider::fold(&events),
+        awaits_provider_since: (!payment.provider_work().is_empty()).then(|| at("2026-01-01T00:00:02Z")),
+        payment,
     }
 }
 

@@ -31,6 +31,7 @@ pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
         revision,
         recorded_at: at(5),
         updated_at: at(6),
+        awaits_provider_since: (!payment.provider_work().is_empty()).then(|| at(6)),
         payment,
     })
 }

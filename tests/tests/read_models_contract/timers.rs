@@ -125,7 +125,8 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
     let changed_at = |number, second, events: &[&PaymentEvent]| {
         let events: Vec<PaymentEvent> = events.iter().copied().cloned().collect();
         let row = PaymentRow::clone(&payment_row(number, &events));
-        Arc::new(PaymentRow { updated_at: at(second), ..row })
+        let awaits_provider_since = row.awaits_provider_since.map(|_| at(second));
+        Arc::new(PaymentRow { updated_at: at(second), awaits_provider_since, ..row })
     };
     let commit = async |position, mut payments: Vec<Arc<PaymentRow>>| {
         payments.sort_by_key(|row| row.payment_id);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::RefundId;
-use infra::payment_provider::{PaymentProvider, RefundRequest};
+use infra::payment_provider::{Book, PaymentProvider, Period, RefundRequest, stripe::StripeProvider};
+use jiff::SignedDuration;
 use tests::stripe::{Request, StripeDouble};
 use uuid::Uuid;
 
@@ -30,7 +31,78 @@ async fn given_requests(double: &StripeDouble) -> Vec<Request> {
     provider.refund(&refund).await.unwrap();
     provider.void(&paid).await.unwrap();
     provider.charge(&charge(double, "pm_card_visa_chargeDeclined")).await.unwrap();
+    what_begins_at_stripe(double, &provider).await;
+    books(double, &provider).await;
     double.requests()
+}
+
+/// Look-ups of a charge that waits for its customer, and of one with a refund and a dispute that no request made.
+async fn what_begins_at_stripe(double: &StripeDouble, provider: &StripeProvider) {
+    let waiting = charge(double, "pm_card_authenticationRequired");
+    let waiting = known_by(&waiting, &provider.charge(&waiting).await.unwrap().report);
+    assert!(provider.look_up(&waiting).await.unwrap().unwrap().next_action.is_some());
+
+    let paid = charge(double, "pm_card_visa");
+    let paid = known_by(&paid, &provider.charge(&paid).await.unwrap().report);
+    let intent = paid.charge.reference.clone().unwrap();
+    // Two pages of refunds.
+    for _ in 0..101 {
+        double.refund_from_dashboard(&intent, 1);
+    }
+    double.dispute(&intent, 500);
+    let found = provider.look_up(&paid).await.unwrap().unwrap().report;
+    assert_eq!((found.refunds.len(), found.disputes.len()), (101, 1));
+    let (_, found) = provider.look_up_reference(&intent).await.unwrap().unwrap();
+    assert_eq!((found.refunds.len(), found.disputes.len()), (101, 1));
+}
+
+/// Two pages of each book.
+async fn books(double: &StripeDouble, provider: &StripeProvider) {
+    for _ in 0..101 {
+        double.add_charge(&Uuid::new_v4().to_string(), 1, 100, double.now());
+    }
+    let hour = SignedDuration::from_hours(1);
+    let period = Period { from: double.now() - hour, to: double.now() + hour };
+    for book in [Book::Charges, Book::Refunds] {
+        let first = provider.read_book(book, period, None).await.unwrap();
+        let second = provider.read_book(book, period, first.next.as_deref()).await.unwrap();
+        assert!(!second.entries.is_empty() && second.next.is_none(), "{book:?}");
+    }
+}
+
+/// The queries of the lists, without ids and times.
+fn lists(requests: &[Request]) -> Vec<String> {
+    let names = |query: &str| -> Vec<String> {
+        let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+        pairs.map(|(name, value)| if name == "expand[]" { format!("{name}={value}") } else { name }).collect()
+    };
+    let list = |request: &Request| {
+        let (path, query) = request.path.split_once('?')?;
+        let is_list = ["/v1/payment_intents", "/v1/refunds", "/v1/disputes"].contains(&path);
+        is_list.then(|| format!("{path} {}", names(query).join(" ")))
+    };
+    let mut lists: Vec<String> = requests.iter().filter_map(list).collect();
+    lists.sort();
+    lists.dedup();
+    lists
+}
+
+#[tokio::test]
+async fn every_list_is_requested_page_by_page() {
+    let double = double().await;
+    let requests = given_requests(&double).await;
+    assert_eq!(
+        lists(&requests),
+        [
+            "/v1/disputes payment_intent limit",
+            "/v1/payment_intents created[gte] created[lt] limit",
+            "/v1/payment_intents created[gte] created[lt] limit starting_after",
+            "/v1/refunds created[gte] created[lt] expand[]=data.payment_intent limit",
+            "/v1/refunds created[gte] created[lt] expand[]=data.payment_intent limit starting_after",
+            "/v1/refunds payment_intent limit",
+            "/v1/refunds payment_intent limit starting_after",
+        ]
+    );
 }
 
 fn kinds(requests: &[Request]) -> Vec<String> {
@@ -70,6 +142,8 @@ async fn every_request_is_valid_by_stripes_openapi_description() {
     assert_eq!(
         kinds(&requests),
         [
+            "GET /v1/disputes",
+            "GET /v1/payment_intents",
             "GET /v1/payment_intents/*",
             "GET /v1/payment_intents/search",
             "GET /v1/refunds",

@@ -49,6 +49,7 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             failed_at_provider: false,
             source: refund.source,
             part_of: refund.part_of,
+            failure: None,
         }),
         PaymentEvent::RefundFound(found) => find_refund(payment, found),
         PaymentEvent::RefundPending(refund) => {
@@ -59,9 +60,11 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
         }
         PaymentEvent::Refunded(refund) => {
             payment.settle_refund(refund.refund_id, RefundState::Refunded, false);
+            payment.refund_mut(refund.refund_id).failure = None;
         }
         PaymentEvent::RefundFailed(refund) => {
             payment.settle_refund(refund.refund_id, RefundState::Failed, refund.by_provider);
+            payment.refund_mut(refund.refund_id).failure.clone_from(&refund.reason);
         }
         PaymentEvent::Disputed(disputed) => open_dispute(payment, disputed),
         PaymentEvent::DisputeWon(won) => payment.settle_dispute(&won.dispute, DisputeState::Won),
@@ -87,6 +90,7 @@ fn find_refund(payment: &mut Payment, found: &PaymentRefundFound) {
         failed_at_provider: false,
         source: Some(RefundSource::Charge(found.charge)),
         part_of: None,
+        failure: None,
     });
 }
 

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::{
     API_VERSION, StripeOptions, StripeOptionsError,
-    object::{Dispute, ErrorBody, ErrorObject, Intent, Refund, StripePage},
+    object::{BookedRefund, Dispute, ErrorBody, ErrorObject, Intent, Refund, StripePage},
     options::StripeSecret,
     report::printable,
 };
-use crate::payment_provider::ProviderError;
+use crate::payment_provider::{Period, ProviderError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bounds the memory for an answer. A page of 100 refunds has about 100 KiB.
@@ -153,6 +153,36 @@ impl Api {
         self.get(&["disputes"], &[("payment_intent", intent), PAGE_LIMIT]).await
     }
 
+    /// The intents that were created in a period, newest first, that are older than the intent `after`.
+    pub(super) async fn list_intents_of(
+        &self,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<StripePage<Intent>, RequestFailure> {
+        let [from, to] = seconds(period);
+        let mut query = vec![("created[gte]", &*from), ("created[lt]", &*to), PAGE_LIMIT];
+        query.extend(after.map(|after| ("starting_after", after)));
+        self.get(&["payment_intents"], &query).await
+    }
+
+    /// The refunds that were created in a period, newest first, each with its intent, that are older than the refund
+    /// `after`.
+    pub(super) async fn list_refunds_of(
+        &self,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<StripePage<BookedRefund>, RequestFailure> {
+        let [from, to] = seconds(period);
+        let mut query = vec![
+            ("created[gte]", &*from),
+            ("created[lt]", &*to),
+            ("expand[]", "data.payment_intent"),
+            PAGE_LIMIT,
+        ];
+        query.extend(after.map(|after| ("starting_after", after)));
+        self.get(&["refunds"], &query).await
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -197,6 +227,11 @@ impl Api {
         let error = serde_json::from_slice(&body).ok().map(|ErrorBody { error }| error);
         Err(failure(status, error, first_request))
     }
+}
+
+/// Both ends of a period. Stripe counts in whole seconds.
+fn seconds(period: Period) -> [String; 2] {
+    [period.from, period.to].map(|instant| instant.as_second().to_string())
 }
 
 /// The id of the earlier request whose answer Stripe replays. `None` for a current answer.

@@ -16,11 +16,15 @@ use super::{
 use crate::payment_provider::{ProviderError, RefundAnswer};
 
 impl StripeProvider {
-    /// The report of an intent that a webhook names. `None` if this platform did not create the intent.
+    /// The report of an intent that a webhook or a caller names. `None` if this platform did not create the intent.
     pub(super) async fn report_of_intent(
         &self,
         id: &str,
     ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
+        // Callers may send any text. An empty one would list all intents.
+        if !id.starts_with("pi_") {
+            return Ok(None);
+        }
         let intent = match self.api.retrieve_intent(id).await {
             Ok(intent) => intent,
             Err(RequestFailure::Refused(error)) if error.code.as_deref() == Some("resource_missing") => {
@@ -111,7 +115,7 @@ fn dispute_report(dispute: &Dispute, charge: u32) -> Result<Option<DisputeReport
     }))
 }
 
-fn amount_of(id: &str, units: i64, currency: &str) -> Result<Amount, ProviderError> {
+pub(super) fn amount_of(id: &str, units: i64, currency: &str) -> Result<Amount, ProviderError> {
     let unreadable = |why: String| ProviderError::OutcomeUnknown(format!("{id} cannot be read: {why}"));
     let known = currency_of(currency).ok_or_else(|| unreadable(format!("its currency is {currency:?}")))?;
     from_stripe(units, known).map_err(|error| unreadable(error.to_string()))

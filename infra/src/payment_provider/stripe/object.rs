@@ -18,11 +18,14 @@ pub(super) const FAILED: &str = "abandoned";
 /// Cancellation reason of an intent whose charge was voided.
 pub(super) const VOIDED: &str = "requested_by_customer";
 
-type Metadata = HashMap<String, String>;
+pub(super) type Metadata = HashMap<String, String>;
 
 #[derive(Clone, Deserialize)]
 pub(super) struct Intent {
     pub id: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub created: i64,
     pub status: IntentStatus,
     pub currency: String,
     pub amount: i64,
@@ -124,6 +127,27 @@ pub(super) struct Refund {
     pub payment_intent: Option<String>,
 }
 
+/// A refund in a list that expands its intent.
+#[derive(Deserialize)]
+pub(super) struct BookedRefund {
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    pub status: Option<String>,
+    pub metadata: Option<Metadata>,
+    pub amount: i64,
+    pub currency: String,
+    /// `None` for the refund of a charge without an intent.
+    pub payment_intent: Option<RefundedIntent>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefundedIntent {
+    pub id: String,
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
 #[derive(Clone, Deserialize)]
 pub(super) struct Dispute {
     pub id: String,
@@ -181,8 +205,7 @@ pub(super) fn currency_of(code: &str) -> Option<Currency> {
 impl Intent {
     /// The payment and the number of the charge. `None` for an intent that this platform did not create.
     pub(super) fn ids(&self) -> Option<(PaymentId, u32)> {
-        let payment = self.metadata.get(PAYMENT)?.parse().ok()?;
-        Some((payment, self.metadata.get(CHARGE)?.parse().ok()?))
+        charge_of(&self.metadata)
     }
 
     /// The latest attempt to take the money, if it is expanded and decided.
@@ -214,7 +237,28 @@ impl Attempt {
 impl Refund {
     /// The payment and the refund. `None` for a refund that this platform did not create.
     pub(super) fn ids(&self) -> Option<(PaymentId, RefundId)> {
-        let metadata = self.metadata.as_ref()?;
-        Some((metadata.get(PAYMENT)?.parse().ok()?, metadata.get(REFUND)?.parse().ok()?))
+        refund_of(self.metadata.as_ref()?)
     }
+}
+
+impl BookedRefund {
+    /// The payment and the refund. `None` for a refund that this platform did not create.
+    pub(super) fn ids(&self) -> Option<(PaymentId, RefundId)> {
+        refund_of(self.metadata.as_ref()?)
+    }
+}
+
+impl RefundedIntent {
+    /// The payment and the number of the charge. `None` for an intent that this platform did not create.
+    pub(super) fn ids(&self) -> Option<(PaymentId, u32)> {
+        charge_of(&self.metadata)
+    }
+}
+
+fn charge_of(metadata: &Metadata) -> Option<(PaymentId, u32)> {
+    Some((metadata.get(PAYMENT)?.parse().ok()?, metadata.get(CHARGE)?.parse().ok()?))
+}
+
+fn refund_of(metadata: &Metadata) -> Option<(PaymentId, RefundId)> {
+    Some((metadata.get(PAYMENT)?.parse().ok()?, metadata.get(REFUND)?.parse().ok()?))
 }

@@ -26,7 +26,7 @@ use crate::{
         ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
         paging::one_more,
-        payments::{awaits_provider_since, ids_of_order},
+        payments::ids_of_order,
     },
 };
 
@@ -70,22 +70,7 @@ impl PgPaymentState {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct SearchColumns {
-    state: Option<PgPaymentState>,
-    awaits_provider_since: Option<Timestamptz>,
-}
-
-impl SearchColumns {
-    fn of(row: &PaymentRow) -> Self {
-        Self {
-            state: PgPaymentState::of(row.payment.state()),
-            awaits_provider_since: awaits_provider_since(row).map(Timestamptz::from),
-        }
-    }
-}
-
-const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body";
+const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body, awaits_provider_since";
 
 fn payment_row(row: &Row) -> Result<PaymentRow, ReadModelError> {
     let Json(payment): Json<Payment> = cell(row, 4)?;
@@ -94,6 +79,7 @@ fn payment_row(row: &Row) -> Result<PaymentRow, ReadModelError> {
         revision: revision(row, 1)?,
         recorded_at: time(row, 2)?,
         updated_at: time(row, 3)?,
+        awaits_provider_since: optional_time(row, 5)?,
         payment,
     })
 }
@@ -149,9 +135,9 @@ impl<'t> Writer<'t> {
         let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
         let recorded: Vec<Timestamptz> = rows.iter().map(|row| row.recorded_at.into()).collect();
         let updated: Vec<Timestamptz> = rows.iter().map(|row| row.updated_at.into()).collect();
-        let columns: Vec<_> = rows.iter().map(|row| SearchColumns::of(row)).collect();
-        let states: Vec<_> = columns.iter().map(|columns| columns.state).collect();
-        let waiting: Vec<_> = columns.iter().map(|columns| columns.awaits_provider_since).collect();
+        let states: Vec<_> = rows.iter().map(|row| PgPaymentState::of(row.payment.state())).collect();
+        let waiting: Vec<Option<Timestamptz>> =
+            rows.iter().map(|row| row.awaits_provider_since.map(Timestamptz::from)).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.payment)).collect();
         let summaries: Vec<_> = rows.iter().map(|row| Json(PaymentSummary::of(&row.payment))).collect();
         let values: [&(dyn ToSql + Sync); 8] =
@@ -203,15 +189,15 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
 }
 
 pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments");
+    let sql = format!("SELECT {COLUMNS}, state, summary FROM payments");
     let read = |row: &Row| {
-        let stored = SearchColumns { state: cell(row, 5)?, awaits_provider_since: cell(row, 6)? };
+        let state: Option<PgPaymentState> = cell(row, 6)?;
         let Json(summary): Json<PaymentSummary> = cell(row, 7)?;
-        Ok((payment_row(row)?, (stored, summary)))
+        Ok((payment_row(row)?, (state, summary)))
     };
     scan.each(&sql, Projection::Payments, read, |(row, stored), chunk| {
-        if stored != (SearchColumns::of(&row), PaymentSummary::of(&row.payment)) {
-            let fault = "state, awaits_provider_since or summary differs from the payment";
+        if stored != (PgPaymentState::of(row.payment.state()), PaymentSummary::of(&row.payment)) {
+            let fault = "state or summary differs from the payment";
             chunk.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault));
         }
         chunk.push(StoredRow::Payment(row));

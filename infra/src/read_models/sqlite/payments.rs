@@ -18,7 +18,7 @@ use crate::read_models::{
     RowKeys, RowPage, Rows, StoredRow,
     encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
     paging::one_more,
-    payments::{awaits_provider_since, ids_of_order},
+    payments::ids_of_order,
 };
 
 pub(super) const SCHEMA: &str = include_str!("payments.sql");
@@ -47,7 +47,7 @@ fn state_code(state: PaymentState) -> i64 {
     }
 }
 
-const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body";
+const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body, awaits_provider_since";
 
 fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
     Ok(PaymentRow {
@@ -55,6 +55,7 @@ fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
         revision: revision(row, 1)?,
         recorded_at: time(row, 2)?,
         updated_at: time(row, 3)?,
+        awaits_provider_since: optional_time(row, 5)?,
         payment: from_json(row, 4)?,
     })
 }
@@ -134,7 +135,7 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Resu
         row.recorded_at.as_microsecond(),
         row.updated_at.as_microsecond(),
         state_code(row.payment.state()),
-        awaits_provider_since(row).map(Timestamp::as_microsecond),
+        row.awaits_provider_since.map(Timestamp::as_microsecond),
         json.summary,
         json.body,
     ])?;
@@ -142,17 +143,15 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Resu
 }
 
 pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
-    let sql =
-        format!("SELECT {COLUMNS}, state, awaits_provider_since, summary FROM payments ORDER BY row_no");
+    let sql = format!("SELECT {COLUMNS}, state, summary FROM payments ORDER BY row_no");
     let read = |row: &Row<'_>| {
-        let stored = (row.get::<_, i64>(5)?, row.get::<_, Option<i64>>(6)?, from_json(row, 7)?);
+        let stored = (row.get::<_, i64>(6)?, from_json(row, 7)?);
         Ok((payment_row(row)?, stored))
     };
     each(connection, sink, &sql, Projection::Payments, read, |sink, (row, stored)| {
-        let awaits_since = awaits_provider_since(&row).map(Timestamp::as_microsecond);
-        let expected = (state_code(row.payment.state()), awaits_since, PaymentSummary::of(&row.payment));
+        let expected = (state_code(row.payment.state()), PaymentSummary::of(&row.payment));
         if stored != expected {
-            let fault = "state, awaits_provider_since or summary differs from the payment";
+            let fault = "state or summary differs from the payment";
             sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
         }
         sink.push(StoredRow::Payment(row))

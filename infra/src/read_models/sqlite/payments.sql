@@ -7,7 +7,7 @@ CREATE TABLE payments (
     updated_at            INTEGER NOT NULL,
     -- Search columns, taken from the payment.
     state                 INTEGER NOT NULL,
-    -- updated_at while the payment waits for a request to its provider; else NULL.
+    -- Since when the payment waits for its provider, over all attempts; else NULL.
     awaits_provider_since INTEGER,
     -- JSON of PaymentSummary, for lists.
     summary               TEXT NOT NULL,

@@ -231,6 +231,15 @@ fn draw_step_of_charge(
             let amount = draw_part(rng, payment.capturable().minor_units());
             Some(Action::Capture { payment: payment_id, amount })
         }
+        // The customer comes back for the action.
+        Some(charge) if charge.state == ChargeState::Pending && roll < 40 => {
+            let charge = NewCharge {
+                provider: charge.provider.clone(),
+                method: charge.method.clone(),
+                capture: charge.capture,
+            };
+            Some(Action::Charge { payment: payment_id, charge })
+        }
         Some(charge) if charge.state != ChargeState::Ended => None,
         _ => Some(Action::Charge { payment: payment_id, charge: draw_charge(rng) }),
     }

@@ -139,8 +139,10 @@ fn waits(tables: &Tables, filter: &WaitFilter, limit: usize) -> RowPage<Wait> {
     for row in tables.ended_orders_with_reservations().iter().filter_map(|id| tables.orders.get(id)) {
         add(row.updated_at, row.order_id.0, WaitKind::Release);
     }
-    for row in tables.payments.values().filter(|row| !row.payment.provider_work().is_empty()) {
-        add(row.updated_at, row.payment_id.0, WaitKind::Provider);
+    for row in tables.payments.values() {
+        if let Some(since) = row.awaits_provider_since {
+            add(since, row.payment_id.0, WaitKind::Provider);
+        }
     }
     let matching = waits.into_iter().filter(|(since, id, code, _)| {
         *since < filter.since_before && filter.after.is_none_or(|after| (*since, *id, *code) > after)
@@ -404,7 +406,7 @@ impl OverdueQueries for MemoryReadModels {
         let list = |tables: &Tables| {
             let waiting = tables.payments.values().filter(|row| {
                 let is_next = after.is_none_or(|after| row.payment_id > after);
-                is_next && row.updated_at < updated_before && !row.payment.provider_work().is_empty()
+                is_next && row.awaits_provider_since.is_some_and(|since| since < updated_before)
             });
             waiting.take(limit).map(|row| row.payment_id).collect()
         };

@@ -1,0 +1,269 @@
+//! Compares the charges and refunds of a period with the books of the payment provider.
+//!
+//! A charge or refund belongs to the period in which the provider made it. One that the provider does not have belongs
+//! to the period in which its money was recorded here first. So each belongs to one period, although the two clocks and
+//! the way between them differ. Both amounts are those of now: a refund of an earlier day may have failed since.
+
+mod recorded;
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::{Amount, Currency, DecodeError, OrderId, PaymentId, RefundId, StreamName, Timestamp};
+use infra::{
+    event_store::{EventLog, ReadError},
+    payment_provider::{Book, BookEntry, PaymentProvider, Period, ProviderError},
+};
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use self::recorded::{Recorded, money_of};
+
+/// Events read from the store at a time.
+const PAGE_EVENTS: usize = 1_000;
+/// Largest difference between the clocks of the nodes of an event store: recorded times may go back by this much.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
+
+/// A movement of money at the provider, named within its payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Item {
+    Charge(u32),
+    Refund(RefundId),
+}
+
+/// What was compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Charge,
+    Refund,
+}
+
+/// The sums of one kind in one currency. Amounts are in minor units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    pub count: u64,
+    pub ours: Amount,
+    pub theirs: Amount,
+}
+
+/// Why the two sides differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// Only the provider has it.
+    OnlyAtProvider,
+    /// Only the provider has it, and its metadata names a payment that this platform does not have.
+    UnknownPayment,
+    /// Only this platform has it.
+    OnlyHere,
+    OtherAmount,
+    OtherCurrency,
+}
+
+/// A charge or a refund that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub kind: Kind,
+    pub finding: Finding,
+    pub payment_id: PaymentId,
+    pub order_id: Option<OrderId>,
+    /// The number of the charge.
+    pub charge: u32,
+    /// The provider's id of the charge, if it is known.
+    pub charge_reference: Option<String>,
+    pub refund_id: Option<RefundId>,
+    /// The provider's id of the refund, or of the charge.
+    pub reference: Option<String>,
+    /// When the provider made it, or if only this platform has it, when it was recorded.
+    pub at: Timestamp,
+    /// The provider's currency if it has one.
+    pub currency: Currency,
+    /// Minor units, as the next one.
+    pub ours: Amount,
+    pub theirs: Amount,
+}
+
+impl Difference {
+    /// What the provider has beyond what is recorded here.
+    pub fn difference(&self) -> Amount {
+        self.theirs.saturating_sub(self.ours)
+    }
+}
+
+/// The result of a comparison.
+#[derive(Debug, Clone, Default)]
+pub struct Reconciliation {
+    pub sums: BTreeMap<(Kind, Currency), Sums>,
+    pub differences: Vec<Difference>,
+}
+
+/// Why a comparison was not finished.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error("{stream} cannot be read: {source}")]
+    Unreadable { stream: StreamName, source: DecodeError },
+}
+
+/// Compares the books of the provider with the log, page by page. Holds about 50 bytes for each charge and refund of
+/// the period.
+pub async fn reconcile(
+    log: &dyn EventLog,
+    provider: &dyn PaymentProvider,
+    period: Period,
+) -> Result<Reconciliation, ReconcileError> {
+    let mut comparison =
+        Comparison { log, provider, period, seen: HashSet::new(), found: Reconciliation::default() };
+    comparison.read_books().await?;
+    comparison.read_log().await?;
+    Ok(comparison.found)
+}
+
+struct Comparison<'a> {
+    log: &'a dyn EventLog,
+    provider: &'a dyn PaymentProvider,
+    period: Period,
+    /// What is compared already.
+    seen: HashSet<(PaymentId, Item)>,
+    found: Reconciliation,
+}
+
+impl Comparison<'_> {
+    /// Compares every entry of the books with what is recorded, on whatever day.
+    async fn read_books(&mut self) -> Result<(), ReconcileError> {
+        for book in [Book::Charges, Book::Refunds] {
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.provider.read_book(book, self.period, after.as_deref()).await?;
+                for entry in page.entries {
+                    self.compare(entry).await?;
+                }
+                if page.next.is_none() {
+                    break;
+                }
+                after = page.next;
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(&mut self, entry: BookEntry) -> Result<(), ReconcileError> {
+        let item = entry.refund_id.map_or(Item::Charge(entry.charge), Item::Refund);
+        // Books that grow while they are read may list an entry twice.
+        if !self.seen.insert((entry.payment_id, item)) {
+            return Ok(());
+        }
+        let recorded = Recorded::read(self.log, entry.payment_id).await?;
+        let ours = recorded.amount(item, self.provider.name());
+        let theirs = entry.amount;
+        if ours.is_zero() && theirs.is_zero() {
+            return Ok(());
+        }
+        let finding = if recorded.payment.order_id().is_none() {
+            Some(Finding::UnknownPayment)
+        } else if ours.is_zero() {
+            Some(Finding::OnlyAtProvider)
+        } else if recorded.payment.currency() != Some(entry.currency) {
+            Some(Finding::OtherCurrency)
+        } else {
+            (ours != theirs).then_some(Finding::OtherAmount)
+        };
+        self.add(entry, &recorded, ours, finding);
+        Ok(())
+    }
+
+    fn add(&mut self, entry: BookEntry, recorded: &Recorded, ours: Amount, finding: Option<Finding>) {
+        let kind = if entry.refund_id.is_some() { Kind::Refund } else { Kind::Charge };
+        let (currency, theirs) = (entry.currency, entry.amount);
+        let sums = self.found.sums.entry((kind, currency)).or_default();
+        sums.count += 1;
+        sums.ours = sums.ours.saturating_add(ours);
+        sums.theirs = sums.theirs.saturating_add(theirs);
+        self.found.differences.extend(finding.map(|finding| Difference {
+            kind,
+            finding,
+            payment_id: entry.payment_id,
+            order_id: recorded.payment.order_id(),
+            charge: entry.charge,
+            charge_reference: Some(entry.charge_reference).filter(|reference| !reference.is_empty()),
+            refund_id: entry.refund_id,
+            reference: Some(entry.reference).filter(|reference| !reference.is_empty()),
+            at: entry.made_at,
+            currency,
+            ours,
+            theirs,
+        }));
+    }
+
+    /// Looks for what was recorded in the period and is not in the books of the period.
+    async fn read_log(&mut self) -> Result<(), ReconcileError> {
+        let begin = self.period.from.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+        let end = self.period.to.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX);
+        let mut after = self.log.position_before(begin).await?;
+        loop {
+            let page = self.log.read_all(after, PAGE_EVENTS).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.position);
+            let is_past = last.recorded_at >= end;
+            let period = self.period;
+            for event in page.iter().filter(|event| period.contains(event.recorded_at)) {
+                let StreamName::Payment(payment_id) = event.stream else { continue };
+                let unreadable = |source| ReconcileError::Unreadable { stream: event.stream.clone(), source };
+                let data = event.decode_as().map_err(unreadable)?;
+                if let Some(item) = money_of(&data)
+                    && self.seen.insert((payment_id, item))
+                {
+                    self.look_for(payment_id, item).await?;
+                }
+            }
+            if is_past {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Adds a difference unless the provider has the item in the books of another period.
+    async fn look_for(&mut self, payment_id: PaymentId, item: Item) -> Result<(), ReconcileError> {
+        let recorded = Recorded::read(self.log, payment_id).await?;
+        let ours = recorded.amount(item, self.provider.name());
+        let Some((at, currency)) = recorded.since(item).zip(recorded.payment.currency()) else {
+            return Ok(());
+        };
+        if ours.is_zero() || !self.period.contains(at) {
+            return Ok(());
+        }
+        let Some(number) = recorded.charge_of(item) else { return Ok(()) };
+        let charge_reference = recorded.reference(number).map(str::to_owned);
+        if let Some(reference) = &charge_reference
+            && let Some((of, report)) = self.provider.look_up_reference(reference).await?
+            && (of, report.charge) == (payment_id, number)
+        {
+            let is_there = match item {
+                Item::Charge(_) => true,
+                Item::Refund(id) => report.refunds.iter().any(|refund| refund.refund_id == id),
+            };
+            if is_there {
+                return Ok(());
+            }
+        }
+        let (refund_id, reference) = match item {
+            Item::Charge(_) => (None, charge_reference.clone()),
+            Item::Refund(id) => (Some(id), None),
+        };
+        let entry = BookEntry {
+            payment_id,
+            charge: number,
+            charge_reference: charge_reference.unwrap_or_default(),
+            refund_id,
+            reference: reference.unwrap_or_default(),
+            currency,
+            amount: Amount::ZERO,
+            made_at: at,
+        };
+        self.add(entry, &recorded, ours, Some(Finding::OnlyHere));
+        Ok(())
+    }
+}

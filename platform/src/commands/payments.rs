@@ -1,0 +1,161 @@
+//! `orderly payments`: compares recorded charges and refunds with the books of the payment provider.
+//!
+//! Reads the event log and asks the provider itself, also beside a running server. Only a server records, so
+//! `--record` sends it commands.
+
+mod provider;
+mod report;
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand, ValueEnum};
+use command_api::reconciliation::{Difference, Finding, Reconciliation, reconcile};
+use domain::Timestamp;
+use infra::{
+    event_store::EventLog,
+    payment_provider::{PaymentProvider, Period},
+};
+use jiff::{civil::Date, tz::TimeZone};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use self::{
+    provider::{ProviderOptions, open_provider},
+    report::Report,
+};
+use super::{
+    Failure,
+    import::client::{CommandClient, PostError},
+};
+use crate::{
+    config::{ApiUrl, Settings},
+    stores,
+};
+
+#[derive(Debug, Subcommand)]
+pub enum PaymentsCommand {
+    /// Compare every charge and refund of a day with the payment provider. Exits with 1 if one differs.
+    Reconcile(ReconcileOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct ReconcileOptions {
+    /// The day, in UTC: from 00:00:00 to 23:59:59.999.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    day: Date,
+
+    /// Record what only the provider knows, by commands to a running server. Never makes an order or a payment.
+    #[arg(long)]
+    record: bool,
+
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "table")]
+    format: Format,
+
+    #[command(flatten)]
+    provider: ProviderOptions,
+
+    /// URL of the command API, for `--record`.
+    #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    command_url: ApiUrl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Why the command does not succeed.
+#[derive(Debug)]
+pub enum PaymentsError {
+    /// Wrong arguments or settings.
+    Settings(String),
+    Failed(Failure),
+}
+
+impl<F: Into<Failure>> From<F> for PaymentsError {
+    fn from(failure: F) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+pub async fn run(settings: &Settings, command: PaymentsCommand) -> Result<(), PaymentsError> {
+    let PaymentsCommand::Reconcile(options) = command;
+    let provider = open_provider(settings, &options.provider).await?;
+    let log = stores::open_log(&settings.event_store()).await?;
+    let report = reconcile_day(log, provider, &options).await?;
+    match options.format {
+        Format::Table => print!("{report}"),
+        Format::Json => println!("{}", report.json()?),
+    }
+    match report.differences.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{count} charges and refunds differ from the books of the payment provider"
+        ))
+        .into()),
+    }
+}
+
+async fn reconcile_day(
+    log: Arc<dyn EventLog>,
+    provider: Arc<dyn PaymentProvider>,
+    options: &ReconcileOptions,
+) -> Result<Report, PaymentsError> {
+    let period = period_of(options.day)?;
+    let mut result = reconcile(&*log, &*provider, period).await?;
+    let mut recorded = Vec::new();
+    if options.record {
+        let client = CommandClient::new(&options.command_url, 1)?;
+        recorded = record(&client, &result).await?;
+        if !recorded.is_empty() {
+            result = reconcile(&*log, &*provider, period).await?;
+            // What still differs was not recorded: the command found nothing new, or not all of it.
+            let is_left = |one: &Difference| {
+                let key = |of: &Difference| (of.payment_id, of.charge, of.refund_id);
+                result.differences.iter().any(|left| key(left) == key(one))
+            };
+            recorded.retain(|one| !is_left(one));
+        }
+    }
+    let provider = provider.name();
+    let Reconciliation { sums, differences } = result;
+    Ok(Report { day: options.day, period, provider, sums, differences, recorded })
+}
+
+/// A day in UTC.
+fn period_of(day: Date) -> Result<Period, Failure> {
+    let start = |day: Date| -> Result<Timestamp, Failure> { Ok(day.to_zoned(TimeZone::UTC)?.timestamp()) };
+    Ok(Period { from: start(day)?, to: start(day.tomorrow()?)? })
+}
+
+/// Lets the server look up each charge of which the provider has more than is recorded. Returns what was sent.
+async fn record(client: &CommandClient, result: &Reconciliation) -> Result<Vec<Difference>, PostError> {
+    /// The answer has the payment. The next comparison shows what was recorded.
+    #[derive(Deserialize)]
+    struct Answered {}
+    let mut sent = Vec::new();
+    for difference in &result.differences {
+        let may_be_recorded = match difference.finding {
+            Finding::OnlyAtProvider => true,
+            Finding::OtherAmount => difference.difference().is_positive(),
+            Finding::UnknownPayment | Finding::OnlyHere | Finding::OtherCurrency => false,
+        };
+        let Some(reference) = difference.charge_reference.as_ref().filter(|_| may_be_recorded) else {
+            continue;
+        };
+        let path = format!("/v1/payments/{}/look-up", difference.payment_id);
+        // A new key for each run: the provider may know more than at the last one.
+        let key = format!("reconcile/{}", Uuid::new_v4());
+        match client.post::<Answered>(&path, &key, &json!({ "reference": reference })).await {
+            Ok(_) => sent.push(difference.clone()),
+            Err(PostError::Refused(refusal)) => {
+                tracing::warn!(payment.id = %difference.payment_id, charge.reference = reference, %refusal,
+                    "The server refuses to record what the provider knows");
+            }
+            Err(error @ PostError::Unreachable { .. }) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
