@@ -96,7 +96,7 @@ fn figures(found: &Difference) -> (Kind, Finding, i64, i64) {
     (found.kind, found.finding, found.ours.minor_units(), found.theirs.minor_units())
 }
 
-fn id<'a>(order: &'a Value) -> &'a str {
+fn id(order: &Value) -> &str {
     order["payment_id"].as_str().unwrap()
 }
 
@@ -120,6 +120,8 @@ async fn equal_books_have_no_difference() {
 
 #[tokio::test]
 async fn each_change_of_the_books_is_named_and_nothing_else() {
+    use Finding::{OnlyAtProvider, OnlyHere, OtherAmount, UnknownPayment};
+
     let books = Books::open().await;
     let (now, stripe) = (Timestamp::now(), &books.stripe);
     let (untouched, _) = books.paid("untouched").await;
@@ -141,7 +143,6 @@ async fn each_change_of_the_books_is_named_and_nothing_else() {
     let refund = books.refunded(&order, "refund of another amount").await;
     stripe.set_amount(&refund, 150);
 
-    use Finding::{OnlyAtProvider, OnlyHere, OtherAmount, UnknownPayment};
     let expected = [
         (Kind::Charge, OnlyAtProvider, 0, 1_000),
         (Kind::Charge, OnlyHere, 1_000, 0),

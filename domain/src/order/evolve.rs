@@ -16,14 +16,12 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
         OrderEvent::Allocated(allocated) => {
             order.status = OrderStatus::Allocated;
             order.paid = allocated.payment_id.is_none();
-            order.tenders = match (allocated.payments.is_empty(), allocated.payment_id) {
-                (true, payment_id) => {
-                    payment_id.map(|id| Tender::new(id, order.total())).into_iter().collect()
-                }
-                (false, _) => {
-                    let tenders = allocated.payments.iter();
-                    tenders.map(|tender| Tender::new(tender.payment_id, tender.amount)).collect()
-                }
+            order.tenders = if allocated.payments.is_empty() {
+                let only = allocated.payment_id.map(|id| Tender::new(id, order.total()));
+                only.into_iter().collect()
+            } else {
+                let tenders = allocated.payments.iter();
+                tenders.map(|tender| Tender::new(tender.payment_id, tender.amount)).collect()
             };
         }
         OrderEvent::Rejected(rejected) => {

@@ -199,10 +199,10 @@ fn spread_over_dimensions(order: &Order, by_sku: &BySku<'_>) -> Vec<(SalesKey, S
     // An order with three SKUs counts as one order.
     total.orders = total.orders.min(1);
     let country = SalesDimension::Country(order.country().unwrap_or_default().to_owned());
-    let of_sku = |(sku, sum): (&Option<&Sku>, &SalesTotals)| {
-        (sku.map_or(SalesDimension::NoLine, |sku| SalesDimension::Sku(sku.clone())), *sum)
-    };
-    let sums = [(SalesDimension::All, total), (country, total)].into_iter().chain(by_sku.iter().map(of_sku));
+    let dimension =
+        |sku: Option<&Sku>| sku.map_or(SalesDimension::NoLine, |sku| SalesDimension::Sku(sku.clone()));
+    let by_sku = by_sku.iter().map(|(sku, sum)| (dimension(*sku), *sum));
+    let sums = [(SalesDimension::All, total), (country, total)].into_iter().chain(by_sku);
     let changed = sums.filter(|(_, sum)| *sum != SalesTotals::default());
     let quarter = quarter_of(placed_at);
     changed.map(|(dimension, sum)| (SalesKey { dimension, currency, quarter }, sum)).collect()

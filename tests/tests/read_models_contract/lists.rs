@@ -31,7 +31,7 @@ fn orders() -> Vec<OrderRow> {
         };
         let mut row = OrderRow::clone(&sample.row());
         // Too much money for an open order, and money that an ended one gives back.
-        if number % 2 == 0 && row.order.payment_id().is_some() {
+        if number.is_multiple_of(2) && row.order.payment_id().is_some() {
             let captured = domain::Amount::new(10_000).unwrap();
             let recorded = OrderPaymentRecorded { captured, ..OrderPaymentRecorded::default() };
             OrderDecider::evolve(&mut row.order, &recorded.into());

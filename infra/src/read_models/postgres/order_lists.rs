@@ -56,20 +56,17 @@ pub(super) async fn list_page(
 pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String {
     const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)
          ORDER BY placed_at DESC, order_id DESC LIMIT $4";
-    let branch = |status: Option<PgOrderStatus>| {
-        let name = status.map(PgOrderStatus::name).unwrap_or_default();
+    let branch = |status: PgOrderStatus| {
+        let name = status.name();
         let rows = match list {
-            OrderList::Balance(balance) => {
-                let of_status = status.map_or(String::new(), |_| format!("AND status = '{name}'"));
-                format!(
-                    "orders WHERE {} {of_status} AND ($5::text IS NULL OR customer_id = $5)
-                     AND ($6::text IS NULL OR EXISTS (SELECT FROM order_skus AS contained
-                         WHERE contained.sku = $6 AND contained.status = orders.status
-                         AND contained.placed_at = orders.placed_at
-                         AND contained.order_id = orders.order_id OFFSET 0))",
-                    balance.as_str()
-                )
-            }
+            OrderList::Balance(balance) => format!(
+                "orders WHERE {} AND status = '{name}' AND ($5::text IS NULL OR customer_id = $5)
+                 AND ($6::text IS NULL OR EXISTS (SELECT FROM order_skus AS contained
+                     WHERE contained.sku = $6 AND contained.status = '{name}'
+                     AND contained.placed_at = orders.placed_at
+                     AND contained.order_id = orders.order_id OFFSET 0))",
+                balance.as_str()
+            ),
             OrderList::Time => format!("orders WHERE status = '{name}'"),
             OrderList::Customer => format!("orders WHERE customer_id = $5 AND status = '{name}'"),
             OrderList::Sku => format!("order_skus WHERE sku = $5 AND status = '{name}'"),
@@ -82,12 +79,8 @@ pub(super) fn list_sql(list: OrderList, status: Option<PgOrderStatus>) -> String
         };
         format!("(SELECT placed_at, order_id FROM {rows} AND {RANGE})")
     };
-    let branches: Vec<String> = match (status, list) {
-        (Some(status), _) => vec![branch(Some(status))],
-        // One range has the orders of every status.
-        (None, OrderList::Balance(_)) => vec![branch(None)],
-        (None, _) => PgOrderStatus::ALL.map(|status| branch(Some(status))).into(),
-    };
+    let branches: Vec<String> =
+        status.map_or(PgOrderStatus::ALL.into(), |status| vec![status]).into_iter().map(branch).collect();
     let union = branches.join(" UNION ALL ");
     format!(
         "SELECT {SUMMARY_COLUMNS}

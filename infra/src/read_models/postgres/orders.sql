@@ -39,6 +39,6 @@ CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order
 CREATE INDEX orders_ended ON orders (order_id) WHERE status IN ('rejected', 'cancelled', 'expired');
 
 -- These hold few rows at a time.
-CREATE INDEX orders_overpaid ON orders (placed_at, order_id) WHERE overpaid;
-CREATE INDEX orders_refund_due ON orders (placed_at, order_id) WHERE refund_due;
+CREATE INDEX orders_overpaid ON orders (status, placed_at, order_id) WHERE overpaid;
+CREATE INDEX orders_refund_due ON orders (status, placed_at, order_id) WHERE refund_due;
 CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

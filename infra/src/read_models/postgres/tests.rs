@@ -26,7 +26,7 @@ const ORDERS: &str = "
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
         '2026-01-01'::timestamptz + n * interval '1 second',
         CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END,
-        n % 200 = 1, false, '{}', '{}'
+        n % 200 IN (1, 3), false, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
     SELECT gen_random_uuid(), 0, now(), now(), 'requested',

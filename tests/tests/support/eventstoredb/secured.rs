@@ -30,23 +30,20 @@ impl SecuredEventStoreDb {
     pub async fn start(user: &str, password: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::create(folder.path()).unwrap();
-        let server = match env::var(PROGRAM) {
-            Ok(program) => {
-                let server = RealServer::start(program, Some(certificates.clone())).await;
-                create_user(&server, user, password).await;
-                Secured::Process(Box::new(server))
-            }
-            Err(_) => {
-                let account = |name: &str, password: &str, is_admin| User {
-                    name: name.to_owned(),
-                    password: password.to_owned(),
-                    is_admin,
-                };
-                let users = vec![account(ADMIN, ADMIN_PASSWORD, true), account(user, password, false)];
-                let options =
-                    FixtureOptions { users, tls: Some(certificates.clone()), ..FixtureOptions::default() };
-                Secured::Fixture(Box::new(Server::start(options).await.unwrap()))
-            }
+        let server = if let Ok(program) = env::var(PROGRAM) {
+            let server = RealServer::start(program, Some(certificates.clone())).await;
+            create_user(&server, user, password).await;
+            Secured::Process(Box::new(server))
+        } else {
+            let account = |name: &str, password: &str, is_admin| User {
+                name: name.to_owned(),
+                password: password.to_owned(),
+                is_admin,
+            };
+            let users = vec![account(ADMIN, ADMIN_PASSWORD, true), account(user, password, false)];
+            let options =
+                FixtureOptions { users, tls: Some(certificates.clone()), ..FixtureOptions::default() };
+            Secured::Fixture(Box::new(Server::start(options).await.unwrap()))
         };
         Self { certificates, server, _folder: folder }
     }
