@@ -5,6 +5,7 @@
 //! first, so reactions of one order run one at a time. Both derive the same command ids, so a reaction that
 //! runs twice has one effect.
 
+mod authorization;
 mod due;
 mod handled_inline;
 mod locks;

@@ -134,6 +134,8 @@ codes! {
             => InvalidRequest,
         OrderRefusal::WrongStatus(_) => OrderStatus,
         OrderRefusal::NotPaid => OrderNotPaid,
+        OrderRefusal::NotAuthorized { .. } => OrderNotAuthorized,
+        OrderRefusal::TermsNotSupported | OrderRefusal::TermsOfOnePayment => TermsNotSupported,
         OrderRefusal::AllRefunded => OrderRefunded,
         OrderRefusal::NotShippable { .. } | OrderRefusal::NotReturnable { .. }
         | OrderRefusal::NotCancellable { .. } => QuantityUnavailable,
@@ -154,6 +156,7 @@ impl Refusal for OrderRefusal {
         let member = match self {
             Self::Invalid(invalid) => Some(invalid_member(invalid)),
             Self::UnknownShipment(_) => Some("shipment_id".to_owned()),
+            Self::TermsNotSupported | Self::TermsOfOnePayment => Some("terms".to_owned()),
             Self::UnknownPayment(_) => Some("payment_id".to_owned()),
             Self::UnknownLine(_)
             | Self::NotShippable { requested: 0, .. }
@@ -165,6 +168,7 @@ impl Refusal for OrderRefusal {
             | Self::PaymentTooLarge { .. }
             | Self::WrongStatus(_)
             | Self::NotPaid
+            | Self::NotAuthorized { .. }
             | Self::NotShippable { .. }
             | Self::NotReturnable { .. }
             | Self::NotCancellable { .. }
@@ -205,7 +209,7 @@ fn invalid_member(invalid: &InvalidOrder) -> String {
         }
         InvalidOrder::MetadataCount => "metadata".to_owned(),
         InvalidOrder::Text { member } => (*member).to_owned(),
-        InvalidOrder::DueInThePast { .. } => "payment_due_at".to_owned(),
+        InvalidOrder::DueInThePast { .. } | InvalidOrder::NetWithoutDue => "payment_due_at".to_owned(),
         InvalidOrder::Payment(token) => format!("payment.{}", token.member),
         InvalidOrder::PaymentToken { payment, token } => {
             format!("payments[{}].{}", payment - 1, token.member)

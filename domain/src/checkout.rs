@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use crate::{
     Amount, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName, Timestamp,
     order::{
-        CancelledLine, LineQuantity, Order, OrderAllocated, OrderCommand, OrderEvent, OrderEventKind,
-        OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus, PlaceOrder, RefundRecord,
-        Shortage, TenderEnding, units_by_sku,
+        CancelledLine, LineQuantity, Order, OrderAllocated, OrderAuthorizationRecorded, OrderCommand,
+        OrderEvent, OrderEventKind, OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus,
+        PlaceOrder, RefundRecord, Shortage, TenderEnding, units_by_sku,
     },
-    payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, RefundReason},
+    payment::{Payment, PaymentCommand, PaymentEvent, PaymentEventKind, PaymentState, RefundReason},
+    payment_terms::PaymentTerms,
     receipt::{ReceiptEvent, ReceiptItem},
     stock::StockCommand,
 };
@@ -74,6 +75,7 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
         OrderEventKind::PaymentRecorded
         | OrderEventKind::PaymentEnded
         | OrderEventKind::Paid
+        | OrderEventKind::AuthorizationRecorded
         | OrderEventKind::Delivered
         | OrderEventKind::DueMoved => false,
     }
@@ -84,7 +86,8 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
 /// The process manager skips the other kinds without decoding them.
 pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
     match kind {
-        PaymentEventKind::Captured
+        PaymentEventKind::Authorized
+        | PaymentEventKind::Captured
         | PaymentEventKind::Refunded
         | PaymentEventKind::RefundFailed
         | PaymentEventKind::RefundFound
@@ -98,11 +101,11 @@ pub fn payment_event_has_reaction(kind: PaymentEventKind) -> bool {
         | PaymentEventKind::ChargeRequested
         | PaymentEventKind::ChargePending
         | PaymentEventKind::CaptureRequested
-        | PaymentEventKind::Authorized
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
         | PaymentEventKind::RefundOutcomeUnknown
+        | PaymentEventKind::Adjusted
         | PaymentEventKind::Closed => false,
     }
 }
@@ -131,6 +134,7 @@ pub fn payment_event_asks_provider(kind: PaymentEventKind) -> bool {
         | PaymentEventKind::Disputed
         | PaymentEventKind::DisputeWon
         | PaymentEventKind::DisputeLost
+        | PaymentEventKind::Adjusted
         | PaymentEventKind::Closed => false,
     }
 }
@@ -156,7 +160,8 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
                 return Reaction::None;
             };
             let (payment_id, amount, charge) = (added.payment_id, added.amount, added.charge.clone());
-            let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge };
+            let terms = order.terms();
+            let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms };
             Reaction::Send(vec![Step::Payment(payment_id, request)])
         }
         OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
@@ -167,7 +172,7 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let units = units_by_sku(order, shipped.lines.iter().copied());
             let ship =
                 |(sku, quantity)| Step::Stock(sku, StockCommand::Ship { order_id, shipment_id, quantity });
-            Reaction::Send(units.into_iter().map(ship).collect())
+            Reaction::Send(units.into_iter().map(ship).chain(adjustments(order)).collect())
         }
         OrderEvent::ShipmentUndone(undone) => {
             let shipment_id = undone.shipment_id;
@@ -177,7 +182,7 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
                 Step::Stock(sku, StockCommand::Unship { order_id, shipment_id, quantity, shipments })
             };
             let units = units_by_sku(order, undone.lines.iter().copied());
-            Reaction::Send(units.into_iter().map(unship).collect())
+            Reaction::Send(units.into_iter().map(unship).chain(adjustments(order)).collect())
         }
         OrderEvent::Returned(returned) => {
             let return_id = returned.return_id;
@@ -188,11 +193,14 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let mut steps: Vec<Step> = units_by_sku(order, parts).into_iter().map(put_back).collect();
             let only = (return_id.into(), returned.refund_amount);
             steps.extend(refund_steps(order, &returned.refunds, only, RefundReason::Return));
+            steps.extend(adjustments(order));
             Reaction::Send(steps)
         }
         OrderEvent::RefundRequested(request) => {
             let only = (request.refund_id, request.amount);
-            Reaction::Send(refund_steps(order, &request.refunds, only, RefundReason::Requested))
+            let mut steps = refund_steps(order, &request.refunds, only, RefundReason::Requested);
+            steps.extend(adjustments(order));
+            Reaction::Send(steps)
         }
         OrderEvent::LinesCancelled(cancelled) => {
             let cancellation_id = cancelled.cancellation_id;
@@ -203,14 +211,22 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let mut steps: Vec<Step> = units_by_sku(order, units).into_iter().map(release).collect();
             let only = (cancellation_id.into(), Amount::ZERO);
             steps.extend(refund_steps(order, &cancelled.refunds, only, RefundReason::Requested));
+            steps.extend(adjustments(order));
             Reaction::Send(steps)
         }
         OrderEvent::PaymentRecorded(_)
         | OrderEvent::PaymentEnded(_)
         | OrderEvent::Paid(_)
+        | OrderEvent::AuthorizationRecorded(_)
         | OrderEvent::Delivered(_)
         | OrderEvent::DueMoved(_) => Reaction::None,
     }
+}
+
+/// What the payments of an order that is not prepaid are to take from now on.
+fn adjustments(order: &Order) -> impl Iterator<Item = Step> {
+    let adjustments = order.adjustments_of_payments().into_iter();
+    adjustments.map(|(payment_id, adjusted)| Step::Payment(payment_id, PaymentCommand::Adjust(adjusted)))
 }
 
 /// False for a payment that was added later, which is requested by the event that added it.
@@ -230,7 +246,7 @@ fn shipments_before_undo(order: &Order, undone: ShipmentId) -> Vec<ShipmentId> {
 /// The reaction to an event of a payment. `payment` is its current state, which may be later than the event.
 pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     let Some(order_id) = payment.order_id() else { return Reaction::None };
-    let command = match event {
+    let of_amounts = match event {
         PaymentEvent::Captured(_)
         | PaymentEvent::Refunded(_)
         | PaymentEvent::RefundFailed(_)
@@ -238,11 +254,20 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::RefundPending(_)
         | PaymentEvent::Disputed(_)
         | PaymentEvent::DisputeWon(_)
-        | PaymentEvent::DisputeLost(_) => record_payment(payment),
+        | PaymentEvent::DisputeLost(_) => Some(record_payment(payment)),
         PaymentEvent::Failed(failed) if !failed.retryable && is_open_and_uncaptured(payment) => {
-            end_payment(payment, TenderEnding::Failed)
+            let ends_order = payment.terms() != PaymentTerms::Net;
+            ends_order.then(|| end_payment(payment, TenderEnding::Failed))
         }
-        PaymentEvent::Voided(_) if !payment.is_closed() => end_payment(payment, TenderEnding::Voided),
+        PaymentEvent::Voided(voided) if !payment.is_closed() => {
+            let ends_order = match payment.terms() {
+                PaymentTerms::Prepaid => true,
+                // The customer is asked again for an authorisation that ran out.
+                PaymentTerms::OnShipment => payment.state() == PaymentState::Voided && !voided.ran_out,
+                PaymentTerms::Net => false,
+            };
+            ends_order.then(|| end_payment(payment, TenderEnding::Voided))
+        }
         PaymentEvent::Failed(_)
         | PaymentEvent::Voided(_)
         | PaymentEvent::Requested(_)
@@ -254,9 +279,55 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
         | PaymentEvent::OutcomeUnknown(_)
         | PaymentEvent::RefundRequested(_)
         | PaymentEvent::RefundOutcomeUnknown(_)
-        | PaymentEvent::Closed(_) => return Reaction::None,
+        | PaymentEvent::Adjusted(_)
+        | PaymentEvent::Closed(_) => None,
     };
-    Reaction::Send(vec![Step::Order(order_id, command)])
+    let of_authorization = changes_authorization(event).then(|| authorization_to_record(payment)).flatten();
+    let commands = of_authorization.into_iter().chain(of_amounts);
+    let steps: Vec<Step> = commands.map(|command| Step::Order(order_id, command)).collect();
+    if steps.is_empty() { Reaction::None } else { Reaction::Send(steps) }
+}
+
+fn changes_authorization(event: &PaymentEvent) -> bool {
+    match event {
+        PaymentEvent::Authorized(_) | PaymentEvent::Failed(_) | PaymentEvent::Voided(_) => true,
+        PaymentEvent::Requested(_)
+        | PaymentEvent::ChargeRequested(_)
+        | PaymentEvent::ChargePending(_)
+        | PaymentEvent::CaptureRequested(_)
+        | PaymentEvent::Captured(_)
+        | PaymentEvent::VoidRequested(_)
+        | PaymentEvent::OutcomeUnknown(_)
+        | PaymentEvent::RefundRequested(_)
+        | PaymentEvent::RefundFound(_)
+        | PaymentEvent::RefundPending(_)
+        | PaymentEvent::RefundOutcomeUnknown(_)
+        | PaymentEvent::Refunded(_)
+        | PaymentEvent::RefundFailed(_)
+        | PaymentEvent::Disputed(_)
+        | PaymentEvent::DisputeWon(_)
+        | PaymentEvent::DisputeLost(_)
+        | PaymentEvent::Adjusted(_)
+        | PaymentEvent::Closed(_) => false,
+    }
+}
+
+/// Records on the order what its payment has authorized. `None` if the order does not ship on it.
+fn authorization_to_record(payment: &Payment) -> Option<OrderCommand> {
+    if payment.terms() != PaymentTerms::OnShipment {
+        return None;
+    }
+    Some(OrderCommand::RecordAuthorization(OrderAuthorizationRecorded {
+        payment_id: payment.payment_id()?,
+        authorized: payment.authorized(),
+        until: payment.authorized_until(),
+        number: payment.authorizations(),
+    }))
+}
+
+/// [`authorization_to_record`] if it holds money.
+fn authorization_that_holds(payment: &Payment) -> Option<OrderCommand> {
+    authorization_to_record(payment).filter(|_| payment.authorized().is_positive())
 }
 
 /// The commands that follow an event of a receipt: each SKU receives its units. They go to the SKUs in the order
@@ -278,7 +349,7 @@ pub fn react_to_receipt(event: &ReceiptEvent) -> Vec<Step> {
 pub enum WhenDue {
     /// The order is paid, has ended or is not due yet.
     Nothing,
-    /// The payment captured money that the order has not recorded.
+    /// The payment captured or authorized money that the order has not recorded.
     Record(OrderCommand),
     /// The provider may have captured money. Its answer decides, so wait for it.
     Wait,
@@ -298,6 +369,8 @@ pub fn when_due(order: &Order, payments: &[Payment], now: Timestamp) -> WhenDue 
     };
     if let Some(payment) = payments.iter().find(is_unrecorded) {
         WhenDue::Record(record_payment(payment))
+    } else if let Some(command) = payments.iter().find_map(authorization_that_holds) {
+        WhenDue::Record(command)
     } else if payments.iter().any(Payment::is_in_doubt) {
         WhenDue::Wait
     } else {
@@ -360,9 +433,10 @@ pub fn settle(order_id: OrderId, shortages: Vec<Shortage>) -> OrderCommand {
 /// The commands that request the payments of an allocated order. None if its total is 0 or it has ended.
 pub fn payment_requests(order_id: OrderId, order: &OrderStateSummary) -> Vec<(PaymentId, PaymentCommand)> {
     let Some(currency) = order.currency.filter(|_| !order.status.is_final()) else { return Vec::new() };
+    let terms = order.terms;
     let requests = order.payments.iter().map(|tender| {
         let (payment_id, amount, charge) = (tender.payment_id, tender.amount, tender.charge.clone());
-        (payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge })
+        (payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms })
     });
     requests.collect()
 }

@@ -16,6 +16,7 @@ pub mod money;
 mod new_charge;
 pub mod order;
 pub mod payment;
+mod payment_terms;
 pub mod receipt;
 pub mod shares;
 pub mod stock;

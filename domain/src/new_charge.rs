@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{heap::HeapBytes, text};
+use crate::{heap::HeapBytes, payment_terms::PaymentTerms, text};
 
 /// The most characters of a provider's name and of its token for a payment method.
 pub const TOKEN_CHARS_MAX: usize = 255;
@@ -44,6 +44,14 @@ impl HeapBytes for NewCharge {
 }
 
 impl NewCharge {
+    /// The charge of a payment with these terms. Money that each shipment captures is only authorized before.
+    pub(crate) fn under(self, terms: PaymentTerms) -> Self {
+        match terms {
+            PaymentTerms::OnShipment => Self { capture: CaptureMode::Manual, ..self },
+            PaymentTerms::Prepaid | PaymentTerms::Net => self,
+        }
+    }
+
     /// Checks that the provider can be sent both texts.
     pub fn check(&self) -> Result<(), InvalidToken> {
         for (member, token) in [("provider", &self.provider), ("method", &self.method)] {

@@ -16,6 +16,7 @@ mod size;
 mod state;
 mod status;
 mod tenders;
+mod terms;
 
 pub(crate) use decide::units_by_sku;
 
@@ -23,15 +24,17 @@ pub use command::{NewCancellation, NewLine, NewReturn, OrderCommand, PlaceOrder,
 pub use decide::OrderRefusal;
 pub use event::{
     Adjustment, AllocatedTender, CancelReason, CancelledLine, LineAdjustment, LineAmount, LineQuantity,
-    NewTender, OrderAllocated, OrderCancelled, OrderDelivered, OrderDueMoved, OrderEvent, OrderEventKind,
-    OrderExpired, OrderLine, OrderLinesCancelled, OrderPaid, OrderPaymentAdded, OrderPaymentEnded,
-    OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
-    OrderShipmentUndone, OrderShipped, PaymentTerms, ReturnedLine, Shortage, TenderEnding,
+    NewTender, OrderAllocated, OrderAuthorizationRecorded, OrderCancelled, OrderDelivered, OrderDueMoved,
+    OrderEvent, OrderEventKind, OrderExpired, OrderLine, OrderLinesCancelled, OrderPaid, OrderPaymentAdded,
+    OrderPaymentEnded, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected,
+    OrderReturned, OrderShipmentUndone, OrderShipped, ReturnedLine, Shortage, TenderEnding,
 };
 pub use placing::InvalidOrder;
 pub use state::{CancellationRecord, Line, Order, OrderStateSummary, RefundRecord, ReturnRecord, Shipment};
 pub use status::{FulfilmentStatus, OrderStatus, PaymentStatus};
 pub use tenders::{Tender, TenderStatus, TenderSummary};
+
+pub use crate::payment_terms::PaymentTerms;
 
 use crate::{Decider, OrderId};
 

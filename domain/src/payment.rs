@@ -27,16 +27,18 @@ mod refusal;
 mod report;
 mod sources;
 mod state;
+mod terms;
 
 pub use charge::{Charge, ChargeEnding, ChargeState, ProviderReport, ProviderWork};
 pub use command::PaymentCommand;
 pub use dispute::{Dispute, DisputeReport, DisputeState};
 pub use event::{
-    Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured, PaymentChargePending,
-    PaymentChargeRequested, PaymentClosed, PaymentDisputeLost, PaymentDisputeWon, PaymentDisputed,
-    PaymentEvent, PaymentEventKind, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed,
-    PaymentRefundFound, PaymentRefundOutcomeUnknown, PaymentRefundPending, PaymentRefundRequested,
-    PaymentRefunded, PaymentRequested, PaymentVoidRequested, PaymentVoided, RefundReason, RefundSource,
+    Operation, PaymentAdjusted, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
+    PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentDisputeLost, PaymentDisputeWon,
+    PaymentDisputed, PaymentEvent, PaymentEventKind, PaymentFailed, PaymentOutcomeUnknown,
+    PaymentRefundFailed, PaymentRefundFound, PaymentRefundOutcomeUnknown, PaymentRefundPending,
+    PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentVoidRequested, PaymentVoided,
+    RefundReason, RefundSource,
 };
 pub use failure::PaymentFailure;
 pub use refund::{Refund, RefundOutcome, RefundReport, RefundState};
@@ -45,6 +47,7 @@ pub use sources::PaymentKind;
 pub use state::{Payment, PaymentState, PaymentStateSummary};
 
 pub use crate::new_charge::{CaptureMode, InvalidToken, NewCharge, TOKEN_CHARS_MAX};
+pub use crate::payment_terms::PaymentTerms;
 use crate::{Decider, PaymentId};
 
 /// The most charges of one payment: a customer may try this many cards.

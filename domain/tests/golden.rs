@@ -6,15 +6,16 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
     Amount, CancellationId, CommandId, EventId, EventMetadata, OrderId, PaymentId, RefundId, ReturnId,
-    ShipmentId, Sku, StreamName,
+    ShipmentId, Sku, StreamName, Timestamp,
     decider::StoredEvent,
     order::{
-        CancelReason, NewCancellation, NewReturn, OrderCommand, OrderEvent, OrderPaymentRecorded,
-        PaymentTerms, PlaceOrder, TenderEnding,
+        CancelReason, NewCancellation, NewReturn, OrderAuthorizationRecorded, OrderCommand, OrderEvent,
+        OrderPaymentRecorded, PaymentTerms, PlaceOrder, TenderEnding,
     },
     payment::{
-        CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, PaymentCommand,
-        PaymentEvent, ProviderReport, RefundOutcome, RefundReason, RefundReport, RefundSource,
+        CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, PaymentAdjusted,
+        PaymentCommand, PaymentEvent, ProviderReport, RefundOutcome, RefundReason, RefundReport,
+        RefundSource,
     },
     receipt::{ReceiptCommand, ReceiptEvent},
     shares::AdjustmentKind,
@@ -36,7 +37,7 @@ fn golden_names() -> BTreeSet<String> {
 
 /// Forms of an event besides the one with all members of its first build: without the optional members, and
 /// with the members that a later build added.
-const FORMS: [&str; 5] = [".minimal", ".levels", ".part", ".provider", ".payments"];
+const FORMS: [&str; 6] = [".minimal", ".levels", ".part", ".provider", ".payments", ".terms"];
 
 fn type_of(golden_name: &str) -> &str {
     FORMS.iter().find_map(|form| golden_name.strip_suffix(form)).unwrap_or(golden_name)
@@ -153,7 +154,9 @@ fn enumerations_are_stored_under_their_names() {
     assert_eq!(stored(CancelReason::Requested), "requested");
     assert_eq!(stored(CancelReason::PaymentFailed), "payment_failed");
     assert_eq!(stored(CancelReason::PaymentVoided), "payment_voided");
-    assert_eq!(stored(PaymentTerms::Prepaid), "prepaid");
+    for terms in PaymentTerms::ALL {
+        assert_eq!(stored(terms), terms.as_str());
+    }
     assert_eq!(stored(TenderEnding::Failed), "failed");
     assert_eq!(stored(TenderEnding::Voided), "voided");
     assert_eq!(AdjustmentKind::ALL.map(stored), AdjustmentKind::ALL.map(|kind| json!(kind.as_str())));
@@ -233,15 +236,19 @@ fn names_of_order_commands_never_change() {
         placed_at,
         now: placed_at,
         payment_due_at: None,
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     };
+    let recorded = OrderAuthorizationRecorded { payment_id, authorized: amount, until: None, number: 1 };
     let commands = [
         OrderCommand::Place(Box::new(place)),
         OrderCommand::Allocate { payment_id },
         OrderCommand::Reject { shortages: Vec::new() },
         OrderCommand::RecordPayment(OrderPaymentRecorded::default()),
-        OrderCommand::Ship { shipment_id, lines: None, carrier: None, tracking_number: None },
+        OrderCommand::RecordAuthorization(recorded),
+        OrderCommand::Ship { shipment_id, lines: None, carrier: None, tracking_number: None, now: placed_at },
         OrderCommand::Deliver { shipment_id },
         OrderCommand::UndoShipment { shipment_id, reason: None },
         OrderCommand::MoveDue { payment_due_at: None, now: placed_at },
@@ -261,6 +268,7 @@ fn names_of_order_commands_never_change() {
         OrderCommand::Allocate { .. } => "order.allocate",
         OrderCommand::Reject { .. } => "order.reject",
         OrderCommand::RecordPayment(_) => "order.record_payment",
+        OrderCommand::RecordAuthorization(_) => "order.record_authorization",
         OrderCommand::AddPayment { .. } => "order.add_payment",
         OrderCommand::EndPayment { .. } => "order.end_payment",
         OrderCommand::Ship { .. } => "order.ship",
@@ -287,6 +295,7 @@ fn names_of_payment_commands_never_change() {
         reference: "r".into(),
         authorized: amount,
         captured: amount,
+        authorized_until: None,
         ending,
         refunds: Vec::new(),
         disputes: Vec::new(),
@@ -301,7 +310,14 @@ fn names_of_payment_commands_never_change() {
     };
     let dispute_report = DisputeReport { charge, reference, amount, reason: None, state: DisputeState::Open };
     let commands = [
-        PaymentCommand::Request { payment_id, order_id, amount, currency, charge: None },
+        PaymentCommand::Request {
+            payment_id,
+            order_id,
+            amount,
+            currency,
+            charge: None,
+            terms: PaymentTerms::Prepaid,
+        },
         PaymentCommand::Charge(new_charge),
         PaymentCommand::Report { report, is_answer: true },
         PaymentCommand::Authorize { amount: None, reference: None },
@@ -316,6 +332,8 @@ fn names_of_payment_commands_never_change() {
         PaymentCommand::MarkRefundOutcomeUnknown { refund_id },
         PaymentCommand::RecordRefunded { refund_id, reference: None },
         PaymentCommand::RecordRefundFailed { refund_id, reason: None },
+        PaymentCommand::EndAuthorization { now: Timestamp::UNIX_EPOCH },
+        PaymentCommand::Adjust(PaymentAdjusted { amount: None, capture_due: amount, number: 1 }),
         PaymentCommand::Close { order_id, amount_due: amount, refund: None },
     ];
     // A new command does not compile before its name is here. Add it to `commands` too.
@@ -335,6 +353,8 @@ fn names_of_payment_commands_never_change() {
         PaymentCommand::MarkRefundOutcomeUnknown { .. } => "payment.mark_refund_outcome_unknown",
         PaymentCommand::RecordRefunded { .. } => "payment.record_refunded",
         PaymentCommand::RecordRefundFailed { .. } => "payment.record_refund_failed",
+        PaymentCommand::EndAuthorization { .. } => "payment.end_authorization",
+        PaymentCommand::Adjust(_) => "payment.adjust",
         PaymentCommand::Close { .. } => "payment.close",
     };
     assert_eq!(commands.each_ref().map(PaymentCommand::name), commands.each_ref().map(stored));

@@ -144,6 +144,9 @@ pub trait PaymentProvider: Send + Sync + 'static {
     /// The name of the provider in commands, in events and in the path of its webhooks.
     fn name(&self) -> &'static str;
 
+    /// True if one authorisation can be captured in several parts. Orders that ship on an authorisation need it.
+    fn captures_in_parts(&self) -> bool;
+
     /// Authorizes the money, and captures it if the charge has automatic capture. A decline is a report, not
     /// an error.
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError>;

@@ -66,7 +66,7 @@ fn routes() -> OpenApiRouter<Arc<QueryApi>> {
     tags(
         (name = "orders"), (name = "stock"), (name = "payments"), (name = "sales"), (name = "operations"),
     ),
-    components(schemas(ProblemBody, FieldError)),
+    components(schemas(ProblemBody, FieldError, vocabulary::OrderBalanceWord)),
 )]
 struct Description;
 

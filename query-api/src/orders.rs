@@ -9,33 +9,34 @@ use axum::{
 };
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus},
+    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, PaymentTerms},
     shares::{self, AdjustmentKind},
-    text,
 };
 use infra::{
     http::{
         Failure,
         answers::{ListProblems, ResourceProblems},
         paging::{Listing, Paging},
-        parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
+        parameters::Params,
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderBalance, OrderFilter, OrderSummaryRow},
+    read_models::{OrderFilter, OrderSummaryRow},
 };
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
     vocabulary::{
-        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderBalanceWord, OrderStatusWord,
-        PaymentStatusWord,
+        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
+        PaymentTermsWord,
     },
 };
 
+mod filter;
 mod payment;
+use filter::OrdersParams;
 pub use payment::OrderPayment;
 
 /// An order without its lines. Amounts are in minor units of `currency`.
@@ -87,9 +88,23 @@ pub struct OrderSummary<'a> {
     units: u64,
     #[schema(value_type = String, format = "date-time")]
     placed_at: Timestamp,
-    /// When the unpaid order expires. Null: never.
+    /// When the payment is due: then the unpaid order expires, or is overdue under the terms `net`. Null: never.
     #[schema(value_type = Option<String>, format = "date-time")]
     payment_due_at: Option<Timestamp>,
+    #[schema(value_type = PaymentTermsWord)]
+    terms: PaymentTerms,
+    /// With the terms `on_shipment`: what the payment has authorized, what is captured included.
+    #[schema(value_type = i64)]
+    authorized: Amount,
+    /// When the authorisation runs out, or ran out. Null if the provider did not say.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    authorized_until: Option<Timestamp>,
+    /// The part of `amount_due` that is for shipped goods.
+    #[schema(value_type = i64)]
+    due_for_shipped: Amount,
+    /// From when on money of the order is overdue. Null if none is due, or if the order expires instead.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    overdue_from: Option<Timestamp>,
     /// When the platform recorded the order. For an imported order this is later than `placed_at`.
     #[schema(value_type = String, format = "date-time")]
     recorded_at: Timestamp,
@@ -260,47 +275,6 @@ pub struct RefundedLine {
 }
 
 /// The orders to list. An order must match all filters.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct OrdersParams {
-    #[param(value_type = Option<OrderStatusWord>)]
-    status: Option<OrderStatus>,
-    customer_id: Option<String>,
-    /// Orders with this SKU on a line.
-    #[param(value_type = Option<String>)]
-    sku: Option<Sku>,
-    /// `overpaid`: more is paid than is owed. `refund_due`: a refund is not paid out yet.
-    #[param(inline, value_type = Option<OrderBalanceWord>)]
-    balance: Option<OrderBalance>,
-    /// Placed at this instant or later. A date means its midnight in UTC.
-    #[param(value_type = Option<String>, example = "2010-12-01T08:26:00Z")]
-    placed_from: Option<Timestamp>,
-    /// Placed before this instant. A date means its midnight in UTC.
-    #[param(value_type = Option<String>, example = "2011-01-01")]
-    placed_to: Option<Timestamp>,
-    #[param(ignore)]
-    paging: Paging,
-}
-
-impl FromParameters for OrdersParams {
-    fn read(parameters: &mut Parameters) -> Option<Self> {
-        let status = |text: &str| one_of(text, OrderStatusWord::ALL, OrderStatus::as_str);
-        let customer_id = |id: &str| text::check(id).map(|()| id.to_owned());
-        let wanted = Self {
-            status: parameters.optional("status", status),
-            customer_id: parameters.optional("customer_id", customer_id),
-            sku: parameters.optional("sku", Sku::new),
-            balance: parameters
-                .optional("balance", |text: &str| one_of(text, OrderBalanceWord::ALL, OrderBalance::as_str)),
-            placed_from: parameters.optional("placed_from", instant),
-            placed_to: parameters.optional("placed_to", instant),
-            paging: Paging::read(parameters)?,
-        };
-        check_range(parameters, wanted.placed_from, ("placed_to", wanted.placed_to));
-        Some(wanted)
-    }
-}
-
 /// One order
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
@@ -331,6 +305,8 @@ pub async fn order(
 }
 
 /// Orders, the latest first
+///
+/// With `overdue=true`: the longest overdue first.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders",
     params(OrdersParams, Paging),
@@ -348,11 +324,18 @@ pub async fn orders(
         balance: wanted.balance,
         placed_from: wanted.placed_from,
         placed_to: wanted.placed_to,
+        terms: wanted.terms,
+        overdue_at: wanted.overdue.then(|| api.clock.now()),
         after: paging.after()?,
     };
     let page = api.query(api.queries.orders(&filter, paging.limit)).await?;
+    // A cursor is valid for the same filters only, so it never mixes the two orders of a list.
+    let time = |row: &OrderSummaryRow| match filter.overdue_at {
+        Some(_) => row.summary.overdue_from.unwrap_or(Timestamp::MAX),
+        None => placed_at(row),
+    };
     let listing =
-        paging.listing(&page.items, page.has_more, OrderSummary::of, |row| (placed_at(row), row.order_id));
+        paging.listing(&page.items, page.has_more, OrderSummary::of, |row| (time(row), row.order_id));
     Ok(Json(listing).into_response())
 }
 
@@ -385,6 +368,11 @@ impl<'a> OrderSummary<'a> {
             units: summary.units,
             placed_at: placed_at(row),
             payment_due_at: summary.payment_due_at,
+            terms: summary.terms,
+            authorized: summary.authorized,
+            authorized_until: summary.authorized_until,
+            due_for_shipped: summary.due_for_shipped,
+            overdue_from: summary.overdue_from,
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             revision: row.revision,

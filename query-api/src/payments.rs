@@ -51,6 +51,9 @@ pub struct PaymentSummary<'a> {
     amount: Amount,
     #[schema(value_type = i64)]
     authorized: Amount,
+    /// When the authorisation runs out. Null without an authorisation, or if the provider did not say.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    authorized_until: Option<Timestamp>,
     #[schema(value_type = i64)]
     captured: Amount,
     #[schema(value_type = i64)]
@@ -227,6 +230,7 @@ impl<'a> PaymentSummary<'a> {
             currency: summary.currency,
             amount: summary.amount,
             authorized: summary.authorized,
+            authorized_until: summary.authorized_until,
             captured: summary.captured,
             refunded: summary.refunded,
             disputed: summary.disputed,

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use domain::{
-    order::{CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus, TenderStatus},
+    order::{CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms, TenderStatus},
     payment::{DisputeState, Operation, PaymentKind, PaymentState, RefundReason, RefundState},
     shares::AdjustmentKind,
 };
@@ -54,6 +54,8 @@ vocabularies! {
     /// Fulfilment status of an order.
     FulfilmentStatusWord of FulfilmentStatus:
         Unfulfilled PartiallyShipped Shipped PartiallyDelivered Delivered PartiallyReturned Returned;
+    /// Payment terms of an order.
+    PaymentTermsWord of PaymentTerms: Prepaid OnShipment Net;
     /// Status of a payment, as far as its order knows it.
     TenderStatusWord of TenderStatus: Requested Captured Failed Voided;
     /// Money of an order that is to go back to the customer.

@@ -6,6 +6,7 @@
 mod money;
 mod racing;
 mod table;
+mod terms;
 mod undo;
 
 use domain::{

@@ -174,6 +174,7 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
         OrderEventKind::PaymentRecorded
         | OrderEventKind::PaymentEnded
         | OrderEventKind::Paid
+        | OrderEventKind::AuthorizationRecorded
         | OrderEventKind::Delivered
         | OrderEventKind::DueMoved => &[],
     }
@@ -196,6 +197,13 @@ async fn append_receipt_event(shop: &Shop, kind: ReceiptEventKind) -> &'static [
 /// As [`append_order_event`], for payments that are recorded by hand.
 async fn append_payment_event(shop: &Shop, kind: PaymentEventKind) -> &'static [&'static str] {
     match kind {
+        PaymentEventKind::Authorized => {
+            shop.receive("a", 5).await;
+            let body = json!({"currency": "GBP", "terms": "on_shipment", "lines": [line("a", 2, 100)]});
+            let payment = payment_id(&shop.post("/v1/orders", "checkout", body).await.expect(201));
+            record(shop, payment, PaymentCommand::Authorize { amount: None, reference: None }).await;
+            &["order.authorization_recorded.v1"]
+        }
         PaymentEventKind::Captured => {
             let payment = payment_id(&allocated(shop).await);
             record(shop, payment, PaymentCommand::Authorize { amount: None, reference: None }).await;
@@ -255,11 +263,11 @@ async fn append_payment_event(shop: &Shop, kind: PaymentEventKind) -> &'static [
         | PaymentEventKind::ChargeRequested
         | PaymentEventKind::ChargePending
         | PaymentEventKind::CaptureRequested
-        | PaymentEventKind::Authorized
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
         | PaymentEventKind::RefundOutcomeUnknown
+        | PaymentEventKind::Adjusted
         | PaymentEventKind::Closed => &[],
     }
 }
@@ -304,6 +312,7 @@ async fn append_provider_request(shop: &Shop, kind: PaymentEventKind) -> &'stati
         | PaymentEventKind::Disputed
         | PaymentEventKind::DisputeWon
         | PaymentEventKind::DisputeLost
+        | PaymentEventKind::Adjusted
         | PaymentEventKind::Closed => &[],
     }
 }

@@ -65,6 +65,7 @@ macro_rules! read_models_contract {
             timers::waits_are_listed_the_longest_first_page_by_page,
             timers::payments_wait_until_their_provider_has_nothing_to_do,
             lists::every_order_filter_selects_its_orders_page_by_page,
+            lists::overdue_orders_come_by_the_time_from_which_they_are_overdue,
             lists::payments_come_in_order_of_arrival,
             lists::stock_is_listed_by_sku_and_by_available_units,
             lists::reservations_of_a_sku_are_paged_by_order,
@@ -137,6 +138,7 @@ struct Sample<'a> {
     placed_at: Timestamp,
     payment_due_at: Option<Timestamp>,
     status: OrderStatus,
+    terms: PaymentTerms,
 }
 
 impl Sample<'_> {
@@ -148,6 +150,7 @@ impl Sample<'_> {
             placed_at: Timestamp::UNIX_EPOCH,
             payment_due_at: None,
             status: OrderStatus::Placed,
+            terms: PaymentTerms::Prepaid,
         }
     }
 
@@ -174,7 +177,7 @@ impl Sample<'_> {
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,
             payment_due_at: self.payment_due_at,
-            terms: Some(PaymentTerms::Prepaid),
+            terms: Some(self.terms),
             payment: None,
             payments: Vec::new(),
         };

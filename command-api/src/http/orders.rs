@@ -8,7 +8,7 @@ use domain::{
     ShipmentId,
     order::{
         CancelReason, FulfilmentStatus, LineAmount, LineQuantity, NewCancellation, NewReturn, OrderCommand,
-        OrderRefund, OrderStateSummary, OrderStatus, PaymentStatus, ReturnLine,
+        OrderRefund, OrderStateSummary, OrderStatus, PaymentStatus, PaymentTerms, ReturnLine,
     },
 };
 use http::StatusCode;
@@ -45,6 +45,8 @@ pub(super) struct OrderAnswer {
     payment_status: PaymentStatus,
     #[schema(value_type = String, example = "unfulfilled")]
     fulfilment_status: FulfilmentStatus,
+    #[schema(value_type = String, example = "prepaid")]
+    terms: PaymentTerms,
     #[schema(value_type = String, example = "GBP")]
     currency: Option<Currency>,
     /// Lines plus adjustments, in minor units.
@@ -87,6 +89,7 @@ impl OrderAnswer {
             status: order.status,
             payment_status: order.payment_status,
             fulfilment_status: order.fulfilment_status,
+            terms: order.terms,
             currency: order.currency,
             total: order.total,
             captured: order.captured,
@@ -240,7 +243,7 @@ pub(super) struct RefundLine {
 
 command_problems! {
     CancelProblems = OrderStatus OrderNotPaid NothingToCancel QuantityUnavailable RefundTooLarge;
-    ShipProblems = OrderStatus OrderNotPaid OrderRefunded NothingToShip QuantityUnavailable TooManyParts;
+    ShipProblems = OrderStatus OrderNotPaid OrderNotAuthorized OrderRefunded NothingToShip QuantityUnavailable TooManyParts;
     DeliverProblems = ShipmentUndone;
     ReturnProblems = QuantityUnavailable RefundTooLarge TooManyParts;
     RefundProblems = RefundTooLarge TooManyParts;
@@ -249,7 +252,7 @@ command_problems! {
 /// Cancel what is not shipped, or some of it
 ///
 /// The units go back into stock. Money paid for them is refunded; money not yet paid is no longer due. Shipping and
-/// fees stay due if something was shipped. Some lines or units of an order can be cancelled once it is paid.
+/// fees stay due if something was shipped. Some lines or units of a prepaid order can be cancelled once it is paid.
 /// Cancelling a cancelled order changes nothing.
 #[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
@@ -273,7 +276,9 @@ pub(super) async fn cancel(
 
 /// Ship all units or some
 ///
-/// The order must be paid. `shipment_id` of the answer names the shipment for its delivery.
+/// A prepaid order must be paid. With the terms `on_shipment`, what the shipment makes due must be authorized; it is then
+/// captured. With `net`, the order only has to be allocated. `shipment_id` of the answer names the shipment for its
+/// delivery.
 #[utoipa::path(post, path = "/v1/orders/{id}/shipments", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ShipmentRequest,
@@ -285,7 +290,8 @@ pub(super) async fn ship(
     let shipment_id = ShipmentId::of_command(context.id);
     let lines = body.lines.map(line_quantities);
     let (carrier, tracking_number) = (body.carrier, body.tracking_number);
-    let command = OrderCommand::Ship { shipment_id, lines, carrier, tracking_number };
+    let now = in_microseconds(api.checkout.clock.now());
+    let command = OrderCommand::Ship { shipment_id, lines, carrier, tracking_number, now };
     let (answer, replayed) = run_on_order(&api, id, command, &context).await?;
     Ok(OrderAnswer { shipment_id: Some(shipment_id), ..answer }.with(StatusCode::CREATED, replayed))
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use axum::extract::State;
 use domain::{
     Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
-    Revision, StreamName,
+    Revision, StreamName, Timestamp,
     payment::{
         CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentFailure, PaymentState,
         PaymentStateSummary,
@@ -112,6 +112,10 @@ pub(super) struct PaymentAnswer {
     amount: Amount,
     #[schema(value_type = i64)]
     authorized: Amount,
+    /// When the authorisation runs out, if the provider says so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorized_until: Option<Timestamp>,
     #[schema(value_type = i64)]
     captured: Amount,
     #[schema(value_type = i64)]
@@ -140,6 +144,7 @@ impl PaymentAnswer {
             currency: payment.currency,
             amount: payment.amount,
             authorized: payment.authorized,
+            authorized_until: payment.authorized_until,
             captured: payment.captured,
             refunded: payment.refunded,
             disputed: payment.disputed,
@@ -192,7 +197,8 @@ command_problems! {
 /// another key and `method`, unless the failure is final), or `requested` with `next_action` if the customer
 /// must act first. 202: the provider has not answered yet, or its answer was lost (`outcome_unknown`). The
 /// platform then looks the outcome up and never charges twice. While a charge waits for the customer, any request
-/// with the same `method` gets its `next_action` again, fetched from the provider.
+/// with the same `method` gets its `next_action` again, fetched from the provider. If an authorisation has run out, a new
+/// charge asks for what it no longer holds. A charge for an order with the terms `on_shipment` only authorizes.
 #[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ChargeRequest,
@@ -206,6 +212,7 @@ pub(super) async fn charge(
     Command { id, body, context }: Command<PaymentId, ChargeRequest>,
 ) -> Result<Answer<PaymentAnswer>, Failure<ChargeProblems>> {
     let charge = body.into_charge(&api, "method")?;
+    api.checkout.end_authorization(id).await?;
     Ok(run_on_payment(&api, id, PaymentCommand::Charge(charge), &context).await?)
 }
 

@@ -63,6 +63,8 @@ fn placing() -> PlaceOrder {
         placed_at: Timestamp::UNIX_EPOCH,
         now: Timestamp::UNIX_EPOCH,
         payment_due_at: None,
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     }
@@ -170,6 +172,7 @@ fn an_allocated_order_requests_its_total_unless_it_is_0_or_the_order_has_ended()
         amount: pence(45),
         currency: "GBP".parse().unwrap(),
         charge: None,
+        terms: PaymentTerms::Prepaid,
     };
     let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
     assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
@@ -298,6 +301,11 @@ fn a_recorded_payment_has_no_reaction() {
     assert_eq!(reaction_to_last(&[placed(), allocated(), OrderPaid {}.into()]), Reaction::None);
 }
 
+fn authorization_recorded(authorized: i64) -> OrderEvent {
+    let (payment_id, authorized) = (payment_id(), pence(authorized));
+    OrderAuthorizationRecorded { payment_id, authorized, until: None, number: 1 }.into()
+}
+
 fn second_payment() -> PaymentId {
     PaymentId(Uuid::from_u128(6))
 }
@@ -314,6 +322,7 @@ fn an_added_payment_is_requested_once_and_closed_with_its_order() {
         amount: pence(15),
         currency: "GBP".parse().unwrap(),
         charge: None,
+        terms: PaymentTerms::Prepaid,
     };
     let events = [placed(), allocated(), payment_added()];
     let expected = Reaction::Send(vec![Step::Payment(second_payment(), request)]);
@@ -337,7 +346,8 @@ fn an_overdue_order_waits_for_each_of_its_payments() {
     let currency = "GBP".parse().unwrap();
     let requested = |payment_id| {
         let amount = pence(15);
-        PaymentEvent::from(PaymentRequested { payment_id, order_id: ORDER, amount, currency })
+        let terms = PaymentTerms::Prepaid;
+        PaymentEvent::from(PaymentRequested { payment_id, order_id: ORDER, amount, currency, terms })
     };
     let first = PaymentDecider::fold(&[requested(payment_id())]);
     let due = |second: &[PaymentEvent]| {
@@ -397,6 +407,7 @@ fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
             let undone = OrderShipmentUndone { shipment_id: SHIPMENT, lines, reason: None };
             [&all_shipped[..], &[undone.into()]].concat()
         }
+        OrderEventKind::AuthorizationRecorded => vec![placed(), allocated(), authorization_recorded(45)],
         OrderEventKind::DueMoved => vec![placed(), OrderDueMoved { payment_due_at: None }.into()],
         OrderEventKind::Returned => [&all_shipped[..], &[returned.into()]].concat(),
         OrderEventKind::RefundRequested => [&paid[..], &[refund.into()]].concat(),

@@ -1,6 +1,6 @@
 //! The money of an order: what the customer owes, has paid and gets back.
 
-use super::{LineAmount, LineQuantity, Order, OrderStatus, PaymentStatus};
+use super::{LineAmount, LineQuantity, Order, OrderStatus, PaymentStatus, PaymentTerms};
 use crate::{
     Amount,
     shares::{AdjustmentKind, worth_of_first},
@@ -46,10 +46,13 @@ impl Order {
         }
     }
 
-    /// True if the order is open, not paid and no part of it is shipped: only then can it expire.
+    /// True if the order is open, not paid and no part of it is shipped, and its terms let it expire: only then does
+    /// it.
     pub fn awaits_payment(&self) -> bool {
         match self.status {
-            OrderStatus::Placed | OrderStatus::Allocated => !self.is_paid() && self.is_unshipped(),
+            OrderStatus::Placed | OrderStatus::Allocated => {
+                !self.is_paid() && self.is_unshipped() && self.can_expire()
+            }
             OrderStatus::New | OrderStatus::Rejected | OrderStatus::Cancelled | OrderStatus::Expired => false,
         }
     }
@@ -82,11 +85,16 @@ impl Order {
     pub(super) fn lowers_owed(&self, refund: Amount, for_lines: Amount) -> Amount {
         let takes_all = refund >= self.kept();
         let is_to_ship = self.lines.iter().any(|line| line.open() > 0);
-        let is_reduction = self.status.is_final() || (self.is_paid() && !(takes_all && is_to_ship));
+        // An order that ships on an authorisation holds only money for shipped goods.
+        let holds_money_for_more = self.terms() != PaymentTerms::OnShipment;
+        let stops_shipping = takes_all && is_to_ship && holds_money_for_more;
+        let is_reduction = self.status.is_final() || (self.is_settled() && !stops_shipping);
         if !is_reduction {
             return Amount::ZERO;
         }
-        let beyond_overpaid = refund.saturating_sub(for_lines).saturating_sub(self.overpaid());
+        let owed_by_now = if holds_money_for_more { self.owed() } else { self.owed_for_shipped() };
+        let overpaid = self.kept().saturating_sub(owed_by_now).max(Amount::ZERO);
+        let beyond_overpaid = refund.saturating_sub(for_lines).saturating_sub(overpaid);
         for_lines.saturating_add(beyond_overpaid.max(Amount::ZERO))
     }
 
@@ -95,20 +103,38 @@ impl Order {
         self.owed.saturating_sub(value).max(Amount::ZERO)
     }
 
-    /// What the customer owes less once these units leave their line, less what was already refunded for them.
+    /// What the customer owes less once these shipped units are back, less what was already refunded for them.
     pub(super) fn value_of(&self, part: LineQuantity) -> Amount {
-        let Some(line) = self.line(part.line) else { return Amount::ZERO };
-        let left = line.cancelled + line.returned;
-        let worth_after = |count| {
-            line.total().saturating_sub(worth_of_first(
-                left.saturating_add(count),
-                line.quantity,
-                line.total(),
-            ))
-        };
-        let already_refunded = worth_after(0).saturating_sub(line.balance).max(Amount::ZERO);
-        let worth = worth_after(0).saturating_sub(worth_after(part.quantity));
-        worth.saturating_sub(already_refunded).max(Amount::ZERO)
+        let returned = self.line(part.line).map_or(0, |line| line.returned);
+        let worth = self.worth_between(part.line, returned, returned.saturating_add(part.quantity));
+        worth.saturating_sub(self.refunded_for(part.line)).max(Amount::ZERO)
+    }
+
+    /// What units of a line are worth that will not be shipped.
+    pub(super) fn worth_of_open(&self, part: LineQuantity) -> Amount {
+        let left = self.line(part.line).map_or(0, |line| line.quantity - line.cancelled);
+        self.worth_between(part.line, left.saturating_sub(part.quantity), left)
+    }
+
+    /// What the shipped units of a line are worth that are not back.
+    pub(super) fn worth_of_shipped(&self, line: u32) -> Amount {
+        let units = self.line(line).map_or((0, 0), |line| (line.returned, line.shipped));
+        self.worth_between(line, units.0, units.1)
+    }
+
+    /// What was refunded for this line, and is not taken off the value of a unit that left it.
+    pub(super) fn refunded_for(&self, number: u32) -> Amount {
+        let Some(line) = self.line(number) else { return Amount::ZERO };
+        let live = self.worth_between(number, line.returned, line.quantity - line.cancelled);
+        live.saturating_sub(line.balance).max(Amount::ZERO)
+    }
+
+    /// What the units of a line from one place to another are worth. Units ship and come back from the first one on, and
+    /// are cancelled from the last one on. So no cancellation or return changes what other units are worth.
+    fn worth_between(&self, line: u32, from: u32, to: u32) -> Amount {
+        let Some(line) = self.line(line) else { return Amount::ZERO };
+        let worth_of_first = |count| worth_of_first(count, line.quantity, line.total());
+        worth_of_first(to).saturating_sub(worth_of_first(from))
     }
 
     /// The sum of the adjustments that are not spread over the lines.

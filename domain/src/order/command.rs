@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewTender, OrderPaymentRecorded,
-    Shortage, TenderEnding,
+    Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewTender,
+    OrderAuthorizationRecorded, OrderPaymentRecorded, Shortage, TenderEnding,
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
-    new_charge::NewCharge,
+    new_charge::NewCharge, payment_terms::PaymentTerms,
 };
 
 /// Commands to an order.
@@ -23,6 +23,8 @@ pub enum OrderCommand {
     },
     /// Records the amounts of a payment. They are cumulative, so late and repeated reports change nothing.
     RecordPayment(OrderPaymentRecorded),
+    /// Records what a payment has authorized. A late report changes nothing.
+    RecordAuthorization(OrderAuthorizationRecorded),
     /// Asks for money from one more source. Without `amount`: all that no payment asks for yet.
     AddPayment {
         payment_id: PaymentId,
@@ -36,12 +38,14 @@ pub enum OrderCommand {
         ending: TenderEnding,
         captured: Amount,
     },
-    /// Ships these units. Without `lines`: every unit that is neither shipped nor cancelled.
+    /// Ships these units. Without `lines`: every unit that is neither shipped nor cancelled. `now` is the time of the
+    /// request.
     Ship {
         shipment_id: ShipmentId,
         lines: Option<Vec<LineQuantity>>,
         carrier: Option<String>,
         tracking_number: Option<String>,
+        now: Timestamp,
     },
     /// A shipment arrived.
     Deliver {
@@ -91,8 +95,11 @@ pub struct PlaceOrder {
     pub placed_at: Timestamp,
     /// The time of the request.
     pub now: Timestamp,
-    /// When an unpaid order expires. None: never.
+    /// When the payment is due. Then an unpaid order expires, unless its terms say otherwise. None: never.
     pub payment_due_at: Option<Timestamp>,
+    pub terms: PaymentTerms,
+    /// True if an authorisation can be captured in several parts: the payment provider does so, or there is none.
+    pub captures_in_parts: bool,
     /// Charge to request once stock is reserved. None: a later command requests a charge or records a
     /// payment.
     pub payment: Option<NewCharge>,
@@ -158,6 +165,7 @@ impl OrderCommand {
             Self::Allocate { .. } => "order.allocate",
             Self::Reject { .. } => "order.reject",
             Self::RecordPayment(_) => "order.record_payment",
+            Self::RecordAuthorization(_) => "order.record_authorization",
             Self::AddPayment { .. } => "order.add_payment",
             Self::EndPayment { .. } => "order.end_payment",
             Self::Ship { .. } => "order.ship",

@@ -5,7 +5,7 @@ use super::{
     OrderDelivered, OrderDueMoved, OrderEvent, OrderExpired, OrderRejected, OrderShipmentUndone,
     OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, leaving,
     placing::{self, check_texts},
-    size, tenders,
+    size, tenders, terms,
 };
 use crate::{Amount, PaymentId, ShipmentId, Sku, Timestamp};
 
@@ -20,6 +20,17 @@ pub enum OrderRefusal {
     WrongStatus(OrderStatus),
     #[error("the order is not paid yet")]
     NotPaid,
+    #[error(
+        "after this shipment {needed} must be authorized, and {authorized} is (minor units); charge the payment again \
+         (POST /v1/payments/{{id}}/charge)"
+    )]
+    NotAuthorized { needed: Amount, authorized: Amount },
+    #[error("the payment provider captures an authorisation only once, so it cannot capture each shipment")]
+    TermsNotSupported,
+    #[error(
+        "an order that ships on an authorisation has one payment, for its total, and no other can be added"
+    )]
+    TermsOfOnePayment,
     #[error("the order has no line {0}")]
     UnknownLine(u32),
     #[error("line {line}: {requested} units were requested and {shippable} can be shipped")]
@@ -83,15 +94,17 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
         OrderCommand::Allocate { payment_id } => Ok(vec![allocated(order, payment_id).into()]),
         OrderCommand::Reject { shortages } => Ok(vec![OrderRejected { shortages }.into()]),
         OrderCommand::RecordPayment(reported) => tenders::decide_record(order, &reported),
+        OrderCommand::RecordAuthorization(reported) => Ok(terms::record_authorization(order, reported)),
         OrderCommand::AddPayment { payment_id, amount, charge } => {
             tenders::decide_add(order, payment_id, amount, charge)
         }
         OrderCommand::EndPayment { payment_id, ending, captured } => {
             tenders::decide_end(order, payment_id, ending, captured)
         }
-        OrderCommand::Ship { shipment_id, lines, carrier, tracking_number } => {
+        OrderCommand::Ship { shipment_id, lines, carrier, tracking_number, now } => {
             check_texts(&[("carrier", carrier.as_ref()), ("tracking_number", tracking_number.as_ref())])?;
             let shipped = decide_shipped_lines(order, lines)?;
+            terms::check_authorized(order, &shipped, now)?;
             Ok(vec![OrderShipped { shipment_id, lines: shipped, carrier, tracking_number }.into()])
         }
         OrderCommand::Deliver { shipment_id } => decide_deliver(order, shipment_id),
@@ -159,6 +172,7 @@ fn decide_move_due(order: &Order, payment_due_at: Option<Timestamp>, now: Timest
         return Ok(Vec::new());
     }
     placing::check_due(payment_due_at, now)?;
+    placing::check_terms(order.terms(), payment_due_at)?;
     Ok(vec![OrderDueMoved { payment_due_at }.into()])
 }
 
@@ -166,6 +180,7 @@ fn decide_place(order: &Order, place: PlaceOrder) -> Decided {
     if order.exists() {
         return Err(OrderRefusal::WrongStatus(order.status()));
     }
+    terms::check_supported(&place)?;
     let placed = placing::placed(place)?;
     size::check(&placed)?;
     Ok(vec![placed.into()])
@@ -178,10 +193,7 @@ fn decide_shipped_lines(
     if order.status() != OrderStatus::Allocated {
         return Err(OrderRefusal::WrongStatus(order.status()));
     }
-    if !order.is_paid() {
-        let is_all_refunded = order.captured().is_positive() && !order.kept().is_positive();
-        return Err(if is_all_refunded { OrderRefusal::AllRefunded } else { OrderRefusal::NotPaid });
-    }
+    terms::check_ready(order)?;
     if order.shipments().len() >= PARTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }

@@ -6,6 +6,7 @@ use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
     decider::stored_events,
     new_charge::NewCharge,
+    payment_terms::PaymentTerms,
     shares::{AdjustmentKind, Shares},
 };
 
@@ -29,6 +30,8 @@ stored_events! {
         ShipmentUndone(OrderShipmentUndone) = "order.shipment_undone.v1",
         /// The payment is due at another time.
         DueMoved(OrderDueMoved) = "order.due_moved.v1",
+        /// What is authorized for an order that ships on an authorisation.
+        AuthorizationRecorded(OrderAuthorizationRecorded) = "order.authorization_recorded.v1",
         Returned(OrderReturned) = "order.returned.v2" | "order.returned.v1",
         RefundRequested(OrderRefundRequested) = "order.refund_requested.v2" | "order.refund_requested.v1",
         /// Some units are cancelled. The order goes on with the others.
@@ -62,7 +65,7 @@ pub struct OrderPlaced {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
     pub placed_at: Timestamp,
-    /// When an unpaid order expires. None: never.
+    /// When the payment is due. Then an unpaid order expires, unless its terms say otherwise. None: never.
     pub payment_due_at: Option<Timestamp>,
     /// None in version 1: such an order stays paid once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,14 +87,6 @@ pub struct NewTender {
     /// As the charge of the whole order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge: Option<NewCharge>,
-}
-
-/// When an order ships and how long its payment may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PaymentTerms {
-    /// It ships when it is paid, and expires if it is not paid in time.
-    Prepaid,
 }
 
 /// Lines are numbered by their place in the order, from 1.
@@ -288,6 +283,20 @@ pub struct OrderShipmentUndone {
 pub struct OrderDueMoved {
     /// When the unpaid order expires. None: never.
     pub payment_due_at: Option<Timestamp>,
+}
+
+/// What one payment has authorized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderAuthorizationRecorded {
+    pub payment_id: PaymentId,
+    /// Minor units, what is captured included. It falls to the captured amount when the authorisation ends.
+    pub authorized: Amount,
+    /// When the authorisation runs out. None if the provider did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Counts the authorisations of the payment and their ends, so that a late report changes nothing: see
+    /// [`crate::payment::Payment::authorizations`].
+    pub number: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

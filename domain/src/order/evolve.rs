@@ -2,9 +2,9 @@
 //! computed as those builds did: version 1 has no shares, so a unit is worth its price.
 
 use super::{
-    CancellationRecord, CancelledLine, Line, LineAmount, LineQuantity, Order, OrderCancelled, OrderEvent,
-    OrderLine, OrderLinesCancelled, OrderPaymentRecorded, OrderPlaced, OrderRefundRequested, OrderReturned,
-    OrderStatus, ReturnRecord, Shipment, Tender, balance,
+    CancellationRecord, CancelledLine, Line, LineAmount, LineQuantity, Order, OrderAuthorizationRecorded,
+    OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled, OrderPaymentRecorded, OrderPlaced,
+    OrderRefundRequested, OrderReturned, OrderStatus, ReturnRecord, Shipment, Tender, balance,
     state::Placed,
     tenders::{record_refunds, request_refunds},
 };
@@ -40,6 +40,7 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
             order.tender_mut(Some(ended.payment_id)).ending = Some(ended.ending);
         }
         OrderEvent::Paid(_) => order.paid = true,
+        OrderEvent::AuthorizationRecorded(recorded) => record_authorization(order, *recorded),
         OrderEvent::Shipped(shipped) => {
             for part in &shipped.lines {
                 order.line_mut(part.line).shipped += part.quantity;
@@ -77,6 +78,14 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
             order.status = OrderStatus::Expired;
             owe_nothing(order);
         }
+    }
+}
+
+fn record_authorization(order: &mut Order, recorded: OrderAuthorizationRecorded) {
+    let mut known = order.authorizations.iter_mut();
+    match known.find(|known| known.payment_id == recorded.payment_id) {
+        Some(known) => *known = recorded,
+        None => order.authorizations.push(recorded),
     }
 }
 

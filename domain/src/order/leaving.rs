@@ -6,6 +6,7 @@ use super::{
     PARTS_MAX, ReturnedLine, balance,
     decide::{Decided, open_quantities},
     placing::check_texts,
+    terms,
 };
 use crate::{Amount, PaymentId, RefundId};
 
@@ -30,7 +31,7 @@ pub(super) fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
         let (line, quantity, restock) = (part.line, part.quantity, part.restock);
         returned.push(ReturnedLine { line, quantity, restock, value: Some(value) });
     }
-    let owed_after = order.owed_without(total);
+    let owed_after = order.owed_after_return(total);
     let Settled { refund_amount, withheld } = settle(order, owed_after, Some(total), refund_amount)?;
     let refunds = order.divided(return_id.into(), refund_amount, None);
     Ok(vec![OrderReturned { return_id, lines: returned, refund_amount, withheld, reason, refunds }.into()])
@@ -64,12 +65,13 @@ fn settle(
 pub(super) fn decide_cancel(order: &Order, cancellation: NewCancellation) -> Decided {
     let NewCancellation { cancellation_id, reason, note, lines, refund_amount } = cancellation;
     check_texts(&[("note", note.as_ref())])?;
-    // A failed or voided payment does not cancel an order that was paid meanwhile or has ended.
+    // A failed or voided payment does not cancel an order that was paid meanwhile, has ended or has shipped whole.
     let payment_is_the_reason = match reason {
         CancelReason::PaymentFailed | CancelReason::PaymentVoided => true,
         CancelReason::Requested => false,
     };
-    if payment_is_the_reason && (order.is_paid() || order.status().is_final()) {
+    let is_all_shipped = open_quantities(order).is_empty();
+    if payment_is_the_reason && (order.is_paid() || order.status().is_final() || is_all_shipped) {
         return Ok(Vec::new());
     }
     match order.status() {
@@ -82,7 +84,7 @@ pub(super) fn decide_cancel(order: &Order, cancellation: NewCancellation) -> Dec
     let (units, is_whole) = units_to_cancel(order, lines)?;
     let value_of = |part: &LineQuantity| {
         let LineQuantity { line, quantity } = *part;
-        CancelledLine { line, quantity, value: Some(order.value_of(*part)) }
+        CancelledLine { line, quantity, value: Some(order.value_of_open(*part)) }
     };
     let lines: Vec<CancelledLine> = units.iter().map(value_of).collect();
     let values = lines.iter().filter_map(|line| line.value);
@@ -129,8 +131,7 @@ fn units_to_cancel(
     if !is_whole && order.status() != OrderStatus::Allocated {
         return Err(OrderRefusal::WrongStatus(order.status()));
     }
-    // The payment asks for the whole total until it is paid.
-    if !is_whole && !order.is_paid() {
+    if !is_whole && !terms::may_cancel_units(order) {
         return Err(OrderRefusal::NotPaid);
     }
     Ok((units, is_whole))

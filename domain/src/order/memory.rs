@@ -2,7 +2,7 @@
 
 use super::{
     Adjustment, CancellationRecord, CancelledLine, Line, LineAdjustment, LineAmount, LineQuantity, NewTender,
-    RefundRecord, ReturnRecord, ReturnedLine, Shipment, Shortage, Tender,
+    OrderAuthorizationRecorded, RefundRecord, ReturnRecord, ReturnedLine, Shipment, Shortage, Tender,
 };
 use crate::heap::HeapBytes;
 
@@ -92,6 +92,13 @@ impl HeapBytes for CancellationRecord {
 impl HeapBytes for CancelledLine {
     fn heap_bytes(&self) -> usize {
         let Self { line: _, quantity: _, value: _ } = self;
+        0
+    }
+}
+
+impl HeapBytes for OrderAuthorizationRecorded {
+    fn heap_bytes(&self) -> usize {
+        let Self { payment_id: _, authorized: _, until: _, number: _ } = self;
         0
     }
 }

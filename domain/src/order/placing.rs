@@ -56,6 +56,8 @@ pub enum InvalidOrder {
     LinesAboveRefund,
     #[error("the payment is due at {due_at}, which is in the past")]
     DueInThePast { due_at: Timestamp },
+    #[error("an order with the terms net needs the time at which its payment is due")]
+    NetWithoutDue,
     #[error("payment: {0}")]
     Payment(#[from] InvalidToken),
     #[error("payment {payment}: {token}")]
@@ -78,7 +80,8 @@ impl From<AmountOutOfRange> for InvalidOrder {
 pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
     validate(&place)?;
     check_due(place.payment_due_at, place.now)?;
-    let includes_tax = place.prices_include_tax;
+    check_terms(place.terms, place.payment_due_at)?;
+    let (terms, includes_tax) = (place.terms, place.prices_include_tax);
     let values = place.lines.iter().map(|line| line_value(line, includes_tax));
     let values = values.collect::<Result<Vec<Amount>, InvalidOrder>>()?;
     let total = total(&values, &place.adjustments, includes_tax)?;
@@ -108,8 +111,8 @@ pub(super) fn placed(place: PlaceOrder) -> Result<OrderPlaced, InvalidOrder> {
         metadata: place.metadata,
         placed_at: place.placed_at,
         payment_due_at: place.payment_due_at,
-        terms: Some(PaymentTerms::Prepaid),
-        payment: place.payment,
+        terms: Some(terms),
+        payment: place.payment.map(|charge| charge.under(terms)),
         payments: place.payments,
     })
 }
@@ -139,6 +142,17 @@ pub(super) fn check_due(payment_due_at: Option<Timestamp>, now: Timestamp) -> Re
     match payment_due_at {
         Some(due_at) if due_at < now => Err(InvalidOrder::DueInThePast { due_at }),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Money that is due later needs a time from which on it is overdue.
+pub(super) fn check_terms(
+    terms: PaymentTerms,
+    payment_due_at: Option<Timestamp>,
+) -> Result<(), InvalidOrder> {
+    match terms {
+        PaymentTerms::Net if payment_due_at.is_none() => Err(InvalidOrder::NetWithoutDue),
+        PaymentTerms::Prepaid | PaymentTerms::OnShipment | PaymentTerms::Net => Ok(()),
     }
 }
 

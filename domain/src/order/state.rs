@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Adjustment, CancelReason, CancelledLine, FulfilmentStatus, LineAdjustment, LineAmount, LineQuantity,
-    NewTender, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms, ReturnedLine, Shortage, Tender,
-    TenderSummary,
+    NewTender, OrderAuthorizationRecorded, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms,
+    ReturnedLine, Shortage, Tender, TenderSummary,
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
@@ -27,6 +27,9 @@ pub struct Order {
     pub(super) shortages: Vec<Shortage>,
     /// Its payments, in the order in which they were added.
     pub(super) tenders: Vec<Tender>,
+    /// What each payment has authorized. Empty unless the order ships on an authorisation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) authorizations: Vec<OrderAuthorizationRecorded>,
     /// Refunds that the order requested, in order.
     pub(super) refunds: Vec<RefundRecord>,
     pub(super) paid: bool,
@@ -201,6 +204,7 @@ pub struct OrderStateSummary {
     pub payments: Vec<TenderSummary>,
     /// What the latest command with a refund refunds to which payment.
     pub latest_refunds: Vec<OrderRefund>,
+    pub terms: PaymentTerms,
     pub shortages: Vec<Shortage>,
 }
 
@@ -329,6 +333,7 @@ impl Order {
             payment_id: self.payment_id(),
             payments: self.tender_summaries(),
             latest_refunds: self.latest_refunds(),
+            terms: self.terms(),
             shortages: self.shortages.clone(),
         }
     }
@@ -341,6 +346,7 @@ impl Order {
             lines,
             shortages,
             tenders,
+            authorizations,
             refunds,
             paid: _,
             shipments,
@@ -357,6 +363,7 @@ impl Order {
             + shipments.heap_bytes()
             + returns.heap_bytes()
             + cancellations.heap_bytes()
+            + authorizations.heap_bytes()
     }
 
     pub(super) fn shipment_mut(&mut self, id: ShipmentId) -> &mut Shipment {

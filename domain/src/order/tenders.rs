@@ -6,7 +6,7 @@ use super::{
     LineAmount, Order, OrderPaymentAdded, OrderPaymentEnded, OrderPaymentRecorded, OrderRefund, OrderRefusal,
     OrderStatus, PAYMENTS_MAX, RefundRecord, TenderEnding, balance, decide::Decided, leaving::decide_cancel,
 };
-use crate::{Amount, PaymentId, RefundId, new_charge::NewCharge, shares};
+use crate::{Amount, PaymentId, RefundId, new_charge::NewCharge, payment_terms::PaymentTerms, shares};
 
 /// A payment of an order, as the order knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +192,15 @@ impl Order {
         of_tender.min(self.refundable())
     }
 
+    /// Refunds that the order requested, without failed ones.
+    pub(super) fn refunds_not_failed(&self) -> Amount {
+        let of_tender = |tender: &Tender| {
+            let requested = self.refunds_requested(tender, |_| true);
+            requested.saturating_sub(tender.recorded.refunds_failed).max(Amount::ZERO)
+        };
+        sum(self.tenders.iter().map(of_tender))
+    }
+
     /// The refunds of a tender that it does not repeat by itself, without failed ones.
     fn requested_by_hand(&self, tender: &Tender) -> Amount {
         let requested = self.refunds_requested(tender, |at_closing| !at_closing);
@@ -334,6 +343,9 @@ pub(super) fn decide_add(
     if order.tenders().len() >= PAYMENTS_MAX {
         return Err(OrderRefusal::TooManyParts);
     }
+    if order.terms() == PaymentTerms::OnShipment {
+        return Err(OrderRefusal::TermsOfOnePayment);
+    }
     let unclaimed = order.unclaimed();
     let amount = amount.unwrap_or(unclaimed);
     if amount > unclaimed || !amount.is_positive() {
@@ -343,6 +355,7 @@ pub(super) fn decide_add(
 }
 
 /// A payment that fails for good or is voided ends the order only if no other payment is left and no money arrived.
+/// The payment of an order that is not prepaid may be charged again, so it goes on asking for its money.
 pub(super) fn decide_end(
     order: &Order,
     payment_id: PaymentId,
@@ -353,6 +366,9 @@ pub(super) fn decide_end(
     if order.status().is_final() || tender.ending.is_some() {
         return Ok(Vec::new());
     }
+    if order.terms() == PaymentTerms::Net {
+        return Ok(Vec::new());
+    }
     let mut others = order.tenders().iter().filter(|other| other.payment_id != payment_id);
     let is_last = others.all(|other| other.ending.is_some());
     let has_money = captured.is_positive() || order.captured().is_positive();
@@ -360,7 +376,8 @@ pub(super) fn decide_end(
     if is_last && !has_money && !order.is_paid() && is_to_ship {
         return decide_cancel(order, super::NewCancellation::of_the_rest(payment_id.into(), ending.into()));
     }
-    Ok(vec![OrderPaymentEnded { payment_id, ending }.into()])
+    let is_over = order.terms().is_prepaid();
+    Ok(is_over.then(|| OrderPaymentEnded { payment_id, ending }.into()).into_iter().collect())
 }
 
 /// Adds the refunds of an event. An event of version 1 lists none: it has one, with this id and amount.

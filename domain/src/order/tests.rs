@@ -57,6 +57,8 @@ fn order() -> PlaceOrder {
         placed_at: at(0),
         now: at(0),
         payment_due_at: Some(at(100)),
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     }
@@ -241,11 +243,18 @@ fn ship(number: u128, lines: &[(u32, u32)]) -> OrderCommand {
         lines: Some(parts(lines)),
         carrier: None,
         tracking_number: None,
+        now: at(0),
     }
 }
 
 fn ship_rest(number: u128) -> OrderCommand {
-    OrderCommand::Ship { shipment_id: shipment(number), lines: None, carrier: None, tracking_number: None }
+    OrderCommand::Ship {
+        shipment_id: shipment(number),
+        lines: None,
+        carrier: None,
+        tracking_number: None,
+        now: at(0),
+    }
 }
 
 fn deliver(number: u128) -> OrderCommand {
@@ -284,6 +293,7 @@ mod money;
 mod placing;
 mod statuses;
 mod tenders;
+mod terms;
 
 #[test]
 fn every_command_to_an_order_that_was_never_placed_is_refused() {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CaptureMode, DisputeReport, NewCharge, RefundReport};
-use crate::{Amount, RefundId, heap::HeapBytes};
+use crate::{Amount, RefundId, Timestamp, heap::HeapBytes};
 
 /// What a provider reports of a charge. Amounts are cumulative, so a repeated or late report changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct ProviderReport {
     pub authorized: Amount,
     /// The amount captured so far, refunded or not.
     pub captured: Amount,
+    /// When the authorisation runs out, if the provider says so.
+    pub authorized_until: Option<Timestamp>,
     /// None while the charge is under way, and after it was captured in full.
     pub ending: Option<ChargeEnding>,
     /// The refunds of the charge at the provider, as far as the report includes them.

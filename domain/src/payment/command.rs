@@ -1,5 +1,8 @@
-use super::{DisputeReport, NewCharge, Operation, ProviderReport, RefundReason, RefundReport};
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId};
+use super::{
+    DisputeReport, NewCharge, Operation, PaymentAdjusted, PaymentTerms, ProviderReport, RefundReason,
+    RefundReport,
+};
+use crate::{Amount, Currency, OrderId, PaymentId, RefundId, Timestamp};
 
 /// Commands to a payment. Amounts are minor units of its currency.
 ///
@@ -14,6 +17,7 @@ pub enum PaymentCommand {
         amount: Amount,
         currency: Currency,
         charge: Option<NewCharge>,
+        terms: PaymentTerms,
     },
     /// Requests a charge from the provider.
     Charge(NewCharge),
@@ -48,6 +52,10 @@ pub enum PaymentCommand {
     RecordRefunded { refund_id: RefundId, reference: Option<String> },
     /// An operator records that a refund failed; see [`PaymentCommand::RecordRefunded`].
     RecordRefundFailed { refund_id: RefundId, reason: Option<String> },
+    /// Ends an authorisation that has run out at this time, so that the customer can be charged again.
+    EndAuthorization { now: Timestamp },
+    /// Units of the order were shipped, cancelled or returned.
+    Adjust(PaymentAdjusted),
     /// The order ended and keeps `amount_due` of the captured amount. `refund` is the part of the rest that it
     /// refunds under an id of its own.
     Close { order_id: OrderId, amount_due: Amount, refund: Option<(RefundId, Amount)> },
@@ -72,6 +80,8 @@ impl PaymentCommand {
             Self::MarkRefundOutcomeUnknown { .. } => "payment.mark_refund_outcome_unknown",
             Self::RecordRefunded { .. } => "payment.record_refunded",
             Self::RecordRefundFailed { .. } => "payment.record_refund_failed",
+            Self::EndAuthorization { .. } => "payment.end_authorization",
+            Self::Adjust(_) => "payment.adjust",
             Self::Close { .. } => "payment.close",
         }
     }

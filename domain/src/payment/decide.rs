@@ -6,6 +6,7 @@ use super::{
     report::events_of_report,
     sources::{closing_refunds, request_refund, retry_refund},
     state::evolve,
+    terms,
 };
 use crate::{Amount, RefundId, text};
 
@@ -14,17 +15,20 @@ type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
     check_texts(&command)?;
     match command {
-        PaymentCommand::Request { payment_id, order_id, amount, currency, charge } => {
-            Ok(request(payment, PaymentRequested { payment_id, order_id, amount, currency }, charge))
+        PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms } => {
+            Ok(request(payment, PaymentRequested { payment_id, order_id, amount, currency, terms }, charge))
         }
         PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
         PaymentCommand::Close { order_id, amount_due, refund } => {
             close(payment, PaymentClosed { order_id, amount_due }, refund)
         }
+        // It will be requested with the amount that it is to take.
+        PaymentCommand::Adjust(_) if payment.state() == PaymentState::New => Ok(Vec::new()),
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
         PaymentCommand::Charge(new) => charge(payment, new),
         PaymentCommand::Report { report, is_answer } => {
-            events_of_report(payment, report, is_answer).map(|events| with_closing_effects(payment, events))
+            let events = events_of_report(payment, report, is_answer)?;
+            Ok(with_closing_effects(payment, terms::with_due_capture(payment, events)))
         }
         PaymentCommand::Authorize { amount, reference } => authorize(payment, amount, reference),
         PaymentCommand::Capture { amount, reference } => capture(payment, amount, reference),
@@ -48,6 +52,11 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
         }
         PaymentCommand::RecordRefunded { refund_id, reference } => {
             refund::record_refunded(payment, known_refund(payment, refund_id)?, reference)
+        }
+        PaymentCommand::EndAuthorization { now } => Ok(terms::end_authorization(payment, now)),
+        PaymentCommand::Adjust(adjusted) => {
+            let events = terms::with_due_capture(payment, terms::adjust(payment, adjusted));
+            Ok(with_closing_effects(payment, events))
         }
         PaymentCommand::RecordRefundFailed { refund_id, reason } => {
             let failed = refund::record_refund_failed(payment, known_refund(payment, refund_id)?, reason)?;
@@ -75,6 +84,8 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
         | PaymentCommand::ReportRefund(_)
         | PaymentCommand::ReportDispute(_)
         | PaymentCommand::MarkRefundOutcomeUnknown { .. }
+        | PaymentCommand::EndAuthorization { .. }
+        | PaymentCommand::Adjust(_)
         | PaymentCommand::Close { .. } => return Ok(()),
     };
     match value {
@@ -100,7 +111,8 @@ fn request(payment: &Payment, requested: PaymentRequested, new: Option<NewCharge
     if payment.state() != PaymentState::New || payment.is_closed() {
         return Vec::new();
     }
-    let first_charge = new.map(|new| charge_requested(new, 1, requested.amount).into());
+    let under_terms = new.map(|new| new.under(requested.terms));
+    let first_charge = under_terms.map(|new| charge_requested(new, 1, requested.amount).into());
     [requested.into()].into_iter().chain(first_charge).collect()
 }
 
@@ -113,6 +125,7 @@ fn charge(payment: &Payment, new: NewCharge) -> Decided {
     if payment.is_closed() {
         return Err(PaymentRefusal::Closed);
     }
+    let new = new.under(payment.terms());
     // The customer comes back for the action that this charge waits for.
     let is_waiting = |charge: &Charge| charge.is_open() && charge.is_same(&new);
     if payment.charge_under_way().is_some_and(is_waiting) {
@@ -121,23 +134,15 @@ fn charge(payment: &Payment, new: NewCharge) -> Decided {
     if payment.charge_under_way().is_some() || payment.is_in_doubt() {
         return Err(PaymentRefusal::ChargeUnderWay);
     }
-    let may_be_tried = match payment.state() {
-        PaymentState::Requested => true,
-        PaymentState::Failed => payment.is_retryable(),
-        PaymentState::New
-        | PaymentState::Authorized
-        | PaymentState::Captured
-        | PaymentState::Voided
-        | PaymentState::OutcomeUnknown => false,
-    };
-    if !may_be_tried {
+    let amount = payment.left_to_authorize();
+    if !payment.may_be_tried() || !amount.is_positive() {
         return Err(PaymentRefusal::WrongState(payment.state()));
     }
     let number = payment.charge().map_or(0, |last| last.number) + 1;
     if number > CHARGES_MAX {
         return Err(PaymentRefusal::TooManyCharges);
     }
-    Ok(vec![charge_requested(new, number, payment.amount()).into()])
+    Ok(vec![charge_requested(new, number, amount).into()])
 }
 
 /// The charge whose answer was lost. What an operator records for it counts as if the provider had reported
@@ -163,7 +168,7 @@ fn authorize(payment: &Payment, amount: Option<Amount>, reference: Option<String
     let amount = amount.unwrap_or(left);
     match payment.state() {
         PaymentState::Requested | PaymentState::OutcomeUnknown => {}
-        PaymentState::Failed if payment.is_retryable() => {}
+        PaymentState::Failed | PaymentState::Voided if payment.may_be_tried() => {}
         PaymentState::Authorized | PaymentState::Captured if left.is_positive() => {}
         state @ (PaymentState::New
         | PaymentState::Authorized
@@ -181,6 +186,7 @@ fn authorize(payment: &Payment, amount: Option<Amount>, reference: Option<String
         amount: known.saturating_add(amount).max(payment.authorized()),
         reference,
         charge: charge_in_doubt(payment),
+        until: None,
     };
     Ok(with_closing_effects(payment, vec![authorized.into()]))
 }
@@ -272,10 +278,10 @@ fn void(payment: &Payment, reason: Option<String>) -> Decided {
     match payment.state() {
         PaymentState::Voided => Ok(Vec::new()),
         PaymentState::Requested | PaymentState::Authorized | PaymentState::OutcomeUnknown => {
-            Ok(vec![PaymentVoided { reason }.into()])
+            Ok(vec![PaymentVoided { reason, ran_out: false }.into()])
         }
         PaymentState::Captured if payment.capturable().is_positive() => {
-            Ok(vec![PaymentVoided { reason }.into()])
+            Ok(vec![PaymentVoided { reason, ran_out: false }.into()])
         }
         state @ (PaymentState::New | PaymentState::Captured | PaymentState::Failed) => {
             Err(PaymentRefusal::WrongState(state))
@@ -323,7 +329,7 @@ fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec
     let Some(amount_due) = after.amount_due_at_closing().filter(|_| !events.is_empty()) else {
         return events;
     };
-    if after.is_voidable() && !after.void_requested() {
+    if after.is_voidable() && !after.void_requested() && !after.owes_capture() {
         events.push(PaymentVoidRequested {}.into());
     }
     events.extend(closing_refunds(&after, after.excess(amount_due)));

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, decider::stored_events, new_charge::CaptureMode,
+    Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, decider::stored_events,
+    new_charge::CaptureMode, payment_terms::PaymentTerms,
 };
 
 stored_events! {
@@ -37,6 +38,8 @@ stored_events! {
         DisputeWon(PaymentDisputeWon) = "payment.dispute_won.v1",
         /// The disputed money is gone.
         DisputeLost(PaymentDisputeLost) = "payment.dispute_lost.v1",
+        /// What the payment is to take has changed: units of its order were shipped, cancelled or returned.
+        Adjusted(PaymentAdjusted) = "payment.adjusted.v1",
         Closed(PaymentClosed) = "payment.closed.v1",
     }
 }
@@ -64,6 +67,7 @@ impl PaymentEvent {
             | Self::Disputed(_)
             | Self::DisputeWon(_)
             | Self::DisputeLost(_)
+            | Self::Adjusted(_)
             | Self::Closed(_) => false,
         }
     }
@@ -76,6 +80,9 @@ pub struct PaymentRequested {
     /// Minor units.
     pub amount: Amount,
     pub currency: Currency,
+    /// The terms of the order.
+    #[serde(default, skip_serializing_if = "PaymentTerms::is_prepaid")]
+    pub terms: PaymentTerms,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +124,9 @@ pub struct PaymentAuthorized {
     /// The number of the charge. None if an operator recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge: Option<u32>,
+    /// When the authorisation runs out. None if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +159,9 @@ pub struct PaymentVoidRequested {}
 pub struct PaymentVoided {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// True if the authorisation ran out: nobody requested a void.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ran_out: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +279,18 @@ pub struct PaymentDisputeWon {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentDisputeLost {
     pub dispute: String,
+}
+
+/// Amounts are cumulative, in minor units, refunds of the order included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAdjusted {
+    /// What the payment is to take in all. None: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+    /// How much of it is to be captured by now, without a further command.
+    pub capture_due: Amount,
+    /// Counts the changes of the order, so that a late adjustment changes nothing.
+    pub number: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use super::{
     PaymentEvent, PaymentFailed, PaymentRefusal, PaymentVoided, ProviderReport, dispute, refund,
     state::evolve,
 };
-use crate::{Amount, text::truncated};
+use crate::{Amount, Timestamp, text::truncated};
 
 /// The events that a report adds to what is recorded. None for a repeated or late report.
 pub(super) fn events_of_report(
@@ -44,6 +44,7 @@ struct Reading<'a> {
     /// The number of the reported charge.
     number: u32,
     reference: String,
+    authorized_until: Option<Timestamp>,
     /// True if the report answers a call and the outcome of an operation was unknown before.
     ends_doubt: bool,
     /// The payment after `events`.
@@ -58,6 +59,7 @@ impl<'a> Reading<'a> {
             known: payment.charges().iter().find(|charge| charge.number == report.charge),
             number: report.charge,
             reference: truncated(&report.reference).unwrap_or_else(|| "unknown".to_owned()),
+            authorized_until: report.authorized_until,
             ends_doubt: is_answer && payment.unknown_operation().is_some(),
             after: payment.clone(),
             events: Vec::new(),
@@ -79,8 +81,8 @@ impl<'a> Reading<'a> {
     }
 
     fn authorized(&self, amount: Amount) -> PaymentEvent {
-        PaymentAuthorized { amount, reference: Some(self.reference.clone()), charge: Some(self.number) }
-            .into()
+        let (reference, charge) = (Some(self.reference.clone()), Some(self.number));
+        PaymentAuthorized { amount, reference, charge, until: self.authorized_until }.into()
     }
 
     /// Adds the amounts that exceed the recorded ones.
@@ -126,7 +128,8 @@ impl<'a> Reading<'a> {
             Some(ChargeEnding::Voided) => {
                 let has_rest = self.after.is_voidable() || self.after.unknown_operation().is_some();
                 if has_rest {
-                    self.add(PaymentVoided { reason: None }.into());
+                    let ran_out = !self.before.void_requested() && !self.before.is_closed();
+                    self.add(PaymentVoided { reason: None, ran_out }.into());
                 }
             }
             None => {

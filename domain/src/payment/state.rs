@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::evolve::evolve;
 use super::{
-    Charge, ChargeState, Dispute, DisputeState, Operation, PaymentFailure, ProviderWork, Refund,
-    RefundReason, RefundSource, RefundState,
+    Charge, ChargeState, Dispute, DisputeState, Operation, PaymentFailure, PaymentTerms, ProviderWork,
+    Refund, RefundReason, RefundSource, RefundState,
 };
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, heap::HeapBytes};
+use crate::{Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, heap::HeapBytes};
 
 /// The state of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +70,19 @@ pub struct Payment {
     void_requested: bool,
     closed: Option<Amount>,
     reference: Option<String>,
+    #[serde(default, skip_serializing_if = "PaymentTerms::is_prepaid")]
+    terms: PaymentTerms,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorized_until: Option<Timestamp>,
+    /// See [`Payment::authorizations`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    authorizations: u32,
+    /// See [`Payment::capture_due`].
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    capture_due: Amount,
+    /// The number of the latest [`PaymentAdjusted`](super::PaymentAdjusted).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    adjustment: u32,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
@@ -85,6 +98,7 @@ pub struct PaymentStateSummary {
     pub currency: Option<Currency>,
     pub amount: Amount,
     pub authorized: Amount,
+    pub authorized_until: Option<Timestamp>,
     pub captured: Amount,
     pub refunded: Amount,
     /// Taken by disputes that are open or lost.
@@ -122,6 +136,11 @@ impl Payment {
             void_requested: _,
             closed: _,
             reference,
+            terms: _,
+            authorized_until: _,
+            authorizations: _,
+            capture_due: _,
+            adjustment: _,
         } = self;
         refunds.heap_bytes()
             + disputes.heap_bytes()
@@ -162,6 +181,30 @@ impl Payment {
     /// Recorded by hand after the order had ended. `captured` includes it.
     pub fn captured_late(&self) -> Amount {
         self.captured_late
+    }
+
+    /// The terms of the order.
+    pub fn terms(&self) -> PaymentTerms {
+        self.terms
+    }
+
+    /// When the authorisation runs out, if that is known. None without an authorisation.
+    pub fn authorized_until(&self) -> Option<Timestamp> {
+        self.authorized_until.filter(|_| self.capturable().is_positive())
+    }
+
+    /// Counts the authorisations and their ends.
+    pub fn authorizations(&self) -> u32 {
+        self.authorizations
+    }
+
+    /// What the order asked to have captured by now, without a command for each capture.
+    pub fn capture_due(&self) -> Amount {
+        self.capture_due
+    }
+
+    pub(super) fn adjustment(&self) -> u32 {
+        self.adjustment
     }
 
     /// Authorized, and neither captured nor voided.
@@ -339,6 +382,7 @@ impl Payment {
             currency: self.currency,
             amount: self.amount,
             authorized: self.authorized,
+            authorized_until: self.authorized_until(),
             captured: self.captured,
             refunded: self.refunded(),
             disputed: self.disputed(),

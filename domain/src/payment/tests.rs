@@ -24,7 +24,14 @@ fn refund_id(number: u128) -> RefundId {
 /// A payment of 100.
 fn requested() -> PaymentEvent {
     let currency = "GBP".parse().unwrap();
-    PaymentRequested { payment_id: payment_id(), order_id: ORDER, amount: pence(100), currency }.into()
+    PaymentRequested {
+        payment_id: payment_id(),
+        order_id: ORDER,
+        amount: pence(100),
+        currency,
+        terms: PaymentTerms::Prepaid,
+    }
+    .into()
 }
 
 fn request() -> PaymentCommand {
@@ -34,11 +41,12 @@ fn request() -> PaymentCommand {
         amount: pence(100),
         currency: "GBP".parse().unwrap(),
         charge: None,
+        terms: PaymentTerms::Prepaid,
     }
 }
 
 fn authorized(amount: i64) -> PaymentEvent {
-    PaymentAuthorized { amount: pence(amount), reference: None, charge: None }.into()
+    PaymentAuthorized { amount: pence(amount), reference: None, charge: None, until: None }.into()
 }
 
 fn captured(amount: i64) -> PaymentEvent {
@@ -50,7 +58,7 @@ fn failed(retryable: bool) -> PaymentEvent {
 }
 
 fn voided() -> PaymentEvent {
-    PaymentVoided { reason: None }.into()
+    PaymentVoided { reason: None, ran_out: false }.into()
 }
 
 fn void_requested() -> PaymentEvent {
@@ -140,6 +148,7 @@ fn report(authorized: i64, captured: i64) -> PaymentCommand {
         reference,
         authorized,
         captured,
+        authorized_until: None,
         ending,
         refunds: Vec::new(),
         disputes: Vec::new(),
@@ -148,7 +157,8 @@ fn report(authorized: i64, captured: i64) -> PaymentCommand {
 }
 
 fn authorized_at_provider(amount: i64) -> PaymentEvent {
-    PaymentAuthorized { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0) }.into()
+    PaymentAuthorized { amount: pence(amount), reference: Some("pi_0".into()), charge: Some(0), until: None }
+        .into()
 }
 
 fn captured_at_provider(amount: i64) -> PaymentEvent {
@@ -176,6 +186,7 @@ mod outcomes;
 mod provider_refunds;
 mod refunds;
 mod sources;
+mod terms;
 
 #[test]
 fn a_payment_is_requested_once() {
@@ -207,7 +218,13 @@ fn an_authorisation_without_amount_is_for_everything_and_a_capture_for_the_rest(
     let reference = Some("ch_1".to_owned());
     given([requested()])
         .when(PaymentCommand::Authorize { amount: None, reference: reference.clone() })
-        .then([PaymentAuthorized { amount: pence(100), reference: reference.clone(), charge: None }.into()])
+        .then([PaymentAuthorized {
+            amount: pence(100),
+            reference: reference.clone(),
+            charge: None,
+            until: None,
+        }
+        .into()])
         .when(capture(30))
         .then([captured(30)])
         .when(PaymentCommand::Capture { amount: None, reference: reference.clone() })

@@ -3,7 +3,7 @@
 use domain::{
     Event, StreamName,
     checkout::{order_event_has_reaction, payment_event_has_reaction},
-    order::OrderEventKind,
+    order::{OrderEventKind, PaymentTerms},
     payment::{DisputeState, PaymentEventKind, RefundOutcome},
 };
 
@@ -49,6 +49,11 @@ impl Scene {
     }
 }
 
+/// The payment of an order that ships on an authorisation has one.
+fn authorized_on_shipment() -> Scene {
+    Scene::allocated_on(PaymentTerms::OnShipment).then(&Deed::Authorize { slot: SLOT, amount: None })
+}
+
 /// A scene whose last event is of this kind, before any reaction to it.
 fn order_scene(kind: OrderEventKind) -> Scene {
     match kind {
@@ -72,6 +77,11 @@ fn order_scene(kind: OrderEventKind) -> Scene {
         OrderEventKind::Shipped => Scene::shipped(),
         OrderEventKind::Delivered => Scene::shipped().then(&Deed::Deliver { slot: SLOT }),
         OrderEventKind::ShipmentUndone => Scene::shipped().then(&Deed::Undo { slot: SLOT }),
+        OrderEventKind::AuthorizationRecorded => {
+            let mut authorized = authorized_on_shipment();
+            authorized.first.drain(&mut authorized.world);
+            authorized
+        }
         OrderEventKind::DueMoved => Scene::allocated().then(&Deed::MoveDue { slot: SLOT }),
         OrderEventKind::Returned => {
             Scene::shipped().then(&Deed::Return { slot: SLOT, part: (1, 2), restock: true, amount: None })
@@ -91,6 +101,7 @@ fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
     let reported = |outcome| Deed::RefundReported { slot: SLOT, outcome };
     let dispute = |state| Deed::Dispute { slot: SLOT, amount: 30, state };
     match kind {
+        PaymentEventKind::Authorized => Some(authorized_on_shipment()),
         PaymentEventKind::Captured => Some(Scene::allocated().then(&Deed::PayAll { slot: SLOT })),
         PaymentEventKind::Refunded => Some(Scene::paid().then(&REFUND).then(&refund_ends(true))),
         PaymentEventKind::RefundFailed => Some(Scene::paid().then(&REFUND).then(&refund_ends(false))),
@@ -114,11 +125,11 @@ fn payment_scene(kind: PaymentEventKind) -> Option<Scene> {
         | PaymentEventKind::ChargeRequested
         | PaymentEventKind::ChargePending
         | PaymentEventKind::CaptureRequested
-        | PaymentEventKind::Authorized
         | PaymentEventKind::VoidRequested
         | PaymentEventKind::OutcomeUnknown
         | PaymentEventKind::RefundRequested
         | PaymentEventKind::RefundOutcomeUnknown
+        | PaymentEventKind::Adjusted
         | PaymentEventKind::Closed => None,
     }
 }

@@ -4,7 +4,7 @@
 
 use domain::{
     Event, PaymentId,
-    order::{Order, OrderStatus},
+    order::{Order, OrderStatus, PaymentTerms},
     payment::Payment,
     stock::StockEvent,
 };
@@ -51,6 +51,15 @@ impl Scene {
     pub fn placed(mugs: u32, bowls: u32) -> Self {
         let mut scene = Self::with_stock(mugs, bowls);
         scene.act(&Deed::Place { slot: SLOT });
+        scene
+    }
+
+    /// The first process allocated an order with these terms and requested its payment.
+    pub fn allocated_on(terms: PaymentTerms) -> Self {
+        let mut scene = Self::with_stock(10, 10);
+        scene.baskets[SLOT].terms = terms;
+        scene.act(&Deed::Place { slot: SLOT });
+        scene.first.drain(&mut scene.world);
         scene
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     Amount, OrderId, Sku,
-    order::{Order, OrderStatus, RefundRecord, Tender},
+    order::{Order, OrderStatus, PaymentTerms, RefundRecord, Tender},
     payment::{Payment, Refund, RefundReason, RefundState},
 };
 
@@ -74,12 +74,25 @@ fn money_adds_up(world: &World, order: &Order) {
     for (tender, payment) in order.tenders().iter().zip(&payments) {
         tender_adds_up(order, tender, payment);
     }
+    net_adds_up(order, &payments);
     if order.status().is_final() {
         let kept: i64 = payments.iter().map(kept_in_time).sum();
         // The order repeats a refund that failed only when an operator asks for it.
         let allowed = order.owed().saturating_add(order.refunds_failed());
         assert!(kept <= allowed.minor_units(), "kept {kept}: {payments:?} of {order:?}");
     }
+}
+
+/// The payments of a net order of which units left ask for no more than it still costs.
+fn net_adds_up(order: &Order, payments: &[Payment]) {
+    let has_changed = !order.shipments().is_empty() || !order.cancellations().is_empty();
+    let is_open = !order.status().is_final() && order.refunds_failed().is_zero();
+    if order.terms() != PaymentTerms::Net || !has_changed || !is_open {
+        return;
+    }
+    let asked = sum(payments.iter().map(Payment::amount));
+    let whole = order.owed().saturating_add(sum(order.refunds().iter().map(|refund| refund.amount)));
+    assert!(asked <= whole.max(order.captured()), "{payments:?} of {order:?}");
 }
 
 /// Money that arrived by hand after the end stays until the order refunds it.
@@ -121,10 +134,41 @@ fn tender_adds_up(order: &Order, tender: &Tender, payment: &Payment) {
 
     if order.status().is_final() {
         assert_eq!(payment.amount_due_at_closing(), tender.kept_at_closing, "not closed: {payment:?}");
-        assert!(!payment.capturable().is_positive() || payment.void_requested(), "not voided: {payment:?}");
+        // The rest of an authorisation is voided once shipped goods are captured.
+        let waits_for_capture = payment.capture_due() > payment.captured();
+        let is_voided = !payment.capturable().is_positive() || payment.void_requested();
+        assert!(is_voided || waits_for_capture, "not voided: {payment:?}");
     } else {
         assert!(!payment.is_closed());
         assert_eq!(payment.order_id(), order.order_id());
+        terms_add_up(order, tender, payment);
+    }
+}
+
+/// The payment of an open order knows what it is to take, and the order knows what is authorized.
+fn terms_add_up(order: &Order, tender: &Tender, payment: &Payment) {
+    if order.terms().is_prepaid() {
         assert_eq!(payment.amount(), tender.amount);
+        return;
+    }
+    assert!(!order.awaits_payment() || order.terms() == PaymentTerms::OnShipment, "a net order expires");
+    let by_order = order.refunds().iter().filter(|refund| !refund.at_closing).map(|refund| refund.amount);
+    let by_order = sum(by_order);
+    let whole = order.owed().saturating_add(by_order);
+    let has_changed = !order.shipments().is_empty() || !order.cancellations().is_empty();
+    // A refund that failed after the last change is a part of the amounts until the next one.
+    if has_changed && order.refunds_failed().is_zero() {
+        if order.terms() == PaymentTerms::OnShipment {
+            assert_eq!(payment.amount(), whole, "{payment:?} of {order:?}");
+            let due = order.owed_for_shipped().saturating_add(by_order);
+            assert_eq!(payment.capture_due(), due, "{payment:?} of {order:?}");
+        } else {
+            let most = tender.amount.min(whole).max(payment.captured());
+            assert!(payment.amount() <= most, "{payment:?} of {order:?}");
+        }
+    }
+    if order.terms() == PaymentTerms::OnShipment && payment.authorized().is_positive() {
+        let known = order.authorized().max(order.captured());
+        assert_eq!(known, payment.authorized(), "{payment:?} of {order:?}");
     }
 }

@@ -7,7 +7,7 @@ use domain::{
     checkout::Step,
     order::{
         Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, NewTender, Order,
-        OrderCommand, PlaceOrder, ReturnLine,
+        OrderCommand, PaymentTerms, PlaceOrder, ReturnLine,
     },
     payment::{
         CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, Payment,
@@ -43,6 +43,7 @@ pub type LineSketch = (Option<usize>, u32, i64);
 pub struct Basket {
     pub lines: Vec<LineSketch>,
     pub adjustment: i64,
+    pub terms: PaymentTerms,
     /// Amounts of the payments. If empty: one payment of the total.
     pub payments: Vec<i64>,
 }
@@ -69,6 +70,8 @@ impl Basket {
             placed_at: Timestamp::UNIX_EPOCH,
             now: Timestamp::UNIX_EPOCH,
             payment_due_at: Some(Timestamp::UNIX_EPOCH),
+            terms: self.terms,
+            captures_in_parts: true,
             payment: None,
             payments: self.payments.iter().map(|amount| tender(*amount)).collect(),
         }))
@@ -274,6 +277,7 @@ fn order_command(order: &Order, baskets: &[Basket], deed: &Deed, id: CommandId) 
             lines: part.map(|(line, quantity)| vec![LineQuantity { line, quantity }]),
             carrier: None,
             tracking_number: None,
+            now: Timestamp::UNIX_EPOCH,
         },
         Deed::Deliver { .. } => {
             let next =
@@ -340,6 +344,7 @@ fn payment_command(payment: &Payment, deed: &Deed) -> Option<PaymentCommand> {
                 reference,
                 authorized,
                 captured,
+                authorized_until: None,
                 ending,
                 refunds: Vec::new(),
                 disputes: Vec::new(),

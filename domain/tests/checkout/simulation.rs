@@ -1,6 +1,6 @@
 //! Random commands, and random progress of two processes that both react to every event.
 
-use domain::payment::{ChargeEnding, Operation};
+use domain::payment::{ChargeEnding, Operation, PaymentTerms};
 use proptest::prelude::*;
 
 use crate::{
@@ -42,19 +42,26 @@ enum Action {
 
 fn basket() -> impl Strategy<Value = Basket> {
     let line = (prop::option::weighted(0.8, 0..3usize), 1..4u32, 0..20i64);
+    let terms = prop_oneof![
+        3 => Just(PaymentTerms::Prepaid),
+        3 => Just(PaymentTerms::OnShipment),
+        2 => Just(PaymentTerms::Net),
+    ];
     let deposit = prop::option::weighted(0.4, 1..100i64);
-    (prop::collection::vec(line, 1..4), -5..10i64, deposit).prop_map(|(mut lines, adjustment, percent)| {
+    let content = (prop::collection::vec(line, 1..4), -5..10i64, deposit, terms);
+    content.prop_map(|(mut lines, adjustment, percent, terms)| {
         // Adds the discount to a price, so the total is never negative. It may be 0.
         lines[0].2 += adjustment.min(0).abs();
         let value: i64 = lines.iter().map(|(_, quantity, price)| i64::from(*quantity) * price).sum();
         let total = value + adjustment;
-        // A deposit and the balance, or a deposit alone.
+        // A deposit and the balance, or a deposit alone. An order that ships on an authorisation has one payment.
+        let percent = percent.filter(|_| terms != PaymentTerms::OnShipment);
         let payments = percent.map_or(Vec::new(), |percent| match total * percent / 100 {
             0 => Vec::new(),
             deposit if percent % 3 == 0 => vec![deposit],
             deposit => vec![deposit, total - deposit],
         });
-        Basket { lines, adjustment, payments }
+        Basket { lines, adjustment, terms, payments }
     })
 }
 

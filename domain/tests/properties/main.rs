@@ -6,6 +6,7 @@ mod order;
 mod payment;
 mod refunds;
 mod stock;
+mod terms;
 
 use domain::{Decider, decider::StoredEvent};
 

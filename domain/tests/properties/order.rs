@@ -5,8 +5,8 @@ use domain::{
     checkout::{Reaction, order_event_has_reaction, react_to_order},
     order::{
         Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, NewTender, Order,
-        OrderCommand, OrderDecider, OrderEvent, OrderPaymentRecorded, OrderStatus, PlaceOrder, ReturnLine,
-        Tender, TenderEnding,
+        OrderCommand, OrderDecider, OrderEvent, OrderPaymentRecorded, OrderStatus, PaymentTerms, PlaceOrder,
+        ReturnLine, Tender, TenderEnding,
     },
     shares::AdjustmentKind,
 };
@@ -53,6 +53,8 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
                 placed_at: Timestamp::UNIX_EPOCH,
                 now: Timestamp::UNIX_EPOCH,
                 payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
+                terms: PaymentTerms::Prepaid,
+                captures_in_parts: true,
                 payment: None,
                 payments: payments.into_iter().map(tender).collect(),
             }))
@@ -147,6 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
             lines,
             carrier: None,
             tracking_number: None,
+            now: Timestamp::UNIX_EPOCH,
         })),
         2 => Just(Step::DeliverNext),
         1 => Just(Step::UndoLast),

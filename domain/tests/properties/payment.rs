@@ -3,8 +3,8 @@ use domain::{
     checkout::{Reaction, payment_event_asks_provider, payment_event_has_reaction, react_to_payment},
     payment::{
         CaptureMode, Charge, ChargeEnding, ChargeState, DisputeReport, DisputeState, NewCharge, Operation,
-        Payment, PaymentCommand, PaymentDecider, PaymentEvent, ProviderReport, ProviderWork, RefundOutcome,
-        RefundReason, RefundReport, RefundState,
+        Payment, PaymentCommand, PaymentDecider, PaymentEvent, PaymentTerms, ProviderReport, ProviderWork,
+        RefundOutcome, RefundReason, RefundReport, RefundState,
     },
 };
 use proptest::prelude::*;
@@ -26,6 +26,7 @@ fn request() -> PaymentCommand {
         amount: pence(REQUESTED),
         currency: "GBP".parse().unwrap(),
         charge: None,
+        terms: PaymentTerms::Prepaid,
     }
 }
 
@@ -54,6 +55,7 @@ fn report() -> impl Strategy<Value = PaymentCommand> {
                 reference,
                 authorized,
                 captured,
+                authorized_until: None,
                 ending,
                 refunds: Vec::new(),
                 disputes: Vec::new(),

@@ -7,14 +7,14 @@ use domain::{
     order::{
         Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewCancellation, NewLine,
         NewReturn, NewTender, Order, OrderCommand, OrderDecider, OrderPaymentRecorded, OrderStatus,
-        PlaceOrder, ReturnLine,
+        PaymentTerms, PlaceOrder, ReturnLine,
     },
     shares::AdjustmentKind,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
-fn amount(minor_units: i64) -> Amount {
+pub fn amount(minor_units: i64) -> Amount {
     Amount::new(minor_units).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn new_line() -> impl Strategy<Value = NewLine> {
 }
 
 /// An order with vouchers of up to the whole value of its lines, tax and shipping.
-fn new_order() -> impl Strategy<Value = PlaceOrder> {
+pub fn new_order() -> impl Strategy<Value = PlaceOrder> {
     let lines = prop::collection::vec(new_line(), 1..5);
     (lines, 0..=100i64, 0..=50i64, 0..500i64, any::<bool>()).prop_map(
         |(lines, voucher, tax, shipping, includes)| {
@@ -76,6 +76,8 @@ fn new_order() -> impl Strategy<Value = PlaceOrder> {
                 placed_at: Timestamp::UNIX_EPOCH,
                 now: Timestamp::UNIX_EPOCH,
                 payment_due_at: None,
+                terms: PaymentTerms::Prepaid,
+                captures_in_parts: true,
                 payment: None,
                 payments: Vec::new(),
             }
@@ -143,7 +145,13 @@ impl Shop {
 
     fn ship(&mut self, lines: Option<Vec<LineQuantity>>) -> bool {
         let shipment_id = ShipmentId(self.id());
-        self.run(OrderCommand::Ship { shipment_id, lines, carrier: None, tracking_number: None })
+        self.run(OrderCommand::Ship {
+            shipment_id,
+            lines,
+            carrier: None,
+            tracking_number: None,
+            now: Timestamp::UNIX_EPOCH,
+        })
     }
 
     fn take_back(&mut self, part: LineQuantity, refund_amount: Option<i64>) -> bool {

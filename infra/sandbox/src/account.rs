@@ -369,9 +369,11 @@ impl Account {
         Ok(())
     }
 
-    /// When the charge or the next of its pending refunds settles. `None` if nothing settles at a set time.
+    /// When the charge or the next of its pending refunds settles, or its authorisation runs out. `None` if nothing
+    /// happens at a set time.
     pub fn due_at(&self) -> Option<Timestamp> {
-        self.plans.values().filter_map(|plan| plan.settles_at).chain(self.completes_at).min()
+        let of_refunds = self.plans.values().filter_map(|plan| plan.settles_at);
+        of_refunds.chain(self.completes_at).chain(self.charge.authorized_until()).min()
     }
 
     /// Settles the charge and those of its refunds that are due.
@@ -379,6 +381,9 @@ impl Account {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if is_due(self.completes_at) {
             self.approve(now);
+        }
+        if is_due(self.charge.authorized_until()) {
+            self.void(now);
         }
         let due: Vec<(RefundId, bool)> = self
             .plans

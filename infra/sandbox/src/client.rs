@@ -169,6 +169,10 @@ impl PaymentProvider for SandboxProvider {
         NAME
     }
 
+    fn captures_in_parts(&self) -> bool {
+        true
+    }
+
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
         let terms = ChargeTerms {
             amount: request.charge.amount,

@@ -1,6 +1,6 @@
 //! The JSON of the sandbox over HTTP. Server and adapter use the same types.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Timestamp,
@@ -238,6 +238,9 @@ pub enum NoticeKind {
     DisputeLost,
 }
 
+/// Banks hold the money of a card this long.
+const AUTHORIZATION_LIFE: Duration = Duration::from_hours(7 * 24);
+
 impl ChargeResource {
     pub fn refund(&self, id: RefundId) -> Option<&RefundResource> {
         self.refunds.iter().find(|refund| refund.refund_id == id)
@@ -245,6 +248,14 @@ impl ChargeResource {
 
     pub fn dispute(&self, id: &str) -> Option<&DisputeResource> {
         self.disputes.iter().find(|dispute| dispute.dispute_id == id)
+    }
+
+    /// When the bank releases what is authorized and not captured. `None` if nothing is.
+    pub fn authorized_until(&self) -> Option<Timestamp> {
+        let is_authorization = |movement: &&Movement| movement.kind == MovementKind::Authorization;
+        let latest = self.movements.iter().rev().find(is_authorization);
+        let latest = latest.filter(|_| self.status == ChargeStatus::Authorized);
+        latest.map(|movement| movement.at.checked_add(AUTHORIZATION_LIFE).unwrap_or(Timestamp::MAX))
     }
 
     /// The report in the terms of the port.
@@ -262,6 +273,7 @@ impl ChargeResource {
             reference: self.reference.clone(),
             authorized: self.authorized,
             captured: self.captured,
+            authorized_until: self.authorized_until(),
             ending,
             refunds: self.refunds.iter().map(|refund| refund.report(self.charge)).collect(),
             disputes: self.disputes.iter().map(|dispute| dispute.report(self.charge)).collect(),

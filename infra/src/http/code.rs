@@ -66,6 +66,8 @@ codes! {
     OrderStatus "order_status" CONFLICT "The order's status does not allow this" "`detail` names the status.";
     OrderTooLarge "order_too_large" UNPROCESSABLE_ENTITY "The order is too large" "`detail` states its size and the limit, in bytes. Divide the order.";
     OrderNotPaid "order_not_paid" CONFLICT "The order is not paid" "Capture the payment first.";
+    OrderNotAuthorized "order_not_authorized" CONFLICT "The shipment is not authorized" "`detail` states what must be authorized. Charge the payment again.";
+    TermsNotSupported "terms_not_supported" UNPROCESSABLE_ENTITY "The terms are not possible here" "A provider that captures an authorisation only once, and an order with several payments, need the terms `prepaid` or `net`.";
     OrderRefunded "order_refunded" CONFLICT "All that was paid for the order is refunded" "Nothing ships any more. Cancel the order.";
     ShipmentArrived "shipment_arrived" CONFLICT "The shipment was delivered, or units of it are back" "Only a shipment that never left can be undone: use a return.";
     ShipmentUndone "shipment_undone" CONFLICT "The shipment was undone" "Its units are to be shipped again.";

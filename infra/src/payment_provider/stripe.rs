@@ -71,6 +71,10 @@ impl PaymentProvider for StripeProvider {
         NAME
     }
 
+    fn captures_in_parts(&self) -> bool {
+        self.options.multicapture
+    }
+
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
         in_time(self.start_charge(request)).await
     }

@@ -4,7 +4,11 @@
 //! Rows with equal encodings are equal. Equal rows have different encodings if an earlier version of the program
 //! wrote one of them.
 
-use domain::{OrderId, PaymentId, Revision, Sku, Timestamp, order::OrderStatus, payment::PaymentState};
+use domain::{
+    OrderId, PaymentId, Revision, Sku, Timestamp,
+    order::{OrderStatus, PaymentTerms},
+    payment::PaymentState,
+};
 use jiff::fmt::serde::timestamp::microsecond;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -46,6 +50,9 @@ pub struct OrderHead {
     pub payment_due_at: Option<Timestamp>,
     pub overpaid: bool,
     pub refund_due: bool,
+    pub terms: PaymentTerms,
+    #[serde(with = "microsecond::optional")]
+    pub overdue_from: Option<Timestamp>,
 }
 
 /// The columns of a payment besides its JSON.
@@ -123,6 +130,8 @@ impl EncodedOrder {
             payment_due_at: awaited_payment_due_at(order),
             overpaid: OrderBalance::Overpaid.is_of(order),
             refund_due: OrderBalance::RefundDue.is_of(order),
+            terms: order.terms(),
+            overdue_from: order.overdue_from(),
         };
         Self::of(head, &OrderSummary::of(order), order)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use domain::{
     Amount, Currency, OrderId, PaymentId, Revision, Sku, Timestamp,
-    order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus, Tender, TenderStatus},
+    order::{FulfilmentStatus, Order, OrderStatus, PaymentStatus, PaymentTerms, Tender, TenderStatus},
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,11 @@ pub struct OrderSummary {
     /// `None` for an order that was never placed, which has no row.
     pub placed_at: Option<Timestamp>,
     pub payment_due_at: Option<Timestamp>,
+    pub terms: PaymentTerms,
+    pub authorized: Amount,
+    pub authorized_until: Option<Timestamp>,
+    pub due_for_shipped: Amount,
+    pub overdue_from: Option<Timestamp>,
 }
 
 /// A payment of an order, as the order knows it.
@@ -102,6 +107,11 @@ impl OrderSummary {
             units: order.lines().iter().map(|line| u64::from(line.quantity)).sum(),
             placed_at: order.placed_at(),
             payment_due_at: order.payment_due_at(),
+            terms: order.terms(),
+            authorized: order.authorized(),
+            authorized_until: order.authorized_until(),
+            due_for_shipped: order.due_for_shipped(),
+            overdue_from: order.overdue_from(),
         }
     }
 }
@@ -123,7 +133,8 @@ impl From<&OrderRow> for OrderSummaryRow {
     }
 }
 
-/// Selects orders that pass every filter. Newest `placed_at` first, then by descending id.
+/// Selects orders that pass every filter. Newest `placed_at` first, then by descending id. Overdue orders come in another
+/// order: the longest overdue first, then by ascending id.
 #[derive(Debug, Clone, Default)]
 pub struct OrderFilter {
     pub status: Option<OrderStatus>,
@@ -134,7 +145,11 @@ pub struct OrderFilter {
     pub placed_from: Option<Timestamp>,
     /// Exclusive.
     pub placed_to: Option<Timestamp>,
-    /// Continue after this order.
+    /// Not together with `sku`.
+    pub terms: Option<PaymentTerms>,
+    /// Orders whose money is overdue at this time. Not together with `sku`.
+    pub overdue_at: Option<Timestamp>,
+    /// Continue after the order with this time (of placing, or from which it is overdue) and id.
     pub after: Option<(Timestamp, OrderId)>,
 }
 
@@ -182,6 +197,8 @@ pub trait OrderQueries: Send + Sync + 'static {
 pub(super) enum OrderList {
     /// All orders, or those of one status.
     Time,
+    /// Orders of rare terms: all but prepaid ones.
+    Terms,
     Customer,
     Sku,
     /// The customer's orders, each looked up in the index of the SKU: at most as many look-ups as the
@@ -196,7 +213,9 @@ impl OrderList {
         if let Some(balance) = filter.balance {
             return Self::Balance(balance);
         }
+        let is_rare = filter.terms.is_some_and(|terms| !terms.is_prepaid());
         match (&filter.customer_id, &filter.sku) {
+            (None, None) if is_rare => Self::Terms,
             (None, None) => Self::Time,
             (Some(_), None) => Self::Customer,
             (None, Some(_)) => Self::Sku,

@@ -43,6 +43,8 @@ pub struct PaymentSummary {
     pub void_requested: bool,
     pub closed: bool,
     pub reference: Option<String>,
+    #[serde(default)]
+    pub authorized_until: Option<Timestamp>,
 }
 
 impl PaymentSummary {
@@ -63,6 +65,7 @@ impl PaymentSummary {
             void_requested: payment.void_requested(),
             closed: payment.is_closed(),
             reference: payment.reference().map(str::to_owned),
+            authorized_until: payment.authorized_until(),
         }
     }
 }

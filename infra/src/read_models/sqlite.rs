@@ -6,6 +6,7 @@
 mod audit;
 mod connections;
 mod money;
+mod order_lists;
 mod orders;
 mod payments;
 mod projections;
@@ -48,7 +49,7 @@ use crate::{
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 7;
+pub(super) const SCHEMA_VERSION: i32 = 8;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 6] =

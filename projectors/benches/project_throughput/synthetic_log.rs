@@ -10,7 +10,7 @@ use domain::{
     Amount, CommandContext, CommandId, Decider, EventId, Idempotency, NewEvent, OrderId, PaymentId, Position,
     RecordedEvent, Revision, Sku, StreamName, Timestamp,
     envelope::seal,
-    order::{NewLine, OrderCommand, OrderDecider, PlaceOrder},
+    order::{NewLine, OrderCommand, OrderDecider, PaymentTerms, PlaceOrder},
     payment::{PaymentCommand, PaymentDecider},
     stock::{StockCommand, StockDecider},
 };
@@ -130,6 +130,8 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         placed_at: time_of(number),
         now: time_of(number),
         payment_due_at: None,
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     };
@@ -143,6 +145,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         amount: order.total(),
         currency: order.currency().expect("placed"),
         charge: None,
+        terms: PaymentTerms::Prepaid,
     };
     writer.run::<PaymentDecider>(payment_id, &mut domain::payment::Payment::default(), request, number);
 }

@@ -36,6 +36,7 @@ pub(super) fn fold(
         | OrderEvent::PaymentAdded(_)
         | OrderEvent::PaymentEnded(_)
         | OrderEvent::Paid(_)
+        | OrderEvent::AuthorizationRecorded(_)
         | OrderEvent::Shipped(_)
         | OrderEvent::Delivered(_)
         | OrderEvent::ShipmentUndone(_)

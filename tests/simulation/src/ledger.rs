@@ -108,6 +108,7 @@ impl Charge {
             reference: reference_of(name),
             authorized: self.authorized,
             captured: self.captured,
+            authorized_until: None,
             ending: self.ending.clone(),
             refunds: Vec::new(),
             disputes: Vec::new(),

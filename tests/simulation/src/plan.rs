@@ -64,6 +64,8 @@ pub struct Plan {
     pub unreadable_stream: bool,
     /// Buyers who order one bundle at the same moment. One of them must get it.
     pub bundle_buyers: usize,
+    /// True if some orders ship on an authorisation, and some are paid later.
+    pub terms: bool,
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -118,6 +120,8 @@ impl Plan {
             rows_refused: rng.u32(0..4) == 0,
             unreadable_stream: rng.u32(0..4) == 0,
             bundle_buyers: [0, 0, 0, 2, 3, 5][rng.usize(0..6)],
+            // Without an effect on later draws, so the runs of other seeds stay as they were.
+            terms: rng.clone().u32(0..3) == 0,
         }
     }
 }

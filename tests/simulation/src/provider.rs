@@ -193,6 +193,10 @@ impl PaymentProvider for SimulatedProvider {
         NAME
     }
 
+    fn captures_in_parts(&self) -> bool {
+        true
+    }
+
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
         let passage = self.send().await;
         if passage == Passage::Late {

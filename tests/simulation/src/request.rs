@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use domain::{
     Amount, CancellationId, CommandId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku,
-    StreamName,
+    StreamName, Timestamp,
     order::{CancelReason, LineQuantity, NewCancellation, NewReturn, OrderCommand, ReturnLine},
     payment::{NewCharge, PaymentCommand},
     stock::StockCommand,
@@ -182,6 +182,7 @@ impl Request {
                 lines: lines.clone(),
                 carrier: None,
                 tracking_number: None,
+                now: Timestamp::UNIX_EPOCH,
             }),
             Action::Deliver { shipment, .. } => Some(OrderCommand::Deliver { shipment_id: *shipment }),
             Action::Return { lines, refund_amount, .. } => Some(OrderCommand::Return(NewReturn {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{
     Amount, OrderId, PaymentId, Sku, StreamName,
     checkout::{WhenDue, when_due},
-    order::{Order, OrderDecider, OrderStatus},
+    order::{Order, OrderDecider, OrderStatus, PaymentTerms},
     payment::{Payment, PaymentDecider, PaymentState, RefundReason},
     stock::StockEvent,
 };
@@ -244,8 +244,12 @@ fn check_payment(
     if order.status() == OrderStatus::Allocated && tender.is_some() != is_requested {
         note("everything drains: the payment is not requested, or the order has none".to_owned());
     }
-    if is_requested && tender.is_none_or(|tender| payment.amount() != tender.amount) {
+    let is_adjusted = !order.terms().is_prepaid();
+    if is_requested && !is_adjusted && tender.is_none_or(|tender| payment.amount() != tender.amount) {
         note("money agrees: payment and order have different amounts".to_owned());
+    }
+    if let Some(what) = terms_broken(order, payment) {
+        note(format!("money agrees: {what}"));
     }
     if payment.void_requested() {
         note("everything drains: a void is not settled".to_owned());
@@ -278,6 +282,33 @@ fn check_payment(
     }
     if payment.capturable().is_positive() {
         note("everything drains: an ended order holds an authorisation".to_owned());
+    }
+}
+
+/// Why the money of an order that is not prepaid does not fit its terms.
+fn terms_broken(order: &Order, payment: &Payment) -> Option<&'static str> {
+    let refunds = order.refunds().iter().filter(|refund| !refund.at_closing).map(|refund| refund.amount);
+    let to_capture = refunds.fold(order.owed_for_shipped(), Amount::saturating_add);
+    // A refund that failed after the latest change is a part of the amount until the next one.
+    let is_exact = !order.shipments().is_empty() && order.refunds_failed().is_zero();
+    let holds_uncaptured = payment.capturable().is_positive() && payment.charge_under_way().is_some();
+    match order.terms() {
+        PaymentTerms::Net if order.status() == OrderStatus::Expired => Some("a net order has expired"),
+        PaymentTerms::OnShipment if is_exact && payment.capture_due() != to_capture => {
+            Some("the payment has not learned what shipped goods cost")
+        }
+        PaymentTerms::OnShipment if payment.captured() > order.total() => {
+            Some("more than the total is captured")
+        }
+        PaymentTerms::OnShipment if holds_uncaptured && payment.capture_due() > payment.captured() => {
+            Some("shipped goods are not captured, although their money is authorized")
+        }
+        PaymentTerms::OnShipment
+            if order.kept().saturating_add(order.due_for_shipped()) < order.owed_for_shipped() =>
+        {
+            Some("shipped goods are neither paid nor shown as due")
+        }
+        PaymentTerms::Prepaid | PaymentTerms::OnShipment | PaymentTerms::Net => None,
     }
 }
 

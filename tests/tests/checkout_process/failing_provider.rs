@@ -79,6 +79,7 @@ fn answer(request: &ChargeRequest) -> ChargeAnswer {
         reference: "double".to_owned(),
         authorized: taken,
         captured: taken,
+        authorized_until: None,
         ending: None,
         refunds: Vec::new(),
         disputes: Vec::new(),
@@ -90,6 +91,10 @@ fn answer(request: &ChargeRequest) -> ChargeAnswer {
 impl PaymentProvider for Double {
     fn name(&self) -> &'static str {
         "double"
+    }
+
+    fn captures_in_parts(&self) -> bool {
+        true
     }
 
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {

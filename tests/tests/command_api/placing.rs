@@ -40,8 +40,8 @@ async fn the_answer_to_an_allocated_order_names_the_payment_to_settle() {
         body,
         json!({
             "order_id": order, "status": "allocated", "payment_status": "pending",
-            "fulfilment_status": "unfulfilled", "currency": "GBP", "total": 1530, "captured": 0, "refunded": 0,
-            "payment_id": payment, "revision": 1,
+            "fulfilment_status": "unfulfilled", "terms": "prepaid", "currency": "GBP", "total": 1530,
+            "captured": 0, "refunded": 0, "payment_id": payment, "revision": 1,
             "payments": [{"payment_id": payment, "amount": 1530, "status": "requested"}],
             "revisions": {format!("order-{order}"): 1, format!("payment-{payment}"): 0},
         })

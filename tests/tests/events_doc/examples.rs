@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::STORE_ID;
 
 /// The type of an event, the command that records it, and the type of the event that caused the command.
-const CAUSES: [(&str, &str, Option<&str>); 48] = [
+const CAUSES: [(&str, &str, Option<&str>); 50] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
     ("order.placed.v2", "order.place", None),
@@ -24,6 +24,7 @@ const CAUSES: [(&str, &str, Option<&str>); 48] = [
     ("payment.charge_requested.v1", "payment.charge", None),
     ("payment.charge_pending.v1", "payment.report", Some("payment.charge_requested.v1")),
     ("payment.authorized.v1", "payment.report", Some("payment.charge_requested.v1")),
+    ("order.authorization_recorded.v1", "order.record_authorization", Some("payment.authorized.v1")),
     ("payment.capture_requested.v1", "payment.capture", None),
     ("payment.captured.v1", "payment.report", Some("payment.capture_requested.v1")),
     ("order.payment_recorded.v1", "order.record_payment", Some("payment.captured.v1")),
@@ -31,6 +32,7 @@ const CAUSES: [(&str, &str, Option<&str>); 48] = [
     ("order.paid.v1", "order.record_payment", Some("payment.captured.v1")),
     ("order.shipped.v1", "order.ship", None),
     ("stock.shipped.v1", "stock.ship", Some("order.shipped.v1")),
+    ("payment.adjusted.v1", "payment.adjust", Some("order.shipped.v1")),
     ("order.delivered.v1", "order.deliver", None),
     ("order.shipment_undone.v1", "order.undo_shipment", None),
     ("stock.unshipped.v1", "stock.unship", Some("order.shipment_undone.v1")),

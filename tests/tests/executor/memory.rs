@@ -5,7 +5,7 @@ use std::{fs, ops::Range};
 use command_api::executor::Outcome;
 use domain::{
     Amount, Revision,
-    order::{NewLine, OrderCommand, OrderDecider, PlaceOrder},
+    order::{NewLine, OrderCommand, OrderDecider, PaymentTerms, PlaceOrder},
     stock::StockCommand,
 };
 use futures::{future::join_all, poll};
@@ -291,6 +291,8 @@ fn order_with_metadata(order_id: OrderId, bytes: usize) -> PlaceOrder {
         placed_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
         payment_due_at: None,
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     }

@@ -18,6 +18,7 @@ async fn latest(fixture: &impl Fixture, payment: PaymentId, count_min: usize) ->
         reference: String::new(),
         authorized: super::amount(0),
         captured: super::amount(0),
+        authorized_until: None,
         ending: None,
         refunds: Vec::new(),
         disputes: Vec::new(),

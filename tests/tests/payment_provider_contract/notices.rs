@@ -3,7 +3,8 @@
 use domain::{
     Amount, Decider, Timestamp,
     payment::{
-        NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, RefundOutcome, RefundReason,
+        NewCharge, Payment, PaymentCommand, PaymentDecider, PaymentState, PaymentTerms, RefundOutcome,
+        RefundReason,
     },
 };
 use infra::payment_provider::{Notice, NoticeContent, NoticeError, RefundAnswer, RefundRequest};
@@ -104,6 +105,7 @@ fn payment_after<'a>(refund: &RefundRequest, notices: impl Iterator<Item = &'a N
         amount: charge.charge.amount,
         currency: charge.currency,
         charge: Some(new),
+        terms: PaymentTerms::Prepaid,
     };
     let mut events = Vec::new();
     let mut execute = |command: PaymentCommand| {

@@ -9,7 +9,7 @@ use domain::{
     envelope::seal,
     order::{
         Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, Order, OrderCommand,
-        OrderDecider, PlaceOrder, ReturnLine, Shortage,
+        OrderDecider, PaymentTerms, PlaceOrder, ReturnLine, Shortage,
     },
     payment::{Payment, PaymentCommand, PaymentDecider, RefundState},
     shares::AdjustmentKind,
@@ -250,6 +250,8 @@ impl Story {
             placed_at: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
             now: Timestamp::from_second(1_300_000_000 + hour * 3_600).unwrap(),
             payment_due_at: Some(Timestamp::from_second(1_400_000_000).unwrap()),
+            terms: PaymentTerms::Prepaid,
+            captures_in_parts: true,
             payment: None,
             payments: Vec::new(),
         };
@@ -266,7 +268,13 @@ impl Story {
             let part = units
                 .zip(open)
                 .map(|(units, (line, open))| vec![LineQuantity { line, quantity: units.min(open.open()) }]);
-            OrderCommand::Ship { shipment_id, lines: part, carrier: None, tracking_number: None }
+            OrderCommand::Ship {
+                shipment_id,
+                lines: part,
+                carrier: None,
+                tracking_number: None,
+                now: Timestamp::UNIX_EPOCH,
+            }
         });
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use domain::{Currency, OrderId, PaymentId, Position, Sku, StreamName};
+use domain::{Currency, OrderId, PaymentId, Position, Sku, StreamName, Timestamp};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
@@ -160,7 +160,16 @@ impl OrderQueries for FakeQueries {
                 && filter.balance.is_none_or(|balance| balance.is_of(&row.order))
                 && filter.placed_from.is_none_or(|from| placed_at(row) >= from)
                 && filter.placed_to.is_none_or(|to| placed_at(row) < to)
+                && filter.terms.is_none_or(|terms| row.order.terms() == terms)
         };
+        if let Some(now) = filter.overdue_at {
+            let wanted =
+                |row: &OrderRow| wanted(row) && row.order.overdue_from().is_some_and(|from| from <= now);
+            let key = |row: &OrderRow| (row.order.overdue_from().unwrap_or(Timestamp::MAX), row.order_id);
+            return self
+                .read(|rows| summaries(page(&rows.orders, limit, filter.after.as_ref(), key, wanted)))
+                .await;
+        }
         let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
         let after = filter.after.map(Reverse);
         self.read(|rows| summaries(page(&rows.orders, limit, after.as_ref(), key, wanted))).await

@@ -6,7 +6,7 @@ use domain::{
     order::{
         CancelReason, CancelledLine, LineQuantity, OrderCancelled, OrderDelivered, OrderEvent, OrderExpired,
         OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
-        OrderShipped, ReturnedLine, Shortage,
+        OrderShipped, PaymentTerms, ReturnedLine, Shortage,
     },
 };
 use serde_json::{Value, json};
@@ -133,6 +133,10 @@ fn answer_in_full() -> Value {
         "cancel_reason": "requested",
     });
     answer["prices_include_tax"] = json!(false);
+    let terms = json!({
+        "terms": "prepaid", "authorized": 0, "authorized_until": null, "due_for_shipped": 0, "overdue_from": null,
+    });
+    answer.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
     answer["refund_due"] = json!(1_110);
     answer["payments"] = json!([{
         "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",
@@ -252,6 +256,44 @@ async fn an_item_must_match_every_filter() {
         let expected: Vec<_> = numbers.iter().map(|number| order_id(*number).to_string()).collect();
         assert_eq!(api.walk(&format!("/v1/orders?{query}"), "order_id").await, expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn orders_are_listed_by_terms_and_the_longest_overdue_first() {
+    let api = Api::new();
+    api.queries.change(|rows| {
+        for (number, due) in
+            [(1, "2010-12-03T00:00:00Z"), (2, "2010-12-02T00:00:00Z"), (3, "9999-01-01T00:00:00Z")]
+        {
+            let (terms, payment_due_at) = (Some(PaymentTerms::Net), Some(at(due)));
+            let net = OrderPlaced { terms, payment_due_at, ..placed(number) };
+            rows.orders.push(order_row(&[net.into(), allocated(number)]));
+        }
+        rows.orders.push(order_row(&[placed(4).into(), allocated(4)]));
+    });
+    let cases: [(&str, &[u128]); 5] = [
+        ("terms=net", &[3, 2, 1]),
+        ("terms=prepaid", &[4]),
+        ("terms=on_shipment", &[]),
+        ("overdue=true", &[2, 1]),
+        ("overdue=true&terms=net&status=allocated&customer_id=17850", &[2, 1]),
+    ];
+    for (query, numbers) in cases {
+        let expected: Vec<_> = numbers.iter().map(|number| order_id(*number).to_string()).collect();
+        assert_eq!(api.walk(&format!("/v1/orders?{query}"), "order_id").await, expected, "{query}");
+        assert_eq!(api.walk(&format!("/v1/orders?{query}&limit=1"), "order_id").await, expected, "{query}");
+    }
+    for (query, field) in [
+        ("terms=later", "terms"),
+        ("overdue=false", "overdue"),
+        ("overdue=true&sku=85123A", "overdue"),
+        ("overdue=true&balance=overpaid", "overdue"),
+        ("terms=net&sku=85123A", "terms"),
+    ] {
+        assert_eq!(api.get(&format!("/v1/orders?{query}")).await.invalid_fields(), [field], "{query}");
+    }
+    let order = api.get(&format!("/v1/orders/{}", order_id(1))).await.expect(200);
+    assert_eq!((&order["terms"], &order["overdue_from"]), (&json!("net"), &json!("2010-12-03T00:00:00Z")));
 }
 
 #[tokio::test]

@@ -21,8 +21,13 @@ async fn a_payment_is_answered_with_its_refunds() {
     let api = Api::new();
     let refund_id = RefundId(Uuid::from_u128(40));
     let happened = vec![
-        PaymentAuthorized { amount: amount(1_800), reference: Some("auth-1".to_owned()), charge: None }
-            .into(),
+        PaymentAuthorized {
+            amount: amount(1_800),
+            reference: Some("auth-1".to_owned()),
+            charge: None,
+            until: None,
+        }
+        .into(),
         PaymentCaptured { amount: amount(1_000), reference: None, charge: None, late: false }.into(),
         PaymentRefundRequested {
             refund_id,
@@ -50,6 +55,7 @@ async fn a_payment_is_answered_with_its_refunds() {
             "currency": "GBP",
             "amount": 1_800,
             "authorized": 1_800,
+            "authorized_until": null,
             "captured": 1_000,
             "refunded": 300,
             "disputed": 0,

@@ -76,6 +76,7 @@ pub fn payment_row(number: u128, happened: Vec<PaymentEvent>) -> PaymentRow {
         order_id: order_id(number),
         amount: amount(1_800),
         currency: "GBP".parse().unwrap(),
+        terms: PaymentTerms::Prepaid,
     };
     let mut events = vec![PaymentEvent::from(requested)];
     events.extend(happened);

@@ -61,7 +61,7 @@ async fn a_stuck_order_is_listed_with_its_reason_and_waiting_time() {
 async fn the_reason_of_a_stuck_payment_is_the_next_step_of_the_provider() {
     let api = Api::new();
     let authorized: PaymentEvent =
-        PaymentAuthorized { amount: amount(1_800), reference: None, charge: Some(1) }.into();
+        PaymentAuthorized { amount: amount(1_800), reference: None, charge: Some(1), until: None }.into();
     let captured: PaymentEvent =
         PaymentCaptured { amount: amount(1_800), reference: None, charge: Some(1), late: false }.into();
     let refund_id = RefundId(Uuid::from_u128(1));

@@ -6,7 +6,9 @@ use domain::{
     CommandContext, CommandId, EventId, Idempotency, PaymentId, RecordedEvent, ShipmentId, StreamName,
     decider::StoredEvent,
     order::{LineQuantity, OrderEvent, OrderShipped},
-    payment::{PaymentCaptured, PaymentEvent, PaymentRefundRequested, PaymentRequested, RefundReason},
+    payment::{
+        PaymentCaptured, PaymentEvent, PaymentRefundRequested, PaymentRequested, PaymentTerms, RefundReason,
+    },
     stock::{StockReceived, StockReserved, StockShipped},
 };
 use infra::read_models::OrderStockEvent;
@@ -71,6 +73,7 @@ pub fn history() -> Vec<RecordedEvent> {
         order_id: order_id(1),
         amount: amount(1_800),
         currency: "GBP".parse().unwrap(),
+        terms: PaymentTerms::Prepaid,
     };
     let shipment_id = ShipmentId(Uuid::from_u128(1));
     let lines = vec![LineQuantity { line: 1, quantity: 6 }];

@@ -1,8 +1,8 @@
 //! Filters, order and pages of lists.
 
 use domain::{
-    Decider, OrderId, Timestamp,
-    order::{OrderDecider, OrderPaymentRecorded, OrderStatus},
+    Amount, Decider, OrderId, Timestamp,
+    order::{OrderDecider, OrderPaymentRecorded, OrderStatus, PaymentTerms},
     payment::{PaymentState, PaymentVoided},
 };
 use infra::read_models::{
@@ -28,6 +28,7 @@ fn orders() -> Vec<OrderRow> {
             placed_at: at(i64::from(number % 6) * 100),
             payment_due_at: None,
             status: STATUSES[index / 9 % 4],
+            terms: PaymentTerms::ALL[index / 4 % 3],
         };
         let mut row = OrderRow::clone(&sample.row());
         // Too much money for an open order, and money that an ended one gives back.
@@ -87,6 +88,13 @@ fn filters() -> Vec<OrderFilter> {
     let times: [(Option<Timestamp>, Option<Timestamp>); 4] =
         [(None, None), (Some(at(200)), None), (None, Some(at(300))), (Some(at(100)), Some(at(400)))];
     let mut filters = Vec::new();
+    let of_terms = |terms| OrderFilter { terms: Some(terms), ..OrderFilter::default() };
+    for terms in PaymentTerms::ALL {
+        filters.push(of_terms(terms));
+        filters.push(OrderFilter { status: Some(OrderStatus::Allocated), ..of_terms(terms) });
+        filters.push(OrderFilter { customer_id: Some("ann".to_owned()), ..of_terms(terms) });
+        filters.push(OrderFilter { placed_from: Some(at(200)), ..of_terms(terms) });
+    }
     for status in statuses {
         for customer in CUSTOMERS {
             for name in [None, Some("A"), Some("B")] {
@@ -120,6 +128,54 @@ fn matches(filter: &OrderFilter, row: &OrderRow) -> bool {
         && filter.balance.is_none_or(|balance| balance.is_of(&row.order))
         && filter.placed_from.is_none_or(|from| placed_at >= from)
         && filter.placed_to.is_none_or(|to| placed_at < to)
+        && filter.terms.is_none_or(|terms| row.order.terms() == terms)
+}
+
+pub async fn overdue_orders_come_by_the_time_from_which_they_are_overdue<F: Fixture>(fixture: F) {
+    let (models, queries) = (fixture.models(), fixture.queries());
+    let (status, terms) = (OrderStatus::Allocated, PaymentTerms::Net);
+    let net = |number: u32, due: i64| {
+        let customer = [None, Some("ann")][number as usize % 2];
+        Sample { payment_due_at: Some(at(due)), customer, status, terms, ..Sample::numbered(number) }.row()
+    };
+    let prepaid =
+        Sample { terms: PaymentTerms::Prepaid, payment_due_at: Some(at(1)), status, ..Sample::numbered(9) };
+    let orders = vec![net(1, 300), net(2, 100), net(3, 200), net(4, 150), net(5, 900), prepaid.row()];
+    models.commit(step_with(1, Rows { orders, ..Rows::default() })).await.unwrap();
+    let list = async |filter: OrderFilter| {
+        let mut filter = OrderFilter { overdue_at: Some(at(300)), ..filter };
+        let mut found = Vec::new();
+        loop {
+            let page = queries.orders(&filter, 2).await.unwrap();
+            filter.after = page.items.last().map(|row| (row.summary.overdue_from.unwrap(), row.order_id));
+            found.extend(page.items.into_iter().map(|row| row.order_id));
+            if !page.has_more {
+                return found;
+            }
+        }
+    };
+    let all = [order_id(2), order_id(4), order_id(3), order_id(1)];
+    assert_eq!(list(OrderFilter::default()).await, all);
+    assert_eq!(
+        list(OrderFilter { terms: Some(terms), status: Some(status), ..OrderFilter::default() }).await,
+        all
+    );
+    let of_ann = OrderFilter { customer_id: Some("ann".to_owned()), ..OrderFilter::default() };
+    assert_eq!(list(of_ann).await, [order_id(3), order_id(1)]);
+    let none = OrderFilter { placed_from: Some(at(1)), ..OrderFilter::default() };
+    assert!(list(none).await.is_empty());
+
+    // A paid order leaves the list.
+    let paid =
+        OrderPaymentRecorded { captured: Amount::new(100).unwrap(), ..OrderPaymentRecorded::default() };
+    let mut row = OrderRow::clone(&net(2, 100));
+    OrderDecider::evolve(&mut row.order, &paid.into());
+    row.revision += 1;
+    models
+        .commit(step_with(2, Rows { orders: vec![std::sync::Arc::new(row)], ..Rows::default() }))
+        .await
+        .unwrap();
+    assert_eq!(list(OrderFilter::default()).await, all[1..]);
 }
 
 pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
@@ -128,7 +184,7 @@ pub async fn payments_come_in_order_of_arrival<F: Fixture>(fixture: F) {
         let payments = vec![payment_row(number, &[])];
         models.commit(step_with(number.into(), Rows { payments, ..Rows::default() })).await.unwrap();
     }
-    let voided = PaymentVoided { reason: None };
+    let voided = PaymentVoided { reason: None, ran_out: false };
     let payments = vec![payment_row(3, &[voided.clone().into()])];
     models.commit(step_with(8, Rows { payments, ..Rows::default() })).await.unwrap();
     let payments = vec![payment_row(1, &[voided.into()])];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{
     Amount, Decider, OrderId,
     order::OrderStatus,
-    payment::{PaymentDecider, PaymentEvent, PaymentRequested},
+    payment::{PaymentDecider, PaymentEvent, PaymentRequested, PaymentTerms},
 };
 use infra::read_models::{
     OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, ReservationRow, RowKeys, Rows, StockRow,
@@ -19,6 +19,7 @@ pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
         order_id: order_id(number),
         amount: Amount::new(100).unwrap(),
         currency: "GBP".parse().unwrap(),
+        terms: PaymentTerms::Prepaid,
     };
     let mut payment = domain::payment::Payment::default();
     PaymentDecider::evolve(&mut payment, &requested.into());
@@ -75,7 +76,7 @@ pub async fn rows_read_back_equal_to_the_rows_written<F: Fixture>(fixture: F) {
         assert_eq!(loaded.reservations, [reservation(1, 4)]);
         // The second round writes changed rows.
         order.status = OrderStatus::Allocated;
-        let voided = domain::payment::PaymentVoided { reason: None };
+        let voided = domain::payment::PaymentVoided { reason: None, ran_out: false };
         changes = step_with(
             position + 1,
             Rows {

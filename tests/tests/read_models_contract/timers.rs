@@ -111,7 +111,7 @@ fn expected<const N: usize>(numbers: [u32; N]) -> Vec<PaymentId> {
 pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fixture: F) {
     let (models, overdue) = (fixture.models(), fixture.overdue());
     let authorized: PaymentEvent =
-        PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1) }.into();
+        PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1), until: None }.into();
     let captured: PaymentEvent =
         PaymentCaptured { amount: amount(100), reference: None, charge: Some(1), late: false }.into();
     let void_requested: PaymentEvent = PaymentVoidRequested {}.into();
@@ -152,7 +152,7 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
     assert_eq!(awaiting(overdue, at(21)).await, expected([2, 3, 6, 7]));
 
     // Payment 1 begins to wait, payment 2 is answered, payment 3 changes and still waits.
-    let voided: PaymentEvent = PaymentVoided { reason: None }.into();
+    let voided: PaymentEvent = PaymentVoided { reason: None, ran_out: false }.into();
     let other = refund_requested(RefundId(payment_id(2).0));
     commit(
         2,

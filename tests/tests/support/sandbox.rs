@@ -78,6 +78,11 @@ impl TestSandbox {
         self.ask(Method::POST, &format!("/v1/charges/{payment}/{number}/complete"), json!({})).await;
     }
 
+    /// Ends an authorisation without a request of the shop.
+    pub async fn void(&self, payment: &str, number: u32) {
+        self.ask(Method::POST, &format!("/v1/charges/{payment}/{number}/void"), Value::Null).await;
+    }
+
     /// Refunds money without a request of the shop.
     pub async fn refund(&self, payment: &str, number: u32, amount: i64) {
         let path = format!("/v1/charges/{payment}/{number}/refunds");

@@ -191,6 +191,7 @@ fn refused(charge: &Charge, reason: &str) -> Answer {
         reference,
         authorized,
         captured,
+        authorized_until: None,
         ending,
         refunds: Vec::new(),
         disputes: Vec::new(),

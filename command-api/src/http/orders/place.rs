@@ -10,8 +10,8 @@ use domain::{
     Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, StreamName, Timestamp,
     checkout::{react_to_order, reservations_of_new_order},
     order::{
-        self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PlaceOrder,
-        Shortage, TenderSummary,
+        self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PaymentTerms,
+        PlaceOrder, Shortage, TenderSummary,
     },
     shares::AdjustmentKind,
 };
@@ -24,7 +24,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{OrderAnswer, TenderItem, TenderRequest, yes};
+use super::{
+    OrderAnswer, TenderItem, TenderRequest,
+    due::{check_placed_at, due_of_new_order},
+    yes,
+};
 use crate::{
     checkout::PlacedOrder,
     executor::{ATTEMPTS_MAX, ExecuteError, Flow, Outcome, pause_before_attempt},
@@ -69,11 +73,21 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// Data of the shop: at most 50 entries.
     #[serde(default, deserialize_with = "unique_keys")]
     metadata: BTreeMap<String, String>,
-    /// When the unpaid order expires. If omitted: after the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`.
-    /// Null: never.
+    /// `prepaid`: ships when paid, and expires if it is not paid in time. `on_shipment`: ships when authorized, and each
+    /// shipment captures its share. `net`: ships at once, is paid later and never expires. If omitted: `prepaid`.
+    #[schema(value_type = Option<String>, example = "prepaid", pattern = "^(prepaid|on_shipment|net)$")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    terms: Option<PaymentTerms>,
+    /// When the payment is due: then the unpaid order expires, or is overdue under the terms `net`. If omitted: after
+    /// the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`. Null: never. The terms `net` need a time or
+    /// `payment_due_days`.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "optional_field", skip_serializing_if = "Option::is_none")]
     payment_due_at: OptionalField<Timestamp>,
+    /// In place of `payment_due_at`: days of 24 hours from now.
+    #[schema(minimum = 1, maximum = 3_650)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment_due_days: Option<u32>,
     /// The charge to start once stock is reserved. If omitted: charge the payment, or record it, later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment: Option<ChargeRequest>,
@@ -172,7 +186,9 @@ impl PlaceOrderRequest {
             stocked: line.stocked,
             adjustments: line.adjustments.into_iter().map(order::LineAdjustment::from).collect(),
         };
-        let default_due_at = now.saturating_add(api.options.payment_due_after).ok();
+        let terms = self.terms.unwrap_or_default();
+        let payment_due_at = due_of_new_order(self.payment_due_at, self.payment_due_days, terms, (now, api))?;
+        let captures_in_parts = api.checkout.provider().is_none_or(|provider| provider.captures_in_parts());
         let payment = self.payment.map(|payment| payment.into_charge(api, "payment")).transpose()?;
         if self.payments.as_ref().is_some_and(Vec::is_empty) {
             return Err(Problem::invalid_request("payments", "expected at least one payment"));
@@ -191,7 +207,9 @@ impl PlaceOrderRequest {
             metadata: self.metadata,
             placed_at: self.placed_at.map_or(now, in_microseconds),
             now,
-            payment_due_at: self.payment_due_at.unwrap_or(default_due_at).map(in_microseconds),
+            payment_due_at,
+            terms,
+            captures_in_parts,
             payment,
             payments: payments.collect::<Result<_, Problem>>()?,
         })
@@ -204,7 +222,7 @@ pub(super) fn in_microseconds(time: Timestamp) -> Timestamp {
 }
 
 command_problems! {
-    PlaceProblems = InsufficientStock OrderStatus OrderTooLarge ProjectionsBehind;
+    PlaceProblems = InsufficientStock OrderStatus OrderTooLarge TermsNotSupported ProjectionsBehind;
 }
 
 /// Place an order
@@ -254,16 +272,6 @@ pub(in crate::http) async fn place(
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// RFC 7240.
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-
-fn check_placed_at(placed_at: Option<Timestamp>, now: Timestamp) -> Result<(), Problem> {
-    let a_day_ahead = now.saturating_add(jiff::SignedDuration::from_hours(24)).unwrap_or(Timestamp::MAX);
-    match placed_at {
-        Some(placed_at) if placed_at < Timestamp::UNIX_EPOCH || placed_at > a_day_ahead => {
-            Err(Problem::invalid_request("placed_at", "expected a time between 1970 and tomorrow"))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// The preferences of a request (RFC 7240), without their parameters.
 fn preferences(headers: &HeaderMap) -> impl Iterator<Item = &str> {

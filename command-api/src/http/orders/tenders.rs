@@ -103,7 +103,7 @@ fn charge_request(
 }
 
 command_problems! {
-    AddPaymentProblems = OrderStatus AmountTooLarge TooManyParts;
+    AddPaymentProblems = OrderStatus AmountTooLarge TooManyParts TermsNotSupported;
 }
 
 /// Ask for money from one more source

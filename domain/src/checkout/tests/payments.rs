@@ -1,6 +1,6 @@
 use super::*;
 use crate::payment::{
-    CaptureMode, Operation, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
+    CaptureMode, Operation, PaymentAdjusted, PaymentAuthorized, PaymentCaptureRequested, PaymentCaptured,
     PaymentChargePending, PaymentChargeRequested, PaymentClosed, PaymentDecider, PaymentDisputeLost,
     PaymentDisputeWon, PaymentDisputed, PaymentFailed, PaymentOutcomeUnknown, PaymentRefundFailed,
     PaymentRefundFound, PaymentRefundOutcomeUnknown, PaymentRefundPending, PaymentRefundRequested,
@@ -9,7 +9,19 @@ use crate::payment::{
 
 fn payment_requested() -> PaymentEvent {
     let currency = "GBP".parse().unwrap();
-    PaymentRequested { payment_id: payment_id(), order_id: ORDER, amount: pence(45), currency }.into()
+    PaymentRequested {
+        payment_id: payment_id(),
+        order_id: ORDER,
+        amount: pence(45),
+        currency,
+        terms: PaymentTerms::Prepaid,
+    }
+    .into()
+}
+
+fn requested_on_shipment() -> PaymentEvent {
+    let PaymentEvent::Requested(requested) = payment_requested() else { panic!("the payment is requested") };
+    PaymentRequested { terms: PaymentTerms::OnShipment, ..requested }.into()
 }
 
 fn captured(amount: i64) -> PaymentEvent {
@@ -51,7 +63,7 @@ fn the_order_records_the_current_amounts_of_its_payment() {
 #[test]
 fn a_finally_failed_or_voided_payment_ends_on_its_order() {
     let failed = |retryable| PaymentEvent::from(PaymentFailed { reason: None, retryable, code: None });
-    let voided = || PaymentEvent::from(PaymentVoided { reason: None });
+    let voided = || PaymentEvent::from(PaymentVoided { reason: None, ran_out: false });
     let closed = || PaymentEvent::from(PaymentClosed { order_id: ORDER, amount_due: Amount::ZERO });
     let end = |ending, captured| {
         let (payment_id, captured) = (payment_id(), pence(captured));
@@ -84,7 +96,7 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
         capture: CaptureMode::Manual,
     }
     .into();
-    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: Some(1) };
+    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: Some(1), until: None };
     let captured = PaymentCaptured { amount: pence(45), reference: None, charge: Some(1), late: false };
     let refund = PaymentRefundRequested {
         refund_id: REFUND,
@@ -108,7 +120,11 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
         PaymentEventKind::ChargePending => {
             after_charge(PaymentChargePending { charge: 1, reference: "pi".into() }.into())
         }
-        PaymentEventKind::Authorized => held.to_vec(),
+        PaymentEventKind::Authorized => [&[requested_on_shipment()], &held[1..]].concat(),
+        PaymentEventKind::Adjusted => {
+            let adjusted = PaymentAdjusted { amount: None, capture_due: pence(5), number: 1 };
+            after_authorisation(adjusted.into())
+        }
         PaymentEventKind::CaptureRequested => {
             let (amount, total) = (pence(45), pence(45));
             after_authorisation(PaymentCaptureRequested { charge: 1, amount, total }.into())
@@ -118,7 +134,9 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
             after_charge(PaymentFailed { reason: None, retryable: false, code: None }.into())
         }
         PaymentEventKind::VoidRequested => after_authorisation(PaymentVoidRequested {}.into()),
-        PaymentEventKind::Voided => after_authorisation(PaymentVoided { reason: None }.into()),
+        PaymentEventKind::Voided => {
+            after_authorisation(PaymentVoided { reason: None, ran_out: false }.into())
+        }
         PaymentEventKind::OutcomeUnknown => {
             after_charge(PaymentOutcomeUnknown { operation: Operation::Authorize }.into())
         }
@@ -173,8 +191,31 @@ fn a_payment_event_adds_work_for_the_provider_exactly_if_its_kind_says_so() {
 }
 
 #[test]
+fn an_authorisation_that_ran_out_is_recorded_and_cancels_only_a_prepaid_order() {
+    let held = |terms| {
+        let PaymentEvent::Requested(requested) = payment_requested() else { panic!("it is requested") };
+        let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: None, until: None };
+        vec![PaymentRequested { terms, ..requested }.into(), authorized.into()]
+    };
+    let after = |terms, ran_out| {
+        let voided: PaymentEvent = PaymentVoided { reason: None, ran_out }.into();
+        let payment = PaymentDecider::fold(&[held(terms), vec![voided.clone()]].concat());
+        react_to_payment(&voided, &payment)
+    };
+    let (payment_id, authorized, until) = (payment_id(), Amount::ZERO, None);
+    let (ending, captured) = (TenderEnding::Voided, Amount::ZERO);
+    let end = Step::Order(ORDER, OrderCommand::EndPayment { payment_id, ending, captured });
+    let recorded = OrderAuthorizationRecorded { payment_id, authorized, until, number: 2 };
+    let record = Step::Order(ORDER, OrderCommand::RecordAuthorization(recorded));
+    assert_eq!(after(PaymentTerms::Prepaid, true), Reaction::Send(vec![end.clone()]));
+    assert_eq!(after(PaymentTerms::OnShipment, true), Reaction::Send(vec![record.clone()]));
+    assert_eq!(after(PaymentTerms::OnShipment, false), Reaction::Send(vec![record, end]));
+    assert_eq!(after(PaymentTerms::Net, false), Reaction::None);
+}
+
+#[test]
 fn an_event_that_moves_no_money_has_no_reaction_on_the_order() {
-    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: None };
+    let authorized = PaymentAuthorized { amount: pence(45), reference: None, charge: None, until: None };
     assert_eq!(reaction_to_payment(&[authorized.into()], &[]), Reaction::None);
     let orphan = PaymentDecider::fold(&[captured(1)]);
     assert_eq!(react_to_payment(&captured(1), &orphan), Reaction::None);

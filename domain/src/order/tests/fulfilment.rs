@@ -20,6 +20,7 @@ fn a_shipment_stores_its_carrier_and_tracking_number_and_refuses_an_empty_one() 
         lines: Some(parts(&[(1, 1)])),
         carrier: Some(carrier.into()),
         tracking_number: Some("RM1".into()),
+        now: at(0),
     };
     let event = OrderShipped {
         shipment_id: shipment(1),

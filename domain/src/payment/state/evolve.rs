@@ -18,6 +18,7 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.order_id = Some(requested.order_id);
             payment.amount = requested.amount;
             payment.currency = Some(requested.currency);
+            payment.terms = requested.terms;
         }
         PaymentEvent::ChargeRequested(requested) => request_charge(payment, requested),
         PaymentEvent::ChargePending(pending) => {
@@ -69,6 +70,11 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
         PaymentEvent::Disputed(disputed) => open_dispute(payment, disputed),
         PaymentEvent::DisputeWon(won) => payment.settle_dispute(&won.dispute, DisputeState::Won),
         PaymentEvent::DisputeLost(lost) => payment.settle_dispute(&lost.dispute, DisputeState::Lost),
+        PaymentEvent::Adjusted(adjusted) => {
+            payment.amount = adjusted.amount.unwrap_or(payment.amount);
+            payment.capture_due = adjusted.capture_due;
+            payment.adjustment = adjusted.number;
+        }
         PaymentEvent::Closed(closed) => {
             payment.order_id = Some(closed.order_id);
             payment.closed = Some(closed.amount_due);
@@ -126,6 +132,8 @@ fn authorize(payment: &mut Payment, authorized: &PaymentAuthorized) {
         charge.state = ChargeState::Live;
     }
     payment.authorized = authorized.amount;
+    payment.authorized_until = authorized.until;
+    payment.authorizations += 1;
     payment.reference.clone_from(&authorized.reference);
 }
 
@@ -156,5 +164,7 @@ fn end_without_the_rest(payment: &mut Payment, state: PaymentState) {
     payment.state = payment.captured_or(state);
     payment.unknown = None;
     payment.authorized = payment.captured;
+    payment.authorized_until = None;
+    payment.authorizations += 1;
     payment.end_charge();
 }

@@ -22,6 +22,7 @@ fn reported(charge: u32, authorized: i64, captured: i64, ending: Option<ChargeEn
         reference,
         authorized: pence(authorized),
         captured: pence(captured),
+        authorized_until: None,
         ending,
         refunds: Vec::new(),
         disputes: Vec::new(),
@@ -48,7 +49,7 @@ fn declined(retryable: bool) -> ChargeEnding {
 
 fn authorized_by(charge: u32, amount: i64) -> PaymentEvent {
     let (reference, charge) = (Some(format!("pi_{charge}")), Some(charge));
-    PaymentAuthorized { amount: pence(amount), reference, charge }.into()
+    PaymentAuthorized { amount: pence(amount), reference, charge, until: None }.into()
 }
 
 fn captured_by(charge: u32, amount: i64) -> PaymentEvent {
@@ -84,6 +85,7 @@ fn a_payment_may_be_requested_with_a_charge() {
         amount: pence(100),
         currency: "GBP".parse().unwrap(),
         charge: Some(new_charge()),
+        terms: PaymentTerms::Prepaid,
     };
     given([]).when(with_charge).then(requested_charge());
     assert_eq!(work(&requested_charge()), [ProviderWork::Charge(1)]);
@@ -172,7 +174,7 @@ fn a_decline_of_a_captured_charge_is_ignored() {
         .then_nothing();
     given([authorized_charge(), vec![captured_by(1, 40)]].concat())
         .when(ended(1, 40, ChargeEnding::Voided))
-        .then([voided()])
+        .then([PaymentVoided { reason: None, ran_out: true }.into()])
         .when(ended(1, 40, ChargeEnding::Voided))
         .then_nothing();
 }

@@ -383,6 +383,7 @@ fn never_created(request: &ChargeRequest) -> ProviderReport {
         reference: key(request, "never-made"),
         authorized: Amount::ZERO,
         captured: Amount::ZERO,
+        authorized_until: None,
         ending: Some(ChargeEnding::Voided),
         refunds: Vec::new(),
         disputes: Vec::new(),

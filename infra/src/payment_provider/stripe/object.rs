@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Currency, PaymentId, RefundId};
+use domain::{Currency, PaymentId, RefundId, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -103,6 +103,8 @@ pub(super) struct MethodDetails {
 #[derive(Clone, Deserialize)]
 pub(super) struct CardDetails {
     pub multicapture: Option<Feature>,
+    /// When the authorisation runs out, in seconds since 1970.
+    pub capture_before: Option<i64>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -226,10 +228,19 @@ impl Attempt {
         self.status == "succeeded"
     }
 
+    fn card(&self) -> Option<&CardDetails> {
+        self.payment_method_details.as_ref().and_then(|details| details.card.as_ref())
+    }
+
+    /// When the authorisation runs out, if Stripe says so.
+    pub(super) fn capture_before(&self) -> Option<Timestamp> {
+        let seconds = self.card().and_then(|card| card.capture_before)?;
+        Timestamp::from_second(seconds).ok()
+    }
+
     /// True if the authorization can be captured in several parts.
     pub(super) fn allows_multicapture(&self) -> bool {
-        let card = self.payment_method_details.as_ref().and_then(|details| details.card.as_ref());
-        let feature = card.and_then(|card| card.multicapture.as_ref());
+        let feature = self.card().and_then(|card| card.multicapture.as_ref());
         feature.is_some_and(|feature| feature.status == "available")
     }
 }

@@ -97,11 +97,14 @@ pub(super) fn report(intent: &Intent, charge: u32) -> Result<ProviderReport, Pro
         }
         IntentStatus::Unknown => return Err(unreadable("this adapter does not know its status".to_owned())),
     };
+    let is_held = intent.status == IntentStatus::RequiresCapture;
+    let authorized_until = intent.attempt().filter(|_| is_held).and_then(Attempt::capture_before);
     Ok(ProviderReport {
         charge,
         reference: intent.id.clone(),
         authorized,
         captured,
+        authorized_until,
         ending,
         refunds: Vec::new(),
         disputes: Vec::new(),

@@ -12,6 +12,9 @@ use postgres_types::{FromSql, Json, ToSql};
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
+pub(super) mod terms;
+
+use self::terms::{stored_terms, terms_code};
 use super::{
     PostgresQueries,
     audit::{Scan, Stop, key_of},
@@ -88,6 +91,8 @@ struct SearchColumns<'a> {
     payment_due_at: Option<Timestamptz>,
     overpaid: bool,
     refund_due: bool,
+    terms: i16,
+    overdue_from: Option<Timestamptz>,
 }
 
 impl<'a> SearchColumns<'a> {
@@ -99,7 +104,18 @@ impl<'a> SearchColumns<'a> {
             let customer_id = row.order.customer_id();
             let overpaid = OrderBalance::Overpaid.is_of(&row.order);
             let refund_due = OrderBalance::RefundDue.is_of(&row.order);
-            Some(Self { status, customer_id, placed_at, payment_due_at, overpaid, refund_due })
+            let terms = terms_code(row.order.terms());
+            let overdue_from = row.order.overdue_from().map(Timestamptz::from);
+            Some(Self {
+                status,
+                customer_id,
+                placed_at,
+                payment_due_at,
+                overpaid,
+                refund_due,
+                terms,
+                overdue_from,
+            })
         };
         columns().ok_or_else(|| never_placed(row.order_id))
     }
@@ -163,16 +179,16 @@ pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
      INSERT INTO order_skus (sku, status, placed_at, order_id)
      SELECT sku, status, placed_at, order_id FROM entry";
 const SKU_SEPARATOR: &str = "\u{1f}";
-/// customer_id and placed_at of an order never change.
+/// customer_id, placed_at and terms of an order never change.
 const UPSERT: &str = "INSERT INTO orders
          (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
-          refund_due, summary, body)
+          refund_due, terms, overdue_from, summary, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
          $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[],
-         $11::json[], $12::json[])
+         $11::smallint[], $12::timestamptz[], $13::json[], $14::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
          status = excluded.status, payment_due_at = excluded.payment_due_at,
-         overpaid = excluded.overpaid, refund_due = excluded.refund_due,
+         overpaid = excluded.overpaid, refund_due = excluded.refund_due, overdue_from = excluded.overdue_from,
          summary = excluded.summary, body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
@@ -223,7 +239,9 @@ impl<'t> Writer<'t> {
         let summaries: Vec<_> = rows.iter().map(|row| Json(OrderSummary::of(&row.order))).collect();
         let overpaid: Vec<bool> = columns.iter().map(|columns| columns.overpaid).collect();
         let refund_due: Vec<bool> = columns.iter().map(|columns| columns.refund_due).collect();
-        let values: [&(dyn ToSql + Sync); 12] = [
+        let terms: Vec<i16> = columns.iter().map(|columns| columns.terms).collect();
+        let overdue: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.overdue_from).collect();
+        let values: [&(dyn ToSql + Sync); 14] = [
             &ids,
             &revisions,
             &recorded,
@@ -234,6 +252,8 @@ impl<'t> Writer<'t> {
             &due,
             &overpaid,
             &refund_due,
+            &terms,
+            &overdue,
             &summaries,
             &bodies,
         ];
@@ -249,7 +269,7 @@ fn joined_skus(row: &OrderRow) -> String {
 /// Adds rows of a rebuild.
 pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
     let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
-        payment_due_at, overpaid, refund_due, summary, body";
+        payment_due_at, overpaid, refund_due, terms, overdue_from, summary, body";
     let mut orders = Copy::begin(client, "orders", order_columns).await?;
     for Encoded { head, summary, body } in &rows.orders {
         orders
@@ -264,6 +284,8 @@ pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), Read
                 &head.payment_due_at.map(Timestamptz::from),
                 &head.overpaid,
                 &head.refund_due,
+                &terms_code(head.terms),
+                &head.overdue_from.map(Timestamptz::from),
                 &JsonText(summary),
                 &JsonText(body),
             ])
@@ -282,7 +304,7 @@ pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), Read
 pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
     let sql =
         "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             overpaid, refund_due, summary, body
+             overpaid, refund_due, terms, overdue_from, summary, body
          FROM orders";
     let order = |row: &Row| {
         let head = OrderHead {
@@ -296,8 +318,10 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
             payment_due_at: optional_time(row, 7)?,
             overpaid: cell(row, 8)?,
             refund_due: cell(row, 9)?,
+            terms: stored_terms(row, 10)?,
+            overdue_from: optional_time(row, 11)?,
         };
-        Ok(EncodedOrder { head, summary: json_text(row, 10)?, body: json_text(row, 11)? })
+        Ok(EncodedOrder { head, summary: json_text(row, 12)?, body: json_text(row, 13)? })
     };
     scan.each(sql, Projection::Orders, order, |row, chunk| chunk.push(EncodedRow::Order(row))).await?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
@@ -314,7 +338,8 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
 
 pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
     let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, summary
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, terms,
+             overdue_from, summary
          FROM orders"
     );
     let mut chunks = scan.chunks(&sql).await?;
@@ -363,8 +388,10 @@ fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
         payment_due_at: cell(row, 8)?,
         overpaid: cell(row, 9)?,
         refund_due: cell(row, 10)?,
+        terms: cell(row, 11)?,
+        overdue_from: cell(row, 12)?,
     };
-    let Json(summary): Json<OrderSummary> = cell(row, 11)?;
+    let Json(summary): Json<OrderSummary> = cell(row, 13)?;
     let columns_fit = SearchColumns::of(order).is_ok_and(|expected| expected == stored);
     Ok(columns_fit && OrderSummary::of(&order.order) == summary)
 }

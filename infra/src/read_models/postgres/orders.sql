@@ -12,6 +12,10 @@ CREATE TABLE orders (
     -- More is paid than is owed; a refund is not paid out yet.
     overpaid       boolean      NOT NULL,
     refund_due     boolean      NOT NULL,
+    -- 0: prepaid, 1: on_shipment, 2: net.
+    terms          smallint     NOT NULL,
+    -- From when on money is overdue. NULL unless money of an order that does not expire is due.
+    overdue_from   timestamptz,
     -- OrderSummary, for lists.
     summary        json         NOT NULL,
     -- domain::order::Order. Not jsonb: it is read as a whole, byte for byte as it was written.
@@ -38,7 +42,11 @@ CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order
 -- For the sweep, which looks for reservations of orders that have ended.
 CREATE INDEX orders_ended ON orders (order_id) WHERE status IN ('rejected', 'cancelled', 'expired');
 
+-- Almost all orders of a shop may be prepaid: they are listed by status.
+CREATE INDEX orders_by_terms ON orders (terms, status, placed_at, order_id) WHERE terms > 0;
+
 -- These hold few rows at a time.
 CREATE INDEX orders_overpaid ON orders (status, placed_at, order_id) WHERE overpaid;
 CREATE INDEX orders_refund_due ON orders (status, placed_at, order_id) WHERE refund_due;
+CREATE INDEX orders_overdue ON orders (overdue_from, order_id) WHERE overdue_from IS NOT NULL;
 CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

@@ -1,12 +1,13 @@
 //! Query plans: no statement reads more rows than it needs.
 
 use deadpool_postgres::Object;
+use domain::order::PaymentTerms;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use super::{
     order_lists::list_sql,
-    orders::{MOVE_SKUS, PgOrderStatus},
+    orders::{MOVE_SKUS, PgOrderStatus, terms::OVERDUE},
     schema,
     stock::CLOSE_RESERVATIONS,
     waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING},
@@ -26,7 +27,8 @@ const ORDERS: &str = "
         (ARRAY['placed', 'allocated', 'rejected', 'cancelled'])[1 + n % 4]::order_status, 'c' || n / 4 % 100,
         '2026-01-01'::timestamptz + n * interval '1 second',
         CASE WHEN n % 4 = 1 THEN '2026-02-01'::timestamptz + n * interval '1 second' END,
-        n % 200 IN (1, 3), false, '{}', '{}'
+        n % 200 IN (1, 3), false, CASE WHEN n % 100 IN (0, 3) THEN 2 ELSE 0 END,
+        CASE WHEN n % 100 = 0 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
     SELECT gen_random_uuid(), 0, now(), now(), 'requested',
@@ -67,17 +69,18 @@ async fn explain(client: &Client, sql: &str, types: &str, values: &str) -> Value
 async fn plans_of(client: &Client) {
     client.batch_execute(ORDERS).await.unwrap();
     let lists = [
-        (OrderList::Time, "", ""),
-        (OrderList::Customer, ", text", ", 'c7'"),
-        (OrderList::Sku, ", text", ", 'A'"),
-        (OrderList::CustomerAndSku, ", text, text", ", 'c7', 'A'"),
-        (OrderList::Balance(OrderBalance::Overpaid), ", text, text", ", NULL, NULL"),
+        (OrderList::Time, "", "", None),
+        (OrderList::Terms, "", "", Some(PaymentTerms::Net)),
+        (OrderList::Customer, ", text", ", 'c7'", None),
+        (OrderList::Sku, ", text", ", 'A'", None),
+        (OrderList::CustomerAndSku, ", text, text", ", 'c7', 'A'", None),
+        (OrderList::Balance(OrderBalance::Overpaid), ", text, text", ", NULL, NULL", None),
     ];
-    for (list, types, values) in lists {
+    for (list, types, values, terms) in lists {
         for status in [None, Some(PgOrderStatus::Cancelled)] {
             let types = format!("timestamptz, timestamptz, uuid, bigint{types}");
             let values = format!("'-infinity', '2026-01-01 04:00Z', '{NIL}', {PAGE}{values}");
-            let plan = explain(client, &list_sql(list, status), &types, &values).await;
+            let plan = explain(client, &list_sql(list, status, terms), &types, &values).await;
             // Each branch reads one page at most and looks up each of its rows; then the page itself is read.
             let branches = if status.is_none() { PgOrderStatus::ALL.len() as u64 } else { 1 };
             let bound = PAGE * (2 * branches + 1);
@@ -85,6 +88,12 @@ async fn plans_of(client: &Client) {
             assert!(read >= PAGE && read <= bound, "{list:?} {status:?} reads {read} rows: {plan:#}");
         }
     }
+    let types =
+        "timestamptz, timestamptz, uuid, bigint, timestamptz, timestamptz, order_status, text, smallint";
+    let values =
+        format!("'2026-02-02', '-infinity', '{NIL}', {PAGE}, '-infinity', 'infinity', NULL, NULL, NULL");
+    let plan = explain(client, OVERDUE, types, &values).await;
+    assert_eq!(rows_read(&plan), PAGE, "{plan:#}");
 }
 
 /// Statements of commits and of the sweep, which change or find few rows among many.

@@ -2,15 +2,18 @@
 
 use async_trait::async_trait;
 use domain::{
-    OrderId, Sku, Timestamp,
+    OrderId, Timestamp,
     order::{Order, OrderStatus},
 };
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, ToSql, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, Transaction, params};
 
+pub(super) mod terms;
+
+use self::terms::{stored_terms, terms_code};
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
-    stock,
+    order_lists, stock,
     values::{from_json, optional_time, revision, sku, time, to_json, unreadable},
 };
 use crate::{
@@ -19,15 +22,14 @@ use crate::{
         OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
         ReadModelError, RowKeys, RowPage, Rows, StoredRow,
         encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
-        orders::{OrderList, awaited_payment_due_at, never_placed, skus_of},
-        paging::one_more,
+        orders::{awaited_payment_due_at, never_placed, skus_of},
     },
 };
 
 pub(super) const SCHEMA: &str = include_str!("orders.sql");
 
 /// The statuses that stored orders can have.
-const STATUSES: [OrderStatus; 5] = [
+pub(super) const STATUSES: [OrderStatus; 5] = [
     OrderStatus::Placed,
     OrderStatus::Allocated,
     OrderStatus::Rejected,
@@ -64,6 +66,8 @@ struct SearchColumns<'a> {
     payment_due_at: Option<i64>,
     overpaid: bool,
     refund_due: bool,
+    terms: i64,
+    overdue_from: Option<i64>,
 }
 
 impl<'a> SearchColumns<'a> {
@@ -76,6 +80,8 @@ impl<'a> SearchColumns<'a> {
             payment_due_at: awaited_payment_due_at(order).map(Timestamp::as_microsecond),
             overpaid: OrderBalance::Overpaid.is_of(order),
             refund_due: OrderBalance::RefundDue.is_of(order),
+            terms: terms_code(order.terms()),
+            overdue_from: order.overdue_from().map(Timestamp::as_microsecond),
         })
     }
 
@@ -96,9 +102,9 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     })
 }
 
-const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
+pub(super) const SUMMARY_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, summary";
 
-fn summary_row(row: &Row<'_>) -> rusqlite::Result<OrderSummaryRow> {
+pub(super) fn summary_row(row: &Row<'_>) -> rusqlite::Result<OrderSummaryRow> {
     Ok(OrderSummaryRow {
         order_id: OrderId(row.get(0)?),
         revision: revision(row, 1)?,
@@ -148,17 +154,17 @@ struct OrderWriter<'c> {
 
 const INSERT: &str = "INSERT INTO orders
      (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
-      refund_due, summary, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+      refund_due, terms, overdue_from, summary, body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 const INSERT_SKU: &str = "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
 
 impl<'c> OrderWriter<'c> {
     fn new(connection: &'c Connection) -> Result<Self, ReadModelError> {
         const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
-        // customer_id and placed_at of an order never change.
+        // customer_id, placed_at and terms of an order never change.
         const UPDATE: &str = "UPDATE orders
              SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, overpaid = ?6, refund_due = ?7,
-                 summary = ?8, body = ?9
+                 overdue_from = ?8, summary = ?9, body = ?10
              WHERE row_no = ?1";
         const DELETE_SKU: &str =
             "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
@@ -189,7 +195,8 @@ impl<'c> OrderWriter<'c> {
             }
             Some((row_no, old_status, placed_at)) => {
                 let (revision, updated_at) = (row.revision.cast_signed(), row.updated_at.as_microsecond());
-                let SearchColumns { status, payment_due_at, overpaid, refund_due, .. } = columns;
+                let SearchColumns { status, payment_due_at, overpaid, refund_due, overdue_from, .. } =
+                    columns;
                 let Json { summary, body } = json;
                 self.update.execute(params![
                     row_no,
@@ -199,6 +206,7 @@ impl<'c> OrderWriter<'c> {
                     payment_due_at,
                     overpaid,
                     refund_due,
+                    overdue_from,
                     summary,
                     body,
                 ])?;
@@ -234,6 +242,8 @@ fn insert(
         columns.payment_due_at,
         columns.overpaid,
         columns.refund_due,
+        columns.terms,
+        columns.overdue_from,
         json.summary,
         json.body,
     ])?;
@@ -259,6 +269,8 @@ pub(super) fn copy(
             head.payment_due_at.map(Timestamp::as_microsecond),
             head.overpaid,
             head.refund_due,
+            terms_code(head.terms),
+            head.overdue_from.map(Timestamp::as_microsecond),
             summary,
             body,
         ])?;
@@ -310,7 +322,8 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
     let mut sku_listed = connection.prepare(SKU)?;
     let mut skus_expected: i64 = 0;
     let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, summary
+        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, terms,
+             overdue_from, summary
          FROM orders ORDER BY row_no"
     );
     let read = |row: &Row<'_>| {
@@ -322,8 +335,10 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
             payment_due_at: row.get(8)?,
             overpaid: row.get(9)?,
             refund_due: row.get(10)?,
+            terms: row.get(11)?,
+            overdue_from: row.get(12)?,
         };
-        let summary: OrderSummary = from_json(row, 11)?;
+        let summary: OrderSummary = from_json(row, 13)?;
         let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored)
             && OrderSummary::of(&order.order) == summary;
         Ok((order, stored.status, stored.placed_at, columns_fit))
@@ -356,7 +371,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
 pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
     let sql =
         "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             overpaid, refund_due, summary, body
+             overpaid, refund_due, terms, overdue_from, summary, body
          FROM orders ORDER BY row_no";
     let order = |row: &Row<'_>| {
         let head = OrderHead {
@@ -370,8 +385,10 @@ pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>)
             payment_due_at: optional_time(row, 7)?,
             overpaid: row.get(8)?,
             refund_due: row.get(9)?,
+            terms: stored_terms(row, 10)?,
+            overdue_from: optional_time(row, 11)?,
         };
-        Ok(EncodedOrder { head, summary: row.get(10)?, body: row.get(11)? })
+        Ok(EncodedOrder { head, summary: row.get(12)?, body: row.get(13)? })
     };
     each(connection, sink, sql, Projection::Orders, order, |sink, row| sink.push(EncodedRow::Order(row)))?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
@@ -404,7 +421,7 @@ impl OrderQueries for SqliteQueries {
         limit: usize,
     ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
         let filter = filter.clone();
-        self.run(move |connection| page(connection, &filter, limit)).await
+        self.run(move |connection| order_lists::list_page(connection, &filter, limit)).await
     }
 }
 
@@ -414,86 +431,4 @@ pub(super) fn summary(
 ) -> Result<Option<OrderSummaryRow>, ReadModelError> {
     let sql = format!("SELECT {SUMMARY_COLUMNS} FROM orders WHERE order_id = ?1");
     Ok(connection.prepare_cached(&sql)?.query_row([id.0], summary_row).optional()?)
-}
-
-fn page(
-    connection: &Connection,
-    filter: &OrderFilter,
-    limit: usize,
-) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-    let list = OrderList::of(filter);
-    let sql = list_sql(list, filter.status);
-    // The list runs from the newest to the oldest; it begins before this point.
-    let until = filter.placed_to.map(|to| (to.as_microsecond(), [0; 16]));
-    let after = filter.after.map(|(placed_at, id)| (placed_at.as_microsecond(), id.0.into_bytes()));
-    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or((i64::MAX, [0; 16]));
-    let from = filter.placed_from.map_or(i64::MIN, Timestamp::as_microsecond);
-    let fetched = one_more(limit);
-    let customer = filter.customer_id.as_deref();
-    let sku = filter.sku.as_ref().map(Sku::as_str);
-    let mut values: Vec<&dyn ToSql> = vec![&from, &before_time, &before_id, &fetched];
-    match list {
-        OrderList::Time => {}
-        OrderList::Customer => values.push(&customer),
-        OrderList::Sku => values.push(&sku),
-        OrderList::CustomerAndSku | OrderList::Balance(_) => {
-            values.extend([&customer as &dyn ToSql, &sku]);
-        }
-    }
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(values.as_slice(), summary_row)?;
-    Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
-}
-
-/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
-/// the page needs, so its cost does not grow with the number of orders.
-/// ?1: placed from, ?2 and ?3: before this time and id, ?4: how many, ?5 and ?6: customer, SKU.
-pub(super) fn list_sql(list: OrderList, status: Option<OrderStatus>) -> String {
-    const RANGE: &str = "placed_at >= ?1 AND (placed_at, order_id) < (?2, ?3)
-         ORDER BY placed_at DESC, order_id DESC LIMIT ?4";
-    // One range has the orders of every status.
-    let statuses = match (status, list) {
-        (Some(status), _) => vec![Some(status)],
-        (None, OrderList::Balance(_)) => vec![None],
-        (None, _) => STATUSES.map(Some).to_vec(),
-    };
-    let branch = |status: Option<OrderStatus>| {
-        let code = status.map(status_code).unwrap_or_default();
-        let rows = match list {
-            OrderList::Balance(balance) => {
-                let name = balance.as_str();
-                let of_status = status.map_or(String::new(), |_| format!("AND status = {code}"));
-                format!(
-                    "orders INDEXED BY orders_{name} WHERE {name} = 1 {of_status}
-                     AND (?5 IS NULL OR customer_id = ?5)
-                     AND (?6 IS NULL OR EXISTS (SELECT 1 FROM order_skus AS contained
-                         WHERE contained.sku = ?6 AND contained.status = orders.status
-                         AND contained.placed_at = orders.placed_at
-                         AND contained.order_id = orders.order_id))"
-                )
-            }
-            OrderList::Time => format!("orders INDEXED BY orders_by_status WHERE status = {code}"),
-            OrderList::Customer => {
-                format!("orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}")
-            }
-            OrderList::Sku => format!("order_skus WHERE sku = ?5 AND status = {code}"),
-            OrderList::CustomerAndSku => format!(
-                "orders INDEXED BY orders_by_customer WHERE customer_id = ?5 AND status = {code}
-                 AND EXISTS (SELECT 1 FROM order_skus AS contained WHERE contained.sku = ?6
-                     AND contained.status = {code} AND contained.placed_at = orders.placed_at
-                     AND contained.order_id = orders.order_id)"
-            ),
-        };
-        format!("SELECT * FROM (SELECT placed_at, order_id FROM {rows} AND {RANGE})")
-    };
-    let branches: Vec<String> = statuses.into_iter().map(branch).collect();
-    let union = branches.join(" UNION ALL ");
-    // CROSS JOIN keeps SQLite from walking orders and looking each up in the page.
-    format!(
-        "SELECT {SUMMARY_COLUMNS}
-         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union})
-               ORDER BY page_time DESC, page_id DESC LIMIT ?4)
-         CROSS JOIN orders ON order_id = page_id
-         ORDER BY page_time DESC, page_id DESC"
-    )
 }

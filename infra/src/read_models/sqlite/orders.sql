@@ -14,6 +14,9 @@ CREATE TABLE orders (
     -- 1 if more is paid than is owed, and if a refund is not paid out yet; else 0.
     overpaid       INTEGER NOT NULL,
     refund_due     INTEGER NOT NULL,
+    terms          INTEGER NOT NULL,
+    -- From when on money is overdue. NULL unless money of an order that does not expire is due.
+    overdue_from   INTEGER,
     -- JSON of OrderSummary, for lists.
     summary        TEXT NOT NULL,
     -- JSON of domain::order::Order.
@@ -38,7 +41,11 @@ CREATE UNIQUE INDEX orders_by_id ON orders (order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_id, status, placed_at, order_id) WHERE customer_id IS NOT NULL;
 
+-- Almost all orders of a shop may be prepaid: they are listed by status.
+CREATE INDEX orders_by_terms ON orders (terms, status, placed_at, order_id) WHERE terms > 0;
+
 -- These hold few rows at a time.
 CREATE INDEX orders_overpaid ON orders (placed_at, order_id) WHERE overpaid = 1;
 CREATE INDEX orders_refund_due ON orders (placed_at, order_id) WHERE refund_due = 1;
+CREATE INDEX orders_overdue ON orders (overdue_from, order_id) WHERE overdue_from IS NOT NULL;
 CREATE INDEX orders_awaiting_payment ON orders (payment_due_at, order_id) WHERE payment_due_at IS NOT NULL;

@@ -1,11 +1,12 @@
 //! Query plans: no query reads more rows than it needs.
 
-use domain::order::OrderStatus;
+use domain::order::{OrderStatus, PaymentTerms};
 use rusqlite::Connection;
 
 use super::{
     connections::{create_indexes, create_tables},
-    orders::list_sql,
+    order_lists::list_sql,
+    orders::terms::OVERDUE,
     waits::{ORDERS_DUE, PAYMENTS_AWAITING, waits_sql},
 };
 use crate::read_models::orders::{OrderBalance, OrderList};
@@ -29,9 +30,13 @@ fn no_order_list_scans_a_table_or_sorts_more_than_pages() {
         (OrderList::Balance(OrderBalance::Overpaid), 6),
         (OrderList::Balance(OrderBalance::RefundDue), 6),
     ];
-    for (list, parameters) in lists {
+    let net = Some(PaymentTerms::Net);
+    let balance = OrderList::Balance(OrderBalance::Overpaid);
+    let of_terms = [(OrderList::Terms, 4, net), (OrderList::Customer, 5, net), (balance, 6, net)];
+    let lists = lists.map(|(list, parameters)| (list, parameters, None)).into_iter().chain(of_terms);
+    for (list, parameters, terms) in lists {
         for status in [None, Some(OrderStatus::Cancelled)] {
-            let plan = plan_of(&list_sql(list, status), parameters);
+            let plan = plan_of(&list_sql(list, status, terms), parameters);
             let walks = plan.iter().filter(|step| step.contains("orders") || step.contains("order_skus"));
             for step in walks {
                 assert!(step.starts_with("SEARCH"), "{list:?} {status:?} has {step:?} in {plan:#?}");
@@ -57,8 +62,8 @@ fn waits_are_read_from_small_indexes() {
 }
 
 #[test]
-fn due_orders_and_waiting_payments_are_read_from_small_indexes_in_order() {
-    for (sql, parameters) in [(ORDERS_DUE, 4), (PAYMENTS_AWAITING, 3)] {
+fn due_and_overdue_orders_and_waiting_payments_are_read_from_small_indexes_in_order() {
+    for (sql, parameters) in [(ORDERS_DUE, 4), (PAYMENTS_AWAITING, 3), (OVERDUE, 9)] {
         let plan = plan_of(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");
     }

@@ -13,7 +13,8 @@ use domain::{
     decider::Versioned,
     envelope::seal,
     order::{
-        CancelReason, NewCancellation, NewLine, Order, OrderCommand, OrderDecider, PlaceOrder, Shortage,
+        CancelReason, NewCancellation, NewLine, Order, OrderCommand, OrderDecider, PaymentTerms, PlaceOrder,
+        Shortage,
     },
     payment::{Payment, PaymentCommand, PaymentDecider},
     stock::{Stock, StockCommand, StockDecider, StockRefusal},
@@ -245,7 +246,11 @@ impl<S: FnMut(Append)> History<S> {
         if fate == Fate::Shipped {
             let shipment_id = ShipmentId::of_command(context.id);
             let (lines, carrier, tracking_number) = (None, None, None);
-            run(Step::Order(order_id, OrderCommand::Ship { shipment_id, lines, carrier, tracking_number }));
+            let now = Dataset::placed_at(number);
+            run(Step::Order(
+                order_id,
+                OrderCommand::Ship { shipment_id, lines, carrier, tracking_number, now },
+            ));
         }
         order_id
     }
@@ -377,6 +382,8 @@ fn new_order(order_id: OrderId, number: u64, fate: Fate) -> PlaceOrder {
         placed_at: Dataset::placed_at(number),
         now: Dataset::placed_at(number),
         payment_due_at: None,
+        terms: PaymentTerms::Prepaid,
+        captures_in_parts: true,
         payment: None,
         payments: Vec::new(),
     }

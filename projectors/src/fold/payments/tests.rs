@@ -2,7 +2,7 @@ use domain::{
     Amount, OrderId, RefundId,
     payment::{
         PaymentCaptured, PaymentClosed, PaymentRefundFailed, PaymentRefundFound, PaymentRefundOutcomeUnknown,
-        PaymentRefundRequested, PaymentRefunded, PaymentRequested, RefundReason, RefundSource,
+        PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentTerms, RefundReason, RefundSource,
     },
 };
 use uuid::Uuid;
@@ -62,7 +62,17 @@ fn ended() -> [(i64, PaymentEvent); 3] {
     let order_id = OrderId(Uuid::from_u128(2));
     let currency = "GBP".parse().unwrap();
     [
-        (1, PaymentRequested { payment_id: PAYMENT, order_id, amount: amount(100), currency }.into()),
+        (
+            1,
+            PaymentRequested {
+                payment_id: PAYMENT,
+                order_id,
+                amount: amount(100),
+                currency,
+                terms: PaymentTerms::Prepaid,
+            }
+            .into(),
+        ),
         (2, PaymentCaptured { amount: amount(100), reference: None, charge: Some(1), late: false }.into()),
         (3, PaymentClosed { order_id, amount_due: Amount::ZERO }.into()),
     ]

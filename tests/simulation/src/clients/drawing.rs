@@ -95,6 +95,13 @@ fn draw_order(shopper: &mut Shopper, env: &Environment) -> Action {
     } else if !free && rng.u32(0..3) == 0 {
         body["payments"] = draw_payments(rng, &body, env.plan.provider);
     }
+    if env.plan.terms {
+        match rng.u32(0..4) {
+            0 | 1 if body["payments"].is_null() => body["terms"] = json!("on_shipment"),
+            2 if body["payment_due_at"].is_string() => body["terms"] = json!("net"),
+            _ => {}
+        }
+    }
     Action::Place { body, respond_async: rng.u32(0..4) == 0 }
 }
 
@@ -134,6 +141,11 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
         return Some(Action::AddPayment { order: id, amount });
     }
     let payment = env.folded::<PaymentDecider>(&payment_id.into(), usize::MAX);
+    let is_open = order.lines().iter().any(|line| line.open() > 0);
+    let may_ship_unpaid = order.status() == OrderStatus::Allocated && is_open && !order.terms().is_prepaid();
+    if may_ship_unpaid && rng.u32(0..5) < 3 {
+        return Some(draw_shipment(rng, order, id));
+    }
     if env.plan.provider && !order.is_paid() && order.status() == OrderStatus::Allocated {
         return draw_step_of_charge(rng, &payment, id, payment_id);
     }

@@ -160,6 +160,7 @@ fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> RowPage<T> {
 
 fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderSummaryRow> {
     let place = |row: &OrderRow| (row.order.placed_at().unwrap_or(Timestamp::MIN), row.order_id);
+    let overdue = |row: &OrderRow| (row.order.overdue_from().unwrap_or(Timestamp::MAX), row.order_id);
     let mut rows: Vec<&Arc<OrderRow>> = tables
         .orders
         .values()
@@ -173,10 +174,19 @@ fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderS
                 && filter.balance.is_none_or(|balance| balance.is_of(order))
                 && filter.placed_from.is_none_or(|from| placed_at >= from)
                 && filter.placed_to.is_none_or(|to| placed_at < to)
-                && filter.after.is_none_or(|after| place(row) < after)
+                && filter.terms.is_none_or(|terms| order.terms() == terms)
+                && match filter.overdue_at {
+                    Some(now) => {
+                        overdue(row).0 <= now && filter.after.is_none_or(|after| overdue(row) > after)
+                    }
+                    None => filter.after.is_none_or(|after| place(row) < after),
+                }
         })
         .collect();
-    rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row)));
+    match filter.overdue_at {
+        Some(_) => rows.sort_unstable_by_key(|row| overdue(row)),
+        None => rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row))),
+    }
     page(rows.into_iter().map(|row| row.as_ref().into()), limit)
 }
 

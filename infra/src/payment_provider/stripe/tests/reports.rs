@@ -64,6 +64,20 @@ fn every_status_of_an_intent_is_reported_as_sums() {
 }
 
 #[test]
+fn the_end_of_an_authorisation_is_reported_while_money_is_held() {
+    let card = json!({ "capture_before": 1_700_000_000 });
+    let attempt =
+        json!({ "status": "succeeded", "amount": 1000, "payment_method_details": { "card": card } });
+    let until = |status: &str| {
+        let members = json!({ "amount_capturable": 1000, "latest_charge": attempt });
+        let report = report(&intent(status, &members), 1).expect("a report");
+        report.authorized_until.map(domain::Timestamp::as_second)
+    };
+    assert_eq!(until("requires_capture"), Some(1_700_000_000));
+    assert_eq!(until("succeeded"), None);
+}
+
+#[test]
 fn a_cancelled_intent_has_the_reason_of_its_failure_if_stripe_still_has_it() {
     let error = json!({ "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
         "message": "Your card has\ninsufficient funds." });
