@@ -287,19 +287,19 @@ fn check_payment(
 
 /// Why the money of an order that is not prepaid does not fit its terms.
 fn terms_broken(order: &Order, payment: &Payment) -> Option<&'static str> {
-    let refunds = order.refunds().iter().filter(|refund| !refund.at_closing).map(|refund| refund.amount);
+    let refunds = order.refunds().iter().map(|refund| refund.amount);
     let to_capture = refunds.fold(order.owed_for_shipped(), Amount::saturating_add);
     // A refund that failed after the latest change is a part of the amount until the next one.
     let is_exact = !order.shipments().is_empty() && order.refunds_failed().is_zero();
     let holds_uncaptured = payment.capturable().is_positive() && payment.charge_under_way().is_some();
+    // A client may record any amount by hand after the end. What was refunded before may be asked for again.
+    let kept = payment.captured().saturating_sub(payment.captured_late()).saturating_sub(payment.refunded());
     match order.terms() {
         PaymentTerms::Net if order.status() == OrderStatus::Expired => Some("a net order has expired"),
         PaymentTerms::OnShipment if is_exact && payment.capture_due() != to_capture => {
             Some("the payment has not learned what shipped goods cost")
         }
-        PaymentTerms::OnShipment if payment.captured() > order.total() => {
-            Some("more than the total is captured")
-        }
+        PaymentTerms::OnShipment if kept > order.total() => Some("more than the total is kept"),
         PaymentTerms::OnShipment if holds_uncaptured && payment.capture_due() > payment.captured() => {
             Some("shipped goods are not captured, although their money is authorized")
         }
