@@ -280,7 +280,9 @@ impl Shop {
         let has_undone = order.shipments().iter().any(Shipment::is_undone);
         let accounted = order.kept().saturating_add(order.due_for_shipped());
         assert!(accounted >= order.owed_for_shipped(), "shipped goods are not paid for: {order:?}");
-        assert!(has_undone || accounted == order.owed_for_shipped(), "captured too much: {order:?}");
+        // A refund before the last shipment may leave captured money that counts for the next one.
+        let is_exact = !has_undone && order.refunds().is_empty();
+        assert!(!is_exact || accounted == order.owed_for_shipped(), "captured too much: {order:?}");
         if !self.has_failed {
             assert!(order.due_for_shipped().is_zero(), "not captured: {:?} of {order:?}", self.payment);
         }
