@@ -132,7 +132,7 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares every entry of the books with what is recorded, on whatever day.
+    /// Compares every entry of the books with what is recorded. It may have been recorded on another day.
     async fn read_books(&mut self) -> Result<(), ReconcileError> {
         for book in [Book::Charges, Book::Refunds] {
             let mut after: Option<String> = None;

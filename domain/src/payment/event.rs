@@ -159,7 +159,7 @@ pub struct PaymentVoidRequested {}
 pub struct PaymentVoided {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// True if the authorisation ran out: nobody requested a void.
+    /// True if the authorisation ran out. False if a void was requested.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ran_out: bool,
 }
