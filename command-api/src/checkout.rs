@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use self::provider::AttendedProvider;
 pub use self::{
+    authorization::RunOut,
     handled_inline::HandledInline,
     locks::{LockBusy, LockGuard, Locks},
     placing::{PlacedOrder, PlacedOutcome},

@@ -34,7 +34,7 @@ use self::{
     retries::Retries,
     share::Share,
     sweep::{EndedOrders, PlacedOrders},
-    timers::{DueOrders, OpenPayments},
+    timers::{DueOrders, HeldPayments, OpenPayments},
 };
 use crate::checkout::Checkout;
 
@@ -81,6 +81,8 @@ impl ProcessManager {
         if self.checkout.provider().is_some() {
             let (checkout, queries) = parts();
             tasks.spawn(Patrol::new(OpenPayments { checkout, queries }, share.clone()).run(stop.clone()));
+            let (checkout, queries) = parts();
+            tasks.spawn(Patrol::new(HeldPayments { checkout, queries }, share.clone()).run(stop.clone()));
         }
         let retries = Retries::new(reactor.clone(), share.clone(), self.health.clone());
         tasks.spawn(retries.run(stop.clone()));

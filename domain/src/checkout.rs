@@ -260,13 +260,14 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
             ends_order.then(|| end_payment(payment, TenderEnding::Failed))
         }
         PaymentEvent::Voided(voided) if !payment.is_closed() => {
-            let ends_order = match payment.terms() {
+            let ends_payment = match payment.terms() {
                 PaymentTerms::Prepaid => true,
                 // The customer is asked again for an authorisation that ran out.
                 PaymentTerms::OnShipment => payment.state() == PaymentState::Voided && !voided.ran_out,
-                PaymentTerms::Net => false,
+                // Its open money may be asked of another payment.
+                PaymentTerms::Net => !voided.ran_out,
             };
-            ends_order.then(|| end_payment(payment, TenderEnding::Voided))
+            ends_payment.then(|| end_payment(payment, TenderEnding::Voided))
         }
         PaymentEvent::Failed(_)
         | PaymentEvent::Voided(_)

@@ -56,7 +56,7 @@ pub use self::{
     stock::{OrderStockEvent, ReservationRow, StockFilter, StockQueries, StockRow},
     sums::{PartitionSums, QUARTER_SECONDS, TimeGroup, TimeRange, Totals, quarter_of, starts_quarter},
     waiters::{StreamChanges, Waiters},
-    waits::{OrderAt, OverdueQueries, Wait, WaitFilter, WaitKind, WaitQueries},
+    waits::{OrderAt, OverdueQueries, PaymentAt, Wait, WaitFilter, WaitKind, WaitQueries},
 };
 use crate::{
     event_source::{Partition, Reached},

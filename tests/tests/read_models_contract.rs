@@ -64,6 +64,7 @@ macro_rules! read_models_contract {
             timers::orders_are_due_while_they_wait_for_their_payment,
             timers::waits_are_listed_the_longest_first_page_by_page,
             timers::payments_wait_until_their_provider_has_nothing_to_do,
+            timers::authorisations_run_out_while_they_hold_money,
             lists::every_order_filter_selects_its_orders_page_by_page,
             lists::overdue_orders_come_by_the_time_from_which_they_are_overdue,
             lists::payments_come_in_order_of_arrival,

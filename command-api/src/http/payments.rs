@@ -14,7 +14,7 @@ use domain::{
     },
 };
 use http::StatusCode;
-use infra::http::{Failure, Problem};
+use infra::http::{Code, Failure, Problem};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -26,7 +26,11 @@ use super::{
     command::{Command, CommandHeaders, command_problems},
     run::{Accepted, accepted, state_at},
 };
-use crate::{checkout::ProviderStatus, executor::ExecuteError, pages::Pages};
+use crate::{
+    checkout::{ProviderStatus, RunOut},
+    executor::ExecuteError,
+    pages::Pages,
+};
 
 /// A charge by the payment provider.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -182,7 +186,7 @@ pub(super) async fn payment_after_charge(
 }
 
 command_problems! {
-    ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts;
+    ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts Unavailable;
     AuthorizeProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
     RetryProblems = RefundSettled;
     CaptureProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
@@ -197,8 +201,8 @@ command_problems! {
 /// another key and `method`, unless the failure is final), or `requested` with `next_action` if the customer
 /// must act first. 202: the provider has not answered yet, or its answer was lost (`outcome_unknown`). The
 /// platform then looks the outcome up and never charges twice. While a charge waits for the customer, any request
-/// with the same `method` gets its `next_action` again, fetched from the provider. If an authorisation has run out, a new
-/// charge asks for what it no longer holds. A charge for an order with the terms `on_shipment` only authorizes.
+/// with the same `method` gets its `next_action` again, fetched from the provider. If an authorisation has run out, it is
+/// looked up first, and a new charge asks for what it no longer holds. A charge for an order with the terms `on_shipment` only authorizes.
 #[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ChargeRequest,
@@ -212,7 +216,10 @@ pub(super) async fn charge(
     Command { id, body, context }: Command<PaymentId, ChargeRequest>,
 ) -> Result<Answer<PaymentAnswer>, Failure<ChargeProblems>> {
     let charge = body.into_charge(&api, "method")?;
-    api.checkout.end_authorization(id).await?;
+    if api.checkout.settle_run_out(id).await? == RunOut::Unanswered {
+        let why = "the authorisation has run out, and the payment provider cannot be asked about it now";
+        return Err(Problem::new(Code::Unavailable).detail(why).into());
+    }
     Ok(run_on_payment(&api, id, PaymentCommand::Charge(charge), &context).await?)
 }
 

@@ -1,14 +1,15 @@
-//! The timers: expire orders whose payment is overdue, and repeat open requests to the payment provider.
+//! The timers: expire orders whose payment is overdue, repeat open requests to the payment provider, and end
+//! authorisations that have run out.
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{OrderId, PaymentId, Timestamp};
-use infra::read_models::{OrderAt, OverdueQueries, ReadModelError};
+use infra::read_models::{OrderAt, OverdueQueries, PaymentAt, ReadModelError};
 use jiff::SignedDuration;
 
 use super::patrol::{Beat, Settled};
 use crate::{
-    checkout::{Checkout, PROVIDER_CALLS_MAX, Trigger},
+    checkout::{Checkout, PROVIDER_CALLS_MAX, RunOut, Trigger},
     executor::ExecuteError,
 };
 
@@ -88,5 +89,46 @@ impl Beat for OpenPayments {
     ) -> Option<impl Future<Output = Result<Settled, ExecuteError>> + Send + 'static> {
         let asking = self.checkout.try_ask_provider(payment, Trigger::Retry)?;
         Some(async move { Ok(if asking.await?.is_open { Settled::Waits } else { Settled::Done }) })
+    }
+}
+
+/// Looks up the authorisations that were to run out by now.
+pub(super) struct HeldPayments {
+    pub checkout: Checkout,
+    pub queries: Arc<dyn OverdueQueries>,
+}
+
+impl Beat for HeldPayments {
+    type Candidate = PaymentAt;
+    type Id = PaymentId;
+
+    const WORK: &'static str = "end of authorisations";
+    const INTERVAL: Duration = INTERVAL;
+    /// Leaves most places of provider calls to the requests.
+    const PLACES: usize = PROVIDER_CALLS_MAX / 8;
+    /// Above the time limit of the look-up.
+    const TIME_MAX: Duration = Duration::from_mins(1);
+    const PAUSE_MIN: Duration = Duration::from_secs(2);
+    const PAUSE_MAX: Duration = Duration::from_hours(1);
+
+    fn id((_, payment): PaymentAt) -> PaymentId {
+        payment
+    }
+
+    async fn page(&self, after: Option<PaymentAt>, limit: usize) -> Result<Vec<PaymentAt>, ReadModelError> {
+        self.queries.authorizations_run_out_by(self.checkout.clock.now(), after, limit).await
+    }
+
+    fn attempt(
+        &self,
+        payment: PaymentId,
+    ) -> Option<impl Future<Output = Result<Settled, ExecuteError>> + Send + 'static> {
+        let checkout = self.checkout.clone();
+        Some(async move {
+            Ok(match checkout.settle_run_out(payment).await? {
+                RunOut::Settled => Settled::Done,
+                RunOut::Held | RunOut::Unanswered => Settled::Waits,
+            })
+        })
     }
 }

@@ -1,6 +1,9 @@
 //! The money of an order: what the customer owes, has paid and gets back.
 
-use super::{LineAmount, LineQuantity, Order, OrderStatus, PaymentStatus, PaymentTerms};
+use super::{
+    LineAmount, LineQuantity, Order, OrderEvent, OrderPaid, OrderStatus, PaymentStatus, PaymentTerms,
+    evolve::evolve,
+};
 use crate::{
     Amount,
     shares::{AdjustmentKind, worth_of_first},
@@ -44,6 +47,16 @@ impl Order {
             | OrderStatus::Cancelled
             | OrderStatus::Expired => self.paid,
         }
+    }
+
+    /// True if the order goes on, or ended after a shipment, and the customer has paid all that is owed.
+    fn is_paid_in_full(&self) -> bool {
+        let asks_for_money = match self.status {
+            OrderStatus::Allocated => true,
+            OrderStatus::Cancelled => !self.is_unshipped(),
+            OrderStatus::New | OrderStatus::Placed | OrderStatus::Rejected | OrderStatus::Expired => false,
+        };
+        asks_for_money && self.kept() >= self.owed()
     }
 
     /// True if the order is open, not paid and no part of it is shipped, and its terms let it expire: only then does
@@ -143,6 +156,44 @@ impl Order {
             |kind: Option<AdjustmentKind>| kind.is_none_or(|kind| kind.is_added(self.prices_include_tax()));
         let unspread = self.adjustments().iter().filter(|one| !one.spread && is_added(one.kind));
         unspread.fold(Amount::ZERO, |sum, adjustment| sum.saturating_add(adjustment.amount))
+    }
+}
+
+/// Adds that the order is paid, if these events make it so: money came in, or the customer owes less.
+pub(super) fn with_paid(order: &Order, mut events: Vec<OrderEvent>) -> Vec<OrderEvent> {
+    if order.is_paid() || !events.iter().any(may_pay) {
+        return events;
+    }
+    let mut after = order.clone();
+    for event in &events {
+        evolve(&mut after, event);
+    }
+    if after.is_paid_in_full() {
+        events.push(OrderPaid {}.into());
+    }
+    events
+}
+
+/// True if an order may be paid after this event and not before it.
+fn may_pay(event: &OrderEvent) -> bool {
+    match event {
+        OrderEvent::Allocated(allocated) => allocated.payment_id.is_none(),
+        OrderEvent::PaymentRecorded(_)
+        | OrderEvent::Returned(_)
+        | OrderEvent::RefundRequested(_)
+        | OrderEvent::LinesCancelled(_)
+        | OrderEvent::Cancelled(_) => true,
+        OrderEvent::Placed(_)
+        | OrderEvent::Rejected(_)
+        | OrderEvent::PaymentAdded(_)
+        | OrderEvent::PaymentEnded(_)
+        | OrderEvent::Paid(_)
+        | OrderEvent::Shipped(_)
+        | OrderEvent::Delivered(_)
+        | OrderEvent::ShipmentUndone(_)
+        | OrderEvent::DueMoved(_)
+        | OrderEvent::AuthorizationRecorded(_)
+        | OrderEvent::Expired(_) => false,
     }
 }
 

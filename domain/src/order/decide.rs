@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{
     AllocatedTender, EVENT_BYTES_MAX, InvalidOrder, LineQuantity, Order, OrderAllocated, OrderCommand,
     OrderDelivered, OrderDueMoved, OrderEvent, OrderExpired, OrderRejected, OrderShipmentUndone,
-    OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, leaving,
+    OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, balance, leaving,
     placing::{self, check_texts},
     size, tenders, terms,
 };
@@ -83,6 +83,10 @@ pub enum OrderRefusal {
 pub(super) type Decided = Result<Vec<OrderEvent>, OrderRefusal>;
 
 pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
+    decide_command(order, command).map(|events| balance::with_paid(order, events))
+}
+
+fn decide_command(order: &Order, command: OrderCommand) -> Decided {
     match command {
         OrderCommand::Place(place) => decide_place(order, *place),
         _ if !order.exists() => Err(OrderRefusal::NotFound),

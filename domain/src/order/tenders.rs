@@ -147,22 +147,14 @@ impl Order {
 
     /// The captured amount without refunds that are done or requested.
     pub fn kept(&self) -> Amount {
-        sum(self.tenders.iter().map(|tender| self.kept_of(tender, &tender.recorded)))
+        sum(self.tenders.iter().map(|tender| self.kept_of(tender)))
     }
 
-    /// [`Order::kept`] once this tender has these amounts.
-    fn kept_with(&self, changed: PaymentId, recorded: &OrderPaymentRecorded) -> Amount {
-        let recorded_of =
-            |tender: &Tender| if tender.payment_id == changed { *recorded } else { tender.recorded };
-        sum(self.tenders.iter().map(|tender| self.kept_of(tender, &recorded_of(tender))))
-    }
-
-    /// What a tender keeps once it has these amounts. What disputes took and what the provider refunded without a
-    /// request is gone too.
-    fn kept_of(&self, tender: &Tender, amounts: &OrderPaymentRecorded) -> Amount {
+    /// What a tender keeps. What disputes took and what the provider refunded without a request is gone too.
+    fn kept_of(&self, tender: &Tender) -> Amount {
         let OrderPaymentRecorded {
             captured, refunded, refunds_failed, refunded_at_provider, disputed, ..
-        } = *amounts;
+        } = tender.recorded;
         let requested = self.refunds_requested(tender, |_| true).saturating_sub(refunds_failed);
         let on_request = refunded.saturating_sub(refunded_at_provider).max(requested);
         captured.saturating_sub(disputed).saturating_sub(refunded_at_provider).saturating_sub(on_request)
@@ -177,7 +169,7 @@ impl Order {
 
     fn refundable_of(&self, tender: &Tender) -> Amount {
         let OrderPaymentRecorded { captured, captured_late, .. } = tender.recorded;
-        let kept = self.kept_of(tender, &tender.recorded);
+        let kept = self.kept_of(tender);
         let kept = tender.kept_at_closing.map_or(kept, |kept_at_closing| {
             let to_keep = kept_at_closing.saturating_add(captured_late);
             kept.min(captured.min(to_keep).saturating_sub(self.requested_by_hand(tender)))
@@ -230,9 +222,8 @@ impl Order {
             sum(refunds.iter().filter(|part| part.payment_id == tender.payment_id).map(|part| part.amount))
         };
         let held = self.tenders.iter();
-        let held: Vec<Amount> = held
-            .map(|tender| take(self.kept_of(tender, &tender.recorded).saturating_sub(refunded(tender))))
-            .collect();
+        let held: Vec<Amount> =
+            held.map(|tender| take(self.kept_of(tender).saturating_sub(refunded(tender)))).collect();
         let asked: Vec<Amount> = self.tenders.iter().map(|tender| take(tender.asks_for())).collect();
         let kept = self.tenders.iter().zip(held.into_iter().zip(asked)).map(|(tender, (held, asked))| {
             held.saturating_add(asked).saturating_add(self.requested_by_hand(tender))
@@ -313,13 +304,7 @@ pub(super) fn decide_record(order: &Order, reported: &OrderPaymentRecorded) -> D
     if recorded == known {
         return Ok(Vec::new());
     }
-    let is_unpaid = order.status() == OrderStatus::Allocated && !order.is_paid();
-    let is_paid_now = order.kept_with(payment_id, &recorded) >= order.owed();
-    let mut events = vec![recorded.into()];
-    if is_unpaid && is_paid_now {
-        events.push(super::OrderPaid {}.into());
-    }
-    Ok(events)
+    Ok(vec![recorded.into()])
 }
 
 pub(super) fn decide_add(
@@ -355,7 +340,8 @@ pub(super) fn decide_add(
 }
 
 /// A payment that fails for good or is voided ends the order only if no other payment is left and no money arrived.
-/// The payment of an order that is not prepaid may be charged again, so it goes on asking for its money.
+/// The payment of an order that is not prepaid may be charged again, so it goes on asking for its money. A void of the
+/// payment of a net order leaves its open money to other payments.
 pub(super) fn decide_end(
     order: &Order,
     payment_id: PaymentId,
@@ -366,8 +352,11 @@ pub(super) fn decide_end(
     if order.status().is_final() || tender.ending.is_some() {
         return Ok(Vec::new());
     }
-    if order.terms() == PaymentTerms::Net {
-        return Ok(Vec::new());
+    let ended = || vec![OrderPaymentEnded { payment_id, ending }.into()];
+    match (order.terms(), ending) {
+        (PaymentTerms::Net, TenderEnding::Failed) => return Ok(Vec::new()),
+        (PaymentTerms::Net, TenderEnding::Voided) => return Ok(ended()),
+        (PaymentTerms::Prepaid | PaymentTerms::OnShipment, _) => {}
     }
     let mut others = order.tenders().iter().filter(|other| other.payment_id != payment_id);
     let is_last = others.all(|other| other.ending.is_some());
@@ -376,8 +365,7 @@ pub(super) fn decide_end(
     if is_last && !has_money && !order.is_paid() && is_to_ship {
         return decide_cancel(order, super::NewCancellation::of_the_rest(payment_id.into(), ending.into()));
     }
-    let is_over = order.terms().is_prepaid();
-    Ok(is_over.then(|| OrderPaymentEnded { payment_id, ending }.into()).into_iter().collect())
+    Ok(if order.terms().is_prepaid() { ended() } else { Vec::new() })
 }
 
 /// Adds the refunds of an event. An event of version 1 lists none: it has one, with this id and amount.

@@ -82,7 +82,7 @@ impl Order {
     /// What each payment is to take in all. The only payment of an order that ships on an authorisation takes all.
     ///
     /// The payments of a net order take at most what they were asked for, the oldest first, and keep what they
-    /// captured. What is left is unclaimed: see [`Order::unclaimed`].
+    /// captured. One that has ended takes no more. What is left is unclaimed: see [`Order::unclaimed`].
     fn amounts_to_take(&self) -> Vec<Amount> {
         let whole = self.to_capture(self.owed());
         if self.terms() == PaymentTerms::OnShipment {
@@ -91,7 +91,8 @@ impl Order {
         let mut rest = whole.saturating_sub(self.captured()).max(Amount::ZERO);
         let take = |tender: &Tender| {
             let captured = tender.recorded.captured;
-            let more = tender.amount.saturating_sub(captured).max(Amount::ZERO).min(rest);
+            let at_most = if tender.ending.is_some() { captured } else { tender.amount };
+            let more = at_most.saturating_sub(captured).max(Amount::ZERO).min(rest);
             rest = rest.saturating_sub(more);
             captured.saturating_add(more)
         };

@@ -2,7 +2,7 @@ use super::{
     CHARGES_MAX, Charge, ChargeState, NewCharge, Operation, Payment, PaymentAuthorized,
     PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
     PaymentEvent, PaymentFailed, PaymentKind, PaymentOutcomeUnknown, PaymentRefusal, PaymentRequested,
-    PaymentState, PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
+    PaymentState, PaymentTerms, PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
     report::events_of_report,
     sources::{closing_refunds, request_refund, retry_refund},
     state::evolve,
@@ -163,8 +163,11 @@ fn authorize(payment: &Payment, amount: Option<Amount>, reference: Option<String
     if payment.kind() == Some(PaymentKind::Provider) && !resolves_doubt {
         return Err(PaymentRefusal::OfProvider);
     }
-    let known = if resolves_doubt { Amount::ZERO } else { payment.authorized() };
-    let left = payment.amount().saturating_sub(known).max(Amount::ZERO);
+    let (known, left) = if resolves_doubt {
+        (Amount::ZERO, payment.amount())
+    } else {
+        (payment.authorized(), payment.left_to_authorize())
+    };
     let amount = amount.unwrap_or(left);
     match payment.state() {
         PaymentState::Requested | PaymentState::OutcomeUnknown => {}
@@ -274,6 +277,10 @@ fn void(payment: &Payment, reason: Option<String>) -> Decided {
     if payment.charge_under_way().is_some() && is_open_at_provider(payment) {
         let is_already_requested = payment.void_requested();
         return Ok(if is_already_requested { Vec::new() } else { vec![PaymentVoidRequested {}.into()] });
+    }
+    // The payment of a net order asks for its money after a failure too, until it is voided.
+    if payment.terms() == PaymentTerms::Net && payment.may_be_tried() && !payment.is_closed() {
+        return Ok(vec![PaymentVoided { reason, ran_out: false }.into()]);
     }
     match payment.state() {
         PaymentState::Voided => Ok(Vec::new()),

@@ -85,6 +85,13 @@ impl<'a> Reading<'a> {
         PaymentAuthorized { amount, reference, charge, until: self.authorized_until }.into()
     }
 
+    /// True if the authorisation of this charge runs out later than recorded, or its end was not known.
+    fn is_held_longer(&self) -> bool {
+        let is_certain = self.before.unknown_operation().is_none() && !self.before.is_closed();
+        let is_held = self.is_latest() && self.before.capturable().is_positive();
+        is_certain && is_held && self.authorized_until > self.before.authorized_until()
+    }
+
     /// Adds the amounts that exceed the recorded ones.
     fn read_amounts(&mut self, report: &ProviderReport) -> Result<(), PaymentRefusal> {
         let known_authorized = self.known.map_or(Amount::ZERO, |charge| charge.authorized);
@@ -97,6 +104,8 @@ impl<'a> Reading<'a> {
             let by_others = self.before.captured_by_others(self.number);
             let total = by_others.checked_add(authorized).map_err(|_| PaymentRefusal::InvalidAmount)?;
             self.add(self.authorized(total.max(self.before.authorized())));
+        } else if is_still_held && authorized == known_authorized && self.is_held_longer() {
+            self.add(self.authorized(self.before.authorized()));
         }
         if captured > known_captured {
             let amount = captured.saturating_sub(known_captured);

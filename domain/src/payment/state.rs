@@ -68,6 +68,9 @@ pub struct Payment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failure: Option<PaymentFailure>,
     void_requested: bool,
+    /// See [`Payment::is_ended`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
     closed: Option<Amount>,
     reference: Option<String>,
     #[serde(default, skip_serializing_if = "PaymentTerms::is_prepaid")]
@@ -134,6 +137,7 @@ impl Payment {
             retryable: _,
             failure,
             void_requested: _,
+            ended: _,
             closed: _,
             reference,
             terms: _,
@@ -359,6 +363,12 @@ impl Payment {
 
     pub fn void_requested(&self) -> bool {
         self.void_requested
+    }
+
+    /// True if the payment of a net order was voided on request: it asks for no more money, and its order may ask
+    /// another payment for it.
+    pub fn is_ended(&self) -> bool {
+        self.ended
     }
 
     pub fn is_closed(&self) -> bool {

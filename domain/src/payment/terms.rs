@@ -9,7 +9,8 @@ use crate::{Amount, Timestamp, payment_terms::PaymentTerms};
 impl Payment {
     /// True if the authorisation has run out at this time. The provider may not have said so yet.
     pub fn has_run_out(&self, now: Timestamp) -> bool {
-        let is_doubtful = self.unknown_operation().is_some() || self.has_open_capture();
+        let is_doubtful =
+            self.unknown_operation().is_some() || self.has_open_capture() || self.void_requested();
         self.authorized_until().is_some_and(|until| until <= now) && !is_doubtful
     }
 
@@ -18,21 +19,25 @@ impl Payment {
         self.charge_under_way().is_some_and(|charge| charge.capture_requested > charge.captured)
     }
 
-    /// What no authorisation holds and no charge has captured.
+    /// What no authorisation holds and no charge has captured, and is asked for.
     pub(super) fn left_to_authorize(&self) -> Amount {
+        if self.is_ended() {
+            return Amount::ZERO;
+        }
         self.amount().saturating_sub(self.authorized()).max(Amount::ZERO)
     }
 
     /// True if the customer may be asked for the money, or asked again.
     ///
     /// Goods of an order that is not prepaid may be shipped before they are paid, so no failure is final while the order
-    /// is open. What an authorisation that ran out or was voided no longer holds is asked for again.
+    /// is open. What an authorisation that ran out or was voided no longer holds is asked for again, unless the payment
+    /// has ended.
     pub(super) fn may_be_tried(&self) -> bool {
         let is_prepaid = self.terms().is_prepaid();
         match self.state() {
             PaymentState::Requested => true,
             PaymentState::Failed => self.is_retryable() || !is_prepaid,
-            PaymentState::Voided => !is_prepaid,
+            PaymentState::Voided => !is_prepaid && !self.is_ended(),
             PaymentState::Captured => {
                 !is_prepaid && !self.capturable().is_positive() && self.left_to_authorize().is_positive()
             }
@@ -55,9 +60,10 @@ pub(super) fn end_authorization(payment: &Payment, now: Timestamp) -> Vec<Paymen
     vec![PaymentVoided { reason: Some("the authorisation ran out".to_owned()), ran_out: true }.into()]
 }
 
-/// Changes what the payment is to take. A late adjustment changes nothing.
+/// Changes what the payment is to take. A late adjustment changes nothing, nor does one of a payment that has ended.
 pub(super) fn adjust(payment: &Payment, adjusted: PaymentAdjusted) -> Vec<PaymentEvent> {
-    if adjusted.number <= payment.adjustment() { Vec::new() } else { vec![adjusted.into()] }
+    let is_late = adjusted.number <= payment.adjustment();
+    if is_late || payment.is_ended() { Vec::new() } else { vec![adjusted.into()] }
 }
 
 /// Adds the capture that shipped goods wait for. One capture is under way at a time: the next one is requested with the

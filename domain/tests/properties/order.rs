@@ -32,8 +32,12 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
         });
     let payments = prop::collection::vec(1..60i64, 0..3);
     let tax = (0..20i64, any::<bool>());
-    (prop::collection::vec(line, 1..4), -20..20i64, tax, any::<bool>(), payments).prop_map(
-        |(lines, adjustment, (tax, includes_tax), due, payments)| {
+    let terms = prop::sample::select(PaymentTerms::ALL.to_vec());
+    (prop::collection::vec(line, 1..4), -20..20i64, tax, (any::<bool>(), terms), payments).prop_map(
+        |(lines, adjustment, (tax, includes_tax), (due, terms), mut payments)| {
+            if terms == PaymentTerms::OnShipment {
+                payments.clear();
+            }
             let kind = AdjustmentKind::Tax;
             let tax = Adjustment { kind: Some(kind), ..Adjustment::new("tax", pence(tax)) };
             let tender = |amount: i64| NewTender { amount: pence(amount), charge: None };
@@ -52,8 +56,8 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
                 metadata: BTreeMap::new(),
                 placed_at: Timestamp::UNIX_EPOCH,
                 now: Timestamp::UNIX_EPOCH,
-                payment_due_at: due.then_some(Timestamp::UNIX_EPOCH),
-                terms: PaymentTerms::Prepaid,
+                payment_due_at: (due || terms == PaymentTerms::Net).then_some(Timestamp::UNIX_EPOCH),
+                terms,
                 captures_in_parts: true,
                 payment: None,
                 payments: payments.into_iter().map(tender).collect(),
@@ -246,6 +250,20 @@ fn status_moves_forward(before: &Order, after: &Order) {
     }
 }
 
+/// An order says once that it is paid, whether money came in or the customer owes less. An order that has ended says
+/// so if goods were shipped.
+fn it_is_said_once_that_an_order_is_paid(before: &Order, events: &[OrderEvent], after: &Order) {
+    let asks_for_money = match after.status() {
+        OrderStatus::Allocated => true,
+        OrderStatus::Cancelled => after.lines().iter().any(|line| line.shipped > 0),
+        OrderStatus::New | OrderStatus::Placed | OrderStatus::Rejected | OrderStatus::Expired => false,
+    };
+    let is_paid_now = asks_for_money && after.kept() >= after.owed() && !before.is_paid();
+    let said = events.iter().filter(|event| matches!(event, OrderEvent::Paid(_))).count();
+    assert_eq!(said, usize::from(is_paid_now), "{events:?} on {before:?}");
+    assert!(!is_paid_now || after.is_paid());
+}
+
 /// The process manager skips events whose kind has no reaction, so those must never have one.
 fn only_kinds_with_a_reaction_have_one(events: &[OrderEvent], order: &Order) {
     for event in events.iter().filter(|event| !order_event_has_reaction(event.kind())) {
@@ -265,12 +283,14 @@ proptest! {
         let placed = run.execute(place, |before, _, after| status_moves_forward(before, after));
         prop_assume!(placed.is_ok());
         for step in steps {
+            let (before, earlier) = (run.state.clone(), run.events.len());
             let command = step.command(&run.state);
             let _refusal_is_fine = run.execute(command, |before, _, after| {
                 status_moves_forward(before, after);
                 units_add_up(after);
                 amounts_add_up(after);
             });
+            it_is_said_once_that_an_order_is_paid(&before, &run.events[earlier..], &run.state);
             only_kinds_with_a_reaction_have_one(&run.events, &run.state);
         }
         run.snapshots_are_faithful();

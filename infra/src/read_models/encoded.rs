@@ -67,6 +67,9 @@ pub struct PaymentHead {
     pub state: PaymentState,
     #[serde(with = "microsecond::optional")]
     pub awaits_provider_since: Option<Timestamp>,
+    /// `None` unless an authorisation holds money and its end is known.
+    #[serde(with = "microsecond::optional")]
+    pub authorized_until: Option<Timestamp>,
 }
 
 /// An entry of the index of orders by SKU.
@@ -157,6 +160,7 @@ impl EncodedPayment {
             updated_at: row.updated_at,
             state: row.payment.state(),
             awaits_provider_since: row.awaits_provider_since,
+            authorized_until: row.payment.authorized_until(),
         };
         Self::of(head, &PaymentSummary::of(&row.payment), &row.payment)
     }

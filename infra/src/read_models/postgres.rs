@@ -44,7 +44,7 @@ use crate::{
 
 /// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older schemas and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 7;
+pub(super) const SCHEMA_VERSION: i32 = 8;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 6] =

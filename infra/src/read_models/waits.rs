@@ -65,6 +65,8 @@ pub trait WaitQueries: Send + Sync + 'static {
 
 /// An order's place in a list by time. Lists continue after it.
 pub type OrderAt = (Timestamp, OrderId);
+/// A payment's place in a list by time.
+pub type PaymentAt = (Timestamp, PaymentId);
 
 /// Finds overdue work for the process manager: for its sweep, and for its timers. Every list continues after
 /// `after` and has at most `limit` items; an empty page is the end.
@@ -103,4 +105,12 @@ pub trait OverdueQueries: Send + Sync + 'static {
         after: Option<PaymentId>,
         limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError>;
+
+    /// Payments whose authorisation holds money and was to run out at `now` or earlier, the earliest end first.
+    async fn authorizations_run_out_by(
+        &self,
+        now: Timestamp,
+        after: Option<PaymentAt>,
+        limit: usize,
+    ) -> Result<Vec<PaymentAt>, ReadModelError>;
 }

@@ -139,9 +139,31 @@ async fn an_authorisation_that_ends_at_the_provider_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn an_order_does_not_ship_on_an_authorisation_older_than_seven_days() {
+async fn an_authorisation_that_ended_at_the_provider_without_a_webhook_ends_by_a_timer_after_a_look_up() {
     let (sandbox, clock) = (TestSandbox::open("").await, TestClock::default());
     let shop = Shop::with(ShopOptions { clock: clock.clock(), ..sandbox.options() }).await;
+    let placed = authorized(&shop, "silent").await;
+    sandbox.void(payment_id(&placed), 1).await;
+    sandbox.set_script(json!({"outage": true})).await;
+    clock.advance_minutes(7 * 24 * 60 + 1);
+    // The provider is asked before anything ends, and it does not answer.
+    placed.pay(&shop, "charge", json!({"method": "ok"})).await.problem(503, "unavailable");
+    assert_eq!(payment(&shop, &placed).await.authorized().minor_units(), 2800);
+    sandbox.set_script(json!({})).await;
+    let order = until(&shop, &placed, "it ends", |order| order.authorized().is_zero()).await;
+    assert_eq!(order.status(), OrderStatus::Allocated);
+    let ended: Value = serde_json::from_slice(&shop.log().await.first("payment.voided.v1").data).unwrap();
+    assert_eq!(ended, json!({"ran_out": true}), "as the provider says, without a reason of this platform");
+    let path = format!("/v1/payments/{}/charge", payment_id(&placed));
+    let again = shop.post(&path, "again", json!({"method": "ok"})).await.expect(200);
+    assert_eq!(again["authorized"], 2800);
+}
+
+#[tokio::test]
+async fn an_order_does_not_ship_on_an_authorisation_older_than_seven_days() {
+    let (sandbox, clock) = (TestSandbox::open("").await, TestClock::default());
+    let shop =
+        Shop::with(ShopOptions { clock: clock.clock(), process_manager: false, ..sandbox.options() }).await;
     let placed = authorized(&shop, "old").await;
     let until_then = payment(&shop, &placed).await.authorized_until().unwrap();
     clock.advance_minutes(7 * 24 * 60 + 1);
@@ -202,6 +224,44 @@ async fn a_net_order_ships_at_once_is_overdue_later_and_never_expires() {
     let order = until_captured(&shop, &placed, 2300).await;
     assert_eq!((order.status(), order.is_paid()), (OrderStatus::Allocated, true));
     eventually("it is paid", async || overdue(&shop, Timestamp::MAX).await.is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_net_order_says_once_that_it_is_paid_also_when_units_come_back_that_were_not_paid_for() {
+    let shop = Shop::open().await;
+    let placed = place(&shop, "less", json!({"terms": "net", "payment_due_days": 30})).await;
+    placed.post(&shop, "shipments", "all", json!({})).await.expect(201);
+    placed.pay(&shop, "authorize", json!({})).await.expect(200);
+    placed.pay(&shop, "capture", json!({"amount": 2300})).await.expect(200);
+    let log = shop.until_all_reacted().await;
+    assert_eq!((log.order(placed.order_id).is_paid(), log.count("order.paid.v1")), (false, 0));
+    let answer = placed.post(&shop, "returns", "bowl", units(2, 1)).await.expect(201);
+    assert_eq!(answer["refunds"], json!([]));
+    placed.post(&shop, "returns", "mug", units(1, 1)).await.expect(201);
+    let log = shop.until_all_reacted().await;
+    assert_eq!((log.order(placed.order_id).is_paid(), log.count("order.paid.v1")), (true, 1));
+}
+
+#[tokio::test]
+async fn the_open_rest_of_a_net_payment_moves_to_another_payment_once_it_is_voided() {
+    let sandbox = TestSandbox::open("").await;
+    let shop = Shop::with(sandbox.options()).await;
+    let placed = place(&shop, "rest", json!({"terms": "net", "payment_due_days": 30})).await;
+    placed.pay(&shop, "charge", json!({"method": "ok", "capture": "manual"})).await.expect(200);
+    placed.pay(&shop, "capture", json!({"amount": 1000})).await.expect(200);
+    let other = json!({"method": "other"});
+    placed.post(&shop, "payments", "early", other.clone()).await.problem(409, "amount_too_large");
+    placed.pay(&shop, "void", json!({})).await.expect(200);
+    until(&shop, &placed, "it has ended", |order| order.unclaimed().minor_units() == 1800).await;
+    let again = format!("/v1/payments/{}/charge", payment_id(&placed));
+    shop.post(&again, "again", json!({"method": "ok"})).await.problem(409, "payment_state");
+    let added = placed.post(&shop, "payments", "other", other).await.expect(201);
+    assert_eq!(added["payments"][1]["amount"], 1800);
+    let order = until_captured(&shop, &placed, 2800).await;
+    assert_eq!((order.is_paid(), order.overpaid().minor_units()), (true, 0));
+    let second = added["payment_id"].as_str().unwrap();
+    let taken = [sandbox.charge(payment_id(&placed), 1).await, sandbox.charge(second, 1).await];
+    assert_eq!(taken.map(|charge| charge.captured.minor_units()), [1000, 1800]);
 }
 
 #[tokio::test]

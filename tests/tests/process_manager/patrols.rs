@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use domain::{PaymentId, Timestamp};
-use infra::read_models::{OrderAt, OverdueQueries, ReadModelError};
+use infra::read_models::{OrderAt, OverdueQueries, PaymentAt, ReadModelError};
 
 use super::*;
 use crate::support::{PATIENCE, TestClock};
@@ -64,6 +64,15 @@ impl OverdueQueries for Overdue {
         _after: Option<PaymentId>,
         _limit: usize,
     ) -> Result<Vec<PaymentId>, ReadModelError> {
+        Ok(Vec::new())
+    }
+
+    async fn authorizations_run_out_by(
+        &self,
+        _now: Timestamp,
+        _after: Option<PaymentAt>,
+        _limit: usize,
+    ) -> Result<Vec<PaymentAt>, ReadModelError> {
         Ok(Vec::new())
     }
 }

@@ -50,6 +50,7 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE payments SET updated_at = updated_at + 1",
     "UPDATE payments SET state = 0",
     "UPDATE payments SET awaits_provider_since = ifnull(awaits_provider_since, 0) + 1",
+    "UPDATE payments SET authorized_until = ifnull(authorized_until, 0) + 1",
     "UPDATE payments SET summary = json_set(summary, '$.captured', 1)",
     "UPDATE payments SET body = json_set(body, '$.captured', 1)",
     "UPDATE payments SET body = 'null'",

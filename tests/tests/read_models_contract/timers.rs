@@ -167,6 +167,55 @@ pub async fn payments_wait_until_their_provider_has_nothing_to_do<F: Fixture>(fi
     assert_eq!(awaiting(overdue, at(31)).await, expected([1, 3, 6, 7]));
 }
 
+pub async fn authorisations_run_out_while_they_hold_money<F: Fixture>(fixture: F) {
+    let (models, overdue) = (fixture.models(), fixture.overdue());
+    let authorized = |until: Option<i64>| -> PaymentEvent {
+        PaymentAuthorized { amount: amount(100), reference: None, charge: Some(1), until: until.map(at) }
+            .into()
+    };
+    let captured = |minor| -> PaymentEvent {
+        PaymentCaptured { amount: amount(minor), reference: None, charge: Some(1), late: false }.into()
+    };
+    let voided: PaymentEvent = PaymentVoided { reason: None, ran_out: true }.into();
+    let commit = async |position, mut payments: Vec<Arc<PaymentRow>>| {
+        payments.sort_by_key(|row| row.payment_id);
+        models.commit(step_with(position, Rows { payments, ..Rows::default() })).await.unwrap();
+    };
+    commit(
+        1,
+        vec![
+            payment_row(1, &[authorized(Some(30))]),
+            payment_row(2, &[authorized(Some(10))]),
+            payment_row(3, &[authorized(Some(20)), captured(60)]),
+            payment_row(4, &[authorized(Some(10)), captured(100)]),
+            payment_row(5, &[authorized(Some(10)), voided.clone()]),
+            payment_row(6, &[authorized(None)]),
+            payment_row(7, &[]),
+        ],
+    )
+    .await;
+    let run_out_by = async |second| {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = overdue.authorizations_run_out_by(at(second), after, 2).await.unwrap();
+            assert!(page.len() <= 2);
+            after = page.last().copied();
+            if page.is_empty() {
+                return found;
+            }
+            found.extend(page.into_iter().map(|(_, id)| id));
+        }
+    };
+    let numbered = |numbers: &[u32]| numbers.iter().copied().map(payment_id).collect::<Vec<PaymentId>>();
+    assert_eq!(run_out_by(9).await, numbered(&[]));
+    assert_eq!(run_out_by(10).await, numbered(&[2]));
+    assert_eq!(run_out_by(30).await, numbered(&[2, 3, 1]));
+    // Payment 2 is held longer, payment 1 has ended.
+    let longer = payment_row(2, &[authorized(Some(10)), authorized(Some(40))]);
+    commit(2, vec![payment_row(1, &[authorized(Some(30)), voided]), longer]).await;
+    assert_eq!(run_out_by(40).await, numbered(&[3, 2]));
+}
+
 pub async fn waits_are_listed_the_longest_first_page_by_page<F: Fixture>(fixture: F) {
     let (models, queries) = (fixture.models(), fixture.queries());
     let captured: PaymentEvent =

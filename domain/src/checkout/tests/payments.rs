@@ -209,8 +209,10 @@ fn an_authorisation_that_ran_out_is_recorded_and_cancels_only_a_prepaid_order() 
     let record = Step::Order(ORDER, OrderCommand::RecordAuthorization(recorded));
     assert_eq!(after(PaymentTerms::Prepaid, true), Reaction::Send(vec![end.clone()]));
     assert_eq!(after(PaymentTerms::OnShipment, true), Reaction::Send(vec![record.clone()]));
-    assert_eq!(after(PaymentTerms::OnShipment, false), Reaction::Send(vec![record, end]));
-    assert_eq!(after(PaymentTerms::Net, false), Reaction::None);
+    assert_eq!(after(PaymentTerms::OnShipment, false), Reaction::Send(vec![record, end.clone()]));
+    assert_eq!(after(PaymentTerms::Net, true), Reaction::None);
+    // A void on request ends the payment of a net order, and not the order.
+    assert_eq!(after(PaymentTerms::Net, false), Reaction::Send(vec![end]));
 }
 
 #[test]

@@ -284,7 +284,7 @@ fn an_order_with_a_total_of_0_is_paid_when_it_is_allocated() {
     let free = PlaceOrder { lines: vec![line("MUG", 1, 0)], ..order() };
     given([placed_as(free)])
         .when(allocate())
-        .then([allocated_free()])
+        .then([allocated_free(), paid()])
         .when(ship_rest(1))
         .then([shipped(1, &[(1, 1)])]);
 }

@@ -227,6 +227,54 @@ fn a_payment_that_fails_neither_ends_a_net_order_nor_stops_asking_for_its_money(
 }
 
 #[test]
+fn a_net_order_is_paid_when_units_leave_that_were_not_paid_for() {
+    let shipped = after(allocated_on(PaymentTerms::Net), [shipped(1, &[(1, 4), (2, 2)])]);
+    let part_paid = after(shipped, [recorded(80, 0, 0)]);
+    let decided = |events: &[OrderEvent], command| {
+        let decided = OrderDecider::decide(&OrderDecider::fold(events), command).unwrap();
+        (decided.last() == Some(&paid()), after(events.to_vec(), decided))
+    };
+    let (is_paid, back) = decided(&part_paid, take_back(1, &[(1, 1)], None));
+    assert!(!is_paid, "85 of 90 are paid");
+    let part = NewCancellation::of_the_rest(CANCELLATION, CancelReason::Requested);
+    let part = |lines: &[(u32, u32)]| NewCancellation { lines: Some(parts(lines)), ..part.clone() };
+    let (is_paid, ended) = decided(&back, OrderCommand::Cancel(part(&[(3, 1)])));
+    assert!(!is_paid, "80 of 85 are paid");
+    assert_eq!(OrderDecider::fold(&ended).status(), OrderStatus::Cancelled);
+    let (is_paid, ended) = decided(&ended, take_back(2, &[(1, 1)], None));
+    assert!(is_paid && OrderDecider::fold(&ended).is_paid());
+    // A later return does not say it again.
+    let (is_paid, _) = decided(&ended, take_back(3, &[(1, 1)], None));
+    assert!(!is_paid);
+}
+
+#[test]
+fn a_voided_payment_of_a_net_order_leaves_its_open_money_to_another_one() {
+    let (payment_id, captured) = (payment_id(), pence(0));
+    let voided = OrderCommand::EndPayment { payment_id, ending: TenderEnding::Voided, captured };
+    let ended: OrderEvent = OrderPaymentEnded { payment_id, ending: TenderEnding::Voided }.into();
+    let add =
+        |amount| OrderCommand::AddPayment { payment_id: second(), amount: Some(pence(amount)), charge: None };
+    let added = OrderPaymentAdded { payment_id: second(), amount: pence(60), charge: None };
+    let events = after(allocated_on(PaymentTerms::Net), [recorded(40, 0, 0)]);
+    let refused = OrderRefusal::PaymentTooLarge { unclaimed: pence(0) };
+    given(events.clone()).when(add(60)).then_refused(refused);
+    let moved = [ended.clone(), added.clone().into()];
+    given(events.clone())
+        .when(voided.clone())
+        .then([ended])
+        .when(voided)
+        .then_nothing()
+        .when(add(60))
+        .then([added.into()]);
+    // What the first payment has captured stays, and it is asked for no more.
+    let order = OrderDecider::fold(&after(events, moved));
+    let amounts: Vec<_> =
+        order.adjustments_of_payments().into_iter().map(|(id, adjusted)| (id, adjusted.amount)).collect();
+    assert_eq!(amounts, [(payment_id, Some(pence(40))), (second(), Some(pence(60)))]);
+}
+
+#[test]
 fn goodwill_for_a_shipped_line_is_not_captured_again_nor_taken_off_its_open_units() {
     let held = after(allocated_on(PaymentTerms::OnShipment), [authorized(100, None), shipped(1, &[(2, 1)])]);
     let captured = after(held, [recorded(35, 0, 0)]);

@@ -8,6 +8,7 @@ use crate::{
         PaymentChargeRequested, PaymentDisputed, PaymentEvent, PaymentRefundFound, Refund, RefundReason,
         RefundSource, RefundState,
     },
+    payment_terms::PaymentTerms,
 };
 
 pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
@@ -37,7 +38,10 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             end_without_the_rest(payment, PaymentState::Failed);
         }
         PaymentEvent::VoidRequested(_) => payment.void_requested = true,
-        PaymentEvent::Voided(_) => end_without_the_rest(payment, PaymentState::Voided),
+        PaymentEvent::Voided(voided) => {
+            payment.ended |= payment.terms == PaymentTerms::Net && !voided.ran_out;
+            end_without_the_rest(payment, PaymentState::Voided);
+        }
         PaymentEvent::OutcomeUnknown(unknown) => {
             payment.state = PaymentState::OutcomeUnknown;
             payment.unknown = Some(unknown.operation);

@@ -142,13 +142,50 @@ fn an_authorisation_that_has_run_out_ends_at_its_time_and_is_asked_for_again() {
 }
 
 #[test]
+fn a_report_that_an_authorisation_lives_longer_is_recorded_and_a_late_one_is_not() {
+    let report = |until: Option<i64>| {
+        let PaymentCommand::Report { report, .. } = report_of(1, 0, None) else { panic!("a report") };
+        let report = ProviderReport { authorized_until: until.map(at), ..report };
+        PaymentCommand::Report { report, is_answer: false }
+    };
+    given(on_shipment(None))
+        .when(report(Some(50)))
+        .then([held(1, 100, Some(50))])
+        .when(report(Some(50)))
+        .then_nothing()
+        .when(report(Some(90)))
+        .then([held(1, 100, Some(90))])
+        .when(report(Some(50)))
+        .then_nothing()
+        .when(report(None))
+        .then_nothing();
+}
+
+#[test]
 fn no_failure_of_a_payment_is_final_while_an_order_that_is_not_prepaid_is_open() {
     for terms in [PaymentTerms::OnShipment, PaymentTerms::Net] {
         given([requested_on(terms), failed(false)]).when(authorize(100)).then([authorized(100)]);
-        given([requested_on(terms), voided()]).when(authorize(100)).then([authorized(100)]);
+        given([requested_on(terms), ran_out()]).when(authorize(100)).then([authorized(100)]);
     }
     let refused = PaymentRefusal::WrongState(PaymentState::Voided);
     given([requested(), voided()]).when(new_charge()).then_refused(refused);
+}
+
+#[test]
+fn a_net_payment_that_is_voided_asks_for_no_more_money() {
+    let void = || PaymentCommand::Void { reason: None };
+    let net = requested_on(PaymentTerms::Net);
+    let part = [authorized(100), captured(40), ran_out()];
+    for before in [vec![], vec![failed(false)], vec![ran_out()], part.to_vec()] {
+        let events = [vec![net.clone()], before].concat();
+        let has_ended = PaymentDecider::fold(&[events.clone(), vec![voided()]].concat());
+        let refused = PaymentRefusal::WrongState(has_ended.state());
+        given(events.clone()).when(void()).then([voided()]);
+        let voided = [events, vec![voided()]].concat();
+        given(voided.clone()).when(new_charge()).then_refused(refused.clone());
+        given(voided.clone()).when(authorize(10)).then_refused(refused);
+        given(voided).when(PaymentCommand::Adjust(adjusted(Some(200), 0, 1))).then_nothing();
+    }
 }
 
 #[test]

@@ -107,13 +107,14 @@ pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<Paym
 }
 
 const UPSERT: &str = "INSERT INTO payments
-         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
+         (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until, summary,
+          body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::payment_state[], $6::timestamptz[], $7::json[], $8::json[])
+         $5::payment_state[], $6::timestamptz[], $7::timestamptz[], $8::json[], $9::json[])
      ON CONFLICT (payment_id) DO UPDATE SET revision = excluded.revision,
          recorded_at = excluded.recorded_at, updated_at = excluded.updated_at,
          state = excluded.state, awaits_provider_since = excluded.awaits_provider_since,
-         summary = excluded.summary, body = excluded.body";
+         authorized_until = excluded.authorized_until, summary = excluded.summary, body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -138,10 +139,12 @@ impl<'t> Writer<'t> {
         let states: Vec<_> = rows.iter().map(|row| PgPaymentState::of(row.payment.state())).collect();
         let waiting: Vec<Option<Timestamptz>> =
             rows.iter().map(|row| row.awaits_provider_since.map(Timestamptz::from)).collect();
+        let until: Vec<Option<Timestamptz>> =
+            rows.iter().map(|row| row.payment.authorized_until().map(Timestamptz::from)).collect();
         let bodies: Vec<_> = rows.iter().map(|row| Json(&row.payment)).collect();
         let summaries: Vec<_> = rows.iter().map(|row| Json(PaymentSummary::of(&row.payment))).collect();
-        let values: [&(dyn ToSql + Sync); 8] =
-            [&ids, &revisions, &recorded, &updated, &states, &waiting, &summaries, &bodies];
+        let values: [&(dyn ToSql + Sync); 9] =
+            [&ids, &revisions, &recorded, &updated, &states, &waiting, &until, &summaries, &bodies];
         self.transaction.execute(&self.upsert, &values).await?;
         Ok(())
     }
@@ -149,8 +152,8 @@ impl<'t> Writer<'t> {
 
 /// Adds rows of a rebuild.
 pub(super) async fn copy(client: &Client, rows: &[EncodedPayment]) -> Result<(), ReadModelError> {
-    let payment_columns =
-        "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body";
+    let payment_columns = "payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, \
+                           authorized_until, summary, body";
     let mut payments = Copy::begin(client, "payments", payment_columns).await?;
     for Encoded { head, summary, body } in rows {
         payments
@@ -161,6 +164,7 @@ pub(super) async fn copy(client: &Client, rows: &[EncodedPayment]) -> Result<(),
                 &Timestamptz::from(head.updated_at),
                 &PgPaymentState::of(head.state),
                 &head.awaits_provider_since.map(Timestamptz::from),
+                &head.authorized_until.map(Timestamptz::from),
                 &JsonText(summary),
                 &JsonText(body),
             ])
@@ -172,7 +176,8 @@ pub(super) async fn copy(client: &Client, rows: &[EncodedPayment]) -> Result<(),
 /// Sends every payment as it is stored.
 pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
     let sql =
-        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body
+        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until,
+             summary, body
          FROM payments";
     let payment = |row: &Row| {
         let head = PaymentHead {
@@ -182,22 +187,26 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
             updated_at: time(row, 3)?,
             state: cell::<Option<PgPaymentState>>(row, 4)?.map_or(PaymentState::New, PgPaymentState::state),
             awaits_provider_since: optional_time(row, 5)?,
+            authorized_until: optional_time(row, 6)?,
         };
-        Ok(EncodedPayment { head, summary: json_text(row, 6)?, body: json_text(row, 7)? })
+        Ok(EncodedPayment { head, summary: json_text(row, 7)?, body: json_text(row, 8)? })
     };
     scan.each(sql, Projection::Payments, payment, |row, chunk| chunk.push(EncodedRow::Payment(row))).await
 }
 
 pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, summary FROM payments");
+    let sql = format!("SELECT {COLUMNS}, state, authorized_until, summary FROM payments");
     let read = |row: &Row| {
         let state: Option<PgPaymentState> = cell(row, 6)?;
-        let Json(summary): Json<PaymentSummary> = cell(row, 7)?;
-        Ok((payment_row(row)?, (state, summary)))
+        let until: Option<Timestamptz> = cell(row, 7)?;
+        let Json(summary): Json<PaymentSummary> = cell(row, 8)?;
+        Ok((payment_row(row)?, (state, until, summary)))
     };
     scan.each(&sql, Projection::Payments, read, |(row, stored), chunk| {
-        if stored != (PgPaymentState::of(row.payment.state()), PaymentSummary::of(&row.payment)) {
-            let fault = "state or summary differs from the payment";
+        let payment = &row.payment;
+        let until = payment.authorized_until().map(Timestamptz::from);
+        if stored != (PgPaymentState::of(payment.state()), until, PaymentSummary::of(payment)) {
+            let fault = "state, end of the authorisation or summary differs from the payment";
             chunk.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault));
         }
         chunk.push(StoredRow::Payment(row));

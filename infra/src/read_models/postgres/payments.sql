@@ -10,6 +10,8 @@ CREATE TABLE payments (
     state                 payment_state,
     -- updated_at while the payment waits for a request to its provider; else NULL.
     awaits_provider_since timestamptz,
+    -- When an authorisation that holds money runs out, if the provider says it; else NULL.
+    authorized_until      timestamptz,
     -- PaymentSummary, for lists.
     summary               json          NOT NULL,
     -- domain::payment::Payment.
@@ -27,3 +29,7 @@ CREATE INDEX payments_by_state ON payments (state, row_no);
 -- Holds few rows at a time.
 CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
     WHERE awaits_provider_since IS NOT NULL;
+
+-- Holds the payments that are authorized and not captured.
+CREATE INDEX payments_authorized ON payments (authorized_until, payment_id)
+    WHERE authorized_until IS NOT NULL;

@@ -10,7 +10,7 @@ use super::{
     orders::{MOVE_SKUS, PgOrderStatus, terms::OVERDUE},
     schema,
     stock::CLOSE_RESERVATIONS,
-    waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING},
+    waits::{ENDED_WITH_RESERVATIONS, ORDERS_DUE, PAYMENTS_AWAITING, RUN_OUT},
 };
 use crate::{
     postgres::Database,
@@ -30,9 +30,11 @@ const ORDERS: &str = "
         n % 200 IN (1, 3), false, CASE WHEN n % 100 IN (0, 3) THEN 2 ELSE 0 END,
         CASE WHEN n % 100 = 0 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
-    INSERT INTO payments (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
+    INSERT INTO payments
+        (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until, summary, body)
     SELECT gen_random_uuid(), 0, now(), now(), 'requested',
-        CASE WHEN n % 100 = 0 THEN '2026-01-01'::timestamptz END, '{}', '{}'
+        CASE WHEN n % 100 = 0 THEN '2026-01-01'::timestamptz END,
+        CASE WHEN n % 10 = 0 THEN '2026-02-01'::timestamptz + n * interval '1 second' END, '{}', '{}'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO order_skus SELECT 'A', status, placed_at, order_id FROM orders;
     INSERT INTO reservations SELECT 'A', order_id, 1 FROM orders WHERE status = 'cancelled' LIMIT 500;
@@ -108,8 +110,10 @@ async fn plans_of_small_changes(client: &Client) {
     let plan = explain(client, MOVE_SKUS, types, &values).await;
     assert!(rows_read(&plan) < 10, "{plan:#}");
     let values = format!("'2026-02-02', '-infinity', '{NIL}', 50");
-    let plan = explain(client, ORDERS_DUE, "timestamptz, timestamptz, uuid, bigint", &values).await;
-    assert_eq!(rows_read(&plan), 50, "{plan:#}");
+    for sql in [ORDERS_DUE, RUN_OUT] {
+        let plan = explain(client, sql, "timestamptz, timestamptz, uuid, bigint", &values).await;
+        assert_eq!(rows_read(&plan), 50, "{plan:#}");
+    }
     let values = format!("'{NIL}', now(), 50");
     let plan = explain(client, PAYMENTS_AWAITING, "uuid, timestamptz, bigint", &values).await;
     assert_eq!(rows_read(&plan), 50, "{plan:#}");

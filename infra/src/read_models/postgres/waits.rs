@@ -13,7 +13,7 @@ use super::{
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OrderAt, OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
+        OrderAt, OverdueQueries, PaymentAt, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
         paging::{one_more, sql_limit},
     },
 };
@@ -86,6 +86,9 @@ const PLACED_BEFORE: &str = "SELECT placed_at, order_id FROM orders
 pub(super) const ORDERS_DUE: &str = "SELECT payment_due_at, order_id FROM orders
      WHERE payment_due_at <= $1 AND (payment_due_at, order_id) > ($2, $3)
      ORDER BY payment_due_at, order_id LIMIT $4";
+pub(super) const RUN_OUT: &str = "SELECT authorized_until, payment_id FROM payments
+     WHERE authorized_until <= $1 AND (authorized_until, payment_id) > ($2, $3)
+     ORDER BY authorized_until, payment_id LIMIT $4";
 /// The nil id stands for the beginning of the list: no payment has it.
 pub(super) const PAYMENTS_AWAITING: &str = "SELECT payment_id FROM payments
      WHERE payment_id > $1 AND awaits_provider_since < $2 ORDER BY payment_id LIMIT $3";
@@ -115,7 +118,8 @@ impl OverdueQueries for PostgresQueries {
         after: Option<OrderAt>,
         limit: usize,
     ) -> Result<Vec<OrderAt>, ReadModelError> {
-        self.orders_at(PLACED_BEFORE, before, after, limit).await
+        let after = after.map(|(time, OrderId(id))| (time, id));
+        self.by_time(PLACED_BEFORE, before, after, limit, order_at).await
     }
 
     async fn orders_due_before(
@@ -124,7 +128,8 @@ impl OverdueQueries for PostgresQueries {
         after: Option<OrderAt>,
         limit: usize,
     ) -> Result<Vec<OrderAt>, ReadModelError> {
-        self.orders_at(ORDERS_DUE, now, after, limit).await
+        let after = after.map(|(time, OrderId(id))| (time, id));
+        self.by_time(ORDERS_DUE, now, after, limit, order_at).await
     }
 
     async fn payments_awaiting_provider(
@@ -141,21 +146,37 @@ impl OverdueQueries for PostgresQueries {
         };
         self.database.run(find).await
     }
+
+    async fn authorizations_run_out_by(
+        &self,
+        now: Timestamp,
+        after: Option<PaymentAt>,
+        limit: usize,
+    ) -> Result<Vec<PaymentAt>, ReadModelError> {
+        let after = after.map(|(time, PaymentId(id))| (time, id));
+        let read = |row: &Row| Ok((time(row, 0)?, PaymentId(cell(row, 1)?)));
+        self.by_time(RUN_OUT, now, after, limit, read).await
+    }
 }
 
 impl PostgresQueries {
-    async fn orders_at(
+    /// A page of a list by time.
+    async fn by_time<I: Send>(
         &self,
         sql: &str,
         until: Timestamp,
-        after: Option<OrderAt>,
+        after: Option<(Timestamp, Uuid)>,
         limit: usize,
-    ) -> Result<Vec<OrderAt>, ReadModelError> {
-        let (begin, id) = after.map_or((Timestamptz::MIN, Uuid::nil()), |(time, id)| (time.into(), id.0));
+        read: fn(&Row) -> Result<(Timestamp, I), ReadModelError>,
+    ) -> Result<Vec<(Timestamp, I)>, ReadModelError> {
+        let (begin, last) = after.map_or((Timestamptz::MIN, Uuid::nil()), |(time, id)| (time.into(), id));
         let (until, limit) = (Timestamptz::from(until), sql_limit(limit));
-        let read = |row: &Row| Ok((time(row, 0)?, OrderId(cell(row, 1)?)));
-        self.database.run(async |client| all(client, sql, &[&until, &begin, &id, &limit], read).await).await
+        self.database.run(async |client| all(client, sql, &[&until, &begin, &last, &limit], read).await).await
     }
+}
+
+fn order_at(row: &Row) -> Result<OrderAt, ReadModelError> {
+    Ok((time(row, 0)?, OrderId(cell(row, 1)?)))
 }
 
 fn order_id(row: &Row) -> Result<OrderId, ReadModelError> {

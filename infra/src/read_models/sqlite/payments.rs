@@ -97,14 +97,15 @@ fn payment(connection: &Connection, id: PaymentId) -> Result<Option<PaymentRow>,
 }
 
 const INSERT: &str = "INSERT INTO payments
-     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until, summary,
+      body)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
     let sql = format!(
         "{INSERT} ON CONFLICT (payment_id) DO UPDATE
          SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6,
-             summary = ?7, body = ?8"
+             authorized_until = ?7, summary = ?8, body = ?9"
     );
     let mut upsert = transaction.prepare_cached(&sql)?;
     rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &Json::of(&row.payment)?))
@@ -121,6 +122,7 @@ pub(super) fn copy(connection: &Connection, rows: &[EncodedPayment]) -> Result<(
             head.updated_at.as_microsecond(),
             state_code(head.state),
             head.awaits_provider_since.map(Timestamp::as_microsecond),
+            head.authorized_until.map(Timestamp::as_microsecond),
             summary,
             body,
         ])?;
@@ -136,6 +138,7 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Resu
         row.updated_at.as_microsecond(),
         state_code(row.payment.state()),
         row.awaits_provider_since.map(Timestamp::as_microsecond),
+        row.payment.authorized_until().map(Timestamp::as_microsecond),
         json.summary,
         json.body,
     ])?;
@@ -143,15 +146,16 @@ fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Resu
 }
 
 pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, summary FROM payments ORDER BY row_no");
+    let sql = format!("SELECT {COLUMNS}, state, authorized_until, summary FROM payments ORDER BY row_no");
     let read = |row: &Row<'_>| {
-        let stored = (row.get::<_, i64>(6)?, from_json(row, 7)?);
+        let stored = (row.get::<_, i64>(6)?, row.get::<_, Option<i64>>(7)?, from_json(row, 8)?);
         Ok((payment_row(row)?, stored))
     };
     each(connection, sink, &sql, Projection::Payments, read, |sink, (row, stored)| {
-        let expected = (state_code(row.payment.state()), PaymentSummary::of(&row.payment));
+        let until = row.payment.authorized_until().map(Timestamp::as_microsecond);
+        let expected = (state_code(row.payment.state()), until, PaymentSummary::of(&row.payment));
         if stored != expected {
-            let fault = "state or summary differs from the payment";
+            let fault = "state, end of the authorisation or summary differs from the payment";
             sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
         }
         sink.push(StoredRow::Payment(row))
@@ -161,7 +165,8 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
 /// Sends every payment as it is stored.
 pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
     let sql =
-        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, summary, body
+        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until,
+             summary, body
          FROM payments ORDER BY row_no";
     let payment = |row: &Row<'_>| {
         let head = PaymentHead {
@@ -171,8 +176,9 @@ pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>)
             updated_at: time(row, 3)?,
             state: stored_state(row, 4)?,
             awaits_provider_since: optional_time(row, 5)?,
+            authorized_until: optional_time(row, 6)?,
         };
-        Ok(EncodedPayment { head, summary: row.get(6)?, body: row.get(7)? })
+        Ok(EncodedPayment { head, summary: row.get(7)?, body: row.get(8)? })
     };
     each(connection, sink, sql, Projection::Payments, payment, |sink, row| {
         sink.push(EncodedRow::Payment(row))

@@ -9,6 +9,8 @@ CREATE TABLE payments (
     state                 INTEGER NOT NULL,
     -- Since when the payment waits for its provider, over all attempts; else NULL.
     awaits_provider_since INTEGER,
+    -- When an authorisation that holds money runs out, if the provider says it; else NULL.
+    authorized_until      INTEGER,
     -- JSON of PaymentSummary, for lists.
     summary               TEXT NOT NULL,
     -- JSON of domain::payment::Payment.
@@ -25,3 +27,7 @@ CREATE INDEX payments_by_state ON payments (state);
 -- Holds few rows at a time.
 CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)
     WHERE awaits_provider_since IS NOT NULL;
+
+-- Holds the payments that are authorized and not captured.
+CREATE INDEX payments_authorized ON payments (authorized_until, payment_id)
+    WHERE authorized_until IS NOT NULL;

@@ -7,7 +7,7 @@ use super::{
     connections::{create_indexes, create_tables},
     order_lists::list_sql,
     orders::terms::OVERDUE,
-    waits::{ORDERS_DUE, PAYMENTS_AWAITING, waits_sql},
+    waits::{ORDERS_DUE, PAYMENTS_AWAITING, RUN_OUT, waits_sql},
 };
 use crate::read_models::orders::{OrderBalance, OrderList};
 
@@ -62,8 +62,8 @@ fn waits_are_read_from_small_indexes() {
 }
 
 #[test]
-fn due_and_overdue_orders_and_waiting_payments_are_read_from_small_indexes_in_order() {
-    for (sql, parameters) in [(ORDERS_DUE, 4), (PAYMENTS_AWAITING, 3), (OVERDUE, 9)] {
+fn due_and_overdue_orders_and_payments_for_timers_are_read_from_small_indexes_in_order() {
+    for (sql, parameters) in [(ORDERS_DUE, 4), (RUN_OUT, 4), (PAYMENTS_AWAITING, 3), (OVERDUE, 9)] {
         let plan = plan_of(sql, parameters);
         assert!(plan.len() == 1 && plan[0].starts_with("SEARCH"), "{plan:#?}");
     }

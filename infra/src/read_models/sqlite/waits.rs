@@ -11,7 +11,7 @@ use super::{
     values::{time, unreadable},
 };
 use crate::read_models::{
-    OrderAt, OverdueQueries, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
+    OrderAt, OverdueQueries, PaymentAt, ReadModelError, RowPage, Wait, WaitFilter, WaitKind, WaitQueries,
     paging::{one_more, sql_limit},
 };
 
@@ -85,6 +85,10 @@ pub(super) const ORDERS_DUE: &str =
     "SELECT payment_due_at, order_id FROM orders INDEXED BY orders_awaiting_payment
      WHERE payment_due_at <= ?1 AND (payment_due_at, order_id) > (?2, ?3)
      ORDER BY payment_due_at, order_id LIMIT ?4";
+pub(super) const RUN_OUT: &str =
+    "SELECT authorized_until, payment_id FROM payments INDEXED BY payments_authorized
+     WHERE authorized_until <= ?1 AND (authorized_until, payment_id) > (?2, ?3)
+     ORDER BY authorized_until, payment_id LIMIT ?4";
 pub(super) const PAYMENTS_AWAITING: &str =
     "SELECT payment_id FROM payments INDEXED BY payments_awaiting_provider
      WHERE payment_id > ?1 AND awaits_provider_since < ?2 ORDER BY payment_id LIMIT ?3";
@@ -111,9 +115,9 @@ impl OverdueQueries for SqliteQueries {
     ) -> Result<Vec<OrderAt>, ReadModelError> {
         self.run(move |connection| {
             let placed = status_code(OrderStatus::Placed);
-            let (time, id) = after_time(after);
+            let (time, id) = after_time(after, |OrderId(id)| id);
             let values = params![placed, before.as_microsecond(), time, id, sql_limit(limit)];
-            orders_at(connection, PLACED_BEFORE, values)
+            by_time(connection, PLACED_BEFORE, values, OrderId)
         })
         .await
     }
@@ -125,9 +129,9 @@ impl OverdueQueries for SqliteQueries {
         limit: usize,
     ) -> Result<Vec<OrderAt>, ReadModelError> {
         self.run(move |connection| {
-            let (time, id) = after_time(after);
+            let (time, id) = after_time(after, |OrderId(id)| id);
             let values = params![now.as_microsecond(), time, id, sql_limit(limit)];
-            orders_at(connection, ORDERS_DUE, values)
+            by_time(connection, ORDERS_DUE, values, OrderId)
         })
         .await
     }
@@ -145,6 +149,20 @@ impl OverdueQueries for SqliteQueries {
         })
         .await
     }
+
+    async fn authorizations_run_out_by(
+        &self,
+        now: Timestamp,
+        after: Option<PaymentAt>,
+        limit: usize,
+    ) -> Result<Vec<PaymentAt>, ReadModelError> {
+        self.run(move |connection| {
+            let (time, id) = after_time(after, |PaymentId(id)| id);
+            let values = params![now.as_microsecond(), time, id, sql_limit(limit)];
+            by_time(connection, RUN_OUT, values, PaymentId)
+        })
+        .await
+    }
 }
 
 /// Every id is greater than the empty one, which begins the list.
@@ -152,18 +170,20 @@ fn after_id(after: Option<Uuid>) -> Vec<u8> {
     after.map_or(Vec::new(), |id| id.into_bytes().to_vec())
 }
 
-fn after_time(after: Option<OrderAt>) -> (i64, Vec<u8>) {
+fn after_time<I>(after: Option<(Timestamp, I)>, uuid: fn(I) -> Uuid) -> (i64, Vec<u8>) {
     let (time, id) = after.unzip();
-    (time.map_or(i64::MIN, Timestamp::as_microsecond), after_id(id.map(|id: OrderId| id.0)))
+    (time.map_or(i64::MIN, Timestamp::as_microsecond), after_id(id.map(uuid)))
 }
 
-fn orders_at(
+/// The places in a list by time.
+fn by_time<I>(
     connection: &Connection,
     sql: &str,
     values: &[&dyn ToSql],
-) -> Result<Vec<OrderAt>, ReadModelError> {
+    id: fn(Uuid) -> I,
+) -> Result<Vec<(Timestamp, I)>, ReadModelError> {
     let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_map(values, |row| Ok((time(row, 0)?, OrderId(row.get(1)?))))?;
+    let found = statement.query_map(values, |row| Ok((time(row, 0)?, id(row.get(1)?))))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -16,11 +16,11 @@ use infra::{
     read_models::{
         BindError, Changes, CheckpointRow, Generation, Money, MoneyKey, MoneyQueries, MoneyQuery,
         MoneyTotals, OrderAt, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow,
-        OverdueQueries, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow,
-        ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys, RowPage, Rows,
-        Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals, StockFilter,
-        StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait, WaitFilter, WaitKind, WaitQueries,
-        Waiters, group_key,
+        OverdueQueries, ParkedStream, PaymentAt, PaymentFilter, PaymentQueries, PaymentRow,
+        PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
+        RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
+        StockFilter, StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait, WaitFilter, WaitKind,
+        WaitQueries, Waiters, group_key,
     },
 };
 use uuid::Uuid;
@@ -422,13 +422,27 @@ impl OverdueQueries for MemoryReadModels {
         };
         self.read(list).await
     }
+
+    async fn authorizations_run_out_by(
+        &self,
+        now: Timestamp,
+        after: Option<PaymentAt>,
+        limit: usize,
+    ) -> Result<Vec<PaymentAt>, ReadModelError> {
+        let list = |tables: &Tables| {
+            let held = tables.payments.values();
+            let held = held.filter_map(|row| Some((row.payment.authorized_until()?, row.payment_id)));
+            page_by_time(held.filter(|(until, _)| *until <= now), after, limit)
+        };
+        self.read(list).await
+    }
 }
 
-fn page_by_time(orders: impl Iterator<Item = OrderAt>, after: Option<OrderAt>, limit: usize) -> Vec<OrderAt> {
-    let mut orders: Vec<_> = orders.filter(|order| after.is_none_or(|after| *order > after)).collect();
-    orders.sort_unstable();
-    orders.truncate(limit);
-    orders
+fn page_by_time<P: Ord + Copy>(places: impl Iterator<Item = P>, after: Option<P>, limit: usize) -> Vec<P> {
+    let mut places: Vec<_> = places.filter(|place| after.is_none_or(|after| *place > after)).collect();
+    places.sort_unstable();
+    places.truncate(limit);
+    places
 }
 
 #[async_trait]

@@ -44,6 +44,7 @@ const TAMPERINGS: &[&str] = &[
     "UPDATE payments SET updated_at = updated_at + interval '1 microsecond'",
     "UPDATE payments SET state = 'outcome_unknown'",
     "UPDATE payments SET awaits_provider_since = coalesce(awaits_provider_since, now()) + interval '1 microsecond'",
+    "UPDATE payments SET authorized_until = coalesce(authorized_until, now()) + interval '1 microsecond'",
     "UPDATE payments SET body = jsonb_set(body::jsonb, '{captured}', '1')::json",
     "UPDATE payments SET body = 'null'",
     "DELETE FROM payments WHERE row_no = 1",
