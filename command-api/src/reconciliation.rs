@@ -1,6 +1,6 @@
-//! Compares the charges and refunds of a period with the books of the payment provider.
+//! Compares the charges, refunds and disputes of a period with the books of the payment provider.
 //!
-//! A charge or refund belongs to the period in which the provider made it. One that the provider does not have belongs
+//! Each belongs to the period in which the provider made it. One that the provider does not have belongs
 //! to the period in which its money was recorded here first. So each belongs to one period, although the two clocks and
 //! the way between them differ. Both amounts are those of now: a refund of an earlier day may have failed since.
 
@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, HashSet};
 use domain::{Amount, Currency, DecodeError, OrderId, PaymentId, RefundId, StreamName, Timestamp};
 use infra::{
     event_store::{EventLog, ReadError},
-    payment_provider::{Book, BookEntry, PaymentProvider, Period, ProviderError},
+    payment_provider::{Book, BookEntry, BookItem, PaymentProvider, Period, ProviderError},
 };
 use jiff::SignedDuration;
 use serde::Serialize;
+use uuid::Uuid;
 
 use self::recorded::{Recorded, money_of};
 
@@ -28,6 +29,22 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
 enum Item {
     Charge(u32),
     Refund(RefundId),
+    /// Made from the provider's id, which has any length.
+    Dispute(Uuid),
+}
+
+impl Item {
+    fn of_dispute(reference: &str) -> Self {
+        Self::Dispute(Uuid::new_v5(&Uuid::NAMESPACE_OID, reference.as_bytes()))
+    }
+
+    fn of_entry(entry: &BookEntry) -> Self {
+        match entry.item {
+            BookItem::Charge => Self::Charge(entry.charge),
+            BookItem::Refund(id) => Self::Refund(id),
+            BookItem::Dispute => Self::of_dispute(&entry.reference),
+        }
+    }
 }
 
 /// What was compared.
@@ -36,6 +53,17 @@ enum Item {
 pub enum Kind {
     Charge,
     Refund,
+    Dispute,
+}
+
+impl Kind {
+    fn of(item: BookItem) -> Self {
+        match item {
+            BookItem::Charge => Self::Charge,
+            BookItem::Refund(_) => Self::Refund,
+            BookItem::Dispute => Self::Dispute,
+        }
+    }
 }
 
 /// The sums of one kind in one currency. Amounts are in minor units.
@@ -60,7 +88,7 @@ pub enum Finding {
     OtherCurrency,
 }
 
-/// A charge or a refund that differs.
+/// A charge, a refund or a dispute that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub kind: Kind,
@@ -72,7 +100,7 @@ pub struct Difference {
     /// The provider's id of the charge, if it is known.
     pub charge_reference: Option<String>,
     pub refund_id: Option<RefundId>,
-    /// The provider's id of the refund, or of the charge.
+    /// The provider's id of the refund, of the dispute, or of the charge.
     pub reference: Option<String>,
     /// When the provider made it, or if only this platform has it, when it was recorded.
     pub at: Timestamp,
@@ -108,8 +136,8 @@ pub enum ReconcileError {
     Unreadable { stream: StreamName, source: DecodeError },
 }
 
-/// Compares the books of the provider with the log, page by page. Holds about 50 bytes for each charge and refund of
-/// the period.
+/// Compares the books of the provider with the log, page by page. Holds about 50 bytes for each charge, refund and
+/// dispute of the period.
 pub async fn reconcile(
     log: &dyn EventLog,
     provider: &dyn PaymentProvider,
@@ -134,7 +162,7 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     /// Compares every entry of the books with what is recorded. It may have been recorded on another day.
     async fn read_books(&mut self) -> Result<(), ReconcileError> {
-        for book in [Book::Charges, Book::Refunds] {
+        for book in Book::ALL {
             let mut after: Option<String> = None;
             loop {
                 let page = self.provider.read_book(book, self.period, after.as_deref()).await?;
@@ -151,7 +179,7 @@ impl Comparison<'_> {
     }
 
     async fn compare(&mut self, entry: BookEntry) -> Result<(), ReconcileError> {
-        let item = entry.refund_id.map_or(Item::Charge(entry.charge), Item::Refund);
+        let item = Item::of_entry(&entry);
         // Books that grow while they are read may list an entry twice.
         if !self.seen.insert((entry.payment_id, item)) {
             return Ok(());
@@ -164,7 +192,7 @@ impl Comparison<'_> {
         }
         let finding = if recorded.payment.order_id().is_none() {
             Some(Finding::UnknownPayment)
-        } else if ours.is_zero() {
+        } else if ours.is_zero() && !recorded.has_dispute(item) {
             Some(Finding::OnlyAtProvider)
         } else if recorded.payment.currency() != Some(entry.currency) {
             Some(Finding::OtherCurrency)
@@ -176,7 +204,11 @@ impl Comparison<'_> {
     }
 
     fn add(&mut self, entry: BookEntry, recorded: &Recorded, ours: Amount, finding: Option<Finding>) {
-        let kind = if entry.refund_id.is_some() { Kind::Refund } else { Kind::Charge };
+        let kind = Kind::of(entry.item);
+        let refund_id = match entry.item {
+            BookItem::Refund(id) => Some(id),
+            BookItem::Charge | BookItem::Dispute => None,
+        };
         let (currency, theirs) = (entry.currency, entry.amount);
         let sums = self.found.sums.entry((kind, currency)).or_default();
         sums.count += 1;
@@ -189,7 +221,7 @@ impl Comparison<'_> {
             order_id: recorded.payment.order_id(),
             charge: entry.charge,
             charge_reference: Some(entry.charge_reference).filter(|reference| !reference.is_empty()),
-            refund_id: entry.refund_id,
+            refund_id,
             reference: Some(entry.reference).filter(|reference| !reference.is_empty()),
             at: entry.made_at,
             currency,
@@ -244,20 +276,26 @@ impl Comparison<'_> {
             let is_there = match item {
                 Item::Charge(_) => true,
                 Item::Refund(id) => report.refunds.iter().any(|refund| refund.refund_id == id),
+                Item::Dispute(_) => {
+                    report.disputes.iter().any(|dispute| Item::of_dispute(&dispute.reference) == item)
+                }
             };
             if is_there {
                 return Ok(());
             }
         }
-        let (refund_id, reference) = match item {
-            Item::Charge(_) => (None, charge_reference.clone()),
-            Item::Refund(id) => (Some(id), None),
+        let (item, reference) = match item {
+            Item::Charge(_) => (BookItem::Charge, charge_reference.clone()),
+            Item::Refund(id) => (BookItem::Refund(id), None),
+            Item::Dispute(_) => {
+                (BookItem::Dispute, recorded.dispute(item).map(|dispute| dispute.reference.clone()))
+            }
         };
         let entry = BookEntry {
             payment_id,
             charge: number,
             charge_reference: charge_reference.unwrap_or_default(),
-            refund_id,
+            item,
             reference: reference.unwrap_or_default(),
             currency,
             amount: Amount::ZERO,

@@ -15,7 +15,7 @@ use domain::{
 };
 use http::HeaderMap;
 
-pub use self::books::{Book, BookEntry, BookPage, Period};
+pub use self::books::{Book, BookEntry, BookItem, BookPage, Period};
 
 /// A charge. `payment_id` and `charge.number` identify it forever.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +135,7 @@ pub enum NoticeError {
 /// - Reports are cumulative: they describe the current state of the charge, not the last operation.
 /// - A report that [`PaymentProvider::look_up`] returns includes the refunds and disputes of the charge, also those
 ///   that started at the provider.
-/// - The books list every charge and refund of this platform once, by the time at which the provider made it.
+/// - The books list every charge, refund and dispute of this platform once, by the time at which the provider made it.
 /// - After [`PaymentProvider::void`] has answered, the charge takes no more money. That includes a request to
 ///   charge that was sent before and arrives later.
 /// - An operation answers within 30 seconds, or fails with [`ProviderError::OutcomeUnknown`].
@@ -173,7 +173,7 @@ pub trait PaymentProvider: Send + Sync + 'static {
         reference: &str,
     ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError>;
 
-    /// A page of the charges or refunds of this platform that the provider made in a period. `after` is the `next` of
+    /// A page of the charges, refunds or disputes of this platform that the provider made in a period. `after` is the `next` of
     /// the page before. Omits what other programs made under the same account.
     async fn read_book(
         &self,

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
-pub(crate) use self::urls::SecretUrlParser;
+use self::urls::SecretUrlParser;
 pub use self::{
     duration::{PaymentDueAfter, parse_duration},
     roles::{Role, Roles, RolesError},
@@ -114,18 +114,8 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "IP:PORT")]
     pub admin_listen: Option<SocketAddr>,
 
-    /// Payment provider: `sandbox` (of this process; moves no money), `sandbox:http://HOST:PORT` (of another
-    /// process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
-    /// environment; there are no flags) or `none` (payments are recorded by hand).
-    #[arg(
-        long,
-        env = "ORDERLY_PAYMENT_PROVIDER",
-        value_name = "URL",
-        value_parser = SecretUrlParser::<PaymentProviderUrl>::new(),
-        hide_env_values = true,
-        default_value = "sandbox"
-    )]
-    pub payment_provider: PaymentProviderUrl,
+    #[command(flatten)]
+    pub provider: ProviderSettings,
 
     /// Names under which clients address the APIs, for example `shop.example`. By default an API that listens
     /// on 127.0.0.1 answers to `localhost` and IP addresses only, and an API on another address to every name.
@@ -159,18 +149,42 @@ pub struct ServeOptions {
     pub webhooks_allow_private: bool,
 }
 
-/// Settings of the sandbox, a payment provider that moves no money.
+/// The payment provider, of every command that calls it.
+#[derive(Debug, Clone, Args)]
+pub struct ProviderSettings {
+    /// Payment provider: `sandbox` (of the server on this machine; moves no money), `sandbox:http://HOST:PORT` (of
+    /// another process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
+    /// environment; there are no flags) or `none` (payments are recorded by hand).
+    #[arg(
+        long,
+        visible_alias = "provider",
+        env = "ORDERLY_PAYMENT_PROVIDER",
+        value_name = "URL",
+        value_parser = SecretUrlParser::<PaymentProviderUrl>::new(),
+        hide_env_values = true,
+        default_value = "sandbox"
+    )]
+    pub payment_provider: PaymentProviderUrl,
+
+    /// Address of the sandbox of the server on this machine. Port 0: any free one, printed at start.
+    #[arg(long, env = "ORDERLY_SANDBOX_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8082")]
+    pub sandbox_listen: SocketAddr,
+
+    /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret,
+    /// made at the first start]
+    #[arg(
+        long,
+        env = "ORDERLY_SANDBOX_SECRET",
+        value_name = "SECRET",
+        value_parser = SecretUrlParser::<SandboxSecret>::new(),
+        hide_env_values = true
+    )]
+    pub sandbox_secret: Option<SandboxSecret>,
+}
+
+/// Settings of the sandbox that a process runs. It is a payment provider that moves no money.
 #[derive(Debug, Clone, Args)]
 pub struct SandboxSettings {
-    /// Address of the sandbox. Port 0: any free one, printed at start.
-    #[arg(
-        long = "sandbox-listen",
-        env = "ORDERLY_SANDBOX_LISTEN",
-        value_name = "IP:PORT",
-        default_value = "127.0.0.1:8082"
-    )]
-    pub listen: SocketAddr,
-
     /// Faults of the sandbox, for example `declines=0.2,lost_answers=0.2,seed=7`.
     #[arg(
         long = "sandbox-script",
@@ -180,17 +194,6 @@ pub struct SandboxSettings {
         hide_default_value = true
     )]
     pub script: SandboxScript,
-
-    /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret,
-    /// made at the first start]
-    #[arg(
-        long = "sandbox-secret",
-        env = "ORDERLY_SANDBOX_SECRET",
-        value_name = "SECRET",
-        value_parser = SecretUrlParser::<SandboxSecret>::new(),
-        hide_env_values = true
-    )]
-    pub secret: Option<SandboxSecret>,
 
     /// Receiver of the sandbox's webhooks [default: the command API of this process]
     #[arg(long = "sandbox-webhook-url", env = "ORDERLY_SANDBOX_WEBHOOK_URL", value_name = "URL")]

@@ -27,8 +27,8 @@ pub use self::running_roles::RunningRoles;
 use crate::{
     commands::Failure,
     config::{
-        BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ReadModelsUrl, Role, Roles, RolesError,
-        SandboxSettings, ServeOptions, Settings, StripeSettingsError, stripe_options,
+        BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role,
+        Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError, stripe_options,
     },
     stores::StoreError,
 };
@@ -40,7 +40,7 @@ pub struct ServeConfig {
     pub event_store: EventStoreUrl,
     pub bus: BusUrl,
     pub read_models: ReadModelsUrl,
-    pub payment_provider: PaymentProviderUrl,
+    pub provider: ProviderSettings,
     /// Set if Stripe is the payment provider and a role of this process calls it.
     pub stripe: Option<StripeOptions>,
     pub sandbox: SandboxSettings,
@@ -67,10 +67,11 @@ pub enum ServeConfigError {
 impl ServeConfig {
     pub fn new(settings: &Settings, options: &ServeOptions) -> Result<Self, ServeConfigError> {
         let (event_store, read_models) = (settings.event_store(), settings.read_models());
-        let roles = Roles::new(&options.roles, &event_store, &settings.bus, &options.payment_provider)?
-            .with_read_models(&read_models)?;
+        let roles =
+            Roles::new(&options.roles, &event_store, &settings.bus, &options.provider.payment_provider)?
+                .with_read_models(&read_models)?;
         let calls_provider = roles.has(Role::CommandApi) || roles.has(Role::ProcessManager);
-        let stripe = match &options.payment_provider {
+        let stripe = match &options.provider.payment_provider {
             PaymentProviderUrl::Stripe if calls_provider => Some(stripe_options()?),
             PaymentProviderUrl::Stripe
             | PaymentProviderUrl::None
@@ -82,7 +83,7 @@ impl ServeConfig {
             event_store,
             bus: settings.bus.clone(),
             read_models,
-            payment_provider: options.payment_provider.clone(),
+            provider: options.provider.clone(),
             stripe,
             sandbox: options.sandbox.clone(),
             payment_due_after: options.payment_due_after,

@@ -3,6 +3,7 @@
 //! Each order has four mugs at 100 and postage at 50, which is not stocked: 450 in total. Ten mugs are on
 //! hand.
 
+mod at_sandbox;
 mod money;
 mod racing;
 mod table;

@@ -138,6 +138,7 @@ macro_rules! payment_provider_contract {
             books::a_look_up_by_reference_finds_what_the_books_list,
             books::a_period_of_the_books_begins_with_its_first_second_and_ends_before_its_last,
             books::a_refund_counts_in_the_books_while_it_is_paid,
+            books::a_dispute_counts_in_the_books_until_it_is_won,
             charging::unknown_credentials_are_reported,
             capturing::a_repeated_capture_with_the_same_total_is_done_once,
             capturing::a_capture_beyond_the_authorized_amount_is_refused,

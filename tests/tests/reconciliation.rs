@@ -74,6 +74,15 @@ impl Books {
         refund["id"].as_str().unwrap().to_owned()
     }
 
+    /// A paid order of which 300 are disputed, as recorded here. Returns the order and the id of the dispute.
+    async fn disputed(&self, key: &str) -> (Value, String) {
+        let (order, intent) = self.paid(key).await;
+        let dispute = self.stripe.dispute(&intent, 300);
+        let answer = self.look_up(id(&order), &format!("{key}/look-up"), &intent).await;
+        assert_eq!(answer.expect(200)["disputed"], 300);
+        (order, dispute)
+    }
+
     /// What differs in a period, sorted: the kind, the reason, ours and theirs.
     async fn differences(&self, period: Period) -> Vec<(Kind, Finding, i64, i64)> {
         let mut found: Vec<_> = self.reconcile(period).await.iter().map(figures).collect();
@@ -107,6 +116,7 @@ async fn equal_books_have_no_difference() {
     books.refunded(&order, "refund").await;
     books.paid("two").await;
     books.unpaid("three").await;
+    books.disputed("four").await;
     let log = books.shop.checkout.store().log();
     let found = reconcile(&*log, &*books.provider, books.day).await.unwrap();
     assert_eq!(found.differences, []);
@@ -115,7 +125,7 @@ async fn equal_books_have_no_difference() {
         .values()
         .map(|sums| (sums.count, sums.ours.minor_units(), sums.theirs.minor_units()))
         .collect();
-    assert_eq!(sums, [(2, 2_000, 2_000), (1, 200, 200)]);
+    assert_eq!(sums, [(3, 3_000, 3_000), (1, 200, 200), (1, 300, 300)]);
 }
 
 #[tokio::test]
@@ -142,6 +152,17 @@ async fn each_change_of_the_books_is_named_and_nothing_else() {
     let (order, _) = books.paid("refund of another amount").await;
     let refund = books.refunded(&order, "refund of another amount").await;
     stripe.set_amount(&refund, 150);
+    let (_, disputed) = books.paid("disputed there").await;
+    stripe.dispute(&disputed, 400);
+    let (_, dispute) = books.disputed("dispute removed").await;
+    stripe.forget(&dispute);
+    let (_, dispute) = books.disputed("dispute of another amount").await;
+    stripe.set_amount(&dispute, 250);
+    let (_, dispute) = books.disputed("dispute won there").await;
+    stripe.close_dispute(&dispute, true);
+    // A lost dispute keeps the money that it took.
+    let (_, dispute) = books.disputed("dispute lost there").await;
+    stripe.close_dispute(&dispute, false);
 
     let expected = [
         (Kind::Charge, OnlyAtProvider, 0, 1_000),
@@ -151,6 +172,10 @@ async fn each_change_of_the_books_is_named_and_nothing_else() {
         (Kind::Refund, OnlyAtProvider, 0, 300),
         (Kind::Refund, OnlyHere, 200, 0),
         (Kind::Refund, OtherAmount, 200, 150),
+        (Kind::Dispute, OnlyAtProvider, 0, 400),
+        (Kind::Dispute, OnlyHere, 300, 0),
+        (Kind::Dispute, OtherAmount, 300, 0),
+        (Kind::Dispute, OtherAmount, 300, 250),
     ];
     assert_eq!(books.differences(books.day).await, expected);
     let named = books.reconcile(books.day).await;
@@ -191,6 +216,13 @@ async fn a_charge_belongs_to_the_day_on_which_the_provider_made_it() {
     stripe.set_made_at(&refund, day.from - SECOND);
     let refund = (Kind::Refund, Finding::OtherAmount, 200, 190);
     assert_eq!(books.differences(before).await, [other(901), refund]);
+    assert_eq!(books.differences(day).await, [other(902), other(903)]);
+
+    let (_, dispute) = books.disputed("disputes").await;
+    stripe.set_amount(&dispute, 290);
+    stripe.set_made_at(&dispute, day.from - SECOND);
+    let dispute = (Kind::Dispute, Finding::OtherAmount, 300, 290);
+    assert_eq!(books.differences(before).await, [other(901), refund, dispute]);
     assert_eq!(books.differences(day).await, [other(902), other(903)]);
 }
 
@@ -240,4 +272,20 @@ async fn a_look_up_never_makes_a_payment() {
     books.stripe.take_down().await;
     books.look_up(id(&order), "5", &intent).await.problem(503, "unavailable");
     assert_eq!(books.shop.log().await.0.len(), events);
+}
+
+#[tokio::test]
+async fn a_look_up_records_disputes_and_that_they_were_won() {
+    let books = Books::open().await;
+    let (order, dispute) = books.disputed("disputed").await;
+    books.stripe.close_dispute(&dispute, true);
+    let found = books.reconcile(books.day).await;
+    assert_eq!(
+        found.iter().map(figures).collect::<Vec<_>>(),
+        [(Kind::Dispute, Finding::OtherAmount, 300, 0)]
+    );
+    assert_eq!(found[0].reference.as_deref(), Some(&*dispute));
+    let intent = found[0].charge_reference.as_deref().unwrap();
+    assert_eq!(books.look_up(id(&order), "won", intent).await.expect(200)["disputed"], 0);
+    assert_eq!(books.reconcile(books.day).await, []);
 }

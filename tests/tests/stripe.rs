@@ -6,6 +6,7 @@ mod charges;
 mod errors;
 mod refunds;
 mod requests;
+mod terms;
 mod webhooks;
 
 use domain::{

@@ -289,7 +289,7 @@ pub(super) async fn fail(
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
     responses(
-        (status = 200, description = "Voided. If nothing was captured, the order is cancelled.", body = PaymentAnswer),
+        (status = 200, description = "Voided. If nothing was captured, a net order goes on, and any other is cancelled.", body = PaymentAnswer),
         (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
         VoidProblems,
     ))]

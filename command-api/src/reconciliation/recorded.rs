@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use domain::{
     Amount, Decider, PaymentId, StreamName, Timestamp,
-    payment::{Charge, Payment, PaymentDecider, PaymentEvent, RefundSource, RefundState},
+    payment::{Charge, Dispute, Payment, PaymentDecider, PaymentEvent, RefundSource, RefundState},
 };
 use infra::event_store::EventLog;
 
@@ -17,11 +17,12 @@ pub(super) struct Recorded {
     since: HashMap<Item, Timestamp>,
 }
 
-/// The charge or refund whose money the event records. `None` also for money that an operator took outside a charge.
+/// The charge, refund or dispute whose money the event records. `None` also for money that an operator took outside a charge.
 pub(super) fn money_of(event: &PaymentEvent) -> Option<Item> {
     match event {
         PaymentEvent::Captured(captured) => captured.charge.map(Item::Charge),
         PaymentEvent::Refunded(refunded) => Some(Item::Refund(refunded.refund_id)),
+        PaymentEvent::Disputed(disputed) => Some(Item::of_dispute(&disputed.dispute)),
         _ => None,
     }
 }
@@ -56,7 +57,20 @@ impl Recorded {
                 let paid = self.payment.refund(id).filter(|refund| refund.state == RefundState::Refunded);
                 paid.map_or(Amount::ZERO, |refund| refund.amount)
             }
+            Item::Dispute(_) => {
+                let taken = self.dispute(item).filter(|dispute| dispute.state.takes_money());
+                taken.map_or(Amount::ZERO, |dispute| dispute.amount)
+            }
         }
+    }
+
+    pub fn dispute(&self, item: Item) -> Option<&Dispute> {
+        self.payment.disputes().iter().find(|dispute| Item::of_dispute(&dispute.reference) == item)
+    }
+
+    /// True if the item is a dispute that is recorded, also one that was won and takes no money.
+    pub fn has_dispute(&self, item: Item) -> bool {
+        self.dispute(item).is_some()
     }
 
     /// When money of the item was recorded first.
@@ -72,6 +86,7 @@ impl Recorded {
                 RefundSource::Charge(number) => Some(number),
                 RefundSource::Manual => None,
             },
+            Item::Dispute(_) => self.dispute(item).map(|dispute| dispute.charge),
         }
     }
 

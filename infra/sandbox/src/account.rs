@@ -306,7 +306,8 @@ impl Account {
         }
         let dispute_id = format!("{}-dispute-{}", self.charge.reference, self.charge.disputes.len() + 1);
         let (status, reason) = (DisputeState::Open, FRAUDULENT.to_owned());
-        self.charge.disputes.push(DisputeResource { dispute_id: dispute_id.clone(), amount, status, reason });
+        let (id, created_at) = (dispute_id.clone(), Some(now));
+        self.charge.disputes.push(DisputeResource { dispute_id: id, amount, status, reason, created_at });
         self.record_movement(MovementKind::Dispute, amount, now);
         self.record_event_of(NoticeKind::DisputeOpened, None, Some(dispute_id), now);
         Ok(())

@@ -106,6 +106,9 @@ pub struct DisputeResource {
     pub amount: Amount,
     pub status: DisputeState,
     pub reason: String,
+    /// `None` if an earlier build opened it.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
 }
 
 /// One movement of money.

@@ -1,4 +1,5 @@
-//! The books of a payment provider: the charges and refunds that it made, to compare with what is recorded here.
+//! The books of a payment provider: the charges and refunds that it made, and the disputes of its customers, to compare
+//! with what is recorded here.
 
 use domain::{Amount, Currency, PaymentId, RefundId, Timestamp};
 
@@ -7,6 +8,20 @@ use domain::{Amount, Currency, PaymentId, RefundId, Timestamp};
 pub enum Book {
     Charges,
     Refunds,
+    Disputes,
+}
+
+impl Book {
+    pub const ALL: [Self; 3] = [Self::Charges, Self::Refunds, Self::Disputes];
+}
+
+/// What an entry of the books is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BookItem {
+    Charge,
+    Refund(RefundId),
+    /// Its provider's id is [`BookEntry::reference`].
+    Dispute,
 }
 
 /// The instants from `from` on and before `to`.
@@ -22,7 +37,8 @@ impl Period {
     }
 }
 
-/// A charge or a refund in the books, in its current state. Its metadata names a payment of this platform.
+/// A charge, a refund or a dispute in the books, in its current state. The metadata of its charge names a payment of this
+/// platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BookEntry {
     pub payment_id: PaymentId,
@@ -30,15 +46,14 @@ pub struct BookEntry {
     pub charge: u32,
     /// The provider's id of the charge: what [`super::PaymentProvider::look_up_reference`] takes.
     pub charge_reference: String,
-    /// `None`: the entry is the charge.
-    pub refund_id: Option<RefundId>,
-    /// The provider's id of the charge or of the refund.
+    pub item: BookItem,
+    /// The provider's id of the charge, of the refund or of the dispute.
     pub reference: String,
     pub currency: Currency,
-    /// The money that has moved: what the charge captured, or what the refund paid out. 0 for a refund that failed or
-    /// is not paid yet. Minor units.
+    /// The money that has moved: what the charge captured, what the refund paid out, or what the dispute took. 0 for a
+    /// refund that failed or is not paid yet, and for a dispute that was won. Minor units.
     pub amount: Amount,
-    /// When the provider made the charge or the refund.
+    /// When the provider made it.
     pub made_at: Timestamp,
 }
 

@@ -109,13 +109,7 @@ impl PaymentProvider for StripeProvider {
         period: Period,
         after: Option<&str>,
     ) -> Result<BookPage, ProviderError> {
-        in_time(async {
-            match book {
-                Book::Charges => self.page_of_charges(period, after).await,
-                Book::Refunds => self.page_of_refunds(period, after).await,
-            }
-        })
-        .await
+        in_time(self.page_of_book(book, period, after)).await
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {

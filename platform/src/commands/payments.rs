@@ -1,4 +1,4 @@
-//! `orderly payments`: compares recorded charges and refunds with the books of the payment provider.
+//! `orderly payments`: compares recorded charges, refunds and disputes with the books of the payment provider.
 //!
 //! Reads the event log and asks the provider itself, also beside a running server. Only a server records, so
 //! `--record` sends it commands.
@@ -9,7 +9,7 @@ mod report;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use command_api::reconciliation::{Difference, Finding, Reconciliation, reconcile};
+use command_api::reconciliation::{Difference, Finding, Kind, Reconciliation, reconcile};
 use domain::Timestamp;
 use infra::{
     event_store::EventLog,
@@ -20,22 +20,19 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use self::{
-    provider::{ProviderOptions, open_provider},
-    report::Report,
-};
+use self::{provider::open_provider, report::Report};
 use super::{
     Failure,
     import::client::{CommandClient, PostError},
 };
 use crate::{
-    config::{ApiUrl, Settings},
+    config::{ApiUrl, ProviderSettings, Settings},
     stores,
 };
 
 #[derive(Debug, Subcommand)]
 pub enum PaymentsCommand {
-    /// Compare every charge and refund of a day with the payment provider. Exits with 1 if one differs.
+    /// Compare every charge, refund and dispute of a day with the payment provider. Exits with 1 if one differs.
     Reconcile(ReconcileOptions),
 }
 
@@ -53,7 +50,7 @@ pub struct ReconcileOptions {
     format: Format,
 
     #[command(flatten)]
-    provider: ProviderOptions,
+    provider: ProviderSettings,
 
     /// URL of the command API, for `--record`.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
@@ -92,7 +89,7 @@ pub async fn run(settings: &Settings, command: PaymentsCommand) -> Result<(), Pa
     match report.differences.len() {
         0 => Ok(()),
         count => Err(Failure::new(format!(
-            "{count} charges and refunds differ from the books of the payment provider"
+            "{count} charges, refunds and disputes differ from the books of the payment provider"
         ))
         .into()),
     }
@@ -113,7 +110,7 @@ async fn reconcile_day(
             result = reconcile(&*log, &*provider, period).await?;
             // What still differs was not recorded: the command found nothing new, or not all of it.
             let is_left = |one: &Difference| {
-                let key = |of: &Difference| (of.payment_id, of.charge, of.refund_id);
+                let key = |of: &Difference| (of.kind, of.payment_id, of.charge, of.reference.clone());
                 result.differences.iter().any(|left| key(left) == key(one))
             };
             recorded.retain(|one| !is_left(one));
@@ -139,7 +136,8 @@ async fn record(client: &CommandClient, result: &Reconciliation) -> Result<Vec<D
     for difference in &result.differences {
         let may_be_recorded = match difference.finding {
             Finding::OnlyAtProvider => true,
-            Finding::OtherAmount => difference.difference().is_positive(),
+            // A dispute that was won takes less, and the look-up records that.
+            Finding::OtherAmount => difference.kind == Kind::Dispute || difference.difference().is_positive(),
             Finding::UnknownPayment | Finding::OnlyHere | Finding::OtherCurrency => false,
         };
         let Some(reference) = difference.charge_reference.as_ref().filter(|_| may_be_recorded) else {

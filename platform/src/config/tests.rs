@@ -80,8 +80,9 @@ fn the_error_for_a_refused_setting_names_it_and_the_accepted_forms() {
 /// The roles of a process with these settings.
 fn roles(arguments: &[&str]) -> Result<String, String> {
     let Cli { settings, serve } = parse(arguments).unwrap();
-    let roles = Roles::new(&serve.roles, &settings.event_store(), &settings.bus, &serve.payment_provider)
-        .and_then(|roles| roles.with_read_models(&settings.read_models()));
+    let roles =
+        Roles::new(&serve.roles, &settings.event_store(), &settings.bus, &serve.provider.payment_provider)
+            .and_then(|roles| roles.with_read_models(&settings.read_models()));
     roles.map(|roles| roles.to_string()).map_err(|error| error.to_string())
 }
 
@@ -144,8 +145,9 @@ fn the_sandbox_runs_if_it_is_the_payment_provider_or_is_requested() {
 
 #[test]
 fn a_url_selects_the_payment_provider() {
-    let provider = |url: &str| parse(&["--payment-provider", url]).map(|cli| cli.serve.payment_provider);
-    assert_eq!(parse(&[]).unwrap().serve.payment_provider, PaymentProviderUrl::Sandbox);
+    let provider =
+        |url: &str| parse(&["--payment-provider", url]).map(|cli| cli.serve.provider.payment_provider);
+    assert_eq!(parse(&[]).unwrap().serve.provider.payment_provider, PaymentProviderUrl::Sandbox);
     assert_eq!(provider("none"), Ok(PaymentProviderUrl::None));
     assert_eq!(provider("stripe"), Ok(PaymentProviderUrl::Stripe));
     let elsewhere = PaymentProviderUrl::SandboxAt("http://pay:8082".parse().unwrap());
@@ -185,12 +187,11 @@ fn errors_do_not_show_the_sandbox_secret_and_the_script_is_checked_at_start() {
     assert!(error.starts_with("error: ORDERLY_SANDBOX_SECRET: "), "{error}");
     assert!(!error.contains("open-sesame"), "{error}");
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let sandbox = parse(&["--sandbox-secret", secret, "--sandbox-script", "declines=0.2,seed=7"])
-        .unwrap()
-        .serve
-        .sandbox;
-    assert!(!format!("{sandbox:?}").contains("MfKQ"), "{sandbox:?}");
-    assert_eq!(sandbox.secret.map(|SandboxSecret(secret)| secret.reveal()).as_deref(), Some(secret));
+    let serve =
+        parse(&["--sandbox-secret", secret, "--sandbox-script", "declines=0.2,seed=7"]).unwrap().serve;
+    let (provider, sandbox) = (serve.provider, serve.sandbox);
+    assert!(!format!("{provider:?}").contains("MfKQ"), "{provider:?}");
+    assert_eq!(provider.sandbox_secret.map(|SandboxSecret(secret)| secret.reveal()).as_deref(), Some(secret));
     assert_eq!(sandbox.script, "seed=7,declines=0.2".parse().unwrap());
     let error = parse(&["--sandbox-script", "declines=2"]).unwrap_err();
     assert!(error.contains("ORDERLY_SANDBOX_SCRIPT: declines=2"), "{error}");

@@ -234,7 +234,7 @@ pub(super) async fn payment_provider(
     if !config.roles.has(Role::CommandApi) && !config.roles.has(Role::ProcessManager) {
         return Ok(None);
     }
-    match &config.payment_provider {
+    match &config.provider.payment_provider {
         PaymentProviderUrl::None => Ok(None),
         PaymentProviderUrl::Sandbox => {
             let Some(address) = sandbox_address else { return Ok(None) };
@@ -242,7 +242,7 @@ pub(super) async fn payment_provider(
             Ok(Some(Arc::new(SandboxProvider::new(&url_to(address), secret))))
         }
         PaymentProviderUrl::SandboxAt(url) => {
-            let secret = if let Some(SandboxSecret(secret)) = &config.sandbox.secret {
+            let secret = if let Some(SandboxSecret(secret)) = &config.provider.sandbox_secret {
                 secret.clone()
             } else {
                 let path = config.data_dir.join(SECRET_FILE);
@@ -280,7 +280,7 @@ pub(super) async fn sandbox(
 
 /// The secret from the settings, or else from the data directory. Makes the file if it is missing.
 async fn sandbox_secret(config: &ServeConfig) -> Result<SigningSecret, StartError> {
-    if let Some(SandboxSecret(secret)) = &config.sandbox.secret {
+    if let Some(SandboxSecret(secret)) = &config.provider.sandbox_secret {
         return Ok(secret.clone());
     }
     stores::make_data_dir(&config.data_dir)?;

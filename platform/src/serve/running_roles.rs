@@ -107,7 +107,7 @@ impl Listeners {
         Ok(Self {
             command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen)?,
             query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen)?,
-            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.sandbox.listen)?,
+            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.provider.sandbox_listen)?,
             admin: config.admin_listen.map(bind_admin).transpose()?,
         })
     }

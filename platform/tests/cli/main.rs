@@ -11,6 +11,7 @@ mod earlier_builds;
 mod examples;
 mod file_modes;
 mod import;
+mod money;
 mod payments;
 mod reactions;
 mod read_models;

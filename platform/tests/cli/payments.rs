@@ -111,19 +111,24 @@ async fn reconcile_names_what_only_the_sandbox_knows_and_records_it() {
     // The webhooks of the sandbox do not arrive.
     let server = data.serve_with(&["--sandbox-webhook-url", "http://127.0.0.1:9"]).await;
     server.post("/v1/stock/85123A/receipts", "po-1", json!({"quantity": 10, "reference": "po-1"})).await;
-    let payments = [buy(&server, 1, "ok").await, buy(&server, 2, "ok").await];
+    let payments = [buy(&server, 1, "ok").await, buy(&server, 2, "ok").await, buy(&server, 3, "ok").await];
     for payment in &payments {
         assert_eq!(ended(&server, payment).await["captured"], 250);
     }
-    let url = format!("{}/v1/charges/{}/1/refunds", server.sandbox_url.as_ref().unwrap(), payments[0]);
-    let refunding = reqwest::Client::new().post(url).bearer_auth(secret(&data)).json(&json!({"amount": 70}));
-    let charge: Value = refunding.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+    let at_sandbox = async |payment: &str, what: &str| -> Value {
+        let url = format!("{}/v1/charges/{payment}/1/{what}", server.sandbox_url.as_ref().unwrap());
+        let asking = reqwest::Client::new().post(url).bearer_auth(secret(&data)).json(&json!({"amount": 70}));
+        asking.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+    };
+    at_sandbox(&payments[2], "disputes").await;
+    let charge = at_sandbox(&payments[0], "refunds").await;
     let day = &charge["refunds"][0]["created_at"].as_str().unwrap()[..10];
 
     let named = reconcile(&data, &server, day, &[]).await;
     assert_eq!(named.code, Some(1), "{named:?}");
     assert!(named.stdout.contains("only the provider has it"), "{named:?}");
-    assert!(named.stdout.contains(&payments[0]) && !named.stdout.contains(&payments[1]), "{named:?}");
+    let is_named = payments.each_ref().map(|payment| named.stdout.contains(payment));
+    assert_eq!(is_named, [true, false, true], "{named:?}");
 
     let recorded = reconcile(&data, &server, day, &["--record", "--format", "json"]).await;
     assert_eq!(recorded.code, Some(0), "{recorded:?}");
@@ -134,8 +139,12 @@ async fn reconcile_names_what_only_the_sandbox_knows_and_records_it() {
         (&refund["payment_id"], &refund["ours"], &refund["theirs"], &refund["difference"]),
         (&json!(payments[0]), &json!(0), &json!(70), &json!(70))
     );
+    assert_eq!(
+        (&report["recorded"][1]["kind"], &report["recorded"][1]["theirs"]),
+        (&json!("dispute"), &json!(70))
+    );
     let totals: Vec<_> = report["totals"].as_array().unwrap().iter().map(|row| &row["difference"]).collect();
-    assert_eq!(totals, [0, 0], "{report}");
+    assert_eq!(totals, [0, 0, 0], "{report}");
     assert_eq!(reconcile(&data, &server, day, &[]).await.code, Some(0));
     let payment = server.get(&format!("/v1/payments/{}?min_revision=0", payments[0])).await;
     assert_eq!(payment["refunds"][0]["reason"], "provider", "{payment}");

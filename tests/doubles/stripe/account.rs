@@ -65,7 +65,7 @@ pub(super) struct Account {
     /// Each intent after each of its changes, for the search.
     history: Vec<(Timestamp, Intent)>,
     pub(super) refunds: Vec<Refund>,
-    disputes: Vec<Dispute>,
+    pub(super) disputes: Vec<Dispute>,
     pub events: Vec<Value>,
     ids: u32,
 }
@@ -447,8 +447,10 @@ impl Account {
         self.emit("charge.dispute.closed", &body);
     }
 
-    pub(super) fn disputes(&self, of_intent: &str) -> Vec<Value> {
-        self.disputes.iter().rev().filter(|dispute| dispute.intent == of_intent).map(Dispute::json).collect()
+    pub(super) fn disputes(&self, of_intent: Option<&str>) -> Vec<Value> {
+        let disputes =
+            self.disputes.iter().filter(|dispute| of_intent.is_none_or(|intent| dispute.intent == intent));
+        disputes.map(Dispute::json).collect()
     }
 
     pub(super) fn find_refund(&self, id: &str) -> Result<Value, Refusal> {

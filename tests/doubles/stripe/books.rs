@@ -12,17 +12,17 @@ impl StripeDouble {
         self.lock().account.add_paid(amount, metadata, made_at)
     }
 
-    /// Removes an intent with its refunds, or a refund.
+    /// Removes an intent with its refunds and disputes, or one of these.
     pub fn forget(&self, id: &str) {
         self.lock().account.forget(id);
     }
 
-    /// Gives an intent or a refund another amount.
+    /// Gives an intent, a refund or a dispute another amount.
     pub fn set_amount(&self, id: &str, amount: i64) {
         self.lock().account.rewrite(id, Some(amount), None);
     }
 
-    /// Moves an intent or a refund to another time.
+    /// Moves an intent, a refund or a dispute to another time.
     pub fn set_made_at(&self, id: &str, made_at: Timestamp) {
         self.lock().account.rewrite(id, None, Some(made_at));
     }
@@ -39,6 +39,7 @@ impl Account {
     fn forget(&mut self, id: &str) {
         self.intents.retain(|intent| intent.id != id);
         self.refunds.retain(|refund| refund.id != id && refund.intent != id);
+        self.disputes.retain(|dispute| dispute.id != id && dispute.intent != id);
         self.show_all_refunds();
     }
 
@@ -51,6 +52,10 @@ impl Account {
         for refund in self.refunds.iter_mut().filter(|refund| refund.id == id) {
             refund.amount = amount.unwrap_or(refund.amount);
             refund.created = made_at.unwrap_or(refund.created);
+        }
+        for dispute in self.disputes.iter_mut().filter(|dispute| dispute.id == id) {
+            dispute.amount = amount.unwrap_or(dispute.amount);
+            dispute.created = made_at.unwrap_or(dispute.created);
         }
         self.show_all_refunds();
     }

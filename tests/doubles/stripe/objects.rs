@@ -109,11 +109,14 @@ impl Intent {
     }
 }
 
+/// Banks hold the money of most cards this long.
+const AUTHORIZATION_SECONDS: i64 = 7 * 24 * 60 * 60;
+
 impl Charge {
     fn json(&self, intent: &Intent) -> Value {
         let (code, reason, message) = self.failure.clone().unzip3();
         let kind = if self.failure.is_some() { "issuer_declined" } else { "authorized" };
-        json!({
+        let mut charge = json!({
             "id": self.id,
             "object": "charge",
             "amount": intent.amount,
@@ -150,7 +153,12 @@ impl Charge {
             },
             "refunded": self.released + self.refunded == intent.amount,
             "status": self.status,
-        })
+        });
+        if intent.manual_capture && self.status == "succeeded" {
+            let card = &mut charge["payment_method_details"]["card"];
+            card["capture_before"] = json!(self.created + AUTHORIZATION_SECONDS);
+        }
+        charge
     }
 }
 

@@ -256,10 +256,9 @@ impl State {
             }
             ("GET", ["v1", "refunds", id]) => account.find_refund(id),
             ("GET", ["v1", "disputes"]) => {
-                only(&fields, &["payment_intent", "limit"])?;
-                let of = get(&fields, "payment_intent").unwrap_or_default();
-                let found = account.disputes(of);
-                Ok(json!({ "object": "list", "data": found, "has_more": false, "url": "/v1/disputes" }))
+                only(&fields, &["created", "payment_intent", "limit", "starting_after"])?;
+                let page = list("/v1/disputes", account.disputes(get(&fields, "payment_intent")), &fields)?;
+                Ok(expand_intents(account, page, &fields))
             }
             _ => Err(Refusal {
                 status: StatusCode::NOT_FOUND,
@@ -326,13 +325,13 @@ fn list(url: &str, mut objects: Vec<Value>, fields: &Fields) -> Result<Value, Re
     Ok(json!({ "object": "list", "data": objects, "has_more": has_more, "url": url }))
 }
 
-/// Replaces the id of each refund's intent by the intent, if the request expands it.
+/// Replaces the id of each object's intent by the intent, if the request expands it.
 fn expand_intents(account: &Account, mut page: Value, fields: &Fields) -> Value {
     let is_expanded =
         fields.iter().any(|(name, value)| name.starts_with("expand[") && value == "data.payment_intent");
-    for refund in page["data"].as_array_mut().into_iter().flatten().filter(|_| is_expanded) {
-        let intent = refund["payment_intent"].as_str().and_then(|id| account.intent(id).ok());
-        refund["payment_intent"] = intent.map_or(Value::Null, |intent| intent.json(false));
+    for object in page["data"].as_array_mut().into_iter().flatten().filter(|_| is_expanded) {
+        let intent = object["payment_intent"].as_str().and_then(|id| account.intent(id).ok());
+        object["payment_intent"] = intent.map_or(Value::Null, |intent| intent.json(false));
     }
     page
 }

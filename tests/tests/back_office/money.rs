@@ -12,7 +12,7 @@ fn assert_has(answer: &Value, members: Value) {
 }
 
 /// Places an order under a key. `lines` are (SKU, units, price); ten units of each SKU are on hand.
-async fn place(shop: &Shop, key: &str, lines: &[(&str, u32, i64)], adjustments: Value) -> Placed {
+pub(super) async fn place(shop: &Shop, key: &str, lines: &[(&str, u32, i64)], adjustments: Value) -> Placed {
     for (sku, ..) in lines {
         shop.receive(&format!("{key}-{sku}"), ON_HAND).await;
     }
@@ -30,7 +30,7 @@ async fn place_paid(shop: &Shop, key: &str, lines: &[(&str, u32, i64)], adjustme
     placed
 }
 
-fn units(lines: &[(u32, u32)]) -> Value {
+pub(super) fn units(lines: &[(u32, u32)]) -> Value {
     let part = |&(line, quantity): &(u32, u32)| json!({"line": line, "quantity": quantity});
     json!({"lines": lines.iter().map(part).collect::<Vec<_>>()})
 }
@@ -246,7 +246,7 @@ async fn a_refund_names_only_lines_that_it_can_be_for() {
 }
 
 /// The sales in euros, by SKU, once they satisfy a condition.
-async fn sales_when(shop: &Shop, is_there: impl Fn(&Sales) -> bool) -> Sales {
+pub(super) async fn sales_when(shop: &Shop, is_there: impl Fn(&Sales) -> bool) -> Sales {
     let query = SalesQuery {
         currency: "EUR".parse().unwrap(),
         range: TimeRange::default(),

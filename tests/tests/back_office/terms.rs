@@ -162,8 +162,7 @@ async fn an_authorisation_that_ended_at_the_provider_without_a_webhook_ends_by_a
 #[tokio::test]
 async fn an_order_does_not_ship_on_an_authorisation_older_than_seven_days() {
     let (sandbox, clock) = (TestSandbox::open("").await, TestClock::default());
-    let shop =
-        Shop::with(ShopOptions { clock: clock.clock(), process_manager: false, ..sandbox.options() }).await;
+    let shop = Shop::with(ShopOptions { clock: clock.clock(), ..sandbox.options() }).await;
     let placed = authorized(&shop, "old").await;
     let until_then = payment(&shop, &placed).await.authorized_until().unwrap();
     clock.advance_minutes(7 * 24 * 60 + 1);

@@ -1,7 +1,7 @@
-//! The books: every charge and refund, once, by the time at which the provider made it.
+//! The books: every charge, refund and dispute, once, by the time at which the provider made it.
 
 use domain::Timestamp;
-use infra::payment_provider::{Book, BookEntry, Period};
+use infra::payment_provider::{Book, BookEntry, BookItem, Period};
 use jiff::SignedDuration;
 
 use super::{Behaviour, Fixture, given_charge, refund_of, request};
@@ -42,14 +42,15 @@ pub(super) async fn the_books_list_each_charge_and_refund_once(fixture: impl Fix
     let charges = read(&fixture, Book::Charges, this_hour()).await;
     assert_eq!(amounts(&charges), [0, 10_000], "{charges:?}");
     let of_paid = charges.iter().find(|entry| entry.payment_id == paid.payment_id).unwrap();
-    assert_eq!((of_paid.charge, of_paid.refund_id, of_paid.currency), (1, None, paid.currency));
+    assert_eq!((of_paid.charge, of_paid.item, of_paid.currency), (1, BookItem::Charge, paid.currency));
     assert_eq!(Some(&of_paid.reference), paid.charge.reference.as_ref());
     assert!(charges.iter().any(|entry| entry.payment_id == declined.payment_id));
 
     let refunds = read(&fixture, Book::Refunds, this_hour()).await;
     assert_eq!(amounts(&refunds), [1_000, 4_000], "{refunds:?}");
     assert!(refunds.iter().all(|entry| entry.payment_id == paid.payment_id && entry.charge == 1));
-    let of_request = refunds.iter().find(|entry| entry.refund_id == Some(requested.refund_id)).unwrap();
+    let item = BookItem::Refund(requested.refund_id);
+    let of_request = refunds.iter().find(|entry| entry.item == item).unwrap();
     assert_eq!(of_request.amount.minor_units(), 4_000);
 }
 
@@ -61,8 +62,8 @@ pub(super) async fn a_look_up_by_reference_finds_what_the_books_list(fixture: im
     let (payment_id, report) = found.expect("the charge");
     assert_eq!((payment_id, report.captured), (paid.payment_id, paid.charge.captured));
     assert_eq!(
-        report.refunds.iter().map(|refund| Some(refund.refund_id)).collect::<Vec<_>>(),
-        [refunds[0].refund_id]
+        report.refunds.iter().map(|refund| BookItem::Refund(refund.refund_id)).collect::<Vec<_>>(),
+        [refunds[0].item]
     );
     for unknown in ["pi_unknown", "sandbox-unknown-1", "sandbox-00000000-0000-0000-0000-000000000000-1", ""] {
         assert_eq!(fixture.provider().look_up_reference(unknown).await, Ok(None), "{unknown:?}");
@@ -74,7 +75,8 @@ pub(super) async fn a_period_of_the_books_begins_with_its_first_second_and_ends_
 ) {
     let paid = given_charge(&fixture, request(fixture.method(Behaviour::Fine))).await;
     fixture.refund_at_provider(&paid, 1_000).await;
-    for book in [Book::Charges, Book::Refunds] {
+    fixture.dispute(&paid, 500).await;
+    for book in Book::ALL {
         let made_at = read(&fixture, book, this_hour()).await[0].made_at;
         let second = SignedDuration::from_secs(1);
         let from = Timestamp::from_second(made_at.as_second()).unwrap();
@@ -100,4 +102,25 @@ pub(super) async fn a_refund_counts_in_the_books_while_it_is_paid(fixture: impl 
         listed.push(amounts(&refunds));
     }
     assert_eq!(listed, [[0], [4_000], [0]]);
+}
+
+pub(super) async fn a_dispute_counts_in_the_books_until_it_is_won(fixture: impl Fixture) {
+    for (is_won, decided) in [(true, 0), (false, 4_000)] {
+        let paid = given_charge(&fixture, request(fixture.method(Behaviour::Fine))).await;
+        let only = async || {
+            let entries = read(&fixture, Book::Disputes, this_hour()).await;
+            let mut of_paid = entries.into_iter().filter(|entry| entry.payment_id == paid.payment_id);
+            let entry = of_paid.next().expect("the dispute");
+            assert!(of_paid.next().is_none());
+            entry
+        };
+        fixture.dispute(&paid, 4_000).await;
+        let opened = only().await;
+        assert_eq!((opened.charge, opened.item, opened.amount.minor_units()), (1, BookItem::Dispute, 4_000));
+        let found = fixture.provider().look_up_reference(&opened.charge_reference).await.unwrap();
+        let (_, report) = found.expect("the charge");
+        assert_eq!(report.disputes[0].reference, opened.reference);
+        fixture.close_dispute(&paid, is_won).await;
+        assert_eq!(only().await.amount.minor_units(), decided);
+    }
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     API_VERSION, StripeOptions, StripeOptionsError,
-    object::{BookedRefund, Dispute, ErrorBody, ErrorObject, Intent, Refund, StripePage},
+    object::{BookedDispute, BookedRefund, Dispute, ErrorBody, ErrorObject, Intent, Refund, StripePage},
     options::StripeSecret,
     report::printable,
 };
@@ -172,6 +172,26 @@ impl Api {
         period: Period,
         after: Option<&str>,
     ) -> Result<StripePage<BookedRefund>, RequestFailure> {
+        self.list_of("refunds", period, after).await
+    }
+
+    /// The disputes that were opened in a period, newest first, each with its intent, that are older than the dispute
+    /// `after`.
+    pub(super) async fn list_disputes_of(
+        &self,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<StripePage<BookedDispute>, RequestFailure> {
+        self.list_of("disputes", period, after).await
+    }
+
+    /// Objects that were created in a period, each with its intent.
+    async fn list_of<T: DeserializeOwned>(
+        &self,
+        objects: &str,
+        period: Period,
+        after: Option<&str>,
+    ) -> Result<StripePage<T>, RequestFailure> {
         let [from, to] = seconds(period);
         let mut query = vec![
             ("created[gte]", &*from),
@@ -180,7 +200,7 @@ impl Api {
             PAGE_LIMIT,
         ];
         query.extend(after.map(|after| ("starting_after", after)));
-        self.get(&["refunds"], &query).await
+        self.get(&[objects], &query).await
     }
 
     async fn get<T: DeserializeOwned>(

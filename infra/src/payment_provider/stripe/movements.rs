@@ -96,16 +96,19 @@ pub(super) fn refund_report(
     })
 }
 
-/// The state of a dispute. `None` for an inquiry, which takes no money.
+/// `None` for an inquiry, which takes no money.
+pub(super) fn dispute_state(status: &str) -> Option<DisputeState> {
+    match status {
+        "warning_needs_response" | "warning_under_review" | "warning_closed" | "prevented" => None,
+        "won" => Some(DisputeState::Won),
+        "lost" => Some(DisputeState::Lost),
+        _ => Some(DisputeState::Open),
+    }
+}
+
+/// The state of a dispute. `None` for an inquiry.
 fn dispute_report(dispute: &Dispute, charge: u32) -> Result<Option<DisputeReport>, ProviderError> {
-    let state = match dispute.status.as_str() {
-        "warning_needs_response" | "warning_under_review" | "warning_closed" | "prevented" => {
-            return Ok(None);
-        }
-        "won" => DisputeState::Won,
-        "lost" => DisputeState::Lost,
-        _ => DisputeState::Open,
-    };
+    let Some(state) = dispute_state(&dispute.status) else { return Ok(None) };
     Ok(Some(DisputeReport {
         charge,
         reference: dispute.id.clone(),

@@ -140,11 +140,24 @@ pub(super) struct BookedRefund {
     pub amount: i64,
     pub currency: String,
     /// `None` for the refund of a charge without an intent.
-    pub payment_intent: Option<RefundedIntent>,
+    pub payment_intent: Option<BookedIntent>,
+}
+
+/// A dispute in a list that expands its intent.
+#[derive(Deserialize)]
+pub(super) struct BookedDispute {
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    pub amount: i64,
+    pub currency: String,
+    pub status: String,
+    /// `None` for the dispute of a charge without an intent.
+    pub payment_intent: Option<BookedIntent>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct RefundedIntent {
+pub(super) struct BookedIntent {
     pub id: String,
     #[serde(default)]
     pub metadata: Metadata,
@@ -259,7 +272,7 @@ impl BookedRefund {
     }
 }
 
-impl RefundedIntent {
+impl BookedIntent {
     /// The payment and the number of the charge. `None` for an intent that this platform did not create.
     pub(super) fn ids(&self) -> Option<(PaymentId, u32)> {
         charge_of(&self.metadata)

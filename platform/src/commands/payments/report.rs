@@ -123,6 +123,7 @@ fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Charge => "charge",
         Kind::Refund => "refund",
+        Kind::Dispute => "dispute",
     }
 }
 
