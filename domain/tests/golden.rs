@@ -290,16 +290,7 @@ fn names_of_payment_commands_never_change() {
     let currency = "GBP".parse().unwrap();
     let new_charge = NewCharge { provider: "p".into(), method: "m".into(), capture: CaptureMode::Manual };
     let ending = Some(ChargeEnding::Voided);
-    let report = ProviderReport {
-        charge: 1,
-        reference: "r".into(),
-        authorized: amount,
-        captured: amount,
-        authorized_until: None,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let report = ProviderReport { ending, ..ProviderReport::of_amounts(1, "r", amount, amount) };
     let (reference, charge) = ("re".to_owned(), 1);
     let refund_report = RefundReport {
         refund_id,

@@ -1,25 +1,36 @@
 //! Commands on payments.
 
 mod look_up;
+mod refunds;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use axum::extract::State;
 use domain::{
-    Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, RefundId,
-    Revision, StreamName, Timestamp,
+    Amount, CommandContext, Currency, Decider, Event, EventId, OrderId, PaymentId, RecordedEvent, Revision,
+    StreamName, Timestamp,
     payment::{
         CaptureMode, NewCharge, PaymentCommand, PaymentDecider, PaymentFailure, PaymentState,
         PaymentStateSummary,
     },
 };
 use http::StatusCode;
-use infra::http::{Code, Failure, Problem};
+use infra::http::{
+    Code, Failure, Problem,
+    answers::{IntoResponses, Responses},
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{Content, Ref, Response},
+};
 
-pub(super) use self::look_up::*;
+pub(super) use self::{look_up::*, refunds::*};
 use super::{
     CommandApi,
     answer::Answer,
@@ -91,14 +102,6 @@ pub(super) struct FailRequest {
 pub(super) struct ReasonRequest {
     #[serde(default)]
     reason: Option<String>,
-}
-
-/// The provider's id of a refund.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReferenceRequest {
-    #[serde(default)]
-    reference: Option<String>,
 }
 
 /// A payment right after a command. Amounts are cumulative, in minor units.
@@ -175,6 +178,22 @@ struct FailureAnswer {
     retryable: bool,
 }
 
+/// What a command on a payment answers.
+pub(super) type PaymentOutcome<P> = Result<Answer<PaymentAnswer>, Failure<P>>;
+
+/// Documents the answer to a command whose payment waits for the provider.
+pub(super) enum NotAnswered {}
+
+impl IntoResponses for NotAnswered {
+    fn responses() -> Responses {
+        let payment = Ref::from_schema_name(PaymentAnswer::name());
+        let response = Response::builder()
+            .description("The provider has not answered yet.")
+            .content("application/json", Content::builder().schema(Some(payment)).build());
+        [("202".to_owned(), response.build().into())].into()
+    }
+}
+
 /// A payment after the provider's answer, for an order that carried its charge. Waits at most `patience`.
 pub(super) async fn payment_after_charge(
     api: &CommandApi,
@@ -188,11 +207,9 @@ pub(super) async fn payment_after_charge(
 command_problems! {
     ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts Unavailable;
     AuthorizeProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
-    RetryProblems = RefundSettled;
     CaptureProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
     FailProblems = PaymentState ChargeUnderWay;
     VoidProblems = PaymentState;
-    RefundOutcomeProblems = RefundSettled RefundUnderWay;
 }
 
 /// Let the provider charge the customer
@@ -208,13 +225,13 @@ command_problems! {
     request_body = ChargeRequest,
     responses(
         (status = 200, description = "The provider has answered.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        NotAnswered,
         ChargeProblems,
     ))]
 pub(super) async fn charge(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, ChargeRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<ChargeProblems>> {
+) -> PaymentOutcome<ChargeProblems> {
     let charge = body.into_charge(&api, "method")?;
     if api.checkout.settle_run_out(id).await? == RunOut::Unanswered {
         let why = "the authorisation has run out, and the payment provider cannot be asked about it now";
@@ -232,13 +249,13 @@ pub(super) async fn charge(
     request_body = MoneyRequest,
     responses(
         (status = 200, description = "Authorized.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        NotAnswered,
         AuthorizeProblems,
     ))]
 pub(super) async fn authorize(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, MoneyRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<AuthorizeProblems>> {
+) -> PaymentOutcome<AuthorizeProblems> {
     let (amount, reference) = (body.amount, body.reference);
     Ok(run_on_payment(&api, id, PaymentCommand::Authorize { amount, reference }, &context).await?)
 }
@@ -254,13 +271,13 @@ pub(super) async fn authorize(
     request_body = MoneyRequest,
     responses(
         (status = 200, description = "Captured.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        NotAnswered,
         CaptureProblems,
     ))]
 pub(super) async fn capture(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, MoneyRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<CaptureProblems>> {
+) -> PaymentOutcome<CaptureProblems> {
     let (amount, reference) = (body.amount, body.reference);
     Ok(run_on_payment(&api, id, PaymentCommand::Capture { amount, reference }, &context).await?)
 }
@@ -271,13 +288,13 @@ pub(super) async fn capture(
     request_body = FailRequest,
     responses(
         (status = 200, description = "Failed. A final failure cancels the order.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        NotAnswered,
         FailProblems,
     ))]
 pub(super) async fn fail(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, FailRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<FailProblems>> {
+) -> PaymentOutcome<FailProblems> {
     let (reason, retryable) = (body.reason, body.retryable);
     Ok(run_on_payment(&api, id, PaymentCommand::Fail { reason, retryable }, &context).await?)
 }
@@ -290,81 +307,14 @@ pub(super) async fn fail(
     request_body = ReasonRequest,
     responses(
         (status = 200, description = "Voided. If nothing was captured, a net order goes on, and any other is cancelled.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
+        NotAnswered,
         VoidProblems,
     ))]
 pub(super) async fn void(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, ReasonRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<VoidProblems>> {
+) -> PaymentOutcome<VoidProblems> {
     Ok(run_on_payment(&api, id, PaymentCommand::Void { reason: body.reason }, &context).await?)
-}
-
-/// Record that a refund was paid out
-///
-/// For money that no provider refunds. A refund of the provider is settled by hand only after a lost answer; a later
-/// report of the provider is recorded all the same.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/succeed", tag = "payments",
-    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
-    request_body = ReferenceRequest,
-    responses(
-        (status = 200, description = "Refunded.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
-        RefundOutcomeProblems,
-    ))]
-pub(super) async fn refund_succeeded(
-    State(api): State<CommandApi>,
-    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReferenceRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<RefundOutcomeProblems>> {
-    let command = PaymentCommand::RecordRefunded { refund_id, reference: body.reference };
-    Ok(run_on_payment(&api, id, command, &context).await?)
-}
-
-/// Record that a refund was refused
-///
-/// For money that no provider refunds, or after a lost answer of the provider.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/fail", tag = "payments",
-    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
-    request_body = ReasonRequest,
-    responses(
-        (status = 200, description = "Failed. The money is still captured and can be refunded again.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
-        RefundOutcomeProblems,
-    ))]
-pub(super) async fn refund_failed(
-    State(api): State<CommandApi>,
-    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), ReasonRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<RefundOutcomeProblems>> {
-    let command = PaymentCommand::RecordRefundFailed { refund_id, reason: body.reason };
-    Ok(run_on_payment(&api, id, command, &context).await?)
-}
-
-/// How to request a failed refund again.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RetryRequest {
-    /// True: an operator pays the money out another way, and records it. False: the provider refunds it.
-    #[serde(default)]
-    by_hand: bool,
-}
-
-/// Request an automatic refund again
-///
-/// A payment whose order has ended repeats a failed refund by itself, 20 times at most. This requests it once more.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/retry", tag = "payments",
-    params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
-    request_body = RetryRequest,
-    responses(
-        (status = 200, description = "Requested.", body = PaymentAnswer),
-        (status = 202, description = "The provider has not answered yet.", body = PaymentAnswer),
-        RetryProblems,
-    ))]
-pub(super) async fn retry_refund(
-    State(api): State<CommandApi>,
-    Command { id: (id, refund_id), body, context }: Command<(PaymentId, RefundId), RetryRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<RetryProblems>> {
-    let command = PaymentCommand::RetryRefund { refund_id, by_hand: body.by_hand };
-    Ok(run_on_payment(&api, id, command, &context).await?)
 }
 
 /// Runs a command on a payment and the reaction of its order, and lets the provider do its part.
@@ -389,6 +339,11 @@ async fn run_on_payment(
     // Before any wait: if the client disconnects, the provider is still asked.
     let asking = if asks_provider { checkout.ask_provider(payment_id) } else { None };
     let replayed = first_answer.is_some();
+    let command_at = match accepted {
+        Accepted::Recorded { revision, .. }
+        | Accepted::Unchanged { revision, .. }
+        | Accepted::Repeated { revision } => revision,
+    };
     let (shown, at) = match accepted {
         Accepted::Recorded { summary, revision } => {
             checkout.react_to_command(payment_id, context, revision, asking.is_some()).await?;
@@ -408,10 +363,13 @@ async fn run_on_payment(
     let mut status = StatusCode::OK;
     if asks_provider {
         (body, status) = await_provider(api, payment_id, asking, api.options.provider_patience).await?;
-    } else if let Some(order_id) = body.order_id
-        && let Some(revision) = order_revision_caused(api, order_id, context).await?
-    {
-        body.revisions.insert(format!("order-{order_id}"), revision);
+    } else if let Some(order_id) = body.order_id {
+        let mut causes = HashSet::from([EventId::of_command(context.id, 0)]);
+        if replayed {
+            causes.extend(events_between(api, payment_id, command_at..=at).await?);
+        }
+        let revision = order_revision_caused(api, order_id, &causes).await?;
+        body.revisions.extend(revision.map(|revision| (format!("order-{order_id}"), revision)));
     }
     Ok(Answer { status, revision: Some(body.revision), location: None, replayed, body })
 }
@@ -461,15 +419,32 @@ async fn await_provider(
     Ok((answer, status))
 }
 
-/// The revision of the order's event that this command's first event caused.
+/// The ids of the events of a payment that the first answer showed: those of the command, and of the provider's answer.
+async fn events_between(
+    api: &CommandApi,
+    payment_id: PaymentId,
+    revisions: RangeInclusive<Revision>,
+) -> Result<Vec<EventId>, Problem> {
+    let (log, stream) = (api.checkout.store().log(), payment_id.into());
+    let mut pages = Pages::of(&*log, &stream, revisions);
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next().await? {
+        ids.extend(page.iter().map(|event| event.id));
+    }
+    Ok(ids)
+}
+
+/// The revision of the last event of the order that one of these events caused.
 async fn order_revision_caused(
     api: &CommandApi,
     order_id: OrderId,
-    context: &CommandContext,
+    causes: &HashSet<EventId>,
 ) -> Result<Option<Revision>, Problem> {
-    let cause = Some(EventId::of_command(context.id, 0));
-    let is_caused =
-        |event: &&RecordedEvent| event.decode_metadata().is_ok_and(|metadata| metadata.causation_id == cause);
+    let is_caused = |event: &&RecordedEvent| {
+        event
+            .decode_metadata()
+            .is_ok_and(|metadata| metadata.causation_id.is_some_and(|cause| causes.contains(&cause)))
+    };
     let (log, stream) = (api.checkout.store().log(), order_id.into());
     let mut pages = Pages::of(&*log, &stream, 0..=Revision::MAX);
     let mut last = None;

@@ -26,6 +26,27 @@ pub struct ProviderReport {
     pub disputes: Vec<DisputeReport>,
 }
 
+impl ProviderReport {
+    /// A report of amounts alone: the charge is under way, or captured in full.
+    pub fn of_amounts(
+        charge: u32,
+        reference: impl Into<String>,
+        authorized: Amount,
+        captured: Amount,
+    ) -> Self {
+        Self {
+            charge,
+            reference: reference.into(),
+            authorized,
+            captured,
+            authorized_until: None,
+            ending: None,
+            refunds: Vec::new(),
+            disputes: Vec::new(),
+        }
+    }
+}
+
 /// How a charge ended without capturing its whole amount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeEnding {

@@ -141,18 +141,7 @@ fn lose(operation: Operation) -> PaymentCommand {
 
 /// The provider reports cumulative amounts of a charge that this payment did not request.
 fn report(authorized: i64, captured: i64) -> PaymentCommand {
-    let (charge, reference, ending) = (0, "pi_0".into(), None);
-    let (authorized, captured) = (pence(authorized), pence(captured));
-    let report = ProviderReport {
-        charge,
-        reference,
-        authorized,
-        captured,
-        authorized_until: None,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let report = ProviderReport::of_amounts(0, "pi_0", pence(authorized), pence(captured));
     PaymentCommand::Report { report, is_answer: false }
 }
 

@@ -337,18 +337,9 @@ fn payment_command(payment: &Payment, deed: &Deed) -> Option<PaymentCommand> {
         }
         Deed::Report { authorized, captured, ref ending, is_answer, .. } => {
             let charge = payment.charge().map_or(0, |charge| charge.number);
-            let (reference, ending) = ("pi".into(), ending.clone());
             let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
-            let report = ProviderReport {
-                charge,
-                reference,
-                authorized,
-                captured,
-                authorized_until: None,
-                ending,
-                refunds: Vec::new(),
-                disputes: Vec::new(),
-            };
+            let amounts = ProviderReport::of_amounts(charge, "pi", authorized, captured);
+            let report = ProviderReport { ending: ending.clone(), ..amounts };
             PaymentCommand::Report { report, is_answer }
         }
         Deed::Fail { retryable, .. } => PaymentCommand::Fail { reason: None, retryable },

@@ -50,16 +50,8 @@ fn report() -> impl Strategy<Value = PaymentCommand> {
         |(charge, authorized, captured, ending, is_answer)| {
             let reference = format!("pi_{charge}");
             let (authorized, captured) = (pence(authorized.max(captured)), pence(captured));
-            let report = ProviderReport {
-                charge,
-                reference,
-                authorized,
-                captured,
-                authorized_until: None,
-                ending,
-                refunds: Vec::new(),
-                disputes: Vec::new(),
-            };
+            let amounts = ProviderReport::of_amounts(charge, reference, authorized, captured);
+            let report = ProviderReport { ending, ..amounts };
             PaymentCommand::Report { report, is_answer }
         },
     )

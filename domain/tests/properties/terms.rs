@@ -139,18 +139,8 @@ impl Shop {
         let charge_of =
             |number| self.payment.charges().iter().find(|charge| charge.number == number).cloned();
         let report = |charge: u32, authorized, captured, ending| {
-            let (reference, authorized_until) = ("ch".to_owned(), None);
-            let (refunds, disputes) = (Vec::new(), Vec::new());
-            let report = ProviderReport {
-                charge,
-                reference,
-                authorized,
-                captured,
-                authorized_until,
-                ending,
-                refunds,
-                disputes,
-            };
+            let amounts = ProviderReport::of_amounts(charge, "ch", authorized, captured);
+            let report = ProviderReport { ending, ..amounts };
             Some(PaymentCommand::Report { report, is_answer: true })
         };
         match work {
@@ -246,16 +236,8 @@ impl Shop {
     fn run_out(&mut self) {
         let Some(charge) = self.payment.charge_under_way().cloned() else { return };
         self.has_failed = true;
-        let report = ProviderReport {
-            charge: charge.number,
-            reference: "ch".to_owned(),
-            authorized: charge.authorized,
-            captured: charge.captured,
-            authorized_until: None,
-            ending: Some(ChargeEnding::Voided),
-            refunds: Vec::new(),
-            disputes: Vec::new(),
-        };
+        let amounts = ProviderReport::of_amounts(charge.number, "ch", charge.authorized, charge.captured);
+        let report = ProviderReport { ending: Some(ChargeEnding::Voided), ..amounts };
         self.on_payment(PaymentCommand::Report { report, is_answer: false });
     }
 

@@ -15,6 +15,7 @@ mod rebuild;
 mod sales;
 mod schema;
 mod stock;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod values;

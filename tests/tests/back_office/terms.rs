@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use command_api::checkout::RunOut;
 use domain::{PaymentId, Timestamp, order::OrderStatus, payment::PaymentState};
 use infra::{
     clock::Clock,
@@ -157,6 +158,21 @@ async fn an_authorisation_that_ended_at_the_provider_without_a_webhook_ends_by_a
     let path = format!("/v1/payments/{}/charge", payment_id(&placed));
     let again = shop.post(&path, "again", json!({"method": "ok"})).await.expect(200);
     assert_eq!(again["authorized"], 2800);
+}
+
+#[tokio::test]
+async fn a_prepaid_order_is_cancelled_only_when_the_provider_says_that_its_authorisation_has_ended() {
+    let (sandbox, clock) = (TestSandbox::open("").await, TestClock::default());
+    let shop = Shop::with(ShopOptions { clock: clock.clock(), ..sandbox.options() }).await;
+    let placed = place(&shop, "prepaid", json!({"payment_due_at": null})).await;
+    placed.pay(&shop, "charge", json!({"method": "ok", "capture": "manual"})).await.expect(200);
+    clock.advance_minutes(7 * 24 * 60 + 1);
+    // By its own clock, the sandbox still holds the money.
+    let held = shop.checkout.settle_run_out(payment_id(&placed).parse().unwrap()).await.unwrap();
+    assert_eq!(held, RunOut::Held);
+    assert_eq!(shop.log().await.order(placed.order_id).status(), OrderStatus::Allocated);
+    sandbox.void(payment_id(&placed), 1).await;
+    until(&shop, &placed, "it is cancelled", |order| order.status() == OrderStatus::Cancelled).await;
 }
 
 #[tokio::test]

@@ -74,16 +74,7 @@ impl Double {
 fn answer(request: &ChargeRequest) -> ChargeAnswer {
     let is_pending = request.charge.method == "pending";
     let taken = if is_pending { Amount::ZERO } else { request.charge.amount };
-    let report = ProviderReport {
-        charge: request.charge.number,
-        reference: "double".to_owned(),
-        authorized: taken,
-        captured: taken,
-        authorized_until: None,
-        ending: None,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let report = ProviderReport::of_amounts(request.charge.number, "double", taken, taken);
     ChargeAnswer { report, next_action: is_pending.then(|| json!({"url": "https://bank.example"})) }
 }
 

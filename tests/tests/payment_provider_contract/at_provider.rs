@@ -13,16 +13,7 @@ async fn latest(fixture: &impl Fixture, payment: PaymentId, count_min: usize) ->
     let last = webhooks(fixture, payment, count_min).await.pop().expect("a webhook");
     let provider = fixture.provider();
     let notice = provider.read_notice(&last.headers, &last.body, Timestamp::now()).unwrap();
-    let empty = ProviderReport {
-        charge: 1,
-        reference: String::new(),
-        authorized: super::amount(0),
-        captured: super::amount(0),
-        authorized_until: None,
-        ending: None,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let empty = ProviderReport::of_amounts(1, "", super::amount(0), super::amount(0));
     match notice.content {
         NoticeContent::Moved { reference } => {
             let found = provider.look_up_reference(&reference).await.unwrap();

@@ -185,16 +185,7 @@ impl From<ChargeAnswer> for Answer {
 fn refused(charge: &Charge, reason: &str) -> Answer {
     let ending = Some(ChargeEnding::Failed { reason: truncated(reason), retryable: true });
     let reference = charge.reference.clone().unwrap_or_default();
-    let (authorized, captured) = (Amount::ZERO, Amount::ZERO);
-    let report = ProviderReport {
-        charge: charge.number,
-        reference,
-        authorized,
-        captured,
-        authorized_until: None,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let nothing = ProviderReport::of_amounts(charge.number, reference, Amount::ZERO, Amount::ZERO);
+    let report = ProviderReport { ending, ..nothing };
     PaymentCommand::Report { report, is_answer: true }.into()
 }

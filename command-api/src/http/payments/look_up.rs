@@ -2,14 +2,13 @@
 
 use axum::extract::State;
 use domain::{PaymentId, payment::PaymentCommand};
-use infra::http::{Code, Failure, Problem};
+use infra::http::{Code, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{PaymentAnswer, run_on_payment};
+use super::{NotAnswered, PaymentAnswer, PaymentOutcome, run_on_payment};
 use crate::http::{
     CommandApi,
-    answer::Answer,
     command::{Command, CommandHeaders, command_problems},
     provider_notices::looked_up,
 };
@@ -37,13 +36,13 @@ command_problems! {
     request_body = LookUpRequest,
     responses(
         (status = 200, description = "What the provider knows is recorded.", body = PaymentAnswer),
-        (status = 202, description = "Recorded, and the provider has further work to do.", body = PaymentAnswer),
+        NotAnswered,
         LookUpProblems,
     ))]
 pub(in crate::http) async fn look_up(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<PaymentId, LookUpRequest>,
-) -> Result<Answer<PaymentAnswer>, Failure<LookUpProblems>> {
+) -> PaymentOutcome<LookUpProblems> {
     let found = looked_up(&api, &body.reference).await?;
     // A charge of another payment is as unknown as none.
     let (_, report) = found.filter(|(of, _)| *of == id).ok_or_else(|| Problem::new(Code::UnknownCharge))?;

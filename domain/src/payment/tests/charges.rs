@@ -17,16 +17,8 @@ fn charge_requested(number: u32) -> PaymentEvent {
 
 fn reported(charge: u32, authorized: i64, captured: i64, ending: Option<ChargeEnding>) -> ProviderReport {
     let reference = format!("pi_{charge}");
-    ProviderReport {
-        charge,
-        reference,
-        authorized: pence(authorized),
-        captured: pence(captured),
-        authorized_until: None,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    }
+    let amounts = ProviderReport::of_amounts(charge, reference, pence(authorized), pence(captured));
+    ProviderReport { ending, ..amounts }
 }
 
 /// A webhook of the provider.

@@ -50,16 +50,8 @@ fn capture_requested(charge: u32, amount: i64, total: i64) -> PaymentEvent {
 }
 
 fn report_of(charge: u32, captured: i64, ending: Option<ChargeEnding>) -> PaymentCommand {
-    let report = ProviderReport {
-        charge,
-        reference: "pi".into(),
-        authorized: pence(100),
-        captured: pence(captured),
-        authorized_until: None,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    };
+    let amounts = ProviderReport::of_amounts(charge, "pi", pence(100), pence(captured));
+    let report = ProviderReport { ending, ..amounts };
     PaymentCommand::Report { report, is_answer: true }
 }
 

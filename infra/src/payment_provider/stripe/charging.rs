@@ -378,14 +378,7 @@ fn intent_form(request: &ChargeRequest, multicapture: bool) -> Result<Form, NoIn
 
 /// The report on a void of a charge that has no intent.
 fn never_created(request: &ChargeRequest) -> ProviderReport {
-    ProviderReport {
-        charge: request.charge.number,
-        reference: key(request, "never-made"),
-        authorized: Amount::ZERO,
-        captured: Amount::ZERO,
-        authorized_until: None,
-        ending: Some(ChargeEnding::Voided),
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    }
+    let (number, reference) = (request.charge.number, key(request, "never-made"));
+    let nothing = ProviderReport::of_amounts(number, reference, Amount::ZERO, Amount::ZERO);
+    ProviderReport { ending: Some(ChargeEnding::Voided), ..nothing }
 }

@@ -99,16 +99,8 @@ pub(super) fn report(intent: &Intent, charge: u32) -> Result<ProviderReport, Pro
     };
     let is_held = intent.status == IntentStatus::RequiresCapture;
     let authorized_until = intent.attempt().filter(|_| is_held).and_then(Attempt::capture_before);
-    Ok(ProviderReport {
-        charge,
-        reference: intent.id.clone(),
-        authorized,
-        captured,
-        authorized_until,
-        ending,
-        refunds: Vec::new(),
-        disputes: Vec::new(),
-    })
+    let amounts = ProviderReport::of_amounts(charge, &*intent.id, authorized, captured);
+    Ok(ProviderReport { authorized_until, ending, ..amounts })
 }
 
 fn authorized_amount(intent: &Intent) -> i64 {

@@ -1,13 +1,16 @@
 //! Money that moved, by quarter hour. A currency has at most 35,136 rows a year and partition.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use postgres_types::ToSql;
-use tokio_postgres::{Client, IsolationLevel, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::{
     PostgresQueries,
     audit::{Scan, Stop},
+    sums::{add_sql, snapshot, sums_of},
     values::{amounts, cell, currency, money_columns},
 };
 use crate::read_models::{
@@ -19,21 +22,17 @@ use crate::read_models::{
 
 pub(super) const SCHEMA: &str = include_str!("money.sql");
 
-/// Sums of rows, in the order that [`totals`] reads. Postgres sums to `numeric`.
-const TOTALS: &str = "sum(captured), sum(refunded), sum(disputed)";
+/// Sums of rows, in the order that [`totals`] reads.
+static TOTALS: LazyLock<String> = LazyLock::new(|| sums_of(&[], &MoneyTotals::COLUMNS));
 
 /// The sums of [`TOTALS`], from column `first` on.
 fn totals(row: &Row, first: usize) -> Result<MoneyTotals, ReadModelError> {
     Ok(MoneyTotals::of(amounts(row, first)?))
 }
 
-const ADD: &str = "INSERT INTO money (currency, start, partition, captured, refunded, disputed)
-     SELECT currency, start, $6, captured, refunded, disputed
-     FROM unnest($1::text[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[])
-         AS added (currency, start, captured, refunded, disputed)
-     ON CONFLICT (currency, start, partition) DO UPDATE
-     SET captured = money.captured + excluded.captured, refunded = money.refunded + excluded.refunded,
-         disputed = money.disputed + excluded.disputed";
+static ADD: LazyLock<String> = LazyLock::new(|| {
+    add_sql("money", &[("currency", "text"), ("start", "bigint")], &[], &MoneyTotals::COLUMNS)
+});
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -43,7 +42,7 @@ pub(super) struct Writer<'t> {
 
 impl<'t> Writer<'t> {
     pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
-        Ok(Self { transaction, add: transaction.prepare_cached(ADD).await? })
+        Ok(Self { transaction, add: transaction.prepare_cached(&ADD).await? })
     }
 
     /// A batch has sums of one partition at most.
@@ -57,7 +56,7 @@ impl<'t> Writer<'t> {
 
 /// Adds rows of a rebuild.
 pub(super) async fn copy(client: &Client, rows: &[PartitionMoney]) -> Result<(), ReadModelError> {
-    let statement = client.prepare(ADD).await?;
+    let statement = client.prepare(&ADD).await?;
     for money in rows {
         add(client, &statement, money).await?;
     }
@@ -79,7 +78,7 @@ async fn add(client: &Client, statement: &Statement, money: &PartitionMoney) -> 
 
 pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), Stop> {
     // The first column names an unreadable row.
-    let sql = format!("SELECT currency, start, {TOTALS} FROM money GROUP BY currency, start");
+    let sql = format!("SELECT currency, start, {} FROM money GROUP BY currency, start", *TOTALS);
     let read =
         |row: &Row| Ok((MoneyKey { currency: currency(row, 0)?, quarter: cell(row, 1)? }, totals(row, 2)?));
     scan.each(&sql, Projection::Payments, read, |(key, sum), chunk| {
@@ -97,13 +96,9 @@ impl MoneyQueries for PostgresQueries {
 
 async fn sum(client: &mut Object, query: &MoneyQuery, limit: usize) -> Result<Money, ReadModelError> {
     const RANGE: &str = "currency = $1 AND start >= $2 AND start < $3";
-    // One transaction, so that the total and its groups are sums of the same rows.
-    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let view = snapshot.start().await?;
-    // Locks out a rebuild that would publish between two of the queries.
-    view.query_one("SELECT generation FROM log", &[]).await?;
-    let statement =
-        view.prepare_cached(&format!("SELECT {TOTALS} FROM money WHERE {RANGE} GROUP BY currency")).await?;
+    let view = snapshot(client).await?;
+    let sql = format!("SELECT {} FROM money WHERE {RANGE} GROUP BY currency", *TOTALS);
+    let statement = view.prepare_cached(&sql).await?;
     let (currency, range) = (query.currency.as_str(), quarters(&query.range));
     let row = view.query_opt(&statement, &[&currency, &range.from, &range.to]).await?;
     let mut money = Money::default();
@@ -111,8 +106,10 @@ async fn sum(client: &mut Object, query: &MoneyQuery, limit: usize) -> Result<Mo
         money.total = totals(&row, 0)?;
     }
     if let Some(group) = query.group {
-        let sql =
-            format!("SELECT start, {TOTALS} FROM money WHERE {RANGE} GROUP BY start ORDER BY start LIMIT $4");
+        let sql = format!(
+            "SELECT start, {} FROM money WHERE {RANGE} GROUP BY start ORDER BY start LIMIT $4",
+            *TOTALS
+        );
         let statement = view.prepare_cached(&sql).await?;
         let range = quarters(&range_after(&query.range, group, query.after.as_deref()));
         let fetched = sql_limit(starts_max(group, limit));

@@ -1,16 +1,17 @@
 //! Sales, by quarter hour and by month. Queries read as few rows as cover the range of time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
 use domain::Currency;
 use postgres_types::{FromSql, ToSql};
-use tokio_postgres::{Client, IsolationLevel, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::{
     PostgresQueries,
     audit::{Scan, Stop},
+    sums::{add_sql, snapshot, sums_of},
     values::{all, amounts, cell, currency, money_columns, sku_of},
 };
 use crate::read_models::{
@@ -71,10 +72,8 @@ impl From<Span> for PgSalesSpan {
     }
 }
 
-/// Sums of rows, in the order that [`totals`] reads. Postgres sums to `numeric`.
-const TOTALS: &str =
-    "sum(orders)::bigint, sum(lines)::bigint, sum(units)::bigint, sum(gross), sum(discounts),
-    sum(tax), sum(shipping), sum(fees), sum(cancelled), sum(refunded)";
+/// Sums of rows, in the order that [`totals`] reads.
+static TOTALS: LazyLock<String> = LazyLock::new(|| sums_of(&SalesTotals::COUNTS, &SalesTotals::MONEY));
 
 /// The sums of [`TOTALS`], from column `first` on.
 fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
@@ -82,21 +81,16 @@ fn totals(row: &Row, first: usize) -> Result<SalesTotals, ReadModelError> {
     Ok(SalesTotals::of(counts, amounts(row, first + 3)?))
 }
 
-const ADD: &str = "INSERT INTO sales (dimension, span, currency, start, key, partition, orders, lines, units,
-         gross, discounts, tax, shipping, fees, cancelled, refunded)
-     SELECT dimension, span, currency, start, key, $16, orders, lines, units,
-         gross, discounts, tax, shipping, fees, cancelled, refunded
-     FROM unnest($1::sales_dimension[], $2::sales_span[], $3::text[], $4::bigint[], $5::text[],
-         $6::bigint[], $7::bigint[], $8::bigint[], $9::numeric[], $10::numeric[], $11::numeric[],
-         $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[])
-         AS added (dimension, span, currency, start, key, orders, lines, units,
-             gross, discounts, tax, shipping, fees, cancelled, refunded)
-     ON CONFLICT (dimension, span, currency, start, key, partition) DO UPDATE
-     SET orders = sales.orders + excluded.orders, lines = sales.lines + excluded.lines,
-         units = sales.units + excluded.units, gross = sales.gross + excluded.gross,
-         discounts = sales.discounts + excluded.discounts, tax = sales.tax + excluded.tax,
-         shipping = sales.shipping + excluded.shipping, fees = sales.fees + excluded.fees,
-         cancelled = sales.cancelled + excluded.cancelled, refunded = sales.refunded + excluded.refunded";
+static ADD: LazyLock<String> = LazyLock::new(|| {
+    let key = [
+        ("dimension", "sales_dimension"),
+        ("span", "sales_span"),
+        ("currency", "text"),
+        ("start", "bigint"),
+        ("key", "text"),
+    ];
+    add_sql("sales", &key, &SalesTotals::COUNTS, &SalesTotals::MONEY)
+});
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -106,7 +100,7 @@ pub(super) struct Writer<'t> {
 
 impl<'t> Writer<'t> {
     pub(super) async fn prepare(transaction: &'t Transaction<'t>) -> Result<Self, ReadModelError> {
-        Ok(Self { transaction, add: transaction.prepare_cached(ADD).await? })
+        Ok(Self { transaction, add: transaction.prepare_cached(&ADD).await? })
     }
 
     /// A batch has sums of one partition at most.
@@ -120,7 +114,7 @@ impl<'t> Writer<'t> {
 
 /// Adds rows of a rebuild. The table has its primary key already, because further rows add to months.
 pub(super) async fn copy(client: &Client, rows: &[PartitionSales]) -> Result<(), ReadModelError> {
-    let statement = client.prepare(ADD).await?;
+    let statement = client.prepare(&ADD).await?;
     for sales in rows {
         add(client, &statement, sales).await?;
     }
@@ -155,8 +149,9 @@ async fn add(client: &Client, statement: &Statement, sales: &PartitionSales) -> 
 pub(super) async fn scan<R: From<StoredRow>>(scan: &Scan<'_, R>) -> Result<(), Stop> {
     let sql = |span| {
         format!(
-            "SELECT key, dimension, currency, start, {TOTALS} FROM sales WHERE span = '{span}'
-             GROUP BY dimension, currency, start, key"
+            "SELECT key, dimension, currency, start, {} FROM sales WHERE span = '{span}'
+             GROUP BY dimension, currency, start, key",
+            *TOTALS
         )
     };
     let mut check = MonthCheck::default();
@@ -197,11 +192,7 @@ impl SalesQueries for PostgresQueries {
 }
 
 async fn sum(client: &mut Object, query: &SalesQuery, limit: usize) -> Result<Sales, ReadModelError> {
-    // One transaction, so that the total and its groups are sums of the same rows.
-    let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
-    let view = snapshot.start().await?;
-    // Locks out a rebuild that would publish between two of the queries.
-    view.query_one("SELECT generation FROM log", &[]).await?;
+    let view = snapshot(client).await?;
     let total = total(&view, query).await?;
     let groups = match query.group {
         None => Vec::new(),
@@ -224,7 +215,7 @@ const RANGE: &str = "dimension = $1 AND span = $2 AND currency = $3 AND start >=
 
 /// Sums over all orders.
 async fn total(view: &Transaction<'_>, query: &SalesQuery) -> Result<SalesTotals, ReadModelError> {
-    let sql = format!("SELECT {TOTALS} FROM sales WHERE {RANGE} GROUP BY dimension");
+    let sql = format!("SELECT {} FROM sales WHERE {RANGE} GROUP BY dimension", *TOTALS);
     let statement = view.prepare_cached(&sql).await?;
     let currency = query.currency.as_str();
     let mut total = SalesTotals::default();
@@ -246,7 +237,7 @@ async fn sums_by_start(
     limit: usize,
 ) -> Result<Vec<(i64, SalesTotals)>, ReadModelError> {
     let sql =
-        format!("SELECT start, {TOTALS} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start LIMIT $6");
+        format!("SELECT start, {} FROM sales WHERE {RANGE} GROUP BY start ORDER BY start LIMIT $6", *TOTALS);
     let statement = view.prepare_cached(&sql).await?;
     let (currency, fetched) = (query.currency.as_str(), sql_limit(spans::starts_max(group, limit)));
     let mut sums = Vec::new();
@@ -269,8 +260,9 @@ async fn sums_by_key(
     limit: usize,
 ) -> Result<Vec<(String, SalesTotals)>, ReadModelError> {
     let sql = format!(
-        "SELECT key, {TOTALS} FROM sales WHERE {RANGE} AND ($6::text IS NULL OR key > $6)
-         GROUP BY key ORDER BY key LIMIT $7"
+        "SELECT key, {} FROM sales WHERE {RANGE} AND ($6::text IS NULL OR key > $6)
+         GROUP BY key ORDER BY key LIMIT $7",
+        *TOTALS
     );
     let statement = view.prepare_cached(&sql).await?;
     let (currency, after, fetched) = (query.currency.as_str(), query.after.as_deref(), one_more(limit));
