@@ -7,6 +7,7 @@
 
 mod authorization;
 mod due;
+mod exchanging;
 mod handled_inline;
 mod locks;
 mod placing;
@@ -20,6 +21,7 @@ use domain::{
     CommandContext, Decider, Event, EventId, OrderId, PaymentId, Revision,
     checkout::{Reaction, Step, payment_event_asks_provider, react_to_payment},
     decider::Versioned,
+    exchange::ExchangeDecider,
     order::{Order, OrderDecider},
     payment::{Payment, PaymentDecider, PaymentEvent},
     receipt::ReceiptDecider,
@@ -59,6 +61,7 @@ pub struct Checkout {
     pub stock: Executor<StockDecider>,
     pub payments: Executor<PaymentDecider>,
     pub receipts: Executor<ReceiptDecider>,
+    pub exchanges: Executor<ExchangeDecider>,
     /// Reactions of one order run one at a time.
     pub locks: Locks<OrderId>,
     provider: Option<AttendedProvider>,
@@ -86,11 +89,12 @@ impl Checkout {
     ) -> Self {
         let unreadable = UnreadableStreams::reported_to(health.clone());
         Self {
-            // Streams of orders, payments and receipts are short: reading them is cheaper than snapshots.
+            // Streams of orders, payments, receipts and exchanges are short: reading them is cheaper than snapshots.
             orders: Executor::start(store, None, &unreadable, options),
             stock: Executor::start(store, snapshots, &unreadable, options),
             payments: Executor::start(store, None, &unreadable, options),
             receipts: Executor::start(store, None, &unreadable, options),
+            exchanges: Executor::start(store, None, &unreadable, options),
             locks: Locks::default(),
             provider: None,
             clock,
@@ -229,6 +233,9 @@ impl Checkout {
             }
             Step::Payment(id, command) => {
                 refusal_of(self.payments.execute_reaction(&id, command, &context).await?)
+            }
+            Step::Exchange(id, command) => {
+                refusal_of(self.exchanges.execute_reaction(&id, command, &context).await?)
             }
             Step::Order(id, command) => {
                 refusal_of(self.orders.execute_reaction(&id, command, &context).await?)

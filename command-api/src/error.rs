@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{
+    exchange::ExchangeRefusal,
     order::{InvalidOrder, OrderRefusal},
     payment::PaymentRefusal,
     receipt::{ItemRefusal, ReceiptRefusal, ReceiptRefusals},
@@ -151,6 +152,20 @@ codes! {
     }
 }
 
+impl Refusal for ExchangeRefusal {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::NotFound => Problem::new(Code::NotFound),
+            Self::Return(refusal) => refusal.problem().within("return"),
+            Self::Order(refusal) => refusal.problem().within("order"),
+            Self::OtherCurrency(_) => refused(Code::InvalidRequest, Some("order.currency".to_owned()), self),
+            Self::NotPrepaid => refused(Code::TermsNotSupported, Some("order.terms".to_owned()), self),
+            Self::NothingToCredit => refused(Code::NothingToCredit, None, self),
+            Self::TooLarge { .. } => refused(Code::OrderTooLarge, None, self),
+        }
+    }
+}
+
 impl Refusal for OrderRefusal {
     fn problem(&self) -> Problem {
         let member = match self {
@@ -235,6 +250,7 @@ codes! {
         PaymentRefusal::RefundSettled | PaymentRefusal::NotRetryable => RefundSettled,
         PaymentRefusal::RefundUnderWay => RefundUnderWay,
         PaymentRefusal::OfProvider => PaymentOfProvider,
+        PaymentRefusal::OfCredit => PaymentOfCredit,
         PaymentRefusal::TooManyCharges => TooManyParts,
     }
 }
@@ -255,6 +271,7 @@ impl Refusal for PaymentRefusal {
             | Self::RefundSettled
             | Self::RefundUnderWay
             | Self::OfProvider
+            | Self::OfCredit
             | Self::NotRetryable
             | Self::TooManyCharges => None,
         };

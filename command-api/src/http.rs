@@ -157,6 +157,7 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(orders::add_payment))
         .routes(routes!(orders::deliver))
         .routes(routes!(orders::return_goods))
+        .routes(routes!(orders::exchange))
         .routes(routes!(orders::refund))
         .routes(routes!(stock::receive_many))
         .routes(routes!(stock::receive))

@@ -4,10 +4,15 @@
 //! its own work: only a durable rejection, cancellation or expiry releases stock. A reaction does nothing if
 //! the order has moved on since its event.
 
+mod due;
+mod exchanging;
+
 use std::collections::BTreeMap;
 
+pub use self::exchanging::{ExchangeView, exchange_event_has_reaction, payment_of_credit, react_to_exchange};
 use crate::{
-    Amount, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName, Timestamp,
+    Amount, ExchangeId, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName,
+    exchange::ExchangeCommand,
     order::{
         CancelledLine, LineQuantity, Order, OrderAllocated, OrderAuthorizationRecorded, OrderCommand,
         OrderEvent, OrderEventKind, OrderPaymentRecorded, OrderRefund, OrderStateSummary, OrderStatus,
@@ -36,6 +41,7 @@ pub enum Step {
     Stock(Sku, StockCommand),
     Payment(PaymentId, PaymentCommand),
     Order(OrderId, OrderCommand),
+    Exchange(ExchangeId, ExchangeCommand),
 }
 
 impl Step {
@@ -44,6 +50,7 @@ impl Step {
             Self::Stock(sku, _) => sku.clone().into(),
             Self::Payment(id, _) => (*id).into(),
             Self::Order(id, _) => (*id).into(),
+            Self::Exchange(id, _) => (*id).into(),
         }
     }
 
@@ -52,6 +59,7 @@ impl Step {
             Self::Stock(_, command) => command.name(),
             Self::Payment(_, command) => command.name(),
             Self::Order(_, command) => command.name(),
+            Self::Exchange(_, command) => command.name(),
         }
     }
 }
@@ -67,6 +75,7 @@ pub fn order_event_has_reaction(kind: OrderEventKind) -> bool {
         | OrderEventKind::Shipped
         | OrderEventKind::Returned
         | OrderEventKind::ShipmentUndone
+        | OrderEventKind::CreditTakenBack
         | OrderEventKind::RefundRequested
         | OrderEventKind::LinesCancelled
         | OrderEventKind::PaymentAdded
@@ -161,7 +170,15 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             };
             let (payment_id, amount, charge) = (added.payment_id, added.amount, added.charge.clone());
             let terms = order.terms();
-            let request = PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms };
+            let request = PaymentCommand::Request {
+                payment_id,
+                order_id,
+                amount,
+                currency,
+                charge,
+                terms,
+                credit: None,
+            };
             Reaction::Send(vec![Step::Payment(payment_id, request)])
         }
         OrderEvent::Rejected(_) | OrderEvent::Cancelled(_) | OrderEvent::Expired(_) => {
@@ -193,6 +210,12 @@ pub fn react_to_order(order_id: OrderId, event: &OrderEvent, order: &Order) -> R
             let mut steps: Vec<Step> = units_by_sku(order, parts).into_iter().map(put_back).collect();
             let only = (return_id.into(), returned.refund_amount);
             steps.extend(refund_steps(order, &returned.refunds, only, RefundReason::Return));
+            steps.extend(adjustments(order));
+            Reaction::Send(steps)
+        }
+        OrderEvent::CreditTakenBack(taken) => {
+            let only = (taken.refund_id, Amount::ZERO);
+            let mut steps = refund_steps(order, &taken.refunds, only, RefundReason::Requested);
             steps.extend(adjustments(order));
             Reaction::Send(steps)
         }
@@ -285,7 +308,8 @@ pub fn react_to_payment(event: &PaymentEvent, payment: &Payment) -> Reaction {
     };
     let of_authorization = changes_authorization(event).then(|| authorization_to_record(payment)).flatten();
     let commands = of_authorization.into_iter().chain(of_amounts);
-    let steps: Vec<Step> = commands.map(|command| Step::Order(order_id, command)).collect();
+    let steps = commands.map(|command| Step::Order(order_id, command));
+    let steps: Vec<Step> = steps.chain(exchanging::credit_back(event, payment)).collect();
     if steps.is_empty() { Reaction::None } else { Reaction::Send(steps) }
 }
 
@@ -342,40 +366,6 @@ pub fn react_to_receipt(event: &ReceiptEvent) -> Vec<Step> {
             };
             accepted.items.iter().map(receive).collect()
         }
-    }
-}
-
-/// What a timer does with an unpaid order at its due time.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WhenDue {
-    /// The order is paid, has ended or is not due yet.
-    Nothing,
-    /// The payment captured or authorized money that the order has not recorded.
-    Record(OrderCommand),
-    /// The provider may have captured money. Its answer decides, so wait for it.
-    Wait,
-    Expire(OrderCommand),
-}
-
-/// Looks at the payments of the order before it expires the order: an order that was paid in time must not expire
-/// because its payment is recorded late.
-pub fn when_due(order: &Order, payments: &[Payment], now: Timestamp) -> WhenDue {
-    let is_due = order.payment_due_at().is_some_and(|due_at| due_at <= now);
-    if !order.awaits_payment() || !is_due {
-        return WhenDue::Nothing;
-    }
-    let is_unrecorded = |payment: &&Payment| {
-        let tender = payment.payment_id().and_then(|id| order.tender(id));
-        payment.captured() > tender.map_or(Amount::ZERO, |tender| tender.recorded.captured)
-    };
-    if let Some(payment) = payments.iter().find(is_unrecorded) {
-        WhenDue::Record(record_payment(payment))
-    } else if let Some(command) = payments.iter().find_map(authorization_that_holds) {
-        WhenDue::Record(command)
-    } else if payments.iter().any(Payment::is_in_doubt) {
-        WhenDue::Wait
-    } else {
-        WhenDue::Expire(OrderCommand::Expire { now })
     }
 }
 
@@ -437,7 +427,11 @@ pub fn payment_requests(order_id: OrderId, order: &OrderStateSummary) -> Vec<(Pa
     let terms = order.terms;
     let requests = order.payments.iter().map(|tender| {
         let (payment_id, amount, charge) = (tender.payment_id, tender.amount, tender.charge.clone());
-        (payment_id, PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms })
+        let credit = tender.credit;
+        (
+            payment_id,
+            PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms, credit },
+        )
     });
     requests.collect()
 }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
-    decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, receipt::ReceiptEvent, stock::StockEvent,
+    decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent, payment::PaymentEvent,
+    receipt::ReceiptEvent, stock::StockEvent,
 };
 
 /// The data of a command besides its content.
@@ -178,6 +179,7 @@ pub enum Event {
     Order(OrderEvent),
     Payment(PaymentEvent),
     Receipt(ReceiptEvent),
+    Exchange(ExchangeEvent),
 }
 
 impl RecordedEvent {
@@ -187,6 +189,7 @@ impl RecordedEvent {
             StreamName::Order(_) => self.decode_as::<OrderEvent>().map(Event::Order),
             StreamName::Payment(_) => self.decode_as::<PaymentEvent>().map(Event::Payment),
             StreamName::Receipt(_) => self.decode_as::<ReceiptEvent>().map(Event::Receipt),
+            StreamName::Exchange(_) => self.decode_as::<ExchangeEvent>().map(Event::Exchange),
         }
     }
 

@@ -53,6 +53,8 @@ uuid_ids! {
     RefundId;
     /// Identifies a receipt of several SKUs and its stream.
     ReceiptId;
+    /// Identifies an exchange and its stream.
+    ExchangeId;
     /// Identifies one command. A command sent twice under one id is executed once.
     CommandId;
     /// The deduplication key of an event.
@@ -167,6 +169,20 @@ impl From<CommandId> for ReceiptId {
     }
 }
 
+/// As of a receipt.
+impl From<CommandId> for ExchangeId {
+    fn from(id: CommandId) -> Self {
+        Self(id.0)
+    }
+}
+
+/// An exchange has one return, one new order and at most one cancellation: their ids are those that its command gives.
+impl From<ExchangeId> for CommandId {
+    fn from(id: ExchangeId) -> Self {
+        Self(id.0)
+    }
+}
+
 impl From<ReturnId> for RefundId {
     fn from(id: ReturnId) -> Self {
         Self(id.0)
@@ -246,11 +262,14 @@ pub enum StreamName {
     Order(OrderId),
     Payment(PaymentId),
     Receipt(ReceiptId),
+    Exchange(ExchangeId),
 }
 
 /// A text that is not a stream name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a stream name: expected stock-SKU, order-UUID, payment-UUID or receipt-UUID")]
+#[error(
+    "{0:?} is not a stream name: expected stock-SKU, order-UUID, payment-UUID, receipt-UUID or exchange-UUID"
+)]
 pub struct InvalidStreamName(String);
 
 impl StreamName {
@@ -261,6 +280,7 @@ impl StreamName {
             Self::Order(_) => "order",
             Self::Payment(_) => "payment",
             Self::Receipt(_) => "receipt",
+            Self::Exchange(_) => "exchange",
         }
     }
 }
@@ -272,6 +292,7 @@ impl fmt::Display for StreamName {
             Self::Order(id) => write!(f, "order-{id}"),
             Self::Payment(id) => write!(f, "payment-{id}"),
             Self::Receipt(id) => write!(f, "receipt-{id}"),
+            Self::Exchange(id) => write!(f, "exchange-{id}"),
         }
     }
 }
@@ -287,6 +308,7 @@ impl FromStr for StreamName {
             "order" => id.parse().map(Self::Order).map_err(|_| invalid()),
             "payment" => id.parse().map(Self::Payment).map_err(|_| invalid()),
             "receipt" => id.parse().map(Self::Receipt).map_err(|_| invalid()),
+            "exchange" => id.parse().map(Self::Exchange).map_err(|_| invalid()),
             _ => Err(invalid()),
         }
     }
@@ -313,6 +335,12 @@ impl From<PaymentId> for StreamName {
 impl From<ReceiptId> for StreamName {
     fn from(id: ReceiptId) -> Self {
         Self::Receipt(id)
+    }
+}
+
+impl From<ExchangeId> for StreamName {
+    fn from(id: ExchangeId) -> Self {
+        Self::Exchange(id)
     }
 }
 

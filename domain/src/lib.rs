@@ -2,14 +2,16 @@
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: commands carry their times and ids. The
 //! same command on the same state therefore always yields the same events. Each aggregate ([`stock`],
-//! [`order`], [`payment`], [`receipt`]) is a [`Decider`]; [`checkout`] is the policy that connects them.
+//! [`order`], [`payment`], [`receipt`], [`exchange`]) is a [`Decider`]; [`checkout`] is the policy that connects them.
 
 // A new variant must fail to compile in every match that distinguishes the variants.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 pub mod checkout;
+pub mod credit;
 pub mod decider;
 pub mod envelope;
+pub mod exchange;
 mod heap;
 pub mod ids;
 pub mod money;
@@ -27,8 +29,8 @@ pub mod text;
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};
 pub use ids::{
-    CancellationId, CommandId, EventId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku,
-    StreamName,
+    CancellationId, CommandId, EventId, ExchangeId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId,
+    ShipmentId, Sku, StreamName,
 };
 pub use money::{Amount, Currency};
 

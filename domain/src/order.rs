@@ -6,6 +6,7 @@
 
 mod balance;
 mod command;
+mod credit;
 mod decide;
 mod event;
 mod evolve;
@@ -18,16 +19,19 @@ mod status;
 mod tenders;
 mod terms;
 
-pub(crate) use decide::units_by_sku;
+pub(crate) use decide::{new_order, units_by_sku};
+pub(crate) use leaving::returned;
 
 pub use command::{NewCancellation, NewLine, NewReturn, OrderCommand, PlaceOrder, ReturnLine};
+pub use credit::CreditRecord;
 pub use decide::OrderRefusal;
 pub use event::{
     Adjustment, AllocatedTender, CancelReason, CancelledLine, LineAdjustment, LineAmount, LineQuantity,
-    NewTender, OrderAllocated, OrderAuthorizationRecorded, OrderCancelled, OrderDelivered, OrderDueMoved,
-    OrderEvent, OrderEventKind, OrderExpired, OrderLine, OrderLinesCancelled, OrderPaid, OrderPaymentAdded,
-    OrderPaymentEnded, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested, OrderRejected,
-    OrderReturned, OrderShipmentUndone, OrderShipped, ReturnedLine, Shortage, TenderEnding,
+    NewTender, OrderAllocated, OrderAuthorizationRecorded, OrderCancelled, OrderCreditTakenBack,
+    OrderDelivered, OrderDueMoved, OrderEvent, OrderEventKind, OrderExpired, OrderLine, OrderLinesCancelled,
+    OrderPaid, OrderPaymentAdded, OrderPaymentEnded, OrderPaymentRecorded, OrderPlaced, OrderRefund,
+    OrderRefundRequested, OrderRejected, OrderReturned, OrderShipmentUndone, OrderShipped, ReturnedLine,
+    Shortage, TenderEnding,
 };
 pub use placing::InvalidOrder;
 pub use state::{CancellationRecord, Line, Order, OrderStateSummary, RefundRecord, ReturnRecord, Shipment};

@@ -18,6 +18,7 @@
 
 mod charge;
 mod command;
+mod credit;
 mod decide;
 mod dispute;
 mod event;

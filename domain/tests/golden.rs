@@ -5,12 +5,14 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
-    Amount, CancellationId, CommandId, EventId, EventMetadata, OrderId, PaymentId, RefundId, ReturnId,
-    ShipmentId, Sku, StreamName, Timestamp,
+    Amount, CancellationId, CommandId, EventId, EventMetadata, ExchangeId, OrderId, PaymentId, RefundId,
+    ReturnId, ShipmentId, Sku, StreamName, Timestamp,
+    credit::CreditGiven,
     decider::StoredEvent,
+    exchange::{ExchangeCommand, ExchangeEvent, ExchangeSettled, RefusedBecause},
     order::{
         CancelReason, NewCancellation, NewReturn, OrderAuthorizationRecorded, OrderCommand, OrderEvent,
-        OrderPaymentRecorded, PaymentTerms, PlaceOrder, TenderEnding,
+        OrderPaymentRecorded, OrderPlaced, PaymentTerms, PlaceOrder, TenderEnding,
     },
     payment::{
         CaptureMode, ChargeEnding, DisputeReport, DisputeState, NewCharge, Operation, PaymentAdjusted,
@@ -37,7 +39,7 @@ fn golden_names() -> BTreeSet<String> {
 
 /// Forms of an event besides the one with all members of its first build: without the optional members, and
 /// with the members that a later build added.
-const FORMS: [&str; 6] = [".minimal", ".levels", ".part", ".provider", ".payments", ".terms"];
+const FORMS: [&str; 7] = [".minimal", ".levels", ".part", ".provider", ".payments", ".terms", ".exchange"];
 
 fn type_of(golden_name: &str) -> &str {
     FORMS.iter().find_map(|form| golden_name.strip_suffix(form)).unwrap_or(golden_name)
@@ -72,6 +74,7 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
             Some("order") => round_trip::<OrderEvent>(type_name, &data),
             Some("payment") => round_trip::<PaymentEvent>(type_name, &data),
             Some("receipt") => round_trip::<ReceiptEvent>(type_name, &data),
+            Some("exchange") => round_trip::<ExchangeEvent>(type_name, &data),
             _ => panic!("{name}.json does not name an aggregate"),
         };
         if stored_as == type_name {
@@ -88,9 +91,14 @@ fn every_stored_event_decodes_and_encodes_to_the_same_json() {
 
 #[test]
 fn every_event_type_has_a_golden_file_and_every_golden_file_a_type() {
-    let types =
-        [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES, ReceiptEvent::TYPE_NAMES]
-            .concat();
+    let types = [
+        StockEvent::TYPE_NAMES,
+        OrderEvent::TYPE_NAMES,
+        PaymentEvent::TYPE_NAMES,
+        ReceiptEvent::TYPE_NAMES,
+        ExchangeEvent::TYPE_NAMES,
+    ]
+    .concat();
     let names = golden_names();
     let full: Vec<&str> = names.iter().map(String::as_str).filter(|name| type_of(name) == *name).collect();
     assert_eq!(full, types.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
@@ -110,6 +118,7 @@ fn every_optional_member_is_absent_from_a_golden_file() {
                 || OrderEvent::from_json(type_name, &data).is_ok()
                 || PaymentEvent::from_json(type_name, &data).is_ok()
                 || ReceiptEvent::from_json(type_name, &data).is_ok()
+                || ExchangeEvent::from_json(type_name, &data).is_ok()
         };
         for member in members.keys() {
             let mut without = members.clone();
@@ -217,11 +226,37 @@ fn names_of_receipt_commands_never_change() {
     assert_eq!(command.name(), stored);
 }
 
+/// The content of a stored order.
+fn new_order() -> OrderPlaced {
+    let data = fs::read(golden_dir().join("order.placed.v2.minimal.json")).unwrap();
+    serde_json::from_slice(&data).unwrap()
+}
+
+#[test]
+fn names_of_exchange_commands_never_change() {
+    let data = fs::read(golden_dir().join("exchange.requested.v1.json")).unwrap();
+    let requested = serde_json::from_slice(&data).unwrap();
+    let settled = ExchangeSettled { refund_amount: Amount::ZERO, return_revision: 0, order_revision: 0 };
+    let commands = [
+        ExchangeCommand::Request(Box::new(requested)),
+        ExchangeCommand::Settle(settled),
+        ExchangeCommand::Refuse(RefusedBecause::OrderEnded),
+    ];
+    // A new command does not compile before its name is here. Add it to `commands` too.
+    let stored = |command: &ExchangeCommand| match command {
+        ExchangeCommand::Request(_) => "exchange.request",
+        ExchangeCommand::Settle(_) => "exchange.settle",
+        ExchangeCommand::Refuse(_) => "exchange.refuse",
+    };
+    assert_eq!(commands.each_ref().map(ExchangeCommand::name), commands.each_ref().map(stored));
+}
+
 #[test]
 fn names_of_order_commands_never_change() {
     let (order_id, payment_id) = (OrderId(Uuid::nil()), PaymentId(Uuid::nil()));
     let (shipment_id, return_id) = (ShipmentId(Uuid::nil()), ReturnId(Uuid::nil()));
     let (refund_id, amount) = (RefundId(Uuid::nil()), Amount::ZERO);
+    let exchange_id = ExchangeId(Uuid::nil());
     let placed_at = "2010-12-01T08:26:00Z".parse().unwrap();
     let place = PlaceOrder {
         order_id,
@@ -253,6 +288,12 @@ fn names_of_order_commands_never_change() {
         OrderCommand::UndoShipment { shipment_id, reason: None },
         OrderCommand::MoveDue { payment_due_at: None, now: placed_at },
         OrderCommand::Return(NewReturn { return_id, lines: Vec::new(), refund_amount: None, reason: None }),
+        OrderCommand::PlaceExchanged(Box::new(new_order())),
+        OrderCommand::ReturnForCredit {
+            new_return: NewReturn { return_id, lines: Vec::new(), refund_amount: None, reason: None },
+            credit: CreditGiven { exchange_id, order_id, amount },
+        },
+        OrderCommand::TakeBackCredit { exchange_id, refund_id, amount },
         OrderCommand::AddPayment { payment_id, amount: None, charge: None },
         OrderCommand::EndPayment { payment_id, ending: TenderEnding::Failed, captured: amount },
         OrderCommand::Refund { refund_id, amount, lines: Vec::new(), payment_id: None, reason: None },
@@ -276,6 +317,9 @@ fn names_of_order_commands_never_change() {
         OrderCommand::UndoShipment { .. } => "order.undo_shipment",
         OrderCommand::MoveDue { .. } => "order.move_due",
         OrderCommand::Return(_) => "order.return",
+        OrderCommand::PlaceExchanged(_) => "order.place_exchanged",
+        OrderCommand::ReturnForCredit { .. } => "order.return_for_credit",
+        OrderCommand::TakeBackCredit { .. } => "order.take_back_credit",
         OrderCommand::Refund { .. } => "order.refund",
         OrderCommand::Cancel(_) => "order.cancel",
         OrderCommand::Expire { .. } => "order.expire",
@@ -308,7 +352,9 @@ fn names_of_payment_commands_never_change() {
             currency,
             charge: None,
             terms: PaymentTerms::Prepaid,
+            credit: None,
         },
+        PaymentCommand::GiveCredit,
         PaymentCommand::Charge(new_charge),
         PaymentCommand::Report { report, is_answer: true },
         PaymentCommand::Authorize { amount: None, reference: None },
@@ -324,12 +370,18 @@ fn names_of_payment_commands_never_change() {
         PaymentCommand::RecordRefunded { refund_id, reference: None },
         PaymentCommand::RecordRefundFailed { refund_id, reason: None },
         PaymentCommand::EndAuthorization { now: Timestamp::UNIX_EPOCH },
-        PaymentCommand::Adjust(PaymentAdjusted { amount: None, capture_due: amount, number: 1 }),
+        PaymentCommand::Adjust(PaymentAdjusted {
+            amount: None,
+            capture_due: amount,
+            amount_due: None,
+            number: 1,
+        }),
         PaymentCommand::Close { order_id, amount_due: amount, refund: None },
     ];
     // A new command does not compile before its name is here. Add it to `commands` too.
     let stored = |command: &PaymentCommand| match command {
         PaymentCommand::Request { .. } => "payment.request",
+        PaymentCommand::GiveCredit => "payment.give_credit",
         PaymentCommand::Charge(_) => "payment.charge",
         PaymentCommand::Report { .. } => "payment.report",
         PaymentCommand::Authorize { .. } => "payment.authorize",

@@ -140,7 +140,7 @@ impl Fold {
             StreamName::Stock(sku) => self.stock.revision(sku),
             StreamName::Order(id) => self.orders.get(*id).map(|row| row.revision),
             StreamName::Payment(id) => self.payments.get(*id).map(|row| row.revision),
-            StreamName::Receipt(_) => None,
+            StreamName::Receipt(_) | StreamName::Exchange(_) => None,
         }
     }
 
@@ -153,7 +153,11 @@ impl Fold {
             (StreamName::Order(id), Event::Order(data)) => self.apply_order(*id, data, event, source),
             (StreamName::Payment(id), Event::Payment(data)) => self.apply_payment(*id, data, event, source),
             (
-                StreamName::Stock(_) | StreamName::Order(_) | StreamName::Payment(_) | StreamName::Receipt(_),
+                StreamName::Stock(_)
+                | StreamName::Order(_)
+                | StreamName::Payment(_)
+                | StreamName::Receipt(_)
+                | StreamName::Exchange(_),
                 _,
             ) => Err(Poison::Contradiction("it belongs to a stream of another kind".to_owned())),
         }
@@ -232,7 +236,7 @@ pub fn keys_of<'a>(events: impl IntoIterator<Item = &'a DecodedEvent>) -> RowKey
             StreamName::Stock(sku) => stock::add_keys(sku, event, &mut keys),
             StreamName::Order(id) => _ = keys.orders.insert(*id),
             StreamName::Payment(id) => _ = keys.payments.insert(*id),
-            StreamName::Receipt(_) => {}
+            StreamName::Receipt(_) | StreamName::Exchange(_) => {}
         }
     }
     keys

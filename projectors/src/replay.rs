@@ -11,7 +11,9 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use domain::{EventId, OrderId, PaymentId, Position, ReceiptId, RecordedEvent, Sku, StreamName, Timestamp};
+use domain::{
+    EventId, ExchangeId, OrderId, PaymentId, Position, ReceiptId, RecordedEvent, Sku, StreamName, Timestamp,
+};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, EventMark, ReadError},
@@ -239,6 +241,7 @@ fn put_stream(key: &mut Vec<u8>, stream: &StreamName) {
         StreamName::Order(id) => (1, id.0.as_bytes()),
         StreamName::Payment(id) => (2, id.0.as_bytes()),
         StreamName::Receipt(id) => (3, id.0.as_bytes()),
+        StreamName::Exchange(id) => (4, id.0.as_bytes()),
     };
     key.push(kind);
     key.extend_from_slice(id);
@@ -256,6 +259,7 @@ fn stream_of(key: &[u8]) -> Option<StreamName> {
         1 => StreamName::Order(OrderId(uuid()?)),
         2 => StreamName::Payment(PaymentId(uuid()?)),
         3 => StreamName::Receipt(ReceiptId(uuid()?)),
+        4 => StreamName::Exchange(ExchangeId(uuid()?)),
         _ => return None,
     })
 }

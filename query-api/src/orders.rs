@@ -34,8 +34,10 @@ use crate::{
     },
 };
 
+mod exchange;
 mod filter;
 mod payment;
+pub use exchange::{ExchangeFrom, ExchangeInto};
 use filter::OrdersParams;
 pub use payment::OrderPayment;
 
@@ -134,6 +136,10 @@ pub struct Order<'a> {
     #[schema(value_type = i64)]
     disputed: Amount,
     returns: Vec<Return>,
+    /// Set for the new order of an exchange.
+    exchange_of: Option<ExchangeFrom>,
+    /// The exchanges of units of this order.
+    exchanged_for: Vec<ExchangeInto>,
     /// Requested by returns, by cancellations and by hand.
     refunds: Vec<OrderRefund>,
     #[schema(value_type = Option<CancelReasonWord>)]
@@ -392,6 +398,8 @@ impl<'a> Order<'a> {
             shipments: order.shipments().iter().map(Shipment::of).collect(),
             disputed: order.disputed(),
             returns: order.returns().iter().map(Return::of).collect(),
+            exchange_of: order.exchange_of().map(ExchangeFrom::of),
+            exchanged_for: order.credits().iter().map(ExchangeInto::of).collect(),
             refunds: order.refunds().iter().map(OrderRefund::of).collect(),
             cancel_reason: order.cancel_reason(),
         }

@@ -66,8 +66,8 @@ vocabularies! {
     CancelReasonWord of CancelReason: Requested PaymentFailed PaymentVoided;
     /// State of a payment. `new`: its order ended before the payment was requested.
     PaymentStateWord of PaymentState: New Requested Authorized Captured Failed Voided OutcomeUnknown;
-    /// How the money of a payment comes: by charges of a provider, or recorded by hand.
-    PaymentKindWord of PaymentKind: Provider Manual;
+    /// How the money of a payment comes: by charges of a provider, recorded by hand, or from the order of an exchange.
+    PaymentKindWord of PaymentKind: Provider Manual Credit;
     /// The operation whose answer was lost.
     OperationWord of Operation: Authorize Capture Void;
     /// Reason of a refund.

@@ -3,6 +3,7 @@
 mod bulk_receipts;
 mod command_ids;
 mod conventions;
+mod exchanges;
 mod fulfilment;
 mod payments;
 mod placing;

@@ -60,9 +60,10 @@ fn concerns(event: &RecordedEvent, order: OrderId) -> bool {
             Event::Stock(StockEvent::Received(_) | StockEvent::Adjusted(_))
             | Event::Order(_)
             | Event::Payment(_)
-            | Event::Receipt(_) => false,
+            | Event::Receipt(_)
+            | Event::Exchange(_) => false,
         },
-        StreamName::Receipt(_) => false,
+        StreamName::Receipt(_) | StreamName::Exchange(_) => false,
     }
 }
 

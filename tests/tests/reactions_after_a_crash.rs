@@ -137,6 +137,16 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
             post(shop, &order, "returns", json!({"lines": [{"line": 1, "quantity": 1}]})).await;
             &["payment.refund_requested.v1", "stock.returned.v1"]
         }
+        OrderEventKind::CreditTakenBack => {
+            let first = exchanged(shop).await;
+            let credit = &shop.checkout.order(order_id(&first)).await.unwrap().state.credits()[0];
+            let (exchange_id, refund_id) = (credit.exchange_id, RefundId(Uuid::new_v4()));
+            let amount = Amount::new(50).unwrap();
+            let take = OrderCommand::TakeBackCredit { exchange_id, refund_id, amount };
+            let context = CommandContext::notice("test", take.name());
+            shop.checkout.orders.execute(&order_id(&first), take, &context).await.unwrap();
+            &["payment.refund_requested.v1"]
+        }
         OrderEventKind::RefundRequested => {
             let order = paid(shop).await;
             post(shop, &order, "refunds", json!({"amount": 50})).await;
@@ -346,6 +356,16 @@ async fn assert_effects_after_a_crash(shop: Shop, type_name: &str, effects: &[&s
 async fn allocated(shop: &Shop) -> Value {
     shop.receive("a", 5).await;
     shop.place("checkout", &[line("a", 2, 100)]).await.expect(201)
+}
+
+/// An order whose units are exchanged for those of another.
+async fn exchanged(shop: &Shop) -> Value {
+    let order = paid(shop).await;
+    post(shop, &order, "shipments", json!({})).await;
+    let body =
+        json!({"return": {"lines": [{"line": 1, "quantity": 1}]}, "order": {"lines": [line("a", 1, 100)]}});
+    post(shop, &order, "exchanges", body).await;
+    order
 }
 
 async fn paid(shop: &Shop) -> Value {

@@ -26,10 +26,12 @@ use super::{
 };
 
 mod due;
+mod exchange;
 mod place;
 mod tenders;
 mod undo;
 pub(super) use due::*;
+pub(super) use exchange::*;
 pub(super) use place::*;
 pub(super) use tenders::*;
 pub(super) use undo::*;

@@ -205,11 +205,11 @@ pub(super) async fn payment_after_charge(
 }
 
 command_problems! {
-    ChargeProblems = PaymentState PaymentClosed ChargeUnderWay TooManyParts Unavailable;
-    AuthorizeProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
-    CaptureProblems = PaymentState PaymentClosed PaymentOfProvider ChargeUnderWay AmountTooLarge;
-    FailProblems = PaymentState ChargeUnderWay;
-    VoidProblems = PaymentState;
+    ChargeProblems = PaymentState PaymentClosed PaymentOfCredit ChargeUnderWay TooManyParts Unavailable;
+    AuthorizeProblems = PaymentState PaymentClosed PaymentOfProvider PaymentOfCredit ChargeUnderWay AmountTooLarge;
+    CaptureProblems = PaymentState PaymentClosed PaymentOfProvider PaymentOfCredit ChargeUnderWay AmountTooLarge;
+    FailProblems = PaymentState PaymentOfCredit ChargeUnderWay;
+    VoidProblems = PaymentState PaymentOfCredit;
 }
 
 /// Let the provider charge the customer

@@ -21,11 +21,11 @@ use uuid::Uuid;
 
 use super::CommandApi;
 
-/// A reaction that failed, with the later ones of its order, payment or receipt. `orderly reactions list` shows the
+/// A reaction that failed, with the later ones of its order, payment, receipt or exchange. `orderly reactions list` shows the
 /// reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ParkedReactionAnswer {
-    /// The order, payment or receipt.
+    /// The order, payment, receipt or exchange.
     #[schema(value_type = String, example = "order-0d3c6f1e-5d0a-5c2b-9f7e-0123456789ab")]
     stream: StreamName,
     /// The event whose reaction failed.
@@ -61,7 +61,7 @@ impl ParkedReactionAnswer {
     }
 }
 
-/// The id of an order, of a payment, of a receipt, or of the event whose reaction failed.
+/// The id of an order, of a payment, of a receipt, of an exchange, or of the event whose reaction failed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ParkedId(Uuid);
 
@@ -86,7 +86,7 @@ infra::problems! {
 
 /// List the parked reactions
 ///
-/// A reaction is parked if it keeps failing. The later reactions of its order, payment or receipt wait behind it; all
+/// A reaction is parked if it keeps failing. The later reactions of its order, payment, receipt or exchange wait behind it; all
 /// others continue.
 #[utoipa::path(get, path = "/v1/reactions/parked", tag = "reactions", params(Paging),
     responses(
@@ -105,7 +105,7 @@ pub(super) async fn list_parked(
 ///
 /// The process manager runs it within about a second, and then those behind it.
 #[utoipa::path(post, path = "/v1/reactions/{id}/retry", tag = "reactions",
-    params(("id" = Uuid, Path, description = "Of the order, payment or receipt, or of the event whose reaction failed.")),
+    params(("id" = Uuid, Path, description = "Of the order, payment, receipt or exchange, or of the event whose reaction failed.")),
     responses((status = 202, description = "The retry is requested.", body = ParkedReactionAnswer), RetryReactionProblems))]
 pub(super) async fn retry(
     State(api): State<CommandApi>,

@@ -11,7 +11,11 @@ use std::{
 
 use domain::{
     Event, RecordedEvent, StreamName, Timestamp,
-    checkout::{order_event_has_reaction, payment_event_has_reaction, react_to_order, react_to_receipt},
+    checkout::{
+        exchange_event_has_reaction, order_event_has_reaction, payment_event_has_reaction, react_to_order,
+        react_to_receipt,
+    },
+    exchange::ExchangeEventKind,
     order::OrderEventKind,
     payment::PaymentEventKind,
 };
@@ -129,6 +133,7 @@ impl Reactor {
             (Event::Receipt(content), StreamName::Receipt(_)) => {
                 checkout.send_all(react_to_receipt(&content), event.id, correlation_id).await
             }
+            (Event::Exchange(_), StreamName::Exchange(id)) => checkout.run_exchange(*id).await.map(drop),
             _ => Ok(()),
         }
     }
@@ -247,7 +252,14 @@ pub(super) fn may_react(recorded: &RecordedEvent) -> bool {
     match recorded.stream {
         StreamName::Stock(_) => false,
         StreamName::Receipt(_) => true,
-        StreamName::Order(_) | StreamName::Payment(_) if recorded.damage.is_some() => true,
+        StreamName::Order(_) | StreamName::Payment(_) | StreamName::Exchange(_)
+            if recorded.damage.is_some() =>
+        {
+            true
+        }
+        StreamName::Exchange(_) => {
+            ExchangeEventKind::of_type_name(type_name).is_none_or(exchange_event_has_reaction)
+        }
         StreamName::Order(_) => OrderEventKind::of_type_name(type_name).is_none_or(order_event_has_reaction),
         StreamName::Payment(_) => {
             PaymentEventKind::of_type_name(type_name).is_none_or(payment_event_has_reaction)

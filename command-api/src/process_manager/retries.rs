@@ -83,7 +83,7 @@ impl Retries {
         self.health.degraded(
             HEALTH,
             format!(
-                "{count} orders, payments or receipts have parked reactions: see `orderly reactions list`"
+                "{count} orders, payments, receipts or exchanges have parked reactions: see `orderly reactions list`"
             ),
         );
         if self.assignments != self.share.assignments() {

@@ -5,12 +5,13 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     CancellationId, Decider, RefundId, ReturnId, ShipmentId, Timestamp,
+    credit::CreditGiven,
     decider::StoredEvent,
     order::{
-        CancelReason, CancelledLine, NewLine, OrderAllocated, OrderCancelled, OrderDecider, OrderDelivered,
-        OrderDueMoved, OrderExpired, OrderLinesCancelled, OrderPaid, OrderPaymentAdded, OrderPaymentEnded,
-        OrderPaymentRecorded, OrderRefund, OrderRefundRequested, OrderRejected, OrderReturned,
-        OrderShipmentUndone, OrderShipped, PlaceOrder, ReturnedLine,
+        CancelReason, CancelledLine, NewLine, OrderAllocated, OrderCancelled, OrderCreditTakenBack,
+        OrderDecider, OrderDelivered, OrderDueMoved, OrderExpired, OrderLinesCancelled, OrderPaid,
+        OrderPaymentAdded, OrderPaymentEnded, OrderPaymentRecorded, OrderRefund, OrderRefundRequested,
+        OrderRejected, OrderReturned, OrderShipmentUndone, OrderShipped, PlaceOrder, ReturnedLine,
     },
     payment::{Operation, PaymentCaptured, PaymentDecider, PaymentOutcomeUnknown, PaymentRequested},
 };
@@ -173,6 +174,7 @@ fn an_allocated_order_requests_its_total_unless_it_is_0_or_the_order_has_ended()
         currency: "GBP".parse().unwrap(),
         charge: None,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let expected = Reaction::Send(vec![Step::Payment(payment_id(), request)]);
     assert_eq!(reaction_to_last(&[placed(), allocated()]), expected);
@@ -219,6 +221,7 @@ fn a_return_restocks_the_marked_units_and_requests_exactly_its_refund() {
             withheld: Amount::ZERO,
             reason: None,
             refunds: if refund_amount > 0 { refunds(RETURN.into(), refund_amount) } else { Vec::new() },
+            credit: None,
         }
         .into()
     };
@@ -323,6 +326,7 @@ fn an_added_payment_is_requested_once_and_closed_with_its_order() {
         currency: "GBP".parse().unwrap(),
         charge: None,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let events = [placed(), allocated(), payment_added()];
     let expected = Reaction::Send(vec![Step::Payment(second_payment(), request)]);
@@ -347,7 +351,14 @@ fn an_overdue_order_waits_for_each_of_its_payments() {
     let requested = |payment_id| {
         let amount = pence(15);
         let terms = PaymentTerms::Prepaid;
-        PaymentEvent::from(PaymentRequested { payment_id, order_id: ORDER, amount, currency, terms })
+        PaymentEvent::from(PaymentRequested {
+            payment_id,
+            order_id: ORDER,
+            amount,
+            currency,
+            terms,
+            credit: None,
+        })
     };
     let first = PaymentDecider::fold(&[requested(payment_id())]);
     let due = |second: &[PaymentEvent]| {
@@ -385,6 +396,7 @@ fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
         withheld: Amount::ZERO,
         reason: None,
         refunds: refunds(RETURN.into(), 10),
+        credit: None,
     };
     let refund = refund_requested();
     match kind {
@@ -410,6 +422,15 @@ fn order_history(kind: OrderEventKind) -> Vec<OrderEvent> {
         OrderEventKind::AuthorizationRecorded => vec![placed(), allocated(), authorization_recorded(45)],
         OrderEventKind::DueMoved => vec![placed(), OrderDueMoved { payment_due_at: None }.into()],
         OrderEventKind::Returned => [&all_shipped[..], &[returned.into()]].concat(),
+        OrderEventKind::CreditTakenBack => {
+            let (exchange_id, amount) = (ExchangeId(Uuid::from_u128(11)), pence(10));
+            let credit = Some(CreditGiven { exchange_id, order_id: OrderId(Uuid::from_u128(12)), amount });
+            let (refund_amount, refund_id) = (Amount::ZERO, RefundId(Uuid::from_u128(13)));
+            let exchanged = OrderReturned { credit, refund_amount, refunds: Vec::new(), ..returned };
+            let refunds = refunds(refund_id, 10);
+            let taken = OrderCreditTakenBack { exchange_id, refund_id, amount, refunds };
+            [&all_shipped[..], &[exchanged.into(), taken.into()]].concat()
+        }
         OrderEventKind::RefundRequested => [&paid[..], &[refund.into()]].concat(),
         OrderEventKind::LinesCancelled => [&paid[..], &[lines_cancelled(&[(1, 1), (3, 2)], 10)]].concat(),
         OrderEventKind::Cancelled => {

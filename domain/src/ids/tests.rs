@@ -8,6 +8,7 @@ fn a_stream_name_parses_back_to_itself() {
         StreamName::Order(OrderId(Uuid::from_u128(7))),
         StreamName::Payment(PaymentId(Uuid::from_u128(8))),
         StreamName::Receipt(ReceiptId(Uuid::from_u128(9))),
+        StreamName::Exchange(ExchangeId(Uuid::from_u128(10))),
     ];
     for name in names {
         assert_eq!(name.to_string().parse(), Ok(name));

@@ -31,7 +31,7 @@ impl Order {
     /// payments of an ended order refund by themselves.
     pub fn refund_due(&self) -> Amount {
         let left = self.captured().saturating_sub(self.disputed()).saturating_sub(self.refunded());
-        left.saturating_sub(self.refundable()).max(Amount::ZERO)
+        left.saturating_sub(self.credited()).saturating_sub(self.refundable()).max(Amount::ZERO)
     }
 
     /// True if the customer has paid what is owed, net of refunds. An order with a total of 0 is paid when it is
@@ -181,6 +181,7 @@ fn may_pay(event: &OrderEvent) -> bool {
         OrderEvent::PaymentRecorded(_)
         | OrderEvent::Returned(_)
         | OrderEvent::RefundRequested(_)
+        | OrderEvent::CreditTakenBack(_)
         | OrderEvent::LinesCancelled(_)
         | OrderEvent::Cancelled(_) => true,
         OrderEvent::Placed(_)

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Adjustment, CancelReason, LineAdjustment, LineAmount, LineQuantity, NewTender,
-    OrderAuthorizationRecorded, OrderPaymentRecorded, Shortage, TenderEnding,
+    OrderAuthorizationRecorded, OrderPaymentRecorded, OrderPlaced, Shortage, TenderEnding,
 };
 use crate::{
-    Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
-    new_charge::NewCharge, payment_terms::PaymentTerms,
+    Amount, CancellationId, Currency, ExchangeId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku,
+    Timestamp, credit::CreditGiven, new_charge::NewCharge, payment_terms::PaymentTerms,
 };
 
 /// Commands to an order.
@@ -62,6 +64,19 @@ pub enum OrderCommand {
         now: Timestamp,
     },
     Return(NewReturn),
+    /// Places the new order of an exchange, as its intent recorded it.
+    PlaceExchanged(Box<OrderPlaced>),
+    /// Records the return of an exchange and gives its credit.
+    ReturnForCredit {
+        new_return: NewReturn,
+        credit: CreditGiven,
+    },
+    /// The new order of an exchange refunded this part of its credit: it goes back to where the money is.
+    TakeBackCredit {
+        exchange_id: ExchangeId,
+        refund_id: RefundId,
+        amount: Amount,
+    },
     /// Refunds money without a return.
     Refund {
         refund_id: RefundId,
@@ -139,7 +154,8 @@ pub struct NewCancellation {
     pub refund_amount: Option<Amount>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Units that come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReturnLine {
     pub line: u32,
     pub quantity: u32,
@@ -173,6 +189,9 @@ impl OrderCommand {
             Self::UndoShipment { .. } => "order.undo_shipment",
             Self::MoveDue { .. } => "order.move_due",
             Self::Return(_) => "order.return",
+            Self::PlaceExchanged(_) => "order.place_exchanged",
+            Self::ReturnForCredit { .. } => "order.return_for_credit",
+            Self::TakeBackCredit { .. } => "order.take_back_credit",
             Self::Refund { .. } => "order.refund",
             Self::Cancel(_) => "order.cancel",
             Self::Expire { .. } => "order.expire",

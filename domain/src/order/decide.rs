@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::{
     AllocatedTender, EVENT_BYTES_MAX, InvalidOrder, LineQuantity, Order, OrderAllocated, OrderCommand,
-    OrderDelivered, OrderDueMoved, OrderEvent, OrderExpired, OrderRejected, OrderShipmentUndone,
-    OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, balance, leaving,
+    OrderDelivered, OrderDueMoved, OrderEvent, OrderExpired, OrderPlaced, OrderRejected, OrderShipmentUndone,
+    OrderShipped, OrderStatus, PARTS_MAX, PAYMENTS_MAX, PlaceOrder, balance, credit, leaving,
     placing::{self, check_texts},
     size, tenders, terms,
 };
@@ -89,6 +89,8 @@ pub(super) fn decide(order: &Order, command: OrderCommand) -> Decided {
 fn decide_command(order: &Order, command: OrderCommand) -> Decided {
     match command {
         OrderCommand::Place(place) => decide_place(order, *place),
+        OrderCommand::PlaceExchanged(_) if order.exists() => Ok(Vec::new()),
+        OrderCommand::PlaceExchanged(placed) => Ok(vec![(*placed).into()]),
         _ if !order.exists() => Err(OrderRefusal::NotFound),
         OrderCommand::Allocate { .. } | OrderCommand::Reject { .. }
             if order.status() != OrderStatus::Placed =>
@@ -114,7 +116,13 @@ fn decide_command(order: &Order, command: OrderCommand) -> Decided {
         OrderCommand::Deliver { shipment_id } => decide_deliver(order, shipment_id),
         OrderCommand::UndoShipment { shipment_id, reason } => decide_undo(order, shipment_id, reason),
         OrderCommand::MoveDue { payment_due_at, now } => decide_move_due(order, payment_due_at, now),
-        OrderCommand::Return(new_return) => leaving::decide_return(order, new_return),
+        OrderCommand::Return(new_return) => Ok(vec![leaving::returned(order, new_return, None)?.into()]),
+        OrderCommand::ReturnForCredit { new_return, credit } => {
+            Ok(vec![leaving::returned(order, new_return, Some(credit))?.into()])
+        }
+        OrderCommand::TakeBackCredit { exchange_id, refund_id, amount } => {
+            Ok(credit::take_back(order, exchange_id, refund_id, amount))
+        }
         OrderCommand::Refund { refund_id, amount, lines, payment_id, reason } => {
             leaving::decide_refund(order, (refund_id, amount), lines, payment_id, reason)
         }
@@ -184,10 +192,15 @@ fn decide_place(order: &Order, place: PlaceOrder) -> Decided {
     if order.exists() {
         return Err(OrderRefusal::WrongStatus(order.status()));
     }
+    Ok(vec![new_order(place)?.into()])
+}
+
+/// The event that places a new order.
+pub(crate) fn new_order(place: PlaceOrder) -> Result<OrderPlaced, OrderRefusal> {
     terms::check_supported(&place)?;
     let placed = placing::placed(place)?;
     size::check(&placed)?;
-    Ok(vec![placed.into()])
+    Ok(placed)
 }
 
 fn decide_shipped_lines(

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    Amount, CancellationId, Currency, ExchangeId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku,
+    Timestamp,
+    credit::{CreditGiven, CreditSource},
     decider::stored_events,
     new_charge::NewCharge,
     payment_terms::PaymentTerms,
@@ -33,6 +35,8 @@ stored_events! {
         /// What is authorized for an order that ships on an authorisation.
         AuthorizationRecorded(OrderAuthorizationRecorded) = "order.authorization_recorded.v1",
         Returned(OrderReturned) = "order.returned.v2" | "order.returned.v1",
+        /// The new order of an exchange gave back a part of its credit.
+        CreditTakenBack(OrderCreditTakenBack) = "order.credit_taken_back.v1",
         RefundRequested(OrderRefundRequested) = "order.refund_requested.v2" | "order.refund_requested.v1",
         /// Some units are cancelled. The order goes on with the others.
         LinesCancelled(OrderLinesCancelled) = "order.lines_cancelled.v1",
@@ -87,6 +91,9 @@ pub struct NewTender {
     /// As the charge of the whole order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charge: Option<NewCharge>,
+    /// Set for the credit of an exchange: the first payment of its new order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<CreditSource>,
 }
 
 /// Lines are numbered by their place in the order, from 1.
@@ -313,6 +320,22 @@ pub struct OrderReturned {
     pub reason: Option<String>,
     /// What is refunded to which payment: `refund_amount` in all. Version 1 refunds it to the order's payment under the
     /// id of the return.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refunds: Vec<OrderRefund>,
+    /// What pays the new order of an exchange, beside `refund_amount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<CreditGiven>,
+}
+
+/// Credit that an exchange had given and that its new order refunded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCreditTakenBack {
+    pub exchange_id: ExchangeId,
+    /// As the refund of the new order.
+    pub refund_id: RefundId,
+    /// Minor units, more than 0.
+    pub amount: Amount,
+    /// What is refunded to which payment: `amount` in all, less what the customer owes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refunds: Vec<OrderRefund>,
 }

@@ -4,7 +4,7 @@
 use super::{
     CancellationRecord, CancelledLine, Line, LineAmount, LineQuantity, Order, OrderAuthorizationRecorded,
     OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled, OrderPaymentRecorded, OrderPlaced,
-    OrderRefundRequested, OrderReturned, OrderStatus, ReturnRecord, Shipment, Tender, balance,
+    OrderRefundRequested, OrderReturned, OrderStatus, ReturnRecord, Shipment, Tender, balance, credit,
     state::Placed,
     tenders::{record_refunds, request_refunds},
 };
@@ -34,7 +34,8 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
             tender.recorded = OrderPaymentRecorded { payment_id: Some(tender.payment_id), ..*recorded };
         }
         OrderEvent::PaymentAdded(added) => {
-            order.tenders.push(Tender::new(added.payment_id, added.amount));
+            let added_at = order.changes();
+            order.tenders.push(Tender { added_at, ..Tender::new(added.payment_id, added.amount) });
         }
         OrderEvent::PaymentEnded(ended) => {
             order.tender_mut(Some(ended.payment_id)).ending = Some(ended.ending);
@@ -68,6 +69,7 @@ pub(super) fn evolve(order: &mut Order, event: &OrderEvent) {
             placed.payment_due_at = moved.payment_due_at;
         }
         OrderEvent::Returned(returned) => take_back(order, returned),
+        OrderEvent::CreditTakenBack(taken) => credit::evolve_taken_back(order, taken),
         OrderEvent::RefundRequested(refund) => refund_by_hand(order, refund),
         OrderEvent::LinesCancelled(cancelled) => cancel_lines(order, cancelled),
         OrderEvent::Cancelled(cancelled) => cancel(order, cancelled),
@@ -145,12 +147,16 @@ fn take_back(order: &mut Order, returned: &OrderReturned) {
         order.line_mut(part.line).returned += part.quantity;
     }
     let value = balance::sum(&values);
+    let owed_before = order.owed();
     order.owed = order.owed_without(value).saturating_add(returned.withheld);
+    let not_paid = owed_before.saturating_sub(order.owed()).saturating_sub(returned.refund_amount);
+    order.keep_less(not_paid);
     order.returns.push(ReturnRecord {
         return_id: returned.return_id,
         lines: returned.lines.clone(),
         refund_amount: returned.refund_amount,
     });
+    let values = credit::give(order, returned, values);
     request_refunds(order, &returned.refunds, (returned.return_id.into(), returned.refund_amount), &values);
 }
 

@@ -8,9 +8,17 @@ use super::{
     placing::check_texts,
     terms,
 };
-use crate::{Amount, PaymentId, RefundId};
+use crate::{Amount, PaymentId, RefundId, credit::CreditGiven};
 
-pub(super) fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
+/// The return of shipped units. `credit` is the part of their value that pays the new order of an exchange.
+pub(crate) fn returned(
+    order: &Order,
+    new_return: NewReturn,
+    credit: Option<CreditGiven>,
+) -> Result<OrderReturned, OrderRefusal> {
+    if !order.exists() {
+        return Err(OrderRefusal::NotFound);
+    }
     let NewReturn { return_id, lines, refund_amount, reason } = new_return;
     check_texts(&[("reason", reason.as_ref())])?;
     check_distinct(lines.iter().map(|part| part.line))?;
@@ -32,9 +40,13 @@ pub(super) fn decide_return(order: &Order, new_return: NewReturn) -> Decided {
         returned.push(ReturnedLine { line, quantity, restock, value: Some(value) });
     }
     let owed_after = order.owed_after_return(total);
-    let Settled { refund_amount, withheld } = settle(order, owed_after, Some(total), refund_amount)?;
+    let Settled { mut refund_amount, withheld } = settle(order, owed_after, Some(total), refund_amount)?;
+    if let Some(credit) = credit {
+        check_refundable(credit.amount, refund_amount)?;
+        refund_amount = refund_amount.saturating_sub(credit.amount);
+    }
     let refunds = order.divided(return_id.into(), refund_amount, None);
-    Ok(vec![OrderReturned { return_id, lines: returned, refund_amount, withheld, reason, refunds }.into()])
+    Ok(OrderReturned { return_id, lines: returned, refund_amount, withheld, reason, refunds, credit })
 }
 
 /// The money of units that leave.

@@ -112,14 +112,14 @@ impl HeapBytes for RefundRecord {
 
 impl HeapBytes for NewTender {
     fn heap_bytes(&self) -> usize {
-        let Self { amount: _, charge } = self;
+        let Self { amount: _, charge, credit: _ } = self;
         charge.heap_bytes()
     }
 }
 
 impl HeapBytes for Tender {
     fn heap_bytes(&self) -> usize {
-        let Self { payment_id: _, amount: _, recorded: _, ending: _, kept_at_closing: _ } = self;
+        let Self { payment_id: _, amount: _, recorded: _, ending: _, kept_at_closing: _, added_at: _ } = self;
         0
     }
 }

@@ -126,7 +126,7 @@ fn check_payments(place: &PlaceOrder, total: Amount) -> Result<(), InvalidOrder>
         charge.check()?;
     }
     let mut sum = Amount::ZERO;
-    for (payment, NewTender { amount, charge }) in (1..).zip(&place.payments) {
+    for (payment, NewTender { amount, charge, .. }) in (1..).zip(&place.payments) {
         if !amount.is_positive() {
             return Err(InvalidOrder::PaymentAmount { payment: Some(payment) });
         }

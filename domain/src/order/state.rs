@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adjustment, CancelReason, CancelledLine, FulfilmentStatus, LineAdjustment, LineAmount, LineQuantity,
-    NewTender, OrderAuthorizationRecorded, OrderRefund, OrderStatus, PaymentStatus, PaymentTerms,
-    ReturnedLine, Shortage, Tender, TenderSummary,
+    Adjustment, CancelReason, CancelledLine, CreditRecord, FulfilmentStatus, LineAdjustment, LineAmount,
+    LineQuantity, NewTender, OrderAuthorizationRecorded, OrderRefund, OrderStatus, PaymentStatus,
+    PaymentTerms, ReturnedLine, Shortage, Tender, TenderSummary,
 };
 use crate::{
     Amount, CancellationId, Currency, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
@@ -35,6 +35,9 @@ pub struct Order {
     pub(super) paid: bool,
     pub(super) shipments: Vec<Shipment>,
     pub(super) returns: Vec<ReturnRecord>,
+    /// What it pays for other orders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) credits: Vec<CreditRecord>,
     /// Cancellations after which the order went on.
     pub(super) cancellations: Vec<CancellationRecord>,
     pub(super) cancel_reason: Option<CancelReason>,
@@ -351,6 +354,7 @@ impl Order {
             paid: _,
             shipments,
             returns,
+            credits,
             cancellations,
             cancel_reason: _,
             owed: _,
@@ -362,6 +366,7 @@ impl Order {
             + refunds.heap_bytes()
             + shipments.heap_bytes()
             + returns.heap_bytes()
+            + credits.heap_bytes()
             + cancellations.heap_bytes()
             + authorizations.heap_bytes()
     }

@@ -6,7 +6,10 @@ use super::{
     LineAmount, Order, OrderPaymentAdded, OrderPaymentEnded, OrderPaymentRecorded, OrderRefund, OrderRefusal,
     OrderStatus, PAYMENTS_MAX, RefundRecord, TenderEnding, balance, decide::Decided, leaving::decide_cancel,
 };
-use crate::{Amount, PaymentId, RefundId, new_charge::NewCharge, payment_terms::PaymentTerms, shares};
+use crate::{
+    Amount, PaymentId, RefundId, credit::CreditSource, new_charge::NewCharge, payment_terms::PaymentTerms,
+    shares,
+};
 
 /// A payment of an order, as the order knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +26,14 @@ pub struct Tender {
     /// at the end, and what the order itself refunds. It refunds all other money, also money that arrives later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_at_closing: Option<Amount>,
+    /// The changes of the order when it was added. Only later ones adjust it: see [`Order::adjustments_of_payments`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) added_at: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The part of a payment that answers to commands on its order contain.
@@ -33,6 +44,8 @@ pub struct TenderSummary {
     pub status: TenderStatus,
     /// The charge that the order was placed with.
     pub charge: Option<NewCharge>,
+    /// Set for the credit of an exchange.
+    pub credit: Option<CreditSource>,
 }
 
 /// The status of a payment, as far as its order knows it.
@@ -61,7 +74,7 @@ impl Tender {
     pub(super) fn new(payment_id: PaymentId, amount: Amount) -> Self {
         let recorded =
             OrderPaymentRecorded { payment_id: Some(payment_id), ..OrderPaymentRecorded::default() };
-        Self { payment_id, amount, recorded, ending: None, kept_at_closing: None }
+        Self { payment_id, amount, recorded, ending: None, kept_at_closing: None, added_at: 0 }
     }
 
     pub fn status(&self) -> TenderStatus {
@@ -134,6 +147,7 @@ impl Order {
             amount: tender.amount,
             status: tender.status(),
             charge: charge_of(index),
+            credit: self.placed.as_ref().and_then(|placed| placed.payments.get(index)?.credit),
         };
         self.tenders.iter().enumerate().map(summary).collect()
     }
@@ -145,9 +159,10 @@ impl Order {
         known.expect("decide names only payments that the order has")
     }
 
-    /// The captured amount without refunds that are done or requested.
+    /// The captured amount without refunds that are done or requested, and without what pays other orders.
     pub fn kept(&self) -> Amount {
-        sum(self.tenders.iter().map(|tender| self.kept_of(tender)))
+        let by_tenders = sum(self.tenders.iter().map(|tender| self.kept_of(tender)));
+        by_tenders.saturating_sub(self.credited())
     }
 
     /// What a tender keeps. What disputes took and what the provider refunded without a request is gone too.
@@ -209,10 +224,10 @@ impl Order {
     }
 
     /// Decides what each tender of an order that ends now may keep: see [`Tender::kept_at_closing`]. `refunds` go back
-    /// at the end. The oldest money is kept first. What the customer still owes may come from the tenders that ask
+    /// at the end. The money that pays other orders is kept too. The oldest money is kept first. What the customer still owes may come from the tenders that ask
     /// for it.
     pub(super) fn close_tenders(&mut self, refunds: &[OrderRefund]) {
-        let mut left = self.owed();
+        let mut left = self.owed().saturating_add(self.credited());
         let mut take = |at_most: Amount| {
             let taken = left.min(at_most.max(Amount::ZERO));
             left = left.saturating_sub(taken);
@@ -234,6 +249,22 @@ impl Order {
         }
         for (tender, kept) in self.tenders.iter_mut().zip(kept) {
             tender.kept_at_closing = Some(kept);
+        }
+    }
+
+    /// Lowers what the tenders of an ended order may keep, because units came back that were not paid: the newest first,
+    /// and none below what it holds.
+    pub(super) fn keep_less(&mut self, amount: Amount) {
+        let held = |tender: &Tender| {
+            self.kept_of(tender).saturating_add(self.requested_by_hand(tender))
+        };
+        let held: Vec<Amount> = self.tenders.iter().map(held).collect();
+        let mut rest = amount;
+        for (tender, held) in self.tenders.iter_mut().zip(held).rev() {
+            let Some(kept) = tender.kept_at_closing else { continue };
+            let less = kept.saturating_sub(held).min(rest).max(Amount::ZERO);
+            rest = rest.saturating_sub(less);
+            tender.kept_at_closing = Some(kept.saturating_sub(less));
         }
     }
 
@@ -411,7 +442,7 @@ pub(super) fn record_refunds(
 }
 
 /// The amounts of the lines, reduced in proportion if they add up to more than the refund.
-fn part_of(refund: Amount, lines: &[LineAmount]) -> Vec<LineAmount> {
+pub(super) fn part_of(refund: Amount, lines: &[LineAmount]) -> Vec<LineAmount> {
     let weights: Vec<Amount> = lines.iter().map(|part| part.amount).collect();
     let parts = if balance::sum(lines) <= refund { Some(weights) } else { shares::spread(refund, &weights) };
     let parts = lines.iter().zip(parts.unwrap_or_default());

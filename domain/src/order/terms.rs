@@ -61,22 +61,27 @@ impl Order {
         }
     }
 
-    /// What each payment is to take after units left or were shipped, and how much of it is to be captured by now.
-    /// Empty for a prepaid order.
+    /// What each payment is to take after units left or were shipped, and how much of it is to be captured by now. Also
+    /// what an ended order keeps of it. Empty for a prepaid order that has not ended.
     ///
     /// Refunds that the order requested are added, because these amounts are compared with what was captured in all.
     pub(crate) fn adjustments_of_payments(&self) -> Vec<(PaymentId, PaymentAdjusted)> {
         let due = match self.terms() {
-            PaymentTerms::Prepaid => return Vec::new(),
             PaymentTerms::OnShipment => self.to_capture(self.owed_for_shipped()),
-            PaymentTerms::Net => Amount::ZERO,
+            PaymentTerms::Prepaid | PaymentTerms::Net => Amount::ZERO,
         };
         let number = self.changes();
+        let follows = |tender: &Tender| {
+            let is_changed = number > tender.added_at;
+            is_changed && (!self.terms().is_prepaid() || tender.kept_at_closing.is_some())
+        };
         let tenders = self.tenders().iter().zip(self.amounts_to_take());
         let adjusted = |(tender, amount): (&Tender, Amount)| {
-            (tender.payment_id, PaymentAdjusted { amount: Some(amount), capture_due: due, number })
+            let amount = Some(amount).filter(|_| !self.terms().is_prepaid());
+            let amount_due = tender.kept_at_closing;
+            (tender.payment_id, PaymentAdjusted { amount, capture_due: due, amount_due, number })
         };
-        tenders.map(adjusted).collect()
+        tenders.filter(|(tender, _)| follows(tender)).map(adjusted).collect()
     }
 
     /// What each payment is to take in all. The only payment of an order that ships on an authorisation takes all.
@@ -153,9 +158,10 @@ impl Order {
         self.owed_without(values.fold(Amount::ZERO, Amount::saturating_add))
     }
 
-    /// What is to be captured in all so that the order keeps `owed`.
+    /// What is to be captured in all so that the order keeps `owed`, beside what it refunds and what it pays for other
+    /// orders.
     fn to_capture(&self, owed: Amount) -> Amount {
-        owed.saturating_add(self.refunds_not_failed())
+        owed.saturating_add(self.refunds_not_failed()).saturating_add(self.credited())
     }
 
     /// What is authorized at this time, what is captured included.
@@ -169,14 +175,14 @@ impl Order {
         counted.fold(Amount::ZERO, |sum, known| sum.saturating_add(known.authorized))
     }
 
-    /// Counts the events that may change what the payments are to take, so that a late adjustment changes nothing.
-    fn changes(&self) -> u32 {
+    /// Counts the events that may change what the payments are to take, so that a late adjustment changes nothing. The
+    /// end of the order adjusts no payment: it closes them.
+    pub(super) fn changes(&self) -> u32 {
         let undone = self.shipments.iter().filter(|shipment| shipment.is_undone()).count();
-        let count = self.shipments.len()
-            + undone
-            + self.returns.len()
-            + self.cancellations.len()
-            + self.refunds.len();
+        let refunds = self.refunds.iter().filter(|refund| !refund.at_closing).count();
+        let taken_back = self.credits.iter().map(|credit| credit.times_taken_back as usize).sum::<usize>();
+        let parts = self.shipments.len() + undone + self.returns.len() + self.cancellations.len();
+        let count = parts + taken_back + refunds;
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }

@@ -170,6 +170,7 @@ fn returned(number: u128, lines: &[(u32, u32)], refund_amount: i64) -> OrderEven
         withheld: pence(worth - refund_amount),
         reason: None,
         refunds: refunds(return_id(number).into(), refund_amount),
+        credit: None,
     }
     .into()
 }

@@ -2,7 +2,7 @@ use super::{
     DisputeReport, NewCharge, Operation, PaymentAdjusted, PaymentTerms, ProviderReport, RefundReason,
     RefundReport,
 };
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, Timestamp};
+use crate::{Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, credit::CreditSource};
 
 /// Commands to a payment. Amounts are minor units of its currency.
 ///
@@ -18,7 +18,11 @@ pub enum PaymentCommand {
         currency: Currency,
         charge: Option<NewCharge>,
         terms: PaymentTerms,
+        /// Set for the credit of an exchange.
+        credit: Option<CreditSource>,
     },
+    /// The credit of an exchange is given: its whole amount is captured. If the order has ended, it goes back at once.
+    GiveCredit,
     /// Requests a charge from the provider.
     Charge(NewCharge),
     /// Records what the provider reports of a charge, on a closed payment too.
@@ -66,6 +70,7 @@ impl PaymentCommand {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Request { .. } => "payment.request",
+            Self::GiveCredit => "payment.give_credit",
             Self::Charge(_) => "payment.charge",
             Self::Report { .. } => "payment.report",
             Self::Authorize { .. } => "payment.authorize",

@@ -2,7 +2,8 @@ use super::{
     CHARGES_MAX, Charge, ChargeState, NewCharge, Operation, Payment, PaymentAuthorized,
     PaymentCaptureRequested, PaymentCaptured, PaymentChargeRequested, PaymentClosed, PaymentCommand,
     PaymentEvent, PaymentFailed, PaymentKind, PaymentOutcomeUnknown, PaymentRefusal, PaymentRequested,
-    PaymentState, PaymentTerms, PaymentVoidRequested, PaymentVoided, Refund, RefundReason, dispute, refund,
+    PaymentState, PaymentTerms, PaymentVoidRequested, PaymentVoided, Refund, RefundReason, credit, dispute,
+    refund,
     report::events_of_report,
     sources::{closing_refunds, request_refund, retry_refund},
     state::evolve,
@@ -14,9 +15,18 @@ type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
 
 pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
     check_texts(&command)?;
+    if payment.credit().is_some() {
+        return credit::decide(payment, command);
+    }
+    decide_on_money(payment, command)
+}
+
+/// The decision on any payment that is not a credit, and on what a credit has in common with it.
+pub(super) fn decide_on_money(payment: &Payment, command: PaymentCommand) -> Decided {
     match command {
-        PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms } => {
-            Ok(request(payment, PaymentRequested { payment_id, order_id, amount, currency, terms }, charge))
+        PaymentCommand::Request { payment_id, order_id, amount, currency, charge, terms, credit } => {
+            let requested = PaymentRequested { payment_id, order_id, amount, currency, terms, credit };
+            Ok(request(payment, requested, charge))
         }
         PaymentCommand::Close { .. } if payment.is_closed() => Ok(Vec::new()),
         PaymentCommand::Close { order_id, amount_due, refund } => {
@@ -25,6 +35,7 @@ pub(super) fn decide(payment: &Payment, command: PaymentCommand) -> Decided {
         // It will be requested with the amount that it is to take.
         PaymentCommand::Adjust(_) if payment.state() == PaymentState::New => Ok(Vec::new()),
         _ if payment.state() == PaymentState::New => Err(PaymentRefusal::NotFound),
+        PaymentCommand::GiveCredit => Err(PaymentRefusal::WrongState(payment.state())),
         PaymentCommand::Charge(new) => charge(payment, new),
         PaymentCommand::Report { report, is_answer } => {
             let events = events_of_report(payment, report, is_answer)?;
@@ -77,6 +88,7 @@ fn check_texts(command: &PaymentCommand) -> Result<(), PaymentRefusal> {
             return Ok(charge.check()?);
         }
         PaymentCommand::Report { .. }
+        | PaymentCommand::GiveCredit
         | PaymentCommand::Request { charge: None, .. }
         | PaymentCommand::MarkOutcomeUnknown { .. }
         | PaymentCommand::RequestRefund { .. }
@@ -328,7 +340,7 @@ fn close(payment: &Payment, closed: PaymentClosed, refund: Option<(RefundId, Amo
 /// authorisation, and the refund of the captured amount that its order does not keep.
 ///
 /// A refund that failed is requested again under a new id, up to a limit.
-fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
+pub(super) fn with_closing_effects(payment: &Payment, mut events: Vec<PaymentEvent>) -> Vec<PaymentEvent> {
     let mut after = payment.clone();
     for event in &events {
         evolve(&mut after, event);

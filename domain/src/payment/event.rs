@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, decider::stored_events,
+    Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, credit::CreditSource, decider::stored_events,
     new_charge::CaptureMode, payment_terms::PaymentTerms,
 };
 
@@ -83,6 +83,9 @@ pub struct PaymentRequested {
     /// The terms of the order.
     #[serde(default, skip_serializing_if = "PaymentTerms::is_prepaid")]
     pub terms: PaymentTerms,
+    /// Set for the credit of an exchange: no provider and no operator has this money.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<CreditSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,6 +292,10 @@ pub struct PaymentAdjusted {
     pub amount: Option<Amount>,
     /// How much of it is to be captured by now, without a further command.
     pub capture_due: Amount,
+    /// What the ended order keeps at most of everything captured: units came back that were not paid yet. None: as
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount_due: Option<Amount>,
     /// Counts the changes of the order, so that a late adjustment changes nothing.
     pub number: u32,
 }

@@ -102,13 +102,13 @@ pub(super) fn events_of_report(payment: &Payment, report: RefundReport) -> Decid
     let Some(known) = payment.refund(refund_id) else {
         let charge = charge.or(payment.charge_with_money()).unwrap_or_default();
         let found = PaymentRefundFound { refund_id, charge, amount, reference: reference.clone() };
-        return Ok(match outcome {
-            RefundOutcome::Failed { .. } => Vec::new(),
-            RefundOutcome::Pending => vec![found.into()],
-            RefundOutcome::Refunded => {
-                vec![found.into(), PaymentRefunded { refund_id, amount, reference }.into()]
-            }
-        });
+        let settled = match outcome {
+            RefundOutcome::Pending => None,
+            RefundOutcome::Refunded => Some(PaymentRefunded { refund_id, amount, reference }.into()),
+            // Also recorded, so that a late copy of an earlier report does not pay the refund.
+            RefundOutcome::Failed { reason } => Some(failed_at_provider(refund_id, amount, reason)),
+        };
+        return Ok([found.into()].into_iter().chain(settled).collect());
     };
     let amount = known.amount;
     let is_contradicted = match (&outcome, known.state) {
@@ -127,11 +127,13 @@ pub(super) fn events_of_report(payment: &Payment, report: RefundReport) -> Decid
     Ok(vec![match outcome {
         RefundOutcome::Pending => PaymentRefundPending { refund_id }.into(),
         RefundOutcome::Refunded => PaymentRefunded { refund_id, amount, reference }.into(),
-        RefundOutcome::Failed { reason } => {
-            let reason = reason.and_then(|reason| truncated(&reason));
-            PaymentRefundFailed { refund_id, amount, reason, by_provider: true }.into()
-        }
+        RefundOutcome::Failed { reason } => failed_at_provider(refund_id, amount, reason),
     }])
+}
+
+fn failed_at_provider(refund_id: RefundId, amount: Amount, reason: Option<String>) -> PaymentEvent {
+    let reason = reason.and_then(|reason| truncated(&reason));
+    PaymentRefundFailed { refund_id, amount, reason, by_provider: true }.into()
 }
 
 /// Records that the answer to a request was lost. A refund that the provider has accepted is not in doubt.

@@ -35,6 +35,8 @@ pub enum PaymentRefusal {
     RefundUnderWay,
     #[error("only an automatic refund that has failed is requested again")]
     NotRetryable,
+    #[error("the payment is the credit of an exchange, which only its order takes and gives back")]
+    OfCredit,
     #[error("a provider has money of this payment; add another payment to the order for money by hand")]
     OfProvider,
 }

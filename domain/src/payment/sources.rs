@@ -17,6 +17,8 @@ pub enum PaymentKind {
     Provider,
     /// An operator records it.
     Manual,
+    /// The credit of an exchange: no money moves for it.
+    Credit,
 }
 
 type Decided = Result<Vec<PaymentEvent>, PaymentRefusal>;
@@ -31,6 +33,9 @@ impl Payment {
     /// How the money of this payment comes. None until its first use. A charge that failed without money leaves the
     /// choice open.
     pub fn kind(&self) -> Option<PaymentKind> {
+        if self.credit().is_some() {
+            return Some(PaymentKind::Credit);
+        }
         let mut charges = self.charges().iter();
         if charges.any(|charge| charge.state != ChargeState::Ended || charge.captured.is_positive()) {
             Some(PaymentKind::Provider)

@@ -7,7 +7,9 @@ use super::{
     Charge, ChargeState, Dispute, DisputeState, Operation, PaymentFailure, PaymentTerms, ProviderWork,
     Refund, RefundReason, RefundSource, RefundState,
 };
-use crate::{Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, heap::HeapBytes};
+use crate::{
+    Amount, Currency, OrderId, PaymentId, RefundId, Timestamp, credit::CreditSource, heap::HeapBytes,
+};
 
 /// The state of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,6 +74,11 @@ pub struct Payment {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
     closed: Option<Amount>,
+    /// See [`PaymentAdjusted::amount_due`](super::PaymentAdjusted::amount_due).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_at_most: Option<Amount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credit: Option<CreditSource>,
     reference: Option<String>,
     #[serde(default, skip_serializing_if = "PaymentTerms::is_prepaid")]
     terms: PaymentTerms,
@@ -139,6 +146,8 @@ impl Payment {
             void_requested: _,
             ended: _,
             closed: _,
+            kept_at_most: _,
+            credit: _,
             reference,
             terms: _,
             authorized_until: _,
@@ -377,7 +386,12 @@ impl Payment {
 
     /// What the ended order keeps. None while the order is open.
     pub fn amount_due_at_closing(&self) -> Option<Amount> {
-        self.closed
+        self.closed.map(|amount_due| self.kept_at_most.map_or(amount_due, |most| amount_due.min(most)))
+    }
+
+    /// Set for the credit of an exchange.
+    pub fn credit(&self) -> Option<CreditSource> {
+        self.credit
     }
 
     /// The provider's own id of the latest authorisation or capture.

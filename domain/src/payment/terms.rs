@@ -60,10 +60,15 @@ pub(super) fn end_authorization(payment: &Payment, now: Timestamp) -> Vec<Paymen
     vec![PaymentVoided { reason: Some("the authorisation ran out".to_owned()), ran_out: true }.into()]
 }
 
-/// Changes what the payment is to take. A late adjustment changes nothing, nor does one of a payment that has ended.
+/// Changes what the payment is to take, or may keep after the end of its order. A late adjustment changes nothing. A
+/// payment that has ended takes no more.
 pub(super) fn adjust(payment: &Payment, adjusted: PaymentAdjusted) -> Vec<PaymentEvent> {
     let is_late = adjusted.number <= payment.adjustment();
-    if is_late || payment.is_ended() { Vec::new() } else { vec![adjusted.into()] }
+    let lowers = |most: Amount| payment.amount_due_at_closing().is_none_or(|amount_due| most < amount_due);
+    // The payment of a prepaid order always takes its whole amount.
+    let may_take = !payment.terms().is_prepaid() && !payment.is_ended();
+    let changes = may_take || adjusted.amount_due.is_some_and(lowers);
+    if is_late || !changes { Vec::new() } else { vec![adjusted.into()] }
 }
 
 /// Adds the capture that shipped goods wait for. One capture is under way at a time: the next one is requested with the

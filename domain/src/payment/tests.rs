@@ -30,6 +30,7 @@ fn requested() -> PaymentEvent {
         amount: pence(100),
         currency,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     }
     .into()
 }
@@ -42,6 +43,7 @@ fn request() -> PaymentCommand {
         currency: "GBP".parse().unwrap(),
         charge: None,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     }
 }
 

@@ -52,8 +52,9 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             }
         }
         StockCommand::ReleasePart { order_id, cancellation_id, quantity } => {
-            let open = stock.reservation(order_id).filter(|held| !held.released);
-            match open.filter(|held| !held.cancellations.contains(&cancellation_id)) {
+            // Also after the release of the rest, which leaves these units.
+            let held = stock.reservation(order_id);
+            match held.filter(|held| !held.cancellations.contains(&cancellation_id)) {
                 None => return Ok(Vec::new()),
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
                 Some(held) => {

@@ -285,6 +285,23 @@ fn cancelled_units_are_released_once_and_the_rest_stays_reserved() {
 }
 
 #[test]
+fn cancelled_units_are_released_once_also_after_the_rest() {
+    let (order_id, cancellation_id) = (order(1), CancellationId(Uuid::from_u128(9)));
+    let command = || StockCommand::ReleasePart { order_id, cancellation_id, quantity: 2 };
+    let part = |quantity| -> StockEvent {
+        StockReleased { order_id, quantity, cancellation_id: Some(cancellation_id), levels: None }.into()
+    };
+    given([received(10), reserved(order_id, 5), released(order_id, 2)])
+        .when(command())
+        .then([part(2)])
+        .when(command())
+        .then_nothing();
+    given([received(10), reserved(order_id, 5), part(2), released(order_id, 3)])
+        .when(command())
+        .then_nothing();
+}
+
+#[test]
 fn an_undone_shipment_opens_its_reservation_again_and_delayed_commands_do_not_reduce_it() {
     let (order_id, first, second) = (order(1), shipment(1), shipment(2));
     let unship = StockCommand::Unship { order_id, shipment_id: second, quantity: 3, shipments: vec![first] };

@@ -8,7 +8,7 @@ use domain::{
 };
 
 use crate::{
-    scene::{SLOT, Scene},
+    scene::{NEW_SLOT, SLOT, Scene},
     shop::{Deed, order_id},
 };
 
@@ -42,6 +42,14 @@ impl Scene {
     fn ends_with_payment_event(&self, kind: PaymentEventKind) -> bool {
         let last = self.world.log.last().map(|logged| &logged.event);
         matches!(last, Some(Event::Payment(event)) if event.kind() == kind)
+    }
+
+    /// Advances any reaction until an event of this kind is the last of the log.
+    fn advanced_until(mut self, kind: OrderEventKind) -> Self {
+        while !self.ends_with_order_event(kind) {
+            assert!(self.first.advance(&mut self.world, 0), "no order reached {kind:?}");
+        }
+        self
     }
 
     fn shipped() -> Self {
@@ -85,6 +93,9 @@ fn order_scene(kind: OrderEventKind) -> Scene {
         OrderEventKind::DueMoved => Scene::allocated().then(&Deed::MoveDue { slot: SLOT }),
         OrderEventKind::Returned => {
             Scene::shipped().then(&Deed::Return { slot: SLOT, part: (1, 2), restock: true, amount: None })
+        }
+        OrderEventKind::CreditTakenBack => {
+            Scene::exchanged().then(&Deed::Cancel { slot: NEW_SLOT }).advanced_until(kind)
         }
         OrderEventKind::RefundRequested => Scene::paid().then(&REFUND),
         OrderEventKind::LinesCancelled => {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use domain::{
-    CommandContext, CommandId, Event, EventId, OrderId, Sku, StreamName,
-    checkout::{self, Reaction, Step},
+    CommandContext, CommandId, Event, EventId, ExchangeId, OrderId, Sku, StreamName,
+    checkout::{self, ExchangeView, Reaction, Step},
     order::Shortage,
     stock::StockCommand,
 };
@@ -33,8 +33,18 @@ struct Lane {
 
 #[derive(Debug, Clone)]
 enum Work {
-    Reserve { order_id: OrderId, left: Vec<(Sku, u32)>, shortages: Vec<Shortage> },
+    Reserve {
+        order_id: OrderId,
+        left: Vec<(Sku, u32)>,
+        shortages: Vec<Shortage>,
+    },
     Send(Vec<Step>),
+    /// Decides each step of an exchange on what the ones before have left. Other commands come between the decision
+    /// and the step.
+    Exchange {
+        id: ExchangeId,
+        next: Option<Box<Work>>,
+    },
 }
 
 impl Process {
@@ -117,6 +127,7 @@ impl Process {
                 Event::Stock(_) | Event::Receipt(_) => false,
                 Event::Order(event) => checkout::order_event_has_reaction(event.kind()),
                 Event::Payment(event) => checkout::payment_event_has_reaction(event.kind()),
+                Event::Exchange(event) => checkout::exchange_event_has_reaction(event.kind()),
             };
             if has_reaction {
                 self.lanes.entry(logged.stream.clone()).or_default().queue.push_back(place);
@@ -152,8 +163,15 @@ fn begin(world: &World, place: usize) -> Option<Work> {
             let payment = world.payment(*id);
             (payment.order_id()?, checkout::react_to_payment(event, &payment))
         }
+        (StreamName::Exchange(id), Event::Exchange(_)) => {
+            return Some(Work::Exchange { id: *id, next: None });
+        }
         _ => return None,
     };
+    work_of(order_id, reaction)
+}
+
+fn work_of(order_id: OrderId, reaction: Reaction) -> Option<Work> {
     match reaction {
         Reaction::None => None,
         Reaction::Reserve(units) => {
@@ -187,6 +205,33 @@ impl Work {
                 }
                 Some(Self::Reserve { order_id, left, shortages })
             }
+            Self::Exchange { id, next: None } => {
+                let next = next_of_exchange(world, id).map(Box::new);
+                next.map(|next| Self::Exchange { id, next: Some(next) })
+            }
+            Self::Exchange { id, next: Some(next) } => {
+                let (exchange, requested) = world.exchange(id).expect("an exchange that was requested");
+                let is_over = exchange.outcome().is_some();
+                let new_id = requested.order.order_id;
+                let next = match *next {
+                    // A reservation has the id that the reaction to the placed order gives it.
+                    Self::Reserve { .. } => {
+                        let placed = world.log.iter().find(|logged| logged.stream == new_id.into());
+                        let placed = placed.expect("the new order is placed").id;
+                        next.proceed(world, placed, pick)
+                    }
+                    Self::Send(mut steps) => {
+                        let step = steps.pop().expect("a step");
+                        let command_id = reaction_id(cause, &step);
+                        let refusal = world.send(step.clone(), command_id).refusal();
+                        let may_race = is_over || matches!(step, Step::Order(..));
+                        assert!(refusal.is_none() || may_race, "{refusal:?} to {step:?}");
+                        (!steps.is_empty()).then_some(Self::Send(steps))
+                    }
+                    Self::Exchange { .. } => None,
+                };
+                Some(Self::Exchange { id, next: next.map(Box::new) })
+            }
             Self::Send(mut left) => {
                 let step = left.swap_remove(pick % left.len());
                 let id = reaction_id(cause, &step);
@@ -195,6 +240,24 @@ impl Work {
             }
         }
     }
+}
+
+/// The next step of an exchange, on the states as they are now.
+fn next_of_exchange(world: &World, exchange_id: ExchangeId) -> Option<Work> {
+    let (exchange, requested) = world.exchange(exchange_id)?;
+    let first = world.versioned_order(requested.order_id);
+    let new_id = requested.order.order_id;
+    let new = world.versioned_order(new_id);
+    let payment = world.payment(checkout::payment_of_credit(requested));
+    let reaction = checkout::react_to_exchange(&ExchangeView {
+        exchange_id,
+        requested,
+        exchange: &exchange,
+        first: &first,
+        new: &new,
+        payment: &payment,
+    });
+    work_of(new_id, reaction)
 }
 
 fn reaction_id(cause: EventId, step: &Step) -> CommandId {

@@ -3,8 +3,8 @@
 use domain::{
     Amount, PaymentId,
     checkout::{self, Step},
-    order::OrderStatus,
-    payment::RefundReason,
+    order::{OrderStatus, PaymentTerms},
+    payment::{DisputeState, RefundReason},
 };
 
 use crate::{
@@ -28,6 +28,35 @@ fn reactions_that_run_twice_change_nothing() {
     let scene = scene.quiesced();
     assert_eq!(scene.world.log.len(), events);
     assert_eq!(scene.world.units(&sku(MUG), order_id(SLOT)), (3, 2));
+}
+
+#[test]
+fn a_reaction_that_runs_again_does_not_adjust_a_payment_that_was_added_later() {
+    let mut scene = Scene::with_stock(10, 10);
+    (scene.baskets[SLOT].terms, scene.baskets[SLOT].payments) = (PaymentTerms::Net, vec![50]);
+    scene.act(&Deed::Place { slot: SLOT });
+    scene.first.drain(&mut scene.world);
+    scene.act(&Deed::Ship { slot: SLOT, part: None });
+    scene.act(&Deed::AddPayment { slot: SLOT, amount: None });
+    scene.first.drain(&mut scene.world);
+    let events = scene.world.log.len();
+    assert_eq!(scene.quiesced().world.log.len(), events);
+}
+
+#[test]
+fn a_reaction_that_runs_again_after_the_end_does_not_adjust_a_closed_payment() {
+    let mut scene = Scene::allocated_on(PaymentTerms::OnShipment);
+    for deed in [
+        Deed::Authorize { slot: SLOT, amount: None },
+        Deed::Ship { slot: SLOT, part: Some((1, 3)) },
+        Deed::Capture { slot: SLOT, amount: Some(50) },
+        Deed::Cancel { slot: SLOT },
+    ] {
+        scene.act(&deed);
+        scene.first.drain(&mut scene.world);
+    }
+    let events = scene.world.log.len();
+    assert_eq!(scene.quiesced().world.log.len(), events);
 }
 
 #[test]
@@ -173,6 +202,19 @@ fn a_release_leaves_the_units_that_a_shipment_still_has_to_take() {
     assert_eq!(scene.world.stock(&sku(MUG)).levels().on_hand, 8);
 }
 
+/// The sweep finds the ended order before the reaction to the first cancellation has run.
+#[test]
+fn a_release_leaves_the_units_that_an_earlier_cancellation_still_has_to_release() {
+    let mut scene = Scene::paid();
+    scene.act(&Deed::CancelPart { slot: SLOT, part: (1, 1), amount: None });
+    scene.act(&Deed::Cancel { slot: SLOT });
+    for step in checkout::releases(order_id(SLOT), &scene.order()) {
+        scene.world.send(step, request(99));
+    }
+    assert_eq!(scene.held(), [1, 0]);
+    assert_eq!(scene.quiesced().held(), [0, 0]);
+}
+
 /// In the other order, closing would refund everything and the payment would refuse the requested refund.
 #[test]
 fn a_refund_requested_before_the_end_reaches_the_payment_before_it_closes() {
@@ -216,6 +258,44 @@ fn money_captured_after_the_end_is_refunded_and_recorded_on_the_order() {
     scene.act(&Deed::RefundEnds { slot: SLOT, refunded: true });
     let scene = scene.quiesced();
     assert_eq!((scene.order().captured(), scene.order().refunded()), (pence(70), pence(70)));
+}
+
+/// Three mugs, 30 in total, were shipped, and one of them comes back after the end.
+#[test]
+fn an_ended_order_does_not_keep_money_for_units_that_came_back_before_it_arrived() {
+    let ship = Deed::Ship { slot: SLOT, part: Some((1, 3)) };
+    let end = Deed::Cancel { slot: SLOT };
+    let take_back = Deed::Return { slot: SLOT, part: (1, 1), restock: true, amount: None };
+    let disputed = |state| Deed::Dispute { slot: SLOT, amount: 70, state };
+    let (opened, won) = (disputed(DisputeState::Open), disputed(DisputeState::Won));
+    // A true after a deed lets the first process react to all before the next one.
+    for (mut scene, deeds) in [
+        (
+            Scene::allocated_on(PaymentTerms::Net),
+            vec![(&ship, true), (&end, true), (&take_back, true), (&provider_takes(30), true)],
+        ),
+        (
+            Scene::allocated_on(PaymentTerms::Net),
+            vec![(&ship, true), (&end, true), (&provider_takes(30), false), (&take_back, true)],
+        ),
+        (
+            Scene::allocated_on(PaymentTerms::Net),
+            vec![(&ship, false), (&end, false), (&take_back, false), (&provider_takes(30), true)],
+        ),
+        (Scene::paid(), vec![(&ship, true), (&opened, true), (&end, true), (&take_back, true), (&won, true)]),
+    ] {
+        for (deed, reacts) in deeds {
+            scene.act(deed);
+            if reacts {
+                scene.first.drain(&mut scene.world);
+            }
+        }
+        let scene = scene.quiesced();
+        let back =
+            scene.payment().refunds().iter().fold(Amount::ZERO, |sum, one| sum.saturating_add(one.amount));
+        assert_eq!(scene.payment().captured().saturating_sub(back), pence(20));
+        assert_eq!((scene.order().owed(), scene.order().refundable()), (pence(20), pence(20)));
+    }
 }
 
 /// The first process is about to cancel the unpaid order when the money is captured.

@@ -1,4 +1,4 @@
-//! One order of three mugs at 10 and two bowls at 20: 70 in total.
+//! One order of three mugs at 10 and two bowls at 20: 70 in total. It may be exchanged for a second order.
 //!
 //! `first` and `second` both react to every event, as if the second took over while the first was only slow.
 
@@ -19,8 +19,10 @@ use crate::{
 pub const MUG: usize = 0;
 pub const BOWL: usize = 1;
 pub const SLOT: usize = 0;
+/// The new order of an exchange: one bowl, for 20.
+pub const NEW_SLOT: usize = 1;
 
-/// A shop with at most one order, and the two processes.
+/// A shop with its order, and the two processes.
 pub struct Scene {
     pub world: World,
     pub baskets: Vec<Basket>,
@@ -32,9 +34,10 @@ pub struct Scene {
 impl Scene {
     pub fn with_stock(mugs: u32, bowls: u32) -> Self {
         let basket = Basket { lines: vec![(Some(MUG), 3, 10), (Some(BOWL), 2, 20)], ..Basket::default() };
+        let new = Basket { lines: vec![(Some(BOWL), 1, 20)], ..Basket::default() };
         let mut scene = Self {
             world: World::default(),
-            baskets: vec![basket],
+            baskets: vec![basket, new],
             first: Process::default(),
             second: Process::default(),
             requests: 0,
@@ -86,6 +89,23 @@ impl Scene {
         scene.act(&Deed::PayAll { slot: SLOT });
         scene.first.drain(&mut scene.world);
         assert!(scene.order().is_paid());
+        scene
+    }
+
+    /// All is shipped, and the exchange of two mugs, of 20, for the new order is requested.
+    pub fn exchanging() -> Self {
+        let mut scene = Self::paid();
+        scene.act(&Deed::Ship { slot: SLOT, part: None });
+        scene.first.drain(&mut scene.world);
+        scene.act(&Deed::Exchange { slot: SLOT, part: (1, 2), new: NEW_SLOT });
+        scene
+    }
+
+    /// The exchange is settled.
+    pub fn exchanged() -> Self {
+        let mut scene = Self::exchanging();
+        scene.first.drain(&mut scene.world);
+        assert!(scene.world.order(order_id(NEW_SLOT)).is_paid());
         scene
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::{
     Amount, OrderId, Sku,
+    checkout::payment_of_credit,
+    exchange::ExchangeOutcome,
     order::{Order, OrderStatus, PaymentTerms, RefundRecord, Tender},
     payment::{Payment, Refund, RefundReason, RefundState},
 };
@@ -33,6 +35,7 @@ pub fn everything_adds_up(world: &World) {
         stock_adds_up(world, id, order);
         money_adds_up(world, order);
     }
+    credits_add_up(world);
     for (sku, stock) in world.stocks() {
         for (id, held) in stock.open_reservations() {
             assert!(!world.order(*id).status().is_final(), "{held:?} of {sku} is open for an ended order");
@@ -61,6 +64,43 @@ fn stock_adds_up(world: &World, id: OrderId, order: &Order) {
     }
 }
 
+/// Each exchange took place or did not. What the first order pays is what the new order has of it, so all real payments
+/// together hold what all orders hold.
+fn credits_add_up(world: &World) {
+    let mut outstanding = Amount::ZERO;
+    for id in world.exchanges() {
+        let (exchange, requested) = world.exchange(id).expect("an exchange that was requested");
+        let (first, new) = (world.order(requested.order_id), world.order(requested.order.order_id));
+        let payment = world.payment(payment_of_credit(requested));
+        let credit = first.credits().iter().find(|credit| credit.exchange_id == id);
+        match exchange.outcome().expect("every exchange ends") {
+            ExchangeOutcome::Settled(settled) => {
+                let credit = credit.expect("the units of a settled exchange are back");
+                assert_eq!(credit.amount, payment.captured());
+                assert_eq!(credit.outstanding(), payment.captured().saturating_sub(payment.refunded()));
+                assert_eq!(new.exchange_of(), Some(requested.source()));
+                let record = first.returns().iter().find(|record| record.return_id == requested.return_id);
+                assert_eq!(record.map(|record| record.refund_amount), Some(settled.refund_amount));
+            }
+            ExchangeOutcome::Refused(_) => {
+                assert_eq!(credit, None, "a refused exchange takes nothing back");
+                assert!(new.status().is_final() && !new.captured().is_positive(), "{new:?}");
+            }
+        }
+        outstanding = credit.map_or(outstanding, |credit| outstanding.saturating_add(credit.outstanding()));
+    }
+    let kept = |payment: &Payment| {
+        payment.captured().saturating_sub(payment.refunded()).saturating_sub(payment.disputed())
+    };
+    let tenders = world.orders().flat_map(|(_, order)| order.tenders());
+    let real =
+        tenders.map(|tender| world.payment(tender.payment_id)).filter(|payment| payment.credit().is_none());
+    let by_orders = world
+        .orders()
+        .map(|(_, order)| order.captured().saturating_sub(order.refunded()).saturating_sub(order.disputed()));
+    assert_eq!(sum(real.map(|payment| kept(&payment))), sum(by_orders).saturating_sub(outstanding));
+}
+
 /// The order has recorded the amounts of its payments, and an ended order has requested the refund of all it does not
 /// keep.
 fn money_adds_up(world: &World, order: &Order) {
@@ -78,7 +118,7 @@ fn money_adds_up(world: &World, order: &Order) {
     if order.status().is_final() {
         let kept: i64 = payments.iter().map(kept_in_time).sum();
         // The order repeats a refund that failed only when an operator asks for it.
-        let allowed = order.owed().saturating_add(order.refunds_failed());
+        let allowed = order.owed().saturating_add(order.refunds_failed()).saturating_add(order.credited());
         assert!(kept <= allowed.minor_units(), "kept {kept}: {payments:?} of {order:?}");
     }
 }
@@ -90,10 +130,15 @@ fn net_adds_up(order: &Order, payments: &[Payment]) {
     if order.terms() != PaymentTerms::Net || !has_changed || !is_open {
         return;
     }
-    // Money may still arrive at a payment that has ended.
-    let open = payments.iter().filter(|payment| !payment.is_ended());
-    let asked = sum(open.map(Payment::amount));
+    // Without payments that have ended, and without what the provider took beyond what it was asked for.
+    let asked = |(tender, payment): (&Tender, &Payment)| {
+        let beyond = payment.captured().saturating_sub(tender.amount).max(Amount::ZERO);
+        payment.amount().saturating_sub(beyond)
+    };
+    let open = order.tenders().iter().zip(payments).filter(|(_, payment)| !payment.is_ended());
+    let asked = sum(open.map(asked));
     let whole = order.owed().saturating_add(sum(order.refunds().iter().map(|refund| refund.amount)));
+    let whole = whole.saturating_add(order.credited());
     assert!(asked <= whole.max(order.captured()), "{payments:?} of {order:?}");
 }
 
@@ -155,7 +200,7 @@ fn terms_add_up(order: &Order, tender: &Tender, payment: &Payment) {
     }
     assert!(!order.awaits_payment() || order.terms() == PaymentTerms::OnShipment, "a net order expires");
     let by_order = order.refunds().iter().filter(|refund| !refund.at_closing).map(|refund| refund.amount);
-    let by_order = sum(by_order);
+    let by_order = sum(by_order).saturating_add(order.credited());
     let whole = order.owed().saturating_add(by_order);
     let has_changed = !order.shipments().is_empty() || !order.cancellations().is_empty();
     // A refund that failed after the last change is a part of the amounts until the next one.

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Amount, CancellationId, CommandId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, Timestamp,
+    Amount, CancellationId, CommandId, ExchangeId, OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku,
+    Timestamp,
     checkout::Step,
+    exchange::{self, ExchangeCommand},
     order::{
         Adjustment, CancelReason, LineQuantity, NewCancellation, NewLine, NewReturn, NewTender, Order,
         OrderCommand, PaymentTerms, PlaceOrder, ReturnLine,
@@ -79,7 +81,7 @@ impl Basket {
 }
 
 fn tender(amount: i64) -> NewTender {
-    NewTender { amount: pence(amount), charge: None }
+    NewTender { amount: pence(amount), charge: None, credit: None }
 }
 
 /// A command from outside. Orders are named by their slot.
@@ -129,6 +131,12 @@ pub enum Deed {
     Refund {
         slot: usize,
         amount: i64,
+    },
+    /// Exchanges units of an order for the basket of another slot.
+    Exchange {
+        slot: usize,
+        part: (u32, u32),
+        new: usize,
     },
     AddPayment {
         slot: usize,
@@ -204,9 +212,42 @@ pub fn act(world: &mut World, baskets: &[Basket], deed: &Deed, number: usize) ->
         let capture = PaymentCommand::Capture { amount: None, reference: None };
         return world.send(Step::Payment(payment_id, capture), CommandId(Uuid::new_v5(&id.0, b"capture")));
     }
+    if let Deed::Exchange { slot, part, new } = *deed {
+        return exchange(world, baskets, (slot, part, new), id);
+    }
     match step(world, baskets, (tender, deed), id) {
         Some(step) => world.send(step, id),
         None => Answer::Refused("no shipment or refund to act on".into()),
+    }
+}
+
+/// Checks an exchange and records its intent.
+fn exchange(
+    world: &mut World,
+    baskets: &[Basket],
+    (slot, (line, quantity), new): (usize, (u32, u32), usize),
+    id: CommandId,
+) -> Answer {
+    let (exchange_id, new_id) = (ExchangeId::from(id), order_id(new));
+    let is_known = world.exchange(exchange_id).is_some();
+    if world.order(new_id).exists() || world.asks_for_order(new_id) && !is_known {
+        return Answer::Refused("the slot of the new order is taken".into());
+    }
+    let Some(basket) = baskets.get(new) else { return Answer::Refused("no basket".into()) };
+    let basket = Basket { payments: Vec::new(), terms: PaymentTerms::Prepaid, ..basket.clone() };
+    let OrderCommand::Place(place) = basket.place(new_id) else { unreachable!("a basket is placed") };
+    let new_return = NewReturn {
+        return_id: ReturnId::of_command(id),
+        lines: vec![ReturnLine { line, quantity, restock: true }],
+        refund_amount: None,
+        reason: None,
+    };
+    match exchange::plan(exchange_id, &world.order(order_id(slot)), new_return, *place) {
+        Ok(requested) => {
+            let command = ExchangeCommand::Request(Box::new(requested));
+            world.send(Step::Exchange(exchange_id, command), id)
+        }
+        Err(refusal) => Answer::Refused(refusal.to_string()),
     }
 }
 
@@ -254,8 +295,8 @@ fn step(world: &World, baskets: &[Basket], (tender, deed): (usize, &Deed), id: C
             let payment = world.payment(payment_id);
             Some(Step::Payment(payment_id, payment_command(&payment, deed)?))
         }
-        // Names no other deed of this kind.
-        Deed::OnTender { .. } => None,
+        // An exchange is no single step, and a deed on a tender names no other deed of this kind.
+        Deed::Exchange { .. } | Deed::OnTender { .. } => None,
     }
 }
 

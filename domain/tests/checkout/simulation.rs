@@ -10,7 +10,9 @@ use crate::{
     world::World,
 };
 
-const SLOTS: usize = 3;
+/// Slots whose orders are placed by a request of their own. The others are for the new orders of exchanges.
+const PLACED_SLOTS: usize = 3;
+const SLOTS: usize = 6;
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -87,7 +89,9 @@ fn deed_on_first() -> impl Strategy<Value = Deed> {
     prop_oneof![
         1 => (0..3usize, 1..6u32).prop_map(|(sku, quantity)| Deed::Receive { sku, quantity }),
         1 => (0..3usize, -3..3i64).prop_map(|(sku, delta)| Deed::Adjust { sku, delta }),
-        6 => slot.clone().prop_map(|slot| Deed::Place { slot }),
+        6 => (0..PLACED_SLOTS).prop_map(|slot| Deed::Place { slot }),
+        6 => (slot.clone(), (1..4u32, 1..3u32), PLACED_SLOTS..SLOTS)
+            .prop_map(|(slot, part, new)| Deed::Exchange { slot, part, new }),
         2 => slot.clone().prop_map(|slot| Deed::Cancel { slot }),
         1 => slot.clone().prop_map(|slot| Deed::Undo { slot }),
         1 => slot.clone().prop_map(|slot| Deed::MoveDue { slot }),

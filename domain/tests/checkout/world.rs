@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use domain::{
-    CommandId, Decider, Event, EventId, OrderId, PaymentId, ReturnId, ShipmentId, Sku, StreamName,
+    CommandId, Decider, Event, EventId, ExchangeId, OrderId, PaymentId, ReturnId, ShipmentId, Sku,
+    StreamName,
     checkout::{self, Step},
+    decider::Versioned,
+    exchange::{Exchange, ExchangeDecider, ExchangeEvent, ExchangeRequested},
     order::{Order, OrderDecider, OrderEvent},
     payment::{Payment, PaymentDecider},
     stock::{Stock, StockDecider, StockEvent, StockRefusal},
@@ -60,6 +63,7 @@ pub struct World {
     stocks: BTreeMap<Sku, Stream<StockDecider>>,
     orders: BTreeMap<OrderId, Stream<OrderDecider>>,
     payments: BTreeMap<PaymentId, Stream<PaymentDecider>>,
+    exchanges: BTreeMap<ExchangeId, Stream<ExchangeDecider>>,
     pub log: Vec<Logged>,
     reserved: HashSet<(OrderId, Sku)>,
     shipped: HashSet<(ShipmentId, Sku)>,
@@ -90,6 +94,14 @@ impl World {
                     Decided::Events(events) => self.append(&order_id.into(), id, events, Event::Order),
                 }
             }
+            Step::Exchange(exchange_id, command) => {
+                let stream = self.exchanges.entry(exchange_id).or_default();
+                match decide(stream, id, command) {
+                    Decided::Recorded => Answer::Recorded,
+                    Decided::Refused(refusal) => Answer::Refused(refusal.to_string()),
+                    Decided::Events(events) => self.append(&exchange_id.into(), id, events, Event::Exchange),
+                }
+            }
             Step::Payment(payment_id, command) => {
                 let stream = self.payments.entry(payment_id).or_default();
                 match decide(stream, id, command) {
@@ -99,6 +111,29 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The state of an exchange, with its first event.
+    pub fn exchange(&self, id: ExchangeId) -> Option<(Exchange, &ExchangeRequested)> {
+        let first = self.log.iter().find(|logged| logged.stream == id.into())?;
+        let Event::Exchange(ExchangeEvent::Requested(requested)) = &first.event else { return None };
+        Some((self.exchanges.get(&id)?.state, requested))
+    }
+
+    pub fn exchanges(&self) -> impl Iterator<Item = ExchangeId> {
+        self.exchanges.keys().copied()
+    }
+
+    /// True if an exchange is to place this order.
+    pub fn asks_for_order(&self, id: OrderId) -> bool {
+        let mut logged = self.log.iter().map(|logged| &logged.event);
+        logged.any(|event| matches!(event, Event::Exchange(ExchangeEvent::Requested(new)) if new.order.order_id == id))
+    }
+
+    /// An order with the revision of its last event.
+    pub fn versioned_order(&self, id: OrderId) -> Versioned<Order> {
+        let events = self.log.iter().filter(|logged| logged.stream == id.into()).count() as u64;
+        Versioned { state: self.order(id), revision: events.checked_sub(1) }
     }
 
     pub fn orders(&self) -> impl Iterator<Item = (OrderId, &Order)> {

@@ -40,7 +40,7 @@ fn placed() -> impl Strategy<Value = OrderCommand> {
             }
             let kind = AdjustmentKind::Tax;
             let tax = Adjustment { kind: Some(kind), ..Adjustment::new("tax", pence(tax)) };
-            let tender = |amount: i64| NewTender { amount: pence(amount), charge: None };
+            let tender = |amount: i64| NewTender { amount: pence(amount), charge: None, credit: None };
             OrderCommand::Place(Box::new(PlaceOrder {
                 order_id: ORDER,
                 customer_id: None,

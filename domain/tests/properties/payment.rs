@@ -27,6 +27,7 @@ fn request() -> PaymentCommand {
         currency: "GBP".parse().unwrap(),
         charge: None,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     }
 }
 

@@ -94,7 +94,8 @@ fn with_payments(mut place: PlaceOrder, percent: i64) -> PlaceOrder {
     let total = OrderDecider::fold(&events).total().minor_units();
     let first = total * percent / 100;
     let parts = [first, total - first].into_iter().filter(|part| *part > 0);
-    place.payments = parts.map(|part| NewTender { amount: amount(part), charge: None }).collect();
+    place.payments =
+        parts.map(|part| NewTender { amount: amount(part), charge: None, credit: None }).collect();
     place
 }
 

@@ -130,7 +130,7 @@ impl Shop {
             Reacting::Order(_, command) => {
                 self.on_order(command);
             }
-            Reacting::Stock(..) => {}
+            Reacting::Stock(..) | Reacting::Exchange(..) => {}
         }
     }
 

@@ -79,6 +79,8 @@ codes! {
     PaymentState "payment_state" CONFLICT "The payment's status does not allow this" "`detail` names the status.";
     PaymentClosed "payment_closed" CONFLICT "The order of this payment has ended" "No further authorisation is possible. To record money that arrived by hand all the same, capture its `amount`.";
     ChargeUnderWay "charge_under_way" CONFLICT "The provider is working on a charge of this payment" "Wait for the outcome from the provider. Record an authorisation by hand only after a lost answer.";
+    NothingToCredit "nothing_to_credit" CONFLICT "The returned units give no credit" "What was paid for them is 0, or the new order costs nothing. Record a return and place an order.";
+    PaymentOfCredit "payment_of_credit" CONFLICT "The payment is the credit of an exchange" "No provider and no operator has its money. Refund the order instead.";
     PaymentOfProvider "payment_of_provider" CONFLICT "A provider has money of this payment" "Add another payment to the order, and record the money by hand there.";
     AmountTooLarge "amount_too_large" CONFLICT "The amount is larger than allowed" "`detail` states how much is left to ask for, authorize, capture or refund.";
     TermsDiffer "terms_differ" CONFLICT "An earlier request with this number or id had other terms" "Repeat a charge or refund with the same terms. Use a new number or id for another one.";

@@ -86,6 +86,14 @@ impl Problem {
     }
 
     /// A further member of the body.
+    /// The same problem of a member of the request: its wrong members are inside this one.
+    pub fn within(mut self, member: &str) -> Self {
+        for error in &mut self.errors {
+            error.field = format!("{member}.{}", error.field);
+        }
+        self
+    }
+
     pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self

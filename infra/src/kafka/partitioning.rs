@@ -20,7 +20,7 @@ impl Topic {
     pub fn of(stream: &StreamName) -> Self {
         match stream {
             StreamName::Stock(_) | StreamName::Receipt(_) => Self::Stock,
-            StreamName::Order(_) => Self::Orders,
+            StreamName::Order(_) | StreamName::Exchange(_) => Self::Orders,
             StreamName::Payment(_) => Self::Payments,
         }
     }

@@ -2,7 +2,9 @@
 //! streams.
 
 use async_trait::async_trait;
-use domain::{EventId, OrderId, PaymentId, ReceiptId, RecordedEvent, Revision, StreamName, Timestamp};
+use domain::{
+    EventId, ExchangeId, OrderId, PaymentId, ReceiptId, RecordedEvent, Revision, StreamName, Timestamp,
+};
 use uuid::Uuid;
 
 use super::OperationsError;
@@ -47,12 +49,13 @@ impl ParkedReaction {
         }
     }
 
-    /// The id of the order, payment or receipt. [`ParkedReactions::find`] finds the entry by it.
+    /// The id of the order, payment, receipt or exchange. [`ParkedReactions::find`] finds the entry by it.
     pub fn stream_id(&self) -> Uuid {
         match &self.stream {
             StreamName::Order(id) => id.0,
             StreamName::Payment(id) => id.0,
             StreamName::Receipt(id) => id.0,
+            StreamName::Exchange(id) => id.0,
             StreamName::Stock(_) => self.event_id.0,
         }
     }
@@ -127,6 +130,6 @@ pub trait ParkedReactions: Send + Sync + 'static {
 }
 
 /// The streams that this id may name: events of stock have no reaction.
-pub fn streams_with_id(id: Uuid) -> [StreamName; 3] {
-    [OrderId(id).into(), PaymentId(id).into(), ReceiptId(id).into()]
+pub fn streams_with_id(id: Uuid) -> [StreamName; 4] {
+    [OrderId(id).into(), PaymentId(id).into(), ReceiptId(id).into(), ExchangeId(id).into()]
 }

@@ -34,6 +34,10 @@ impl MoneyTotals {
 
     /// The books of a payment.
     pub fn of_payment(payment: &Payment) -> Self {
+        // No money moves for the credit of an exchange.
+        if payment.credit().is_some() {
+            return Self::default();
+        }
         Self {
             captured: payment.captured().minor_units().into(),
             refunded: payment.refunded().minor_units().into(),

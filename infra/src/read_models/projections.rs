@@ -46,13 +46,14 @@ impl Projection {
     }
 
     /// The projection that parks and resumes this stream. Sales are parked with the orders: one fold makes
-    /// both. None for a receipt of several SKUs: no read model shows it, and the stock streams have its units.
+    /// both. None for a receipt of several SKUs and for an exchange: no read model shows it, and the streams
+    /// of stock and orders have what followed.
     pub fn of_stream(stream: &StreamName) -> Option<Self> {
         match stream {
             StreamName::Stock(_) => Some(Self::Stock),
             StreamName::Order(_) => Some(Self::Orders),
             StreamName::Payment(_) => Some(Self::Payments),
-            StreamName::Receipt(_) => None,
+            StreamName::Receipt(_) | StreamName::Exchange(_) => None,
         }
     }
 }

@@ -245,7 +245,7 @@ fn row_state(connection: &Connection, stream: &StreamName) -> rusqlite::Result<R
         StreamName::Stock(sku) => ("revision FROM stock WHERE sku = ?1", &sku.as_str()),
         StreamName::Order(id) => ("revision FROM orders WHERE order_id = ?1", &id.0),
         StreamName::Payment(id) => ("revision FROM payments WHERE payment_id = ?1", &id.0),
-        StreamName::Receipt(_) => return Ok((None, false)),
+        StreamName::Receipt(_) | StreamName::Exchange(_) => return Ok((None, false)),
     };
     let sql = format!("SELECT (SELECT {row}), {IS_PARKED}");
     let mut statement = connection.prepare_cached(&sql)?;

@@ -44,7 +44,7 @@ pub(crate) type Wanted<'a> = (&'a RecordedEvent, Vec<&'a Subscription>);
 pub(crate) fn is_sent(stream: &StreamName) -> bool {
     match stream {
         StreamName::Order(_) | StreamName::Payment(_) => true,
-        StreamName::Stock(_) | StreamName::Receipt(_) => false,
+        StreamName::Stock(_) | StreamName::Receipt(_) | StreamName::Exchange(_) => false,
     }
 }
 
@@ -172,7 +172,7 @@ async fn find_order(
     match stream {
         StreamName::Order(order) => return Ok(Ok(*order)),
         StreamName::Payment(_) => {}
-        StreamName::Stock(_) | StreamName::Receipt(_) => {
+        StreamName::Stock(_) | StreamName::Receipt(_) | StreamName::Exchange(_) => {
             return Ok(Err(Unreadable(format!("{stream} belongs to no order"))));
         }
     }

@@ -10,8 +10,8 @@ use std::{
 
 use clap::{Args, Subcommand};
 use domain::{
-    Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, order::OrderDecider,
-    payment::PaymentDecider, receipt::ReceiptDecider, stock::StockDecider,
+    Decider, EventId, RecordedEvent, Revision, StreamName, Timestamp, exchange::ExchangeDecider,
+    order::OrderDecider, payment::PaymentDecider, receipt::ReceiptDecider, stock::StockDecider,
 };
 use indicatif::HumanCount;
 use infra::event_store::{EventLog, ReadError, sqlite};
@@ -42,7 +42,7 @@ pub enum AuditCommand {
 
 #[derive(Debug, Args)]
 pub struct HistoryOptions {
-    /// `stock-SKU`, `order-UUID`, `payment-UUID` or `receipt-UUID`.
+    /// `stock-SKU`, `order-UUID`, `payment-UUID`, `receipt-UUID` or `exchange-UUID`.
     stream: StreamName,
 
     /// Print one JSON object per event.
@@ -52,7 +52,7 @@ pub struct HistoryOptions {
 
 #[derive(Debug, Args)]
 pub struct StateOptions {
-    /// `stock-SKU`, `order-UUID`, `payment-UUID` or `receipt-UUID`.
+    /// `stock-SKU`, `order-UUID`, `payment-UUID`, `receipt-UUID` or `exchange-UUID`.
     stream: StreamName,
 
     /// Count only events recorded up to this time, for example 2026-01-31T12:00:00Z.
@@ -177,6 +177,7 @@ async fn state(log: Arc<dyn EventLog>, options: StateOptions) -> Result<(), Fail
         StreamName::Order(_) => folded::<OrderDecider>(log, &options).await?,
         StreamName::Payment(_) => folded::<PaymentDecider>(log, &options).await?,
         StreamName::Receipt(_) => folded::<ReceiptDecider>(log, &options).await?,
+        StreamName::Exchange(_) => folded::<ExchangeDecider>(log, &options).await?,
     };
     println!("{}", serde_json::to_string_pretty(&entry)?);
     Ok(())

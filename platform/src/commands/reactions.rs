@@ -24,7 +24,7 @@ pub enum ReactionsCommand {
     List,
     /// Run parked reactions again.
     Retry {
-        /// Orders, payments or receipts, or events whose reaction is parked.
+        /// Orders, payments, receipts or exchanges, or events whose reaction is parked.
         #[arg(value_name = "ID", required_unless_present = "all")]
         ids: Vec<Uuid>,
         /// Run all parked reactions again.

@@ -146,6 +146,7 @@ fn place(writer: &mut LogWriter, number: u64, sku: &Sku, stock: &mut domain::sto
         currency: order.currency().expect("placed"),
         charge: None,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     writer.run::<PaymentDecider>(payment_id, &mut domain::payment::Payment::default(), request, number);
 }

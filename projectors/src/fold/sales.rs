@@ -3,7 +3,7 @@
 //! What an order adds to the sums follows from its state alone, and each event adds the difference that it makes. An
 //! order counts from its allocation on, in the quarter hour of `placed_at`. A refund counts for the lines that it is
 //! for. What is for no line has a place of its own beside the SKUs, so the sums by SKU and of that place add up to the
-//! total.
+//! total. The credit of an exchange counts as refunded on the first order, as long as the new order has it.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +30,7 @@ pub(super) fn fold(
         | OrderEvent::Cancelled(_)
         | OrderEvent::Expired(_)
         | OrderEvent::Returned(_)
+        | OrderEvent::CreditTakenBack(_)
         | OrderEvent::RefundRequested(_) => is_reduced(after) || before.is_some_and(is_reduced),
         OrderEvent::Placed(_)
         | OrderEvent::Rejected(_)
@@ -95,7 +96,7 @@ fn sums_of(order: &Order) -> BySku<'_> {
     for (sku, amount) in cancelled(order) {
         by_sku.entry(sku).or_default().cancelled += wide(amount);
     }
-    for (sku, amount) in refunded(order) {
+    for (sku, amount) in refunded(order).into_iter().chain(credited(order)) {
         by_sku.entry(sku).or_default().refunded += wide(amount);
     }
     by_sku
@@ -186,6 +187,19 @@ fn refunded(order: &Order) -> Vec<(Option<&Sku>, Amount)> {
     }
     let beyond_total = order.captured().saturating_sub(order.total()).max(Amount::ZERO).min(order.refunded());
     parts.push((None, for_no_line.saturating_add(left).saturating_sub(beyond_total)));
+    parts
+}
+
+/// What pays other orders, by the SKU that came back for it.
+fn credited(order: &Order) -> Vec<(Option<&Sku>, Amount)> {
+    let mut parts = Vec::new();
+    for credit in order.credits() {
+        let weights: Vec<Amount> = credit.lines.iter().map(|part| part.amount).collect();
+        let amounts = shares::spread(credit.outstanding(), &weights);
+        let amounts = amounts.unwrap_or_else(|| vec![Amount::ZERO; weights.len()]);
+        let of_lines = credit.lines.iter().zip(amounts);
+        parts.extend(of_lines.map(|(part, amount)| (order.line(part.line).map(|line| &line.sku), amount)));
+    }
     parts
 }
 

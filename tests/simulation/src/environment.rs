@@ -2,29 +2,25 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use domain::{Decider, EventId, NewEvent, Sku, StreamName, Timestamp, decider::StoredEvent};
+use domain::{Decider, StreamName, Timestamp, decider::StoredEvent};
 use fastrand::Rng;
-use infra::{
-    clock::Clock,
-    event_store::{Append, EventMark, ExpectedRevision},
-    health::Health,
-};
+use infra::{clock::Clock, event_store::EventMark, health::Health};
 use jiff::SignedDuration;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::{sync::Notify, time};
 use uuid::Uuid;
 
 use crate::{
     invariants::folded_rows,
+    isolation,
     ledger::Ledger,
     memory::{Durable, Fate, Hazards, Log, Operation, Saved, Tables},
-    plan::{Plan, UNREADABLE_SKU},
+    plan::Plan,
     request::Answer,
     shopper::Shopper,
     wall_clock::WallClock,
@@ -45,6 +41,8 @@ pub struct Environment {
     pub lost_end: Durable<Option<EventMark>>,
     /// The payment provider's ledger, which crashes of the platform do not affect.
     pub ledger: Durable<Ledger>,
+    /// True once the provider answers every call and no event is damaged any more.
+    pub lasting_failures_ended: AtomicBool,
     /// Notified when the process dies.
     ended: Notify,
     state: Mutex<State>,
@@ -86,7 +84,7 @@ impl Environment {
         let shoppers = (0..plan.orders).map(|number| Some(Shopper::new(number, rng.fork()))).collect();
         let mut log = Log::new(Uuid::from_u128(seed.into()));
         if plan.unreadable_stream {
-            append_unreadable_event(&mut log);
+            isolation::append_unreadable_event(&mut log);
         }
         let state = State {
             rng,
@@ -115,6 +113,7 @@ impl Environment {
             positions: Durable::default(),
             lost_end: Durable::default(),
             ledger: Durable::default(),
+            lasting_failures_ended: AtomicBool::new(false),
             ended: Notify::new(),
             state: Mutex::new(state),
         }
@@ -448,27 +447,6 @@ impl Hazards for Environment {
         let digits = stream.to_string().bytes().map(u64::from).sum::<u64>();
         self.are_rows_refused() && digits.is_multiple_of(4)
     }
-}
-
-/// The stream of [`UNREADABLE_SKU`].
-pub fn unreadable_stream() -> StreamName {
-    Sku::new(UNREADABLE_SKU).expect("the name is valid").into()
-}
-
-/// Appends an event of a later build to the stream of [`UNREADABLE_SKU`].
-fn append_unreadable_event(log: &mut Log) {
-    let stream = unreadable_stream();
-    let metadata =
-        json!({"command_id": Uuid::nil(), "command": "stock.receive", "correlation_id": Uuid::nil()});
-    let event = NewEvent {
-        id: EventId(Uuid::nil()),
-        type_name: "stock.received.v99",
-        data: b"{}".to_vec(),
-        metadata: metadata.to_string().into_bytes().into(),
-    };
-    let append = Append { stream, expected: ExpectedRevision::NoStream, events: vec![event], epoch: None };
-    let appended = log.append(&append, WallClock::true_time(Duration::ZERO));
-    appended.expect("the log is empty");
 }
 
 /// Adds a version and keeps the last [`VERSIONS_KEPT`].

@@ -17,7 +17,7 @@ use projectors::{event::DecodedEvent, fold::Fold};
 use uuid::Uuid;
 
 use crate::{
-    environment::unreadable_stream,
+    isolation::unreadable_stream,
     memory::{Log, Tables},
 };
 
@@ -103,7 +103,7 @@ fn each_command_once(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// The rows that a whole log folds to.
+/// The rows that a whole log folds to, as it is read.
 #[derive(Debug)]
 pub struct FoldedRows {
     pub store_id: Uuid,
@@ -114,8 +114,8 @@ pub struct FoldedRows {
 
 pub fn folded_rows(log: &Log) -> FoldedRows {
     let mut fold = Fold::whole_streams([Partition::whole_log()].into());
-    for event in log.events() {
-        fold.apply(&DecodedEvent::from(event.clone()), 0);
+    for event in log.events_as_read() {
+        fold.apply(&DecodedEvent::from(event), 0);
     }
     let (rows, parked) = (fold.take_rows(), fold.take_parked());
     let last_event = log.events().last().map(EventMark::from);

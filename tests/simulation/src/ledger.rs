@@ -84,6 +84,17 @@ pub fn name_of_reference(reference: &str) -> Option<ChargeName> {
     Some((payment.parse().ok()?, number.parse().ok()?))
 }
 
+/// The payment that a notice concerns.
+fn payment_of(content: &NoticeContent) -> Option<PaymentId> {
+    match content {
+        NoticeContent::Charge { payment_id, .. }
+        | NoticeContent::Refund { payment_id, .. }
+        | NoticeContent::Dispute { payment_id, .. } => Some(*payment_id),
+        NoticeContent::Moved { reference } => name_of_reference(reference).map(|name| name.0),
+        NoticeContent::Other => None,
+    }
+}
+
 impl Refund {
     pub fn report(&self, id: RefundId) -> RefundReport {
         let outcome = match self.answer.clone() {
@@ -132,9 +143,13 @@ impl Charge {
 }
 
 impl Ledger {
-    /// True if nothing is pending and nothing is under way.
-    pub fn is_quiet(&self) -> bool {
-        self.notices.is_empty()
+    /// True if nothing is pending and nothing is under way, except for notices of the payments that are held up.
+    pub fn is_quiet(&self, held_up: &BTreeSet<PaymentId>) -> bool {
+        let waits = |notice: &OutgoingNotice| {
+            let payment = self.contents.get(notice.content).and_then(payment_of);
+            payment.is_none_or(|payment| !held_up.contains(&payment))
+        };
+        !self.notices.values().any(waits)
             && self.late.is_empty()
             && self.own_moves.is_empty()
             && self.charges.values().all(|charge| charge.pending_until.is_none())

@@ -11,6 +11,7 @@ pub mod memory;
 mod clients;
 mod environment;
 mod invariants;
+mod isolation;
 mod ledger;
 mod oracle;
 mod own_moves;

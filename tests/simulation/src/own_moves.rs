@@ -46,12 +46,13 @@ pub fn plan(env: &Environment, ledger: &mut Ledger, name: ChargeName) {
     ledger.own_moves.push(OwnMove { due: env.elapsed() + Duration::from_millis(ms), what });
 }
 
-/// Plans the failure of one paid refund in sixteen.
+/// Plans the failure of one paid refund in sixteen, and of one in four that the provider made by itself.
 pub fn plan_return(env: &Environment, ledger: &mut Ledger, id: RefundId) {
-    let is_paid =
-        ledger.refunds.get(&id).is_some_and(|refund| matches!(refund.answer, RefundAnswer::Refunded { .. }));
+    let Some(refund) = ledger.refunds.get(&id) else { return };
+    let is_paid = matches!(refund.answer, RefundAnswer::Refunded { .. });
+    let sixteenths = if refund.is_requested { 1 } else { 4 };
     let (roll, ms) = env.draw(|rng| (rng.u32(0..16), rng.u64(0..60_000)));
-    if is_paid && roll == 0 {
+    if is_paid && roll < sixteenths {
         ledger
             .own_moves
             .push(OwnMove { due: env.elapsed() + Duration::from_millis(ms), what: What::Return(id) });

@@ -66,6 +66,10 @@ pub struct Plan {
     pub bundle_buyers: usize,
     /// True if some orders ship on an authorisation, and some are paid later.
     pub terms: bool,
+    /// From when on the provider answers no call about some payments. None: it answers all.
+    pub provider_hangs_from: Option<Duration>,
+    /// True if an event in the middle of the log is damaged at the first crash.
+    pub event_damaged: bool,
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -91,7 +95,7 @@ impl Plan {
         let is_slow = rng.u32(0..4) == 0;
         let is_hurried = rng.u32(0..4) == 0;
         let provider = rng.u32(0..10) < 6;
-        Self {
+        let mut plan = Self {
             writers,
             instances,
             projectors: if rng.u32(0..4) == 0 { 2 } else { 1 },
@@ -120,9 +124,20 @@ impl Plan {
             rows_refused: rng.u32(0..4) == 0,
             unreadable_stream: rng.u32(0..4) == 0,
             bundle_buyers: [0, 0, 0, 2, 3, 5][rng.usize(0..6)],
-            // Without an effect on later draws, so the runs of other seeds stay as they were.
-            terms: rng.clone().u32(0..3) == 0,
-        }
+            terms: false,
+            provider_hangs_from: None,
+            event_damaged: false,
+        };
+        // Without an effect on later draws, so the runs of other seeds stay as they were.
+        plan.draw_later_conditions(&mut rng.clone());
+        plan
+    }
+
+    fn draw_later_conditions(&mut self, rng: &mut Rng) {
+        self.terms = rng.u32(0..3) == 0;
+        let hangs_from = Duration::from_millis(rng.u64(0..20_000));
+        self.provider_hangs_from = (rng.u32(0..4) == 0 && self.provider).then_some(hangs_from);
+        self.event_damaged = rng.u32(0..4) == 0 && !self.log_goes_back;
     }
 }
 

@@ -21,12 +21,15 @@ use tower::ServiceExt;
 
 use crate::{
     environment::Environment,
+    isolation,
     ledger::{Charge, ChargeName, Ledger, OutgoingNotice, Refund, name_of_reference},
     own_moves,
 };
 
 /// The name in the path of its webhooks.
 pub const NAME: &str = "simulated";
+/// The provider waits this long for the answer to a notice.
+const NOTICE_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// The provider behind its network.
 pub struct SimulatedProvider(pub Arc<Environment>);
@@ -47,12 +50,19 @@ enum Passage {
     AnswerLost,
     /// The request arrives after the platform has stopped waiting for it.
     Late,
+    /// The request may arrive, and is never answered.
+    Hangs {
+        arrives: bool,
+    },
 }
 
 impl SimulatedProvider {
-    /// Draws what the network does to a request, and waits for its latency.
-    async fn send(&self) -> Passage {
+    /// Draws what the network does to a request about a payment, and waits for its latency.
+    async fn send(&self, payment: PaymentId) -> Passage {
         let env = &self.0;
+        if isolation::hangs(env, payment) {
+            return Passage::Hangs { arrives: env.draw(fastrand::Rng::bool) };
+        }
         let calm = env.is_calm();
         let (passage, latency_ms) = env.draw(|rng| {
             let drawn = match rng.u32(0..100) {
@@ -83,6 +93,12 @@ impl SimulatedProvider {
                 Err(ProviderError::OutcomeUnknown("the answer was lost".to_owned()))
             }
             Passage::Through => Ok(answer()),
+            Passage::Hangs { arrives } => {
+                if arrives {
+                    answer();
+                }
+                std::future::pending().await
+            }
         };
         let latency_ms = self.0.draw(|rng| rng.u64(0..200));
         time::sleep(Duration::from_millis(latency_ms)).await;
@@ -198,7 +214,7 @@ impl PaymentProvider for SimulatedProvider {
     }
 
     async fn charge(&self, request: &ChargeRequest) -> Result<ChargeAnswer, ProviderError> {
-        let passage = self.send().await;
+        let passage = self.send(request.payment_id).await;
         if passage == Passage::Late {
             let due = self.0.elapsed() + Duration::from_millis(self.0.draw(|rng| rng.u64(0..60_000)));
             self.0.ledger.lock().late.push((due, request.clone()));
@@ -212,7 +228,7 @@ impl PaymentProvider for SimulatedProvider {
         _amount: Amount,
         total: Amount,
     ) -> Result<ProviderReport, ProviderError> {
-        let passage = self.send().await;
+        let passage = self.send(request.payment_id).await;
         let name = name_of(request);
         let captured = self.answer(passage, || {
             let mut ledger = self.0.ledger.lock();
@@ -233,12 +249,12 @@ impl PaymentProvider for SimulatedProvider {
     }
 
     async fn void(&self, request: &ChargeRequest) -> Result<ProviderReport, ProviderError> {
-        let passage = self.send().await;
+        let passage = self.send(request.payment_id).await;
         self.answer(passage, || void(&self.0, request)).await
     }
 
     async fn look_up(&self, request: &ChargeRequest) -> Result<Option<ChargeAnswer>, ProviderError> {
-        let passage = self.send().await;
+        let passage = self.send(request.payment_id).await;
         let name = name_of(request);
         let find = || {
             let ledger = self.0.ledger.lock();
@@ -251,11 +267,9 @@ impl PaymentProvider for SimulatedProvider {
         &self,
         reference: &str,
     ) -> Result<Option<(PaymentId, ProviderReport)>, ProviderError> {
-        let passage = self.send().await;
-        let find = || {
-            let name = name_of_reference(reference)?;
-            Some((name.0, self.0.ledger.lock().report(name)?))
-        };
+        let Some(name) = name_of_reference(reference) else { return Ok(None) };
+        let passage = self.send(name.0).await;
+        let find = || Some((name.0, self.0.ledger.lock().report(name)?));
         self.answer(passage, find).await
     }
 
@@ -265,7 +279,7 @@ impl PaymentProvider for SimulatedProvider {
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<RefundAnswer, ProviderError> {
-        let passage = self.send().await;
+        let passage = self.send(request.charge.payment_id).await;
         self.answer(passage, || refund(&self.0, request)).await?
     }
 
@@ -335,7 +349,11 @@ pub async fn run(env: Arc<Environment>, routers: Arc<[Router]>) {
     loop {
         settle(&env);
         for number in due_notices(&env) {
-            send_notice(&env, &routers, number).await;
+            if isolation::hangs_notice(&env, number) {
+                send_aside(&env, &routers, number);
+            } else {
+                send_notice(&env, &routers, number).await;
+            }
         }
         time::sleep(Duration::from_millis(500)).await;
     }
@@ -388,6 +406,15 @@ fn due_notices(env: &Environment) -> Vec<u64> {
     due.map(|(number, _)| *number).collect()
 }
 
+/// Sends a notice that gets no answer before its time limit, so that the others do not wait for it.
+fn send_aside(env: &Arc<Environment>, routers: &Arc<[Router]>, number: u64) {
+    if let Some(notice) = env.ledger.lock().notices.get_mut(&number) {
+        notice.due = env.elapsed() + 2 * NOTICE_TIME_MAX;
+    }
+    let (env, routers) = (Arc::clone(env), Arc::clone(routers));
+    tokio::spawn(async move { send_notice(&env, &routers, number).await });
+}
+
 async fn send_notice(env: &Environment, routers: &[Router], number: u64) {
     let Some(content) = env.ledger.lock().notices.get(&number).map(|notice| notice.content) else { return };
     let (instance, again_ms) = env.draw(|rng| (rng.usize(0..routers.len()), rng.u64(500..20_000)));
@@ -396,7 +423,7 @@ async fn send_notice(env: &Environment, routers: &[Router], number: u64) {
         .body(Body::from(json!({"notice": content}).to_string()));
     let Ok(request) = request else { return };
     let sending = routers[instance].clone().oneshot(request);
-    let answered = time::timeout(Duration::from_secs(15), sending).await;
+    let answered = time::timeout(NOTICE_TIME_MAX, sending).await;
     env.hear().await;
     let is_taken = matches!(&answered, Ok(Ok(response)) if response.status().is_success());
     let is_broken = matches!(&answered, Ok(Ok(response)) if response.status().is_client_error());

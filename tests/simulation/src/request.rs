@@ -12,8 +12,6 @@ use domain::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::plan::UNREADABLE_SKU;
-
 /// A request with its idempotency key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -34,7 +32,7 @@ pub enum Action {
     Return { order: OrderId, lines: Vec<ReturnLine>, refund_amount: Option<i64> },
     Refund { order: OrderId, amount: i64 },
     AddPayment { order: OrderId, amount: Option<i64> },
-    Cancel { order: OrderId },
+    Cancel { order: OrderId, lines: Option<Vec<LineQuantity>> },
     Charge { payment: PaymentId, charge: NewCharge },
     Authorize { payment: PaymentId, amount: Option<i64> },
     Capture { payment: PaymentId, amount: Option<i64> },
@@ -76,10 +74,10 @@ impl Request {
         CommandId::of_request("anonymous", "POST", &self.path(), &self.key)
     }
 
-    /// True if the request places an order with a line of [`UNREADABLE_SKU`].
-    pub fn has_unreadable_line(&self) -> bool {
+    /// True if the request places an order with a line of this SKU.
+    pub fn has_line_of(&self, sku: &str) -> bool {
         let Action::Place { body, .. } = &self.action else { return false };
-        body["lines"].as_array().into_iter().flatten().any(|line| line["sku"] == UNREADABLE_SKU)
+        body["lines"].as_array().into_iter().flatten().any(|line| line["sku"] == sku)
     }
 
     /// The unique name of the request: its path and key.
@@ -98,7 +96,7 @@ impl Request {
             Action::Return { order, .. } => format!("/v1/orders/{order}/returns"),
             Action::Refund { order, .. } => format!("/v1/orders/{order}/refunds"),
             Action::AddPayment { order, .. } => format!("/v1/orders/{order}/payments"),
-            Action::Cancel { order } => format!("/v1/orders/{order}/cancel"),
+            Action::Cancel { order, .. } => format!("/v1/orders/{order}/cancel"),
             Action::Charge { payment, .. } => format!("/v1/payments/{payment}/charge"),
             Action::Authorize { payment, .. } => format!("/v1/payments/{payment}/authorize"),
             Action::Capture { payment, .. } => format!("/v1/payments/{payment}/capture"),
@@ -122,7 +120,7 @@ impl Request {
             }
             Action::Adjust { delta, .. } => json!({"delta": delta}),
             Action::Place { body, .. } => body.clone(),
-            Action::Ship { lines, .. } => json!({"lines": lines}),
+            Action::Ship { lines, .. } | Action::Cancel { lines, .. } => json!({"lines": lines}),
             Action::Deliver { shipment, .. } => json!({"shipment_id": shipment}),
             Action::Return { lines, refund_amount, .. } => {
                 let part = |part: &ReturnLine| json!({"line": part.line, "quantity": part.quantity, "restock": part.restock});
@@ -135,10 +133,7 @@ impl Request {
             | Action::AddPayment { amount, .. } => json!({"amount": amount}),
             Action::Charge { charge, .. } => json!({"method": charge.method, "capture": charge.capture}),
             Action::Fail { retryable, .. } => json!({"retryable": retryable}),
-            Action::Cancel { .. }
-            | Action::Void { .. }
-            | Action::Refunded { .. }
-            | Action::RefundFailed { .. } => json!({}),
+            Action::Void { .. } | Action::Refunded { .. } | Action::RefundFailed { .. } => json!({}),
         }
     }
 
@@ -153,7 +148,7 @@ impl Request {
             | Action::Return { order, .. }
             | Action::Refund { order, .. }
             | Action::AddPayment { order, .. }
-            | Action::Cancel { order } => (*order).into(),
+            | Action::Cancel { order, .. } => (*order).into(),
             Action::Charge { payment, .. }
             | Action::Authorize { payment, .. }
             | Action::Capture { payment, .. }
@@ -203,9 +198,10 @@ impl Request {
                 amount: minor_units.map(amount),
                 charge: None,
             }),
-            Action::Cancel { .. } => {
+            Action::Cancel { lines, .. } => {
                 let id = CancellationId::of_command(id);
-                Some(OrderCommand::Cancel(NewCancellation::of_the_rest(id, CancelReason::Requested)))
+                let of_the_rest = NewCancellation::of_the_rest(id, CancelReason::Requested);
+                Some(OrderCommand::Cancel(NewCancellation { lines: lines.clone(), ..of_the_rest }))
             }
             _ => None,
         }

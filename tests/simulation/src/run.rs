@@ -16,8 +16,9 @@ use tokio::{runtime, time};
 
 use crate::{
     clients,
-    environment::{Environment, unreadable_stream},
+    environment::Environment,
     invariants,
+    isolation::{self, unreadable_stream},
     platform::Platform,
     provider, restored, unfinished,
 };
@@ -121,6 +122,7 @@ fn run_phases(env: &Arc<Environment>, seed: u64) {
 
 fn live_until_done(env: &Arc<Environment>, seed: u64, phase: Phase) {
     let mut may_go_back = env.plan.log_goes_back && phase == Phase::Live;
+    let mut may_be_damaged = env.plan.event_damaged && phase == Phase::Live;
     loop {
         let end = live(env, seed, phase);
         let checked = invariants::check_log(&env.log.lock());
@@ -129,6 +131,9 @@ fn live_until_done(env: &Arc<Environment>, seed: u64, phase: Phase) {
         }
         if env.failure().is_some() || matches!(end, End::Done) {
             return;
+        }
+        if std::mem::take(&mut may_be_damaged) {
+            isolation::damage_an_event(env);
         }
         if std::mem::take(&mut may_go_back) {
             restored::lose_events(env);
@@ -220,7 +225,6 @@ async fn projected(env: &Environment) {
 }
 
 async fn drain(env: &Environment) {
-    let begun = time::Instant::now();
     // Copies of requests under way arrive within this time.
     time::sleep(Duration::from_secs(31)).await;
     if env.are_rows_refused() {
@@ -230,25 +234,39 @@ async fn drain(env: &Environment) {
         env.note("the read models accept every row from here on");
         env.accept_rows();
     }
+    if let Err(unfinished_work) = finished(env).await {
+        return env.fail(format!("{DRAINED_WITHIN:?} after the last fault: {unfinished_work}"));
+    }
+    if isolation::end(env).await
+        && let Err(unfinished_work) = finished(env).await
+    {
+        return env.fail(format!("{DRAINED_WITHIN:?} after the last lasting failure: {unfinished_work}"));
+    }
+    if let Err(fault) = invariants::check_rows(&env.log.lock(), &env.tables.lock()) {
+        env.fail(fault);
+    }
+}
+
+/// Waits until all work is finished that no lasting failure holds up, at most [`DRAINED_WITHIN`].
+async fn finished(env: &Environment) -> Result<(), String> {
+    let begun = time::Instant::now();
     loop {
         let mut unfinished_work = unfinished::unfinished_work(env);
-        if env.plan.rows_refused {
+        let damaged = env.log.lock().damaged_stream();
+        if env.plan.rows_refused || env.plan.event_damaged {
             let mut tables = env.tables.lock();
-            let is_repaired = |stream: &StreamName| *stream != unreadable_stream();
+            let is_repaired =
+                |stream: &StreamName| *stream != unreadable_stream() && Some(stream) != damaged.as_ref();
             tables.request_retries(is_repaired);
             let parked = tables.parked.values().map(|(row, _)| row.stream.clone()).filter(is_repaired);
             unfinished_work.extend(parked.map(|stream| format!("everything drains: {stream} is parked")));
         }
         if unfinished_work.is_empty() {
-            break;
+            return Ok(());
         }
         if begun.elapsed() > DRAINED_WITHIN {
-            return env
-                .fail(format!("{DRAINED_WITHIN:?} after the last fault: {}", unfinished_work.join("; ")));
+            return Err(unfinished_work.join("; "));
         }
         time::sleep(Duration::from_secs(1)).await;
-    }
-    if let Err(fault) = invariants::check_rows(&env.log.lock(), &env.tables.lock()) {
-        env.fail(fault);
     }
 }

@@ -13,7 +13,8 @@ use domain::{
 use infra::{event_source::Partition, operations::parked::ParkedReaction};
 
 use crate::{
-    environment::{Environment, unreadable_stream},
+    environment::Environment,
+    isolation::{self, unreadable_stream},
     receipts::received_in_part,
 };
 
@@ -25,7 +26,10 @@ fn orders(env: &Environment) -> Vec<OrderId> {
         .iter()
         .filter_map(|event| match event.stream {
             StreamName::Order(id) => Some(id),
-            StreamName::Stock(_) | StreamName::Payment(_) | StreamName::Receipt(_) => None,
+            StreamName::Stock(_)
+            | StreamName::Payment(_)
+            | StreamName::Receipt(_)
+            | StreamName::Exchange(_) => None,
         })
         .collect();
     ids.into_iter().collect()
@@ -46,9 +50,9 @@ fn caught_up(env: &Environment) -> bool {
     projected.map(|reached| reached.position) == last && env.positions.lock().furthest() == last
 }
 
-/// Describes each piece of unfinished work.
+/// Describes each piece of unfinished work that no lasting failure holds up.
 pub fn unfinished_work(env: &Environment) -> Vec<String> {
-    let mut unfinished = Vec::new();
+    let (mut unfinished, mut held_up) = (Vec::new(), BTreeSet::new());
     if !caught_up(env) {
         unfinished.push("everything drains: the log is not read to its end".to_owned());
     }
@@ -56,6 +60,10 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
     let moved = moved_units(env);
     for id in orders(env) {
         let order = env.folded::<OrderDecider>(&id.into(), usize::MAX);
+        if isolation::is_held_up(env, id, &order) {
+            held_up.extend(payment_ids(id, &order));
+            continue;
+        }
         let payments: Vec<(PaymentId, Payment)> = payment_ids(id, &order)
             .into_iter()
             .map(|id| (id, env.folded::<PaymentDecider>(&id.into(), usize::MAX)))
@@ -79,14 +87,14 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
         }
     }
     unfinished.extend(received_in_part(env));
-    if !env.ledger.lock().is_quiet() {
+    if !env.ledger.lock().is_quiet(&held_up) {
         unfinished.push("everything drains: the provider has open work".to_owned());
     }
     unfinished
 }
 
 /// The payments of an order. One that has none yet is checked for its first payment.
-fn payment_ids(id: OrderId, order: &Order) -> Vec<PaymentId> {
+pub fn payment_ids(id: OrderId, order: &Order) -> Vec<PaymentId> {
     match order.tenders() {
         [] => vec![PaymentId::of_order(id)],
         tenders => tenders.iter().map(|tender| tender.payment_id).collect(),
@@ -289,8 +297,10 @@ fn check_payment(
 fn terms_broken(order: &Order, payment: &Payment) -> Option<&'static str> {
     let refunds = order.refunds().iter().map(|refund| refund.amount);
     let to_capture = refunds.fold(order.owed_for_shipped(), Amount::saturating_add);
-    // A refund that failed after the latest change is a part of the amount until the next one.
-    let is_exact = !order.shipments().is_empty() && order.refunds_failed().is_zero();
+    // A refund that failed after the latest change is a part of the amount until the next one. What the end of the order
+    // gives back was captured beyond the amount.
+    let gives_back = order.refunds().iter().any(|refund| refund.at_closing);
+    let is_exact = !order.shipments().is_empty() && order.refunds_failed().is_zero() && !gives_back;
     let holds_uncaptured = payment.capturable().is_positive() && payment.charge_under_way().is_some();
     // A client may record any amount by hand after the end. What was refunded before may be asked for again.
     let kept = payment.captured().saturating_sub(payment.captured_late()).saturating_sub(payment.refunded());

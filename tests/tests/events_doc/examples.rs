@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use domain::{
-    CommandId, EventId, EventMetadata, Idempotency, OrderId, PaymentId, ReceiptId, RecordedEvent, Sku,
-    StreamName, decider::StoredEvent, order::OrderEvent, payment::PaymentEvent, receipt::ReceiptEvent,
-    stock::StockEvent,
+    CommandId, EventId, EventMetadata, ExchangeId, Idempotency, OrderId, PaymentId, ReceiptId, RecordedEvent,
+    Sku, StreamName, decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent, payment::PaymentEvent,
+    receipt::ReceiptEvent, stock::StockEvent,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::STORE_ID;
 
 /// The type of an event, the command that records it, and the type of the event that caused the command.
-const CAUSES: [(&str, &str, Option<&str>); 50] = [
+const CAUSES: [(&str, &str, Option<&str>); 54] = [
     ("stock.received.v1", "stock.receive", None),
     ("stock.adjusted.v1", "stock.adjust", None),
     ("order.placed.v2", "order.place", None),
@@ -60,6 +60,10 @@ const CAUSES: [(&str, &str, Option<&str>); 50] = [
     ("payment.void_requested.v1", "payment.close", Some("order.cancelled.v2")),
     ("payment.voided.v1", "payment.void", None),
     ("receipt.accepted.v1", "receipt.accept", None),
+    ("exchange.requested.v1", "exchange.request", None),
+    ("exchange.settled.v1", "exchange.settle", Some("exchange.requested.v1")),
+    ("exchange.refused.v1", "exchange.refuse", Some("exchange.requested.v1")),
+    ("order.credit_taken_back.v1", "order.take_back_credit", Some("payment.refunded.v1")),
     ("order.placed.v1", "order.place", None),
     ("order.returned.v1", "order.return", None),
     ("order.refund_requested.v1", "order.refund", None),
@@ -121,6 +125,7 @@ fn stream(type_name: &str) -> StreamName {
         Some("stock") => Sku::new("85123A").unwrap().into(),
         Some("order") => order.into(),
         Some("receipt") => ReceiptId::from(CommandId(id(type_name))).into(),
+        Some("exchange") => ExchangeId("5a1b2c3d-4e5f-5061-8273-8495a6b7c8d9".parse().unwrap()).into(),
         _ => PaymentId::of_order(order).into(),
     }
 }
@@ -136,6 +141,7 @@ fn stored_form(type_name: &str) -> Vec<u8> {
         Some("stock") => StockEvent::from_json(type_name, &golden).unwrap().to_json(),
         Some("order") => OrderEvent::from_json(type_name, &golden).unwrap().to_json(),
         Some("receipt") => ReceiptEvent::from_json(type_name, &golden).unwrap().to_json(),
+        Some("exchange") => ExchangeEvent::from_json(type_name, &golden).unwrap().to_json(),
         _ => PaymentEvent::from_json(type_name, &golden).unwrap().to_json(),
     }
 }
@@ -153,7 +159,9 @@ pub fn minimal(type_name: &str) -> Option<Vec<u8>> {
 
 /// The golden file with the members that a later build added, beside those of the first form.
 fn later(type_name: &str) -> Option<Vec<u8>> {
-    ["payments", "part", "levels", "provider"].iter().find_map(|form| golden(&format!("{type_name}.{form}")))
+    ["payments", "part", "levels", "provider", "exchange"]
+        .iter()
+        .find_map(|form| golden(&format!("{type_name}.{form}")))
 }
 
 /// The content of a golden file, such as `order.placed.v1` or `order.placed.v1.minimal`.
@@ -164,9 +172,14 @@ fn golden(name: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn every_type_of_event_has_an_example() {
-    let mut types =
-        [StockEvent::TYPE_NAMES, OrderEvent::TYPE_NAMES, PaymentEvent::TYPE_NAMES, ReceiptEvent::TYPE_NAMES]
-            .concat();
+    let mut types = [
+        StockEvent::TYPE_NAMES,
+        OrderEvent::TYPE_NAMES,
+        PaymentEvent::TYPE_NAMES,
+        ReceiptEvent::TYPE_NAMES,
+        ExchangeEvent::TYPE_NAMES,
+    ]
+    .concat();
     let mut shown: Vec<_> = CAUSES.iter().map(|(type_name, ..)| *type_name).collect();
     types.sort_unstable();
     shown.sort_unstable();

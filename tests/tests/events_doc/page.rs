@@ -19,7 +19,7 @@ the stored form of each event (`domain/golden/`) and fails if the page differs. 
 | topic | streams | key |
 | --- | --- | --- |
 | `orderly.stock` | `stock-SKU`, `receipt-UUID` | the stream's name |
-| `orderly.orders` | `order-UUID` | the stream's name |
+| `orderly.orders` | `order-UUID`, `exchange-UUID` | the stream's name |
 | `orderly.payments` | `payment-UUID` | the stream's name |
 
 `ORDERLY_BUS` sets the [prefix](operating.md#kafka); `orderly` is the default. All events of a stream are in one

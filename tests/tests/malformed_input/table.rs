@@ -233,6 +233,10 @@ async fn unknown_and_malformed_ids_are_not_found() {
         ("shipments", "{}"),
         ("deliveries", &shipment),
         ("returns", r#"{"lines":[{"line":1,"quantity":1}]}"#),
+        (
+            "exchanges",
+            r#"{"return":{"lines":[{"line":1,"quantity":1}]},"order":{"lines":[{"sku":"a","quantity":1,"unit_price":1}]}}"#,
+        ),
         ("refunds", r#"{"amount":1}"#),
         ("payments", r#"{"amount":1}"#),
     ] {

@@ -106,6 +106,7 @@ fn payment_after<'a>(refund: &RefundRequest, notices: impl Iterator<Item = &'a N
         currency: charge.currency,
         charge: Some(new),
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let mut events = Vec::new();
     let mut execute = |command: PaymentCommand| {

@@ -25,7 +25,7 @@ fn refusal(stream: &StreamName, revision: u64) -> String {
         StreamName::Stock(sku) => ("stock", format!("NEW.sku = '{sku}'")),
         StreamName::Order(id) => ("orders", format!("NEW.order_id = x'{}'", id.0.simple())),
         StreamName::Payment(id) => ("payments", format!("NEW.payment_id = x'{}'", id.0.simple())),
-        StreamName::Receipt(_) => unreachable!("no row shows a receipt"),
+        StreamName::Receipt(_) | StreamName::Exchange(_) => unreachable!("no row shows it"),
     };
     let refuse =
         format!("WHEN {row} AND NEW.revision >= {revision} BEGIN SELECT RAISE(ABORT, 'refused'); END");
@@ -122,7 +122,9 @@ async fn a_stored_row_that_cannot_be_read_parks_its_stream_and_no_other() {
     running.stop().await;
     let changed = story.events[12..].iter().find_map(|event| match &event.stream {
         StreamName::Order(id) => Some(*id),
-        StreamName::Stock(_) | StreamName::Payment(_) | StreamName::Receipt(_) => None,
+        StreamName::Stock(_) | StreamName::Payment(_) | StreamName::Receipt(_) | StreamName::Exchange(_) => {
+            None
+        }
     });
     let order = changed.unwrap();
     let damage = "UPDATE orders SET body = '{' WHERE order_id = ?1";

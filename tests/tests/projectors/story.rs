@@ -333,6 +333,7 @@ impl Story {
                 let _ = self.record_stock(&sku, command);
                 Vec::new()
             }
+            Step::Exchange(..) => Vec::new(),
             Step::Order(id, command) => {
                 let mut state = self.orders.remove(&id).unwrap_or_default();
                 let events = self.record::<OrderDecider>(id, &mut state, command).unwrap_or_default();

@@ -46,6 +46,7 @@ fn history() -> [OrderEvent; 8] {
             withheld: amount(0),
             reason: Some("broken".to_owned()),
             refunds: refunds(30, 255),
+            credit: None,
         }
         .into(),
         OrderRefundRequested {

@@ -77,6 +77,7 @@ pub fn payment_row(number: u128, happened: Vec<PaymentEvent>) -> PaymentRow {
         amount: amount(1_800),
         currency: "GBP".parse().unwrap(),
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let mut events = vec![PaymentEvent::from(requested)];
     events.extend(happened);

@@ -74,6 +74,7 @@ pub fn history() -> Vec<RecordedEvent> {
         amount: amount(1_800),
         currency: "GBP".parse().unwrap(),
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let shipment_id = ShipmentId(Uuid::from_u128(1));
     let lines = vec![LineQuantity { line: 1, quantity: 6 }];

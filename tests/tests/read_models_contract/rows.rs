@@ -20,6 +20,7 @@ pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
         amount: Amount::new(100).unwrap(),
         currency: "GBP".parse().unwrap(),
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     let mut payment = domain::payment::Payment::default();
     PaymentDecider::evolve(&mut payment, &requested.into());

@@ -28,7 +28,7 @@ impl PaymentWithEvents {
             for recorded in page {
                 match recorded.decode()? {
                     Event::Payment(event) => events.push((recorded, event)),
-                    Event::Stock(_) | Event::Order(_) | Event::Receipt(_) => {}
+                    Event::Stock(_) | Event::Order(_) | Event::Receipt(_) | Event::Exchange(_) => {}
                 }
             }
         }

@@ -50,55 +50,55 @@ pub(in crate::http) struct PlaceOrderRequest {
     /// Omit it for a guest. At most 500 characters, like every text of an order.
     #[schema(example = "17850")]
     #[serde(default)]
-    customer_id: Option<String>,
+    pub(super) customer_id: Option<String>,
     /// ISO 4217.
     #[schema(value_type = String, example = "GBP")]
-    currency: Currency,
+    pub(super) currency: Currency,
     #[schema(example = "United Kingdom")]
     #[serde(default)]
-    country: Option<String>,
+    pub(super) country: Option<String>,
     #[schema(min_items = 1, max_items = 5_000)]
-    lines: Vec<LineRequest>,
+    pub(super) lines: Vec<LineRequest>,
     /// Tax, shipping, discounts of the whole order.
     #[schema(max_items = 100)]
     #[serde(default)]
-    adjustments: Vec<AdjustmentItem>,
+    pub(super) adjustments: Vec<AdjustmentItem>,
     /// True if unit prices, shipping and fees contain the taxes: the tax adjustments then say how much of the total
     /// is tax, and are not added to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    prices_include_tax: bool,
+    pub(super) prices_include_tax: bool,
     /// A reference of the shop.
     #[serde(default)]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     /// Data of the shop: at most 50 entries.
     #[serde(default, deserialize_with = "unique_keys")]
-    metadata: BTreeMap<String, String>,
+    pub(super) metadata: BTreeMap<String, String>,
     /// `prepaid`: ships when paid, and expires if it is not paid in time. `on_shipment`: ships when authorized, and each
     /// shipment captures its share. `net`: ships at once, is paid later and never expires. If omitted: `prepaid`.
     #[schema(value_type = Option<String>, example = "prepaid", pattern = "^(prepaid|on_shipment|net)$")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    terms: Option<PaymentTerms>,
+    pub(super) terms: Option<PaymentTerms>,
     /// When the payment is due: then the unpaid order expires, or is overdue under the terms `net`. If omitted: after
     /// the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`. Null: never. The terms `net` need a time or
     /// `payment_due_days`.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, deserialize_with = "optional_field", skip_serializing_if = "Option::is_none")]
-    payment_due_at: OptionalField<Timestamp>,
+    pub(super) payment_due_at: OptionalField<Timestamp>,
     /// In place of `payment_due_at`: days of 24 hours from now.
     #[schema(minimum = 1, maximum = 3_650)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    payment_due_days: Option<u32>,
+    pub(super) payment_due_days: Option<u32>,
     /// The charge to start once stock is reserved. If omitted: charge the payment, or record it, later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    payment: Option<ChargeRequest>,
+    pub(super) payment: Option<ChargeRequest>,
     /// Several payments in place of one of the whole total. Not with `payment`.
     #[schema(min_items = 1, max_items = 50)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    payments: Option<Vec<TenderRequest>>,
+    pub(super) payments: Option<Vec<TenderRequest>>,
     /// For imports: when the order was placed. If omitted: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
-    placed_at: Option<Timestamp>,
+    pub(super) placed_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -173,7 +173,7 @@ impl From<LineAdjustmentItem> for order::LineAdjustment {
 }
 
 impl PlaceOrderRequest {
-    fn into_command(
+    pub(super) fn into_command(
         self,
         order_id: OrderId,
         now: Timestamp,
@@ -486,7 +486,7 @@ fn answer(
 
 /// A SKU with too few units.
 #[derive(Debug, Serialize, ToSchema)]
-struct ShortageItem {
+pub(super) struct ShortageItem {
     sku: String,
     requested: u32,
     available: u32,

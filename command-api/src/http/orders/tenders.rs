@@ -36,7 +36,7 @@ pub(in crate::http) struct TenderItem {
 
 impl TenderItem {
     pub(super) fn of(tender: &TenderSummary) -> Self {
-        let TenderSummary { payment_id, amount, status, charge: _ } = *tender;
+        let TenderSummary { payment_id, amount, status, charge: _, credit: _ } = *tender;
         Self { payment_id, amount, status }
     }
 
@@ -67,7 +67,7 @@ impl TenderRequest {
     pub(super) fn into_tender(self, api: &CommandApi, member: &str) -> Result<NewTender, Problem> {
         let charge = charge_request(self.method, self.capture, &format!("{member}.capture"))?;
         let charge = charge.map(|charge| charge.into_charge(api, &format!("{member}.method"))).transpose()?;
-        Ok(NewTender { amount: self.amount, charge })
+        Ok(NewTender { amount: self.amount, charge, credit: None })
     }
 }
 

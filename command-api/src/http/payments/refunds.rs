@@ -20,8 +20,8 @@ pub(in crate::http) struct ReferenceRequest {
 }
 
 command_problems! {
-    RefundOutcomeProblems = RefundSettled RefundUnderWay;
-    RetryProblems = RefundSettled;
+    RefundOutcomeProblems = RefundSettled RefundUnderWay PaymentOfCredit;
+    RetryProblems = RefundSettled PaymentOfCredit;
 }
 
 /// Record that a refund was paid out

@@ -15,6 +15,7 @@ fn payment_requested() -> PaymentEvent {
         amount: pence(45),
         currency,
         terms: PaymentTerms::Prepaid,
+        credit: None,
     }
     .into()
 }
@@ -122,7 +123,8 @@ fn payment_history(kind: PaymentEventKind) -> Vec<PaymentEvent> {
         }
         PaymentEventKind::Authorized => [&[requested_on_shipment()], &held[1..]].concat(),
         PaymentEventKind::Adjusted => {
-            let adjusted = PaymentAdjusted { amount: None, capture_due: pence(5), number: 1 };
+            let adjusted =
+                PaymentAdjusted { amount: None, capture_due: pence(5), amount_due: None, number: 1 };
             after_authorisation(adjusted.into())
         }
         PaymentEventKind::CaptureRequested => {

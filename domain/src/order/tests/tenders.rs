@@ -7,7 +7,7 @@ fn second() -> PaymentId {
 }
 
 fn tender(amount: i64) -> NewTender {
-    NewTender { amount: pence(amount), charge: None }
+    NewTender { amount: pence(amount), charge: None, credit: None }
 }
 
 /// [`order`] with a deposit of 25 and a balance of 60.

@@ -20,6 +20,7 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
             payment.amount = requested.amount;
             payment.currency = Some(requested.currency);
             payment.terms = requested.terms;
+            payment.credit = requested.credit;
         }
         PaymentEvent::ChargeRequested(requested) => request_charge(payment, requested),
         PaymentEvent::ChargePending(pending) => {
@@ -77,6 +78,7 @@ pub(in crate::payment) fn evolve(payment: &mut Payment, event: &PaymentEvent) {
         PaymentEvent::Adjusted(adjusted) => {
             payment.amount = adjusted.amount.unwrap_or(payment.amount);
             payment.capture_due = adjusted.capture_due;
+            payment.kept_at_most = adjusted.amount_due.or(payment.kept_at_most);
             payment.adjustment = adjusted.number;
         }
         PaymentEvent::Closed(closed) => {

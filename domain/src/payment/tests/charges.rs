@@ -78,6 +78,7 @@ fn a_payment_may_be_requested_with_a_charge() {
         currency: "GBP".parse().unwrap(),
         charge: Some(new_charge()),
         terms: PaymentTerms::Prepaid,
+        credit: None,
     };
     given([]).when(with_charge).then(requested_charge());
     assert_eq!(work(&requested_charge()), [ProviderWork::Charge(1)]);

@@ -82,7 +82,17 @@ fn a_refund_made_at_the_provider_is_recorded_once_and_leaves_less_to_refund() {
         .when(request_refund(1, 41))
         .then(beyond(1, 40));
     given(charged()).when(pending(7, 60)).then([found(7, 60)]).when(paid(7, 60)).then([paid_out(7, 60)]);
-    given(charged()).when(declined(7, 60)).then_nothing();
+}
+
+#[test]
+fn a_refund_of_the_provider_whose_failure_arrives_first_is_not_paid_by_a_late_report() {
+    for late in [pending(7, 60), paid(7, 60), declined(7, 60)] {
+        given(charged())
+            .when(declined(7, 60))
+            .then([found(7, 60), failed_at_provider(7, 60)])
+            .when(late)
+            .then_nothing();
+    }
 }
 
 #[test]

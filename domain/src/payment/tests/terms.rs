@@ -38,7 +38,7 @@ fn on_shipment(until: Option<i64>) -> Vec<PaymentEvent> {
 }
 
 fn adjusted(amount: Option<i64>, capture_due: i64, number: u32) -> PaymentAdjusted {
-    PaymentAdjusted { amount: amount.map(pence), capture_due: pence(capture_due), number }
+    PaymentAdjusted { amount: amount.map(pence), capture_due: pence(capture_due), amount_due: None, number }
 }
 
 fn adjust(capture_due: i64, number: u32) -> PaymentCommand {
@@ -111,6 +111,29 @@ fn a_payment_that_is_closed_captures_what_was_shipped_and_then_voids_the_rest() 
         .then([closed(30)])
         .when(report_of(1, 30, None))
         .then([taken(1, 30), void_requested()]);
+}
+
+#[test]
+fn a_closed_payment_keeps_less_once_units_that_were_not_paid_came_back() {
+    let keep = |amount_due, number| PaymentAdjusted {
+        amount_due: Some(pence(amount_due)),
+        ..adjusted(None, 0, number)
+    };
+    let back = of_charge(1, closing_refund_requested(0, 10));
+    for terms in [PaymentTerms::Net, PaymentTerms::Prepaid] {
+        let charge = charge_requested(1, 100, CaptureMode::Automatic);
+        given([requested_on(terms), charge.clone(), closed(30), void_requested()])
+            .when(PaymentCommand::Adjust(keep(20, 1)))
+            .then([keep(20, 1).into()])
+            .when(report_of(1, 30, Some(ChargeEnding::Voided)))
+            .then([taken(1, 30), back.clone()]);
+        given([requested_on(terms), charge, held(1, 30, None), taken(1, 30), closed(30)])
+            .when(PaymentCommand::Adjust(keep(20, 1)))
+            .then([keep(20, 1).into(), back.clone()]);
+    }
+    // The payment of a prepaid order takes its whole amount, and keeps as much as before.
+    let prepaid = [requested_on(PaymentTerms::Prepaid), closed(30)];
+    given(prepaid).when(PaymentCommand::Adjust(keep(30, 1))).then_nothing();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use domain::{OrderId, ReceiptId, Sku};
+use domain::{ExchangeId, OrderId, ReceiptId, Sku};
 use uuid::Uuid;
 
 use super::*;
@@ -32,6 +32,8 @@ fn partitions_of_streams_never_change() {
     assert_eq!(config(1).partition_of(&order).0, "orderly.orders/0");
     let receipt = StreamName::Receipt(ReceiptId(Uuid::nil()));
     assert_eq!(config(1).partition_of(&receipt).0, "orderly.stock/0");
+    let exchange = StreamName::Exchange(ExchangeId(Uuid::nil()));
+    assert_eq!(config(1).partition_of(&exchange).0, "orderly.orders/0");
 }
 
 #[test]

@@ -139,10 +139,10 @@ impl ParkedReactions for SqliteOperations {
     async fn find(&self, store_id: Uuid, id: Uuid) -> Result<Option<ParkedReaction>, OperationsError> {
         let select = format!(
             "SELECT {COLUMNS} FROM parked_reactions
-             WHERE store_id = ?1 AND (stream IN (?2, ?3, ?4) OR event_id = ?5) ORDER BY stream LIMIT 1"
+             WHERE store_id = ?1 AND (stream IN (?2, ?3, ?4, ?5) OR event_id = ?6) ORDER BY stream LIMIT 1"
         );
-        let [order, payment, receipt] = streams_with_id(id).map(|stream| stream.to_string());
-        Ok(self.entries(select, (store_id, order, payment, receipt, id)).await?.pop())
+        let [order, payment, receipt, exchange] = streams_with_id(id).map(|stream| stream.to_string());
+        Ok(self.entries(select, (store_id, order, payment, receipt, exchange, id)).await?.pop())
     }
 
     async fn request_retry(

@@ -262,7 +262,7 @@ impl<S: FnMut(Append)> History<S> {
             let reaction = match &event {
                 Event::Order(event) => checkout::react_to_order(sale.order_id, event, &sale.order.state),
                 Event::Payment(event) => checkout::react_to_payment(event, &sale.payment.state),
-                Event::Stock(_) | Event::Receipt(_) => Reaction::None,
+                Event::Stock(_) | Event::Receipt(_) | Event::Exchange(_) => Reaction::None,
             };
             let steps = match reaction {
                 Reaction::None => Vec::new(),
@@ -309,6 +309,7 @@ impl<S: FnMut(Append)> History<S> {
                 let events = events.expect("the fate allows this command");
                 sale.unreacted.extend(events.into_iter().map(|(id, event)| (id, Event::Order(event))));
             }
+            Step::Exchange(..) => {}
             Step::Payment(id, command) => {
                 let events = self.execute::<PaymentDecider>(&mut sale.payment, id.into(), command, context);
                 let events = events.expect("the fate allows this command");

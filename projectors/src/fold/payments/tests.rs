@@ -70,6 +70,7 @@ fn ended() -> [(i64, PaymentEvent); 3] {
                 amount: amount(100),
                 currency,
                 terms: PaymentTerms::Prepaid,
+                credit: None,
             }
             .into(),
         ),

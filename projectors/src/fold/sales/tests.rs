@@ -1,9 +1,10 @@
 use domain::{
-    Currency, Decider, OrderId, PaymentId, RefundId,
+    Currency, Decider, ExchangeId, OrderId, PaymentId, RefundId,
+    credit::CreditGiven,
     order::{
-        Adjustment, CancelReason, CancelledLine, LineAmount, OrderAllocated, OrderCancelled, OrderDecider,
-        OrderExpired, OrderLine, OrderPaymentRecorded, OrderPlaced, OrderRefund, OrderRefundRequested,
-        OrderReturned, OrderShipped, PaymentTerms, ReturnedLine,
+        Adjustment, CancelReason, CancelledLine, LineAmount, OrderAllocated, OrderCancelled,
+        OrderCreditTakenBack, OrderDecider, OrderExpired, OrderLine, OrderPaymentRecorded, OrderPlaced,
+        OrderRefund, OrderRefundRequested, OrderReturned, OrderShipped, PaymentTerms, ReturnedLine,
     },
     shares::Shares,
 };
@@ -248,6 +249,7 @@ fn units_that_come_back_before_they_are_paid_count_as_cancelled() {
         withheld: Amount::ZERO,
         reason: None,
         refunds: Vec::new(),
+        credit: None,
     };
     let place = order_of(&[("A", 3, 33, 0, 1)], Vec::new()).into();
     let mut events = vec![place, allocated(), shipped.into()];
@@ -255,6 +257,39 @@ fn units_that_come_back_before_they_are_paid_count_as_cancelled() {
         events.push(back(number).into());
         assert_eq!((all(&events).cancelled, all(&events).net()), (cancelled, 100 - cancelled));
     }
+}
+
+#[test]
+fn a_credit_counts_as_refunded_as_long_as_the_new_order_has_it() {
+    let shipped = OrderShipped {
+        shipment_id: domain::ShipmentId(Uuid::nil()),
+        lines: vec![domain::order::LineQuantity { line: 1, quantity: 1 }],
+        carrier: None,
+        tracking_number: None,
+    };
+    let (exchange_id, order_id) = (ExchangeId(Uuid::from_u128(1)), OrderId(Uuid::from_u128(2)));
+    let returned = OrderReturned {
+        return_id: domain::ReturnId(Uuid::from_u128(3)),
+        lines: vec![ReturnedLine { line: 1, quantity: 1, restock: true, value: Some(amount(100)) }],
+        refund_amount: Amount::ZERO,
+        withheld: Amount::ZERO,
+        reason: None,
+        refunds: Vec::new(),
+        credit: Some(CreditGiven { exchange_id, order_id, amount: amount(100) }),
+    };
+    let place = placed(&[("A", 1, 100), ("B", 1, 300)]);
+    let given = [place, allocated(), paid(400, 0), shipped.into(), returned.into()];
+    let counted = sums(&given);
+    assert_eq!((of_sku(&counted, "A").refunded, of_sku(&counted, "B").refunded), (100, 0));
+    assert_eq!((all(&given).cancelled, all(&given).net()), (0, 300));
+
+    let refunds = vec![refund_of(4, 100)];
+    let taken =
+        OrderCreditTakenBack { exchange_id, refund_id: refunds[0].refund_id, amount: amount(100), refunds };
+    let back = [&given[..], &[taken.into()]].concat();
+    assert_eq!(all(&back).net(), 400);
+    let paid_out = sums(&[&back[..], &[paid(400, 100)]].concat());
+    assert_eq!((of_sku(&paid_out, "A").refunded, paid_out[&SalesDimension::All].net()), (100, 300));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
             35..75 => draw_capture(rng, &payment, payment_id),
             75..80 => Action::Fail { payment: payment_id, retryable: rng.bool() },
             80..84 => Action::Void { payment: payment_id },
-            84..92 => Action::Cancel { order: id },
+            84..92 => draw_cancellation(rng, order, id),
             _ => return None,
         },
         OrderStatus::Allocated if open && roll < 50 => draw_shipment(rng, order, id),
@@ -173,7 +173,7 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
             None => draw_refund(rng, order, id),
         },
         _ if roll < 88 => draw_refund(rng, order, id),
-        _ if roll < 94 => Action::Cancel { order: id },
+        _ if roll < 94 => draw_cancellation(rng, order, id),
         _ => draw_at_random(rng, env, order, id, payment_id),
     })
 }
@@ -192,6 +192,17 @@ fn draw_capture(rng: &mut Rng, payment: &Payment, id: PaymentId) -> Action {
 }
 
 fn draw_shipment(rng: &mut Rng, order: &Order, id: OrderId) -> Action {
+    Action::Ship { order: id, lines: draw_open_units(rng, order) }
+}
+
+/// Every second one is of some units.
+fn draw_cancellation(rng: &mut Rng, order: &Order, id: OrderId) -> Action {
+    let lines = if rng.bool() { draw_open_units(rng, order) } else { None };
+    Action::Cancel { order: id, lines }
+}
+
+/// Some of the units that are neither shipped nor cancelled. None stands for all.
+fn draw_open_units(rng: &mut Rng, order: &Order) -> Option<Vec<LineQuantity>> {
     let open = (1..).zip(order.lines()).filter(|(_, line)| line.open() > 0);
     let mut lines = Vec::new();
     for (line, state) in open {
@@ -199,7 +210,7 @@ fn draw_shipment(rng: &mut Rng, order: &Order, id: OrderId) -> Action {
             lines.push(LineQuantity { line, quantity: rng.u32(1..=state.open()) });
         }
     }
-    Action::Ship { order: id, lines: (!lines.is_empty()).then_some(lines) }
+    (!lines.is_empty()).then_some(lines)
 }
 
 fn draw_return(rng: &mut Rng, order: &Order, id: OrderId) -> Action {
@@ -237,7 +248,7 @@ fn draw_step_of_charge(
 ) -> Option<Action> {
     let roll = rng.u32(0..100);
     match payment.charge() {
-        _ if roll < 8 => Some(Action::Cancel { order: id }),
+        _ if roll < 8 => Some(Action::Cancel { order: id, lines: None }),
         _ if roll < 12 => Some(Action::Void { payment: payment_id }),
         Some(charge) if charge.state == ChargeState::Live && payment.unknown_operation().is_none() => {
             let amount = draw_part(rng, payment.capturable().minor_units());
@@ -277,7 +288,7 @@ fn draw_at_random(
             Action::Return { order: id, lines, refund_amount: None }
         }
         3 => Action::Refund { order: id, amount: rng.i64(1..1_000) },
-        4 => Action::Cancel { order: id },
+        4 => Action::Cancel { order: id, lines: None },
         5 => Action::Authorize { payment, amount: Some(rng.i64(1..1_000)) },
         6 => Action::Capture { payment, amount: Some(rng.i64(1..1_000)) },
         7 => Action::Fail { payment, retryable: rng.bool() },

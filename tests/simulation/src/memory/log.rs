@@ -16,15 +16,53 @@ pub struct Log {
     events: Vec<RecordedEvent>,
     /// The indexes in `events` of each stream.
     streams: HashMap<StreamName, Vec<usize>>,
+    /// The event whose checksum fails, until it is mended. Only readers see the damage.
+    damaged: Option<Position>,
 }
 
 impl Log {
     pub fn new(store_id: Uuid) -> Self {
-        Self { store_id, events: Vec::new(), streams: HashMap::new() }
+        Self { store_id, events: Vec::new(), streams: HashMap::new(), damaged: None }
     }
 
+    /// The events as they were appended.
     pub fn events(&self) -> &[RecordedEvent] {
         &self.events
+    }
+
+    /// The events as readers see them.
+    pub fn events_as_read(&self) -> impl Iterator<Item = RecordedEvent> + use<'_> {
+        self.events.iter().map(|event| self.as_read(event))
+    }
+
+    fn as_read(&self, event: &RecordedEvent) -> RecordedEvent {
+        if self.damaged != Some(event.position) {
+            return event.clone();
+        }
+        RecordedEvent {
+            type_name: "".into(),
+            data: [].into(),
+            metadata: [].into(),
+            damage: Some("the simulation has damaged it".into()),
+            ..event.clone()
+        }
+    }
+
+    /// Damages the event at this index. Returns its position and its stream.
+    pub fn damage(&mut self, place: usize) -> (Position, StreamName) {
+        let RecordedEvent { position, stream, .. } = &self.events[place];
+        self.damaged = Some(*position);
+        (*position, stream.clone())
+    }
+
+    /// Restores the damaged event. False if there was none.
+    pub fn mend(&mut self) -> bool {
+        self.damaged.take().is_some()
+    }
+
+    pub fn damaged_stream(&self) -> Option<StreamName> {
+        let damaged = self.events.iter().find(|event| Some(event.position) == self.damaged);
+        damaged.map(|event| event.stream.clone())
     }
 
     pub fn last_position(&self) -> Option<Position> {
@@ -42,12 +80,12 @@ impl Log {
 
     pub fn read_stream(&self, stream: &StreamName, from: Revision, limit: usize) -> Vec<RecordedEvent> {
         let skipped = usize::try_from(from).unwrap_or(usize::MAX);
-        one_read(self.stream(stream).skip(skipped), limit)
+        self.one_read(self.stream(stream).skip(skipped), limit)
     }
 
     pub fn read_all(&self, after: Option<Position>, limit: usize) -> Vec<RecordedEvent> {
         let from = self.events.partition_point(|event| Some(event.position) <= after);
-        one_read(self.events[from..].iter(), limit)
+        self.one_read(self.events[from..].iter(), limit)
     }
 
     /// Loses every event after the first `count`.
@@ -112,15 +150,19 @@ impl Log {
         let last = found?;
         Some(Appended { last_revision: Some(last.revision), last_position: Some(last.position) })
     }
-}
 
-/// At most `limit` events and about [`READ_BYTES_MAX`] bytes.
-fn one_read<'a>(events: impl Iterator<Item = &'a RecordedEvent>, limit: usize) -> Vec<RecordedEvent> {
-    let mut bytes = 0;
-    let fits = |event: &&RecordedEvent| {
-        let has_room = bytes < READ_BYTES_MAX;
-        bytes += event.data.len() + event.metadata.len();
-        has_room
-    };
-    events.take(limit).take_while(fits).cloned().collect()
+    /// At most `limit` events and about [`READ_BYTES_MAX`] bytes.
+    fn one_read<'a>(
+        &self,
+        events: impl Iterator<Item = &'a RecordedEvent>,
+        limit: usize,
+    ) -> Vec<RecordedEvent> {
+        let mut bytes = 0;
+        let fits = |event: &&RecordedEvent| {
+            let has_room = bytes < READ_BYTES_MAX;
+            bytes += event.data.len() + event.metadata.len();
+            has_room
+        };
+        events.take(limit).take_while(fits).map(|event| self.as_read(event)).collect()
+    }
 }
