@@ -9,7 +9,10 @@ mod exchanging;
 
 use std::collections::BTreeMap;
 
-pub use self::exchanging::{ExchangeView, exchange_event_has_reaction, payment_of_credit, react_to_exchange};
+pub use self::{
+    due::{WhenDue, when_due},
+    exchanging::{ExchangeView, exchange_event_has_reaction, payment_of_credit, react_to_exchange},
+};
 use crate::{
     Amount, ExchangeId, OrderId, PaymentId, RefundId, ShipmentId, Sku, StreamName,
     exchange::ExchangeCommand,

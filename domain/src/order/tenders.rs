@@ -255,9 +255,7 @@ impl Order {
     /// Lowers what the tenders of an ended order may keep, because units came back that were not paid: the newest first,
     /// and none below what it holds.
     pub(super) fn keep_less(&mut self, amount: Amount) {
-        let held = |tender: &Tender| {
-            self.kept_of(tender).saturating_add(self.requested_by_hand(tender))
-        };
+        let held = |tender: &Tender| self.kept_of(tender).saturating_add(self.requested_by_hand(tender));
         let held: Vec<Amount> = self.tenders.iter().map(held).collect();
         let mut rest = amount;
         for (tender, held) in self.tenders.iter_mut().zip(held).rev() {

@@ -257,7 +257,7 @@ fn a_voided_payment_of_a_net_order_leaves_its_open_money_to_another_one() {
     let events = after(allocated_on(PaymentTerms::Net), [recorded(40, 0, 0)]);
     let refused = OrderRefusal::PaymentTooLarge { unclaimed: pence(0) };
     given(events.clone()).when(add(60)).then_refused(refused);
-    let moved = [ended.clone(), added.clone().into()];
+    let moved = [ended.clone(), added.clone().into(), shipped(1, &[(1, 1)])];
     given(events.clone())
         .when(voided.clone())
         .then([ended])
