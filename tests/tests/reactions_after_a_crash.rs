@@ -139,8 +139,8 @@ async fn append_order_event(shop: &Shop, kind: OrderEventKind) -> &'static [&'st
         }
         OrderEventKind::CreditTakenBack => {
             let first = exchanged(shop).await;
-            let credit = &shop.checkout.order(order_id(&first)).await.unwrap().state.credits()[0];
-            let (exchange_id, refund_id) = (credit.exchange_id, RefundId(Uuid::new_v4()));
+            let state = shop.checkout.order(order_id(&first)).await.unwrap().state;
+            let (exchange_id, refund_id) = (state.credits()[0].exchange_id, RefundId(Uuid::new_v4()));
             let amount = Amount::new(50).unwrap();
             let take = OrderCommand::TakeBackCredit { exchange_id, refund_id, amount };
             let context = CommandContext::notice("test", take.name());

@@ -213,7 +213,7 @@ pub struct OrderPaymentRecorded {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
-fn is_zero(count: &u32) -> bool {
+pub(super) fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 

@@ -27,13 +27,8 @@ pub struct Tender {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_at_closing: Option<Amount>,
     /// The changes of the order when it was added. Only later ones adjust it: see [`Order::adjustments_of_payments`].
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::event::is_zero")]
     pub(super) added_at: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// The part of a payment that answers to commands on its order contain.

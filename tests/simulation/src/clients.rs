@@ -3,6 +3,7 @@
 
 mod bundles;
 mod drawing;
+mod exchanges;
 mod warehouse;
 
 use std::{sync::Arc, time::Duration};

@@ -200,8 +200,11 @@ fn net_sales(order: &Order) -> i128 {
     let dropped = ended && order.lines().iter().all(|line| line.shipped == 0);
     let unspread = if dropped { 0 } else { wide(order.unspread()) };
     let live: i128 = order.lines().iter().map(worth).sum::<i128>() + unspread;
-    let (captured, refunded) = (wide(order.captured()), wide(order.refunded()));
-    let (unpaid, overpaid) = ((live - captured).max(0), (captured - wide(order.total()) - refunded).max(0));
+    let captured = wide(order.captured());
+    // A credit reduces the sale like a refund.
+    let refunded = wide(order.refunded()) + wide(order.credited());
+    let beyond_total = captured - wide(order.total()) - wide(order.refunded());
+    let (unpaid, overpaid) = ((live - captured).max(0), beyond_total.max(0));
     captured - refunded + unpaid - overpaid
 }
 

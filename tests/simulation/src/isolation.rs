@@ -118,6 +118,7 @@ fn may_be_damaged(env: &Environment, stream: &StreamName) -> bool {
             payment.order_id().is_some_and(|id| !has_bundle(&order(id)))
         }
         StreamName::Receipt(_) => env.plan.bundle_buyers == 0,
+        StreamName::Exchange(_) => false,
     }
 }
 
@@ -125,7 +126,9 @@ fn may_be_damaged(env: &Environment, stream: &StreamName) -> bool {
 fn streams_of(id: OrderId, order: &Order) -> BTreeSet<StreamName> {
     let stock = order.lines().iter().filter(|line| line.stocked).map(|line| line.sku.clone().into());
     let payments = payment_ids(id, order).into_iter().map(StreamName::from);
-    stock.chain(payments).chain([id.into()]).collect()
+    // What the new order of an exchange gives back goes to the first order.
+    let first = order.exchange_of().map(|source| source.order_id.into());
+    stock.chain(payments).chain(first).chain([id.into()]).collect()
 }
 
 /// True if a lasting failure keeps the work of this order from being finished.
@@ -149,12 +152,19 @@ pub fn needs_undecodable_stream(env: &Environment, request: &Request) -> bool {
     match (&request.action, &stream, &damaged) {
         (Action::Place { .. }, _, StreamName::Stock(sku)) => request.has_line_of(sku.as_str()),
         (Action::ReceiveMany { items }, _, StreamName::Stock(sku)) => items.iter().any(|(of, _)| of == sku),
+        (Action::Exchange { order, body, .. }, _, _) => {
+            let new = OrderId::of_command(request.command_id());
+            let mut lines = body["lines"].as_array().into_iter().flatten();
+            let has_line =
+                lines.any(|line| matches!(&damaged, StreamName::Stock(sku) if line["sku"] == sku.as_str()));
+            has_line || needed(*order).contains(&damaged) || needed(new).contains(&damaged)
+        }
         (_, StreamName::Order(id), _) => needed(*id).contains(&damaged),
         (_, StreamName::Payment(_), _) => {
             let payment = env.folded::<PaymentDecider>(&stream, usize::MAX);
             payment.order_id().is_some_and(|id| needed(id).contains(&damaged))
         }
-        (_, StreamName::Stock(_) | StreamName::Receipt(_), _) => false,
+        (_, StreamName::Stock(_) | StreamName::Receipt(_) | StreamName::Exchange(_), _) => false,
     }
 }
 

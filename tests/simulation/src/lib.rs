@@ -10,6 +10,7 @@ pub mod memory;
 
 mod clients;
 mod environment;
+mod exchanges;
 mod invariants;
 mod isolation;
 mod ledger;

@@ -9,7 +9,7 @@ use infra::http::Code;
 
 use crate::{
     environment::Environment,
-    isolation, receipts,
+    exchanges, isolation, receipts,
     request::{Action, Answer, Request},
 };
 
@@ -44,6 +44,9 @@ pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: u
     if let Action::ReceiveMany { items } = &request.action {
         return receipts::received_as_answered(env, request, items, answer).or_else(|why| fault(&why));
     }
+    if matches!(request.action, Action::Exchange { .. }) {
+        return exchanges::exchanged_as_answered(env, request, answer).or_else(|why| fault(&why));
+    }
     if answer.status.is_success() {
         let is_durable = !command_events(env, request).is_empty();
         if is_durable || any_ruling(env, request, seen_from, Ruling::Unchanged) {
@@ -67,7 +70,8 @@ pub fn judge(env: &Environment, request: &Request, answer: &Answer, seen_from: u
 
 /// True if the platform has recorded the refusal, so every retry gets the same one.
 fn is_recorded_refusal(request: &Request, answer: &Answer) -> bool {
-    matches!(request.action, Action::Place { .. }) && answer.body["order_id"].is_string()
+    matches!(request.action, Action::Place { .. } | Action::Exchange { .. })
+        && answer.body["order_id"].is_string()
 }
 
 /// True if a retry is answered with the present state: reports of the provider may have changed the payment.

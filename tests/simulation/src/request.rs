@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use domain::{
-    Amount, CancellationId, CommandId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId, ShipmentId, Sku,
-    StreamName, Timestamp,
+    Amount, CancellationId, CommandId, ExchangeId, OrderId, PaymentId, ReceiptId, RefundId, ReturnId,
+    ShipmentId, Sku, StreamName, Timestamp,
     order::{CancelReason, LineQuantity, NewCancellation, NewReturn, OrderCommand, ReturnLine},
     payment::{NewCharge, PaymentCommand},
     stock::StockCommand,
@@ -30,6 +30,7 @@ pub enum Action {
     Ship { order: OrderId, lines: Option<Vec<LineQuantity>> },
     Deliver { order: OrderId, shipment: ShipmentId },
     Return { order: OrderId, lines: Vec<ReturnLine>, refund_amount: Option<i64> },
+    Exchange { order: OrderId, lines: Vec<ReturnLine>, body: Value },
     Refund { order: OrderId, amount: i64 },
     AddPayment { order: OrderId, amount: Option<i64> },
     Cancel { order: OrderId, lines: Option<Vec<LineQuantity>> },
@@ -94,6 +95,7 @@ impl Request {
             Action::Ship { order, .. } => format!("/v1/orders/{order}/shipments"),
             Action::Deliver { order, .. } => format!("/v1/orders/{order}/deliveries"),
             Action::Return { order, .. } => format!("/v1/orders/{order}/returns"),
+            Action::Exchange { order, .. } => format!("/v1/orders/{order}/exchanges"),
             Action::Refund { order, .. } => format!("/v1/orders/{order}/refunds"),
             Action::AddPayment { order, .. } => format!("/v1/orders/{order}/payments"),
             Action::Cancel { order, .. } => format!("/v1/orders/{order}/cancel"),
@@ -123,9 +125,10 @@ impl Request {
             Action::Ship { lines, .. } | Action::Cancel { lines, .. } => json!({"lines": lines}),
             Action::Deliver { shipment, .. } => json!({"shipment_id": shipment}),
             Action::Return { lines, refund_amount, .. } => {
-                let part = |part: &ReturnLine| json!({"line": part.line, "quantity": part.quantity, "restock": part.restock});
-                let lines: Vec<Value> = lines.iter().map(part).collect();
-                json!({"lines": lines, "refund_amount": refund_amount})
+                json!({"lines": returned(lines), "refund_amount": refund_amount})
+            }
+            Action::Exchange { lines, body, .. } => {
+                json!({"return": {"lines": returned(lines)}, "order": body})
             }
             Action::Refund { amount, .. } => json!({"amount": amount}),
             Action::Authorize { amount, .. }
@@ -143,6 +146,7 @@ impl Request {
             Action::Receive { sku, .. } | Action::Adjust { sku, .. } => sku.clone().into(),
             Action::ReceiveMany { .. } => ReceiptId::from(self.command_id()).into(),
             Action::Place { .. } => OrderId::of_command(self.command_id()).into(),
+            Action::Exchange { .. } => ExchangeId::from(self.command_id()).into(),
             Action::Ship { order, .. }
             | Action::Deliver { order, .. }
             | Action::Return { order, .. }
@@ -229,6 +233,12 @@ impl Request {
             _ => None,
         }
     }
+}
+
+fn returned(lines: &[ReturnLine]) -> Vec<Value> {
+    let part =
+        |part: &ReturnLine| json!({"line": part.line, "quantity": part.quantity, "restock": part.restock});
+    lines.iter().map(part).collect()
 }
 
 /// The answer as one line of the trace.

@@ -14,6 +14,7 @@ use infra::{event_source::Partition, operations::parked::ParkedReaction};
 
 use crate::{
     environment::Environment,
+    exchanges::exchanged_in_part,
     isolation::{self, unreadable_stream},
     receipts::received_in_part,
 };
@@ -87,6 +88,7 @@ pub fn unfinished_work(env: &Environment) -> Vec<String> {
         }
     }
     unfinished.extend(received_in_part(env));
+    unfinished.extend(exchanged_in_part(env));
     if !env.ledger.lock().is_quiet(&held_up) {
         unfinished.push("everything drains: the provider has open work".to_owned());
     }
@@ -119,7 +121,8 @@ fn check_money(unfinished: &mut Vec<String>, id: OrderId, order: &Order, payment
     let lost = sum(Payment::refunded) + sum(Payment::disputed);
     let kept = sum(Payment::captured) - sum(Payment::captured_late) - lost;
     // The order repeats a refund that failed only when an operator asks for it.
-    if kept > order.owed().saturating_add(order.refunds_failed()).minor_units() {
+    let to_keep = order.owed().saturating_add(order.refunds_failed()).saturating_add(order.credited());
+    if kept > to_keep.minor_units() {
         unfinished.push(format!(
             "money agrees: the ended order {id} keeps {kept}, but only {} is owed",
             order.owed()
@@ -213,7 +216,8 @@ fn check_provider(unfinished: &mut Vec<String>, env: &Environment, id: PaymentId
     if !work.is_empty() {
         unfinished.push(format!("everything drains: the provider has open work for {id}: {work:?}"));
     }
-    if !env.plan.provider {
+    // No provider has the money of a credit.
+    if !env.plan.provider || payment.credit().is_some() {
         return;
     }
     let ledger = env.ledger.lock();
@@ -297,6 +301,7 @@ fn check_payment(
 fn terms_broken(order: &Order, payment: &Payment) -> Option<&'static str> {
     let refunds = order.refunds().iter().map(|refund| refund.amount);
     let to_capture = refunds.fold(order.owed_for_shipped(), Amount::saturating_add);
+    let to_capture = to_capture.saturating_add(order.credited());
     // A refund that failed after the latest change is a part of the amount until the next one. What the end of the order
     // gives back was captured beyond the amount.
     let gives_back = order.refunds().iter().any(|refund| refund.at_closing);

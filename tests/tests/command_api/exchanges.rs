@@ -105,9 +105,9 @@ async fn pay_out(shop: &Shop, order: &Value) {
 
 /// The net of all sales, and the money that moved, once they are equal to this.
 async fn assert_reports(shop: &Shop, gross: i128, refunded_sales: i128, moved: MoneyTotals) {
-    let (currency, range) = ("GBP".parse().unwrap(), TimeRange::default());
-    let sales = SalesQuery { currency, range, group: None, after: None };
-    let money = MoneyQuery { currency, range, group: None, after: None };
+    let currency = "GBP".parse().unwrap();
+    let sales = SalesQuery { currency, range: TimeRange::default(), group: None, after: None };
+    let money = MoneyQuery { currency, range: TimeRange::default(), group: None, after: None };
     shop.until_all_reacted().await;
     eventually("the reports show the exchange", async || {
         let total = shop.queries.sales(&sales, 1).await.unwrap().total;

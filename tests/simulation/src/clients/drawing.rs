@@ -9,6 +9,7 @@ use fastrand::Rng;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::exchanges;
 use crate::{
     environment::Environment,
     plan::{SKUS, UNREADABLE_SKU},
@@ -167,7 +168,9 @@ fn draw_action(shopper: &mut Shopper, env: &Environment, order: &Order, id: Orde
             _ => return None,
         },
         OrderStatus::Allocated if open && roll < 50 => draw_shipment(rng, order, id),
+        _ if shipped && roll < 58 => return exchanges::draw(rng, env, order, id),
         _ if shipped && roll < 70 => draw_return(rng, order, id),
+        _ if roll < 76 && !order.credits().is_empty() => return exchanges::draw_follow_up(rng, order),
         _ if roll < 80 => match undelivered {
             Some(shipment) => Action::Deliver { order: id, shipment: shipment.shipment_id },
             None => draw_refund(rng, order, id),
