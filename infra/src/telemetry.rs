@@ -11,10 +11,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// The client of EventStoreDB reports each append that a refused one leaves without an answer as an error. The adapter
+/// sends such an append again.
+const SILENT: &str = "eventstore::batch=off";
+
 /// Installs the log of the process. `filter` has the syntax of `RUST_LOG`, for example
 /// `info,command_api=debug`.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let filter = EnvFilter::try_new(format!("{SILENT},{filter}")).map_err(|error| error.to_string())?;
     let colours = std::io::stderr().is_terminal();
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);

@@ -3,6 +3,7 @@
 mod appending;
 mod dependent_appends;
 mod eventstoredb;
+mod eventstoredb_batches;
 mod eventstoredb_calls;
 mod eventstoredb_faults;
 mod marks;

@@ -7,6 +7,7 @@
 //! `docs/adr/0041-feed-all-followers-from-one-subscription.md`.
 
 mod appends;
+mod batches;
 mod config;
 mod connection;
 mod errors;

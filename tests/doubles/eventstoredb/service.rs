@@ -70,7 +70,7 @@ impl Shared {
     }
 
     /// Why this node cannot answer a call, if it cannot.
-    fn refusal(&self, is_read: bool, requires_leader: bool) -> Option<Status> {
+    pub fn refusal(&self, is_read: bool, requires_leader: bool) -> Option<Status> {
         self.faults.refusal().or_else(|| match self.role() {
             Role::Follower(leader) if requires_leader => Some(errors::not_leader(leader)),
             // A follower forwards writes to the leader.
@@ -134,7 +134,8 @@ async fn route(shared: Arc<Shared>, request: Request<Body>) -> Response<Body> {
         }
         "BatchAppend" => {
             let append = service_fn(move |request| {
-                ready(Ok(writing::batch_append(shared.clone(), caller.clone(), request)))
+                let (shared, caller) = (shared.clone(), caller.clone());
+                ready(Ok(writing::batch_append(shared, caller, requires_leader, request)))
             });
             grpc().streaming(append, request).await
         }

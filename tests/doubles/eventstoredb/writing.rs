@@ -1,6 +1,6 @@
 //! Appends, single and in batches, and tombstones.
 
-use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::ready, pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use prost::Message;
@@ -27,6 +27,8 @@ use super::{
 
 /// The server's setting `CommitTimeoutMs`, shorter than its default of 2 s.
 const COMMIT_TIMEOUT: Duration = Duration::from_millis(300);
+/// Batches of one call that are written at once.
+const BATCHES_AT_ONCE: usize = 1_024;
 
 pub async fn append(
     shared: Arc<Shared>,
@@ -95,7 +97,10 @@ async fn write(
             Err(Status::unavailable("the connection is cut"))
         }
         None => {
-            tokio::time::sleep(shared.faults.answer_delay()).await;
+            let delay = shared.faults.answer_delay();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
             Ok(outcome)
         }
     }
@@ -126,10 +131,11 @@ pub type BatchResponses = Pin<Box<dyn Stream<Item = Result<BatchAppendResponse, 
 pub fn batch_append(
     shared: Arc<Shared>,
     caller: Caller,
+    requires_leader: bool,
     request: Request<Streaming<BatchAppendRequest>>,
 ) -> Response<BatchResponses> {
     let mut batches: HashMap<Option<Uuid>, Batch> = HashMap::new();
-    let responses = request.into_inner().filter_map(move |part| {
+    let complete = request.into_inner().filter_map(move |part| {
         let batch = part.map(|part| {
             let id = part.correlation_id.as_ref().and_then(WireUuid::read);
             let batch = batches.entry(id).or_default();
@@ -137,16 +143,13 @@ pub fn batch_append(
             batch.add(part);
             is_final.then(|| batches.remove(&id)).flatten()
         });
-        let (shared, caller) = (shared.clone(), caller.clone());
-        async move {
-            match batch {
-                Ok(None) => None,
-                Ok(Some(batch)) => Some(batch.append(&shared, &caller).await),
-                Err(status) => Some(Err(status)),
-            }
-        }
+        ready(batch.transpose())
     });
-    Response::new(responses.boxed())
+    let responses = complete.map(move |batch| {
+        let (shared, caller) = (shared.clone(), caller.clone());
+        async move { Ok(batch?.answer(&shared, &caller, requires_leader).await) }
+    });
+    Response::new(responses.buffer_unordered(BATCHES_AT_ONCE).boxed())
 }
 
 /// The parts of a batch so far.
@@ -164,29 +167,43 @@ impl Batch {
         }
     }
 
-    async fn append(self, shared: &Arc<Shared>, caller: &Caller) -> Result<BatchAppendResponse, Status> {
+    async fn answer(
+        self,
+        shared: &Arc<Shared>,
+        caller: &Caller,
+        requires_leader: bool,
+    ) -> BatchAppendResponse {
         shared.count(|calls| calls.batches += 1);
+        let correlation_id = self.first.correlation_id.clone();
+        let stream = self.first.options.as_ref().and_then(|options| options.stream.clone());
+        let result = self.append(shared, caller, requires_leader).await;
+        let result = result.unwrap_or_else(|status| {
+            BatchAppendResult::Error(rpc_status(status.code(), status.message(), Any::default()))
+        });
+        BatchAppendResponse { correlation_id, result: Some(result), stream }
+    }
+
+    async fn append(
+        self,
+        shared: &Arc<Shared>,
+        caller: &Caller,
+        requires_leader: bool,
+    ) -> Result<BatchAppendResult, Status> {
+        if let Some(refusal) = shared.refusal(false, requires_leader) {
+            return Err(refusal);
+        }
         let options = self.first.options.ok_or_else(|| errors::missing("options"))?;
         let (stream, expected) = target(&options)?;
         caller.check(Right::Write, &stream, &lock(&shared.log))?;
         let events = self.messages.into_iter().map(proposed).collect::<Result<Vec<_>, _>>()?;
-        let result = if total_size(&events) > shared.append_bytes_max {
+        if total_size(&events) > shared.append_bytes_max {
             let bytes_max = u32::try_from(shared.append_bytes_max).unwrap_or(u32::MAX);
             let detail = detail("MaximumAppendSizeExceeded", &AppendTooLargeDetail { bytes_max });
-            BatchAppendResult::Error(rpc_status(
-                Code::InvalidArgument,
-                "Maximum Append Size Exceeded",
-                detail,
-            ))
-        } else {
-            let outcome = write(shared, &stream, expected, events).await?;
-            batch_result(shared, outcome, expected, options.stream.as_ref())
-        };
-        Ok(BatchAppendResponse {
-            correlation_id: self.first.correlation_id,
-            result: Some(result),
-            stream: options.stream,
-        })
+            let message = "Maximum Append Size Exceeded";
+            return Ok(BatchAppendResult::Error(rpc_status(Code::InvalidArgument, message, detail)));
+        }
+        let outcome = write(shared, &stream, expected, events).await?;
+        Ok(batch_result(shared, outcome, expected, options.stream.as_ref()))
     }
 }
 

@@ -63,11 +63,11 @@ fn patient() -> EventStoreDbOptions {
     EventStoreDbOptions { call_time_max: PATIENCE, ..EventStoreDbOptions::default() }
 }
 
-async fn server() -> Server {
+pub async fn server() -> Server {
     Server::start(eventstoredb::FixtureOptions::default()).await.unwrap()
 }
 
-async fn open(server: &Server) -> EventStoreDb {
+pub async fn open(server: &Server) -> EventStoreDb {
     open_at(server.url()).await
 }
 
@@ -76,7 +76,7 @@ async fn open_at(url: &str) -> EventStoreDb {
 }
 
 /// Retries an append until its outcome is known, as the executor does.
-async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
+pub async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
     let outcome = eventually("an answer to the append", async || match store.append(append.clone()).await {
         Ok(appended) => Some(Ok(appended)),
         Err(AppendError::OutcomeUnknown(_) | AppendError::Unavailable(_)) => None,
@@ -85,7 +85,7 @@ async fn until_known(store: &dyn EventStore, append: &Append) -> Appended {
     outcome.await.unwrap()
 }
 
-async fn length(store: &dyn EventStore, stream: &StreamName) -> usize {
+pub async fn length(store: &dyn EventStore, stream: &StreamName) -> usize {
     store.log().read_stream(stream, 0, 1_000).await.unwrap().len()
 }
 

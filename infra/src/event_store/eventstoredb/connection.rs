@@ -36,6 +36,8 @@ const LEADERS_FOLLOWED_MAX: u32 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallKind {
     Append,
+    /// A call that carries many appends. Each of them counts as [`CallKind::Append`] too.
+    Batch,
     StreamRead,
     /// A read of the whole log.
     AllRead,
@@ -43,9 +45,10 @@ pub(super) enum CallKind {
 }
 
 impl CallKind {
-    fn count(self) {
+    pub fn count(self) {
         let kind = match self {
             Self::Append => "append",
+            Self::Batch => "batch",
             Self::StreamRead => "stream_read",
             Self::AllRead => "all_read",
             Self::Subscription => "subscription",
@@ -155,7 +158,19 @@ impl Connection {
     where
         F: Future<Output = eventstore::Result<T>>,
     {
-        let deadline = Instant::now() + self.call_time_max;
+        self.call_until(Instant::now() + self.call_time_max, kind, call).await
+    }
+
+    /// Like [`Connection::call`], for a caller whose time has begun before.
+    pub async fn call_until<T, F>(
+        &self,
+        deadline: Instant,
+        kind: CallKind,
+        call: impl FnOnce(Client) -> F + Clone,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = eventstore::Result<T>>,
+    {
         let mut leaders_followed = 0;
         loop {
             let turn = self.turn(deadline)?;
