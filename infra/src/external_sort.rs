@@ -30,8 +30,10 @@ pub struct Sorter {
 impl Sorter {
     /// Holds up to `memory_bytes_max` in memory, and one record more. Writes files in `directory`.
     pub fn new(directory: &Path, memory_bytes_max: usize) -> Self {
-        let (directory, records) = (directory.to_owned(), InMemory::default());
-        Self { directory, memory_bytes_max, records, runs: Vec::new() }
+        // Reserved at once: a buffer that grows is copied, and takes twice its memory meanwhile. The system
+        // provides its pages when they are first written.
+        let records = InMemory { bytes: Vec::with_capacity(memory_bytes_max), entries: Vec::new() };
+        Self { directory: directory.to_owned(), memory_bytes_max, records, runs: Vec::new() }
     }
 
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
@@ -299,6 +301,17 @@ mod tests {
             // A second reader starts at the beginning.
             prop_assert_eq!(read_all(&mut sorted), expected);
             prop_assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_records_in_memory_take_no_more_than_their_bound() {
+        const MEMORY_BYTES_MAX: usize = 100_000;
+        let directory = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::new(directory.path(), MEMORY_BYTES_MAX);
+        while sorter.runs.is_empty() {
+            sorter.push(b"key", &[0; 1_000]).unwrap();
+            assert_eq!(sorter.records.bytes.capacity(), MEMORY_BYTES_MAX);
         }
     }
 

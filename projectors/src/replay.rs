@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use crate::{event::DecodedEvent, fold::Fold};
 
-const EVENTS_PER_READ: usize = 2_000;
+/// More than the bytes of a read allow for events of usual size: each read begins with a search for the last event.
+const EVENTS_PER_READ: usize = 20_000;
 const READS_AHEAD: usize = 2;
 /// Stored bytes of the events that are decoded at a time.
 const CHUNK_BYTES: usize = 512 << 10;

@@ -2,8 +2,10 @@
 
 Writes EVENTS events into one stream: reservations and releases, and at the end RECEIPTS keyed receipts. Then sends
 receipts, repeated receipts and orders, in turns to this SKU and to a new one, while other clients order other SKUs.
+With FIXTURE, the path of `eventstoredb-fixture`, the events are in EventStoreDB.
 """
 
+import itertools
 import json
 import os
 import random
@@ -12,15 +14,17 @@ import threading
 import time
 import uuid
 
-from server import Server, percentile, until
+from server import Server, event_store, percentile, until
 
-BINARY, EVENTS, RECEIPTS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+BINARY, EVENTS, RECEIPTS, FIXTURE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 SAMPLES, OTHERS = 2_000, 20
+# An append has at most 1 MiB.
+EVENTS_PER_APPEND = 1_000
 RANDOM = random.Random(1)
 
 
 def main():
-    with Server(BINARY) as server:
+    with event_store(FIXTURE) as url, Server(BINARY, {"ORDERLY_EVENT_STORE": url} if url else {}) as server:
         server.start()
         for sku, quantity in [("LONG", 1_000_000), ("NEW", 1_000_000)] + [(f"OTHER-{n}", 1_000_000) for n in range(OTHERS)]:
             receive(server, sku, quantity, f"first-{sku}")
@@ -41,28 +45,46 @@ def main():
 
 def write_events(server):
     """Returns the revision of the last event."""
-    path = os.path.join(server.home, "events.jsonl")
-    identify = lambda: str(uuid.UUID(int=RANDOM.getrandbits(128), version=4))
-    with open(path, "w") as file:
-        def write(kind, data, metadata):
-            event = {"stream": "stock-LONG", "type": f"stock.{kind}.v1", "data": data, "metadata": metadata}
-            file.write(json.dumps(event) + "\n")
-
-        for _ in range((EVENTS - RECEIPTS) // 2):
-            order, caused = identify(), {"correlation_id": identify(), "causation_id": identify()}
-            data = {"order_id": order, "quantity": 1}
-            write("reserved", data, {"command_id": identify(), "command": "stock.reserve", **caused})
-            write("released", data, {"command_id": identify(), "command": "stock.release", **caused})
-        for number in range(RECEIPTS):
-            command_id = identify()
-            idempotency = {"key": command_id, "fingerprint": f"{number:064x}", "schema": 1}
-            write("received", {"quantity": 1}, {"command_id": command_id, "command": "stock.receive",
-                                                "correlation_id": identify(), "idempotency": idempotency})
-    server.settings["ORDERLY_DEV"] = "1"
-    code, output, *_ = server.run("dev", "write-event", "--file", path)
-    if code:
-        raise SystemExit(output)
+    if url := server.settings.get("ORDERLY_EVENT_STORE"):
+        append_events(url)
+    else:
+        path = os.path.join(server.home, "events.jsonl")
+        with open(path, "w") as file:
+            for event in long_stream():
+                file.write(json.dumps({"stream": "stock-LONG", **event}) + "\n")
+        server.settings["ORDERLY_DEV"] = "1"
+        code, output, *_ = server.run("dev", "write-event", "--file", path)
+        if code:
+            raise SystemExit(output)
     return 2 * ((EVENTS - RECEIPTS) // 2) + RECEIPTS
+
+
+def append_events(url):
+    # Installed only for runs over EventStoreDB.
+    from kurrentdbclient import KurrentDBClient, NewEvent
+    client, version, events = KurrentDBClient(url), 0, long_stream()
+    encoded = lambda value: json.dumps(value, separators=(",", ":")).encode()
+    while some := list(itertools.islice(events, EVENTS_PER_APPEND)):
+        some = [NewEvent(type=event["type"], data=encoded(event["data"]), metadata=encoded(event["metadata"])) for event in some]
+        client.append_to_stream("stock-LONG", current_version=version, events=some)
+        version += len(some)
+    client.close()
+
+
+def long_stream():
+    """The events after the first receipt."""
+    identify = lambda: str(uuid.UUID(int=RANDOM.getrandbits(128), version=4))
+    event = lambda kind, data, metadata: {"type": f"stock.{kind}.v1", "data": data, "metadata": metadata}
+    for _ in range((EVENTS - RECEIPTS) // 2):
+        order, caused = identify(), {"correlation_id": identify(), "causation_id": identify()}
+        data = {"order_id": order, "quantity": 1}
+        yield event("reserved", data, {"command_id": identify(), "command": "stock.reserve", **caused})
+        yield event("released", data, {"command_id": identify(), "command": "stock.release", **caused})
+    for number in range(RECEIPTS):
+        command_id = identify()
+        idempotency = {"key": command_id, "fingerprint": f"{number:064x}", "schema": 1}
+        yield event("received", {"quantity": 1}, {"command_id": command_id, "command": "stock.receive",
+                                                  "correlation_id": identify(), "idempotency": idempotency})
 
 
 def measure(server):

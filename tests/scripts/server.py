@@ -1,5 +1,6 @@
 """One `orderly serve` on embedded stores, in a temporary directory, for the scripts in Python."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -75,9 +76,9 @@ class Server:
             output.seek(0)
             return process.returncode, output.read(), time.monotonic() - begun, usage.ru_maxrss // 1024
 
-    def ask(self, api, method, path, body=None, key=None):
+    def ask(self, api, method, path, body=None, key=None, headers=None):
         """Sends one request on the connection of this thread, and once more if the server has closed it."""
-        headers = {"content-type": "application/json"} | ({"idempotency-key": key} if key else {})
+        headers = {"content-type": "application/json"} | ({"idempotency-key": key} if key else {}) | (headers or {})
         for attempt in (1, 2):
             connection = self.connections.__dict__.get(api)
             if connection is None:
@@ -93,8 +94,8 @@ class Server:
                 if attempt == 2:
                     raise
 
-    def command(self, path, body, key):
-        return self.ask("command", "POST", path, body, key)
+    def command(self, path, body, key, headers=None):
+        return self.ask("command", "POST", path, body, key, headers)
 
     def query(self, path):
         return self.ask("query", "GET", path)
@@ -107,12 +108,28 @@ class Server:
         return self.command("/v1/orders", {"currency": "EUR", "lines": lines}, key)
 
 
-def until(what, condition, seconds=600):
+@contextlib.contextmanager
+def event_store(fixture):
+    """The URL of an event store for servers: of `eventstoredb-fixture` at this path, with its log in memory. None
+    without a path: each server then has an embedded one."""
+    if not fixture:
+        yield None
+        return
+    process = subprocess.Popen([fixture], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().removeprefix("listening on ").strip()
+        yield f"esdb://{address}?tls=false"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(what, condition, seconds=600, pause_s=0.05):
     give_up_at = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up_at:
             raise SystemExit(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 def percentile(values, share):

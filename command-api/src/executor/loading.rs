@@ -21,7 +21,7 @@ const SNAPSHOT_EVENTS_MIN: usize = 1_000;
 /// A snapshot of a larger state waits for one event per this many bytes.
 const BYTES_PER_EVENT: usize = 64;
 /// Raise this when the JSON of any aggregate's state changes; snapshots of another format are ignored.
-const SNAPSHOT_FORMAT: u32 = 3;
+const SNAPSHOT_FORMAT: u32 = 4;
 
 /// Loads aggregates. Every read has a time limit.
 pub(super) struct Loader {

@@ -54,7 +54,7 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
         StockCommand::ReleasePart { order_id, cancellation_id, quantity } => {
             // Also after the release of the rest, which leaves these units.
             let held = stock.reservation(order_id);
-            match held.filter(|held| !held.cancellations.contains(&cancellation_id)) {
+            match held.filter(|held| !held.has_cancellation(cancellation_id)) {
                 None => return Ok(Vec::new()),
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
                 Some(held) => {
@@ -64,7 +64,7 @@ pub(super) fn decide(stock: &Stock, command: StockCommand) -> Result<Vec<StockEv
             }
         }
         StockCommand::Ship { order_id, shipment_id, quantity } => {
-            match stock.reservation(order_id).filter(|held| !held.shipments.contains(&shipment_id)) {
+            match stock.reservation(order_id).filter(|held| !held.has_shipment(shipment_id)) {
                 None => return Ok(Vec::new()),
                 Some(_) if quantity == 0 => return Ok(Vec::new()),
                 Some(held) => {
@@ -116,8 +116,7 @@ fn reserve(stock: &Stock, order_id: OrderId, quantity: u32) -> Result<Vec<StockE
     check_quantity(quantity)?;
     if let Some(held) = stock.reservation(order_id) {
         // A retry finds the open reservation, possibly reduced by this order's shipments and release.
-        let is_reduced = held.released || !held.shipments.is_empty() || !held.cancellations.is_empty();
-        return if held.quantity == quantity || is_reduced {
+        return if held.quantity == quantity || held.is_reduced() {
             Ok(Vec::new())
         } else {
             Err(StockRefusal::ReservedOtherwise { held: held.quantity, requested: quantity })

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::*;
 use crate::support::{appends, eventually};
 
-const SNAPSHOT_FORMAT: u32 = 3;
+const SNAPSHOT_FORMAT: u32 = 4;
 
 fn tiny_cache() -> ExecutorOptions {
     ExecutorOptions { cache_bytes_max: 1, ..ExecutorOptions::default() }

@@ -31,7 +31,7 @@ pub(super) fn draw(rng: &mut Rng, env: &Environment, order: &Order, id: OrderId)
 pub(super) fn draw_follow_up(rng: &mut Rng, order: &Order) -> Option<Action> {
     let new = order.credits().last()?.order_id;
     Some(match rng.u32(0..3) {
-        0 => Action::Cancel { order: new },
+        0 => Action::Cancel { order: new, lines: None },
         1 => Action::Ship { order: new, lines: None },
         _ => Action::Refund { order: new, amount: rng.i64(1..400) },
     })
