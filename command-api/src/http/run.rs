@@ -1,6 +1,6 @@
 //! Runs a command and turns its outcome into the state that the answer shows.
 
-use domain::{CommandContext, Decider, RecordedEvent, Revision, StreamName};
+use domain::{CommandContext, Decider, DecodeError, RecordedEvent, Revision, StreamName};
 use http::header;
 use infra::http::{Code, Problem, etag};
 
@@ -106,11 +106,35 @@ async fn summary_at<A: Decider>(
 }
 
 fn decoded<A: Decider>(recorded: &RecordedEvent) -> Result<A::Event, Problem> {
-    recorded.decode_as::<A::Event>().map_err(|error| {
-        let RecordedEvent { stream, revision, .. } = recorded;
+    recorded.decode_as::<A::Event>().map_err(undecodable(recorded))
+}
+
+fn undecodable(recorded: &RecordedEvent) -> impl FnOnce(DecodeError) -> Problem {
+    let RecordedEvent { stream, revision, .. } = recorded;
+    move |error| {
         tracing::error!(%stream, revision, %error, "Cannot decode an event; the request fails");
         Problem::new(Code::StreamUnreadable)
-    })
+    }
+}
+
+/// The revision of the last event that the command of this event recorded in its stream.
+pub(super) async fn last_of_command(api: &CommandApi, event: &RecordedEvent) -> Result<Revision, Problem> {
+    let command_of = |event: &RecordedEvent| {
+        event.decode_metadata().map(|metadata| metadata.command_id).map_err(undecodable(event))
+    };
+    let command_id = command_of(event)?;
+    let log = api.checkout.store().log();
+    let mut pages = Pages::of(&*log, &event.stream, event.revision + 1..=Revision::MAX);
+    let mut last = event.revision;
+    while let Some(page) = pages.next().await? {
+        for later in &page {
+            if command_of(later)? != command_id {
+                return Ok(last);
+            }
+            last = later.revision;
+        }
+    }
+    Ok(last)
 }
 
 /// An aggregate as it was at `revision`, from the event store.

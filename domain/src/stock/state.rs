@@ -26,8 +26,8 @@ pub struct Stock {
 pub struct Reservation {
     /// Units still reserved.
     pub quantity: u32,
-    /// The order's unshipped units were released, so a second release changes nothing. The units still
-    /// reserved were shipped, and their ship commands have not arrived yet.
+    /// The order's unshipped units were released, so a second release changes nothing. The units still reserved were
+    /// shipped or cancelled before, and those commands have not arrived yet.
     pub released: bool,
     /// Most open reservations have none. Boxed, so that these take 32 bytes of memory with their order's id, and not
     /// 72: a shop has as many as open orders.

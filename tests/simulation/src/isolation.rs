@@ -31,8 +31,6 @@ use crate::{
     wall_clock::WallClock,
 };
 
-/// One payment in this many hangs.
-const HANGING_ONE_IN: u128 = 3;
 /// Half of the damage is in the last events, which a process may not have read before it died.
 const LAST_EVENTS: usize = 10;
 
@@ -63,8 +61,8 @@ pub fn append_unreadable_event(log: &mut Log) {
 
 /// True if the provider does not answer calls about this payment now.
 pub fn hangs(env: &Environment, payment: PaymentId) -> bool {
-    let begins = env.plan.provider_hangs_from.filter(|_| !env.lasting_failures_ended.load(Ordering::Relaxed));
-    payment.0.as_u128().is_multiple_of(HANGING_ONE_IN) && begins.is_some_and(|begins| begins <= env.elapsed())
+    let hanging = env.plan.provider_hangs.filter(|_| !env.lasting_failures_ended.load(Ordering::Relaxed));
+    hanging.is_some_and(|hanging| hanging.from <= env.elapsed() && hanging.concerns(payment))
 }
 
 /// True if the platform cannot take this notice now, because it has to look up a charge that hangs.
@@ -172,7 +170,7 @@ pub fn needs_undecodable_stream(env: &Environment, request: &Request) -> bool {
 /// is parked. False if there was none.
 pub async fn end(env: &Environment) -> bool {
     let is_mended = env.log.lock().mend();
-    let is_answered = env.plan.provider_hangs_from.is_some();
+    let is_answered = env.plan.provider_hangs.is_some();
     env.lasting_failures_ended.store(true, Ordering::Relaxed);
     if is_answered {
         env.note("the provider answers every call from here on");

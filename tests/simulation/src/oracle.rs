@@ -128,7 +128,10 @@ fn placed_as_answered(env: &Environment, request: &Request, answer: &Answer) -> 
         (201, _) => {
             let payment: Option<StreamName> =
                 answer.body["payment_id"].as_str().and_then(|id| format!("payment-{id}").parse().ok());
-            settled_as("order.allocated.v1") && payment.is_none_or(|payment| env.len_of(&payment) > 0)
+            // A free order is paid when it is allocated.
+            let is_allocated =
+                settled_as("order.allocated.v1") || (payment.is_none() && settled_as("order.paid.v1"));
+            is_allocated && payment.is_none_or(|payment| env.len_of(&payment) > 0)
         }
         (409, "insufficient_stock") => settled_as("order.rejected.v1"),
         (409, "order_status") => settled_as("order.cancelled.v2") || settled_as("order.expired.v1"),

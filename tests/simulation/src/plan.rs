@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use command_api::ExecutorOptions;
+use domain::PaymentId;
 use fastrand::Rng;
 
 use crate::memory::Writers;
@@ -66,10 +67,26 @@ pub struct Plan {
     pub bundle_buyers: usize,
     /// True if some orders ship on an authorisation, and some are paid later.
     pub terms: bool,
-    /// From when on the provider answers no call about some payments. None: it answers all.
-    pub provider_hangs_from: Option<Duration>,
+    /// None: the provider answers all calls.
+    pub provider_hangs: Option<Hanging>,
     /// True if an event in the middle of the log is damaged at the first crash.
     pub event_damaged: bool,
+}
+
+/// The provider answers no call about one payment in three.
+#[derive(Debug, Clone, Copy)]
+pub struct Hanging {
+    /// Since the start of the run.
+    pub from: Duration,
+    /// Chooses the payments: their ids are the same in all runs.
+    pub salt: u64,
+}
+
+impl Hanging {
+    pub fn concerns(self, payment: PaymentId) -> bool {
+        let (high, low) = payment.0.as_u64_pair();
+        ((high ^ low).wrapping_mul(self.salt) >> 32).is_multiple_of(3)
+    }
 }
 
 /// The probability of each fault, in thousandths, and the latency of operations.
@@ -125,7 +142,7 @@ impl Plan {
             unreadable_stream: rng.u32(0..4) == 0,
             bundle_buyers: [0, 0, 0, 2, 3, 5][rng.usize(0..6)],
             terms: false,
-            provider_hangs_from: None,
+            provider_hangs: None,
             event_damaged: false,
         };
         // Without an effect on later draws, so the runs of other seeds stay as they were.
@@ -135,8 +152,8 @@ impl Plan {
 
     fn draw_later_conditions(&mut self, rng: &mut Rng) {
         self.terms = rng.u32(0..3) == 0;
-        let hangs_from = Duration::from_millis(rng.u64(0..20_000));
-        self.provider_hangs_from = (rng.u32(0..4) == 0 && self.provider).then_some(hangs_from);
+        let hanging = Hanging { from: Duration::from_millis(rng.u64(0..20_000)), salt: rng.u64(..) | 1 };
+        self.provider_hangs = (rng.u32(0..4) == 0 && self.provider).then_some(hanging);
         self.event_damaged = rng.u32(0..4) == 0 && !self.log_goes_back;
     }
 }

@@ -91,6 +91,8 @@ async fn an_order_with_nothing_to_pay_is_paid_once_allocated() {
     shop.receive("a", 3).await;
     let free = shop.place("free", &[line("a", 1, 0)]).await.expect(201);
     assert_has(&free, json!({"payment_status": "paid", "payment_id": null, "total": 0}));
+    let again = shop.place("free", &[line("a", 1, 0)]).await;
+    assert_eq!((again.is_replayed(), again.expect(201)), (true, free));
     let discount = json!({"adjustments": [{"code": "voucher", "amount": -100}]});
     let discounted = place_with(&shop, "discounted", discount).await.expect(201);
     assert_has(&discounted, json!({"payment_status": "paid", "total": 0}));

@@ -139,6 +139,8 @@ fn answer_in_full() -> Value {
     });
     answer.as_object_mut().unwrap().extend(terms.as_object().unwrap().clone());
     answer["refund_due"] = json!(1_110);
+    answer["exchange_of"] = Value::Null;
+    answer["exchanged_for"] = json!([]);
     answer["payments"] = json!([{
         "payment_id": PaymentId::of_order(order_id(1)), "amount": 1_800, "status": "captured",
         "captured": 1_800, "refunded": 0, "disputed": 0,

@@ -38,7 +38,7 @@ use crate::{
         body::{OptionalField, optional_field, unique_keys},
         command::{Command, CommandHeaders, command_problems},
         payments::{ChargeRequest, payment_after_charge},
-        run::{Accepted, accepted, state_at},
+        run::{Accepted, accepted, last_of_command, state_at},
     },
     pages::Pages,
 };
@@ -419,8 +419,10 @@ async fn answer_of_first_time(
             api.checkout.run(order_id, reaction, ending.id, correlation_id).await?;
         }
     }
-    let then = state_at::<OrderDecider>(api, &stream, settling.revision).await?;
-    Ok(answer(order_id, &then.summary(), settling.revision, replayed)?)
+    // An order that costs nothing is paid by the same command.
+    let revision = last_of_command(api, &settling).await?;
+    let then = state_at::<OrderDecider>(api, &stream, revision).await?;
+    Ok(answer(order_id, &then.summary(), revision, replayed)?)
 }
 
 /// True for the event that settled an order and so decided its first answer, if it is the first such event.
