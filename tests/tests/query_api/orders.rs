@@ -131,7 +131,9 @@ fn answer_in_full() -> Value {
             {"refund_id": Uuid::from_u128(50), "payment_id": PaymentId::of_order(order_id(1)), "amount": 810,
              "lines": [{"line": 1, "amount": 510}, {"line": 2, "amount": 300}]},
         ],
-        "cancel_reason": "requested",
+        "exchange_of": null,
+            "exchanged_for": [],
+            "cancel_reason": "requested",
     });
     answer["prices_include_tax"] = json!(false);
     let terms = json!({

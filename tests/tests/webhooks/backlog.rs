@@ -77,17 +77,21 @@ async fn a_follower_and_a_catch_up_that_are_killed_lose_no_event() {
     let (mut hooks, receiver) = (Hooks::stopped(UrlGuard::new(true)).await, Receiver::start(&[]).await);
     hooks.webhooks.queued_max = 3;
     let subscription = hooks.subscribe(&receiver, &["*"]).await;
+    // A dispatcher that dies leaves its deliveries to others after 5.5 s, so they must not be given up after 6 s.
+    let schedule = RetrySchedule { give_up_after: Duration::from_hours(72), ..dispatcher_options().schedule };
+    let start_dispatcher =
+        |hooks: &mut Hooks| hooks.start_sending(DispatcherOptions { schedule, ..dispatcher_options() });
     let mut expected = BTreeSet::new();
     for round in 0..8 {
         hooks.start_follower();
-        hooks.start_dispatcher();
+        start_dispatcher(&mut hooks);
         let order = hooks.paid_order(&format!("SKU-{round}")).await;
         expected.extend(hooks.events_of(&order).await.into_iter().map(|event| event.position));
         tokio::time::sleep(Duration::from_micros(u64::from(fastrand::u16(..)) / 4)).await;
         hooks.kill().await;
     }
     hooks.start_follower();
-    hooks.start_dispatcher();
+    start_dispatcher(&mut hooks);
     hooks.until(&subscription, "delivered", expected.len()).await;
     let queued: BTreeSet<u64> = queued_positions(&hooks, &subscription).await.into_iter().collect();
     assert_eq!(queued, expected);
