@@ -108,7 +108,7 @@ pub enum StoredRow {
     Reservation(ReservationRow),
     OrderStockEvent(OrderStockEvent),
     Order(Box<OrderRow>),
-    Payment(PaymentRow),
+    Payment(Box<PaymentRow>),
     /// Summed over source partitions.
     Sales(SalesKey, SalesTotals),
     /// Summed over source partitions.

@@ -185,7 +185,7 @@ pub(crate) fn expected_rows(rows: Rows) -> impl Iterator<Item = StoredRow> {
         money,
     } = rows;
     let orders = orders.into_iter().map(|row| StoredRow::Order(Box::new(Arc::unwrap_or_clone(row))));
-    let payments = payments.into_iter().map(|row| StoredRow::Payment(Arc::unwrap_or_clone(row)));
+    let payments = payments.into_iter().map(|row| StoredRow::Payment(Box::new(Arc::unwrap_or_clone(row))));
     let stock = stock.into_iter().map(StoredRow::Stock);
     let reservations = reservations.into_iter().map(StoredRow::Reservation);
     let events = order_stock_events.into_iter().map(StoredRow::OrderStockEvent);

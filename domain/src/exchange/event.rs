@@ -31,7 +31,7 @@ pub struct ExchangeRequested {
     /// What the first order pays for the new one: minor units, more than 0.
     pub credit: CreditGiven,
     /// The event that places the new order. Its first payment is the credit; a second one is the rest of the total.
-    pub order: OrderPlaced,
+    pub order: Box<OrderPlaced>,
 }
 
 impl ExchangeRequested {

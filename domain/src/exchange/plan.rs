@@ -42,6 +42,7 @@ pub fn plan(
     }
     let NewReturn { return_id, lines, reason, .. } = new_return;
     let credit = CreditGiven { exchange_id, order_id: order.order_id, amount };
+    let order = Box::new(order);
     let requested = ExchangeRequested { order_id, return_id, lines, reason, credit, order };
     check_size(&requested)?;
     Ok(requested)

@@ -52,7 +52,9 @@ fn place(order_id: OrderId, unit_price: i64) -> PlaceOrder {
 #[track_caller]
 fn act(order: &mut Order, command: OrderCommand) -> Vec<OrderEvent> {
     let events = OrderDecider::decide(order, command).unwrap();
-    events.iter().for_each(|event| OrderDecider::evolve(order, event));
+    for event in &events {
+        OrderDecider::evolve(order, event);
+    }
     events
 }
 
@@ -205,7 +207,9 @@ fn credit_payment() -> Payment {
 #[track_caller]
 fn pay(payment: &mut Payment, command: PaymentCommand) -> Vec<PaymentEvent> {
     let events = PaymentDecider::decide(payment, command).unwrap();
-    events.iter().for_each(|event| PaymentDecider::evolve(payment, event));
+    for event in &events {
+        PaymentDecider::evolve(payment, event);
+    }
     events
 }
 

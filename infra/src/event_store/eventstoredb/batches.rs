@@ -31,7 +31,7 @@ const BYTES_MAX: usize = 64 << 10;
 /// streams, refusals are frequent, and each of them ends a call.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(64);
-const LIVED_MIN: Duration = Duration::from_secs(60);
+const LIVED_MIN: Duration = Duration::from_mins(1);
 
 /// The current call, if there is one.
 pub(super) struct Batches {

@@ -209,7 +209,7 @@ pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
             let fault = "state, end of the authorisation or summary differs from the payment";
             chunk.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault));
         }
-        chunk.push(StoredRow::Payment(row));
+        chunk.push(StoredRow::Payment(Box::new(row)));
     })
     .await
 }

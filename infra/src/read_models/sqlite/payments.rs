@@ -158,7 +158,7 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
             let fault = "state, end of the authorisation or summary differs from the payment";
             sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
         }
-        sink.push(StoredRow::Payment(row))
+        sink.push(StoredRow::Payment(Box::new(row)))
     })
 }
 
