@@ -64,9 +64,7 @@ pub fn react_to_exchange(view: &ExchangeView<'_>) -> Reaction {
         }));
     }
     match new.state.status() {
-        OrderStatus::New => {
-            send(Step::Order(new_id, OrderCommand::PlaceExchanged(requested.order.clone())))
-        }
+        OrderStatus::New => send(Step::Order(new_id, OrderCommand::PlaceExchanged(requested.order.clone()))),
         OrderStatus::Placed => Reaction::Reserve(reservations(&new.state)),
         OrderStatus::Rejected => decide(ExchangeCommand::Refuse(RefusedBecause::InsufficientStock)),
         OrderStatus::Cancelled | OrderStatus::Expired => {
