@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::{
     Amount, CommandId, EventId, RecordedEvent, Sku, StreamName,
-    order::{Line, Order, OrderStatus},
+    order::{Line, Order, OrderEvent, OrderStatus},
     shares,
     stock::StockEvent,
 };
@@ -25,6 +25,7 @@ use crate::{
 pub fn check_log(log: &Log) -> Result<(), String> {
     no_oversell(log.events())?;
     each_event_once(log.events())?;
+    refunds_in_full(log.events())?;
     each_command_once(log.events())
 }
 
@@ -84,6 +85,22 @@ fn each_event_once(events: &[RecordedEvent]) -> Result<(), String> {
             ));
         }
         *expected += 1;
+    }
+    Ok(())
+}
+
+/// Each refund that an order accepts is asked of its payments to the last penny.
+fn refunds_in_full(events: &[RecordedEvent]) -> Result<(), String> {
+    for event in events.iter().filter(|event| event.type_name.starts_with("order.refund_requested.")) {
+        let Ok(domain::Event::Order(OrderEvent::RefundRequested(requested))) = event.decode() else {
+            return Err(format!("{} cannot be decoded", event.id));
+        };
+        let asked: i128 =
+            requested.refunds.iter().map(|refund| i128::from(refund.amount.minor_units())).sum();
+        if asked != i128::from(requested.amount.minor_units()) {
+            let (amount, stream) = (requested.amount, &event.stream);
+            return Err(format!("money agrees: {stream} accepted a refund of {amount} and asks for {asked}"));
+        }
     }
     Ok(())
 }

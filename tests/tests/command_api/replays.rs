@@ -3,6 +3,21 @@
 use futures::future::join_all;
 
 use super::*;
+use crate::support::eventually;
+
+/// Places an order, again under its key while other requests keep the order busy for longer than a request waits for
+/// them, as they may on a slow machine.
+async fn until_not_busy(shop: &Shop, key: &str, lines: &[Value]) -> Answer {
+    eventually("the order is not busy", async || {
+        let answer = shop.place(key, lines).await;
+        let is_busy = answer.status.as_u16() == 503;
+        if is_busy {
+            answer.problem(503, "busy");
+        }
+        (!is_busy).then_some(answer)
+    })
+    .await
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_concurrent_requests_with_one_key_make_one_order_and_get_one_answer() {
@@ -10,7 +25,7 @@ async fn sixty_four_concurrent_requests_with_one_key_make_one_order_and_get_one_
     shop.receive("a", 100).await;
     for (key, quantity) in [("enough", 60), ("short", 60)] {
         let lines = [line("a", quantity, 100)];
-        let answers = join_all((0..64).map(|_| shop.place(key, &lines))).await;
+        let answers = join_all((0..64).map(|_| until_not_busy(&shop, key, &lines))).await;
         for answer in &answers {
             assert_eq!((answer.status, answer.text()), (answers[0].status, answers[0].text()));
             assert_eq!(answer.header("etag"), answers[0].header("etag"));
