@@ -41,8 +41,12 @@ pub(super) fn decide_on_money(payment: &Payment, command: PaymentCommand) -> Dec
             let events = events_of_report(payment, report, is_answer)?;
             Ok(with_closing_effects(payment, terms::with_due_capture(payment, events)))
         }
-        PaymentCommand::Authorize { amount, reference } => authorize(payment, amount, reference),
-        PaymentCommand::Capture { amount, reference } => capture(payment, amount, reference),
+        PaymentCommand::Authorize { amount, reference } => {
+            authorize(payment, amount, reference).map(|events| terms::with_due_capture(payment, events))
+        }
+        PaymentCommand::Capture { amount, reference } => {
+            capture(payment, amount, reference).map(|events| terms::with_due_capture(payment, events))
+        }
         PaymentCommand::Fail { reason, retryable } => fail(payment, reason, retryable),
         PaymentCommand::Void { reason } => void(payment, reason),
         PaymentCommand::MarkOutcomeUnknown { operation } => mark_outcome_unknown(payment, operation),

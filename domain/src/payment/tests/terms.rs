@@ -102,6 +102,20 @@ fn what_shipped_goods_still_owe_is_captured_from_the_next_authorisation() {
 }
 
 #[test]
+fn shipped_goods_are_captured_from_an_authorisation_that_an_operator_records() {
+    let operation = Operation::Authorize;
+    let in_doubt = [
+        requested_on(PaymentTerms::OnShipment),
+        adjusted(None, 60, 1).into(),
+        charge_requested(1, 100, CaptureMode::Manual),
+        PaymentOutcomeUnknown { operation }.into(),
+    ];
+    given(in_doubt)
+        .when(PaymentCommand::Authorize { amount: Some(pence(100)), reference: Some("pi".into()) })
+        .then([held(1, 100, None), capture_requested(1, 60, 60)]);
+}
+
+#[test]
 fn a_payment_that_is_closed_captures_what_was_shipped_and_then_voids_the_rest() {
     let closing = PaymentCommand::Close { order_id: ORDER, amount_due: pence(30), refund: None };
     given(on_shipment(None))
