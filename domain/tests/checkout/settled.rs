@@ -209,6 +209,9 @@ fn terms_add_up(order: &Order, tender: &Tender, payment: &Payment) {
             assert_eq!(payment.amount(), whole, "{payment:?} of {order:?}");
             let due = order.owed_for_shipped().saturating_add(by_order);
             assert_eq!(payment.capture_due(), due, "{payment:?} of {order:?}");
+        } else if tender.ending.is_some() {
+            // It keeps its amount, and asks for nothing.
+            assert!(tender.asks_for().is_zero(), "{tender:?}");
         } else {
             let most = tender.amount.min(whole).max(payment.captured());
             assert!(payment.amount() <= most, "{payment:?} of {order:?}");
