@@ -31,8 +31,8 @@ fn needs_damaged(env: &Environment, id: ExchangeId, requested: &ExchangeRequeste
     let stock = requested.order.lines.iter().map(|line| StreamName::from(line.sku.clone()));
     let mut streams =
         [id.into(), requested.order_id.into(), new.into(), payment.into()].into_iter().chain(stock);
-    let log = env.log.lock();
-    streams.any(|stream| log.stream(&stream).any(|event| event.damage.is_some()))
+    let damaged = env.log.lock().damaged_stream();
+    damaged.is_some_and(|damaged| streams.any(|stream| stream == damaged))
 }
 
 /// Describes each exchange that has not ended, or that one of its orders does not show.
