@@ -10,7 +10,7 @@ use domain::{
 
 use crate::{
     environment::Environment,
-    request::{Answer, Request},
+    request::{Action, Answer, Request},
 };
 
 /// The exchanges that were requested.
@@ -90,6 +90,10 @@ pub fn exchanged_as_answered(env: &Environment, request: &Request, answer: &Answ
             | "invalid_request"
             | "projections_behind",
         ) => true,
+        // A log that went back has lost the first order.
+        (false, false, "not_found") => {
+            matches!(&request.action, Action::Exchange { order, .. } if env.len_of(&(*order).into()) == 0)
+        }
         (false, ..) => return Err("no state explains this refusal".to_owned()),
     };
     if holds { Ok(()) } else { Err(format!("durable answers: the exchange has {types:?}")) }
