@@ -117,7 +117,8 @@ fn undecodable(recorded: &RecordedEvent) -> impl FnOnce(DecodeError) -> Problem 
     }
 }
 
-/// The revision of the last event that the command of this event recorded in its stream.
+/// The revision of the last event that the command of this event recorded in its stream: an order that costs nothing is
+/// allocated and paid by one command.
 pub(super) async fn last_of_command(api: &CommandApi, event: &RecordedEvent) -> Result<Revision, Problem> {
     let command_of = |event: &RecordedEvent| {
         event.decode_metadata().map(|metadata| metadata.command_id).map_err(undecodable(event))

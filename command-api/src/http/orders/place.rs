@@ -403,8 +403,7 @@ async fn answer_of_first_time(
         return Err(Problem::new(Code::Internal).into());
     };
     if matches!(event, OrderEvent::Allocated(_)) {
-        // The answer names the payment to settle. A crash may have prevented the payment request; send it
-        // again.
+        // The answer names the payment to settle. A crash may have prevented the payment request: send it again.
         let order = api.checkout.order(order_id).await?.state;
         let reaction = react_to_order(order_id, &event, &order);
         api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
@@ -419,10 +418,9 @@ async fn answer_of_first_time(
             api.checkout.run(order_id, reaction, ending.id, correlation_id).await?;
         }
     }
-    // An order that costs nothing is paid by the same command.
     let revision = last_of_command(api, &settling).await?;
-    let then = state_at::<OrderDecider>(api, &stream, revision).await?;
-    Ok(answer(order_id, &then.summary(), revision, replayed)?)
+    let then = state_at::<OrderDecider>(api, &stream, revision).await?.summary();
+    Ok(answer(order_id, &then, revision, replayed)?)
 }
 
 /// True for the event that settled an order and so decided its first answer, if it is the first such event.
