@@ -201,8 +201,8 @@ async fn a_refused_exchange_changes_nothing() {
     shop.post_with(&path, "stale", exchange_of(1, (1, 100)), &stale)
         .await
         .problem(412, "precondition_failed");
-    let nobody = json!({"order_id": "0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f"});
-    exchange(&shop, &nobody, "nobody", exchange_of(1, (1, 100))).await.problem(404, "not_found");
+    let unknown = json!({"order_id": "0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f"});
+    exchange(&shop, &unknown, "unknown", exchange_of(1, (1, 100))).await.problem(404, "not_found");
     assert_eq!(shop.log().await.0.len(), before.0.len());
 
     exchange(&shop, &first, "key", exchange_of(1, (1, 100))).await.expect(201);
