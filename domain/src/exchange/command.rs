@@ -3,7 +3,7 @@ use super::{ExchangeRequested, ExchangeSettled, RefusedBecause};
 /// Commands to an exchange.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExchangeCommand {
-    /// Records the intent that [`plan`](super::plan) has checked.
+    /// Records the intent that [`plan`](fn@super::plan) has checked.
     Request(Box<ExchangeRequested>),
     /// The units are back and their credit pays the new order.
     Settle(ExchangeSettled),
