@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandContext, Decider, EventId, OrderId, Revision, Sku,
-    checkout::{payment_requests, settle},
-    order::{OrderDecider, OrderStateSummary},
+    CommandContext, Decider, Event, EventId, OrderId, RecordedEvent, Revision, Sku,
+    checkout::{payment_requests, react_to_order, settle},
+    order::{Order, OrderDecider, OrderEvent, OrderStateSummary},
     payment::PaymentDecider,
     stock::{StockCommand, StockDecider},
 };
@@ -13,7 +13,10 @@ use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::{Checkout, reserving::Reserved};
-use crate::executor::{ExecuteError, Flow, Outcome};
+use crate::{
+    executor::{ExecuteError, Flow, Outcome},
+    pages::Pages,
+};
 
 /// An order whose OrderPlaced event is recorded.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +93,67 @@ impl Checkout {
         Ok(PlacedOutcome { order: settled.summary, order_revision: settled.revision, by_this_run })
     }
 
+    /// The event that settled an order and so decided its first answer.
+    pub async fn settling(&self, id: OrderId) -> Result<Option<(RecordedEvent, OrderEvent)>, ExecuteError> {
+        let settles = |event: &OrderEvent| {
+            matches!(event, OrderEvent::Allocated(_) | OrderEvent::Rejected(_)) || ends(event)
+        };
+        self.first_of(id, settles).await
+    }
+
+    /// Requests the payments of an order that was allocated earlier, if a crash prevented that. The caller holds the
+    /// order's lock.
+    pub async fn request_payments(
+        &self,
+        id: OrderId,
+        (allocated, event): (&RecordedEvent, &OrderEvent),
+        correlation_id: Uuid,
+    ) -> Result<(), ExecuteError> {
+        let order = self.order(id).await?.state;
+        if !self.misses_payment(&order).await? {
+            return Ok(());
+        }
+        self.run(id, react_to_order(id, event, &order), allocated.id, correlation_id).await?;
+        // A payment of an order that has ended since is never requested, only closed.
+        if order.status().is_final()
+            && self.misses_payment(&order).await?
+            && let Some((ending, event)) = self.first_of(id, ends).await?
+        {
+            self.run(id, react_to_order(id, &event, &order), ending.id, correlation_id).await?;
+        }
+        Ok(())
+    }
+
+    /// True if a payment of the order has no event yet.
+    async fn misses_payment(&self, order: &Order) -> Result<bool, ExecuteError> {
+        for tender in order.tenders() {
+            if self.payments.read(&tender.payment_id, |_, revision| revision.is_none()).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The first event of an order that is such an event.
+    async fn first_of(
+        &self,
+        id: OrderId,
+        is_sought: impl Fn(&OrderEvent) -> bool,
+    ) -> Result<Option<(RecordedEvent, OrderEvent)>, ExecuteError> {
+        let (log, stream) = (self.store().log(), id.into());
+        let mut pages = Pages::of(&*log, &stream, 0..=Revision::MAX);
+        while let Some(page) = pages.next().await? {
+            for recorded in page {
+                if let Event::Order(event) = recorded.decode()?
+                    && is_sought(&event)
+                {
+                    return Ok(Some((recorded, event)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Releases what a rejected order holds, by the commands of the reaction to its rejection. If that fails,
     /// returns false: the process manager runs the reaction.
     async fn release_rejected(&self, order: PlacedOrder<'_>, held: Vec<Sku>, rejected: EventId) -> bool {
@@ -108,6 +172,10 @@ impl Checkout {
             }
         }
     }
+}
+
+fn ends(event: &OrderEvent) -> bool {
+    matches!(event, OrderEvent::Cancelled(_) | OrderEvent::Expired(_))
 }
 
 /// The context of a reaction's command to the aggregate `id`.

@@ -19,6 +19,7 @@ use http::{HeaderValue, StatusCode, header};
 use infra::http::{Code, Failure, Problem, ProblemSource, etag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{AdjustmentItem, LineRequest, PlaceOrderRequest, ReturnPart, ShortageItem, in_microseconds};
 use crate::{
@@ -166,7 +167,7 @@ pub(in crate::http) async fn exchange(
     if !replayed && let Some(first) = requested(&api, exchange_id).await? {
         api.checkout.handled_inline().insert(first.id);
     }
-    Ok(answer(&api, exchange_id, &exchange, replayed).await?)
+    Ok(answer(&api, exchange_id, &exchange, (context.correlation_id, replayed)).await?)
 }
 
 async fn requested(api: &CommandApi, id: ExchangeId) -> Result<Option<RecordedEvent>, Problem> {
@@ -261,7 +262,7 @@ async fn answer(
     api: &CommandApi,
     exchange_id: ExchangeId,
     exchange: &Exchange,
-    replayed: bool,
+    (correlation_id, replayed): (Uuid, bool),
 ) -> Result<Answer<ExchangeAnswer>, Problem> {
     let (Some(parts), Some(outcome)) = (exchange.parts(), exchange.outcome()) else {
         tracing::error!(exchange.id = %exchange_id, "An exchange has no outcome after its run; the request fails");
@@ -285,6 +286,7 @@ async fn answer(
         (format!("order-{new_id}"), order_revision),
     ]);
     if let Some(payment_id) = parts.payment_id {
+        request_payments(api, new_id, correlation_id).await?;
         // The first event of a payment is its request.
         revisions.insert(format!("payment-{payment_id}"), 0);
     }
@@ -300,6 +302,17 @@ async fn answer(
     };
     let location = Some(format!("/v1/orders/{new_id}"));
     Ok(Answer { status: StatusCode::CREATED, revision: Some(revision), location, replayed, body })
+}
+
+/// Requests the payments of the new order if a crash prevented that: the answer names the one to settle.
+async fn request_payments(api: &CommandApi, id: OrderId, correlation_id: Uuid) -> Result<(), ExecuteError> {
+    let _guard = api.checkout.lock_order(id).await?;
+    match api.checkout.settling(id).await? {
+        Some((settling, event)) => {
+            api.checkout.request_payments(id, (&settling, &event), correlation_id).await
+        }
+        None => Ok(()),
+    }
 }
 
 /// The problem of an exchange that was refused after its intent was recorded.

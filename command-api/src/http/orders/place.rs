@@ -7,8 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    Amount, CommandContext, Currency, Event, OrderId, RecordedEvent, Revision, Sku, StreamName, Timestamp,
-    checkout::{react_to_order, reservations_of_new_order},
+    Amount, CommandContext, Currency, OrderId, Revision, Sku, Timestamp,
+    checkout::reservations_of_new_order,
     order::{
         self, NewLine, OrderCommand, OrderDecider, OrderEvent, OrderStateSummary, OrderStatus, PaymentTerms,
         PlaceOrder, Shortage, TenderSummary,
@@ -16,10 +16,7 @@ use domain::{
     shares::AdjustmentKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use infra::{
-    event_store::ReadError,
-    http::{Code, Failure, Problem, etag},
-};
+use infra::http::{Code, Failure, Problem, etag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -40,7 +37,6 @@ use crate::{
         payments::{ChargeRequest, payment_after_charge},
         run::{Accepted, accepted, last_of_command, state_at},
     },
-    pages::Pages,
 };
 
 /// An order.
@@ -339,12 +335,6 @@ impl From<ExecuteError> for Attempt {
     }
 }
 
-impl From<ReadError> for Attempt {
-    fn from(error: ReadError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 impl From<Problem> for Attempt {
     fn from(problem: Problem) -> Self {
         Self::Failed(problem)
@@ -398,58 +388,17 @@ async fn answer_of_first_time(
     replayed: bool,
 ) -> Result<Answer<OrderAnswer>, Attempt> {
     let stream = order_id.into();
-    let Some((settling, event)) = first_of(api, &stream, settles).await? else {
+    let Some((settling, event)) = api.checkout.settling(order_id).await? else {
         tracing::error!(order.id = %order_id, "A settled order has no settling event; the request fails");
         return Err(Problem::new(Code::Internal).into());
     };
     if matches!(event, OrderEvent::Allocated(_)) {
-        // The answer names the payment to settle. A crash may have prevented the payment request: send it again.
-        let order = api.checkout.order(order_id).await?.state;
-        let reaction = react_to_order(order_id, &event, &order);
-        api.checkout.run(order_id, reaction, settling.id, correlation_id).await?;
-        // A payment of an order that has ended since is never requested, only closed.
-        let mut is_missing = false;
-        for tender in order.tenders().iter().filter(|_| order.status().is_final()) {
-            let payment_id = tender.payment_id;
-            is_missing |= api.checkout.payments.read(&payment_id, |_, revision| revision.is_none()).await?;
-        }
-        if is_missing && let Some((ending, event)) = first_of(api, &stream, ends).await? {
-            let reaction = react_to_order(order_id, &event, &order);
-            api.checkout.run(order_id, reaction, ending.id, correlation_id).await?;
-        }
+        // The answer names the payment to settle.
+        api.checkout.request_payments(order_id, (&settling, &event), correlation_id).await?;
     }
     let revision = last_of_command(api, &settling).await?;
     let then = state_at::<OrderDecider>(api, &stream, revision).await?.summary();
     Ok(answer(order_id, &then, revision, replayed)?)
-}
-
-/// True for the event that settled an order and so decided its first answer, if it is the first such event.
-fn settles(event: &OrderEvent) -> bool {
-    matches!(event, OrderEvent::Allocated(_) | OrderEvent::Rejected(_)) || ends(event)
-}
-
-fn ends(event: &OrderEvent) -> bool {
-    matches!(event, OrderEvent::Cancelled(_) | OrderEvent::Expired(_))
-}
-
-/// The first event of an order that is such an event.
-async fn first_of(
-    api: &CommandApi,
-    stream: &StreamName,
-    is_sought: impl Fn(&OrderEvent) -> bool,
-) -> Result<Option<(RecordedEvent, OrderEvent)>, Attempt> {
-    let log = api.checkout.store().log();
-    let mut pages = Pages::of(&*log, stream, 0..=Revision::MAX);
-    while let Some(page) = pages.next().await? {
-        for recorded in page {
-            if let Event::Order(event) = recorded.decode().map_err(ExecuteError::from)?
-                && is_sought(&event)
-            {
-                return Ok(Some((recorded, event)));
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn answer(
