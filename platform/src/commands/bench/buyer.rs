@@ -21,6 +21,8 @@ use crate::commands::Failure;
 
 /// The command API's limit for the receipts of one request.
 const RECEIPTS_MAX: usize = 1_000;
+/// The code of the answer to an order that is to be sent again, because the read models are behind.
+const HELD_BACK: &str = "projections_behind";
 
 /// The SKUs, idempotency keys and prepared request bodies of one run. No other run has the same.
 pub struct Shop {
@@ -72,6 +74,8 @@ pub struct Buyer {
     key_prefix: String,
     orders_sent: u64,
     pub acknowledged: Vec<OrderId>,
+    /// Answers that held an order back.
+    held_back: u64,
 }
 
 /// An order that the server has acknowledged.
@@ -93,16 +97,25 @@ impl Buyer {
             key_prefix: format!("bench-{}-{}", shop.run, Uuid::new_v4().simple()),
             orders_sent: 0,
             acknowledged: Vec::new(),
+            held_back: 0,
         };
         Ok((0..).zip(connections).map(buyer).collect())
     }
 
-    /// Orders one unit of a random SKU. The answer may be a refusal.
+    /// Orders one unit of a random SKU. The answer may be a refusal. Repeats an order that the server holds back.
     pub async fn order_one(&mut self) -> Result<HttpAnswer, Failure> {
         let body = self.shop.bodies[self.random.usize(..self.shop.bodies.len())].clone();
         let key = format!("{}-{}", self.key_prefix, self.orders_sent);
         self.orders_sent += 1;
-        self.connection.post(Self::PATH, key, body).await
+        loop {
+            let answer = self.connection.post(Self::PATH, key.clone(), body.clone()).await?;
+            if answer.status != StatusCode::SERVICE_UNAVAILABLE || answer.problem_code() != HELD_BACK {
+                return Ok(answer);
+            }
+            let pause = answer.header(header::RETRY_AFTER).parse()?;
+            time::sleep(Duration::from_secs(pause)).await;
+            self.held_back += 1;
+        }
     }
 
     /// Orders one unit of a random SKU. Fails if the order is refused.
@@ -124,6 +137,8 @@ impl Buyer {
 pub struct Bought {
     pub summary: LoadSummary,
     pub acknowledged: Vec<OrderId>,
+    /// Answers that held an order back. Its latency includes the pauses.
+    pub held_back: u64,
 }
 
 /// Closed loop: each client places its next order as soon as its last one is answered.
@@ -140,7 +155,7 @@ pub async fn place_at_full_speed(
             buyer.place().await?;
             latencies.record(sent.elapsed());
         }
-        Ok((latencies, buyer.acknowledged))
+        Ok((latencies, buyer))
     });
     collect(started, run_load(label, duration, clients).await?)
 }
@@ -165,21 +180,22 @@ pub async fn place_at_rate(
             latencies.record(due.elapsed());
             due += round;
         }
-        Ok((latencies, buyer.acknowledged))
+        Ok((latencies, buyer))
     });
     collect(started, run_load(label, duration, clients).await?)
 }
 
-fn collect(started: Instant, outputs: Vec<(Latencies, Vec<OrderId>)>) -> Result<Bought, Failure> {
+fn collect(started: Instant, outputs: Vec<(Latencies, Buyer)>) -> Result<Bought, Failure> {
     let elapsed = started.elapsed();
     let mut latencies = Latencies::new();
-    let mut acknowledged = Vec::new();
-    for (of_client, placed) in outputs {
+    let (mut acknowledged, mut held_back) = (Vec::new(), 0);
+    for (of_client, buyer) in outputs {
         latencies.add(&of_client);
-        acknowledged.extend(placed);
+        acknowledged.extend(buyer.acknowledged);
+        held_back += buyer.held_back;
     }
     if acknowledged.is_empty() {
         return Err(Failure::new("no order was placed"));
     }
-    Ok(Bought { summary: LoadSummary::new(&latencies, elapsed), acknowledged })
+    Ok(Bought { summary: LoadSummary::new(&latencies, elapsed), acknowledged, held_back })
 }

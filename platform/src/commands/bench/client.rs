@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
 use crate::commands::Failure;
@@ -106,6 +106,15 @@ impl HttpAnswer {
         }
         let body = String::from_utf8_lossy(&self.body);
         Err(Failure::new(format!("{path} was answered {} instead of {status}: {body}", self.status)))
+    }
+
+    /// The code of a problem; empty if the body is none.
+    pub fn problem_code(&self) -> String {
+        #[derive(Deserialize)]
+        struct Coded {
+            code: String,
+        }
+        serde_json::from_slice(&self.body).map(|Coded { code }| code).unwrap_or_default()
     }
 
     /// The text of a header; empty if it is missing.

@@ -79,11 +79,6 @@ async fn place_orders(
 }
 
 #[derive(Deserialize)]
-struct OrderRefusal {
-    code: String,
-}
-
-#[derive(Deserialize)]
 struct StockLevels {
     on_hand: u32,
     reserved: u32,
@@ -104,7 +99,7 @@ async fn sell_out(bench: &BenchSetup, target: Target) -> Result<SellOut, Failure
                 continue;
             }
             let answer = answer.expect(StatusCode::CONFLICT, Buyer::PATH)?;
-            let OrderRefusal { code } = serde_json::from_slice(&answer.body)?;
+            let code = answer.problem_code();
             if code != "insufficient_stock" {
                 return Err(Failure::new(format!(
                     "an order was refused with {code} instead of insufficient_stock"

@@ -1,12 +1,22 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    future::IntoFuture,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use axum::{Router, routing::post};
 use domain::StreamName;
+use http::{HeaderMap, StatusCode, header};
 use infra::event_store::{Append, ExpectedRevision};
+use tokio::net::TcpListener;
 
 use super::{
+    buyer::{Buyer, Shop},
     dataset::{events_of_one_order, history_of},
     load::Latencies,
     load_duration,
+    server::Target,
 };
 
 #[test]
@@ -58,4 +68,32 @@ fn a_load_lasts_from_a_second_to_an_hour() {
     for refused in ["0s", "-1s", "2h", "ten", ""] {
         assert!(load_duration(refused).is_err(), "{refused:?} was accepted");
     }
+}
+
+#[tokio::test]
+async fn an_order_that_the_server_holds_back_is_sent_again_under_its_key() {
+    let keys = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&keys);
+    let place = async move |headers: HeaderMap| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(headers["idempotency-key"].clone());
+        let headers = [(header::RETRY_AFTER, "0")];
+        match seen.len() {
+            1 => (StatusCode::SERVICE_UNAVAILABLE, headers, r#"{"code":"projections_behind"}"#),
+            2 => (StatusCode::CREATED, headers, "{}"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, headers, r#"{"code":"unavailable"}"#),
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, Router::new().route(Buyer::PATH, post(place))).into_future());
+    let target = Target { command: address, query: address, admin: None };
+    let mut buyer = Buyer::connect(&Arc::new(Shop::new(1)), target, 1).await.unwrap().remove(0);
+
+    assert_eq!(buyer.order_one().await.unwrap().status, StatusCode::CREATED);
+    assert_eq!(buyer.order_one().await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+    let keys = keys.lock().unwrap();
+    assert_eq!(keys.len(), 3);
+    assert_eq!(keys[0], keys[1]);
+    assert_ne!(keys[1], keys[2]);
 }
