@@ -16,12 +16,21 @@ pub struct Calls {
     pub subscriptions: u64,
     /// Reads that the client broke off before their end.
     pub broken_off_reads: u64,
+    /// Reads, other than subscriptions, that have not ended.
+    pub reads_under_way: u64,
+    /// The most of them at once.
+    pub reads_at_once_max: u64,
     /// Deletions and tombstones.
     pub deletions: u64,
     pub gossip_reads: u64,
 }
 
 impl Calls {
+    pub(super) fn begin_read(&mut self) {
+        self.reads_under_way += 1;
+        self.reads_at_once_max = self.reads_at_once_max.max(self.reads_under_way);
+    }
+
     /// The calls since an earlier time, divided by the number of events of one type.
     #[allow(clippy::cast_precision_loss, reason = "counts of a test are far below 2^53")]
     pub fn per_event(&self, earlier: &Self, events: usize) -> CallsPerEvent {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     access::{ALL, Caller, Right},
     connections::Resets,
+    counts::Calls,
     errors,
     filter::Filter,
     log::{Log, Stored},
@@ -87,6 +88,7 @@ fn end_of_read(
     resets: Option<Arc<Resets>>,
 ) -> impl Stream<Item = Result<ReadResponse, Status>> {
     let delay = shared.faults.end_of_read_delay();
+    shared.count(Calls::begin_read);
     let guard = UnfinishedRead { shared, resets, is_unfinished: true };
     let end = async move {
         let mut guard = guard;
@@ -110,6 +112,7 @@ struct UnfinishedRead {
 
 impl Drop for UnfinishedRead {
     fn drop(&mut self) {
+        self.shared.count(|calls| calls.reads_under_way -= 1);
         if self.is_unfinished {
             self.shared.count(|calls| calls.broken_off_reads += 1);
             if let Some(resets) = &self.resets {

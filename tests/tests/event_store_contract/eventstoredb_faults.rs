@@ -167,8 +167,13 @@ async fn more_calls_at_once_than_a_connection_allows_are_all_answered() {
     let store = open(server.url()).await.unwrap();
     let stream = given_stream(&store, 3).await;
     let (log, connections) = (store.log(), server.calls().connections);
+    // So that every read that the server has accepted is under way at once.
+    server.faults().delay_ends_of_reads(Duration::from_millis(50));
     let reads = join_all((0..500).map(|_| log.read_stream(&stream, 0, 10))).await;
     assert!(reads.into_iter().all(|read| read.unwrap().len() == 3));
+    server.faults().delay_ends_of_reads(Duration::ZERO);
+    let at_once_max = server.calls().reads_at_once_max;
+    assert!((50..=100).contains(&at_once_max), "{at_once_max} reads were under way at once");
     let appends = join_all((0..500).map(|_| store.append(append(&new_stream(), NoStream, events(1))))).await;
     assert!(appends.iter().all(Result::is_ok));
     assert_eq!(server.calls().connections, connections);
