@@ -7,5 +7,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 binary=${1:-target/release/orderly}
-[ $# -gt 1 ] || set -- "$binary" 1s 90s
+[ $# -gt 1 ] || set -- "$binary" 1s 120s
 exec python3 tests/scripts/many_orders.py "$@"

@@ -1,7 +1,7 @@
 """Memory and speed at different numbers of orders: run by many-orders.sh.
 
-Each argument after the binary is the duration of a load: `orderly bench spread` places orders for this time, and then for
-as long again at half speed.
+Each argument after the binary is the duration of a load: `orderly bench hot` places orders on 1,000 SKUs for this time, and
+then for as long on one SKU.
 """
 
 import json
@@ -25,13 +25,15 @@ def measure(server, duration):
     report = os.path.join(server.home, "bench.json")
     url = lambda api: f"http://127.0.0.1:{server.ports[api]}"
     server.start()
-    code, output, *_ = server.run("bench", "spread", "--duration", duration, "--dir", server.home, "--json", report,
+    code, output, *_ = server.run("bench", "hot", "--duration", duration, "--dir", server.home, "--json", report,
                                   "--command-url", url("command"), "--query-url", url("query"))
     if code:
         raise SystemExit(output)
     state = lambda: server.query("/v1/projections").body
     until("the projections are up to date", lambda: all(row["lag_events"] == 0 for row in state()["projections"]))
-    orders, events = json.load(open(report))["spread"]["agreement"]["orders_read"], state()["head"]
+    loads = json.load(open(report))["hot"]
+    orders = loads["spread"]["count"] + loads["hot"]["count"] + loads["sell_out"]["sold"] + loads["sell_out"]["refused"]
+    events = state()["head"]
     memory, peak = server.memory_mib(), server.memory_mib("VmHWM")
     server.stop()
     restart_s = server.start()

@@ -8,9 +8,12 @@ use std::{
     io,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use rusqlite::Connection;
+
+use crate::log_limit::LogLimit;
 
 /// Unmoved pages at which the thread starts a round: 16 MiB.
 const ROUND_PAGES_MIN: u64 = 4_096;
@@ -80,11 +83,20 @@ impl Checkpointer {
 fn run(connection: &Connection, signals: &Receiver<()>) {
     while signals.recv().is_ok() {
         if let Err(error) = checkpoint(connection, "PASSIVE") {
-            tracing::warn!(
-                %error,
-                "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
-            );
+            report(&error);
         }
+    }
+}
+
+/// Logs that a checkpoint has failed. On a full disk each one fails.
+pub(super) fn report(error: &rusqlite::Error) {
+    static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+    if let Some(omitted) = FAILURES.pass() {
+        tracing::warn!(
+            %error,
+            lines.omitted = omitted,
+            "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
+        );
     }
 }
 

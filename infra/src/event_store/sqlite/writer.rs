@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{
     PendingAppend, SqliteEventStoreOptions,
     appender::{Appender, SharedEpoch, Statements},
-    checkpoint::Checkpointer,
+    checkpoint::{self, Checkpointer},
     errors::GroupFailure,
     known_streams::KnownStreams,
     recent::RecentEvents,
@@ -111,10 +111,7 @@ impl Writer {
                     pending.answer(outcome);
                 }
                 if let Err(error) = self.checkpointer.after_commit(&self.connection) {
-                    tracing::warn!(
-                        %error,
-                        "Cannot checkpoint the write-ahead log of the event store; it grows until a checkpoint works"
-                    );
+                    checkpoint::report(&error);
                 }
             }
             Err(failure) => {

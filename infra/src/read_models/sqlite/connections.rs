@@ -13,6 +13,7 @@ use tokio::{sync::oneshot, task::JoinError};
 
 use super::{SCHEMA_VERSION, SCHEMAS};
 use crate::{
+    log_limit::LogLimit,
     private_files,
     read_models::{ReadModelError, ddl},
     sqlite::{self, keep_plans},
@@ -253,8 +254,16 @@ fn move_pages(connection: &Connection, writer: &mpsc::Sender<Job>, ended: &mpsc:
 
 /// Moves as many pages as readers allow. The next call moves the rest.
 fn checkpoint(connection: &Connection, mode: &str) {
-    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
-        tracing::warn!(%error, "Cannot move pages of the read models out of the write-ahead log; retrying later");
+    // On a full disk each one fails.
+    static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+    if let Err(error) = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+        && let Some(omitted) = FAILURES.pass()
+    {
+        tracing::warn!(
+            %error,
+            lines.omitted = omitted,
+            "Cannot move pages of the read models out of the write-ahead log; retrying later"
+        );
     }
 }
 
