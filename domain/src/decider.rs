@@ -9,6 +9,9 @@ use crate::{Position, Revision, StreamName};
 /// An aggregate as pure functions (the decider pattern): `State::default()` is the state before the first
 /// event, [`Decider::evolve`] folds one event, [`Decider::decide`] answers one command.
 pub trait Decider: Sized + Send + Sync + 'static {
+    /// The kind of aggregate, as measurements name it.
+    const NAME: &'static str;
+
     /// The id of one aggregate.
     type Id: Clone + Eq + std::hash::Hash + Debug + Into<StreamName> + Send + Sync + 'static;
     type State: Default + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;

@@ -32,6 +32,8 @@ use crate::{Decider, ExchangeId};
 pub struct ExchangeDecider;
 
 impl Decider for ExchangeDecider {
+    const NAME: &'static str = "exchange";
+
     type Id = ExchangeId;
     type State = Exchange;
     type Command = ExchangeCommand;

@@ -72,6 +72,8 @@ pub const PAYMENTS_MAX: usize = 50;
 pub struct OrderDecider;
 
 impl Decider for OrderDecider {
+    const NAME: &'static str = "order";
+
     type Id = OrderId;
     type State = Order;
     type Command = OrderCommand;

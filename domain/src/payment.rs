@@ -63,6 +63,8 @@ const CLOSING_ATTEMPTS_MAX: usize = 20;
 pub struct PaymentDecider;
 
 impl Decider for PaymentDecider {
+    const NAME: &'static str = "payment";
+
     type Id = PaymentId;
     type State = Payment;
     type Command = PaymentCommand;

@@ -29,6 +29,8 @@ pub const REFERENCES_BYTES_MAX: usize = 256 * 1024;
 pub struct ReceiptDecider;
 
 impl Decider for ReceiptDecider {
+    const NAME: &'static str = "receipt";
+
     type Id = ReceiptId;
     type State = Receipt;
     type Command = ReceiptCommand;

@@ -30,6 +30,8 @@ pub const UNITS_MAX: u32 = 1_000_000_000;
 pub struct StockDecider;
 
 impl Decider for StockDecider {
+    const NAME: &'static str = "stock";
+
     type Id = Sku;
     type State = Stock;
     type Command = StockCommand;

@@ -38,6 +38,8 @@ impl StoredEvent for Counted {
 }
 
 impl Decider for Counter {
+    const NAME: &'static str = "counter";
+
     type Id = OrderId;
     type State = u32;
     type Command = Command;
