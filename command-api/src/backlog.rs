@@ -18,6 +18,7 @@ use domain::Position;
 use infra::{
     health::Health,
     http::{Code, Problem, ProblemSource},
+    measurements::NEW_ORDERS_ADMITTED,
     read_models::CheckpointRow,
 };
 use tokio::time::Instant;
@@ -102,7 +103,8 @@ impl Backlog {
         health: Health,
         shutdown: CancellationToken,
     ) {
-        let mut pace = Pace::default();
+        let (mut pace, admitted) = (Pace::default(), NEW_ORDERS_ADMITTED.with([]));
+        admitted.set(1.0);
         loop {
             if shutdown.run_until_cancelled(tokio::time::sleep(READ_EVERY)).await.is_none() {
                 return;
@@ -110,6 +112,7 @@ impl Backlog {
             let reading = tokio::time::timeout(READ_TIMEOUT, read()).await.ok().flatten();
             let part = pace.observe(Instant::now(), reading);
             let before = self.0.part.swap(part, Ordering::Relaxed);
+            admitted.set(number(part) / number(WHOLE));
             if part < WHOLE && before == WHOLE {
                 tracing::warn!("The read models fall behind; a share of new orders is refused");
                 let detail =

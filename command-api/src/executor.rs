@@ -12,6 +12,7 @@ mod batch;
 mod cache;
 mod exclusive;
 mod loading;
+mod measured;
 mod shared;
 mod unreadable;
 
@@ -20,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use domain::{CommandContext, Decider, DecodeError, Revision, StreamName};
 use infra::{
     event_store::{AppendError, Epoch, EventStore, ReadError},
+    measurements::UnderWay,
     snapshots::SnapshotStore,
 };
 use tokio::{
@@ -33,6 +35,7 @@ use self::{
     batch::{Answer, Request, Terms, View, Wait, Work},
     exclusive::Exclusive,
     loading::Loader,
+    measured::Measured,
     shared::Shared,
 };
 
@@ -169,6 +172,7 @@ pub struct Executor<A: Decider> {
     loader: Arc<Loader>,
     /// The places for external commands under way.
     places: Arc<Semaphore>,
+    measured: Arc<Measured>,
 }
 
 enum Runner<A: Decider> {
@@ -192,7 +196,8 @@ impl<A: Decider> Clone for Executor<A> {
             Runner::Exclusive(runner) => Runner::Exclusive(Arc::clone(runner)),
             Runner::Shared(runner) => Runner::Shared(Arc::clone(runner)),
         };
-        Self { runner, loader: Arc::clone(&self.loader), places: Arc::clone(&self.places) }
+        let (loader, measured) = (Arc::clone(&self.loader), Arc::clone(&self.measured));
+        Self { runner, loader, places: Arc::clone(&self.places), measured }
     }
 }
 
@@ -213,13 +218,13 @@ impl<A: Decider> Executor<A> {
     ) -> Self {
         let unreadable = Arc::clone(unreadable);
         let loader = Loader::new(store.log(), snapshots.cloned(), unreadable, options.read_max);
-        let (store, running) = (Arc::clone(store), Arc::clone(&loader));
+        let (store, running, measured) = (Arc::clone(store), Arc::clone(&loader), Measured::of::<A>());
         let runner = if store.accepts_dependent_appends() {
-            Runner::Exclusive(Exclusive::new(store, running, options.cache_bytes_max))
+            Runner::Exclusive(Exclusive::new(store, running, &measured, options.cache_bytes_max))
         } else {
-            Runner::Shared(Shared::new(store, running, options.cache_bytes_max))
+            Runner::Shared(Shared::new(store, running, &measured, options.cache_bytes_max))
         };
-        Self { runner, loader, places: Arc::new(Semaphore::new(options.queue_commands_max)) }
+        Self { runner, loader, places: Arc::new(Semaphore::new(options.queue_commands_max)), measured }
     }
 
     /// Executes a command of a client, up to [`ATTEMPTS_MAX`] times if its stream changes meanwhile. Refused
@@ -349,9 +354,22 @@ impl<A: Decider> Executor<A> {
         Err(ExecuteError::Conflict)
     }
 
-    /// Makes one attempt at one command. Asks the index about the command if memory cannot tell whether it
-    /// was recorded.
+    /// Makes one attempt at one command.
     async fn submit(
+        &self,
+        id: &A::Id,
+        command: A::Command,
+        terms: Terms,
+    ) -> Result<Executed<A>, ExecuteError> {
+        let under_way = UnderWay::begin(&self.measured.under_way);
+        let ended = self.attempt(id, command, terms).await;
+        drop(under_way);
+        self.measured.count_attempt(&ended);
+        ended
+    }
+
+    /// Asks the index about the command if memory cannot tell whether it was recorded.
+    async fn attempt(
         &self,
         id: &A::Id,
         command: A::Command,
@@ -401,7 +419,10 @@ impl<A: Decider> Executor<A> {
     }
 
     fn take_place(&self) -> Result<OwnedSemaphorePermit, ExecuteError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| ExecuteError::Overloaded)
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            self.measured.count_attempt::<A>(&Err(ExecuteError::Overloaded));
+            ExecuteError::Overloaded
+        })
     }
 }
 

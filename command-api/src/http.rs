@@ -197,7 +197,7 @@ pub fn openapi() -> openapi::OpenApi {
 pub fn router(api: CommandApi) -> Router {
     let (routes, description) = routes().split_for_parts();
     let guarded = middleware::from_fn_with_state(api.clone(), refuse_after_loss);
-    site::complete(routes.layer(guarded).with_state(api), &description)
+    site::complete("command", routes.layer(guarded).with_state(api), &description)
 }
 
 /// Refuses every request that is not a read once the event log went back. Without this, a command that appends

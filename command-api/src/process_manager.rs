@@ -7,6 +7,7 @@
 //! from projection checkpoints, so a rebuild replays no reaction.
 
 mod follower;
+mod measured;
 mod patrol;
 mod progress;
 mod queues;

@@ -8,7 +8,10 @@ use std::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::{Code, Problem, ProblemSource};
+use crate::{
+    http::{Code, Problem, ProblemSource},
+    measurements::CONDITION,
+};
 
 /// The conditions of this process. Every part of a process shares one. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +31,16 @@ enum Severity {
     Degraded,
     /// The process cannot do one of its roles.
     Unable,
+}
+
+impl Severity {
+    /// As [`CONDITION`] shows it.
+    fn level(self) -> f64 {
+        match self {
+            Self::Degraded => 1.0,
+            Self::Unable => 2.0,
+        }
+    }
 }
 
 /// A condition that `/readyz` lists.
@@ -64,7 +77,9 @@ impl Health {
 
     /// Withdraws the report of this name. No effect without one.
     pub fn resolve(&self, name: &'static str) {
-        self.lock().remove(name);
+        if self.lock().remove(name).is_some() {
+            CONDITION.with([name]).set(0.0);
+        }
     }
 
     /// The readiness of this process, or the first condition that makes it unable to do its roles.
@@ -82,6 +97,7 @@ impl Health {
 
     fn report(&self, name: &'static str, severity: Severity, detail: String) {
         self.lock().insert(name, Reported { severity, detail });
+        CONDITION.with([name]).set(severity.level());
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Reported>> {

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod body;
 pub mod code;
 pub mod hosts;
+mod measured;
 pub mod paging;
 pub mod parameters;
 pub mod path;

@@ -12,6 +12,7 @@ pub mod http;
 pub mod kafka;
 pub mod log_guard;
 pub mod log_limit;
+pub mod measurements;
 pub mod operations;
 mod partition;
 pub mod payment_provider;

@@ -14,6 +14,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use self::options::{PostgresOptions, UrlError};
 pub(crate) use self::{fault::Fault, timestamptz::Timestamptz};
+use crate::measurements::{
+    Counter, Gauge, POSTGRES_CONNECTION_FAILURES, POSTGRES_CONNECTION_WAITS, POSTGRES_CONNECTIONS_IN_USE,
+    POSTGRES_CONNECTIONS_MAX, UnderWay, number,
+};
 
 /// Connections that the adapters of one process share. One more listens for changes, and a running rebuild or
 /// verification uses one more.
@@ -33,6 +37,25 @@ pub struct Database {
     pool: Pool,
     options: Arc<PostgresOptions>,
     tls: MakeRustlsConnect,
+    use_of_pool: Arc<PoolUse>,
+}
+
+/// What is measured of the pool.
+struct PoolUse {
+    in_use: Gauge,
+    waits: Gauge,
+    failures: Counter,
+}
+
+impl PoolUse {
+    fn new() -> Self {
+        POSTGRES_CONNECTIONS_MAX.with([]).set(number(CONNECTIONS_MAX));
+        Self {
+            in_use: POSTGRES_CONNECTIONS_IN_USE.with([]),
+            waits: POSTGRES_CONNECTION_WAITS.with([]),
+            failures: POSTGRES_CONNECTION_FAILURES.with([]),
+        }
+    }
 }
 
 impl fmt::Debug for Database {
@@ -85,7 +108,8 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| PostgresOpenError::Unavailable(error.to_string().into()))?;
-        let database = Self { pool, options: Arc::new(options), tls };
+        let (options, use_of_pool) = (Arc::new(options), Arc::new(PoolUse::new()));
+        let database = Self { pool, options, tls, use_of_pool };
         let mut client = database.pool.get().await.map_err(Fault::from)?;
         migrations::migrate(&mut client).await?;
         drop(client);
@@ -97,7 +121,8 @@ impl Database {
         &self,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut client = self.pool.get().await.map_err(|error| E::from(error.into()))?;
+        let mut client = self.connected().await.map_err(E::from)?;
+        let _in_use = UnderWay::begin(&self.use_of_pool.in_use);
         // Boxed: the future of a commit is large.
         let working = Box::pin(work(&mut client));
         if let Ok(outcome) = tokio::time::timeout(OPERATION_TIMEOUT, working).await {
@@ -106,6 +131,15 @@ impl Database {
         // The next statement on this connection would wait behind the hanging one.
         drop(Object::take(client));
         Err(Fault::Unavailable("Postgres does not answer in time; check its load".into()).into())
+    }
+
+    /// A connection of the pool.
+    async fn connected(&self) -> Result<Object, Fault> {
+        let _waits = UnderWay::begin(&self.use_of_pool.waits);
+        self.pool.get().await.map_err(|error| {
+            self.use_of_pool.failures.increment(1);
+            error.into()
+        })
     }
 
     /// A connection outside the pool, for long work. A task drives it until the client is dropped.

@@ -11,6 +11,7 @@
 //! A damaged event parks its stream: the relay withholds it and all later events of the stream, and publishes
 //! all other streams. The progress record lists the parked streams, so the next relay withholds them too.
 
+mod measured;
 mod progress;
 mod publisher;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{
+    measured::Measured,
     progress::RelayProgress,
     publisher::{PublishFailure, Publisher},
 };
@@ -111,6 +113,7 @@ pub struct Relay {
     head: watch::Receiver<Option<Position>>,
     options: RelayOptions,
     health: Health,
+    measured: Measured,
 }
 
 impl std::fmt::Debug for Relay {
@@ -132,7 +135,8 @@ impl Relay {
         options: RelayOptions,
     ) -> Result<Self, RelayError> {
         topics::ensure(&config).await?;
-        let relay = Self { config, log, head, options, health: Health::default() };
+        let (health, measured) = (Health::default(), Measured::new());
+        let relay = Self { config, log, head, options, health, measured };
         let runtime = Handle::current();
         let checked = tokio::task::spawn_blocking(move || {
             relay.find_progress(&runtime)?;
@@ -160,7 +164,9 @@ impl Relay {
         let mut pause = PAUSE_MIN;
         while !shutdown.is_cancelled() {
             let started = Instant::now();
-            match self.publish_until_failure(runtime, shutdown) {
+            let ended = self.publish_until_failure(runtime, shutdown);
+            self.measured.set_publishing(false);
+            match ended {
                 Ok(()) => return Ok(()),
                 Err(Interruption::Refused(refusal)) => return Err(refusal),
                 Err(Interruption::Failed(PublishFailure::Fenced)) => {
@@ -170,6 +176,7 @@ impl Relay {
                 Err(Interruption::Failed(
                     PublishFailure::Broken(reason) | PublishFailure::Aborted(reason),
                 )) => {
+                    self.measured.failed();
                     if started.elapsed() > PAUSE_MAX {
                         pause = PAUSE_MIN;
                     }
@@ -199,6 +206,7 @@ impl Relay {
         let mut progress = found.unwrap_or_else(|| RelayProgress::none(self.log.store_id()));
         tracing::info!(relay.after = ?progress.position, "The relay starts to publish");
         publisher.publish(&[], &mut progress)?;
+        self.measured.set_publishing(true);
         let mut parked = 0;
         loop {
             if progress.parked.len() > parked {
@@ -214,19 +222,25 @@ impl Relay {
                 // Sends no heartbeat now, so that another relay, which may be able to read, takes over.
                 Next::Unreadable(error) => return Err(RelayError::from(error).into()),
             };
+            let head = *self.head.borrow();
+            self.measured.begin(&events, &progress, head);
             while let Err(failure) = publisher.publish(&events, &mut progress) {
                 let PublishFailure::Aborted(reason) = failure else { return Err(failure.into()) };
+                self.measured.failed();
                 tracing::warn!(error = %reason, "Kafka aborted a transaction; sending it again");
                 wait(runtime, shutdown, PAUSE_MIN);
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }
             }
+            let head = *self.head.borrow();
+            self.measured.published(&events, &progress, head);
         }
     }
 
     fn report_parked(&self, progress: &RelayProgress) -> Result<(), RelayError> {
         let streams = progress.parked.len();
+        self.measured.set_withheld(streams);
         // The latest, because the earlier ones are reported.
         let Some((stream, position)) = progress.parked.iter().max_by_key(|(_, position)| **position) else {
             return Ok(());

@@ -109,8 +109,8 @@ pub struct ServeOptions {
     #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     pub query_listen: SocketAddr,
 
-    /// Address of `/metrics`, the measurements of this process in the text format of Prometheus. Port 0: any free
-    /// one, printed at start [default: none]
+    /// Address of `/metrics`, the measurements of this process in the text format of Prometheus, and of `/livez` and
+    /// `/readyz`. Port 0: any free one, printed at start [default: none]
     #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "IP:PORT")]
     pub admin_listen: Option<SocketAddr>,
 

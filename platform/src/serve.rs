@@ -1,10 +1,12 @@
 //! `orderly serve`: opens the stores, starts the roles of this process, and stops them on a signal.
 
 mod admin;
+mod followers;
 mod guard;
 mod parts;
 mod progress;
 mod running_roles;
+mod samples;
 
 use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
 

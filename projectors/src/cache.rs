@@ -6,20 +6,25 @@ use domain::{Decider, OrderId, PaymentId, Sku, order::OrderDecider, payment::Pay
 use infra::read_models::{Changes, OrderRow, PaymentRow, RowKeys, Rows, StockRow};
 use lru::LruCache;
 
+use crate::measured::CacheMeasured;
+
 /// A map that is bounded in bytes: an order may have one line or thousands, and 200 KB of metadata.
 struct Bounded<K: Hash + Eq, V> {
     entries: LruCache<K, V>,
     bytes: usize,
     bytes_max: usize,
     bytes_of: fn(&V) -> usize,
+    measured: CacheMeasured,
 }
 
 impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
-    fn new(bytes_max: usize, bytes_of: fn(&V) -> usize) -> Self {
-        Self { entries: LruCache::unbounded(), bytes: 0, bytes_max, bytes_of }
+    fn new(row: &str, bytes_max: usize, bytes_of: fn(&V) -> usize) -> Self {
+        let measured = CacheMeasured::of(row);
+        Self { entries: LruCache::unbounded(), bytes: 0, bytes_max, bytes_of, measured }
     }
 
     fn insert(&mut self, key: K, value: V) {
+        let before = self.bytes;
         self.bytes += (self.bytes_of)(&value);
         if let Some((_, replaced)) = self.entries.push(key, value) {
             self.bytes -= (self.bytes_of)(&replaced);
@@ -29,6 +34,7 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         {
             self.bytes -= (self.bytes_of)(&evicted);
         }
+        self.measured.resized(before, self.bytes);
     }
 
     /// Returns the cached rows of `keys`, and removes their keys from `keys`.
@@ -44,12 +50,14 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
             }
             None => true,
         });
+        self.measured.hits.increment(known.len() as u64);
+        self.measured.misses.increment(keys.len() as u64);
         known
     }
 
     fn clear(&mut self) {
         self.entries.clear();
-        self.bytes = 0;
+        self.measured.resized(std::mem::take(&mut self.bytes), 0);
     }
 }
 
@@ -73,13 +81,13 @@ impl Cache {
     /// `bytes_max`: of each kind of row.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            stock: Bounded::new(bytes_max, |row| {
+            stock: Bounded::new("stock", bytes_max, |row| {
                 ENTRY_BYTES + size_of::<StockRow>() + row.sku.as_str().len()
             }),
-            orders: Bounded::new(bytes_max, |row| {
+            orders: Bounded::new("order", bytes_max, |row| {
                 ENTRY_BYTES + size_of::<OrderRow>() + OrderDecider::heap_bytes(&row.order)
             }),
-            payments: Bounded::new(bytes_max, |row| {
+            payments: Bounded::new("payment", bytes_max, |row| {
                 ENTRY_BYTES + size_of::<PaymentRow>() + PaymentDecider::heap_bytes(&row.payment)
             }),
         }

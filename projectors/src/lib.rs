@@ -11,6 +11,7 @@ mod cache;
 mod digest;
 pub mod event;
 pub mod fold;
+mod measured;
 pub mod rebuild;
 pub mod replay;
 pub mod retry;

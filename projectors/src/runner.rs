@@ -21,6 +21,7 @@ use crate::{
     cache::{Cache, Written},
     event::{DecodedEvent, Poison},
     fold::{Fold, keys_of},
+    measured::Measured,
     retry::{self, RetryError},
 };
 
@@ -63,6 +64,7 @@ pub struct Runner<S> {
     /// Earliest time at which the next batch is taken.
     next_batch_at: Instant,
     pause: Option<Duration>,
+    measured: Measured,
 }
 
 impl<S> fmt::Debug for Runner<S> {
@@ -164,6 +166,7 @@ impl<S: EventSource> Runner<S> {
             commit_every: options.commit_every,
             next_batch_at: Instant::now(),
             pause: None,
+            measured: Measured::new(),
         }
     }
 
@@ -279,6 +282,7 @@ impl<S: EventSource> Runner<S> {
             self.source.seek(&partition, owned.reached.clone());
             return Ok(());
         }
+        let first_recorded_at = events.first().map(|event| event.recorded_at);
         let events = Arc::new(decode(events).await?);
         let mut batch = DecodedBatch { partition, events, position, refused: BTreeMap::new() };
         match self.apply(&batch).await {
@@ -288,6 +292,7 @@ impl<S: EventSource> Runner<S> {
             }
             outcome => outcome?,
         }
+        self.measured.committed(batch.events.len(), first_recorded_at);
         self.next_batch_at = if large { begun } else { begun + self.commit_every };
         Ok(())
     }
@@ -358,7 +363,9 @@ impl<S: EventSource> Runner<S> {
         let last_event = changes.last_event.clone();
         let parked = changes.parked.clone();
         let written = Written::of(&changes);
+        let begun = Instant::now();
         self.models.commit(changes).await?;
+        self.measured.commits.record(begun.elapsed());
         self.cache.keep(written);
         for row in &parked {
             tracing::error!(
@@ -381,6 +388,7 @@ impl<S: EventSource> Runner<S> {
 
     /// Shows operators the parked streams of all projectors.
     fn report_parked(&self, parked: &[ParkedStream]) {
+        self.measured.set_parked(parked);
         match parked.len() {
             0 => self.health.resolve(PARKED_STREAMS),
             count => {
@@ -406,6 +414,7 @@ impl<S: EventSource> Runner<S> {
     }
 
     fn note_failure(&mut self, interruption: &Interruption) {
+        self.measured.failures.increment(1);
         if self.pause.is_none() {
             tracing::warn!(error = %interruption, "Projecting is interrupted; retrying");
         }

@@ -150,7 +150,7 @@ impl fmt::Debug for QueryApi {
 /// The router of the query API.
 pub fn router(api: QueryApi) -> Router {
     let (routes, description) = routes().split_for_parts();
-    site::complete(routes.with_state(Arc::new(api)), &description)
+    site::complete("query", routes.with_state(Arc::new(api)), &description)
 }
 
 /// Serves the query API until `shutdown`.

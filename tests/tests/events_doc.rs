@@ -11,7 +11,8 @@ pub use self::examples::examples;
 /// The id of the event store in the examples.
 use crate::projectors::memory_log::STORE_ID;
 
-fn assert_is_current(name: &str, expected: &str) {
+/// Compares a page of docs/ with what it is made from, and writes it if the environment asks for that.
+pub fn assert_is_current(name: &str, expected: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     if std::env::var_os("ORDERLY_WRITE_DOCS").is_some() {
         fs::write(&path, expected).unwrap();

@@ -21,6 +21,8 @@ mod flash_sale;
 mod http_server;
 mod interleavings;
 mod malformed_input;
+mod measurements_of_servers;
+mod metrics_doc;
 mod order_timeline;
 mod parked_reactions_contract;
 mod payment_provider_contract;

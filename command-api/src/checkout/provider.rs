@@ -12,6 +12,7 @@ mod breaker;
 mod calls;
 mod desk;
 mod gate;
+mod measured;
 mod payment;
 
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub use self::gate::PROVIDER_CALLS_MAX;
-use self::{attendance::Attendance, desk::Desk, gate::Gate};
+use self::{attendance::Attendance, desk::Desk, gate::Gate, measured::CallKind};
 use super::Checkout;
 use crate::executor::ExecuteError;
 
@@ -109,7 +110,7 @@ impl Checkout {
         let Some(attended) = &self.provider else { return Ok(None) };
         // The payment is not known yet. This id only counts the failing charges.
         let id = PaymentId(Uuid::new_v5(&Uuid::NAMESPACE_URL, reference.as_bytes()));
-        attended.gate.call(id, attended.provider.look_up_reference(reference)).await
+        attended.gate.call(id, CallKind::LookUp, attended.provider.look_up_reference(reference)).await
     }
 
     fn attend(

@@ -85,6 +85,10 @@ impl Events {
         Self { expected: ExpectedRevision::of(revision), events: Vec::new(), bytes: 0 }
     }
 
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

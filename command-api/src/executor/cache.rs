@@ -3,9 +3,10 @@
 use std::mem;
 
 use domain::Decider;
+use infra::measurements::number;
 use lru::LruCache;
 
-use super::aggregate::Aggregate;
+use super::{aggregate::Aggregate, measured::CacheMeasured};
 
 /// The links and the table entry of a cached aggregate, in bytes, besides its id.
 const OVERHEAD_BYTES: usize = 64;
@@ -15,6 +16,7 @@ pub(super) struct Cache<A: Decider> {
     cached: LruCache<A::Id, Cached<A>>,
     bytes: usize,
     bytes_max: usize,
+    measured: CacheMeasured,
 }
 
 struct Cached<A: Decider> {
@@ -24,8 +26,8 @@ struct Cached<A: Decider> {
 }
 
 impl<A: Decider> Cache<A> {
-    pub fn new(bytes_max: usize) -> Self {
-        Self { cached: LruCache::unbounded(), bytes: 0, bytes_max }
+    pub fn new(bytes_max: usize, measured: CacheMeasured) -> Self {
+        Self { cached: LruCache::unbounded(), bytes: 0, bytes_max, measured }
     }
 
     pub fn get_mut(&mut self, id: &A::Id) -> Option<&mut Aggregate<A>> {
@@ -59,15 +61,17 @@ impl<A: Decider> Cache<A> {
         self.bytes = 0;
     }
 
-    /// Evicts from the least recently used on, up to the first that must stay.
+    /// Evicts from the least recently used on, up to the first that must stay. Call it after changes.
     pub fn evict(&mut self, may_go: impl Fn(&Aggregate<A>) -> bool) {
         while self.bytes > self.bytes_max
             && self.cached.peek_lru().is_some_and(|(_, oldest)| may_go(&oldest.aggregate))
         {
             if let Some((_, oldest)) = self.cached.pop_lru() {
                 self.bytes -= oldest.bytes;
+                self.measured.evictions.increment(1);
             }
         }
+        self.measured.bytes.set(number(self.bytes));
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::{Decider, Revision, StreamName};
@@ -24,6 +24,7 @@ use super::{
     batch::{Answer, Decision, Events, Reply, Request, View, Wait, Work, decide, fail_all, known},
     cache::Cache,
     loading::Loader,
+    measured::Measured,
 };
 
 /// How long a load waits for the appends under way.
@@ -36,6 +37,7 @@ pub(super) struct Exclusive<A: Decider> {
     /// Number of the last append that is durable. Appends become durable in order.
     durable: Arc<AtomicU64>,
     runtime: Handle,
+    measured: Arc<Measured>,
 }
 
 struct Slots<A: Decider> {
@@ -54,9 +56,14 @@ struct Slots<A: Decider> {
 }
 
 impl<A: Decider> Exclusive<A> {
-    pub fn new(store: Arc<dyn EventStore>, loader: Arc<Loader>, cache_bytes_max: usize) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        loader: Arc<Loader>,
+        measured: &Arc<Measured>,
+        cache_bytes_max: usize,
+    ) -> Arc<Self> {
         let slots = Slots {
-            ready: Cache::new(cache_bytes_max),
+            ready: Cache::new(cache_bytes_max, measured.cache.clone()),
             loading: HashMap::new(),
             epoch: store.epoch(),
             submitted: 0,
@@ -64,23 +71,27 @@ impl<A: Decider> Exclusive<A> {
             settled: 0,
         };
         let (slots, durable, runtime) = (Mutex::new(slots), Arc::default(), Handle::current());
-        Arc::new(Self { store, loader, slots, durable, runtime })
+        Arc::new(Self { store, loader, slots, durable, runtime, measured: Arc::clone(measured) })
     }
 
     pub fn run(self: &Arc<Self>, id: &A::Id, work: Work<A>) {
         let stream = id.clone().into();
         let mut slots = self.lock();
         if let Some(waiting) = slots.loading.get_mut(id) {
+            self.measured.misses.increment(1);
             return waiting.push(work);
         }
         if slots.ready.get_mut(id).is_none() {
             if !slots.is_settled() || !self.store.lacks(&stream) {
+                self.measured.misses.increment(1);
                 slots.loading.insert(id.clone(), vec![work]);
                 drop(slots);
                 self.runtime.spawn(Arc::clone(self).load(id.clone(), stream));
                 return;
             }
             slots.ready.put(id.clone(), Aggregate::new());
+        } else {
+            self.measured.hits.increment(1);
         }
         self.run_ready(&mut slots, id, &stream, [work]);
     }
@@ -101,7 +112,9 @@ impl<A: Decider> Exclusive<A> {
     async fn load(self: Arc<Self>, id: A::Id, stream: StreamName) {
         let mut failure = ExecuteError::Superseded;
         for _ in 0..ATTEMPTS_MAX {
+            let begun = Instant::now();
             let loaded = self.load_in_epoch(&stream).await;
+            self.measured.loads.record(begun.elapsed());
             let mut slots = self.lock();
             match loaded {
                 Ok((epoch, aggregate)) if epoch == slots.epoch => {
@@ -248,7 +261,7 @@ impl<A: Decider> Turn<'_, A> {
     /// only submitted. Otherwise it submits an empty append: that one ends after all earlier appends, so its
     /// success proves that the answers rest on durable events.
     fn submit(&mut self, mut pending: Pending<A>) {
-        let Exclusive { store, durable, .. } = self.exclusive;
+        let Exclusive { store, durable, measured, .. } = self.exclusive;
         let awaited = !pending.durable.is_empty() || !pending.views.is_empty();
         if pending.events.is_empty() {
             let is_durable = self.aggregate.submitted <= durable.load(Ordering::Acquire);
@@ -260,15 +273,21 @@ impl<A: Decider> Turn<'_, A> {
         let number = *self.submitted;
         self.aggregate.submitted = number;
         let events = mem::replace(&mut pending.events, Events::after(None));
+        let appending = pending.measure(measured, events.len());
         let append = events.into_append(self.stream, Some(self.epoch));
         let early_replies = mem::take(&mut pending.submitted);
         let durable = Arc::clone(durable);
-        let done = move |outcome: Result<Appended, AppendError>| match outcome {
-            Ok(_) => {
-                durable.fetch_max(number, Ordering::Release);
-                pending.answer();
+        let done = move |outcome: Result<Appended, AppendError>| {
+            if let Some(appending) = appending {
+                appending.ended(outcome.is_ok());
             }
-            Err(error) => pending.fail(&error.into()),
+            match outcome {
+                Ok(_) => {
+                    durable.fetch_max(number, Ordering::Release);
+                    pending.answer();
+                }
+                Err(error) => pending.fail(&error.into()),
+            }
         };
         if awaited {
             store.submit(append, Box::new(done));
@@ -279,6 +298,19 @@ impl<A: Decider> Turn<'_, A> {
         for (reply, executed) in early_replies {
             drop(reply.send(Ok(Answer::Executed(executed))));
         }
+    }
+}
+
+/// An append under way.
+struct Appending {
+    measured: Arc<Measured>,
+    begun: Instant,
+    events: usize,
+}
+
+impl Appending {
+    fn ended(self, is_durable: bool) {
+        self.measured.ended(self.begun.elapsed(), if is_durable { self.events } else { 0 });
     }
 }
 
@@ -316,6 +348,15 @@ impl<A: Decider> Pending<A> {
             Wait::Submitted if !is_duplicate => self.submitted.push((reply, executed)),
             Wait::Submitted | Wait::Durable => self.durable.push((reply, executed)),
         }
+    }
+
+    /// Measures the append of these commands. `None` if it has no events.
+    fn measure(&self, measured: &Arc<Measured>, events: usize) -> Option<Appending> {
+        if events == 0 {
+            return None;
+        }
+        measured.submitted(self.submitted.len() + self.durable.len(), events);
+        Some(Appending { measured: Arc::clone(measured), begun: Instant::now(), events })
     }
 
     fn answer(self) {

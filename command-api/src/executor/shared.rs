@@ -11,7 +11,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::{Decider, StreamName};
@@ -24,6 +24,7 @@ use super::{
     batch::{Answer, Decision, Events, Reply, Request, View, Work, decide, fail_all, known},
     cache::Cache,
     loading::Loader,
+    measured::Measured,
     pause_before_attempt,
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Shared<A: Decider> {
     loader: Arc<Loader>,
     slots: Mutex<Slots<A>>,
     runtime: Handle,
+    measured: Arc<Measured>,
 }
 
 struct Slots<A: Decider> {
@@ -47,20 +49,33 @@ struct Slots<A: Decider> {
 }
 
 impl<A: Decider> Shared<A> {
-    pub fn new(store: Arc<dyn EventStore>, loader: Arc<Loader>, cache_bytes_max: usize) -> Arc<Self> {
-        let slots = Slots { idle: Cache::new(cache_bytes_max), waiting: HashMap::new() };
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        loader: Arc<Loader>,
+        measured: &Arc<Measured>,
+        cache_bytes_max: usize,
+    ) -> Arc<Self> {
+        let idle = Cache::new(cache_bytes_max, measured.cache.clone());
+        let slots = Slots { idle, waiting: HashMap::new() };
         let (slots, runtime) = (Mutex::new(slots), Handle::current());
-        Arc::new(Self { store, loader, slots, runtime })
+        Arc::new(Self { store, loader, slots, runtime, measured: Arc::clone(measured) })
     }
 
     pub fn run(self: &Arc<Self>, id: &A::Id, work: Work<A>) {
         let mut slots = self.lock();
         if let Some(waiting) = slots.waiting.get_mut(id) {
+            self.measured.hits.increment(1);
             return waiting.push_back(work);
         }
+        let creates = expects_empty_stream(&work);
         slots.waiting.insert(id.clone(), VecDeque::from([work]));
         let aggregate = slots.idle.take(id);
         drop(slots);
+        if aggregate.is_some() {
+            self.measured.hits.increment(1);
+        } else if !creates {
+            self.measured.misses.increment(1);
+        }
         self.runtime.spawn(Arc::clone(self).serve(id.clone(), aggregate));
     }
 
@@ -134,7 +149,7 @@ impl<A: Decider> Turns<'_, A> {
     /// Decides work up to the bounds of one append, proves the outcomes and answers them.
     async fn take_turn(&mut self, work: &mut VecDeque<Work<A>>) -> Result<Turn, ExecuteError> {
         let shared = Arc::clone(self.shared);
-        let creates = matches!(work.front(), Some(Work::Execute(request, _)) if request.terms.creates);
+        let creates = work.front().is_some_and(expects_empty_stream);
         let (mut aggregate, is_current) = self.current(creates).await?;
         let mut events = Events::after(aggregate.revision);
         let mut decided = Vec::new();
@@ -147,7 +162,8 @@ impl<A: Decider> Turns<'_, A> {
             }
         }
         let proof = if !events.is_empty() {
-            append_new(&*shared.store, events.into_append(&self.stream, None)).await
+            shared.measured.submitted(decided.len(), events.len());
+            append_new(&shared, events.into_append(&self.stream, None)).await
         } else if is_current {
             Ok(())
         } else {
@@ -184,7 +200,9 @@ impl<A: Decider> Turns<'_, A> {
             Some(aggregate) => Ok((aggregate, false)),
             None if creates && !self.was_overtaken => Ok((Aggregate::new(), false)),
             None => {
+                let begun = Instant::now();
                 let mut aggregate = loader.load(&self.stream).await?;
+                self.shared.measured.loads.record(begun.elapsed());
                 aggregate.contended = mem::take(&mut self.was_overtaken);
                 Ok((aggregate, true))
             }
@@ -242,6 +260,11 @@ impl<A: Decider> Turns<'_, A> {
     }
 }
 
+/// True for a command that expects an empty stream.
+fn expects_empty_stream<A: Decider>(work: &Work<A>) -> bool {
+    matches!(work, Work::Execute(request, _) if request.terms.creates)
+}
+
 fn put_back<A: Decider>(work: &mut VecDeque<Work<A>>, decided: Vec<Decided<A>>) {
     for item in decided.into_iter().rev() {
         work.push_front(match item {
@@ -266,16 +289,24 @@ fn answer<A: Decider>(decided: Vec<Decided<A>>) {
 
 /// Appends events. [`ExecuteError::Conflict`] if they may have been in the store before: then the state was not
 /// current, and the stream shows what they are.
-async fn append_new(store: &dyn EventStore, append: Append) -> Result<(), ExecuteError> {
-    let head_before = *store.head().borrow();
-    let appended = append_until_known(store, append).await?;
-    if appended.last_position > head_before { Ok(()) } else { Err(ExecuteError::Conflict) }
+async fn append_new<A: Decider>(shared: &Shared<A>, append: Append) -> Result<(), ExecuteError> {
+    let Shared { store, measured, .. } = shared;
+    let (begun, events, head_before) = (Instant::now(), append.events.len(), *store.head().borrow());
+    let appended = append_until_known(&**store, measured, append).await;
+    let is_new = appended.as_ref().is_ok_and(|appended| appended.last_position > head_before);
+    measured.ended(begun.elapsed(), if is_new { events } else { 0 });
+    appended?;
+    if is_new { Ok(()) } else { Err(ExecuteError::Conflict) }
 }
 
 /// Sends the identical append again while its outcome is unknown; the store recognises it by its event ids.
 /// After an unknown outcome, `Unavailable` does not end the retries: an earlier attempt may have been
 /// written.
-async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<Appended, ExecuteError> {
+async fn append_until_known(
+    store: &dyn EventStore,
+    measured: &Measured,
+    append: Append,
+) -> Result<Appended, ExecuteError> {
     let started = time::Instant::now();
     let mut pause = RETRY_PAUSE_MIN;
     let mut is_unknown = false;
@@ -290,6 +321,7 @@ async fn append_until_known(store: &dyn EventStore, append: Append) -> Result<Ap
         }
         tracing::warn!(stream = %append.stream, %why, "The outcome of an append is unknown; sending it again");
         is_unknown = true;
+        measured.sent_again.increment(1);
         time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use domain::StreamName;
-use infra::health::Health;
+use infra::{
+    health::Health,
+    measurements::{Gauge, UNREADABLE_STREAMS, number},
+};
 use lru::LruCache;
 use tokio::time::Instant;
 
@@ -25,11 +28,14 @@ const CONDITION: &str = "unreadable_streams";
 pub struct UnreadableStreams {
     health: Health,
     streams: Mutex<LruCache<StreamName, (Instant, ExecuteError)>>,
+    unreadable: Gauge,
 }
 
 impl UnreadableStreams {
     pub fn reported_to(health: Health) -> Arc<Self> {
-        Arc::new(Self { health, streams: Mutex::new(LruCache::new(STREAMS_MAX)) })
+        let (streams, unreadable) = (Mutex::new(LruCache::new(STREAMS_MAX)), UNREADABLE_STREAMS.with([]));
+        unreadable.set(0.0);
+        Arc::new(Self { health, streams, unreadable })
     }
 
     /// Why the stream cannot be decoded, if that is known.
@@ -56,6 +62,7 @@ impl UnreadableStreams {
     }
 
     fn report(&self, streams: &LruCache<StreamName, (Instant, ExecuteError)>) {
+        self.unreadable.set(number(streams.len()));
         let Some((last, _)) = streams.peek_mru() else { return self.health.resolve(CONDITION) };
         let count = streams.len();
         self.health.degraded(

@@ -92,6 +92,7 @@ impl Follower {
                 _ = saving.tick() => {
                     self.save().await;
                     self.reap();
+                    self.queues.measure();
                     continue;
                 }
                 batch = self.queues.next_finished() => {

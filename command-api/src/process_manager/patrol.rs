@@ -14,7 +14,10 @@ use std::{
 
 use domain::StreamName;
 use futures::FutureExt;
-use infra::read_models::ReadModelError;
+use infra::{
+    measurements::{Counter, DUE_WORK_ATTEMPTS},
+    read_models::ReadModelError,
+};
 use lru::LruCache;
 use tokio::{
     task::JoinSet,
@@ -43,7 +46,7 @@ pub(super) trait Beat: Send + Sync + 'static {
     type Candidate: Copy + Send + Sync;
     type Id: Copy + Eq + Hash + Debug + Send + Into<StreamName>;
 
-    /// Names the work in the log.
+    /// Names the work in the log and in measurements.
     const WORK: &'static str;
     const INTERVAL: Duration;
     /// Candidates that are attempted at once.
@@ -90,6 +93,8 @@ pub(super) struct Patrol<B: Beat> {
     pauses: LruCache<B::Id, Pause>,
     /// The last candidate of the previous round, if more follow it.
     after: Option<B::Candidate>,
+    done: Counter,
+    waits: Counter,
 }
 
 /// When a candidate is attempted again.
@@ -109,6 +114,8 @@ impl<B: Beat> Patrol<B> {
             repeated: VecDeque::new(),
             pauses: LruCache::new(PAUSES_MAX),
             after: None,
+            done: DUE_WORK_ATTEMPTS.with([B::WORK, "done"]),
+            waits: DUE_WORK_ATTEMPTS.with([B::WORK, "waits"]),
         }
     }
 
@@ -221,8 +228,12 @@ impl<B: Beat> Patrol<B> {
         let (id, settled) = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         self.under_way.remove(&id);
         match settled {
-            Settled::Done => drop(self.pauses.pop(&id)),
+            Settled::Done => {
+                self.done.increment(1);
+                self.pauses.pop(&id);
+            }
             Settled::Waits => {
+                self.waits.increment(1);
                 let doubled = self.pauses.peek(&id).map(|pause| (2 * pause.length).min(B::PAUSE_MAX));
                 let length = doubled.unwrap_or(B::PAUSE_MIN);
                 self.pauses.put(id, Pause { until: Instant::now() + length, length });

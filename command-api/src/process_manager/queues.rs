@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{progress::BatchId, reactor::Reactor};
+use super::{
+    measured::{AttemptsMeasured, Load, Measured},
+    progress::BatchId,
+    reactor::Reactor,
+};
 
 /// Reactions that run at once.
 const RUNNING_MAX: usize = 256;
@@ -39,7 +44,9 @@ pub(super) struct Queues {
     /// times apart.
     paused: BTreeMap<(Instant, u64), StreamName>,
     pauses: u64,
+    queued: usize,
     queued_bytes: usize,
+    measured: Measured,
 }
 
 /// The reactions of one stream, never empty.
@@ -72,7 +79,9 @@ impl Queues {
             running: JoinSet::new(),
             paused: BTreeMap::new(),
             pauses: 0,
+            queued: 0,
             queued_bytes: 0,
+            measured: Measured::new(),
         }
     }
 
@@ -81,8 +90,16 @@ impl Queues {
         self.queued_bytes < QUEUED_BYTES_MAX
     }
 
+    /// Shows the present load as measurements.
+    pub fn measure(&self) {
+        let (ready, running, paused) = (self.ready.len(), self.running.len(), self.paused.len());
+        let waiting = self.queued.saturating_sub(ready + running + paused);
+        self.measured.set(Load { ready, running, paused, waiting, bytes: self.queued_bytes });
+    }
+
     pub fn push(&mut self, reaction: QueuedReaction) {
         let had_room = self.has_room();
+        self.queued += 1;
         self.queued_bytes += reaction.bytes();
         match self.queues.entry(reaction.event.stream.clone()) {
             Entry::Occupied(mut queue) => queue.get_mut().reactions.push_back(reaction),
@@ -137,6 +154,7 @@ impl Queues {
                 event: first.event.clone(),
                 may_wait_behind_parked: self.reactor.any_may_be_parked(),
                 is_last: queue.failures + 1 >= ATTEMPTS_MAX || !self.has_room(),
+                measured: Arc::clone(&self.measured.attempts),
             };
             self.running.spawn(async move { (stream, attempt.run().await) });
         }
@@ -162,6 +180,7 @@ impl Queues {
             self.ready.push_back(stream);
         }
         finished.map(|reaction| {
+            self.queued -= 1;
             self.queued_bytes -= reaction.bytes();
             reaction.batch
         })
@@ -181,11 +200,12 @@ struct Attempt {
     may_wait_behind_parked: bool,
     /// True if a failure parks the reaction.
     is_last: bool,
+    measured: Arc<AttemptsMeasured>,
 }
 
 impl Attempt {
     async fn run(self) -> Attempted {
-        let Self { reactor, event, .. } = self;
+        let Self { reactor, event, measured, .. } = self;
         if self.may_wait_behind_parked {
             match reactor.wait_behind_parked(&event).await {
                 Ok(true) => return Attempted::Finished,
@@ -197,15 +217,24 @@ impl Attempt {
                 }
             }
         }
-        let Err(error) = reactor.react(&event).await else { return Attempted::Finished };
+        let begun = Instant::now();
+        let Err(error) = reactor.react(&event).await else {
+            measured.count(&measured.done, begun.elapsed());
+            return Attempted::Finished;
+        };
         if !self.is_last && !error.parks_at_once() {
+            measured.count(&measured.failed, begun.elapsed());
             tracing::warn!(stream = %event.stream, event.id = %event.id, event.recorded_at = %event.recorded_at,
                 %error, "A reaction failed; retrying");
             return Attempted::Failed;
         }
         match reactor.park(&event, &error).await {
-            Ok(()) => Attempted::Finished,
+            Ok(()) => {
+                measured.count(&measured.parked, begun.elapsed());
+                Attempted::Finished
+            }
             Err(unstored) => {
+                measured.count(&measured.failed, begun.elapsed());
                 tracing::warn!(stream = %event.stream, event.id = %event.id, %error, error.parking = %unstored,
                     "A reaction failed, and cannot be parked; retrying both");
                 Attempted::Failed

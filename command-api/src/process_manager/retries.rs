@@ -8,6 +8,7 @@ use std::{collections::HashSet, time::Duration};
 use domain::StreamName;
 use infra::{
     health::Health,
+    measurements::{Gauge, PARKED_REACTIONS, number},
     operations::{OperationsError, parked::ParkedReaction},
 };
 use tokio::{task::JoinSet, time};
@@ -35,6 +36,7 @@ pub(super) struct Retries {
     more_wait: bool,
     /// The assignments of partitions that were noticed.
     assignments: u64,
+    parked: Gauge,
 }
 
 /// After the entry of this stream; `None`: at the first entry.
@@ -43,8 +45,17 @@ struct Place(Option<StreamName>);
 
 impl Retries {
     pub fn new(reactor: Reactor, share: Share, health: Health) -> Self {
-        let (running, under_way) = (JoinSet::new(), HashSet::new());
-        Self { reactor, share, health, running, under_way, at_once: None, more_wait: false, assignments: 0 }
+        Self {
+            reactor,
+            share,
+            health,
+            running: JoinSet::new(),
+            under_way: HashSet::new(),
+            at_once: None,
+            more_wait: false,
+            assignments: 0,
+            parked: PARKED_REACTIONS.with([]),
+        }
     }
 
     /// Runs until `shutdown`, then waits for the retries under way.
@@ -74,6 +85,7 @@ impl Retries {
 
     async fn poll(&mut self) -> Result<(), OperationsError> {
         let count = self.reactor.count_parked().await?;
+        self.parked.set(number(count));
         if count == 0 {
             self.health.resolve(HEALTH);
             self.at_once = None;

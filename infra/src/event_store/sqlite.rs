@@ -49,7 +49,11 @@ pub use self::{
     check::{CheckReport, check},
     errors::SqliteOpenError,
 };
-use crate::{health::Health, private_files};
+use crate::{
+    health::Health,
+    measurements::{COMMIT_QUEUE, Gauge},
+    private_files,
+};
 
 use super::{Append, Done, Epoch, EventLog, EventStore, ReadError, pending::PendingAppend};
 use crate::clock::Clock;
@@ -92,6 +96,8 @@ pub struct SqliteEventStore {
     known_streams: KnownStreams,
     head: watch::Receiver<Option<Position>>,
     background: Background,
+    /// Appends that the writer has not taken yet.
+    queued: Gauge,
 }
 
 impl SqliteEventStore {
@@ -136,6 +142,7 @@ impl SqliteEventStore {
             known_streams,
             head,
             background,
+            queued: COMMIT_QUEUE.with([]),
         })
     }
 
@@ -145,6 +152,8 @@ impl SqliteEventStore {
     }
 
     fn enqueue(&self, pending: PendingAppend) {
+        // Before the writer can take it.
+        self.queued.increment(1.0);
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref() {
             Some(sender) => sender.send(pending).err().map(|mpsc::SendError(pending)| pending),
@@ -152,6 +161,7 @@ impl SqliteEventStore {
         };
         drop(queue);
         if let Some(pending) = refused {
+            self.queued.decrement(1.0);
             pending.refuse_closed();
         }
     }

@@ -14,19 +14,20 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::{Problem, problem};
+use super::{Problem, measured::MeasuredLayer, problem};
 
 /// Adds `/openapi.json`, `/docs`, `/problems`, and problem answers for unknown paths, unsupported methods and
-/// panics.
+/// panics. Measures every request under the name `api`.
 ///
 /// `/docs` loads nothing from other sites.
-pub fn complete(routes: Router, description: &OpenApi) -> Router {
+pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Router {
     routes
         .merge(docs(description))
         .merge(problem::pages())
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
-        .layer(CatchPanicLayer::custom(problem::after_panic))
+        // One layer: axum boxes the future of each.
+        .layer((MeasuredLayer::of(api), CatchPanicLayer::custom(problem::after_panic)))
 }
 
 /// Serves the description and its page. All answers share their bytes.

@@ -16,7 +16,9 @@ use tokio::time::{self, Instant};
 use uuid::Uuid;
 
 use crate::{
-    Webhooks, history, message,
+    Webhooks, history,
+    measured::AttemptsMeasured,
+    message,
     schedule::RetrySchedule,
     sender::{Outgoing, SendError, Sender},
 };
@@ -28,6 +30,7 @@ pub(crate) struct Attempter {
     pub schedule: RetrySchedule,
     /// Limit for everything that one attempt does.
     pub time_max: Duration,
+    pub measured: AttemptsMeasured,
 }
 
 impl std::fmt::Debug for Attempter {
@@ -95,7 +98,9 @@ impl Attempter {
                 break;
             }
             let lane_pause = lease.lane_pause.filter(|_| attempted.is_empty());
+            let begun = Instant::now();
             let (ended, outcome) = self.attempt_one(lease, delivery, lane_pause).await;
+            self.measured.count(&ended.verdict, begun.elapsed());
             attempted.push(ended);
             outcomes.extend(outcome);
         }

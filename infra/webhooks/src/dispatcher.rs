@@ -11,11 +11,14 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::Timestamp;
-use infra::operations::{
-    OperationsError,
-    webhooks::{
-        DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus,
-        WebhookDelivery,
+use infra::{
+    measurements::number,
+    operations::{
+        OperationsError,
+        webhooks::{
+            DeliveryRetention, SUBSCRIPTIONS_MAX, Subscription, SubscriptionId, SubscriptionStatus,
+            WebhookDelivery,
+        },
     },
 };
 use tokio::{
@@ -30,6 +33,7 @@ use crate::{
     attempt::{Attempted, Attempter, Lease, Verdict},
     health::{self, UnreadableStreams},
     lane::{Lane, LaneOptions},
+    measured::{AttemptsMeasured, EndpointsMeasured},
     schedule::RetrySchedule,
     sender::{Sender, SenderSetUpError},
 };
@@ -84,6 +88,7 @@ pub struct WebhookDispatcher {
     running: HashMap<task::Id, Running>,
     unreadable: UnreadableStreams,
     prune_at: Instant,
+    measured: EndpointsMeasured,
 }
 
 /// What is known of a running lease.
@@ -97,7 +102,8 @@ impl WebhookDispatcher {
     pub(crate) fn new(webhooks: Webhooks, options: DispatcherOptions) -> Result<Self, SenderSetUpError> {
         let sender = Sender::new(webhooks.guard.clone(), options.time_max)?;
         let time_max = options.time_max + ATTEMPT_MARGIN;
-        let attempter = Attempter { webhooks, sender, schedule: options.schedule, time_max };
+        let (schedule, measured) = (options.schedule, AttemptsMeasured::new());
+        let attempter = Attempter { webhooks, sender, schedule, time_max, measured };
         Ok(Self {
             attempter: Arc::new(attempter),
             options,
@@ -106,6 +112,7 @@ impl WebhookDispatcher {
             running: HashMap::new(),
             unreadable: UnreadableStreams::default(),
             prune_at: Instant::now(),
+            measured: EndpointsMeasured::new(),
         })
     }
 
@@ -153,6 +160,7 @@ impl WebhookDispatcher {
             (error.id(), Vec::new())
         });
         let Some(Running { subscription, began }) = self.running.remove(&id) else { return false };
+        self.measured.leases.set(number(self.running.len()));
         let Some(lane) = self.lanes.get_mut(&subscription.id) else { return false };
         let now = Instant::now();
         let was_full = lane.free(now) == 0;
@@ -195,6 +203,7 @@ impl WebhookDispatcher {
         let webhooks = &self.attempter.webhooks;
         let mut subscriptions = webhooks.store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
         health::report_disabled(webhooks, &subscriptions);
+        self.measured.set(&subscriptions, &self.lanes);
         subscriptions.retain(|subscription| subscription.status == SubscriptionStatus::Enabled);
         let enabled: HashMap<SubscriptionId, Arc<Subscription>> =
             subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
@@ -239,6 +248,7 @@ impl WebhookDispatcher {
         let attempting = self.leases.spawn(async move { attempter.attempt(&lease).await });
         let running = Running { subscription: Arc::clone(subscription), began: Instant::now() };
         self.running.insert(attempting.id(), running);
+        self.measured.leases.set(number(self.running.len()));
     }
 
     fn lane_of(&mut self, subscription: &Subscription) -> &Lane {

@@ -12,6 +12,7 @@ mod follower;
 mod health;
 mod history;
 mod lane;
+mod measured;
 mod message;
 mod queue;
 mod replay;

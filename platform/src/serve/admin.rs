@@ -1,27 +1,148 @@
-//! The admin address of a process: `/metrics`, in the text format of Prometheus.
+//! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez` and `/readyz`.
 
-use std::sync::OnceLock;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use axum::{Router, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use http::header::CONTENT_TYPE;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use infra::{
+    event_store::EventLog,
+    health::{Health, Readiness},
+    http::{Failure, answers::ReadinessProblems},
+    measurements::{self, BUILD_INFO, Gauge, READY, ROLE_INFO, STORES_INFO},
+    read_models::ProjectionQueries,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use tokio_util::sync::CancellationToken;
 
-/// The measurements of this process. Counts from its first use.
+use super::{ServeConfig, StartError, followers::Followers, parts::ReadSide, samples::Samples};
+use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl};
+
+/// How often the samples of histograms are added up. Until then each takes 16 bytes.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The measurements of this process. Handles that are made after the first use count in them.
 pub(super) fn measurements() -> PrometheusHandle {
     static MEASUREMENTS: OnceLock<PrometheusHandle> = OnceLock::new();
-    let install = || {
-        let installed = PrometheusBuilder::new().install_recorder();
-        installed.expect("no other part of the process records measurements")
-    };
     MEASUREMENTS.get_or_init(install).clone()
 }
 
-pub(super) fn router(measurements: PrometheusHandle) -> Router {
-    let metrics = async move || {
-        // Processor time, memory and open files, as they are now.
-        Collector::default().collect();
-        ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], measurements.render()).into_response()
+fn install() -> PrometheusHandle {
+    let mut builder = PrometheusBuilder::new();
+    for metric in measurements::ALL {
+        if let Some(buckets) = metric.kind.buckets() {
+            let matcher = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(matcher, buckets).expect("every list has a bucket");
+        }
+    }
+    let installed = builder.install_recorder();
+    measurements::describe();
+    Collector::default().describe();
+    installed.expect("no other part of the process records measurements")
+}
+
+/// What the admin address shows.
+pub(super) struct Admin {
+    measurements: PrometheusHandle,
+    ready: Gauge,
+    health: Health,
+    log: Option<Arc<dyn EventLog>>,
+    read_models: Option<Arc<dyn ProjectionQueries>>,
+    samples: Samples,
+}
+
+impl Admin {
+    pub(super) fn new(
+        config: &ServeConfig,
+        measurements: PrometheusHandle,
+        health: Health,
+        log: Option<&Arc<dyn EventLog>>,
+        read_side: Option<&ReadSide>,
+    ) -> Result<Self, StartError> {
+        show_process(config);
+        let views = read_side.map(|read_side| &read_side.views);
+        let followers = match (log, views) {
+            (Some(log), Some(views)) => Some(Followers::open(config, log, views)?),
+            _ => None,
+        };
+        Ok(Self {
+            measurements,
+            ready: READY.with([]),
+            health,
+            log: log.cloned(),
+            read_models: views.map(|views| Arc::clone(&views.projections)),
+            samples: Samples::new(config, followers, views),
+        })
+    }
+
+    /// Adds up the samples of histograms until `shutdown`, also if no one asks for them.
+    pub(super) fn keep_up(&self, shutdown: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
+        let measurements = self.measurements.clone();
+        async move {
+            while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_some() {
+                measurements.run_upkeep();
+            }
+        }
+    }
+
+    pub(super) fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .with_state(Arc::new(self))
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    // Processor time, memory and open files, as they are now.
+    Collector::default().collect();
+    admin.ready.set(if admin.health.readiness().is_ok() { 1.0 } else { 0.0 });
+    admin.samples.read().await;
+    let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content_type, admin.measurements.render()).into_response()
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
+    if let Some(log) = &admin.log {
+        log.read_all(None, 1).await?;
+    }
+    if let Some(read_models) = &admin.read_models {
+        read_models.checkpoints().await?;
+    }
+    Ok(Json(admin.health.readiness()?))
+}
+
+/// Shows which program this is, what it does, and with which stores.
+fn show_process(config: &ServeConfig) {
+    BUILD_INFO.with([env!("CARGO_PKG_VERSION")]).set(1.0);
+    for role in config.roles.list() {
+        ROLE_INFO.with([&role.to_string()]).set(1.0);
+    }
+    let event_store = match config.event_store {
+        EventStoreUrl::Sqlite(_) => "sqlite",
+        EventStoreUrl::EventStoreDb(_) => "eventstoredb",
     };
-    Router::new().route("/metrics", get(metrics))
+    let bus = match config.bus {
+        BusUrl::Direct => "direct",
+        BusUrl::Kafka(_) => "kafka",
+    };
+    let read_models = match config.read_models {
+        ReadModelsUrl::Sqlite(_) => "sqlite",
+        ReadModelsUrl::Postgres(_) => "postgres",
+    };
+    let provider = match config.provider.payment_provider {
+        PaymentProviderUrl::None => "none",
+        PaymentProviderUrl::Sandbox | PaymentProviderUrl::SandboxAt(_) => "sandbox",
+        PaymentProviderUrl::Stripe => "stripe",
+    };
+    STORES_INFO.with([event_store, bus, read_models, provider]).set(1.0);
 }

@@ -21,7 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
-    ServeConfig, StartError, admin,
+    ServeConfig, StartError,
+    admin::{self, Admin},
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
@@ -129,6 +130,10 @@ impl RunningRoles {
         if let (Some(log_guard), Some(read_side)) = (&log_guard, &read_side) {
             guard::compare(&config, log_guard, read_side).await?;
         }
+        let open_admin = |measurements| {
+            Admin::new(&config, measurements, health.clone(), log.as_ref(), read_side.as_ref())
+        };
+        let admin = measurements.map(open_admin).transpose()?;
         let mut listeners = Listeners::bind(&config)?;
         let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
         let running = Self {
@@ -149,9 +154,10 @@ impl RunningRoles {
             clock,
             log_guard,
         };
-        if let (Some(bound), Some(measurements)) = (listeners.admin.take(), measurements) {
-            let (router, stop) = (admin::router(measurements), running.guarding.stop.clone());
-            let serving = infra::http::serve(bound.listener, router, server_options(&config), stop);
+        if let (Some(bound), Some(admin)) = (listeners.admin.take(), admin) {
+            let stop = || running.guarding.stop.clone();
+            running.guarding.tasks.spawn(admin.keep_up(stop()));
+            let serving = infra::http::serve(bound.listener, admin.router(), server_options(&config), stop());
             running.guarding.tasks.spawn(serving);
         }
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;

@@ -11,6 +11,7 @@ mod earlier_builds;
 mod examples;
 mod file_modes;
 mod import;
+mod measurements;
 mod money;
 mod payments;
 mod reactions;

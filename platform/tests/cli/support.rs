@@ -74,10 +74,15 @@ impl DataDir {
     pub async fn serve_with_admin(&self, arguments: &[&str]) -> Server {
         const ANY: &str = "127.0.0.1:0";
         let listen = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--admin-listen", ANY];
-        let server = Server::start(self.command(&[&listen, arguments].concat()), 3).await;
-        let measurements = server.sandbox_url.as_deref().and_then(|url| url.strip_suffix("/metrics"));
-        let admin_url = measurements.map(str::to_owned);
-        Server { sandbox_url: None, admin_url, ..server }
+        Server::start(self.command(&[&listen, arguments].concat()), 3).await
+    }
+
+    /// Starts `orderly serve` with every role on free ports, and with an admin address.
+    pub async fn serve_measured(&self, arguments: &[&str]) -> Server {
+        const ANY: &str = "127.0.0.1:0";
+        let listen = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--sandbox-listen", ANY];
+        let admin = ["--admin-listen", ANY];
+        Server::start(self.command(&[&listen, &admin[..], arguments].concat()), 4).await
     }
 }
 
@@ -138,10 +143,12 @@ impl Server {
             let url = line.split_whitespace().find(|word| word.starts_with("http://"));
             urls.extend(url.map(str::to_owned));
         }
+        let admin_url = urls.iter().find_map(|url| url.strip_suffix("/metrics")).map(str::to_owned);
+        urls.retain(|url| !url.ends_with("/metrics"));
         let mut urls = urls.into_iter();
         let (command_url, query_url) = (urls.next().unwrap(), urls.next().unwrap());
         let http = reqwest::Client::new();
-        Self { child, http, command_url, query_url, sandbox_url: urls.next(), admin_url: None }
+        Self { child, http, command_url, query_url, sandbox_url: urls.next(), admin_url }
     }
 
     /// Sends a command with a key; it must succeed.

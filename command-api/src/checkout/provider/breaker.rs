@@ -30,6 +30,26 @@ enum State {
     HalfOpen { until: Instant, pause: Duration },
 }
 
+/// The kind of state that a breaker is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Phase {
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
 /// A change that operators see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
@@ -41,6 +61,14 @@ pub(super) enum Change {
 impl Breaker {
     pub fn new(probe_max: Duration) -> Self {
         Self { state: State::Closed { failing: Vec::new() }, probe_max }
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Closed { .. } => Phase::Closed,
+            State::Open { .. } => Phase::Open,
+            State::HalfOpen { .. } => Phase::HalfOpen,
+        }
     }
 
     /// True if [`Breaker::admit`] would admit a call now.

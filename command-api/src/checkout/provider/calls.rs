@@ -16,7 +16,7 @@ use infra::{
 };
 use serde_json::Value;
 
-use super::{gate::Gate, payment::PaymentWithEvents};
+use super::{gate::Gate, measured::CallKind, payment::PaymentWithEvents};
 
 /// A charge that was requested longer ago is looked up before it is sent: an earlier call may have reached
 /// the provider without its answer being recorded.
@@ -49,11 +49,12 @@ impl Calls<'_> {
             }
             ProviderWork::LookUp(_) => self.look_up(&request).await,
             ProviderWork::Capture { amount, total, .. } => {
-                let captured = self.call(self.provider.capture(&request, amount, total)).await;
+                let captured =
+                    self.call(CallKind::Capture, self.provider.capture(&request, amount, total)).await;
                 self.report_or_look_up(&request, captured, Operation::Capture).await
             }
             ProviderWork::Void(_) => {
-                let voided = self.call(self.provider.void(&request)).await;
+                let voided = self.call(CallKind::Void, self.provider.void(&request)).await;
                 self.report_or_look_up(&request, voided, Operation::Void).await
             }
             ProviderWork::Refund { refund_id, amount, .. } => {
@@ -72,7 +73,7 @@ impl Calls<'_> {
     }
 
     async fn charge(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
-        match self.call(self.provider.charge(request)).await {
+        match self.call(CallKind::Charge, self.provider.charge(request)).await {
             Ok(answer) => Ok(answer.into()),
             Err(ProviderError::OutcomeUnknown(why)) => {
                 tracing::warn!(payment.id = %request.payment_id, why,
@@ -85,7 +86,7 @@ impl Calls<'_> {
     }
 
     async fn refund(&self, refund: &RefundRequest, refund_id: RefundId) -> Result<Answer, ProviderError> {
-        let (reference, outcome) = match self.call(self.provider.refund(refund)).await {
+        let (reference, outcome) = match self.call(CallKind::Refund, self.provider.refund(refund)).await {
             Ok(RefundAnswer::Pending) => (String::new(), RefundOutcome::Pending),
             Ok(RefundAnswer::Refunded { reference }) => (reference, RefundOutcome::Refunded),
             Ok(RefundAnswer::Failed { reason }) | Err(ProviderError::Refused(reason)) => {
@@ -120,7 +121,7 @@ impl Calls<'_> {
             Err(ProviderError::Refused(why)) => {
                 tracing::warn!(payment.id = %self.payment.id, why, ?operation,
                     "The payment provider refused an operation; looking up the charge");
-                match self.call(self.provider.look_up(request)).await? {
+                match self.call(CallKind::LookUp, self.provider.look_up(request)).await? {
                     Some(answer) => Ok(answer.into()),
                     None => Err(ProviderError::Refused(why)),
                 }
@@ -133,10 +134,10 @@ impl Calls<'_> {
     /// or voided if the payment is closed or its void is requested.
     async fn look_up(&self, request: &ChargeRequest) -> Result<Answer, ProviderError> {
         let payment = &self.payment.state;
-        match self.call(self.provider.look_up(request)).await? {
+        match self.call(CallKind::LookUp, self.provider.look_up(request)).await? {
             Some(answer) => Ok(answer.into()),
             None if payment.void_requested() || payment.is_closed() => {
-                let report = self.call(self.provider.void(request)).await?;
+                let report = self.call(CallKind::Void, self.provider.void(request)).await?;
                 Ok(PaymentCommand::Report { report, is_answer: true }.into())
             }
             None => self.charge(request).await,
@@ -145,9 +146,10 @@ impl Calls<'_> {
 
     async fn call<T>(
         &self,
+        kind: CallKind,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        self.gate.call(self.payment.id, call).await
+        self.gate.call(self.payment.id, kind, call).await
     }
 
     fn log_failure(&self, work: ProviderWork, error: &ProviderError) {

@@ -7,13 +7,16 @@ use std::{
 };
 
 use domain::PaymentId;
-use infra::{health::Health, payment_provider::ProviderError};
+use infra::{health::Health, measurements::UnderWay, payment_provider::ProviderError};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
 
-use super::breaker::{Breaker, Change, FAILING_PAYMENTS_MAX};
+use super::{
+    breaker::{Breaker, Change, FAILING_PAYMENTS_MAX},
+    measured::{CallKind, Measured},
+};
 
 /// Calls of one process to the provider at once.
 pub const PROVIDER_CALLS_MAX: usize = 64;
@@ -30,6 +33,7 @@ pub(super) struct Gate {
     places: Semaphore,
     breaker: Mutex<Breaker>,
     health: Health,
+    measured: Measured,
 }
 
 impl fmt::Debug for Gate {
@@ -42,7 +46,7 @@ impl Gate {
     /// `provider`: the name of the provider.
     pub fn new(provider: &'static str, health: Health) -> Self {
         let (places, breaker) = (Semaphore::new(PROVIDER_CALLS_MAX), Mutex::new(Breaker::new(PROBE_MAX)));
-        Self { provider, places, breaker, health }
+        Self { provider, places, breaker, health, measured: Measured::of(provider) }
     }
 
     /// True if a call could be sent at once.
@@ -59,19 +63,33 @@ impl Gate {
     pub async fn call<T>(
         &self,
         payment: PaymentId,
+        kind: CallKind,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let not_sent = |why: &str| ProviderError::Unreachable(format!("the call is not sent: {why}"));
+        let not_sent = |why: &str| {
+            self.measured.count_unsent(kind);
+            ProviderError::Unreachable(format!("the call is not sent: {why}"))
+        };
         let Ok(Ok(_place)) = timeout(PLACE_WAIT_MAX, self.places.acquire()).await else {
             return Err(not_sent("too many others are under way"));
         };
-        if !self.breaker().admit(Instant::now()) {
+        if !self.admit() {
             return Err(not_sent("calls of other payments failed"));
         }
+        let (_under_way, begun) = (UnderWay::begin(&self.measured.under_way), Instant::now());
         let lost = || ProviderError::OutcomeUnknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
         let answer = timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(lost()));
-        self.note(payment, answer.as_ref().err());
+        let error = answer.as_ref().err();
+        self.measured.count(kind, error, begun.elapsed());
+        self.note(payment, error);
         answer
+    }
+
+    fn admit(&self) -> bool {
+        let mut breaker = self.breaker();
+        let admits = breaker.admit(Instant::now());
+        self.measured.set_phase(breaker.phase());
+        admits
     }
 
     fn note(&self, payment: PaymentId, error: Option<&ProviderError>) {
@@ -84,6 +102,7 @@ impl Gate {
                 | ProviderError::Credentials(_),
             ) => breaker.failed(payment, Instant::now()),
         };
+        self.measured.set_phase(breaker.phase());
         // Under the lock of the breaker, so the condition is that of the last change.
         match change {
             None => {}

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::connection::{CallKind, Connection};
+use crate::measurements::Counter;
 
 /// A call for many appends is opened once this many appends are under way.
 const OPENED_AT: usize = 8;
@@ -55,6 +56,7 @@ pub(super) struct Batch {
     client: BatchAppendClient,
     opened_at: Instant,
     places: Semaphore,
+    appends: Counter,
 }
 
 impl Batches {
@@ -86,7 +88,8 @@ impl Batches {
         match opened {
             Ok(client) => {
                 let places = Semaphore::new(PLACES);
-                state.call = Call::Open(Arc::new(Batch { client, opened_at: Instant::now(), places }));
+                let (opened_at, appends) = (Instant::now(), self.connection.appends());
+                state.call = Call::Open(Arc::new(Batch { client, opened_at, places, appends }));
             }
             Err(error) => {
                 tracing::debug!(%error, "Cannot open a call for many appends; sending each by itself");
@@ -138,7 +141,7 @@ impl Batch {
         answer_max: Duration,
     ) -> Result<BatchWriteResult, Unsuccessful> {
         let Ok(_place) = self.places.try_acquire() else { return Err(Unsuccessful::Full) };
-        CallKind::Append.count();
+        self.appends.increment(1);
         match timeout(answer_max, self.client.append_to_stream(stream, expected, events)).await {
             Ok(Ok(written)) => Ok(written),
             Ok(Err(error)) => {

@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     EventStoreDbOptions, config::EventStoreDbConfig, errors::EventStoreDbOpenError, no_delay, trust,
 };
+use crate::measurements::{Counter, EVENTSTOREDB_CALLS};
 
 /// Back-off after the second loss in a row. Each further loss doubles it, up to [`BACK_OFF_MAX`]. After the
 /// first loss there is none.
@@ -27,8 +28,6 @@ const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A client that has no connection after this time is replaced. It tries each node of a cluster for 3 s, so it gets
 /// past one silent node.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Requests to the server, by kind, with repeated ones.
-const CALLS_METRIC: &str = "orderly_eventstoredb_calls_total";
 /// How often one call follows the server's answer that another node is the leader.
 const LEADERS_FOLLOWED_MAX: u32 = 2;
 
@@ -44,16 +43,34 @@ pub(super) enum CallKind {
     Subscription,
 }
 
-impl CallKind {
-    pub fn count(self) {
-        let kind = match self {
-            Self::Append => "append",
-            Self::Batch => "batch",
-            Self::StreamRead => "stream_read",
-            Self::AllRead => "all_read",
-            Self::Subscription => "subscription",
-        };
-        metrics::counter!(CALLS_METRIC, "kind" => kind).increment(1);
+/// Counts requests to the server by their kind, with repeated ones.
+struct Calls {
+    appends: Counter,
+    batches: Counter,
+    stream_reads: Counter,
+    all_reads: Counter,
+    subscriptions: Counter,
+}
+
+impl Calls {
+    fn new() -> Self {
+        Self {
+            appends: EVENTSTOREDB_CALLS.with(["append"]),
+            batches: EVENTSTOREDB_CALLS.with(["batch"]),
+            stream_reads: EVENTSTOREDB_CALLS.with(["stream_read"]),
+            all_reads: EVENTSTOREDB_CALLS.with(["all_read"]),
+            subscriptions: EVENTSTOREDB_CALLS.with(["subscription"]),
+        }
+    }
+
+    fn of(&self, kind: CallKind) -> &Counter {
+        match kind {
+            CallKind::Append => &self.appends,
+            CallKind::Batch => &self.batches,
+            CallKind::StreamRead => &self.stream_reads,
+            CallKind::AllRead => &self.all_reads,
+            CallKind::Subscription => &self.subscriptions,
+        }
     }
 }
 
@@ -84,6 +101,7 @@ pub(super) struct Connection {
     config: EventStoreDbConfig,
     call_time_max: Duration,
     state: Mutex<State>,
+    calls: Calls,
     _without_delay: AbortOnDropHandle<()>,
 }
 
@@ -131,6 +149,7 @@ impl Connection {
             config,
             call_time_max: options.call_time_max,
             state: Mutex::default(),
+            calls: Calls::new(),
             _without_delay: AbortOnDropHandle::new(keeping),
         })
     }
@@ -142,6 +161,11 @@ impl Connection {
 
     pub fn config(&self) -> &EventStoreDbConfig {
         &self.config
+    }
+
+    /// The count of appends, for those that share a call.
+    pub fn appends(&self) -> Counter {
+        self.calls.appends.clone()
     }
 
     pub fn call_time_max(&self) -> Duration {
@@ -176,7 +200,7 @@ impl Connection {
             let turn = self.turn(deadline)?;
             self.connect(&turn).await?;
             let begun = Instant::now();
-            kind.count();
+            self.calls.of(kind).increment(1);
             match timeout_at(deadline, call.clone()(turn.client)).await {
                 Err(_) => {
                     let error = CallError::TimedOut(self.call_time_max);

@@ -21,6 +21,9 @@ use super::{
 use crate::{
     event_store::{Append, AppendError, Appended},
     log_limit::LogLimit,
+    measurements::{
+        COMMIT_APPENDS, COMMIT_FAILURES, COMMIT_QUEUE, COMMIT_SECONDS, Counter, Gauge, Histogram, number,
+    },
 };
 
 /// Bounds of one transaction: a long queue is answered in several groups.
@@ -36,6 +39,26 @@ pub(super) struct Writer {
     appender: Appender,
     jobs: mpsc::Receiver<PendingAppend>,
     head: watch::Sender<Option<Position>>,
+    measured: Measured,
+}
+
+/// What the writer measures of its commits.
+struct Measured {
+    commits: Histogram,
+    appends: Histogram,
+    queued: Gauge,
+    failures: Counter,
+}
+
+impl Measured {
+    fn new() -> Self {
+        Self {
+            commits: COMMIT_SECONDS.with([]),
+            appends: COMMIT_APPENDS.with([]),
+            queued: COMMIT_QUEUE.with([]),
+            failures: COMMIT_FAILURES.with([]),
+        }
+    }
 }
 
 impl Writer {
@@ -48,7 +71,8 @@ impl Writer {
     ) -> rusqlite::Result<(Self, watch::Receiver<Option<Position>>)> {
         let appender = Appender::new(&connection, options)?;
         let (head, watcher) = watch::channel(appender.committed_position());
-        Ok((Self { connection, checkpointer, appender, jobs, head }, watcher))
+        let measured = Measured::new();
+        Ok((Self { connection, checkpointer, appender, jobs, head, measured }, watcher))
     }
 
     pub(super) fn known_streams(&self) -> KnownStreams {
@@ -72,6 +96,7 @@ impl Writer {
         let mut group = Vec::new();
         while let Ok(first) = self.jobs.recv() {
             self.take_group(first, &mut group);
+            self.measured.queued.decrement(number(group.len()));
             self.write(&mut group);
         }
         self.checkpointer.finish(&self.connection);
@@ -117,6 +142,7 @@ impl Writer {
             Err(failure) => {
                 // A full disk fails thousands of groups in a second.
                 static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(1));
+                self.measured.failures.increment(1);
                 self.appender.rolled_back();
                 if let Some(omitted) = FAILURES.pass() {
                     tracing::error!(
@@ -146,7 +172,10 @@ impl Writer {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(GroupFailure::BeforeCommit)?;
         let outcomes = apply(&mut self.appender, &transaction, group).map_err(GroupFailure::BeforeCommit)?;
+        let begun = Instant::now();
         transaction.commit().map_err(GroupFailure::AtCommit)?;
+        self.measured.commits.record(begun.elapsed());
+        self.measured.appends.record(number(group.len()));
         Ok(outcomes)
     }
 }

@@ -45,9 +45,12 @@ fn after_the_pause_it_admits_one_probe_whose_success_closes_it() {
     let now = Instant::now();
     let mut breaker = open(now);
     assert!(!breaker.admit(now + PAUSE_MIN - Duration::from_millis(1)));
+    assert_eq!(breaker.phase(), Phase::Open);
     assert!(breaker.admit(now + PAUSE_MIN));
+    assert_eq!(breaker.phase(), Phase::HalfOpen);
     assert!(!breaker.admit(now + PAUSE_MIN) && !breaker.admits(now + PAUSE_MIN), "a second probe");
     assert_eq!(breaker.succeeded(), Some(Change::Closed));
+    assert_eq!(breaker.phase(), Phase::Closed);
     assert!(breaker.admit(now + PAUSE_MIN) && breaker.admit(now + PAUSE_MIN));
 }
 
