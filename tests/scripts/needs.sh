@@ -20,6 +20,7 @@ openssl           | needs_openssl        | openssl                | Postgres
 Go                | needs_go             | golang-go              | stripe-mock
 kcat              | needs_kcat           | kcat                   | kcat
 Python 3 and venv | needs_python         | python3-venv           | Python clients
+promtool          | needs_promtool       | prometheus             | alert rules
 root              | needs_root           |                        | root
 TABLE
 }
@@ -49,6 +50,7 @@ needs_postgres() { needs_service_check postgres postgres_bin; }
 needs_openssl() { command -v openssl; } >/dev/null
 needs_go() { command -v go; } >/dev/null
 needs_kcat() { command -v kcat; } >/dev/null
+needs_promtool() { command -v promtool; } >/dev/null
 needs_python() { python3 -c 'import ensurepip, venv'; } 2>/dev/null
 
 # Root in a container may lack the right to mount, so this mounts a small disk as the test does.
