@@ -10,9 +10,9 @@ use crate::events_doc::assert_is_current;
 const INTRODUCTION: &str = "\
 # Metrics
 
-`ORDERLY_ADMIN_LISTEN=127.0.0.1:8083` opens an address for operators. Without the setting there is none. Each process has
-an address of its own, also one without an API. The address has no authentication: keep it on a loopback address or in a
-private network.
+`ORDERLY_ADMIN_LISTEN=127.0.0.1:8083` opens an address for operators. Without the setting there is none. Each process
+has an address of its own, also one without an API. The address has no authentication: keep it on a loopback address or
+in a private network.
 
 | path | answer |
 | --- | --- |
@@ -31,17 +31,18 @@ scrape_configs:
       - targets: [\"127.0.0.1:8083\"]
 ```
 
-- A process shows the metrics of its own roles. Those of the relay need Kafka, and those of Postgres and EventStoreDB need
-  these servers.
+- A process shows the metrics of its own roles. Those of the relay need Kafka, and those of Postgres and EventStoreDB
+  need these servers.
 - Counters and durations are those of one process: add the processes up. `orderly_follower_lag_*`, `orderly_parked_*`,
   `orderly_stuck_orders` and `orderly_webhook_endpoints*` describe the platform, and several processes may show them:
   take the largest.
 - The lags, the sizes of files and the stuck orders are read when `/metrics` is asked. Everything else is counted where
   it happens.
-- `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and others show what the process uses,
-  under the names of Prometheus.
+- `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and others show what the process
+  uses, under the names of Prometheus.
 
-To profile a process, use `perf record --call-graph dwarf --pid PID`: released programs keep the names of their functions.
+To profile a process, use `perf record --call-graph dwarf --pid PID`: released programs keep the names of their
+functions.
 
 A test makes this page from the code and fails if it differs. To change a meaning, edit
 `infra/src/measurements/catalogue.rs`.
