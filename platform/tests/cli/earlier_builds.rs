@@ -14,6 +14,9 @@ use super::support::{DataDir, Server};
 /// Time limit for the work that was open when the earlier build was killed.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
 
+/// The build that stored its events without checksums.
+const WITHOUT_CHECKSUMS: &str = "04cad99";
+
 const BULK_RECEIPTS: &str = "/v1/stock/receipts";
 
 /// One folder for each earlier build; a new folder needs no code.
@@ -119,7 +122,16 @@ fn never_paid(expected: &Value) -> i64 {
 /// followed it: 202, at the revision of the refund, which is the next one of the payment.
 fn first_answer(request: &Value) -> (Value, Value) {
     let (status, mut answer) = (request["status"].clone(), request["answer"].clone());
-    let shows_refund = request["path"].as_str().unwrap().ends_with("/charge") && status == 202;
+    let path = request["path"].as_str().unwrap();
+    if path.starts_with("/v1/webhook-subscriptions")
+        && let Some(subscription) = answer.as_object_mut()
+    {
+        // Its present state: the first secret ends after a day, and a receiver that never answers is disabled.
+        for changing in ["enabled", "disabled_reason", "previous_secret_until", "updated_at"] {
+            subscription.remove(changing);
+        }
+    }
+    let shows_refund = path.ends_with("/charge") && status == 202;
     if !shows_refund {
         return (status, answer);
     }
@@ -195,7 +207,8 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         assert!(server.terminate().await.success());
 
         let verified = data.run_well(&["audit", "verify"]).await;
-        assert!(verified.contains("events of an earlier build have no checksum"), "{verified}");
+        let has_unchecked = verified.contains("events of an earlier build have no checksum");
+        assert_eq!(has_unchecked, build.ends_with(WITHOUT_CHECKSUMS), "{verified}");
         data.run_well(&["projections", "rebuild"]).await;
         data.run_well(&["audit", "verify"]).await;
         data.serve().await.kill().await;
