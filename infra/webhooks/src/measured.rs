@@ -79,7 +79,7 @@ impl EndpointsMeasured {
                 || lanes.get(&subscription.id).is_some_and(|lane| lane.stopped_since().is_some());
             match subscription.status {
                 SubscriptionStatus::Enabled if subscription.failing_since.is_some() || is_stopped() => {
-                    failing += 1
+                    failing += 1;
                 }
                 SubscriptionStatus::Enabled => working += 1,
                 SubscriptionStatus::Failing => disabled += 1,
