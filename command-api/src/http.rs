@@ -24,7 +24,7 @@ use domain::Timestamp;
 use infra::{
     health::{Health, Readiness},
     http::{
-        Code, Failure, FieldError, Problem,
+        Code, Failure, FieldError, Problem, Version,
         answers::ReadinessProblems,
         body::{BodyLimits, BodyReader},
         problem::ProblemBody,
@@ -95,13 +95,16 @@ pub struct CommandApi {
     pub backlog: Backlog,
     /// Refuses commands once the event log went back.
     pub log_guard: Option<LogGuard>,
+    /// The answer of `/version`.
+    pub version: Version,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
         let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
-        Self { checkout, parked, options, bodies, webhooks: None, health, backlog, log_guard: None }
+        let (webhooks, log_guard, version) = (None, None, Version::default());
+        Self { checkout, parked, options, bodies, webhooks, health, backlog, log_guard, version }
     }
 
     /// Adds subscriptions to webhooks.
@@ -112,6 +115,11 @@ impl CommandApi {
     /// Answers `/readyz` with the conditions of this process.
     pub fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Answers `/version`.
+    pub fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// Refuses new orders as `backlog` says.
@@ -186,6 +194,7 @@ fn routes() -> OpenApiRouter<CommandApi> {
         .routes(routes!(webhook_subscriptions::retry_delivery))
         .routes(routes!(live))
         .routes(routes!(ready))
+        .routes(routes!(version))
 }
 
 /// The OpenAPI 3.1 description of the command API.
@@ -225,6 +234,13 @@ async fn live() -> &'static str {
 async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.checkout.store().log().read_all(None, 1).await?;
     Ok(Json(api.health.readiness()?))
+}
+
+/// The version of this process
+#[utoipa::path(get, path = "/version", tag = "health",
+    responses((status = 200, description = "The version and the commit.", body = Version)))]
+async fn version(State(api): State<CommandApi>) -> Json<Version> {
+    Json(api.version)
 }
 
 /// The current time in microseconds, the precision of the stores.

@@ -9,9 +9,11 @@ pub mod paging;
 pub mod parameters;
 pub mod path;
 pub mod problem;
+mod request_log;
 pub mod server;
 pub mod site;
 pub mod stores;
+pub mod version;
 
 use domain::Revision;
 use http::HeaderValue;
@@ -21,6 +23,7 @@ pub use code::Code;
 pub use hosts::AllowedHosts;
 pub use problem::{FieldError, Problem};
 pub use server::{ServerOptions, listen, serve};
+pub use version::Version;
 
 /// A revision as an `ETag`.
 pub fn etag(revision: Revision) -> HeaderValue {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use infra::{
     health::Readiness,
-    http::{Failure, answers::ReadinessProblems},
+    http::{Failure, Version, answers::ReadinessProblems},
 };
 
 use crate::QueryApi;
@@ -30,4 +30,13 @@ pub async fn livez() -> &'static str {
 pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.queries.checkpoints().await?;
     Ok(Json(api.health.readiness()?))
+}
+
+/// The version of this process
+#[utoipa::path(
+    get, path = "/version", tag = "operations",
+    responses((status = 200, description = "The version and the commit.", body = Version)),
+)]
+pub async fn version(State(api): State<Arc<QueryApi>>) -> Json<Version> {
+    Json(api.version)
 }

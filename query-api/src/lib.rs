@@ -26,7 +26,7 @@ use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
     health::Health,
-    http::{FieldError, ServerOptions, problem::ProblemBody, site},
+    http::{FieldError, ServerOptions, Version, problem::ProblemBody, site},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
@@ -53,6 +53,7 @@ fn routes() -> OpenApiRouter<Arc<QueryApi>> {
         .routes(routes!(projections::projections))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
+        .routes(routes!(health::version))
 }
 
 #[derive(OpenApi)]
@@ -98,6 +99,7 @@ pub struct QueryApi {
     permits_again: Semaphore,
     revision_wait_max: Duration,
     health: Health,
+    version: Version,
 }
 
 impl QueryApi {
@@ -114,12 +116,18 @@ impl QueryApi {
         let permits = Semaphore::new(options.queries_max);
         let permits_again = Semaphore::new(options.queries_again_max);
         let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
-        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health }
+        let version = Version::default();
+        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, version }
     }
 
     /// Answers `/readyz` with the conditions of this process.
     pub fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// Answers `/version`.
+    pub fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// Runs a query, or refuses it if `queries_max` others are running.

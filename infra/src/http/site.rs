@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, State},
+    middleware,
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -14,10 +15,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::{Problem, measured::MeasuredLayer, problem};
+use super::{Problem, measured::MeasuredLayer, problem, request_log::log_request};
 
-/// Adds `/openapi.json`, `/docs`, `/problems`, and problem answers for unknown paths, unsupported methods and
-/// panics. Measures every request under the name `api`.
+/// Adds `/openapi.json`, `/docs`, `/problems`, problem answers for unknown paths, unsupported methods and
+/// panics, and the request log. Measures every request under the name `api`.
 ///
 /// `/docs` loads nothing from other sites.
 pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Router {
@@ -27,7 +28,11 @@ pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Rou
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         // One layer: axum boxes the future of each.
-        .layer((MeasuredLayer::of(api), CatchPanicLayer::custom(problem::after_panic)))
+        .layer((
+            MeasuredLayer::of(api),
+            middleware::from_fn(log_request),
+            CatchPanicLayer::custom(problem::after_panic),
+        ))
 }
 
 /// Serves the description and its page. All answers share their bytes.

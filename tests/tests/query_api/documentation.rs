@@ -163,6 +163,7 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
             "/v1/stock",
             "/v1/stock/{sku}",
             "/v1/stock/{sku}/reservations",
+            "/version",
         ]
     );
 }
