@@ -18,11 +18,11 @@ pub struct StripeOptions {
 /// Why these settings cannot be used. The text shows no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StripeOptionsError {
-    #[error("the secret key is empty or has a character that no key has; expected a key like sk_live_…")]
-    SecretKey,
     #[error(
-        "the signing secret of the webhook endpoint is empty or has a space; expected a secret like whsec_…"
+        "not a secret key of Stripe: expected sk_live_…, sk_test_… or a restricted key rk_…, with letters, digits and _ only"
     )]
+    SecretKey,
+    #[error("not the signing secret of a webhook endpoint: expected whsec_… without spaces")]
     WebhookSecret,
     #[error(
         "the URL of Stripe's API must be an https URL without a path; http is allowed only for this machine"
@@ -36,19 +36,29 @@ impl StripeOptions {
     /// `secret_key`: the account's key, or a restricted key that may write PaymentIntents and Refunds and
     /// read Charges. `webhook_secret`: the signing secret of the webhook endpoint.
     pub fn new(secret_key: &str, webhook_secret: &str) -> Result<Self, StripeOptionsError> {
-        let printable = |text: &str| !text.is_empty() && text.chars().all(|char| char.is_ascii_graphic());
-        if !printable(secret_key) {
-            return Err(StripeOptionsError::SecretKey);
-        }
-        if !printable(webhook_secret) {
-            return Err(StripeOptionsError::WebhookSecret);
-        }
+        Self::check_secret_key(secret_key)?;
+        Self::check_webhook_secret(webhook_secret)?;
         Ok(Self {
             api_url: API_URL.parse().map_err(|_| StripeOptionsError::ApiUrl)?,
             secret_key: StripeSecret(secret_key.to_owned()),
             webhook_secret: StripeSecret(webhook_secret.to_owned()),
             multicapture: false,
         })
+    }
+
+    /// Checks the form of a key, without Stripe. A publishable key (`pk_…`) cannot charge.
+    pub fn check_secret_key(text: &str) -> Result<(), StripeOptionsError> {
+        let rest = text.strip_prefix("sk_").or_else(|| text.strip_prefix("rk_"));
+        let is_plain = |rest: &str| rest.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');
+        let is_key = rest.is_some_and(|rest| !rest.is_empty() && is_plain(rest));
+        if is_key { Ok(()) } else { Err(StripeOptionsError::SecretKey) }
+    }
+
+    /// Checks the form of a signing secret.
+    pub fn check_webhook_secret(text: &str) -> Result<(), StripeOptionsError> {
+        let rest = text.strip_prefix("whsec_").unwrap_or_default();
+        let is_secret = !rest.is_empty() && rest.chars().all(|char| char.is_ascii_graphic());
+        if is_secret { Ok(()) } else { Err(StripeOptionsError::WebhookSecret) }
     }
 
     /// Sends requests to another server with Stripe's API, such as a test double.

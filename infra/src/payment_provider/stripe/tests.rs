@@ -14,9 +14,13 @@ fn debug_output_shows_no_secret() {
 
 #[test]
 fn unusable_settings_are_refused_and_the_error_does_not_show_them() {
-    assert_eq!(StripeOptions::new("", "whsec_1").err(), Some(StripeOptionsError::SecretKey));
-    assert_eq!(StripeOptions::new("sk_1\n", "whsec_1").err(), Some(StripeOptionsError::SecretKey));
-    assert_eq!(StripeOptions::new("sk_1", "whsec 1").err(), Some(StripeOptionsError::WebhookSecret));
+    for key in ["", "foo", "sk_", "sk_1\n", "sk_live 1", "pk_live_1", "whsec_1"] {
+        assert_eq!(StripeOptions::new(key, "whsec_1").err(), Some(StripeOptionsError::SecretKey), "{key:?}");
+    }
+    for secret in ["", "whsec", "whsec_", "whsec 1", "whsec_1 2", "sk_1"] {
+        let refused = StripeOptions::new("rk_live_1", secret).err();
+        assert_eq!(refused, Some(StripeOptionsError::WebhookSecret), "{secret:?}");
+    }
     let with = |url: &str| {
         StripeOptions::new("sk_1", "whsec_1").expect("a key and a secret").with_api_url(url).map(|_| ())
     };
