@@ -15,10 +15,19 @@ pub enum LogFormat {
 /// sends such an append again.
 const SILENT: &str = "eventstore::batch=off";
 
+/// Checks the syntax of a filter.
+pub fn check(filter: &str) -> Result<(), String> {
+    parse(filter).map(drop)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("{SILENT},{filter}")).map_err(|error| error.to_string())
+}
+
 /// Installs the log of the process. `filter` has the syntax of `RUST_LOG`, for example
 /// `info,command_api=debug`.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("{SILENT},{filter}")).map_err(|error| error.to_string())?;
+    let filter = parse(filter)?;
     let colours = std::io::stderr().is_terminal();
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);

@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod backup;
 pub mod bench;
+pub mod completions;
+pub mod config;
 pub mod dev;
 pub mod import;
 pub mod payments;

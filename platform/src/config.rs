@@ -1,10 +1,17 @@
-//! Reads all settings: flags and environment variables. `main` parses and checks them once and passes them on
-//! as values.
+//! Reads all settings: flags, environment variables and a file. `main` parses and checks them once and passes them
+//! on as values.
 
 mod duration;
+mod file;
+mod given;
+mod listen;
+mod log_filter;
+mod nearest;
+pub mod reference;
 mod roles;
 mod stripe;
 mod urls;
+mod variables;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -12,18 +19,25 @@ use clap::{Args, ValueEnum};
 use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
-use self::urls::SecretUrlParser;
 pub use self::{
     duration::{PaymentDueAfter, parse_duration},
+    given::{Given, ReadError, SettingValue, ValueOrigin, read},
+    log_filter::LogFilter,
     roles::{Role, Roles, RolesError},
-    stripe::{StripeSettingsError, stripe_options},
+    stripe::{StripeSettings, StripeSettingsError},
     urls::{ApiUrl, BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret, UnsupportedUrl},
 };
+use self::{listen::listen_address, urls::SecretUrlParser};
 
-/// Settings of every command. Each is a flag and an environment variable.
+/// Settings of every command. Each is a flag, an environment variable and a name in the file.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
+    /// TOML file with settings of `serve`. Their names are those of the flags, without `--`. Flags and environment
+    /// take precedence.
+    #[arg(long, env = "ORDERLY_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
     /// Directory of the embedded files.
     #[arg(long, env = "ORDERLY_DATA_DIR", value_name = "DIR", default_value = "data", global = true)]
     pub data_dir: PathBuf,
@@ -64,9 +78,9 @@ pub struct Settings {
     )]
     read_models: Option<ReadModelsUrl>,
 
-    /// Filter for log lines on standard error, in the syntax of `RUST_LOG`.
+    /// Filter for log lines on standard error, in the syntax of `RUST_LOG`, for example `info,requests=debug`.
     #[arg(long, env = "ORDERLY_LOG", value_name = "FILTER", default_value = "info", global = true)]
-    pub log: String,
+    pub log: LogFilter,
 
     /// Format of log lines.
     #[arg(
@@ -102,16 +116,28 @@ impl Settings {
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
     /// Address of the command API. Port 0: any free one, printed at start.
-    #[arg(long, env = "ORDERLY_COMMAND_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "ORDERLY_COMMAND_LISTEN",
+        value_name = "HOST:PORT",
+        value_parser = listen_address,
+        default_value = "127.0.0.1:8080"
+    )]
     pub command_listen: SocketAddr,
 
     /// Address of the query API. Port 0: any free one, printed at start.
-    #[arg(long, env = "ORDERLY_QUERY_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
+    #[arg(
+        long,
+        env = "ORDERLY_QUERY_LISTEN",
+        value_name = "HOST:PORT",
+        value_parser = listen_address,
+        default_value = "127.0.0.1:8081"
+    )]
     pub query_listen: SocketAddr,
 
-    /// Address of `/metrics`, the measurements of this process in the text format of Prometheus, and of `/livez` and
-    /// `/readyz`. Port 0: any free one, printed at start [default: none]
-    #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "IP:PORT")]
+    /// Address of `/metrics`, the measurements of this process in the text format of Prometheus, and of `/livez`,
+    /// `/readyz` and `/version`. Port 0: any free one, printed at start [default: none]
+    #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
 
     #[command(flatten)]
@@ -153,8 +179,8 @@ pub struct ServeOptions {
 #[derive(Debug, Clone, Args)]
 pub struct ProviderSettings {
     /// Payment provider: `sandbox` (of the server on this machine; moves no money), `sandbox:http://HOST:PORT` (of
-    /// another process), `stripe` (reads ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET from the
-    /// environment; there are no flags) or `none` (payments are recorded by hand).
+    /// another process), `stripe` (its secrets ORDERLY_STRIPE_SECRET_KEY and ORDERLY_STRIPE_WEBHOOK_SECRET have no
+    /// flags) or `none` (payments are recorded by hand).
     #[arg(
         long,
         visible_alias = "provider",
@@ -167,7 +193,13 @@ pub struct ProviderSettings {
     pub payment_provider: PaymentProviderUrl,
 
     /// Address of the sandbox of the server on this machine. Port 0: any free one, printed at start.
-    #[arg(long, env = "ORDERLY_SANDBOX_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:8082")]
+    #[arg(
+        long,
+        env = "ORDERLY_SANDBOX_LISTEN",
+        value_name = "HOST:PORT",
+        value_parser = listen_address,
+        default_value = "127.0.0.1:8082"
+    )]
     pub sandbox_listen: SocketAddr,
 
     /// Secret shared by platform and sandbox, `whsec_` and base64 [default: from DATA_DIR/sandbox.secret,
@@ -180,6 +212,9 @@ pub struct ProviderSettings {
         hide_env_values = true
     )]
     pub sandbox_secret: Option<SandboxSecret>,
+
+    #[command(flatten)]
+    pub stripe: StripeSettings,
 }
 
 /// Settings of the sandbox that a process runs. It is a payment provider that moves no money.

@@ -5,3 +5,8 @@ pub mod config;
 mod progress;
 pub mod serve;
 mod stores;
+
+use infra::http::Version;
+
+/// The version of this build.
+pub const VERSION: Version = Version { version: env!("CARGO_PKG_VERSION"), commit: env!("ORDERLY_COMMIT") };

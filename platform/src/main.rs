@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use platform::{
     commands::{
         audit::{self, AuditCommand},
         backup::{self, BackupOptions},
         bench::{self, BenchOptions},
+        completions::{self, CompletionsOptions, ManOptions},
+        config::{self, ConfigCommand, ConfigError},
         dev::{self, DevCommand},
         import::{self, ImportOptions},
         payments::{self, PaymentsCommand, PaymentsError},
@@ -15,7 +17,7 @@ use platform::{
         reactions::{self, ReactionsCommand},
         repair::{self, RepairCommand},
     },
-    config::{ServeOptions, Settings},
+    config::{ReadError, ServeOptions, Settings},
     serve::{self, ServeConfig},
 };
 use rustix::{fs::Mode, process::umask};
@@ -25,7 +27,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// An event-sourced order platform: accepts commands, stores events, serves read models.
 #[derive(Debug, Parser)]
-#[command(name = "orderly", version)]
+#[command(
+    name = "orderly",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ORDERLY_COMMIT"), ")")
+)]
 struct Cli {
     #[command(flatten)]
     settings: Settings,
@@ -38,6 +43,9 @@ struct Cli {
 enum Command {
     /// Run the platform: all roles, or those of `--roles`.
     Serve(Box<ServeOptions>),
+    /// Check and show the settings of `serve`.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Place the orders of a sales file (CSV with the Online Retail columns) over HTTP.
     Import(ImportOptions),
     /// Inspect the event log and check the read models.
@@ -62,6 +70,10 @@ enum Command {
     /// Write events directly into a log, for tests.
     #[command(subcommand)]
     Dev(DevCommand),
+    /// Print the completion script for a shell.
+    Completions(CompletionsOptions),
+    /// Print the manual page, in the format of `man`.
+    Man(ManOptions),
     /// Serve the HTTP baseline of `bench`.
     #[command(hide = true)]
     BenchEcho,
@@ -72,15 +84,26 @@ enum Command {
 async fn main() -> ExitCode {
     // Every file that this process creates is closed to other users from its first moment.
     umask(Mode::RWXG | Mode::RWXO);
-    let Cli { settings, command } = Cli::parse();
-    if let Err(error) = infra::telemetry::init(&settings.log, settings.log_format()) {
-        return usage_error(&format!("ORDERLY_LOG: {:?}: {error}", settings.log));
+    let (Cli { settings, command }, given) = match platform::config::read::<Cli>() {
+        Ok(read) => read,
+        Err(ReadError::Arguments(error)) => error.exit(),
+        Err(error @ (ReadError::Variable(_) | ReadError::File(_) | ReadError::SecretFlag { .. })) => {
+            return usage_error(&error.to_string());
+        }
+    };
+    if let Err(error) = infra::telemetry::init(settings.log.as_str(), settings.log_format()) {
+        return usage_error(&format!("ORDERLY_LOG: {error}"));
     }
     log_panics();
     let outcome = match command {
         Command::Serve(options) => match ServeConfig::new(&settings, &options) {
-            Ok(config) => serve::run(config).await,
+            Ok(config) => serve::run(config, settings.log_format()).await,
             Err(error) => return usage_error(&error.to_string()),
+        },
+        Command::Config(command) => match config::run(&settings, command, &given).await {
+            Ok(()) => Ok(()),
+            Err(ConfigError::Settings(problem)) => return usage_error(&problem.to_string()),
+            Err(ConfigError::Failed(failure)) => Err(failure),
         },
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
@@ -95,6 +118,8 @@ async fn main() -> ExitCode {
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
         Command::Bench(options) => bench::run(&settings, options).await,
         Command::Dev(command) => dev::run(&settings, command).await,
+        Command::Completions(options) => completions::print_completions(Cli::command(), &options),
+        Command::Man(options) => completions::print_manual(Cli::command(), &options),
         Command::BenchEcho => bench::echo::run().await,
     };
     match outcome {
@@ -122,4 +147,39 @@ fn log_panics() {
 fn usage_error(message: &str) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+    use std::{env, fs, path::Path};
+
+    use clap::CommandFactory;
+    use platform::config::reference;
+
+    use super::Cli;
+
+    #[test]
+    fn the_arguments_of_all_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_page_has_every_setting() {
+        const MARK: &str = "## All settings\n";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let page = fs::read_to_string(&path).unwrap();
+        let (text, tables) = page.split_once(MARK).unwrap();
+        let expected = reference::tables(&Cli::command());
+        if env::var_os("ORDERLY_WRITE_DOCS").is_some() {
+            fs::write(&path, format!("{text}{MARK}{expected}")).unwrap();
+            return;
+        }
+        let differs = tables.lines().zip(expected.lines()).find(|(is, should)| is != should);
+        assert!(
+            tables == expected,
+            "docs/configuration.md is outdated: run this test with ORDERLY_WRITE_DOCS=1 to write it. {differs:?}"
+        );
+    }
 }

@@ -7,8 +7,9 @@ mod parts;
 mod progress;
 mod running_roles;
 mod samples;
+mod start_line;
 
-use std::{io, io::Write, net::SocketAddr, path::PathBuf, process};
+use std::{future::Future, io, io::Write, net::SocketAddr, path::PathBuf, process};
 
 use infra::{
     event_store::ReadError,
@@ -19,18 +20,22 @@ use infra::{
     payment_provider::stripe::StripeOptions,
     read_models::{BindError, ReadModelError},
     relay::RelayError,
+    telemetry::LogFormat,
 };
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
 use webhooks::SenderSetUpError;
 
 pub(crate) use self::parts::{SECRET_FILE, url_to};
-pub use self::running_roles::RunningRoles;
+pub use self::{
+    running_roles::RunningRoles,
+    start_line::{Addresses, StartLine},
+};
 use crate::{
     commands::Failure,
     config::{
         BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role,
-        Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError, stripe_options,
+        Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
     stores::StoreError,
 };
@@ -74,7 +79,7 @@ impl ServeConfig {
                 .with_read_models(&read_models)?;
         let calls_provider = roles.has(Role::CommandApi) || roles.has(Role::ProcessManager);
         let stripe = match &options.provider.payment_provider {
-            PaymentProviderUrl::Stripe if calls_provider => Some(stripe_options()?),
+            PaymentProviderUrl::Stripe if calls_provider => Some(options.provider.stripe.options()?),
             PaymentProviderUrl::Stripe
             | PaymentProviderUrl::None
             | PaymentProviderUrl::Sandbox
@@ -99,10 +104,11 @@ impl ServeConfig {
     }
 }
 
-/// Runs until a signal arrives or a role fails.
-pub async fn run(config: ServeConfig) -> Result<(), Failure> {
+/// Runs until a signal arrives or a role fails. Prints the addresses in the format of the log.
+pub async fn run(config: ServeConfig, format: LogFormat) -> Result<(), Failure> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
+    tokio::spawn(ignore_hangups()?);
     let running = tokio::select! {
         started = RunningRoles::start(config) => started?,
         // Exits at once: the start only reads and checks, and the check of a large event store takes minutes.
@@ -110,7 +116,7 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
         _ = terminations.recv() => process::exit(1),
     };
     // Ignores the error: a caller that has read the addresses may have closed the pipe.
-    let _ = io::stdout().write_all(format!("{running}\n").as_bytes());
+    let _ = writeln!(io::stdout(), "{}", running.start_line().banner(format));
 
     let failed = tokio::select! {
         _ = interrupts.recv() => false,
@@ -125,6 +131,17 @@ pub async fn run(config: ServeConfig) -> Result<(), Failure> {
     }
     tracing::info!("Stopped");
     if failed { Err(Failure::new("a role has failed; the log shows the cause")) } else { Ok(()) }
+}
+
+/// Keeps the process from ending by SIGHUP, which says that a terminal was closed, or asks for a reload. Nothing is
+/// reloaded: the settings of a process are those of its start.
+fn ignore_hangups() -> io::Result<impl Future<Output = ()>> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP is ignored; restart the process to apply changed settings");
+        }
+    })
 }
 
 /// Why a process cannot start its roles.

@@ -1,9 +1,19 @@
 //! Connection options: the address, TLS, and time limits of every session.
 
-use std::{fmt::Write, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt::{self, Write},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode},
+};
+
+use super::{PostgresOpenError, tls};
 
 const APPLICATION_NAME: &str = "orderly";
 
@@ -119,6 +129,36 @@ impl FromStr for PostgresOptions {
     }
 }
 
+impl PostgresOptions {
+    /// Reads the file with the authorities, as a connection does.
+    pub fn check_certificates(&self) -> Result<(), PostgresOpenError> {
+        tls::connector(self).map(drop)
+    }
+}
+
+/// Prints user, servers and database, without the password.
+impl fmt::Display for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(f, "{user}@")?;
+        }
+        for (index, host) in self.config.get_hosts().iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            match host {
+                Host::Tcp(name) => write!(f, "{separator}{name}")?,
+                Host::Unix(directory) => write!(f, "{separator}{}", directory.display())?,
+            }
+            // One port for each server, or one for all of them.
+            let ports = self.config.get_ports();
+            if let Some(port) = ports.get(index).or(ports.first()) {
+                write!(f, ":{port}")?;
+            }
+        }
+        write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
 /// Splits off `sslrootcert`, which tokio-postgres does not support: the rest of the URL, and the file.
 fn take_root_certificates(url: &str) -> (String, Option<PathBuf>) {
     let Some((address, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
@@ -171,5 +211,8 @@ mod tests {
         let options: PostgresOptions = url.parse().unwrap();
         assert!(!format!("{options:?}").contains("hunter2"));
         assert!(options.config.get_options().unwrap().ends_with("jit=off -c statement_timeout=7"));
+        assert_eq!(options.to_string(), "postgres://u@h:5432/d");
+        let several: PostgresOptions = "postgres://u:hunter2@one:1,two:2/d".parse().unwrap();
+        assert_eq!(several.to_string(), "postgres://u@one:1,two:2/d");
     }
 }

@@ -115,6 +115,10 @@ impl Roles {
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
     }
+
+    pub fn iter(&self) -> impl Iterator<Item = Role> {
+        self.0.iter().copied()
+    }
 }
 
 /// Refuses a process that has some but not all roles of the owner of an embedded event store, or that follows

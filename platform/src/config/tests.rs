@@ -1,6 +1,6 @@
 use clap::Parser;
 
-use super::{stripe::stripe_options_of, *};
+use super::*;
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -159,26 +159,32 @@ fn a_url_selects_the_payment_provider() {
 }
 
 #[test]
-fn the_error_for_missing_stripe_settings_names_them_and_shows_no_secret() {
-    let options = |set: &[(&str, &str)]| {
-        let value = |name| set.iter().find(|(is, _)| *is == name).map(|(_, value)| (*value).to_owned());
-        stripe_options_of(value).map(|options| format!("{options:?}")).map_err(|error| error.to_string())
+fn the_error_for_missing_or_wrong_stripe_settings_names_them_and_shows_no_secret() {
+    let options = |arguments: &[&str]| {
+        let stripe = parse(arguments).map(|cli| cli.serve.provider.stripe);
+        let options = stripe.and_then(|stripe| stripe.options().map_err(|error| error.to_string()));
+        options.map(|options| format!("{options:?}"))
     };
-    let key = ("ORDERLY_STRIPE_SECRET_KEY", "sk_live_hidden");
-    let secret = ("ORDERLY_STRIPE_WEBHOOK_SECRET", "whsec_hidden");
-    for (set, missing) in [
+    let key = "--stripe-secret-key=sk_live_hidden";
+    let secret = "--stripe-webhook-secret=whsec_hidden";
+    for (arguments, named) in [
         (&[][..], "ORDERLY_STRIPE_SECRET_KEY"),
-        (&[("ORDERLY_STRIPE_SECRET_KEY", ""), secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&[secret], "ORDERLY_STRIPE_SECRET_KEY"),
         (&[key], "ORDERLY_STRIPE_WEBHOOK_SECRET"),
-        (&[key, secret, ("ORDERLY_STRIPE_API_URL", "http://stripe.example")], "ORDERLY_STRIPE_API_URL"),
-        (&[key, secret, ("ORDERLY_STRIPE_MULTICAPTURE", "yes")], "ORDERLY_STRIPE_MULTICAPTURE"),
-        (&[("ORDERLY_STRIPE_SECRET_KEY", "sk hidden"), secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&[key, secret, "--stripe-api-url=http://stripe.example"], "ORDERLY_STRIPE_API_URL"),
+        (&["--stripe-secret-key=hidden", secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&["--stripe-secret-key=pk_live_hidden", secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&["--stripe-secret-key=sk hidden", secret], "ORDERLY_STRIPE_SECRET_KEY"),
+        (&[key, "--stripe-webhook-secret=hidden"], "ORDERLY_STRIPE_WEBHOOK_SECRET"),
     ] {
-        let error = options(set).unwrap_err();
-        assert!(error.starts_with(missing) && !error.contains("hidden"), "{set:?}: {error}");
+        let error = options(arguments).unwrap_err();
+        assert!(error.contains(named) && !error.contains("hidden"), "{arguments:?}: {error}");
     }
     let shown = options(&[key, secret]).unwrap();
     assert!(shown.contains("api.stripe.com") && !shown.contains("hidden"), "{shown}");
+    assert!(options(&[key, secret, "--stripe-multicapture"]).unwrap().contains("multicapture: true"));
+    let settings = parse(&[key, secret]).unwrap().serve;
+    assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
 }
 
 #[test]
@@ -220,5 +226,33 @@ fn an_api_url_is_plain_http_without_a_trailing_slash() {
     assert_eq!("http://shop:8080/".parse::<ApiUrl>().unwrap().as_str(), "http://shop:8080");
     for text in ["https://shop", "shop:8080", "http://", ""] {
         assert!(text.parse::<ApiUrl>().is_err(), "{text:?} was accepted");
+    }
+}
+
+#[test]
+fn the_stores_are_printed_without_credentials() {
+    let settings = parse(&[
+        "--event-store",
+        "esdb://admin:hunter2@10.0.0.4:2113?tls=false",
+        "--read-models",
+        "postgres://orderly:hunter2@10.0.0.3:5432/orders?connect_timeout=3",
+        "--bus",
+        "kafka://10.0.0.1:9092?partitions=3",
+    ]);
+    let settings = settings.unwrap().settings;
+    assert_eq!(settings.event_store().to_string(), "esdb://10.0.0.4:2113");
+    assert_eq!(settings.read_models().to_string(), "postgres://orderly@10.0.0.3:5432/orders");
+    assert_eq!(settings.bus.to_string(), "kafka://10.0.0.1:9092");
+    assert!(!format!("{settings:?}").contains("hunter2"), "{settings:?}");
+}
+
+#[test]
+fn only_urls_without_credentials_and_with_known_parameters_are_shown_as_given() {
+    for url in ["direct", "sqlite:data/e.db", "esdb://db:2113?tls=false", "kafka://a:1?partitions=3&prefix=x"]
+    {
+        assert!(urls::holds_no_secret(url), "{url}");
+    }
+    for url in ["esdb://u:p@db", "postgres://db/d?password=p", "postgres://db/d?sslmode=require&password=p"] {
+        assert!(!urls::holds_no_secret(url), "{url}");
     }
 }

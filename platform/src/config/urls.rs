@@ -1,6 +1,6 @@
 //! The URLs that choose the stores, the bus and the payment provider.
 
-use std::{ffi::OsStr, marker::PhantomData, path::PathBuf, str::FromStr};
+use std::{ffi::OsStr, fmt, marker::PhantomData, path::PathBuf, str::FromStr};
 
 use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
 use infra::{
@@ -62,7 +62,7 @@ pub enum PaymentProviderUrl {
     Sandbox,
     /// The sandbox of another process.
     SandboxAt(ApiUrl),
-    /// Its settings are in the environment: see [`super::stripe_options`].
+    /// Its settings are [`super::StripeSettings`].
     Stripe,
 }
 
@@ -75,7 +75,7 @@ pub struct UnsupportedUrl {
 }
 
 impl UnsupportedUrl {
-    fn new(setting: &'static str, problem: &impl ToString) -> Self {
+    pub(super) fn new(setting: &'static str, problem: &impl ToString) -> Self {
         Self { setting, problem: problem.to_string() }
     }
 }
@@ -172,6 +172,66 @@ impl FromStr for PaymentProviderUrl {
             }
         }
     }
+}
+
+/// Prints the URL without credentials and parameters.
+impl fmt::Display for EventStoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::EventStoreDb(config) => write!(f, "esdb://{}", config.servers()),
+        }
+    }
+}
+
+impl fmt::Display for BusUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Kafka(config) => write!(f, "{}{}", KafkaConfig::SCHEME, config.brokers()),
+        }
+    }
+}
+
+/// Prints the URL without the password and parameters.
+impl fmt::Display for ReadModelsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(options) => write!(f, "{options}"),
+        }
+    }
+}
+
+impl fmt::Display for PaymentProviderUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Sandbox => f.write_str("sandbox"),
+            Self::SandboxAt(url) => write!(f, "sandbox:{}", url.as_str()),
+            Self::Stripe => f.write_str("stripe"),
+        }
+    }
+}
+
+/// True if a URL has neither credentials nor a parameter that may be one.
+pub(super) fn holds_no_secret(url: &str) -> bool {
+    const HARMLESS: &[&str] = &[
+        "connect_timeout",
+        "min_insync",
+        "partitions",
+        "prefix",
+        "replication",
+        "sslmode",
+        "sslrootcert",
+        "tls",
+        "tlsCAFile",
+        "tlsVerifyCert",
+    ];
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let name = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
+    let mut names = parameters.split('&').filter(|parameter| !parameter.is_empty()).map(name);
+    !url.contains('@') && names.all(|name| HARMLESS.contains(&name.as_str()))
 }
 
 /// The secret that platform and sandbox share. `Debug` does not show it.

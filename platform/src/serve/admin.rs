@@ -1,4 +1,4 @@
-//! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez` and `/readyz`.
+//! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez`, `/readyz` and `/version`.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -24,7 +24,10 @@ use metrics_process::Collector;
 use tokio_util::sync::CancellationToken;
 
 use super::{ServeConfig, StartError, followers::Followers, parts::ReadSide, samples::Samples};
-use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl};
+use crate::{
+    VERSION,
+    config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl},
+};
 
 /// How often the samples of histograms are added up. Until then each takes 16 bytes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -98,6 +101,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(ready))
+            .route("/version", get(async || Json(VERSION)))
             .with_state(Arc::new(self))
     }
 }

@@ -1,7 +1,7 @@
 //! The running roles of a process. Stops them in the order that loses nothing: first the APIs, then the work
 //! under way, then the stores.
 
-use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use command_api::{
     Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin, backlog::Backlog,
@@ -21,21 +21,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
-    ServeConfig, StartError,
+    Addresses, ServeConfig, StartError, StartLine,
     admin::{self, Admin},
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
 };
 use crate::{
-    config::{BusUrl, PaymentDueAfter, Role, Roles},
+    VERSION,
+    config::{BusUrl, PaymentDueAfter, Role},
     stores::{self, Operations, Views, WritableEventStore},
 };
 
 /// The running roles of this process.
 #[derive(Debug)]
 pub struct RunningRoles {
-    roles: Roles,
+    start_line: StartLine,
     pub command_address: Option<SocketAddr>,
     pub query_address: Option<SocketAddr>,
     pub sandbox_address: Option<SocketAddr>,
@@ -112,6 +113,16 @@ impl Listeners {
             admin: config.admin_listen.map(bind_admin).transpose()?,
         })
     }
+
+    fn addresses(&self) -> Addresses {
+        let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
+        Addresses {
+            command_api: address(&self.command_api),
+            query_api: address(&self.query_api),
+            sandbox: address(&self.sandbox),
+            admin: address(&self.admin),
+        }
+    }
 }
 
 impl RunningRoles {
@@ -119,6 +130,7 @@ impl RunningRoles {
     pub async fn start(config: ServeConfig) -> Result<Self, StartError> {
         // Every step that can fail comes before the first role starts. The event store is first: a process
         // that cannot own it must not touch the other files.
+        StartLine::new(&config, Addresses::default()).log_start();
         let health = Health::default();
         let measurements = config.admin_listen.map(|_| admin::measurements());
         let clock = Clock::steady(health.clone());
@@ -135,13 +147,13 @@ impl RunningRoles {
         };
         let admin = measurements.map(open_admin).transpose()?;
         let mut listeners = Listeners::bind(&config)?;
-        let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
+        let addresses = listeners.addresses();
         let running = Self {
-            roles: config.roles.clone(),
-            command_address: address(&listeners.command_api),
-            query_address: address(&listeners.query_api),
-            sandbox_address: address(&listeners.sandbox),
-            admin_address: address(&listeners.admin),
+            start_line: StartLine::new(&config, addresses),
+            command_address: addresses.command_api,
+            query_address: addresses.query_api,
+            sandbox_address: addresses.sandbox,
+            admin_address: addresses.admin,
             apis: Stage::default(),
             reactions: Stage::default(),
             publishing: Stage::default(),
@@ -162,7 +174,10 @@ impl RunningRoles {
         }
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
-            Ok(()) => Ok(running),
+            Ok(()) => {
+                running.start_line.log_up();
+                Ok(running)
+            }
             Err(error) => {
                 running.stop().await;
                 Err(error)
@@ -378,6 +393,7 @@ impl RunningRoles {
         let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
         let api = CommandApi::new(checkout, operations.parked, options)
             .with_health(self.health.clone())
+            .with_version(VERSION)
             .with_backlog(backlog);
         let api = match &self.log_guard {
             Some(guard) => api.guarded_by(guard.clone()),
@@ -405,7 +421,8 @@ impl RunningRoles {
         let log = parts::log_access(config, log);
         let options = query_api::QueryApiOptions::default();
         let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
-            .with_health(self.health.clone());
+            .with_health(self.health.clone())
+            .with_version(VERSION);
         let stop = self.apis.stop.clone();
         self.spawn(
             &self.apis,
@@ -425,6 +442,11 @@ impl RunningRoles {
                 failed.cancel();
             }
         });
+    }
+
+    /// What runs, and where it listens.
+    pub fn start_line(&self) -> &StartLine {
+        &self.start_line
     }
 
     /// Resolves when a role ends before it was stopped. Stop the other roles then.
@@ -456,22 +478,5 @@ fn batch_every(bus: &BusUrl) -> Duration {
     match bus {
         BusUrl::Direct => Duration::from_millis(10),
         BusUrl::Kafka(_) => Duration::ZERO,
-    }
-}
-
-impl fmt::Display for RunningRoles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Orderly is up ({}); Ctrl-C stops it.", self.roles)?;
-        let apis = [("command API", self.command_address), ("query API", self.query_address)];
-        for (name, address) in apis.into_iter().filter_map(|(name, address)| Some((name, address?))) {
-            write!(f, "\n  {name:<11}  http://{address}  (docs: http://{address}/docs)")?;
-        }
-        if let Some(address) = self.sandbox_address {
-            write!(f, "\n  {:<11}  http://{address}  (moves no money)", "sandbox")?;
-        }
-        if let Some(address) = self.admin_address {
-            write!(f, "\n  {:<11}  http://{address}/metrics", "admin")?;
-        }
-        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod configuration;
 mod damage;
 mod dev;
 mod earlier_builds;
@@ -20,4 +21,5 @@ mod refunds;
 mod restored_log;
 mod serve;
 mod settings;
+mod started;
 mod support;

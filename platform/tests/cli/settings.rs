@@ -14,7 +14,11 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         ("ORDERLY_ROLES", "janitor", ["janitor", "query-api"]),
         ("ORDERLY_PAYMENT_DUE_AFTER", "0s", ["--payment-due-after", "from 1s"]),
         ("ORDERLY_PAYMENT_PROVIDER", "stripe", ["ORDERLY_STRIPE_SECRET_KEY", "not set"]),
-        ("ORDERLY_LOG", "info,=", ["info,=", "ORDERLY_LOG"]),
+        ("ORDERLY_LOG", "info,=", ["info,=", "--log"]),
+        ("ORDERLY_LOG", "warning", ["warning", "did you mean warn?"]),
+        ("ORDERLY_STRIPE_SECRET_KEY", "foo", ["ORDERLY_STRIPE_SECRET_KEY", "sk_live_"]),
+        ("ORDERLY_EVENTSTORE", "esdb://db:2113", ["ORDERLY_EVENTSTORE", "did you mean ORDERLY_EVENT_STORE?"]),
+        ("ORDERLY_CONFIG", "no-such-file.toml", ["no-such-file.toml", "cannot read the settings file"]),
     ] {
         let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();
         let stderr = String::from_utf8(finished.stderr).unwrap();

@@ -9,6 +9,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tempfile::TempPath;
 
+use super::{errors::EventStoreDbOpenError, trust};
+
 /// An `esdb://` connection string, in the syntax of all EventStoreDB clients.
 #[derive(Clone)]
 pub struct EventStoreDbConfig {
@@ -35,6 +37,11 @@ impl EventStoreDbConfig {
     pub fn servers(&self) -> String {
         let hosts = self.settings.hosts().iter().map(|host| format!("{}:{}", host.host, host.port));
         hosts.collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads the file with the authorities, as a connection does.
+    pub fn check_certificates(&self) -> Result<(), EventStoreDbOpenError> {
+        trust::prepared(self.clone()).map(drop)
     }
 
     /// The user of the connection string.

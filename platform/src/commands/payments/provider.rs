@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::PaymentsError;
 use crate::{
     commands::Failure,
-    config::{PaymentProviderUrl, ProviderSettings, SandboxSecret, Settings, stripe_options},
+    config::{PaymentProviderUrl, ProviderSettings, SandboxSecret, Settings},
     serve::{SECRET_FILE, url_to},
 };
 
@@ -27,7 +27,8 @@ pub(super) async fn open_provider(
             return Err(PaymentsError::Settings(problem.to_owned()));
         }
         PaymentProviderUrl::Stripe => {
-            let stripe = stripe_options().map_err(|error| PaymentsError::Settings(error.to_string()))?;
+            let stripe = provider.stripe.options();
+            let stripe = stripe.map_err(|error| PaymentsError::Settings(error.to_string()))?;
             return Ok(Arc::new(StripeProvider::new(stripe, Clock::system())?));
         }
         PaymentProviderUrl::Sandbox => url_to(provider.sandbox_listen),
