@@ -98,7 +98,7 @@ async fn every_documented_operation_is_served_and_codes_have_pages() {
         wrong.problem(405, "method_not_allowed");
         assert!(wrong.headers.contains_key("allow"), "{path}");
     }
-    assert_eq!(paths.len(), 33, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 34, "{:?}", paths.keys());
     assert_eq!(shop.get("/docs/").await.status, 200);
     shop.get("/docs/nope").await.problem(404, "not_found");
     assert_eq!(shop.get("/livez").await.text(), "ok\n");
