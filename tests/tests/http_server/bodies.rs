@@ -96,7 +96,7 @@ async fn an_early_answer_reaches_a_client_that_still_sends_and_the_rest_is_not_a
         let mut client = server.connect().await;
         client.send(post_of(path, length)).await;
         let smuggled = get("/");
-        client.send(smuggled.repeat(length / smuggled.len() + 1).as_bytes()[..length].as_ref()).await;
+        client.send(&smuggled.repeat(length / smuggled.len() + 1).as_bytes()[..length]).await;
         let answer = client.answer().await;
         assert_eq!(answer.status, status, "{path} {length}");
         assert!(answer.closes(), "{path} {length}");
