@@ -108,10 +108,6 @@ impl Roles {
         Ok(self)
     }
 
-    pub fn list(&self) -> impl Iterator<Item = Role> {
-        self.0.iter().copied()
-    }
-
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
     }

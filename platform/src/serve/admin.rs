@@ -128,7 +128,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Result<Json<Readiness>, Failu
 /// Shows which program this is, what it does, and with which stores.
 fn show_process(config: &ServeConfig) {
     BUILD_INFO.with([env!("CARGO_PKG_VERSION")]).set(1.0);
-    for role in config.roles.list() {
+    for role in config.roles.iter() {
         ROLE_INFO.with([&role.to_string()]).set(1.0);
     }
     let event_store = match config.event_store {
