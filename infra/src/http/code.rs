@@ -47,6 +47,9 @@ codes! {
     IdempotencyKeyMissing "idempotency_key_missing" BAD_REQUEST "The Idempotency-Key header is missing" "Send an Idempotency-Key of 1 to 255 visible characters. Repeat it on every retry.";
     IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request" "Use a new key for a new request. A retry repeats the body unchanged.";
     Unauthorized "unauthorized" UNAUTHORIZED "The credentials are missing or wrong" "Send `Authorization: Bearer` and the secret.";
+    Unauthenticated "unauthenticated" UNAUTHORIZED "The credentials are missing or not valid" "Send `Authorization: Bearer` and an API key, or a token of the issuer. `detail` gives the reason.";
+    Forbidden "forbidden" FORBIDDEN "The caller lacks a scope" "`scope` names it. Use a key or a token that has this scope.";
+    WrongOrigin "wrong_origin" FORBIDDEN "The request comes from a page of another site" "Send the request from a program, or from a page of this server.";
     NotFound "not_found" NOT_FOUND "The resource does not exist" "Check the id and the path.";
     UnknownCharge "unknown_charge" NOT_FOUND "The charge or the refund does not exist" "No money was taken.";
     MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED "The resource does not support this method" "The `Allow` header lists the supported methods.";

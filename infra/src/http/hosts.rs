@@ -1,9 +1,13 @@
-//! The rule for the `Host` header.
+//! The rule for the `Host` and `Origin` headers.
 //!
 //! A page on the Internet can make its own name resolve to 127.0.0.1 (DNS rebinding). The browser of an
 //! operator then sends the page's requests to this server, and shows the answers to the page. Such a request
 //! names the page's host. So a server on a loopback address answers only to addresses and to names that it
 //! knows.
+//!
+//! A page can also send a request to 127.0.0.1 itself. The browser hides the answer from the page, but the
+//! request takes effect. It names the page's site as its origin, so such a server accepts only origins on this
+//! machine, of a name that it knows, or of the host that the request names.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{Request, Version, header, uri::Authority};
+use http::{HeaderValue, Request, Version, header, uri::Authority};
 
 use super::{Code, Problem};
 
@@ -74,25 +78,51 @@ impl HostRule {
         // The URL of a request to a proxy takes precedence over the header.
         let host = request.uri().authority().cloned().or(named);
         match host {
-            Some(host) if self.checks_names && !self.allows(host.host()) => {
+            Some(host) if self.checks_names && !self.allows_host(host.host()) => {
                 let detail = "this server does not answer to the host of the request; its operator can allow a \
                               name with ORDERLY_ALLOWED_HOSTS";
                 Err(Problem::new(Code::WrongHost).detail(detail))
             }
+            host if self.checks_names => self.check_origins(request, host.as_ref()),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn allows(&self, host: &str) -> bool {
-        let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        if without_brackets.unwrap_or(host).parse::<IpAddr>().is_ok() {
-            return true;
+    /// `host`: that of the request. A program names no origin.
+    fn check_origins<B>(&self, request: &Request<B>, host: Option<&Authority>) -> Result<(), Problem> {
+        let is_allowed = |origin: &HeaderValue| {
+            let site = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            let site = site.and_then(|(_, site)| Authority::try_from(site).ok());
+            site.is_some_and(|site| Some(&site) == host || self.allows_origin(site.host()))
+        };
+        if request.headers().get_all(header::ORIGIN).iter().all(is_allowed) {
+            return Ok(());
         }
+        let detail = "the request names another site as its origin; the operator of this server can allow a name with \
+                      ORDERLY_ALLOWED_HOSTS";
+        Err(Problem::new(Code::WrongOrigin).detail(detail))
+    }
+
+    fn allows_host(&self, host: &str) -> bool {
+        address(host).is_some() || self.allows_name(host)
+    }
+
+    /// Any site can have an address on the Internet, so only those of this machine are allowed.
+    fn allows_origin(&self, host: &str) -> bool {
+        address(host).is_some_and(|address| address.is_loopback()) || self.allows_name(host)
+    }
+
+    fn allows_name(&self, host: &str) -> bool {
         // A name may end with the dot of the root domain.
         let host = host.strip_suffix('.').unwrap_or(host);
         host.eq_ignore_ascii_case("localhost")
             || self.names.0.iter().any(|name| host.eq_ignore_ascii_case(&name.0))
     }
+}
+
+fn address(host: &str) -> Option<IpAddr> {
+    let without_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    without_brackets.unwrap_or(host).parse().ok()
 }
 
 fn parse(host: &[u8]) -> Result<Authority, Problem> {

@@ -77,3 +77,45 @@ fn a_host_name_has_no_scheme_port_or_path() {
         assert_eq!(text.parse::<HostName>(), Err(InvalidHostName), "{text}");
     }
 }
+
+/// The code of the answer to a request to 127.0.0.1:8080 with these origins, if the rule refuses it.
+fn refused_origin(address: &str, origins: &[&str]) -> Option<&'static str> {
+    let names = ["shop.example"].iter().map(|name| name.parse::<HostName>().unwrap()).collect();
+    let names = if address == ANY { AllowedHosts::default() } else { names };
+    let rule = HostRule::new(names, Some(address.parse().unwrap()));
+    let mut request = Request::builder().uri("/").header(header::HOST, "10.0.0.7:8080");
+    for origin in origins {
+        request = request.header(header::ORIGIN, *origin);
+    }
+    rule.check(&request.body(()).unwrap()).err().map(|problem| problem.code.as_str())
+}
+
+#[test]
+fn a_loopback_server_accepts_origins_of_this_machine_and_of_allowed_names() {
+    for origin in [
+        "http://127.0.0.1:3000",
+        "http://[::1]:8080",
+        "http://localhost:8081",
+        "https://shop.example",
+        // That of the request's host.
+        "http://10.0.0.7:8080",
+    ] {
+        assert_eq!(refused_origin(LOOPBACK, &[origin]), None, "{origin}");
+    }
+    for origin in [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "http://203.0.113.5",
+        "http://10.0.0.7:8081",
+        "null",
+        "",
+        "chrome-extension://abcdefgh",
+        "file://",
+    ] {
+        assert_eq!(refused_origin(LOOPBACK, &[origin]), Some("wrong_origin"), "{origin}");
+    }
+    assert_eq!(refused_origin(LOOPBACK, &[]), None);
+    let two = ["http://localhost", "https://evil.example"];
+    assert_eq!(refused_origin(LOOPBACK, &two), Some("wrong_origin"));
+    assert_eq!(refused_origin(ANY, &["https://evil.example"]), None);
+}
