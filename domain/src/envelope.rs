@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
+    Actor, CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
     decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent, payment::PaymentEvent,
     receipt::ReceiptEvent, stock::StockEvent,
 };
@@ -22,10 +22,11 @@ pub struct CommandContext {
     pub idempotency: Option<Idempotency>,
     /// Refuse the command unless the stream has this revision (HTTP `If-Match`).
     pub if_revision: Option<Revision>,
+    pub actor: Actor,
 }
 
 impl CommandContext {
-    /// The context of a caller's command.
+    /// The context of a caller's command, of nobody known. See [`CommandContext::by`].
     pub fn external(id: CommandId, idempotency: Idempotency) -> Self {
         Self {
             id,
@@ -33,6 +34,7 @@ impl CommandContext {
             causation_id: None,
             idempotency: Some(idempotency),
             if_revision: None,
+            actor: Actor::anonymous(),
         }
     }
 
@@ -44,6 +46,7 @@ impl CommandContext {
             causation_id: Some(cause),
             idempotency: None,
             if_revision: None,
+            actor: Actor::process_manager(),
         }
     }
 
@@ -60,6 +63,7 @@ impl CommandContext {
             causation_id: None,
             idempotency: None,
             if_revision: None,
+            actor: Actor::timer(),
         }
     }
 
@@ -78,8 +82,13 @@ impl CommandContext {
 
     /// The context of a command that records a webhook. `notice` is the provider's id of the webhook.
     pub fn notice(provider: &str, notice: &str) -> Self {
-        let id = CommandId::of_notice(provider, notice);
-        Self { id, correlation_id: id.0, causation_id: None, idempotency: None, if_revision: None }
+        let (id, actor) = (CommandId::of_notice(provider, notice), Actor::provider(provider));
+        Self { id, correlation_id: id.0, causation_id: None, idempotency: None, if_revision: None, actor }
+    }
+
+    /// The same command, sent by `actor`.
+    pub fn by(self, actor: Actor) -> Self {
+        Self { actor, ..self }
     }
 }
 
@@ -117,6 +126,9 @@ pub struct EventMetadata {
     pub causation_id: Option<EventId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,
+    /// Who sent the command. `None`: recorded by a build that did not know its callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
 }
 
 /// An event to append.
@@ -138,6 +150,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         correlation_id: context.correlation_id,
         causation_id: context.causation_id,
         idempotency: context.idempotency.clone(),
+        actor: Some(context.actor.clone()),
     };
     let shared: Arc<[u8]> =
         serde_json::to_vec(&metadata).expect("metadata has string keys and no failing serializers").into();

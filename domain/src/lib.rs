@@ -7,6 +7,7 @@
 // A new variant must fail to compile in every match that distinguishes the variants.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+pub mod actor;
 pub mod checkout;
 pub mod credit;
 pub mod decider;
@@ -26,6 +27,7 @@ pub mod stock;
 mod testing;
 pub mod text;
 
+pub use actor::Actor;
 pub use decider::{Decider, DecodeError};
 pub use envelope::{CommandContext, Event, EventMetadata, Idempotency, NewEvent, RecordedEvent};
 pub use ids::{

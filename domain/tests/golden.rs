@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
-    Amount, CancellationId, CommandId, EventId, EventMetadata, ExchangeId, OrderId, PaymentId, RefundId,
-    ReturnId, ShipmentId, Sku, StreamName, Timestamp,
+    Amount, CancellationId, CommandContext, CommandId, EventId, EventMetadata, ExchangeId, Idempotency,
+    OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName, Timestamp,
     credit::CreditGiven,
     decider::StoredEvent,
     exchange::{ExchangeCommand, ExchangeEvent, ExchangeSettled, RefusedBecause},
@@ -148,10 +148,31 @@ fn metadata_decodes_and_encodes_to_the_same_json() {
     let mut full = minimal.clone();
     full["causation_id"] = id.into();
     full["idempotency"] = json!({ "key": "checkout-4711", "fingerprint": "00ff", "schema": 1 });
-    for golden in [minimal, full] {
+    // Since callers are authenticated.
+    let mut known = full.clone();
+    known["actor"] = json!({ "principal": "shop" });
+    let mut for_a_person = full.clone();
+    for_a_person["actor"] = json!({ "principal": "https://id.example|7", "person": "jana@shop.example" });
+    for golden in [minimal, full, known, for_a_person] {
         let metadata: EventMetadata = serde_json::from_value(golden.clone()).unwrap();
         assert_eq!(stored(metadata), golden);
     }
+}
+
+#[test]
+fn the_names_of_actors_without_credentials_never_change() {
+    let (id, target) = (CommandId(Uuid::nil()), StreamName::from(OrderId(Uuid::nil())));
+    let idempotency = Idempotency { key: "k".to_owned(), fingerprint: "00ff".to_owned(), schema: 1 };
+    let actor_of = |context: CommandContext| stored(context.actor);
+    assert_eq!(actor_of(CommandContext::external(id, idempotency)), json!({ "principal": "anonymous" }));
+    let reaction = CommandContext::reaction(EventId(Uuid::nil()), Uuid::nil(), &target, "order.allocate");
+    assert_eq!(actor_of(reaction), json!({ "principal": "orderly:process-manager" }));
+    let timed = CommandContext::timed(&target, Uuid::nil(), "order.expire", None);
+    assert_eq!(actor_of(timed), json!({ "principal": "orderly:timer" }));
+    assert_eq!(
+        actor_of(CommandContext::notice("stripe", "evt_1")),
+        json!({ "principal": "provider:stripe" })
+    );
 }
 
 fn stored(value: impl Serialize) -> Value {

@@ -16,8 +16,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use domain::{
-    CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName,
-    Timestamp, order::Order,
+    Actor, CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision,
+    StreamName, Timestamp, order::Order,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
@@ -71,9 +71,27 @@ pub struct TimelineEvent<'a> {
     cause: Option<Cause<'a>>,
     /// The key of the caller's command. Null for any other command.
     idempotency_key: Option<&'a str>,
+    /// Who sent the command. Null if an earlier build recorded the event.
+    actor: Option<TimelineActor<'a>>,
     /// As stored.
     #[schema(value_type = BTreeMap<String, Value>)]
     data: Value,
+}
+
+/// Who sent a command.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimelineActor<'a> {
+    /// The caller, or the part of Orderly that acts by itself.
+    #[schema(example = "shop")]
+    principal: &'a str,
+    /// The person behind the caller, as `Orderly-Actor` named it.
+    person: Option<&'a str>,
+}
+
+impl<'a> TimelineActor<'a> {
+    fn of(actor: &'a Actor) -> Self {
+        Self { principal: &actor.principal, person: actor.person.as_deref() }
+    }
 }
 
 /// An event that caused others.
@@ -285,6 +303,7 @@ impl<'a> TimelineEvent<'a> {
             correlation_id: metadata.map(|metadata| metadata.correlation_id),
             cause: cause.map(|event_id| causes.cause(event_id)),
             idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
+            actor: metadata.and_then(|metadata| metadata.actor.as_ref()).map(TimelineActor::of),
             data: match event.check() {
                 Ok(()) => serde_json::from_slice(&event.data)
                     .unwrap_or_else(|_| String::from_utf8_lossy(&event.data).into_owned().into()),

@@ -5,7 +5,7 @@
 
 use std::str::{self, FromStr};
 
-use domain::{EventId, RecordedEvent, StreamName};
+use domain::{Actor, EventId, RecordedEvent, StreamName};
 use uuid::Uuid;
 
 const CONTENT_TYPE: &str = "content-type";
@@ -19,6 +19,8 @@ const REVISION: &str = "ce_revision";
 const POSITION: &str = "ce_position";
 const CORRELATION_ID: &str = "ce_correlationid";
 const CAUSATION_ID: &str = "ce_causationid";
+const ACTOR: &str = "ce_actor";
+const PERSON: &str = "ce_person";
 /// The stored metadata, with the same bytes. Not an attribute of CloudEvents.
 const METADATA: &str = "orderly_metadata";
 
@@ -38,11 +40,15 @@ pub fn headers(event: &RecordedEvent, store_id: Uuid) -> Vec<(&'static str, Vec<
         (REVISION, event.revision.to_string().into()),
         (POSITION, event.position.to_string().into()),
     ];
-    // A copy of the ids in the metadata, for consumers that support CloudEvents but not Orderly.
+    // A copy of the ids and the actor in the metadata, for consumers that support CloudEvents but not Orderly.
     if let Ok(metadata) = event.decode_metadata() {
         headers.push((CORRELATION_ID, metadata.correlation_id.to_string().into()));
         if let Some(cause) = metadata.causation_id {
             headers.push((CAUSATION_ID, cause.to_string().into()));
+        }
+        if let Some(Actor { principal, person }) = metadata.actor {
+            headers.push((ACTOR, principal.into_owned().into()));
+            headers.extend(person.map(|person| (PERSON, person.into())));
         }
     }
     headers.push((METADATA, event.metadata.to_vec()));

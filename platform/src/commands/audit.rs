@@ -32,7 +32,7 @@ const PAGE_EVENTS: usize = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Print every event of a stream with its time, command and cause.
+    /// Print every event of a stream with its time, command, cause and actor.
     History(HistoryOptions),
     /// Print the state of a stream as JSON, now or at an earlier time.
     State(StateOptions),
@@ -148,17 +148,24 @@ fn write_json(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> 
 }
 
 fn write_line(output: &mut impl Write, event: &RecordedEvent) -> io::Result<()> {
-    let (command, cause) = match event.decode_metadata() {
+    let (command, cause, actor) = match event.decode_metadata() {
         Ok(metadata) => {
             let by_key = metadata.idempotency.map(|idempotency| format!("key {:?}", idempotency.key));
             let by_event = metadata.causation_id.map(|event| format!("event {event}"));
-            (metadata.command, by_key.or(by_event).unwrap_or_default())
+            let actor = metadata.actor.map(|actor| match actor.person {
+                Some(person) => format!("{} for {person:?}", actor.principal),
+                None => actor.principal.into_owned(),
+            });
+            (metadata.command, by_key.or(by_event).unwrap_or_default(), actor.unwrap_or_default())
         }
-        Err(error) => (error.to_string(), String::new()),
+        Err(error) => (error.to_string(), String::new(), String::new()),
     };
     let RecordedEvent { revision, recorded_at, type_name, .. } = event;
     let data = String::from_utf8_lossy(&event.data);
-    writeln!(output, "{revision:>6}  {recorded_at:.6}  {type_name:<27}  {command:<28}  {cause:<42}  {data}")
+    writeln!(
+        output,
+        "{revision:>6}  {recorded_at:.6}  {type_name:<27}  {command:<28}  {cause:<42}  {actor:<23}  {data}"
+    )
 }
 
 /// The state of a stream at one revision.

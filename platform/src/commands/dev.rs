@@ -211,6 +211,7 @@ impl EventWriter<'_> {
                 correlation_id: id,
                 causation_id: None,
                 idempotency: None,
+                actor: None,
             })?
             .into(),
         };

@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::support::DataDir;
 
 #[tokio::test]
-async fn history_prints_every_event_with_its_command_and_cause_while_a_server_runs() {
+async fn history_prints_every_event_with_its_command_cause_and_actor_while_a_server_runs() {
     let data = DataDir::new();
     let server = data.serve().await;
     let order = server.place_an_order("85123A").await;
@@ -12,10 +12,12 @@ async fn history_prints_every_event_with_its_command_and_cause_while_a_server_ru
     let text = data.run_well(&["audit", "history", &stream]).await;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
-    for part in ["order.placed.v2", "order.place ", r#"key "checkout/85123A""#, r#""sku":"85123A""#] {
+    for part in
+        ["order.placed.v2", "order.place ", r#"key "checkout/85123A""#, " anonymous ", r#""sku":"85123A""#]
+    {
         assert!(lines[0].contains(part), "{:?} does not mention {part}", lines[0]);
     }
-    for part in ["order.allocated.v1", "order.allocate ", "event "] {
+    for part in ["order.allocated.v1", "order.allocate ", "event ", " orderly:process-manager "] {
         assert!(lines[1].contains(part), "{:?} does not mention {part}", lines[1]);
     }
 

@@ -94,6 +94,8 @@ fn cloudevent() -> Value {
                 "ce_position": { "type": "string", "pattern": "^[0-9]+$", "description": "Place in the whole log." },
                 "ce_correlationid": { "type": "string", "format": "uuid" },
                 "ce_causationid": { "type": "string", "format": "uuid" },
+                "ce_actor": text("The principal that sent the command. Absent in events of earlier builds."),
+                "ce_person": text("The person behind the principal, as the principal named it."),
                 "orderly_metadata": text("The stored metadata, JSON."),
             },
         },

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, fs, path::PathBuf};
 
 use domain::{
-    CommandId, EventId, EventMetadata, ExchangeId, Idempotency, OrderId, PaymentId, ReceiptId, RecordedEvent,
-    Sku, StreamName, decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent, payment::PaymentEvent,
-    receipt::ReceiptEvent, stock::StockEvent,
+    Actor, CommandId, EventId, EventMetadata, ExchangeId, Idempotency, OrderId, PaymentId, ReceiptId,
+    RecordedEvent, Sku, StreamName, decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent,
+    payment::PaymentEvent, receipt::ReceiptEvent, stock::StockEvent,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -112,6 +112,10 @@ fn metadata(type_name: &str, command: &str, cause: Option<&RecordedEvent>) -> Ev
         correlation_id: cause.map_or(command_id.0, |cause| cause.decode_metadata().unwrap().correlation_id),
         causation_id: cause.map(|cause| cause.id),
         idempotency: cause.is_none().then_some(idempotency),
+        actor: Some(match cause {
+            None => Actor { principal: "shop".into(), person: Some("jana".to_owned()) },
+            Some(_) => Actor { principal: "orderly:process-manager".into(), person: None },
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
-    CommandContext, CommandId, EventId, Idempotency, PaymentId, RecordedEvent, ShipmentId, StreamName,
+    Actor, CommandContext, CommandId, EventId, Idempotency, PaymentId, RecordedEvent, ShipmentId, StreamName,
     decider::StoredEvent,
     order::{LineQuantity, OrderEvent, OrderShipped},
     payment::{
@@ -39,6 +39,7 @@ impl Recorder {
                 causation_id: Some(self.0[index].id),
                 idempotency: None,
                 if_revision: None,
+                actor: Actor { principal: "shop".into(), person: Some("jana".to_owned()) },
             },
         };
         let metadata = domain::EventMetadata {
@@ -47,6 +48,7 @@ impl Recorder {
             correlation_id: context.correlation_id,
             causation_id: context.causation_id,
             idempotency: context.idempotency,
+            actor: Some(context.actor),
         };
         self.0.push(RecordedEvent {
             position,
@@ -178,10 +180,12 @@ async fn a_timeline_has_the_events_of_the_order_its_payment_and_its_stock_with_t
                 "type": "order.placed.v2",
             },
             "idempotency_key": null,
+            "actor": {"principal": "shop", "person": "jana"},
             "data": {"order_id": order_id(1), "quantity": 6},
         })
     );
     assert_eq!((&items[0]["cause"], &items[0]["idempotency_key"]), (&Value::Null, &json!("key-2")));
+    assert_eq!(items[0]["actor"], json!({"principal": "anonymous", "person": null}));
 }
 
 #[tokio::test]

@@ -40,6 +40,23 @@ fn a_decoded_event_has_the_bytes_of_the_original() {
 }
 
 #[test]
+fn the_headers_name_the_actor() {
+    let id = Uuid::new_v4();
+    let metadata = |actor: &str| {
+        format!(r#"{{"command_id":"{id}","command":"order.place","correlation_id":"{id}"{actor}}}"#)
+    };
+    let of_person = metadata(r#","actor":{"principal":"shop","person":"Jana Müller"}"#);
+    let of_earlier_build = metadata("");
+    let actor_of = |metadata: &str| -> Headers {
+        let headers = headers(&event(OrderId(id).into(), metadata), id);
+        headers.into_iter().filter(|(name, _)| [ACTOR, PERSON].contains(name)).collect()
+    };
+    let expected = vec![(ACTOR, b"shop".to_vec()), (PERSON, "Jana Müller".into())];
+    assert_eq!(actor_of(&of_person), expected);
+    assert_eq!(actor_of(&of_earlier_build), vec![]);
+}
+
+#[test]
 fn a_message_that_is_not_an_event_is_refused_and_the_error_names_the_header() {
     let event = event(OrderId(Uuid::new_v4()).into(), "{}");
     let intact = headers(&event, Uuid::new_v4());
