@@ -1,5 +1,6 @@
 //! The HTTP kit of both APIs: error answers and their documentation, path ids, parameters, pages, the server.
 
+pub mod access;
 pub mod answers;
 pub mod body;
 pub mod code;
@@ -18,6 +19,7 @@ pub mod version;
 use domain::Revision;
 use http::HeaderValue;
 
+pub use access::{Gate, GuardedRoutes};
 pub use answers::{Failure, ProblemSource, Problems};
 pub use code::Code;
 pub use hosts::AllowedHosts;

@@ -3,6 +3,7 @@
 //! Every port is a trait with a contract suite under `tests/`, and every adapter passes it. Business rules
 //! are not here but in `domain`.
 
+pub mod auth;
 pub mod clock;
 pub mod event_source;
 pub mod event_store;

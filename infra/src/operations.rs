@@ -1,5 +1,6 @@
 //! Operational state: data that is not a read model and that survives every rebuild.
 
+pub mod api_keys;
 pub mod parked;
 pub mod postgres;
 pub mod sqlite;

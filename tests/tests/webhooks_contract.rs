@@ -11,7 +11,7 @@ mod subscribing;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{EventId, OrderId, Position, Timestamp};
+use domain::{Actor, EventId, OrderId, Position, Timestamp};
 use infra::{
     event_source::{Partition, Reached},
     event_store::EventMark,
@@ -134,6 +134,8 @@ fn delivery(subscription: SubscriptionId, position: Position) -> NewDelivery {
         revision: position,
         position,
         recorded_at: at(-1),
+        actor: (position % 2 == 1)
+            .then(|| Actor { principal: "shop".into(), person: Some("jana".to_owned()) }),
         place: Some(OrderPlace {
             order,
             sequence: EventSequence {

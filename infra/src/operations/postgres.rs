@@ -1,6 +1,7 @@
 //! Operational state in the Postgres database of the read models. A rebuild of the read models does not touch
 //! it.
 
+mod api_keys;
 mod parked;
 mod webhooks;
 
@@ -19,7 +20,8 @@ use crate::{
     postgres::{Database, Fault, PostgresOptions},
 };
 
-/// Implements [`Positions`], [`super::parked::ParkedReactions`] and [`super::webhooks::WebhookStore`]. A crash of the server may undo a position.
+/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`] and
+/// [`super::api_keys::ApiKeys`]. A crash of the server may undo a position.
 /// Then reactions and deliveries are repeated, which is harmless.
 #[derive(Debug, Clone)]
 pub struct PostgresOperations {

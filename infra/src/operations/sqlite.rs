@@ -1,5 +1,6 @@
 //! Operational state in a SQLite file of its own.
 
+mod api_keys;
 mod parked;
 mod webhooks;
 
@@ -21,14 +22,16 @@ use crate::{
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
 /// Columns that the first version of a table did not have: table, name, type.
-const LATER_COLUMNS: [(&str, &str, &str); 4] = [
+const LATER_COLUMNS: [(&str, &str, &str); 5] = [
     ("webhook_subscriptions", "failing_since", "INTEGER"),
     ("webhook_subscriptions", "behind_after", "INTEGER"),
     ("webhook_subscriptions", "skipped_to", "INTEGER"),
     ("reactor_positions", "last_event", "TEXT"),
+    ("webhook_deliveries", "actor", "TEXT"),
 ];
 
-/// Implements [`Positions`], [`super::parked::ParkedReactions`] and [`super::webhooks::WebhookStore`]. Only changes of subscriptions wait for the
+/// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`] and
+/// [`super::api_keys::ApiKeys`]. Only changes of subscriptions and keys wait for the
 /// disk: a power cut may undo other writes, and then reactions and deliveries are repeated, which is
 /// harmless.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../sql/postgres/0004_parked_reactions.sql"),
     include_str!("../sql/postgres/0005_event_marks.sql"),
     include_str!("../sql/postgres/0006_quarter_hours.sql"),
+    include_str!("../sql/postgres/0007_api_keys.sql"),
 ];
 
 /// The advisory lock under which tables are created: the bytes of "Orderly".

@@ -105,6 +105,7 @@ pub(crate) async fn deliveries(
             revision: event.revision,
             position: event.position,
             recorded_at: event.recorded_at,
+            actor: event.decode_metadata().ok().and_then(|metadata| metadata.actor),
             place: known.and_then(|(order, history)| {
                 let sequence = history.sequence(event.position, subscription).ok()?;
                 Some(OrderPlace { order, sequence })

@@ -126,6 +126,12 @@ async fn the_delivery_log_is_listed_by_status_in_pages() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(listed, all);
+    for (event_type, actor) in
+        [("order.placed.v2", "anonymous"), ("order.allocated.v1", "orderly:process-manager")]
+    {
+        let delivery = listed.iter().find(|delivery| delivery["event_type"] == event_type).unwrap();
+        assert_eq!((&delivery["actor"], &delivery["person"]), (&actor.into(), &Value::Null));
+    }
     let failed = hooks.get(&format!("{subscription}/deliveries?status=failed")).await.expect(200);
     assert_eq!(failed, json!({"items": [], "next_cursor": null}));
     hooks.get(&format!("{subscription}/deliveries?status=lost")).await.problem(400, "invalid_parameter");

@@ -38,6 +38,12 @@ pub(in crate::http) struct DeliveryAnswer {
     sequence: Option<u64>,
     #[schema(value_type = String, format = DateTime)]
     recorded_at: Timestamp,
+    /// Who caused the event: a caller, or the part of Orderly that acts by itself. Null if an earlier build recorded
+    /// or queued it.
+    #[schema(example = "shop")]
+    actor: Option<String>,
+    /// The person behind the actor, as `Orderly-Actor` named it.
+    person: Option<String>,
     /// `pending`, `delivered` or `failed`.
     status: &'static str,
     /// Attempts since it was queued.
@@ -67,6 +73,8 @@ impl DeliveryAnswer {
             order_id: content.place.map(|place| place.order.0),
             sequence: content.place.map(|place| place.sequence.number),
             recorded_at: content.recorded_at,
+            actor: content.actor.as_ref().map(|actor| actor.principal.to_string()),
+            person: content.actor.as_ref().and_then(|actor| actor.person.clone()),
             status: delivery.status.as_str(),
             attempts: delivery.attempts,
             queued_at: delivery.queued_at,

@@ -5,7 +5,7 @@ mod leases;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
-use domain::{Position, Timestamp};
+use domain::{Actor, Position, Timestamp};
 use postgres_types::ToSql;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Makes the commit wait for the server's disk. The pool's connections set `synchronous_commit` to off.
-const DURABLY: &str = "SET LOCAL synchronous_commit = on";
+pub(super) const DURABLY: &str = "SET LOCAL synchronous_commit = on";
 
 #[async_trait]
 impl WebhookStore for PostgresOperations {
@@ -394,21 +394,22 @@ async fn insert(
     }
     let insert = format!(
         "INSERT INTO webhook_deliveries (id, subscription_id, event_id, event_type, stream, revision, position,
-             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at, last_error)
+             recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at, last_error,
+             actor)
          SELECT one.id, one.subscription_id, one.event_id, one.event_type, one.stream, one.revision, one.position,
              one.recorded_at, one.order_id, one.sequence, one.previous_sequence, 'pending', $12, $12,
-             one.last_error
+             one.last_error, one.actor
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                 $8::timestamptz[], $9::uuid[], $10::bigint[], $11::bigint[], $13::text[])
+                 $8::timestamptz[], $9::uuid[], $10::bigint[], $11::bigint[], $13::text[], $14::text[])
              AS one (id, subscription_id, event_id, event_type, stream, revision, position, recorded_at, order_id,
-                 sequence, previous_sequence, last_error)
+                 sequence, previous_sequence, last_error, actor)
          WHERE EXISTS (SELECT 1 FROM webhook_subscriptions AS subscription
              WHERE subscription.id = one.subscription_id AND subscription.deleted_at IS NULL)
          {}",
         duplicates.clause()
     );
     let statement = transaction.prepare_cached(&insert).await?;
-    let values: [&(dyn ToSql + Sync); 13] = [
+    let values: [&(dyn ToSql + Sync); 14] = [
         &column(deliveries, |one| one.id().0),
         &column(deliveries, |one| one.subscription.0),
         &column(deliveries, |one| one.event.0),
@@ -422,6 +423,7 @@ async fn insert(
         &column(deliveries, |one| one.place.and_then(|place| place.sequence.previous).map(u64::cast_signed)),
         &Timestamptz::from(now),
         &column(deliveries, |one| one.place.is_none().then_some(STREAM_UNREADABLE)),
+        &column(deliveries, |one| one.actor.as_ref().map(Actor::to_json)),
     ];
     let written = transaction.execute(&statement, &values).await?;
     Ok(usize::try_from(written).unwrap_or(usize::MAX))

@@ -4,7 +4,7 @@ pub(super) mod columns;
 mod leases;
 
 use async_trait::async_trait;
-use domain::{Position, Timestamp};
+use domain::{Actor, Position, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
@@ -269,7 +269,8 @@ impl SqliteOperations {
     }
 
     /// Runs a transaction and waits until it is on the disk.
-    async fn durably<T: Send + 'static>(
+    /// Returns when the changes are on the disk.
+    pub(super) async fn durably<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, OperationsError> {
@@ -384,8 +385,8 @@ fn insert(
     let insert = format!(
         "INSERT INTO webhook_deliveries (id, subscription_id, event_id, event_type, stream, revision, position,
              recorded_at, order_id, sequence, previous_sequence, status, queued_at, next_attempt_at,
-             last_error)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?12, ?13
+             last_error, actor)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 'pending', ?12, ?12, ?13, ?14
          WHERE EXISTS (SELECT 1 FROM webhook_subscriptions WHERE id = ?2 AND deleted_at IS NULL)
          {}",
         duplicates.clause()
@@ -407,6 +408,7 @@ fn insert(
             one.place.and_then(|place| place.sequence.previous).map(u64::cast_signed),
             now.as_microsecond(),
             one.place.is_none().then_some(STREAM_UNREADABLE),
+            one.actor.as_ref().map(Actor::to_json),
         ])?;
     }
     Ok(written)

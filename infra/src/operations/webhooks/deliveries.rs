@@ -1,6 +1,6 @@
 //! Deliveries: one event on its way to one subscription.
 
-use domain::{EventId, OrderId, Position, Revision, StreamName, Timestamp};
+use domain::{Actor, EventId, OrderId, Position, Revision, StreamName, Timestamp};
 use uuid::Uuid;
 
 use super::{DeliveryId, SubscriptionId};
@@ -68,6 +68,8 @@ pub struct NewDelivery {
     pub revision: Revision,
     pub position: Position,
     pub recorded_at: Timestamp,
+    /// Who caused the event. `None` if an earlier build recorded or queued it.
+    pub actor: Option<Actor>,
     /// `None`: a stream of the order could not be read. Each attempt reads it again.
     pub place: Option<OrderPlace>,
 }

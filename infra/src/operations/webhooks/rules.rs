@@ -19,7 +19,7 @@ pub const SUBSCRIPTION_COLUMNS: &str =
 pub const DELIVERY_COLUMNS: &str =
     "number, subscription_id, event_id, event_type, stream, revision, position, recorded_at,
      order_id, sequence, previous_sequence, status, attempts, queued_at, next_attempt_at, first_attempt_at,
-     last_attempt_at, finished_at, last_status, last_error";
+     last_attempt_at, finished_at, last_status, last_error, actor";
 
 /// A limit as an SQL integer.
 pub fn sql_limit(limit: usize) -> i64 {

@@ -84,8 +84,25 @@ CREATE TABLE IF NOT EXISTS webhook_deliveries (
     last_attempt_at   INTEGER,
     finished_at       INTEGER,
     last_status       INTEGER,
-    last_error        TEXT
+    last_error        TEXT,
+    -- Who caused the event: the JSON of an Actor. NULL if an earlier build queued the delivery.
+    actor             TEXT
 ) STRICT;
+
+-- The API keys of callers. Times are in microseconds since 1970-01-01T00:00Z.
+CREATE TABLE IF NOT EXISTS api_keys (
+    id           TEXT    NOT NULL PRIMARY KEY,
+    principal    TEXT    NOT NULL,
+    -- A JSON array.
+    scopes       TEXT    NOT NULL,
+    -- SHA-256. The secret itself is stored nowhere.
+    secret_hash  BLOB    NOT NULL,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER,
+    revoked_at   INTEGER,
+    -- Written at most once a minute.
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS webhook_deliveries_due
     ON webhook_deliveries (subscription_id, next_attempt_at, number) WHERE status = 'pending';

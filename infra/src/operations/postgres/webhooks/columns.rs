@@ -1,6 +1,6 @@
 //! Maps subscriptions and deliveries to rows and back.
 
-use domain::{EventId, OrderId, StreamName, Timestamp};
+use domain::{Actor, EventId, OrderId, StreamName, Timestamp};
 use postgres_types::{FromSql, ToSql};
 use tokio_postgres::{Row, types::FromSql as FromSqlValue};
 
@@ -113,6 +113,7 @@ pub(super) fn delivery(row: &Row) -> Result<WebhookDelivery, Fault> {
             revision: number(row, 5)?,
             position: number(row, 6)?,
             recorded_at: time(row, 7)?,
+            actor: cell::<Option<String>>(row, 20)?.as_deref().and_then(Actor::from_json),
             place: place(row)?,
         },
         status: cell::<DeliveryStatusColumn>(row, 11)?.into(),
@@ -153,7 +154,10 @@ pub(in crate::operations::postgres) fn time(row: &Row, column: usize) -> Result<
     cell::<Timestamptz>(row, column)?.timestamp().map_err(|error| corrupt(&error))
 }
 
-fn optional_time(row: &Row, column: usize) -> Result<Option<Timestamp>, Fault> {
+pub(in crate::operations::postgres) fn optional_time(
+    row: &Row,
+    column: usize,
+) -> Result<Option<Timestamp>, Fault> {
     let time: Option<Timestamptz> = cell(row, column)?;
     time.map(|time| time.timestamp().map_err(|error| corrupt(&error))).transpose()
 }

@@ -1,6 +1,6 @@
 //! Reads subscriptions and deliveries from rows.
 
-use domain::{EventId, OrderId, StreamName, Timestamp};
+use domain::{Actor, EventId, OrderId, StreamName, Timestamp};
 use rusqlite::{
     Row,
     types::{FromSqlError, Type},
@@ -55,6 +55,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<WebhookDelivery> {
             revision: row.get::<_, i64>(5)?.cast_unsigned(),
             position: row.get::<_, i64>(6)?.cast_unsigned(),
             recorded_at: time(row, 7)?,
+            actor: row.get::<_, Option<String>>(20)?.as_deref().and_then(Actor::from_json),
             place: place(row)?,
         },
         status: one_of(row, 11, DeliveryStatus::ALL, DeliveryStatus::as_str)?,
@@ -97,7 +98,10 @@ pub(in crate::operations::sqlite) fn time(row: &Row<'_>, column: usize) -> rusql
     Timestamp::from_microsecond(row.get(column)?).map_err(|error| unreadable(column, error))
 }
 
-fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(in crate::operations::sqlite) fn optional_time(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<Timestamp>> {
     let microseconds: Option<i64> = row.get(column)?;
     microseconds
         .map(|time| Timestamp::from_microsecond(time).map_err(|error| unreadable(column, error)))

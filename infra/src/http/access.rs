@@ -1,0 +1,192 @@
+//! Which callers an endpoint admits. A router of an API has no route without this declaration.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::MethodRouter,
+};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        self, Components, Content, Ref, RefOr,
+        path::{Operation, PathItem},
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
+};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::{Code, Problem, problem::ProblemBody};
+use crate::auth::{self, Authenticator, Caller, Refusal, Scope};
+
+/// The name of the credentials in OpenAPI documents.
+const SECURITY_SCHEME: &str = "credentials";
+/// The codes of answers to callers that an endpoint does not admit.
+const REFUSALS: [Code; 4] = [Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::Unavailable];
+
+/// Authenticates the callers of an API. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Option<Arc<Authenticator>>);
+
+impl Gate {
+    /// Every caller may do everything.
+    pub fn open() -> Self {
+        Self(None)
+    }
+
+    pub fn guarded(authenticator: Authenticator) -> Self {
+        Self(Some(Arc::new(authenticator)))
+    }
+}
+
+/// Whom an endpoint admits.
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    scope: Scope,
+    /// Its handler answers a customer with the customer's own resources only.
+    customers: bool,
+}
+
+/// The routes of an API, each with the callers that it admits, and their OpenAPI document.
+pub struct GuardedRoutes<S> {
+    gate: Gate,
+    router: OpenApiRouter<S>,
+}
+
+impl<S> fmt::Debug for GuardedRoutes<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardedRoutes").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
+    pub fn new(gate: Gate, mut document: openapi::OpenApi) -> Self {
+        let description = "A key of `orderly keys create`, or a token (JWT) of the configured issuer. A platform \
+                           without keys and without an issuer needs none.";
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+        let components = document.components.get_or_insert_with(Components::new);
+        components.add_security_scheme(SECURITY_SCHEME, SecurityScheme::Http(scheme));
+        Self { gate, router: OpenApiRouter::with_openapi(document) }
+    }
+
+    /// Adds an endpoint that admits every caller, also without credentials.
+    pub fn open(self, routes: UtoipaMethodRouter<S>) -> Self {
+        Self { router: self.router.routes(routes), ..self }
+    }
+
+    /// Adds an endpoint for callers with a scope. To a customer it does not exist.
+    pub fn with(self, scope: Scope, routes: UtoipaMethodRouter<S>) -> Self {
+        self.guarded(Access { scope, customers: false }, routes)
+    }
+
+    /// Adds an endpoint for callers with a scope, customers included. Its handler takes the [`Caller`] and shows a
+    /// customer no resource of another one.
+    pub fn with_customers(self, scope: Scope, routes: UtoipaMethodRouter<S>) -> Self {
+        self.guarded(Access { scope, customers: true }, routes)
+    }
+
+    fn guarded(self, access: Access, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
+        paths.paths.values_mut().for_each(|item| document(item, access));
+        let methods: MethodRouter<S> =
+            methods.route_layer(middleware::from_fn_with_state((self.gate.clone(), access), guard));
+        self.open((schemas, paths, methods))
+    }
+
+    pub fn into_parts(self) -> (axum::Router<S>, openapi::OpenApi) {
+        self.router.split_for_parts()
+    }
+}
+
+/// Admits the caller of a request or answers it. The handler finds the [`Caller`] in the request.
+async fn guard(State((gate, access)): State<(Gate, Access)>, mut request: Request, next: Next) -> Response {
+    match admitted(&gate, access, request.headers()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admitted(gate: &Gate, access: Access, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let Some(authenticator) = &gate.0 else { return Ok(Caller::anonymous()) };
+    let caller = authenticator.authenticate(headers).await.map_err(|refusal| {
+        auth::log_refusal(&refusal);
+        refused(refusal)
+    })?;
+    if caller.customer().is_some() && !access.customers {
+        return Err(Problem::new(Code::NotFound));
+    }
+    if !caller.may(access.scope) {
+        let scope = access.scope;
+        let challenge = format!(r#"Bearer realm="orderly", error="insufficient_scope", scope="{scope}""#);
+        let problem = Problem::new(Code::Forbidden).detail(format!("the caller lacks the scope {scope}"));
+        return Err(challenged(problem.member("scope", scope.as_str()), &challenge));
+    }
+    Ok(caller)
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let problem = Problem::new(Code::Unauthenticated);
+    match refusal {
+        Refusal::Missing => challenged(problem, r#"Bearer realm="orderly""#),
+        Refusal::Invalid(reason) => {
+            challenged(problem.detail(reason), r#"Bearer realm="orderly", error="invalid_token""#)
+        }
+        Refusal::KeysUnavailable(_) => {
+            Problem::new(Code::Unavailable).detail("the API keys cannot be read now")
+        }
+    }
+}
+
+fn challenged(problem: Problem, challenge: &str) -> Problem {
+    match HeaderValue::from_str(challenge) {
+        Ok(challenge) => problem.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => problem,
+    }
+}
+
+/// The caller of a request. Only guarded endpoints have one.
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            tracing::error!(
+                "A handler needs a caller, but its route is open to every caller; the request fails"
+            );
+            Problem::new(Code::Internal)
+        })
+    }
+}
+
+/// Documents the credentials of the operations of a path, and the answers without them.
+fn document(item: &mut PathItem, access: Access) {
+    let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    for operation in operations.into_iter().filter_map(Option::as_mut) {
+        operation.security = Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [access.scope.as_str()])]);
+        REFUSALS.iter().for_each(|code| document_code(operation, *code));
+    }
+}
+
+/// Adds a code to the answers of an operation, unless it has it.
+fn document_code(operation: &mut Operation, code: Code) {
+    let line = format!("`{code}`: {}.", code.title());
+    let responses = &mut operation.responses.responses;
+    match responses.get_mut(code.status().as_str()) {
+        Some(RefOr::T(response)) if response.description.contains(&line) => {}
+        Some(RefOr::T(response)) => response.description = format!("{} {line}", response.description),
+        Some(_) | None => {
+            let body = Content::builder().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
+            let response =
+                openapi::Response::builder().description(line).content("application/problem+json", body);
+            responses.insert(code.status().as_str().to_owned(), RefOr::T(response.build()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
