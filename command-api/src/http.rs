@@ -22,9 +22,10 @@ use axum::{
 };
 use domain::Timestamp;
 use infra::{
+    auth::Scope,
     health::{Health, Readiness},
     http::{
-        Code, Failure, FieldError, Problem, Version,
+        Code, Failure, FieldError, Gate, GuardedRoutes, Problem, Version,
         answers::ReadinessProblems,
         body::{BodyLimits, BodyReader},
         problem::ProblemBody,
@@ -34,7 +35,7 @@ use infra::{
     operations::parked::ParkedReactions,
 };
 use utoipa::{OpenApi, openapi};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
 pub use self::webhook_subscriptions::WebhookAdmin;
 use crate::{backlog::Backlog, checkout::Checkout};
@@ -97,14 +98,16 @@ pub struct CommandApi {
     pub log_guard: Option<LogGuard>,
     /// The answer of `/version`.
     pub version: Version,
+    /// Authenticates callers.
+    pub gate: Gate,
 }
 
 impl CommandApi {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>, options: CommandApiOptions) -> Self {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
         let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
-        let (webhooks, log_guard, version) = (None, None, Version::default());
-        Self { checkout, parked, options, bodies, webhooks, health, backlog, log_guard, version }
+        let (webhooks, log_guard, gate, version) = (None, None, Gate::open(), Version::default());
+        Self { checkout, parked, options, bodies, webhooks, health, backlog, log_guard, gate, version }
     }
 
     /// Adds subscriptions to webhooks.
@@ -125,6 +128,11 @@ impl CommandApi {
     /// Refuses new orders as `backlog` says.
     pub fn with_backlog(self, backlog: Backlog) -> Self {
         Self { backlog, ..self }
+    }
+
+    /// Authenticates callers.
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Refuses commands once the event log went back.
@@ -154,57 +162,60 @@ impl CommandApi {
 )]
 struct Description;
 
-/// Every endpoint: the routes and the OpenAPI document come from this list.
-fn routes() -> OpenApiRouter<CommandApi> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(orders::place))
-        .routes(routes!(orders::cancel))
-        .routes(routes!(orders::ship))
-        .routes(routes!(orders::undo_shipment))
-        .routes(routes!(orders::move_due))
-        .routes(routes!(orders::add_payment))
-        .routes(routes!(orders::deliver))
-        .routes(routes!(orders::return_goods))
-        .routes(routes!(orders::exchange))
-        .routes(routes!(orders::refund))
-        .routes(routes!(stock::receive_many))
-        .routes(routes!(stock::receive))
-        .routes(routes!(stock::adjust))
-        .routes(routes!(payments::charge))
-        .routes(routes!(payments::authorize))
-        .routes(routes!(payments::capture))
-        .routes(routes!(payments::fail))
-        .routes(routes!(payments::void))
-        .routes(routes!(payments::refund_succeeded))
-        .routes(routes!(payments::refund_failed))
-        .routes(routes!(payments::retry_refund))
-        .routes(routes!(payments::look_up))
-        .routes(routes!(provider_notices::receive))
-        .routes(routes!(reactions::list_parked))
-        .routes(routes!(reactions::retry))
-        .routes(routes!(webhook_subscriptions::subscribe, webhook_subscriptions::list))
-        .routes(routes!(
-            webhook_subscriptions::read,
-            webhook_subscriptions::change,
-            webhook_subscriptions::unsubscribe
-        ))
-        .routes(routes!(webhook_subscriptions::rotate_secret))
-        .routes(routes!(webhook_subscriptions::replay))
-        .routes(routes!(webhook_subscriptions::list_deliveries))
-        .routes(routes!(webhook_subscriptions::retry_delivery))
-        .routes(routes!(live))
-        .routes(routes!(ready))
-        .routes(routes!(version))
+/// Every endpoint with the scope that its callers need: the routes and the OpenAPI document come from this list.
+fn routes(gate: &Gate) -> GuardedRoutes<CommandApi> {
+    GuardedRoutes::new(gate.clone(), Description::openapi())
+        .with(Scope::OrdersWrite, routes!(orders::place))
+        .with(Scope::OrdersWrite, routes!(orders::cancel))
+        .with(Scope::OrdersWrite, routes!(orders::ship))
+        .with(Scope::OrdersWrite, routes!(orders::undo_shipment))
+        .with(Scope::OrdersWrite, routes!(orders::move_due))
+        .with(Scope::PaymentsWrite, routes!(orders::add_payment))
+        .with(Scope::OrdersWrite, routes!(orders::deliver))
+        .with(Scope::OrdersWrite, routes!(orders::return_goods))
+        .with(Scope::OrdersWrite, routes!(orders::exchange))
+        .with(Scope::RefundsWrite, routes!(orders::refund))
+        .with(Scope::StockWrite, routes!(stock::receive_many))
+        .with(Scope::StockWrite, routes!(stock::receive))
+        .with(Scope::StockWrite, routes!(stock::adjust))
+        .with(Scope::PaymentsWrite, routes!(payments::charge))
+        .with(Scope::PaymentsWrite, routes!(payments::authorize))
+        .with(Scope::PaymentsWrite, routes!(payments::capture))
+        .with(Scope::PaymentsWrite, routes!(payments::fail))
+        .with(Scope::PaymentsWrite, routes!(payments::void))
+        .with(Scope::RefundsWrite, routes!(payments::refund_succeeded))
+        .with(Scope::RefundsWrite, routes!(payments::refund_failed))
+        .with(Scope::RefundsWrite, routes!(payments::retry_refund))
+        .with(Scope::PaymentsWrite, routes!(payments::look_up))
+        .open(routes!(provider_notices::receive))
+        .with(Scope::Read, routes!(reactions::list_parked))
+        .with(Scope::Admin, routes!(reactions::retry))
+        .with(Scope::Admin, routes!(webhook_subscriptions::subscribe, webhook_subscriptions::list))
+        .with(
+            Scope::Admin,
+            routes!(
+                webhook_subscriptions::read,
+                webhook_subscriptions::change,
+                webhook_subscriptions::unsubscribe
+            ),
+        )
+        .with(Scope::Admin, routes!(webhook_subscriptions::rotate_secret))
+        .with(Scope::Admin, routes!(webhook_subscriptions::replay))
+        .with(Scope::Admin, routes!(webhook_subscriptions::list_deliveries))
+        .with(Scope::Admin, routes!(webhook_subscriptions::retry_delivery))
+        .open(routes!(live))
+        .open(routes!(ready))
+        .open(routes!(version))
 }
 
 /// The OpenAPI 3.1 description of the command API.
 pub fn openapi() -> openapi::OpenApi {
-    routes().into_openapi()
+    routes(&Gate::open()).into_parts().1
 }
 
 /// The router of the command API.
 pub fn router(api: CommandApi) -> Router {
-    let (routes, description) = routes().split_for_parts();
+    let (routes, description) = routes(&api.gate).into_parts();
     let guarded = middleware::from_fn_with_state(api.clone(), refuse_after_loss);
     site::complete("command", routes.layer(guarded).with_state(api), &description)
 }

@@ -1,6 +1,6 @@
 //! Idempotency keys: the header, the command id computed from it, and the fingerprint of the content.
 
-use domain::{CommandContext, CommandId, Idempotency};
+use domain::{CommandContext, CommandId, Idempotency, actor::PERSON_CHARS_MAX, text};
 use http::HeaderMap;
 use infra::http::{Code, Problem};
 use serde::Serialize;
@@ -12,9 +12,6 @@ pub const KEY_CHARS_MAX: usize = 255;
 /// Version of the request schemas behind fingerprints. Increase it when a member is added or a default
 /// changes, so that fingerprints of different versions are never compared.
 pub const SCHEMA: u16 = 1;
-
-/// Callers are not authenticated yet, so all share one name.
-const CALLER: &str = "anonymous";
 
 /// The codes of headers that are not valid.
 pub const REJECTIONS: &[Code] = &[Code::IdempotencyKeyMissing, Code::InvalidParameter];
@@ -58,9 +55,24 @@ fn unescape(inner: &str) -> Option<String> {
     Some(text)
 }
 
-/// The context of a command with this canonical path, key and decoded body.
-pub fn context(path: &str, key: String, content: &impl Serialize) -> CommandContext {
-    let id = CommandId::of_request(CALLER, "POST", path, &key);
+/// Reads the `Orderly-Actor` header: the person behind the caller. It is no part of the command, so a retry by
+/// another person gets the first answer.
+pub fn person(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let invalid = |reason: String| Problem::invalid_parameter("Orderly-Actor", reason);
+    let mut values = headers.get_all("orderly-actor").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid("the header is given more than once".to_owned()));
+    }
+    let person = str::from_utf8(value.as_bytes()).map_err(|_| invalid("is not UTF-8".to_owned()))?.trim();
+    text::check_within(person, PERSON_CHARS_MAX).map_err(|error| invalid(error.to_string()))?;
+    Ok(Some(person.to_owned()))
+}
+
+/// The context of a command with this canonical path, key and decoded body. Different callers may use the same
+/// key. `caller` is [`infra::auth::Caller::idempotency_name`].
+pub fn context(caller: &str, path: &str, key: String, content: &impl Serialize) -> CommandContext {
+    let id = CommandId::of_request(caller, "POST", path, &key);
     CommandContext::external(id, Idempotency { key, fingerprint: fingerprint(content), schema: SCHEMA })
 }
 

@@ -23,37 +23,38 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use axum::Router;
 use error::QueryError;
 use infra::{
+    auth::Scope,
     clock::Clock,
     event_source::layout::SourceLayout,
     health::Health,
-    http::{FieldError, ServerOptions, Version, problem::ProblemBody, site},
+    http::{FieldError, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemBody, site},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use utoipa::{OpenApi, openapi};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::routes;
 
-/// Every endpoint: the routes and the OpenAPI document come from this list.
-fn routes() -> OpenApiRouter<Arc<QueryApi>> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(orders::orders))
-        .routes(routes!(stuck::stuck_orders))
-        .routes(routes!(orders::order))
-        .routes(routes!(timeline::timeline))
-        .routes(routes!(stock::stock_list))
-        .routes(routes!(stock::stock))
-        .routes(routes!(stock::reservations))
-        .routes(routes!(payments::payments))
-        .routes(routes!(payments::payment))
-        .routes(routes!(sales::sales))
-        .routes(routes!(sales::currencies))
-        .routes(routes!(money::money))
-        .routes(routes!(projections::projections))
-        .routes(routes!(health::livez))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::version))
+/// Every endpoint with the scope that its callers need: the routes and the OpenAPI document come from this list.
+fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
+    GuardedRoutes::new(gate.clone(), Description::openapi())
+        .with_customers(Scope::Read, routes!(orders::orders))
+        .with(Scope::Read, routes!(stuck::stuck_orders))
+        .with_customers(Scope::Read, routes!(orders::order))
+        .with(Scope::Audit, routes!(timeline::timeline))
+        .with(Scope::Read, routes!(stock::stock_list))
+        .with(Scope::Read, routes!(stock::stock))
+        .with(Scope::Read, routes!(stock::reservations))
+        .with_customers(Scope::Read, routes!(payments::payments))
+        .with_customers(Scope::Read, routes!(payments::payment))
+        .with(Scope::Read, routes!(sales::sales))
+        .with(Scope::Read, routes!(sales::currencies))
+        .with(Scope::Read, routes!(money::money))
+        .with(Scope::Read, routes!(projections::projections))
+        .open(routes!(health::livez))
+        .open(routes!(health::readyz))
+        .open(routes!(health::version))
 }
 
 #[derive(OpenApi)]
@@ -100,6 +101,7 @@ pub struct QueryApi {
     revision_wait_max: Duration,
     health: Health,
     version: Version,
+    gate: Gate,
 }
 
 impl QueryApi {
@@ -116,8 +118,8 @@ impl QueryApi {
         let permits = Semaphore::new(options.queries_max);
         let permits_again = Semaphore::new(options.queries_again_max);
         let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
-        let version = Version::default();
-        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, version }
+        let (gate, version) = (Gate::open(), Version::default());
+        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, gate, version }
     }
 
     /// Answers `/readyz` with the conditions of this process.
@@ -128,6 +130,11 @@ impl QueryApi {
     /// Answers `/version`.
     pub fn with_version(self, version: Version) -> Self {
         Self { version, ..self }
+    }
+
+    /// Authenticates callers.
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Runs a query, or refuses it if `queries_max` others are running.
@@ -157,7 +164,7 @@ impl fmt::Debug for QueryApi {
 
 /// The router of the query API.
 pub fn router(api: QueryApi) -> Router {
-    let (routes, description) = routes().split_for_parts();
+    let (routes, description) = routes(&api.gate).into_parts();
     site::complete("query", routes.with_state(Arc::new(api)), &description)
 }
 
@@ -168,5 +175,5 @@ pub async fn run(listener: TcpListener, api: QueryApi, options: ServerOptions, s
 
 /// The OpenAPI 3.1 description of the query API.
 pub fn openapi() -> openapi::OpenApi {
-    routes().into_openapi()
+    routes(&Gate::open()).into_parts().1
 }

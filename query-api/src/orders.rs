@@ -13,14 +13,15 @@ use domain::{
     shares::{self, AdjustmentKind},
 };
 use infra::{
+    auth::Caller,
     http::{
         Failure,
-        answers::{ListProblems, ResourceProblems},
+        answers::{ResourceProblems, SublistProblems},
         paging::{Listing, Paging},
         parameters::Params,
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderFilter, OrderSummaryRow},
+    read_models::{OrderFilter, OrderSummaryRow, ReadModelError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -280,7 +281,6 @@ pub struct RefundedLine {
     amount: Amount,
 }
 
-/// The orders to list. An order must match all filters.
 /// One order
 #[utoipa::path(
     get, path = "/v1/orders/{id}", tag = "orders",
@@ -300,28 +300,36 @@ pub struct RefundedLine {
 )]
 pub async fn order(
     State(api): State<Arc<QueryApi>>,
+    caller: Caller,
     Id(id): Id<OrderId>,
     Params(freshness): Params<Freshness>,
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
-    let row = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
-    let row = row.ok_or(NoSuch(OrderId::RESOURCE))?;
+    // To a customer, an order of another one is like one that does not exist, also while the request waits.
+    let (queries, caller) = (&api.queries, &caller);
+    let read = move || async move {
+        let row = queries.order(id).await?;
+        Ok::<_, ReadModelError>(row.filter(|row| caller.may_see_order_of(row.order.customer_id())))
+    };
+    let row = freshness.read(&api, id.into(), read).await?.ok_or(NoSuch(OrderId::RESOURCE))?;
     let summary = OrderSummaryRow::from(&row);
     Ok(known.answer(row.revision, || Order::of(&row.order, &summary)))
 }
 
 /// Orders, the latest first
 ///
-/// With `overdue=true`: the longest overdue first.
+/// With `overdue=true`: the longest overdue first. A token of a customer lists the orders of this customer.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders",
     params(OrdersParams, Paging),
-    responses((status = 200, description = "A page.", body = Listing<OrderSummary>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<OrderSummary>), SublistProblems),
 )]
 pub async fn orders(
     State(api): State<Arc<QueryApi>>,
+    caller: Caller,
     Params(wanted): Params<OrdersParams>,
-) -> Result<Response, Failure<ListProblems>> {
+) -> Result<Response, Failure<SublistProblems>> {
+    let wanted = wanted.of_caller(&caller)?;
     let paging = wanted.paging;
     let filter = OrderFilter {
         status: wanted.status,

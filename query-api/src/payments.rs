@@ -14,14 +14,15 @@ use domain::{
     },
 };
 use infra::{
+    auth::Caller,
     http::{
-        Failure,
-        answers::{ListProblems, ResourceProblems},
+        Failure, Problem,
+        answers::{ResourceProblems, SublistProblems},
         paging::{Listing, Paging},
         parameters::{FromParameters, Parameters, Params, one_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{PaymentFilter, PaymentSummaryRow},
+    read_models::{PaymentFilter, PaymentSummaryRow, Queries, ReadModelError},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -192,32 +193,62 @@ impl FromParameters for PaymentsParams {
 )]
 pub async fn payment(
     State(api): State<Arc<QueryApi>>,
+    caller: Caller,
     Id(id): Id<PaymentId>,
     Params(freshness): Params<Freshness>,
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
-    let row = freshness.read(&api, id.into(), || api.queries.payment(id)).await?;
-    let row = row.ok_or(NoSuch(PaymentId::RESOURCE))?;
+    // To a customer, a payment of another one is like one that does not exist, also while the request waits.
+    let (queries, caller) = (&api.queries, &caller);
+    let read = move || async move {
+        let Some(row) = queries.payment(id).await? else { return Ok(None) };
+        let is_visible = may_see_payments_of(queries, caller, row.payment.order_id()).await?;
+        Ok::<_, ReadModelError>(is_visible.then_some(row))
+    };
+    let row = freshness.read(&api, id.into(), read).await?.ok_or(NoSuch(PaymentId::RESOURCE))?;
     let summary = PaymentSummaryRow::from(&row);
     let waits_since = row.awaits_provider_since;
     Ok(known.answer(row.revision, || Payment::of(&row.payment, &summary, waits_since)))
 }
 
 /// Payments, by id
+///
+/// A token of a customer lists the payments of one order, which it must name.
 #[utoipa::path(
     get, path = "/v1/payments", tag = "payments",
     params(PaymentsParams, Paging),
-    responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), ListProblems),
+    responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), SublistProblems),
 )]
 pub async fn payments(
     State(api): State<Arc<QueryApi>>,
+    caller: Caller,
     Params(wanted): Params<PaymentsParams>,
-) -> Result<Response, Failure<ListProblems>> {
+) -> Result<Response, Failure<SublistProblems>> {
     let paging = wanted.paging;
+    if caller.customer().is_some() && wanted.order_id.is_none() {
+        return Err(Problem::invalid_parameter("order_id", "is required for a customer").into());
+    }
+    if !api.query(may_see_payments_of(&api.queries, &caller, wanted.order_id)).await? {
+        return Err(NoSuch(OrderId::RESOURCE).into());
+    }
     let filter = PaymentFilter { order_id: wanted.order_id, state: wanted.status, after: paging.after()? };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
     Ok(Json(paging.listing(&page.items, page.has_more, PaymentSummary::of, |row| row.payment_id))
         .into_response())
+}
+
+/// True unless the payments belong to an order of another customer than the one that the caller acts for.
+async fn may_see_payments_of(
+    queries: &Arc<dyn Queries>,
+    caller: &Caller,
+    order: Option<OrderId>,
+) -> Result<bool, ReadModelError> {
+    if caller.customer().is_none() {
+        return Ok(true);
+    }
+    let Some(id) = order else { return Ok(false) };
+    let order = queries.order_summary(id).await?;
+    Ok(order.is_some_and(|row| caller.may_see_order_of(row.summary.customer_id.as_deref())))
 }
 
 impl<'a> PaymentSummary<'a> {

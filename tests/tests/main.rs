@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::needless_pass_by_value, reason = "tests write values where they use them")]
 
+mod api_keys_contract;
 mod architecture_doc;
+mod authentication;
 mod back_office;
 mod checkout_process;
 mod command_api;

@@ -3,9 +3,12 @@
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use domain::{CommandContext, Revision};
 use http::{HeaderMap, header};
-use infra::http::{
-    Code, Problem,
-    path::{self, PathIds, Segments},
+use infra::{
+    auth::Caller,
+    http::{
+        Code, Problem,
+        path::{self, PathIds, Segments},
+    },
 };
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 use utoipa::{
@@ -85,12 +88,15 @@ impl<Id: PathIds + Send, Body: Content + Send> FromRequest<CommandApi> for Comma
         let (mut parts, body) = request.into_parts();
         let segments = Segments::from_request_parts(&mut parts, api).await?;
         let route = parts.extensions.get::<MatchedPath>().cloned();
+        let caller = Caller::from_request_parts(&mut parts, api).await?;
         let headers = parts.headers.clone();
         let body = Body::read(Request::from_parts(parts, body), api).await?;
         let id: Id = segments.ids()?;
         let route = route.ok_or_else(|| Problem::new(Code::Internal))?;
         let key = idempotency::key(&headers)?;
-        let mut context = idempotency::context(&path::canonical(route.as_str(), &id), key, &body);
+        let actor = caller.actor(idempotency::person(&headers)?);
+        let canonical = path::canonical(route.as_str(), &id);
+        let mut context = idempotency::context(caller.idempotency_name(), &canonical, key, &body).by(actor);
         context.if_revision = if_match(&headers)?;
         Ok(Self { id, body, context })
     }
@@ -117,17 +123,19 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Problem> {
     revision.and_then(|digits| digits.parse().ok()).map(Some).ok_or_else(invalid)
 }
 
-/// Documents the `Idempotency-Key` header.
+/// Documents the `Idempotency-Key` and `Orderly-Actor` headers.
 pub(super) struct IdempotencyKey;
 
 impl IntoParams for IdempotencyKey {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = "1 to 255 visible ASCII characters, the same on every retry.";
-        vec![header_parameter("Idempotency-Key", Required::True, text, "^[ -~]{1,257}$")]
+        let key = header_parameter("Idempotency-Key", Required::True, text, "^[ -~]{1,257}$");
+        let text = "The person behind the caller, stored with the events of the command: 1 to 255 characters in UTF-8.";
+        vec![key, header_parameter("Orderly-Actor", Required::False, text, "^.{1,255}$")]
     }
 }
 
-/// Documents the headers of a command for a stream: `Idempotency-Key` and `If-Match`.
+/// Documents the headers of a command for a stream: those of every command and `If-Match`.
 pub(super) struct CommandHeaders;
 
 impl IntoParams for CommandHeaders {

@@ -54,12 +54,12 @@ fn every_operation_documents_an_internal_error_or_has_no_store() {
 #[test]
 fn command_ids_of_webhook_subscriptions_stay_the_same() {
     let subscribe = infra::http::path::canonical("/v1/webhook-subscriptions", &());
-    let context = idempotency::context(&subscribe, "subscribe".to_owned(), &NoContent);
+    let context = idempotency::context("anonymous", &subscribe, "subscribe".to_owned(), &NoContent);
     assert_eq!(context.id.to_string(), "6433f563-09be-5b7f-b8e5-482867375874");
 
     let route = "/v1/webhook-subscriptions/{id}/rotate-secret";
     let rotate = infra::http::path::canonical(route, &SubscriptionId(Uuid::nil()));
-    let context = idempotency::context(&rotate, "rotate".to_owned(), &NoContent);
+    let context = idempotency::context("anonymous", &rotate, "rotate".to_owned(), &NoContent);
     assert_eq!(context.id.to_string(), "812208a1-a593-533e-bed6-169acfc225fc");
     // printf null | sha256sum
     let sha256_of_null = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b";

@@ -26,6 +26,34 @@ fn a_key_that_is_missing_empty_too_long_or_malformed_is_refused() {
 }
 
 #[test]
+fn a_person_has_1_to_255_characters_in_utf_8() {
+    let person_of = |values: &[&[u8]]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("orderly-actor", HeaderValue::from_bytes(value).unwrap());
+        }
+        person(&headers).map_err(|problem| problem.code)
+    };
+    assert_eq!(person_of(&[]), Ok(None));
+    assert_eq!(person_of(&["Jana Müller ".as_bytes()]), Ok(Some("Jana Müller".to_owned())));
+    assert_eq!(person_of(&["ß".repeat(255).as_bytes()]), Ok(Some("ß".repeat(255))));
+    let too_long = "x".repeat(256);
+    let malformed: [&[&[u8]]; 5] = [&[b""], &[b"a\tb"], &[b"\xff"], &[too_long.as_bytes()], &[b"a", b"a"]];
+    for malformed in malformed {
+        assert_eq!(person_of(malformed), Err(Code::InvalidParameter), "{malformed:?}");
+    }
+}
+
+#[test]
+fn callers_do_not_share_keys_and_those_without_credentials_keep_their_command_ids() {
+    let id = |caller: &str| context(caller, "/v1/orders", "key-1".to_owned(), &()).id;
+    assert_ne!(id("shop"), id("back-office"));
+    assert_ne!(id("shop"), id("anonymous"));
+    // As builds without authentication derived it.
+    assert_eq!(id("anonymous"), CommandId::of_request("anonymous", "POST", "/v1/orders", "key-1"));
+}
+
+#[test]
 fn the_fingerprint_depends_only_on_the_content() {
     assert_eq!(fingerprint(&(1, "a")), fingerprint(&(1, "a")));
     assert_ne!(fingerprint(&(1, "a")), fingerprint(&(1, "b")));

@@ -6,9 +6,11 @@ use domain::{
     text,
 };
 use infra::{
+    auth::Caller,
     http::{
         paging::Paging,
         parameters::{FromParameters, Parameters, check_range, instant, one_of},
+        path::NoSuch,
     },
     read_models::OrderBalance,
 };
@@ -16,6 +18,7 @@ use utoipa::IntoParams;
 
 use crate::vocabulary::{OrderBalanceWord, OrderStatusWord, PaymentTermsWord};
 
+/// The orders to list. An order must match all filters.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct OrdersParams {
@@ -42,6 +45,18 @@ pub struct OrdersParams {
     pub(super) overdue: bool,
     #[param(ignore)]
     pub(super) paging: Paging,
+}
+
+impl OrdersParams {
+    /// The orders of the customer that the caller acts for, if it acts for one. It may not ask for those of another.
+    pub(super) fn of_caller(mut self, caller: &Caller) -> Result<Self, NoSuch> {
+        if let Some(own) = caller.customer()
+            && self.customer_id.get_or_insert_with(|| own.to_owned()) != own
+        {
+            return Err(NoSuch("customer"));
+        }
+        Ok(self)
+    }
 }
 
 impl FromParameters for OrdersParams {

@@ -152,7 +152,7 @@ async fn receive_as_earlier(shop: &Shop, key: &str, items: &[(&str, u32)], index
     };
     let listed: Vec<String> = items.iter().map(item).collect();
     let request = RawValue::from_string(format!("{{\"receipts\":[{}]}}", listed.join(","))).unwrap();
-    let context = idempotency::context(PATH, key.to_owned(), &request);
+    let context = idempotency::context("anonymous", PATH, key.to_owned(), &request);
     let (sku, quantity) = (Sku::new(items[index].0).unwrap(), items[index].1);
     let stream = StreamName::from(sku.clone());
     let id = CommandId::of_reaction(EventId(context.id.0), &stream, "stock.receive");

@@ -18,6 +18,7 @@ use infra::{
         sqlite::{SqliteEventStore, SqliteEventStoreOptions},
     },
     health::Health,
+    http::Gate,
     operations::{
         Positions,
         parked::{ParkedReaction, ParkedReactions},
@@ -49,6 +50,8 @@ pub struct ShopOptions {
     pub clock: Clock,
     pub provider: Option<Arc<dyn PaymentProvider>>,
     pub health: Health,
+    /// Authenticates the callers of the command API.
+    pub gate: Gate,
 }
 
 impl Default for ShopOptions {
@@ -62,6 +65,7 @@ impl Default for ShopOptions {
             clock: Clock::system(),
             provider: None,
             health: Health::default(),
+            gate: Gate::open(),
         }
     }
 }
@@ -151,6 +155,7 @@ impl Shop {
         }
         let parked = Arc::new(SqliteOperations::open(&files.path("operations.db")).unwrap());
         let api = CommandApi::new(checkout.clone(), parked, options.api).with_health(health.clone());
+        let api = api.behind(options.gate.clone());
         let router = command_api::router(api);
         let read_models = SqliteReadModels::open(&files.path("read-models.db")).unwrap();
         read_models.bind(store.log().store_id()).await.unwrap();
