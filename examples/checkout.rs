@@ -7,7 +7,7 @@
 
 use std::{error::Error, time::Duration};
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 /// Attempts of one request. With the pauses they span about 6 s.
@@ -19,13 +19,21 @@ pub struct Shop {
     http: Client,
     command_url: String,
     query_url: String,
+    /// For a platform that authenticates its callers.
+    api_key: Option<String>,
 }
 
 impl Shop {
     /// For example `Shop::new("http://127.0.0.1:8080", "http://127.0.0.1:8081")`.
     pub fn new(command_url: &str, query_url: &str) -> Result<Self, Box<dyn Error>> {
         let http = Client::builder().timeout(Duration::from_secs(15)).build()?;
-        Ok(Self { http, command_url: command_url.to_owned(), query_url: query_url.to_owned() })
+        let (command_url, query_url) = (command_url.to_owned(), query_url.to_owned());
+        Ok(Self { http, command_url, query_url, api_key: None })
+    }
+
+    /// Sends this key, which needs the scopes `stock:write`, `orders:write`, `payments:write` and `read`.
+    pub fn with_api_key(self, api_key: Option<String>) -> Self {
+        Self { api_key, ..self }
     }
 
     /// Runs a checkout for the basket with this number. Returns the shipped order from the query API.
@@ -58,7 +66,7 @@ impl Shop {
     async fn send(&self, path: &str, key: &str, body: &Value) -> Result<Value, Box<dyn Error>> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let request = self.http.post(format!("{}{path}", self.command_url));
+            let request = self.authorized(self.http.post(format!("{}{path}", self.command_url)));
             match request.header("Idempotency-Key", key).json(body).send().await {
                 Ok(response) if is_final(response.status()) => {
                     let status = response.status();
@@ -86,8 +94,15 @@ impl Shop {
     }
 
     async fn read(&self, path: &str) -> Result<Value, Box<dyn Error>> {
-        let response = self.http.get(format!("{}{path}", self.query_url)).send().await?;
-        Ok(response.error_for_status()?.json().await?)
+        let request = self.authorized(self.http.get(format!("{}{path}", self.query_url)));
+        Ok(request.send().await?.error_for_status()?.json().await?)
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.api_key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod config;
 pub mod dev;
 pub mod import;
+pub mod keys;
 pub mod payments;
 pub mod projections;
 pub mod reactions;

@@ -1,6 +1,7 @@
 //! Reads all settings: flags, environment variables and a file. `main` parses and checks them once and passes them
 //! on as values.
 
+mod auth;
 mod duration;
 mod file;
 mod given;
@@ -20,12 +21,16 @@ use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
 pub use self::{
+    auth::{AuthConfig, AuthMode, AuthSettings, AuthSettingsError, TokenKeys},
     duration::{PaymentDueAfter, parse_duration},
     given::{Given, ReadError, SettingValue, ValueOrigin, read},
     log_filter::LogFilter,
     roles::{Role, Roles, RolesError},
     stripe::{StripeSettings, StripeSettingsError},
-    urls::{ApiUrl, BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret, UnsupportedUrl},
+    urls::{
+        ApiUrl, BusUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret,
+        UnsupportedUrl,
+    },
 };
 use self::{listen::listen_address, urls::SecretUrlParser};
 
@@ -112,6 +117,20 @@ impl Settings {
     }
 }
 
+/// How a command that speaks HTTP authenticates itself.
+#[derive(Debug, Clone, Args)]
+pub struct CallerSettings {
+    /// API key or token, for a platform that authenticates its callers.
+    #[arg(
+        long,
+        env = "ORDERLY_API_KEY",
+        value_name = "KEY",
+        value_parser = SecretUrlParser::<Credential>::new(),
+        hide_env_values = true
+    )]
+    pub api_key: Option<Credential>,
+}
+
 /// Settings of `serve`: addresses, payments, roles.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
@@ -147,6 +166,9 @@ pub struct ServeOptions {
     /// on 127.0.0.1 answers to `localhost` and IP addresses only, and an API on another address to every name.
     #[arg(long, env = "ORDERLY_ALLOWED_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
     pub allowed_hosts: Vec<HostName>,
+
+    #[command(flatten)]
+    pub auth: AuthSettings,
 
     #[command(flatten)]
     pub sandbox: SandboxSettings,

@@ -12,6 +12,7 @@ use platform::{
         config::{self, ConfigCommand, ConfigError},
         dev::{self, DevCommand},
         import::{self, ImportOptions},
+        keys::{self, KeysCommand},
         payments::{self, PaymentsCommand, PaymentsError},
         projections::{self, ProjectionsCommand},
         reactions::{self, ReactionsCommand},
@@ -57,6 +58,9 @@ enum Command {
     /// Compare recorded charges and refunds with the payment provider.
     #[command(subcommand)]
     Payments(PaymentsCommand),
+    /// Make, list, replace and end the API keys of callers.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// List the parked reactions of the process manager, and run them again.
     #[command(subcommand)]
     Reactions(ReactionsCommand),
@@ -113,6 +117,7 @@ async fn main() -> ExitCode {
             Err(PaymentsError::Settings(problem)) => return usage_error(&problem),
             Err(PaymentsError::Failed(failure)) => Err(failure),
         },
+        Command::Keys(command) => keys::run(&settings, command).await,
         Command::Reactions(command) => reactions::run(&settings, command).await,
         Command::Repair(command) => repair::run(&settings, command).await,
         Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),

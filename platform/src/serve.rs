@@ -1,5 +1,6 @@
 //! `orderly serve`: opens the stores, starts the roles of this process, and stops them on a signal.
 
+mod access;
 mod admin;
 mod followers;
 mod guard;
@@ -34,8 +35,9 @@ pub use self::{
 use crate::{
     commands::Failure,
     config::{
-        BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role,
-        Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
+        AuthConfig, AuthSettingsError, BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl,
+        ProviderSettings, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings,
+        StripeSettingsError,
     },
     stores::StoreError,
 };
@@ -60,6 +62,7 @@ pub struct ServeConfig {
     pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,
     pub allowed_hosts: AllowedHosts,
+    pub auth: AuthConfig,
 }
 
 /// Settings that contradict each other, or that are missing.
@@ -69,6 +72,8 @@ pub enum ServeConfigError {
     Roles(#[from] RolesError),
     #[error(transparent)]
     Stripe(#[from] StripeSettingsError),
+    #[error(transparent)]
+    Auth(#[from] AuthSettingsError),
 }
 
 impl ServeConfig {
@@ -100,6 +105,7 @@ impl ServeConfig {
             admin_listen: options.admin_listen,
             webhooks_allow_private: options.webhooks_allow_private,
             allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
+            auth: options.auth.checked()?,
         })
     }
 }
@@ -178,6 +184,18 @@ pub enum StartError {
         "{setting}: cannot listen on {address} ({source}): choose another address, or port 0 for any free port"
     )]
     Listen { setting: &'static str, address: SocketAddr, source: io::Error },
+    #[error(
+        "{setting}: {address} can be reached from other machines, and there is no API key and no issuer of tokens: run \
+         `orderly keys create`, or set ORDERLY_JWT_ISSUER, or let every caller do everything with ORDERLY_AUTH=off"
+    )]
+    NotAuthenticated { setting: &'static str, address: SocketAddr },
+    #[error(
+        "{setting}: {address} can be reached from other machines, where ORDERLY_JWT_DEVELOPMENT_SECRET is not safe: use \
+         the keys of an issuer, ORDERLY_JWT_KEYS"
+    )]
+    DevelopmentSecret { setting: &'static str, address: SocketAddr },
+    #[error("ORDERLY_JWT_KEYS: {0}")]
+    TokenKeys(#[from] infra::auth::KeySetError),
     #[error(transparent)]
     Webhooks(#[from] SenderSetUpError),
     #[error("a task of the start has failed: {0}")]

@@ -19,7 +19,7 @@ use infra::{
     },
     health::Health,
     operations::{
-        OperationsError, Positions, parked::ParkedReactions, postgres::PostgresOperations,
+        OperationsError, Positions, api_keys::ApiKeys, parked::ParkedReactions, postgres::PostgresOperations,
         sqlite::SqliteOperations, webhooks::WebhookStore,
     },
     postgres::Database,
@@ -241,11 +241,12 @@ pub struct Operations {
     pub positions: Arc<dyn Positions>,
     pub parked: Arc<dyn ParkedReactions>,
     pub webhooks: Arc<dyn WebhookStore>,
+    pub api_keys: Arc<dyn ApiKeys>,
 }
 
 impl Operations {
-    fn over(store: Arc<impl Positions + ParkedReactions + WebhookStore>) -> Self {
-        Self { positions: store.clone(), parked: store.clone(), webhooks: store }
+    fn over(store: Arc<impl Positions + ParkedReactions + WebhookStore + ApiKeys>) -> Self {
+        Self { positions: store.clone(), parked: store.clone(), webhooks: store.clone(), api_keys: store }
     }
 }
 

@@ -27,7 +27,7 @@ use clap::{Args, ValueEnum};
 
 use self::{dataset::Dataset, report::BenchReport, server::Target, setup::BenchSetup};
 use super::Failure;
-use crate::config::{ApiUrl, Settings, parse_duration};
+use crate::config::{ApiUrl, CallerSettings, Settings, parse_duration};
 
 /// Orders of the short history.
 const SHORT_HISTORY_ORDERS: u64 = 10_000;
@@ -84,6 +84,9 @@ pub struct BenchOptions {
     #[arg(long, env = "ORDERLY_ADMIN_URL", value_name = "URL", requires = "command_url")]
     admin_url: Option<ApiUrl>,
 
+    #[command(flatten)]
+    caller: CallerSettings,
+
     /// Allow a running server on another machine.
     #[arg(long)]
     allow_remote: bool,
@@ -123,7 +126,7 @@ pub async fn run(settings: &Settings, options: BenchOptions) -> Result<(), Failu
     let running = match (&options.command_url, &options.query_url) {
         (Some(command), Some(query)) => {
             let urls = (command, query, options.admin_url.as_ref());
-            Some(Target::running(urls, options.allow_remote).await?)
+            Some(Target::running(urls, &options.caller, options.allow_remote).await?)
         }
         _ => None,
     };

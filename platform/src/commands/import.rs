@@ -28,7 +28,10 @@ use self::{
     sales_file::{Sale, SaleLine, SalesFile},
 };
 use super::Failure;
-use crate::{config::ApiUrl, progress::ProgressDisplay};
+use crate::{
+    config::{ApiUrl, CallerSettings},
+    progress::ProgressDisplay,
+};
 
 /// The currency of these files.
 const CURRENCY: &str = "GBP";
@@ -57,11 +60,14 @@ pub struct ImportOptions {
     /// URL of the command API.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     command_url: ApiUrl,
+
+    #[command(flatten)]
+    caller: CallerSettings,
 }
 
 /// Imports a file. Fails if a request was refused, except for the expected refusals of refunds.
 pub async fn run(options: ImportOptions) -> Result<(), Failure> {
-    let client = CommandClient::new(&options.command_url, options.concurrency.into())?;
+    let client = CommandClient::new(&options.command_url, &options.caller, options.concurrency.into())?;
     client.check().await?;
     let concurrency = usize::from(options.concurrency);
     let (file, refunds) = tokio::task::spawn_blocking(move || read(&options)).await??;

@@ -26,7 +26,7 @@ use super::{
     import::client::{CommandClient, PostError},
 };
 use crate::{
-    config::{ApiUrl, ProviderSettings, Settings},
+    config::{ApiUrl, CallerSettings, ProviderSettings, Settings},
     stores,
 };
 
@@ -55,6 +55,9 @@ pub struct ReconcileOptions {
     /// URL of the command API, for `--record`.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     command_url: ApiUrl,
+
+    #[command(flatten)]
+    caller: CallerSettings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,7 +107,7 @@ async fn reconcile_day(
     let mut result = reconcile(&*log, &*provider, period).await?;
     let mut recorded = Vec::new();
     if options.record {
-        let client = CommandClient::new(&options.command_url, 1)?;
+        let client = CommandClient::new(&options.command_url, &options.caller, 1)?;
         recorded = record(&client, &result).await?;
         if !recorded.is_empty() {
             result = reconcile(&*log, &*provider, period).await?;

@@ -256,3 +256,36 @@ fn only_urls_without_credentials_and_with_known_parameters_are_shown_as_given() 
         assert!(!urls::holds_no_secret(url), "{url}");
     }
 }
+
+fn auth(arguments: &[&str], secret: Option<&str>) -> Result<AuthConfig, AuthSettingsError> {
+    parse(arguments).unwrap().serve.auth.checked_with(secret.map(str::to_owned))
+}
+
+#[test]
+fn tokens_need_an_issuer_an_audience_and_one_kind_of_key() {
+    assert!(auth(&[], None).unwrap().tokens.is_none());
+    assert!(auth(&[], Some("")).unwrap().tokens.is_none());
+    let (issuer, audience) = (["--jwt-issuer", "https://id.example"], ["--jwt-audience", "orderly"]);
+    let keys = ["--jwt-keys", "https://id.example/keys"];
+    let secret = "a secret with more than thirty-two bytes";
+    let whole = [issuer, audience, keys].concat();
+    let (options, kind) = auth(&whole, None).unwrap().tokens.unwrap();
+    assert_eq!((options.issuer.as_str(), options.principal_claim.as_str()), ("https://id.example", "sub"));
+    assert!(matches!(kind, TokenKeys::OfIssuer(_)));
+    let development = auth(&[issuer, audience].concat(), Some(secret)).unwrap();
+    assert!(matches!(development.tokens, Some((_, TokenKeys::Development(_)))));
+    assert!(!format!("{development:?}").contains(secret));
+
+    let missing = |given, missing| Some(AuthSettingsError::Missing { given, missing });
+    assert_eq!(auth(&issuer, None).err(), missing("ORDERLY_JWT_ISSUER", "ORDERLY_JWT_AUDIENCE"));
+    assert_eq!(auth(&keys, None).err(), missing("ORDERLY_JWT_KEYS", "ORDERLY_JWT_ISSUER"));
+    assert_eq!(
+        auth(&[issuer, audience].concat(), None).err(),
+        missing("ORDERLY_JWT_ISSUER", "ORDERLY_JWT_KEYS")
+    );
+    assert_eq!(auth(&whole, Some(secret)).err(), Some(AuthSettingsError::TwoKinds));
+    assert!(matches!(auth(&whole, Some("short")), Err(AuthSettingsError::WeakSecret(_))));
+    let ambiguous = [["--jwt-issuer", "a|b"], audience, keys].concat();
+    assert_eq!(auth(&ambiguous, None).err(), Some(AuthSettingsError::Issuer));
+    assert!(parse(&["--jwt-keys", "http://id.example/keys"]).is_err());
+}

@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, fmt, marker::PhantomData, path::PathBuf, str::FromStr};
 
 use clap::{Arg, Command, Error, builder::TypedValueParser, error::ErrorKind};
+use http::HeaderValue;
 use infra::{
     event_store::eventstoredb::EventStoreDbConfig, kafka::KafkaConfig, postgres::PostgresOptions,
     signature::SigningSecret,
@@ -245,6 +246,29 @@ impl FromStr for SandboxSecret {
         SigningSecret::parse(text)
             .map(Self)
             .map_err(|error| UnsupportedUrl::new("ORDERLY_SANDBOX_SECRET", &error))
+    }
+}
+
+/// What a command sends to the APIs to authenticate itself. `Debug` does not show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential(HeaderValue);
+
+impl Credential {
+    /// The value of the `Authorization` header.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl FromStr for Credential {
+    type Err = UnsupportedUrl;
+
+    fn from_str(text: &str) -> Result<Self, UnsupportedUrl> {
+        let expected = "expected an API key of `orderly keys create`, or a token";
+        let unsupported = |_| UnsupportedUrl::new("ORDERLY_API_KEY", &expected);
+        let mut header = HeaderValue::try_from(format!("Bearer {text}")).map_err(unsupported)?;
+        header.set_sensitive(true);
+        Ok(Self(header))
     }
 }
 

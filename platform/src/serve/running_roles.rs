@@ -10,7 +10,7 @@ use infra::{
     clock::Clock,
     event_store::EventLog,
     health::Health,
-    http::ServerOptions,
+    http::{Gate, ServerOptions},
     log_guard::LogGuard,
     relay::{Relay, RelayOptions},
 };
@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
 use super::{
-    Addresses, ServeConfig, StartError, StartLine,
+    Addresses, ServeConfig, StartError, StartLine, access,
     admin::{self, Admin},
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
@@ -57,6 +57,8 @@ pub struct RunningRoles {
     clock: Clock,
     /// `None` if no role of this process needs the log at its start.
     log_guard: Option<LogGuard>,
+    /// Authenticates the callers of both APIs.
+    gate: Gate,
 }
 
 /// Roles that stop together.
@@ -146,6 +148,7 @@ impl RunningRoles {
             Admin::new(&config, measurements, health.clone(), log.as_ref(), read_side.as_ref())
         };
         let admin = measurements.map(open_admin).transpose()?;
+        let gate = access::gate(&config, read_side.as_ref().map(|side| &side.views), &clock).await?;
         let mut listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses();
         let running = Self {
@@ -165,6 +168,7 @@ impl RunningRoles {
             health,
             clock,
             log_guard,
+            gate,
         };
         if let (Some(bound), Some(admin)) = (listeners.admin.take(), admin) {
             let stop = || running.guarding.stop.clone();
@@ -394,6 +398,7 @@ impl RunningRoles {
         let api = CommandApi::new(checkout, operations.parked, options)
             .with_health(self.health.clone())
             .with_version(VERSION)
+            .behind(self.gate.clone())
             .with_backlog(backlog);
         let api = match &self.log_guard {
             Some(guard) => api.guarded_by(guard.clone()),
@@ -421,6 +426,7 @@ impl RunningRoles {
         let log = parts::log_access(config, log);
         let options = query_api::QueryApiOptions::default();
         let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
+            .behind(self.gate.clone())
             .with_health(self.health.clone())
             .with_version(VERSION);
         let stop = self.apis.stop.clone();

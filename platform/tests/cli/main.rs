@@ -12,6 +12,7 @@ mod earlier_builds;
 mod examples;
 mod file_modes;
 mod import;
+mod keys;
 mod measurements;
 mod money;
 mod payments;

@@ -15,9 +15,24 @@ use crate::commands::Failure;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The address of a server, and the `Authorization` header for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    /// Lives as long as the process, so that an endpoint is cheap to copy.
+    pub authorization: Option<&'static HeaderValue>,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, authorization: None }
+    }
+}
+
 /// One connection to a server, with one request at a time.
 pub struct Connection {
     host: HeaderValue,
+    authorization: Option<&'static HeaderValue>,
     sender: http1::SendRequest<Full<Bytes>>,
     connection: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
 }
@@ -30,21 +45,22 @@ pub struct HttpAnswer {
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr) -> Result<Self, Failure> {
+    pub async fn open(endpoint: impl Into<Endpoint>) -> Result<Self, Failure> {
+        let Endpoint { address, authorization } = endpoint.into();
         let stream = TcpStream::connect(address)
             .await
             .map_err(|error| Failure::new(format!("http://{address} cannot be reached: {error}")))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let host = HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII");
-        Ok(Self { host, sender, connection })
+        Ok(Self { host, authorization, sender, connection })
     }
 
     /// Opens `count` connections to the same server.
-    pub async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>, Failure> {
+    pub async fn open_many(endpoint: Endpoint, count: usize) -> Result<Vec<Self>, Failure> {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
-            connections.push(Self::open(address).await?);
+            connections.push(Self::open(endpoint).await?);
         }
         Ok(connections)
     }
@@ -73,8 +89,11 @@ impl Connection {
         Ok(serde_json::from_slice(&self.get(path).await?.body)?)
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<HttpAnswer, Failure> {
-        let Self { sender, connection, host } = self;
+    async fn exchange(&mut self, mut request: Request<Full<Bytes>>) -> Result<HttpAnswer, Failure> {
+        let Self { sender, connection, host, authorization } = self;
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+        }
         let exchange = async {
             sender.ready().await?;
             let (head, body) = sender.send_request(request).await?.into_parts();

@@ -50,14 +50,14 @@ struct QueryKind {
 /// Runs each kind of query for `duration` over the read models of `dataset`, which must be built already.
 pub async fn run(dataset: &Dataset, duration: Duration) -> Result<HistoryLatencies, Failure> {
     let server = Server::query_api(dataset.directory.path()).await?;
-    let address = server.target().query;
-    let mut connection = Connection::open(address).await?;
+    let endpoint = server.target().query;
+    let mut connection = Connection::open(endpoint).await?;
     let kinds = all_queries(dataset, &mut connection).await?;
     let progress = ProgressDisplay::start("kinds of queries measured", kinds.len() as u64);
     let mut queries = Vec::new();
     for QueryKind { name, paths } in kinds {
         let paths: Arc<[String]> = paths.into();
-        let connections = Connection::open_many(address, READERS).await?;
+        let connections = Connection::open_many(endpoint, READERS).await?;
         let end = Instant::now() + duration;
         let numbered = (0..).zip(connections);
         let readers = numbered.map(|(offset, connection)| read(connection, Arc::clone(&paths), offset, end));

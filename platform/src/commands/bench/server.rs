@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -16,8 +17,14 @@ use tokio::{
     time,
 };
 
-use super::{client::Connection, usage::Usage};
-use crate::{commands::Failure, config::ApiUrl};
+use super::{
+    client::{Connection, Endpoint},
+    usage::Usage,
+};
+use crate::{
+    commands::Failure,
+    config::{ApiUrl, CallerSettings},
+};
 
 /// Time limit for a server to start. A server with a large log checks all of it first.
 const START_MAX: Duration = Duration::from_mins(5);
@@ -27,8 +34,8 @@ const ANY_PORT: &str = "127.0.0.1:0";
 /// The addresses of a server's APIs.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    pub command: SocketAddr,
-    pub query: SocketAddr,
+    pub command: Endpoint,
+    pub query: Endpoint,
     /// Where the server shows its measurements.
     pub admin: Option<SocketAddr>,
 }
@@ -38,17 +45,22 @@ impl Target {
     /// it with orders.
     pub async fn running(
         (command, query, admin): (&ApiUrl, &ApiUrl, Option<&ApiUrl>),
+        caller: &CallerSettings,
         allow_remote: bool,
     ) -> Result<Self, Failure> {
-        let command = resolve(command, allow_remote).await?;
-        let query = resolve(query, allow_remote).await?;
+        let authorization: Option<&HeaderValue> =
+            caller.api_key.as_ref().map(|key| &*Box::leak(Box::new(key.header())));
+        let address = resolve(command, allow_remote).await?;
+        let command = Endpoint { address, authorization };
+        let address = resolve(query, allow_remote).await?;
+        let query = Endpoint { address, authorization };
         let admin = match admin {
             Some(url) => Some(resolve(url, allow_remote).await?),
             None => None,
         };
         // Checks the addresses now: the baselines before their first use take 20 s.
-        for address in [command, query] {
-            Connection::open(address).await?.get("/readyz").await?;
+        for endpoint in [command, query] {
+            Connection::open(endpoint).await?.get("/readyz").await?;
         }
         let target = Self { command, query, admin };
         Usage::read(target).await?;
@@ -151,7 +163,8 @@ impl Server {
         // Reads on, so the server never blocks on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let query = addresses.get(1).copied().unwrap_or(addresses[0]);
-        let target = Target { command: addresses[0], query, admin: addresses.get(2).copied() };
+        let (command, query) = (addresses[0].into(), query.into());
+        let target = Target { command, query, admin: addresses.get(2).copied() };
         Ok(Self { child, target, _directory: None })
     }
 }

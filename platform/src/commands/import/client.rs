@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::ApiUrl;
+use crate::config::{ApiUrl, CallerSettings};
 
 /// Repeats span about 30 s, longer than a restart of the platform.
 const REPEATS_MAX: usize = 20;
@@ -69,10 +69,12 @@ struct FieldError {
 }
 
 impl CommandClient {
-    pub fn new(base_url: &ApiUrl, connections: usize) -> Result<Self, PostError> {
+    pub fn new(base_url: &ApiUrl, caller: &CallerSettings, connections: usize) -> Result<Self, PostError> {
         let base_url = base_url.as_str().to_owned();
+        let credential = caller.api_key.as_ref().map(|key| (AUTHORIZATION, key.header()));
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
+            .default_headers(credential.into_iter().collect())
             .pool_max_idle_per_host(connections)
             // Plain HTTP needs no certificates; without this the builder loads those of the machine.
             .tls_certs_only([])
