@@ -1,9 +1,11 @@
 //! Settings of the authentication of callers.
 
-use std::env;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use infra::auth::{DevelopmentSecret, KeySource, TokenOptions};
+
+use super::urls::{SecretUrlParser, UnsupportedUrl};
 
 const DEVELOPMENT_SECRET: &str = "ORDERLY_JWT_DEVELOPMENT_SECRET";
 
@@ -28,14 +30,36 @@ pub struct AuthSettings {
     #[arg(long, env = "ORDERLY_JWT_AUDIENCE", value_name = "AUDIENCE")]
     pub jwt_audience: Option<String>,
 
-    /// Key set (JWKS) of the issuer: an https:// URL or file:PATH. For development, a secret in the environment
-    /// variable ORDERLY_JWT_DEVELOPMENT_SECRET takes its place (HS256; there is no flag).
+    /// Key set (JWKS) of the issuer: an https:// URL or file:PATH.
     #[arg(long, env = "ORDERLY_JWT_KEYS", value_name = "URL")]
     pub jwt_keys: Option<KeySource>,
+
+    /// Secret of tokens (HS256) in place of a key set, for development. Has no flag.
+    #[arg(
+        long,
+        env = "ORDERLY_JWT_DEVELOPMENT_SECRET",
+        value_name = "SECRET",
+        value_parser = SecretUrlParser::<JwtDevelopmentSecret>::new(),
+        hide_env_values = true,
+        hide = true
+    )]
+    pub jwt_development_secret: Option<JwtDevelopmentSecret>,
 
     /// Claim that names the principal of a token, together with the issuer.
     #[arg(long, env = "ORDERLY_JWT_PRINCIPAL_CLAIM", value_name = "CLAIM", default_value = "sub")]
     pub jwt_principal_claim: String,
+}
+
+/// The value of `ORDERLY_JWT_DEVELOPMENT_SECRET`.
+#[derive(Debug, Clone)]
+pub struct JwtDevelopmentSecret(DevelopmentSecret);
+
+impl FromStr for JwtDevelopmentSecret {
+    type Err = UnsupportedUrl;
+
+    fn from_str(text: &str) -> Result<Self, UnsupportedUrl> {
+        text.parse().map(Self).map_err(|error| UnsupportedUrl::new(DEVELOPMENT_SECRET, &error))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,25 +97,14 @@ pub enum AuthSettingsError {
         "ORDERLY_JWT_ISSUER: expected a text without `|`, which separates issuer and subject in a principal"
     )]
     Issuer,
-    #[error("{DEVELOPMENT_SECRET}: {0}")]
-    WeakSecret(#[from] infra::auth::WeakSecret),
 }
 
 impl AuthSettings {
-    /// Checks the settings, with the secret in the environment of this process.
     pub fn checked(&self) -> Result<AuthConfig, AuthSettingsError> {
-        self.checked_with(env::var(DEVELOPMENT_SECRET).ok())
-    }
-
-    /// An empty secret counts as not set.
-    pub(super) fn checked_with(&self, secret: Option<String>) -> Result<AuthConfig, AuthSettingsError> {
-        let secret =
-            secret.filter(|secret| !secret.is_empty()).map(|secret| secret.parse::<DevelopmentSecret>());
-        let secret = secret.transpose()?;
-        let keys = match (&self.jwt_keys, secret) {
+        let keys = match (&self.jwt_keys, &self.jwt_development_secret) {
             (Some(_), Some(_)) => return Err(AuthSettingsError::TwoKinds),
             (Some(source), None) => Some(TokenKeys::OfIssuer(source.clone())),
-            (None, Some(secret)) => Some(TokenKeys::Development(secret)),
+            (None, Some(JwtDevelopmentSecret(secret))) => Some(TokenKeys::Development(secret.clone())),
             (None, None) => None,
         };
         let given = [

@@ -87,7 +87,7 @@ async fn an_order_that_the_server_holds_back_is_sent_again_under_its_key() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(axum::serve(listener, Router::new().route(Buyer::PATH, post(place))).into_future());
-    let target = Target { command: address, query: address, admin: None };
+    let target = Target { command: address.into(), query: address.into(), admin: None };
     let mut buyer = Buyer::connect(&Arc::new(Shop::new(1)), target, 1).await.unwrap().remove(0);
 
     assert_eq!(buyer.order_one().await.unwrap().status, StatusCode::CREATED);
