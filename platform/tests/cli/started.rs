@@ -158,7 +158,7 @@ async fn a_sandbox_that_other_machines_can_reach_is_logged_as_a_warning() {
         let address =
             |other: &str| if other == listen { public.clone() } else { format!("--{other}-listen={ANY}") };
         let addresses = ["command", "query", "sandbox"].map(address);
-        let arguments = [&["serve"][..], &addresses.each_ref().map(String::as_str)].concat();
+        let arguments = [&["serve", "--auth", "off"][..], &addresses.each_ref().map(String::as_str)].concat();
         let mut command = data.command(&arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

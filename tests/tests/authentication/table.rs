@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::{Keys, Platform, customer_token};
 use crate::support::{Answer, documented, eventually};
 
+const OF_BOTH_APIS: [&str; 3] = ["GET /livez", "GET /readyz", "GET /version"];
+
 /// What a caller needs. `None`: nothing.
-const SCOPES: [(&str, Option<&str>); 49] = [
+const SCOPES: [(&str, Option<&str>); 50] = [
     ("GET /livez", None),
     ("GET /readyz", None),
     ("GET /v1/currencies", Some("read")),
@@ -30,6 +32,7 @@ const SCOPES: [(&str, Option<&str>); 49] = [
     ("GET /v1/webhook-subscriptions", Some("admin")),
     ("GET /v1/webhook-subscriptions/{id}", Some("admin")),
     ("GET /v1/webhook-subscriptions/{id}/deliveries", Some("admin")),
+    ("GET /version", None),
     ("DELETE /v1/webhook-subscriptions/{id}", Some("admin")),
     ("PATCH /v1/webhook-subscriptions/{id}", Some("admin")),
     ("POST /v1/orders", Some("orders:write")),
@@ -120,7 +123,7 @@ async fn send(platform: &Platform, caller: Option<&str>, operation: &str, uri: &
     let (method, _) = operation.split_once(' ').unwrap();
     let is_query =
         documented::QUERY_API.document()["paths"][operation.split_once(' ').unwrap().1].is_object();
-    if method == "GET" && (is_query && operation != "GET /livez" && operation != "GET /readyz") {
+    if method == "GET" && is_query && !OF_BOTH_APIS.contains(&operation) {
         return platform.get(caller, uri).await;
     }
     let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
