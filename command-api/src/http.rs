@@ -107,7 +107,7 @@ impl CommandApi {
         let (parked, bodies) = (Parked(parked), BodyReader::new(options.bodies));
         let (options, health, backlog) = (Arc::new(options), Health::default(), Backlog::default());
         let (webhooks, log_guard, gate, version) = (None, None, Gate::open(), Version::default());
-        Self { checkout, parked, options, bodies, webhooks, health, backlog, log_guard, gate, version }
+        Self { checkout, parked, options, bodies, webhooks, health, backlog, log_guard, version, gate }
     }
 
     /// Adds subscriptions to webhooks.

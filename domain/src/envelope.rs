@@ -26,7 +26,7 @@ pub struct CommandContext {
 }
 
 impl CommandContext {
-    /// The context of a caller's command, of nobody known. See [`CommandContext::by`].
+    /// The context of a caller's command. Its actor is anonymous until [`CommandContext::by`] names another one.
     pub fn external(id: CommandId, idempotency: Idempotency) -> Self {
         Self {
             id,

@@ -119,7 +119,7 @@ impl QueryApi {
         let permits_again = Semaphore::new(options.queries_again_max);
         let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
         let (gate, version) = (Gate::open(), Version::default());
-        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, gate, version }
+        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, version, gate }
     }
 
     /// Answers `/readyz` with the conditions of this process.

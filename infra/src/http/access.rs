@@ -115,7 +115,7 @@ async fn admitted(gate: &Gate, access: Access, headers: &HeaderMap) -> Result<Ca
     let Some(authenticator) = &gate.0 else { return Ok(Caller::anonymous()) };
     let caller = authenticator.authenticate(headers).await.map_err(|refusal| {
         auth::log_refusal(&refusal);
-        refused(refusal)
+        refused(&refusal)
     })?;
     if caller.customer().is_some() && !access.customers {
         return Err(Problem::new(Code::NotFound));
@@ -129,12 +129,12 @@ async fn admitted(gate: &Gate, access: Access, headers: &HeaderMap) -> Result<Ca
     Ok(caller)
 }
 
-fn refused(refusal: Refusal) -> Problem {
+fn refused(refusal: &Refusal) -> Problem {
     let problem = Problem::new(Code::Unauthenticated);
     match refusal {
         Refusal::Missing => challenged(problem, r#"Bearer realm="orderly""#),
         Refusal::Invalid(reason) => {
-            challenged(problem.detail(reason), r#"Bearer realm="orderly", error="invalid_token""#)
+            challenged(problem.detail(*reason), r#"Bearer realm="orderly", error="invalid_token""#)
         }
         Refusal::KeysUnavailable(_) => {
             Problem::new(Code::Unavailable).detail("the API keys cannot be read now")
@@ -168,7 +168,9 @@ fn document(item: &mut PathItem, access: Access) {
     let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
     for operation in operations.into_iter().filter_map(Option::as_mut) {
         operation.security = Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [access.scope.as_str()])]);
-        REFUSALS.iter().for_each(|code| document_code(operation, *code));
+        for code in REFUSALS {
+            document_code(operation, code);
+        }
     }
 }
 

@@ -42,7 +42,10 @@ fn a_key_is_for_one_algorithm_and_keys_for_other_uses_are_ignored() {
         with(key("x"), "alg", "HS256"),
         with(key("x"), "key_ops", json!(["sign"])),
     ] {
-        assert!(matches!(parse(&set(&[unusable.clone()]), "test"), Err(KeySetError::NoKey(_))), "{unusable}");
+        assert!(
+            matches!(parse(&set(std::slice::from_ref(&unusable)), "test"), Err(KeySetError::NoKey(_))),
+            "{unusable}"
+        );
         let beside = parse(&set(&[unusable, key("good")]), "test").unwrap();
         assert_eq!(beside.len(), 1);
     }
