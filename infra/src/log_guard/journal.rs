@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event_store::{EventLog, EventMark, ReadError};
+use crate::{
+    event_store::{EventLog, EventMark, ReadError},
+    private_files,
+};
 
 const FILE: &str = "log-journal.json";
 
@@ -36,6 +39,7 @@ impl Journal {
     /// log. Blocks.
     pub fn open(data_dir: &Path, store_id: Uuid) -> io::Result<Self> {
         let path = data_dir.join(FILE);
+        private_files::restrict(&path);
         let read = match fs::read(&path) {
             Ok(text) => serde_json::from_slice::<Content>(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
