@@ -54,6 +54,8 @@ pub struct CommandApiOptions {
 impl CommandApiOptions {
     /// The default of `payment_due_after` and of the setting `ORDERLY_PAYMENT_DUE_AFTER`.
     pub const PAYMENT_DUE_AFTER: Duration = Duration::from_mins(30);
+    /// The default of `bodies.read_timeout` and of the setting `ORDERLY_BODY_TIMEOUT`.
+    pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 impl Default for CommandApiOptions {
@@ -62,7 +64,7 @@ impl Default for CommandApiOptions {
             payment_due_after: Self::PAYMENT_DUE_AFTER,
             bodies: BodyLimits {
                 bytes_max: 2 * 1024 * 1024,
-                read_timeout: Duration::from_secs(30),
+                read_timeout: Self::BODY_READ_TIMEOUT,
                 shared_bytes_max: 64 * 1024 * 1024,
             },
             provider_patience: Duration::from_secs(10),

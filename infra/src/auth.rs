@@ -98,6 +98,11 @@ impl Caller {
         self.scopes.permit(scope)
     }
 
+    /// `None` on a platform that authenticates no callers.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
     /// The customer whose orders the caller may read, and nothing else. `None` for every other caller.
     pub fn customer(&self) -> Option<&str> {
         self.customer.as_deref()

@@ -3,6 +3,7 @@
 
 mod auth;
 mod duration;
+mod edge;
 mod file;
 mod given;
 mod listen;
@@ -23,6 +24,7 @@ use sandbox::SandboxScript;
 pub use self::{
     auth::{AuthConfig, AuthMode, AuthSettings, AuthSettingsError, TokenKeys},
     duration::{PaymentDueAfter, parse_duration},
+    edge::{EdgeConfig, EdgeSettings, EdgeSettingsError},
     given::{Given, ReadError, SettingValue, ValueOrigin, read},
     log_filter::LogFilter,
     roles::{Role, Roles, RolesError},
@@ -166,6 +168,9 @@ pub struct ServeOptions {
     /// on 127.0.0.1 answers to `localhost` and IP addresses only, and an API on another address to every name.
     #[arg(long, env = "ORDERLY_ALLOWED_HOSTS", value_name = "HOST,…", value_delimiter = ',')]
     pub allowed_hosts: Vec<HostName>,
+
+    #[command(flatten)]
+    pub edge: EdgeSettings,
 
     #[command(flatten)]
     pub auth: AuthSettings,

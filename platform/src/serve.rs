@@ -35,9 +35,9 @@ pub use self::{
 use crate::{
     commands::Failure,
     config::{
-        AuthConfig, AuthSettingsError, BusUrl, EventStoreUrl, PaymentDueAfter, PaymentProviderUrl,
-        ProviderSettings, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings,
-        StripeSettingsError,
+        AuthConfig, AuthSettingsError, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl, PaymentDueAfter,
+        PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings,
+        ServeOptions, Settings, StripeSettingsError,
     },
     stores::StoreError,
 };
@@ -62,6 +62,7 @@ pub struct ServeConfig {
     pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,
     pub allowed_hosts: AllowedHosts,
+    pub edge: EdgeConfig,
     pub auth: AuthConfig,
 }
 
@@ -74,6 +75,8 @@ pub enum ServeConfigError {
     Stripe(#[from] StripeSettingsError),
     #[error(transparent)]
     Auth(#[from] AuthSettingsError),
+    #[error(transparent)]
+    Edge(#[from] EdgeSettingsError),
 }
 
 impl ServeConfig {
@@ -105,6 +108,7 @@ impl ServeConfig {
             admin_listen: options.admin_listen,
             webhooks_allow_private: options.webhooks_allow_private,
             allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
+            edge: options.edge.checked()?,
             auth: options.auth.checked()?,
         })
     }
@@ -196,6 +200,8 @@ pub enum StartError {
     DevelopmentSecret { setting: &'static str, address: SocketAddr },
     #[error("ORDERLY_JWT_KEYS: {0}")]
     TokenKeys(#[from] infra::auth::KeySetError),
+    #[error(transparent)]
+    Tls(#[from] infra::http::tls::TlsError),
     #[error(transparent)]
     Webhooks(#[from] SenderSetUpError),
     #[error("a task of the start has failed: {0}")]

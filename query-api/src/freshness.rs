@@ -13,6 +13,7 @@ use infra::{
     http::{
         etag,
         parameters::{FromParameters, Parameters},
+        slots,
     },
     read_models::{OrderRow, PaymentRow, ReadModelError, StockRow},
 };
@@ -83,6 +84,8 @@ impl Freshness {
                 if api.query_again(api.queries.is_parked(&stream)).await? {
                     return Err(FreshnessError::Parked);
                 }
+                // The next reads have a limit of their own.
+                slots::give_up();
                 changes.next().await;
                 row = api.query_again(read()).await?;
             }

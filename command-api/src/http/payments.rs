@@ -22,6 +22,7 @@ use http::StatusCode;
 use infra::http::{
     Code, Failure, Problem,
     answers::{IntoResponses, Responses},
+    slots,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -400,6 +401,8 @@ async fn await_provider(
     asking: Option<impl Future<Output = Result<ProviderStatus, ExecuteError>>>,
     patience: Duration,
 ) -> Result<(PaymentAnswer, StatusCode), Problem> {
+    // A provider that is down takes no slot from other requests.
+    slots::give_up();
     let checkout = &api.checkout;
     let mut next_action = None;
     if let Some(asking) = asking

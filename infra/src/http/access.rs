@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::MethodRouter,
 };
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderValue, header, request::Parts};
 use utoipa::{
     ToSchema,
     openapi::{
@@ -19,26 +19,45 @@ use utoipa::{
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::{Code, Problem, problem::ProblemBody};
+use super::{
+    Code, Problem,
+    problem::ProblemBody,
+    rate_limit::{Allowance, RateLimits},
+};
 use crate::auth::{self, Authenticator, Caller, Refusal, Scope};
 
 /// The name of the credentials in OpenAPI documents.
 const SECURITY_SCHEME: &str = "credentials";
 /// The codes of answers to callers that an endpoint does not admit.
-const REFUSALS: [Code; 4] = [Code::Unauthenticated, Code::Forbidden, Code::NotFound, Code::Unavailable];
+const REFUSALS: [Code; 6] = [
+    Code::Unauthenticated,
+    Code::Forbidden,
+    Code::NotFound,
+    Code::RateLimited,
+    Code::Overloaded,
+    Code::Unavailable,
+];
 
-/// Authenticates the callers of an API. Cheap to clone.
+/// Authenticates the callers of an API, and counts their requests. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Option<Arc<Authenticator>>);
+pub struct Gate {
+    authenticator: Option<Arc<Authenticator>>,
+    limits: Option<Arc<RateLimits>>,
+}
 
 impl Gate {
     /// Every caller may do everything.
     pub fn open() -> Self {
-        Self(None)
+        Self::default()
     }
 
     pub fn guarded(authenticator: Authenticator) -> Self {
-        Self(Some(Arc::new(authenticator)))
+        Self { authenticator: Some(Arc::new(authenticator)), limits: None }
+    }
+
+    /// Limits the requests of each caller. Clones of the gate share the limits.
+    pub fn with_limits(self, limits: RateLimits) -> Self {
+        Self { limits: Some(Arc::new(limits)), ..self }
     }
 }
 
@@ -101,22 +120,53 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
 }
 
 /// Admits the caller of a request or answers it. The handler finds the [`Caller`] in the request.
-async fn guard(State((gate, access)): State<(Gate, Access)>, mut request: Request, next: Next) -> Response {
-    match admitted(&gate, access, request.headers()).await {
+async fn guard(State((gate, access)): State<(Gate, Access)>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let (admitted, allowance) = admitted(&gate, access, &parts).await;
+    let mut response = match admitted {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(problem) => problem.into_response(),
+    };
+    if let Some(allowance) = allowance {
+        allowance.show(response.headers_mut());
+    }
+    response
+}
+
+/// The caller, if it is admitted, and what it has left.
+async fn admitted(
+    gate: &Gate,
+    access: Access,
+    request: &Parts,
+) -> (Result<Caller, Problem>, Option<Allowance>) {
+    let caller = match authenticated(gate, request).await {
+        Ok(caller) => caller,
+        Err(problem) => return (Err(problem), None),
+    };
+    match gate.limits.as_ref().map(|limits| limits.admit(&caller, request)).transpose() {
+        Ok(allowance) => (permitted(access, caller), allowance.flatten()),
+        Err(limited) => (Err(limited), None),
     }
 }
 
-async fn admitted(gate: &Gate, access: Access, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let Some(authenticator) = &gate.0 else { return Ok(Caller::anonymous()) };
-    let caller = authenticator.authenticate(headers).await.map_err(|refusal| {
-        auth::log_refusal(&refusal);
-        refused(&refusal)
-    })?;
+async fn authenticated(gate: &Gate, request: &Parts) -> Result<Caller, Problem> {
+    let Some(authenticator) = &gate.authenticator else { return Ok(Caller::anonymous()) };
+    match authenticator.authenticate(&request.headers).await {
+        Ok(caller) => Ok(caller),
+        Err(refusal) => {
+            auth::log_refusal(&refusal);
+            if let Some(limits) = &gate.limits {
+                limits.admit_stranger(request)?;
+            }
+            Err(refused(&refusal))
+        }
+    }
+}
+
+fn permitted(access: Access, caller: Caller) -> Result<Caller, Problem> {
     if caller.customer().is_some() && !access.customers {
         return Err(Problem::new(Code::NotFound));
     }

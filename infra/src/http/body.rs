@@ -3,7 +3,7 @@
 //! hyper reads into buffers of 8 KiB, and each chunk of a body keeps its buffer. A client that sends single
 //! bytes would thus occupy 8 KiB for each. So chunks are copied, and each is dropped at once.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, BodyDataStream, HttpBody};
 use futures::StreamExt;
@@ -12,7 +12,7 @@ use tokio::{
     time,
 };
 
-use super::{Code, Problem};
+use super::{Code, Problem, slots};
 
 /// The codes of a body that cannot be read.
 pub const REJECTIONS: &[Code] =
@@ -21,6 +21,10 @@ pub const REJECTIONS: &[Code] =
 /// The bytes that each body may occupy outside of the shared memory. So orders of usual size are accepted
 /// also while large bodies occupy all of it.
 const UNSHARED_BYTES: usize = 16 * 1024;
+
+/// A body that takes longer waits for its client. Its request then has no slot until the body is there: clients
+/// that send slowly would occupy all of them.
+const PROMPT: Duration = Duration::from_millis(50);
 
 /// Limits of bodies.
 #[derive(Debug, Clone, Copy)]
@@ -75,10 +79,22 @@ impl BodyReader {
         let bytes = Vec::with_capacity(declared.min(UNSHARED_BYTES));
         let mut read = ReadBody { bytes, place: None };
         let reading = self.read_chunks(body.into_data_stream(), declared, &mut read);
-        match time::timeout(self.limits.read_timeout, reading).await {
-            Ok(outcome) => outcome.map(|()| read),
-            Err(_) => Err(Problem::new(Code::RequestTimeout)),
+        {
+            let mut reading = pin!(time::timeout(self.limits.read_timeout, reading));
+            let outcome = match time::timeout(PROMPT, &mut reading).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    slots::give_up();
+                    let outcome = reading.await;
+                    if let Ok(Ok(())) = outcome {
+                        slots::take_again().await?;
+                    }
+                    outcome
+                }
+            };
+            outcome.map_err(|_| Problem::new(Code::RequestTimeout))??;
         }
+        Ok(read)
     }
 
     async fn read_chunks(

@@ -61,6 +61,7 @@ codes! {
     HttpVersion "http_version" HTTP_VERSION_NOT_SUPPORTED "The version of HTTP is not supported" "Send HTTP/1.1.";
     WrongHost "wrong_host" MISDIRECTED_REQUEST "The server does not answer to this host" "Use its IP address, `localhost`, or a name in ORDERLY_ALLOWED_HOSTS.";
     RequestTimeout "request_timeout" REQUEST_TIMEOUT "The request did not arrive in time" "Send the whole request without pauses.";
+    RateLimited "rate_limited" TOO_MANY_REQUESTS "The caller has sent too many requests" "Retry after `Retry-After` seconds, with the same key. `RateLimit-Policy` states the limit.";
     PreconditionFailed "precondition_failed" PRECONDITION_FAILED "The resource has changed" "`If-Match` names a revision that is not the current one. Read the resource again.";
     Conflict "conflict" CONFLICT "Other commands kept changing the stream" "Send the request again with the same key. Recorded parts are not repeated.";
     InsufficientStock "insufficient_stock" CONFLICT "Not enough stock" "`shortages` lists each SKU with too few units. The order is recorded as rejected: order again under a new key.";

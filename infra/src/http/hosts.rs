@@ -7,7 +7,7 @@
 //!
 //! A page can also send a request to 127.0.0.1 itself. The browser hides the answer from the page, but the
 //! request takes effect. It names the page's site as its origin, so such a server accepts only origins on this
-//! machine, of a name that it knows, or of the host that the request names.
+//! machine, of a name that it knows, of a site that its operator allows, or of the host that the request names.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,7 +17,7 @@ use std::{
 
 use http::{HeaderValue, Request, Version, header, uri::Authority};
 
-use super::{Code, Problem};
+use super::{Code, Problem, cors::AllowedOrigins};
 
 /// Names under which clients may address a server, besides `localhost` and IP addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,15 +55,16 @@ impl FromStr for HostName {
 #[derive(Debug)]
 pub(super) struct HostRule {
     names: AllowedHosts,
+    origins: AllowedOrigins,
     checks_names: bool,
 }
 
 impl HostRule {
     /// `address`: what the server listens on. A server on other addresses than loopback answers to every name
     /// unless names are given: only its operator knows them.
-    pub(super) fn new(names: AllowedHosts, address: Option<SocketAddr>) -> Self {
+    pub(super) fn new(names: AllowedHosts, origins: AllowedOrigins, address: Option<SocketAddr>) -> Self {
         let checks_names = !names.0.is_empty() || address.is_none_or(|address| address.ip().is_loopback());
-        Self { names, checks_names }
+        Self { names, origins, checks_names }
     }
 
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
@@ -93,13 +94,14 @@ impl HostRule {
         let is_allowed = |origin: &HeaderValue| {
             let site = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
             let site = site.and_then(|(_, site)| Authority::try_from(site).ok());
-            site.is_some_and(|site| Some(&site) == host || self.allows_origin(site.host()))
+            self.origins.contain(origin)
+                || site.is_some_and(|site| Some(&site) == host || self.allows_origin(site.host()))
         };
         if request.headers().get_all(header::ORIGIN).iter().all(is_allowed) {
             return Ok(());
         }
         let detail = "the request names another site as its origin; the operator of this server can allow a name with \
-                      ORDERLY_ALLOWED_HOSTS";
+                      ORDERLY_ALLOWED_HOSTS, or an origin with ORDERLY_CORS_ORIGINS";
         Err(Problem::new(Code::WrongOrigin).detail(detail))
     }
 

@@ -4,35 +4,67 @@
 //! answer has left, so a client that does not read gets no further answers.
 
 mod connection;
+mod connections;
 mod exchange;
 mod refusal;
 mod socket;
 mod stalled;
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use futures::FutureExt;
 use http::Request;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     time,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
+use tower::{
+    Layer, Service, ServiceExt,
+    util::{option_layer, service_fn},
+};
 
-use self::stalled::StalledAnswers;
-use super::hosts::{AllowedHosts, HostRule};
-use crate::log_limit::LogLimit;
+use self::{
+    connection::Accepted,
+    connections::{Connections, Place},
+    stalled::StalledAnswers,
+};
+use super::{
+    cors::AllowedOrigins,
+    hosts::{AllowedHosts, HostRule},
+    peer::TrustedProxies,
+    slots::{self, Slots},
+    tls::Tls,
+};
+use crate::{
+    log_limit::LogLimit,
+    measurements::{Counter, HTTP_CONNECTIONS_CLOSED},
+};
 
 /// Limits of a server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Concurrent connections. Further ones wait to be accepted.
+    /// The name of the server in measurements.
+    pub name: &'static str,
+    /// Concurrent connections. Beyond it, connections that wait for their clients are closed.
     pub connections_max: usize,
-    /// Time limit for reading the head of a request, and for an idle connection.
+    /// Concurrent connections of one address. Further ones are closed at once.
+    pub connections_per_address_max: usize,
+    /// Time limit for the head of a request, from its first byte, and for the handshake of TLS.
     pub head_read_timeout: Duration,
+    /// Time limit for a connection without a request.
+    pub idle_timeout: Duration,
     /// Time limit for sending an answer, from the moment when the client has not read what was sent. An answer
     /// of more than 64 KiB gets one second more for each further 64 KiB.
     pub answer_write_timeout: Duration,
@@ -45,18 +77,42 @@ pub struct ServerOptions {
     pub drain_timeout: Duration,
     /// Names of this server besides `localhost`.
     pub allowed_hosts: AllowedHosts,
+    /// The sites whose pages may send requests.
+    pub allowed_origins: AllowedOrigins,
+    /// The proxies that name the clients of their requests.
+    pub trusted_proxies: TrustedProxies,
+    /// The requests that are worked on at the same time.
+    pub slots: Slots,
+    /// Encrypts connections, if set.
+    pub tls: Option<Tls>,
+}
+
+impl ServerOptions {
+    /// The default of `connections_per_address_max`: a quarter of all connections.
+    pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
+    pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Longer than the 60 s for which proxies usually keep a connection, so that these close it first.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+    pub const ANSWER_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
+            name: "other",
             connections_max: 4_096,
-            head_read_timeout: Duration::from_secs(30),
-            answer_write_timeout: Duration::from_secs(30),
+            connections_per_address_max: Self::CONNECTIONS_PER_ADDRESS_MAX,
+            head_read_timeout: Self::HEAD_READ_TIMEOUT,
+            idle_timeout: Self::IDLE_TIMEOUT,
+            answer_write_timeout: Self::ANSWER_WRITE_TIMEOUT,
             stalled_bytes_max: 192 * 1024 * 1024,
             idle_grace: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),
             allowed_hosts: AllowedHosts::default(),
+            allowed_origins: AllowedOrigins::default(),
+            trusted_proxies: TrustedProxies::default(),
+            slots: Slots::default(),
+            tls: None,
         }
     }
 }
@@ -79,6 +135,30 @@ struct Shared {
     options: ServerOptions,
     hosts: HostRule,
     stalled: Arc<StalledAnswers>,
+    closed: Closed,
+}
+
+/// Connections that the server has closed because of their clients.
+#[derive(Debug)]
+struct Closed {
+    head_timeout: Counter,
+    idle_timeout: Counter,
+    answer_timeout: Counter,
+    answer_evicted: Counter,
+    tls_failed: Counter,
+}
+
+impl Closed {
+    fn of(server: &'static str) -> Self {
+        let closed = |reason| HTTP_CONNECTIONS_CLOSED.with([server, reason]);
+        Self {
+            head_timeout: closed("head_timeout"),
+            idle_timeout: closed("idle_timeout"),
+            answer_timeout: closed("answer_timeout"),
+            answer_evicted: closed("answer_evicted"),
+            tls_failed: closed("tls_failed"),
+        }
+    }
 }
 
 /// Listens on an address, for [`serve`].
@@ -105,31 +185,58 @@ where
     S::Future: Send,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let permits = Arc::new(Semaphore::new(options.connections_max));
+    let slots = options.slots.clone();
+    let in_slots = service_fn(move |request: Request<Body>| {
+        let (slots, service) = (slots.clone(), service.clone());
+        async move {
+            let entering = slots.enter(request.method(), request.uri().path());
+            match entering.await {
+                Ok(slot) => slots::within(slot, service.oneshot(request)).await,
+                Err(overloaded) => Ok(overloaded.into_response()),
+            }
+        }
+    });
+    // Outside of the slots: a browser shows no refusal to a page without the headers of CORS.
+    let service = option_layer(options.allowed_origins.layer()).layer(in_slots);
+    let places = Connections::new(
+        options.name,
+        options.connections_max,
+        options.connections_per_address_max,
+        options.trusted_proxies.clone(),
+    );
     let shared = Arc::new(Shared {
-        hosts: HostRule::new(options.allowed_hosts.clone(), listener.local_addr().ok()),
+        hosts: HostRule::new(
+            options.allowed_hosts.clone(),
+            options.allowed_origins.clone(),
+            listener.local_addr().ok(),
+        ),
         stalled: StalledAnswers::new(options.stalled_bytes_max),
+        closed: Closed::of(options.name),
         options,
     });
     let (stage, stages) = watch::channel(Stage::Serving);
     let connections = TaskTracker::new();
-    let start = |(stream, permit): (TcpStream, OwnedSemaphorePermit)| {
-        let running = connection::run(stream, service.clone(), Arc::clone(&shared), stages.clone());
+    let start = |(stream, peer, place): (TcpStream, IpAddr, Place)| {
+        let accepted = Accepted { stream, peer, exchange: Arc::clone(&place.exchange) };
+        let running = connection::run(accepted, service.clone(), Arc::clone(&shared), stages.clone());
         connections.spawn(async move {
-            running.await;
-            drop(permit);
+            tokio::select! {
+                () = running => {}
+                () = place.exchange.evicted() => {}
+            }
+            drop(place);
         });
     };
 
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &permits) => start(accepted),
+            accepted = accept(&listener, &places) => start(accepted),
         }
     }
     stage.send_replace(Stage::Draining);
     // Clients that connected before the listener closes may have sent a request.
-    while let Some(accepted) = accept(&listener, &permits).now_or_never() {
+    while let Some(accepted) = accept(&listener, &places).now_or_never() {
         start(accepted);
     }
     drop(listener);
@@ -146,16 +253,16 @@ where
     }
 }
 
-/// The next connection, and its place among `connections_max`.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+/// The next connection that has a place.
+async fn accept(listener: &TcpListener, places: &Arc<Connections>) -> (TcpStream, IpAddr, Place) {
     static FAILURES: LogLimit = LogLimit::new(Duration::from_secs(10));
-    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(place) = places.admit(peer.ip()).await else { continue };
                 // Without this, a small answer waits for the acknowledgement of the previous one.
                 let _ = stream.set_nodelay(true);
-                return (stream, permit);
+                return (stream, peer.ip(), place);
             }
             Err(error) => {
                 // The process has no free file descriptors, or the peer disconnected.

@@ -10,12 +10,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::{Problem, measured::MeasuredLayer, problem, request_log::log_request};
+use super::{Problem, cors, measured::MeasuredLayer, problem, request_log::log_request};
 
 /// Adds `/openapi.json`, `/docs`, `/problems`, problem answers for unknown paths, unsupported methods and
 /// panics, and the request log. Measures every request under the name `api`.
@@ -54,5 +54,7 @@ type SharedConfig = Arc<Config<'static>>;
 fn page_file(name: &str, config: SharedConfig) -> Result<Response, Problem> {
     let file = utoipa_swagger_ui::serve(name, config).ok().flatten();
     let file = file.ok_or_else(|| Problem::no_such("page"))?;
-    Ok(([(CONTENT_TYPE, file.content_type)], file.bytes).into_response())
+    let mut response = ([(CONTENT_TYPE, file.content_type)], file.bytes).into_response();
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, cors::PAGE);
+    Ok(response)
 }

@@ -50,6 +50,24 @@ catalogue! {
         "Time from the head of a request to its answer";
     Gauges HTTP_REQUESTS_UNDER_WAY "orderly_http_requests_under_way" [api]
         "Requests without an answer yet";
+    Counters HTTP_REQUESTS_SHED "orderly_http_requests_shed_total" [kind]
+        "Requests (`reads`, `writes`) that got 503 because too many others were worked on. They are not in \
+         `orderly_http_requests_total` unless a part of their body was read";
+    Gauges HTTP_SLOTS_IN_USE "orderly_http_slots_in_use" [kind]
+        "Requests that are worked on, up to ORDERLY_CONCURRENT_READS and ORDERLY_CONCURRENT_WRITES";
+    Counters RATE_LIMITED_REQUESTS "orderly_rate_limited_requests_total" [limit]
+        "Requests that got 429, by limit: `reads`, `writes`, or `public` for customers and for requests without a valid \
+         credential";
+    Gauges HTTP_CONNECTIONS "orderly_http_connections" [server]
+        "Open connections of a server (`command`, `query`, `admin`), up to 4,096";
+    Counters HTTP_CONNECTIONS_CLOSED "orderly_http_connections_closed_total" [server, reason]
+        "Connections that were closed because of their clients: `address_limit`, `evicted` (all places were taken), \
+         `head_timeout`, `idle_timeout`, `answer_timeout`, `answer_evicted` (unread answers filled their memory) or \
+         `tls_failed`";
+    Gauges TLS_CERTIFICATE_EXPIRES "orderly_tls_certificate_expires_seconds" []
+        "When the certificate of the APIs expires, in seconds since 1970";
+    Counters TLS_RELOADS "orderly_tls_reloads_total" [outcome]
+        "Changed certificates: `changed`, or `failed` every 10 s while the files cannot be used";
     Gauges NEW_ORDERS_ADMITTED "orderly_new_orders_admitted_ratio" []
         "Share of new orders that is executed; below 1 while projectors fall behind";
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use infra::http::tls::Tls;
 use rustix::fs::{Access, access};
 use sandbox::secret_file;
 use serde_json::Value;
@@ -96,6 +97,9 @@ async fn check_files(config: &ServeConfig) -> Result<(), Failure> {
         ReadModelsUrl::Sqlite(path) if path.exists() => drop(Views::open(&config.read_models).await?),
         ReadModelsUrl::Sqlite(_) => {}
         ReadModelsUrl::Postgres(options) => options.check_certificates()?,
+    }
+    if let Some(files) = config.edge.tls.clone() {
+        drop(Tls::open(files)?);
     }
     let uses_secret_file = config.provider.sandbox_secret.is_none();
     match &config.provider.payment_provider {

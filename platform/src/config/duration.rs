@@ -15,7 +15,7 @@ pub fn parse_duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<D
 }
 
 /// Formats a duration so that [`parse_duration`] reads it.
-fn friendly(duration: Duration) -> String {
+pub(super) fn friendly(duration: Duration) -> String {
     SignedDuration::try_from(duration)
         .map_or_else(|_| format!("{duration:?}"), |signed| format!("{signed:#}"))
 }

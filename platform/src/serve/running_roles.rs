@@ -10,7 +10,7 @@ use infra::{
     clock::Clock,
     event_store::EventLog,
     health::Health,
-    http::{Gate, ServerOptions},
+    http::{Gate, ServerOptions, body::BodyLimits, slots::Slots, tls::Tls},
     log_guard::LogGuard,
     relay::{Relay, RelayOptions},
 };
@@ -59,6 +59,10 @@ pub struct RunningRoles {
     log_guard: Option<LogGuard>,
     /// Authenticates the callers of both APIs.
     gate: Gate,
+    /// Those of both APIs together.
+    slots: Slots,
+    /// The certificate of both APIs. `None`: they speak plain HTTP.
+    tls: Option<Tls>,
 }
 
 /// Roles that stop together.
@@ -149,6 +153,7 @@ impl RunningRoles {
         };
         let admin = measurements.map(open_admin).transpose()?;
         let gate = access::gate(&config, read_side.as_ref().map(|side| &side.views), &clock).await?;
+        let tls = parts::tls(&config).await?;
         let mut listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses();
         let running = Self {
@@ -168,13 +173,20 @@ impl RunningRoles {
             health,
             clock,
             log_guard,
-            gate,
+            gate: gate.with_limits(config.edge.rate_limits()),
+            slots: config.edge.slots(),
+            tls,
         };
         if let (Some(bound), Some(admin)) = (listeners.admin.take(), admin) {
             let stop = || running.guarding.stop.clone();
             running.guarding.tasks.spawn(admin.keep_up(stop()));
-            let serving = infra::http::serve(bound.listener, admin.router(), server_options(&config), stop());
+            let allowed_hosts = config.allowed_hosts.clone();
+            let options = ServerOptions { name: "admin", allowed_hosts, ..ServerOptions::default() };
+            let serving = infra::http::serve(bound.listener, admin.router(), options, stop());
             running.guarding.tasks.spawn(serving);
+        }
+        if let Some(tls) = running.tls.clone() {
+            running.guarding.tasks.spawn(tls.follow_files(running.guarding.stop.clone()));
         }
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
@@ -394,7 +406,9 @@ impl RunningRoles {
         let following = backlog.clone().follow(read, self.health.clone(), stop());
         self.spawn(&self.apis, Role::CommandApi, following);
         let PaymentDueAfter(payment_due_after) = config.payment_due_after;
-        let options = CommandApiOptions { payment_due_after, ..CommandApiOptions::default() };
+        let CommandApiOptions { bodies, .. } = CommandApiOptions::default();
+        let bodies = BodyLimits { read_timeout: config.edge.body_timeout(), ..bodies };
+        let options = CommandApiOptions { payment_due_after, bodies, ..CommandApiOptions::default() };
         let api = CommandApi::new(checkout, operations.parked, options)
             .with_health(self.health.clone())
             .with_version(VERSION)
@@ -411,7 +425,8 @@ impl RunningRoles {
             }
             None => api,
         });
-        let serving = infra::http::serve(bound.listener, router, server_options(config), stop());
+        let options = self.server_options(config, "command");
+        let serving = infra::http::serve(bound.listener, router, options, stop());
         self.spawn(&self.apis, Role::CommandApi, serving);
     }
 
@@ -430,11 +445,16 @@ impl RunningRoles {
             .with_health(self.health.clone())
             .with_version(VERSION);
         let stop = self.apis.stop.clone();
-        self.spawn(
-            &self.apis,
-            Role::QueryApi,
-            query_api::run(bound.listener, api, server_options(config), stop),
-        );
+        let options = self.server_options(config, "query");
+        self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, options, stop));
+    }
+
+    fn server_options(&self, config: &ServeConfig, name: &'static str) -> ServerOptions {
+        ServerOptions {
+            allowed_hosts: config.allowed_hosts.clone(),
+            tls: self.tls.clone(),
+            ..config.edge.server_options(name, self.slots.clone())
+        }
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {
@@ -471,10 +491,6 @@ impl RunningRoles {
             event_store.close().await;
         }
     }
-}
-
-fn server_options(config: &ServeConfig) -> ServerOptions {
-    ServerOptions { allowed_hosts: config.allowed_hosts.clone(), ..ServerOptions::default() }
 }
 
 /// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets

@@ -21,6 +21,7 @@ pub struct StartLine {
     read_models: String,
     payment_provider: PaymentProviderUrl,
     addresses: Addresses,
+    is_encrypted: bool,
 }
 
 /// Where a process listens.
@@ -54,7 +55,17 @@ impl StartLine {
             read_models: config.read_models.to_string(),
             payment_provider: config.provider.payment_provider.clone(),
             addresses,
+            is_encrypted: config.edge.tls.is_some(),
         }
+    }
+
+    /// The URL of a server.
+    fn url(&self, name: &str, address: SocketAddr) -> String {
+        let scheme = match name {
+            "command_api" | "query_api" if self.is_encrypted => "https",
+            _ => "http",
+        };
+        format!("{scheme}://{address}")
     }
 
     /// Logs the start, before the first store is opened: a store that does not answer delays what follows.
@@ -119,10 +130,10 @@ impl StartLine {
 
     fn json(&self) -> Value {
         let roles: Vec<String> = self.roles.iter().map(Role::to_string).collect();
-        let url = |address| json!(format!("http://{address}"));
         let addresses = self.addresses.all().into_iter();
-        let addresses: Map<String, Value> =
-            addresses.filter_map(|(_, name, address)| Some((name.to_owned(), url(address?)))).collect();
+        let addresses: Map<String, Value> = addresses
+            .filter_map(|(_, name, address)| Some((name.to_owned(), json!(self.url(name, address?)))))
+            .collect();
         json!({
             "message": "Orderly is up", "version": self.version.version, "commit": self.version.commit, "roles": roles,
             "event_store": self.event_store, "bus": self.bus, "read_models": self.read_models,
@@ -134,14 +145,15 @@ impl StartLine {
 impl fmt::Display for StartLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Orderly is up ({}); Ctrl-C stops it.", self.roles())?;
-        for (name, _, address) in self.addresses.all() {
+        for (name, id, address) in self.addresses.all() {
             let Some(address) = address else { continue };
+            let url = self.url(id, address);
             let note = match name {
                 "sandbox" => "  (moves no money)".to_owned(),
                 "admin" => "/metrics".to_owned(),
-                _ => format!("  (docs: http://{address}/docs)"),
+                _ => format!("  (docs: {url}/docs)"),
             };
-            write!(f, "\n  {name:<11}  http://{address}{note}")?;
+            write!(f, "\n  {name:<11}  {url}{note}")?;
         }
         write!(f, "\n{}", self.parts())
     }
@@ -164,6 +176,7 @@ mod tests {
                 sandbox: Some(([127, 0, 0, 1], 8082).into()),
                 ..Addresses::default()
             },
+            is_encrypted: false,
         }
     }
 
@@ -178,6 +191,13 @@ mod tests {
   read models  postgres://orderly@db/orderly
   payments     sandbox";
         assert_eq!(line().banner(LogFormat::Text), expected);
+    }
+
+    #[test]
+    fn the_banner_shows_that_the_apis_are_encrypted() {
+        let banner = StartLine { is_encrypted: true, ..line() }.to_string();
+        assert!(banner.contains("https://127.0.0.1:8080  (docs: https://127.0.0.1:8080/docs)"), "{banner}");
+        assert!(banner.contains("  http://127.0.0.1:8082"), "{banner}");
     }
 
     #[test]

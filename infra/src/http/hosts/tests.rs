@@ -12,7 +12,7 @@ fn refused(
     hosts: &[&str],
 ) -> Option<&'static str> {
     let names = names.iter().map(|name| name.parse::<HostName>().unwrap()).collect();
-    let rule = HostRule::new(names, Some(address.parse().unwrap()));
+    let rule = HostRule::new(names, AllowedOrigins::default(), Some(address.parse().unwrap()));
     let mut request = Request::builder().uri(uri).version(version);
     for host in hosts {
         request = request.header(header::HOST, *host);
@@ -82,7 +82,8 @@ fn a_host_name_has_no_scheme_port_or_path() {
 fn refused_origin(address: &str, origins: &[&str]) -> Option<&'static str> {
     let names = ["shop.example"].iter().map(|name| name.parse::<HostName>().unwrap()).collect();
     let names = if address == ANY { AllowedHosts::default() } else { names };
-    let rule = HostRule::new(names, Some(address.parse().unwrap()));
+    let sites = ["https://app.example"].iter().map(|origin| origin.parse().unwrap()).collect();
+    let rule = HostRule::new(names, sites, Some(address.parse().unwrap()));
     let mut request = Request::builder().uri("/").header(header::HOST, "10.0.0.7:8080");
     for origin in origins {
         request = request.header(header::ORIGIN, *origin);
@@ -97,6 +98,8 @@ fn a_loopback_server_accepts_origins_of_this_machine_and_of_allowed_names() {
         "http://[::1]:8080",
         "http://localhost:8081",
         "https://shop.example",
+        // Allowed by CORS.
+        "https://app.example",
         // That of the request's host.
         "http://10.0.0.7:8080",
     ] {
@@ -104,6 +107,7 @@ fn a_loopback_server_accepts_origins_of_this_machine_and_of_allowed_names() {
     }
     for origin in [
         "https://evil.example",
+        "http://app.example",
         "http://localhost.evil.example",
         "http://203.0.113.5",
         "http://10.0.0.7:8081",

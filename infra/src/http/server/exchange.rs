@@ -3,14 +3,16 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Instant,
 };
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::sync::Notify;
 
 const IDLE: u8 = 0;
 const EXECUTING: u8 = 1;
@@ -18,18 +20,68 @@ const HANDED_OVER: u8 = 2;
 
 /// The request of a connection and its answer, as handler and socket see them. A connection has one exchange
 /// at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Exchange {
     phase: AtomicU8,
     body_is_unread: AtomicBool,
     answer_bytes: AtomicUsize,
+    /// The time of the last head and of the last answer that has left, whichever is later, on [`clock_ms`].
+    moved_on_ms: AtomicU64,
+    has_answered: AtomicBool,
+    is_evicted: AtomicBool,
+    eviction: Notify,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            phase: AtomicU8::new(IDLE),
+            body_is_unread: AtomicBool::default(),
+            answer_bytes: AtomicUsize::default(),
+            moved_on_ms: AtomicU64::new(clock_ms()),
+            has_answered: AtomicBool::default(),
+            is_evicted: AtomicBool::default(),
+            eviction: Notify::default(),
+        }
+    }
+}
+
+/// Milliseconds since the first call.
+fn clock_ms() -> u64 {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Exchange {
     /// Begins with a request whose head was read.
     pub(super) fn begin(&self, body: &Incoming) {
         self.body_is_unread.store(!body.is_end_stream(), Ordering::Relaxed);
+        self.moved_on_ms.store(clock_ms(), Ordering::Relaxed);
         self.phase.store(EXECUTING, Ordering::Relaxed);
+    }
+
+    /// Since when the connection waits for its client: for a request, for the rest of one, or until it reads. `None`
+    /// while a handler works, and once the connection is being closed.
+    pub(super) fn waits_for_client_since(&self) -> Option<u64> {
+        let is_working = self.phase.load(Ordering::Relaxed) == EXECUTING && !self.has_unread_body();
+        let waits = !is_working && !self.is_evicted.load(Ordering::Relaxed);
+        waits.then(|| self.moved_on_ms.load(Ordering::Relaxed))
+    }
+
+    /// True if the client has got an answer on this connection.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection.
+    pub(super) fn evict(&self) {
+        self.is_evicted.store(true, Ordering::Relaxed);
+        self.eviction.notify_one();
+    }
+
+    /// Resolves when the connection must be closed.
+    pub(super) async fn evicted(&self) {
+        self.eviction.notified().await;
     }
 
     /// No answer is due: bytes that hyper writes now answer a malformed request.
@@ -47,10 +99,15 @@ impl Exchange {
         self.answer_bytes.load(Ordering::Relaxed)
     }
 
-    /// The operating system has accepted all bytes that hyper had.
-    pub(super) fn flushed(&self) {
+    /// The operating system has accepted all bytes that hyper had. True if these were the rest of an answer.
+    pub(super) fn flushed(&self) -> bool {
         let (from, to) = (HANDED_OVER, IDLE);
-        let _ = self.phase.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        let has_left = self.phase.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if has_left {
+            self.moved_on_ms.store(clock_ms(), Ordering::Relaxed);
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        has_left
     }
 }
 

@@ -1,11 +1,13 @@
 //! Answers to requests that hyper cannot parse. hyper's own ones have no body.
 
+use std::{error::Error, io};
+
 use axum::{body::to_bytes, response::IntoResponse};
 use domain::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::connection::HEAD_BYTES_MAX;
-use crate::http::{Code, Problem};
+use crate::http::{Code, Problem, cors};
 
 /// Of a head that is too large, the URL is the cause if it is longer.
 const URL_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
@@ -15,7 +17,9 @@ const URL_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
 ///
 /// `head` is what has arrived of the head. It is empty if the head is complete.
 pub(super) fn problem(error: &hyper::Error, head: &[u8]) -> Option<Problem> {
-    let code = if error.is_timeout() && !head.is_empty() {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let is_late = cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut);
+    let code = if is_late && !head.is_empty() {
         Code::RequestTimeout
     } else if error.is_parse_too_large() {
         let line_bytes = first_line(head).unwrap_or(head).len();
@@ -46,8 +50,9 @@ fn has_other_version(line: &[u8]) -> bool {
 }
 
 /// The bytes of an answer that ends its connection.
-pub(super) async fn last_answer(problem: Problem) -> Vec<u8> {
-    let (parts, body) = problem.into_response().into_parts();
+pub(super) async fn last_answer(problem: Problem, is_encrypted: bool) -> Vec<u8> {
+    let (mut parts, body) = problem.into_response().into_parts();
+    cors::protect(&mut parts.headers, is_encrypted);
     // The body of a problem is in memory.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now()).unwrap_or_default();

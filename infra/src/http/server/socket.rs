@@ -1,4 +1,4 @@
-//! The socket of a connection. It closes the connection of a client that does not read its answers.
+//! The socket of a connection. It closes the connection of a client that is too slow.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -11,8 +11,9 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{self, Sleep},
+    time::{self, Instant, Sleep},
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{Shared, exchange::Exchange, stalled::StalledAnswer};
 
@@ -21,11 +22,34 @@ const BYTES_PER_SECOND_MIN: usize = 64 * 1024;
 /// Time limit for the client to close its side after the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What carries the bytes of a connection.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
 pub(super) struct Socket {
-    stream: TcpStream,
+    transport: Transport,
     exchange: Arc<Exchange>,
     shared: Arc<Shared>,
+    head: HeadWait,
     stall: Option<Stall>,
+}
+
+/// The wait for the head of a request.
+struct HeadWait {
+    deadline: Pin<Box<Sleep>>,
+    state: HeadState,
+}
+
+#[derive(PartialEq, Eq)]
+enum HeadState {
+    /// The deadline does not count.
+    NotAwaited,
+    /// The connection is idle.
+    Awaited,
+    /// A part of the head has arrived.
+    Begun,
 }
 
 /// The client has not read all that was sent.
@@ -35,8 +59,10 @@ struct Stall {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, exchange: Arc<Exchange>, shared: Arc<Shared>) -> Self {
-        Self { stream, exchange, shared, stall: None }
+    pub(super) fn new(transport: Transport, exchange: Arc<Exchange>, shared: Arc<Shared>) -> Self {
+        let deadline = Box::pin(time::sleep(Duration::ZERO));
+        let head = HeadWait { deadline, state: HeadState::NotAwaited };
+        Self { transport, exchange, shared, head, stall: None }
     }
 
     /// Sends the last bytes, and closes the connection such that they arrive.
@@ -45,18 +71,43 @@ impl Socket {
     /// connection, and the client could lose the answer. So this reads until the client closes its side.
     pub(super) async fn finish(mut self, last: &[u8]) {
         let finishing = async {
-            self.stream.write_all(last).await?;
-            self.stream.shutdown().await?;
+            self.transport.write_all(last).await?;
+            self.transport.shutdown().await?;
             let mut unread = [0; 512];
-            while self.stream.read(&mut unread).await? > 0 {}
+            while self.transport.read(&mut unread).await? > 0 {}
             Ok::<_, io::Error>(())
         };
         // The connection ends in any case: nothing is left to do if the client is gone.
         let _ = time::timeout(LINGER, finishing).await;
     }
 
+    /// Fails if the head of a request takes too long, or if the connection is idle for too long.
+    fn poll_head_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.exchange.is_idle() {
+            return Poll::Pending;
+        }
+        if self.head.state == HeadState::NotAwaited {
+            self.head.state = HeadState::Awaited;
+            self.head.deadline.as_mut().reset(Instant::now() + self.shared.options.idle_timeout);
+        }
+        ready!(self.head.deadline.as_mut().poll(cx));
+        let reason = match self.head.state {
+            HeadState::Begun => &self.shared.closed.head_timeout,
+            HeadState::Awaited | HeadState::NotAwaited => &self.shared.closed.idle_timeout,
+        };
+        reason.increment(1);
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
+
+    fn begin_head(&mut self) {
+        if self.exchange.is_idle() && self.head.state != HeadState::Begun {
+            self.head.state = HeadState::Begun;
+            self.head.deadline.as_mut().reset(Instant::now() + self.shared.options.head_read_timeout);
+        }
+    }
+
     /// Fails if the client takes too long, or if its answer must make room for others.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let stall = self.stall.get_or_insert_with(|| {
             let bytes = self.exchange.answer_bytes();
             let extra = Duration::from_secs((bytes / BYTES_PER_SECOND_MIN) as u64);
@@ -64,10 +115,12 @@ impl Socket {
             Stall { answer: self.shared.stalled.admit(bytes), deadline }
         });
         if stall.answer.poll_withdrawn(cx).is_ready() {
-            return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+            self.shared.closed.answer_evicted.increment(1);
+            return Poll::Ready(ErrorKind::ConnectionAborted.into());
         }
         ready!(stall.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+        self.shared.closed.answer_timeout.increment(1);
+        Poll::Ready(ErrorKind::TimedOut.into())
     }
 }
 
@@ -77,7 +130,16 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
+        match polled {
+            Poll::Pending => self.poll_head_wait(cx),
+            Poll::Ready(Ok(())) if buffer.filled().len() > before => {
+                self.begin_head();
+                polled
+            }
+            Poll::Ready(_) => polled,
+        }
     }
 }
 
@@ -95,26 +157,91 @@ impl AsyncWrite for Socket {
             // hyper answers a malformed request without a body. `refusal` sends the answer instead.
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
-            Poll::Pending => self.poll_stalled(cx),
+        match Pin::new(&mut self.transport).poll_write_vectored(cx, slices) {
+            Poll::Pending => self.poll_stalled(cx).map(Err),
             written @ Poll::Ready(_) => written,
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
-    /// hyper calls it when it has no more bytes to write.
+    /// hyper calls it when it has no more bytes to write. TLS may still hold some of them.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        match Pin::new(&mut self.transport).poll_flush(cx) {
+            Poll::Pending => return self.poll_stalled(cx).map(Err),
+            Poll::Ready(flushed) => flushed?,
+        }
         self.stall = None;
-        self.exchange.flushed();
+        if self.exchange.flushed() {
+            self.head.state = HeadState::NotAwaited;
+        }
         Poll::Ready(Ok(()))
     }
 
     /// [`Socket::finish`] closes the sending side, after the answer to a malformed request.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport {
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Encrypted(_))
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Encrypted(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Encrypted(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

@@ -1,0 +1,215 @@
+//! The connections of a server, bounded in all and for each address.
+//!
+//! If all places are taken, connections that wait for their clients make room, those of the addresses with the most
+//! of them first. So clients that open connections and send nothing cannot keep others out.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::exchange::Exchange;
+use crate::{
+    http::peer::{TrustedProxies, counted_as},
+    log_limit::LogLimit,
+    measurements::{Counter, Gauge, HTTP_CONNECTIONS, HTTP_CONNECTIONS_CLOSED, number},
+};
+
+/// The connections that make room at once. Choosing them looks at all connections.
+const EVICTED_AT_ONCE: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Connections {
+    places: Arc<Semaphore>,
+    per_address_max: usize,
+    /// Their connections are those of many clients, so they have no limit of their own.
+    proxies: TrustedProxies,
+    open: Mutex<Open>,
+    count: Gauge,
+    refused: Counter,
+    evicted: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    by_number: HashMap<u64, Connection>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    address: IpAddr,
+    exchange: Arc<Exchange>,
+}
+
+/// The place of a connection. Free when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    number: u64,
+    address: IpAddr,
+    pub exchange: Arc<Exchange>,
+    all: Arc<Connections>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    pub fn new(
+        server: &'static str,
+        max: usize,
+        per_address_max: usize,
+        proxies: TrustedProxies,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(max)),
+            per_address_max,
+            proxies,
+            open: Mutex::default(),
+            count: HTTP_CONNECTIONS.with([server]),
+            refused: HTTP_CONNECTIONS_CLOSED.with([server, "address_limit"]),
+            evicted: HTTP_CONNECTIONS_CLOSED.with([server, "evicted"]),
+        })
+    }
+
+    /// A place for a connection from `peer`. `None` if its address has too many. Waits while all places are taken by
+    /// connections that cannot make room.
+    pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let address = counted_as(peer);
+        if !self.proxies.contain(peer) && self.lock().count_of(address) >= self.per_address_max {
+            self.refused.increment(1);
+            return None;
+        }
+        let permit = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.make_room();
+                Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
+            }
+        };
+        let exchange = Arc::new(Exchange::default());
+        let mut open = self.lock();
+        let number = open.next;
+        open.next += 1;
+        *open.by_address.entry(address).or_default() += 1;
+        open.by_number.insert(number, Connection { address, exchange: Arc::clone(&exchange) });
+        self.count.set(number_of(&open));
+        drop(open);
+        Some(Place { number, address, exchange, all: Arc::clone(self), _permit: permit })
+    }
+
+    fn make_room(&self) {
+        static EVICTED: LogLimit = LogLimit::new(Duration::from_secs(10));
+        let open = self.lock();
+        let mut waiting: Vec<_> = open.by_number.values().filter_map(|it| self.rank(&open, it)).collect();
+        if waiting.len() > EVICTED_AT_ONCE {
+            waiting.select_nth_unstable_by_key(EVICTED_AT_ONCE, |(rank, _)| *rank);
+        }
+        let mut evicted = 0;
+        for (_, exchange) in waiting.into_iter().take(EVICTED_AT_ONCE) {
+            exchange.evict();
+            evicted += 1;
+        }
+        drop(open);
+        self.evicted.increment(evicted);
+        if let Some(omitted) = EVICTED.pass() {
+            tracing::warn!(
+                connections.closed = evicted,
+                lines.omitted = omitted,
+                "All places for connections are taken; connections that wait for their clients are closed"
+            );
+        }
+    }
+
+    /// The order in which waiting connections make room. `None` for a connection that works on a request.
+    fn rank<'a>(
+        &self,
+        open: &Open,
+        Connection { address, exchange }: &'a Connection,
+    ) -> Option<((Reverse<usize>, bool, u64), &'a Exchange)> {
+        let since = exchange.waits_for_client_since()?;
+        let count = if self.proxies.contain(*address) { 1 } else { open.count_of(*address) };
+        Some(((Reverse(count), exchange.has_answered(), since), &**exchange))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn count_of(&self, address: IpAddr) -> usize {
+        self.by_address.get(&address).copied().unwrap_or_default()
+    }
+}
+
+fn number_of(open: &Open) -> f64 {
+    number(open.by_number.len())
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.all.lock();
+        open.by_number.remove(&self.number);
+        if let Some(count) = open.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+        self.all.count.set(number_of(&open));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn with(max: usize, per_address_max: usize, proxies: &[&str]) -> Arc<Connections> {
+        let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        Connections::new("test", max, per_address_max, proxies)
+    }
+
+    fn admit(all: &Arc<Connections>, address: &str) -> Option<Place> {
+        all.admit(address.parse().unwrap()).now_or_never().expect("a place is free")
+    }
+
+    fn is_evicted(place: &Place) -> bool {
+        place.exchange.evicted().now_or_never().is_some()
+    }
+
+    #[test]
+    fn an_address_has_a_limit_and_a_trusted_proxy_has_none() {
+        let all = with(10, 2, &["10.0.0.7"]);
+        let _places = [admit(&all, "1.2.3.4").unwrap(), admit(&all, "1.2.3.4").unwrap()];
+        assert!(admit(&all, "1.2.3.4").is_none());
+        let place = admit(&all, "::ffff:5.6.7.8").unwrap();
+        let second = admit(&all, "5.6.7.8").unwrap();
+        assert!(admit(&all, "5.6.7.8").is_none());
+        drop(place);
+        assert!(admit(&all, "5.6.7.8").is_some());
+        drop(second);
+        assert!((0..3).map(|_| admit(&all, "10.0.0.7")).collect::<Option<Vec<_>>>().is_some());
+    }
+
+    #[tokio::test]
+    async fn connections_of_the_address_with_the_most_make_room() {
+        let all = with(100, 100, &[]);
+        let good = admit(&all, "1.2.3.4").unwrap();
+        let hostile: Vec<Place> = (0..99).map(|_| admit(&all, "9.9.9.9").unwrap()).collect();
+        let next = Arc::clone(&all);
+        let admitting = tokio::spawn(async move { next.admit("5.6.7.8".parse().unwrap()).await });
+        while !hostile.iter().any(is_evicted) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!is_evicted(&good));
+        drop(hostile);
+        assert!(admitting.await.unwrap().is_some());
+    }
+}
