@@ -1,5 +1,6 @@
 //! Callers with keys and tokens, over both APIs of a platform.
 
+mod rates;
 mod retries;
 mod table;
 mod tokens;

@@ -2,7 +2,9 @@
 
 mod answers;
 mod bodies;
+mod crowds;
 mod malformed;
+mod protection;
 mod shutdown;
 
 use std::{
@@ -19,7 +21,7 @@ use infra::http::{ServerOptions, serve};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time::timeout,
 };
@@ -32,6 +34,7 @@ fn patient() -> ServerOptions {
     let long = Duration::from_hours(1);
     ServerOptions {
         head_read_timeout: long,
+        idle_timeout: long,
         answer_write_timeout: long,
         idle_grace: Duration::ZERO,
         drain_timeout: long,
@@ -54,7 +57,14 @@ impl Server {
     }
 
     async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.connect_from("127.0.0.1").await
+    }
+
+    /// Connects from another address of this machine.
+    async fn connect_from(&self, address: &str) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(address.parse().unwrap(), 0)).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, received: Vec::new() }
     }

@@ -9,6 +9,7 @@ mod architecture_doc;
 mod authentication;
 mod back_office;
 mod checkout_process;
+mod client_limits;
 mod command_api;
 mod event_source_contract;
 mod event_store_contract;

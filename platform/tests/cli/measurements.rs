@@ -13,8 +13,9 @@ use super::support::{DataDir, Finished, Server};
 
 /// Time limit for the work that follows the requests.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The metrics of parts that need a server beside the platform.
-const OF_SERVERS: [&str; 3] = ["orderly_relay_", "orderly_postgres_", "orderly_eventstoredb_"];
+/// The metrics of parts that need a server beside the platform, or a certificate.
+const OF_SERVERS: [&str; 4] =
+    ["orderly_relay_", "orderly_postgres_", "orderly_eventstoredb_", "orderly_tls_"];
 
 /// The values of a text in the format of Prometheus, by their names with sorted labels.
 struct Measurements(BTreeMap<String, f64>);

@@ -18,6 +18,8 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         ("ORDERLY_LOG", "warning", ["warning", "did you mean warn?"]),
         ("ORDERLY_STRIPE_SECRET_KEY", "foo", ["ORDERLY_STRIPE_SECRET_KEY", "sk_live_"]),
         ("ORDERLY_EVENTSTORE", "esdb://db:2113", ["ORDERLY_EVENTSTORE", "did you mean ORDERLY_EVENT_STORE?"]),
+        ("ORDERLY_TLS_KEY", "key.pem", ["ORDERLY_TLS_KEY is set", "ORDERLY_TLS_CERTIFICATE is not"]),
+        ("ORDERLY_CORS_ORIGINS", "*", ["--cors-origins", "https://shop.example"]),
         ("ORDERLY_CONFIG", "no-such-file.toml", ["no-such-file.toml", "cannot read the settings file"]),
     ] {
         let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();

@@ -146,14 +146,20 @@ async fn a_client_that_has_closed_its_sending_side_gets_its_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_and_half_a_request_is_answered_with_408() {
-    let options = ServerOptions { head_read_timeout: Duration::from_secs(10), ..patient() };
+    let (head_read_timeout, idle_timeout) = (Duration::from_secs(10), Duration::from_secs(75));
+    let options = ServerOptions { head_read_timeout, idle_timeout, ..patient() };
     let server = Server::start(Router::new().route("/", on_get(ok)), options).await;
     let mut idle = server.connect().await;
     idle.send(get("/")).await;
     assert_eq!(idle.answer().await.status, 200);
+    let unused = server.connect().await;
     let mut half = server.connect().await;
+    let begun = tokio::time::Instant::now();
     half.send("GET / HTTP/1.1\r\nHost: local").await;
     half.answer().await.problem(408, "request_timeout");
+    assert_eq!(begun.elapsed().as_secs(), head_read_timeout.as_secs());
     half.end().await;
     idle.end().await;
+    assert_eq!(begun.elapsed().as_secs(), idle_timeout.as_secs());
+    unused.end().await;
 }
