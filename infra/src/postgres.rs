@@ -1,5 +1,6 @@
 //! A Postgres database: its connections, and the migrations of the tables that rebuilds keep.
 
+mod breaker;
 mod fault;
 pub(crate) mod migrations;
 mod options;
@@ -8,10 +9,13 @@ mod tls;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use tokio_postgres::{Client, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::breaker::Breaker;
 pub use self::options::{PostgresOptions, UrlError};
 pub(crate) use self::{fault::Fault, timestamptz::Timestamptz};
 use crate::measurements::{
@@ -38,6 +42,7 @@ pub struct Database {
     options: Arc<PostgresOptions>,
     tls: MakeRustlsConnect,
     use_of_pool: Arc<PoolUse>,
+    breaker: Arc<Breaker>,
 }
 
 /// What is measured of the pool.
@@ -109,7 +114,7 @@ impl Database {
             .build()
             .map_err(|error| PostgresOpenError::Unavailable(error.to_string().into()))?;
         let (options, use_of_pool) = (Arc::new(options), Arc::new(PoolUse::new()));
-        let database = Self { pool, options, tls, use_of_pool };
+        let database = Self { pool, options, tls, use_of_pool, breaker: Arc::default() };
         let mut client = database.pool.get().await.map_err(Fault::from)?;
         migrations::migrate(&mut client).await?;
         drop(client);
@@ -133,13 +138,30 @@ impl Database {
         Err(Fault::Unavailable("Postgres does not answer in time; check its load".into()).into())
     }
 
-    /// A connection of the pool.
+    /// A connection of the pool. Fails at once while the server does not answer.
     async fn connected(&self) -> Result<Object, Fault> {
-        let _waits = UnderWay::begin(&self.use_of_pool.waits);
-        self.pool.get().await.map_err(|error| {
+        let must_connect = self.pool.status().available == 0;
+        if must_connect && !self.breaker.admits() {
             self.use_of_pool.failures.increment(1);
-            error.into()
-        })
+            return Err(Fault::Unavailable(
+                "Postgres does not answer; connecting again within a second".into(),
+            ));
+        }
+        let _waits = UnderWay::begin(&self.use_of_pool.waits);
+        match self.pool.get().await {
+            Ok(connected) => {
+                self.breaker.succeeded();
+                Ok(connected)
+            }
+            Err(error) => {
+                // Not of a pool whose connections are all in use: the server answers.
+                if !matches!(error, PoolError::Timeout(TimeoutType::Wait)) {
+                    self.breaker.failed();
+                }
+                self.use_of_pool.failures.increment(1);
+                Err(error.into())
+            }
+        }
     }
 
     /// A connection outside the pool, for long work. A task drives it until the client is dropped.

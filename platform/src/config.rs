@@ -30,8 +30,8 @@ pub use self::{
     roles::{Role, Roles, RolesError},
     stripe::{StripeSettings, StripeSettingsError},
     urls::{
-        ApiUrl, BusUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, SandboxSecret,
-        UnsupportedUrl,
+        ApiUrl, BusUrl, ClientUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl,
+        SandboxSecret, UnsupportedUrl,
     },
 };
 use self::{listen::listen_address, urls::SecretUrlParser};

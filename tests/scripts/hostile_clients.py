@@ -99,8 +99,9 @@ def buy(port, name, end, times, failed):
         times.append(time.monotonic() - begun)
 
 
-def connected(port, first, receive_buffer=None):
+def connected(port, first, receive_buffer=None, source="127.0.0.1"):
     client = socket.socket()
+    client.bind((source, 0))
     if receive_buffer:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     client.settimeout(10)
@@ -134,16 +135,17 @@ def byte_by_byte(port, stop):
 
 def hold(port, stop, connections, requests):
     """Keeps connections open and never reads their answers."""
-    def open_one():
-        return connected(port, requests, receive_buffer=4_096)
+    def open_one(number):
+        # An address may have 1,024 connections.
+        return connected(port, requests, receive_buffer=4_096, source=f"127.3.0.{1 + number % 10}")
 
-    clients = [open_one() for _ in range(connections)]
+    clients = [open_one(number) for number in range(connections)]
     while not stop.is_set():
         for number, client in enumerate(clients):
             # The server has reset the connection: a read would take a part of the answer.
             if client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 client.close()
-                clients[number] = open_one()
+                clients[number] = open_one(number)
         time.sleep(0.1)
 
 

@@ -20,7 +20,7 @@ use utoipa::{
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{
-    Code, Problem,
+    Code, Problem, body,
     problem::ProblemBody,
     rate_limit::{Allowance, RateLimits},
 };
@@ -121,14 +121,17 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
 
 /// Admits the caller of a request or answers it. The handler finds the [`Caller`] in the request.
 async fn guard(State((gate, access)): State<(Gate, Access)>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, content) = request.into_parts();
     let (admitted, allowance) = admitted(&gate, access, &parts).await;
     let mut response = match admitted {
         Ok(caller) => {
             parts.extensions.insert(caller);
-            next.run(Request::from_parts(parts, body)).await
+            next.run(Request::from_parts(parts, content)).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            body::discard(Request::from_parts(parts, content)).await;
+            problem.into_response()
+        }
     };
     if let Some(allowance) = allowance {
         allowance.show(response.headers_mut());

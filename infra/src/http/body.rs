@@ -7,6 +7,7 @@ use std::{ops::Deref, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::{Body, BodyDataStream, HttpBody};
 use futures::StreamExt;
+use http::{Request, header};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
@@ -25,6 +26,9 @@ const UNSHARED_BYTES: usize = 16 * 1024;
 /// A body that takes longer waits for its client. Its request then has no slot until the body is there: clients
 /// that send slowly would occupy all of them.
 const PROMPT: Duration = Duration::from_millis(50);
+
+/// Time limit for a body that is discarded.
+const DISCARDED_WITHIN: Duration = Duration::from_millis(10);
 
 /// Limits of bodies.
 #[derive(Debug, Clone, Copy)]
@@ -142,6 +146,21 @@ impl BodyReader {
     fn too_large(&self) -> Problem {
         let bytes_max = self.limits.bytes_max;
         Problem::new(Code::PayloadTooLarge).detail(format!("a body has at most {bytes_max} bytes"))
+    }
+}
+
+/// Drops the small body of a request that is refused unread. The next request of the connection follows such a body, so
+/// the connection would have to be closed otherwise.
+pub(super) async fn discard(request: Request<Body>) {
+    let is_small = |bytes: u64| bytes <= UNSHARED_BYTES as u64;
+    // The client of such a request waits before it sends the body.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let body = request.into_body();
+    if !waits && body.size_hint().upper().is_some_and(is_small) {
+        let mut chunks = body.into_data_stream();
+        let reading = async { while let Some(Ok(_)) = chunks.next().await {} };
+        // The server closes the connection of a body that takes longer.
+        let _ = time::timeout(DISCARDED_WITHIN, reading).await;
     }
 }
 

@@ -41,6 +41,7 @@ use self::{
     stalled::StalledAnswers,
 };
 use super::{
+    body,
     cors::AllowedOrigins,
     hosts::{AllowedHosts, HostRule},
     peer::TrustedProxies,
@@ -192,7 +193,10 @@ where
             let entering = slots.enter(request.method(), request.uri().path());
             match entering.await {
                 Ok(slot) => slots::within(slot, service.oneshot(request)).await,
-                Err(overloaded) => Ok(overloaded.into_response()),
+                Err(overloaded) => {
+                    body::discard(request).await;
+                    Ok(overloaded.into_response())
+                }
             }
         }
     });

@@ -202,5 +202,6 @@ catalogue! {
     Gauges POSTGRES_CONNECTION_WAITS "orderly_postgres_connection_waits" []
         "Operations that wait for a connection";
     Counters POSTGRES_CONNECTION_FAILURES "orderly_postgres_connection_failures_total" []
-        "Operations that got no connection within 5 s, or whose connection failed";
+        "Operations that got no connection within 5 s, whose connection failed, or that were not tried because the last \
+         three had failed";
 }

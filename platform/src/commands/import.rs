@@ -29,7 +29,7 @@ use self::{
 };
 use super::Failure;
 use crate::{
-    config::{ApiUrl, CallerSettings},
+    config::{CallerSettings, ClientUrl},
     progress::ProgressDisplay,
 };
 
@@ -59,7 +59,7 @@ pub struct ImportOptions {
 
     /// URL of the command API.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    command_url: ApiUrl,
+    command_url: ClientUrl,
 
     #[command(flatten)]
     caller: CallerSettings,

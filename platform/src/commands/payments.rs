@@ -26,7 +26,7 @@ use super::{
     import::client::{CommandClient, PostError},
 };
 use crate::{
-    config::{ApiUrl, CallerSettings, ProviderSettings, Settings},
+    config::{CallerSettings, ClientUrl, ProviderSettings, Settings},
     stores,
 };
 
@@ -54,7 +54,7 @@ pub struct ReconcileOptions {
 
     /// URL of the command API, for `--record`.
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    command_url: ApiUrl,
+    command_url: ClientUrl,
 
     #[command(flatten)]
     caller: CallerSettings,

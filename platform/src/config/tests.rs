@@ -222,6 +222,16 @@ fn unpaid_orders_expire_after_a_duration_from_one_second_to_one_year() {
 }
 
 #[test]
+fn the_url_of_a_client_is_plain_or_encrypted() {
+    for text in ["http://shop:8080", "https://shop"] {
+        assert_eq!(text.parse::<ClientUrl>().unwrap().as_str(), text);
+    }
+    for text in ["ftp://shop", "shop:8080", "https://", ""] {
+        assert!(text.parse::<ClientUrl>().is_err(), "{text:?} was accepted");
+    }
+}
+
+#[test]
 fn an_api_url_is_plain_http_without_a_trailing_slash() {
     assert_eq!("http://shop:8080/".parse::<ApiUrl>().unwrap().as_str(), "http://shop:8080");
     for text in ["https://shop", "shop:8080", "http://", ""] {

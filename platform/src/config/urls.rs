@@ -272,7 +272,7 @@ impl FromStr for Credential {
     }
 }
 
-/// The URL of an HTTP API. Plain HTTP only: a proxy in front of the platform terminates TLS.
+/// The URL of a server without TLS, on this machine or in a private network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUrl(String);
 
@@ -287,12 +287,38 @@ impl FromStr for ApiUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let parsed: http::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
-        if parsed.scheme_str() != Some("http") || parsed.host().is_none() {
-            return Err("expected http://HOST:PORT, for example http://127.0.0.1:8080".to_owned());
-        }
-        Ok(Self(url.trim_end_matches('/').to_owned()))
+        const EXPECTED: &str = "expected http://HOST:PORT, for example http://127.0.0.1:8080";
+        web_url(url, &["http"], EXPECTED).map(Self)
     }
+}
+
+/// The URL of an API, plain or encrypted. Encrypted ones must have a certificate that this machine trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientUrl(String);
+
+impl ClientUrl {
+    /// Has no slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        const EXPECTED: &str =
+            "expected http://HOST:PORT or https://HOST:PORT, for example http://127.0.0.1:8080";
+        web_url(url, &["http", "https"], EXPECTED).map(Self)
+    }
+}
+
+fn web_url(url: &str, schemes: &[&str], expected: &str) -> Result<String, String> {
+    let parsed: http::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
+    if parsed.host().is_none() || !parsed.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
+        return Err(expected.to_owned());
+    }
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 fn sqlite_file(url: &str) -> Option<PathBuf> {

@@ -24,3 +24,4 @@ mod serve;
 mod settings;
 mod started;
 mod support;
+mod tls;

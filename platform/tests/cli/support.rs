@@ -140,7 +140,9 @@ impl Server {
         let mut urls = Vec::new();
         while urls.len() < apis {
             let line = lines.next_line().await.unwrap().expect("the server prints the URLs of its APIs");
-            let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+            let url = line
+                .split_whitespace()
+                .find(|word| word.starts_with("http://") || word.starts_with("https://"));
             urls.extend(url.map(str::to_owned));
         }
         let admin_url = urls.iter().find_map(|url| url.strip_suffix("/metrics")).map(str::to_owned);

@@ -122,6 +122,13 @@ async fn a_write_without_a_slot_is_refused_before_its_body_and_reads_are_answere
     let answer = refused.answer().await;
     answer.problem(503, "overloaded");
     assert!(answer.head.contains("retry-after: 1") && answer.closes(), "{}", answer.head);
+    let mut prompt = server.connect().await;
+    for _ in 0..2 {
+        prompt.send("POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody").await;
+        let answer = prompt.answer().await;
+        answer.problem(503, "overloaded");
+        assert!(!answer.closes(), "the connection stays open: {}", answer.head);
+    }
     for path in ["/", "/livez"] {
         let mut other = server.connect().await;
         other.send(get(path)).await;

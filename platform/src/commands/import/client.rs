@@ -7,7 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use reqwest::{StatusCode, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::{ApiUrl, CallerSettings};
+use crate::config::{CallerSettings, ClientUrl};
 
 /// Repeats span about 30 s, longer than a restart of the platform.
 const REPEATS_MAX: usize = 20;
@@ -69,17 +69,17 @@ struct FieldError {
 }
 
 impl CommandClient {
-    pub fn new(base_url: &ApiUrl, caller: &CallerSettings, connections: usize) -> Result<Self, PostError> {
+    pub fn new(base_url: &ClientUrl, caller: &CallerSettings, connections: usize) -> Result<Self, PostError> {
         let base_url = base_url.as_str().to_owned();
         let credential = caller.api_key.as_ref().map(|key| (AUTHORIZATION, key.header()));
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .default_headers(credential.into_iter().collect())
-            .pool_max_idle_per_host(connections)
-            // Plain HTTP needs no certificates; without this the builder loads those of the machine.
-            .tls_certs_only([])
-            .build()
-            .map_err(|error| unreachable(&base_url, &error))?;
+            .pool_max_idle_per_host(connections);
+        let is_encrypted = base_url.starts_with("https:");
+        // Plain HTTP needs no certificates; without this the builder loads those of the machine.
+        let http = if is_encrypted { http } else { http.tls_certs_only([]) };
+        let http = http.build().map_err(|error| unreachable(&base_url, &error))?;
         Ok(Self { http, base_url })
     }
 
