@@ -103,8 +103,8 @@ async fn a_connection_whose_request_is_worked_on_makes_no_room() {
     }
     go.notify_one();
     assert_eq!(client.answer().await.body, b"slow");
-    drop(client);
-    assert_eq!(next.answer().await.status, 200);
+    assert_eq!(next.answer().await.status, 200, "the idle connection makes room");
+    assert!(is_closed(&mut client).await);
 }
 
 fn with_slots(writes_max: usize, reads_max: usize) -> ServerOptions {

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::exchange::Exchange;
 use crate::{
@@ -20,13 +23,16 @@ use crate::{
     measurements::{Counter, Gauge, HTTP_CONNECTIONS, HTTP_CONNECTIONS_CLOSED, number},
 };
 
-/// The connections that make room at once. Choosing them looks at all connections.
-const EVICTED_AT_ONCE: usize = 64;
+/// One of so many connections makes room at once, 64 of 4,096. Choosing them looks at all connections.
+const EVICTED_ONE_OF: usize = 64;
+/// How often connections that can make room are looked for.
+const LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Connections {
     places: Arc<Semaphore>,
     per_address_max: usize,
+    evicted_at_once: usize,
     /// Their connections are those of many clients, so they have no limit of their own.
     proxies: TrustedProxies,
     open: Mutex<Open>,
@@ -45,6 +51,7 @@ struct Open {
 #[derive(Debug)]
 struct Connection {
     address: IpAddr,
+    is_of_proxy: bool,
     exchange: Arc<Exchange>,
 }
 
@@ -68,6 +75,7 @@ impl Connections {
         Arc::new(Self {
             places: Arc::new(Semaphore::new(max)),
             per_address_max,
+            evicted_at_once: (max / EVICTED_ONE_OF).max(1),
             proxies,
             open: Mutex::default(),
             count: HTTP_CONNECTIONS.with([server]),
@@ -79,44 +87,53 @@ impl Connections {
     /// A place for a connection from `peer`. `None` if its address has too many. Waits while all places are taken by
     /// connections that cannot make room.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        let address = counted_as(peer);
-        if !self.proxies.contain(peer) && self.lock().count_of(address) >= self.per_address_max {
+        let (address, is_of_proxy) = (counted_as(peer), self.proxies.contain(peer));
+        if !is_of_proxy && self.lock().count_of(address) >= self.per_address_max {
             self.refused.increment(1);
             return None;
         }
-        let permit = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.make_room();
-                Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
-            }
-        };
+        let permit = self.permit().await;
         let exchange = Arc::new(Exchange::default());
         let mut open = self.lock();
         let number = open.next;
         open.next += 1;
         *open.by_address.entry(address).or_default() += 1;
-        open.by_number.insert(number, Connection { address, exchange: Arc::clone(&exchange) });
+        open.by_number.insert(number, Connection { address, is_of_proxy, exchange: Arc::clone(&exchange) });
         self.count.set(number_of(&open));
         drop(open);
         Some(Place { number, address, exchange, all: Arc::clone(self), _permit: permit })
     }
 
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        let places = || Arc::clone(&self.places);
+        if let Ok(permit) = places().try_acquire_owned() {
+            return permit;
+        }
+        loop {
+            self.make_room();
+            if let Ok(permit) = timeout(LOOKED_FOR_EVERY, places().acquire_owned()).await {
+                return permit.expect("the semaphore is never closed");
+            }
+        }
+    }
+
     fn make_room(&self) {
         static EVICTED: LogLimit = LogLimit::new(Duration::from_secs(10));
         let open = self.lock();
-        let mut waiting: Vec<_> = open.by_number.values().filter_map(|it| self.rank(&open, it)).collect();
-        if waiting.len() > EVICTED_AT_ONCE {
-            waiting.select_nth_unstable_by_key(EVICTED_AT_ONCE, |(rank, _)| *rank);
+        let mut waiting: Vec<_> = open.by_number.values().filter_map(|it| Self::rank(&open, it)).collect();
+        if waiting.len() > self.evicted_at_once {
+            waiting.select_nth_unstable_by_key(self.evicted_at_once, |(rank, _)| *rank);
         }
         let mut evicted = 0;
-        for (_, exchange) in waiting.into_iter().take(EVICTED_AT_ONCE) {
+        for (_, exchange) in waiting.into_iter().take(self.evicted_at_once) {
             exchange.evict();
             evicted += 1;
         }
         drop(open);
         self.evicted.increment(evicted);
-        if let Some(omitted) = EVICTED.pass() {
+        if evicted > 0
+            && let Some(omitted) = EVICTED.pass()
+        {
             tracing::warn!(
                 connections.closed = evicted,
                 lines.omitted = omitted,
@@ -127,12 +144,11 @@ impl Connections {
 
     /// The order in which waiting connections make room. `None` for a connection that works on a request.
     fn rank<'a>(
-        &self,
         open: &Open,
-        Connection { address, exchange }: &'a Connection,
+        Connection { address, is_of_proxy, exchange }: &'a Connection,
     ) -> Option<((Reverse<usize>, bool, u64), &'a Exchange)> {
         let since = exchange.waits_for_client_since()?;
-        let count = if self.proxies.contain(*address) { 1 } else { open.count_of(*address) };
+        let count = if *is_of_proxy { 1 } else { open.count_of(*address) };
         Some(((Reverse(count), exchange.has_answered(), since), &**exchange))
     }
 

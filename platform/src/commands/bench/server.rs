@@ -30,6 +30,9 @@ use crate::{
 const START_MAX: Duration = Duration::from_mins(5);
 
 const ANY_PORT: &str = "127.0.0.1:0";
+/// A benchmark with many clients measures the server and not its limits for clients.
+const WITHOUT_LIMITS: [&str; 6] =
+    ["--connections-per-address", "4096", "--concurrent-reads", "4096", "--concurrent-writes", "4096"];
 
 /// The addresses of a server's APIs.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +107,7 @@ impl Server {
         let mut command = orderly(&["serve", "--command-listen", ANY_PORT, "--query-listen", ANY_PORT])?;
         // Benchmark orders are never charged, and the sandbox's port may be taken.
         command.args(["--payment-provider", "none"]);
-        command.arg("--data-dir").arg(data.path());
+        command.arg("--data-dir").arg(data.path()).args(WITHOUT_LIMITS);
         command.args(["--admin-listen", ANY_PORT]);
         let server = Self::start(command, 3).await?;
         Ok(Self { _directory: Some(data), ..server })
@@ -114,7 +117,7 @@ impl Server {
     /// does not change.
     pub async fn query_api(data: &Path) -> Result<Self, Failure> {
         let mut command = orderly(&["serve", "--roles", "query-api", "--query-listen", ANY_PORT])?;
-        command.arg("--data-dir").arg(data);
+        command.arg("--data-dir").arg(data).args(WITHOUT_LIMITS);
         Self::start(command, 1).await
     }
 
