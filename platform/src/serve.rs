@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod edge;
 mod followers;
 mod guard;
 mod parts;

@@ -15,7 +15,7 @@ from server import Server, until
 BINARY = sys.argv[1]
 DEPLOY = os.path.abspath("infra/deploy")
 # A process shows these metrics only with the servers that they are about.
-OF_SERVERS = re.compile("orderly_(relay|postgres|eventstoredb)_")
+OF_SERVERS = re.compile("orderly_(relay|postgres|eventstoredb|tls)_")
 CONFIGURATION = """
 global: {{ scrape_interval: 1s, evaluation_interval: 1s }}
 rule_files: ["{rules}"]

@@ -168,19 +168,17 @@ impl EdgeConfig {
         })
     }
 
-    /// The options of a server, without slots of its own, names and certificate.
-    pub fn server_options(&self, name: &'static str, slots: Slots) -> ServerOptions {
+    /// The options of a server with these settings.
+    pub fn apply(&self, options: ServerOptions) -> ServerOptions {
         let settings = &self.settings;
         ServerOptions {
-            name,
             connections_per_address_max: settings.connections_per_address,
             head_read_timeout: settings.head_timeout.0,
             idle_timeout: settings.idle_timeout.0,
             answer_write_timeout: settings.answer_timeout.0,
             allowed_origins: settings.cors_origins.iter().cloned().collect(),
             trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
-            slots,
-            ..ServerOptions::default()
+            ..options
         }
     }
 }

@@ -16,7 +16,6 @@ use infra::{
     },
     event_store::{EventLog, ReadError},
     health::Health,
-    http::tls::Tls,
     kafka::Topic,
     payment_provider::{PaymentProvider, stripe::StripeProvider},
     read_models::ReadModels,
@@ -293,13 +292,6 @@ async fn sandbox_secret(config: &ServeConfig) -> Result<SigningSecret, StartErro
     stores::make_data_dir(&config.data_dir)?;
     let path = config.data_dir.join(SECRET_FILE);
     Ok(spawn_blocking(move || secret_file::read_or_make(&path)).await??)
-}
-
-/// The certificate of the APIs. `None` unless it is configured and a role of this process has an API.
-pub(super) async fn tls(config: &ServeConfig) -> Result<Option<Tls>, StartError> {
-    let serves = config.roles.has(Role::CommandApi) || config.roles.has(Role::QueryApi);
-    let Some(files) = config.edge.tls.clone().filter(|_| serves) else { return Ok(None) };
-    Ok(Some(spawn_blocking(move || Tls::open(files)).await??))
 }
 
 /// The URL of a server on this machine. A server that listens on every address is reached over loopback.

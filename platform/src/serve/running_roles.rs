@@ -10,7 +10,7 @@ use infra::{
     clock::Clock,
     event_store::EventLog,
     health::Health,
-    http::{Gate, ServerOptions, body::BodyLimits, slots::Slots, tls::Tls},
+    http::{Gate, body::BodyLimits},
     log_guard::LogGuard,
     relay::{Relay, RelayOptions},
 };
@@ -23,6 +23,7 @@ use webhooks::{DispatcherOptions, Webhooks};
 use super::{
     Addresses, ServeConfig, StartError, StartLine, access,
     admin::{self, Admin},
+    edge::Edge,
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
@@ -59,10 +60,7 @@ pub struct RunningRoles {
     log_guard: Option<LogGuard>,
     /// Authenticates the callers of both APIs.
     gate: Gate,
-    /// Those of both APIs together.
-    slots: Slots,
-    /// The certificate of both APIs. `None`: they speak plain HTTP.
-    tls: Option<Tls>,
+    edge: Edge,
 }
 
 /// Roles that stop together.
@@ -153,7 +151,7 @@ impl RunningRoles {
         };
         let admin = measurements.map(open_admin).transpose()?;
         let gate = access::gate(&config, read_side.as_ref().map(|side| &side.views), &clock).await?;
-        let tls = parts::tls(&config).await?;
+        let edge = Edge::open(&config).await?;
         let mut listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses();
         let running = Self {
@@ -174,18 +172,16 @@ impl RunningRoles {
             clock,
             log_guard,
             gate: gate.with_limits(config.edge.rate_limits()),
-            slots: config.edge.slots(),
-            tls,
+            edge,
         };
         if let (Some(bound), Some(admin)) = (listeners.admin.take(), admin) {
             let stop = || running.guarding.stop.clone();
             running.guarding.tasks.spawn(admin.keep_up(stop()));
-            let allowed_hosts = config.allowed_hosts.clone();
-            let options = ServerOptions { name: "admin", allowed_hosts, ..ServerOptions::default() };
+            let options = running.edge.of_admin();
             let serving = infra::http::serve(bound.listener, admin.router(), options, stop());
             running.guarding.tasks.spawn(serving);
         }
-        if let Some(tls) = running.tls.clone() {
+        if let Some(tls) = running.edge.tls.clone() {
             running.guarding.tasks.spawn(tls.follow_files(running.guarding.stop.clone()));
         }
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
@@ -425,7 +421,7 @@ impl RunningRoles {
             }
             None => api,
         });
-        let options = self.server_options(config, "command");
+        let options = self.edge.of_api("command");
         let serving = infra::http::serve(bound.listener, router, options, stop());
         self.spawn(&self.apis, Role::CommandApi, serving);
     }
@@ -445,16 +441,8 @@ impl RunningRoles {
             .with_health(self.health.clone())
             .with_version(VERSION);
         let stop = self.apis.stop.clone();
-        let options = self.server_options(config, "query");
+        let options = self.edge.of_api("query");
         self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, options, stop));
-    }
-
-    fn server_options(&self, config: &ServeConfig, name: &'static str) -> ServerOptions {
-        ServerOptions {
-            allowed_hosts: config.allowed_hosts.clone(),
-            tls: self.tls.clone(),
-            ..config.edge.server_options(name, self.slots.clone())
-        }
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {

@@ -23,7 +23,7 @@ use tokio::{
 /// Time limit for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Pause of a slow client before it connects again.
-const RECONNECT_AFTER: Duration = Duration::from_secs(5);
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Options {
