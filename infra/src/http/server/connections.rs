@@ -1,7 +1,7 @@
 //! The connections of a server, bounded in all and for each address.
 //!
-//! If all places are taken, connections that wait for their clients make room, those of the addresses with the most
-//! of them first. So clients that open connections and send nothing cannot keep others out.
+//! If all places are taken, connections that wait for their clients make room. So clients that open connections and
+//! send nothing cannot keep others out.
 
 use std::{
     cmp::Reverse,
@@ -25,6 +25,8 @@ use crate::{
 
 /// One of so many connections makes room at once, 64 of 4,096. Choosing them looks at all connections.
 const EVICTED_ONE_OF: usize = 64;
+/// A client that has sent no whole request after this time is slow.
+const SLOW_AFTER_MS: u64 = 1_000;
 /// How often connections that can make room are looked for.
 const LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
 
@@ -53,6 +55,22 @@ struct Connection {
     address: IpAddr,
     is_of_proxy: bool,
     exchange: Arc<Exchange>,
+}
+
+/// The order in which connections make room, the first first: those that never had an answer and wait for long, then
+/// others that wait for long. Of these, those of the addresses with the most connections, and then the oldest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u8, Reverse<usize>, Reverse<u64>);
+
+impl Rank {
+    fn of(connections_of_address: usize, waited_ms: u64, has_answered: bool) -> Self {
+        let class = match (waited_ms >= SLOW_AFTER_MS, has_answered) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => 2,
+        };
+        Self(class, Reverse(connections_of_address), Reverse(waited_ms))
+    }
 }
 
 /// The place of a connection. Free when dropped.
@@ -142,14 +160,14 @@ impl Connections {
         }
     }
 
-    /// The order in which waiting connections make room. `None` for a connection that works on a request.
+    /// `None` for a connection that works on a request.
     fn rank<'a>(
         open: &Open,
         Connection { address, is_of_proxy, exchange }: &'a Connection,
-    ) -> Option<((Reverse<usize>, bool, u64), &'a Exchange)> {
-        let since = exchange.waits_for_client_since()?;
+    ) -> Option<(Rank, &'a Exchange)> {
+        let waited_ms = exchange.waits_for_client_ms()?;
         let count = if *is_of_proxy { 1 } else { open.count_of(*address) };
-        Some(((Reverse(count), exchange.has_answered(), since), &**exchange))
+        Some((Rank::of(count, waited_ms, exchange.has_answered()), &**exchange))
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -212,6 +230,21 @@ mod tests {
         assert!(admit(&all, "5.6.7.8").is_some());
         drop(second);
         assert!((0..3).map(|_| admit(&all, "10.0.0.7")).collect::<Option<Vec<_>>>().is_some());
+    }
+
+    #[test]
+    fn slow_clients_make_room_before_those_that_were_answered() {
+        let in_order = [
+            Rank::of(50, 9_000, false),
+            Rank::of(50, 2_000, false),
+            Rank::of(1, 9_000, false),
+            Rank::of(1_000, 2_000, true),
+            Rank::of(1, 60_000, true),
+            Rank::of(1_000, 10, true),
+            Rank::of(1, 20, false),
+            Rank::of(1, 10, true),
+        ];
+        assert!(in_order.is_sorted(), "{in_order:?}");
     }
 
     #[tokio::test]

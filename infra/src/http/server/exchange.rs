@@ -60,12 +60,12 @@ impl Exchange {
         self.phase.store(EXECUTING, Ordering::Relaxed);
     }
 
-    /// Since when the connection waits for its client: for a request, for the rest of one, or until it reads. `None`
-    /// while a handler works, and once the connection is being closed.
-    pub(super) fn waits_for_client_since(&self) -> Option<u64> {
+    /// How long the connection waits for its client: for a request, for the rest of one, or until it reads. `None` while
+    /// a handler works, and once the connection is being closed.
+    pub(super) fn waits_for_client_ms(&self) -> Option<u64> {
         let is_working = self.phase.load(Ordering::Relaxed) == EXECUTING && !self.has_unread_body();
         let waits = !is_working && !self.is_evicted.load(Ordering::Relaxed);
-        waits.then(|| self.moved_on_ms.load(Ordering::Relaxed))
+        waits.then(|| clock_ms().saturating_sub(self.moved_on_ms.load(Ordering::Relaxed)))
     }
 
     /// True if the client has got an answer on this connection.
