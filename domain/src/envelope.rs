@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Actor, CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp,
+    Actor, CommandId, Decider, DecodeError, EventId, Position, Revision, StreamName, Timestamp, TraceParent,
     decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent, payment::PaymentEvent,
-    receipt::ReceiptEvent, stock::StockEvent,
+    receipt::ReceiptEvent, stock::StockEvent, trace,
 };
 
 /// The data of a command besides its content.
@@ -23,6 +23,8 @@ pub struct CommandContext {
     /// Refuse the command unless the stream has this revision (HTTP `If-Match`).
     pub if_revision: Option<Revision>,
     pub actor: Actor,
+    /// The span that sends the command, if its trace is sampled. Decides nothing.
+    pub trace: Option<TraceParent>,
 }
 
 impl CommandContext {
@@ -35,6 +37,7 @@ impl CommandContext {
             idempotency: Some(idempotency),
             if_revision: None,
             actor: Actor::anonymous(),
+            trace: None,
         }
     }
 
@@ -47,6 +50,7 @@ impl CommandContext {
             idempotency: None,
             if_revision: None,
             actor: Actor::process_manager(),
+            trace: None,
         }
     }
 
@@ -64,6 +68,7 @@ impl CommandContext {
             idempotency: None,
             if_revision: None,
             actor: Actor::timer(),
+            trace: None,
         }
     }
 
@@ -83,12 +88,18 @@ impl CommandContext {
     /// The context of a command that records a webhook. `notice` is the provider's id of the webhook.
     pub fn notice(provider: &str, notice: &str) -> Self {
         let (id, actor) = (CommandId::of_notice(provider, notice), Actor::provider(provider));
-        Self { id, correlation_id: id.0, causation_id: None, idempotency: None, if_revision: None, actor }
+        let (correlation_id, trace) = (id.0, None);
+        Self { id, correlation_id, causation_id: None, idempotency: None, if_revision: None, actor, trace }
     }
 
     /// The same command, sent by `actor`.
     pub fn by(self, actor: Actor) -> Self {
         Self { actor, ..self }
+    }
+
+    /// The same command, sent by a span.
+    pub fn in_trace(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 }
 
@@ -129,6 +140,9 @@ pub struct EventMetadata {
     /// Who sent the command. `None`: recorded by a build that did not know its callers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+    /// The span that sent the command, if its trace was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "trace::read_stored")]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// An event to append.
@@ -151,6 +165,7 @@ pub fn seal<A: Decider>(context: &CommandContext, command_name: &str, events: &[
         causation_id: context.causation_id,
         idempotency: context.idempotency.clone(),
         actor: Some(context.actor.clone()),
+        traceparent: context.trace,
     };
     let shared: Arc<[u8]> =
         serde_json::to_vec(&metadata).expect("metadata has string keys and no failing serializers").into();

@@ -26,6 +26,7 @@ pub mod stock;
 #[cfg(test)]
 mod testing;
 pub mod text;
+pub mod trace;
 
 pub use actor::Actor;
 pub use decider::{Decider, DecodeError};
@@ -35,6 +36,7 @@ pub use ids::{
     ShipmentId, Sku, StreamName,
 };
 pub use money::{Amount, Currency};
+pub use trace::TraceParent;
 
 /// An instant in UTC, with at most microsecond precision (what Postgres and SQLite store).
 pub type Timestamp = jiff::Timestamp;

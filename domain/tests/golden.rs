@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use domain::{
     Amount, CancellationId, CommandContext, CommandId, EventId, EventMetadata, ExchangeId, Idempotency,
-    OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName, Timestamp,
+    OrderId, PaymentId, RefundId, ReturnId, ShipmentId, Sku, StreamName, Timestamp, TraceParent,
     credit::CreditGiven,
     decider::StoredEvent,
+    envelope::seal,
     exchange::{ExchangeCommand, ExchangeEvent, ExchangeSettled, RefusedBecause},
     order::{
         CancelReason, NewCancellation, NewReturn, OrderAuthorizationRecorded, OrderCommand, OrderEvent,
@@ -21,7 +22,7 @@ use domain::{
     },
     receipt::{ReceiptCommand, ReceiptEvent},
     shares::AdjustmentKind,
-    stock::{StockCommand, StockEvent},
+    stock::{StockCommand, StockDecider, StockEvent},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -153,10 +154,39 @@ fn metadata_decodes_and_encodes_to_the_same_json() {
     known["actor"] = json!({ "principal": "shop" });
     let mut for_a_person = full.clone();
     for_a_person["actor"] = json!({ "principal": "https://id.example|7", "person": "jana@shop.example" });
-    for golden in [minimal, full, known, for_a_person] {
+    // Since traces are exported.
+    let mut traced = known.clone();
+    traced["traceparent"] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into();
+    for golden in [minimal, full, known, for_a_person, traced] {
         let metadata: EventMetadata = serde_json::from_value(golden.clone()).unwrap();
         assert_eq!(stored(metadata), golden);
     }
+}
+
+#[test]
+fn metadata_with_a_trace_that_this_version_cannot_read_decodes_without_it() {
+    let id = "0d3c8f6e-7a41-5c0b-9f0e-1a2b3c4d5e6f";
+    let stored = json!({ "command_id": id, "command": "c", "correlation_id": id, "traceparent": "ff-new" });
+    assert_eq!(serde_json::from_value::<EventMetadata>(stored).unwrap().traceparent, None);
+}
+
+#[test]
+fn a_trace_changes_only_the_metadata_of_an_event() {
+    let idempotency = Idempotency { key: "k".to_owned(), fingerprint: "00ff".to_owned(), schema: 1 };
+    let context = CommandContext::external(CommandId(Uuid::nil()), idempotency);
+    let trace = TraceParent { trace_id: 1, span_id: 2, is_sampled: true };
+    let received = StockEvent::from_json("stock.received.v1", br#"{"quantity":1}"#).unwrap();
+    let seal = |context: &CommandContext| {
+        let events = [received.clone()];
+        let sealed = seal::<StockDecider>(context, "stock.receive", &events);
+        sealed.into_iter().next().unwrap()
+    };
+    let (plain, traced) = (seal(&context), seal(&context.clone().in_trace(Some(trace))));
+    assert_eq!((plain.id, &plain.data), (traced.id, &traced.data));
+    let mut metadata: Value = serde_json::from_slice(&traced.metadata).unwrap();
+    let stored = metadata.as_object_mut().unwrap().remove("traceparent");
+    assert_eq!(stored, Some(trace.to_string().into()));
+    assert_eq!(serde_json::from_slice::<Value>(&plain.metadata).unwrap(), metadata);
 }
 
 #[test]

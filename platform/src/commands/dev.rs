@@ -212,6 +212,7 @@ impl EventWriter<'_> {
                 causation_id: None,
                 idempotency: None,
                 actor: None,
+                traceparent: None,
             })?
             .into(),
         };

@@ -96,6 +96,8 @@ fn cloudevent() -> Value {
                 "ce_causationid": { "type": "string", "format": "uuid" },
                 "ce_actor": text("The principal that sent the command. Absent in events of earlier builds."),
                 "ce_person": text("The person behind the principal, as the principal named it."),
+                "traceparent": text("The span that sent the command, in the form of W3C Trace Context. Absent unless its \
+                    trace was sampled."),
                 "orderly_metadata": text("The stored metadata, JSON."),
             },
         },

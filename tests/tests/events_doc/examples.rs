@@ -4,8 +4,8 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 use domain::{
     Actor, CommandId, EventId, EventMetadata, ExchangeId, Idempotency, OrderId, PaymentId, ReceiptId,
-    RecordedEvent, Sku, StreamName, decider::StoredEvent, exchange::ExchangeEvent, order::OrderEvent,
-    payment::PaymentEvent, receipt::ReceiptEvent, stock::StockEvent,
+    RecordedEvent, Sku, StreamName, TraceParent, decider::StoredEvent, exchange::ExchangeEvent,
+    order::OrderEvent, payment::PaymentEvent, receipt::ReceiptEvent, stock::StockEvent,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -115,6 +115,12 @@ fn metadata(type_name: &str, command: &str, cause: Option<&RecordedEvent>) -> Ev
         actor: Some(match cause {
             None => Actor { principal: "shop".into(), person: Some("jana".to_owned()) },
             Some(_) => Actor { principal: "orderly:process-manager".into(), person: None },
+        }),
+        // Of one event only, because most events belong to no sampled trace.
+        traceparent: (command == "order.place").then_some(TraceParent {
+            trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+            span_id: 0x00f0_67aa_0ba9_02b7,
+            is_sampled: true,
         }),
     }
 }

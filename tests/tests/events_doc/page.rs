@@ -59,6 +59,7 @@ same JSON bytes as in the event store. The timestamp is the time of recording, i
 | `ce_causationid` | the `ce_id` of the event that led to this event; absent after a command of a caller, a timer, or a webhook of the provider |
 | `ce_actor` | the principal that sent the command; of a step that Orderly takes by itself `orderly:process-manager` or `orderly:timer`; of a webhook `provider:` and its name; absent in events of earlier builds |
 | `ce_person` | the person behind the principal, as `Orderly-Actor` named it; absent if there is none |
+| `traceparent` | the span that sent the command, as [W3C Trace Context](https://www.w3.org/TR/trace-context/) writes it; absent unless its trace was sampled. A span of yours for this event has it as its parent |
 | `orderly_metadata` | the stored metadata as JSON: the command, ids and the caller's idempotency key |
 
 Amounts are integers in minor units of the order's currency. [http.md](http.md) describes the other kinds of values.

@@ -40,6 +40,7 @@ impl Recorder {
                 idempotency: None,
                 if_revision: None,
                 actor: Actor { principal: "shop".into(), person: Some("jana".to_owned()) },
+                trace: None,
             },
         };
         let metadata = domain::EventMetadata {
@@ -49,6 +50,7 @@ impl Recorder {
             causation_id: context.causation_id,
             idempotency: context.idempotency,
             actor: Some(context.actor),
+            traceparent: context.trace,
         };
         self.0.push(RecordedEvent {
             position,
