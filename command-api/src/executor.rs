@@ -4,6 +4,8 @@
 //! writes, `shared` for a store that several processes write. In both, a stream waits only for itself: neither
 //! a slow load nor a failing append of one stream delays the commands of another.
 //!
+//! A command belongs to the trace of the task that sends it, and so do its events.
+//!
 //! No state is cloned for a rollback. When an append fails, the cached state is dropped and its commands are
 //! decided again; command ids prevent a second effect.
 
@@ -14,6 +16,7 @@ mod exclusive;
 mod loading;
 mod measured;
 mod shared;
+mod spans;
 mod unreadable;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +26,7 @@ use infra::{
     event_store::{AppendError, Epoch, EventStore, ReadError},
     measurements::UnderWay,
     snapshots::SnapshotStore,
+    traces,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -337,7 +341,7 @@ impl<A: Decider> Executor<A> {
         context: &CommandContext,
         origin: Origin,
     ) -> Result<Executed<A>, ExecuteError> {
-        let context = Arc::new(context.clone());
+        let context = Arc::new(context.clone().in_trace(traces::current()));
         for attempt in 1..=ATTEMPTS_MAX {
             let (place, creates) = match origin {
                 Origin::Client { creates } => (Some(self.take_place()?), creates),
@@ -433,6 +437,7 @@ impl Terms {
     }
 
     fn step(flow: Flow, wait: Wait, context: CommandContext) -> Self {
+        let context = context.in_trace(traces::current());
         Self { wait, epoch: Some(flow.epoch), ..Self::durable(Arc::new(context)) }
     }
 }

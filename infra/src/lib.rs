@@ -26,3 +26,4 @@ pub mod snapshots;
 mod sqlite;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;

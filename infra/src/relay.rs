@@ -32,6 +32,7 @@ use crate::{
     event_store::{EventLog, EventMark, ReadError},
     health::Health,
     kafka::{KafkaConfig, KafkaError, client, topics},
+    traces::{EventSpans, Kind},
 };
 
 /// Settings of the relay.
@@ -224,8 +225,12 @@ impl Relay {
             };
             let head = *self.head.borrow();
             self.measured.begin(&events, &progress, head);
+            let spans = EventSpans::begin("publish", Kind::Producer, "relay", &events);
             while let Err(failure) = publisher.publish(&events, &mut progress) {
-                let PublishFailure::Aborted(reason) = failure else { return Err(failure.into()) };
+                let PublishFailure::Aborted(reason) = failure else {
+                    spans.end(Some(&"the outcome of the transaction is unknown"));
+                    return Err(failure.into());
+                };
                 self.measured.failed();
                 tracing::warn!(error = %reason, "Kafka aborted a transaction; sending it again");
                 wait(runtime, shutdown, PAUSE_MIN);
@@ -233,6 +238,7 @@ impl Relay {
                     return Ok(());
                 }
             }
+            spans.end(None);
             let head = *self.head.borrow();
             self.measured.published(&events, &progress, head);
         }

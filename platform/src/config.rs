@@ -12,6 +12,7 @@ mod nearest;
 pub mod reference;
 mod roles;
 mod stripe;
+mod traces;
 mod urls;
 mod variables;
 
@@ -29,6 +30,7 @@ pub use self::{
     log_filter::LogFilter,
     roles::{Role, Roles, RolesError},
     stripe::{StripeSettings, StripeSettingsError},
+    traces::{OtlpEndpoint, SampleRatio, TraceSettings},
     urls::{
         ApiUrl, BusUrl, ClientUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl,
         SandboxSecret, UnsupportedUrl,
@@ -200,6 +202,9 @@ pub struct ServeOptions {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub webhooks_allow_private: bool,
+
+    #[command(flatten)]
+    pub traces: TraceSettings,
 }
 
 /// The payment provider, of every command that calls it.

@@ -23,6 +23,7 @@ use infra::{
     read_models::{BindError, ReadModelError},
     relay::RelayError,
     telemetry::LogFormat,
+    traces::{TraceExportError, TraceExportOptions},
 };
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -65,6 +66,8 @@ pub struct ServeConfig {
     pub allowed_hosts: AllowedHosts,
     pub edge: EdgeConfig,
     pub auth: AuthConfig,
+    /// Without them, the process exports no spans.
+    pub traces: Option<TraceExportOptions>,
 }
 
 /// Settings that contradict each other, or that are missing.
@@ -94,6 +97,7 @@ impl ServeConfig {
             | PaymentProviderUrl::Sandbox
             | PaymentProviderUrl::SandboxAt(_) => None,
         };
+        let traces = options.traces.export(&roles);
         Ok(Self {
             roles,
             event_store,
@@ -111,6 +115,7 @@ impl ServeConfig {
             allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
             edge: options.edge.checked()?,
             auth: options.auth.checked()?,
+            traces,
         })
     }
 }
@@ -205,6 +210,8 @@ pub enum StartError {
     Tls(#[from] infra::http::tls::TlsError),
     #[error(transparent)]
     Webhooks(#[from] SenderSetUpError),
+    #[error(transparent)]
+    Traces(#[from] TraceExportError),
     #[error("a task of the start has failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

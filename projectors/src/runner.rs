@@ -13,6 +13,7 @@ use infra::{
     event_store::{EventLog, EventMark, ReadError},
     health::Health,
     read_models::{BindError, Changes, Generation, ParkedStream, ReadModelError, ReadModels},
+    traces::{EventSpans, Kind},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -283,18 +284,26 @@ impl<S: EventSource> Runner<S> {
             return Ok(());
         }
         let first_recorded_at = events.first().map(|event| event.recorded_at);
+        let spans = EventSpans::begin("project", Kind::Consumer, "projectors", &events);
         let events = Arc::new(decode(events).await?);
         let mut batch = DecodedBatch { partition, events, position, refused: BTreeMap::new() };
-        match self.apply(&batch).await {
-            Err(error) if error.is_of_one_row() => {
-                self.find_refused(&mut batch).await?;
-                self.apply(&batch).await?;
-            }
-            outcome => outcome?,
-        }
+        let applied = self.apply_or_refuse(&mut batch).await;
+        spans.end(applied.as_ref().err().map(|error| error as &dyn fmt::Display));
+        applied?;
         self.measured.committed(batch.events.len(), first_recorded_at);
         self.next_batch_at = if large { begun } else { begun + self.commit_every };
         Ok(())
+    }
+
+    /// Folds a batch, and commits its rows. Parks the streams whose rows the database refuses.
+    async fn apply_or_refuse(&mut self, batch: &mut DecodedBatch) -> Result<(), Interruption> {
+        match self.apply(batch).await {
+            Err(error) if error.is_of_one_row() => {
+                self.find_refused(batch).await?;
+                self.apply(batch).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Folds a batch, and commits its rows.

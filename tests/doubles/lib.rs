@@ -1,4 +1,5 @@
-//! Servers that replace real ones in tests and fail on demand: [`eventstoredb`] and [`stripe`].
+//! Servers that replace real ones in tests, and fail on demand: [`eventstoredb`], [`stripe`] and [`collector`].
 
+pub mod collector;
 pub mod eventstoredb;
 pub mod stripe;

@@ -41,5 +41,6 @@ mod restored_log;
 mod simulation;
 mod stripe;
 mod support;
+mod trace_context;
 mod webhooks;
 mod webhooks_contract;

@@ -10,6 +10,7 @@ mod kafka;
 mod receiver;
 mod replaying;
 mod subscriptions;
+mod trace_context;
 mod unreadable;
 
 use std::{sync::Arc, time::Duration};

@@ -7,6 +7,7 @@ use domain::{
     order::OrderStatus,
     stock::StockCommand,
 };
+use infra::traces;
 use uuid::Uuid;
 
 use super::Checkout;
@@ -61,6 +62,7 @@ impl Checkout {
         let Some(placed) = read?.into_iter().next() else { return Ok(()) };
         let metadata = placed.decode_metadata()?;
         let reaction = Reaction::Reserve(reservations(&order));
-        self.run(order_id, reaction, placed.id, metadata.correlation_id).await
+        let running = self.run(order_id, reaction, placed.id, metadata.correlation_id);
+        traces::within(metadata.traceparent, running).await
     }
 }

@@ -25,6 +25,7 @@ use super::{
     cache::Cache,
     loading::Loader,
     measured::Measured,
+    spans::AppendSpans,
 };
 
 /// How long a load waits for the appends under way.
@@ -243,7 +244,10 @@ impl<A: Decider> Turn<'_, A> {
             None => {
                 let Request { command, terms } = request;
                 match decide(self.stream, self.aggregate, &mut pending.events, command, &terms.context) {
-                    Ok(executed) => (executed, terms),
+                    Ok(executed) => {
+                        pending.spans.add(&executed, &terms.context);
+                        (executed, terms)
+                    }
                     Err(error) => {
                         drop(reply.send(Err(error)));
                         return false;
@@ -274,6 +278,8 @@ impl<A: Decider> Turn<'_, A> {
         self.aggregate.submitted = number;
         let events = mem::replace(&mut pending.events, Events::after(None));
         let appending = pending.measure(measured, events.len());
+        let commands = pending.submitted.len() + pending.durable.len();
+        pending.spans.submitted(self.stream, commands, events.len());
         let append = events.into_append(self.stream, Some(self.epoch));
         let early_replies = mem::take(&mut pending.submitted);
         let durable = Arc::clone(durable);
@@ -284,9 +290,13 @@ impl<A: Decider> Turn<'_, A> {
             match outcome {
                 Ok(_) => {
                     durable.fetch_max(number, Ordering::Release);
+                    mem::take(&mut pending.spans).ended(None);
                     pending.answer();
                 }
-                Err(error) => pending.fail(&error.into()),
+                Err(error) => {
+                    mem::take(&mut pending.spans).ended(Some(&error));
+                    pending.fail(&error.into());
+                }
             }
         };
         if awaited {
@@ -317,6 +327,7 @@ impl Appending {
 /// The events and answers of one append.
 struct Pending<A: Decider> {
     events: Events,
+    spans: AppendSpans,
     /// Answered once submitted.
     submitted: Vec<(Reply<A>, Executed<A>)>,
     /// Answered once durable.
@@ -331,7 +342,14 @@ struct Pending<A: Decider> {
 impl<A: Decider> Pending<A> {
     fn after(revision: Option<Revision>) -> Self {
         let events = Events::after(revision);
-        Self { events, submitted: Vec::new(), durable: Vec::new(), views: Vec::new(), places: Vec::new() }
+        Self {
+            events,
+            spans: AppendSpans::default(),
+            submitted: Vec::new(),
+            durable: Vec::new(),
+            views: Vec::new(),
+            places: Vec::new(),
+        }
     }
 
     fn add(

@@ -26,6 +26,7 @@ use super::{
     loading::Loader,
     measured::Measured,
     pause_before_attempt,
+    spans::AppendSpans,
 };
 
 /// An append without a known outcome is sent again for 5 s. Then the caller gets an unknown outcome: after 10 s
@@ -163,7 +164,10 @@ impl<A: Decider> Turns<'_, A> {
         }
         let proof = if !events.is_empty() {
             shared.measured.submitted(decided.len(), events.len());
-            append_new(&shared, events.into_append(&self.stream, None)).await
+            let spans = self.begin_spans(&decided, events.len());
+            let appended = append_new(&shared, events.into_append(&self.stream, None)).await;
+            spans.ended(appended.as_ref().err().map(|error| error as &dyn std::fmt::Display));
+            appended
         } else if is_current {
             Ok(())
         } else {
@@ -186,6 +190,17 @@ impl<A: Decider> Turns<'_, A> {
                 Err(error)
             }
         }
+    }
+
+    fn begin_spans(&self, decided: &[Decided<A>], events: usize) -> AppendSpans {
+        let mut spans = AppendSpans::default();
+        for item in decided {
+            if let Decided::Command(request, _, executed) = item {
+                spans.add(executed, &request.terms.context);
+            }
+        }
+        spans.submitted(&self.stream, decided.len(), events);
+        spans
     }
 
     /// The aggregate to decide on, and whether it contains every event of this moment. If another process

@@ -26,8 +26,10 @@ use infra::{
         OperationsError,
         parked::{ParkedReaction, ParkedReactions},
     },
+    traces::{self, Attribute, Kind, ROLE, Span},
 };
 use tokio::time::timeout;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{checkout::Checkout, executor::ExecuteError};
@@ -113,9 +115,30 @@ impl Reactor {
         }
     }
 
+    /// Continues the trace of the event.
     async fn attempt(&self, event: &RecordedEvent) -> Result<(), ExecuteError> {
+        let metadata = event.decode_metadata()?;
+        let Some(trace) = metadata.traceparent else {
+            return self.attempt_untraced(event, metadata.correlation_id).await;
+        };
+        let mut span = Span::begin("react", Kind::Consumer, Some(trace));
+        span.describe(|| [Attribute::new(ROLE, "process-manager")]);
+        span.describe_event(event);
+        let log = tracing::error_span!("reaction", trace_id = format_args!("{:032x}", trace.trace_id));
+        let reacting = self.attempt_untraced(event, metadata.correlation_id).instrument(log);
+        let outcome = traces::within(span.context(), reacting).await;
+        if let Err(error) = &outcome {
+            span.fail(|| error.to_string());
+        }
+        outcome
+    }
+
+    async fn attempt_untraced(
+        &self,
+        event: &RecordedEvent,
+        correlation_id: Uuid,
+    ) -> Result<(), ExecuteError> {
         let checkout = &self.checkout;
-        let correlation_id = event.decode_metadata()?.correlation_id;
         match (event.decode()?, &event.stream) {
             (Event::Order(content), StreamName::Order(id)) => {
                 let _guard = checkout.lock_order(*id).await?;

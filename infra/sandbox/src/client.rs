@@ -14,6 +14,7 @@ use infra::{
         Period, ProviderError, RefundAnswer, RefundRequest,
     },
     signature::{SignatureError, Signed, SigningSecret, verify},
+    traces,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -79,7 +80,12 @@ impl SandboxProvider {
             .method(method)
             .uri(format!("{}{path}", self.base_url))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.secret.reveal()))
-            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match traces::current() {
+            Some(trace) => request.header(traces::TRACEPARENT, trace.to_string()),
+            None => request,
+        };
+        let request = request
             .body(Full::new(Bytes::from(json.unwrap_or_default())))
             .map_err(|error| invalid(&error))?;
         let (status, answer) = self.client.send(request).await.map_err(|error| {

@@ -1,4 +1,5 @@
-//! One log line for each request, and an id that the caller, the answer and the log share.
+//! One log line for each request, an id that the caller, the answer and the log share, and the span of the request in
+//! its trace.
 //!
 //! Every line that is logged while a handler runs has the id, so `grep` finds the cause of an error answer.
 
@@ -9,12 +10,16 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use domain::TraceParent;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::body::Body;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::log_limit::LogLimit;
+use crate::{
+    log_limit::LogLimit,
+    traces::{self, Attribute, ROLE, Span},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that a caller may choose.
@@ -24,23 +29,60 @@ const TARGET: &str = "requests";
 /// A request that takes as long is logged as a warning. `min_revision` waits up to 2 s in normal operation.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// Runs a request under its id and logs it: at debug, or at warn if it was slow.
-pub(super) async fn log_request(request: Request, next: Next) -> Response {
+/// The routes whose requests may begin a trace. Those of health checks may not.
+const TRACED: &str = "/v1/";
+
+/// Runs a request under its id and in its trace, and logs it: at debug, or at warn if it was slow.
+pub(super) async fn log_request(api: &'static str, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(request.headers());
     let method = request.method().clone();
     // The template, without the ids in the path.
     let route = request.extensions().get::<MatchedPath>().cloned();
     // At the highest level: a filter that shows a line shows its id.
-    let span = tracing::error_span!("request", request.id = id.to_str().unwrap_or_default());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let span = tracing::error_span!(
+        "request",
+        request.id = id.to_str().unwrap_or_default(),
+        trace_id = tracing::field::Empty
+    );
+    let caller = traces::of_headers(request.headers());
+    let mut traced = begin_span(api, &method, route.as_ref(), caller);
+    if let Some(trace) = traced.context().or(caller) {
+        span.record("trace_id", format_args!("{:032x}", trace.trace_id));
+    }
+    traced.describe(|| [Attribute::new("request.id", id.to_str().unwrap_or_default().to_owned())]);
+    let mut response = traces::within(traced.context(), next.run(request).instrument(span.clone())).await;
+    let status = response.status();
+    traced.describe(|| [Attribute::new("http.response.status_code", i64::from(status.as_u16()))]);
+    if status.is_server_error() {
+        traced.fail(|| status.to_string());
+    }
     response.headers_mut().insert(REQUEST_ID, id);
     span.in_scope(|| {
         let route = route.as_ref().map(MatchedPath::as_str);
         let bytes = response.body().size_hint().exact();
-        log(method.as_str(), route, response.status(), bytes, begun.elapsed());
+        log(method.as_str(), route, status, bytes, begun.elapsed());
     });
     response
+}
+
+fn begin_span(
+    api: &'static str,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    caller: Option<TraceParent>,
+) -> Span {
+    let route = route.map(MatchedPath::as_str);
+    let mut span = Span::of_request(caller, route.is_some_and(|route| route.starts_with(TRACED)));
+    span.rename(|| format!("{method} {}", route.unwrap_or_default()).trim_end().to_owned());
+    span.describe(|| {
+        [
+            Attribute::new(ROLE, format!("{api}-api")),
+            Attribute::new("http.request.method", method.to_string()),
+            Attribute::new("http.route", route.unwrap_or_default().to_owned()),
+        ]
+    });
+    span
 }
 
 fn log(method: &str, route: Option<&str>, status: StatusCode, bytes: Option<u64>, duration: Duration) {

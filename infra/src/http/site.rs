@@ -30,7 +30,7 @@ pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Rou
         // One layer: axum boxes the future of each.
         .layer((
             MeasuredLayer::of(api),
-            middleware::from_fn(log_request),
+            middleware::from_fn(move |request, next| log_request(api, request, next)),
             CatchPanicLayer::custom(problem::after_panic),
         ))
 }

@@ -8,6 +8,8 @@ use std::str::{self, FromStr};
 use domain::{Actor, EventId, RecordedEvent, StreamName};
 use uuid::Uuid;
 
+use crate::traces::TRACEPARENT;
+
 const CONTENT_TYPE: &str = "content-type";
 const SPEC_VERSION: &str = "ce_specversion";
 const ID: &str = "ce_id";
@@ -40,7 +42,7 @@ pub fn headers(event: &RecordedEvent, store_id: Uuid) -> Vec<(&'static str, Vec<
         (REVISION, event.revision.to_string().into()),
         (POSITION, event.position.to_string().into()),
     ];
-    // A copy of the ids and the actor in the metadata, for consumers that support CloudEvents but not Orderly.
+    // A copy of the ids, the actor and the trace in the metadata, for consumers that support CloudEvents but not Orderly.
     if let Ok(metadata) = event.decode_metadata() {
         headers.push((CORRELATION_ID, metadata.correlation_id.to_string().into()));
         if let Some(cause) = metadata.causation_id {
@@ -50,6 +52,7 @@ pub fn headers(event: &RecordedEvent, store_id: Uuid) -> Vec<(&'static str, Vec<
             headers.push((ACTOR, principal.into_owned().into()));
             headers.extend(person.map(|person| (PERSON, person.into())));
         }
+        headers.extend(metadata.traceparent.map(|trace| (TRACEPARENT, trace.to_string().into())));
     }
     headers.push((METADATA, event.metadata.to_vec()));
     headers

@@ -204,4 +204,9 @@ catalogue! {
     Counters POSTGRES_CONNECTION_FAILURES "orderly_postgres_connection_failures_total" []
         "Operations that got no connection within 5 s, whose connection failed, or that were not tried because the last \
          three had failed";
+
+    // Traces.
+    Counters TRACE_SPANS "orderly_trace_spans_total" [outcome]
+        "Spans that ended: `exported`, `failed` (the collector did not accept them) or `dropped` (the queue of 4,096 was \
+         full). The last two are lost";
 }

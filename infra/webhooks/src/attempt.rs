@@ -11,6 +11,7 @@ use infra::{
         webhooks::{AfterAttempt, AttemptOutcome, DeliveryId, Subscription, WebhookDelivery},
     },
     signature::signatures,
+    traces::{self, Attribute, Kind, ROLE, Span},
 };
 use tokio::time::{self, Instant};
 use uuid::Uuid;
@@ -220,9 +221,36 @@ impl Attempter {
         let previous = subscription.previous_secret.as_ref().filter(|(_, until)| *until > now);
         let secrets: Vec<_> = std::iter::once(secret).chain(previous.map(|(previous, _)| previous)).collect();
         let signature = signatures(&secrets, &id, now, &body);
-        let outgoing = Outgoing { url: &subscription.url, id, sent_at: now.as_second(), signature, body };
-        Ok(self.sender.send(outgoing).await.map_or_else(Sent::Unanswered, Sent::Answered))
+        let mut span = begin_span(subscription, delivery, event);
+        let (trace, sent_at) = (span.context(), now.as_second());
+        let outgoing = Outgoing { url: &subscription.url, id, sent_at, signature, trace, body };
+        let answered = self.sender.send(outgoing).await;
+        match &answered {
+            Ok(status) => {
+                let code = i64::from(status.as_u16());
+                span.describe(|| [Attribute::new("http.response.status_code", code)]);
+                if !status.is_success() {
+                    span.fail(|| status.to_string());
+                }
+            }
+            Err(error) => span.fail(|| error.to_string()),
+        }
+        Ok(answered.map_or_else(Sent::Unanswered, Sent::Answered))
     }
+}
+
+/// The span of an attempt, in the trace of its event. Without the URL, which may hold a secret.
+fn begin_span(subscription: &Subscription, delivery: &WebhookDelivery, event: &RecordedEvent) -> Span {
+    let mut span = Span::begin("deliver webhook", Kind::Client, traces::of_event(event));
+    span.describe_event(event);
+    span.describe(|| {
+        [
+            Attribute::new(ROLE, "webhooks"),
+            Attribute::new("subscription.id", subscription.id.to_string()),
+            Attribute::new("delivery.attempt", i64::from(delivery.attempts) + 1),
+        ]
+    });
+    span
 }
 
 /// The verdict, the status of the answer and the error to record.

@@ -3,8 +3,9 @@
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use domain::TraceParent;
 use http::{StatusCode, header};
-use infra::{operations::webhooks::RefusedUrl, tls};
+use infra::{operations::webhooks::RefusedUrl, tls, traces::TRACEPARENT};
 use reqwest::{Client, Response, redirect};
 
 use crate::url_guard::UrlGuard;
@@ -30,6 +31,8 @@ pub(crate) struct Outgoing<'a> {
     /// Seconds since 1970.
     pub sent_at: i64,
     pub signature: String,
+    /// The span of the attempt. Not signed: it changes with each attempt.
+    pub trace: Option<TraceParent>,
     pub body: Vec<u8>,
 }
 
@@ -83,8 +86,12 @@ impl Sender {
             .header(header::CONTENT_TYPE, "application/json")
             .header("webhook-id", outgoing.id)
             .header("webhook-timestamp", outgoing.sent_at)
-            .header("webhook-signature", outgoing.signature)
-            .body(Bytes::from(outgoing.body));
+            .header("webhook-signature", outgoing.signature);
+        let request = match outgoing.trace {
+            Some(trace) => request.header(TRACEPARENT, trace.to_string()),
+            None => request,
+        };
+        let request = request.body(Bytes::from(outgoing.body));
         let answer = request.send().await.map_err(|error| classify(&error))?;
         let status = answer.status();
         drain(answer).await;

@@ -13,6 +13,7 @@ use infra::{
     http::{Gate, body::BodyLimits},
     log_guard::LogGuard,
     relay::{Relay, RelayOptions},
+    traces::TraceExport,
 };
 use projectors::runner::{ProjectorOptions, Runner};
 use query_api::QueryApi;
@@ -56,6 +57,8 @@ pub struct RunningRoles {
     /// The conditions of this process, which `/readyz` of both APIs shows.
     health: Health,
     clock: Clock,
+    /// `None` if this process exports no spans.
+    traces: Option<TraceExport>,
     /// `None` if no role of this process needs the log at its start.
     log_guard: Option<LogGuard>,
     /// Authenticates the callers of both APIs.
@@ -137,6 +140,7 @@ impl RunningRoles {
         StartLine::new(&config, Addresses::default()).log_start();
         let health = Health::default();
         let measurements = config.admin_listen.map(|_| admin::measurements());
+        let traces = TraceExport::start(config.traces.clone())?;
         let clock = Clock::steady(health.clone());
         let mut write_side = WriteSide::open(&config, &clock, &health).await?;
         let mut log = parts::open_log(&config, write_side.as_ref(), &health).await?;
@@ -170,6 +174,7 @@ impl RunningRoles {
             failed: CancellationToken::new(),
             health,
             clock,
+            traces,
             log_guard,
             gate: gate.with_limits(config.edge.rate_limits()),
             edge,
@@ -469,7 +474,7 @@ impl RunningRoles {
     }
 
     /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch
-    /// of the projectors, then closes the sandbox and the event store.
+    /// of the projectors, then closes the sandbox and the event store. Exports the last spans.
     pub async fn stop(self) {
         let Self { apis, reactions, publishing, projections, provider, guarding, .. } = &self;
         for stage in [apis, reactions, publishing, projections, provider, guarding] {
@@ -477,6 +482,9 @@ impl RunningRoles {
         }
         if let Some(event_store) = self.event_store {
             event_store.close().await;
+        }
+        if let Some(traces) = self.traces {
+            traces.stop().await;
         }
     }
 }

@@ -25,3 +25,4 @@ mod settings;
 mod started;
 mod support;
 mod tls;
+mod traces;

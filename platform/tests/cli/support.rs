@@ -134,7 +134,7 @@ pub struct Server {
 
 impl Server {
     /// Waits until the server has printed `apis` URLs.
-    async fn start(mut command: Command, apis: usize) -> Self {
+    pub async fn start(mut command: Command, apis: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut urls = Vec::new();

@@ -9,6 +9,7 @@
 mod customers;
 mod process;
 mod stack;
+mod traces;
 
 use std::{env, str::FromStr, time::Duration};
 

@@ -23,6 +23,8 @@ pub struct Stack {
     bus: String,
     command_listen: String,
     query_listen: String,
+    /// More settings of the processes.
+    variables: Vec<(String, String)>,
     http: reqwest::Client,
 }
 
@@ -39,8 +41,21 @@ impl Stack {
             bus,
             command_listen: free_address(),
             query_listen: free_address(),
+            variables: Vec::new(),
             http: reqwest::Client::new(),
         }
+    }
+
+    /// Gives these variables to all processes.
+    pub fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        self.variables.extend(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())));
+        self
+    }
+
+    /// Starts a process with one role.
+    pub async fn start(&self, role: &str, arguments: &[&str]) -> Process {
+        let listen = ["--command-listen", &self.command_listen, "--query-listen", &self.query_listen];
+        Process::start(self.orderly(&[&["serve", "--roles", role], &listen[..], arguments].concat())).await
     }
 
     /// Starts the process that owns the embedded event store.
@@ -73,6 +88,7 @@ impl Stack {
             .env("ORDERLY_BUS", &self.bus)
             .env("ORDERLY_READ_MODELS", format!("{address}/{}", self.name))
             .env("ORDERLY_LOG", "warn")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(arguments);
         command
     }
@@ -116,6 +132,17 @@ impl Stack {
         println!("{}", verified.trim_end());
     }
 
+    /// Reads an order in a trace until it is paid.
+    pub async fn until_paid(&self, order_id: &str, traceparent: &str) -> Value {
+        let url = format!("http://{}/v1/orders/{order_id}", self.query_listen);
+        eventually(async || {
+            let request = self.http.get(&url).header("traceparent", traceparent);
+            let order: Value = request.send().await.ok()?.json().await.ok()?;
+            (order["payment_status"] == "paid").then_some(order)
+        })
+        .await
+    }
+
     /// `None` unless the answer is a success.
     async fn get(&self, path: &str) -> Option<Value> {
         let response = self.http.get(format!("http://{}{path}", self.query_listen)).send().await.ok()?;
@@ -156,7 +183,7 @@ fn service(name: &str) -> String {
 }
 
 /// A free address. It stays the same across restarts.
-fn free_address() -> String {
+pub fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 

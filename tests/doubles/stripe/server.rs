@@ -60,6 +60,7 @@ pub struct Request {
     pub body: String,
     pub idempotency_key: Option<String>,
     pub stripe_version: Option<String>,
+    pub traceparent: Option<String>,
 }
 
 /// The answer stored under an idempotency key.
@@ -93,6 +94,7 @@ async fn handle(
         body: String::from_utf8_lossy(&body).into_owned(),
         idempotency_key: header("idempotency-key"),
         stripe_version: header("stripe-version"),
+        traceparent: header("traceparent"),
     };
     let is_known = header("authorization") == Some(format!("Bearer {SECRET_KEY}"));
     let (fault, response) = {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use infra::payment_provider::{PaymentProvider, ProviderError};
+use infra::{
+    payment_provider::{PaymentProvider, ProviderError},
+    traces,
+};
 use tests::stripe::Fault;
 
 use super::{PAID, captured_apart, charge, double, figures, known_by, moved, provider};
@@ -31,6 +34,17 @@ async fn an_intent_is_created_unconfirmed_and_then_confirmed_by_its_id() {
         (&metadata["orderly_payment"], &metadata["orderly_charge"]),
         (&payment.to_string().into(), &"1".into())
     );
+}
+
+#[tokio::test]
+async fn the_requests_of_a_charge_have_the_trace_of_the_task_that_sends_them() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let double = double().await;
+    let (provider, request) = (provider(&double), charge(&double, "pm_card_visa"));
+    traces::within(Some(TRACE.parse().unwrap()), provider.charge(&request)).await.unwrap();
+    assert!(double.requests().iter().all(|sent| sent.traceparent.as_deref() == Some(TRACE)));
+    provider.look_up(&request).await.unwrap();
+    assert_eq!(double.requests().last().unwrap().traceparent, None);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use domain::{
     checkout::{Reaction, react_to_payment},
     payment::{PaymentCommand, ProviderWork, RefundOutcome},
 };
+use infra::traces;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -112,7 +113,9 @@ impl Attendance {
             if waits || is_reported || !payment.is_known_to(&**provider, item) {
                 continue;
             }
-            let Some(answer) = calls.ask(item).await else { continue };
+            // The task serves every request of the payment, so each piece of work has the trace of its own cause.
+            let trace = payment.cause(item).and_then(traces::of_event);
+            let Some(answer) = traces::within(trace, calls.ask(item)).await else { continue };
             self.next_action = answer.next_action.clone().or(self.next_action.take());
             if matches!(answer.command, PaymentCommand::Report { .. }) {
                 self.reported.insert(charge_of(item));
@@ -120,7 +123,8 @@ impl Attendance {
             // A closed payment requests a failed refund again. The next round must not send it at once, nor repeat
             // a refund that is pending or whose answer was lost.
             let may_open_work = !is_unpaid_refund(&answer.command);
-            if let Some(asks_provider) = self.record(payment, item, answer.command).await? {
+            let recording = traces::within(trace, self.record(payment, item, answer.command));
+            if let Some(asks_provider) = recording.await? {
                 self.has_recorded = true;
                 progress = match (asks_provider, may_open_work) {
                     (false, _) => Progress::Settled,
@@ -143,7 +147,8 @@ impl Attendance {
         let Some((recorded, event)) = last else { return Ok(()) };
         let correlation_id =
             recorded.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
-        self.checkout.react_to_payment(payment.id, event, recorded.id, correlation_id).await
+        let reacting = self.checkout.react_to_payment(payment.id, event, recorded.id, correlation_id);
+        traces::within(traces::of_event(recorded), reacting).await
     }
 
     /// Records an answer of the provider. If it changed the payment: whether the payment still has open work.

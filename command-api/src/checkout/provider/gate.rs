@@ -7,7 +7,12 @@ use std::{
 };
 
 use domain::PaymentId;
-use infra::{health::Health, measurements::UnderWay, payment_provider::ProviderError};
+use infra::{
+    health::Health,
+    measurements::UnderWay,
+    payment_provider::ProviderError,
+    traces::{self, Attribute, Kind, Span},
+};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -78,8 +83,18 @@ impl Gate {
         }
         let (_under_way, begun) = (UnderWay::begin(&self.measured.under_way), Instant::now());
         let lost = || ProviderError::OutcomeUnknown(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
+        let mut span = Span::begin("provider call", Kind::Client, traces::current());
+        span.describe(|| {
+            let (provider, operation) = (self.provider, kind.as_str());
+            [Attribute::new("provider", provider), Attribute::new("provider.operation", operation)]
+        });
+        let call = traces::within(span.context(), call);
         let answer = timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(lost()));
         let error = answer.as_ref().err();
+        if let Some(error) = error {
+            span.fail(|| error.to_string());
+        }
+        drop(span);
         self.measured.count(kind, error, begun.elapsed());
         self.note(payment, error);
         answer

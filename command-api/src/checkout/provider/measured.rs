@@ -25,7 +25,7 @@ pub(super) enum CallKind {
 impl CallKind {
     const ALL: [Self; 5] = [Self::Charge, Self::Capture, Self::Void, Self::LookUp, Self::Refund];
 
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Charge => "charge",
             Self::Capture => "capture",

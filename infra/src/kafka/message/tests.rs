@@ -57,6 +57,19 @@ fn the_headers_name_the_actor() {
 }
 
 #[test]
+fn the_headers_name_the_trace_of_a_sampled_request() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let id = Uuid::new_v4();
+    let trace_of = |more: &str| {
+        let metadata = format!(r#"{{"command_id":"{id}","command":"c","correlation_id":"{id}"{more}}}"#);
+        let headers = headers(&event(OrderId(id).into(), &metadata), id);
+        headers.into_iter().find(|(name, _)| *name == TRACEPARENT).map(|(_, value)| value)
+    };
+    assert_eq!(trace_of(&format!(r#","traceparent":"{TRACE}""#)), Some(TRACE.into()));
+    assert_eq!(trace_of(""), None);
+}
+
+#[test]
 fn a_message_that_is_not_an_event_is_refused_and_the_error_names_the_header() {
     let event = event(OrderId(Uuid::new_v4()).into(), "{}");
     let intact = headers(&event, Uuid::new_v4());

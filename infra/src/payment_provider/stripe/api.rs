@@ -12,7 +12,10 @@ use super::{
     options::StripeSecret,
     report::printable,
 };
-use crate::payment_provider::{Period, ProviderError};
+use crate::{
+    payment_provider::{Period, ProviderError},
+    traces,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bounds the memory for an answer. A page of 100 refunds has about 100 KiB.
@@ -235,6 +238,10 @@ impl Api {
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Answered<T> {
         let request = request.bearer_auth(self.secret_key.reveal()).header("stripe-version", API_VERSION);
+        let request = match traces::current() {
+            Some(trace) => request.header(traces::TRACEPARENT, trace.to_string()),
+            None => request,
+        };
         let response =
             request.send().await.map_err(|error| RequestFailure::Unanswered(not_answered(error)))?;
         let status = response.status();
