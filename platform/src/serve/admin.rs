@@ -1,4 +1,5 @@
-//! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez`, `/readyz` and `/version`.
+//! The admin address of a process: `/metrics` in the text format of Prometheus, `/livez`, `/readyz`, `/version`, and the
+//! statistics of the allocator.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,12 +16,13 @@ use http::header::CONTENT_TYPE;
 use infra::{
     event_store::EventLog,
     health::{Health, Readiness},
-    http::{Failure, answers::ReadinessProblems},
+    http::{Code, Failure, Problem, answers::ReadinessProblems},
     measurements::{self, BUILD_INFO, Gauge, READY, ROLE_INFO, STORES_INFO},
     read_models::ProjectionQueries,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
+use mimalloc::MiMalloc;
 use tokio_util::sync::CancellationToken;
 
 use super::{ServeConfig, StartError, followers::Followers, parts::ReadSide, samples::Samples};
@@ -102,6 +104,7 @@ impl Admin {
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(ready))
             .route("/version", get(async || Json(VERSION)))
+            .route("/debug/allocator", get(allocator))
             .with_state(Arc::new(self))
     }
 }
@@ -113,6 +116,16 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     admin.samples.read().await;
     let content_type = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, admin.measurements.render()).into_response()
+}
+
+/// How much memory the allocator has reserved, committed and given out, by the sizes of the blocks: JSON, as mimalloc
+/// writes it.
+async fn allocator() -> Result<Response, Failure<ReadinessProblems>> {
+    let statistics = MiMalloc::stats_json().map_err(|why| {
+        tracing::error!(why, "Cannot read the statistics of the allocator");
+        Problem::new(Code::Unavailable)
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], statistics.to_bytes().to_vec()).into_response())
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {

@@ -246,6 +246,9 @@ async fn the_admin_address_shows_liveness_and_readiness_of_a_process() {
     let ready: Value = ready.json().await.unwrap();
     let names: Vec<_> = ready["degraded"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
     assert!(names.contains(&json!("parked_streams")), "{ready}");
+    let allocator: Value =
+        reqwest::get(format!("{admin_url}/debug/allocator")).await.unwrap().json().await.unwrap();
+    assert!(allocator["committed"]["current"].as_u64() > Some(1 << 20), "{allocator:#}");
     server.kill().await;
 }
 

@@ -44,16 +44,20 @@ async fn receiver() -> (String, UnboundedReceiver<Option<String>>) {
 
 /// Places an order with a payment in a trace. Returns its id.
 async fn place(server: &Server, key: &str, trace: Option<&str>) -> String {
+    place_with(server, key, trace, "").await
+}
+
+async fn place_with(server: &Server, key: &str, trace: Option<&str>, prefer: &str) -> String {
     let order = json!({"currency": "GBP", "lines": [{"sku": "A", "quantity": 1, "unit_price": 250}],
         "payment": {"method": "ok"}});
     let request = reqwest::Client::new().post(format!("{}/v1/orders", server.command_url)).json(&order);
-    let request = request.header("idempotency-key", key);
+    let request = request.header("idempotency-key", key).header("prefer", prefer);
     let request = match trace {
         Some(trace) => request.header("traceparent", trace),
         None => request,
     };
     let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), 201);
+    assert!(answer.status().is_success(), "{answer:?}");
     let answer: Value = answer.json().await.unwrap();
     answer["order_id"].as_str().unwrap().to_owned()
 }
@@ -74,6 +78,8 @@ async fn the_trace_of_an_order_has_spans_of_every_role_that_worked_on_it() {
     server.post("/v1/webhook-subscriptions", "hooks-1", hook).await;
 
     let order = place(&server, "traced", Some(&traceparent("01"))).await;
+    // The process manager reacts to this one.
+    place_with(&server, "async", Some(&traceparent("01")), "respond-async").await;
     let http = reqwest::Client::new();
     let read = http.get(format!("{}/v1/orders/{order}", server.query_url));
     read.header("traceparent", traceparent("01")).send().await.unwrap();

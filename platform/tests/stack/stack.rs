@@ -52,10 +52,12 @@ impl Stack {
         self
     }
 
-    /// Starts a process with one role.
+    /// Starts a process with one role, and with a data directory of its own.
     pub async fn start(&self, role: &str, arguments: &[&str]) -> Process {
         let listen = ["--command-listen", &self.command_listen, "--query-listen", &self.query_listen];
-        Process::start(self.orderly(&[&["serve", "--roles", role], &listen[..], arguments].concat())).await
+        let mut command = self.orderly(&[&["serve", "--roles", role], &listen[..], arguments].concat());
+        command.env("ORDERLY_DATA_DIR", self.data.path().join(role));
+        Process::start(command).await
     }
 
     /// Starts the process that owns the embedded event store.

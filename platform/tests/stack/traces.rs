@@ -43,9 +43,9 @@ async fn send(stack: &Stack, path: &str, body: Value, traceparent: Option<&str>)
 
 /// The roles whose processes have a span, with the role that the span names.
 fn roles(spans: &[CollectedSpan]) -> BTreeSet<(&str, &str)> {
-    let of_span = |span: &'_ CollectedSpan| -> Option<(&str, &str)> {
-        Some((&**span.process.get("orderly.roles")?, &**span.attributes.get("orderly.role")?))
-    };
+    fn of_span(span: &CollectedSpan) -> Option<(&str, &str)> {
+        Some((span.process.get("orderly.roles")?, span.attributes.get("orderly.role")?))
+    }
     spans.iter().filter_map(of_span).collect()
 }
 
