@@ -264,6 +264,7 @@ pub(super) async fn sandbox(
     command_address: Option<SocketAddr>,
     clock: Clock,
 ) -> Result<Sandbox, StartError> {
+    stores::make_data_dir(&config.data_dir)?;
     if config.edge.tls.is_some() && config.sandbox.webhook_url.is_none() {
         tracing::warn!(
             "The sandbox cannot encrypt, so it sends no webhooks to the command API: payments are looked up instead"
@@ -289,7 +290,6 @@ async fn sandbox_secret(config: &ServeConfig) -> Result<SigningSecret, StartErro
     if let Some(SandboxSecret(secret)) = &config.provider.sandbox_secret {
         return Ok(secret.clone());
     }
-    stores::make_data_dir(&config.data_dir)?;
     let path = config.data_dir.join(SECRET_FILE);
     Ok(spawn_blocking(move || secret_file::read_or_make(&path)).await??)
 }

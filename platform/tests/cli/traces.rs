@@ -178,6 +178,20 @@ async fn a_file_gets_the_spans_as_json_and_the_log_names_their_traces() {
     assert_eq!(of_route("/livez")["span"].get("trace_id"), None);
 }
 
+/// Waits until more spans than these have failed.
+async fn failed_spans(server: &Server, before: f64) -> f64 {
+    const SERIES: &str = r#"orderly_trace_spans_total{outcome="failed"} "#;
+    let (url, begun) = (format!("{}/metrics", server.admin_url.as_ref().unwrap()), Instant::now());
+    loop {
+        let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let failed: f64 = text.lines().find_map(|line| line.strip_prefix(SERIES)).unwrap().parse().unwrap();
+        if failed > before {
+            return failed;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_dead_collector_costs_the_spans_and_one_line_of_the_log() {
     let data = DataDir::new();
@@ -190,19 +204,10 @@ async fn a_dead_collector_costs_the_spans_and_one_line_of_the_log() {
     command.args(["--trace-sample", "1"]).stderr(std::fs::File::create(&log).unwrap());
     let server = Server::start(command, 4).await;
     server.post("/v1/stock/A/receipts", "po-1", json!({"quantity": 10})).await;
-    let metrics = format!("{}/metrics", server.admin_url.as_ref().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let (mut batches, mut before) = (0, 0.0);
-    while batches < 2 {
-        place(&server, &format!("checkout-{batches}"), None).await;
-        let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
-        let line =
-            text.lines().find(|line| line.starts_with(r#"orderly_trace_spans_total{outcome="failed"}"#));
-        let failed: f64 = line.and_then(|line| line.rsplit_once(' ')).unwrap().1.parse().unwrap();
-        batches += u32::from(failed > before);
-        before = failed;
-        assert!(Instant::now() < deadline, "{text}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut failed = 0.0;
+    for key in ["checkout-1", "checkout-2"] {
+        place(&server, key, None).await;
+        failed = failed_spans(&server, failed).await;
     }
     let ending = Instant::now();
     assert!(server.terminate().await.success());

@@ -61,7 +61,7 @@ async fn one_trace_of_one_order_has_spans_of_every_role_over_kafka() {
     let stack = Stack::new().await.with(&[
         ("ORDERLY_EVENT_STORE", store.url()),
         ("ORDERLY_PAYMENT_PROVIDER", &sandbox),
-        ("ORDERLY_SANDBOX_SECRET", secret.reveal()),
+        ("ORDERLY_SANDBOX_SECRET", &secret.reveal()),
         ("ORDERLY_OTLP_ENDPOINT", collector.url()),
         ("ORDERLY_TRACE_SAMPLE", "0"),
         ("ORDERLY_WEBHOOKS_ALLOW_PRIVATE", "true"),
