@@ -19,7 +19,7 @@ in a private network.
 | `/metrics` | the measurements of this process, in the text format of Prometheus |
 | `/livez` | 200 while the process runs |
 | `/readyz` | 200 while the process can do its roles, with the conditions that wait for an operator in `degraded`; else 503 |
-| `/debug/allocator` | the statistics of the allocator, mimalloc: JSON with the bytes that it has reserved, committed and given out, by size of block |
+| `/debug/allocator` | the statistics of the allocator, mimalloc: JSON with the bytes that it has reserved and committed, and with its pages by size of block |
 
 `infra/deploy/prometheus/alerts.yml` has alert rules, and `infra/deploy/grafana/orderly.json` a dashboard. Both expect
 that Prometheus scrapes every process:
@@ -43,7 +43,7 @@ scrape_configs:
   uses, under the names of Prometheus.
 
 To profile a process, use `perf record --call-graph dwarf --pid PID`: released programs keep the names of their
-functions. If memory grows, compare two answers of `/debug/allocator`: `malloc_bins` shows which sizes of blocks grow.
+functions. If memory grows, compare two answers of `/debug/allocator`: `page_bins` shows for which sizes of blocks.
 
 A test makes this page from the code and fails if it differs. To change a meaning, edit
 `infra/src/measurements/catalogue.rs`.

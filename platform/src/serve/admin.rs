@@ -118,8 +118,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     (content_type, admin.measurements.render()).into_response()
 }
 
-/// How much memory the allocator has reserved, committed and given out, by the sizes of the blocks: JSON, as mimalloc
-/// writes it.
+/// How much memory the allocator has reserved and committed, and its pages by size of block: JSON, as mimalloc writes it.
 async fn allocator() -> Result<Response, Failure<ReadinessProblems>> {
     let statistics = MiMalloc::stats_json().map_err(|why| {
         tracing::error!(why, "Cannot read the statistics of the allocator");
