@@ -225,7 +225,7 @@ impl Relay {
             };
             let head = *self.head.borrow();
             self.measured.begin(&events, &progress, head);
-            let spans = EventSpans::begin("publish", Kind::Producer, "relay", &events);
+            let spans = EventSpans::begin("publish", &Kind::Producer, "relay", &events);
             while let Err(failure) = publisher.publish(&events, &mut progress) {
                 let PublishFailure::Aborted(reason) = failure else {
                     spans.end(Some(&"the outcome of the transaction is unknown"));

@@ -284,7 +284,7 @@ impl<S: EventSource> Runner<S> {
             return Ok(());
         }
         let first_recorded_at = events.first().map(|event| event.recorded_at);
-        let spans = EventSpans::begin("project", Kind::Consumer, "projectors", &events);
+        let spans = EventSpans::begin("project", &Kind::Consumer, "projectors", &events);
         let events = Arc::new(decode(events).await?);
         let mut batch = DecodedBatch { partition, events, position, refused: BTreeMap::new() };
         let applied = self.apply_or_refuse(&mut batch).await;

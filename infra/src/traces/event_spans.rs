@@ -12,7 +12,7 @@ pub struct EventSpans(Vec<Span>);
 
 impl EventSpans {
     /// Begins the work of `role` on these events.
-    pub fn begin(name: &'static str, kind: Kind, role: &'static str, events: &[RecordedEvent]) -> Self {
+    pub fn begin(name: &'static str, kind: &Kind, role: &'static str, events: &[RecordedEvent]) -> Self {
         if tracer().is_none() {
             return Self::default();
         }

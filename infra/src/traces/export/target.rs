@@ -29,7 +29,7 @@ const EXPORT_MAX: Duration = Duration::from_secs(10);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 pub(super) enum Target {
-    Collector(SpanExporter),
+    Collector(Box<SpanExporter>),
     File { file: Arc<File>, resource: ResourceAttributesWithSchema },
 }
 
@@ -57,7 +57,7 @@ impl Target {
                     .build()
                     .map_err(|error| describe(&error))?;
                 exporter.set_resource(resource);
-                Ok(Self::Collector(exporter))
+                Ok(Self::Collector(Box::new(exporter)))
             }
             TraceEndpoint::File(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(&path);
