@@ -3,33 +3,22 @@
 import json
 import os
 import re
-import socket
-import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 
+from prometheus import ask, free_port, get, start_prometheus
 from server import Server, until
 
 BINARY = sys.argv[1]
 DEPLOY = os.path.abspath("infra/deploy")
 # A process shows these metrics only with the servers that they are about.
 OF_SERVERS = re.compile("orderly_(relay|postgres|eventstoredb|tls)_")
-CONFIGURATION = """
-global: {{ scrape_interval: 1s, evaluation_interval: 1s }}
-rule_files: ["{rules}"]
-scrape_configs:
-  - job_name: orderly
-    static_configs: [{{ targets: ["127.0.0.1:{port}"] }}]
-"""
 
 
 def main():
     admin, prometheus = free_port(), free_port()
     with Server(BINARY, {"ORDERLY_ADMIN_LISTEN": f"127.0.0.1:{admin}"}) as server:
         server.start()
-        process = start_prometheus(server.home, admin, prometheus)
+        process = start_prometheus(server.home, [admin], prometheus)
         try:
             url = f"http://127.0.0.1:{prometheus}/api/v1"
             send_traffic(server)
@@ -41,21 +30,6 @@ def main():
             process.wait()
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def start_prometheus(home, admin, port):
-    configuration = os.path.join(home, "prometheus.yml")
-    with open(configuration, "w") as file:
-        file.write(CONFIGURATION.format(rules=f"{DEPLOY}/prometheus/alerts.yml", port=admin))
-    log = open(os.path.join(home, "prometheus.log"), "w")
-    return subprocess.Popen(["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={home}/tsdb",
-                             f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
-
-
 def send_traffic(server):
     server.receive("SKU-1", 1_000, "receipt-1")
     for number in range(100):
@@ -65,22 +39,6 @@ def send_traffic(server):
         assert answer.status == 201, answer.body
         server.query(f"/v1/orders/{answer.body['order_id']}?min_revision={answer.body['revision']}")
         assert server.query("/v1/orders?limit=none").status == 400
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)["data"]
-
-
-def ask(url, query):
-    """The values of a query. None while Prometheus starts."""
-    try:
-        found = get(f"{url}/query?" + urllib.parse.urlencode({"query": query}))["result"]
-    except urllib.error.HTTPError as error:
-        raise SystemExit(f"{query}: {error.read().decode()}") from error
-    except OSError:
-        return None
-    return [float(series["value"][1]) for series in found]
 
 
 def check_panels(url):
