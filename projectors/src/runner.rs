@@ -66,6 +66,8 @@ pub struct Runner<S> {
     next_batch_at: Instant,
     pause: Option<Duration>,
     measured: Measured,
+    /// True while operators are shown parked streams, of this runner or of another one.
+    shows_parked: bool,
 }
 
 impl<S> fmt::Debug for Runner<S> {
@@ -168,6 +170,7 @@ impl<S: EventSource> Runner<S> {
             next_batch_at: Instant::now(),
             pause: None,
             measured: Measured::new(),
+            shows_parked: false,
         }
     }
 
@@ -185,11 +188,10 @@ impl<S: EventSource> Runner<S> {
         let mut poll = tokio::time::interval(RETRY_REQUESTS_POLLED_EVERY);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let any_parked = self.owned.values().any(|owned| !owned.parked.is_empty());
             let outcome = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                _ = poll.tick(), if any_parked => self.retry_parked().await,
+                _ = poll.tick(), if self.shows_parked => self.retry_parked().await,
                 update = next_update(&mut self.source, self.next_batch_at) => match update {
                     Ok(update) => self.handle(update).await,
                     Err(error) => Err(error.into()),
@@ -390,13 +392,15 @@ impl<S: EventSource> Runner<S> {
             owned.parked.extend(parked.into_iter().map(|row| row.stream));
         }
         if any_parked {
-            self.report_parked(&self.models.parked().await?);
+            let parked = self.models.parked().await?;
+            self.report_parked(&parked);
         }
         Ok(())
     }
 
     /// Shows operators the parked streams of all projectors.
-    fn report_parked(&self, parked: &[ParkedStream]) {
+    fn report_parked(&mut self, parked: &[ParkedStream]) {
+        self.shows_parked = !parked.is_empty();
         self.measured.set_parked(parked);
         match parked.len() {
             0 => self.health.resolve(PARKED_STREAMS),
@@ -419,6 +423,9 @@ impl<S: EventSource> Runner<S> {
                 self.resume(&partition).await?;
             }
         }
+        // Another projector may have resumed the last stream that this one shows.
+        let parked = self.models.parked().await?;
+        self.report_parked(&parked);
         Ok(())
     }
 

@@ -114,6 +114,32 @@ async fn a_runner_notices_that_another_process_has_resumed_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_projector_shows_the_parked_streams_of_another_one_until_they_are_resumed() {
+    let story = Story::eventful();
+    let stream: StreamName = story.placed[0].into();
+    let bench = Bench::new(MemoryLog::new(story.events.clone()));
+    let connection = Connection::open(&bench.path).unwrap();
+    connection.execute_batch(&refusal(&stream, 1)).unwrap();
+    let owner = bench.run();
+    bench.caught_up().await;
+    let idle = Feed::new(&Arc::new(MemoryLog::new(Vec::new()))).of(Partition("shop.orders/1".to_owned()));
+    let other = RunningProjector::start(idle, &bench.log, bench.models.clone());
+    eventually("the other projector shows the parked stream", async || {
+        (other.degraded() == ["parked_streams"]).then_some(())
+    })
+    .await;
+    connection.execute_batch(ACCEPT).unwrap();
+    let resumed = retry(bench.log.as_ref(), bench.models.as_ref(), &stream, PATIENCE).await.unwrap();
+    assert_eq!(resumed, Retried::Resumed);
+    eventually("no projector shows it", async || {
+        (owner.degraded().is_empty() && other.degraded().is_empty()).then_some(())
+    })
+    .await;
+    owner.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stored_row_that_cannot_be_read_parks_its_stream_and_no_other() {
     let story = Story::eventful();
     let bench = Bench::new(MemoryLog::new(story.events[..12].to_vec()));
