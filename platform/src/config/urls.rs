@@ -223,11 +223,17 @@ pub(super) fn holds_no_secret(url: &str) -> bool {
         "partitions",
         "prefix",
         "replication",
+        "sasl",
+        "sslcert",
+        "sslkey",
         "sslmode",
         "sslrootcert",
         "tls",
         "tlsCAFile",
         "tlsVerifyCert",
+        "tls_ca_file",
+        "tls_certificate_file",
+        "tls_key_file",
     ];
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let name = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
@@ -317,6 +323,12 @@ fn web_url(url: &str, schemes: &[&str], expected: &str) -> Result<String, String
     let parsed: http::Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
     if parsed.host().is_none() || !parsed.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
         return Err(expected.to_owned());
+    }
+    // No server behind these URLs uses credentials, and the URLs are printed.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let has_plain_host = parsed.authority().is_some_and(|authority| authority.as_str().chars().all(is_plain));
+    if !has_plain_host || parsed.query().is_some() {
+        return Err(format!("{expected}, without credentials and parameters"));
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
