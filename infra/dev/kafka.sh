@@ -1,10 +1,12 @@
 # A private Apache Kafka for `infra/dev/services`, downloaded with Maven: one broker, which is also the
-# controller.
+# controller. It has a second listener with TLS and SASL.
 # shellcheck shell=bash disable=SC2154
 
 KAFKA_JAVA_OLDEST=17
 # Apache Kafka takes about 5 s to start on two idle cores.
 KAFKA_START_SECONDS_MAX=120
+# The user of the listener with TLS and SASL.
+KAFKA_USER=orderly
 
 kafka_up() {
   local pid
@@ -14,6 +16,7 @@ kafka_up() {
   fi
   kafka_java || return 1
   kafka_install || return 1
+  kafka_secure || return 1
   kafka_configure
   if [ ! -s "$DEV/kafka/data/meta.properties" ]; then
     kafka_format || return 1
@@ -66,6 +69,8 @@ kafka_status() {
 
 kafka_env() {
   echo "export ORDERLY_TEST_KAFKA=kafka://127.0.0.1:$(kafka_port broker)"
+  echo "export ORDERLY_TEST_KAFKA_SECURE=kafka://$KAFKA_USER:$(cat "$DEV/kafka/password")@127.0.0.1:$(kafka_port secure)"
+  echo "export ORDERLY_TEST_KAFKA_CA=$DEV/kafka/ca.pem"
 }
 
 # Prints the broker's process id. Another process may have taken the number, so this compares the arguments.
@@ -76,7 +81,7 @@ kafka_pid() {
   echo "$pid"
 }
 
-# Prints the port of `broker` or `controller`.
+# Prints the port of `broker`, `secure` or `controller`.
 kafka_port() { cat "$DEV/kafka/$1.port" 2>/dev/null; }
 
 # Replaces this shell, so call it in a subshell. `nohup` keeps the broker alive when the terminal closes.
@@ -116,23 +121,42 @@ kafka_install() {
   echo "$wanted" >"$DEV/kafka/installed"
 }
 
+# Creates the certificate and the password of the second listener. An earlier broker did not know the password,
+# which is in its data, so those begin anew.
+kafka_secure() {
+  local made
+  [ ! -s "$DEV/kafka/password" ] || return 0
+  rm -rf "$DEV/kafka/data"
+  made=$(mktemp -d)
+  certify "$made" || return 1
+  cp "$made/ca.pem" "$DEV/kafka/ca.pem"
+  (umask 077; cat "$made/server.key" "$made/server.crt" >"$DEV/kafka/server.pem")
+  rm -r "$made"
+  (umask 077; new_password >"$DEV/kafka/password")
+}
+
 # Writes the broker's settings. Keeps the ports of the last start, so that clients find a restarted broker.
 kafka_configure() {
   local name port
   mkdir -p "$DEV/kafka"
-  for name in broker controller; do
+  for name in broker secure controller; do
     port=$(kafka_port "$name" || free_port)
     port_is_free "$port" || port=$(free_port)
     echo "$port" >"$DEV/kafka/$name.port"
   done
   # A single broker has one copy of each record. Few partitions of Kafka's own topics and a small compaction
   # buffer make it start fast and use little memory. Tests of consumers that stop need short sessions.
-  cat >"$DEV/kafka/server.properties" <<PROPERTIES
+  (umask 077; cat >"$DEV/kafka/server.properties") <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$(kafka_port controller)
-listeners=PLAINTEXT://127.0.0.1:$(kafka_port broker),CONTROLLER://127.0.0.1:$(kafka_port controller)
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$(kafka_port broker),SECURE://127.0.0.1:$(kafka_port secure),CONTROLLER://127.0.0.1:$(kafka_port controller)
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$DEV/kafka/server.pem
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$KAFKA_USER="$(cat "$DEV/kafka/password")";
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$DEV/kafka/data
@@ -153,6 +177,7 @@ PROPERTIES
 kafka_format() {
   local id
   id=$(kafka_exec kafka.tools.StorageTool random-uuid) || { say "Kafka's storage tool cannot make an id"; return 1; }
-  (kafka_exec kafka.tools.StorageTool format --cluster-id "$id" --config "$DEV/kafka/server.properties") \
+  (kafka_exec kafka.tools.StorageTool format --cluster-id "$id" --config "$DEV/kafka/server.properties" \
+    --add-scram "SCRAM-SHA-512=[name=$KAFKA_USER,password=$(cat "$DEV/kafka/password")]") \
     >"$DEV/kafka/format.log" 2>&1 || { say "Kafka cannot format its storage:"; cat "$DEV/kafka/format.log" >&2; return 1; }
 }

@@ -15,7 +15,7 @@ postgres_up() {
   if [ ! -s "$data/PG_VERSION" ]; then
     postgres_create "$bin" "$data" || return 1
   fi
-  if [ ! -s "$DEV/postgres-ca.pem" ]; then
+  if [ ! -s "$DEV/postgres-client.pem" ]; then
     postgres_certify "$data" || return 1
   fi
   port=$(cat "$DEV/postgres.port" 2>/dev/null || free_port)
@@ -57,6 +57,7 @@ postgres_status() {
 postgres_env() {
   echo "export ORDERLY_TEST_POSTGRES=postgres://$POSTGRES_USER:$(cat "$DEV/postgres.password")@127.0.0.1:$(cat "$DEV/postgres.port")/postgres"
   echo "export ORDERLY_TEST_POSTGRES_CA=$DEV/postgres-ca.pem"
+  echo "export ORDERLY_TEST_POSTGRES_CLIENT=$DEV/postgres-client.pem"
 }
 
 # Prints the directory of the newest Postgres programs of this machine; without one, prints what to install.
@@ -95,7 +96,7 @@ postgres_create() {
   local bin=$1 data=$2
   say "making a Postgres cluster in $data"
   if [ ! -s "$DEV/postgres.password" ]; then
-    (umask 077; od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$DEV/postgres.password")
+    (umask 077; new_password >"$DEV/postgres.password")
   fi
   mkdir -p "$data"
   # initdb opens the file as its own user, so that user must own it.
@@ -109,31 +110,19 @@ postgres_create() {
   rm "$data.initdb-password"
 }
 
-# Creates a certificate authority for this cluster only, and the server's certificate.
+# Gives this cluster a certificate of an authority of its own.
 postgres_certify() {
   local data=$1 made
-  if ! command -v openssl >/dev/null; then
-    say "This machine has no openssl. Install it: apt-get install openssl"
-    return 1
-  fi
   made=$(mktemp -d)
-  if ! (
-    cd "$made"
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj /CN=orderly-dev -keyout ca.key -out ca.pem
-    openssl req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr
-    printf 'subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >extensions
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile extensions -out server.crt
-  ) >"$DEV/openssl.log" 2>&1; then
-    say "openssl cannot make a certificate:"
-    cat "$DEV/openssl.log" >&2
-    return 1
-  fi
-  cp "$made/server.key" "$made/server.crt" "$data/"
+  certify "$made" || return 1
+  cp "$made/server.key" "$made/server.crt" "$made/ca.pem" "$data/"
   chmod 600 "$data/server.key"
   if [ "$(id -u)" = 0 ]; then
-    chown "$(postgres_user)" "$data/server.key" "$data/server.crt"
+    chown "$(postgres_user)" "$data/server.key" "$data/server.crt" "$data/ca.pem"
   fi
   cp "$made/ca.pem" "$DEV/postgres-ca.pem"
+  # Certificate and key in one file.
+  (umask 077; cat "$made/client.crt" "$made/client.key" >"$DEV/postgres-client.pem")
   rm -r "$made"
 }
 
@@ -141,7 +130,7 @@ postgres_certify() {
 # valid. mmap, because containers often have a small /dev/shm.
 postgres_settings() {
   printf -- '-c %s ' listen_addresses=127.0.0.1 port="$1" unix_socket_directories= max_connections=200 \
-    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on
+    shared_buffers=256MB max_wal_size=4GB dynamic_shared_memory_type=mmap ssl=on ssl_ca_file=ca.pem
 }
 
 # Runs a command as the owner of the cluster, in a directory that this user may enter.

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod message;
 pub mod partitioning;
+mod security;
 pub mod topics;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError as ClientError};
 use tokio::task::JoinError;
 
-pub use self::{config::KafkaConfig, partitioning::Topic};
+pub use self::{config::KafkaConfig, partitioning::Topic, security::KafkaSecurity};
 
 /// Time limit for one request to the brokers, such as one for metadata.
 pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
@@ -20,9 +21,9 @@ pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KafkaError {
     #[error(
-        "ORDERLY_BUS: no answer from Kafka at {brokers}: {reason}; check that it runs and is reachable from here"
+        "ORDERLY_BUS: no answer from Kafka at {brokers}: {reason}; check that it runs and is reachable from here{hint}"
     )]
-    Unreachable { brokers: String, reason: Arc<str> },
+    Unreachable { brokers: String, reason: Arc<str>, hint: &'static str },
     #[error("ORDERLY_BUS: Kafka refused to create the topic {topic}: {reason}{hint}")]
     NotCreated { topic: String, reason: Arc<str>, hint: &'static str },
     /// The topic was created with other settings, or was changed since.
@@ -38,7 +39,12 @@ pub enum KafkaError {
 
 impl KafkaError {
     pub(crate) fn unreachable(config: &KafkaConfig, reason: &impl ToString) -> Self {
-        Self::Unreachable { brokers: config.brokers().to_owned(), reason: reason.to_string().into() }
+        // The library repeats a refused connection and reports only the time-out.
+        let is_secured = *config.security() != KafkaSecurity::default();
+        let refused =
+            ", or that it accepts the password or a certificate: the log says why it refused a connection";
+        let hint = if is_secured { refused } else { "" };
+        Self::Unreachable { brokers: config.brokers().to_owned(), reason: reason.to_string().into(), hint }
     }
 }
 
@@ -65,5 +71,6 @@ pub(crate) fn client(config: &KafkaConfig, role: &str) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
         .set_log_level(RDKafkaLogLevel::Warning);
+    config.security().apply(&mut client);
     client
 }

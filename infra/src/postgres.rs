@@ -74,8 +74,8 @@ impl fmt::Debug for Database {
 pub enum PostgresOpenError {
     #[error("cannot use Postgres: {0}; check that it runs, and the address, user and database of the URL")]
     Unavailable(Arc<str>),
-    #[error("cannot use the certificates in {} (sslrootcert): {reason}", path.display())]
-    Certificates { path: PathBuf, reason: Arc<str> },
+    #[error("cannot use the file {} ({setting}): {reason}", path.display())]
+    Certificates { setting: &'static str, path: PathBuf, reason: Arc<str> },
     #[error(
         "the Postgres database has version {found} of Orderly's tables, and this program supports {supported}: \
          run a newer program"

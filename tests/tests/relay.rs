@@ -5,6 +5,7 @@ mod kills;
 mod official_client;
 mod publishing;
 mod refusals;
+mod security;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

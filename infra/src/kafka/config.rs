@@ -2,8 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
+use super::security::{KafkaSecurity, SecurityParameters};
+
 /// Settings of the bus, read from a URL:
-/// `kafka://HOST:PORT[,HOST:PORT…][?prefix=orderly&partitions=12&replication=3&min_insync=2]`.
+/// `kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?prefix=orderly&partitions=12&replication=3&min_insync=2]`, and the
+/// parameters of [`KafkaSecurity`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     brokers: String,
@@ -11,13 +14,14 @@ pub struct KafkaConfig {
     partitions: u16,
     replication: u16,
     min_insync: u16,
+    security: KafkaSecurity,
 }
 
-/// Why a text is not a bus URL.
+/// Why a text is not a bus URL. Its text shows no value of a parameter, which may be a mistyped password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{problem}; expected kafka://HOST:PORT[,HOST:PORT…][?prefix=NAME&partitions=N&replication=N&min_insync=N], \
-     for example kafka://10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092"
+    "{problem}; expected kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?prefix=NAME&partitions=N&replication=N&\
+     min_insync=N&tls=true&tls_ca_file=FILE&sasl=scram-sha-512], for example kafka://10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092"
 )]
 pub struct InvalidKafkaUrl {
     problem: String,
@@ -54,6 +58,11 @@ impl KafkaConfig {
         self.min_insync
     }
 
+    /// TLS and SASL.
+    pub fn security(&self) -> &KafkaSecurity {
+        &self.security
+    }
+
     /// The same brokers and settings with another prefix.
     pub fn with_prefix(&self, prefix: &str) -> Result<Self, InvalidKafkaUrl> {
         check_prefix(prefix)?;
@@ -68,7 +77,12 @@ impl FromStr for KafkaConfig {
         let rest =
             url.strip_prefix(Self::SCHEME).ok_or_else(|| invalid("it does not begin with kafka://"))?;
         let (brokers, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (credentials, brokers) = match brokers.rsplit_once('@') {
+            Some((credentials, brokers)) => (Some(credentials), brokers),
+            None => (None, brokers),
+        };
         let brokers = brokers.trim_end_matches('/');
+        let mut security = SecurityParameters::default();
         let mut brokers_named = 0u16;
         for broker in brokers.split(',') {
             brokers_named = brokers_named.saturating_add(1);
@@ -87,6 +101,7 @@ impl FromStr for KafkaConfig {
                 "partitions" => partitions = number(name, value, Self::PARTITIONS_MAX)?,
                 "replication" => replication = number(name, value, u16::MAX)?,
                 "min_insync" => min_insync_named = Some(number(name, value, u16::MAX)?),
+                _ if security.take(name, value).map_err(invalid)? => {}
                 _ => return Err(invalid(format!("there is no parameter {name:?}"))),
             }
         }
@@ -101,16 +116,18 @@ impl FromStr for KafkaConfig {
             partitions,
             replication,
             min_insync,
+            security: security.checked(credentials).map_err(invalid)?,
         })
     }
 }
 
+/// Without user and password.
 impl fmt::Display for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { brokers, prefix, partitions, replication, min_insync } = self;
+        let Self { brokers, prefix, partitions, replication, min_insync, security } = self;
         write!(
             f,
-            "{scheme}{brokers}?prefix={prefix}&partitions={partitions}&replication={replication}&min_insync={min_insync}",
+            "{scheme}{brokers}?prefix={prefix}&partitions={partitions}&replication={replication}&min_insync={min_insync}{security}",
             scheme = Self::SCHEME
         )
     }
@@ -131,14 +148,14 @@ fn is_broker(text: &str) -> bool {
 fn check_prefix(prefix: &str) -> Result<(), InvalidKafkaUrl> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if !(1..=200).contains(&prefix.len()) || !prefix.chars().all(allowed) {
-        return Err(invalid(format!("prefix={prefix:?} must have 1 to 200 characters of A-Z a-z 0-9 - . _")));
+        return Err(invalid("prefix must have 1 to 200 characters of A-Z a-z 0-9 - . _"));
     }
     Ok(())
 }
 
 fn number(name: &str, value: &str, max: u16) -> Result<u16, InvalidKafkaUrl> {
     let parsed = value.parse().ok().filter(|number| (1..=max).contains(number));
-    parsed.ok_or_else(|| invalid(format!("{name}={value} is not a number from 1 to {max}")))
+    parsed.ok_or_else(|| invalid(format!("{name} is not a number from 1 to {max}")))
 }
 
 #[cfg(test)]

@@ -66,9 +66,18 @@ pub(super) const LONG_SESSION: &str = "
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(super) config: Config,
-    /// File with the authorities that may sign the server's certificate. `None`: those that the machine
-    /// trusts.
-    pub(super) root_certificates: Option<PathBuf>,
+    pub(super) files: CertificateFiles,
+}
+
+/// The PEM files of TLS that a URL names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct CertificateFiles {
+    /// The authorities that may sign the server's certificate. `None`: those that the machine trusts.
+    pub(super) roots: Option<PathBuf>,
+    /// The certificate by which the server knows this client.
+    pub(super) certificate: Option<PathBuf>,
+    /// Its private key.
+    pub(super) key: Option<PathBuf>,
 }
 
 /// Why a text is not the URL of a Postgres database. The message never quotes the text, which may hold a
@@ -83,8 +92,10 @@ pub enum UrlError {
     Malformed(String),
     #[error("it names no database: add its name, as in postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     NoDatabase,
-    #[error("sslrootcert needs sslmode=require: add it, or remove sslrootcert")]
-    RootWithoutTls,
+    #[error("sslrootcert, sslcert and sslkey need sslmode=require: add it, or remove them")]
+    FilesWithoutTls,
+    #[error("sslcert and sslkey belong together: add the other one")]
+    CertificateWithoutKey,
 }
 
 impl FromStr for PostgresOptions {
@@ -92,21 +103,25 @@ impl FromStr for PostgresOptions {
 
     /// Parses `postgres://USER:PASSWORD@HOST:PORT/DATABASE` with the parameters of libpq. `sslmode=require`
     /// encrypts connections, and checks the server's certificate and name against the authorities of the file
-    /// `sslrootcert` or of the machine. Connections are not encrypted without it.
+    /// `sslrootcert` or of the machine. Connections are not encrypted without it. The files `sslcert` and `sslkey` prove
+    /// to the server who the client is.
     fn from_str(url: &str) -> Result<Self, UrlError> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(UrlError::NotPostgres);
         }
-        let (url, root_certificates) = take_root_certificates(url);
+        let (url, files) = take_files(url);
         let mut config: Config = url.parse().map_err(|error| UrlError::Malformed(cause(&error)))?;
         if config.get_dbname().is_none() {
             return Err(UrlError::NoDatabase);
         }
         if config.get_ssl_mode() != SslMode::Require {
-            if root_certificates.is_some() {
-                return Err(UrlError::RootWithoutTls);
+            if files != CertificateFiles::default() {
+                return Err(UrlError::FilesWithoutTls);
             }
             config.ssl_mode(SslMode::Disable);
+        }
+        if files.certificate.is_some() != files.key.is_some() {
+            return Err(UrlError::CertificateWithoutKey);
         }
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION_NAME);
@@ -125,12 +140,12 @@ impl FromStr for PostgresOptions {
         // Options of the URL come last, so they override ours.
         session.push_str(config.get_options().unwrap_or_default());
         config.options(session.trim_end());
-        Ok(Self { config, root_certificates })
+        Ok(Self { config, files })
     }
 }
 
 impl PostgresOptions {
-    /// Reads the file with the authorities, as a connection does.
+    /// Reads the files of certificates, as a connection does.
     pub fn check_certificates(&self) -> Result<(), PostgresOpenError> {
         tls::connector(self).map(drop)
     }
@@ -159,18 +174,26 @@ impl fmt::Display for PostgresOptions {
     }
 }
 
-/// Splits off `sslrootcert`, which tokio-postgres does not support: the rest of the URL, and the file.
-fn take_root_certificates(url: &str) -> (String, Option<PathBuf>) {
-    let Some((address, parameters)) = url.split_once('?') else { return (url.to_owned(), None) };
-    let (mut kept, mut file) = (Vec::new(), None);
+/// Splits off the parameters that tokio-postgres does not support: the rest of the URL, and the files.
+fn take_files(url: &str) -> (String, CertificateFiles) {
+    let mut files = CertificateFiles::default();
+    let Some((address, parameters)) = url.split_once('?') else { return (url.to_owned(), files) };
+    let mut kept = Vec::new();
     for parameter in parameters.split('&') {
-        match parameter.strip_prefix("sslrootcert=") {
-            Some(path) => file = Some(PathBuf::from(&*percent_decode_str(path).decode_utf8_lossy())),
-            None => kept.push(parameter),
-        }
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let file = match name {
+            "sslrootcert" => &mut files.roots,
+            "sslcert" => &mut files.certificate,
+            "sslkey" => &mut files.key,
+            _ => {
+                kept.push(parameter);
+                continue;
+            }
+        };
+        *file = Some(PathBuf::from(&*percent_decode_str(value).decode_utf8_lossy()));
     }
     let separator = if kept.is_empty() { "" } else { "?" };
-    (format!("{address}{separator}{}", kept.join("&")), file)
+    (format!("{address}{separator}{}", kept.join("&")), files)
 }
 
 fn cause(error: &tokio_postgres::Error) -> String {
@@ -190,6 +213,8 @@ mod tests {
         assert!(refusal("mysql://u:hunter2@h/d").starts_with("expected postgres://"));
         assert!(refusal("postgres://u:hunter2@h").starts_with("it names no database"));
         assert!(refusal("postgres://u:hunter2@h/d?sslrootcert=ca.pem").starts_with("sslrootcert"));
+        assert!(refusal("postgres://u:hunter2@h/d?sslcert=c.pem&sslkey=k.pem").starts_with("sslrootcert"));
+        assert!(refusal("postgres://u@h/d?sslmode=require&sslcert=c.pem").starts_with("sslcert and sslkey"));
         let refusal = refusal("postgres://u:hunter2@h:hunter2/d?no_such=1");
         assert!(!refusal.contains("hunter2"), "{refusal}");
     }
@@ -197,11 +222,14 @@ mod tests {
     #[test]
     fn sslmode_require_encrypts_connections() {
         let plain: PostgresOptions = "postgres://u@h/d".parse().unwrap();
-        assert_eq!((plain.config.get_ssl_mode(), plain.root_certificates), (SslMode::Disable, None));
+        assert_eq!(
+            (plain.config.get_ssl_mode(), plain.files),
+            (SslMode::Disable, CertificateFiles::default())
+        );
         let url = "postgres://u@h/d?sslrootcert=%2Fetc%2Fca.pem&connect_timeout=3&sslmode=require";
         let encrypted: PostgresOptions = url.parse().unwrap();
         assert_eq!(encrypted.config.get_ssl_mode(), SslMode::Require);
-        assert_eq!(encrypted.root_certificates.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
+        assert_eq!(encrypted.files.roots.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
         assert_eq!(encrypted.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
     }
 

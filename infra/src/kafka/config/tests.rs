@@ -38,11 +38,18 @@ fn a_wrong_url_is_refused_and_the_error_names_the_problem() {
         ("kafka://a", "broker 1 is not HOST:PORT"),
         ("kafka://a:0", "broker 1 is not HOST:PORT"),
         ("kafka://a:1,", "broker 2 is not HOST:PORT"),
-        ("kafka://user@a:1", "broker 1 is not HOST:PORT"),
-        ("kafka://a:1?partitions=0", "partitions=0 is not a number from 1 to 1000"),
-        ("kafka://a:1?partitions=many", "partitions=many is not a number"),
-        ("kafka://a:1?prefix=", "prefix=\"\""),
-        ("kafka://a:1?prefix=a/b", "prefix=\"a/b\""),
+        ("kafka://user:pw@a:1", "a user and a password need sasl=MECHANISM, one of plain, scram-sha-256"),
+        ("kafka://user@a:1?sasl=scram-sha-512", "the user or the password is empty"),
+        ("kafka://user:pw@a:1?sasl=plain", "sasl=plain sends the password readably"),
+        ("kafka://user:pw@a:1?sasl=md5", "sasl is none of plain, scram-sha-256, scram-sha-512"),
+        ("kafka://a:1?sasl=scram-sha-512", "sasl needs kafka://USER:PASSWORD@HOST:PORT"),
+        ("kafka://a:1?tls=yes", "tls is neither true nor false"),
+        ("kafka://a:1?tls=false&tls_ca_file=ca.pem", "tls=false contradicts the files"),
+        ("kafka://a:1?tls_key_file=key.pem", "tls_certificate_file and tls_key_file belong together"),
+        ("kafka://a:1?partitions=0", "partitions is not a number from 1 to 1000"),
+        ("kafka://a:1?partitions=many", "partitions is not a number"),
+        ("kafka://a:1?prefix=", "prefix must have"),
+        ("kafka://a:1?prefix=a/b", "prefix must have"),
         ("kafka://a:1?replicas=3", "no parameter \"replicas\""),
         ("kafka://a:1?min_insync=2", "min_insync=2 is more than replication=1"),
     ] {
@@ -50,4 +57,28 @@ fn a_wrong_url_is_refused_and_the_error_names_the_problem() {
         assert!(error.contains(expected), "{url}: {error}");
         assert!(error.contains("expected kafka://HOST:PORT"), "{error}");
     }
+}
+
+#[test]
+fn user_and_password_are_decoded_and_never_shown() {
+    let config = parse("kafka://shop%40x:p%3Aw%40rd@a:1,b:2?sasl=scram-sha-512&tls_ca_file=/etc/ca.pem");
+    let client = crate::kafka::client(&config, "test");
+    for (name, value) in [
+        ("security.protocol", "sasl_ssl"),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.username", "shop@x"),
+        ("sasl.password", "p:w@rd"),
+        ("ssl.ca.location", "/etc/ca.pem"),
+    ] {
+        assert_eq!(client.get(name), Some(value), "{name}");
+    }
+    let shown = format!("{config} {config:?}");
+    assert!(!shown.contains("p:w@rd") && !shown.contains("p%3Aw"), "{shown}");
+    assert!(config.to_string().ends_with("&tls=true&tls_ca_file=/etc/ca.pem&sasl=scram-sha-512"), "{config}");
+}
+
+#[test]
+fn a_broker_without_security_gets_no_such_setting() {
+    let client = crate::kafka::client(&parse("kafka://a:1"), "test");
+    assert_eq!(client.get("security.protocol"), None);
 }

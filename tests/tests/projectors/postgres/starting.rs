@@ -91,6 +91,25 @@ async fn connections_are_encrypted_on_request_and_only_to_a_trusted_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_client_certificate_is_shown_to_the_server() {
+    const NAMES: &str = "SELECT DISTINCT client_dn FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+         WHERE datname = current_database() AND application_name = 'orderly'";
+    let database = TestDatabase::create().await;
+    let file = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name}: source .dev/env"));
+    let (authority, own) = (file("ORDERLY_TEST_POSTGRES_CA"), file("ORDERLY_TEST_POSTGRES_CLIENT"));
+    let url = format!("{}?sslmode=require&sslrootcert={authority}", database.url());
+    let refused = Database::connect(format!("{url}&sslcert={own}&sslkey={authority}").parse().unwrap()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains(&authority) && refused.contains("sslkey"), "{refused}");
+
+    let _connected =
+        Database::connect(format!("{url}&sslcert={own}&sslkey={own}").parse().unwrap()).await.unwrap();
+    let row = database.client().await.query_one(NAMES, &[]).await.unwrap();
+    assert_eq!(row.get::<_, Option<&str>>(0), Some("/CN=orderly"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
 async fn a_process_manager_position_survives_a_rebuild_and_does_not_apply_to_another_log() {
     let bench = Bench::new(MemoryLog::new(Story::eventful().events)).await;
     let (log, partition) = (Uuid::from_u128(1), Partition::whole_log());
