@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod command;
+mod faults;
 mod orders;
 mod payments;
 mod provider_notices;
@@ -11,7 +12,10 @@ mod run;
 mod stock;
 mod webhook_subscriptions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -25,16 +29,16 @@ use infra::{
     auth::Scope,
     health::{Health, Readiness},
     http::{
-        Code, Failure, FieldError, Gate, GuardedRoutes, Problem, Version,
+        Code, Document, Failure, Gate, GuardedRoutes, Problem, Version,
         answers::ReadinessProblems,
         body::{BodyLimits, BodyReader},
-        problem::ProblemBody,
+        problem::ProblemSchema,
         site,
     },
     log_guard::LogGuard,
     operations::parked::ParkedReactions,
 };
-use utoipa::{OpenApi, openapi};
+use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 pub use self::webhook_subscriptions::WebhookAdmin;
@@ -160,7 +164,7 @@ impl CommandApi {
         (name = "webhooks", description = "Subscriptions to events over HTTP, and their deliveries"),
         (name = "health", description = "Liveness and readiness"),
     ),
-    components(schemas(ProblemBody, FieldError)),
+    components(schemas(ProblemSchema)),
 )]
 struct Description;
 
@@ -210,16 +214,19 @@ fn routes(gate: &Gate) -> GuardedRoutes<CommandApi> {
         .open(routes!(version))
 }
 
-/// The OpenAPI 3.1 description of the command API.
-pub fn openapi() -> openapi::OpenApi {
-    routes(&Gate::open()).into_parts().1
+/// The OpenAPI 3.1 document of the command API.
+pub fn openapi() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> =
+        LazyLock::new(|| routes(&Gate::open()).into_document(include_str!("http/examples.json")));
+    &DOCUMENT
 }
 
 /// The router of the command API.
 pub fn router(api: CommandApi) -> Router {
-    let (routes, description) = routes(&api.gate).into_parts();
+    let routes = routes(&api.gate).into_router();
     let guarded = middleware::from_fn_with_state(api.clone(), refuse_after_loss);
-    site::complete("command", routes.layer(guarded).with_state(api), &description)
+    let routes = routes.layer(middleware::from_fn(faults::report_together)).layer(guarded);
+    site::complete("command", routes.with_state(api), openapi())
 }
 
 /// Refuses every request that is not a read once the event log went back. Without this, a command that appends
@@ -233,7 +240,7 @@ async fn refuse_after_loss(State(api): State<CommandApi>, request: Request, next
 }
 
 /// Liveness: the process runs
-#[utoipa::path(get, path = "/livez", tag = "health",
+#[utoipa::path(get, path = "/livez", operation_id = "checkLiveness", tag = "health",
     responses((status = 200, description = "The process runs.")))]
 async fn live() -> &'static str {
     "ok\n"
@@ -242,7 +249,7 @@ async fn live() -> &'static str {
 /// Readiness: this process can do its roles
 ///
 /// `degraded` lists the parts of the work that wait for an operator.
-#[utoipa::path(get, path = "/readyz", tag = "health",
+#[utoipa::path(get, path = "/readyz", operation_id = "checkReadiness", tag = "health",
     responses((status = 200, description = "The process is ready.", body = Readiness), ReadinessProblems))]
 async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
     api.checkout.store().log().read_all(None, 1).await?;
@@ -250,7 +257,7 @@ async fn ready(State(api): State<CommandApi>) -> Result<Json<Readiness>, Failure
 }
 
 /// The version of this process
-#[utoipa::path(get, path = "/version", tag = "health",
+#[utoipa::path(get, path = "/version", operation_id = "getVersion", tag = "health",
     responses((status = 200, description = "The version and the commit.", body = Version)))]
 async fn version(State(api): State<CommandApi>) -> Json<Version> {
     Json(api.version)

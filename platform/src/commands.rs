@@ -8,6 +8,7 @@ pub mod config;
 pub mod dev;
 pub mod import;
 pub mod keys;
+pub mod openapi;
 pub mod payments;
 pub mod projections;
 pub mod reactions;

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod config;
+pub mod openapi;
 mod progress;
 pub mod serve;
 mod stores;

@@ -13,6 +13,7 @@ use platform::{
         dev::{self, DevCommand},
         import::{self, ImportOptions},
         keys::{self, KeysCommand},
+        openapi::{self, OpenapiOptions},
         payments::{self, PaymentsCommand, PaymentsError},
         projections::{self, ProjectionsCommand},
         reactions::{self, ReactionsCommand},
@@ -78,6 +79,8 @@ enum Command {
     Completions(CompletionsOptions),
     /// Print the manual page, in the format of `man`.
     Man(ManOptions),
+    /// Print the OpenAPI document of both APIs, or of one.
+    Openapi(OpenapiOptions),
     /// Serve the HTTP baseline of `bench`.
     #[command(hide = true)]
     BenchEcho,
@@ -125,6 +128,7 @@ async fn main() -> ExitCode {
         Command::Dev(command) => dev::run(&settings, command).await,
         Command::Completions(options) => completions::print_completions(Cli::command(), &options),
         Command::Man(options) => completions::print_manual(Cli::command(), &options),
+        Command::Openapi(options) => openapi::run(&options),
         Command::BenchEcho => bench::echo::run().await,
     };
     match outcome {

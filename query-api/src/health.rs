@@ -12,7 +12,7 @@ use crate::QueryApi;
 
 /// Liveness of the process
 #[utoipa::path(
-    get, path = "/livez", tag = "operations",
+    get, path = "/livez", operation_id = "checkLiveness", tag = "health",
     responses((status = 200, description = "The process runs.", body = String)),
 )]
 pub async fn livez() -> &'static str {
@@ -24,7 +24,7 @@ pub async fn livez() -> &'static str {
 /// `degraded` lists the parts of the work that wait for an operator. This check does not count as a concurrent
 /// query: a busy process is ready.
 #[utoipa::path(
-    get, path = "/readyz", tag = "operations",
+    get, path = "/readyz", operation_id = "checkReadiness", tag = "health",
     responses((status = 200, description = "The process is ready.", body = Readiness), ReadinessProblems),
 )]
 pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<Json<Readiness>, Failure<ReadinessProblems>> {
@@ -34,7 +34,7 @@ pub async fn readyz(State(api): State<Arc<QueryApi>>) -> Result<Json<Readiness>,
 
 /// The version of this process
 #[utoipa::path(
-    get, path = "/version", tag = "operations",
+    get, path = "/version", operation_id = "getVersion", tag = "health",
     responses((status = 200, description = "The version and the commit.", body = Version)),
 )]
 pub async fn version(State(api): State<Arc<QueryApi>>) -> Json<Version> {

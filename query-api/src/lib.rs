@@ -16,9 +16,13 @@ mod sales;
 mod stock;
 mod stuck;
 mod timeline;
-mod vocabulary;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::Router;
 use error::QueryError;
@@ -27,13 +31,13 @@ use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
     health::Health,
-    http::{FieldError, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemBody, site},
+    http::{Document, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemSchema, site},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
-use utoipa::{OpenApi, openapi};
+use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 /// Every endpoint with the scope that its callers need: the routes and the OpenAPI document come from this list.
@@ -66,9 +70,14 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
                        on `code`; /problems explains each code.",
     ),
     tags(
-        (name = "orders"), (name = "stock"), (name = "payments"), (name = "sales"), (name = "operations"),
+        (name = "orders", description = "Orders with their lines, shipments, returns and refunds"),
+        (name = "stock", description = "Levels and reservations"),
+        (name = "payments", description = "Payments with their refunds and disputes, and sums of money"),
+        (name = "sales", description = "Sums of sales"),
+        (name = "operations", description = "Stuck orders and the progress of projections"),
+        (name = "health", description = "Liveness and readiness"),
     ),
-    components(schemas(ProblemBody, FieldError, vocabulary::OrderBalanceWord)),
+    components(schemas(ProblemSchema)),
 )]
 struct Description;
 
@@ -164,8 +173,8 @@ impl fmt::Debug for QueryApi {
 
 /// The router of the query API.
 pub fn router(api: QueryApi) -> Router {
-    let (routes, description) = routes(&api.gate).into_parts();
-    site::complete("query", routes.with_state(Arc::new(api)), &description)
+    let routes = routes(&api.gate).into_router();
+    site::complete("query", routes.with_state(Arc::new(api)), openapi())
 }
 
 /// Serves the query API until `shutdown`.
@@ -173,7 +182,9 @@ pub async fn run(listener: TcpListener, api: QueryApi, options: ServerOptions, s
     infra::http::serve(listener, router(api), options, shutdown).await;
 }
 
-/// The OpenAPI 3.1 description of the query API.
-pub fn openapi() -> openapi::OpenApi {
-    routes(&Gate::open()).into_parts().1
+/// The OpenAPI 3.1 document of the query API.
+pub fn openapi() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> =
+        LazyLock::new(|| routes(&Gate::open()).into_document(include_str!("examples.json")));
+    &DOCUMENT
 }

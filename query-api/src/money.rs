@@ -14,6 +14,7 @@ use infra::{
         answers::ListProblems,
         paging::Paging,
         parameters::{FromParameters, Parameters, Params, one_of},
+        vocabulary::CurrencyValue,
     },
     read_models::{MoneyQuery, MoneyTotals, RowPage, TimeGroup},
 };
@@ -44,7 +45,7 @@ impl ToSchema for TimeGroupWord {}
 /// Sums over all payments, by the time at which each movement of money was recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MoneyReport {
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = CurrencyValue)]
     currency: Currency,
     /// The zone of the groups.
     #[schema(example = "UTC")]
@@ -52,13 +53,11 @@ pub struct MoneyReport {
     /// Over all groups, also those of other pages.
     total: MoneySums,
     /// A page of groups, by ascending key. Omitted without `group_by`.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<MoneyGroupSums>>,
-    /// Pass it as `cursor` for the next groups. Null on the last page; omitted without `group_by`.
-    #[allow(clippy::option_option, reason = "null and absent differ")]
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<Option<String>>,
+    /// Pass it as `cursor` for the next groups. Null on the last page and without `group_by`.
+    next_cursor: Option<String>,
 }
 
 /// Amounts are in minor units. `net` = `captured` - `refunded` - `disputed`. An amount is negative if more was taken
@@ -92,7 +91,7 @@ pub struct MoneyGroupSums {
 #[into_params(parameter_in = Query)]
 pub struct MoneyParams {
     /// ISO 4217. Amounts of different currencies are never added.
-    #[param(value_type = String, example = "GBP")]
+    #[param(value_type = CurrencyValue)]
     currency: Currency,
     /// If omitted: only the total.
     #[param(value_type = Option<TimeGroupWord>, inline)]
@@ -114,7 +113,7 @@ impl FromParameters for MoneyParams {
 
 /// Money captured and paid out in one currency
 #[utoipa::path(
-    get, path = "/v1/money", tag = "payments",
+    get, path = "/v1/money", operation_id = "reportMoney", tag = "payments",
     params(MoneyParams, ReportTime, Paging),
     responses((status = 200, description = "The sums.", body = MoneyReport), ListProblems),
 )]
@@ -131,7 +130,8 @@ pub async fn money(
         totals: MoneySums::of(totals),
     };
     let page = paging.listing(items, *has_more, group, |(key, _)| key);
-    let (groups, next_cursor) = group_by.map(|_| (page.items, page.next_cursor)).unzip();
+    let groups = group_by.map(|_| page.items);
+    let next_cursor = page.next_cursor.filter(|_| groups.is_some());
     let (time_zone, total) = (time.zone_name(), MoneySums::of(&money.total));
     Ok(Json(MoneyReport { currency, time_zone, total, groups, next_cursor }).into_response())
 }

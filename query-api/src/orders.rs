@@ -29,10 +29,10 @@ use utoipa::ToSchema;
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
-    vocabulary::{
-        AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
-        PaymentTermsWord,
-    },
+};
+use infra::http::vocabulary::{
+    AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
+    PaymentTermsWord,
 };
 
 mod exchange;
@@ -283,7 +283,7 @@ pub struct RefundedLine {
 
 /// One order
 #[utoipa::path(
-    get, path = "/v1/orders/{id}", tag = "orders",
+    get, path = "/v1/orders/{id}", operation_id = "getOrder", tag = "orders",
     params(
         ("id" = String, Path, format = "uuid"),
         Freshness,
@@ -320,7 +320,7 @@ pub async fn order(
 ///
 /// With `overdue=true`: the longest overdue first. A token of a customer lists the orders of this customer.
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "orders",
+    get, path = "/v1/orders", operation_id = "listOrders", tag = "orders",
     params(OrdersParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<OrderSummary>), SublistProblems),
 )]

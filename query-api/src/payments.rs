@@ -30,9 +30,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     QueryApi,
     freshness::{Freshness, IfNoneMatch, NotModified},
-    vocabulary::{
-        DisputeStateWord, OperationWord, PaymentKindWord, PaymentStateWord, RefundReasonWord, RefundStateWord,
-    },
+};
+use infra::http::vocabulary::{
+    DisputeStateWord, OperationWord, PaymentKindWord, PaymentStateWord, RefundReasonWord, RefundStateWord,
 };
 
 /// A payment without its refunds. Amounts are cumulative, in minor units of `currency`.
@@ -176,7 +176,7 @@ impl FromParameters for PaymentsParams {
 
 /// One payment
 #[utoipa::path(
-    get, path = "/v1/payments/{id}", tag = "payments",
+    get, path = "/v1/payments/{id}", operation_id = "getPayment", tag = "payments",
     params(
         ("id" = String, Path, format = "uuid"),
         Freshness,
@@ -215,7 +215,7 @@ pub async fn payment(
 ///
 /// A token of a customer lists the payments of one order, which it must name.
 #[utoipa::path(
-    get, path = "/v1/payments", tag = "payments",
+    get, path = "/v1/payments", operation_id = "listPayments", tag = "payments",
     params(PaymentsParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), SublistProblems),
 )]

@@ -35,6 +35,7 @@ pub struct Projections<'a> {
 
 /// The progress of a projection in one partition.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProjectionProgress)]
 pub struct Checkpoint<'a> {
     projection: &'a str,
     partition: &'a str,
@@ -55,6 +56,7 @@ pub struct Checkpoint<'a> {
 
 /// A parked stream, which waits for an operator.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ParkedStream)]
 pub struct Parked<'a> {
     projection: &'static str,
     #[schema(value_type = String, example = "stock-85123A")]
@@ -72,7 +74,7 @@ pub struct Parked<'a> {
 
 /// Positions, lag and parked streams
 #[utoipa::path(
-    get, path = "/v1/projections", tag = "operations",
+    get, path = "/v1/projections", operation_id = "listProjections", tag = "operations",
     responses((status = 200, description = "Every projection.", body = Projections), QueryProblems),
 )]
 pub async fn projections(

@@ -15,6 +15,7 @@ use infra::{
         answers::{ListProblems, QueryProblems},
         paging::Paging,
         parameters::{FromParameters, Parameters, Params, one_of},
+        vocabulary::CurrencyValue,
     },
     read_models::{RowPage, Sales, SalesGroup, SalesQuery, SalesTotals},
 };
@@ -61,7 +62,7 @@ impl ToSchema for SalesGroupWord {}
 /// Sums over all orders that were ever allocated, by the time they were placed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SalesReport {
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = CurrencyValue)]
     currency: Currency,
     /// The zone of the groups of time.
     #[schema(example = "UTC")]
@@ -69,18 +70,16 @@ pub struct SalesReport {
     /// Over all groups, also those of other pages.
     total: SalesSums,
     /// A page of groups, by ascending key. Omitted without `group_by`.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     groups: Option<Vec<SalesGroupSums>>,
-    /// Pass it as `cursor` for the next groups. Null on the last page; omitted without `group_by`.
-    #[allow(clippy::option_option, reason = "null and absent differ")]
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<Option<String>>,
+    /// Pass it as `cursor` for the next groups. Null on the last page and without `group_by`.
+    next_cursor: Option<String>,
 }
 
 /// Amounts are in minor units. `net` = `gross` + `discounts` + `tax` + `shipping` + `fees` - `cancelled` - `refunded`.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Totals)]
+#[schema(as = SalesTotals)]
 pub struct SalesSums {
     orders: i64,
     lines: i64,
@@ -109,7 +108,7 @@ pub struct SalesSums {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Group)]
+#[schema(as = SalesGroup)]
 pub struct SalesGroupSums {
     /// `2010-12-01T08:00:00Z`, `2010-12-01`, `2010-12`, a SKU or a country. Empty for orders without a country, and
     /// among SKUs for what belongs to no line of an order.
@@ -123,7 +122,7 @@ pub struct SalesGroupSums {
 #[into_params(parameter_in = Query)]
 pub struct SalesParams {
     /// ISO 4217. Amounts of different currencies are never added.
-    #[param(value_type = String, example = "GBP")]
+    #[param(value_type = CurrencyValue)]
     currency: Currency,
     /// If omitted: only the total.
     #[param(value_type = Option<SalesGroupWord>, inline)]
@@ -145,7 +144,7 @@ impl FromParameters for SalesParams {
 
 /// Sales in one currency
 #[utoipa::path(
-    get, path = "/v1/sales", tag = "sales",
+    get, path = "/v1/sales", operation_id = "reportSales", tag = "sales",
     params(SalesParams, ReportTime, Paging),
     responses((status = 200, description = "The sums.", body = SalesReport), ListProblems),
 )]
@@ -171,7 +170,8 @@ impl SalesReport {
             totals: SalesSums::of(totals),
         };
         let page = wanted.paging.listing(items, *has_more, group, |(key, _)| key);
-        let (groups, next_cursor) = wanted.group_by.map(|_| (page.items, page.next_cursor)).unzip();
+        let groups = wanted.group_by.map(|_| page.items);
+        let next_cursor = page.next_cursor.filter(|_| groups.is_some());
         let (currency, time_zone) = (wanted.currency, wanted.time.zone_name());
         Self { currency, time_zone, total: SalesSums::of(&sales.total), groups, next_cursor }
     }
@@ -189,7 +189,7 @@ impl SalesSums {
 /// A currency with sales.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CurrencyInUse {
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = CurrencyValue)]
     currency: Currency,
 }
 
@@ -202,7 +202,7 @@ pub struct Currencies {
 
 /// Currencies of the orders that were ever allocated
 #[utoipa::path(
-    get, path = "/v1/currencies", tag = "sales",
+    get, path = "/v1/currencies", operation_id = "listCurrencies", tag = "sales",
     responses((status = 200, description = "All of them.", body = Currencies), QueryProblems),
 )]
 pub async fn currencies(

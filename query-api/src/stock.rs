@@ -67,9 +67,9 @@ impl FromParameters for StockParams {
 
 /// The stock of one SKU
 #[utoipa::path(
-    get, path = "/v1/stock/{sku}", tag = "stock",
+    get, path = "/v1/stock/{sku}", operation_id = "getStock", tag = "stock",
     params(
-        ("sku" = String, Path),
+        ("sku" = infra::http::vocabulary::SkuValue, Path),
         Freshness,
         IfNoneMatch,
     ),
@@ -95,7 +95,7 @@ pub async fn stock(
 
 /// Stock, by SKU
 #[utoipa::path(
-    get, path = "/v1/stock", tag = "stock",
+    get, path = "/v1/stock", operation_id = "listStock", tag = "stock",
     params(StockParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<Stock>), ListProblems),
 )]
@@ -111,8 +111,8 @@ pub async fn stock_list(
 
 /// The open reservations of a SKU, by order
 #[utoipa::path(
-    get, path = "/v1/stock/{sku}/reservations", tag = "stock",
-    params(("sku" = String, Path), Paging),
+    get, path = "/v1/stock/{sku}/reservations", operation_id = "listReservations", tag = "stock",
+    params(("sku" = infra::http::vocabulary::SkuValue, Path), Paging),
     responses((status = 200, description = "A page.", body = Listing<Reservation>), SublistProblems),
 )]
 pub async fn reservations(

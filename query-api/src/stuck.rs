@@ -27,10 +27,8 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{
-    QueryApi,
-    vocabulary::{FulfilmentStatusWord, OrderStatusWord, PaymentStateWord, PaymentStatusWord},
-};
+use crate::QueryApi;
+use infra::http::vocabulary::{FulfilmentStatusWord, OrderStatusWord, PaymentStateWord, PaymentStatusWord};
 
 /// Seconds that an order may wait for an automatic step.
 const OLDER_THAN_DEFAULT_S: u32 = 60;
@@ -64,6 +62,7 @@ pub struct StuckOrder {
 /// The step that an order waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = StuckReason)]
 pub enum Why {
     /// The reservation of its stock.
     Placed,
@@ -106,7 +105,7 @@ impl FromParameters for StuckParams {
 /// An order that waits for two steps is listed twice. An order that waits for people, such as a paid order
 /// before its shipment or a customer who confirms a payment, is not listed.
 #[utoipa::path(
-    get, path = "/v1/orders/stuck", tag = "operations",
+    get, path = "/v1/orders/stuck", operation_id = "listStuckOrders", tag = "operations",
     params(StuckParams, Paging),
     responses((status = 200, description = "A page.", body = Listing<StuckOrder>), ListProblems),
 )]

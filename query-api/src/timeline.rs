@@ -73,8 +73,8 @@ pub struct TimelineEvent<'a> {
     idempotency_key: Option<&'a str>,
     /// Who sent the command. Null if an earlier build recorded the event.
     actor: Option<TimelineActor<'a>>,
-    /// As stored.
-    #[schema(value_type = BTreeMap<String, Value>)]
+    /// As stored: an object, or a text if the event is damaged.
+    #[schema(value_type = Value)]
     data: Value,
 }
 
@@ -96,6 +96,7 @@ impl<'a> TimelineActor<'a> {
 
 /// An event that caused others.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventCause)]
 pub struct Cause<'a> {
     #[schema(value_type = String, format = "uuid")]
     event_id: EventId,
@@ -133,7 +134,7 @@ impl FromParameters for TimelineParams {
 /// `unavailable` if this process cannot reach it. With Kafka, a stock event can appear shortly after an order
 /// event that follows it.
 #[utoipa::path(
-    get, path = "/v1/orders/{id}/timeline", tag = "orders",
+    get, path = "/v1/orders/{id}/timeline", operation_id = "getTimeline", tag = "orders",
     params(("id" = String, Path, format = "uuid"), Freshness, Paging),
     responses((status = 200, description = "A page.", body = Listing<TimelineEvent>), TimelineProblems),
 )]

@@ -7,14 +7,19 @@ use axum::{
     extract::{FromRequest, Request},
 };
 use http::{HeaderMap, header};
-use infra::http::{Code, Problem};
+use infra::http::{Code, FieldError, Problem};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor},
 };
 use serde_json::error::Category;
 
-use super::CommandApi;
+use utoipa::ToSchema;
+
+use super::{
+    CommandApi,
+    faults::{self, AcceptedBody},
+};
 
 /// The codes of a body that is not valid, besides those of a body that cannot be read.
 pub(super) const REJECTIONS: &[Code] =
@@ -24,7 +29,7 @@ pub(super) const REJECTIONS: &[Code] =
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<CommandApi> for JsonBody<T> {
+impl<T: DeserializeOwned + ToSchema + 'static> FromRequest<CommandApi> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
@@ -33,7 +38,14 @@ impl<T: DeserializeOwned> FromRequest<CommandApi> for JsonBody<T> {
             check_format(&parts.headers)?;
         }
         let bytes = api.bodies.read(body).await?;
-        parse(if bytes.is_empty() { b"{}" } else { &bytes }).map(Self)
+        if bytes.is_empty() {
+            return parse(b"{}").map(Self);
+        }
+        let parsed = parse(&bytes)?;
+        if let Some(accepted) = parts.extensions.get::<AcceptedBody>() {
+            accepted.keep::<T>(bytes);
+        }
+        Ok(Self(parsed))
     }
 }
 
@@ -59,7 +71,7 @@ fn check_format(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned + ToSchema + 'static>(bytes: &[u8]) -> Result<T, Problem> {
     let malformed = |error: &serde_json::Error| Problem::new(Code::MalformedJson).detail(error.to_string());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -67,15 +79,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let inner = error.into_inner();
         match inner.classify() {
             Category::Data => {
-                let field = if path == "." { "body".to_owned() } else { path };
-                Problem::invalid_request(field, inner.to_string())
+                let member = if path == "." { "body" } else { &path };
+                faults::problem::<T>(bytes, faults::of_serde(member, &inner))
             }
             Category::Syntax | Category::Eof | Category::Io => malformed(&inner),
         }
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     if has_unnamed_members(bytes) {
-        return Err(Problem::invalid_request("body", "expected an object, found an array"));
+        let fault = FieldError::of_member("body", "expected an object, found a list");
+        return Err(faults::problem::<T>(bytes, fault));
     }
     Ok(parsed)
 }

@@ -12,7 +12,7 @@ use infra::{
 };
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 use utoipa::{
-    IntoParams,
+    IntoParams, ToSchema,
     openapi::{
         Object, Required, Type,
         path::{Parameter, ParameterBuilder, ParameterIn},
@@ -55,7 +55,7 @@ pub(super) trait Content: Serialize + Sized {
     fn read(request: Request, api: &CommandApi) -> impl Future<Output = Result<Self, Problem>> + Send;
 }
 
-impl<T: Serialize + DeserializeOwned + Send> Content for T {
+impl<T: Serialize + DeserializeOwned + ToSchema + Send + 'static> Content for T {
     async fn read(request: Request, api: &CommandApi) -> Result<Self, Problem> {
         JsonBody::from_request(request, api).await.map(|JsonBody(content)| content)
     }

@@ -12,7 +12,13 @@ use domain::{
     },
 };
 use http::StatusCode;
-use infra::http::{Failure, Problem};
+use infra::http::{
+    Failure, Problem,
+    vocabulary::{
+        AmountValue, CurrencyValue, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
+        PaymentTermsWord, RevisionValue, TextValue,
+    },
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -41,22 +47,22 @@ pub(super) use undo::*;
 pub(super) struct OrderAnswer {
     #[schema(value_type = Uuid)]
     order_id: OrderId,
-    #[schema(value_type = String, example = "allocated")]
+    #[schema(value_type = OrderStatusWord)]
     status: OrderStatus,
-    #[schema(value_type = String, example = "pending")]
+    #[schema(value_type = PaymentStatusWord)]
     payment_status: PaymentStatus,
-    #[schema(value_type = String, example = "unfulfilled")]
+    #[schema(value_type = FulfilmentStatusWord)]
     fulfilment_status: FulfilmentStatus,
-    #[schema(value_type = String, example = "prepaid")]
+    #[schema(value_type = PaymentTermsWord)]
     terms: PaymentTerms,
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = CurrencyValue)]
     currency: Option<Currency>,
     /// Lines plus adjustments, in minor units.
-    #[schema(value_type = i64, example = 1530)]
+    #[schema(value_type = AmountValue)]
     total: Amount,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     captured: Amount,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     refunded: Amount,
     /// The first payment to settle, or the added one. Null if there is nothing to pay.
     #[schema(value_type = Option<Uuid>)]
@@ -64,23 +70,27 @@ pub(super) struct OrderAnswer {
     /// Every payment of the order.
     payments: Vec<TenderItem>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
+    #[schema(value_type = Option<Uuid>, nullable = false)]
     shipment_id: Option<ShipmentId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
+    #[schema(value_type = Option<Uuid>, nullable = false)]
     return_id: Option<ReturnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
+    #[schema(value_type = Option<Uuid>, nullable = false)]
     refund_id: Option<RefundId>,
     /// What this command refunds to which payment.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refunds: Option<Vec<RefundItem>>,
     /// With `Prefer: wait=N` and a charge: the first charged payment after the provider's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     payment: Option<PaymentAnswer>,
     /// Revision of the order's stream right after this command.
+    #[schema(value_type = RevisionValue)]
     revision: Revision,
     /// Revisions by stream, of every stream that the command is known to have changed.
+    #[schema(value_type = BTreeMap<String, RevisionValue>)]
     revisions: BTreeMap<String, Revision>,
 }
 
@@ -122,8 +132,7 @@ pub(super) struct RefundItem {
     refund_id: RefundId,
     #[schema(value_type = Uuid)]
     payment_id: PaymentId,
-    /// Minor units.
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     amount: Amount,
 }
 
@@ -141,14 +150,15 @@ impl RefundItem {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelRequest {
-    /// At most 500 characters.
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     note: Option<String>,
     /// If omitted: everything that is not shipped yet. If nothing else is left to ship, the order ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 5_000)]
     lines: Option<Vec<LinePart>>,
     /// Minor units. If omitted: what was paid for the units. The order keeps the rest.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refund_amount: Option<Amount>,
 }
@@ -158,10 +168,13 @@ pub(super) struct CancelRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct ShipmentRequest {
     /// If omitted: everything that is not shipped yet.
+    #[schema(min_items = 1, max_items = 5_000)]
     #[serde(default)]
     lines: Option<Vec<LinePart>>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     carrier: Option<String>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     tracking_number: Option<String>,
 }
@@ -171,9 +184,9 @@ pub(super) struct ShipmentRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct LinePart {
     /// The line's 1-based number.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 5_000)]
     line: u32,
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     quantity: u32,
 }
 
@@ -188,11 +201,13 @@ pub(super) struct DeliveryRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReturnRequest {
+    #[schema(min_items = 1, max_items = 5_000)]
     lines: Vec<ReturnPart>,
     /// Minor units. If omitted: what was paid for the units and not refunded yet. The order keeps the rest.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     #[serde(default)]
     refund_amount: Option<Amount>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
 }
@@ -201,9 +216,9 @@ pub(super) struct ReturnRequest {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReturnPart {
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 5_000)]
     line: u32,
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     quantity: u32,
     /// True if the units are added to stock.
     #[serde(default = "yes")]
@@ -219,12 +234,14 @@ fn yes() -> bool {
 #[serde(deny_unknown_fields)]
 pub(super) struct RefundRequest {
     /// Minor units, more than 0.
-    #[schema(value_type = i64, example = 255)]
+    #[schema(value_type = i64, example = 255, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Amount,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
     /// The lines that the refund is for. It is not paid again when their units are cancelled or returned. The
     /// amounts add up to `amount` at most.
+    #[schema(max_items = 5_000)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lines: Vec<RefundLine>,
     /// The payment that pays it out. If omitted: the payments that hold the money, the newest first.
@@ -236,10 +253,10 @@ pub(super) struct RefundRequest {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RefundLine {
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 5_000)]
     line: u32,
     /// Minor units, more than 0.
-    #[schema(value_type = i64, example = 255)]
+    #[schema(value_type = i64, example = 255, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Amount,
 }
 
@@ -256,7 +273,7 @@ command_problems! {
 /// The units go back into stock. Money paid for them is refunded; money not yet paid is no longer due. Shipping and
 /// fees stay due if something was shipped. Some lines or units of a prepaid order can be cancelled once it is paid.
 /// Cancelling a cancelled order changes nothing.
-#[utoipa::path(post, path = "/v1/orders/{id}/cancel", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/cancel", operation_id = "cancelOrder", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = CancelRequest,
     responses((status = 200, description = "Cancelled.", body = OrderAnswer), CancelProblems))]
@@ -281,10 +298,11 @@ pub(super) async fn cancel(
 /// A prepaid order must be paid. With the terms `on_shipment`, what the shipment makes due must be authorized; it is then
 /// captured. With `net`, the order only has to be allocated. `shipment_id` of the answer names the shipment for its
 /// delivery.
-#[utoipa::path(post, path = "/v1/orders/{id}/shipments", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/shipments", operation_id = "shipOrder", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ShipmentRequest,
-    responses((status = 201, description = "Shipped.", body = OrderAnswer), ShipProblems))]
+    responses((status = 201, description = "Shipped.", body = OrderAnswer,
+            headers(("Location" = String))), ShipProblems))]
 pub(super) async fn ship(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<OrderId, ShipmentRequest>,
@@ -299,7 +317,7 @@ pub(super) async fn ship(
 }
 
 /// Record that a shipment arrived
-#[utoipa::path(post, path = "/v1/orders/{id}/deliveries", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/deliveries", operation_id = "deliverShipment", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = DeliveryRequest,
     responses((status = 200, description = "Delivered.", body = OrderAnswer), DeliverProblems))]
@@ -316,10 +334,11 @@ pub(super) async fn deliver(
 /// Record returned goods, all or some
 ///
 /// A refund of the return has the id of the return.
-#[utoipa::path(post, path = "/v1/orders/{id}/returns", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/returns", operation_id = "returnUnits", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ReturnRequest,
-    responses((status = 201, description = "Returned.", body = OrderAnswer), ReturnProblems))]
+    responses((status = 201, description = "Returned.", body = OrderAnswer,
+            headers(("Location" = String))), ReturnProblems))]
 pub(super) async fn return_goods(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<OrderId, ReturnRequest>,
@@ -341,11 +360,12 @@ pub(super) async fn return_goods(
 ///
 /// While the order is paid, the refund is a reduction of its price: the customer owes that much less. A refund of all
 /// the money is none, as long as units are to be shipped: such an order does not ship any more; cancel it.
-#[utoipa::path(post, path = "/v1/orders/{id}/refunds", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/refunds", operation_id = "refundOrder", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = RefundRequest,
     responses(
-        (status = 201, description = "The payment has the refund to pay out.", body = OrderAnswer),
+        (status = 201, description = "The payment has the refund to pay out.", body = OrderAnswer,
+            headers(("Location" = String))),
         RefundProblems,
     ))]
 pub(super) async fn refund(

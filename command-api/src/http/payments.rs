@@ -23,6 +23,7 @@ use infra::http::{
     Code, Failure, Problem,
     answers::{IntoResponses, Responses},
     slots,
+    vocabulary::{AmountValue, CaptureModeWord, CurrencyValue, PaymentStateWord, RevisionValue, TextValue},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -49,10 +50,15 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct ChargeRequest {
     /// The provider's token for a card or another means of payment.
-    #[schema(example = "ok", min_length = 1, max_length = 255)]
+    #[schema(
+        example = "ok",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     method: String,
-    /// `automatic`: authorized and captured in one step. `manual`: only authorized.
-    #[schema(value_type = String, example = "automatic", pattern = "^(automatic|manual)$")]
+    /// If omitted: `automatic`.
+    #[schema(value_type = CaptureModeWord)]
     #[serde(default)]
     capture: CaptureMode,
 }
@@ -78,10 +84,11 @@ impl ChargeRequest {
 pub(super) struct MoneyRequest {
     /// Minor units: this authorisation or this capture alone. If omitted: all that is left. After a lost answer, an
     /// authorisation names all that the charge authorized.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     #[serde(default)]
     amount: Option<Amount>,
     /// The provider's id.
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reference: Option<String>,
 }
@@ -90,6 +97,7 @@ pub(super) struct MoneyRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FailRequest {
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
     /// True: the customer may try again. False: the order is cancelled.
@@ -101,6 +109,7 @@ pub(super) struct FailRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReasonRequest {
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
 }
@@ -112,33 +121,37 @@ pub(super) struct PaymentAnswer {
     payment_id: PaymentId,
     #[schema(value_type = Option<Uuid>)]
     order_id: Option<OrderId>,
-    #[schema(value_type = String, example = "captured")]
+    #[schema(value_type = PaymentStateWord)]
     status: PaymentState,
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = Option<CurrencyValue>)]
     currency: Option<Currency>,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     amount: Amount,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     authorized: Amount,
     /// When the authorisation runs out, if the provider says so.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     authorized_until: Option<Timestamp>,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     captured: Amount,
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     refunded: Amount,
     /// Taken by disputes that are open or lost.
-    #[schema(value_type = i64)]
+    #[schema(value_type = AmountValue)]
     disputed: Amount,
     /// Revision of the payment's stream right after this command.
+    #[schema(value_type = RevisionValue)]
     revision: Revision,
     /// Revisions by stream, of every stream that the command is known to have changed.
+    #[schema(value_type = BTreeMap<String, RevisionValue>)]
     revisions: BTreeMap<String, Revision>,
     /// Why the payment failed.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureAnswer>,
     /// The action that the customer must take before the charge can continue, in the provider's format.
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next_action: Option<serde_json::Value>,
 }
@@ -221,7 +234,7 @@ command_problems! {
 /// platform then looks the outcome up and never charges twice. While a charge waits for the customer, any request
 /// with the same `method` gets its `next_action` again, fetched from the provider. If an authorisation has run out, it is
 /// looked up first, and a new charge asks for what it no longer holds. A charge for an order with the terms `on_shipment` only authorizes.
-#[utoipa::path(post, path = "/v1/payments/{id}/charge", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/charge", operation_id = "chargePayment", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ChargeRequest,
     responses(
@@ -245,7 +258,7 @@ pub(super) async fn charge(
 ///
 /// For money authorized outside the platform. It adds to what is authorized already. While the provider works on a
 /// charge, only for a charge whose answer was lost.
-#[utoipa::path(post, path = "/v1/payments/{id}/authorize", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/authorize", operation_id = "authorizePayment", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
     responses(
@@ -267,7 +280,7 @@ pub(super) async fn authorize(
 /// order includes the capture and can be shipped. 202: the provider has not answered yet. Money that arrived after the
 /// order ended is recorded with its `amount` and without an authorisation; the order shows it as overpaid until a
 /// refund.
-#[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/capture", operation_id = "capturePayment", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = MoneyRequest,
     responses(
@@ -284,7 +297,7 @@ pub(super) async fn capture(
 }
 
 /// Record that a payment failed
-#[utoipa::path(post, path = "/v1/payments/{id}/fail", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/fail", operation_id = "failPayment", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = FailRequest,
     responses(
@@ -303,7 +316,7 @@ pub(super) async fn fail(
 /// Void an authorisation, or the rest of it
 ///
 /// Asks the provider if it holds the charge; otherwise records a void made by hand.
-#[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/void", operation_id = "voidPayment", tag = "payments",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
     responses(

@@ -30,11 +30,10 @@ use crate::{
 /// The outcome of a webhook of the payment provider.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct NoticeAnswer {
-    #[schema(value_type = String, example = "recorded")]
     outcome: NoticeOutcome,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum NoticeOutcome {
     /// The content was new and is durable.
@@ -55,9 +54,9 @@ infra::problems! {
 ///
 /// The provider signs the bytes of the body. The answer comes after the content is durable. Webhooks may
 /// arrive late, twice and in any order.
-#[utoipa::path(post, path = "/v1/webhooks/{provider}", tag = "payments",
+#[utoipa::path(post, path = "/v1/webhooks/{provider}", operation_id = "receiveProviderWebhook", tag = "payments",
     params(("provider" = String, Path, example = "sandbox")),
-    request_body(content = Vec<u8>, content_type = "application/json", description = "As the provider sends it."),
+    request_body(content = BTreeMap<String, serde_json::Value>, content_type = "application/json", description = "As the provider sends it."),
     responses((status = 200, description = "Received.", body = NoticeAnswer), NoticeProblems))]
 pub(super) async fn receive(
     State(api): State<CommandApi>,

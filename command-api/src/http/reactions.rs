@@ -12,6 +12,7 @@ use infra::{
         parameters::{self, Params},
         path::{self, Id, NoSuch, PathId},
         stores,
+        vocabulary::RevisionValue,
     },
     operations::parked::ParkedReaction,
 };
@@ -32,8 +33,10 @@ pub(super) struct ParkedReactionAnswer {
     event_id: Uuid,
     #[schema(example = "order.placed.v2")]
     event_type: String,
+    #[schema(value_type = RevisionValue)]
     revision: u64,
     /// Revision of the last event that waits.
+    #[schema(value_type = RevisionValue)]
     last_revision: u64,
     #[schema(value_type = String, format = DateTime)]
     parked_at: Timestamp,
@@ -88,7 +91,7 @@ infra::problems! {
 ///
 /// A reaction is parked if it keeps failing. The later reactions of its order, payment, receipt or exchange wait behind it; all
 /// others continue.
-#[utoipa::path(get, path = "/v1/reactions/parked", tag = "reactions", params(Paging),
+#[utoipa::path(get, path = "/v1/reactions/parked", operation_id = "listParkedReactions", tag = "reactions", params(Paging),
     responses(
         (status = 200, description = "In the order of their streams.", body = Listing<ParkedReactionAnswer>),
         ReactionListProblems,
@@ -104,7 +107,7 @@ pub(super) async fn list_parked(
 /// Run a parked reaction again
 ///
 /// The process manager runs it within about a second, and then those behind it.
-#[utoipa::path(post, path = "/v1/reactions/{id}/retry", tag = "reactions",
+#[utoipa::path(post, path = "/v1/reactions/{id}/retry", operation_id = "retryReaction", tag = "reactions",
     params(("id" = Uuid, Path, description = "Of the order, payment, receipt or exchange, or of the event whose reaction failed.")),
     responses((status = 202, description = "The retry is requested.", body = ParkedReactionAnswer), RetryReactionProblems))]
 pub(super) async fn retry(

@@ -8,7 +8,11 @@ use domain::{
     stock::{StockCommand, StockLevels},
 };
 use http::StatusCode;
-use infra::http::{Failure, Problem, path::PathId};
+use infra::http::{
+    Failure, Problem,
+    path::PathId,
+    vocabulary::{RevisionValue, SkuValue, TextValue},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -50,7 +54,7 @@ pub(super) struct ReceiptRequest {
     #[schema(example = 100, minimum = 1, maximum = 1_000_000_000)]
     quantity: u32,
     /// A reference of the shop, such as a purchase order.
-    #[schema(example = "po-1")]
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reference: Option<String>,
 }
@@ -60,9 +64,9 @@ pub(super) struct ReceiptRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct AdjustmentRequest {
     /// Units to add (positive) or remove (negative). Not zero.
-    #[schema(example = -3)]
+    #[schema(example = -3, minimum = -1_000_000_000, maximum = 1_000_000_000)]
     delta: i64,
-    #[schema(example = "damaged")]
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
 }
@@ -70,12 +74,13 @@ pub(super) struct AdjustmentRequest {
 /// The levels of a SKU after a command, in units.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct StockAnswer {
-    #[schema(value_type = String, example = "85123A")]
+    #[schema(value_type = SkuValue)]
     sku: Sku,
     on_hand: u32,
     reserved: u32,
     available: u32,
     /// Revision of the SKU's stream right after this command.
+    #[schema(value_type = RevisionValue)]
     revision: Revision,
 }
 
@@ -97,8 +102,8 @@ command_problems! {
 }
 
 /// Receive goods
-#[utoipa::path(post, path = "/v1/stock/{sku}/receipts", tag = "stock",
-    params(("sku" = String, Path), CommandHeaders),
+#[utoipa::path(post, path = "/v1/stock/{sku}/receipts", operation_id = "receiveStock", tag = "stock",
+    params(("sku" = SkuValue, Path), CommandHeaders),
     request_body = ReceiptRequest,
     responses((status = 201, description = "Received.", body = StockAnswer), ReceiveProblems))]
 pub(super) async fn receive(
@@ -112,8 +117,8 @@ pub(super) async fn receive(
 }
 
 /// Adjust the units on hand
-#[utoipa::path(post, path = "/v1/stock/{sku}/adjustments", tag = "stock",
-    params(("sku" = String, Path), CommandHeaders),
+#[utoipa::path(post, path = "/v1/stock/{sku}/adjustments", operation_id = "adjustStock", tag = "stock",
+    params(("sku" = SkuValue, Path), CommandHeaders),
     request_body = AdjustmentRequest,
     responses((status = 201, description = "Adjusted.", body = StockAnswer), AdjustProblems))]
 pub(super) async fn adjust(

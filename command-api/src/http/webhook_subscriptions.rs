@@ -18,6 +18,7 @@ use infra::{
         parameters::{self, Params},
         path::{self, Id, NoSuch, PathId},
         stores,
+        vocabulary::TextValue,
     },
     operations::webhooks::{
         EventTypes, NewSubscription, RefusedUrl, SUBSCRIPTIONS_MAX, SubscribeOutcome, Subscription,
@@ -60,12 +61,18 @@ impl std::fmt::Debug for WebhookAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionRequest {
     /// https, on the public Internet, without user name and password.
-    #[schema(example = "https://shop.example/hooks/orderly")]
+    #[schema(
+        example = "https://shop.example/hooks/orderly",
+        format = "uri",
+        min_length = 1,
+        max_length = 2_048
+    )]
     url: String,
     /// Types (`order.placed.v2`) or patterns (`order.*`, `*`). If omitted: all events of orders and payments.
     #[serde(default)]
-    #[schema(example = json!(["order.*", "payment.captured.v1"]))]
+    #[schema(example = json!(["order.*", "payment.captured.v1"]), min_items = 1, max_items = 50)]
     event_types: Option<Vec<String>>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     description: Option<String>,
 }
@@ -74,13 +81,15 @@ pub(super) struct SubscriptionRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionChanges {
+    #[schema(format = "uri", min_length = 1, max_length = 2_048)]
     #[serde(default)]
     url: Option<String>,
+    #[schema(min_items = 1, max_items = 50)]
     #[serde(default)]
     event_types: Option<Vec<String>>,
     /// Null removes it.
     #[serde(default, deserialize_with = "optional_field")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<TextValue>)]
     description: OptionalField<String>,
     /// Events recorded while it is false are sent later only by a replay.
     #[serde(default)]
@@ -98,12 +107,13 @@ pub(super) struct SubscriptionAnswer {
     enabled: bool,
     /// `requested`; `gone` after the receiver answered 410; `failing` after three days in which it accepted
     /// nothing.
-    disabled_reason: Option<&'static str>,
+    disabled_reason: Option<DisabledReason>,
     /// Every attempt has failed since then, and one request at a time tests the receiver. Null while it accepts
     /// events.
     #[schema(value_type = Option<String>, format = DateTime)]
     failing_since: Option<Timestamp>,
     /// Events after this position of the log wait until there is room in the queue. Null while none waits.
+    #[schema(value_type = Option<u64>)]
     behind_after: Option<Position>,
     /// False if the stored secret is damaged. Nothing is sent until it is rotated.
     secret_readable: bool,
@@ -116,7 +126,7 @@ pub(super) struct SubscriptionAnswer {
     updated_at: Timestamp,
     /// The key to verify signatures. Only in the answer to the request that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", nullable = false)]
     secret: Option<String>,
 }
 
@@ -124,9 +134,9 @@ impl SubscriptionAnswer {
     fn new(subscription: &Subscription, now: Timestamp) -> Self {
         let (enabled, disabled_reason) = match subscription.status {
             SubscriptionStatus::Enabled => (true, None),
-            SubscriptionStatus::Disabled => (false, Some("requested")),
-            SubscriptionStatus::Gone => (false, Some("gone")),
-            SubscriptionStatus::Failing => (false, Some("failing")),
+            SubscriptionStatus::Disabled => (false, Some(DisabledReason::Requested)),
+            SubscriptionStatus::Gone => (false, Some(DisabledReason::Gone)),
+            SubscriptionStatus::Failing => (false, Some(DisabledReason::Failing)),
         };
         let previous = subscription.previous_secret.as_ref().map(|(_, until)| *until);
         Self {
@@ -150,6 +160,15 @@ impl SubscriptionAnswer {
         let secret = subscription.secret.as_ref().map(SigningSecret::reveal);
         Self { secret, ..Self::new(subscription, now) }
     }
+}
+
+/// Why a subscription is disabled.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum DisabledReason {
+    Requested,
+    Gone,
+    Failing,
 }
 
 /// Extracts the store and service of webhooks. A process that does not deliver webhooks answers 404.
@@ -181,10 +200,11 @@ infra::problems! {
 /// Subscribe to events
 ///
 /// Sends events recorded from now on. A replay sends earlier ones.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions", tag = "webhooks", params(IdempotencyKey),
+#[utoipa::path(post, path = "/v1/webhook-subscriptions", operation_id = "createSubscription", tag = "webhooks", params(IdempotencyKey),
     request_body = SubscriptionRequest,
     responses(
-        (status = 201, description = "Subscribed. The answer has the secret.", body = SubscriptionAnswer),
+        (status = 201, description = "Subscribed. The answer has the secret.", body = SubscriptionAnswer,
+            headers(("Location" = String))),
         SubscribeProblems,
     ))]
 pub(super) async fn subscribe(
@@ -228,7 +248,7 @@ pub(super) async fn subscribe(
 }
 
 /// List subscriptions
-#[utoipa::path(get, path = "/v1/webhook-subscriptions", tag = "webhooks", params(Paging),
+#[utoipa::path(get, path = "/v1/webhook-subscriptions", operation_id = "listSubscriptions", tag = "webhooks", params(Paging),
     responses(
         (status = 200, description = "The oldest first.", body = Listing<SubscriptionAnswer>),
         SubscriptionListProblems,
@@ -245,7 +265,7 @@ pub(super) async fn list(
 }
 
 /// Read a subscription
-#[utoipa::path(get, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/v1/webhook-subscriptions/{id}", operation_id = "getSubscription", tag = "webhooks", params(("id" = Uuid, Path)),
     responses(
         (status = 200, description = "The subscription, without its secret.", body = SubscriptionAnswer),
         SubscriptionProblems,
@@ -259,7 +279,7 @@ pub(super) async fn read(
 }
 
 /// Change a subscription
-#[utoipa::path(patch, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
+#[utoipa::path(patch, path = "/v1/webhook-subscriptions/{id}", operation_id = "changeSubscription", tag = "webhooks", params(("id" = Uuid, Path)),
     request_body = SubscriptionChanges,
     responses((status = 200, description = "Changed.", body = SubscriptionAnswer), ChangeProblems))]
 pub(super) async fn change(
@@ -296,7 +316,7 @@ pub(super) async fn change(
 /// Unsubscribe
 ///
 /// Requests in progress may still arrive. No further webhook is sent, and the delivery log is deleted.
-#[utoipa::path(delete, path = "/v1/webhook-subscriptions/{id}", tag = "webhooks", params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/v1/webhook-subscriptions/{id}", operation_id = "deleteSubscription", tag = "webhooks", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Unsubscribed."), SubscriptionProblems))]
 pub(super) async fn unsubscribe(
     State(api): State<CommandApi>,
@@ -310,7 +330,7 @@ pub(super) async fn unsubscribe(
 /// Make a new secret
 ///
 /// The previous secret signs too for 24 hours: `webhook-signature` then has two signatures.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/rotate-secret", tag = "webhooks",
+#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/rotate-secret", operation_id = "rotateSecret", tag = "webhooks",
     params(("id" = Uuid, Path), IdempotencyKey),
     responses(
         (status = 200, description = "The answer has the new secret.", body = SubscriptionAnswer),

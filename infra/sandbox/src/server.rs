@@ -181,7 +181,7 @@ async fn look_up(State(api): State<Api>, Charge(key): Charge) -> Result<Response
 }
 
 async fn capture(State(api): State<Api>, ChargeAnd(key, total): ChargeAnd<i64>) -> Result<Response, Problem> {
-    let invalid = |_| Problem::new(Code::InvalidParameter).error("total", "must be an amount in minor units");
+    let invalid = |_| Problem::invalid_parameter("total", "must be an amount in minor units");
     let total = Amount::new(total).map_err(invalid)?;
     api.apply(key, &format!("capture {total}"), TestMethod::Other, move |view, known| {
         let mut account = known.ok_or(ChargeRefusal::Unknown)?;

@@ -9,25 +9,34 @@ use axum::{
     routing::MethodRouter,
 };
 use http::{HeaderValue, header, request::Parts};
-use utoipa::{
-    ToSchema,
-    openapi::{
-        self, Components, Content, Ref, RefOr,
-        path::{Operation, PathItem},
-        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
-    },
+use utoipa::openapi::{
+    self, Components,
+    path::{Operation, Paths},
+    security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{
-    Code, Problem, body,
-    problem::ProblemBody,
+    Code, Document, Problem,
+    answers::describe,
+    body,
     rate_limit::{Allowance, RateLimits},
 };
 use crate::auth::{self, Authenticator, Caller, Refusal, Scope};
 
 /// The name of the credentials in OpenAPI documents.
 const SECURITY_SCHEME: &str = "credentials";
+/// The codes that every endpoint can answer with, before or after its handler runs.
+const EVERYWHERE: [Code; 8] = [
+    Code::MalformedRequest,
+    Code::WrongOrigin,
+    Code::MethodNotAllowed,
+    Code::RequestTimeout,
+    Code::UriTooLong,
+    Code::WrongHost,
+    Code::HeadersTooLarge,
+    Code::Internal,
+];
 /// The codes of answers to callers that an endpoint does not admit.
 const REFUSALS: [Code; 6] = [
     Code::Unauthenticated,
@@ -92,8 +101,11 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
     }
 
     /// Adds an endpoint that admits every caller, also without credentials.
-    pub fn open(self, routes: UtoipaMethodRouter<S>) -> Self {
-        Self { router: self.router.routes(routes), ..self }
+    pub fn open(self, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
+        for operation in operations(&mut paths) {
+            EVERYWHERE.iter().for_each(|code| describe(&mut operation.responses.responses, *code));
+        }
+        Self { router: self.router.routes((schemas, paths, methods)), ..self }
     }
 
     /// Adds an endpoint for callers with a scope. To a customer it does not exist.
@@ -108,14 +120,23 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
     }
 
     fn guarded(self, access: Access, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
-        paths.paths.values_mut().for_each(|item| document(item, access));
+        for operation in operations(&mut paths) {
+            operation.security =
+                Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [access.scope.as_str()])]);
+            REFUSALS.iter().for_each(|code| describe(&mut operation.responses.responses, *code));
+        }
         let methods: MethodRouter<S> =
             methods.route_layer(middleware::from_fn_with_state((self.gate.clone(), access), guard));
         self.open((schemas, paths, methods))
     }
 
-    pub fn into_parts(self) -> (axum::Router<S>, openapi::OpenApi) {
-        self.router.split_for_parts()
+    pub fn into_router(self) -> axum::Router<S> {
+        self.router.split_for_parts().0
+    }
+
+    /// `examples` as of [`Document`]: JSON with the `request` and the `answer` of operations.
+    pub fn into_document(self, examples: &str) -> Document {
+        Document::new(&self.router.into_openapi(), examples)
     }
 }
 
@@ -216,31 +237,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Documents the credentials of the operations of a path, and the answers without them.
-fn document(item: &mut PathItem, access: Access) {
-    let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
-    for operation in operations.into_iter().filter_map(Option::as_mut) {
-        operation.security = Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [access.scope.as_str()])]);
-        for code in REFUSALS {
-            document_code(operation, code);
-        }
-    }
-}
-
-/// Adds a code to the answers of an operation, unless it has it.
-fn document_code(operation: &mut Operation, code: Code) {
-    let line = format!("`{code}`: {}.", code.title());
-    let responses = &mut operation.responses.responses;
-    match responses.get_mut(code.status().as_str()) {
-        Some(RefOr::T(response)) if response.description.contains(&line) => {}
-        Some(RefOr::T(response)) => response.description = format!("{} {line}", response.description),
-        Some(_) | None => {
-            let body = Content::builder().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
-            let response =
-                openapi::Response::builder().description(line).content("application/problem+json", body);
-            responses.insert(code.status().as_str().to_owned(), RefOr::T(response.build()));
-        }
-    }
+fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
+    paths.paths.values_mut().flat_map(|item| {
+        let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        all.into_iter().filter_map(Option::as_mut)
+    })
 }
 
 #[cfg(test)]

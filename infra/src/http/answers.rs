@@ -4,10 +4,7 @@ use std::{any::type_name, collections::BTreeMap, fmt, marker::PhantomData};
 
 use axum::response::{IntoResponse, Response};
 pub use utoipa::IntoResponses;
-use utoipa::{
-    ToSchema,
-    openapi::{self, Content, Ref, RefOr},
-};
+use utoipa::openapi::{self, Content, Ref, RefOr};
 
 use super::{Code, Problem, paging, parameters, path, problem::ProblemBody, stores};
 
@@ -131,22 +128,26 @@ problems! {
 /// OpenAPI responses by status.
 pub type Responses = BTreeMap<String, RefOr<openapi::Response>>;
 
-/// One response for each status. Its description lists the codes, each as `code` in backticks.
+/// One response for each status, with the example of each code. Its description lists the codes in backticks.
 pub fn described<P: Problems>() -> Responses {
-    let mut by_status = BTreeMap::<String, Vec<String>>::new();
-    for code in P::CODES.iter().copied().flatten() {
-        let lines = by_status.entry(code.status().as_str().to_owned()).or_default();
-        let line = format!("`{code}`: {}.", code.title());
-        if !lines.contains(&line) {
-            lines.push(line);
-        }
+    let mut responses = Responses::new();
+    P::CODES.iter().copied().flatten().for_each(|code| describe(&mut responses, *code));
+    responses
+}
+
+/// Adds a code to responses, unless they have it.
+pub(super) fn describe(responses: &mut Responses, code: Code) {
+    let status = code.status().as_str().to_owned();
+    let response = responses.entry(status).or_insert_with(|| RefOr::T(openapi::Response::default()));
+    // utoipa makes references only for shared responses, and these exist only in finished documents.
+    let RefOr::T(response) = response else { return };
+    let body = || Content::builder().schema(Some(Ref::from_schema_name(ProblemBody::SCHEMA))).build();
+    let content =
+        response.content.entry("application/problem+json".to_owned()).or_insert_with(|| body().into());
+    let RefOr::T(content) = content else { return };
+    let example = Ref::new(format!("#/components/examples/{code}"));
+    if content.examples.insert(code.to_string(), RefOr::Ref(example)).is_none() {
+        let space = if response.description.is_empty() { "" } else { " " };
+        response.description += &format!("{space}`{code}`: {}.", code.title());
     }
-    let body = || Content::builder().schema(Some(Ref::from_schema_name(ProblemBody::name()))).build();
-    let response = |lines: Vec<String>| {
-        openapi::Response::builder()
-            .description(lines.join(" "))
-            .content("application/problem+json", body())
-            .build()
-    };
-    by_status.into_iter().map(|(status, lines)| (status, response(lines).into())).collect()
 }

@@ -1,8 +1,12 @@
 //! Every error code of the APIs, with its status, title and help text.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use http::StatusCode;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Object, RefOr, Schema, Type},
+};
 
 macro_rules! codes {
     ($($variant:ident $code:literal $status:ident $title:literal $help:literal;)*) => {
@@ -31,6 +35,24 @@ macro_rules! codes {
             }
         }
     };
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::ALL.iter().map(|code| code.as_str());
+        let description = "What is wrong. A later version may add codes; the status tells how to treat them.";
+        Object::builder()
+            .schema_type(Type::String)
+            .description(Some(description))
+            .enum_values(Some(codes))
+            .into()
+    }
+}
+
+impl ToSchema for Code {
+    fn name() -> Cow<'static, str> {
+        "ProblemCode".into()
+    }
 }
 
 impl fmt::Display for Code {

@@ -49,9 +49,7 @@ impl<S: Send + Sync, T: FromParameters> FromRequestParts<S> for Params<T> {
             (Some(read), errors) if errors.is_empty() => Ok(Self(read)),
             (_, errors) => {
                 let problem = Problem::new(Code::InvalidParameter);
-                Err(errors
-                    .into_iter()
-                    .fold(problem, |problem, error| problem.error(error.field, error.message)))
+                Err(errors.into_iter().fold(problem, Problem::wrong))
             }
         }
     }
@@ -97,7 +95,7 @@ impl Parameters {
 
     /// Records that a parameter is not valid.
     pub fn refuse(&mut self, name: &str, message: impl Into<String>) {
-        self.errors.push(FieldError { field: name.to_owned(), message: message.into() });
+        self.errors.push(FieldError::of_parameter(name, message));
     }
 
     /// Reads an optional parameter.

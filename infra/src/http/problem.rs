@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::Code;
 
@@ -20,8 +21,37 @@ const TEXT_CHARS_MAX: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// A member (`lines[2].quantity`), a parameter or a header.
+    #[schema(example = "lines[2].quantity")]
     pub field: String,
+    /// The member as a JSON Pointer (RFC 6901). Empty: the whole body. Omitted for a parameter or a header.
+    #[schema(example = "/lines/2/quantity", nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    #[schema(example = "expected at least 1")]
     pub message: String,
+}
+
+impl FieldError {
+    /// A wrong parameter or header.
+    pub fn of_parameter(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: shortened(name.into()), pointer: None, message: shortened(message.into()) }
+    }
+
+    /// A wrong member of the body, such as `lines[2].quantity`. Other names, such as those of two members, mean the
+    /// whole body.
+    pub fn of_member(member: impl Into<String>, message: impl Into<String>) -> Self {
+        let field = member.into();
+        let pointer = Some(shortened(pointer_of(&field)));
+        Self { field: shortened(field), pointer, message: shortened(message.into()) }
+    }
+}
+
+fn pointer_of(member: &str) -> String {
+    if member == "body" || member.contains(", ") {
+        return String::new();
+    }
+    let steps = member.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+    steps.map(|step| format!("/{step}")).collect()
 }
 
 /// An error answer. Its code decides the status.
@@ -34,23 +64,82 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The JSON of a [`Problem`] (RFC 9457, `application/problem+json`).
-#[derive(Debug, Serialize, ToSchema)]
+/// The JSON of a [`Problem`] (RFC 9457, `application/problem+json`). [`ProblemSchema`] describes it.
+#[derive(Debug, Serialize)]
 pub struct ProblemBody {
-    /// A page that explains the code, relative to the API.
     #[serde(rename = "type")]
     pub type_uri: String,
     pub title: &'static str,
     pub status: u16,
-    /// Stable; branch on this.
     pub code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Further members of some codes, such as `shortages`.
     #[serde(flatten)]
     pub members: Map<String, Value>,
+}
+
+impl ProblemBody {
+    /// The name of its schema.
+    pub const SCHEMA: &'static str = "Problem";
+
+    /// The body of a problem that has only its code.
+    pub(super) fn of(code: Code) -> Self {
+        Self {
+            type_uri: format!("/problems/{code}"),
+            title: code.title(),
+            status: code.status().as_u16(),
+            code: code.as_str(),
+            detail: None,
+            errors: Vec::new(),
+            members: Map::new(),
+        }
+    }
+}
+
+/// An error (RFC 9457). Branch on `code`: the texts are not stable.
+#[derive(Debug, ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "describes the members of problems; ProblemBody has their values")]
+pub struct ProblemSchema {
+    /// A page that explains the code, relative to the API.
+    #[schema(rename = "type", format = "uri-reference", example = "/problems/not_found")]
+    type_uri: String,
+    title: String,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    code: Code,
+    /// Describes this occurrence.
+    #[schema(nullable = false)]
+    detail: Option<String>,
+    /// Every wrong part of the request.
+    #[schema(nullable = false)]
+    errors: Option<Vec<FieldError>>,
+    /// The SKUs with too few units, with `insufficient_stock`.
+    #[schema(nullable = false)]
+    shortages: Option<Vec<Shortage>>,
+    /// The order that was recorded all the same, with `insufficient_stock` and `order_status`.
+    #[schema(nullable = false)]
+    order_id: Option<Uuid>,
+    /// Its revision.
+    #[schema(nullable = false)]
+    revision: Option<u64>,
+    /// The scope that the caller lacks, with `forbidden`.
+    #[schema(nullable = false)]
+    scope: Option<String>,
+    /// The condition of the process, with `not_ready`.
+    #[schema(nullable = false)]
+    condition: Option<String>,
+}
+
+/// A SKU with too few units, and the units that were available at the decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Shortage {
+    #[schema(example = "85123A")]
+    pub sku: String,
+    pub requested: u32,
+    pub available: u32,
 }
 
 impl Problem {
@@ -71,7 +160,7 @@ impl Problem {
 
     /// 400: one parameter or header is not valid.
     pub fn invalid_parameter(name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Code::InvalidParameter).error(name, message)
+        Self::new(Code::InvalidParameter).wrong(FieldError::of_parameter(name, message))
     }
 
     /// Describes this occurrence. Must not contain the text of an internal error.
@@ -80,20 +169,32 @@ impl Problem {
         self
     }
 
-    pub fn error(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
-        self.errors.push(FieldError { field: shortened(field.into()), message: shortened(message.into()) });
+    /// One more wrong member of the body.
+    pub fn error(self, member: impl Into<String>, message: impl Into<String>) -> Self {
+        self.wrong(FieldError::of_member(member, message))
+    }
+
+    /// One more wrong part of the request.
+    pub fn wrong(mut self, error: FieldError) -> Self {
+        self.errors.push(error);
         self
     }
 
-    /// A further member of the body.
+    /// The wrong parts of the request.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// The same problem of a member of the request: its wrong members are inside this one.
     pub fn within(mut self, member: &str) -> Self {
         for error in &mut self.errors {
             error.field = format!("{member}.{}", error.field);
+            error.pointer = error.pointer.take().map(|pointer| format!("/{member}{pointer}"));
         }
         self
     }
 
+    /// A further member of the answer.
     pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
@@ -115,15 +216,9 @@ fn shortened(text: String) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = ProblemBody {
-            type_uri: format!("/problems/{}", self.code),
-            title: self.code.title(),
-            status: status.as_u16(),
-            code: self.code.as_str(),
-            detail: self.detail,
-            errors: self.errors,
-            members: self.members,
-        };
+        let given = (self.code == Code::InvalidRequest).then(|| self.clone());
+        let of_code = ProblemBody::of(self.code);
+        let body = ProblemBody { detail: self.detail, errors: self.errors, members: self.members, ..of_code };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -131,6 +226,10 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         headers.extend(self.headers);
+        // For a layer that knows the whole body of the request.
+        if let Some(given) = given {
+            response.extensions_mut().insert(given);
+        }
         response
     }
 }

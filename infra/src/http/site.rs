@@ -12,16 +12,15 @@ use axum::{
 };
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::{Problem, cors, measured::MeasuredLayer, problem, request_log::log_request};
+use super::{Document, Problem, cors, measured::MeasuredLayer, problem, request_log::log_request};
 
 /// Adds `/openapi.json`, `/docs`, `/problems`, problem answers for unknown paths, unsupported methods and
 /// panics, and the request log. Measures every request under the name `api`.
 ///
 /// `/docs` loads nothing from other sites.
-pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Router {
+pub fn complete(api: &'static str, routes: Router, description: &Document) -> Router {
     routes
         .merge(docs(description))
         .merge(problem::pages())
@@ -36,17 +35,25 @@ pub fn complete(api: &'static str, routes: Router, description: &OpenApi) -> Rou
 }
 
 /// Serves the description and its page. All answers share their bytes.
-fn docs(description: &OpenApi) -> Router {
+fn docs(description: &Document) -> Router {
     const DOCUMENT: &str = "/openapi.json";
-    let json = serde_json::to_vec(description).expect("a description has string keys");
-    let json = Bytes::from(json);
+    let json = description.json();
     let config: SharedConfig = Arc::new(Config::from(DOCUMENT).validator_url("none"));
     Router::new()
-        .route(DOCUMENT, get(async || ([(CONTENT_TYPE, "application/json")], json)))
+        .merge(document_at(DOCUMENT, json))
         .route("/docs", get(async || Redirect::to("/docs/")))
         .route("/docs/", get(async |State(config)| page_file("", config)))
         .route("/docs/{*file}", get(async |Path(file): Path<String>, State(config)| page_file(&file, config)))
         .with_state(config)
+}
+
+/// Serves the document of several APIs, which a proxy serves as `/openapi.json` of its one host name.
+pub fn combined(json: Bytes) -> Router {
+    document_at("/openapi/combined.json", json)
+}
+
+fn document_at<S: Clone + Send + Sync + 'static>(path: &str, json: Bytes) -> Router<S> {
+    Router::new().route(path, get(async || ([(CONTENT_TYPE, "application/json")], json)))
 }
 
 type SharedConfig = Arc<Config<'static>>;

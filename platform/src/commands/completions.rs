@@ -43,7 +43,7 @@ pub fn print_manual(binary: Command, options: &ManOptions) -> Result<(), Failure
 }
 
 /// A reader that has seen enough may have closed the pipe.
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn print(bytes: &[u8]) -> Result<(), Failure> {
     match io::stdout().write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     VERSION,
     config::{BusUrl, PaymentDueAfter, Role},
+    openapi,
     stores::{self, Operations, Views, WritableEventStore},
 };
 
@@ -426,6 +427,7 @@ impl RunningRoles {
             }
             None => api,
         });
+        let router = router.merge(openapi::route());
         let options = self.edge.of_api("command");
         let serving = infra::http::serve(bound.listener, router, options, stop());
         self.spawn(&self.apis, Role::CommandApi, serving);
@@ -446,8 +448,9 @@ impl RunningRoles {
             .with_health(self.health.clone())
             .with_version(VERSION);
         let stop = self.apis.stop.clone();
-        let options = self.edge.of_api("query");
-        self.spawn(&self.apis, Role::QueryApi, query_api::run(bound.listener, api, options, stop));
+        let router = query_api::router(api).merge(openapi::route());
+        let serving = infra::http::serve(bound.listener, router, self.edge.of_api("query"), stop);
+        self.spawn(&self.apis, Role::QueryApi, serving);
     }
 
     fn spawn(&self, stage: &Stage, role: Role, task: impl Future<Output = ()> + Send + 'static) {

@@ -16,7 +16,7 @@ use infra::{
 };
 use utoipa::IntoParams;
 
-use crate::vocabulary::{OrderBalanceWord, OrderStatusWord, PaymentTermsWord};
+use infra::http::vocabulary::{OrderBalanceWord, OrderStatusWord, PaymentTermsWord, SkuValue, TextValue};
 
 /// The orders to list. An order must match all filters.
 #[derive(Debug, IntoParams)]
@@ -24,9 +24,10 @@ use crate::vocabulary::{OrderBalanceWord, OrderStatusWord, PaymentTermsWord};
 pub struct OrdersParams {
     #[param(value_type = Option<OrderStatusWord>)]
     pub(super) status: Option<OrderStatus>,
+    #[param(value_type = Option<TextValue>)]
     pub(super) customer_id: Option<String>,
     /// Orders with this SKU on a line.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<SkuValue>)]
     pub(super) sku: Option<Sku>,
     /// `overpaid`: more is paid than is owed. `refund_due`: a refund is not paid out yet.
     #[param(value_type = Option<OrderBalanceWord>)]

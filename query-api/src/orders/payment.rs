@@ -5,7 +5,7 @@ use infra::read_models;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::vocabulary::TenderStatusWord;
+use infra::http::vocabulary::TenderStatusWord;
 
 /// A payment of an order. The payment itself has its whole state.
 #[derive(Debug, Serialize, ToSchema)]

@@ -61,7 +61,7 @@ command_problems! {
 }
 
 /// Move the time at which the payment is due
-#[utoipa::path(post, path = "/v1/orders/{id}/due", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/due", operation_id = "moveDueDate", tag = "orders",
     params(("id" = uuid::Uuid, Path), CommandHeaders),
     request_body = DueRequest,
     responses((status = 200, description = "Moved.", body = OrderAnswer), DueProblems))]

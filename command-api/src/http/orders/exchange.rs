@@ -16,12 +16,15 @@ use domain::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
-use infra::http::{Code, Failure, Problem, ProblemSource, etag};
+use infra::http::{
+    Code, Failure, Problem, ProblemSource, etag,
+    vocabulary::{AmountValue, CurrencyValue, MetadataValue, PaymentTermsWord, RevisionValue, TextValue},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{AdjustmentItem, LineRequest, PlaceOrderRequest, ReturnPart, ShortageItem, in_microseconds};
+use super::{AdjustmentItem, LineRequest, PlaceOrderRequest, ReturnPart, in_microseconds, shortage_item};
 use crate::{
     error::Refusal,
     executor::ExecuteError,
@@ -51,7 +54,9 @@ pub(in crate::http) struct ExchangeRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ExchangedGoods {
+    #[schema(min_items = 1, max_items = 5_000)]
     lines: Vec<ReturnPart>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -61,12 +66,14 @@ pub(in crate::http) struct ExchangedGoods {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ExchangeOrderRequest {
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     customer_id: Option<String>,
     /// That of the first order.
-    #[schema(value_type = Option<String>, example = "GBP")]
+    #[schema(value_type = Option<CurrencyValue>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     currency: Option<Currency>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     country: Option<String>,
     #[schema(min_items = 1, max_items = 5_000)]
@@ -76,12 +83,14 @@ pub(in crate::http) struct ExchangeOrderRequest {
     adjustments: Vec<AdjustmentItem>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prices_include_tax: Option<bool>,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
+    #[schema(value_type = MetadataValue)]
     #[serde(default, deserialize_with = "unique_keys", skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
     /// Only `prepaid`.
-    #[schema(value_type = Option<String>, example = "prepaid")]
+    #[schema(value_type = Option<PaymentTermsWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     terms: Option<PaymentTerms>,
     /// When the rest of the total is due.
@@ -129,17 +138,19 @@ pub(in crate::http) struct ExchangeAnswer {
     #[schema(value_type = Uuid)]
     order_id: OrderId,
     /// What the first order pays for the new one, in minor units. No money moves for it.
-    #[schema(value_type = i64, example = 570)]
+    #[schema(value_type = AmountValue)]
     credit: Amount,
     /// What the first order refunds beyond the credit.
-    #[schema(value_type = i64, example = 0)]
+    #[schema(value_type = AmountValue)]
     refund_amount: Amount,
     /// The payment to settle for the rest of the total. Null if the credit pays all.
     #[schema(value_type = Option<Uuid>)]
     payment_id: Option<PaymentId>,
     /// Revision of the first order with the return.
+    #[schema(value_type = RevisionValue)]
     revision: Revision,
     /// Revisions by stream.
+    #[schema(value_type = BTreeMap<String, RevisionValue>)]
     revisions: BTreeMap<String, Revision>,
 }
 
@@ -153,10 +164,11 @@ command_problems! {
 /// The units come back and a new order is placed: both, or neither. What was paid for the units pays the new order as far
 /// as its total goes (`credit`); the rest of it is refunded, and the rest of the total is asked for by a payment of the
 /// new order. The new order is `prepaid`, in the currency of the first. If stock is short, nothing comes back.
-#[utoipa::path(post, path = "/v1/orders/{id}/exchanges", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/exchanges", operation_id = "exchangeUnits", tag = "orders",
     params(("id" = Uuid, Path), CommandHeaders),
     request_body = ExchangeRequest,
-    responses((status = 201, description = "Exchanged.", body = ExchangeAnswer), ExchangeProblems))]
+    responses((status = 201, description = "Exchanged.", body = ExchangeAnswer,
+            headers(("Location" = String))), ExchangeProblems))]
 pub(in crate::http) async fn exchange(
     State(api): State<CommandApi>,
     Command { id, body, context }: Command<OrderId, ExchangeRequest>,
@@ -252,7 +264,7 @@ async fn shortage(api: &CommandApi, sku: Sku, requested: u32) -> Result<Option<S
 }
 
 fn insufficient_stock(shortages: &[Shortage]) -> Problem {
-    let shortages: Vec<ShortageItem> = shortages.iter().map(ShortageItem::from).collect();
+    let shortages: Vec<_> = shortages.iter().map(shortage_item).collect();
     Problem::new(Code::InsufficientStock)
         .member("shortages", serde_json::to_value(shortages).unwrap_or_default())
 }

@@ -16,7 +16,13 @@ use domain::{
     shares::AdjustmentKind,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use infra::http::{Code, Failure, Problem, etag};
+use infra::http::{
+    Code, Failure, Problem, etag,
+    problem::Shortage as ShortageItem,
+    vocabulary::{
+        AdjustmentKindWord, AmountValue, CurrencyValue, MetadataValue, PaymentTermsWord, SkuValue, TextValue,
+    },
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -43,14 +49,13 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct PlaceOrderRequest {
-    /// Omit it for a guest. At most 500 characters, like every text of an order.
-    #[schema(example = "17850")]
+    /// Omit it for a guest.
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     pub(super) customer_id: Option<String>,
-    /// ISO 4217.
-    #[schema(value_type = String, example = "GBP")]
+    #[schema(value_type = CurrencyValue)]
     pub(super) currency: Currency,
-    #[schema(example = "United Kingdom")]
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     pub(super) country: Option<String>,
     #[schema(min_items = 1, max_items = 5_000)]
@@ -64,17 +69,19 @@ pub(in crate::http) struct PlaceOrderRequest {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) prices_include_tax: bool,
     /// A reference of the shop.
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     pub(super) reference: Option<String>,
-    /// Data of the shop: at most 50 entries.
+    /// Data of the shop.
+    #[schema(value_type = MetadataValue)]
     #[serde(default, deserialize_with = "unique_keys")]
     pub(super) metadata: BTreeMap<String, String>,
     /// `prepaid`: ships when paid, and expires if it is not paid in time. `on_shipment`: ships when authorized, and each
     /// shipment captures its share. `net`: ships at once, is paid later and never expires. If omitted: `prepaid`.
-    #[schema(value_type = Option<String>, example = "prepaid", pattern = "^(prepaid|on_shipment|net)$")]
+    #[schema(value_type = Option<PaymentTermsWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) terms: Option<PaymentTerms>,
-    /// When the payment is due: then the unpaid order expires, or is overdue under the terms `net`. If omitted: after
+    /// When the payment is due, later than now: then the unpaid order expires, or is overdue under the terms `net`. If omitted: after
     /// the platform's setting `ORDERLY_PAYMENT_DUE_AFTER`. Null: never. The terms `net` need a time or
     /// `payment_due_days`.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -100,12 +107,12 @@ pub(in crate::http) struct PlaceOrderRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct LineRequest {
-    #[schema(value_type = String, example = "85123A")]
+    #[schema(value_type = SkuValue)]
     sku: Sku,
     #[schema(example = 6, minimum = 1, maximum = 1_000_000)]
     quantity: u32,
     /// Minor units, 0 or more.
-    #[schema(value_type = i64, example = 255, minimum = 0)]
+    #[schema(value_type = i64, example = 255, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     unit_price: Amount,
     /// False for postage, fees and services, which are never reserved.
     #[serde(default = "yes")]
@@ -123,14 +130,14 @@ pub(in crate::http) struct LineRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AdjustmentItem {
-    /// `discount`, `tax`, `shipping` or `fee`. If omitted: `discount` for a negative amount, otherwise `fee`.
-    #[schema(value_type = Option<String>, example = "shipping")]
+    /// If omitted: `discount` for a negative amount, otherwise `fee`.
+    #[schema(value_type = Option<AdjustmentKindWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<AdjustmentKind>,
-    #[schema(example = "DHL")]
+    #[schema(value_type = TextValue)]
     code: String,
     /// Minor units, negative for a discount.
-    #[schema(value_type = i64, example = 395)]
+    #[schema(value_type = AmountValue)]
     amount: Amount,
     /// True to spread it over the lines in proportion to their value, so that cancelled and returned units
     /// take their share with them. If omitted: discounts and taxes are spread, shipping and fees are not.
@@ -151,13 +158,13 @@ impl From<AdjustmentItem> for order::Adjustment {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct LineAdjustmentItem {
     /// As for an adjustment of the order.
-    #[schema(value_type = Option<String>, example = "discount")]
+    #[schema(value_type = Option<AdjustmentKindWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<AdjustmentKind>,
-    #[schema(example = "3-FOR-2")]
+    #[schema(value_type = TextValue)]
     code: String,
     /// Minor units for all units of the line, negative for a discount.
-    #[schema(value_type = i64, example = -255)]
+    #[schema(value_type = AmountValue)]
     amount: Amount,
 }
 
@@ -227,12 +234,14 @@ command_problems! {
 /// names the payment to settle. With `Prefer: respond-async`: 202 after the order is durably recorded. With
 /// `Prefer: wait=N` and a charge, the answer also waits for the payment provider, at most N seconds, and contains
 /// the first charged `payment` with the `next_action` of the customer or the `failure`.
-#[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "respond-async, or wait=N with N seconds, at most 30")),
+#[utoipa::path(post, path = "/v1/orders", operation_id = "placeOrder", tag = "orders",
+    params(CommandHeaders, ("Prefer" = Option<String>, Header, description = "`respond-async`, or `wait=N` with N seconds, at most 30.", example = "wait=5")),
     request_body = PlaceOrderRequest,
     responses(
-        (status = 201, description = "Allocated: all stock is reserved.", body = OrderAnswer),
-        (status = 202, description = "Recorded; stock is being reserved.", body = OrderAnswer),
+        (status = 201, description = "Allocated: all stock is reserved.", body = OrderAnswer,
+            headers(("Location" = String))),
+        (status = 202, description = "Recorded; stock is being reserved.", body = OrderAnswer,
+            headers(("Location" = String))),
         PlaceProblems,
     ))]
 pub(in crate::http) async fn place(
@@ -417,7 +426,7 @@ fn answer(
             return Ok(answer.with(StatusCode::CREATED, replayed));
         }
         OrderStatus::Rejected => {
-            let shortages: Vec<ShortageItem> = order.shortages.iter().map(ShortageItem::from).collect();
+            let shortages: Vec<ShortageItem> = order.shortages.iter().map(shortage_item).collect();
             Problem::new(Code::InsufficientStock)
                 .member("shortages", serde_json::to_value(shortages).unwrap_or_default())
         }
@@ -433,17 +442,8 @@ fn answer(
     })
 }
 
-/// A SKU with too few units.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ShortageItem {
-    sku: String,
-    requested: u32,
-    available: u32,
-}
-
-impl From<&Shortage> for ShortageItem {
-    fn from(shortage: &Shortage) -> Self {
-        let Shortage { sku, requested, available } = shortage;
-        Self { sku: sku.to_string(), requested: *requested, available: *available }
-    }
+/// As answers show it.
+pub(super) fn shortage_item(shortage: &Shortage) -> ShortageItem {
+    let Shortage { sku, requested, available } = shortage;
+    ShortageItem { sku: sku.to_string(), requested: *requested, available: *available }
 }

@@ -8,7 +8,10 @@ use domain::{
     payment::CaptureMode,
 };
 use http::{HeaderMap, StatusCode};
-use infra::http::{Failure, Problem};
+use infra::http::{
+    Failure, Problem,
+    vocabulary::{AmountValue, CaptureModeWord, TenderStatusWord},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,10 +30,9 @@ pub(in crate::http) struct TenderItem {
     #[schema(value_type = Uuid)]
     payment_id: PaymentId,
     /// What it was requested for, in minor units.
-    #[schema(value_type = i64, example = 1530)]
+    #[schema(value_type = AmountValue)]
     amount: Amount,
-    /// `requested`, `captured` (a part or all of it), `failed` or `voided`.
-    #[schema(value_type = String, example = "requested")]
+    #[schema(value_type = TenderStatusWord)]
     status: TenderStatus,
 }
 
@@ -50,14 +52,19 @@ impl TenderItem {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct TenderRequest {
     /// Minor units, more than 0. The payments add up to the total of the order at most.
-    #[schema(value_type = i64, example = 5000, minimum = 1)]
+    #[schema(value_type = i64, example = 5000, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     amount: Amount,
     /// As of `payment`. If omitted: charge the payment, or record it, later.
-    #[schema(example = "ok", min_length = 1, max_length = 255)]
+    #[schema(
+        example = "ok",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     method: Option<String>,
     /// As of `payment`. Needs a `method`.
-    #[schema(value_type = Option<String>, example = "automatic", pattern = "^(automatic|manual)$")]
+    #[schema(value_type = Option<CaptureModeWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     capture: Option<CaptureMode>,
 }
@@ -76,16 +83,21 @@ impl TenderRequest {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AddPaymentRequest {
     /// Minor units, more than 0. If omitted: all that is to be paid and no other payment asks for.
-    #[schema(value_type = Option<i64>, example = 2500)]
+    #[schema(value_type = Option<i64>, example = 2500, minimum = 1, maximum = 9_007_199_254_740_991_i64)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     amount: Option<Amount>,
     /// The charge to start: the provider's token for a card or another means of payment. If omitted: charge the payment,
     /// or record it, later.
-    #[schema(example = "ok", min_length = 1, max_length = 255)]
+    #[schema(
+        example = "ok",
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     method: Option<String>,
     /// `automatic` or `manual`. Needs a `method`.
-    #[schema(value_type = Option<String>, example = "automatic", pattern = "^(automatic|manual)$")]
+    #[schema(value_type = Option<CaptureModeWord>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     capture: Option<CaptureMode>,
 }
@@ -110,13 +122,14 @@ command_problems! {
 ///
 /// For a balance after a deposit, or for the rest after another payment failed. `payment_id` of the answer is the new
 /// payment. With `Prefer: wait=N` and a `method`, the answer waits for the payment provider, as at placement.
-#[utoipa::path(post, path = "/v1/orders/{id}/payments", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/payments", operation_id = "addPayment", tag = "orders",
     params(
         ("id" = Uuid, Path), CommandHeaders,
         ("Prefer" = Option<String>, Header, description = "wait=N with N seconds, at most 30"),
     ),
     request_body = AddPaymentRequest,
-    responses((status = 201, description = "Added.", body = OrderAnswer), AddPaymentProblems))]
+    responses((status = 201, description = "Added.", body = OrderAnswer,
+            headers(("Location" = String))), AddPaymentProblems))]
 pub(in crate::http) async fn add_payment(
     State(api): State<CommandApi>,
     headers: HeaderMap,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use domain::{OrderId, ShipmentId, order::OrderCommand};
 use http::StatusCode;
-use infra::http::Failure;
+use infra::http::{Failure, vocabulary::TextValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use crate::http::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct UndoRequest {
-    /// At most 500 characters.
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reason: Option<String>,
 }
@@ -30,7 +30,7 @@ command_problems! {
 /// Undo a shipment that never left
 ///
 /// Its units are on hand and reserved again, and are to be shipped again. Undoing an undone shipment changes nothing.
-#[utoipa::path(post, path = "/v1/orders/{id}/shipments/{shipment}/undo", tag = "orders",
+#[utoipa::path(post, path = "/v1/orders/{id}/shipments/{shipment}/undo", operation_id = "undoShipment", tag = "orders",
     params(("id" = Uuid, Path), ("shipment" = Uuid, Path), CommandHeaders),
     request_body = UndoRequest,
     responses((status = 200, description = "Undone.", body = OrderAnswer), UndoProblems))]

@@ -18,7 +18,7 @@ use crate::http::{
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct LookUpRequest {
     /// The provider's id of the charge.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, example = "sbx_ch_1")]
     reference: String,
 }
 
@@ -31,7 +31,7 @@ command_problems! {
 /// Records what the provider knows of the charge and this platform does not: money that it took or gave back, also
 /// without a request, and disputes. Records nothing that the caller states. `orderly payments reconcile --record` calls
 /// it.
-#[utoipa::path(post, path = "/v1/payments/{id}/look-up", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/look-up", operation_id = "lookUpCharge", tag = "payments",
     params(("id" = uuid::Uuid, Path), CommandHeaders),
     request_body = LookUpRequest,
     responses(

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use domain::{PaymentId, RefundId, payment::PaymentCommand};
+use infra::http::vocabulary::TextValue;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,6 +16,7 @@ use crate::http::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ReferenceRequest {
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reference: Option<String>,
 }
@@ -28,7 +30,7 @@ command_problems! {
 ///
 /// For money that no provider refunds. A refund of the provider is settled by hand only after a lost answer; a later
 /// report of the provider is recorded all the same.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/succeed", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/succeed", operation_id = "completeRefund", tag = "payments",
     params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReferenceRequest,
     responses(
@@ -47,7 +49,7 @@ pub(in crate::http) async fn refund_succeeded(
 /// Record that a refund was refused
 ///
 /// For money that no provider refunds, or after a lost answer of the provider.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/fail", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/fail", operation_id = "failRefund", tag = "payments",
     params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = ReasonRequest,
     responses(
@@ -75,7 +77,7 @@ pub(in crate::http) struct RetryRequest {
 /// Request an automatic refund again
 ///
 /// A payment whose order has ended repeats a failed refund by itself, 20 times at most. This requests it once more.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/retry", tag = "payments",
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund_id}/retry", operation_id = "retryRefund", tag = "payments",
     params(("id" = Uuid, Path), ("refund_id" = Uuid, Path), CommandHeaders),
     request_body = RetryRequest,
     responses(

@@ -12,7 +12,10 @@ use domain::{
 };
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use http::StatusCode;
-use infra::http::{Code, Failure, FieldError, Problem};
+use infra::http::{
+    Code, Failure, FieldError, Problem,
+    vocabulary::{SkuValue, TextValue},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,16 +41,18 @@ const NO_REVISION: Revision = Revision::MAX;
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct BulkReceiptRequest {
     /// 1 to 1,000, each SKU once. All references together have at most 262,144 bytes.
+    #[schema(min_items = 1, max_items = 1_000)]
     receipts: Vec<BulkReceiptItem>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct BulkReceiptItem {
-    #[schema(value_type = String, example = "85123A")]
+    #[schema(value_type = SkuValue)]
     sku: Sku,
     #[schema(example = 100, minimum = 1, maximum = 1_000_000_000)]
     quantity: u32,
+    #[schema(value_type = Option<TextValue>)]
     #[serde(default)]
     reference: Option<String>,
 }
@@ -70,7 +75,7 @@ command_problems! {
 ///
 /// All SKUs are received or none: a refusal lists every refused SKU in `errors`. A SKU that other requests fill up
 /// after this one was accepted is still received.
-#[utoipa::path(post, path = "/v1/stock/receipts", tag = "stock",
+#[utoipa::path(post, path = "/v1/stock/receipts", operation_id = "receiveStockInBulk", tag = "stock",
     params(CommandHeaders),
     request_body = BulkReceiptRequest,
     responses(
@@ -222,7 +227,7 @@ async fn after_receipt(
             Ok(Ok((StockAnswer::new(sku, summary, revision), replayed)))
         }
         Err(problem) if matches!(problem.code, Code::StockLimit | Code::InvalidRequest) => {
-            Ok(Err(FieldError { field: sku.to_string(), message: problem.code.title().to_owned() }))
+            Ok(Err(FieldError::of_parameter(sku.to_string(), problem.code.title())))
         }
         Err(problem) => Err(problem),
     }

@@ -10,6 +10,7 @@ use infra::{
         parameters::{self, FromParameters, Parameters, Params, one_of},
         path::{self, Id, NoSuch, PathId},
         stores,
+        vocabulary::DeliveryStatusWord,
     },
     operations::webhooks::{
         DeliveryId, DeliveryStatus, Subscription, SubscriptionId, SubscriptionStatus, WebhookDelivery,
@@ -44,7 +45,7 @@ pub(in crate::http) struct DeliveryAnswer {
     actor: Option<String>,
     /// The person behind the actor, as `Orderly-Actor` named it.
     person: Option<String>,
-    /// `pending`, `delivered` or `failed`.
+    #[schema(value_type = DeliveryStatusWord)]
     status: &'static str,
     /// Attempts since it was queued.
     attempts: u32,
@@ -56,6 +57,7 @@ pub(in crate::http) struct DeliveryAnswer {
     #[schema(value_type = Option<String>, format = DateTime)]
     last_attempt_at: Option<Timestamp>,
     /// The HTTP status of the answer to the last attempt. Null without an answer.
+    #[schema(minimum = 100, maximum = 999)]
     last_status: Option<u16>,
     last_error: Option<String>,
     /// When it was delivered or failed for good.
@@ -91,8 +93,8 @@ impl DeliveryAnswer {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct DeliveryFilter {
-    /// `pending`, `delivered` or `failed`. If omitted: all.
-    #[param(value_type = Option<String>)]
+    /// If omitted: all.
+    #[param(value_type = Option<DeliveryStatusWord>)]
     status: Option<DeliveryStatus>,
     #[param(ignore)]
     paging: Paging,
@@ -112,7 +114,7 @@ infra::problems! {
 }
 
 /// List the deliveries of a subscription
-#[utoipa::path(get, path = "/v1/webhook-subscriptions/{id}/deliveries", tag = "webhooks",
+#[utoipa::path(get, path = "/v1/webhook-subscriptions/{id}/deliveries", operation_id = "listDeliveries", tag = "webhooks",
     params(("id" = Uuid, Path), DeliveryFilter, Paging),
     responses(
         (status = 200, description = "The newest first.", body = Listing<DeliveryAnswer>),
@@ -133,7 +135,7 @@ pub(in crate::http) async fn list_deliveries(
 ///
 /// Sends it at once with the same `webhook-id`, even if it was already delivered. Enables a subscription that
 /// was disabled because its receiver failed.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/deliveries/{delivery}/retry", tag = "webhooks",
+#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/deliveries/{delivery}/retry", operation_id = "retryDelivery", tag = "webhooks",
     params(("id" = Uuid, Path), ("delivery" = String, Path)),
     responses((status = 202, description = "The delivery is due.", body = DeliveryAnswer), RetryDeliveryProblems))]
 pub(in crate::http) async fn retry_delivery(

@@ -50,7 +50,7 @@ infra::problems! {
 /// Send earlier events
 ///
 /// Sends the events that match the subscription, with the same `webhook-id` as before.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/replay", tag = "webhooks",
+#[utoipa::path(post, path = "/v1/webhook-subscriptions/{id}/replay", operation_id = "replayEvents", tag = "webhooks",
     params(("id" = Uuid, Path)),
     request_body = ReplayRequest,
     responses((status = 202, description = "The deliveries are due.", body = ReplayAnswer), ReplayProblems))]

@@ -71,5 +71,5 @@ fn key(segments: &[(String, String)]) -> Result<ChargeKey, Problem> {
 }
 
 fn invalid(name: &str, error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(Code::InvalidParameter).error(name, error.to_string())
+    Problem::invalid_parameter(name, error.to_string())
 }

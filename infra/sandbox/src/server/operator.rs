@@ -44,7 +44,7 @@ pub(super) async fn list(
         page.map_err(|rejection| Problem::new(Code::InvalidParameter).detail(rejection.body_text()))?;
     let limit = page.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new(Code::InvalidParameter).error("limit", "must be from 1 to 200"));
+        return Err(Problem::invalid_parameter("limit", "must be from 1 to 200"));
     }
     api.ledger.page(page.cursor.unwrap_or_default(), limit).await.map(Json).map_err(problem_of)
 }

@@ -117,7 +117,8 @@ pub struct WebhookDelivery {
 }
 
 /// The progress of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// Waits for an attempt, or an attempt is running.
     Pending,
