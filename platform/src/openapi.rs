@@ -22,3 +22,6 @@ pub fn combined() -> &'static Document {
 pub(crate) fn route() -> Router {
     site::combined(combined().json())
 }
+
+#[cfg(test)]
+mod tests;

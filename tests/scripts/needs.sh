@@ -21,6 +21,8 @@ Go                | needs_go             | golang-go              | stripe-mock
 kcat              | needs_kcat           | kcat                   | kcat
 Python 3 and venv | needs_python         | python3-venv           | Python clients
 promtool          | needs_promtool       | prometheus             | alert rules
+Node 18 and npm   | needs_node           | npm                    | Node clients
+nginx             | needs_nginx          | nginx-light            | sample proxy
 root              | needs_root           |                        | root
 TABLE
 }
@@ -51,6 +53,12 @@ needs_openssl() { command -v openssl; } >/dev/null
 needs_go() { command -v go; } >/dev/null
 needs_kcat() { command -v kcat; } >/dev/null
 needs_promtool() { command -v promtool; } >/dev/null
+needs_nginx() { command -v nginx || test -x /usr/sbin/nginx; } >/dev/null
+needs_node() {
+  local major
+  major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p')
+  [ "${major:-0}" -ge 18 ] && command -v npm >/dev/null
+}
 needs_python() { python3 -c 'import ensurepip, venv'; } 2>/dev/null
 
 # Root in a container may lack the right to mount, so this mounts a small disk as the test does.

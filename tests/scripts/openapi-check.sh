@@ -19,7 +19,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 python=$(python_with openapi_python_client openapi-python-client==0.29.1 openapi-spec-validator==0.9.0)
-node_packages @redocly/cli@2.77.0 openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
+node_packages @redocly/cli@1.34.5 openapi-typescript@7.13.0 openapi-fetch@0.17.0 typescript@5.9.3
 
 for api in command query all; do
   "$orderly" openapi --api "$api" >"$work/$api.json"

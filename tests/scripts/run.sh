@@ -4,8 +4,8 @@
 #   1. Checks the machine with needs.sh. Starts each of Kafka, Postgres and stripe-mock that can run, and
 #      stops it at the end.
 #   2. Runs all tests without needs.
-#   3. Runs the tests marked #[ignore = "needs A and B: …"] whose needs are met, the checks with Python
-#      clients, and that of the alert rules.
+#   3. Runs the tests marked #[ignore = "needs A and B: …"] whose needs are met, the checks with clients that
+#      are not ours, and that of the alert rules.
 #
 # Skips a test with an unmet need, and prints its name at the end. With ORDERLY_REQUIRE_SERVICES=1 a missing
 # need is a failure instead.
@@ -114,8 +114,8 @@ client_check() { # SCRIPT NEED…
   case $status in
     0) ;;
     "$CANNOT_INSTALL")
-      [ "${ORDERLY_REQUIRE_SERVICES:-}" != 1 ] || refused "$script cannot install its Python packages"
-      skipped+=("$script (its Python packages cannot be installed)")
+      [ "${ORDERLY_REQUIRE_SERVICES:-}" != 1 ] || refused "$script cannot install its packages"
+      skipped+=("$script (its packages cannot be installed)")
       ;;
     *) exit "$status" ;;
   esac
@@ -130,6 +130,7 @@ client_check tests/scripts/eventstoredb-client-check.sh 'Python clients'
 client_check tests/scripts/webhooks-client-check.sh 'Python clients'
 client_check tests/scripts/stripe-client-check.sh 'Python clients' stripe-mock
 client_check tests/scripts/alert-rules.sh 'alert rules'
+client_check tests/scripts/openapi-check.sh 'Python clients' 'Node clients' 'sample proxy'
 
 if [ ${#skipped[@]} -gt 0 ]; then
   loudly "${#skipped[@]} tests are NOT run, because of what is missing on this machine:"

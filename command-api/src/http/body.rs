@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, Request},
 };
 use http::{HeaderMap, header};
-use infra::http::{Code, FieldError, Problem};
+use infra::http::{Code, Problem};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error, MapAccess, Visitor},
@@ -87,8 +87,7 @@ fn parse<T: DeserializeOwned + ToSchema + 'static>(bytes: &[u8]) -> Result<T, Pr
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     if has_unnamed_members(bytes) {
-        let fault = FieldError::of_member("body", "expected an object, found a list");
-        return Err(faults::problem::<T>(bytes, fault));
+        return Err(faults::problem::<T>(bytes, faults::of_list()));
     }
     Ok(parsed)
 }

@@ -18,7 +18,7 @@ use axum::{
 };
 use domain::Timestamp;
 use infra::http::{
-    FieldError, Problem,
+    Code, FieldError, Problem,
     body::ReadBody,
     vocabulary::{CURRENCY_PATTERN, NO_CONTROL_CHARACTER, SKU_PATTERN},
 };
@@ -61,25 +61,50 @@ pub(super) async fn report_together(mut request: Request, next: Next) -> Respons
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let faults = body.faults();
-    if faults.is_empty() { response } else { with(problem, faults).into_response() }
+    if faults.is_empty() {
+        return response;
+    }
+    // The domain does not tell which entry of a list it refuses; the schema does.
+    let is_exact = |error: &FieldError| {
+        let named = faults.iter().any(|fault| fault.pointer == error.pointer);
+        named || !faults.iter().any(|fault| without_indices(fault) == without_indices(error))
+    };
+    let problem = problem.retain_errors(is_exact);
+    with(problem, faults).into_response()
+}
+
+fn without_indices(fault: &FieldError) -> String {
+    let steps = fault.pointer.as_deref().unwrap_or_default().split('/');
+    let names = steps.filter(|step| !step.bytes().all(|byte| byte.is_ascii_digit()));
+    names.collect::<Vec<_>>().join("/")
 }
 
 /// The problem of a body that serde refuses because of `first`.
 pub(super) fn problem<T: ToSchema + 'static>(bytes: &[u8], first: FieldError) -> Problem {
     let body: Value = match serde_json::from_slice(bytes) {
         Ok(body) => body,
-        Err(error) => return Problem::new(infra::http::Code::MalformedJson).detail(error.to_string()),
+        Err(error) => return Problem::new(Code::MalformedJson).detail(error.to_string()),
     };
-    let faults = of_schema::<T>(&body);
-    let refused = Problem::new(infra::http::Code::InvalidRequest);
-    // The schema places a missing or unknown member exactly; serde places it at the object around it.
-    let is_known = faults.iter().any(|fault| fault.pointer == first.pointer)
-        || !faults.is_empty() && [MISSING, UNKNOWN].iter().any(|word| first.message.starts_with(word));
-    if is_known { with(refused, faults) } else { with(refused.wrong(first), faults) }
+    let (same, others): (Vec<_>, Vec<_>) =
+        of_schema::<T>(&body).into_iter().partition(|fault| fault.pointer == first.pointer);
+    // The schema places these exactly; serde places them at the object around them.
+    let is_placed =
+        [MISSING_FIELD, UNKNOWN_FIELD, NOT_AN_OBJECT].iter().any(|start| first.message.starts_with(start));
+    let refused = Problem::new(Code::InvalidRequest);
+    let refused =
+        if same.is_empty() && (others.is_empty() || !is_placed) { refused.wrong(first) } else { refused };
+    with(with(refused, same), others)
 }
 
-const MISSING: &str = "missing field";
-const UNKNOWN: &str = "unknown field";
+/// How messages of serde begin.
+const MISSING_FIELD: &str = "missing field";
+const UNKNOWN_FIELD: &str = "unknown field";
+const NOT_AN_OBJECT: &str = "expected an object, found a list";
+
+/// The fault of a body with an object that is written as the list of its values, which serde accepts.
+pub(super) fn of_list() -> FieldError {
+    FieldError::of_member("body", NOT_AN_OBJECT)
+}
 
 /// The fault that serde found, without its position in the text.
 pub(super) fn of_serde(member: &str, error: &serde_json::Error) -> FieldError {

@@ -14,13 +14,14 @@ fn documented(path_prefix: &str) -> BTreeSet<String> {
     let items = paths.filter(|(path, _)| path.starts_with(path_prefix)).map(|(_, item)| item);
     let operations = items.flat_map(|item| item.as_object().unwrap().values());
     let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap().values());
-    let problems = responses.filter(|response| response["content"].get("application/problem+json").is_some());
-    let descriptions = problems.map(|response: &Value| response["description"].as_str().unwrap().to_owned());
-    let codes = descriptions.flat_map(|text| {
-        let codes = text.split('`').skip(1).step_by(2).map(str::to_owned);
-        codes.collect::<Vec<_>>()
+    let resolved = responses.map(|response: &Value| match response["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => response,
     });
-    codes.collect()
+    let examples = resolved.filter_map(|response| {
+        response.pointer("/content/application~1problem+json/examples").and_then(Value::as_object)
+    });
+    examples.flat_map(|examples| examples.keys().cloned()).collect()
 }
 
 #[test]
@@ -40,13 +41,33 @@ fn every_refusal_is_documented_by_an_operation_of_its_resource() {
 }
 
 #[test]
-fn every_operation_documents_an_internal_error_or_has_no_store() {
+fn every_operation_documents_what_any_request_can_get() {
     let document = serde_json::to_value(openapi()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let documents_it = operation["responses"].get("500").is_some();
-            let reads_a_store = !["/livez", "/version"].contains(&path.as_str());
-            assert_eq!(documents_it, reads_a_store, "{method} {path}");
+            for status in ["400", "403", "405", "408", "414", "421", "431", "500"] {
+                assert!(operation["responses"].get(status).is_some(), "{method} {path} {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn operation_ids_are_unique_and_every_request_has_an_example() {
+    let document = serde_json::to_value(openapi()).unwrap();
+    let items = document["paths"].as_object().unwrap().values();
+    let operations: Vec<&Value> = items.flat_map(|item| item.as_object().unwrap().values()).collect();
+    let ids: BTreeSet<&str> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), operations.len());
+    for operation in operations {
+        let id = operation["operationId"].as_str().unwrap();
+        let body = operation.pointer("/requestBody/content/application~1json");
+        let answer = ["200", "201", "202"]
+            .map(|status| operation["responses"][status].pointer("/content/application~1json"));
+        for content in body.into_iter().chain(answer.into_iter().flatten()) {
+            let is_of_provider = id == "receiveProviderWebhook";
+            assert!(content.get("example").is_some() || is_of_provider, "{id} has no example");
         }
     }
 }

@@ -148,6 +148,11 @@ pub(super) fn describe(responses: &mut Responses, code: Code) {
     let example = Ref::new(format!("#/components/examples/{code}"));
     if content.examples.insert(code.to_string(), RefOr::Ref(example)).is_none() {
         let space = if response.description.is_empty() { "" } else { " " };
-        response.description += &format!("{space}`{code}`: {}.", code.title());
+        response.description += &format!("{space}{}", described_code(code));
     }
+}
+
+/// The description of a code in that of a response.
+pub(super) fn described_code(code: Code) -> String {
+    format!("`{code}`: {}.", code.title())
 }

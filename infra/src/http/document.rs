@@ -108,6 +108,17 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
 fn complete(operation: &mut Map<String, Value>, schemas: &Value) {
     operation.entry("security").or_insert_with(|| json!([]));
     responses::add_headers(operation, schemas);
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    // An optional parameter is left out; it has no null.
+    for types in
+        parameters.into_iter().flatten().filter_map(|parameter| parameter.pointer_mut("/schema/type"))
+    {
+        if let Some(name) =
+            types.as_array().and_then(|types| types.iter().find(|name| **name != "null")).cloned()
+        {
+            *types = name;
+        }
+    }
     let Some(body) = operation.get_mut("requestBody") else { return };
     let schema = responses::json_schema(body);
     let required = schema.and_then(|name| schemas[name]["required"].as_array());

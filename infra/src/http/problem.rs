@@ -180,6 +180,12 @@ impl Problem {
         self
     }
 
+    /// Keeps only some of the wrong parts.
+    pub fn retain_errors(mut self, keep: impl FnMut(&FieldError) -> bool) -> Self {
+        self.errors.retain(keep);
+        self
+    }
+
     /// The wrong parts of the request.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors

@@ -15,6 +15,7 @@ mod import;
 mod keys;
 mod measurements;
 mod money;
+mod openapi;
 mod payments;
 mod reactions;
 mod read_models;

@@ -26,7 +26,7 @@ impl Documented {
     pub fn check(&self, method: &Method, path: &str, answer: &Answer) {
         let Some((route, operation)) = self.operation(method, path) else { return };
         let (status, place) = (answer.status.as_str(), format!("{method} {route}"));
-        let response = &operation["responses"][status];
+        let response = self.response(operation, status);
         assert!(response.is_object(), "{place} does not document status {status}: {}", answer.text());
         if *method == Method::HEAD {
             return;
@@ -37,6 +37,11 @@ impl Documented {
         } else if let Some(schema) = response.pointer("/content/application~1json/schema") {
             check_members(&self.0, schema, &answer.json(), &place);
         }
+    }
+
+    /// The response of an operation for a status, also if it is shared.
+    pub fn response<'a>(&'a self, operation: &'a Value, status: &str) -> &'a Value {
+        resolved(&self.0, &operation["responses"][status])
     }
 
     /// The operation with the most literal segments that match the path.
@@ -53,11 +58,18 @@ impl Documented {
     }
 }
 
-/// The error codes in the description of a response: the texts in backticks.
+/// The response, or the shared one that it refers to.
+fn resolved<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
+    match response["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => response,
+    }
+}
+
+/// The error codes of a response: the names of its examples.
 pub fn codes(response: &Value) -> Vec<String> {
-    let description = response["description"].as_str().unwrap();
-    let between = description.split('`').skip(1).step_by(2);
-    between.map(str::to_owned).collect()
+    let examples = response.pointer("/content/application~1problem+json/examples").and_then(Value::as_object);
+    examples.into_iter().flat_map(|examples| examples.keys().cloned()).collect()
 }
 
 /// Fails unless `value` has all members that `schema` requires, and no member that it does not name.

@@ -1,5 +1,3 @@
-use infra::http::Code;
-
 use super::*;
 use crate::http::orders::PlaceOrderRequest;
 

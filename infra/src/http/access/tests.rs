@@ -17,7 +17,7 @@ struct Description;
 async fn open() {}
 
 #[utoipa::path(get, path = "/read", responses((status = 200, description = "Read."),
-    (status = 404, description = "`no_such`: There is none.")))]
+    (status = 404, description = "There is none.")))]
 async fn read(caller: Caller) -> String {
     caller.actor(None).principal.into_owned()
 }
@@ -33,7 +33,7 @@ fn routes_of(gate: Gate) -> GuardedRoutes<()> {
 }
 
 async fn get(gate: Gate, path: &str) -> (u16, String) {
-    let (router, _) = routes_of(gate).into_parts();
+    let router = routes_of(gate).into_router();
     let answer = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     let status = answer.status().as_u16();
     let body = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
@@ -53,15 +53,20 @@ async fn a_handler_that_needs_a_caller_fails_on_an_open_route() {
 
 #[test]
 fn a_guarded_operation_documents_its_scope_and_the_answers_without_it() {
-    let (_, document) = routes_of(Gate::open()).into_parts();
-    let document: Value = serde_json::to_value(document).unwrap();
+    let document: Value = serde_json::to_value(routes_of(Gate::open()).into_document("{}")).unwrap();
     let operation = &document["paths"]["/read"]["get"];
     assert_eq!(operation["security"], serde_json::json!([{ "credentials": ["read"] }]));
-    let description =
-        |status: &str| operation["responses"][status]["description"].as_str().unwrap_or_default();
-    assert!(description("401").contains("`unauthenticated`"));
-    assert!(description("403").contains("`forbidden`"));
-    assert!(description("404").contains("`no_such`") && description("404").contains("`not_found`"));
+    let responses = &operation["responses"];
+    assert_eq!(responses["401"]["$ref"], "#/components/responses/Unauthenticated");
+    let shared = &document["components"]["responses"]["Unauthenticated"];
+    assert_eq!(shared["description"], "`unauthenticated`: The credentials are missing or not valid.");
+    assert_eq!(shared["headers"]["WWW-Authenticate"]["$ref"], "#/components/headers/WWW-Authenticate");
+    let codes = |status: &str| {
+        let examples = &responses[status]["content"]["application/problem+json"]["examples"];
+        examples.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(codes("403"), ["forbidden", "wrong_origin"]);
+    assert_eq!(codes("404"), ["not_found"]);
     assert_eq!(document["components"]["securitySchemes"]["credentials"]["scheme"], "bearer");
-    assert!(document["paths"]["/open"]["get"]["security"].is_null());
+    assert_eq!(document["paths"]["/open"]["get"]["security"], serde_json::json!([]));
 }

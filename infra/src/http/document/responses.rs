@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{JSON_CONTENT, operations};
-use crate::http::{Code, problem::ProblemBody};
+use crate::http::{Code, answers::described_code, problem::ProblemBody};
 
 /// The content of a problem.
 const PROBLEM_EXAMPLES: &str = "/content/application~1problem+json/examples";
@@ -112,8 +112,13 @@ pub(super) fn share(document: &mut Value) {
         for response in responses.into_iter().flat_map(Map::values_mut) {
             let examples = response.pointer(PROBLEM_EXAMPLES).and_then(Value::as_object);
             let codes: Vec<&String> = examples.into_iter().flat_map(Map::keys).collect();
-            let [code] = codes.as_slice() else { continue };
-            let name = pascal_case(code);
+            let [name] = codes.as_slice() else { continue };
+            let Some(code) = Code::ALL.iter().find(|code| code.as_str() == *name) else { continue };
+            // An operation may describe the response itself.
+            if response["description"] != described_code(*code) {
+                continue;
+            }
+            let name = pascal_case(code.as_str());
             let reference = json!({ "$ref": format!("#/components/responses/{name}") });
             shared.insert(name, std::mem::replace(response, reference));
         }
