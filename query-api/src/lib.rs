@@ -31,7 +31,7 @@ use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
     health::Health,
-    http::{Document, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemSchema, site},
+    http::{Document, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemSchema, site, vocabulary},
     read_models::Queries,
 };
 pub use log_access::LogAccess;
@@ -77,7 +77,11 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
         (name = "operations", description = "Stuck orders and the progress of projections"),
         (name = "health", description = "Liveness and readiness"),
     ),
-    components(schemas(ProblemSchema)),
+    // utoipa does not add the schemas of parameters. What is not used is left out.
+    components(schemas(
+        ProblemSchema, vocabulary::OrderBalanceWord, vocabulary::SkuValue, vocabulary::TextValue,
+        vocabulary::CurrencyValue, vocabulary::PaymentTermsWord,
+    )),
 )]
 struct Description;
 

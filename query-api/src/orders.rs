@@ -32,7 +32,7 @@ use crate::{
 };
 use infra::http::vocabulary::{
     AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
-    PaymentTermsWord,
+    PaymentTermsWord, SkuValue,
 };
 
 mod exchange;
@@ -211,7 +211,7 @@ pub struct Adjustment<'a> {
 /// A SKU with too few units, and the units that were available at the decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Shortage<'a> {
-    #[schema(value_type = String)]
+    #[schema(value_type = SkuValue)]
     sku: &'a Sku,
     requested: u32,
     available: u32,

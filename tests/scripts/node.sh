@@ -9,7 +9,7 @@ node_packages() { # PACKAGE@VERSION…
   if [ ! -e "$dir/installed" ]; then
     mkdir -p "$dir"
     echo '{"private": true}' >"$dir/package.json"
-    if ! npm install --prefix "$dir" --silent --no-audit --no-fund "$@" >&2; then
+    if ! timeout 300 npm install --prefix "$dir" --silent --no-audit --no-fund "$@" >&2; then
       echo "$*: cannot be installed with npm" >&2
       # shellcheck disable=SC2154
       exit "$CANNOT_INSTALL"

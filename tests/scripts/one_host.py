@@ -1,6 +1,7 @@
 """The sample proxy of infra/deploy/nginx in front of a server, for the scripts in Python. Run them from the root."""
 
 import contextlib
+import os
 import pathlib
 import shutil
 import socket
@@ -25,8 +26,10 @@ def one_host(server):
     sample = sample.replace(":8080", f":{server.ports['command']}").replace(":8081", f":{server.ports['query']}")
     sample = sample.replace("listen 8000", f"listen 127.0.0.1:{port}")
     paths = "".join(f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    # A worker of another user could not write large bodies to these paths.
+    user = "user root; " if os.geteuid() == 0 else ""
     (home / "nginx.conf").write_text(
-        f"daemon off; pid {home}/pid; error_log {home}/error.log; events {{}}\n"
+        f"{user}daemon off; pid {home}/pid; error_log {home}/error.log; events {{}}\n"
         f"http {{ access_log {home}/access.log; {paths}\n{sample}\n}}\n"
     )
     process = subprocess.Popen([nginx, "-p", str(home), "-c", str(home / "nginx.conf")])

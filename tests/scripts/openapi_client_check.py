@@ -34,7 +34,7 @@ from client.models import (
     ShipmentRequest,
 )
 from one_host import one_host
-from server import Server
+from server import Server, until
 
 SKU = "85123A"
 
@@ -69,7 +69,7 @@ def an_order_is_placed_paid_shipped_and_returned(commands, queries):
     assert read.lines[0].returned == 2 and read.customer_id is None and read.reference == "R-1", read
     payment = get_payment.sync(payment_id, client=queries)
     assert payment.payment_id == payment_id, payment
-    assert get_stock.sync(SKU, client=queries).on_hand == 96
+    until("the units are back in stock", lambda: get_stock.sync(SKU, client=queries).on_hand == 96, seconds=30)
     listed = list_orders.sync(client=queries, status=OrderStatus.ALLOCATED, limit=1)
     assert listed.items[0].order_id == order_id and listed.next_cursor is None, listed
     unknown = get_order.sync(uuid.uuid4(), client=queries)
@@ -106,7 +106,9 @@ def every_example_is_accepted(document, url):
             assert "example" in content, f"{method} {path} has no example of a request"
             concrete = re.sub(r"\{(\w+)\}", lambda found: SKU if found[1] == "sku" else str(uuid.uuid4()), path)
             status, body = send(url + concrete, method.upper(), content["example"], f"example of {path}")
-            assert status in (200, 201, 202, 404), f"{method} {path}: {status} {body}"
+            # The host of the example does not exist.
+            is_refused_url = b'"webhook_url_refused"' in body
+            assert status in (200, 201, 202, 404) or is_refused_url, f"{method} {path}: {status} {body}"
             sent += 1
     return sent
 

@@ -18,8 +18,15 @@ CHECKS = [
     "response_headers_conformance",
     "response_schema_conformance",
 ]
-SCHEMATHESIS = pathlib.Path(sys.executable).parent / "schemathesis"
-EXAMPLES_PER_OPERATION = 25
+# A revision in the future is not reached in time, which is a documented 503.
+SETTINGS = """
+[[operations]]
+include-operation-id = ["getOrder", "getPayment", "getStock", "getTimeline"]
+[operations.checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", "503"]
+"""
+SCHEMATHESIS = pathlib.Path(sys.executable).absolute().parent / "schemathesis"
+EXAMPLES_PER_OPERATION = 10
 SKUS = 20
 
 
@@ -29,13 +36,14 @@ def api_key(server):
     return re.search(r"\bork_\S+", output)[0]
 
 
-def explore(url, seed, headers):
+def explore(url, settings, seed, headers):
     """One run of schemathesis. Returns whether it found nothing."""
     options = [f"--header={name}: {value}" for name, value in headers.items()]
-    command = [SCHEMATHESIS, "run", f"{url}/openapi.json", f"--checks={','.join(CHECKS)}", f"--seed={seed}", "--mode=all"]
+    command = [SCHEMATHESIS, f"--config-file={settings}", "run", f"{url}/openapi.json", f"--checks={','.join(CHECKS)}", f"--seed={seed}", "--mode=all"]
     command += [f"--max-examples={EXAMPLES_PER_OPERATION}", "--continue-on-failure", "--no-shrink", "--warnings=off"]
     command += ["--suppress-health-check=all", "--request-timeout=60", *options]
-    result = subprocess.run(command, capture_output=True, text=True)
+    # It stores what it finds in its working directory.
+    result = subprocess.run(command, capture_output=True, text=True, cwd=settings.parent)
     if result.returncode != 0:
         print(result.stdout[-20_000:], result.stderr[-2_000:])
     return result.returncode == 0
@@ -58,10 +66,12 @@ def main(binary, requests, seed):
                 ("without credentials", guarded_url, {}),
                 ("with a wrong key", guarded_url, {"Authorization": "Bearer wrong"}),
             ]
+            settings = pathlib.Path(free.home) / "schemathesis.toml"
+            settings.write_text(SETTINGS)
             sent, rounds, failed = 0, 0, False
             while sent < requests and not failed:
                 for name, url, headers in callers:
-                    is_clean = explore(url, seed + rounds, headers)
+                    is_clean = explore(url, settings, seed + rounds, headers)
                     failed = failed or not is_clean
                     sent = sum(len(log.read_bytes().splitlines()) for log in (free_log, guarded_log))
                     print(f"{name}, seed {seed + rounds}: {'nothing found' if is_clean else 'FAILED'}; {sent} requests in all", flush=True)

@@ -132,10 +132,7 @@ fn of_schema<T: ToSchema + 'static>(body: &Value) -> Vec<FieldError> {
     for error in validator.iter_errors(body).take(FAULTS_MAX) {
         faults.extend(described(&error));
     }
-    let named = |(pointer, message): (String, String)| {
-        let member = member_at(&pointer, body);
-        FieldError { pointer: Some(pointer), ..FieldError::of_parameter(member, message) }
-    };
+    let named = |(pointer, message): Fault| FieldError::at(&pointer, member_at(&pointer, body), message);
     faults.into_iter().map(named).collect()
 }
 

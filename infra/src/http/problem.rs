@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Code;
+use super::{Code, vocabulary::SkuValue};
 
 /// Most characters of a text in an answer. Texts repeat parts of the request, which may be long.
 const TEXT_CHARS_MAX: usize = 500;
@@ -37,12 +37,16 @@ impl FieldError {
         Self { field: shortened(name.into()), pointer: None, message: shortened(message.into()) }
     }
 
+    /// A wrong member of the body, at a JSON Pointer.
+    pub fn at(pointer: &str, member: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { pointer: Some(shortened(pointer.to_owned())), ..Self::of_parameter(member, message) }
+    }
+
     /// A wrong member of the body, such as `lines[2].quantity`. Other names, such as those of two members, mean the
     /// whole body.
     pub fn of_member(member: impl Into<String>, message: impl Into<String>) -> Self {
-        let field = member.into();
-        let pointer = Some(shortened(pointer_of(&field)));
-        Self { field: shortened(field), pointer, message: shortened(message.into()) }
+        let member = member.into();
+        Self::at(&pointer_of(&member), member, message)
     }
 }
 
@@ -136,7 +140,7 @@ pub struct ProblemSchema {
 /// A SKU with too few units, and the units that were available at the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Shortage {
-    #[schema(example = "85123A")]
+    #[schema(value_type = SkuValue)]
     pub sku: String,
     pub requested: u32,
     pub available: u32,

@@ -35,7 +35,7 @@ async fn a_malformed_subscription_is_refused_with_the_name_of_the_member() {
     let hooks = Hooks::open().await;
     let url = "http://10.0.0.1/hook";
     for (body, field) in [
-        (json!({"event_types": ["*"]}), "body"),
+        (json!({"event_types": ["*"]}), "url"),
         (json!({"url": url, "event_types": []}), "event_types"),
         (json!({"url": url, "event_types": ["order.shiped.v1"]}), "event_types"),
         (json!({"url": url, "event_types": ["stock.*"]}), "event_types"),

@@ -34,10 +34,12 @@ struct Wish {
 #[utoipa::path(post, path = "/v1/things", operation_id = "makeThing", request_body = Wish,
     params(("If-Match" = String, Header), ("Idempotency-Key" = String, Header)),
     responses((status = 201, description = "Made.", body = Thing, headers(("Location" = String)))))]
+#[allow(dead_code, reason = "only its description is used")]
 fn make() {}
 
 #[utoipa::path(get, path = "/v1/things", operation_id = "listThings",
     responses((status = 200, description = "A page.", body = Listing<Thing>)))]
+#[allow(dead_code, reason = "only its description is used")]
 fn list() {}
 
 #[derive(OpenApi)]
@@ -86,8 +88,10 @@ fn a_command_documents_its_headers_examples_and_optional_body() {
 #[test]
 fn a_combined_document_has_the_paths_of_all_apis_without_those_of_one_process() {
     #[utoipa::path(get, path = "/livez", operation_id = "live", responses((status = 200, description = "Up.")))]
+    #[allow(dead_code, reason = "only its description is used")]
     fn live() {}
     #[utoipa::path(get, path = "/v1/others", operation_id = "others", responses((status = 200, description = "All.")))]
+    #[allow(dead_code, reason = "only its description is used")]
     fn others() {}
     #[derive(OpenApi)]
     #[openapi(paths(live, others))]
