@@ -23,7 +23,7 @@ pub mod read_models;
 pub mod relay;
 pub mod signature;
 pub mod snapshots;
-mod sqlite;
+pub mod sqlite;
 pub mod telemetry;
 pub mod tls;
 pub mod traces;

@@ -1,4 +1,6 @@
-//! Shared by the SQLite adapters: a connection setting, and a pool of read-only connections.
+//! Shared by the SQLite adapters: a connection setting, a pool of read-only connections, and copies.
+
+mod copy;
 
 use std::{
     fmt,
@@ -8,6 +10,9 @@ use std::{
 
 use rusqlite::{Connection, config::DbConfig};
 use tokio::{sync::Semaphore, task::JoinError};
+
+pub(crate) use self::copy::copy_pages;
+pub use self::copy::{CopyError, copy};
 
 /// Concurrent reads of one file, and so connections.
 const READERS_MAX: usize = 4;

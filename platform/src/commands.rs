@@ -6,6 +6,7 @@ pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod dev;
+pub mod health;
 pub mod import;
 pub mod keys;
 pub mod openapi;
@@ -13,6 +14,7 @@ pub mod payments;
 pub mod projections;
 pub mod reactions;
 pub mod repair;
+pub mod restore;
 
 use std::fmt;
 

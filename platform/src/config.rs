@@ -2,6 +2,7 @@
 //! on as values.
 
 mod auth;
+mod backup;
 mod duration;
 mod edge;
 mod file;
@@ -16,14 +17,17 @@ mod traces;
 mod urls;
 mod variables;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use infra::{http::hosts::HostName, telemetry::LogFormat};
 use sandbox::SandboxScript;
 
+pub(crate) use self::listen::listen_address;
+use self::urls::SecretUrlParser;
 pub use self::{
     auth::{AuthConfig, AuthMode, AuthSettings, AuthSettingsError, TokenKeys},
+    backup::BackupSettings,
     duration::{PaymentDueAfter, parse_duration},
     edge::{EdgeConfig, EdgeSettings, EdgeSettingsError},
     given::{Given, ReadError, SettingValue, ValueOrigin, read},
@@ -36,7 +40,6 @@ pub use self::{
         SandboxSecret, UnsupportedUrl,
     },
 };
-use self::{listen::listen_address, urls::SecretUrlParser};
 
 /// Settings of every command. Each is a flag, an environment variable and a name in the file.
 #[derive(Debug, Clone, Args)]
@@ -135,6 +138,9 @@ pub struct CallerSettings {
     pub api_key: Option<Credential>,
 }
 
+/// From nothing to 10 minutes.
+const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(10);
+
 /// Settings of `serve`: addresses, payments, roles.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
@@ -205,6 +211,20 @@ pub struct ServeOptions {
 
     #[command(flatten)]
     pub traces: TraceSettings,
+
+    #[command(flatten)]
+    pub backup: BackupSettings,
+
+    /// Time from the signal to stop until the APIs accept no further connections. `/readyz` answers 503 from the signal
+    /// on, so a proxy or Kubernetes sends its requests elsewhere meanwhile.
+    #[arg(
+        long,
+        env = "ORDERLY_DRAIN_DELAY",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = |text: &str| parse_duration(text, &DRAIN_DELAY)
+    )]
+    pub drain_delay: Duration,
 }
 
 /// The payment provider, of every command that calls it.

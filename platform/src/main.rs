@@ -11,6 +11,7 @@ use platform::{
         completions::{self, CompletionsOptions, ManOptions},
         config::{self, ConfigCommand, ConfigError},
         dev::{self, DevCommand},
+        health::{self, HealthOptions},
         import::{self, ImportOptions},
         keys::{self, KeysCommand},
         openapi::{self, OpenapiOptions},
@@ -18,6 +19,7 @@ use platform::{
         projections::{self, ProjectionsCommand},
         reactions::{self, ReactionsCommand},
         repair::{self, RepairCommand},
+        restore::{self, RestoreOptions},
     },
     config::{ReadError, ServeOptions, Settings},
     serve::{self, ServeConfig},
@@ -68,8 +70,12 @@ enum Command {
     /// Mend the platform after its event log went back.
     #[command(subcommand)]
     Repair(RepairCommand),
-    /// Copy the embedded event store to a file, also while a server runs.
+    /// Copy everything that cannot be rebuilt to a directory or a bucket, also while a server runs.
     Backup(BackupOptions),
+    /// Make an empty data directory from a backup, rebuild the read models and check the result.
+    Restore(RestoreOptions),
+    /// Ask the process on this machine whether it is ready; exits with 1 if it is not.
+    Health(HealthOptions),
     /// Measure throughput and latency over HTTP, beside the baselines of this machine.
     Bench(BenchOptions),
     /// Write events directly into a log, for tests.
@@ -123,7 +129,9 @@ async fn main() -> ExitCode {
         Command::Keys(command) => keys::run(&settings, command).await,
         Command::Reactions(command) => reactions::run(&settings, command).await,
         Command::Repair(command) => repair::run(&settings, command).await,
-        Command::Backup(options) => tokio::task::block_in_place(|| backup::run(&settings, &options)),
+        Command::Backup(options) => backup::run(&settings, &options).await,
+        Command::Restore(options) => restore::run(&settings, &options).await,
+        Command::Health(options) => health::run(&options).await,
         Command::Bench(options) => bench::run(&settings, options).await,
         Command::Dev(command) => dev::run(&settings, command).await,
         Command::Completions(options) => completions::print_completions(Cli::command(), &options),

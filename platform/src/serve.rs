@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod backups;
 mod edge;
 mod followers;
 mod guard;
@@ -11,7 +12,7 @@ mod running_roles;
 mod samples;
 mod start_line;
 
-use std::{future::Future, io, io::Write, net::SocketAddr, path::PathBuf, process};
+use std::{future::Future, io, io::Write, net::SocketAddr, path::PathBuf, process, time::Duration};
 
 use infra::{
     event_store::ReadError,
@@ -26,10 +27,14 @@ use infra::{
     traces::{TraceExportError, TraceExportOptions},
 };
 use sandbox::{LedgerOpenError, secret_file::SecretFileError};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use webhooks::SenderSetUpError;
 
-pub(crate) use self::parts::{SECRET_FILE, url_to};
+pub(crate) use self::{
+    backups::made_by,
+    parts::{SECRET_FILE, url_to},
+};
 pub use self::{
     running_roles::RunningRoles,
     start_line::{Addresses, StartLine},
@@ -37,11 +42,12 @@ pub use self::{
 use crate::{
     commands::Failure,
     config::{
-        AuthConfig, AuthSettingsError, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl, PaymentDueAfter,
+        AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl,
+        PaymentDueAfter,
         PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings,
         ServeOptions, Settings, StripeSettingsError,
     },
-    stores::StoreError,
+    stores::{self, StoreError},
 };
 
 /// What to serve, from which stores, and where.
@@ -68,6 +74,8 @@ pub struct ServeConfig {
     pub auth: AuthConfig,
     /// Without them, the process exports no spans.
     pub traces: Option<TraceExportOptions>,
+    pub backup: BackupSettings,
+    pub drain_delay: Duration,
 }
 
 /// Settings that contradict each other, or that are missing.
@@ -81,6 +89,8 @@ pub enum ServeConfigError {
     Auth(#[from] AuthSettingsError),
     #[error(transparent)]
     Edge(#[from] EdgeSettingsError),
+    #[error("ORDERLY_BACKUP_URL: there is nothing to back up here: {0}")]
+    NothingToBackUp(String),
 }
 
 impl ServeConfig {
@@ -98,6 +108,10 @@ impl ServeConfig {
             | PaymentProviderUrl::SandboxAt(_) => None,
         };
         let traces = options.traces.export(&roles);
+        let sources = stores::backup_sources(&event_store, &read_models, &settings.data_dir);
+        if options.backup.backup_url.is_some() && sources.is_empty() {
+            return Err(ServeConfigError::NothingToBackUp(sources.elsewhere.join("; ")));
+        }
         Ok(Self {
             roles,
             event_store,
@@ -116,6 +130,8 @@ impl ServeConfig {
             edge: options.edge.checked()?,
             auth: options.auth.checked()?,
             traces,
+            backup: options.backup.clone(),
+            drain_delay: options.drain_delay,
         })
     }
 }
@@ -133,12 +149,14 @@ pub async fn run(config: ServeConfig, format: LogFormat) -> Result<(), Failure> 
     };
     // Ignores the error: a caller that has read the addresses may have closed the pipe.
     let _ = writeln!(io::stdout(), "{}", running.start_line().banner(format));
+    tell_supervisor(NotifyState::Ready);
 
     let failed = tokio::select! {
         _ = interrupts.recv() => false,
         _ = terminations.recv() => false,
         () = running.failed() => true,
     };
+    tell_supervisor(NotifyState::Stopping);
     tracing::info!("Stopping: finishing the work under way; a second signal exits at once");
     tokio::select! {
         () = running.stop() => {}
@@ -147,6 +165,13 @@ pub async fn run(config: ServeConfig, format: LogFormat) -> Result<(), Failure> 
     }
     tracing::info!("Stopped");
     if failed { Err(Failure::new("a role has failed; the log shows the cause")) } else { Ok(()) }
+}
+
+/// Reports to systemd, if it started this process with `Type=notify`.
+fn tell_supervisor(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "Cannot report to the service manager in NOTIFY_SOCKET");
+    }
 }
 
 /// Keeps the process from ending by SIGHUP, which says that a terminal was closed, or asks for a reload. Nothing is

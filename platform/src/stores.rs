@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use backups::Sources;
 use infra::{
     clock::Clock,
     event_source::layout::{SourceLayout, WholeLog},
@@ -270,6 +271,33 @@ pub fn open_operations(
             })))
         }
     }
+}
+
+/// What these stores keep in files of this machine and cannot rebuild, and what else belongs to the installation.
+pub fn backup_sources(event_store: &EventStoreUrl, read_models: &ReadModelsUrl, data_dir: &Path) -> Sources {
+    let mut elsewhere = Vec::new();
+    let log = match event_store {
+        EventStoreUrl::Sqlite(path) => Some(path.clone()),
+        EventStoreUrl::EventStoreDb(_) => {
+            elsewhere.push(
+                "ORDERLY_EVENT_STORE is an EventStoreDB server: back it up with its own tools, after this backup"
+                    .to_owned(),
+            );
+            None
+        }
+    };
+    let operations = match read_models {
+        ReadModelsUrl::Sqlite(_) => Some(data_dir.join("operations.db")),
+        ReadModelsUrl::Postgres(_) => {
+            elsewhere.push(
+                "ORDERLY_READ_MODELS is a Postgres database: back up its schema `orderly` with pg_dump, before the event \
+                 store"
+                    .to_owned(),
+            );
+            None
+        }
+    };
+    Sources { log, operations, data_dir: data_dir.to_owned(), elsewhere }
 }
 
 /// Creates the directory if it is missing, and closes it to other users.

@@ -59,7 +59,7 @@ def main():
                 # The byte belongs to a cell that is no longer in use.
                 continue
             flips += 1
-            for arguments in (["audit", "verify"], ["backup", f"{work}/copy.db"], ["projections", "rebuild"]):
+            for arguments in (["audit", "verify"], ["backup", f"{work}/backups"], ["projections", "rebuild"]):
                 if not notices(copy, arguments):
                     missed += 1
                     print(f"`{' '.join(arguments[:2])}` does not notice bit {bit} of byte {at} (position {event[0]}, "

@@ -17,6 +17,7 @@ OF_SERVERS = re.compile("orderly_(relay|postgres|eventstoredb|tls)_")
 def main():
     admin, prometheus = free_port(), free_port()
     with Server(BINARY, {"ORDERLY_ADMIN_LISTEN": f"127.0.0.1:{admin}"}) as server:
+        server.settings["ORDERLY_BACKUP_URL"] = f"{server.home}/backups"
         server.start()
         process = start_prometheus(server.home, [admin], prometheus)
         try:

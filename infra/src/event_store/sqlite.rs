@@ -45,7 +45,7 @@ use self::{
     writer::Writer,
 };
 pub use self::{
-    backup::{BackupError, BackupProgress, backup},
+    backup::{BackupError, BackupProgress, CopiedLog, backup},
     check::{CheckReport, check},
     errors::SqliteOpenError,
 };

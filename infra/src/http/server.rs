@@ -72,6 +72,8 @@ pub struct ServerOptions {
     /// The most bytes of answers that wait for their clients to read, in all connections. Beyond it, the
     /// connection that has waited longest is closed.
     pub stalled_bytes_max: usize,
+    /// Time for which the server accepts connections after the shutdown begins.
+    pub drain_delay: Duration,
     /// Time that an idle connection has for one last request after the shutdown begins.
     pub idle_grace: Duration,
     /// Time limit for running requests after the shutdown begins.
@@ -107,6 +109,7 @@ impl Default for ServerOptions {
             idle_timeout: Self::IDLE_TIMEOUT,
             answer_write_timeout: Self::ANSWER_WRITE_TIMEOUT,
             stalled_bytes_max: 192 * 1024 * 1024,
+            drain_delay: Duration::ZERO,
             idle_grace: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),
             allowed_hosts: AllowedHosts::default(),
@@ -239,6 +242,13 @@ where
         }
     }
     stage.send_replace(Stage::Draining);
+    // A proxy sends requests until it has seen that this process is not ready.
+    let accepting = async {
+        loop {
+            start(accept(&listener, &permits).await);
+        }
+    };
+    let _: Result<(), time::error::Elapsed> = time::timeout(shared.options.drain_delay, accepting).await;
     // Clients that connected before the listener closes may have sent a request.
     while let Some(accepted) = accept(&listener, &places).now_or_never() {
         start(accepted);

@@ -209,4 +209,15 @@ catalogue! {
     Counters TRACE_SPANS "orderly_trace_spans_total" [outcome]
         "Spans that ended: `exported`, `failed` (the collector did not accept them) or `dropped` (the queue of 4,096 was \
          full). The last two are lost";
+
+    // Backups.
+    Gauges BACKUP_LAST_GOOD_SECONDS "orderly_backup_last_good_timestamp_seconds" []
+        "When the last good backup was begun, in seconds since 1970. Of the process that makes backups by a schedule, as \
+         all metrics of backups are";
+    Gauges BACKUP_INTERVAL_SECONDS "orderly_backup_interval_seconds" []
+        "Time from one backup to the next";
+    Gauges BACKUP_BYTES "orderly_backup_bytes" []
+        "Size of the last good backup";
+    Counters BACKUPS "orderly_backups_total" [outcome]
+        "Backups of the schedule: `good` or `failed`";
 }

@@ -243,7 +243,8 @@ fn check_event_store(settings: &Settings) -> Result<u64, Failure> {
     Ok(report.findings_total)
 }
 
-async fn verify(settings: &Settings) -> Result<(), Failure> {
+/// Prints every difference, and fails if there is one.
+pub(super) async fn verify(settings: &Settings) -> Result<(), Failure> {
     let damages = block_in_place(|| check_event_store(settings))?;
     let log = stores::open_log(&settings.event_store()).await?;
     let views = Views::open(&settings.read_models()).await?;

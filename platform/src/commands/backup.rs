@@ -1,47 +1,62 @@
-//! `orderly backup`: copies the event store at one moment, also while a server writes to it.
-//!
-//! Copies events only. Read models and snapshots are rebuilt from them. Webhook subscriptions are in
-//! `operations.db` or Postgres, and need a copy of their own.
+//! `orderly backup`: copies everything that cannot be rebuilt, also while a server runs.
 
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use backups::{Place, Progress, Report, Storage};
 use clap::Args;
-use infra::event_store::sqlite::{self, BackupProgress};
+use indicatif::{HumanBytes, HumanCount};
+use infra::event_store::sqlite::BackupProgress;
 
 use super::Failure;
-use crate::{
-    config::{EventStoreUrl, Settings},
-    progress::ProgressDisplay,
-};
+use crate::{config::Settings, progress::ProgressDisplay, serve, stores};
 
 #[derive(Debug, Args)]
 pub struct BackupOptions {
-    /// File to write. Must not exist.
-    file: PathBuf,
+    /// Where the backup is stored, in a folder of its own: a directory, or `s3://BUCKET/FOLDER` with the credentials of
+    /// the variables `AWS_…`.
+    #[arg(env = "ORDERLY_BACKUP_URL", value_name = "URL")]
+    url: Place,
 }
 
-pub fn run(settings: &Settings, options: &BackupOptions) -> Result<(), Failure> {
-    let source = match settings.event_store() {
-        EventStoreUrl::Sqlite(path) => path,
-        EventStoreUrl::EventStoreDb(_) => {
-            return Err(Failure::new(
-                "ORDERLY_EVENT_STORE is an EventStoreDB server: this command copies embedded event stores only; use \
-                 the server's own backup of its data directory",
-            ));
-        }
-    };
-    let mut progress = ProgressDisplay::start("pages copied", 0);
-    let mut is_checking = false;
-    sqlite::backup(&source, &options.file, |step| match step {
-        BackupProgress::PagesCopied { done, total } => progress.set(done, total),
-        BackupProgress::EventsChecked { done, total } => {
-            if !std::mem::replace(&mut is_checking, true) {
-                progress = ProgressDisplay::start("events checked", total);
-            }
-            progress.set(done, total);
-        }
-    })?;
-    drop(progress);
-    println!("backed up {} to {}", source.display(), options.file.display());
+pub async fn run(settings: &Settings, options: &BackupOptions) -> Result<(), Failure> {
+    let sources =
+        stores::backup_sources(&settings.event_store(), &settings.read_models(), &settings.data_dir);
+    if sources.is_empty() {
+        return Err(Failure::new(format!(
+            "there is nothing to back up here: {}",
+            sources.elsewhere.join("; ")
+        )));
+    }
+    let storage = Storage::open_or_make(&options.url)?;
+    let made = backups::take(&sources, &storage, &serve::made_by(), &report()).await?;
+    let bytes = HumanBytes(made.files.iter().map(|file| file.bytes).sum());
+    let names: Vec<_> = made.files.iter().map(|file| file.part.file_name()).collect();
+    println!("{} in {} has {bytes}: {}", made.name, options.url, names.join(", "));
+    if let Some(log) = &made.log {
+        let position = log.last_event.as_ref().map_or(0, |mark| mark.position);
+        println!("{} events, up to position {position}", HumanCount(log.events));
+    }
+    for other in &made.elsewhere {
+        println!("Not in it: {other}");
+    }
     Ok(())
+}
+
+/// Shows the progress on standard error.
+fn report() -> Report {
+    let shown = Mutex::new((ProgressDisplay::start("pages copied", 0), false));
+    Arc::new(move |progress| {
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let (display, is_checking) = &mut *shown;
+        match progress {
+            Progress::Log(BackupProgress::PagesCopied { done, total }) => display.set(done, total),
+            Progress::Log(BackupProgress::EventsChecked { done, total }) => {
+                if !std::mem::replace(is_checking, true) {
+                    *display = ProgressDisplay::start("events checked", total);
+                }
+                display.set(done, total);
+            }
+            Progress::Storing => display.step("storing the backup"),
+        }
+    })
 }

@@ -1,13 +1,14 @@
-//! Durations as people write them: `90s`, `30m`, `1h 30m`.
+//! Durations as people write them: `90s`, `30m`, `1h 30m`, `90d`.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use command_api::CommandApiOptions;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-/// Parses a duration within bounds. The error names the bounds.
+/// Parses a duration within bounds. A day has 24 hours. The error names the bounds.
 pub fn parse_duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
-    let signed: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let span = text.parse::<Span>().map_err(|error| error.to_string())?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|error| error.to_string())?;
     let duration = Duration::try_from(signed).ok().filter(|duration| bounds.contains(duration));
     duration.ok_or_else(|| {
         format!("expected a duration from {} to {}", friendly(*bounds.start()), friendly(*bounds.end()))

@@ -24,6 +24,7 @@ use webhooks::{DispatcherOptions, Webhooks};
 use super::{
     Addresses, ServeConfig, StartError, StartLine, access,
     admin::{self, Admin},
+    backups,
     edge::Edge,
     guard::{self, EventTimes},
     parts::{self, ReadSide, WriteSide},
@@ -215,6 +216,10 @@ impl RunningRoles {
             write_side.events.check_in_background(&self.health);
         }
         self.start_guard();
+        // Stops when the log went back: the older backups are then the good ones.
+        if let Some(schedule) = backups::schedule(config, &self.health).filter(|_| !self.refuses_log()) {
+            self.publishing.tasks.spawn(schedule.run(self.publishing.stop.clone()));
+        }
         if let (None, Some(read_side)) = (&log, &read_side) {
             let (event_store, health) = (config.event_store.clone(), self.health.clone());
             let (projections, stop) = (Arc::clone(&read_side.views.projections), self.guarding.stop.clone());
@@ -476,9 +481,11 @@ impl RunningRoles {
         self.failed.cancelled().await;
     }
 
-    /// Answers the requests under way, finishes started reactions, the transaction of the relay and the batch
-    /// of the projectors, then closes the sandbox and the event store. Exports the last spans.
+    /// Answers 503 at `/readyz` from now on, and serves for the drain delay. Then answers the requests under way,
+    /// finishes started reactions, the transaction of the relay and the batch of the projectors, and closes the
+    /// sandbox and the event store. Exports the last spans.
     pub async fn stop(self) {
+        self.health.unable("stopping", "this process is stopping");
         let Self { apis, reactions, publishing, projections, provider, guarding, .. } = &self;
         for stage in [apis, reactions, publishing, projections, provider, guarding] {
             stage.stop().await;

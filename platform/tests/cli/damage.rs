@@ -27,11 +27,11 @@ async fn verify_backup_and_rebuild_name_a_damaged_event_and_exit_with_1() {
     assert_eq!(verified.code, Some(1), "{verified:?}");
     assert!(verified.stdout.contains(FINDING), "{verified:?}");
 
-    let copy = data.path("copy.db");
-    let backup = data.run(&["backup", copy.to_str().unwrap()]).await;
+    let backups = data.path("backups");
+    let backup = data.run(&["backup", backups.to_str().unwrap()]).await;
     assert_eq!(backup.code, Some(1), "{backup:?}");
     assert!(backup.stderr.contains(FINDING), "{backup:?}");
-    assert!(!copy.exists());
+    assert_eq!(std::fs::read_dir(backups).unwrap().count(), 0);
 
     let rebuilt = data.run(&["projections", "rebuild"]).await;
     assert_eq!(rebuilt.code, Some(1), "{rebuilt:?}");

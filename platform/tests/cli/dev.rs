@@ -46,7 +46,7 @@ async fn events_of_any_type_are_stored_with_checksums_after_those_that_exist() {
     );
     assert_eq!(events[2]["metadata"]["command"], "write_event");
     assert_eq!((&events[5_002]["data"], &events[5_002]["metadata"]["m"]), (&9_998.into(), &1.into()));
-    data.run_well(&["backup", data.path("copy.db").to_str().unwrap()]).await;
+    data.run_well(&["backup", data.path("backups").to_str().unwrap()]).await;
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ async fn a_data_directory_of_an_earlier_build_is_opened_verified_and_continued()
         unpack(&build.join("data"), &data.path(""));
         let expected = parsed(&build, "expected.json.zst");
         // Upgrades the file before a server does.
-        data.run_well(&["backup", data.path("copy.db").to_str().unwrap()]).await;
+        data.run_well(&["backup", data.path("backups").to_str().unwrap()]).await;
         // The read models have another schema since.
         let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
         assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");

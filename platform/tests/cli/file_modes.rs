@@ -32,7 +32,7 @@ async fn no_other_user_has_a_right_to_a_file_and_earlier_files_are_corrected() {
     let data = DataDir::at(outer.path("made/by/orderly"));
     let server = data.serve().await;
     server.place_an_order("A").await;
-    data.run_well(&["backup", data.path("copy.db").to_str().unwrap()]).await;
+    data.run_well(&["backup", data.path("backups").to_str().unwrap()]).await;
     data.run_well(&["projections", "rebuild"]).await;
     assert_eq!(open_to_others(&outer.path("made")), [""; 0], "while it runs");
     assert!(server.terminate().await.success());
@@ -46,7 +46,7 @@ async fn no_other_user_has_a_right_to_a_file_and_earlier_files_are_corrected() {
     for entry in fs::read_dir(data.path("")).unwrap() {
         let path = entry.unwrap().path();
         let mode = if path.is_dir() { 0o755 } else { 0o644 };
-        if path.file_name().is_some_and(|name| name != "sandbox.secret" && name != "copy.db") {
+        if path.file_name().is_some_and(|name| name != "sandbox.secret" && name != "backups") {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod audit;
+mod backup;
 mod bench;
 mod configuration;
 mod damage;
@@ -11,6 +12,7 @@ mod dev;
 mod earlier_builds;
 mod examples;
 mod file_modes;
+mod health;
 mod import;
 mod keys;
 mod measurements;

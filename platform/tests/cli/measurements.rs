@@ -70,7 +70,9 @@ async fn busy_server(data: &DataDir) -> Server {
     let written = Finished::from(data.command(&unknown).env("ORDERLY_DEV", "1").output().await.unwrap());
     assert_eq!(written.code, Some(0), "{written:?}");
 
-    let server = data.serve_measured(&["--webhooks-allow-private"]).await;
+    let backups = data.path("backups");
+    let server =
+        data.serve_measured(&["--webhooks-allow-private", "--backup-url", backups.to_str().unwrap()]).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let receiver = json!({"url": format!("http://{closed}/hooks"), "event_types": ["*"]});
     server.post("/v1/webhook-subscriptions", "hooks-1", receiver).await;
@@ -145,6 +147,7 @@ async fn every_part_of_a_platform_with_traffic_is_measured() {
         "orderly_webhook_attempts_total",
         "orderly_data_dir_free_bytes",
         "orderly_sqlite_wal_bytes",
+        "orderly_backup_interval_seconds",
     ] {
         assert!(measured.sum(counted) > 0.0, "{counted} is 0: {:#?}", measured.0);
     }

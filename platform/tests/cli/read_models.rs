@@ -71,14 +71,12 @@ async fn a_backup_made_while_serving_replaces_a_lost_store() {
     let data = DataDir::new();
     let server = data.serve().await;
     let order = server.place_an_order("85123A").await;
-    let copy = data.path("copy.db");
-    let backup = ["backup", copy.to_str().unwrap()];
-    data.run_well(&backup).await;
-    let again = data.run(&backup).await;
-    assert_eq!(again.code, Some(1), "a backup overwrote a file: {again:?}");
+    let backups = data.path("backups");
+    data.run_well(&["backup", backups.to_str().unwrap()]).await;
     assert!(server.terminate().await.success());
 
-    std::fs::rename(&copy, data.path("events.db")).unwrap();
+    let backup = std::fs::read_dir(backups).unwrap().next().unwrap().unwrap().path();
+    std::fs::rename(backup.join("events.db"), data.path("events.db")).unwrap();
     let refused = data.run(&["serve", "--command-listen", "127.0.0.1:0"]).await;
     assert_eq!(refused.code, Some(1), "the read models belong to the lost log: {refused:?}");
     assert!(refused.stderr.contains("orderly projections rebuild"), "{refused:?}");

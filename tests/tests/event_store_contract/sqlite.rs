@@ -173,10 +173,10 @@ async fn a_backup_during_writes_has_every_acknowledged_event_and_a_new_id() {
     let acknowledged = fixture.store().append(append(&new_stream(), NoStream, Vec::new())).await.unwrap();
     let copy = fixture.directory.path().join("copy.db");
     let (source, destination) = (fixture.path(), copy.clone());
-    let (store_id, last_progress) = tokio::task::spawn_blocking(move || {
+    let (made, last_progress) = tokio::task::spawn_blocking(move || {
         let mut last_progress = None;
-        let id = backup(&source, &destination, |progress| last_progress = Some(progress)).unwrap();
-        (id, last_progress.unwrap())
+        let made = backup(&source, &destination, |progress| last_progress = Some(progress)).unwrap();
+        (made, last_progress.unwrap())
     })
     .await
     .unwrap();
@@ -184,11 +184,13 @@ async fn a_backup_during_writes_has_every_acknowledged_event_and_a_new_id() {
     writer.await.unwrap();
 
     assert!(matches!(last_progress, BackupProgress::EventsChecked { done, total } if done == total));
-    assert_ne!(store_id, fixture.store().log().store_id());
+    assert_eq!(made.original_id, fixture.store().log().store_id());
+    assert_ne!(made.store_id, made.original_id);
     let restored = open(&copy).unwrap();
-    assert_eq!(restored.log().store_id(), store_id);
+    assert_eq!(restored.log().store_id(), made.store_id);
     let copied = restored.log().read_all(None, usize::MAX).await.unwrap();
     let last = copied.last().unwrap();
+    assert_eq!((made.events, made.last_event), (copied.len() as u64, Some(last.into())));
     assert!(Some(last.position) >= acknowledged.last_position);
     assert_eq!(copied, fixture.store().log().read_all(None, copied.len()).await.unwrap());
     let next = Exact(last.revision);

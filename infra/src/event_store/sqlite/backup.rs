@@ -4,25 +4,35 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use rusqlite::{
-    Connection,
-    backup::{Backup, StepResult},
-};
+use domain::{EventId, StreamName};
+use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 use uuid::Uuid;
 
 use super::{check::check, errors::SqliteOpenError, open};
+use crate::{event_store::EventMark, sqlite::copy_pages};
 
-/// Pages between two reports of progress: 16 MiB.
-const STEP_PAGES: i32 = 4_096;
+const SELECT_LAST: &str = "SELECT position, name, revision, id FROM events JOIN streams USING (stream_no)
+     ORDER BY position DESC LIMIT 1";
 
 /// Progress of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupProgress {
     PagesCopied { done: u64, total: u64 },
     EventsChecked { done: u64, total: u64 },
+}
+
+/// A copy of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedLog {
+    /// The id of the log that was copied.
+    pub original_id: Uuid,
+    /// The id of the copy.
+    pub store_id: Uuid,
+    pub events: u64,
+    /// `None` if the log is empty.
+    pub last_event: Option<EventMark>,
 }
 
 /// Why a backup failed. A file that exists at the destination stays unchanged.
@@ -47,22 +57,20 @@ pub enum BackupError {
 }
 
 /// Copies the current state of the store at `source` to the new file `destination`, checks the copy and makes
-/// it durable. Returns the id of the copy. The copy gets a new id because a restored log diverges from the
-/// original: consumers that store positions of the original must refuse it.
+/// it durable. The copy gets a new id because a restored log diverges from the original: consumers that store
+/// positions of the original must refuse it.
 ///
-/// SQLite's online backup makes the copy within one read transaction: the copy is consistent, does not
-/// restart when the server writes, and does not block the server. It copies pages unchanged, at the speed of
-/// the disk. (`VACUUM INTO` would rebuild every B-tree and reports no progress.)
+/// The copy is of one moment, and blocks no server.
 pub fn backup(
     source: &Path,
     destination: &Path,
     mut progress: impl FnMut(BackupProgress),
-) -> Result<Uuid, BackupError> {
+) -> Result<CopiedLog, BackupError> {
     let io_error = |source| BackupError::Io { path: destination.to_owned(), source };
     if destination.try_exists().map_err(io_error)? {
         return Err(BackupError::Exists { path: destination.to_owned() });
     }
-    let (_, original) = open::read_only(source).map_err(BackupError::Source)?;
+    let (identity, original) = open::read_only(source).map_err(BackupError::Source)?;
 
     let directory = open::directory_of(destination);
     let unfinished = tempfile::Builder::new()
@@ -76,6 +84,7 @@ pub fn backup(
     if report.findings_total > 0 {
         return Err(BackupError::Damaged(report.findings.join("; ")));
     }
+    let last_event = open::open_reader(&unfinished)?.query_row(SELECT_LAST, [], mark).optional()?;
 
     File::open(&unfinished).and_then(|file| file.sync_all()).map_err(io_error)?;
     unfinished.persist_noclobber(destination).map_err(|error| match error.error.kind() {
@@ -83,7 +92,7 @@ pub fn backup(
         _ => io_error(error.error),
     })?;
     open::sync_directory(directory).map_err(io_error)?;
-    Ok(store_id)
+    Ok(CopiedLog { original_id: identity.store_id, store_id, events: report.events, last_event })
 }
 
 fn copy(
@@ -94,29 +103,21 @@ fn copy(
     let snapshot = original.unchecked_transaction()?;
     snapshot.query_row("SELECT store_id FROM meta", [], |_| Ok(()))?;
     let mut copy = Connection::open(destination)?;
-    // The copy is flushed once, at the end.
-    copy.pragma_update(None, "synchronous", "OFF")?;
-    {
-        let backup = Backup::new(&snapshot, &mut copy)?;
-        loop {
-            let step = backup.step(STEP_PAGES)?;
-            let pages = backup.progress();
-            progress(BackupProgress::PagesCopied {
-                done: u64::from((pages.pagecount - pages.remaining).unsigned_abs()),
-                total: u64::from(pages.pagecount.unsigned_abs()),
-            });
-            match step {
-                StepResult::Done => break,
-                StepResult::More => {}
-                // Another process holds a lock on the original for a moment, for example while it closes the
-                // file.
-                _ => std::thread::sleep(Duration::from_millis(50)),
-            }
-        }
-    }
-    // Leaves one file without a write-ahead log. The server that opens the copy turns the log on again.
-    copy.pragma_update(None, "journal_mode", "DELETE")?;
+    copy_pages(&snapshot, &mut copy, |done, total| progress(BackupProgress::PagesCopied { done, total }))?;
     let store_id = open::rename_store(&copy)?;
     copy.close().map_err(|(_, error)| error)?;
     Ok(store_id)
+}
+
+fn mark(row: &Row<'_>) -> rusqlite::Result<EventMark> {
+    let name: String = row.get(1)?;
+    let stream = name
+        .parse::<StreamName>()
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
+    Ok(EventMark {
+        position: row.get::<_, i64>(0)?.cast_unsigned(),
+        stream,
+        revision: row.get::<_, i64>(2)?.cast_unsigned(),
+        id: EventId(row.get(3)?),
+    })
 }
