@@ -23,6 +23,7 @@ Python 3 and venv | needs_python         | python3-venv           | Python clien
 promtool          | needs_promtool       | prometheus             | alert rules
 Node 18 and npm   | needs_node           | npm                    | Node clients
 nginx             | needs_nginx          | nginx-light            | sample proxy
+HAProxy           | needs_haproxy        | haproxy                | HAProxy
 root              | needs_root           |                        | root
 TABLE
 }
@@ -59,6 +60,7 @@ needs_node() {
   major=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p')
   [ "${major:-0}" -ge 18 ] && command -v npm >/dev/null
 }
+needs_haproxy() { command -v haproxy || [ -x /usr/sbin/haproxy ]; } >/dev/null
 needs_python() { python3 -c 'import ensurepip, venv'; } 2>/dev/null
 
 # Root in a container may lack the right to mount, so this mounts a small disk as the test does.

@@ -131,6 +131,8 @@ client_check tests/scripts/webhooks-client-check.sh 'Python clients'
 client_check tests/scripts/stripe-client-check.sh 'Python clients' stripe-mock
 client_check tests/scripts/alert-rules.sh 'alert rules'
 client_check tests/scripts/openapi-check.sh 'Python clients' 'Node clients' 'sample proxy'
+client_check tests/scripts/rolling-restart.sh HAProxy
+client_check tests/scripts/packages.sh 'Python clients' root Kafka Postgres
 
 if [ ${#skipped[@]} -gt 0 ]; then
   loudly "${#skipped[@]} tests are NOT run, because of what is missing on this machine:"
