@@ -117,6 +117,9 @@ class Container:
         status = open(f"/proc/{self.process.pid}/status").read()
         user = self.image.user.split(":")[0]
         assert re.search(rf"^Uid:\s+{user}\s", status, re.M), f"{self.name} runs as another user"
+        mounts = open(f"/proc/{self.process.pid}/mountinfo").read()
+        is_read_only = re.search(r"^\S+ \S+ \S+ \S+ / ro[, ]", mounts, re.M) is not None
+        assert is_read_only == self.read_only, f"{self.name}: the root is read-only: {is_read_only}"
         assert re.search(r"^CapBnd:\s+0+$", status, re.M), f"{self.name} may get capabilities"
 
     def stop(self):

@@ -16,6 +16,8 @@ import urllib.request
 from server import until
 
 CONFIG = "infra/deploy/haproxy/haproxy.cfg"
+# Debian installs it in a directory that users may not search.
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
 OWNER = "command-api,process-manager,projectors,webhooks,sandbox"
 CLIENTS = 4
 # The load goes on for so long before and after each restart.
@@ -149,7 +151,7 @@ def main():
         for process in (writer, *queries.values()):
             process.start()
             started.append(process)
-        haproxy = subprocess.Popen(["haproxy", "-db", "-f", CONFIG], env={**os.environ, **addresses})
+        haproxy = subprocess.Popen([HAPROXY, "-db", "-f", CONFIG], env={**os.environ, **addresses})
         started.append(haproxy)
         for name in queries:
             until_up(addresses["STATUS_LISTEN"], name)

@@ -89,6 +89,9 @@ pub async fn take(
 
 /// The kernel releases the lock with the file, also after `kill -9`.
 fn lock(data_dir: &Path) -> Result<File, BackupError> {
+    if !data_dir.exists() {
+        return Err(BackupError::NoDataDir { path: data_dir.to_owned() });
+    }
     let path = data_dir.join(LOCK);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(BackupError::io(&path))?;

@@ -17,6 +17,8 @@ pub enum BackupError {
     Database(#[from] CopyError),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("the data directory {} does not exist (ORDERLY_DATA_DIR)", path.display())]
+    NoDataDir { path: PathBuf },
     #[error("another backup of the data directory is under way: it holds {}", lock.display())]
     UnderWay { lock: PathBuf },
     #[error("{place}: {source}")]

@@ -31,7 +31,7 @@ pub struct Schedule {
     pub health: Health,
 }
 
-struct Measured {
+pub(crate) struct Measured {
     last_good: Gauge,
     bytes: Gauge,
     good: Counter,
@@ -46,12 +46,7 @@ impl Schedule {
     }
 
     async fn make_backups(self) {
-        let measured = Measured {
-            last_good: BACKUP_LAST_GOOD_SECONDS.with([]),
-            bytes: BACKUP_BYTES.with([]),
-            good: BACKUPS.with(["good"]),
-            failed: BACKUPS.with(["failed"]),
-        };
+        let measured = Measured::new();
         BACKUP_INTERVAL_SECONDS.with([]).set(self.every.as_secs_f64());
         loop {
             let pause = match self.make_due(&measured).await {
@@ -72,7 +67,7 @@ impl Schedule {
     }
 
     /// Makes a backup if one is due. Returns the time until the next one is.
-    async fn make_due(&self, measured: &Measured) -> Result<Duration, BackupError> {
+    pub(crate) async fn make_due(&self, measured: &Measured) -> Result<Duration, BackupError> {
         let storage = Storage::open_or_make(&self.place)?;
         let own = self.own_backups(&storage).await?;
         if let Some(newest) = own.first() {
@@ -115,6 +110,15 @@ impl Schedule {
 }
 
 impl Measured {
+    pub(crate) fn new() -> Self {
+        Self {
+            last_good: BACKUP_LAST_GOOD_SECONDS.with([]),
+            bytes: BACKUP_BYTES.with([]),
+            good: BACKUPS.with(["good"]),
+            failed: BACKUPS.with(["failed"]),
+        }
+    }
+
     fn note(&self, backup: &Manifest) {
         self.last_good.set(backup.made_at.as_duration().as_secs_f64());
         self.bytes.set(number(backup.files.iter().map(|file| file.bytes).sum::<u64>()));

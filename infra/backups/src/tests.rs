@@ -1,13 +1,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-use std::{fs, path::Path as FilePath, sync::Arc};
+use std::{fs, path::Path as FilePath, sync::Arc, time::Duration};
 
+use infra::{health::Health, operations::sqlite::SqliteOperations};
 use jiff::{SignedDuration, Timestamp};
-use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::{BackupError, InvalidPlace, Keep, MadeBy, Manifest, Part, Place, Storage, Which, storage::entry};
+use crate::{
+    BackedUpLog, BackupError, InvalidPlace, Keep, MadeBy, Manifest, Part, Place, Schedule, Sources, Storage,
+    Which, schedule::Measured, storage::entry,
+};
 
 /// More than one part of an upload.
 const LARGE_BYTES: usize = 20 * 1024 * 1024;
@@ -154,4 +158,47 @@ fn backups_are_kept_by_number_or_by_age_and_the_newest_one_always() {
         assert!(text.parse::<Keep>().is_err(), "{text}");
     }
     assert_eq!(Keep::For(SignedDuration::from_hours(720)).to_string().parse(), "30d".parse::<Keep>());
+}
+
+/// Backs up the operational state only, at every call.
+fn schedule(data_dir: &FilePath, place: &FilePath) -> Schedule {
+    let operations = data_dir.join("operations.db");
+    SqliteOperations::open(&operations).unwrap();
+    Schedule {
+        sources: Sources {
+            log: None,
+            operations: Some(operations),
+            data_dir: data_dir.to_owned(),
+            elsewhere: Vec::new(),
+        },
+        place: Place::Directory(place.to_owned()),
+        every: Duration::ZERO,
+        keep: "2".parse().unwrap(),
+        made_by: MadeBy { version: "1".to_owned(), commit: "abc".to_owned() },
+        health: Health::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_makes_what_is_due_and_deletes_old_backups_of_its_own_log_only() {
+    let (_memory, place, [_, storage]) = storages();
+    let data = tempfile::tempdir().unwrap();
+    let (staging, mut foreign) = staged(-1_000_000_000);
+    let id = Uuid::now_v7();
+    foreign.log = Some(BackedUpLog { original_id: id, id, events: 0, last_event: None });
+    storage.publish(staging.path(), &foreign).await.unwrap();
+
+    let mut schedule = schedule(data.path(), place.path());
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        schedule.make_due(&Measured::new()).await.unwrap();
+        made.insert(0, storage.find(&Which::Latest).await.unwrap());
+    }
+    let kept = [made[0].clone(), made[1].clone(), foreign];
+    assert_eq!(storage.backups().await.unwrap(), kept);
+
+    schedule.every = Duration::from_hours(1);
+    let pause = schedule.make_due(&Measured::new()).await.unwrap();
+    assert!(pause > Duration::from_mins(50) && pause <= Duration::from_hours(1), "{pause:?}");
+    assert_eq!(storage.backups().await.unwrap(), kept, "none is due");
 }

@@ -72,7 +72,7 @@ pub struct ServerOptions {
     /// The most bytes of answers that wait for their clients to read, in all connections. Beyond it, the
     /// connection that has waited longest is closed.
     pub stalled_bytes_max: usize,
-    /// Time for which the server accepts connections after the shutdown begins.
+    /// Time for which the server accepts connections after the shutdown begins, so that a proxy can notice it.
     pub drain_delay: Duration,
     /// Time that an idle connection has for one last request after the shutdown begins.
     pub idle_grace: Duration,

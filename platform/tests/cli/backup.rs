@@ -87,6 +87,43 @@ async fn a_restored_backup_verifies_and_answers_old_keys_as_before() {
     server.kill().await;
 }
 
+/// The highest position of the log that a copy of `operations.db` names.
+fn position_named(backup: &Path) -> Option<u64> {
+    const SELECT: &str = "SELECT max(position) FROM
+         (SELECT position FROM webhook_deliveries UNION ALL SELECT position FROM reactor_positions)";
+    let operations = rusqlite::Connection::open(backup.join("operations.db")).unwrap();
+    operations.query_row(SELECT, [], |row| row.get::<_, Option<u64>>(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_backup_under_load_names_no_place_that_its_log_lacks() {
+    let data = DataDir::new();
+    let place = data.path("backups");
+    let server = std::sync::Arc::new(data.serve_with(&["--webhooks-allow-private"]).await);
+    let hooks = json!({"url": "http://127.0.0.1:9/hooks", "event_types": ["*"]});
+    server.post("/v1/webhook-subscriptions", "hooks-1", hooks).await;
+    let sending = tokio::spawn({
+        let server = std::sync::Arc::clone(&server);
+        async move {
+            for number in 0.. {
+                server.place_an_order(&format!("SKU-{number}")).await;
+            }
+        }
+    });
+    for _ in 0..5 {
+        data.run_well(&["backup", place.to_str().unwrap()]).await;
+    }
+    sending.abort();
+    let mut named = 0;
+    for backup in backups(&place) {
+        let last = manifest(&backup)["log"]["last_event"]["position"].as_u64();
+        let position = position_named(&backup);
+        assert!(position <= last, "{position:?} is after {last:?}");
+        named = named.max(position.unwrap_or(0));
+    }
+    assert!(named > 0, "the test needs deliveries");
+}
+
 #[tokio::test]
 async fn the_manifest_names_the_program_the_last_event_and_the_checksums() {
     let data = DataDir::new();

@@ -80,3 +80,19 @@ async fn requests_that_outlast_the_drain_time_are_cut() {
     server.ended().await;
     client.end().await;
 }
+
+#[tokio::test]
+async fn connections_are_accepted_for_the_drain_delay_and_their_answers_end_them() {
+    let options = ServerOptions { drain_delay: Duration::from_hours(1), ..patient() };
+    let (server, _, _) = with_slow_requests(options).await;
+    server.shutdown.cancel();
+    crate::support::eventually("answers end their connections", async || {
+        let mut client = server.connect().await;
+        client.send(get("/")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 200);
+        answer.closes().then_some(())
+    })
+    .await;
+    server.serving.abort();
+}
