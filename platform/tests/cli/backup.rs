@@ -92,7 +92,7 @@ fn position_named(backup: &Path) -> Option<u64> {
     const SELECT: &str = "SELECT max(position) FROM
          (SELECT position FROM webhook_deliveries UNION ALL SELECT position FROM reactor_positions)";
     let operations = rusqlite::Connection::open(backup.join("operations.db")).unwrap();
-    operations.query_row(SELECT, [], |row| row.get::<_, Option<u64>>(0)).unwrap()
+    operations.query_row(SELECT, [], |row| row.get::<_, Option<i64>>(0)).unwrap().map(i64::cast_unsigned)
 }
 
 #[tokio::test]
@@ -133,7 +133,8 @@ async fn the_manifest_names_the_program_the_last_event_and_the_checksums() {
     let place = data.path("backups");
     data.run_well(&["backup", place.to_str().unwrap()]).await;
     data.run_well(&["backup", place.to_str().unwrap()]).await;
-    let [first, second] = &backups(&place)[..] else { panic!("two backups") };
+    let made = backups(&place);
+    let [first, second] = &made[..] else { panic!("there are {} backups", made.len()) };
     let described = manifest(second);
     assert_eq!(described["made_by"]["version"], env!("CARGO_PKG_VERSION"));
     let log = &described["log"];
