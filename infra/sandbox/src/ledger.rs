@@ -6,6 +6,7 @@ mod reports;
 
 use std::{
     fmt,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,6 +32,7 @@ const SETTLED_MAX: i64 = 100;
 #[derive(Clone)]
 pub struct Ledger {
     connection: Arc<Mutex<Connection>>,
+    _lock: Arc<File>,
     clock: Clock,
     /// True if notices are queued. False if there is no receiver.
     queues_notices: bool,
@@ -118,16 +120,17 @@ impl LedgerView<'_> {
 impl Ledger {
     /// Opens the file. Creates it if it does not exist. Fails while another process has it open.
     pub fn open(path: &Path, clock: Clock, queues_notices: bool) -> Result<Self, LedgerOpenError> {
-        let describe =
-            |error: rusqlite::Error| LedgerOpenError { path: path.to_owned(), problem: error.to_string() };
+        let failed = |problem: String| LedgerOpenError { path: path.to_owned(), problem };
+        let describe = |error: rusqlite::Error| failed(error.to_string());
         private_files::restrict_database(path);
+        let lock = lock(path).map_err(failed)?;
         let connection = Connection::open(path).map_err(describe)?;
-        connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(describe)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(describe)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(describe)?;
         connection.execute_batch(SCHEMA).map_err(describe)?;
         let due = Arc::default();
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), clock, queues_notices, due })
+        let connection = Arc::new(Mutex::new(connection));
+        Ok(Self { connection, _lock: Arc::new(lock), clock, queues_notices, due })
     }
 
     pub fn now(&self) -> Timestamp {
@@ -221,6 +224,20 @@ impl Ledger {
             Ok(outcome)
         });
         running.await.unwrap_or_else(|error| Err(LedgerError::Unusable(error.to_string())))
+    }
+}
+
+/// Keeps other sandboxes from the file. A lock of SQLite would keep backups from it too. The kernel releases the lock
+/// with the returned file, also after `kill -9`.
+fn lock(path: &Path) -> Result<File, String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(Path::new(&name));
+    let lock = lock.map_err(|error| format!("its lock cannot be opened: {error}"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err("another process has it open".to_owned()),
+        Err(TryLockError::Error(error)) => Err(format!("it cannot be locked: {error}")),
     }
 }
 

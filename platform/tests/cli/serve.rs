@@ -73,3 +73,13 @@ async fn free_address() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
+
+#[tokio::test]
+async fn a_second_sandbox_on_the_same_ledger_is_refused() {
+    let data = DataDir::new();
+    let server = data.serve().await;
+    let second = data.run(&["serve", "--roles", "sandbox", "--sandbox-listen", "127.0.0.1:0"]).await;
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert!(second.stderr.contains("sandbox.db: another process has it open"), "{second:?}");
+    server.kill().await;
+}
