@@ -14,6 +14,8 @@ from server import until
 
 # Where the image keeps its files.
 HOME = "/var/lib/orderly"
+# A role that only reads ends until another one has made the event store. An engine starts it again.
+RESTARTS_MAX = 60
 
 
 class Image:
@@ -51,7 +53,7 @@ class Container:
     def __init__(self, name, image, binary, volume, environment, arguments=None, read_only=True):
         self.name, self.image, self.binary, self.volume = name, image, binary, volume
         self.arguments, self.read_only = arguments or image.cmd, read_only
-        self.given, self.process = environment, None
+        self.given, self.process, self.restarts_left = environment, None, RESTARTS_MAX
         values = [value for value in (image.environment | environment).values()]
         listening = {int(found[1]) for value in values if (found := re.fullmatch(r"0\.0\.0\.0:(\d+)", value))}
         self.ports = {port: free_port() for port in listening}
@@ -82,6 +84,7 @@ class Container:
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", inside, "sh", *drop, *entry, *arguments]
 
     def start(self, names):
+        self.names = names
         self.log = open(f"{self.volume}.{self.name}.log", "ab")
         self.process = subprocess.Popen(self.command(self.arguments), env=self.environment(names), stdout=self.log,
                                         stderr=self.log)
@@ -107,11 +110,16 @@ class Container:
         def is_healthy():
             self.check_runs()
             return self.is_healthy(names)
-        until(f"{self.name} is healthy", is_healthy, 60, 0.3)
+        until(f"{self.name} is healthy", is_healthy, 60, 0.5)
+        self.restarts_left = 0
 
     def check_runs(self):
-        if self.process.poll() is not None:
+        if self.process.poll() is None:
+            return
+        if self.restarts_left == 0:
             raise SystemExit(f"{self.name} has ended: {open(self.log.name).read()[-3000:]}")
+        self.restarts_left -= 1
+        self.start(self.names)
 
     def check_user(self):
         status = open(f"/proc/{self.process.pid}/status").read()

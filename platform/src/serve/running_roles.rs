@@ -37,6 +37,9 @@ use crate::{
     stores::{self, Operations, Views, WritableEventStore},
 };
 
+/// The name of a condition in [`Health`].
+const STARTING: &str = "starting";
+
 /// The running roles of this process.
 #[derive(Debug)]
 pub struct RunningRoles {
@@ -143,6 +146,8 @@ impl RunningRoles {
         let health = Health::default();
         let measurements = config.admin_listen.map(|_| admin::measurements());
         let traces = TraceExport::start(config.traces.clone())?;
+        // The admin address answers before the roles work.
+        health.unable(STARTING, "this process is starting");
         let clock = Clock::steady(health.clone());
         let mut write_side = WriteSide::open(&config, &clock, &health).await?;
         let mut log = parts::open_log(&config, write_side.as_ref(), &health).await?;
@@ -194,6 +199,7 @@ impl RunningRoles {
         let started = running.start_roles(&config, write_side, log, read_side, listeners).await;
         match started {
             Ok(()) => {
+                running.health.resolve(STARTING);
                 running.start_line.log_up();
                 Ok(running)
             }
@@ -290,7 +296,7 @@ impl RunningRoles {
     ) -> Result<(), StartError> {
         let Some(models) = read_side.models.as_ref().filter(|_| !self.refuses_log()) else { return Ok(()) };
         let sources = parts::projector_sources(config, write_side, log.store_id()).await?;
-        let commit_every = batch_every(&config.bus);
+        let commit_every = parts::batch_every(&config.bus);
         // The projectors of a process share its memory.
         let cached_bytes_max = ProjectorOptions::default().cached_bytes_max / sources.len().max(1);
         let options = ProjectorOptions { cached_bytes_max, commit_every };
@@ -319,7 +325,7 @@ impl RunningRoles {
         }
         let Some(layout) = parts::layout(config, Some(log)) else { return Ok(()) };
         let source = parts::webhooks_source(config, write_side, log.store_id()).await?;
-        let follower = webhooks.follower(source, layout, batch_every(&config.bus));
+        let follower = webhooks.follower(source, layout, parts::batch_every(&config.bus));
         let dispatcher = webhooks.dispatcher(DispatcherOptions::default())?;
         let stop = || self.publishing.stop.clone();
         self.spawn(&self.publishing, Role::Webhooks, follower.run(stop()));
@@ -387,7 +393,7 @@ impl RunningRoles {
             layout: stores::source_layout(&config.bus, &log),
             queries: Arc::clone(&views.overdue),
             health: self.health.clone(),
-            batch_every: batch_every(&config.bus),
+            batch_every: parts::batch_every(&config.bus),
         };
         let stop = self.reactions.stop.clone();
         self.spawn(&self.reactions, Role::ProcessManager, process_manager.run(stop));
@@ -496,15 +502,5 @@ impl RunningRoles {
         if let Some(traces) = self.traces {
             traces.stop().await;
         }
-    }
-}
-
-/// Pause between small batches of events. Each commit of the event store wakes its followers, so a pause lets
-/// several commits share a batch. 0 with Kafka: it delivers partitions one after another, so their pauses
-/// would add up.
-fn batch_every(bus: &BusUrl) -> Duration {
-    match bus {
-        BusUrl::Direct => Duration::from_millis(10),
-        BusUrl::Kafka(_) => Duration::ZERO,
     }
 }

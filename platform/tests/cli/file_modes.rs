@@ -46,7 +46,10 @@ async fn no_other_user_has_a_right_to_a_file_and_earlier_files_are_corrected() {
     for entry in fs::read_dir(data.path("")).unwrap() {
         let path = entry.unwrap().path();
         let mode = if path.is_dir() { 0o755 } else { 0o644 };
-        if path.file_name().is_some_and(|name| name != "sandbox.secret" && name != "backups") {
+        if path
+            .file_name()
+            .is_some_and(|name| name != "sandbox.secret" && name != "backups" && name != "backup.lock")
+        {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         }
     }
