@@ -16,6 +16,7 @@ from server import until
 HOME = "/var/lib/orderly"
 # A role that only reads ends until another one has made the event store. An engine starts it again.
 RESTARTS_MAX = 60
+PORTS = iter(range(28_000 + os.getpid() % 2_000, 32_000))
 
 
 class Image:
@@ -42,9 +43,15 @@ class Image:
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that the kernel gives to outgoing connections, and never the same one twice."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
+    raise SystemExit("no port is free")
 
 
 class Container:

@@ -167,8 +167,11 @@ def check_compose(image, binary, work):
 
 def check_scaled_compose(image, binary, work, servers):
     containers = composed("compose.scaled.yaml", image, binary, work)
+    command_api, query_api = containers["command-api"].ports[8080], containers["query-api"].ports[8081]
     with running(containers, dict(servers)):
-        tour(containers["command-api"].ports[8080], containers["query-api"].ports[8081])
+        # Until the projectors have divided the partitions of new topics, rows are late.
+        check_order(command_api, query_api, "none", "first")
+        tour(command_api, query_api)
     print("compose.scaled.yaml passes the README's tour")
 
 
@@ -239,18 +242,20 @@ def check_scaled_kubernetes(image, binary, work, servers):
 
 
 def check_order(command_port, query_port, key, sku):
-    def curl(port, path, *more):
-        authorized = ["-H", f"Authorization: Bearer {key}", "-H", f"Idempotency-Key: {sku}{path}"]
-        done = subprocess.run(["curl", "-sS", "--fail-with-body", *authorized, f"localhost:{port}{path}", *more],
+    authorized = ["-H", f"Authorization: Bearer {key}"]
+    def post(path, body):
+        headers = [*authorized, "-H", f"Idempotency-Key: {sku}{path}", "-H", "Content-Type: application/json"]
+        url = f"localhost:{command_port}{path}"
+        done = subprocess.run(["curl", "-sS", "--fail-with-body", *headers, url, "-d", json.dumps(body)],
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
-    body = ["-H", "Content-Type: application/json", "-d"]
-    curl(command_port, f"/v1/stock/{sku}/receipts", *body, '{"quantity": 5}')
+    post(f"/v1/stock/{sku}/receipts", {"quantity": 5})
     line = {"sku": sku, "quantity": 1, "unit_price": 250}
-    placed = curl(command_port, "/v1/orders", *body, json.dumps({"currency": "GBP", "lines": [line]}))
-    order = curl(query_port, f"/v1/orders/{placed['order_id']}?min_revision={placed['revision']}")
-    assert order["status"] == "allocated", order
+    placed = post("/v1/orders", {"currency": "GBP", "lines": [line]})
+    path = f"localhost:{query_port}/v1/orders/{placed['order_id']}?min_revision={placed['revision']}"
+    row = ["curl", "-sf", *authorized, path]
+    until("the order is visible", lambda: b'"allocated"' in subprocess.run(row, capture_output=True).stdout, 60)
 
 
 @contextlib.contextmanager

@@ -115,3 +115,12 @@ async fn programs_that_call_the_apis_authenticate_themselves() {
     assert!(history.lines().next().unwrap().contains(" shop "), "{history}");
     assert!(!history.contains(&key[21..]), "{history}");
 }
+
+#[tokio::test]
+async fn a_lifetime_may_be_given_in_days() {
+    let data = DataDir::new();
+    let create = ["keys", "create", "--principal", "shop", "--scopes", "read", "--expires-in"];
+    data.run_well(&[&create[..], &["90d"]].concat()).await;
+    let refused = data.run(&[&create[..], &["11y"]].concat()).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
