@@ -1,9 +1,10 @@
 //! Writes backups to a place, lists them, and fetches them.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
     io::{self, BufWriter, Read, Write},
-    path::Path as FilePath,
+    path::{Path as FilePath, PathBuf},
     str::FromStr,
     sync::Arc,
     time::Duration,
@@ -35,7 +36,7 @@ pub struct Storage {
     prefix: Path,
     place: String,
     /// Backups appear in it by a rename, without a second copy.
-    pub(crate) directory: Option<std::path::PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// Which backup to restore.
@@ -296,5 +297,9 @@ pub(crate) fn entry(part: Part, directory: &FilePath) -> Result<FileEntry, Backu
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
