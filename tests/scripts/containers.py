@@ -117,7 +117,11 @@ class Container:
         def is_healthy():
             self.check_runs()
             return self.is_healthy(names)
-        until(f"{self.name} is healthy", is_healthy, 60, 0.5)
+        try:
+            until(f"{self.name} is healthy", is_healthy, 60, 0.5)
+        except SystemExit as late:
+            said = self.run(self.image.health[1:], names)
+            raise SystemExit(f"{late}\n{said}\n{open(self.log.name).read()[-3000:]}") from None
         self.restarts_left = 0
 
     def check_runs(self):
