@@ -130,7 +130,7 @@ fn a_place_is_a_directory_or_a_bucket() {
         ("s3://shop-backups", bucket("shop-backups", "")),
         ("s3://shop-backups/orderly/eu/", bucket("shop-backups", "orderly/eu")),
     ] {
-        assert_eq!(text.parse(), Ok(place), "{text}");
+        assert_eq!(text.parse::<Place>(), Ok(place), "{text}");
     }
     for text in ["", "file://var/backups", "gs://shop/orderly", "https://shop.example/"] {
         assert_eq!(text.parse::<Place>(), Err(InvalidPlace::Scheme), "{text}");
@@ -157,7 +157,7 @@ fn backups_are_kept_by_number_or_by_age_and_the_newest_one_always() {
     for text in ["0", "-1", "", "30s", "30 apples"] {
         assert!(text.parse::<Keep>().is_err(), "{text}");
     }
-    assert_eq!(Keep::For(SignedDuration::from_hours(720)).to_string().parse(), "30d".parse::<Keep>());
+    assert_eq!(Keep::For(SignedDuration::from_hours(720)).to_string().parse::<Keep>(), "30d".parse::<Keep>());
 }
 
 /// Backs up the operational state only, at every call.
