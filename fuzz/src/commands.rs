@@ -46,7 +46,7 @@ pub fn check(input: &[u8]) {
     let Some((choice, body)) = input.split_first() else { return };
     let mut platform = PLATFORM.lock().unwrap_or_else(PoisonError::into_inner);
     let number = BODIES.fetch_add(1, Ordering::Relaxed);
-    if number > 0 && number % BODIES_PER_PLATFORM == 0 {
+    if number > 0 && number.is_multiple_of(BODIES_PER_PLATFORM) {
         *platform = PlatformInMemory::open(false);
     }
     let order = platform.order(&format!("order-{number}"));

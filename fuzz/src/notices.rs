@@ -92,7 +92,7 @@ fn code(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 fn has_stripe_signature(headers: &HeaderMap, body: &[u8]) -> bool {
     let members =
         || text(headers, "stripe-signature").split(',').filter_map(|member| member.trim().split_once('='));
-    let Some((_, time)) = members().filter(|(name, _)| *name == "t").last() else { return false };
+    let Some((_, time)) = members().rfind(|(name, _)| *name == "t") else { return false };
     let expected = code(STRIPE_SECRET.as_bytes(), &[time.as_bytes(), b".", body]);
     let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
     is_recent(time) && members().any(|(name, value)| name == "v1" && value.eq_ignore_ascii_case(&expected))

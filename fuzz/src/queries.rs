@@ -4,8 +4,6 @@
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use serde_json::Value;
-
 use crate::platform_in_memory::{PlatformInMemory, SKU};
 
 const PATHS: [&str; 9] = [
@@ -55,7 +53,7 @@ fn check_next(platform: &PlatformInMemory, path: &str, query: &[u8], cursor: &st
     let Some(next) = platform.get(&uri) else { return };
     let shown = String::from_utf8_lossy(&uri);
     assert!(next.status.is_success(), "{shown}: {next:?}");
-    assert!(next.json()["next_cursor"] != Value::from(cursor), "{shown}: the pages make no progress");
+    assert!(next.json()["next_cursor"] != cursor, "{shown}: the pages make no progress");
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {

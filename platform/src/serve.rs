@@ -43,9 +43,8 @@ use crate::{
     commands::Failure,
     config::{
         AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl,
-        PaymentDueAfter,
-        PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role, Roles, RolesError, SandboxSettings,
-        ServeOptions, Settings, StripeSettingsError,
+        PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role, Roles, RolesError,
+        SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
     stores::{self, StoreError},
 };

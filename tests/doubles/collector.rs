@@ -17,7 +17,7 @@ use prost::Message;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::timeout};
 
 /// How long [`Collector::until`] waits.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A span as the collector has received it. Ids are in hex.
 #[derive(Debug, Clone)]
@@ -132,7 +132,7 @@ fn received(span: Span, process: &BTreeMap<String, String>) -> CollectedSpan {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {

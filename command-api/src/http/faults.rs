@@ -176,8 +176,11 @@ fn member_at(pointer: &str, body: &Value) -> String {
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
         let is_index = value.is_some_and(Value::is_array);
-        let dot = if name.is_empty() { "" } else { "." };
-        name += &if is_index { format!("[{step}]") } else { format!("{dot}{step}") };
+        name = match name.as_str() {
+            _ if is_index => format!("{name}[{step}]"),
+            "" => step.clone(),
+            _ => format!("{name}.{step}"),
+        };
         value = value.and_then(|value| match value {
             Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
             other => other.get(&step),

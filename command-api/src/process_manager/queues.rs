@@ -156,7 +156,7 @@ impl Queues {
                 is_last: queue.failures + 1 >= ATTEMPTS_MAX || !self.has_room(),
                 measured: Arc::clone(&self.measured.attempts),
             };
-            self.running.spawn(async move { (stream, attempt.run().await) });
+            self.running.spawn(async move { (stream, Box::pin(attempt.run()).await) });
         }
     }
 

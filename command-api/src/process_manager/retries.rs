@@ -149,7 +149,7 @@ impl Retries {
         let (reactor, stream) = (self.reactor.clone(), entry.stream.clone());
         self.under_way.insert(stream.clone());
         self.running.spawn(async move {
-            if let Err(error) = reactor.retry(entry).await {
+            if let Err(error) = Box::pin(reactor.retry(entry)).await {
                 tracing::warn!(%stream, %error, "Cannot store the outcome of a retried reaction; retrying again");
             }
             stream

@@ -13,12 +13,12 @@ pub enum Keep {
 
 impl Keep {
     /// The backups that are not kept. `backups` have their times, the newest one first.
-    pub(crate) fn outdated<'a, T>(
+    pub(crate) fn outdated<T>(
         self,
-        backups: &'a [T],
+        backups: &[T],
         made_at: impl Fn(&T) -> Timestamp,
         now: Timestamp,
-    ) -> Vec<&'a T> {
+    ) -> Vec<&T> {
         let is_outdated = |(index, backup): &(usize, &T)| match self {
             Self::Newest(count) => *index >= count.get(),
             Self::For(time) => *index > 0 && now.duration_since(made_at(backup)) > time,

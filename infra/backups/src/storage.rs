@@ -27,7 +27,7 @@ const PARTS_MAX: u64 = 10_000;
 /// Parts of one upload that are under way.
 const UPLOADS_MAX: usize = 4;
 /// A request is repeated for so long.
-const REPEATED_MAX: Duration = Duration::from_secs(60);
+const REPEATED_MAX: Duration = Duration::from_mins(1);
 
 /// An open place.
 #[derive(Debug, Clone)]

@@ -103,7 +103,9 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
     /// Adds an endpoint that admits every caller, also without credentials.
     pub fn open(self, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {
         for operation in operations(&mut paths) {
-            EVERYWHERE.iter().for_each(|code| describe(&mut operation.responses.responses, *code));
+            for code in EVERYWHERE {
+                describe(&mut operation.responses.responses, code);
+            }
         }
         Self { router: self.router.routes((schemas, paths, methods)), ..self }
     }
@@ -123,7 +125,9 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
         for operation in operations(&mut paths) {
             operation.security =
                 Some(vec![SecurityRequirement::new(SECURITY_SCHEME, [access.scope.as_str()])]);
-            REFUSALS.iter().for_each(|code| describe(&mut operation.responses.responses, *code));
+            for code in REFUSALS {
+                describe(&mut operation.responses.responses, code);
+            }
         }
         let methods: MethodRouter<S> =
             methods.route_layer(middleware::from_fn_with_state((self.gate.clone(), access), guard));

@@ -148,7 +148,8 @@ pub(super) fn describe(responses: &mut Responses, code: Code) {
     let example = Ref::new(format!("#/components/examples/{code}"));
     if content.examples.insert(code.to_string(), RefOr::Ref(example)).is_none() {
         let space = if response.description.is_empty() { "" } else { " " };
-        response.description += &format!("{space}{}", described_code(code));
+        response.description.push_str(space);
+        response.description.push_str(&described_code(code));
     }
 }
 

@@ -85,16 +85,15 @@ impl BodyReader {
         let reading = self.read_chunks(body.into_data_stream(), declared, &mut read);
         {
             let mut reading = pin!(time::timeout(self.limits.read_timeout, reading));
-            let outcome = match time::timeout(PROMPT, &mut reading).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    slots::give_up();
-                    let outcome = reading.await;
-                    if let Ok(Ok(())) = outcome {
-                        slots::take_again().await?;
-                    }
-                    outcome
+            let outcome = if let Ok(outcome) = time::timeout(PROMPT, &mut reading).await {
+                outcome
+            } else {
+                slots::give_up();
+                let outcome = reading.await;
+                if let Ok(Ok(())) = outcome {
+                    slots::take_again().await?;
                 }
+                outcome
             };
             outcome.map_err(|_| Problem::new(Code::RequestTimeout))??;
         }

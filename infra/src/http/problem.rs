@@ -55,7 +55,7 @@ fn pointer_of(member: &str) -> String {
         return String::new();
     }
     let steps = member.split(['.', '[']).map(|step| step.trim_end_matches(']'));
-    steps.map(|step| format!("/{step}")).collect()
+    steps.fold(String::new(), |pointer, step| format!("{pointer}/{step}"))
 }
 
 /// An error answer. Its code decides the status.

@@ -253,7 +253,9 @@ mod tests {
         limit.admit(&key(0)).unwrap();
         limit.admit(&key(0)).unwrap_err();
         let others = u32::try_from(CALLERS_MAX.get()).unwrap();
-        (1..=others).for_each(|number| drop(limit.admit(&key(number)).unwrap()));
+        for number in 1..=others {
+            limit.admit(&key(number)).unwrap();
+        }
         limit.admit(&key(0)).unwrap();
         let callers = limit.limiter.into_state_store().0.into_inner().unwrap();
         assert_eq!(callers.len(), CALLERS_MAX.get());

@@ -245,7 +245,7 @@ where
     // A proxy sends requests until it has seen that this process is not ready.
     let accepting = async {
         loop {
-            start(accept(&listener, &permits).await);
+            start(accept(&listener, &places).await);
         }
     };
     let _: Result<(), time::error::Elapsed> = time::timeout(shared.options.drain_delay, accepting).await;

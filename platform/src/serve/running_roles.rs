@@ -1,7 +1,7 @@
 //! The running roles of a process. Stops them in the order that loses nothing: first the APIs, then the work
 //! under way, then the stores.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc};
 
 use command_api::{
     Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin, backlog::Backlog,

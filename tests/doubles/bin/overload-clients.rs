@@ -227,9 +227,9 @@ async fn trickle(options: &Options, from: Ipv4Addr) -> usize {
                 for byte in request(&options.name, 0, 0).bytes() {
                     stream.write_all(&[byte]).await?;
                     let mut answer = [0; 512];
-                    match time::timeout(Duration::from_secs(1), stream.read(&mut answer)).await {
-                        Ok(Ok(0) | Err(_)) => return Err(io::ErrorKind::ConnectionAborted.into()),
-                        Ok(Ok(_)) | Err(_) => {}
+                    let reading = time::timeout(Duration::from_secs(1), stream.read(&mut answer));
+                    if let Ok(Ok(0) | Err(_)) = reading.await {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
                     }
                 }
                 Ok::<_, io::Error>(())
