@@ -84,8 +84,14 @@ fn is_recent(seconds: &str) -> bool {
 
 fn code(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// By docs.stripe.com/webhooks/signature: `t=SECONDS,v1=HEX`, of which the last `t` counts.
@@ -94,7 +100,7 @@ fn has_stripe_signature(headers: &HeaderMap, body: &[u8]) -> bool {
         || text(headers, "stripe-signature").split(',').filter_map(|member| member.trim().split_once('='));
     let Some((_, time)) = members().rfind(|(name, _)| *name == "t") else { return false };
     let expected = code(STRIPE_SECRET.as_bytes(), &[time.as_bytes(), b".", body]);
-    let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = hex(&expected);
     is_recent(time) && members().any(|(name, value)| name == "v1" && value.eq_ignore_ascii_case(&expected))
 }
 
@@ -120,8 +126,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let of_stripe = |body: &str| {
         let time = time.to_string();
         let code = code(STRIPE_SECRET.as_bytes(), &[time.as_bytes(), b".", body.as_bytes()]);
-        let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("stripe-signature: t={time},v1={hex}\n\n{body}").into_bytes()
+        format!("stripe-signature: t={time},v1={hex}\n\n{body}", hex = hex(&code)).into_bytes()
     };
     let of_sandbox = |body: &str| {
         let signatures = signature::signatures(&[&SANDBOX_SECRET], "msg_1", now(), body.as_bytes());

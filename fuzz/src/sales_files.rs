@@ -2,8 +2,6 @@
 //!
 //! A file that is accepted has orders with lines, of which each names a SKU and has units.
 
-use std::fmt::Write;
-
 use platform::commands::import::sales_file;
 
 const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
@@ -30,9 +28,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "A563185,B,Adjust bad debt,1,2011-08-12T14:50:00,11062.06,,United Kingdom\n",
         "536414,22139,,56,2010-12-01T11:52:00,0.0,,United Kingdom\n",
     ];
-    let mut whole = HEADER.to_owned();
-    rows.iter().for_each(|row| whole.push_str(row));
-    let mut one = HEADER.to_owned();
-    let _ = write!(one, "{}", rows[0]);
-    vec![whole.into_bytes(), one.into_bytes()]
+    let [first, ..] = rows;
+    let files = [format!("{HEADER}{}", rows.concat()), format!("{HEADER}{first}")];
+    files.map(String::into_bytes).to_vec()
 }
