@@ -15,8 +15,8 @@ pub fn check(input: &[u8]) {
     let (scheme, rest) = rest.split_once("://").unwrap_or(("postgres", rest));
     let url = match form % 4 {
         0 => format!("{scheme}://user:{PASSWORD}@{rest}"),
-        1 => format!("{scheme}://{rest}?password={PASSWORD}"),
-        2 => format!("{scheme}://{rest}&password={PASSWORD}"),
+        1 | 2 if rest.contains('?') => format!("{scheme}://{rest}&password={PASSWORD}"),
+        1 | 2 => format!("{scheme}://{rest}?password={PASSWORD}"),
         _ => format!("{scheme}://:{PASSWORD}@{rest}"),
     };
     check_all(&url);
