@@ -20,8 +20,8 @@ pub struct KafkaConfig {
 /// Why a text is not a bus URL. Its text shows no value of a parameter, which may be a mistyped password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{problem}; expected kafka://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?prefix=NAME&partitions=N&replication=N&\
-     min_insync=N&tls=true&tls_ca_file=FILE&sasl=scram-sha-512], for example kafka://10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092"
+    "{problem}; expected kafka://HOST:PORT[,HOST:PORT…], with USER:PASSWORD@ before the first host for SASL, and \
+     [?prefix=NAME&partitions=N&replication=N&min_insync=N&tls=true&tls_ca_file=FILE&sasl=scram-sha-512], for example kafka://10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092"
 )]
 pub struct InvalidKafkaUrl {
     problem: String,
