@@ -13,6 +13,7 @@ needs_table() {
   cat <<'TABLE'
 Rust 1.95         | needs_rust           |                        | the build
 C and C++         | needs_compiler       | build-essential        | the build
+Perl              | needs_perl           | perl                   | the build
 Java 17           | needs_java           | default-jre-headless   | Kafka
 Maven             | needs_maven          | maven                  | Kafka
 Postgres 14       | needs_postgres       | postgresql             | Postgres
@@ -47,6 +48,8 @@ needs_rust() {
   [ "${minor:-0}" -ge 95 ]
 }
 needs_compiler() { command -v cc && command -v c++ && command -v make; } >/dev/null
+# Configures OpenSSL, which the client of Kafka contains.
+needs_perl() { perl -MFile::Compare -MFindBin -MIPC::Cmd -e 1; } >/dev/null 2>&1
 needs_java() { needs_service_check kafka kafka_java; }
 needs_maven() { command -v mvn; } >/dev/null
 needs_postgres() { needs_service_check postgres postgres_bin; }
