@@ -16,7 +16,10 @@ use jsonwebtoken::{
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, timeout},
+};
 
 /// A key that is not in memory is looked for again at most this often: anybody can name an unknown key.
 const LOAD_EVERY_MIN: Duration = Duration::from_secs(10);
@@ -158,7 +161,13 @@ impl KeySet {
         if !is_due {
             return found;
         }
-        let keys = self.load_again().await;
+        let turn = match self.loading.try_lock() {
+            Ok(turn) => turn,
+            // Another request loads the set. Only a token with an unknown key needs the outcome.
+            Err(_) if found.is_some() => return found,
+            Err(_) => self.loading.lock().await,
+        };
+        let keys = self.load_again(turn).await;
         in_keys(&keys, id)
     }
 
@@ -168,9 +177,8 @@ impl KeySet {
     }
 
     /// Loads the set, unless another request has just tried. Returns the keys that are valid then.
-    async fn load_again(&self) -> Arc<Keys> {
+    async fn load_again(&self, _turn: MutexGuard<'_, ()>) -> Arc<Keys> {
         let Some(source) = &self.source else { return self.known().0 };
-        let _turn = self.loading.lock().await;
         let (known, age) = self.known();
         if age.is_some_and(|age| age < LOAD_EVERY_MIN) {
             return known;

@@ -1,5 +1,6 @@
 use std::io::Write;
 
+use futures::FutureExt;
 use serde_json::json;
 
 use super::*;
@@ -103,4 +104,19 @@ async fn an_unknown_key_is_looked_for_again_after_ten_seconds_and_old_keys_stay_
 async fn a_file_must_be_readable_at_the_start() {
     let missing = KeySet::open(KeySource::File("/nonexistent/keys.json".into())).await;
     assert!(matches!(missing, Err(KeySetError::File { .. })));
+}
+
+#[tokio::test]
+async fn a_token_with_a_known_key_does_not_wait_for_another_request_that_loads_the_set() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", silent.local_addr().unwrap())).unwrap();
+    let keys = parse(&set(&[key("known")]), "test").unwrap();
+    let set = Arc::new(KeySet::with(Some(Source::Url(url, Client::new())), keys));
+    let loading = tokio::spawn({
+        let set = Arc::clone(&set);
+        async move { set.find(Some("known")).await.is_some() }
+    });
+    let _connection = silent.accept().await.unwrap();
+    assert!(set.find(Some("known")).now_or_never().flatten().is_some());
+    loading.abort();
 }
