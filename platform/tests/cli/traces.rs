@@ -74,7 +74,7 @@ async fn the_trace_of_an_order_has_spans_of_every_role_that_worked_on_it() {
     let endpoint = format!("--otlp-endpoint={}", collector.url());
     let server = data.serve_with(&[&endpoint, "--trace-sample=0", "--webhooks-allow-private"]).await;
     server.post("/v1/stock/A/receipts", "po-1", json!({"quantity": 10})).await;
-    let hook = json!({"url": hook, "event_types": ["order.paid.v1"]});
+    let hook = json!({"url": hook, "event_types": ["order.placed.v2"]});
     server.post("/v1/webhook-subscriptions", "hooks-1", hook).await;
 
     let order = place(&server, "traced", Some(&traceparent("01"))).await;
