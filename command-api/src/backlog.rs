@@ -150,14 +150,17 @@ impl Pace {
             return self.part;
         }
         let pairs = self.readings.iter().zip(self.readings.iter().skip(1));
-        let speed = pairs.map(|(earlier, later)| speed_between(*earlier, *later)).fold(0.0, f64::max);
+        let speeds: Vec<f64> = pairs.map(|(earlier, later)| speed_between(*earlier, *later)).collect();
+        let speed = speeds.iter().copied().fold(0.0, f64::max);
+        // Such as while a partition moves to another process. It says nothing about their speed.
+        let have_paused = speeds.contains(&0.0);
         let Some((begun, first)) = self.readings.pop_front() else { return self.part };
         if speed == 0.0 {
             // Stopped projectors catch up no sooner if orders are refused.
             self.part = WHOLE;
         } else if number(reading.behind) / speed <= BEHIND_MAX.as_secs_f64() {
             self.part = (self.part + (self.part / 10).max(1)).min(WHOLE);
-        } else if reading.behind > first.behind {
+        } else if reading.behind > first.behind && !have_paused {
             let arrived = reading.passed.saturating_sub(first.passed) + (reading.behind - first.behind);
             let arrived_per_second = number(arrived) / (at - begun).as_secs_f64();
             // Half of what the projectors pass, so that they catch up as fast as they fell behind.

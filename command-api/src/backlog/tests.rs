@@ -82,6 +82,21 @@ fn stopped_projectors_and_unreachable_read_models_refuse_nothing() {
     assert_eq!(shop.pace.part, WHOLE);
 }
 
+/// The projectors of an earlier version stop, and those of a newer one get their partitions some seconds later.
+#[test]
+fn projectors_that_pause_refuse_nothing() {
+    let mut shop = Shop::new();
+    for _ in 0..10 {
+        assert_eq!(shop.second(900, 1_000), WHOLE);
+    }
+    for speed in [50, 0, 0, 0, 50] {
+        assert_eq!(shop.second(900, speed), WHOLE);
+    }
+    for _ in 0..60 {
+        assert_eq!(shop.second(900, 5_000), WHOLE);
+    }
+}
+
 #[test]
 fn admitted_orders_are_spread_evenly() {
     let backlog = Backlog::default();
