@@ -30,8 +30,13 @@ pub const BEHIND_MAX: Duration = Duration::from_secs(10);
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// Time limit of one reading.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Readings that the speed of the projectors is measured over.
+/// Readings between two decisions that refuse more.
 const READINGS: usize = 4;
+/// Readings that the speed of the projectors is measured over. Commands that share their processor can keep them from it
+/// for seconds, most of all at the start of an overload.
+const SPEEDS: usize = 16;
+/// Rows that need no longer to catch up than this say that too many orders are refused.
+const NEARLY_THERE: Duration = Duration::from_secs(2);
 /// Shares are parts of this number.
 const WHOLE: u64 = 1_000;
 /// The name under which refused orders are reported to [`Health`].
@@ -129,13 +134,16 @@ impl Backlog {
 /// Decides which part of new orders is executed, from one reading to the next.
 #[derive(Debug)]
 struct Pace {
+    /// Since the last decision that refuses more, at most [`READINGS`].
     readings: VecDeque<(Instant, Reading)>,
+    /// From one reading to the next, the last one first; at most [`SPEEDS`].
+    speeds: VecDeque<f64>,
     part: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { readings: VecDeque::new(), part: WHOLE }
+        Self { readings: VecDeque::new(), speeds: VecDeque::new(), part: WHOLE }
     }
 }
 
@@ -145,21 +153,28 @@ impl Pace {
             *self = Self::default();
             return self.part;
         };
+        if let Some(last) = self.readings.back() {
+            self.speeds.push_front(speed_between(*last, (at, reading)));
+            self.speeds.truncate(SPEEDS);
+        }
         self.readings.push_back((at, reading));
         if self.readings.len() < READINGS {
             return self.part;
         }
-        let pairs = self.readings.iter().zip(self.readings.iter().skip(1));
-        let speeds: Vec<f64> = pairs.map(|(earlier, later)| speed_between(*earlier, *later)).collect();
-        let speed = speeds.iter().copied().fold(0.0, f64::max);
+        let recent = || self.speeds.iter().copied().take(READINGS - 1);
         // Such as while a partition moves to another process. It says nothing about their speed.
-        let have_paused = speeds.contains(&0.0);
+        let have_paused = recent().any(|speed| speed == 0.0);
+        let have_stopped = recent().all(|speed| speed == 0.0);
+        // In the others they may have waited for events, or for a processor.
+        let speed = self.speeds.iter().copied().fold(0.0, f64::max);
+        let needed = Duration::try_from_secs_f64(number(reading.behind) / speed).unwrap_or(Duration::MAX);
         let Some((begun, first)) = self.readings.pop_front() else { return self.part };
-        if speed == 0.0 {
+        if have_stopped {
             // Stopped projectors catch up no sooner if orders are refused.
             self.part = WHOLE;
-        } else if number(reading.behind) / speed <= BEHIND_MAX.as_secs_f64() {
-            self.part = (self.part + (self.part / 10).max(1)).min(WHOLE);
+        } else if needed <= BEHIND_MAX {
+            let growth = if needed <= NEARLY_THERE { self.part / 2 } else { self.part / 10 };
+            self.part = (self.part + growth.max(1)).min(WHOLE);
         } else if reading.behind > first.behind && !have_paused {
             let arrived = reading.passed.saturating_sub(first.passed) + (reading.behind - first.behind);
             let arrived_per_second = number(arrived) / (at - begun).as_secs_f64();
@@ -173,8 +188,7 @@ impl Pace {
     }
 }
 
-/// Positions that the projectors pass in a second. The largest of several readings is their speed: in the others
-/// they may have waited for events.
+/// Positions that the projectors pass in a second.
 fn speed_between(earlier: (Instant, Reading), later: (Instant, Reading)) -> f64 {
     let passed = later.1.passed.saturating_sub(earlier.1.passed);
     number(passed) / (later.0 - earlier.0).as_secs_f64()

@@ -50,6 +50,23 @@ fn projectors_that_fall_behind_bound_the_backlog_and_no_order_is_refused_once_th
     }
 }
 
+/// Commands and projectors on one processor, where the commands take nearly all of it. It can execute 2,500 orders a second
+/// with their rows.
+#[test]
+fn refused_orders_leave_no_processor_idle() {
+    for (wanted, left_for_projectors) in [(5_000, 200), (5_000, 1_000), (10_000, 500)] {
+        let mut shop = Shop::new();
+        for _ in 0..600 {
+            const PROCESSOR: u64 = 10_000;
+            let executed = (wanted * shop.pace.part / WHOLE).min((PROCESSOR - left_for_projectors) / 3);
+            shop.second(executed * WHOLE / shop.pace.part, PROCESSOR - 3 * executed);
+        }
+        let per_second = (shop.reading.passed + shop.reading.behind) / 600;
+        assert!(per_second > 2_400, "{wanted} wanted, {left_for_projectors} left: {per_second} a second");
+        assert!(shop.reading.behind < 100_000, "{} behind", shop.reading.behind);
+    }
+}
+
 #[test]
 fn a_backlog_that_shrinks_or_is_short_refuses_nothing() {
     let mut shop = Shop::new();

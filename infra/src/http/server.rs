@@ -23,7 +23,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use http::Request;
+use http::{Request, StatusCode};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
@@ -193,14 +193,20 @@ where
     let in_slots = service_fn(move |request: Request<Body>| {
         let (slots, service) = (slots.clone(), service.clone());
         async move {
-            let entering = slots.enter(request.method(), request.uri().path());
-            match entering.await {
-                Ok(slot) => slots::within(slot, service.oneshot(request)).await,
+            let method = request.method().clone();
+            let response = match slots.enter(&method, request.uri().path()).await {
+                Ok(None) => return service.oneshot(request).await,
+                Ok(Some(slot)) => slots::within(slot, service.oneshot(request)).await?,
                 Err(overloaded) => {
                     body::discard(request).await;
-                    Ok(overloaded.into_response())
+                    overloaded.into_response()
                 }
+            };
+            // The slot is free again.
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                slots.refusal_may_leave(&method).await;
             }
+            Ok(response)
         }
     });
     // Outside of the slots: a browser shows no refusal to a page without the headers of CORS.

@@ -1,18 +1,20 @@
 //! A limit on the requests that a process works on at the same time. Beyond it, requests wait for a short time, and
 //! are then refused.
 //!
-//! An accepted request thus takes a bounded time, however many others arrive, and refused ones cost little. A request
-//! that waits for something outside of this process gives its slot up: it occupies no processor.
+//! An accepted request thus takes a bounded time, however many others arrive. A refusal is work too, so only some leave
+//! each second, and the others wait: a client sends nothing more before its answer. A request that waits for something
+//! outside of this process gives its slot up: it occupies no processor.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
 use http::Method;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{self, timeout},
 };
 
 use super::{Code, Problem};
@@ -23,6 +25,10 @@ const WAIT_IN_BURST: Duration = Duration::from_millis(200);
 /// The longest wait once no slot was free for [`WAIT_IN_BURST`]: an overload. A longer wait would delay every accepted
 /// request, and no further one would be accepted.
 const WAIT_IN_OVERLOAD: Duration = Duration::from_millis(10);
+/// Answers with status 503 to one kind of requests each second, for each processor. One takes about 0.1 ms of it.
+const REFUSALS_PER_SECOND: u32 = 500;
+/// The longest wait of a refusal for its turn.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 
 tokio::task_local! {
     static SLOT: Slot;
@@ -71,21 +77,27 @@ impl Slots {
         if matches!(path, "/livez" | "/readyz" | "/version" | "/metrics") {
             return Ok(None);
         }
-        let lane = match *method {
-            Method::GET | Method::HEAD | Method::OPTIONS => &self.reads,
-            _ => &self.writes,
-        };
+        let lane = self.lane(method);
         let occupied = Occupied::take(lane).await?;
         Ok(Some(Slot { lane: Arc::clone(lane), occupied: Mutex::new(Some(occupied)) }))
+    }
+
+    /// Waits until an answer with status 503 may leave.
+    pub(super) async fn refusal_may_leave(&self, method: &Method) {
+        time::sleep_until(self.lane(method).refusals.next_turn()).await;
+    }
+
+    fn lane(&self, method: &Method) -> &Arc<Lane> {
+        match *method {
+            Method::GET | Method::HEAD | Method::OPTIONS => &self.reads,
+            _ => &self.writes,
+        }
     }
 }
 
 /// Runs the handler of a request, which can give its slot up.
-pub(super) async fn within<T>(slot: Option<Slot>, handler: impl Future<Output = T>) -> T {
-    match slot {
-        Some(slot) => SLOT.scope(slot, handler).await,
-        None => handler.await,
-    }
+pub(super) async fn within<T>(slot: Slot, handler: impl Future<Output = T>) -> T {
+    SLOT.scope(slot, handler).await
 }
 
 /// Gives the slot of the current request up, if it has one, because the rest of the request is mostly a wait.
@@ -107,8 +119,36 @@ struct Lane {
     slots: Arc<Semaphore>,
     /// Since when no request has found a free slot.
     full_since: Mutex<Option<Instant>>,
+    refusals: Pace,
     in_use: Gauge,
     shed: Counter,
+}
+
+/// When refusals leave.
+#[derive(Debug)]
+struct Pace {
+    interval: Duration,
+    next: Mutex<time::Instant>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let processors =
+            thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
+        let interval = Duration::from_secs(1) / REFUSALS_PER_SECOND / processors;
+        Self { interval, next: Mutex::new(time::Instant::now()) }
+    }
+}
+
+impl Pace {
+    /// The turn of one refusal, at most [`REFUSED_WITHIN`] from now.
+    fn next_turn(&self) -> time::Instant {
+        let now = time::Instant::now();
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*next).clamp(now, now + REFUSED_WITHIN);
+        *next = turn + self.interval;
+        turn
+    }
 }
 
 /// The slot of a request.
@@ -153,6 +193,7 @@ impl Lane {
         Self {
             slots: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
             full_since: Mutex::default(),
+            refusals: Pace::default(),
             in_use: HTTP_SLOTS_IN_USE.with([name]),
             shed: HTTP_REQUESTS_SHED.with([name]),
         }
@@ -221,9 +262,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn refusals_leave_one_after_another_within_a_time_limit() {
+        let pace = Pace { interval: Duration::from_millis(2), ..Pace::default() };
+        let now = TestInstant::now();
+        let waits: Vec<Duration> = (0..5_000).map(|_| pace.next_turn() - now).collect();
+        assert_eq!(waits[..3], [0, 2, 4].map(Duration::from_millis));
+        assert_eq!(waits[4_999], REFUSED_WITHIN);
+        time::advance(Duration::from_secs(10)).await;
+        assert_eq!(pace.next_turn(), TestInstant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_request_that_waits_outside_gives_its_slot_up() {
         let slots = slots();
-        let slot = slots.enter(&Method::GET, "/").await.unwrap();
+        let slot = slots.enter(&Method::GET, "/").await.unwrap().unwrap();
         within(slot, async {
             give_up();
             run(&slots, Method::GET, "/").await.unwrap();

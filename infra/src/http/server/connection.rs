@@ -41,6 +41,7 @@ pub(super) async fn run<S>(
     S::Future: Send,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    exchange.open();
     let Some(transport) = encrypted_if_configured(stream, &shared, stages.clone()).await else { return };
     let is_encrypted = transport.is_encrypted();
     let socket = Socket::new(transport, Arc::clone(&exchange), Arc::clone(&shared));

@@ -1,14 +1,15 @@
 //! The connections of a server, bounded in all and for each address.
 //!
 //! If all places are taken, connections that wait for their clients make room. So clients that open connections and
-//! send nothing cannot keep others out.
+//! send nothing cannot keep others out. While they come again and again, their addresses get no further connection:
+//! closing one at once costs less than a place for it.
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -29,12 +30,17 @@ const EVICTED_ONE_OF: usize = 64;
 const SLOW_AFTER_MS: u64 = 1_000;
 /// How often connections that can make room are looked for.
 const LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
+/// An address with more connections of slow clients gets no further one while places are scarce.
+const SLOW_OF_ADDRESS_MAX: usize = 16;
+/// How long places are scarce once connections had to make room.
+const SCARCE_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Connections {
     places: Arc<Semaphore>,
     per_address_max: usize,
     evicted_at_once: usize,
+    slow_after_ms: u64,
     /// Their connections are those of many clients, so they have no limit of their own.
     proxies: TrustedProxies,
     open: Mutex<Open>,
@@ -48,6 +54,8 @@ struct Open {
     next: u64,
     by_number: HashMap<u64, Connection>,
     by_address: HashMap<IpAddr, usize>,
+    /// The addresses of many slow clients when connections last had to make room, and when that was.
+    slow: Option<(Instant, HashSet<IpAddr>)>,
 }
 
 #[derive(Debug)]
@@ -94,6 +102,7 @@ impl Connections {
             places: Arc::new(Semaphore::new(max)),
             per_address_max,
             evicted_at_once: (max / EVICTED_ONE_OF).max(1),
+            slow_after_ms: SLOW_AFTER_MS,
             proxies,
             open: Mutex::default(),
             count: HTTP_CONNECTIONS.with([server]),
@@ -102,11 +111,11 @@ impl Connections {
         })
     }
 
-    /// A place for a connection from `peer`. `None` if its address has too many. Waits while all places are taken by
+    /// A place for a connection from `peer`. `None` if its address has too many, of slow clients or in all. Waits while all places are taken by
     /// connections that cannot make room.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let (address, is_of_proxy) = (counted_as(peer), self.proxies.contain(peer));
-        if !is_of_proxy && self.lock().count_of(address) >= self.per_address_max {
+        if !is_of_proxy && self.lock().has_too_many(address, self.per_address_max) {
             self.refused.increment(1);
             return None;
         }
@@ -137,7 +146,8 @@ impl Connections {
 
     fn make_room(&self) {
         static EVICTED: LogLimit = LogLimit::new(Duration::from_secs(10));
-        let open = self.lock();
+        let mut open = self.lock();
+        open.find_slow_addresses(self.slow_after_ms);
         let mut waiting: Vec<_> = open.by_number.values().filter_map(|it| Self::rank(&open, it)).collect();
         if waiting.len() > self.evicted_at_once {
             waiting.select_nth_unstable_by_key(self.evicted_at_once, |(rank, _)| *rank);
@@ -175,7 +185,31 @@ impl Connections {
     }
 }
 
+impl Connection {
+    /// Its client has sent no whole request in a time in which others do.
+    fn is_slow(&self, after_ms: u64) -> bool {
+        let exchange = &self.exchange;
+        !exchange.has_answered() && exchange.waits_for_client_ms().is_some_and(|waited| waited >= after_ms)
+    }
+}
+
 impl Open {
+    fn has_too_many(&self, address: IpAddr, max: usize) -> bool {
+        let is_of_slow = |(at, addresses): &(Instant, HashSet<IpAddr>)| {
+            at.elapsed() < SCARCE_FOR && addresses.contains(&address)
+        };
+        self.count_of(address) >= max || self.slow.as_ref().is_some_and(is_of_slow)
+    }
+
+    fn find_slow_addresses(&mut self, slow_after_ms: u64) {
+        let mut slow: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in self.by_number.values().filter(|it| !it.is_of_proxy && it.is_slow(slow_after_ms)) {
+            *slow.entry(connection.address).or_default() += 1;
+        }
+        let many = slow.into_iter().filter(|(_, count)| *count > SLOW_OF_ADDRESS_MAX);
+        self.slow = Some((Instant::now(), many.map(|(address, _)| address).collect()));
+    }
+
     fn count_of(&self, address: IpAddr) -> usize {
         self.by_address.get(&address).copied().unwrap_or_default()
     }
@@ -211,7 +245,8 @@ mod tests {
     }
 
     fn admit(all: &Arc<Connections>, address: &str) -> Option<Place> {
-        all.admit(address.parse().unwrap()).now_or_never().expect("a place is free")
+        let place = all.admit(address.parse().unwrap()).now_or_never().expect("a place is free");
+        place.inspect(|place| place.exchange.open())
     }
 
     fn is_evicted(place: &Place) -> bool {
@@ -245,6 +280,21 @@ mod tests {
             Rank::of(1, 10, true),
         ];
         assert!(in_order.is_sorted(), "{in_order:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_many_slow_clients_gets_no_further_connection_while_places_are_scarce() {
+        let mut all = with(SLOW_OF_ADDRESS_MAX + 2, 100, &[]);
+        Arc::get_mut(&mut all).unwrap().slow_after_ms = 0;
+        let mut hostile: Vec<Place> =
+            (0..=SLOW_OF_ADDRESS_MAX).map(|_| admit(&all, "9.9.9.9").unwrap()).collect();
+        let _good = admit(&all, "1.2.3.4").unwrap();
+        // No place is free, so one is made.
+        assert!(all.admit("1.2.3.4".parse().unwrap()).now_or_never().is_none());
+        hostile.retain(|place| !is_evicted(place));
+        assert_eq!(hostile.len(), SLOW_OF_ADDRESS_MAX);
+        assert!(admit(&all, "9.9.9.9").is_none());
+        assert!(admit(&all, "5.6.7.8").is_some());
     }
 
     #[tokio::test]

@@ -14,9 +14,10 @@ use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::Notify;
 
-const IDLE: u8 = 0;
-const EXECUTING: u8 = 1;
-const HANDED_OVER: u8 = 2;
+const ACCEPTED: u8 = 0;
+const IDLE: u8 = 1;
+const EXECUTING: u8 = 2;
+const HANDED_OVER: u8 = 3;
 
 /// The request of a connection and its answer, as handler and socket see them. A connection has one exchange
 /// at a time.
@@ -25,7 +26,7 @@ pub(super) struct Exchange {
     phase: AtomicU8,
     body_is_unread: AtomicBool,
     answer_bytes: AtomicUsize,
-    /// The time of the last head and of the last answer that has left, whichever is later, on [`clock_ms`].
+    /// When the connection was opened, or the last head came, or the last answer left, on [`clock_ms`].
     moved_on_ms: AtomicU64,
     has_answered: AtomicBool,
     is_evicted: AtomicBool,
@@ -35,10 +36,10 @@ pub(super) struct Exchange {
 impl Default for Exchange {
     fn default() -> Self {
         Self {
-            phase: AtomicU8::new(IDLE),
+            phase: AtomicU8::new(ACCEPTED),
             body_is_unread: AtomicBool::default(),
             answer_bytes: AtomicUsize::default(),
-            moved_on_ms: AtomicU64::new(clock_ms()),
+            moved_on_ms: AtomicU64::default(),
             has_answered: AtomicBool::default(),
             is_evicted: AtomicBool::default(),
             eviction: Notify::default(),
@@ -53,6 +54,12 @@ fn clock_ms() -> u64 {
 }
 
 impl Exchange {
+    /// The connection is read from now on. Until then it waits for this process, not for its client.
+    pub(super) fn open(&self) {
+        self.moved_on_ms.store(clock_ms(), Ordering::Relaxed);
+        self.phase.store(IDLE, Ordering::Relaxed);
+    }
+
     /// Begins with a request whose head was read.
     pub(super) fn begin(&self, body: &Incoming) {
         self.body_is_unread.store(!body.is_end_stream(), Ordering::Relaxed);
@@ -60,10 +67,14 @@ impl Exchange {
         self.phase.store(EXECUTING, Ordering::Relaxed);
     }
 
-    /// How long the connection waits for its client: for a request, for the rest of one, or until it reads. `None` while
-    /// a handler works, and once the connection is being closed.
+    /// How long the connection waits for its client: for a request, for the rest of one, or until it reads. `None` before
+    /// it is opened, while a handler works, and once the connection is being closed.
     pub(super) fn waits_for_client_ms(&self) -> Option<u64> {
-        let is_working = self.phase.load(Ordering::Relaxed) == EXECUTING && !self.has_unread_body();
+        let is_working = match self.phase.load(Ordering::Relaxed) {
+            ACCEPTED => true,
+            EXECUTING => !self.has_unread_body(),
+            _ => false,
+        };
         let waits = !is_working && !self.is_evicted.load(Ordering::Relaxed);
         waits.then(|| clock_ms().saturating_sub(self.moved_on_ms.load(Ordering::Relaxed)))
     }
