@@ -21,12 +21,12 @@ use super::{Code, Problem};
 use crate::measurements::{Counter, Gauge, HTTP_REQUESTS_SHED, HTTP_SLOTS_IN_USE};
 
 /// The longest wait of a request for a slot while slots were free a moment ago: a burst.
-const WAIT_IN_BURST: Duration = Duration::from_millis(200);
+const WAIT_IN_BURST: Duration = Duration::from_millis(100);
 /// The longest wait once no slot was free for [`WAIT_IN_BURST`]: an overload. A longer wait would delay every accepted
 /// request, and no further one would be accepted.
 const WAIT_IN_OVERLOAD: Duration = Duration::from_millis(10);
 /// Answers with status 503 to one kind of requests each second, for each processor. One takes about 0.1 ms of it.
-const REFUSALS_PER_SECOND: u32 = 500;
+const REFUSALS_PER_SECOND: u32 = 400;
 /// The longest wait of a refusal for its turn.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 

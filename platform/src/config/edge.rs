@@ -49,7 +49,7 @@ pub struct EdgeSettings {
     #[arg(long, env = "ORDERLY_RATE_LIMIT_PUBLIC", value_name = "RATE:BURST", default_value = "20:100")]
     pub rate_limit_public: RateSetting,
 
-    /// Reads that this process works on at the same time. Further ones wait for at most 200 ms, and then get 503.
+    /// Reads that this process works on at the same time. Further ones wait for at most 100 ms, and then get 503.
     #[arg(
         long,
         env = "ORDERLY_CONCURRENT_READS",

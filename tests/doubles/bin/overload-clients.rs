@@ -22,8 +22,8 @@ use tokio::{
 
 /// Time limit for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Pause of a slow client before it connects again.
-const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+/// Pause of a slow client before it connects again, as long as that of the tool slowloris.
+const RECONNECT_AFTER: Duration = Duration::from_secs(15);
 
 #[derive(Parser)]
 struct Options {

@@ -1,8 +1,8 @@
 //! The connections of a server, bounded in all and for each address.
 //!
 //! If all places are taken, connections that wait for their clients make room. So clients that open connections and
-//! send nothing cannot keep others out. While they come again and again, their addresses get no further connection:
-//! closing one at once costs less than a place for it.
+//! send nothing cannot keep others out. While all places are taken, the addresses of many such clients get no further
+//! connection: they would only take the places of one another.
 
 use std::{
     cmp::Reverse,
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, clock_ms};
 use crate::{
     http::peer::{TrustedProxies, counted_as},
     log_limit::LogLimit,
@@ -30,10 +30,10 @@ const EVICTED_ONE_OF: usize = 64;
 const SLOW_AFTER_MS: u64 = 1_000;
 /// How often connections that can make room are looked for.
 const LOOKED_FOR_EVERY: Duration = Duration::from_millis(50);
-/// An address with more connections of slow clients gets no further one while places are scarce.
+/// An address with more connections of slow clients gets no further one while all places are taken.
 const SLOW_OF_ADDRESS_MAX: usize = 16;
-/// How long places are scarce once connections had to make room.
-const SCARCE_FOR: Duration = Duration::from_secs(1);
+/// How long an address counts as one of many slow clients.
+const SLOW_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Connections {
@@ -54,6 +54,8 @@ struct Open {
     next: u64,
     by_number: HashMap<u64, Connection>,
     by_address: HashMap<IpAddr, usize>,
+    /// Connections that make room and are still open.
+    leaving: usize,
     /// The addresses of many slow clients when connections last had to make room, and when that was.
     slow: Option<(Instant, HashSet<IpAddr>)>,
 }
@@ -115,9 +117,13 @@ impl Connections {
     /// connections that cannot make room.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let (address, is_of_proxy) = (counted_as(peer), self.proxies.contain(peer));
-        if !is_of_proxy && self.lock().has_too_many(address, self.per_address_max) {
-            self.refused.increment(1);
-            return None;
+        if !is_of_proxy {
+            let is_full = self.places.available_permits() == 0;
+            let open = self.lock();
+            if open.count_of(address) >= self.per_address_max || (is_full && open.has_many_slow(address)) {
+                self.refused.increment(1);
+                return None;
+            }
         }
         let permit = self.permit().await;
         let exchange = Arc::new(Exchange::default());
@@ -147,18 +153,25 @@ impl Connections {
     fn make_room(&self) {
         static EVICTED: LogLimit = LogLimit::new(Duration::from_secs(10));
         let mut open = self.lock();
-        open.find_slow_addresses(self.slow_after_ms);
-        let mut waiting: Vec<_> = open.by_number.values().filter_map(|it| Self::rank(&open, it)).collect();
+        if open.leaving > 0 {
+            // On a busy processor they need some time.
+            return;
+        }
+        let now_ms = clock_ms();
+        open.find_slow_addresses(now_ms, self.slow_after_ms);
+        let mut waiting: Vec<_> =
+            open.by_number.values().filter_map(|it| Self::rank(&open, it, now_ms)).collect();
         if waiting.len() > self.evicted_at_once {
             waiting.select_nth_unstable_by_key(self.evicted_at_once, |(rank, _)| *rank);
+            waiting.truncate(self.evicted_at_once);
         }
-        let mut evicted = 0;
-        for (_, exchange) in waiting.into_iter().take(self.evicted_at_once) {
+        for (_, exchange) in &waiting {
             exchange.evict();
-            evicted += 1;
         }
+        let evicted = waiting.len();
+        open.leaving = evicted;
         drop(open);
-        self.evicted.increment(evicted);
+        self.evicted.increment(evicted as u64);
         if evicted > 0
             && let Some(omitted) = EVICTED.pass()
         {
@@ -174,8 +187,9 @@ impl Connections {
     fn rank<'a>(
         open: &Open,
         Connection { address, is_of_proxy, exchange }: &'a Connection,
+        now_ms: u64,
     ) -> Option<(Rank, &'a Exchange)> {
-        let waited_ms = exchange.waits_for_client_ms()?;
+        let waited_ms = exchange.waits_for_client_ms(now_ms)?;
         let count = if *is_of_proxy { 1 } else { open.count_of(*address) };
         Some((Rank::of(count, waited_ms, exchange.has_answered()), &**exchange))
     }
@@ -187,23 +201,24 @@ impl Connections {
 
 impl Connection {
     /// Its client has sent no whole request in a time in which others do.
-    fn is_slow(&self, after_ms: u64) -> bool {
+    fn is_slow(&self, now_ms: u64, after_ms: u64) -> bool {
         let exchange = &self.exchange;
-        !exchange.has_answered() && exchange.waits_for_client_ms().is_some_and(|waited| waited >= after_ms)
+        !exchange.has_answered()
+            && exchange.waits_for_client_ms(now_ms).is_some_and(|waited| waited >= after_ms)
     }
 }
 
 impl Open {
-    fn has_too_many(&self, address: IpAddr, max: usize) -> bool {
-        let is_of_slow = |(at, addresses): &(Instant, HashSet<IpAddr>)| {
-            at.elapsed() < SCARCE_FOR && addresses.contains(&address)
-        };
-        self.count_of(address) >= max || self.slow.as_ref().is_some_and(is_of_slow)
+    fn has_many_slow(&self, address: IpAddr) -> bool {
+        let of_slow = self.slow.as_ref().filter(|(at, _)| at.elapsed() < SLOW_FOR);
+        of_slow.is_some_and(|(_, addresses)| addresses.contains(&address))
     }
 
-    fn find_slow_addresses(&mut self, slow_after_ms: u64) {
+    fn find_slow_addresses(&mut self, now_ms: u64, slow_after_ms: u64) {
         let mut slow: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in self.by_number.values().filter(|it| !it.is_of_proxy && it.is_slow(slow_after_ms)) {
+        for connection in
+            self.by_number.values().filter(|it| !it.is_of_proxy && it.is_slow(now_ms, slow_after_ms))
+        {
             *slow.entry(connection.address).or_default() += 1;
         }
         let many = slow.into_iter().filter(|(_, count)| *count > SLOW_OF_ADDRESS_MAX);
@@ -223,6 +238,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.all.lock();
         open.by_number.remove(&self.number);
+        if self.exchange.is_evicted() {
+            open.leaving -= 1;
+        }
         if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -283,18 +301,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_of_many_slow_clients_gets_no_further_connection_while_places_are_scarce() {
+    async fn an_address_of_many_slow_clients_gets_no_further_connection_while_all_places_are_taken() {
         let mut all = with(SLOW_OF_ADDRESS_MAX + 2, 100, &[]);
         Arc::get_mut(&mut all).unwrap().slow_after_ms = 0;
         let mut hostile: Vec<Place> =
             (0..=SLOW_OF_ADDRESS_MAX).map(|_| admit(&all, "9.9.9.9").unwrap()).collect();
         let _good = admit(&all, "1.2.3.4").unwrap();
-        // No place is free, so one is made.
-        assert!(all.admit("1.2.3.4".parse().unwrap()).now_or_never().is_none());
+        let waits = |address: &str| all.admit(address.parse().unwrap()).now_or_never().is_none();
+        // One makes room, and while it leaves, no further one does.
+        assert!(waits("5.6.7.8"));
+        assert!(waits("5.6.7.8"));
+        assert!(admit(&all, "9.9.9.9").is_none());
         hostile.retain(|place| !is_evicted(place));
         assert_eq!(hostile.len(), SLOW_OF_ADDRESS_MAX);
-        assert!(admit(&all, "9.9.9.9").is_none());
-        assert!(admit(&all, "5.6.7.8").is_some());
+        assert!(admit(&all, "9.9.9.9").is_some());
     }
 
     #[tokio::test]

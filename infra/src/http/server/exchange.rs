@@ -48,7 +48,7 @@ impl Default for Exchange {
 }
 
 /// Milliseconds since the first call.
-fn clock_ms() -> u64 {
+pub(super) fn clock_ms() -> u64 {
     static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(BEGUN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -69,19 +69,24 @@ impl Exchange {
 
     /// How long the connection waits for its client: for a request, for the rest of one, or until it reads. `None` before
     /// it is opened, while a handler works, and once the connection is being closed.
-    pub(super) fn waits_for_client_ms(&self) -> Option<u64> {
+    pub(super) fn waits_for_client_ms(&self, now_ms: u64) -> Option<u64> {
         let is_working = match self.phase.load(Ordering::Relaxed) {
             ACCEPTED => true,
             EXECUTING => !self.has_unread_body(),
             _ => false,
         };
-        let waits = !is_working && !self.is_evicted.load(Ordering::Relaxed);
-        waits.then(|| clock_ms().saturating_sub(self.moved_on_ms.load(Ordering::Relaxed)))
+        let waits = !is_working && !self.is_evicted();
+        waits.then(|| now_ms.saturating_sub(self.moved_on_ms.load(Ordering::Relaxed)))
     }
 
     /// True if the client has got an answer on this connection.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// True if the connection is being closed to make room.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.is_evicted.load(Ordering::Relaxed)
     }
 
     /// Closes the connection.
