@@ -228,6 +228,18 @@ impl Fold {
     }
 }
 
+/// The key of the row of a stream.
+pub fn key_of(stream: &StreamName) -> RowKeys {
+    let mut keys = RowKeys::default();
+    match stream {
+        StreamName::Stock(sku) => _ = keys.stock.insert(sku.clone()),
+        StreamName::Order(id) => _ = keys.orders.insert(*id),
+        StreamName::Payment(id) => _ = keys.payments.insert(*id),
+        StreamName::Receipt(_) | StreamName::Exchange(_) => {}
+    }
+    keys
+}
+
 /// Keys of the rows that must be put before `events` are applied.
 pub fn keys_of<'a>(events: impl IntoIterator<Item = &'a DecodedEvent>) -> RowKeys {
     let mut keys = RowKeys::default();

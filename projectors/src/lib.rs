@@ -2,7 +2,8 @@
 //!
 //! [`fold`] applies events to rows, one file per subject, the same for every database. [`runner`] folds
 //! batches as they arrive; [`replay`] folds the whole log; [`rebuild`] writes the rows of such a fold, and
-//! [`verify`] compares rows with it; [`retry`] resumes a stream that was parked.
+//! [`verify`] compares rows with it; [`retry`] resumes a parked stream on request, and `resume` requests this for
+//! streams that another version has parked.
 
 // A projection must name every event. A wildcard would skip a new event silently.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -14,6 +15,7 @@ pub mod fold;
 mod measured;
 pub mod rebuild;
 pub mod replay;
+mod resume;
 pub mod retry;
 pub mod runner;
 pub mod verify;

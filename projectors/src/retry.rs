@@ -1,15 +1,15 @@
 //! Resumes parked streams from the event log, after the cause is repaired.
 //!
-//! `orderly projections retry STREAM` records a request. The runner that owns the partition acts on it
-//! between two batches ([`apply_requests`]); if no runner acts, the command itself does ([`retry`]). Both may
-//! run at once. A retry reads the checkpoint first and then the stream to its end. Its commit is refused if
-//! the checkpoint has moved since then, or if the stream is not parked as it was read. The commit of a runner
-//! is refused if the runner skipped an event of a stream that was resumed meanwhile. So every event up to the
-//! checkpoint is applied once, and the runner applies every later event.
+//! `orderly projections retry STREAM`, or a runner of another version, records a request. The runner that owns the
+//! partition acts on it between two batches ([`apply_requests`]); if no runner acts, the command itself does
+//! ([`retry`]). Both may run at once. A retry reads the checkpoint first, then the row, and then the stream to its
+//! end. Its commit is refused if the checkpoint has moved since then, or if the stream is not parked as it was
+//! read. The commit of a runner is refused if the runner skipped an event of a stream that was resumed meanwhile.
+//! So every event up to the checkpoint is applied once, and the runner applies every later event.
 
 use std::{collections::HashSet, time::Duration};
 
-use domain::{StreamName, Timestamp};
+use domain::{Revision, StreamName, Timestamp};
 use infra::{
     event_source::Partition,
     event_store::{EventLog, ReadError},
@@ -18,7 +18,7 @@ use infra::{
 
 use crate::{
     event::{DecodedEvent, Poison},
-    fold::{Fold, keys_of},
+    fold::{Fold, key_of, keys_of},
 };
 
 const EVENTS_PER_READ: usize = 1_000;
@@ -31,6 +31,17 @@ pub enum RetryError {
     Read(#[from] ReadError),
     #[error(transparent)]
     ReadModels(#[from] ReadModelError),
+}
+
+impl RetryError {
+    /// Why one stream stays parked, if the failure comes from that stream alone.
+    fn poison(&self) -> Option<Poison> {
+        match self {
+            Self::Read(error @ ReadError::Corrupt(_)) => Some(Poison::Undecodable(error.to_string())),
+            Self::ReadModels(error) if error.is_of_one_row() => Some(Poison::Refused(error.to_string())),
+            Self::Read(_) | Self::ReadModels(_) => None,
+        }
+    }
 }
 
 /// The outcome of a retry.
@@ -96,22 +107,26 @@ async fn apply_request(
     let ParkedStream { partition, stream, .. } = request;
     let generation = models.generation().await?;
     let position = models.checkpoint(partition).await?.map(|reached| reached.position);
-    let events = read_whole(log, stream).await?;
     let settle =
         |changes| Changes { generation: Some(generation), retried: vec![request.clone()], ..changes };
     let attempt = async {
         let mut fold = Fold::batch(partition.clone(), HashSet::new());
+        fold.put_rows(models.load(key_of(stream)).await?);
+        let next = fold.revision(stream).map_or(0, |reflected| reflected + 1);
+        let events = read_from(log, stream, next).await?;
         fold.put_rows(models.load(keys_of(&events)).await?);
         for event in &events {
             fold.apply(event, 0);
         }
         let changes = settle(fold.into_changes(position, position));
         let still_parked = changes.parked.first().map(|row| row.reason.clone());
-        models.commit(changes).await.map(|()| still_parked)
+        models.commit(changes).await?;
+        Ok::<_, RetryError>(still_parked)
     };
     let still_parked = match attempt.await {
-        Err(error) if error.is_of_one_row() => {
-            let reason = Poison::Refused(error.to_string()).to_string();
+        Ok(still_parked) => still_parked,
+        Err(error) => {
+            let reason = error.poison().ok_or(error)?.to_string();
             let parked =
                 ParkedStream { reason: reason.clone(), parked_at: Timestamp::now(), ..request.clone() };
             let changes =
@@ -119,7 +134,6 @@ async fn apply_request(
             models.commit(settle(changes)).await?;
             Some(reason)
         }
-        outcome => outcome?,
     };
     match still_parked {
         None => tracing::info!(%stream, "Resumed a parked stream"),
@@ -128,11 +142,15 @@ async fn apply_request(
     Ok(())
 }
 
-/// Reads the whole stream. The fold skips events that the row already reflects.
-async fn read_whole(log: &dyn EventLog, stream: &StreamName) -> Result<Vec<DecodedEvent>, ReadError> {
+/// Reads a stream from a revision to its end.
+async fn read_from(
+    log: &dyn EventLog,
+    stream: &StreamName,
+    first: Revision,
+) -> Result<Vec<DecodedEvent>, ReadError> {
     let mut events: Vec<DecodedEvent> = Vec::new();
     loop {
-        let next = events.last().map_or(0, |last| last.revision + 1);
+        let next = events.last().map_or(first, |last| last.revision + 1);
         let read = log.read_stream(stream, next, EVENTS_PER_READ).await?;
         if read.is_empty() {
             return Ok(events);

@@ -1,5 +1,7 @@
 //! Projects live: folds batches of events as they arrive, and commits rows and checkpoint together.
 
+mod batch;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
@@ -7,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use domain::{Position, RecordedEvent, StreamName};
+use domain::{Position, StreamName};
 use infra::{
     event_source::{Batch, EventSource, Partition, Reached, SourceUpdate},
-    event_store::{EventLog, EventMark, ReadError},
+    event_store::{EventLog, ReadError},
     health::Health,
     read_models::{BindError, Changes, Generation, ParkedStream, ReadModelError, ReadModels},
     traces::{EventSpans, Kind},
@@ -18,11 +20,12 @@ use infra::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::batch::{DecodedBatch, decode, fold_events};
 use crate::{
     cache::{Cache, Written},
-    event::{DecodedEvent, Poison},
     fold::{Fold, keys_of},
     measured::Measured,
+    resume::Examined,
     retry::{self, RetryError},
 };
 
@@ -50,8 +53,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// After a batch of at least this many events, the runner takes the next one without a pause.
 const BATCH_LARGE: usize = 500;
-/// Batches up to this size are folded on the async worker: a blocking thread would cost more than the fold.
-const FOLDED_IN_PLACE_MAX: usize = 32;
 
 /// Projects the partitions that its source assigns to it.
 pub struct Runner<S> {
@@ -68,6 +69,7 @@ pub struct Runner<S> {
     measured: Measured,
     /// True while operators are shown parked streams, of this runner or of another one.
     shows_parked: bool,
+    examined: Examined,
 }
 
 impl<S> fmt::Debug for Runner<S> {
@@ -92,35 +94,6 @@ struct Owned {
 impl Owned {
     fn position(&self) -> Option<Position> {
         self.reached.as_ref().map(|reached| reached.position)
-    }
-}
-
-/// A batch of a source, decoded.
-struct DecodedBatch {
-    partition: Partition,
-    events: Arc<Vec<DecodedEvent>>,
-    /// Position of the partition once all events are applied.
-    position: Position,
-    /// The events whose rows the database refuses, by index, each with the reason. They park their streams.
-    refused: BTreeMap<usize, String>,
-}
-
-impl DecodedBatch {
-    /// The events among the first `end` whose rows are needed: those of streams that are not parked.
-    fn applicable<'a>(
-        &'a self,
-        end: usize,
-        parked: &'a HashSet<StreamName>,
-    ) -> impl Iterator<Item = &'a DecodedEvent> {
-        let is_refused = move |index: usize, stream: &StreamName| {
-            self.refused.range(..=index).any(|(refused, _)| self.events[*refused].stream == *stream)
-        };
-        let events = self.events[..end].iter().enumerate();
-        events
-            .filter(move |(index, event)| {
-                !parked.contains(&event.stream) && !is_refused(*index, &event.stream)
-            })
-            .map(|(_, event)| event)
     }
 }
 
@@ -171,6 +144,7 @@ impl<S: EventSource> Runner<S> {
             pause: None,
             measured: Measured::new(),
             shows_parked: false,
+            examined: Examined::default(),
         }
     }
 
@@ -384,16 +358,17 @@ impl<S: EventSource> Runner<S> {
                 "Cannot project an event; its stream is parked until `orderly projections retry`"
             );
         }
-        let any_parked = !parked.is_empty();
+        let parked: HashSet<StreamName> = parked.into_iter().map(|row| row.stream).collect();
         if let Some(owned) = self.owned.get_mut(&partition) {
             let known = owned.reached.take().and_then(|reached| reached.last_event);
             let last_event = last_event.or(known);
             owned.reached = position.map(|position| Reached { position, last_event });
-            owned.parked.extend(parked.into_iter().map(|row| row.stream));
+            owned.parked.extend(parked.iter().cloned());
         }
-        if any_parked {
-            let parked = self.models.parked().await?;
-            self.report_parked(&parked);
+        if !parked.is_empty() {
+            let all = self.models.parked().await?;
+            self.examined.note(all.iter().filter(|row| parked.contains(&row.stream)));
+            self.report_parked(&all);
         }
         Ok(())
     }
@@ -413,10 +388,15 @@ impl<S: EventSource> Runner<S> {
 
     async fn retry_parked(&mut self) -> Result<(), Interruption> {
         let partitions: Vec<Partition> = self.owned.keys().cloned().collect();
+        let mut parked = self.models.parked().await?;
         for partition in partitions {
-            let settled = retry::apply_requests(self.log.as_ref(), self.models.as_ref(), &partition).await?;
+            let (log, models) = (self.log.as_ref(), self.models.as_ref());
+            self.examined.request_retries(log, models, &partition, &parked).await?;
+            let settled = retry::apply_requests(log, models, &partition).await?;
             // `orderly projections retry` may have resumed a stream itself.
-            let parked = streams_of(&partition, &self.models.parked().await?);
+            parked = models.parked().await?;
+            self.examined.note(parked.iter().filter(|row| settled.contains(&row.stream)));
+            let parked = streams_of(&partition, &parked);
             if !settled.is_empty() || parked != self.owned[&partition].parked {
                 // The cached rows of these streams are stale.
                 self.cache.clear();
@@ -424,7 +404,6 @@ impl<S: EventSource> Runner<S> {
             }
         }
         // Another projector may have resumed the last stream that this one shows.
-        let parked = self.models.parked().await?;
         self.report_parked(&parked);
         Ok(())
     }
@@ -454,33 +433,6 @@ impl<S: EventSource> Runner<S> {
 async fn next_update(source: &mut impl EventSource, not_before: Instant) -> Result<SourceUpdate, ReadError> {
     tokio::time::sleep_until(not_before).await;
     source.next().await
-}
-
-async fn decode(events: Vec<RecordedEvent>) -> Result<Vec<DecodedEvent>, Interruption> {
-    let in_place = events.len() <= FOLDED_IN_PLACE_MAX;
-    let decode = move || events.into_iter().map(DecodedEvent::from).collect();
-    Ok(if in_place { decode() } else { tokio::task::spawn_blocking(decode).await? })
-}
-
-async fn fold_events(
-    mut fold: Fold,
-    batch: &DecodedBatch,
-    end: usize,
-    from: Option<Position>,
-) -> Result<Changes, Interruption> {
-    let (events, to, refused) = (Arc::clone(&batch.events), batch.position, batch.refused.clone());
-    let run = move || {
-        for (index, event) in events[..end].iter().enumerate() {
-            match refused.get(&index) {
-                None => fold.apply(event, 0),
-                Some(reason) => fold.park(event, 0, &Poison::Refused(reason.clone())),
-            }
-        }
-        let last_event = events[..end].last().map(EventMark::from);
-        Changes { last_event, ..fold.into_changes(from, Some(to)) }
-    };
-    let in_place = end <= FOLDED_IN_PLACE_MAX;
-    Ok(if in_place { run() } else { tokio::task::spawn_blocking(run).await? })
 }
 
 fn streams_of(partition: &Partition, parked: &[ParkedStream]) -> HashSet<StreamName> {

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,6 +28,7 @@ use infra::{
     },
     traces::{self, Attribute, Kind, ROLE, Span},
 };
+use lru::LruCache;
 use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -44,6 +45,8 @@ const PARKED_PAUSE_MIN: Duration = Duration::from_secs(10);
 const PASSING_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// The longest pause after a failure that lasts until an operator or a newer version repairs its cause.
 const LASTING_PAUSE_MAX: Duration = Duration::from_mins(10);
+/// Failures that are remembered. The streams of older ones are tried more often.
+const FAILURES_MAX: usize = 100_000;
 
 /// The parts that a reaction needs. Cheap to clone.
 #[derive(Clone)]
@@ -52,6 +55,8 @@ pub(super) struct Reactor {
     pub parked: Arc<dyn ParkedReactions>,
     store_id: Uuid,
     hint: Arc<ParkedHint>,
+    /// The streams whose last failure this process has stored, each with the attempts of its entry then.
+    failed_here: Arc<Mutex<LruCache<StreamName, u32>>>,
 }
 
 /// Knows whether any reaction is parked, so that a healthy system asks no store about it.
@@ -102,7 +107,8 @@ impl ReactionError {
 impl Reactor {
     pub fn new(checkout: Checkout, parked: Arc<dyn ParkedReactions>) -> Self {
         let store_id = checkout.store().log().store_id();
-        Self { checkout, parked, store_id, hint: Arc::default() }
+        let failed_here = Arc::new(Mutex::new(LruCache::unbounded()));
+        Self { checkout, parked, store_id, hint: Arc::default(), failed_here }
     }
 
     /// Runs the reaction to an event once.
@@ -185,10 +191,33 @@ impl Reactor {
         let next_attempt_at = now.saturating_add(pause_after(1, error)).unwrap_or(Timestamp::MAX);
         let entry = ParkedReaction::new(event, &error.to_string(), now, next_attempt_at);
         self.parked.park(self.store_id, &entry).await?;
+        self.note_failure(&entry);
         self.expect_parked();
         tracing::error!(stream = %event.stream, event.id = %event.id, event.revision = event.revision, %error,
             "A reaction failed and is parked; the later ones of its stream wait behind it");
         Ok(())
+    }
+
+    /// True if this process has stored the last failure of the entry. Another attempt at once would fail too.
+    pub fn has_failed_here(&self, entry: &ParkedReaction) -> bool {
+        self.failures().get(&entry.stream) == Some(&entry.attempts)
+    }
+
+    /// Lets each entry be tried again: other processes may have changed what the reactions need.
+    pub fn forget_failures(&self) {
+        self.failures().clear();
+    }
+
+    fn note_failure(&self, entry: &ParkedReaction) {
+        let mut failures = self.failures();
+        failures.put(entry.stream.clone(), entry.attempts);
+        if failures.len() > FAILURES_MAX {
+            failures.pop_lru();
+        }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, LruCache<StreamName, u32>> {
+        self.failed_here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the reaction to a later event wait behind a parked one. False if its stream is not parked.
@@ -226,7 +255,9 @@ impl Reactor {
                 entry.reason = error.to_string().chars().take(ParkedReaction::REASON_CHARS_MAX).collect();
                 tracing::debug!(stream = %entry.stream, event.id = %entry.event_id, %error,
                     "A parked reaction failed again; retrying later");
-                return self.parked.postpone(self.store_id, &entry).await;
+                self.parked.postpone(self.store_id, &entry).await?;
+                self.note_failure(&entry);
+                return Ok(());
             }
             let done = entry.last_revision;
             match self.parked.resume(self.store_id, &entry.stream, done).await? {

@@ -1,7 +1,8 @@
 //! Repeats parked reactions when their time has come.
 //!
 //! After a start, and after partitions were assigned, each entry is tried once at once: the new process may be
-//! of a version that repairs the cause.
+//! of a version that repairs the cause. An entry that another process stores later is tried too, because a process
+//! of an earlier version may park a reaction while it gives up the partition.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,7 +12,10 @@ use infra::{
     measurements::{Gauge, PARKED_REACTIONS, number},
     operations::{OperationsError, parked::ParkedReaction},
 };
-use tokio::{task::JoinSet, time};
+use tokio::{
+    task::JoinSet,
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{reactor::Reactor, share::Share};
@@ -21,6 +25,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams whose parked reactions run at once. They do not take the places of other reactions.
 const RUNNING_MAX: usize = 32;
 const PAGE: usize = 100;
+/// Pages of all entries that one poll reads.
+const PAGES_MAX: usize = 10;
+/// How often all entries are listed, to find those that other processes have stored.
+const LIST_INTERVAL: Duration = Duration::from_secs(5);
 /// The name under which parked reactions show in the health of the process.
 const HEALTH: &str = "parked_reactions";
 
@@ -30,8 +38,9 @@ pub(super) struct Retries {
     health: Health,
     running: JoinSet<StreamName>,
     under_way: HashSet<StreamName>,
-    /// The place in the list of all entries while each is tried at once.
+    /// The place in the list of all entries while those that did not fail here are tried at once.
     at_once: Option<Place>,
+    list_again_at: Instant,
     /// True if entries that are due wait for a place.
     more_wait: bool,
     /// The assignments of partitions that were noticed.
@@ -52,6 +61,7 @@ impl Retries {
             running: JoinSet::new(),
             under_way: HashSet::new(),
             at_once: None,
+            list_again_at: Instant::now(),
             more_wait: false,
             assignments: 0,
             parked: PARKED_REACTIONS.with([]),
@@ -100,6 +110,9 @@ impl Retries {
         );
         if self.assignments != self.share.assignments() {
             self.assignments = self.share.assignments();
+            self.reactor.forget_failures();
+            self.at_once = Some(Place(None));
+        } else if self.at_once.is_none() && Instant::now() >= self.list_again_at {
             self.at_once = Some(Place(None));
         }
         self.try_all_at_once().await?;
@@ -107,14 +120,16 @@ impl Retries {
     }
 
     async fn try_all_at_once(&mut self) -> Result<(), OperationsError> {
-        while let Some(Place(after)) = self.at_once.clone() {
+        for _ in 0..PAGES_MAX {
+            let Some(Place(after)) = self.at_once.clone() else { return Ok(()) };
             let page = self.reactor.list_parked(after, PAGE).await?;
             if page.is_empty() {
                 self.at_once = None;
+                self.list_again_at = Instant::now() + LIST_INTERVAL;
             }
             for entry in page {
                 let stream = entry.stream.clone();
-                if !self.try_start(entry) {
+                if !self.reactor.has_failed_here(&entry) && !self.try_start(entry) {
                     return Ok(());
                 }
                 self.at_once = Some(Place(Some(stream)));

@@ -170,6 +170,30 @@ async fn a_crash_between_parking_and_saving_loses_no_reaction_and_parks_it_once(
     until_none_is_parked(&shop).await;
 }
 
+/// A process of an earlier version parks a reaction after this process has tried all parked ones.
+#[tokio::test]
+async fn a_reaction_that_another_process_parks_later_is_run_before_it_is_due_and_a_failed_one_is_not() {
+    let time = TestClock::default();
+    let options = ShopOptions { projectors: false, clock: time.clock(), ..ShopOptions::default() };
+    let shop = Shop::with(options).await;
+    shop.receive("a", 5).await;
+    let failing = id_of(&place(&shop, "failing", "a", json!({})).await.expect(201));
+    let placed = place(&shop, "healthy", "a", json!({})).await.expect(201);
+    shop.until_all_reacted().await;
+    shop.store.spoil(failing, Spoiled::UnknownTypes);
+    cancel(&shop, failing).await;
+    let failed = until_parked(&shop, 1).await;
+    assert_eq!((&failed[0].stream, failed[0].attempts), (&stream(failing), 1));
+
+    let payment: domain::PaymentId = placed["payment_id"].as_str().unwrap().parse().unwrap();
+    let mut log = shop.log().await.0.into_iter();
+    let event = log.find(|event| event.stream == payment.into()).expect("the payment is requested");
+    let due = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    // Streams of orders are listed before those of payments, so the failed one would be tried first.
+    shop.park(ParkedReaction::new(&event, "a newer version wrote it", Timestamp::now(), due)).await;
+    assert_eq!(until_parked(&shop, 1).await, failed);
+}
+
 #[tokio::test]
 async fn parked_reactions_are_listed_and_shown_as_degraded() {
     let shop = poisoned_shop(ShopOptions { projectors: false, ..ShopOptions::default() }).await;

@@ -38,7 +38,7 @@ struct DamagedLog {
 impl DamagedLog {
     /// The event cannot be decoded.
     fn unknown_type() -> Self {
-        Self::with("order.paid.v1", |event| event.type_name = "order.teleported.v9".into())
+        Self::with("order.paid.v1", to_unknown_type)
     }
 
     /// The event breaks an assertion of the domain.
@@ -63,10 +63,20 @@ impl DamagedLog {
         self.order.into()
     }
 
+    /// Gives the event a type that the runner does not know. For the runner this is the same as an earlier program.
+    fn forget_type(&self) {
+        self.bench.log.change(self.position, to_unknown_type);
+    }
+
     /// Restores the event. For the runner this is the same as a newer program that can read it.
     fn repair(&self) {
         let repaired = self.story.events.iter().find(|event| event.position == self.position).unwrap();
         self.bench.log.change(self.position, |event| *event = repaired.clone());
+    }
+
+    async fn until_resumed(&self) {
+        let resumed = async || (!self.bench.is_parked(self.order).await).then_some(());
+        eventually("the stream is resumed", resumed).await;
     }
 
     async fn parked(&self) -> ParkedStream {
@@ -74,6 +84,18 @@ impl DamagedLog {
         assert_eq!(parked.len(), 1, "{parked:?}");
         parked.into_iter().next().unwrap()
     }
+}
+
+fn to_unknown_type(event: &mut domain::RecordedEvent) {
+    event.type_name = "order.teleported.v9".into();
+}
+
+/// The eventful story, and more events of the order whose stream was parked.
+fn longer_story() -> Story {
+    let mut story = Story::eventful();
+    story.act(&Act::Refund { order: 0, amount: 1 });
+    story.act(&Act::SettleRefund { order: 0, succeeds: true });
+    story
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,12 +164,75 @@ async fn a_runner_resumes_a_stream_on_request_and_continues_with_it() {
     let retried = retry(bench.log.as_ref(), bench.models.as_ref(), &damaged_log.stream(), patience).await;
     assert_eq!(retried.unwrap(), Retried::Resumed);
 
-    let mut story = Story::eventful();
-    story.act(&Act::Refund { order: 0, amount: 1 });
-    story.act(&Act::SettleRefund { order: 0, succeeds: true });
-    bench.log.extend(&story.events);
+    bench.log.extend(&longer_story().events);
     bench.caught_up().await;
     running.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_knows_the_event_resumes_its_stream_and_leaves_the_others_as_they_are() {
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
+    // The newer version does not know the last event of this stream either.
+    let other: StreamName = damaged_log.story.placed[3].into();
+    let last = damaged_log.story.events.iter().rfind(|event| event.stream == other).unwrap();
+    bench.log.change(last.position, to_unknown_type);
+    let earlier = bench.run();
+    bench.caught_up().await;
+    earlier.stop().await;
+    let mut parked = bench.queries.parked_streams().await.unwrap();
+    assert_eq!(parked.len(), 2, "{parked:?}");
+
+    damaged_log.repair();
+    let newer = bench.run();
+    damaged_log.until_resumed().await;
+    newer.stop().await;
+    parked.retain(|row| row.stream == other);
+    assert_eq!(bench.queries.parked_streams().await.unwrap(), parked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_version_that_gets_the_partition_back_leaves_a_resumed_stream_alone() {
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = &damaged_log.bench;
+    let earlier = bench.run();
+    bench.caught_up().await;
+    earlier.stop().await;
+    damaged_log.repair();
+    let newer = bench.run();
+    damaged_log.until_resumed().await;
+    newer.stop().await;
+
+    damaged_log.forget_type();
+    bench.log.extend(&longer_story().events);
+    // It gets the unknown event once more.
+    let again = Feed::new(&bench.log).redeliver(1_000);
+    let earlier = RunningProjector::start(again, &bench.log, bench.models.clone());
+    bench.caught_up().await;
+    earlier.stop().await;
+    assert!(!bench.is_parked(damaged_log.order).await);
+    damaged_log.repair();
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
+/// Both follow the whole log, and either may commit a batch first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_side_by_side_apply_each_event_once_and_leave_no_stream_parked() {
+    let damaged_log = DamagedLog::unknown_type();
+    let bench = Bench::new(MemoryLog::new(damaged_log.story.events.clone()));
+    let start = |log| RunningProjector::start(Feed::new(log).cut(vec![1, 3, 2]), log, bench.models.clone());
+    let (earlier, newer) = (start(&damaged_log.bench.log), start(&bench.log));
+    bench.caught_up().await;
+    let longer = longer_story().events;
+    for log in [&damaged_log.bench.log, &bench.log] {
+        log.extend(&longer);
+    }
+    bench.caught_up().await;
+    eventually("no stream is parked", async || (!bench.is_parked(damaged_log.order).await).then_some(()))
+        .await;
+    earlier.stop().await;
+    newer.stop().await;
     bench.assert_rows_are_those_of_the_log().await;
 }
 

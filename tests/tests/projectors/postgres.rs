@@ -146,6 +146,30 @@ async fn a_refused_row_parks_its_stream_and_no_other() {
     }
 }
 
+/// Both follow the whole log, as with a direct source. The earlier version does not know one event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_version_that_knows_the_event_resumes_its_stream_beside_the_earlier_version() {
+    let story = Story::eventful();
+    let bench = Bench::new(MemoryLog::new(story.events.clone())).await;
+    let earlier_log = Arc::new(MemoryLog::new(story.events.clone()));
+    let unknown = story.events.iter().find(|event| *event.type_name == *"order.paid.v1").unwrap();
+    earlier_log.change(unknown.position, |event| event.type_name = "order.teleported.v9".into());
+    let feed = Feed::new(&earlier_log).cut(vec![1, 3, 2]);
+    let earlier = RunningProjector::start(feed, &earlier_log, bench.models.clone());
+    bench.caught_up().await;
+    assert!(bench.queries.is_parked(&unknown.stream).await.unwrap());
+
+    let newer = bench.run(Feed::new(&bench.log));
+    eventually("the stream is resumed", async || {
+        (!bench.queries.is_parked(&unknown.stream).await.unwrap()).then_some(())
+    })
+    .await;
+    earlier.stop().await;
+    newer.stop().await;
+    bench.assert_rows_are_those_of_the_log().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
 async fn a_commit_with_a_lost_answer_is_not_applied_twice() {

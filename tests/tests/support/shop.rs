@@ -245,6 +245,11 @@ impl Shop {
         self.operations().list(self.store.log().store_id(), None, 1_000).await.unwrap()
     }
 
+    /// Parks a reaction as another process does.
+    pub async fn park(&self, entry: ParkedReaction) {
+        self.operations().park(self.store.log().store_id(), &entry).await.unwrap();
+    }
+
     /// Restarts the shop as after `kill -9`: loses all that is in memory or not durable.
     pub async fn crash(self) -> Self {
         let options = self.options.clone();

@@ -61,6 +61,27 @@ async fn an_unusable_database_is_refused_with_the_remedy() {
     assert_eq!(found, supported + 1);
 }
 
+/// Processes of several versions start beside each other, in any order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Postgres: infra/dev/services up"]
+async fn a_version_adds_what_is_missing_and_ignores_what_a_newer_one_has_added() {
+    const COUNTS: &str = "SELECT (SELECT count(*) FROM orderly.migrations),
+         (SELECT count(*) FROM orderly.api_keys)";
+    let database = TestDatabase::create().await;
+    connect(&database).await.unwrap();
+    let client = database.client().await;
+    let before: i64 = client.query_one(COUNTS, &[]).await.unwrap().get(0);
+    let earlier = "DROP TABLE orderly.additions, orderly.api_keys;
+         ALTER TABLE orderly.webhook_deliveries DROP COLUMN actor";
+    client.batch_execute(earlier).await.unwrap();
+    connect(&database).await.unwrap();
+    client.batch_execute("INSERT INTO orderly.additions (name) VALUES ('of_a_newer_version')").await.unwrap();
+    connect(&database).await.unwrap();
+    // Earlier versions refuse a database with more migrations than they have, and see none of the additions.
+    let after = client.query_one(COUNTS, &[]).await.unwrap();
+    assert_eq!((after.get::<_, i64>(0), after.get::<_, i64>(1)), (before, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Postgres: infra/dev/services up"]
 async fn connections_are_encrypted_on_request_and_only_to_a_trusted_server() {
