@@ -203,11 +203,6 @@ impl Reactor {
         self.failures().get(&entry.stream) == Some(&entry.attempts)
     }
 
-    /// Lets each entry be tried again: other processes may have changed what the reactions need.
-    pub fn forget_failures(&self) {
-        self.failures().clear();
-    }
-
     fn note_failure(&self, entry: &ParkedReaction) {
         let mut failures = self.failures();
         failures.put(entry.stream.clone(), entry.attempts);

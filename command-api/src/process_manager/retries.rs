@@ -1,8 +1,8 @@
 //! Repeats parked reactions when their time has come.
 //!
-//! After a start, and after partitions were assigned, each entry is tried once at once: the new process may be
-//! of a version that repairs the cause. An entry that another process stores later is tried too, because a process
-//! of an earlier version may park a reaction while it gives up the partition.
+//! After a start, and after partitions were assigned, each entry that did not fail in this process is tried at once:
+//! the process may be of a version that repairs the cause. An entry that another process stores later is tried too,
+//! because a process of an earlier version may park a reaction while it gives up the partition.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -110,7 +110,6 @@ impl Retries {
         );
         if self.assignments != self.share.assignments() {
             self.assignments = self.share.assignments();
-            self.reactor.forget_failures();
             self.at_once = Some(Place(None));
         } else if self.at_once.is_none() && Instant::now() >= self.list_again_at {
             self.at_once = Some(Place(None));
