@@ -355,7 +355,7 @@ impl<S: EventSource> Runner<S> {
         for row in &parked {
             tracing::error!(
                 stream = %row.stream, event.id = %row.event_id, revision = row.revision, reason = row.reason,
-                "Cannot project an event; its stream is parked until `orderly projections retry`"
+                "Cannot project an event, and parked its stream: `orderly projections list` shows it"
             );
         }
         let parked: HashSet<StreamName> = parked.into_iter().map(|row| row.stream).collect();

@@ -321,8 +321,8 @@ def check(platform, load, planting, receiver):
     code, output, _, _ = platform.run("audit", "verify")
     assert code == 0, output
     print(f"{platform.held_back} new orders were held back by the earlier build for a second")
-    print(f"no other request of {platform.sent} failed; {len(placed)} orders beside {len(planting.orders)} with the event "
-          f"were visible within {planting.worst_s:.1f} s")
+    print(f"no other request of {platform.sent} failed; {len(placed)} orders beside {len(planting.orders)} with the "
+          f"event were visible within {planting.worst_s:.1f} s")
     print(output.strip().splitlines()[-1])
 
 
