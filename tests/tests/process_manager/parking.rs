@@ -184,6 +184,7 @@ async fn a_reaction_that_another_process_parks_later_is_run_before_it_is_due_and
     cancel(&shop, failing).await;
     let failed = until_parked(&shop, 1).await;
     assert_eq!((&failed[0].stream, failed[0].attempts), (&stream(failing), 1));
+    until_degraded(&shop).await;
 
     let payment: domain::PaymentId = placed["payment_id"].as_str().unwrap().parse().unwrap();
     let mut log = shop.log().await.0.into_iter();
@@ -192,6 +193,14 @@ async fn a_reaction_that_another_process_parks_later_is_run_before_it_is_due_and
     // Streams of orders are listed before those of payments, so the failed one would be tried first.
     shop.park(ParkedReaction::new(&event, "a newer version wrote it", Timestamp::now(), due)).await;
     assert_eq!(until_parked(&shop, 1).await, failed);
+}
+
+async fn until_degraded(shop: &Shop) {
+    eventually("it shows as degraded", async || {
+        let ready = shop.get("/readyz").await.expect(200);
+        (ready["degraded"][0]["name"] == "parked_reactions").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -214,11 +223,7 @@ async fn parked_reactions_are_listed_and_shown_as_degraded() {
     expected.sort_unstable();
     assert_eq!(listed, expected);
     assert_eq!(items[0]["event_type"], "order.placed.v2");
-    eventually("it shows as degraded", async || {
-        let ready = shop.get("/readyz").await.expect(200);
-        (ready["degraded"][0]["name"] == "parked_reactions").then_some(())
-    })
-    .await;
+    until_degraded(&shop).await;
     let unknown = uuid::Uuid::nil();
     shop.post(&format!("/v1/reactions/{unknown}/retry"), "", json!({})).await.problem(404, "not_found");
 
