@@ -10,6 +10,7 @@ pub mod event_store;
 pub mod external_sort;
 pub mod health;
 pub mod http;
+mod http_client;
 pub mod kafka;
 pub mod log_guard;
 pub mod log_limit;

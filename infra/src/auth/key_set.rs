@@ -21,6 +21,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::http_client::{self, describe};
+
 /// A key that is not in memory is looked for again at most this often: anybody can name an unknown key.
 const LOAD_EVERY_MIN: Duration = Duration::from_secs(10);
 /// A key that the issuer has withdrawn is refused at the latest after this time.
@@ -52,12 +54,7 @@ impl FromStr for KeySource {
             return Ok(Self::File(path.into()));
         }
         let url = Url::parse(text).map_err(|_| InvalidKeySource)?;
-        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => Ok(Self::Url(url)),
-            "http" if is_local => Ok(Self::Url(url)),
-            _ => Err(InvalidKeySource),
-        }
+        if http_client::is_private(&url) { Ok(Self::Url(url)) } else { Err(InvalidKeySource) }
     }
 }
 
@@ -129,7 +126,7 @@ impl KeySet {
             KeySource::File(path) => Source::File(path),
             KeySource::Url(url) => {
                 let client = Client::builder().timeout(LOAD_MAX).redirect(redirect::Policy::none()).build();
-                let failed = |error| KeySetError::Url { url: url.clone(), reason: describe(&error) };
+                let failed = |error| KeySetError::Url { url: url.clone(), reason: describe(error) };
                 let client = client.map_err(failed)?;
                 Source::Url(url, client)
             }
@@ -226,28 +223,9 @@ async fn load(source: &Source) -> Result<Keys, KeySetError> {
 }
 
 async fn fetch(client: &Client, url: &Url) -> Result<Vec<u8>, String> {
-    let request = client.get(url.clone()).send().await;
-    let mut response =
-        request.and_then(reqwest::Response::error_for_status).map_err(|error| describe(&error))?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
-        if body.len() + chunk.len() > KEY_SET_BYTES_MAX {
-            return Err(format!("it has more than {KEY_SET_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
-}
-
-/// The error with its causes: the outermost one only says that the request failed.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    let answer = client.get(url.clone()).send().await;
+    let response = answer.and_then(reqwest::Response::error_for_status).map_err(describe)?;
+    http_client::read(response, KEY_SET_BYTES_MAX).await
 }
 
 #[derive(Deserialize)]

@@ -13,6 +13,7 @@ use super::{
     report::printable,
 };
 use crate::{
+    http_client::{self, describe},
     payment_provider::{Period, ProviderError},
     traces,
 };
@@ -307,29 +308,7 @@ fn not_answered(error: reqwest::Error) -> ProviderError {
     if is_unsent { ProviderError::Unreachable(why) } else { ProviderError::OutcomeUnknown(why) }
 }
 
-/// The error with its causes, but without the URL, which may contain a client secret.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| ProviderError::OutcomeUnknown(describe(error)))?
-    {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(ProviderError::OutcomeUnknown(format!(
-                "Stripe's answer has more than {ANSWER_BYTES_MAX} bytes"
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+async fn read(response: Response) -> Result<Vec<u8>, ProviderError> {
+    let body = http_client::read(response, ANSWER_BYTES_MAX).await;
+    body.map_err(|why| ProviderError::OutcomeUnknown(format!("Stripe's answer cannot be read: {why}")))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use reqwest::Url;
 
+use crate::http_client;
+
 const API_URL: &str = "https://api.stripe.com";
 
 /// Stripe's address and the account's credentials. `Debug` shows no secret.
@@ -65,11 +67,7 @@ impl StripeOptions {
     pub fn with_api_url(self, url: &str) -> Result<Self, StripeOptionsError> {
         let api_url: Url = url.parse().map_err(|_| StripeOptionsError::ApiUrl)?;
         // Requests contain the secret key, so clear text is allowed only on this machine.
-        let is_safe = match api_url.scheme() {
-            "https" => true,
-            "http" => matches!(api_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")),
-            _ => false,
-        };
+        let is_safe = http_client::is_private(&api_url);
         let is_bare = api_url.path() == "/"
             && api_url.query().is_none()
             && api_url.fragment().is_none()
