@@ -10,7 +10,10 @@ use std::{
 };
 
 use domain::Timestamp;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, timeout},
+};
 
 use super::{
     Caller, Refusal,
@@ -25,13 +28,16 @@ use crate::{
     },
 };
 
-/// A revoked key is refused at the latest after this time.
-const READ_EVERY: Duration = Duration::from_secs(5);
+/// The keys are read again after this time, and after a failure as well.
+const READ_EVERY: Duration = Duration::from_secs(4);
+/// While the store answers, a revoked key is refused at the latest after this time. Longer than [`READ_EVERY`] and
+/// [`READING_MAX`] together, so a process with regular requests has read the keys before it ends.
+const REVOKED_AFTER_MAX: Duration = Duration::from_secs(5);
 /// A key that is not in memory is looked for again after this time, so a new key works after a second.
 const READ_AGAIN_FOR_UNKNOWN: Duration = Duration::from_secs(1);
 /// The longest wait for the first reading of the keys.
 const FIRST_READING_MAX: Duration = Duration::from_secs(5);
-/// The longest wait for a further one. Requests wait for it.
+/// The longest wait for a further one.
 const READING_MAX: Duration = Duration::from_millis(500);
 
 type Keys = HashMap<KeyId, ApiKey>;
@@ -73,7 +79,7 @@ impl KeyRing {
     pub(super) async fn caller(&self, secret: &str) -> Result<Caller, Refusal> {
         const UNKNOWN: Refusal = Refusal::Invalid("the API key is unknown, revoked or expired");
         let secret = ApiKeySecret::parse(secret).ok_or(UNKNOWN)?;
-        let mut keys = self.0.keys(READ_EVERY).await?;
+        let mut keys = self.0.keys_of_known().await?;
         if !keys.contains_key(secret.id()) {
             keys = self.0.keys(READ_AGAIN_FOR_UNKNOWN).await?;
         }
@@ -117,17 +123,43 @@ impl Ring {
         if let Some(known) = self.known(max_age) {
             return known;
         }
-        let _turn = self.reading.lock().await;
-        // Another request has read the keys meanwhile.
+        let turn = self.reading.lock().await;
+        self.read_again(max_age, turn).await
+    }
+
+    /// The keys for a request whose key is probably among them. One request reads them when it is time; the others
+    /// do not wait for it.
+    async fn keys_of_known(&self) -> Result<Arc<Keys>, OperationsError> {
+        if let Some(known) = self.known(READ_EVERY) {
+            return known;
+        }
+        let turn = match self.reading.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => match self.valid_meanwhile() {
+                Some(keys) => return Ok(keys),
+                None => self.reading.lock().await,
+            },
+        };
+        self.read_again(READ_EVERY, turn).await
+    }
+
+    /// Reads the keys, unless another request has done so in the last `max_age`.
+    async fn read_again(
+        &self,
+        max_age: Duration,
+        _turn: MutexGuard<'_, ()>,
+    ) -> Result<Arc<Keys>, OperationsError> {
         if let Some(known) = self.known(max_age) {
             return known;
         }
         let max = if self.last().is_some() { READING_MAX } else { FIRST_READING_MAX };
+        // A key that is revoked during the reading may still be in its result.
+        let began_at = Instant::now();
         let reading = timeout(max, self.store.keys(Some(self.clock.now())));
         let failure = match reading.await {
             Ok(Ok(keys)) => {
                 let keys: Arc<Keys> = Arc::new(keys.into_iter().map(|key| (key.id.clone(), key)).collect());
-                let read = Read { keys: Some((Arc::clone(&keys), Instant::now())), failed_at: None };
+                let read = Read { keys: Some((Arc::clone(&keys), began_at)), failed_at: None };
                 *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
                 return Ok(keys);
             }
@@ -148,6 +180,15 @@ impl Ring {
         }
         let fresh = read.keys.as_ref().filter(|(_, read_at)| read_at.elapsed() < max_age);
         fresh.map(|(keys, _)| Ok(Arc::clone(keys)))
+    }
+
+    /// The keys in memory, if they are valid while they are read again. After a pause without requests they are not:
+    /// a key may have been revoked in it.
+    fn valid_meanwhile(&self) -> Option<Arc<Keys>> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let (keys, read_at) = read.keys.as_ref()?;
+        let is_valid = read.failed_at.is_some() || read_at.elapsed() < REVOKED_AFTER_MAX;
+        is_valid.then(|| Arc::clone(keys))
     }
 
     fn last(&self) -> Option<Arc<Keys>> {

@@ -1,7 +1,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tokio::time::advance;
+use futures::FutureExt;
+use tokio::{
+    task::{JoinHandle, yield_now},
+    time::advance,
+};
 
 use super::*;
 use crate::{
@@ -9,11 +13,12 @@ use crate::{
     operations::api_keys::AddKeyOutcome,
 };
 
-/// A store in memory that can fail.
+/// A store in memory that can fail or hang.
 #[derive(Default)]
 struct Store {
     keys: Mutex<Vec<ApiKey>>,
     is_down: AtomicBool,
+    hangs: AtomicBool,
     readings: AtomicUsize,
 }
 
@@ -41,6 +46,9 @@ impl ApiKeys for Store {
 
     async fn keys(&self, _: Option<Timestamp>) -> Result<Vec<ApiKey>, OperationsError> {
         self.readings.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if self.is_down.load(Ordering::Relaxed) {
             return Err(OperationsError("it is down".into()));
         }
@@ -86,6 +94,15 @@ async fn add(store: &Store, expires_at: Option<Timestamp>) -> ApiKeySecret {
 
 async fn is_accepted(ring: &KeyRing, secret: &ApiKeySecret) -> bool {
     ring.caller(&secret.reveal()).await.is_ok()
+}
+
+/// Starts a request that reads the keys.
+async fn begin_reading(ring: &KeyRing, secret: &ApiKeySecret) -> JoinHandle<bool> {
+    let (ring, secret) = (ring.clone(), secret.reveal());
+    let request = tokio::spawn(async move { ring.caller(&secret).await.is_ok() });
+    yield_now().await;
+    assert!(!request.is_finished());
+    request
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,6 +159,37 @@ async fn while_the_store_is_down_the_keys_that_were_read_last_are_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_with_a_known_key_does_not_wait_for_another_one_that_reads_the_keys() {
+    let (ring, store) = ring();
+    let (known, unknown) = (add(&store, None).await, ApiKeySecret::generate().expect("random bytes"));
+    assert!(is_accepted(&ring, &known).await);
+    store.hangs.store(true, Ordering::Relaxed);
+    // Later rounds have keys that are older than the longest time for a revocation, because the store does not answer.
+    for _ in 0..3 {
+        advance(READ_EVERY).await;
+        let reading = begin_reading(&ring, &known).await;
+        assert_eq!(is_accepted(&ring, &known).now_or_never(), Some(true));
+        assert_eq!(is_accepted(&ring, &unknown).now_or_never(), None);
+        assert!(reading.await.expect("it does not panic"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_revoked_while_there_was_no_request_waits_for_the_keys() {
+    let (ring, store) = ring();
+    let (revoked, other) = (add(&store, None).await, add(&store, None).await);
+    assert!(is_accepted(&ring, &revoked).await);
+    store.revoke(revoked.id(), begin()).await.expect("it is up");
+    advance(REVOKED_AFTER_MAX).await;
+    store.hangs.store(true, Ordering::Relaxed);
+    let reading = begin_reading(&ring, &other).await;
+    assert_eq!(is_accepted(&ring, &revoked).now_or_never(), None);
+    reading.abort();
+    store.hangs.store(false, Ordering::Relaxed);
+    assert!(!is_accepted(&ring, &revoked).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_reads_the_keys_late_admits_everybody_only_if_there_is_none() {
     let none = http::HeaderMap::new();
     for has_key in [false, true] {
@@ -167,7 +215,7 @@ async fn the_use_of_a_key_is_written_once_a_minute() {
     let (ring, store) = ring();
     let key = add(&store, None).await;
     let last_use = async || {
-        tokio::task::yield_now().await;
+        yield_now().await;
         store.lock()[0].last_used_at
     };
     for _ in 0..59 {
