@@ -1,4 +1,4 @@
-# Everything a developer runs. Needs a Rust toolchain and a C compiler. The tests of the production path also need
+# Everything a developer runs. Needs a Rust toolchain, a C compiler and OpenSSL. The tests of the production path also need
 # Postgres, Java, Maven and Go; without them `make test` prints which tests it ignores.
 
 CARGO ?= cargo

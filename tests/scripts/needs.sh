@@ -13,7 +13,8 @@ needs_table() {
   cat <<'TABLE'
 Rust 1.95         | needs_rust           |                        | the build
 C and C++         | needs_compiler       | build-essential        | the build
-Perl              | needs_perl           | perl                   | the build
+pkg-config        | needs_pkg_config     | pkg-config             | the build
+OpenSSL headers   | needs_openssl_headers | libssl-dev            | the build
 Java 17           | needs_java           | default-jre-headless   | Kafka
 Maven             | needs_maven          | maven                  | Kafka
 Postgres 14       | needs_postgres       | postgresql             | Postgres
@@ -48,8 +49,9 @@ needs_rust() {
   [ "${minor:-0}" -ge 95 ]
 }
 needs_compiler() { command -v cc && command -v c++ && command -v make; } >/dev/null
-# Configures OpenSSL, which the client of Kafka contains.
-needs_perl() { perl -MFile::Compare -MFindBin -MIPC::Cmd -e 1; } >/dev/null 2>&1
+needs_pkg_config() { command -v pkg-config; } >/dev/null
+# The client of Kafka links OpenSSL. The build on macOS looks where Homebrew installs it.
+needs_openssl_headers() { pkg-config --exists 'openssl >= 3' || [ -d /opt/homebrew/opt/openssl@3 ]; } 2>/dev/null
 needs_java() { needs_service_check kafka kafka_java; }
 needs_maven() { command -v mvn; } >/dev/null
 needs_postgres() { needs_service_check postgres postgres_bin; }
