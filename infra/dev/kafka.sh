@@ -17,6 +17,7 @@ kafka_up() {
   kafka_java || return 1
   kafka_install || return 1
   kafka_secure || return 1
+  kafka_issuer || return 1
   kafka_configure
   if [ ! -s "$DEV/kafka/data/meta.properties" ]; then
     kafka_format || return 1
@@ -71,6 +72,7 @@ kafka_env() {
   echo "export ORDERLY_TEST_KAFKA=kafka://127.0.0.1:$(kafka_port broker)"
   echo "export ORDERLY_TEST_KAFKA_SECURE=kafka://$KAFKA_USER:$(cat "$DEV/kafka/password")@127.0.0.1:$(kafka_port secure)"
   echo "export ORDERLY_TEST_KAFKA_CA=$DEV/kafka/ca.pem"
+  echo "export ORDERLY_TEST_KAFKA_ISSUER_KEY=$DEV/kafka/issuer.key"
 }
 
 # Prints the broker's process id. Another process may have taken the number, so this compares the arguments.
@@ -86,7 +88,8 @@ kafka_port() { cat "$DEV/kafka/$1.port" 2>/dev/null; }
 
 # Replaces this shell, so call it in a subshell. `nohup` keeps the broker alive when the terminal closes.
 kafka_exec() {
-  exec nohup java -cp "$DEV/kafka/lib/*" -Dlog4j2.configurationFile="$ROOT/infra/dev/kafka/log4j2.properties" "$@"
+  exec nohup java -cp "$DEV/kafka/lib/*" -Dlog4j2.configurationFile="$ROOT/infra/dev/kafka/log4j2.properties" \
+    -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="file://$DEV/kafka/issuer.jwks" "$@"
 }
 
 kafka_java() {
@@ -135,6 +138,21 @@ kafka_secure() {
   (umask 077; new_password >"$DEV/kafka/password")
 }
 
+# Creates the key of an issuer of tokens (P-256, PKCS #8 in DER), and the key set by which the broker checks them.
+# A public key ends with its two coordinates, 32 bytes each.
+kafka_issuer() {
+  local coordinates
+  [ ! -s "$DEV/kafka/issuer.jwks" ] || return 0
+  (umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -outform DER -out "$DEV/kafka/issuer.key")
+  coordinates=$(openssl pkey -inform DER -in "$DEV/kafka/issuer.key" -pubout -outform DER | tail -c 64 | openssl base64 -A) \
+    || return 1
+  printf '{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"dev","x":"%s","y":"%s"}]}\n' \
+    "$(kafka_coordinate "$coordinates" head)" "$(kafka_coordinate "$coordinates" tail)" >"$DEV/kafka/issuer.jwks"
+}
+kafka_coordinate() { # COORDINATES head|tail
+  openssl base64 -d -A <<<"$1" | "$2" -c 32 | openssl base64 -A | tr '+/' '-_' | tr -d '='
+}
+
 # Writes the broker's settings. Keeps the ports of the last start, so that clients find a restarted broker.
 kafka_configure() {
   local name port
@@ -145,7 +163,8 @@ kafka_configure() {
     echo "$port" >"$DEV/kafka/$name.port"
   done
   # A single broker has one copy of each record. Few partitions of Kafka's own topics and a small compaction
-  # buffer make it start fast and use little memory. Tests of consumers that stop need short sessions.
+  # buffer make it start fast and use little memory. Tests of consumers that stop need short sessions. A client with
+  # a token has to show the next one before that expires.
   (umask 077; cat >"$DEV/kafka/server.properties") <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -154,9 +173,16 @@ listeners=PLAINTEXT://127.0.0.1:$(kafka_port broker),SECURE://127.0.0.1:$(kafka_
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
 listener.name.secure.ssl.keystore.type=PEM
 listener.name.secure.ssl.keystore.location=$DEV/kafka/server.pem
-listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER
 listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$KAFKA_USER="$(cat "$DEV/kafka/password")";
+listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.secure.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+listener.name.secure.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://$DEV/kafka/issuer.jwks
+listener.name.secure.oauthbearer.sasl.oauthbearer.expected.issuer=https://issuer.example
+listener.name.secure.oauthbearer.sasl.oauthbearer.expected.audience=kafka
+listener.name.secure.oauthbearer.sasl.oauthbearer.clock.skew.seconds=0
+listener.name.secure.oauthbearer.connections.max.reauth.ms=3600000
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$DEV/kafka/data

@@ -5,13 +5,20 @@ pub mod config;
 pub mod message;
 pub mod partitioning;
 mod security;
+mod token;
 pub mod topics;
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError as ClientError};
+use rdkafka::{
+    ClientConfig,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::BaseConsumer,
+    error::KafkaError as ClientError,
+};
 use tokio::task::JoinError;
 
+pub(crate) use self::token::Tokens;
 pub use self::{config::KafkaConfig, partitioning::Topic, security::KafkaSecurity};
 
 /// Time limit for one request to the brokers, such as one for metadata.
@@ -24,6 +31,11 @@ pub enum KafkaError {
         "ORDERLY_BUS: no answer from Kafka at {brokers}: {reason}; check that it runs and is reachable from here{hint}"
     )]
     Unreachable { brokers: String, reason: Arc<str>, hint: &'static str },
+    #[error(
+        "ORDERLY_BUS: no token for Kafka from {url}: {reason}; check token_url and token_scope, and the id and secret \
+         before the first broker"
+    )]
+    NoToken { url: String, reason: Arc<str> },
     #[error("ORDERLY_BUS: Kafka refused to create the topic {topic}: {reason}{hint}")]
     NotCreated { topic: String, reason: Arc<str>, hint: &'static str },
     /// The topic was created with other settings, or was changed since.
@@ -41,8 +53,7 @@ impl KafkaError {
     pub(crate) fn unreachable(config: &KafkaConfig, reason: &impl ToString) -> Self {
         // The library repeats a refused connection and reports only the time-out.
         let is_secured = *config.security() != KafkaSecurity::default();
-        let refused =
-            ", or that it accepts the password or a certificate: the log says why it refused a connection";
+        let refused = ", or that it accepts the password, the token or a certificate: the log says why it refused a connection";
         let hint = if is_secured { refused } else { "" };
         Self::Unreachable { brokers: config.brokers().to_owned(), reason: reason.to_string().into(), hint }
     }
@@ -73,4 +84,12 @@ pub(crate) fn client(config: &KafkaConfig, role: &str) -> ClientConfig {
         .set_log_level(RDKafkaLogLevel::Warning);
     config.security().apply(&mut client);
     client
+}
+
+/// A consumer outside the groups that follow the events.
+pub(crate) type Reader = BaseConsumer<Tokens>;
+
+/// Creates a reader with settings that begin with those of [`client`].
+pub(crate) fn reader(config: &KafkaConfig, settings: &ClientConfig) -> Result<Reader, KafkaError> {
+    Ok(Reader::from_config_and_context(settings, Tokens::of(config))?)
 }

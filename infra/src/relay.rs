@@ -18,7 +18,6 @@ mod publisher;
 use std::{sync::Arc, time::Duration};
 
 use domain::{Position, RecordedEvent};
-use rdkafka::consumer::BaseConsumer;
 use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -31,7 +30,7 @@ use self::{
 use crate::{
     event_store::{EventLog, EventMark, ReadError},
     health::Health,
-    kafka::{KafkaConfig, KafkaError, client, topics},
+    kafka::{KafkaConfig, KafkaError, client, reader, topics},
     traces::{EventSpans, Kind},
 };
 
@@ -298,7 +297,7 @@ impl Relay {
     /// Waits until the other relay is silent for [`RelayOptions::takeover_after`]. Every transaction,
     /// including heartbeats, writes to the topic of progress.
     fn stand_by(&self, runtime: &Handle, shutdown: &CancellationToken) {
-        let Ok(consumer) = client(&self.config, "relay-standby").create::<BaseConsumer>() else { return };
+        let Ok(consumer) = reader(&self.config, &client(&self.config, "relay-standby")) else { return };
         let topic = self.config.progress_topic_name();
         let (mut end, mut active_at) = (None, Instant::now());
         while active_at.elapsed() < self.options.takeover_after && !shutdown.is_cancelled() {

@@ -6,14 +6,14 @@ use domain::Position;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::Consumer,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
     metadata::MetadataTopic,
     util::Timeout,
 };
 use tokio::time::Instant;
 
-use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Topic, client};
+use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Reader, Topic, client, reader, token};
 use crate::partition::Partition;
 
 /// Time limit until every broker knows the new topics.
@@ -66,6 +66,7 @@ impl TopicSpec {
 /// creates them.
 pub async fn ensure(config: &KafkaConfig) -> Result<(), KafkaError> {
     let admin: AdminClient<DefaultClientContext> = client(config, "admin").create()?;
+    token::give(config, admin.inner()).await?;
     let specs = TopicSpec::all(config);
     create(config, &admin, &specs).await?;
     let settled = tokio::task::spawn_blocking({
@@ -218,7 +219,7 @@ pub async fn last_positions(config: &KafkaConfig) -> Result<Vec<(Partition, Opti
 
 /// The end offset of each partition of events. Blocks.
 pub(crate) fn end_offsets(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>, KafkaError> {
-    let consumer: BaseConsumer = client(config, "admin").create()?;
+    let consumer = reader(config, &client(config, "admin"))?;
     let mut ends = Vec::new();
     for topic in Topic::ALL {
         let name = config.topic_name(topic);
@@ -232,10 +233,12 @@ pub(crate) fn end_offsets(config: &KafkaConfig) -> Result<Vec<(Partition, u64)>,
 /// The offset that the next message of a partition will have.
 pub(crate) fn end_offset(
     config: &KafkaConfig,
-    consumer: &BaseConsumer,
+    consumer: &Reader,
     topic: &str,
     partition: u16,
 ) -> Result<u64, KafkaError> {
+    // Gets a token if it is time. The consumer follows no partition yet, so this returns no message.
+    drop(consumer.poll(Duration::ZERO));
     let deadline = Instant::now() + REQUEST_TIME_MAX;
     loop {
         match consumer.fetch_watermarks(topic, i32::from(partition), Timeout::After(REQUEST_TIME_MAX)) {

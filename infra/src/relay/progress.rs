@@ -7,17 +7,13 @@ use std::{
 };
 
 use domain::{Position, RecordedEvent, StreamName};
-use rdkafka::{
-    Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
-    error::KafkaError as ClientError,
-};
+use rdkafka::{Message, Offset, TopicPartitionList, consumer::Consumer, error::KafkaError as ClientError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     event_store::EventMark,
-    kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, client, topics},
+    kafka::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Reader, client, reader, topics},
 };
 
 /// The key of all records, so that compaction keeps only the last.
@@ -84,7 +80,7 @@ pub(super) fn read(config: &KafkaConfig) -> Result<Option<RelayProgress>, KafkaE
 /// The last record from offset `from` on, before offset `end`.
 fn read_between(
     config: &KafkaConfig,
-    consumer: &BaseConsumer,
+    consumer: &Reader,
     from: u64,
     end: u64,
 ) -> Result<Option<RelayProgress>, KafkaError> {
@@ -118,23 +114,23 @@ fn read_between(
 }
 
 /// The offset after the last one read, including markers; 0 before the first.
-fn position(consumer: &BaseConsumer) -> Result<u64, KafkaError> {
+fn position(consumer: &Reader) -> Result<u64, KafkaError> {
     let positions = consumer.position()?;
     let elements = positions.elements();
     let offset = elements.first().and_then(|element| element.offset().to_raw());
     Ok(offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or_default())
 }
 
-fn consumer(config: &KafkaConfig) -> Result<BaseConsumer, KafkaError> {
-    let consumer = client(config, "relay-progress")
+fn consumer(config: &KafkaConfig) -> Result<Reader, KafkaError> {
+    let mut settings = client(config, "relay-progress");
+    settings
         // The library requires a group of every reader. This consumer never joins it.
         .set("group.id", format!("{}.relay", config.prefix()))
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "earliest")
-        .set("socket.timeout.ms", REQUEST_TIME_MAX.as_millis().to_string())
-        .create()?;
-    Ok(consumer)
+        .set("socket.timeout.ms", REQUEST_TIME_MAX.as_millis().to_string());
+    reader(config, &settings)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     mem,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use std::{
 use domain::RecordedEvent;
 use rdkafka::{
     ClientContext, Message,
+    client::OAuthToken,
     config::FromClientConfigAndContext,
     error::{KafkaError as ClientError, RDKafkaErrorCode},
     message::{DeliveryResult, Header, OwnedHeaders},
@@ -17,7 +19,7 @@ use rdkafka::{
 };
 
 use super::progress::{self, RelayProgress};
-use crate::kafka::{KafkaConfig, KafkaError, Topic, client, message, topics::MESSAGE_BYTES_MAX};
+use crate::kafka::{KafkaConfig, KafkaError, Tokens, Topic, client, message, topics::MESSAGE_BYTES_MAX};
 
 /// Time limit for one step of a transaction. Longer than the restart of a broker.
 const STEP_TIME_MAX: Duration = Duration::from_secs(20);
@@ -54,7 +56,8 @@ impl Publisher {
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("linger.ms", "1")
             .set("compression.type", "lz4");
-        let producer = BaseProducer::from_config_and_context(&settings, EndOffsets::default())
+        let context = EndOffsets { ends: Mutex::default(), tokens: Tokens::of(config) };
+        let producer = BaseProducer::from_config_and_context(&settings, context)
             .map_err(|error| PublishFailure::Broken(error.to_string()))?;
         let publisher = Self {
             producer,
@@ -64,6 +67,8 @@ impl Publisher {
         };
         let deadline = Instant::now() + STEP_TIME_MAX;
         loop {
+            // Gets a token if it is time, because the next call does not.
+            publisher.producer.poll(Duration::ZERO);
             match publisher.producer.init_transactions(STEP_TIME_MAX) {
                 Ok(()) => return Ok(publisher),
                 Err(ClientError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
@@ -200,17 +205,26 @@ fn is_fenced(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// End offsets of the partitions written since the last call of `take`.
-#[derive(Default)]
-struct EndOffsets(Mutex<BTreeMap<String, u64>>);
+/// Notes end offsets, and gets tokens.
+struct EndOffsets {
+    /// Of the partitions written since the last call of `take`.
+    ends: Mutex<BTreeMap<String, u64>>,
+    tokens: Tokens,
+}
 
 impl EndOffsets {
     fn take(&self) -> BTreeMap<String, u64> {
-        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        mem::take(&mut self.ends.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl ClientContext for EndOffsets {}
+impl ClientContext for EndOffsets {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.generate_oauth_token(config)
+    }
+}
 
 impl ProducerContext for EndOffsets {
     type DeliveryOpaque = ();
@@ -220,7 +234,7 @@ impl ProducerContext for EndOffsets {
         let Ok(message) = delivered else { return };
         let Ok(offset) = u64::try_from(message.offset()) else { return };
         let partition = format!("{}/{}", message.topic(), message.partition());
-        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let end = ends.entry(partition).or_default();
         *end = (*end).max(offset + 1);
     }

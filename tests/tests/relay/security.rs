@@ -1,5 +1,7 @@
 //! TLS and SASL, against the second listener of the broker.
 
+mod tokens;
+
 use infra::{
     kafka::{KafkaConfig, topics},
     relay::RelayError,
@@ -68,7 +70,10 @@ async fn a_wrong_password_and_an_unknown_authority_are_start_errors() {
         refusal(secured(&topics, "sasl=scram-sha-512&tls=true"))
     );
     for error in [&wrong, &unknown] {
-        assert!(error.contains("ORDERLY_BUS") && error.contains("the password or a certificate"), "{error}");
+        assert!(
+            error.contains("ORDERLY_BUS") && error.contains("the password, the token or a certificate"),
+            "{error}"
+        );
         assert!(!error.contains("guessed-4711"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     event_store::ReadError,
-    kafka::{KafkaConfig, KafkaError, client, message, topics::MESSAGE_BYTES_MAX},
+    kafka::{KafkaConfig, KafkaError, Tokens, client, message, topics::MESSAGE_BYTES_MAX},
 };
 
 /// Time limit of one poll, and so the longest time until the thread sees a seek.
@@ -322,7 +322,7 @@ fn join_group(config: &KafkaConfig, options: &KafkaSourceOptions) -> KafkaResult
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.message.max.bytes", MESSAGE_BYTES_MAX)
         .set("fetch.queue.backoff.ms", "10");
-    let consumer = BaseConsumer::from_config_and_context(&settings, Group::default())?;
+    let consumer = BaseConsumer::from_config_and_context(&settings, Group::new(Tokens::of(config)))?;
     let topics: Vec<String> = options.topics.iter().map(|topic| config.topic_name(*topic)).collect();
     consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(consumer)

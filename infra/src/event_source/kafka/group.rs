@@ -2,16 +2,20 @@
 
 use std::{
     collections::HashSet,
+    error::Error,
     mem,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rdkafka::{
     ClientContext, TopicPartitionList,
+    client::OAuthToken,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaResult,
     types::RDKafkaRespErr,
 };
+
+use crate::kafka::Tokens;
 
 /// Topic and number of a partition.
 pub(super) type TopicPartition = (String, i32);
@@ -23,9 +27,11 @@ pub(super) enum Change {
 }
 
 /// Records rebalances. Accepts an assigned partition without reading it. Reading starts with the seek of the
-/// consumer, so that it never starts at an offset of the group.
-#[derive(Default)]
-pub(super) struct Group(Mutex<Membership>);
+/// consumer, so that it never starts at an offset of the group. Gets the tokens of the consumer too.
+pub(super) struct Group {
+    membership: Mutex<Membership>,
+    tokens: Tokens,
+}
 
 #[derive(Default)]
 struct Membership {
@@ -35,6 +41,10 @@ struct Membership {
 }
 
 impl Group {
+    pub fn new(tokens: Tokens) -> Self {
+        Self { membership: Mutex::default(), tokens }
+    }
+
     /// The changes since the last call, in order.
     pub fn take_changes(&self) -> Vec<Change> {
         mem::take(&mut self.lock().changes)
@@ -49,7 +59,7 @@ impl Group {
     }
 
     fn lock(&self) -> MutexGuard<'_, Membership> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, partitions: Vec<TopicPartition>) -> KafkaResult<()> {
@@ -74,7 +84,13 @@ impl Group {
     }
 }
 
-impl ClientContext for Group {}
+impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.generate_oauth_token(config)
+    }
+}
 
 impl ConsumerContext for Group {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {

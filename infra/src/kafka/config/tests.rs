@@ -41,7 +41,19 @@ fn a_wrong_url_is_refused_and_the_error_names_the_problem() {
         ("kafka://user:pw@a:1", "a user and a password need sasl=MECHANISM, one of plain, scram-sha-256"),
         ("kafka://user@a:1?sasl=scram-sha-512", "the user or the password is empty"),
         ("kafka://user:pw@a:1?sasl=plain", "sasl=plain sends the password readably"),
-        ("kafka://user:pw@a:1?sasl=md5", "sasl is none of plain, scram-sha-256, scram-sha-512"),
+        ("kafka://user:pw@a:1?sasl=md5", "sasl is none of plain, scram-sha-256, scram-sha-512, oauthbearer"),
+        (
+            "kafka://user:pw@a:1?sasl=oauthbearer&token_url=https://b/",
+            "sasl=oauthbearer sends the token readably",
+        ),
+        ("kafka://user:pw@a:1?sasl=oauthbearer&tls=true", "sasl=oauthbearer needs token_url=URL"),
+        ("kafka://user:pw@a:1?sasl=scram-sha-512&token_scope=kafka", "token_scope need sasl=oauthbearer"),
+        ("kafka://a:1?token_url=https://b/", "token_url and token_scope need sasl=oauthbearer"),
+        ("kafka://user:pw@a:1?sasl=oauthbearer&tls=true&token_url=http://b/", "token_url is no https:// URL"),
+        (
+            "kafka://user:pw@a:1?sasl=oauthbearer&tls=true&token_url=https://u:p@b/",
+            "token_url is no https:// URL",
+        ),
         ("kafka://a:1?sasl=scram-sha-512", "sasl needs kafka://USER:PASSWORD@HOST:PORT"),
         ("kafka://a:1?tls=yes", "tls is neither true nor false"),
         ("kafka://a:1?tls=false&tls_ca_file=ca.pem", "tls=false contradicts the files"),
@@ -81,4 +93,22 @@ fn user_and_password_are_decoded_and_never_shown() {
 fn a_broker_without_security_gets_no_such_setting() {
     let client = crate::kafka::client(&parse("kafka://a:1"), "test");
     assert_eq!(client.get("security.protocol"), None);
+}
+
+#[test]
+fn the_address_of_tokens_is_shown_and_the_secret_of_the_client_is_not() {
+    let config = parse(
+        "kafka://shop:p%3Aw%40rd@a:1?sasl=oauthbearer&tls=true&token_url=https://b/t?x=1%26y=%2525&token_scope=read%20all",
+    );
+    let client = crate::kafka::client(&config, "test");
+    assert_eq!(client.get("security.protocol"), Some("sasl_ssl"));
+    assert_eq!(client.get("sasl.mechanism"), Some("OAUTHBEARER"));
+    assert_eq!(client.get("sasl.password"), None);
+    let shown = config.to_string();
+    let expected = "&tls=true&sasl=oauthbearer&token_url=https://b/t?x=1%26y=%2525&token_scope=read%20all";
+    assert!(shown.ends_with(expected), "{shown}");
+    let again = parse(&shown.replace("kafka://", "kafka://shop:p%3Aw%40rd@"));
+    assert_eq!(again, config);
+    let debug = format!("{config:?}");
+    assert!(debug.contains("https://b/t") && !debug.contains("p:w@rd"), "{debug}");
 }
