@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use super::{KafkaConfig, KafkaError, REQUEST_TIME_MAX, Reader, Topic, client, reader, token};
 use crate::partition::Partition;
 
+/// Time limit until a broker has refused a connection, after another client has failed.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(2);
 /// Time limit until every broker knows the new topics.
 const SETTLING_TIME_MAX: Duration = Duration::from_secs(30);
 /// The largest event: a command of 2 MiB plus what the decision adds.
@@ -95,8 +97,11 @@ async fn create(
         .collect();
     let options =
         AdminOptions::new().request_timeout(Some(REQUEST_TIME_MAX)).operation_timeout(Some(REQUEST_TIME_MAX));
-    let answers = admin.create_topics(&topics, &options).await;
-    for answer in answers.map_err(|error| KafkaError::unreachable(config, &error))? {
+    let answers = match admin.create_topics(&topics, &options).await {
+        Ok(answers) => answers,
+        Err(error) => return Err(unreachable(config, &error).await),
+    };
+    for answer in answers {
         match answer {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
@@ -110,6 +115,26 @@ async fn create(
         }
     }
     Ok(())
+}
+
+/// The error of a client that creates topics, with the reason why a broker refuses connections.
+async fn unreachable(config: &KafkaConfig, error: &ClientError) -> KafkaError {
+    let polled = config.clone();
+    let refusal = tokio::task::spawn_blocking(move || refusal(&polled)).await.ok().flatten();
+    let reason = refusal.map_or_else(|| error.to_string(), |refusal| format!("{error}, {refusal}"));
+    KafkaError::unreachable(config, &reason)
+}
+
+/// Why a broker refuses connections. The client library says it, and logs more, only in polls. Blocks.
+fn refusal(config: &KafkaConfig) -> Option<String> {
+    let reader = reader(config, &client(config, "admin")).ok()?;
+    let deadline = Instant::now() + REFUSAL_TIME_MAX;
+    while Instant::now() < deadline {
+        if let Some(Err(error)) = reader.poll(REFUSAL_TIME_MAX) {
+            return error.rdkafka_error_code().map(|code| code.to_string());
+        }
+    }
+    None
 }
 
 /// Waits until the brokers know the topics. Then checks the numbers of partitions and copies.

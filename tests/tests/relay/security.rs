@@ -69,7 +69,8 @@ async fn a_wrong_password_and_an_unknown_authority_are_start_errors() {
         refusal(wrong.parse().unwrap()),
         refusal(secured(&topics, "sasl=scram-sha-512&tls=true"))
     );
-    for error in [&wrong, &unknown] {
+    for (error, reason) in [(&wrong, "Authentication failure"), (&unknown, "SSL error")] {
+        assert!(error.contains(reason), "{error}");
         assert!(
             error.contains("ORDERLY_BUS") && error.contains("the password, the token or a certificate"),
             "{error}"

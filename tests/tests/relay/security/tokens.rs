@@ -16,6 +16,7 @@ use infra::{
         EventSource, SourceUpdate,
         kafka::{KafkaSource, KafkaSourceOptions},
     },
+    event_store::EventStore,
     kafka::KafkaConfig,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// So short that clients need several tokens within a test. The broker ends a connection whose token has expired.
-const TOKEN_LIFE_S: i64 = 3;
+const TOKEN_LIFE_S: i64 = 6;
 /// `Basic` with the id and the secret of the client, `shop` and `secret`.
 const CREDENTIALS: &str = "Basic c2hvcDpzZWNyZXQ=";
 
@@ -39,7 +40,8 @@ struct Issuer {
 }
 
 impl Issuer {
-    async fn start() -> Self {
+    /// `audience`: for whom its tokens are.
+    async fn start(audience: &'static str) -> Self {
         let key = std::fs::read(variable("ORDERLY_TEST_KAFKA_ISSUER_KEY")).unwrap();
         let (key, issued) = (EncodingKey::from_ec_der(&key), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&issued);
@@ -48,7 +50,10 @@ impl Issuer {
                 return (StatusCode::UNAUTHORIZED, Json(json!({ "error": "invalid_client" })));
             }
             count.fetch_add(1, Ordering::Relaxed);
-            (StatusCode::OK, Json(json!({ "access_token": sign(&key), "expires_in": TOKEN_LIFE_S })))
+            (
+                StatusCode::OK,
+                Json(json!({ "access_token": sign(&key, audience), "expires_in": TOKEN_LIFE_S })),
+            )
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap());
@@ -75,12 +80,12 @@ impl Issuer {
     }
 }
 
-fn sign(key: &EncodingKey) -> String {
+fn sign(key: &EncodingKey, audience: &str) -> String {
     let now = Timestamp::now().as_second();
     let header = Header { kid: Some("dev".to_owned()), ..Header::new(Algorithm::ES256) };
     // A second more than the issuer says, because `now` is without its fraction.
     let claims: Value = json!({
-        "iss": "https://issuer.example", "aud": "kafka", "sub": "shop", "scope": "kafka",
+        "iss": "https://issuer.example", "aud": audience, "sub": "shop", "scope": "kafka",
         "iat": now, "exp": now + TOKEN_LIFE_S + 1,
     });
     jsonwebtoken::encode(&header, &claims, key).unwrap()
@@ -105,7 +110,7 @@ async fn next_events(follower: &mut KafkaSource) -> Vec<RecordedEvent> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn relay_and_follower_go_on_with_the_next_token_when_theirs_expires() {
-    let (issuer, source, topics) = (Issuer::start().await, Source::new(), KafkaTopics::new());
+    let (issuer, source, topics) = (Issuer::start("kafka").await, Source::new(), KafkaTopics::new());
     let config = issuer.secured(&topics, "secret");
     let _relay = Source::start(source.open(config.clone()).await.unwrap());
     let options = KafkaSourceOptions::new("projectors", 100);
@@ -113,7 +118,7 @@ async fn relay_and_follower_go_on_with_the_next_token_when_theirs_expires() {
     source.append(&sku("A"), 1).await;
     assert_eq!(next_events(&mut follower).await, source.log().await);
 
-    // Both show a new token every 2.4 s.
+    // Both show a new token every 4.8 s, and their first one expires after 7 s at the latest.
     let before = issuer.issued();
     eventually("relay and follower have shown two more tokens each", async || {
         (issuer.issued() >= before + 4).then_some(())
@@ -126,9 +131,17 @@ async fn relay_and_follower_go_on_with_the_next_token_when_theirs_expires() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Kafka: infra/dev/services up"]
 async fn a_secret_that_the_issuer_refuses_is_a_start_error() {
-    let (issuer, topics) = (Issuer::start().await, KafkaTopics::new());
+    let (issuer, topics) = (Issuer::start("kafka").await, KafkaTopics::new());
     let error = refusal(issuer.secured(&topics, "guessed-4711")).await;
     let expected = format!("ORDERLY_BUS: no token for Kafka from {}: it answered 401", issuer.url);
     assert!(error.starts_with(&expected) && error.contains("(invalid_client)"), "{error}");
     assert!(!error.contains("guessed-4711"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Kafka: infra/dev/services up"]
+async fn a_token_that_the_broker_refuses_is_a_start_error() {
+    let (issuer, topics) = (Issuer::start("another service").await, KafkaTopics::new());
+    let error = refusal(issuer.secured(&topics, "secret")).await;
+    assert!(error.contains("Authentication failure") && error.contains("the token"), "{error}");
 }
