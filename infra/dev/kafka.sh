@@ -143,7 +143,8 @@ kafka_secure() {
 kafka_issuer() {
   local coordinates
   [ ! -s "$DEV/kafka/issuer.jwks" ] || return 0
-  (umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -outform DER -out "$DEV/kafka/issuer.key")
+  (umask 077; openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 |
+    openssl pkcs8 -topk8 -nocrypt -outform DER -out "$DEV/kafka/issuer.key")
   coordinates=$(openssl pkey -inform DER -in "$DEV/kafka/issuer.key" -pubout -outform DER | tail -c 64 | openssl base64 -A) \
     || return 1
   printf '{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","use":"sig","kid":"dev","x":"%s","y":"%s"}]}\n' \
