@@ -43,7 +43,7 @@ pub struct SlotLimits {
 
 impl SlotLimits {
     /// The defaults of both settings.
-    pub const REQUESTS_MAX: usize = 256;
+    pub const REQUESTS_MAX: usize = 192;
 }
 
 impl Default for SlotLimits {
