@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod private_files;
 pub mod read_models;
 pub mod relay;
+pub mod sealing;
 pub mod signature;
 pub mod snapshots;
 pub mod sqlite;

@@ -209,6 +209,11 @@ pub struct ServeOptions {
     )]
     pub webhooks_allow_private: bool,
 
+    /// File with the keys that seal the secrets of webhooks in the operational state, the base64 of 32 bytes on each
+    /// line. The first key seals, and all of them open. Without it, these secrets are stored in plain text.
+    #[arg(long, env = "ORDERLY_SECRETS_KEY_FILE", value_name = "FILE")]
+    pub secrets_key_file: Option<PathBuf>,
+
     #[command(flatten)]
     pub traces: TraceSettings,
 

@@ -23,6 +23,7 @@ use infra::{
     payment_provider::stripe::StripeOptions,
     read_models::{BindError, ReadModelError},
     relay::RelayError,
+    sealing::SecretKeysError,
     telemetry::LogFormat,
     traces::{TraceExportError, TraceExportOptions},
 };
@@ -68,6 +69,8 @@ pub struct ServeConfig {
     /// Without one, the process serves no measurements.
     pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,
+    /// The keys of the secrets of webhooks. Set only if a role of this process uses them.
+    pub secrets_key_file: Option<PathBuf>,
     pub allowed_hosts: AllowedHosts,
     pub edge: EdgeConfig,
     pub auth: AuthConfig,
@@ -107,6 +110,7 @@ impl ServeConfig {
             | PaymentProviderUrl::SandboxAt(_) => None,
         };
         let traces = options.traces.export(&roles);
+        let uses_secrets = roles.has(Role::CommandApi) || roles.has(Role::Webhooks);
         let sources = stores::backup_sources(&event_store, &read_models, &settings.data_dir);
         if options.backup.backup_url.is_some() && sources.is_empty() {
             return Err(ServeConfigError::NothingToBackUp(sources.elsewhere.join("; ")));
@@ -125,6 +129,7 @@ impl ServeConfig {
             query_listen: options.query_listen,
             admin_listen: options.admin_listen,
             webhooks_allow_private: options.webhooks_allow_private,
+            secrets_key_file: options.secrets_key_file.clone().filter(|_| uses_secrets),
             allowed_hosts: options.allowed_hosts.iter().cloned().collect(),
             edge: options.edge.checked()?,
             auth: options.auth.checked()?,
@@ -232,6 +237,8 @@ pub enum StartError {
     TokenKeys(#[from] infra::auth::KeySetError),
     #[error(transparent)]
     Tls(#[from] infra::http::tls::TlsError),
+    #[error(transparent)]
+    SecretKeys(#[from] SecretKeysError),
     #[error(transparent)]
     Webhooks(#[from] SenderSetUpError),
     #[error(transparent)]

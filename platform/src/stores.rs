@@ -31,6 +31,7 @@ use infra::{
         postgres::{PostgresQueries, PostgresReadModels, PostgresRebuild},
         sqlite::{SqliteQueries, SqliteReadModels, SqliteRebuild},
     },
+    sealing::SecretKeys,
 };
 use projectors::replay::Workspace;
 use tokio::task::spawn_blocking;
@@ -251,24 +252,45 @@ impl Operations {
     }
 }
 
-/// Opens the operational state. Shares the database of `views` if the process has it open; otherwise connects
-/// at the first use, so a command API starts while Postgres is down.
+/// Opens the operational state without the keys of secrets. Shares the database of `views` if the process has it
+/// open; otherwise connects at the first use, so a command API starts while Postgres is down.
 pub fn open_operations(
+    read_models: &ReadModelsUrl,
+    views: Option<&Views>,
+    data_dir: &Path,
+) -> Result<Operations, StoreError> {
+    open_operations_with(SecretKeys::default(), read_models, views, data_dir)
+}
+
+/// Opens the webhooks of the operational state, as [`open_operations`] does.
+pub fn open_webhooks(
+    keys: SecretKeys,
+    read_models: &ReadModelsUrl,
+    views: Option<&Views>,
+    data_dir: &Path,
+) -> Result<Arc<dyn WebhookStore>, StoreError> {
+    Ok(open_operations_with(keys, read_models, views, data_dir)?.webhooks)
+}
+
+fn open_operations_with(
+    keys: SecretKeys,
     read_models: &ReadModelsUrl,
     views: Option<&Views>,
     data_dir: &Path,
 ) -> Result<Operations, StoreError> {
     match read_models {
         ReadModelsUrl::Sqlite(_) => {
-            Ok(Operations::over(Arc::new(SqliteOperations::open(&data_dir.join("operations.db"))?)))
+            let store = SqliteOperations::open(&data_dir.join("operations.db"))?;
+            Ok(Operations::over(Arc::new(store.with_secret_keys(keys))))
         }
         ReadModelsUrl::Postgres(options) => {
-            Ok(Operations::over(Arc::new(match views.map(|views| &views.operations) {
+            let store = match views.map(|views| &views.operations) {
                 Some(OperationsPlace::Database(database)) => PostgresOperations::new(database.clone()),
                 Some(OperationsPlace::DataDir) | None => {
                     PostgresOperations::connecting_when_used(*options.clone())
                 }
-            })))
+            };
+            Ok(Operations::over(Arc::new(store.with_secret_keys(keys))))
         }
     }
 }

@@ -5,6 +5,7 @@ mod enqueueing;
 mod falling_behind;
 mod postgres;
 mod retention;
+mod sealing;
 mod sqlite;
 mod subscribing;
 
@@ -19,6 +20,7 @@ use infra::{
         EnqueueBatch, EnqueueOutcome, EventSequence, EventTypes, NewDelivery, NewSubscription, OrderPlace,
         SubscribeOutcome, Subscription, SubscriptionId, WebhookStore,
     },
+    sealing::SecretKeys,
     signature::SigningSecret,
 };
 use uuid::Uuid;
@@ -34,8 +36,14 @@ trait Fixture: Send + Sync + Sized {
     /// The same store as another process opens it.
     async fn store_elsewhere(&self) -> Arc<dyn WebhookStore>;
 
+    /// The same store as another process opens it, with the keys of secrets.
+    async fn store_with_keys(&self, keys: SecretKeys) -> Arc<dyn WebhookStore>;
+
     /// Runs SQL in the database of the store.
     async fn execute(&self, sql: &str);
+
+    /// Whether the files of the subscriptions contain a text.
+    async fn files_contain(&self, text: &str) -> bool;
 }
 
 /// Generates one test per rule of the contract, for one adapter.
@@ -51,6 +59,11 @@ macro_rules! webhooks_contract {
             subscribing::changes_are_stored_and_concurrent_changes_are_not_lost,
             subscribing::subscriptions_are_listed_in_the_order_of_creation,
             subscribing::a_malformed_secret_hides_no_subscription_and_can_be_replaced,
+            sealing::new_and_rotated_secrets_are_sealed_and_read_back,
+            sealing::plain_secrets_are_sealed_and_leave_nothing_in_the_files,
+            sealing::secrets_under_an_old_key_are_sealed_under_the_first_one,
+            sealing::a_secret_under_an_unknown_key_hides_no_subscription_and_is_kept_or_replaced,
+            sealing::a_secret_that_was_moved_to_another_subscription_is_not_used,
             enqueueing::deliveries_and_position_are_written_both_or_neither,
             enqueueing::one_of_several_racing_followers_moves_the_position,
             enqueueing::an_event_enqueued_twice_makes_one_delivery,

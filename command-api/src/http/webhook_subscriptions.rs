@@ -3,7 +3,7 @@
 mod deliveries;
 mod replay;
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use axum::{
     Json,
@@ -115,7 +115,8 @@ pub(super) struct SubscriptionAnswer {
     /// Events after this position of the log wait until there is room in the queue. Null while none waits.
     #[schema(value_type = Option<u64>)]
     behind_after: Option<Position>,
-    /// False if the stored secret is damaged. Nothing is sent until it is rotated.
+    /// False if the stored secret is damaged, or sealed under a key that the platform does not have. Nothing is sent
+    /// until the key is there, or the secret is rotated.
     secret_readable: bool,
     /// Until then the previous secret signs too.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -148,7 +149,7 @@ impl SubscriptionAnswer {
             disabled_reason,
             failing_since: subscription.failing_since,
             behind_after: subscription.behind.map(|behind| behind.after),
-            secret_readable: subscription.secret.is_some(),
+            secret_readable: subscription.secret.is_ok(),
             previous_secret_until: previous.filter(|until| *until > now),
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
@@ -157,7 +158,7 @@ impl SubscriptionAnswer {
     }
 
     fn with_secret(subscription: &Subscription, now: Timestamp) -> Self {
-        let secret = subscription.secret.as_ref().map(SigningSecret::reveal);
+        let secret = subscription.secret.as_ref().ok().map(SigningSecret::reveal);
         Self { secret, ..Self::new(subscription, now) }
     }
 }
@@ -350,13 +351,13 @@ pub(super) async fn rotate_secret(
             return;
         }
         let until = now + jiff::SignedDuration::from_hours(PREVIOUS_SECRET_HOURS);
-        let previous = subscription.secret.replace(secret);
-        subscription.previous_secret = previous.map(|previous| (previous, until));
+        let previous = mem::replace(&mut subscription.secret, Ok(secret));
+        subscription.previous_secret = previous.ok().map(|previous| (previous, until));
         subscription.rotated_by = Some(command);
         subscription.updated_at = now;
     });
     let changed = webhooks.store.change(id, apply).await?.ok_or(NO_SUCH_SUBSCRIPTION)?;
-    let (replayed, body) = (changed.secret != Some(made), SubscriptionAnswer::with_secret(&changed, now));
+    let (replayed, body) = (changed.secret != Ok(made), SubscriptionAnswer::with_secret(&changed, now));
     Ok(Answer { status: StatusCode::OK, revision: None, location: None, replayed, body })
 }
 

@@ -18,6 +18,7 @@ use crate::{
     event_source::{Partition, Reached},
     event_store::EventMark,
     postgres::{Database, Fault, PostgresOptions},
+    sealing::SecretKeys,
 };
 
 /// Implements [`Positions`], [`super::parked::ParkedReactions`], [`super::webhooks::WebhookStore`] and
@@ -28,16 +29,26 @@ pub struct PostgresOperations {
     database: Arc<OnceCell<Database>>,
     /// The database to connect to at the first use.
     options: Option<Arc<PostgresOptions>>,
+    /// Of the secrets of webhooks.
+    secret_keys: SecretKeys,
 }
 
 impl PostgresOperations {
     pub fn new(database: Database) -> Self {
-        Self { database: Arc::new(OnceCell::new_with(Some(database))), options: None }
+        let database = Arc::new(OnceCell::new_with(Some(database)));
+        Self { database, options: None, secret_keys: SecretKeys::default() }
     }
 
     /// Connects at the first use, for a process that must start without the database.
     pub fn connecting_when_used(options: PostgresOptions) -> Self {
-        Self { database: Arc::default(), options: Some(Arc::new(options)) }
+        let options = Some(Arc::new(options));
+        Self { database: Arc::default(), options, secret_keys: SecretKeys::default() }
+    }
+
+    /// Seals the secrets that it stores from now on, and opens those under one of these keys.
+    #[must_use]
+    pub fn with_secret_keys(self, secret_keys: SecretKeys) -> Self {
+        Self { secret_keys, ..self }
     }
 
     async fn database(&self) -> Result<&Database, OperationsError> {

@@ -18,6 +18,7 @@ use crate::{
     event_source::{Partition, Reached},
     event_store::EventMark,
     private_files,
+    sealing::SecretKeys,
 };
 
 const SCHEMA: &str = include_str!("../sql/sqlite/operations.sql");
@@ -37,6 +38,8 @@ const LATER_COLUMNS: [(&str, &str, &str); 5] = [
 #[derive(Debug, Clone)]
 pub struct SqliteOperations {
     connection: Arc<Mutex<Connection>>,
+    /// Of the secrets of webhooks.
+    secret_keys: SecretKeys,
 }
 
 impl SqliteOperations {
@@ -51,7 +54,13 @@ impl SqliteOperations {
         connection.set_prepared_statement_cache_capacity(64);
         connection.execute_batch(SCHEMA).map_err(describe)?;
         add_columns(&connection).map_err(describe)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), secret_keys: SecretKeys::default() })
+    }
+
+    /// Seals the secrets that it stores from now on, and opens those under one of these keys.
+    #[must_use]
+    pub fn with_secret_keys(self, secret_keys: SecretKeys) -> Self {
+        Self { secret_keys, ..self }
     }
 
     async fn with<T: Send + 'static>(

@@ -43,8 +43,9 @@ use crate::event_source::{Partition, Reached};
 /// - Deliveries and the new position of the follower are written in one transaction. It begins by comparing
 ///   the stored position with the one that the follower expects.
 /// - One event and one subscription make one delivery, however often it is enqueued.
-/// - A subscription with a malformed secret is listed like the others, and a change of it keeps the secret
-///   unless the change replaces it.
+/// - Secrets are sealed under the first key of the store, if it has keys. Plain ones are read as well.
+/// - A subscription with a secret that cannot be read is listed like the others, and a change of it keeps the
+///   stored secrets unless the change replaces them.
 #[async_trait]
 pub trait WebhookStore: Send + Sync + 'static {
     /// Stores a new subscription, unless `max` subscriptions exist. The id is derived from the caller's
@@ -67,6 +68,11 @@ pub trait WebhookStore: Send + Sync + 'static {
         id: SubscriptionId,
         change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError>;
+
+    /// Seals the secrets that are plain, or sealed under another key than the first one, and removes what the database
+    /// files keep of the plain ones. Returns the number of subscriptions whose secrets were sealed. No effect
+    /// without keys.
+    async fn seal_secrets(&self) -> Result<usize, OperationsError>;
 
     /// Deletes a subscription. [`WebhookStore::prune`] removes its deliveries later. False if it does not
     /// exist.

@@ -214,8 +214,9 @@ impl Attempter {
             Ok(body) => body,
             Err(error) => return Ok(Sent::Unreadable(error.to_string())),
         };
-        let Some(secret) = &subscription.secret else {
-            return Ok(Sent::Unanswered(SendError::NoSecret));
+        let secret = match &subscription.secret {
+            Ok(secret) => secret,
+            Err(unreadable) => return Ok(Sent::Unanswered(SendError::NoSecret(unreadable.clone()))),
         };
         let id = content.id().to_string();
         let previous = subscription.previous_secret.as_ref().filter(|(_, until)| *until > now);

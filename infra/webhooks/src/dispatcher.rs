@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::{
     Webhooks,
     attempt::{Attempted, Attempter, Lease, Verdict},
-    health::{self, UnreadableStreams},
+    health::{self, SealedSecrets, UnreadableStreams},
     lane::{Lane, LaneOptions},
     measured::{AttemptsMeasured, EndpointsMeasured},
     schedule::RetrySchedule,
@@ -50,7 +50,7 @@ pub struct DispatcherOptions {
     /// How long a finished delivery stays in the delivery log.
     pub keep_delivered: Duration,
     pub keep_failed: Duration,
-    /// The time between two searches for deliveries that are too old.
+    /// The time between two searches for deliveries that are too old, and for secrets to seal.
     pub prune_every: Duration,
 }
 
@@ -82,11 +82,12 @@ const PRUNE_ROWS: usize = 1_000;
 pub struct WebhookDispatcher {
     attempter: Arc<Attempter>,
     options: DispatcherOptions,
-    /// The lanes of the enabled subscriptions.
+    /// The lanes of the enabled subscriptions whose secrets this process can open.
     lanes: HashMap<SubscriptionId, Lane>,
     leases: JoinSet<Vec<Attempted>>,
     running: HashMap<task::Id, Running>,
     unreadable: UnreadableStreams,
+    sealed: SealedSecrets,
     prune_at: Instant,
     measured: EndpointsMeasured,
 }
@@ -111,6 +112,7 @@ impl WebhookDispatcher {
             leases: JoinSet::new(),
             running: HashMap::new(),
             unreadable: UnreadableStreams::default(),
+            sealed: SealedSecrets::default(),
             prune_at: Instant::now(),
             measured: EndpointsMeasured::new(),
         })
@@ -204,7 +206,10 @@ impl WebhookDispatcher {
         let mut subscriptions = webhooks.store.subscriptions(None, SUBSCRIPTIONS_MAX).await?;
         health::report_disabled(webhooks, &subscriptions);
         self.measured.set(&subscriptions, &self.lanes);
-        subscriptions.retain(|subscription| subscription.status == SubscriptionStatus::Enabled);
+        self.sealed.report(webhooks, &subscriptions);
+        // A process that has the key of a secret sends the deliveries.
+        subscriptions
+            .retain(|one| one.status == SubscriptionStatus::Enabled && health::missing_key(one).is_none());
         let enabled: HashMap<SubscriptionId, Arc<Subscription>> =
             subscriptions.into_iter().map(|one| (one.id, Arc::new(one))).collect();
         self.lanes.retain(|id, _| enabled.contains_key(id));
@@ -320,6 +325,7 @@ impl WebhookDispatcher {
             return;
         }
         let webhooks = &self.attempter.webhooks;
+        webhooks.seal_secrets().await;
         let now = webhooks.clock.now();
         let before = |duration: Duration| now.checked_sub(duration).unwrap_or(Timestamp::MIN);
         let retention = DeliveryRetention {

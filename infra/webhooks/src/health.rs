@@ -1,15 +1,22 @@
 //! Reports subscriptions and streams that need an operator.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use domain::StreamName;
-use infra::operations::webhooks::{Subscription, SubscriptionStatus};
+use infra::{
+    operations::webhooks::{Subscription, SubscriptionId, SubscriptionStatus},
+    sealing::{KeyId, UnreadableSecret},
+};
 use tokio::time::Instant;
 
 use crate::Webhooks;
 
 const DISABLED: &str = "webhook_endpoints_disabled";
 const UNREADABLE: &str = "webhook_streams_unreadable";
+const SEALED: &str = "webhook_secrets_sealed";
 /// A stream is reported until this long after its last failed attempt: the longest pause between attempts and
 /// a margin.
 const REPORTED_FOR: Duration = Duration::from_hours(6);
@@ -45,6 +52,42 @@ impl UnreadableStreams {
             }
             None => webhooks.health.resolve(UNREADABLE),
         }
+    }
+}
+
+/// The subscriptions whose secrets are sealed under keys that this process does not have.
+#[derive(Debug, Default)]
+pub(crate) struct SealedSecrets(BTreeMap<SubscriptionId, KeyId>);
+
+impl SealedSecrets {
+    /// Logs each of them once, and reports all of them.
+    pub fn report(&mut self, webhooks: &Webhooks, subscriptions: &[Subscription]) {
+        let sealed: BTreeMap<SubscriptionId, KeyId> =
+            subscriptions.iter().filter_map(|one| Some((one.id, missing_key(one)?.clone()))).collect();
+        for (id, key) in sealed.iter().filter(|(id, _)| !self.0.contains_key(id)) {
+            tracing::error!(subscription.id = %id, key.id = %key, "The secret of a subscription is sealed under a key that \
+                ORDERLY_SECRETS_KEY_FILE does not have; its events wait for the key, or until the secret is rotated");
+        }
+        if sealed.is_empty() {
+            webhooks.health.resolve(SEALED);
+        } else if sealed != self.0 {
+            let keys: Vec<String> = sealed.iter().map(|(id, key)| format!("{id} (key {key})")).collect();
+            let detail = format!(
+                "their secrets are sealed under keys that ORDERLY_SECRETS_KEY_FILE does not have; add the keys, or rotate \
+                 the secrets: {}",
+                keys.join(", ")
+            );
+            webhooks.health.degraded(SEALED, detail);
+        }
+        self.0 = sealed;
+    }
+}
+
+/// The key of the secret, if this process does not have it.
+pub(crate) fn missing_key(subscription: &Subscription) -> Option<&KeyId> {
+    match &subscription.secret {
+        Err(UnreadableSecret::NoKey(key)) => Some(key),
+        Ok(_) | Err(UnreadableSecret::Damaged) => None,
     }
 }
 

@@ -99,6 +99,19 @@ impl Webhooks {
         WebhookFollower { webhooks: self.clone(), source, layout, batch_every, free_places }
     }
 
+    /// Seals the stored secrets under the first key of the store. Only logs a failure: the dispatcher tries again.
+    pub async fn seal_secrets(&self) {
+        match self.store.seal_secrets().await {
+            Ok(0) => {}
+            Ok(sealed) => {
+                tracing::info!(subscriptions = sealed, "Sealed the secrets of subscriptions");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Cannot seal the secrets of subscriptions; retrying in some minutes");
+            }
+        }
+    }
+
     /// Creates a dispatcher, which sends the deliveries of the shared store.
     pub fn dispatcher(&self, options: DispatcherOptions) -> Result<WebhookDispatcher, SenderSetUpError> {
         WebhookDispatcher::new(self.clone(), options)

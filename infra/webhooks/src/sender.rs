@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 use bytes::Bytes;
 use domain::TraceParent;
 use http::{StatusCode, header};
-use infra::{operations::webhooks::RefusedUrl, tls, traces::TRACEPARENT};
+use infra::{operations::webhooks::RefusedUrl, sealing::UnreadableSecret, tls, traces::TRACEPARENT};
 use reqwest::{Client, Response, redirect};
 
 use crate::url_guard::UrlGuard;
@@ -37,7 +37,7 @@ pub(crate) struct Outgoing<'a> {
 }
 
 /// Why there is no answer. The owner of the subscription reads these texts in the delivery log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SendError {
     #[error("the URL is refused: {0}")]
     Refused(#[from] RefusedUrl),
@@ -47,8 +47,8 @@ pub(crate) enum SendError {
     NotConnected,
     #[error("the connection broke before an answer arrived")]
     ConnectionLost,
-    #[error("not sent: the stored signing secret is malformed; rotate the secret")]
-    NoSecret,
+    #[error("not sent: {0}")]
+    NoSecret(UnreadableSecret),
 }
 
 /// The HTTP client cannot be set up.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
-use infra::http::tls::Tls;
+use infra::{http::tls::Tls, sealing::SecretKeys};
 use rustix::fs::{Access, access};
 use sandbox::secret_file;
 use serde_json::Value;
@@ -100,6 +100,9 @@ async fn check_files(config: &ServeConfig) -> Result<(), Failure> {
     }
     if let Some(files) = config.edge.tls.clone() {
         drop(Tls::open(files)?);
+    }
+    if let Some(path) = &config.secrets_key_file {
+        SecretKeys::read(path)?;
     }
     let uses_secret_file = config.provider.sandbox_secret.is_none();
     match &config.provider.payment_provider {

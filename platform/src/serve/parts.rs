@@ -20,6 +20,7 @@ use infra::{
     kafka::Topic,
     payment_provider::{PaymentProvider, stripe::StripeProvider},
     read_models::ReadModels,
+    sealing::SecretKeys,
     signature::SigningSecret,
     snapshots::SnapshotStore,
 };
@@ -172,7 +173,7 @@ pub(super) fn webhooks_source<'a>(
 
 /// Webhook subscriptions. `None` unless this process delivers webhooks, or accepts subscriptions whose
 /// webhooks another process can deliver.
-pub(super) fn webhooks(
+pub(super) async fn webhooks(
     config: &ServeConfig,
     read_side: Option<&ReadSide>,
     log: Option<&Arc<dyn EventLog>>,
@@ -191,9 +192,27 @@ pub(super) fn webhooks(
         return Ok(None);
     }
     let views = read_side.map(|read_side| &read_side.views);
-    let store = stores::open_operations(&config.read_models, views, &config.data_dir)?.webhooks;
+    let keys = secret_keys(config).await?;
+    let store = stores::open_webhooks(keys, &config.read_models, views, &config.data_dir)?;
     let guard = UrlGuard::new(config.webhooks_allow_private);
-    Ok(Some(Webhooks::new(store, Arc::clone(log), guard, clock.clone(), health.clone())))
+    let webhooks = Webhooks::new(store, Arc::clone(log), guard, clock.clone(), health.clone());
+    if delivers && config.read_models.has_one_owner() {
+        // The first time rewrites the file, which then must not be in use.
+        webhooks.seal_secrets().await;
+    }
+    Ok(Some(webhooks))
+}
+
+/// The keys of the secrets of webhooks.
+async fn secret_keys(config: &ServeConfig) -> Result<SecretKeys, StartError> {
+    if let Some(path) = config.secrets_key_file.clone() {
+        return Ok(spawn_blocking(move || SecretKeys::read(&path)).await??);
+    }
+    tracing::warn!(
+        "The secrets of webhooks are stored in plain text; set ORDERLY_SECRETS_KEY_FILE to a file with the output of \
+         `openssl rand -base64 32` to seal them"
+    );
+    Ok(SecretKeys::default())
 }
 
 async fn source(

@@ -238,7 +238,8 @@ impl RunningRoles {
         if let (Some(read_side), Some(log)) = (&read_side, &log) {
             self.start_projectors(config, write_side.as_ref(), log, read_side).await?;
         }
-        let webhooks = parts::webhooks(config, read_side.as_ref(), log.as_ref(), &self.clock, &self.health)?;
+        let webhooks =
+            parts::webhooks(config, read_side.as_ref(), log.as_ref(), &self.clock, &self.health).await?;
         if let (Some(webhooks), Some(log)) = (&webhooks, &log) {
             self.start_webhooks(config, write_side.as_ref(), log, webhooks).await?;
         }

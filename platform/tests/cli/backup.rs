@@ -95,6 +95,45 @@ async fn a_restored_backup_verifies_and_answers_old_keys_as_before() {
     server.kill().await;
 }
 
+#[tokio::test]
+async fn a_backup_has_sealed_secrets_which_the_key_opens_after_a_restore() {
+    let (data, elsewhere) = (DataDir::new(), DataDir::new());
+    let restored = DataDir::at(elsewhere.path("restored"));
+    let (place, key) = (elsewhere.path("backups"), elsewhere.path("key"));
+    let subscriptions = "/v1/webhook-subscriptions";
+    // Stored in plain text first.
+    let server = data.serve_with(&["--webhooks-allow-private"]).await;
+    let hooks = json!({"url": "http://127.0.0.1:9/hooks", "event_types": ["*"]});
+    let secret = server.post(subscriptions, "hooks-1", hooks).await["secret"].as_str().unwrap().to_owned();
+    server.kill().await;
+    assert!(has_file_with(data.path("operations.db").parent().unwrap(), &secret));
+
+    fs::write(&key, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    let with_key = ["--secrets-key-file", key.to_str().unwrap()];
+    let server = data.serve_with(&with_key).await;
+    data.run_well(&["backup", place.to_str().unwrap()]).await;
+    assert!(!has_file_with(data.path("operations.db").parent().unwrap(), &secret));
+    assert!(!has_file_with(&backups(&place)[0], &secret));
+    assert!(server.terminate().await.success());
+
+    restored.run_well(&["restore", place.to_str().unwrap()]).await;
+    for (arguments, readable) in [(&with_key[..], true), (&[], false)] {
+        let server = restored.serve_with(arguments).await;
+        let listed = server.get_from_command_api(subscriptions).await;
+        assert_eq!(listed["items"][0]["secret_readable"], readable, "{arguments:?}");
+        server.kill().await;
+    }
+}
+
+/// Whether a file in this directory contains a text.
+fn has_file_with(directory: &Path, text: &str) -> bool {
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).any(|path| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
 /// The highest position of the log that a copy of `operations.db` names.
 fn position_named(backup: &Path) -> Option<u64> {
     const SELECT: &str = "SELECT max(position) FROM

@@ -1,4 +1,4 @@
-//! A platform with a certificate.
+//! A platform with a certificate, and files of settings that cannot be read.
 
 use tests::eventstoredb::Certificates;
 
@@ -30,12 +30,30 @@ async fn an_import_goes_to_an_encrypted_api_whose_certificate_is_trusted() {
 
 #[tokio::test]
 async fn a_certificate_that_cannot_be_read_stops_the_start_by_its_name() {
-    let data = DataDir::new();
     let missing = ["--tls-certificate", "/no/certificate.pem", "--tls-key", "/no/key.pem"];
-    for command in [&["config", "check"][..], &["serve", "--command-listen", "127.0.0.1:0"]] {
-        let refused = data.run(&[command, &missing].concat()).await;
+    stops_the_start(&missing, &["ORDERLY_TLS_CERTIFICATE", "/no/certificate.pem"]).await;
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_used_stops_the_start_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    let file_name = file.to_str().unwrap();
+    let setting = ["--secrets-key-file", file_name];
+    stops_the_start(&setting, &["ORDERLY_SECRETS_KEY_FILE", file_name]).await;
+    std::fs::write(&file, "c2hvcnQ=").unwrap();
+    stops_the_start(&setting, &["ORDERLY_SECRETS_KEY_FILE", "line 1: expected the base64 of 32 bytes"]).await;
+}
+
+/// Neither `config check` nor `serve` accepts these settings. Their errors have these parts.
+async fn stops_the_start(settings: &[&str], parts: &[&str]) {
+    const ANY: &str = "127.0.0.1:0";
+    let serve = ["serve", "--command-listen", ANY, "--query-listen", ANY, "--sandbox-listen", ANY];
+    let data = DataDir::new();
+    for command in [&["config", "check"][..], &serve] {
+        let refused = data.run(&[command, settings].concat()).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        for part in ["ORDERLY_TLS_CERTIFICATE", "/no/certificate.pem"] {
+        for part in parts {
             assert!(refused.stderr.contains(part), "{refused:?}");
         }
     }

@@ -1,11 +1,12 @@
 //! One receiver, one subscription or one partition that fails does not delay the others.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{collections::VecDeque, fs, sync::Mutex};
 
 use async_trait::async_trait;
 use infra::{
     event_source::{Partition, Reached, SourceUpdate},
     event_store::ReadError,
+    sealing::SecretKeys,
 };
 
 use super::{receiver::Reply, *};
@@ -62,6 +63,39 @@ async fn a_malformed_secret_stops_only_its_subscription_until_it_is_rotated() {
     let rotated = hooks.post(&format!("{damaged}/rotate-secret"), "rotate", json!({})).await.expect(200);
     assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"), "{rotated}");
     hooks.until(&damaged, "delivered", 1).await;
+}
+
+#[tokio::test]
+async fn deliveries_of_a_secret_under_an_unknown_key_wait_for_the_key_and_delay_no_other_ones() {
+    let mut hooks = Hooks::stopped(UrlGuard::new(true)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys");
+    fs::write(&file, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let with_keys = hooks.store.as_ref().clone().with_secret_keys(SecretKeys::read(&file).unwrap());
+    let (first, second) = (Receiver::start(&[]).await, Receiver::start(&[]).await);
+    let sealed = hooks.subscribe(&first, &["order.placed.v2"]).await;
+    assert_eq!(with_keys.seal_secrets().await.unwrap(), 1);
+    let plain = hooks.subscribe(&second, &["order.placed.v2"]).await;
+    hooks.start_follower();
+    hooks.start_dispatcher();
+    hooks.paid_order("A").await;
+    hooks.until(&plain, "delivered", 1).await;
+    assert_eq!(hooks.get(&sealed).await.expect(200)["secret_readable"], false);
+    let degraded = eventually("the condition is shown", async || {
+        hooks.webhooks.health.readiness().unwrap().degraded.pop()
+    })
+    .await;
+    assert_eq!(degraded.name, "webhook_secrets_sealed");
+    let id = sealed.rsplit('/').next().unwrap();
+    assert!(degraded.detail.contains(id) && degraded.detail.contains("630dcd2966c4"), "{}", degraded.detail);
+    let waiting = &hooks.until(&sealed, "pending", 1).await[0];
+    assert_eq!(waiting["attempts"], 0, "{waiting}");
+
+    // A process that has the key.
+    hooks.webhooks.store = Arc::new(with_keys);
+    hooks.start_dispatcher();
+    let delivered = &hooks.until(&sealed, "delivered", 1).await[0];
+    assert_eq!((&delivered["attempts"], first.received().len()), (&json!(1), 1));
 }
 
 /// A source that fails once in each given place and then returns nothing until it is sought, as Kafka does

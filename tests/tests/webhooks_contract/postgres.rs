@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use infra::{
     operations::{postgres::PostgresOperations, webhooks::WebhookStore},
     postgres::Database,
+    sealing::SecretKeys,
 };
 
 use super::{Fixture, webhooks_contract};
@@ -32,9 +33,22 @@ impl Fixture for Postgres {
         Arc::new(PostgresOperations::connecting_when_used(self.database.url().parse().unwrap()))
     }
 
+    async fn store_with_keys(&self, keys: SecretKeys) -> Arc<dyn WebhookStore> {
+        let options = self.database.url().parse().unwrap();
+        Arc::new(PostgresOperations::connecting_when_used(options).with_secret_keys(keys))
+    }
+
     async fn execute(&self, sql: &str) {
         let client = self.database.client().await;
         client.batch_execute(&format!("SET search_path = orderly; {sql}")).await.unwrap();
+    }
+
+    async fn files_contain(&self, text: &str) -> bool {
+        const FIND: &str = "SELECT position(convert_to($1, 'UTF8')
+             IN pg_read_binary_file(pg_relation_filepath('orderly.webhook_subscriptions'))) > 0";
+        let client = self.database.client().await;
+        client.batch_execute("CHECKPOINT").await.unwrap();
+        client.query_one(FIND, &[&text]).await.unwrap().get(0)
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infra::operations::{sqlite::SqliteOperations, webhooks::WebhookStore};
+use infra::{
+    operations::{sqlite::SqliteOperations, webhooks::WebhookStore},
+    sealing::SecretKeys,
+};
 use tempfile::TempDir;
 
 use super::{Fixture, webhooks_contract};
@@ -29,9 +32,22 @@ impl Fixture for Sqlite {
         Arc::new(SqliteOperations::open(&self.directory.path().join("operations.db")).unwrap())
     }
 
+    async fn store_with_keys(&self, keys: SecretKeys) -> Arc<dyn WebhookStore> {
+        let store = SqliteOperations::open(&self.directory.path().join("operations.db")).unwrap();
+        Arc::new(store.with_secret_keys(keys))
+    }
+
     async fn execute(&self, sql: &str) {
         let connection = rusqlite::Connection::open(self.directory.path().join("operations.db")).unwrap();
         connection.execute_batch(sql).unwrap();
+    }
+
+    async fn files_contain(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(self.directory.path()).unwrap();
+        files.into_iter().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Subscriptions: repeated requests, changes, deletion and lists.
 
 use futures::future::join_all;
-use infra::operations::webhooks::SubscriptionStatus;
+use infra::{operations::webhooks::SubscriptionStatus, sealing::UnreadableSecret};
 
 use super::*;
 
@@ -13,7 +13,7 @@ pub(super) async fn a_new_subscription_reads_back_unchanged(fixture: impl Fixtur
     };
     assert_eq!((made.id, &made.url, made.after), (asked_for.id, &asked_for.url, Some(7)));
     assert_eq!((&made.event_types, &made.description), (&asked_for.event_types, &asked_for.description));
-    assert_eq!((made.status, made.secret.as_ref()), (SubscriptionStatus::Enabled, Some(&asked_for.secret)));
+    assert_eq!((made.status, made.secret.as_ref()), (SubscriptionStatus::Enabled, Ok(&asked_for.secret)));
     assert_eq!((made.failing_since, made.behind), (None, None));
     assert_eq!((made.previous_secret.clone(), made.rotated_by), (None, None));
     assert_eq!((made.created_at, made.updated_at), (at(0), at(0)));
@@ -86,7 +86,8 @@ pub(super) async fn changes_are_stored_and_concurrent_changes_are_not_lost(fixtu
     let changed = stores[0].change(
         made.id,
         Box::new(move |one| {
-            one.previous_secret = one.secret.replace(secret).map(|previous| (previous, at(60)));
+            let previous = std::mem::replace(&mut one.secret, Ok(secret));
+            one.previous_secret = previous.ok().map(|previous| (previous, at(60)));
             one.rotated_by = Some(Uuid::from_u128(9));
             "https://elsewhere.example".clone_into(&mut one.url);
             one.event_types = event_types;
@@ -97,8 +98,8 @@ pub(super) async fn changes_are_stored_and_concurrent_changes_are_not_lost(fixtu
         }),
     );
     let changed = changed.await.unwrap().unwrap();
-    assert_eq!(changed.secret, Some(new));
-    assert_eq!(changed.previous_secret, made.secret.map(|previous| (previous, at(60))));
+    assert_eq!(changed.secret, Ok(new));
+    assert_eq!(changed.previous_secret, made.secret.ok().map(|previous| (previous, at(60))));
     assert_eq!((changed.status, changed.failing_since), (SubscriptionStatus::Failing, Some(at(3))));
     assert_eq!(stores[1].subscription(made.id).await.unwrap(), Some(changed));
 
@@ -128,14 +129,14 @@ pub(super) async fn a_malformed_secret_hides_no_subscription_and_can_be_replaced
     let (first, second) = (subscribe(&*store, 1).await, subscribe(&*store, 2).await);
     fixture.execute("UPDATE webhook_subscriptions SET secret = 'whsec_?' WHERE number = 1").await;
     let listed = store.subscriptions(None, MAX).await.unwrap();
-    assert_eq!(listed, [Subscription { secret: None, ..first.clone() }, second]);
+    assert_eq!(listed, [Subscription { secret: Err(UnreadableSecret::Damaged), ..first.clone() }, second]);
     // A change of something else keeps the stored text.
     store.change(first.id, Box::new(|one| one.url.push('x'))).await.unwrap();
     fixture.execute("UPDATE webhook_subscriptions SET url = secret WHERE number = 1").await;
     let kept = store.subscription(first.id).await.unwrap().unwrap();
-    assert_eq!((&*kept.url, kept.secret), ("whsec_?", None));
+    assert_eq!((&*kept.url, kept.secret), ("whsec_?", Err(UnreadableSecret::Damaged)));
     let new = SigningSecret::generate().unwrap();
     let replaced = new.clone();
-    store.change(first.id, Box::new(move |one| one.secret = Some(replaced))).await.unwrap();
-    assert_eq!(store.subscription(first.id).await.unwrap().unwrap().secret, Some(new));
+    store.change(first.id, Box::new(move |one| one.secret = Ok(replaced))).await.unwrap();
+    assert_eq!(store.subscription(first.id).await.unwrap().unwrap().secret, Ok(new));
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod columns;
 mod leases;
+mod secrets;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
@@ -21,15 +22,15 @@ use crate::{
             EnqueueOutcome, NewDelivery, NewSubscription, SkippedEvents, SubscribeOutcome, Subscription,
             SubscriptionChange, SubscriptionId, WebhookDelivery, WebhookStore,
             rules::{
-                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
-                PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back, newest_first, not_leased,
-                prune_steps, requeue, skip, sql_limit,
+                COUNT_SUBSCRIPTIONS, ChangedSecrets, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED,
+                OnDuplicate, PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG,
+                STREAM_UNREADABLE, SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back,
+                newest_first, not_leased, prune_steps, requeue, secret_place, skip, sql_limit,
             },
         },
     },
     postgres::{Fault, Timestamptz},
-    signature::SigningSecret,
+    sealing::SecretKeys,
 };
 
 /// Makes the commit wait for the server's disk. The pool's connections set `synchronous_commit` to off.
@@ -41,7 +42,7 @@ impl WebhookStore for PostgresOperations {
         let work = async |client: &mut Object| {
             let transaction = client.transaction().await?;
             transaction.batch_execute(DURABLY).await?;
-            let subscribed = subscribe(&transaction, &new, max).await?;
+            let subscribed = subscribe(&transaction, &new, max, &self.secret_keys).await?;
             transaction.commit().await?;
             Ok::<_, Fault>(subscribed)
         };
@@ -61,7 +62,8 @@ impl WebhookStore for PostgresOperations {
             let statement = client.prepare_cached(&select).await?;
             let after = after.unwrap_or(0).cast_signed();
             let rows = client.query(&statement, &[&after, &sql_limit(limit)]).await?;
-            rows.iter().map(subscription).collect::<Result<Vec<_>, Fault>>()
+            let read = |row| subscription(row, &self.secret_keys);
+            rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()
         };
         Ok(self.database().await?.run(work).await?)
     }
@@ -70,7 +72,7 @@ impl WebhookStore for PostgresOperations {
         let work = async |client: &mut Object| {
             let statement = client.prepare_cached(&find("")).await?;
             let row = client.query_opt(&statement, &[&id.0]).await?;
-            row.as_ref().map(subscription).transpose()
+            row.as_ref().map(|row| subscription(row, &self.secret_keys)).transpose()
         };
         Ok(self.database().await?.run(work).await?)
     }
@@ -81,7 +83,9 @@ impl WebhookStore for PostgresOperations {
         change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError> {
         const UPDATE: &str = "UPDATE webhook_subscriptions SET url = $2, event_types = $3, description = $4,
-                 status = $5, secret = coalesce($6, secret), previous_secret = $7, previous_secret_until = $8,
+                 status = $5, secret = coalesce($6, secret),
+                 previous_secret = CASE WHEN $12 THEN $7 ELSE previous_secret END,
+                 previous_secret_until = CASE WHEN $12 THEN $8 ELSE previous_secret_until END,
                  rotated_by = $9, updated_at = $10, failing_since = $11
              WHERE id = $1";
         let work = async |client: &mut Object| {
@@ -90,9 +94,10 @@ impl WebhookStore for PostgresOperations {
             let Some(row) = transaction.query_opt(&find("FOR UPDATE"), &[&id.0]).await? else {
                 return Ok::<_, Fault>(None);
             };
-            let mut changed = subscription(&row)?;
+            let before = subscription(&row, &self.secret_keys)?;
+            let mut changed = before.clone();
             change(&mut changed);
-            let previous = changed.previous_secret.as_ref();
+            let secrets = ChangedSecrets::new(&before, &changed, &self.secret_keys);
             transaction
                 .execute(
                     UPDATE,
@@ -102,12 +107,13 @@ impl WebhookStore for PostgresOperations {
                         &changed.event_types.patterns(),
                         &changed.description,
                         &SubscriptionStatusColumn::from(changed.status),
-                        &changed.secret.as_ref().map(SigningSecret::reveal),
-                        &previous.map(|(secret, _)| secret.reveal()),
-                        &previous.map(|(_, until)| Timestamptz::from(*until)),
+                        &secrets.secret,
+                        &secrets.previous,
+                        &secrets.previous_until.map(Timestamptz::from),
                         &changed.rotated_by,
                         &Timestamptz::from(changed.updated_at),
                         &changed.failing_since.map(Timestamptz::from),
+                        &secrets.replaces_previous,
                     ],
                 )
                 .await?;
@@ -115,6 +121,10 @@ impl WebhookStore for PostgresOperations {
             Ok(Some(changed))
         };
         Ok(self.database().await?.run(work).await?)
+    }
+
+    async fn seal_secrets(&self) -> Result<usize, OperationsError> {
+        secrets::seal(self).await
     }
 
     async fn unsubscribe(&self, id: SubscriptionId, now: Timestamp) -> Result<bool, OperationsError> {
@@ -315,6 +325,7 @@ async fn subscribe(
     transaction: &Transaction<'_>,
     new: &NewSubscription,
     max: usize,
+    keys: &SecretKeys,
 ) -> Result<SubscribeOutcome, Fault> {
     // Serialises concurrent subscribes: duplicates of a request, and races for the last free subscription.
     const LOCK: &str = "LOCK TABLE webhook_subscriptions IN SHARE ROW EXCLUSIVE MODE";
@@ -332,7 +343,7 @@ async fn subscribe(
             return Ok(refusal);
         }
         let repeated = transaction.query_one(&find(""), &[&new.id.0]).await?;
-        return Ok(SubscribeOutcome::Repeated(subscription(&repeated)?));
+        return Ok(SubscribeOutcome::Repeated(subscription(&repeated, keys)?));
     }
     let count: i64 = cell(&transaction.query_one(COUNT_SUBSCRIPTIONS, &[]).await?, 0)?;
     if count >= sql_limit(max) {
@@ -345,13 +356,13 @@ async fn subscribe(
         &new.url,
         &new.event_types.patterns(),
         &new.description,
-        &new.secret.reveal(),
+        &keys.seal(&new.secret, secret_place(new.id)),
         &new.after.map(u64::cast_signed),
         &Timestamptz::from(new.now),
     ];
     transaction.execute(INSERT, &values).await?;
     let created = transaction.query_one(&find(""), &[&new.id.0]).await?;
-    Ok(SubscribeOutcome::Created(subscription(&created)?))
+    Ok(SubscribeOutcome::Created(subscription(&created, keys)?))
 }
 
 fn find(lock: &str) -> String {

@@ -2,6 +2,7 @@
 
 pub(super) mod columns;
 mod leases;
+mod secrets;
 
 use async_trait::async_trait;
 use domain::{Actor, Position, Timestamp};
@@ -20,20 +21,21 @@ use crate::{
             EnqueueOutcome, EventTypes, NewDelivery, NewSubscription, SkippedEvents, SubscribeOutcome,
             Subscription, SubscriptionChange, SubscriptionId, WebhookDelivery, WebhookStore,
             rules::{
-                COUNT_SUBSCRIPTIONS, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED, OnDuplicate,
-                PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG, STREAM_UNREADABLE,
-                SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back, newest_first, not_leased,
-                prune_steps, requeue, skip, sql_limit,
+                COUNT_SUBSCRIPTIONS, ChangedSecrets, DELIVERY_COLUMNS, EarlierRequest, NEVER_SUBSCRIBED,
+                OnDuplicate, PRUNABLE_SUBSCRIPTIONS, PruneStep, REACTOR, REPLACE_CURSOR_OF_ANOTHER_LOG,
+                STREAM_UNREADABLE, SUBSCRIPTION_COLUMNS, caught_up_to, expire, listed, move_back,
+                newest_first, not_leased, prune_steps, requeue, secret_place, skip, sql_limit,
             },
         },
     },
-    signature::SigningSecret,
+    sealing::SecretKeys,
 };
 
 #[async_trait]
 impl WebhookStore for SqliteOperations {
     async fn subscribe(&self, new: NewSubscription, max: usize) -> Result<SubscribeOutcome, OperationsError> {
-        self.durably(move |transaction| subscribe(transaction, &new, max)).await
+        let keys = self.secret_keys.clone();
+        self.durably(move |transaction| subscribe(transaction, &new, max, &keys)).await
     }
 
     async fn subscriptions(
@@ -46,15 +48,17 @@ impl WebhookStore for SqliteOperations {
              WHERE number > ?1 AND deleted_at IS NULL ORDER BY number LIMIT ?2"
         );
         let values = (after.unwrap_or(0).cast_signed(), sql_limit(limit));
+        let keys = self.secret_keys.clone();
         self.with(move |connection| {
             let mut statement = connection.prepare_cached(&select)?;
-            statement.query_map(params![values.0, values.1], subscription)?.collect()
+            statement.query_map(params![values.0, values.1], |row| subscription(row, &keys))?.collect()
         })
         .await
     }
 
     async fn subscription(&self, id: SubscriptionId) -> Result<Option<Subscription>, OperationsError> {
-        self.with(move |connection| find(connection, id)).await
+        let keys = self.secret_keys.clone();
+        self.with(move |connection| find(connection, id, &keys)).await
     }
 
     async fn change(
@@ -63,13 +67,17 @@ impl WebhookStore for SqliteOperations {
         change: SubscriptionChange,
     ) -> Result<Option<Subscription>, OperationsError> {
         const UPDATE: &str = "UPDATE webhook_subscriptions SET url = ?2, event_types = ?3, description = ?4,
-                 status = ?5, secret = coalesce(?6, secret), previous_secret = ?7, previous_secret_until = ?8,
+                 status = ?5, secret = coalesce(?6, secret),
+                 previous_secret = CASE WHEN ?12 THEN ?7 ELSE previous_secret END,
+                 previous_secret_until = CASE WHEN ?12 THEN ?8 ELSE previous_secret_until END,
                  rotated_by = ?9, updated_at = ?10, failing_since = ?11
              WHERE id = ?1";
+        let keys = self.secret_keys.clone();
         self.durably(move |transaction| {
-            let Some(mut changed) = find(transaction, id)? else { return Ok(None) };
+            let Some(before) = find(transaction, id, &keys)? else { return Ok(None) };
+            let mut changed = before.clone();
             change(&mut changed);
-            let previous = changed.previous_secret.as_ref();
+            let secrets = ChangedSecrets::new(&before, &changed, &keys);
             transaction.execute(
                 UPDATE,
                 params![
@@ -78,17 +86,22 @@ impl WebhookStore for SqliteOperations {
                     json(&changed.event_types),
                     changed.description,
                     changed.status.as_str(),
-                    changed.secret.as_ref().map(SigningSecret::reveal),
-                    previous.map(|(secret, _)| secret.reveal()),
-                    previous.map(|(_, until)| until.as_microsecond()),
+                    secrets.secret,
+                    secrets.previous,
+                    secrets.previous_until.map(Timestamp::as_microsecond),
                     changed.rotated_by,
                     changed.updated_at.as_microsecond(),
                     changed.failing_since.map(Timestamp::as_microsecond),
+                    secrets.replaces_previous,
                 ],
             )?;
             Ok(Some(changed))
         })
         .await
+    }
+
+    async fn seal_secrets(&self) -> Result<usize, OperationsError> {
+        secrets::seal(self).await
     }
 
     async fn unsubscribe(&self, id: SubscriptionId, now: Timestamp) -> Result<bool, OperationsError> {
@@ -298,6 +311,7 @@ fn subscribe(
     transaction: &Transaction<'_>,
     new: &NewSubscription,
     max: usize,
+    keys: &SecretKeys,
 ) -> rusqlite::Result<SubscribeOutcome> {
     const EARLIER: &str =
         "SELECT key, fingerprint, deleted_at IS NOT NULL FROM webhook_subscriptions WHERE id = ?1";
@@ -309,7 +323,7 @@ fn subscribe(
         Ok(EarlierRequest { key: row.get(0)?, fingerprint: row.get(1)?, deleted: row.get(2)? })
     };
     if let Some(earlier) = transaction.query_row(EARLIER, params![new.id.0], earlier).optional()? {
-        let existing = || find_existing(transaction, new.id).map(SubscribeOutcome::Repeated);
+        let existing = || find_existing(transaction, new.id, keys).map(SubscribeOutcome::Repeated);
         return earlier.refuses(new).map_or_else(existing, Ok);
     }
     let count: i64 = transaction.query_row(COUNT_SUBSCRIPTIONS, [], |row| row.get(0))?;
@@ -325,23 +339,31 @@ fn subscribe(
             new.url,
             json(&new.event_types),
             new.description,
-            new.secret.reveal(),
+            keys.seal(&new.secret, secret_place(new.id)),
             new.after.map(u64::cast_signed),
             new.now.as_microsecond(),
         ],
     )?;
-    find_existing(transaction, new.id).map(SubscribeOutcome::Created)
+    find_existing(transaction, new.id, keys).map(SubscribeOutcome::Created)
 }
 
-fn find(connection: &Connection, id: SubscriptionId) -> rusqlite::Result<Option<Subscription>> {
+fn find(
+    connection: &Connection,
+    id: SubscriptionId,
+    keys: &SecretKeys,
+) -> rusqlite::Result<Option<Subscription>> {
     let select = format!(
         "SELECT {SUBSCRIPTION_COLUMNS} FROM webhook_subscriptions WHERE id = ?1 AND deleted_at IS NULL"
     );
-    connection.prepare_cached(&select)?.query_row(params![id.0], subscription).optional()
+    connection.prepare_cached(&select)?.query_row(params![id.0], |row| subscription(row, keys)).optional()
 }
 
-fn find_existing(connection: &Connection, id: SubscriptionId) -> rusqlite::Result<Subscription> {
-    find(connection, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
+fn find_existing(
+    connection: &Connection,
+    id: SubscriptionId,
+    keys: &SecretKeys,
+) -> rusqlite::Result<Subscription> {
+    find(connection, id, keys)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
 fn stored_position(

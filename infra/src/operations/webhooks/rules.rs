@@ -5,8 +5,9 @@ use domain::Timestamp;
 
 use super::{
     AfterAttempt, AttemptOutcome, DeliveryRetention, DeliveryStatus, NewSubscription, SubscribeOutcome,
-    WebhookDelivery,
+    Subscription, SubscriptionId, WebhookDelivery,
 };
+use crate::sealing::{SecretKeys, SecretPlace, is_sealed};
 
 /// The name under which the follower's positions are stored.
 pub const REACTOR: &str = "webhooks";
@@ -45,6 +46,69 @@ impl EarlierRequest {
             return Some(SubscribeOutcome::KeyReused);
         }
         self.deleted.then_some(SubscribeOutcome::Deleted)
+    }
+}
+
+// Secrets.
+
+/// The current secrets and the previous ones of all subscriptions that have secrets: id, secret, previous secret.
+pub const STORED_SECRETS: &str =
+    "SELECT id, secret, previous_secret FROM webhook_subscriptions WHERE deleted_at IS NULL";
+
+/// The place of the current secret of a subscription.
+pub fn secret_place(id: SubscriptionId) -> SecretPlace {
+    SecretPlace { column: "webhook_subscriptions.secret", row: id.0 }
+}
+
+/// The place of the previous secret.
+pub fn previous_secret_place(id: SubscriptionId) -> SecretPlace {
+    SecretPlace { column: "webhook_subscriptions.previous_secret", row: id.0 }
+}
+
+/// What a change of a subscription writes to the columns of secrets. A stored secret that this process cannot read
+/// stays as it is, unless the change replaces it.
+pub struct ChangedSecrets {
+    /// `None`: unchanged.
+    pub secret: Option<String>,
+    pub replaces_previous: bool,
+    pub previous: Option<String>,
+    pub previous_until: Option<Timestamp>,
+}
+
+impl ChangedSecrets {
+    pub fn new(before: &Subscription, after: &Subscription, keys: &SecretKeys) -> Self {
+        let is_rotated = after.secret != before.secret;
+        let secret = after.secret.as_ref().ok().filter(|_| is_rotated);
+        let previous = after.previous_secret.as_ref();
+        Self {
+            secret: secret.map(|secret| keys.seal(secret, secret_place(after.id))),
+            replaces_previous: is_rotated || after.previous_secret != before.previous_secret,
+            previous: previous.map(|(secret, _)| keys.seal(secret, previous_secret_place(after.id))),
+            previous_until: previous.map(|(_, until)| *until),
+        }
+    }
+}
+
+/// The secrets of one row of [`STORED_SECRETS`], to be sealed under the first key.
+pub struct SealedAgain {
+    pub id: SubscriptionId,
+    /// `None`: unchanged.
+    pub secret: Option<String>,
+    pub previous: Option<String>,
+    /// One of the texts that are replaced is plain.
+    pub was_plain: bool,
+}
+
+impl SealedAgain {
+    /// `None` if both texts stay as they are.
+    pub fn new(id: SubscriptionId, secret: &str, previous: Option<&str>, keys: &SecretKeys) -> Option<Self> {
+        let sealed = keys.seal_again(secret, secret_place(id));
+        let sealed_previous = previous.and_then(|text| keys.seal_again(text, previous_secret_place(id)));
+        if sealed.is_none() && sealed_previous.is_none() {
+            return None;
+        }
+        let was_plain = !is_sealed(secret) || previous.is_some_and(|text| !is_sealed(text));
+        Some(Self { id, secret: sealed, previous: sealed_previous, was_plain })
     }
 }
 

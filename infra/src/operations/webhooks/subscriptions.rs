@@ -4,7 +4,7 @@ use domain::{Position, Timestamp};
 use uuid::Uuid;
 
 use super::{EventTypes, SubscriptionId};
-use crate::signature::SigningSecret;
+use crate::{sealing::UnreadableSecret, signature::SigningSecret};
 
 /// The most subscriptions of one platform.
 pub const SUBSCRIPTIONS_MAX: usize = 50;
@@ -52,9 +52,10 @@ pub struct Subscription {
     pub event_types: EventTypes,
     pub description: Option<String>,
     pub status: SubscriptionStatus,
-    /// `None` if the stored secret is malformed. Its deliveries fail until the secret is rotated.
-    pub secret: Option<SigningSecret>,
-    /// Signs beside the current secret, until the given time.
+    /// While the stored secret is damaged, deliveries fail. While this process lacks its key, deliveries wait for a
+    /// process that has the key. A rotation ends both.
+    pub secret: Result<SigningSecret, UnreadableSecret>,
+    /// Signs beside the current secret, until the given time. `None` also if the stored secret cannot be read.
     pub previous_secret: Option<(SigningSecret, Timestamp)>,
     /// The command that made the secret. `None` for the first secret.
     pub rotated_by: Option<Uuid>,

@@ -8,9 +8,10 @@ use crate::{
     operations::webhooks::{
         Behind, DeliveryStatus, EventSequence, EventTypes, NewDelivery, OrderPlace, Subscription,
         SubscriptionId, SubscriptionStatus, WebhookDelivery,
+        rules::{previous_secret_place, secret_place},
     },
     postgres::{Fault, Timestamptz},
-    signature::SigningSecret,
+    sealing::SecretKeys,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSql, FromSql)]
@@ -72,9 +73,12 @@ impl From<DeliveryStatusColumn> for DeliveryStatus {
     }
 }
 
-pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
+pub(super) fn subscription(row: &Row, keys: &SecretKeys) -> Result<Subscription, Fault> {
+    let id = SubscriptionId(cell(row, 0)?);
     let previous = match (cell::<Option<String>>(row, 7)?, optional_time(row, 8)?) {
-        (Some(text), Some(until)) => SigningSecret::parse(&text).ok().map(|secret| (secret, until)),
+        (Some(text), Some(until)) => {
+            keys.open(&text, previous_secret_place(id)).ok().map(|secret| (secret, until))
+        }
         _ => None,
     };
     let behind = match (optional_number(row, 14)?, optional_number(row, 15)?) {
@@ -82,13 +86,13 @@ pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
         _ => None,
     };
     Ok(Subscription {
-        id: SubscriptionId(cell(row, 0)?),
+        id,
         number: number(row, 1)?,
         url: cell(row, 2)?,
         event_types: EventTypes::stored(cell(row, 3)?),
         description: cell(row, 4)?,
         status: cell::<SubscriptionStatusColumn>(row, 5)?.into(),
-        secret: SigningSecret::parse(&cell::<String>(row, 6)?).ok(),
+        secret: keys.open(&cell::<String>(row, 6)?, secret_place(id)),
         previous_secret: previous,
         rotated_by: cell(row, 9)?,
         after: optional_number(row, 10)?,

@@ -10,15 +10,19 @@ use crate::{
     operations::webhooks::{
         Behind, DeliveryStatus, EventSequence, EventTypes, NewDelivery, OrderPlace, Subscription,
         SubscriptionId, SubscriptionStatus, WebhookDelivery,
+        rules::{previous_secret_place, secret_place},
     },
-    signature::SigningSecret,
+    sealing::SecretKeys,
 };
 
-pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
+pub(super) fn subscription(row: &Row<'_>, keys: &SecretKeys) -> rusqlite::Result<Subscription> {
+    let id = SubscriptionId(row.get(0)?);
     let json: String = row.get(3)?;
     let patterns = serde_json::from_str(&json).map_err(|error| unreadable(3, error))?;
     let previous = match (row.get::<_, Option<String>>(7)?, optional_time(row, 8)?) {
-        (Some(text), Some(until)) => SigningSecret::parse(&text).ok().map(|secret| (secret, until)),
+        (Some(text), Some(until)) => {
+            keys.open(&text, previous_secret_place(id)).ok().map(|secret| (secret, until))
+        }
         _ => None,
     };
     let behind = match (optional_position(row, 14)?, optional_position(row, 15)?) {
@@ -26,13 +30,13 @@ pub(super) fn subscription(row: &Row<'_>) -> rusqlite::Result<Subscription> {
         _ => None,
     };
     Ok(Subscription {
-        id: SubscriptionId(row.get(0)?),
+        id,
         number: row.get::<_, i64>(1)?.cast_unsigned(),
         url: row.get(2)?,
         event_types: EventTypes::stored(patterns),
         description: row.get(4)?,
         status: one_of(row, 5, SubscriptionStatus::ALL, SubscriptionStatus::as_str)?,
-        secret: SigningSecret::parse(&row.get::<_, String>(6)?).ok(),
+        secret: keys.open(&row.get::<_, String>(6)?, secret_place(id)),
         previous_secret: previous,
         rotated_by: row.get(9)?,
         after: optional_position(row, 10)?,
