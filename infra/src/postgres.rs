@@ -54,7 +54,8 @@ struct PoolUse {
 
 impl PoolUse {
     fn new() -> Self {
-        POSTGRES_CONNECTIONS_MAX.with([]).set(number(CONNECTIONS_MAX));
+        // Added up, because a process may have pools for a server and for its replica.
+        POSTGRES_CONNECTIONS_MAX.with([]).increment(number(CONNECTIONS_MAX));
         Self {
             in_use: POSTGRES_CONNECTIONS_IN_USE.with([]),
             waits: POSTGRES_CONNECTION_WAITS.with([]),
@@ -89,6 +90,11 @@ pub enum PostgresOpenError {
          run `orderly projections rebuild`"
     )]
     OtherSchema { found: i32, supported: i32 },
+    #[error(
+        "it has no read models, or those of another log: check that it is a replica of ORDERLY_READ_MODELS, and that it is \
+         not far behind"
+    )]
+    NotAReplica,
 }
 
 impl From<Fault> for PostgresOpenError {
@@ -102,6 +108,21 @@ impl From<Fault> for PostgresOpenError {
 impl Database {
     /// Connects, and migrates the tables to this program's version.
     pub async fn connect(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
+        let database = Self::with_pool(options)?;
+        let mut client = database.pool.get().await.map_err(Fault::from)?;
+        migrations::migrate(&mut client).await?;
+        drop(client);
+        Ok(database)
+    }
+
+    /// Connects to a replica, to read.
+    pub async fn connect_to_replica(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
+        let database = Self::with_pool(options.reading_only())?;
+        drop(database.pool.get().await.map_err(Fault::from)?);
+        Ok(database)
+    }
+
+    fn with_pool(options: PostgresOptions) -> Result<Self, PostgresOpenError> {
         let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let tls = tls::connector(&options)?;
         let manager = Manager::from_config(options.config.clone(), tls.clone(), manager_config);
@@ -114,11 +135,7 @@ impl Database {
             .build()
             .map_err(|error| PostgresOpenError::Unavailable(error.to_string().into()))?;
         let (options, use_of_pool) = (Arc::new(options), Arc::new(PoolUse::new()));
-        let database = Self { pool, options, tls, use_of_pool, breaker: Arc::default() };
-        let mut client = database.pool.get().await.map_err(Fault::from)?;
-        migrations::migrate(&mut client).await?;
-        drop(client);
-        Ok(database)
+        Ok(Self { pool, options, tls, use_of_pool, breaker: Arc::default() })
     }
 
     /// Runs `work` on a connection of the pool.

@@ -36,7 +36,7 @@ pub use self::{
     stripe::{StripeSettings, StripeSettingsError},
     traces::{OtlpEndpoint, SampleRatio, TraceSettings},
     urls::{
-        ApiUrl, BusUrl, ClientUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl,
+        ApiUrl, BusUrl, ClientUrl, Credential, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, ReplicaUrl,
         SandboxSecret, UnsupportedUrl,
     },
 };
@@ -168,6 +168,17 @@ pub struct ServeOptions {
     /// `/readyz` and `/version`. Port 0: any free one, printed at start [default: none]
     #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = listen_address)]
     pub admin_listen: Option<SocketAddr>,
+
+    /// Replica of the Postgres database of the read models, from which the query API reads:
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE` [default: it reads from ORDERLY_READ_MODELS]
+    #[arg(
+        long,
+        env = "ORDERLY_READ_MODELS_REPLICA",
+        value_name = "URL",
+        value_parser = SecretUrlParser::<ReplicaUrl>::new(),
+        hide_env_values = true
+    )]
+    pub read_models_replica: Option<ReplicaUrl>,
 
     #[command(flatten)]
     pub provider: ProviderSettings,

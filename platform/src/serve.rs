@@ -44,8 +44,8 @@ use crate::{
     commands::Failure,
     config::{
         AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl,
-        PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, Role, Roles, RolesError,
-        SandboxSettings, ServeOptions, Settings, StripeSettingsError,
+        PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, ReplicaUrl, Role, Roles,
+        RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
     stores::{self, StoreError},
 };
@@ -57,6 +57,8 @@ pub struct ServeConfig {
     pub event_store: EventStoreUrl,
     pub bus: BusUrl,
     pub read_models: ReadModelsUrl,
+    /// From which the query API reads. Set only if this process has that role.
+    pub read_models_replica: Option<ReplicaUrl>,
     pub provider: ProviderSettings,
     /// Set if Stripe is the payment provider and a role of this process calls it.
     pub stripe: Option<StripeOptions>,
@@ -91,6 +93,11 @@ pub enum ServeConfigError {
     Auth(#[from] AuthSettingsError),
     #[error(transparent)]
     Edge(#[from] EdgeSettingsError),
+    #[error(
+        "ORDERLY_READ_MODELS_REPLICA is set, but the read models are a file: set ORDERLY_READ_MODELS to the database that \
+         is replicated, postgres://…"
+    )]
+    ReplicaOfFile,
     #[error("ORDERLY_BACKUP_URL: there is nothing to back up here: {0}")]
     NothingToBackUp(String),
 }
@@ -101,6 +108,10 @@ impl ServeConfig {
         let roles =
             Roles::new(&options.roles, &event_store, &settings.bus, &options.provider.payment_provider)?
                 .with_read_models(&read_models)?;
+        if options.read_models_replica.is_some() && read_models.has_one_owner() {
+            return Err(ServeConfigError::ReplicaOfFile);
+        }
+        let replica = options.read_models_replica.clone().filter(|_| roles.has(Role::QueryApi));
         let calls_provider = roles.has(Role::CommandApi) || roles.has(Role::ProcessManager);
         let stripe = match &options.provider.payment_provider {
             PaymentProviderUrl::Stripe if calls_provider => Some(options.provider.stripe.options()?),
@@ -120,6 +131,7 @@ impl ServeConfig {
             event_store,
             bus: settings.bus.clone(),
             read_models,
+            read_models_replica: replica,
             provider: options.provider.clone(),
             stripe,
             sandbox: options.sandbox.clone(),

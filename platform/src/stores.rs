@@ -23,7 +23,7 @@ use infra::{
         OperationsError, Positions, api_keys::ApiKeys, parked::ParkedReactions, postgres::PostgresOperations,
         sqlite::SqliteOperations, webhooks::WebhookStore,
     },
-    postgres::Database,
+    postgres::{Database, PostgresOptions},
     private_files,
     read_models::{
         OverdueQueries, ProjectionQueries, Queries, ReadModels,
@@ -51,6 +51,8 @@ pub enum StoreError {
     SqliteReadModels(#[from] infra::read_models::sqlite::ReadModelsOpenError),
     #[error("ORDERLY_READ_MODELS: {0}")]
     Postgres(#[from] infra::postgres::PostgresOpenError),
+    #[error("ORDERLY_READ_MODELS_REPLICA: {0}")]
+    Replica(infra::postgres::PostgresOpenError),
     #[error("the operational state cannot be opened: {0}")]
     Operations(#[from] OperationsError),
     #[error("a task that opens a store has failed: {0}")]
@@ -139,6 +141,7 @@ pub fn source_layout(bus: &BusUrl, log: &Arc<dyn EventLog>) -> Arc<dyn SourceLay
 /// The read models, open to read.
 #[derive(Clone)]
 pub struct Views {
+    /// For the query API.
     pub queries: Arc<dyn Queries>,
     /// For the process manager.
     pub overdue: Arc<dyn OverdueQueries>,
@@ -158,7 +161,8 @@ pub struct WritableViews {
 #[derive(Clone)]
 enum OperationsPlace {
     DataDir,
-    Database(Database),
+    /// In the database of these read models.
+    Database(Arc<PostgresQueries>),
 }
 
 impl Views {
@@ -180,8 +184,17 @@ impl Views {
     }
 
     async fn in_database(database: Database) -> Result<Self, StoreError> {
-        let queries = Arc::new(PostgresQueries::open(database.clone()).await?);
-        Ok(Self::over(queries, OperationsPlace::Database(database)))
+        let queries = Arc::new(PostgresQueries::open(database).await?);
+        Ok(Self::over(Arc::clone(&queries), OperationsPlace::Database(queries)))
+    }
+
+    /// Lets the query API read from a replica of the database. Other parts read what was just written, so they stay
+    /// with the database.
+    pub async fn with_replica(self, options: &PostgresOptions) -> Result<Self, StoreError> {
+        let OperationsPlace::Database(primary) = &self.operations else { return Ok(self) };
+        let replica = Database::connect_to_replica(options.clone()).await.map_err(StoreError::Replica)?;
+        let queries = Arc::new(primary.reading_from(replica).await.map_err(StoreError::Replica)?);
+        Ok(Self { queries, ..self })
     }
 
     fn over<Q>(queries: Arc<Q>, operations: OperationsPlace) -> Self
@@ -285,7 +298,9 @@ fn open_operations_with(
         }
         ReadModelsUrl::Postgres(options) => {
             let store = match views.map(|views| &views.operations) {
-                Some(OperationsPlace::Database(database)) => PostgresOperations::new(database.clone()),
+                Some(OperationsPlace::Database(queries)) => {
+                    PostgresOperations::new(queries.database().clone())
+                }
                 Some(OperationsPlace::DataDir) | None => {
                     PostgresOperations::connecting_when_used(*options.clone())
                 }

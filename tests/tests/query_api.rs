@@ -7,6 +7,7 @@ mod fake;
 mod freshness;
 mod orders;
 mod payments;
+mod replica;
 mod rows;
 mod sales;
 mod stock;

@@ -14,6 +14,7 @@ mod postgres;
 mod sandbox;
 mod shop;
 mod sockets;
+mod standby;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use self::{
     sandbox::TestSandbox,
     shop::{Shop, ShopOptions, line},
     sockets::without_delay,
+    standby::Standby,
 };
 
 /// Time limit of every wait. A test that waits longer fails.

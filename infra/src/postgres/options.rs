@@ -145,6 +145,14 @@ impl FromStr for PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// Refuses writes, also where the server would accept them.
+    pub(super) fn reading_only(mut self) -> Self {
+        let session = self.config.get_options().unwrap_or_default();
+        let session = format!("{session} -c default_transaction_read_only=on");
+        self.config.options(session);
+        self
+    }
+
     /// Reads the files of certificates, as a connection does.
     pub fn check_certificates(&self) -> Result<(), PostgresOpenError> {
         tls::connector(self).map(drop)

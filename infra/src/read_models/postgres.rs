@@ -182,8 +182,11 @@ impl ReadModels for PostgresReadModels {
 /// The read side. Clones share their connections.
 #[derive(Debug, Clone)]
 pub struct PostgresQueries {
+    /// The server that is read.
     database: Database,
+    /// Listens to the primary server: a replica notifies nobody.
     listener: Listener,
+    reads_replica: bool,
 }
 
 impl PostgresQueries {
@@ -192,13 +195,33 @@ impl PostgresQueries {
     pub async fn open(database: Database) -> Result<Self, PostgresOpenError> {
         schema::ensure(&database).await?;
         let listener = Listener::start(database.clone());
-        Ok(Self { database, listener })
+        Ok(Self { database, listener, reads_replica: false })
+    }
+
+    /// Reads from a replica of this database, which may be behind it.
+    pub async fn reading_from(&self, replica: Database) -> Result<Self, PostgresOpenError> {
+        schema::expect(&replica).await?;
+        let log_of = async |database: &Database| {
+            database.run(async |client| projections::bound_log(client).await).await
+        };
+        // Not bound while it is behind, or before the first start of a projector.
+        if let (Some(here), Some(there)) = (log_of(&self.database).await?, log_of(&replica).await?)
+            && here != there
+        {
+            return Err(PostgresOpenError::NotAReplica);
+        }
+        Ok(Self { database: replica, listener: self.listener.clone(), reads_replica: true })
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 }
 
 impl Queries for PostgresQueries {
     fn changes_of(&self, stream: &StreamName) -> StreamChanges {
-        self.listener.waiters.of(stream)
+        let changes = self.listener.waiters.of(stream);
+        if self.reads_replica { changes.of_replica() } else { changes }
     }
 }
 

@@ -3,10 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use domain::StreamName;
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
+
+/// The pauses of a caller that reads from a replica.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// The waiting callers of one process, by stream. A commit wakes those that wait for a stream of the commit, and
 /// no others. Bounded by the requests that the process accepts. Clones share the callers.
@@ -21,7 +26,7 @@ impl Waiters {
             Some(sender) => sender.subscribe(),
             None => waiting.entry(stream.clone()).or_default().subscribe(),
         };
-        StreamChanges { stream: stream.clone(), changed, waiters: self.clone() }
+        StreamChanges { stream: stream.clone(), changed, waiters: self.clone(), pause: None }
     }
 
     pub fn wake<'s>(&self, streams: impl IntoIterator<Item = &'s StreamName>) {
@@ -57,13 +62,28 @@ pub struct StreamChanges {
     stream: StreamName,
     changed: watch::Receiver<()>,
     waiters: Waiters,
+    /// The longest wait of the next call. `None`: until a change.
+    pause: Option<Duration>,
 }
 
 impl StreamChanges {
+    /// For a caller that reads from a replica. The primary server reports a change before the replica has it, or
+    /// has reported it before the registration. So each call also returns after a pause. The pauses double from 5 to
+    /// 250 ms, and each change sets them back.
+    pub(super) fn of_replica(mut self) -> Self {
+        self.pause = Some(PAUSE_MIN);
+        self
+    }
+
     /// Waits for a change since the last call, or since the registration. May also return without one.
     pub async fn next(&mut self) {
         // The sender stays in the map while this receiver exists.
-        let _ = self.changed.changed().await;
+        let Some(pause) = self.pause else {
+            let _ = self.changed.changed().await;
+            return;
+        };
+        let is_changed = time::timeout(pause, self.changed.changed()).await.is_ok();
+        self.pause = Some(if is_changed { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) });
     }
 }
 
@@ -101,6 +121,24 @@ mod tests {
         assert!(!is_woken(&mut other).await && !is_woken(&mut first).await);
         waiters.wake_all();
         assert!(is_woken(&mut first).await && is_woken(&mut other).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_reads_from_a_replica_looks_again_after_growing_pauses() {
+        let waiters = Waiters::default();
+        let mut changes = waiters.of(&stream("A")).of_replica();
+        let mut pauses = async |count: usize| {
+            let mut taken = Vec::new();
+            for _ in 0..count {
+                let began = time::Instant::now();
+                changes.next().await;
+                taken.push(began.elapsed().as_millis());
+            }
+            taken
+        };
+        assert_eq!(pauses(8).await, [5, 10, 20, 40, 80, 160, 250, 250]);
+        waiters.wake(&[stream("A")]);
+        assert_eq!(pauses(3).await, [0, 5, 10]);
     }
 
     #[test]

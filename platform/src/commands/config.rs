@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::{Failure, empty_table};
 use crate::{
     config::{
-        EventStoreUrl, Given, PaymentProviderUrl, ReadModelsUrl, Roles, ServeOptions, SettingValue, Settings,
-        ValueOrigin,
+        EventStoreUrl, Given, PaymentProviderUrl, ReadModelsUrl, ReplicaUrl, Roles, ServeOptions,
+        SettingValue, Settings, ValueOrigin,
     },
     serve::{Addresses, SECRET_FILE, ServeConfig, ServeConfigError, StartLine},
     stores::{self, Views},
@@ -97,6 +97,9 @@ async fn check_files(config: &ServeConfig) -> Result<(), Failure> {
         ReadModelsUrl::Sqlite(path) if path.exists() => drop(Views::open(&config.read_models).await?),
         ReadModelsUrl::Sqlite(_) => {}
         ReadModelsUrl::Postgres(options) => options.check_certificates()?,
+    }
+    if let Some(ReplicaUrl(options)) = &config.read_models_replica {
+        options.check_certificates()?;
     }
     if let Some(files) = config.edge.tls.clone() {
         drop(Tls::open(files)?);

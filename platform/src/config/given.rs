@@ -8,7 +8,7 @@ use std::{env, fmt, path::PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser, parser::ValueSource as ClapSource};
 
 use super::{
-    BusUrl, EventStoreUrl, OtlpEndpoint, PaymentProviderUrl, ReadModelsUrl,
+    BusUrl, EventStoreUrl, OtlpEndpoint, PaymentProviderUrl, ReadModelsUrl, ReplicaUrl,
     file::{ConfigFile, ConfigFileError},
     urls::holds_no_secret,
     variables::{self, UnknownVariable},
@@ -180,6 +180,7 @@ impl Given {
             .printed::<EventStoreUrl>(id)
             .or_else(|| self.printed::<BusUrl>(id))
             .or_else(|| self.printed::<ReadModelsUrl>(id))
+            .or_else(|| self.printed::<ReplicaUrl>(id))
             .or_else(|| self.printed::<PaymentProviderUrl>(id))
             .or_else(|| self.printed::<OtlpEndpoint>(id));
         match printed {

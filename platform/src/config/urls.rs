@@ -54,6 +54,25 @@ impl ReadModelsUrl {
     }
 }
 
+/// A replica of the Postgres database of the read models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaUrl(pub Box<PostgresOptions>);
+
+impl FromStr for ReplicaUrl {
+    type Err = UnsupportedUrl;
+
+    fn from_str(url: &str) -> Result<Self, UnsupportedUrl> {
+        let options = url.parse().map(Box::new).map(Self);
+        options.map_err(|error| UnsupportedUrl::new("ORDERLY_READ_MODELS_REPLICA", &error))
+    }
+}
+
+impl fmt::Display for ReplicaUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// Which payment provider charges customers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentProviderUrl {

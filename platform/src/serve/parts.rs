@@ -19,7 +19,7 @@ use infra::{
     health::Health,
     kafka::Topic,
     payment_provider::{PaymentProvider, stripe::StripeProvider},
-    read_models::ReadModels,
+    read_models::{Queries, ReadModels},
     sealing::SecretKeys,
     signature::SigningSecret,
     snapshots::SnapshotStore,
@@ -32,7 +32,7 @@ use webhooks::{UrlGuard, Webhooks};
 
 use super::{ServeConfig, StartError};
 use crate::{
-    config::{BusUrl, PaymentProviderUrl, ReadModelsUrl, Role, SandboxSecret},
+    config::{BusUrl, PaymentProviderUrl, ReadModelsUrl, ReplicaUrl, Role, SandboxSecret},
     stores::{self, Views, WritableEventStore, WritableViews},
 };
 
@@ -124,12 +124,21 @@ impl ReadSide {
             ReadModelsUrl::Sqlite(_) => stores::make_data_dir(&config.data_dir)?,
             ReadModelsUrl::Postgres(_) => {}
         }
-        if projects {
+        let (views, models) = if projects {
             let WritableViews { views, models } = WritableViews::open(&config.read_models).await?;
-            Ok(Some(Self { views, models: Some(models) }))
+            (views, Some(models))
         } else {
-            Ok(Some(Self { views: Views::open(&config.read_models).await?, models: None }))
+            (Views::open(&config.read_models).await?, None)
+        };
+        let Some(ReplicaUrl(replica)) = &config.read_models_replica else {
+            return Ok(Some(Self { views, models }));
+        };
+        let mut views = views.with_replica(replica).await?;
+        if config.roles.iter().all(|role| role == Role::QueryApi) {
+            // What this process shows of its health is about the rows that it serves.
+            views.projections = Arc::<dyn Queries>::clone(&views.queries);
         }
+        Ok(Some(Self { views, models }))
     }
 }
 

@@ -45,6 +45,13 @@ impl Addresses {
     }
 }
 
+fn read_models(config: &ServeConfig) -> String {
+    match &config.read_models_replica {
+        Some(replica) => format!("{}, queries from {replica}", config.read_models),
+        None => config.read_models.to_string(),
+    }
+}
+
 impl StartLine {
     pub fn new(config: &ServeConfig, addresses: Addresses) -> Self {
         Self {
@@ -52,7 +59,7 @@ impl StartLine {
             roles: config.roles.iter().collect(),
             event_store: config.event_store.to_string(),
             bus: config.bus.to_string(),
-            read_models: config.read_models.to_string(),
+            read_models: read_models(config),
             payment_provider: config.provider.payment_provider.clone(),
             addresses,
             is_encrypted: config.edge.tls.is_some(),

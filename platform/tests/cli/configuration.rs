@@ -93,15 +93,17 @@ async fn what_config_show_prints_as_toml_gives_the_same_settings() {
         ("ORDERLY_WEBHOOKS_ALLOW_PRIVATE", "true"),
         ("ORDERLY_SANDBOX_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         ("ORDERLY_READ_MODELS", "postgres://orderly:hunter2@db/orderly"),
+        ("ORDERLY_READ_MODELS_REPLICA", "postgres://orderly:hunter2@db-2/orderly"),
     ];
     let written = run_with(&data, &given, &["config", "show", "--format", "toml"]).await;
     assert_eq!(written.code, Some(0), "{written:?}");
     assert!(!written.stdout.contains("hunter2") && !written.stdout.contains("MfKQ"), "{}", written.stdout);
-    assert!(
-        written.stdout.contains("# read-models = \"postgres://orderly@db:5432/orderly\""),
-        "{}",
-        written.stdout
-    );
+    for line in [
+        "# read-models = \"postgres://orderly@db:5432/orderly\"",
+        "# read-models-replica = \"postgres://orderly@db-2:5432/orderly\"",
+    ] {
+        assert!(written.stdout.contains(line), "{}", written.stdout);
+    }
 
     let file = settings_file(&data, &written.stdout);
     let (table, open) = (["config", "show"], &given[..5]);

@@ -18,6 +18,11 @@ async fn an_invalid_setting_is_named_and_ends_with_exit_code_2() {
         ("ORDERLY_LOG", "warning", ["warning", "did you mean warn?"]),
         ("ORDERLY_STRIPE_SECRET_KEY", "foo", ["ORDERLY_STRIPE_SECRET_KEY", "sk_live_"]),
         ("ORDERLY_EVENTSTORE", "esdb://db:2113", ["ORDERLY_EVENTSTORE", "did you mean ORDERLY_EVENT_STORE?"]),
+        (
+            "ORDERLY_READ_MODELS_REPLICA",
+            "postgres://db/orderly",
+            ["ORDERLY_READ_MODELS_REPLICA is set", "set ORDERLY_READ_MODELS to"],
+        ),
         ("ORDERLY_TLS_KEY", "key.pem", ["ORDERLY_TLS_KEY is set", "ORDERLY_TLS_CERTIFICATE is not"]),
         ("ORDERLY_CORS_ORIGINS", "*", ["--cors-origins", "https://shop.example"]),
         ("ORDERLY_CONFIG", "no-such-file.toml", ["no-such-file.toml", "cannot read the settings file"]),
@@ -42,6 +47,7 @@ async fn errors_about_urls_do_not_show_a_password() {
         ("ORDERLY_BUS", "kafka://kafka:9092?sasl.password=hunter2"),
         ("ORDERLY_READ_MODELS", "postgres://admin:hunter2@db:port/orderly"),
         ("ORDERLY_READ_MODELS", "mysql://admin:hunter2@db/orderly"),
+        ("ORDERLY_READ_MODELS_REPLICA", "postgres://admin:hunter2@db:port/orderly"),
         ("ORDERLY_PAYMENT_PROVIDER", "sandbox:https://admin:hunter2@sandbox"),
     ] {
         let finished = data.command(&["serve"]).env(setting, given).output().await.unwrap();

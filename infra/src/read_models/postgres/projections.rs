@@ -63,6 +63,11 @@ pub(super) async fn bind(client: &Object, store_id: Uuid) -> Result<(), BindErro
     if bound == store_id { Ok(()) } else { Err(BindError::OtherLog { bound, given: store_id }) }
 }
 
+/// The log that the rows come from. `None` before a projector has written rows.
+pub(super) async fn bound_log(client: &Object) -> Result<Option<Uuid>, Fault> {
+    Ok(client.query_one("SELECT store_id FROM log", &[]).await?.try_get(0)?)
+}
+
 pub(super) async fn generation(client: &Object) -> Result<Generation, ReadModelError> {
     let statement = client.prepare_cached("SELECT generation, schema_version FROM log").await?;
     let row = client.query_one(&statement, &[]).await?;

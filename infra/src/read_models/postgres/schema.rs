@@ -15,9 +15,19 @@ pub(super) const IN_USE: &str = "orderly_read_models";
 /// Creates empty read models if there are none.
 pub(super) async fn ensure(database: &Database) -> Result<(), PostgresOpenError> {
     let found = database.run(async |client| found_version(&***client).await).await?;
-    let Some(found) = found else {
-        return Ok(database.run(async |client| create(client).await).await?);
-    };
+    match found {
+        Some(found) => supports(found),
+        None => Ok(database.run(async |client| create(client).await).await?),
+    }
+}
+
+/// Refuses a replica without read models.
+pub(super) async fn expect(replica: &Database) -> Result<(), PostgresOpenError> {
+    let found = replica.run(async |client| found_version(&***client).await).await?;
+    supports(found.ok_or(PostgresOpenError::NotAReplica)?)
+}
+
+fn supports(found: i32) -> Result<(), PostgresOpenError> {
     if found == SCHEMA_VERSION {
         Ok(())
     } else {
