@@ -4,7 +4,8 @@
 //! and column, so a text that was moved to another row does not open. Stored texts without this prefix are plain.
 
 use std::{
-    fmt, fs,
+    fmt::{self, Write as _},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -167,7 +168,11 @@ impl SecretKey {
     fn parse(line: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(line).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         let digest = Sha256::digest(&bytes);
-        let id = digest.iter().take(KEY_ID_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let mut id = String::new();
+        for byte in digest.iter().take(KEY_ID_BYTES) {
+            // Writing to a string cannot fail.
+            let _ = write!(id, "{byte:02x}");
+        }
         let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()?;
         Some(Self { id: KeyId(id), key })
     }

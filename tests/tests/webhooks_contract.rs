@@ -42,8 +42,8 @@ trait Fixture: Send + Sync + Sized {
     /// Runs SQL in the database of the store.
     async fn execute(&self, sql: &str);
 
-    /// Whether the files of the subscriptions contain a text.
-    async fn files_contain(&self, text: &str) -> bool;
+    /// How many of these texts the files of the subscriptions contain.
+    async fn found_in_files(&self, texts: &[String]) -> usize;
 }
 
 /// Generates one test per rule of the contract, for one adapter.

@@ -43,12 +43,14 @@ impl Fixture for Postgres {
         client.batch_execute(&format!("SET search_path = orderly; {sql}")).await.unwrap();
     }
 
-    async fn files_contain(&self, text: &str) -> bool {
-        const FIND: &str = "SELECT position(convert_to($1, 'UTF8')
-             IN pg_read_binary_file(pg_relation_filepath('orderly.webhook_subscriptions'))) > 0";
+    async fn found_in_files(&self, texts: &[String]) -> usize {
+        const FIND: &str = "SELECT count(*) FROM unnest($1::text[]) AS sought,
+                 pg_read_binary_file(pg_relation_filepath('orderly.webhook_subscriptions')) AS file
+             WHERE position(convert_to(sought, 'UTF8') IN file) > 0";
         let client = self.database.client().await;
         client.batch_execute("CHECKPOINT").await.unwrap();
-        client.query_one(FIND, &[&text]).await.unwrap().get(0)
+        let found: i64 = client.query_one(FIND, &[&texts]).await.unwrap().get(0);
+        usize::try_from(found).unwrap()
     }
 }
 

@@ -42,12 +42,13 @@ impl Fixture for Sqlite {
         connection.execute_batch(sql).unwrap();
     }
 
-    async fn files_contain(&self, text: &str) -> bool {
+    async fn found_in_files(&self, texts: &[String]) -> usize {
         let files = std::fs::read_dir(self.directory.path()).unwrap();
-        files.into_iter().any(|file| {
-            let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            bytes.windows(text.len()).any(|window| window == text.as_bytes())
-        })
+        let files: Vec<Vec<u8>> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        let is_found = |text: &&String| {
+            files.iter().any(|file| file.windows(text.len()).any(|window| window == text.as_bytes()))
+        };
+        texts.iter().filter(is_found).count()
     }
 }
 
