@@ -6,6 +6,7 @@ mod backups;
 mod edge;
 mod followers;
 mod guard;
+mod listeners;
 mod parts;
 mod progress;
 mod running_roles;

@@ -17,7 +17,6 @@ use infra::{
 };
 use projectors::runner::{ProjectorOptions, Runner};
 use query_api::QueryApi;
-use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
@@ -27,6 +26,7 @@ use super::{
     backups,
     edge::Edge,
     guard::{self, EventTimes},
+    listeners::{BoundListener, Listeners},
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
 };
@@ -83,57 +83,6 @@ impl Stage {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// A bound listener, whose address is known before the role that serves it starts.
-struct BoundListener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl BoundListener {
-    fn bind(setting: &'static str, address: SocketAddr) -> Result<Self, StartError> {
-        let describe = |source| StartError::Listen { setting, address, source };
-        let listener = infra::http::listen(address).map_err(describe)?;
-        let address = listener.local_addr().map_err(describe)?;
-        Ok(Self { listener, address })
-    }
-}
-
-/// The listeners of this process's servers.
-struct Listeners {
-    command_api: Option<BoundListener>,
-    query_api: Option<BoundListener>,
-    sandbox: Option<BoundListener>,
-    admin: Option<BoundListener>,
-}
-
-impl Listeners {
-    fn bind(config: &ServeConfig) -> Result<Self, StartError> {
-        let bind = |role, setting, address| {
-            if !config.roles.has(role) {
-                return Ok(None);
-            }
-            BoundListener::bind(setting, address).map(Some)
-        };
-        let bind_admin = |address| BoundListener::bind("ORDERLY_ADMIN_LISTEN", address);
-        Ok(Self {
-            command_api: bind(Role::CommandApi, "ORDERLY_COMMAND_LISTEN", config.command_listen)?,
-            query_api: bind(Role::QueryApi, "ORDERLY_QUERY_LISTEN", config.query_listen)?,
-            sandbox: bind(Role::Sandbox, "ORDERLY_SANDBOX_LISTEN", config.provider.sandbox_listen)?,
-            admin: config.admin_listen.map(bind_admin).transpose()?,
-        })
-    }
-
-    fn addresses(&self) -> Addresses {
-        let address = |listener: &Option<BoundListener>| listener.as_ref().map(|bound| bound.address);
-        Addresses {
-            command_api: address(&self.command_api),
-            query_api: address(&self.query_api),
-            sandbox: address(&self.sandbox),
-            admin: address(&self.admin),
-        }
     }
 }
 
