@@ -30,7 +30,7 @@ struct Tls {
 #[derive(Clone, PartialEq, Eq)]
 enum Sasl {
     Password { mechanism: Mechanism, user: String, password: String },
-    Token(TokenEndpoint),
+    Token(Box<TokenEndpoint>),
 }
 
 impl Sasl {
@@ -45,7 +45,7 @@ impl Sasl {
             return Ok(Self::Password { mechanism, user, password });
         }
         let url = token_url.ok_or("sasl=oauthbearer needs token_url=URL, where the issuer gives tokens")?;
-        Ok(Self::Token(TokenEndpoint { url, scope, client_id: user, client_secret: password }))
+        Ok(Self::Token(Box::new(TokenEndpoint { url, scope, client_id: user, client_secret: password })))
     }
 
     fn mechanism(&self) -> Mechanism {

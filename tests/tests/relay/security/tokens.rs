@@ -97,7 +97,9 @@ async fn next_events(follower: &mut KafkaSource) -> Vec<RecordedEvent> {
         loop {
             match follower.next().await.unwrap() {
                 SourceUpdate::Assigned(partitions) => {
-                    partitions.iter().for_each(|partition| follower.seek(partition, None));
+                    for partition in &partitions {
+                        follower.seek(partition, None);
+                    }
                 }
                 SourceUpdate::Revoked(partitions) => panic!("the broker took {partitions:?} away"),
                 SourceUpdate::Events(batch) => return batch.events,
