@@ -11,9 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use axum::http::HeaderMap;
+use command_api::executor::Outcome;
 use domain::{
-    Amount, PaymentId, Timestamp,
-    payment::{ChargeEnding, ProviderReport},
+    Amount, CommandContext, PaymentId, Timestamp,
+    payment::{ChargeEnding, PaymentCommand, ProviderReport},
 };
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use infra::payment_provider::{
@@ -209,6 +210,30 @@ async fn a_charge_of_a_handler_is_attended_once() {
     shop.until_all_reacted().await;
     assert_eq!(provider.calls_about(payment_of(&orders[0])), ["charge"]);
     assert_eq!(shop.store.reads_of(&payment.into()), reads, "the process manager read the payment again");
+}
+
+/// A webhook of the provider overtakes its answer, and the handler of the webhook is slow.
+#[tokio::test]
+async fn an_order_is_paid_when_its_charge_is_answered_although_a_webhook_recorded_it_first() {
+    let provider = Double::new();
+    let shop = Shop::with(ShopOptions { process_manager: false, ..provider.options(PATIENT) }).await;
+    let orders = orders(&shop, 1).await;
+    let payment: PaymentId = payment_of(&orders[0]).parse().unwrap();
+    let charging = charge(&shop, &orders[0], "hang", json!({"method": "hang"}));
+    let overtaking = async {
+        eventually("the call arrives", async || (provider.calls() > 0).then_some(())).await;
+        let hundred = Amount::new(100).unwrap();
+        let report = ProviderReport::of_amounts(1, "double", hundred, hundred);
+        let command = PaymentCommand::Report { report, is_answer: false };
+        let context = CommandContext::notice("double", "1");
+        let recorded = shop.checkout.payments.execute(&payment, command, &context).await.unwrap();
+        assert!(matches!(recorded.outcome, Outcome::Recorded));
+        provider.release();
+    };
+    let (answer, ()) = tokio::join!(charging, overtaking);
+    assert_eq!(answer.expect(200)["status"], "captured");
+    let shipments = format!("/v1/orders/{}/shipments", orders[0]["order_id"].as_str().unwrap());
+    shop.post(&shipments, "ship", json!({})).await.expect(201);
 }
 
 #[tokio::test]

@@ -161,7 +161,7 @@ async fn a_body_that_arrives_slowly_occupies_no_slot() {
         let read = reader.read(request.into_body()).await?;
         Ok(read.len().to_string().into_response())
     };
-    let server = Server::start(Router::new().route("/", post(answer)), with_slots(1, 1)).await;
+    let server = Server::start(Router::new().route("/", post(answer)), with_slots(3, 1)).await;
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n";
     let mut slow = [server.connect().await, server.connect().await, server.connect().await];
     for client in &mut slow {

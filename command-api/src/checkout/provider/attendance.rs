@@ -34,7 +34,8 @@ pub(super) struct Attendance {
     asked_at: Option<Revision>,
     /// Charges whose state the provider has reported to this task. A look-up would report it again.
     reported: HashSet<u32>,
-    has_recorded: bool,
+    /// True if the last change of the payment was recorded here, so its reaction has run.
+    has_reacted: bool,
     next_action: Option<Value>,
 }
 
@@ -44,6 +45,17 @@ enum Progress {
     Settled,
     Changed,
     Unchanged,
+}
+
+/// What became of an answer of the provider.
+enum Recording {
+    Recorded {
+        /// The payment still has open work.
+        asks_provider: bool,
+    },
+    /// The payment has it already, for example by a webhook of the provider.
+    Known,
+    NotRecorded,
 }
 
 /// True if the command records that a refund is not paid now.
@@ -57,7 +69,7 @@ fn is_unpaid_refund(command: &PaymentCommand) -> bool {
 impl Attendance {
     pub fn new(checkout: Checkout, attended: AttendedProvider, id: PaymentId, trigger: Trigger) -> Self {
         let (reported, next_action) = (HashSet::new(), None);
-        Self { checkout, attended, id, trigger, asked_at: None, reported, has_recorded: false, next_action }
+        Self { checkout, attended, id, trigger, asked_at: None, reported, has_reacted: false, next_action }
     }
 
     /// Runs until no request has joined since the payment was read last.
@@ -80,7 +92,7 @@ impl Attendance {
             let payment = PaymentWithEvents::read(&*self.checkout.store().log(), self.id).await?;
             let work = payment.state.provider_work();
             if work.is_empty() {
-                if !self.has_recorded {
+                if !self.has_reacted {
                     self.react_to_last(&payment).await?;
                 }
                 return Ok(settled);
@@ -124,13 +136,20 @@ impl Attendance {
             // a refund that is pending or whose answer was lost.
             let may_open_work = !is_unpaid_refund(&answer.command);
             let recording = traces::within(trace, self.record(payment, item, answer.command));
-            if let Some(asks_provider) = recording.await? {
-                self.has_recorded = true;
-                progress = match (asks_provider, may_open_work) {
-                    (false, _) => Progress::Settled,
-                    (true, true) => Progress::Changed,
-                    (true, false) => progress,
-                };
+            match recording.await? {
+                Recording::Recorded { asks_provider } => {
+                    self.has_reacted = true;
+                    progress = match (asks_provider, may_open_work) {
+                        (false, _) => Progress::Settled,
+                        (true, true) => Progress::Changed,
+                        (true, false) => progress,
+                    };
+                }
+                Recording::Known => {
+                    self.has_reacted = false;
+                    progress = Progress::Changed;
+                }
+                Recording::NotRecorded => {}
             }
         }
         Ok(progress)
@@ -151,14 +170,14 @@ impl Attendance {
         traces::within(traces::of_event(recorded), reacting).await
     }
 
-    /// Records an answer of the provider. If it changed the payment: whether the payment still has open work.
+    /// Records an answer of the provider.
     async fn record(
         &self,
         payment: &PaymentWithEvents,
         work: ProviderWork,
         command: PaymentCommand,
-    ) -> Result<Option<bool>, ExecuteError> {
-        let Some(cause) = payment.cause(work) else { return Ok(None) };
+    ) -> Result<Recording, ExecuteError> {
+        let Some(cause) = payment.cause(work) else { return Ok(Recording::NotRecorded) };
         let correlation_id = cause.decode_metadata().map_or(Uuid::nil(), |metadata| metadata.correlation_id);
         let (stream, revision) = (payment.id.into(), payment.revision());
         let context = CommandContext::answer(cause.id, correlation_id, &stream, command.name(), revision);
@@ -176,17 +195,15 @@ impl Attendance {
                 if let Some(last) = executed.revision {
                     self.checkout.react_to_command(payment.id, &context, last, true).await?;
                 }
-                Ok(Some(executed.summary.asks_provider))
+                Ok(Recording::Recorded { asks_provider: executed.summary.asks_provider })
             }
             Outcome::Refused(refusal) => {
                 tracing::warn!(payment.id = %payment.id, %refusal,
                     "The payment refused an answer of the provider; it is not recorded");
-                Ok(None)
+                Ok(Recording::NotRecorded)
             }
-            Outcome::Unchanged
-            | Outcome::Duplicate { .. }
-            | Outcome::KeyReused
-            | Outcome::PreconditionFailed => Ok(None),
+            Outcome::Unchanged | Outcome::Duplicate { .. } => Ok(Recording::Known),
+            Outcome::KeyReused | Outcome::PreconditionFailed => Ok(Recording::NotRecorded),
         }
     }
 }
