@@ -46,7 +46,8 @@ def main():
             overload = report("overload", run(server, "overload", SECONDS, "open", OPEN_CLIENTS, rate))
         closed = finished(slow)["closed"]
     share = overload["accepted_per_s"] / peak["accepted_per_s"]
-    print(f"offered {overload['sent_per_s'] / peak['accepted_per_s']:.1f} times the peak; goodput {share:.0%} of it; "
+    print(f"wanted {OVERLOAD} times the peak, sent {overload['sent_per_s'] / peak['accepted_per_s']:.1f} times (a client sends nothing "
+          f"while it waits for its answer); goodput {share:.0%} of the peak; "
           f"p99 {overload['p99_ms'] / peak['p99_ms']:.2f} times that of the peak")
     print(f"slow connections closed {closed}; memory {idle_mib} MiB idle, at most {watch.peak_mib} MiB; "
           f"health checks {watch.asked}, slowest {watch.slowest_ms:.0f} ms, failed {len(watch.failed)} {watch.failed[:1]}")
