@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 5,000 slow connections from 100 addresses of this machine, and orders at four times the rate that the server can
+# 5,000 slow connections from 100 addresses of this machine, which come again 15 s after they are closed, and orders at four times the rate that the server can
 # place. The server has one processor, all clients another one. Goodput stays at 90% of the peak, the p99 of accepted
 # orders at most doubles, every place for connections can be had, and the memory stays below 768 MiB.
 #

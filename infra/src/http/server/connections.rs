@@ -113,8 +113,8 @@ impl Connections {
         })
     }
 
-    /// A place for a connection from `peer`. `None` if its address has too many, of slow clients or in all. Waits while all places are taken by
-    /// connections that cannot make room.
+    /// A place for a connection from `peer`. `None` if its address has too many, of slow clients or in all. Waits while
+    /// all places are taken by connections that cannot make room.
     pub async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let (address, is_of_proxy) = (counted_as(peer), self.proxies.contain(peer));
         if !is_of_proxy {
