@@ -38,13 +38,16 @@ def main():
         server.receive("PLENTY", 1_000_000_000, "plenty")
         report("warm-up", run(server, "warm-up", min(SECONDS, 10), "closed", PEAK_CLIENTS))
         idle_mib = server.memory_mib()
-        peak = report("peak", run(server, "peak", min(SECONDS, 30), "closed", PEAK_CLIENTS))
-        rate = int(OVERLOAD * peak["accepted_per_s"])
+        peaks = [measure_peak(server, "peak")]
+        rate = int(OVERLOAD * peaks[0]["accepted_per_s"])
         slow = start(server, "slow", SECONDS + 15, "slow", SLOW, ADDRESSES)
         time.sleep(10)
         with Watch(server) as watch:
             overload = report("overload", run(server, "overload", SECONDS, "open", OPEN_CLIENTS, rate))
         closed = finished(slow)["closed"]
+        # The disk and the processors of a machine are not equally fast at all times.
+        peaks.append(measure_peak(server, "peak again"))
+    peak = {name: sum(peak[name] for peak in peaks) / len(peaks) for name in ["accepted_per_s", "p99_ms"]}
     share = overload["accepted_per_s"] / peak["accepted_per_s"]
     print(f"wanted {OVERLOAD} times the peak, sent {overload['sent_per_s'] / peak['accepted_per_s']:.1f} times (a client sends nothing "
           f"while it waits for its answer); goodput {share:.0%} of the peak; "
@@ -64,6 +67,10 @@ def main():
         failures.append(f"health checks without an answer: {len(watch.failed)}, {watch.failed[0]}")
     if failures:
         raise SystemExit("\n".join(failures))
+
+
+def measure_peak(server, name):
+    return report(name, run(server, name.replace(" ", "-"), min(SECONDS, 30), "closed", PEAK_CLIENTS))
 
 
 def start(server, name, seconds, *clients):

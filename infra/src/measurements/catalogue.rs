@@ -61,7 +61,8 @@ catalogue! {
     Gauges HTTP_CONNECTIONS "orderly_http_connections" [server]
         "Open connections of a server (`command`, `query`, `admin`), up to 4,096";
     Counters HTTP_CONNECTIONS_CLOSED "orderly_http_connections_closed_total" [server, reason]
-        "Connections that were closed because of their clients: `address_limit`, `evicted` (all places were taken), \
+        "Connections that were closed because of their clients: `address_limit` (too many of one address, or too \
+         many slow ones while all places were taken), `evicted` (all places were taken), \
          `head_timeout`, `idle_timeout`, `answer_timeout`, `answer_evicted` (unread answers filled their memory) or \
          `tls_failed`";
     Gauges TLS_CERTIFICATE_EXPIRES "orderly_tls_certificate_expires_seconds" []

@@ -90,11 +90,11 @@ async fn with_slow_requests(options: ServerOptions) -> (Server, Arc<Notify>, Arc
     (Server::start(router, options).await, begun, go)
 }
 
-#[tokio::test]
-async fn a_connection_whose_request_is_worked_on_makes_no_room() {
+/// The handler reads no body.
+async fn makes_no_room(request: &str) {
     let (server, begun, go) = with_slow_requests(ServerOptions { connections_max: 1, ..patient() }).await;
     let mut client = server.connect().await;
-    client.send(get("/slow")).await;
+    client.send(request).await;
     begun.notified().await;
     let mut next = server.connect_from("127.0.0.2").await;
     next.send(get("/")).await;
@@ -103,8 +103,14 @@ async fn a_connection_whose_request_is_worked_on_makes_no_room() {
     }
     go.notify_one();
     assert_eq!(client.answer().await.body, b"slow");
-    assert_eq!(next.answer().await.status, 200, "the idle connection makes room");
+    assert_eq!(next.answer().await.status, 200, "the connection makes room after its answer");
     assert!(is_closed(&mut client).await);
+}
+
+#[tokio::test]
+async fn a_connection_whose_request_is_worked_on_makes_no_room() {
+    makes_no_room(&get("/slow")).await;
+    makes_no_room("POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n").await;
 }
 
 fn with_slots(writes_max: usize, reads_max: usize) -> ServerOptions {

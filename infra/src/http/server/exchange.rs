@@ -25,6 +25,8 @@ const HANDED_OVER: u8 = 3;
 pub(super) struct Exchange {
     phase: AtomicU8,
     body_is_unread: AtomicBool,
+    /// The handler may still read the body.
+    body_is_awaited: AtomicBool,
     answer_bytes: AtomicUsize,
     /// When the connection was opened, or the last head came, or the last answer left, on [`clock_ms`].
     moved_on_ms: AtomicU64,
@@ -38,6 +40,7 @@ impl Default for Exchange {
         Self {
             phase: AtomicU8::new(ACCEPTED),
             body_is_unread: AtomicBool::default(),
+            body_is_awaited: AtomicBool::default(),
             answer_bytes: AtomicUsize::default(),
             moved_on_ms: AtomicU64::default(),
             has_answered: AtomicBool::default(),
@@ -63,6 +66,7 @@ impl Exchange {
     /// Begins with a request whose head was read.
     pub(super) fn begin(&self, body: &Incoming) {
         self.body_is_unread.store(!body.is_end_stream(), Ordering::Relaxed);
+        self.body_is_awaited.store(!body.is_end_stream(), Ordering::Relaxed);
         self.moved_on_ms.store(clock_ms(), Ordering::Relaxed);
         self.phase.store(EXECUTING, Ordering::Relaxed);
     }
@@ -72,7 +76,7 @@ impl Exchange {
     pub(super) fn waits_for_client_ms(&self, now_ms: u64) -> Option<u64> {
         let is_working = match self.phase.load(Ordering::Relaxed) {
             ACCEPTED => true,
-            EXECUTING => !self.has_unread_body(),
+            EXECUTING => !self.body_is_awaited.load(Ordering::Relaxed),
             _ => false,
         };
         let waits = !is_working && !self.is_evicted();
@@ -154,6 +158,7 @@ impl HttpBody for RequestBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         if matches!(polled, Poll::Ready(None)) {
             self.exchange.body_is_unread.store(false, Ordering::Relaxed);
+            self.exchange.body_is_awaited.store(false, Ordering::Relaxed);
         }
         polled
     }
@@ -164,6 +169,12 @@ impl HttpBody for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.exchange.body_is_awaited.store(false, Ordering::Relaxed);
     }
 }
 

@@ -19,6 +19,8 @@ use super::{Shared, exchange::Exchange, stalled::StalledAnswer};
 
 /// An answer has one second more for each further bytes of this number.
 const BYTES_PER_SECOND_MIN: usize = 64 * 1024;
+/// A read of fewer bytes of a head that had begun before is one of a slow client.
+const CRUMB_BYTES: usize = 512;
 /// Time limit for the client to close its side after the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,9 @@ pub(super) struct Socket {
 struct HeadWait {
     deadline: Pin<Box<Sleep>>,
     state: HeadState,
+    begun_at: Instant,
+    /// Nothing is read before. Bytes that arrive until then do not wake the connection.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -60,8 +65,9 @@ struct Stall {
 
 impl Socket {
     pub(super) fn new(transport: Transport, exchange: Arc<Exchange>, shared: Arc<Shared>) -> Self {
-        let deadline = Box::pin(time::sleep(Duration::ZERO));
-        let head = HeadWait { deadline, state: HeadState::NotAwaited };
+        let now = Instant::now();
+        let deadline = Box::pin(time::sleep_until(now));
+        let head = HeadWait { deadline, state: HeadState::NotAwaited, begun_at: now, pause: None };
         Self { transport, exchange, shared, head, stall: None }
     }
 
@@ -99,11 +105,31 @@ impl Socket {
         Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 
-    fn begin_head(&mut self) {
-        if self.exchange.is_idle() && self.head.state != HeadState::Begun {
-            self.head.state = HeadState::Begun;
-            self.head.deadline.as_mut().reset(Instant::now() + self.shared.options.head_read_timeout);
+    /// Each read of a crumb is parsed with all that came before. So a head that comes in crumbs is next read after as
+    /// much time again as it has taken so far: a byte each second for 10 s is read five times.
+    fn have_read(&mut self, bytes: usize) {
+        if !self.exchange.is_idle() {
+            return;
         }
+        let now = Instant::now();
+        if self.head.state != HeadState::Begun {
+            self.head.state = HeadState::Begun;
+            self.head.begun_at = now;
+            self.head.deadline.as_mut().reset(now + self.shared.options.head_read_timeout);
+        } else if bytes < CRUMB_BYTES {
+            self.head.pause = Some(Box::pin(time::sleep_until(now + (now - self.head.begun_at))));
+        }
+    }
+
+    /// Pending until the next bytes may be read.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.exchange.is_idle()
+            && let Some(pause) = &mut self.head.pause
+        {
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.head.pause = None;
+        Poll::Ready(())
     }
 
     /// Fails if the client takes too long, or if its answer must make room for others.
@@ -130,12 +156,15 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.poll_pause(cx).is_pending() {
+            return self.poll_head_wait(cx);
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
         match polled {
             Poll::Pending => self.poll_head_wait(cx),
             Poll::Ready(Ok(())) if buffer.filled().len() > before => {
-                self.begin_head();
+                self.have_read(buffer.filled().len() - before);
                 polled
             }
             Poll::Ready(_) => polled,
@@ -243,5 +272,54 @@ impl AsyncWrite for Transport {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::sleep};
+
+    use super::*;
+    use crate::http::{
+        hosts::HostRule,
+        server::{Closed, ServerOptions, StalledAnswers},
+    };
+
+    async fn connected() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let options = ServerOptions::default();
+        let shared = Shared {
+            hosts: HostRule::new(options.allowed_hosts.clone(), options.allowed_origins.clone(), None),
+            stalled: StalledAnswers::new(options.stalled_bytes_max),
+            closed: Closed::of("test"),
+            options,
+        };
+        let exchange = Arc::new(Exchange::default());
+        exchange.open();
+        (client, Socket::new(Transport::Plain(stream), exchange, Arc::new(shared)))
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_byte_by_byte_is_read_a_few_times() {
+        const BYTES: usize = 64;
+        let (mut client, mut socket) = connected().await;
+        let sending = tokio::spawn(async move {
+            for _ in 0..BYTES {
+                client.write_all(b"x").await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+            client
+        });
+        let (mut reads, mut bytes) = (0, 0);
+        while bytes < BYTES {
+            bytes += socket.read(&mut [0; 1_024]).await.unwrap();
+            reads += 1;
+        }
+        assert!((2..=20).contains(&reads), "{reads} reads");
+        drop(sending.await.unwrap());
+        assert_eq!(socket.read(&mut [0; 1_024]).await.unwrap(), 0, "the end is read too");
     }
 }
