@@ -324,6 +324,12 @@ impl Order {
         }
     }
 
+    /// True if units that count for the fulfilment are neither shipped nor cancelled.
+    pub(super) fn has_open_units(&self) -> bool {
+        let any_stocked = self.lines.iter().any(|line| line.stocked);
+        self.lines.iter().any(|line| (line.stocked || !any_stocked) && line.open() > 0)
+    }
+
     pub fn summary(&self) -> OrderStateSummary {
         OrderStateSummary {
             status: self.status,

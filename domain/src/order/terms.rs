@@ -46,6 +46,18 @@ impl Order {
         self.owed_for_shipped().saturating_sub(self.kept()).max(Amount::ZERO)
     }
 
+    /// True if units wait for their shipment alone: a prepaid order is paid, and an authorisation covers what all units
+    /// of an order that ships on one make due. An authorisation counts until its end is recorded.
+    pub fn is_to_ship(&self) -> bool {
+        let may_ship = || match self.terms() {
+            PaymentTerms::Prepaid | PaymentTerms::Net => check_ready(self).is_ok(),
+            PaymentTerms::OnShipment => {
+                self.to_capture(self.owed()) <= self.authorized().max(self.captured())
+            }
+        };
+        self.status() == OrderStatus::Allocated && self.has_open_units() && may_ship()
+    }
+
     /// From when on the money of the order is overdue, if it is not paid by then. `None` if no money is due, or if the
     /// order expires instead. An order that ships on an authorisation is overdue from the start: its money is due with
     /// each shipment.

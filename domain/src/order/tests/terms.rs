@@ -292,3 +292,19 @@ fn goodwill_for_a_shipped_line_is_not_captured_again_nor_taken_off_its_open_unit
     let ended = OrderDecider::fold(&after(refunded, events));
     assert_eq!((ended.owed(), ended.kept(), ended.amount_due()), (pence(30), pence(30), pence(0)));
 }
+
+#[test]
+fn an_order_is_to_ship_while_its_terms_allow_a_shipment_and_units_are_open() {
+    let is_to_ship = |events: &[OrderEvent]| OrderDecider::fold(events).is_to_ship();
+    assert!(!is_to_ship(&[placed(), allocated()]), "it is not paid");
+    assert!(is_to_ship(&paid_order()));
+    let all = [(1, 4), (2, 2), (3, 1)];
+    assert!(is_to_ship(&after(paid_order(), [shipped(1, &[(1, 1)])])));
+    assert!(!is_to_ship(&after(paid_order(), [shipped(1, &all)])), "all units have left");
+    assert!(!is_to_ship(&after(paid_order(), [shipped(1, &all[..2])])), "postage alone is not shipped");
+    assert!(!is_to_ship(&[placed_on(PaymentTerms::Net)]), "its stock is not reserved");
+    assert!(is_to_ship(&allocated_on(PaymentTerms::Net)));
+    let on_shipment = allocated_on(PaymentTerms::OnShipment);
+    assert!(!is_to_ship(&after(on_shipment.clone(), [authorized(99, None)])), "1 is not authorized");
+    assert!(is_to_ship(&after(on_shipment, [authorized(100, None)])));
+}
