@@ -5,6 +5,7 @@
 
 mod responses;
 mod schemas;
+mod tables;
 
 use axum::body::Bytes;
 use serde::Serialize;
@@ -108,6 +109,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Val
 fn complete(operation: &mut Map<String, Value>, schemas: &Value) {
     operation.entry("security").or_insert_with(|| json!([]));
     responses::add_headers(operation, schemas);
+    tables::add_tables(operation);
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     // An optional parameter is left out; it has no null.
     for types in

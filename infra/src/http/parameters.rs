@@ -9,10 +9,10 @@ use axum::extract::FromRequestParts;
 use domain::Timestamp;
 use http::{Uri, request::Parts};
 use jiff::{civil::Date, tz::TimeZone};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
 
-use super::{Code, FieldError, Problem};
+use super::{Code, FieldError, Problem, tables::Format};
 
 /// The codes of a query string that is not valid.
 pub const REJECTIONS: &[Code] = &[Code::InvalidParameter];
@@ -44,6 +44,7 @@ impl<S: Send + Sync, T: FromParameters> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut parameters = Parameters::parse(&parts.uri);
+        parameters.accepted = Format::accepted(&parts.headers);
         let read = T::read(&mut parameters);
         match (read, parameters.errors()) {
             (Some(read), errors) if errors.is_empty() => Ok(Self(read)),
@@ -62,12 +63,15 @@ pub struct Parameters {
     given: Vec<(String, String)>,
     known: Vec<&'static str>,
     errors: Vec<FieldError>,
+    /// What the headers ask for.
+    accepted: Format,
 }
 
 impl Parameters {
     pub(super) fn parse(uri: &Uri) -> Self {
         let path = uri.path().to_owned();
-        let mut parameters = Self { path, given: Vec::new(), known: Vec::new(), errors: Vec::new() };
+        let (given, known, errors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parameters = Self { path, given, known, errors, accepted: Format::default() };
         let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         for (index, pair) in pairs.enumerate() {
             if index == PARAMETERS_MAX {
@@ -128,10 +132,29 @@ impl Parameters {
         self.optional(name, parse)
     }
 
+    /// The format of a list: that of `format`, or else the one that the caller accepts.
+    pub fn format(&mut self) -> Format {
+        let given = self.optional("format", |text| one_of(text, &Format::ALL, Format::as_str));
+        given.unwrap_or(self.accepted)
+    }
+
+    /// The URL of the request, without a cursor.
+    pub fn url_without_cursor(&self) -> String {
+        let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let others = self.given.iter().filter(|(name, _)| name != "cursor");
+        let pairs: Vec<String> =
+            others.map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+        let separator = if pairs.is_empty() { "" } else { "?" };
+        format!("{}{separator}{}", self.path, pairs.join("&"))
+    }
+
     /// Identifies the list and its filters, in any order. A cursor is valid for one such id.
     pub fn list_id(&self) -> Uuid {
-        let mut filters: Vec<_> =
-            self.given.iter().filter(|(name, _)| !matches!(name.as_str(), "cursor" | "limit")).collect();
+        let mut filters: Vec<_> = self
+            .given
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "cursor" | "limit" | "format"))
+            .collect();
         filters.sort_unstable();
         let name = serde_json::to_vec(&(&self.path, filters)).expect("strings always serialise");
         Uuid::new_v5(&Uuid::NAMESPACE_URL, &name)
@@ -177,6 +200,22 @@ pub fn one_of<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) 
         let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
         format!("is none of {}", names.join(", "))
     })
+}
+
+/// Finds values by their names, which commas separate. Each value comes once.
+pub fn several_of<T: Copy + PartialEq>(
+    text: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Result<Vec<T>, String> {
+    let mut found = Vec::new();
+    for word in text.split(',') {
+        let value = one_of(word, all, &name)?;
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    Ok(found)
 }
 
 /// A whole number from 0 to `u32::MAX`.

@@ -19,7 +19,10 @@ use utoipa::{
     openapi::{KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type},
 };
 
-use crate::{operations::webhooks::DeliveryStatus, read_models::OrderBalance};
+use crate::{
+    operations::webhooks::DeliveryStatus,
+    read_models::{Direction, OrderSort, OrderWork},
+};
 
 macro_rules! vocabularies {
     ($($(#[doc = $doc:literal])* $name:ident of $domain:ident: $($served:ident)* $(, never $($never:ident)*)?;)*) => {$(
@@ -66,8 +69,14 @@ vocabularies! {
     PaymentTermsWord of PaymentTerms: Prepaid OnShipment Net;
     /// Status of a payment, as far as its order knows it.
     TenderStatusWord of TenderStatus: Requested Captured Failed Voided;
-    /// Money of an order that is to go back to the customer.
-    OrderBalanceWord of OrderBalance: Overpaid RefundDue;
+    /// Work on orders that waits for people. `to_ship`: units can be shipped. `unpaid`: allocated, and not or partly paid.
+    /// `overpaid`: more is paid than is owed. `refund_due`: a refund is not paid out yet. `returns`: units came back.
+    /// `declined`: a payment was declined and can be tried again. `overdue`: money is overdue.
+    OrderWorkWord of OrderWork: ToShip Unpaid Overpaid RefundDue Returns Declined Overdue;
+    /// What a list of orders is sorted by.
+    OrderSortWord of OrderSort: Placed Updated Total Overdue;
+    /// The direction of a list.
+    DirectionWord of Direction: Asc Desc;
     /// What an adjustment is for.
     AdjustmentKindWord of AdjustmentKind: Discount Tax Shipping Fee;
     /// Reason of a cancellation.
