@@ -18,11 +18,16 @@
 //!    `rebuild.rs`.
 
 pub mod audit;
+mod codes;
 mod ddl;
 pub mod encoded;
+mod list_sql;
 mod money;
+mod order_lists;
+mod order_sql;
 mod orders;
 mod paging;
+mod payment_sql;
 mod payments;
 pub mod postgres;
 mod projections;
@@ -32,6 +37,7 @@ mod stock;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod times;
 mod waiters;
 mod waits;
 
@@ -43,18 +49,20 @@ use uuid::Uuid;
 
 pub use self::{
     money::{Money, MoneyKey, MoneyQueries, MoneyQuery, MoneyTotals, PartitionMoney},
-    orders::{
-        OrderBalance, OrderFilter, OrderPayment, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow,
+    order_lists::{
+        COUNTED_MAX, Count, Direction, OrderFilter, OrderPage, OrderPlace, OrderSort, OrderWork, SCANNED_MAX,
     },
-    paging::RowPage,
-    payments::{PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow},
+    orders::{OrderPayment, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow},
+    paging::{RowPage, ScannedPage},
+    payments::{PaymentFilter, PaymentPage, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow},
     projections::{CheckpointRow, Generation, ParkedStream, Projection, ProjectionQueries},
     sales::{
         PartitionSales, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
         spans::group_key,
     },
-    stock::{OrderStockEvent, ReservationRow, StockFilter, StockQueries, StockRow},
+    stock::{OrderStockEvent, ReservationRow, StockFilter, StockPage, StockPlace, StockQueries, StockRow},
     sums::{PartitionSums, QUARTER_SECONDS, TimeGroup, TimeRange, Totals, quarter_of, starts_quarter},
+    times::{OrderTimes, RefundTimes},
     waiters::{StreamChanges, Waiters},
     waits::{OrderAt, OverdueQueries, PaymentAt, Wait, WaitFilter, WaitKind, WaitQueries},
 };

@@ -85,10 +85,14 @@ impl Cache {
                 ENTRY_BYTES + size_of::<StockRow>() + row.sku.as_str().len()
             }),
             orders: Bounded::new("order", bytes_max, |row| {
-                ENTRY_BYTES + size_of::<OrderRow>() + OrderDecider::heap_bytes(&row.order)
+                ENTRY_BYTES
+                    + size_of::<OrderRow>()
+                    + OrderDecider::heap_bytes(&row.order)
+                    + row.times.heap_bytes()
             }),
             payments: Bounded::new("payment", bytes_max, |row| {
-                ENTRY_BYTES + size_of::<PaymentRow>() + PaymentDecider::heap_bytes(&row.payment)
+                let payment = PaymentDecider::heap_bytes(&row.payment) + row.refund_times.heap_bytes();
+                ENTRY_BYTES + size_of::<PaymentRow>() + payment
             }),
         }
     }

@@ -120,10 +120,15 @@ impl IntoParams for IfNoneMatch {
 
 /// Documents the answer to a caller that already has the revision.
 #[derive(IntoResponses)]
-#[response(status = 304, description = "The caller already has this revision (`If-None-Match`).")]
+#[response(status = 304, description = "The caller already has this answer (`If-None-Match`).")]
 pub struct NotModified;
 
 impl IfNoneMatch {
+    /// Of a caller that has no answer.
+    pub fn nothing() -> Self {
+        Self(HeaderMap::new())
+    }
+
     /// Answers with a resource and its entity tag, or with 304 if the caller has this revision.
     pub fn answer<T: Serialize>(&self, revision: Revision, resource: impl FnOnce() -> T) -> Response {
         let tag = etag(revision);

@@ -15,6 +15,7 @@ mod reports;
 mod sales;
 mod stock;
 mod stuck;
+mod summary;
 mod timeline;
 
 use std::{
@@ -31,7 +32,10 @@ use infra::{
     clock::Clock,
     event_source::layout::SourceLayout,
     health::Health,
-    http::{Document, Gate, GuardedRoutes, ServerOptions, Version, problem::ProblemSchema, site, vocabulary},
+    http::{
+        Document, Gate, GuardedRoutes, ServerOptions, Version, conditional, problem::ProblemSchema, site,
+        vocabulary,
+    },
     read_models::Queries,
 };
 pub use log_access::LogAccess;
@@ -50,12 +54,14 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
         .with(Scope::Read, routes!(stock::stock_list))
         .with(Scope::Read, routes!(stock::stock))
         .with(Scope::Read, routes!(stock::reservations))
+        .with(Scope::Read, routes!(stock::movements::movements))
         .with_customers(Scope::Read, routes!(payments::payments))
         .with_customers(Scope::Read, routes!(payments::payment))
         .with(Scope::Read, routes!(sales::sales))
         .with(Scope::Read, routes!(sales::currencies))
         .with(Scope::Read, routes!(money::money))
         .with(Scope::Read, routes!(projections::projections))
+        .with(Scope::Read, routes!(summary::summary))
         .open(routes!(health::livez))
         .open(routes!(health::readyz))
         .open(routes!(health::version))
@@ -79,8 +85,9 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
     ),
     // utoipa does not add the schemas of parameters. What is not used is left out.
     components(schemas(
-        ProblemSchema, vocabulary::OrderBalanceWord, vocabulary::SkuValue, vocabulary::TextValue,
-        vocabulary::CurrencyValue, vocabulary::PaymentTermsWord,
+        ProblemSchema, vocabulary::OrderWorkWord, vocabulary::SkuValue, vocabulary::TextValue,
+        vocabulary::CurrencyValue, vocabulary::PaymentTermsWord, vocabulary::OrderSortWord,
+        vocabulary::DirectionWord,
     )),
 )]
 struct Description;
@@ -178,7 +185,7 @@ impl fmt::Debug for QueryApi {
 /// The router of the query API.
 pub fn router(api: QueryApi) -> Router {
     let routes = routes(&api.gate).into_router();
-    site::complete("query", routes.with_state(Arc::new(api)), openapi())
+    site::complete("query", conditional::tagged(routes.with_state(Arc::new(api))), openapi())
 }
 
 /// Serves the query API until `shutdown`.

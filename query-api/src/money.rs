@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use domain::Currency;
 use infra::{
     http::{
         Failure,
         answers::ListProblems,
-        paging::Paging,
+        paging::TablePaging,
         parameters::{FromParameters, Parameters, Params, one_of},
         vocabulary::CurrencyValue,
     },
@@ -86,6 +82,8 @@ pub struct MoneyGroupSums {
     totals: MoneySums,
 }
 
+infra::table_row! { MoneyGroupSums: key captured refunded disputed net }
+
 /// The movements to sum.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -99,7 +97,7 @@ pub struct MoneyParams {
     #[param(ignore)]
     time: ReportTime,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for MoneyParams {
@@ -107,14 +105,14 @@ impl FromParameters for MoneyParams {
         let currency = parameters.required("currency", str::parse::<Currency>);
         let group_by = parameters.optional("group_by", |text| one_of(text, &TIME_GROUPS, time_group_name));
         let time = ReportTime::read(parameters)?;
-        Some(Self { currency: currency?, group_by, time, paging: Paging::read(parameters)? })
+        Some(Self { currency: currency?, group_by, time, paging: TablePaging::read(parameters)? })
     }
 }
 
 /// Money captured and paid out in one currency
 #[utoipa::path(
     get, path = "/v1/money", operation_id = "reportMoney", tag = "payments",
-    params(MoneyParams, ReportTime, Paging),
+    params(MoneyParams, ReportTime, TablePaging),
     responses((status = 200, description = "The sums.", body = MoneyReport), ListProblems),
 )]
 pub async fn money(
@@ -133,7 +131,10 @@ pub async fn money(
     let groups = group_by.map(|_| page.items);
     let next_cursor = page.next_cursor.filter(|_| groups.is_some());
     let (time_zone, total) = (time.zone_name(), MoneySums::of(&money.total));
-    Ok(Json(MoneyReport { currency, time_zone, total, groups, next_cursor }).into_response())
+    let report = MoneyReport { currency, time_zone, total, groups, next_cursor };
+    let total = [MoneyGroupSums { key: String::new(), totals: MoneySums::of(&money.total) }];
+    let rows = report.groups.as_deref().unwrap_or(&total);
+    Ok(paging.respond_with(&report, rows, report.next_cursor.as_deref()))
 }
 
 impl MoneySums {

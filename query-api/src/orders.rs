@@ -2,14 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use domain::{
-    Amount, Currency, OrderId, PaymentId, RefundId, ReturnId, Revision, ShipmentId, Sku, Timestamp,
-    order::{self, CancelReason, FulfilmentStatus, LineQuantity, OrderStatus, PaymentStatus, PaymentTerms},
+    Amount, Currency, OrderId, PaymentId, Revision, Sku, Timestamp,
+    order::{self, CancelReason, FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms},
     shares::{self, AdjustmentKind},
 };
 use infra::{
@@ -17,11 +13,11 @@ use infra::{
     http::{
         Failure,
         answers::{ResourceProblems, SublistProblems},
-        paging::{Listing, Paging},
+        paging::TablePaging,
         parameters::Params,
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderFilter, OrderSummaryRow, ReadModelError},
+    read_models::{Count, OrderRow, OrderSummaryRow, ReadModelError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,9 +33,11 @@ use infra::http::vocabulary::{
 
 mod exchange;
 mod filter;
+mod parts;
 mod payment;
 pub use exchange::{ExchangeFrom, ExchangeInto};
 use filter::OrdersParams;
+pub use parts::{OrderRefund, Refunds, Return, Shipment};
 pub use payment::OrderPayment;
 
 /// An order without its lines. Amounts are in minor units of `currency`.
@@ -117,6 +115,25 @@ pub struct OrderSummary<'a> {
     /// Revision of the order's stream that this answer reflects.
     #[schema(value_type = u64)]
     revision: Revision,
+}
+
+infra::table_row! {
+    OrderSummary<'_>: order_id status payment_status fulfilment_status customer_id country reference currency total owed
+        amount_due overpaid refund_due captured refunded payment_id payments line_count units placed_at
+        payment_due_at terms authorized authorized_until due_for_shipped overdue_from recorded_at updated_at revision
+}
+
+/// A page of orders.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderListing)]
+pub struct Orders<'a> {
+    items: Vec<OrderSummary<'a>>,
+    /// Pass it as `cursor` for the next page. Null at the end: a page with few items need not be the last.
+    next_cursor: Option<String>,
+    /// With `count=true`: how many orders match. `10000+`, or any number with a plus sign, means that there may be more.
+    #[schema(nullable = false, example = "10000+")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<String>,
 }
 
 /// An order with all its parts.
@@ -217,70 +234,6 @@ pub struct Shortage<'a> {
     available: u32,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Shipment<'a> {
-    #[schema(value_type = String, format = "uuid")]
-    shipment_id: ShipmentId,
-    lines: Vec<ShipmentLine>,
-    carrier: Option<&'a str>,
-    tracking_number: Option<&'a str>,
-    delivered: bool,
-    /// True if it never left: its units are to be shipped again.
-    undone: bool,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ShipmentLine {
-    /// The number of the order's line.
-    line: u32,
-    quantity: u32,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Return {
-    #[schema(value_type = String, format = "uuid")]
-    return_id: ReturnId,
-    lines: Vec<ReturnedLine>,
-    /// 0: no refund.
-    #[schema(value_type = i64)]
-    refund_amount: Amount,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ReturnedLine {
-    /// The number of the order's line.
-    line: u32,
-    quantity: u32,
-    /// True if the units were added to stock.
-    restock: bool,
-    /// What the units were worth, less what was refunded for them before. Null for a return that an earlier build
-    /// recorded.
-    #[schema(value_type = Option<i64>)]
-    value: Option<Amount>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct OrderRefund {
-    #[schema(value_type = String, format = "uuid")]
-    refund_id: RefundId,
-    /// The payment that pays it out.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    payment_id: Option<PaymentId>,
-    #[schema(value_type = i64)]
-    amount: Amount,
-    /// The lines that it is for. What they leave of the amount is for the whole order.
-    lines: Vec<RefundedLine>,
-}
-
-/// What a refund is for.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RefundedLine {
-    /// The number of the order's line.
-    line: u32,
-    #[schema(value_type = i64)]
-    amount: Amount,
-}
-
 /// One order
 #[utoipa::path(
     get, path = "/v1/orders/{id}", operation_id = "getOrder", tag = "orders",
@@ -312,17 +265,21 @@ pub async fn order(
         Ok::<_, ReadModelError>(row.filter(|row| caller.may_see_order_of(row.order.customer_id())))
     };
     let row = freshness.read(&api, id.into(), read).await?.ok_or(NoSuch(OrderId::RESOURCE))?;
+    let refunds = api.query(Refunds::read(queries.as_ref(), &row.order)).await?;
+    // The revision does not tell whether a refund went on.
+    let known = if refunds.may_change(&row.order) { IfNoneMatch::nothing() } else { known };
     let summary = OrderSummaryRow::from(&row);
-    Ok(known.answer(row.revision, || Order::of(&row.order, &summary)))
+    Ok(known.answer(row.revision, || Order::of(&row, &summary, &refunds)))
 }
 
 /// Orders, the latest first
 ///
-/// With `overdue=true`: the longest overdue first. A token of a customer lists the orders of this customer.
+/// docs/http.md lists the filters that have an index. With other filters a page looks at 2,000 orders at most: it may have
+/// few items or none although more follow. A token of a customer lists the orders of this customer.
 #[utoipa::path(
     get, path = "/v1/orders", operation_id = "listOrders", tag = "orders",
-    params(OrdersParams, Paging),
-    responses((status = 200, description = "A page.", body = Listing<OrderSummary>), SublistProblems),
+    params(OrdersParams, TablePaging),
+    responses((status = 200, description = "A page.", body = Orders), SublistProblems),
 )]
 pub async fn orders(
     State(api): State<Arc<QueryApi>>,
@@ -330,27 +287,22 @@ pub async fn orders(
     Params(wanted): Params<OrdersParams>,
 ) -> Result<Response, Failure<SublistProblems>> {
     let wanted = wanted.of_caller(&caller)?;
-    let paging = wanted.paging;
-    let filter = OrderFilter {
-        status: wanted.status,
-        customer_id: wanted.customer_id,
-        sku: wanted.sku,
-        balance: wanted.balance,
-        placed_from: wanted.placed_from,
-        placed_to: wanted.placed_to,
-        terms: wanted.terms,
-        overdue_at: wanted.overdue.then(|| api.clock.now()),
-        after: paging.after()?,
+    let filter = wanted.filter(api.clock.now())?;
+    let reading = async {
+        let page = api.queries.orders(&filter, wanted.paging.limit).await?;
+        let count = if wanted.count { Some(api.queries.order_count(&filter).await?) } else { None };
+        Ok::<_, ReadModelError>((page, count))
     };
-    let page = api.query(api.queries.orders(&filter, paging.limit)).await?;
-    // A cursor is valid for the same filters only, so it never mixes the two orders of a list.
-    let time = |row: &OrderSummaryRow| match filter.overdue_at {
-        Some(_) => row.summary.overdue_from.unwrap_or(Timestamp::MAX),
-        None => placed_at(row),
-    };
-    let listing =
-        paging.listing(&page.items, page.has_more, OrderSummary::of, |row| (time(row), row.order_id));
-    Ok(Json(listing).into_response())
+    let (page, count) = api.query(reading).await?;
+    let items = page.items.iter().map(OrderSummary::of).collect();
+    let next_cursor = wanted.paging.cursor_after(page.next);
+    let orders = Orders { items, next_cursor, count: count.map(count_text) };
+    Ok(wanted.paging.respond_with(&orders, &orders.items, orders.next_cursor.as_deref()))
+}
+
+/// `10000+` if there may be more.
+pub(crate) fn count_text(Count { value, is_exact }: Count) -> String {
+    format!("{value}{}", if is_exact { "" } else { "+" })
 }
 
 fn placed_at(row: &OrderSummaryRow) -> Timestamp {
@@ -395,7 +347,8 @@ impl<'a> OrderSummary<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn of(order: &'a order::Order, summary: &'a OrderSummaryRow) -> Self {
+    fn of(row: &'a OrderRow, summary: &'a OrderSummaryRow, refunds: &Refunds) -> Self {
+        let OrderRow { order, times, .. } = row;
         Self {
             summary: OrderSummary::of(summary),
             metadata: order.metadata(),
@@ -403,12 +356,12 @@ impl<'a> Order<'a> {
             adjustments: order.adjustments().iter().map(Adjustment::of).collect(),
             prices_include_tax: order.prices_include_tax(),
             shortages: order.shortages().iter().map(Shortage::of).collect(),
-            shipments: order.shipments().iter().map(Shipment::of).collect(),
+            shipments: order.shipments().iter().map(|one| Shipment::of(one, times)).collect(),
             disputed: order.disputed(),
-            returns: order.returns().iter().map(Return::of).collect(),
+            returns: order.returns().iter().map(|one| Return::of(one, times)).collect(),
             exchange_of: order.exchange_of().map(ExchangeFrom::of),
             exchanged_for: order.credits().iter().map(ExchangeInto::of).collect(),
-            refunds: order.refunds().iter().map(OrderRefund::of).collect(),
+            refunds: order.refunds().iter().map(|one| OrderRefund::of(one, times, refunds)).collect(),
             cancel_reason: order.cancel_reason(),
         }
     }
@@ -456,43 +409,5 @@ impl Shares {
 impl<'a> Shortage<'a> {
     fn of(shortage: &'a order::Shortage) -> Self {
         Self { sku: &shortage.sku, requested: shortage.requested, available: shortage.available }
-    }
-}
-
-impl<'a> Shipment<'a> {
-    fn of(shipment: &'a order::Shipment) -> Self {
-        let line = |line: &LineQuantity| ShipmentLine { line: line.line, quantity: line.quantity };
-        Self {
-            shipment_id: shipment.shipment_id,
-            lines: shipment.lines.iter().map(line).collect(),
-            carrier: shipment.carrier.as_deref(),
-            tracking_number: shipment.tracking_number.as_deref(),
-            delivered: shipment.delivered,
-            undone: shipment.is_undone(),
-        }
-    }
-}
-
-impl Return {
-    fn of(returned: &order::ReturnRecord) -> Self {
-        let line = |line: &order::ReturnedLine| ReturnedLine {
-            line: line.line,
-            quantity: line.quantity,
-            restock: line.restock,
-            value: line.value,
-        };
-        Self {
-            return_id: returned.return_id,
-            lines: returned.lines.iter().map(line).collect(),
-            refund_amount: returned.refund_amount,
-        }
-    }
-}
-
-impl OrderRefund {
-    fn of(refund: &order::RefundRecord) -> Self {
-        let line = |part: &order::LineAmount| RefundedLine { line: part.line, amount: part.amount };
-        let lines = refund.lines.iter().map(line).collect();
-        Self { refund_id: refund.refund_id, payment_id: refund.payment_id, amount: refund.amount, lines }
     }
 }

@@ -2,27 +2,24 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use domain::{
     Amount, Currency, OrderId, PaymentId, RefundId, Revision, Timestamp,
     payment::{
         self, DisputeState, Operation, PaymentKind, PaymentState, RefundReason, RefundSource, RefundState,
     },
+    text,
 };
 use infra::{
     auth::Caller,
     http::{
         Failure, Problem,
         answers::{ResourceProblems, SublistProblems},
-        paging::{Listing, Paging},
-        parameters::{FromParameters, Parameters, Params, one_of},
+        paging::{Listing, TablePaging},
+        parameters::{FromParameters, Parameters, Params, one_of, several_of},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{PaymentFilter, PaymentSummaryRow, Queries, ReadModelError},
+    read_models::{Direction, PaymentFilter, PaymentRow, PaymentSummaryRow, Queries, ReadModelError},
 };
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -32,7 +29,8 @@ use crate::{
     freshness::{Freshness, IfNoneMatch, NotModified},
 };
 use infra::http::vocabulary::{
-    DisputeStateWord, OperationWord, PaymentKindWord, PaymentStateWord, RefundReasonWord, RefundStateWord,
+    DirectionWord, DisputeStateWord, OperationWord, PaymentKindWord, PaymentStateWord, RefundReasonWord,
+    RefundStateWord, TextValue,
 };
 
 /// A payment without its refunds. Amounts are cumulative, in minor units of `currency`.
@@ -79,6 +77,9 @@ pub struct PaymentSummary<'a> {
     closed: bool,
     /// The provider's id of the latest authorisation or capture.
     reference: Option<&'a str>,
+    /// The code of the failure of a failed payment: see `failure` of the payment.
+    #[schema(example = "card_declined")]
+    failure_code: Option<&'a str>,
     #[schema(value_type = String, format = "date-time")]
     recorded_at: Timestamp,
     /// When its latest event was recorded.
@@ -87,6 +88,12 @@ pub struct PaymentSummary<'a> {
     /// Revision of the payment's stream that this answer reflects.
     #[schema(value_type = u64)]
     revision: Revision,
+}
+
+infra::table_row! {
+    PaymentSummary<'_>: payment_id order_id status currency amount authorized authorized_until captured refunded disputed
+        capturable refundable retryable unknown_operation void_requested closed reference failure_code recorded_at
+        updated_at revision
 }
 
 /// A payment with its refunds and disputes.
@@ -148,6 +155,11 @@ pub struct Refund<'a> {
     since: Option<Timestamp>,
     /// Why it failed. Null unless it has failed.
     failure: Option<&'a str>,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    requested_at: Option<Timestamp>,
+    /// When it was paid out, or failed. Null until then.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    settled_at: Option<Timestamp>,
 }
 
 /// The payments to list. A payment must match all filters.
@@ -156,20 +168,41 @@ pub struct Refund<'a> {
 pub struct PaymentsParams {
     #[param(value_type = Option<String>, format = "uuid")]
     order_id: Option<OrderId>,
-    #[param(value_type = Option<PaymentStateWord>)]
-    status: Option<PaymentState>,
+    /// Several words are separated by commas: the payment must match one of them.
+    #[param(value_type = Option<Vec<PaymentStateWord>>, style = Form, explode = false)]
+    status: Vec<PaymentState>,
+    /// The provider's reference.
+    #[param(value_type = Option<TextValue>)]
+    reference: Option<String>,
+    /// The code of the failure.
+    #[param(value_type = Option<TextValue>, example = "card_declined")]
+    failure: Option<String>,
+    /// `true`: payments that have failed and can be tried again.
+    #[param(value_type = Option<bool>)]
+    declined: bool,
+    /// `desc`, the newest first, if omitted; with `order_id`, in the order in which they were added.
+    #[param(value_type = Option<DirectionWord>)]
+    direction: Direction,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for PaymentsParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let order_id = |text: &str| text.parse().map_err(|_| "is not a UUID");
-        let status = |text: &str| one_of(text, PaymentStateWord::ALL, PaymentState::as_str);
+        let status = |text: &str| several_of(text, PaymentStateWord::ALL, PaymentState::as_str);
+        let direction = |text: &str| one_of(text, DirectionWord::ALL, Direction::as_str);
+        let checked = |value: &str| text::check(value).map(|()| value.to_owned());
+        let order_id = parameters.optional("order_id", order_id);
+        let by_default = if order_id.is_some() { Direction::Asc } else { Direction::Desc };
         Some(Self {
-            order_id: parameters.optional("order_id", order_id),
-            status: parameters.optional("status", status),
-            paging: Paging::read(parameters)?,
+            order_id,
+            status: parameters.optional("status", status).unwrap_or_default(),
+            reference: parameters.optional("reference", checked),
+            failure: parameters.optional("failure", checked),
+            declined: parameters.optional("declined", |text| one_of(text, &[true], |_| "true")).is_some(),
+            direction: parameters.optional("direction", direction).unwrap_or(by_default),
+            paging: TablePaging::read(parameters)?,
         })
     }
 }
@@ -207,16 +240,16 @@ pub async fn payment(
     };
     let row = freshness.read(&api, id.into(), read).await?.ok_or(NoSuch(PaymentId::RESOURCE))?;
     let summary = PaymentSummaryRow::from(&row);
-    let waits_since = row.awaits_provider_since;
-    Ok(known.answer(row.revision, || Payment::of(&row.payment, &summary, waits_since)))
+    Ok(known.answer(row.revision, || Payment::of(&row, &summary)))
 }
 
-/// Payments, by id
+/// Payments, the latest first
 ///
+/// If several filters are given, a page looks at 2,000 payments at most: it may have few items although more follow.
 /// A token of a customer lists the payments of one order, which it must name.
 #[utoipa::path(
     get, path = "/v1/payments", operation_id = "listPayments", tag = "payments",
-    params(PaymentsParams, Paging),
+    params(PaymentsParams, TablePaging),
     responses((status = 200, description = "A page.", body = Listing<PaymentSummary>), SublistProblems),
 )]
 pub async fn payments(
@@ -231,10 +264,18 @@ pub async fn payments(
     if !api.query(may_see_payments_of(&api.queries, &caller, wanted.order_id)).await? {
         return Err(NoSuch(OrderId::RESOURCE).into());
     }
-    let filter = PaymentFilter { order_id: wanted.order_id, state: wanted.status, after: paging.after()? };
+    let filter = PaymentFilter {
+        order_id: wanted.order_id,
+        state: wanted.status,
+        reference: wanted.reference,
+        failure: wanted.failure,
+        is_declined: wanted.declined,
+        direction: wanted.direction,
+        after: paging.after()?,
+    };
     let page = api.query(api.queries.payments(&filter, paging.limit)).await?;
-    Ok(Json(paging.listing(&page.items, page.has_more, PaymentSummary::of, |row| row.payment_id))
-        .into_response())
+    let items = page.items.iter().map(PaymentSummary::of).collect();
+    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
 }
 
 /// True unless the payments belong to an order of another customer than the one that the caller acts for.
@@ -272,6 +313,7 @@ impl<'a> PaymentSummary<'a> {
             void_requested: summary.void_requested,
             closed: summary.closed,
             reference: summary.reference.as_deref(),
+            failure_code: summary.failure.as_deref(),
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             revision: row.revision,
@@ -280,13 +322,9 @@ impl<'a> PaymentSummary<'a> {
 }
 
 impl<'a> Payment<'a> {
-    fn of(
-        payment: &'a payment::Payment,
-        summary: &'a PaymentSummaryRow,
-        waits_since: Option<Timestamp>,
-    ) -> Self {
-        let refunds =
-            payment.refunds().iter().map(|refund| Refund::of(payment, refund, waits_since)).collect();
+    fn of(row: &'a PaymentRow, summary: &'a PaymentSummaryRow) -> Self {
+        let payment = &row.payment;
+        let refunds = payment.refunds().iter().map(|refund| Refund::of(row, refund)).collect();
         let disputes = payment.disputes().iter().map(Dispute::of).collect();
         let failure = payment.failure().map(|failure| PaymentFailure {
             code: &failure.code,
@@ -309,8 +347,8 @@ impl<'a> Dispute<'a> {
 }
 
 impl<'a> Refund<'a> {
-    fn of(payment: &payment::Payment, refund: &'a payment::Refund, waits_since: Option<Timestamp>) -> Self {
-        let charge = match payment.source_of(refund) {
+    fn of(row: &PaymentRow, refund: &'a payment::Refund) -> Self {
+        let charge = match row.payment.source_of(refund) {
             RefundSource::Charge(number) => Some(number),
             RefundSource::Manual => None,
         };
@@ -321,8 +359,10 @@ impl<'a> Refund<'a> {
             amount: refund.amount,
             reason: refund.reason,
             status: refund.state,
-            since: waits_since.filter(|_| refund.state.is_open() && charge.is_some()),
+            since: row.awaits_provider_since.filter(|_| refund.state.is_open() && charge.is_some()),
             failure: refund.failure.as_deref(),
+            requested_at: row.refund_times.requested.get(&refund.refund_id).copied(),
+            settled_at: row.refund_times.settled.get(&refund.refund_id).copied(),
         }
     }
 }

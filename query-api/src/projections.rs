@@ -16,7 +16,7 @@ use infra::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::QueryApi;
+use crate::{QueryApi, freshness::NotModified};
 
 /// Time limit for reading the ends of the partitions.
 const ENDS_PATIENCE: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ pub struct Parked<'a> {
 /// Positions, lag and parked streams
 #[utoipa::path(
     get, path = "/v1/projections", operation_id = "listProjections", tag = "operations",
-    responses((status = 200, description = "Every projection.", body = Projections), QueryProblems),
+    responses((status = 200, description = "Every projection.", body = Projections), NotModified, QueryProblems),
 )]
 pub async fn projections(
     State(api): State<Arc<QueryApi>>,

@@ -49,11 +49,15 @@ impl ReportTime {
     }
 
     pub(crate) fn zone_name(&self) -> String {
-        self.time_zone.iana_name().unwrap_or("UTC").to_owned()
+        zone_name(&self.time_zone)
     }
 }
 
-fn zone(text: &str) -> Result<TimeZone, &'static str> {
+pub(crate) fn zone_name(zone: &TimeZone) -> String {
+    zone.iana_name().unwrap_or("UTC").to_owned()
+}
+
+pub(crate) fn zone(text: &str) -> Result<TimeZone, &'static str> {
     TimeZone::get(text).map_err(|_| "is no time zone of the IANA database, such as Europe/London")
 }
 

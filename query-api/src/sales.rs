@@ -3,17 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, extract::State, response::Response};
 use domain::Currency;
 use infra::{
     http::{
         Failure,
         answers::{ListProblems, QueryProblems},
-        paging::Paging,
+        paging::TablePaging,
         parameters::{FromParameters, Parameters, Params, one_of},
         vocabulary::CurrencyValue,
     },
@@ -27,6 +23,7 @@ use utoipa::{
 
 use crate::{
     QueryApi,
+    freshness::NotModified,
     reports::{ReportTime, TIME_GROUPS, time_group_name},
 };
 
@@ -117,6 +114,10 @@ pub struct SalesGroupSums {
     totals: SalesSums,
 }
 
+infra::table_row! {
+    SalesGroupSums: key orders lines units gross discounts tax shipping fees cancelled refunded net
+}
+
 /// The sales to sum.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -130,7 +131,7 @@ pub struct SalesParams {
     #[param(ignore)]
     time: ReportTime,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for SalesParams {
@@ -138,14 +139,14 @@ impl FromParameters for SalesParams {
         let currency = parameters.required("currency", str::parse::<Currency>);
         let group_by = parameters.optional("group_by", |text| one_of(text, &GROUPS, group_name));
         let time = ReportTime::read(parameters)?;
-        Some(Self { currency: currency?, group_by, time, paging: Paging::read(parameters)? })
+        Some(Self { currency: currency?, group_by, time, paging: TablePaging::read(parameters)? })
     }
 }
 
 /// Sales in one currency
 #[utoipa::path(
     get, path = "/v1/sales", operation_id = "reportSales", tag = "sales",
-    params(SalesParams, ReportTime, Paging),
+    params(SalesParams, ReportTime, TablePaging),
     responses((status = 200, description = "The sums.", body = SalesReport), ListProblems),
 )]
 pub async fn sales(
@@ -159,7 +160,10 @@ pub async fn sales(
         after: wanted.paging.after()?,
     };
     let sales = api.query(api.queries.sales(&query, wanted.paging.limit)).await?;
-    Ok(Json(SalesReport::of(&wanted, &sales)).into_response())
+    let report = SalesReport::of(&wanted, &sales);
+    let total = [SalesGroupSums { key: String::new(), totals: SalesSums::of(&sales.total) }];
+    let rows = report.groups.as_deref().unwrap_or(&total);
+    Ok(wanted.paging.respond_with(&report, rows, report.next_cursor.as_deref()))
 }
 
 impl SalesReport {
@@ -203,7 +207,7 @@ pub struct Currencies {
 /// Currencies of the orders that were ever allocated
 #[utoipa::path(
     get, path = "/v1/currencies", operation_id = "listCurrencies", tag = "sales",
-    responses((status = 200, description = "All of them.", body = Currencies), QueryProblems),
+    responses((status = 200, description = "All of them.", body = Currencies), NotModified, QueryProblems),
 )]
 pub async fn currencies(
     State(api): State<Arc<QueryApi>>,

@@ -1,20 +1,19 @@
-//! `/v1/stock`: levels of SKUs, and their open reservations by order.
+//! `/v1/stock`: levels of SKUs, what changed them, and their open reservations by order.
+
+pub mod movements;
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use domain::{OrderId, Revision, Sku};
+use axum::{extract::State, response::Response};
+use domain::{OrderId, Revision, Sku, text};
 use infra::{
     http::{
         Failure,
         answers::{ListProblems, ResourceProblems, SublistProblems},
-        paging::{Listing, Paging},
+        paging::{Listing, TablePaging},
         parameters::{FromParameters, Parameters, Params, whole_number},
         path::{Id, NoSuch, PathId},
+        vocabulary::TextValue,
     },
     read_models::{ReservationRow, StockFilter, StockRow},
 };
@@ -48,20 +47,37 @@ pub struct Reservation {
     quantity: u32,
 }
 
+infra::table_row! { Stock<'_>: sku on_hand reserved available revision }
+infra::table_row! { Reservation: order_id quantity }
+
 /// The stock to list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct StockParams {
-    /// Only SKUs with fewer available units than this.
+    /// Only SKUs with fewer available units than this, the fewest first.
     available_below: Option<u32>,
+    /// Only SKUs with this many available units or fewer, the fewest first: a level at which stock is ordered again.
+    available_max: Option<u32>,
+    /// The beginning of the SKU. Case matters.
+    #[param(value_type = Option<TextValue>)]
+    prefix: Option<String>,
+    /// A part of the SKU, in any case of ASCII letters.
+    #[param(value_type = Option<TextValue>)]
+    q: Option<String>,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for StockParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
-        let available_below = parameters.optional("available_below", whole_number);
-        Some(Self { available_below, paging: Paging::read(parameters)? })
+        let checked = |value: &str| text::check(value).map(|()| value.to_owned());
+        Some(Self {
+            available_below: parameters.optional("available_below", whole_number),
+            available_max: parameters.optional("available_max", whole_number),
+            prefix: parameters.optional("prefix", checked),
+            q: parameters.optional("q", checked),
+            paging: TablePaging::read(parameters)?,
+        })
     }
 }
 
@@ -94,9 +110,12 @@ pub async fn stock(
 }
 
 /// Stock, by SKU
+///
+/// With `available_below` or `available_max`: the fewest available units first. With `q`, and with `prefix` beside a bound
+/// of available units, a page looks at 2,000 SKUs: it may have few items or none although more follow.
 #[utoipa::path(
     get, path = "/v1/stock", operation_id = "listStock", tag = "stock",
-    params(StockParams, Paging),
+    params(StockParams, TablePaging),
     responses((status = 200, description = "A page.", body = Listing<Stock>), ListProblems),
 )]
 pub async fn stock_list(
@@ -104,27 +123,35 @@ pub async fn stock_list(
     Params(wanted): Params<StockParams>,
 ) -> Result<Response, Failure<ListProblems>> {
     let paging = wanted.paging;
-    let filter = StockFilter { available_below: wanted.available_below, after: paging.after()? };
+    let below = wanted.available_below.map(u64::from);
+    let up_to = wanted.available_max.map(|max| u64::from(max) + 1);
+    let filter = StockFilter {
+        available_below: [below, up_to].into_iter().flatten().min(),
+        prefix: wanted.prefix,
+        contains: wanted.q,
+        after: paging.after()?,
+    };
     let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
-    Ok(Json(paging.listing(&page.items, page.has_more, Stock::of, |row| &row.sku)).into_response())
+    let items = page.items.iter().map(Stock::of).collect();
+    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
 }
 
 /// The open reservations of a SKU, by order
 #[utoipa::path(
     get, path = "/v1/stock/{sku}/reservations", operation_id = "listReservations", tag = "stock",
-    params(("sku" = infra::http::vocabulary::SkuValue, Path), Paging),
+    params(("sku" = infra::http::vocabulary::SkuValue, Path), TablePaging),
     responses((status = 200, description = "A page.", body = Listing<Reservation>), SublistProblems),
 )]
 pub async fn reservations(
     State(api): State<Arc<QueryApi>>,
     Id(sku): Id<Sku>,
-    Params(paging): Params<Paging>,
+    Params(paging): Params<TablePaging>,
 ) -> Result<Response, Failure<SublistProblems>> {
     let page = api.query(api.queries.reservations(&sku, paging.after()?, paging.limit)).await?;
     if page.items.is_empty() && api.query(api.queries.stock(&sku)).await?.is_none() {
         return Err(NoSuch(Sku::RESOURCE).into());
     }
-    Ok(Json(paging.listing(&page.items, page.has_more, Reservation::of, |row| row.order_id)).into_response())
+    Ok(paging.respond(&paging.listing(&page.items, page.has_more, Reservation::of, |row| row.order_id)))
 }
 
 impl<'a> Stock<'a> {

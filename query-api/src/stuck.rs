@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use domain::{
     OrderId, PaymentId, Timestamp,
     order::{FulfilmentStatus, OrderStatus, PaymentStatus},
@@ -17,7 +13,7 @@ use infra::{
     http::{
         Failure,
         answers::ListProblems,
-        paging::{Listing, Paging},
+        paging::{Listing, TablePaging},
         parameters::{FromParameters, Parameters, Params, whole_number},
     },
     read_models::{OrderSummaryRow, PaymentRow, ReadModelError, Wait, WaitFilter, WaitKind},
@@ -31,7 +27,7 @@ use crate::QueryApi;
 use infra::http::vocabulary::{FulfilmentStatusWord, OrderStatusWord, PaymentStateWord, PaymentStatusWord};
 
 /// Seconds that an order may wait for an automatic step.
-const OLDER_THAN_DEFAULT_S: u32 = 60;
+pub(crate) const OLDER_THAN_DEFAULT_S: u32 = 60;
 /// Concurrent reads of the rows of waiting orders.
 const WAITS_AT_ONCE: usize = 8;
 
@@ -57,6 +53,10 @@ pub struct StuckOrder {
     /// State of this payment. Null without a payment.
     #[schema(value_type = Option<PaymentStateWord>)]
     payment_state: Option<PaymentState>,
+}
+
+infra::table_row! {
+    StuckOrder: order_id payment_id why since waiting_seconds status payment_status fulfilment_status payment_state
 }
 
 /// The step that an order waits for.
@@ -90,13 +90,13 @@ pub struct StuckParams {
     #[param(value_type = Option<u32>, default = 60)]
     older_than: u32,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for StuckParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         let older_than = parameters.optional("older_than", whole_number).unwrap_or(OLDER_THAN_DEFAULT_S);
-        Some(Self { older_than, paging: Paging::read(parameters)? })
+        Some(Self { older_than, paging: TablePaging::read(parameters)? })
     }
 }
 
@@ -106,7 +106,7 @@ impl FromParameters for StuckParams {
 /// before its shipment or a customer who confirms a payment, is not listed.
 #[utoipa::path(
     get, path = "/v1/orders/stuck", operation_id = "listStuckOrders", tag = "operations",
-    params(StuckParams, Paging),
+    params(StuckParams, TablePaging),
     responses((status = 200, description = "A page.", body = Listing<StuckOrder>), ListProblems),
 )]
 pub async fn stuck_orders(
@@ -128,7 +128,7 @@ pub async fn stuck_orders(
     let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
     let waits = wanted.paging.listing(&page.items, page.has_more, |wait| *wait, key);
     let stuck = waits.items.into_iter().zip(&rows).filter_map(|(wait, rows)| rows.stuck(wait, now));
-    Ok(Json(Listing { items: stuck.collect(), next_cursor: waits.next_cursor }).into_response())
+    Ok(wanted.paging.respond(&Listing { items: stuck.collect(), next_cursor: waits.next_cursor }))
 }
 
 /// The rows of a waiting order.

@@ -10,11 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use domain::{
     Actor, CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision,
     StreamName, Timestamp, order::Order,
@@ -25,7 +21,7 @@ use infra::{
     http::{
         Failure,
         answers::TimelineProblems,
-        paging::{Listing, Paging},
+        paging::{Listing, TablePaging},
         parameters::{FromParameters, Parameters, Params},
         path::{Id, NoSuch, PathId},
     },
@@ -78,6 +74,11 @@ pub struct TimelineEvent<'a> {
     data: Value,
 }
 
+infra::table_row! {
+    TimelineEvent<'_>: position recorded_at stream revision type event_id command command_id correlation_id cause
+        idempotency_key actor data
+}
+
 /// Who sent a command.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineActor<'a> {
@@ -116,14 +117,14 @@ pub struct TimelineParams {
     #[param(ignore)]
     freshness: Freshness,
     #[param(ignore)]
-    paging: Paging,
+    paging: TablePaging,
 }
 
 impl FromParameters for TimelineParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
         Some(Self {
             freshness: <Freshness as FromParameters>::read(parameters)?,
-            paging: Paging::read(parameters)?,
+            paging: TablePaging::read(parameters)?,
         })
     }
 }
@@ -135,7 +136,7 @@ impl FromParameters for TimelineParams {
 /// event that follows it.
 #[utoipa::path(
     get, path = "/v1/orders/{id}/timeline", operation_id = "getTimeline", tag = "orders",
-    params(("id" = String, Path, format = "uuid"), Freshness, Paging),
+    params(("id" = String, Path, format = "uuid"), Freshness, TablePaging),
     responses((status = 200, description = "A page.", body = Listing<TimelineEvent>), TimelineProblems),
 )]
 pub async fn timeline(
@@ -167,7 +168,8 @@ pub async fn timeline(
     let (causes, page) = api.query(reading).await?;
     let entries: Vec<Entry> = page.items.into_iter().map(Entry::from).collect();
     let event = |entry| TimelineEvent::of(entry, &causes);
-    Ok(Json(paging.listing(&entries, page.has_more, event, |entry| entry.event.position)).into_response())
+    let listing = paging.listing(&entries, page.has_more, event, |entry| entry.event.position);
+    Ok(paging.respond(&listing))
 }
 
 /// The payments of an order. The first has events before the row of the order names it.
@@ -178,7 +180,7 @@ fn payments_of(id: OrderId, order: &Order) -> Vec<PaymentId> {
 }
 
 /// The events of a stream from revision `from` up to `last`.
-async fn read_range(
+pub(crate) async fn read_range(
     log: &dyn EventLog,
     stream: &StreamName,
     from: Revision,

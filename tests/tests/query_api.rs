@@ -12,6 +12,8 @@ mod rows;
 mod sales;
 mod stock;
 mod stuck;
+mod summary;
+mod tables;
 mod timeline;
 
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 
 mod lists;
 mod memory;
+mod orders;
+mod payments;
 mod postgres;
 mod rows;
 mod sales;
@@ -22,7 +24,7 @@ use domain::{
 use infra::{
     event_source::Partition,
     event_store::EventMark,
-    read_models::{Changes, OrderRow, OverdueQueries, Queries, ReadModels, Rows},
+    read_models::{Changes, OrderRow, OrderTimes, OverdueQueries, Queries, ReadModels, Rows},
 };
 use uuid::Uuid;
 
@@ -65,9 +67,11 @@ macro_rules! read_models_contract {
             timers::waits_are_listed_the_longest_first_page_by_page,
             timers::payments_wait_until_their_provider_has_nothing_to_do,
             timers::authorisations_run_out_while_they_hold_money,
-            lists::every_order_filter_selects_its_orders_page_by_page,
-            lists::overdue_orders_come_by_the_time_from_which_they_are_overdue,
-            lists::payments_come_in_order_of_arrival,
+            orders::every_filter_and_order_of_lists_gives_its_orders_page_by_page,
+            orders::a_list_that_looks_at_many_orders_finds_all_of_them_page_by_page,
+            orders::overdue_orders_come_by_the_time_from_which_they_are_overdue,
+            payments::payments_come_in_order_of_arrival,
+            payments::every_filter_selects_its_payments_page_by_page,
             lists::stock_is_listed_by_sku_and_by_available_units,
             lists::reservations_of_a_sku_are_paged_by_order,
             lists::stock_events_of_an_order_are_paged_in_the_order_of_the_log,
@@ -140,6 +144,10 @@ struct Sample<'a> {
     payment_due_at: Option<Timestamp>,
     status: OrderStatus,
     terms: PaymentTerms,
+    reference: Option<&'a str>,
+    country: Option<&'a str>,
+    currency: &'a str,
+    unit_price: i64,
 }
 
 impl Sample<'_> {
@@ -152,6 +160,10 @@ impl Sample<'_> {
             payment_due_at: None,
             status: OrderStatus::Placed,
             terms: PaymentTerms::Prepaid,
+            reference: None,
+            country: None,
+            currency: "GBP",
+            unit_price: 50,
         }
     }
 
@@ -159,7 +171,7 @@ impl Sample<'_> {
         let line = |name: &&str| OrderLine {
             sku: sku(name),
             quantity: 2,
-            unit_price: Amount::new(50).unwrap(),
+            unit_price: Amount::new(self.unit_price).unwrap(),
             stocked: true,
             adjustments: Vec::new(),
             shares: domain::shares::Shares::default(),
@@ -168,13 +180,13 @@ impl Sample<'_> {
         let placed = OrderPlaced {
             order_id: order_id(self.number),
             customer_id: self.customer.map(str::to_owned),
-            currency: "GBP".parse().unwrap(),
-            country: None,
-            total: Amount::new(100 * i64::try_from(lines.len()).unwrap()).unwrap(),
+            currency: self.currency.parse().unwrap(),
+            country: self.country.map(str::to_owned),
+            total: Amount::new(2 * self.unit_price * i64::try_from(lines.len()).unwrap()).unwrap(),
             lines,
             adjustments: Vec::new(),
             prices_include_tax: false,
-            reference: None,
+            reference: self.reference.map(str::to_owned),
             metadata: [("note".to_owned(), "\"é\"".to_owned())].into(),
             placed_at: self.placed_at,
             payment_due_at: self.payment_due_at,
@@ -200,6 +212,15 @@ impl Sample<'_> {
         let revision = events.len() as u64 - 1;
         let recorded_at = at(i64::from(self.number));
         let updated_at = at(i64::from(self.number) + 1);
-        Arc::new(OrderRow { order_id: order_id(self.number), revision, recorded_at, updated_at, order })
+        let mut times = OrderTimes::default();
+        times.add(&order, updated_at);
+        Arc::new(OrderRow {
+            order_id: order_id(self.number),
+            revision,
+            recorded_at,
+            updated_at,
+            times,
+            order,
+        })
     }
 }

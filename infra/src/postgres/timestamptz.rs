@@ -18,6 +18,12 @@ impl Timestamptz {
     /// 4714-11-24 BC, the earliest time of Postgres. Earlier timestamps are stored as `-infinity`.
     const EARLIEST: i64 = -211_813_488_000_000_000;
 
+    /// The time this many microseconds after 1970 began. Numbers that are no timestamps become infinite.
+    pub(crate) fn of_microsecond(microseconds: i64) -> Self {
+        let infinite = if microseconds < 0 { Self::MIN } else { Self::MAX };
+        Timestamp::from_microsecond(microseconds).map_or(infinite, Self::from)
+    }
+
     pub(crate) fn timestamp(self) -> Result<Timestamp, jiff::Error> {
         if self == Self::MIN {
             return Ok(Timestamp::MIN);

@@ -5,24 +5,26 @@
 //! wrote one of them.
 
 use domain::{
-    OrderId, PaymentId, Revision, Sku, Timestamp,
-    order::{OrderStatus, PaymentTerms},
+    Amount, Currency, OrderId, PaymentId, Revision, Sku, Timestamp,
+    order::{FulfilmentStatus, OrderStatus, PaymentStatus, PaymentTerms},
     payment::PaymentState,
 };
 use jiff::fmt::serde::timestamp::microsecond;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    OrderBalance, OrderRow, OrderStockEvent, OrderSummary, PartitionMoney, PartitionSales, PaymentRow,
-    PaymentSummary, ReadModelError, ReservationRow, StockRow, StoredRow,
+    OrderRow, OrderStockEvent, OrderSummary, PartitionMoney, PartitionSales, PaymentRow, PaymentSummary,
+    ReadModelError, ReservationRow, StockRow, StoredRow,
     orders::{awaited_payment_due_at, never_placed, skus_of},
 };
 
-/// A row with two JSON columns.
+/// A row with three JSON columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded<H> {
     /// The other columns.
     pub head: H,
+    /// JSON of the times of its parts.
+    pub times: String,
     /// JSON of what lists show.
     pub summary: String,
     /// JSON of the aggregate.
@@ -42,12 +44,19 @@ pub struct OrderHead {
     #[serde(with = "microsecond::required")]
     pub updated_at: Timestamp,
     pub status: OrderStatus,
+    pub payment_status: PaymentStatus,
+    pub fulfilment_status: FulfilmentStatus,
     pub customer_id: Option<String>,
+    pub reference: Option<String>,
+    pub country: Option<String>,
     #[serde(with = "microsecond::required")]
     pub placed_at: Timestamp,
+    pub currency: Currency,
+    pub total: Amount,
     /// `None` unless the order still waits for its payment.
     #[serde(with = "microsecond::optional")]
     pub payment_due_at: Option<Timestamp>,
+    pub to_ship: bool,
     pub overpaid: bool,
     pub refund_due: bool,
     pub terms: PaymentTerms,
@@ -65,6 +74,14 @@ pub struct PaymentHead {
     #[serde(with = "microsecond::required")]
     pub updated_at: Timestamp,
     pub state: PaymentState,
+    /// `None` if the order ended before the payment was requested.
+    pub order_id: Option<OrderId>,
+    /// The provider's.
+    pub reference: Option<String>,
+    /// The code of the failure of a failed payment.
+    pub failure: Option<String>,
+    /// The payment has failed and can be tried again.
+    pub declined: bool,
     #[serde(with = "microsecond::optional")]
     pub awaits_provider_since: Option<Timestamp>,
     /// `None` unless an authorisation holds money and its end is known.
@@ -83,13 +100,18 @@ pub struct OrderSku {
 }
 
 impl<H: Serialize + DeserializeOwned> Encoded<H> {
-    fn of(head: H, summary: &impl Serialize, body: &impl Serialize) -> Result<Self, ReadModelError> {
-        Ok(Self { head, summary: to_json(summary)?, body: to_json(body)? })
+    fn of(
+        head: H,
+        times: &impl Serialize,
+        summary: &impl Serialize,
+        body: &impl Serialize,
+    ) -> Result<Self, ReadModelError> {
+        Ok(Self { head, times: to_json(times)?, summary: to_json(summary)?, body: to_json(body)? })
     }
 
     pub fn to_bytes(&self) -> Result<Vec<u8>, ReadModelError> {
         let head = to_json(&self.head)?;
-        let parts = [&head, &self.summary, &self.body];
+        let parts = [&head, &self.times, &self.summary, &self.body];
         let bytes = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
         let mut bytes = Vec::with_capacity(bytes);
         for part in parts {
@@ -107,9 +129,9 @@ impl<H: Serialize + DeserializeOwned> Encoded<H> {
             bytes = rest;
             std::str::from_utf8(part).ok()
         };
-        let (head, summary, body) = (part()?, part()?, part()?);
+        let (head, times, summary, body) = (part()?, part()?, part()?, part()?);
         let head = serde_json::from_str(head).ok()?;
-        Some(Self { head, summary: summary.to_owned(), body: body.to_owned() })
+        Some(Self { head, times: times.to_owned(), summary: summary.to_owned(), body: body.to_owned() })
     }
 }
 
@@ -117,26 +139,39 @@ fn to_json(value: &impl Serialize) -> Result<String, ReadModelError> {
     serde_json::to_string(value).map_err(|error| ReadModelError::Row(error.to_string().into()))
 }
 
-impl EncodedOrder {
+impl OrderHead {
     /// Fails for an order that was never placed, which has no row.
-    pub fn of_row(row: &OrderRow) -> Result<Self, ReadModelError> {
+    pub fn of(row: &OrderRow) -> Result<Self, ReadModelError> {
         let order = &row.order;
-        let placed_at = order.placed_at().ok_or_else(|| never_placed(row.order_id))?;
-        let head = OrderHead {
+        let unplaced = || never_placed(row.order_id);
+        Ok(Self {
             order_id: row.order_id,
             revision: row.revision,
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
             status: order.status(),
+            payment_status: order.payment_status(),
+            fulfilment_status: order.fulfilment_status(),
             customer_id: order.customer_id().map(str::to_owned),
-            placed_at,
+            reference: order.reference().map(str::to_owned),
+            country: order.country().map(str::to_owned),
+            placed_at: order.placed_at().ok_or_else(unplaced)?,
+            currency: order.currency().ok_or_else(unplaced)?,
+            total: order.total(),
             payment_due_at: awaited_payment_due_at(order),
-            overpaid: OrderBalance::Overpaid.is_of(order),
-            refund_due: OrderBalance::RefundDue.is_of(order),
+            to_ship: order.is_to_ship(),
+            overpaid: order.overpaid().is_positive(),
+            refund_due: order.refund_due().is_positive(),
             terms: order.terms(),
             overdue_from: order.overdue_from(),
-        };
-        Self::of(head, &OrderSummary::of(order), order)
+        })
+    }
+}
+
+impl EncodedOrder {
+    /// Fails for an order that was never placed, which has no row.
+    pub fn of_row(row: &OrderRow) -> Result<Self, ReadModelError> {
+        Self::of(OrderHead::of(row)?, &row.times, &OrderSummary::of(&row.order), &row.order)
     }
 
     /// The entries of the order in the index by SKU.
@@ -151,18 +186,29 @@ impl EncodedOrder {
     }
 }
 
-impl EncodedPayment {
-    pub fn of_row(row: &PaymentRow) -> Result<Self, ReadModelError> {
-        let head = PaymentHead {
+impl PaymentHead {
+    /// `summary`: that of the payment.
+    pub fn of(row: &PaymentRow, summary: &PaymentSummary) -> Self {
+        Self {
             payment_id: row.payment_id,
             revision: row.revision,
             recorded_at: row.recorded_at,
             updated_at: row.updated_at,
-            state: row.payment.state(),
+            state: summary.state,
+            order_id: summary.order_id,
+            reference: summary.reference.clone(),
+            failure: summary.failure.clone(),
+            declined: summary.is_declined(),
             awaits_provider_since: row.awaits_provider_since,
-            authorized_until: row.payment.authorized_until(),
-        };
-        Self::of(head, &PaymentSummary::of(&row.payment), &row.payment)
+            authorized_until: summary.authorized_until,
+        }
+    }
+}
+
+impl EncodedPayment {
+    pub fn of_row(row: &PaymentRow) -> Result<Self, ReadModelError> {
+        let summary = PaymentSummary::of(&row.payment);
+        Self::of(PaymentHead::of(row, &summary), &row.refund_times, &summary, &row.payment)
     }
 }
 

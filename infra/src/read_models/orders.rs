@@ -1,4 +1,4 @@
-//! Orders, and their lists by status, customer, SKU and time.
+//! Orders, and what their lists show of them.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ReadModelError, RowPage};
+use super::{Count, OrderFilter, OrderPage, OrderTimes, OrderWork, ReadModelError};
 
 /// An order. The adapters derive its search columns (status, customer, SKUs, times) from `order`.
 ///
@@ -24,6 +24,7 @@ pub struct OrderRow {
     pub recorded_at: Timestamp,
     /// When the store recorded the order's latest event.
     pub updated_at: Timestamp,
+    pub times: OrderTimes,
     pub order: Order,
 }
 
@@ -128,54 +129,8 @@ pub struct OrderSummaryRow {
 
 impl From<&OrderRow> for OrderSummaryRow {
     fn from(row: &OrderRow) -> Self {
-        let OrderRow { order_id, revision, recorded_at, updated_at, ref order } = *row;
+        let OrderRow { order_id, revision, recorded_at, updated_at, times: _, ref order } = *row;
         Self { order_id, revision, recorded_at, updated_at, summary: OrderSummary::of(order) }
-    }
-}
-
-/// Selects orders that pass every filter. Newest `placed_at` first, then by descending id. Overdue orders come in another
-/// order: the longest overdue first, then by ascending id.
-#[derive(Debug, Clone, Default)]
-pub struct OrderFilter {
-    pub status: Option<OrderStatus>,
-    pub customer_id: Option<String>,
-    pub sku: Option<Sku>,
-    pub balance: Option<OrderBalance>,
-    /// Inclusive.
-    pub placed_from: Option<Timestamp>,
-    /// Exclusive.
-    pub placed_to: Option<Timestamp>,
-    /// Not together with `sku`.
-    pub terms: Option<PaymentTerms>,
-    /// Orders whose money is overdue at this time. Not together with `sku`.
-    pub overdue_at: Option<Timestamp>,
-    /// Continue after the order with this time (of placing, or from which it is overdue) and id.
-    pub after: Option<(Timestamp, OrderId)>,
-}
-
-/// Money that is to go back to the customer. An order can be in both states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderBalance {
-    /// More is paid than is owed, and no refund is requested for it.
-    Overpaid,
-    /// A refund is requested and not paid out.
-    RefundDue,
-}
-
-impl OrderBalance {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Overpaid => "overpaid",
-            Self::RefundDue => "refund_due",
-        }
-    }
-
-    pub fn is_of(self, order: &Order) -> bool {
-        match self {
-            Self::Overpaid => order.overpaid().is_positive(),
-            Self::RefundDue => order.refund_due().is_positive(),
-        }
     }
 }
 
@@ -185,43 +140,14 @@ pub trait OrderQueries: Send + Sync + 'static {
 
     async fn order_summary(&self, id: OrderId) -> Result<Option<OrderSummaryRow>, ReadModelError>;
 
-    async fn orders(
-        &self,
-        filter: &OrderFilter,
-        limit: usize,
-    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError>;
-}
+    /// A page of at most `limit` orders.
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<OrderPage, ReadModelError>;
 
-/// The index that a list of orders walks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OrderList {
-    /// All orders, or those of one status.
-    Time,
-    /// Orders of rare terms: all but prepaid ones.
-    Terms,
-    Customer,
-    Sku,
-    /// The customer's orders, each looked up in the index of the SKU: at most as many look-ups as the
-    /// customer has orders.
-    CustomerAndSku,
-    /// The few orders with such a balance, each checked against the other filters.
-    Balance(OrderBalance),
-}
+    /// How many orders pass the filters. The place where the page begins does not count.
+    async fn order_count(&self, filter: &OrderFilter) -> Result<Count, ReadModelError>;
 
-impl OrderList {
-    pub(super) fn of(filter: &OrderFilter) -> Self {
-        if let Some(balance) = filter.balance {
-            return Self::Balance(balance);
-        }
-        let is_rare = filter.terms.is_some_and(|terms| !terms.is_prepaid());
-        match (&filter.customer_id, &filter.sku) {
-            (None, None) if is_rare => Self::Terms,
-            (None, None) => Self::Time,
-            (Some(_), None) => Self::Customer,
-            (None, Some(_)) => Self::Sku,
-            (Some(_), Some(_)) => Self::CustomerAndSku,
-        }
-    }
+    /// How many orders each kind of work has.
+    async fn work_counts(&self, now: Timestamp) -> Result<Vec<(OrderWork, Count)>, ReadModelError>;
 }
 
 /// The distinct SKUs of an order.

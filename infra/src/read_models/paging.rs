@@ -14,9 +14,29 @@ impl<T> RowPage<T> {
         rows.truncate(limit);
         Self { items: rows, has_more }
     }
+}
+
+/// One page of a list that looks at a bounded number of rows. It may have fewer items than asked for although more
+/// follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScannedPage<T, P> {
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<P>,
+}
+
+impl<T, P> ScannedPage<T, P> {
+    /// Cuts a page of `limit` rows from `rows`, which hold at least one row more if more were found. `looked_up_to`: the
+    /// last place that was looked at, if there may be more behind it.
+    pub fn cut(mut rows: Vec<T>, limit: usize, place: impl Fn(&T) -> P, looked_up_to: Option<P>) -> Self {
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| has_more).map(place);
+        Self { items: rows, next: last.or(looked_up_to.filter(|_| !has_more)) }
+    }
 
     pub(super) fn empty() -> Self {
-        Self { items: Vec::new(), has_more: false }
+        Self { items: Vec::new(), next: None }
     }
 }
 

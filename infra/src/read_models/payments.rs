@@ -7,7 +7,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{OrderSummaryRow, ReadModelError, RowPage};
+use super::{Count, Direction, OrderSummaryRow, ReadModelError, RefundTimes, paging::ScannedPage};
 
 /// A payment. `payment` is stored as JSON: see [`super::OrderRow`] before you add a field to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,7 @@ pub struct PaymentRow {
     /// The time since which the payment waits for its provider, over all attempts. `None` if the provider has nothing
     /// to do.
     pub awaits_provider_since: Option<Timestamp>,
+    pub refund_times: RefundTimes,
     pub payment: Payment,
 }
 
@@ -45,6 +46,9 @@ pub struct PaymentSummary {
     pub reference: Option<String>,
     #[serde(default)]
     pub authorized_until: Option<Timestamp>,
+    /// The code of the failure of a failed payment.
+    #[serde(default)]
+    pub failure: Option<String>,
 }
 
 impl PaymentSummary {
@@ -66,7 +70,13 @@ impl PaymentSummary {
             closed: payment.is_closed(),
             reference: payment.reference().map(str::to_owned),
             authorized_until: payment.authorized_until(),
+            failure: payment.failure().map(|failure| failure.code.clone()),
         }
+    }
+
+    /// True if the payment has failed and can be tried again.
+    pub fn is_declined(&self) -> bool {
+        self.state == PaymentState::Failed && self.retryable && !self.closed
     }
 }
 
@@ -91,10 +101,22 @@ impl From<&PaymentRow> for PaymentSummaryRow {
 #[derive(Debug, Clone, Default)]
 pub struct PaymentFilter {
     pub order_id: Option<OrderId>,
-    pub state: Option<PaymentState>,
+    /// Any of these; every state if it is empty.
+    pub state: Vec<PaymentState>,
+    /// The provider's reference.
+    pub reference: Option<String>,
+    /// The code of the failure.
+    pub failure: Option<String>,
+    /// Only payments that have failed and can be tried again.
+    pub is_declined: bool,
+    /// `Desc`: the newest first.
+    pub direction: Direction,
     /// Continue after this payment; from the beginning if there is no such payment.
     pub after: Option<PaymentId>,
 }
+
+/// A page of payments.
+pub type PaymentPage = ScannedPage<PaymentSummaryRow, PaymentId>;
 
 impl PaymentFilter {
     /// The page of the payments of an order, in its order. The order names them, so adapters look up `rows` by
@@ -102,15 +124,26 @@ impl PaymentFilter {
     pub(super) fn page_of_order(
         &self,
         order_id: OrderId,
-        rows: Vec<PaymentSummaryRow>,
+        mut rows: Vec<PaymentSummaryRow>,
         limit: usize,
-    ) -> RowPage<PaymentSummaryRow> {
+    ) -> PaymentPage {
+        if self.direction == Direction::Desc {
+            rows.reverse();
+        }
         let after = rows.iter().position(|row| Some(row.payment_id) == self.after);
-        let rows = rows.into_iter().skip(after.map_or(0, |place| place + 1)).filter(|row| {
-            row.summary.order_id == Some(order_id)
-                && self.state.is_none_or(|state| state == row.summary.state)
-        });
-        RowPage::cut(rows.take(limit.saturating_add(1)).collect(), limit)
+        let rows = rows
+            .into_iter()
+            .skip(after.map_or(0, |place| place + 1))
+            .filter(|row| row.summary.order_id == Some(order_id) && self.is_met_by(&row.summary));
+        ScannedPage::cut(rows.take(limit.saturating_add(1)).collect(), limit, |row| row.payment_id, None)
+    }
+
+    /// True for a payment that passes all filters but that of the order.
+    pub fn is_met_by(&self, payment: &PaymentSummary) -> bool {
+        (self.state.is_empty() || self.state.contains(&payment.state))
+            && (self.reference.is_none() || self.reference == payment.reference)
+            && (self.failure.is_none() || self.failure == payment.failure)
+            && (!self.is_declined || payment.is_declined())
     }
 }
 
@@ -126,9 +159,8 @@ pub(super) fn ids_of_order(order_id: OrderId, order: Option<&OrderSummaryRow>) -
 pub trait PaymentQueries: Send + Sync + 'static {
     async fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError>;
 
-    async fn payments(
-        &self,
-        filter: &PaymentFilter,
-        limit: usize,
-    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError>;
+    async fn payments(&self, filter: &PaymentFilter, limit: usize) -> Result<PaymentPage, ReadModelError>;
+
+    /// How many payments pass the filters but that of the order. The place where the page begins does not count.
+    async fn payment_count(&self, filter: &PaymentFilter) -> Result<Count, ReadModelError>;
 }

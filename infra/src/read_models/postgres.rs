@@ -20,6 +20,7 @@ mod sums;
 mod tests;
 mod values;
 mod waits;
+mod walks;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
@@ -45,7 +46,7 @@ use crate::{
 
 /// Stored in `log.schema_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older schemas and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 8;
+pub(super) const SCHEMA_VERSION: i32 = 9;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 6] =

@@ -18,6 +18,7 @@ mod sums;
 mod tests;
 mod values;
 mod waits;
+mod walks;
 
 use std::{
     collections::HashMap,
@@ -49,7 +50,7 @@ use crate::{
 
 /// Stored as `PRAGMA user_version`. Raise it by one with each change of a table, or of what a column holds
 /// (JSON included): programs then refuse older files and ask for a rebuild.
-pub(super) const SCHEMA_VERSION: i32 = 9;
+pub(super) const SCHEMA_VERSION: i32 = 10;
 
 /// The SQL files of the subjects.
 const SCHEMAS: [&str; 6] =

@@ -92,17 +92,17 @@ async fn an_order_shows_what_is_still_due_and_lists_show_what_was_paid_too_much(
     get_when(&server, &closed, |payment| payment["closed"] == true).await;
     let transfer = json!({"amount": 1000, "reference": "bank transfer"});
     server.post(&format!("/v1/payments/{payment_id}/capture"), "transfer", transfer).await;
-    let overpaid = "/v1/orders?balance=overpaid";
+    let overpaid = "/v1/orders?work=overpaid";
     let list = get_when(&server, overpaid, |list| !orders(list).is_empty()).await;
     assert_eq!((orders(&list), &list["items"][0]["overpaid"]), (vec![order_id], &json!(1000)));
 
     let refund =
         server.post(&format!("/v1/orders/{order_id}/refunds"), "back", json!({"amount": 1000})).await;
-    let due = get_when(&server, "/v1/orders?balance=refund_due", |list| !orders(list).is_empty()).await;
+    let due = get_when(&server, "/v1/orders?work=refund_due", |list| !orders(list).is_empty()).await;
     assert_eq!(orders(&due), [order_id]);
     let paid_out = format!("/v1/payments/{payment_id}/refunds/{}/succeed", id(&refund, "refund_id"));
     server.post(&paid_out, "paid out", json!({})).await;
-    for list in [overpaid, "/v1/orders?balance=refund_due"] {
+    for list in [overpaid, "/v1/orders?work=refund_due"] {
         get_when(&server, list, |list| orders(list).is_empty()).await;
     }
     assert!(server.terminate().await.success());

@@ -48,7 +48,10 @@ pub(super) fn fold(
     if order.order_id() != Some(id) {
         return Err(Poison::Contradiction("the stream does not begin with its own order".to_owned()));
     }
+    let mut times = row.map(|row| row.times.clone()).unwrap_or_default();
+    times.add(&order, event.recorded_at);
     Ok(OrderRow {
+        times,
         order_id: id,
         revision: event.revision,
         recorded_at: row.map_or(event.recorded_at, |row| row.recorded_at),

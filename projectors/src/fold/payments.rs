@@ -64,7 +64,10 @@ pub(super) fn fold(
     if payment.payment_id().is_some_and(|named| named != id) {
         return Err(Poison::Contradiction("the stream holds events of another payment".to_owned()));
     }
+    let mut refund_times = row.map(|row| row.refund_times.clone()).unwrap_or_default();
+    refund_times.add(row.map(|row| &row.payment), &payment, event.recorded_at);
     Ok(PaymentRow {
+        refund_times,
         awaits_provider_since: waits_since(row, &payment, data, event.recorded_at),
         payment_id: id,
         revision: event.revision,

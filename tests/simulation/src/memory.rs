@@ -4,6 +4,7 @@
 
 mod event_store;
 mod hazards;
+mod lists;
 mod log;
 mod operations;
 mod read_models;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use self::{
     event_store::{MemoryEventStore, Writers},
     hazards::{Calm, Fate, Hazards, Operation},
+    lists::{ListedRows, stock_page},
     log::Log,
     operations::{MemoryOperations, Saved},
     read_models::MemoryReadModels,

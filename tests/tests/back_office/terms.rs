@@ -10,7 +10,7 @@ use infra::{
         PaymentProvider,
         stripe::{StripeOptions, StripeProvider},
     },
-    read_models::OrderFilter,
+    read_models::{OrderFilter, OrderWork},
 };
 
 use super::*;
@@ -66,7 +66,7 @@ async fn payment(shop: &Shop, placed: &Placed) -> Payment {
 
 /// The ids of the orders that are overdue at a time.
 async fn overdue(shop: &Shop, now: Timestamp) -> Vec<OrderId> {
-    let filter = OrderFilter { overdue_at: Some(now), ..OrderFilter::default() };
+    let filter = OrderFilter { work: Some(OrderWork::Overdue), now, ..OrderFilter::default() };
     let page = shop.queries.orders(&filter, 10).await.unwrap();
     page.items.into_iter().map(|row| row.order_id).collect()
 }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// An API with one row of each kind.
-fn api_with_rows() -> Api {
+pub fn api_with_rows() -> Api {
     let history = timeline::history();
     let api = Api::over_log(Arc::new(MemoryLog::new(history.clone())));
     api.queries.change(|rows| {
@@ -53,7 +53,7 @@ fn api_with_rows() -> Api {
             late: false,
         };
         rows.payments = vec![payment_row(1, vec![captured.into(), refund.into()])];
-        rows.stock = vec![stock_row("A", 6, 6)];
+        rows.stock = vec![stock_row("A", 6, 6), stock_row("85123A", 100, 0)];
         rows.reservations = vec![ReservationRow { sku: sku("A"), order_id: order_id(1), quantity: 6 }];
         let totals = SalesTotals::default();
         rows.sales = Sales {
@@ -85,7 +85,8 @@ fn url_of(path: &str) -> String {
     } else {
         order_id(1).to_string()
     };
-    let url = path.replace("{id}", &id).replace("{sku}", "A");
+    let sku = if path.ends_with("/movements") { "85123A" } else { "A" };
+    let url = path.replace("{id}", &id).replace("{sku}", sku);
     match path {
         "/v1/sales" => format!("{url}?currency=GBP&group_by=sku"),
         "/v1/money" => format!("{url}?currency=GBP&group_by=day"),
@@ -96,6 +97,15 @@ fn url_of(path: &str) -> String {
 /// One URL for each documented path.
 pub fn urls() -> impl Iterator<Item = String> {
     paths(document()).map(|(path, _)| url_of(path))
+}
+
+/// One URL for each list that is also a table.
+pub fn table_urls() -> impl Iterator<Item = String> {
+    let is_table = |operation: &Value| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.into_iter().any(|parameter| parameter["name"] == "format")
+    };
+    paths(document()).filter(move |(_, operation)| is_table(operation)).map(|(path, _)| url_of(path))
 }
 
 fn document() -> &'static Value {
@@ -163,7 +173,9 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
             "/v1/sales",
             "/v1/stock",
             "/v1/stock/{sku}",
+            "/v1/stock/{sku}/movements",
             "/v1/stock/{sku}/reservations",
+            "/v1/summary",
             "/version",
         ]
     );

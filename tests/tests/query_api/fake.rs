@@ -8,12 +8,14 @@ use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::ReadError,
     read_models::{
-        CheckpointRow, Money, MoneyQueries, MoneyQuery, OrderFilter, OrderQueries, OrderRow, OrderStockEvent,
-        OrderSummaryRow, ParkedStream, PaymentFilter, PaymentQueries, PaymentRow, PaymentSummaryRow,
-        ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage, Sales, SalesQueries, SalesQuery,
-        StockFilter, StockQueries, StockRow, StreamChanges, Wait, WaitFilter, WaitQueries, Waiters,
+        CheckpointRow, Count, Money, MoneyQueries, MoneyQuery, OrderFilter, OrderPage, OrderQueries,
+        OrderRow, OrderStockEvent, OrderSummaryRow, OrderWork, ParkedStream, PaymentFilter, PaymentPage,
+        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReservationRow, RowPage,
+        Sales, SalesQueries, SalesQuery, StockFilter, StockPage, StockQueries, StockRow, StreamChanges, Wait,
+        WaitFilter, WaitQueries, Waiters,
     },
 };
+use simulation::memory::{ListedRows, stock_page};
 use tokio::sync::{Semaphore, watch};
 
 pub struct FakeQueries {
@@ -47,6 +49,12 @@ pub struct Rows {
     /// The next read runs it once, after reading the rows: a change between a read and the wait.
     pub after_next_read: Option<Change>,
     pub reads: usize,
+}
+
+impl Rows {
+    fn listed(&self) -> ListedRows<'_> {
+        ListedRows { orders: self.orders.iter().collect(), payments: self.payments.iter().collect() }
+    }
 }
 
 impl Default for FakeQueries {
@@ -127,14 +135,6 @@ fn page<T: Clone, K: Ord>(
     RowPage::cut(items, limit)
 }
 
-fn summaries<T, S: for<'r> From<&'r T>>(page: RowPage<T>) -> RowPage<S> {
-    RowPage { items: page.items.iter().map(S::from).collect(), has_more: page.has_more }
-}
-
-fn is_wanted<T: PartialEq>(filter: Option<&T>, value: Option<&T>) -> bool {
-    filter.is_none_or(|wanted| Some(wanted) == value)
-}
-
 #[async_trait]
 impl OrderQueries for FakeQueries {
     async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
@@ -145,34 +145,16 @@ impl OrderQueries for FakeQueries {
         self.read(|rows| rows.orders.iter().find(|row| row.order_id == id).map(Into::into)).await
     }
 
-    async fn orders(
-        &self,
-        filter: &OrderFilter,
-        limit: usize,
-    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-        use std::cmp::Reverse;
-        let placed_at = |row: &OrderRow| row.order.placed_at().unwrap();
-        let wanted = |row: &OrderRow| {
-            let customer_id = row.order.customer_id().map(str::to_owned);
-            is_wanted(filter.status.as_ref(), Some(&row.order.status()))
-                && is_wanted(filter.customer_id.as_ref(), customer_id.as_ref())
-                && filter.sku.as_ref().is_none_or(|sku| row.order.lines().iter().any(|line| line.sku == *sku))
-                && filter.balance.is_none_or(|balance| balance.is_of(&row.order))
-                && filter.placed_from.is_none_or(|from| placed_at(row) >= from)
-                && filter.placed_to.is_none_or(|to| placed_at(row) < to)
-                && filter.terms.is_none_or(|terms| row.order.terms() == terms)
-        };
-        if let Some(now) = filter.overdue_at {
-            let wanted =
-                |row: &OrderRow| wanted(row) && row.order.overdue_from().is_some_and(|from| from <= now);
-            let key = |row: &OrderRow| (row.order.overdue_from().unwrap_or(Timestamp::MAX), row.order_id);
-            return self
-                .read(|rows| summaries(page(&rows.orders, limit, filter.after.as_ref(), key, wanted)))
-                .await;
-        }
-        let key = |row: &OrderRow| Reverse((placed_at(row), row.order_id));
-        let after = filter.after.map(Reverse);
-        self.read(|rows| summaries(page(&rows.orders, limit, after.as_ref(), key, wanted))).await
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<OrderPage, ReadModelError> {
+        self.read(|rows| rows.listed().orders(filter, limit)).await
+    }
+
+    async fn order_count(&self, filter: &OrderFilter) -> Result<Count, ReadModelError> {
+        self.read(|rows| rows.listed().order_count(filter)).await
+    }
+
+    async fn work_counts(&self, now: Timestamp) -> Result<Vec<(OrderWork, Count)>, ReadModelError> {
+        self.read(|rows| rows.listed().work_counts(now)).await
     }
 }
 
@@ -182,15 +164,8 @@ impl StockQueries for FakeQueries {
         self.read(|rows| rows.stock.iter().find(|row| row.sku == *sku).cloned()).await
     }
 
-    async fn stock_list(
-        &self,
-        filter: &StockFilter,
-        limit: usize,
-    ) -> Result<RowPage<StockRow>, ReadModelError> {
-        let wanted =
-            |row: &StockRow| filter.available_below.is_none_or(|below| row.on_hand - row.reserved < below);
-        let key = |row: &StockRow| row.sku.clone();
-        self.read(|rows| page(&rows.stock, limit, filter.after.as_ref(), key, wanted)).await
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<StockPage, ReadModelError> {
+        self.read(|rows| stock_page(&rows.stock, filter, limit)).await
     }
 
     async fn reservations(
@@ -221,17 +196,12 @@ impl PaymentQueries for FakeQueries {
         self.read(|rows| rows.payments.iter().find(|row| row.payment_id == id).cloned()).await
     }
 
-    async fn payments(
-        &self,
-        filter: &PaymentFilter,
-        limit: usize,
-    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
-        let wanted = |row: &PaymentRow| {
-            is_wanted(filter.order_id.as_ref(), row.payment.order_id().as_ref())
-                && is_wanted(filter.state.as_ref(), Some(&row.payment.state()))
-        };
-        let key = |row: &PaymentRow| row.payment_id;
-        self.read(|rows| summaries(page(&rows.payments, limit, filter.after.as_ref(), key, wanted))).await
+    async fn payments(&self, filter: &PaymentFilter, limit: usize) -> Result<PaymentPage, ReadModelError> {
+        self.read(|rows| rows.listed().payments(filter, limit)).await
+    }
+
+    async fn payment_count(&self, filter: &PaymentFilter) -> Result<Count, ReadModelError> {
+        self.read(|rows| rows.listed().payment_count(filter)).await
     }
 }
 

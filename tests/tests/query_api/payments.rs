@@ -4,8 +4,8 @@ use axum::http::header;
 use domain::{
     PaymentId, RefundId,
     payment::{
-        Operation, PaymentAuthorized, PaymentCaptured, PaymentOutcomeUnknown, PaymentRefundFailed,
-        PaymentRefundRequested, PaymentRefunded, RefundReason, RefundSource,
+        Operation, PaymentAuthorized, PaymentCaptured, PaymentFailed, PaymentOutcomeUnknown,
+        PaymentRefundFailed, PaymentRefundRequested, PaymentRefunded, RefundReason, RefundSource,
     },
 };
 use serde_json::json;
@@ -66,13 +66,15 @@ async fn a_payment_is_answered_with_its_refunds() {
             "void_requested": false,
             "closed": false,
             "reference": "auth-1",
+            "failure_code": null,
             "recorded_at": "2026-01-01T00:00:00Z",
             "updated_at": "2026-01-01T00:00:02Z",
             "revision": 5,
             "kind": "manual",
             "failure": null,
             "refunds": [{"refund_id": refund_id, "amount": 300, "reason": "return", "status": "refunded",
-                         "charge": null, "part_of": null, "since": null, "failure": null}],
+                         "charge": null, "part_of": null, "since": null, "failure": null,
+                         "requested_at": null, "settled_at": null}],
             "disputes": [],
         })
     );
@@ -116,28 +118,46 @@ async fn an_unknown_or_malformed_payment_id_is_not_found() {
 }
 
 #[tokio::test]
-async fn payments_are_listed_by_order_and_by_status() {
+async fn payments_are_listed_by_order_and_by_status_the_latest_first() {
     let api = Api::new();
+    let failed = |code: &str, retryable| {
+        let (reason, code) = (Some(code.to_owned()), Some(code.to_owned()));
+        PaymentFailed { reason, retryable, code }.into()
+    };
     api.queries.change(|rows| {
-        let captured =
-            || PaymentCaptured { amount: amount(1_800), reference: None, charge: None, late: false }.into();
+        let captured = PaymentCaptured {
+            amount: amount(1_800),
+            reference: Some("ch_3".to_owned()),
+            charge: None,
+            late: false,
+        };
         rows.payments = (1..=6)
-            .map(|number| payment_row(number, if number % 3 == 0 { vec![captured()] } else { Vec::new() }))
+            .map(|number| match number {
+                3 => payment_row(number, vec![captured.clone().into()]),
+                4 => payment_row(number, vec![failed("card_declined", true)]),
+                5 => payment_row(number, vec![failed("card_declined", false)]),
+                _ => payment_row(number, Vec::new()),
+            })
             .collect();
     });
-    let of = |numbers: &[u128]| {
-        let mut ids: Vec<_> =
+    let cases: [(&str, &[u128]); 9] = [
+        ("limit=2", &[6, 5, 4, 3, 2, 1]),
+        ("limit=2&direction=asc", &[1, 2, 3, 4, 5, 6]),
+        ("status=captured", &[3]),
+        ("status=captured,failed&limit=1", &[5, 4, 3]),
+        ("failure=card_declined", &[5, 4]),
+        ("declined=true", &[4]),
+        ("reference=ch_3", &[3]),
+        ("order_id=00000000-0000-0000-0000-000000000004", &[4]),
+        ("order_id=00000000-0000-0000-0000-000000000004&status=captured", &[]),
+    ];
+    for (query, numbers) in cases {
+        let expected: Vec<_> =
             numbers.iter().map(|number| PaymentId::of_order(order_id(*number)).to_string()).collect();
-        ids.sort_unstable();
-        ids
-    };
-    assert_eq!(api.walk("/v1/payments?limit=2", "payment_id").await, of(&[1, 2, 3, 4, 5, 6]));
-    assert_eq!(api.walk("/v1/payments?status=captured&limit=1", "payment_id").await, of(&[3, 6]));
-    let of_order = format!("/v1/payments?order_id={}", order_id(4));
-    assert_eq!(api.walk(&of_order, "payment_id").await, of(&[4]));
-    let captured_of_order = format!("{of_order}&status=captured");
-    assert_eq!(api.walk(&captured_of_order, "payment_id").await, of(&[]));
-
-    let answer = api.get("/v1/payments?order_id=4711&status=paid").await;
-    assert_eq!(answer.invalid_fields(), ["order_id", "status"]);
+        assert_eq!(api.walk(&format!("/v1/payments?{query}"), "payment_id").await, expected, "{query}");
+    }
+    let declined = api.get("/v1/payments?declined=true").await.expect(200);
+    assert_eq!(declined["items"][0]["failure_code"], "card_declined");
+    let answer = api.get("/v1/payments?order_id=4711&status=paid&direction=up&declined=false").await;
+    assert_eq!(answer.invalid_fields(), ["order_id", "status", "declined", "direction"]);
 }

@@ -5,7 +5,7 @@ use domain::{
     order::{Adjustment, OrderAllocated, OrderDecider, OrderEvent, OrderLine, OrderPlaced, PaymentTerms},
     payment::{PaymentDecider, PaymentEvent, PaymentRequested},
 };
-use infra::read_models::{OrderRow, PaymentRow, StockRow};
+use infra::read_models::{OrderRow, OrderTimes, PaymentRow, RefundTimes, StockRow};
 use uuid::Uuid;
 
 pub fn order_id(number: u128) -> OrderId {
@@ -64,6 +64,7 @@ pub fn order_row(events: &[OrderEvent]) -> OrderRow {
         revision: events.len() as u64 - 1,
         recorded_at: at("2026-01-01T00:00:00Z"),
         updated_at: at("2026-01-01T00:00:01.5Z"),
+        times: OrderTimes::default(),
         order,
     }
 }
@@ -88,6 +89,7 @@ pub fn payment_row(number: u128, happened: Vec<PaymentEvent>) -> PaymentRow {
         recorded_at: at("2026-01-01T00:00:00Z"),
         updated_at: at("2026-01-01T00:00:02Z"),
         awaits_provider_since: (!payment.provider_work().is_empty()).then(|| at("2026-01-01T00:00:02Z")),
+        refund_times: RefundTimes::default(),
         payment,
     }
 }

@@ -1,13 +1,17 @@
 //! `/v1/stock`.
 
+use std::sync::Arc;
+
 use axum::http::header;
-use infra::read_models::ReservationRow;
-use serde_json::json;
+use infra::read_models::{ReservationRow, StockRow};
+use serde_json::{Value, json};
 
 use super::{
     Api,
     rows::{order_id, sku, stock_row},
+    timeline,
 };
+use crate::projectors::memory_log::MemoryLog;
 
 #[tokio::test]
 async fn the_stock_of_a_sku_has_on_hand_reserved_and_available_units() {
@@ -50,7 +54,11 @@ async fn stock_is_listed_by_sku_and_filtered_by_available_units() {
             vec![stock_row("C", 9, 9), stock_row("A", 5, 0), stock_row("B", 7, 3), stock_row("D", 4, 0)];
     });
     assert_eq!(api.walk("/v1/stock?limit=1", "sku").await, ["A", "B", "C", "D"]);
-    assert_eq!(api.walk("/v1/stock?available_below=5&limit=2", "sku").await, ["B", "C", "D"]);
+    assert_eq!(api.walk("/v1/stock?available_below=5&limit=2", "sku").await, ["C", "B", "D"]);
+    assert_eq!(api.walk("/v1/stock?available_max=4&limit=1", "sku").await, ["C", "B", "D"]);
+    assert_eq!(api.walk("/v1/stock?available_max=4&available_below=1", "sku").await, ["C"]);
+    assert_eq!(api.walk("/v1/stock?prefix=B", "sku").await, ["B"]);
+    assert_eq!(api.walk("/v1/stock?q=b&available_max=4294967295", "sku").await, ["B"]);
     assert_eq!(api.walk("/v1/stock?available_below=0", "sku").await, [""; 0]);
     for bad in ["-1", "1.5", "4294967296", "few", ""] {
         let answer = api.get(&format!("/v1/stock?available_below={bad}")).await;
@@ -75,4 +83,42 @@ async fn the_open_reservations_of_a_sku_are_listed_by_order() {
         (1..=5_u32).map(|n| json!({"order_id": order_id(n.into()), "quantity": n})).collect();
     assert_eq!(all, expected);
     assert_eq!(pages.len(), 3);
+}
+
+#[tokio::test]
+async fn the_movements_of_a_sku_come_the_latest_first_with_the_levels_after_each() {
+    let history = timeline::history();
+    let api = Api::over_log(Arc::new(MemoryLog::new(history)));
+    // 100 received, 6 reserved for order 2 and 6 for order 1, which were shipped.
+    api.queries.change(|rows| rows.stock = vec![StockRow { revision: 3, ..stock_row("85123A", 94, 6) }]);
+    let shown = |item: &Value| {
+        json!([
+            item["type"],
+            item["on_hand_change"],
+            item["reserved_change"],
+            item["on_hand"],
+            item["reserved"]
+        ])
+    };
+    let expected = [
+        json!(["shipped", -6, -6, 94, 6]),
+        json!(["reserved", 0, 6, 100, 12]),
+        json!(["reserved", 0, 6, 100, 6]),
+        json!(["received", 100, 0, 100, 0]),
+    ];
+    for limit in [1, 3, 4, 200] {
+        let pages = api.pages(&format!("/v1/stock/85123A/movements?limit={limit}")).await;
+        let all: Vec<Value> = pages.concat().iter().map(shown).collect();
+        assert_eq!(all, expected, "{limit} at a time");
+    }
+    let latest = &api.get("/v1/stock/85123A/movements").await.expect(200)["items"][0];
+    assert_eq!((&latest["order_id"], &latest["available"]), (&json!(order_id(1)), &json!(88)));
+    assert_eq!((&latest["principal"], &latest["person"]), (&json!("shop"), &json!("jana")));
+    api.get("/v1/stock/B/movements").await.problem(404, "not_found");
+    // A cursor that names a revision that the stream does not have yet.
+    let first = api.get("/v1/stock/85123A/movements?limit=1").await.expect(200);
+    api.queries.change(|rows| rows.stock = vec![StockRow { revision: 0, ..stock_row("85123A", 100, 0) }]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let uri = format!("/v1/stock/85123A/movements?limit=1&cursor={cursor}");
+    api.get(&uri).await.problem(400, "invalid_cursor");
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use domain::{
-    Amount, Decider, OrderId,
+    Amount, Decider, OrderId, RefundId,
     order::OrderStatus,
     payment::{PaymentDecider, PaymentEvent, PaymentRequested, PaymentTerms},
 };
 use infra::read_models::{
-    OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, ReservationRow, RowKeys, Rows, StockRow,
+    OrderSummaryRow, PaymentFilter, PaymentRow, PaymentSummaryRow, RefundTimes, ReservationRow, RowKeys,
+    Rows, StockRow,
 };
 
 use super::{Fixture, Sample, at, order_id, payment_id, sku, step_with};
@@ -34,6 +35,10 @@ pub fn payment_row(number: u32, events: &[PaymentEvent]) -> Arc<PaymentRow> {
         recorded_at: at(5),
         updated_at: at(6),
         awaits_provider_since: (!payment.provider_work().is_empty()).then(|| at(6)),
+        refund_times: RefundTimes {
+            requested: [(RefundId::of_provider(payment_id(1), "re"), at(6))].into(),
+            ..RefundTimes::default()
+        },
         payment,
     })
 }

@@ -31,7 +31,10 @@ impl Documented {
         if *method == Method::HEAD {
             return;
         }
-        if answer.header(header::CONTENT_TYPE) == Some("application/problem+json") {
+        let content_type = answer.header(header::CONTENT_TYPE).unwrap_or_default();
+        if content_type.starts_with("text/csv") {
+            assert!(response.pointer("/content/text~1csv").is_some(), "{place} does not document CSV");
+        } else if content_type == "application/problem+json" {
             let code = answer.json()["code"].as_str().unwrap().to_owned();
             assert!(codes(response).contains(&code), "{place} does not document {status} {code}");
         } else if let Some(schema) = response.pointer("/content/application~1json/schema") {

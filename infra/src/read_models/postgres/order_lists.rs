@@ -1,106 +1,89 @@
-//! Pages of orders.
+//! Pages and counts of orders.
 
 use deadpool_postgres::Object;
-use domain::{Sku, order::PaymentTerms};
-use postgres_types::ToSql;
-use uuid::Uuid;
+use domain::{OrderId, Timestamp};
 
 use super::{
-    orders::{
-        PgOrderStatus, SUMMARY_COLUMNS, summary_row,
-        terms::{overdue_page, terms_code},
-    },
-    values::page,
+    orders::{PgOrderStatus, SUMMARY_COLUMNS, summary_row},
+    payments::has_state,
+    values::{cell, unreadable},
+    walks::{self, Walked},
 };
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OrderFilter, OrderSummaryRow, ReadModelError, RowPage, orders::OrderList, paging::one_more,
+        Count, OrderFilter, OrderPage, OrderPlace, OrderSort, OrderWork, ReadModelError, ScannedPage,
+        list_sql::{Dialect, ListSql},
+        order_lists::{count_of, filters_of_work},
     },
 };
 
-pub(super) async fn list_page(
-    client: &Object,
+pub(super) static DIALECT: Dialect = Dialect {
+    mark: '$',
+    names_indexes: false,
+    // An order that was never placed has no row.
+    status: |status| {
+        PgOrderStatus::of(status).map_or("NULL".to_owned(), |status| format!("'{}'", status.name()))
+    },
+    has_state,
+    is_set: "",
+    look_up: "JOIN",
+    // Keeps the sub-query from becoming a join, which Postgres could walk from the other side.
+    by_itself: " OFFSET 0",
+    among: |sql| format!("= ANY (ARRAY({sql}))"),
+};
+
+pub(super) async fn page(
+    client: &mut Object,
     filter: &OrderFilter,
     limit: usize,
-) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-    let status = match filter.status.map(PgOrderStatus::of) {
-        // Orders that were never placed have no rows.
-        Some(None) => return Ok(RowPage::empty()),
-        Some(Some(status)) => Some(status),
-        None => None,
-    };
-    if let Some(now) = filter.overdue_at {
-        return overdue_page(client, filter, status, now, limit).await;
-    }
-    let list = OrderList::of(filter);
-    // The list runs from the newest to the oldest; it begins before this point.
-    let until = filter.placed_to.map(|to| (Timestamptz::from(to), Uuid::nil()));
-    let after = filter.after.map(|(placed_at, id)| (Timestamptz::from(placed_at), id.0));
-    let end = (Timestamptz::MAX, Uuid::nil());
-    let (before_time, before_id) = [until, after].into_iter().flatten().min().unwrap_or(end);
-    let from = filter.placed_from.map_or(Timestamptz::MIN, Timestamptz::from);
-    let fetched = one_more(limit);
-    let customer = filter.customer_id.as_deref();
-    let sku = filter.sku.as_ref().map(Sku::as_str);
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&from, &before_time, &before_id, &fetched];
-    match list {
-        OrderList::Time | OrderList::Terms => {}
-        OrderList::Customer => values.push(&customer),
-        OrderList::Sku => values.push(&sku),
-        OrderList::CustomerAndSku | OrderList::Balance(_) => {
-            values.extend([&customer as &(dyn ToSql + Sync), &sku]);
+) -> Result<OrderPage, ReadModelError> {
+    let Some(walked) = walked(filter, limit) else { return Ok(ScannedPage::empty()) };
+    let key = |row: &tokio_postgres::Row| match filter.sort {
+        OrderSort::Total => cell(row, 0),
+        OrderSort::Placed | OrderSort::Updated | OrderSort::Overdue => {
+            let at = cell::<Timestamptz>(row, 0)?.timestamp();
+            Ok(at.map_err(|error| unreadable(error.to_string()))?.as_microsecond())
         }
-    }
-    page(client, &list_sql(list, status, filter.terms), &values, limit, summary_row).await
+    };
+    let place = |row: &tokio_postgres::Row| Ok(OrderPlace(key(row)?, OrderId(cell(row, 1)?)));
+    let (rows, looked_up_to) = walks::page(client, &walked, limit, summary_row, place).await?;
+    Ok(ScannedPage::cut(rows, limit, |row| filter.sort.place(row), looked_up_to))
 }
 
-/// One page of orders. Each branch walks one range of one index, in the order of the page and no further than
-/// the page needs, so its cost does not grow with the number of orders. OFFSET 0 keeps the look-up from
-/// becoming a join, which Postgres could walk from the other side.
-/// $1: placed from, $2 and $3: before this time and id, $4: how many, $5 and $6: customer, SKU.
-pub(super) fn list_sql(
-    list: OrderList,
-    status: Option<PgOrderStatus>,
-    terms: Option<PaymentTerms>,
-) -> String {
-    const RANGE: &str = "placed_at >= $1 AND (placed_at, order_id) < ($2, $3)
-         ORDER BY placed_at DESC, order_id DESC LIMIT $4";
-    let of_terms = terms.map_or_else(String::new, |terms| format!(" AND terms = {}", terms_code(terms)));
-    let branch = |status: PgOrderStatus| {
-        let name = status.name();
-        let rows = match list {
-            OrderList::Balance(balance) => format!(
-                "orders WHERE {} AND status = '{name}'{of_terms} AND ($5::text IS NULL OR customer_id = $5)
-                 AND ($6::text IS NULL OR EXISTS (SELECT FROM order_skus AS contained
-                     WHERE contained.sku = $6 AND contained.status = '{name}'
-                     AND contained.placed_at = orders.placed_at
-                     AND contained.order_id = orders.order_id OFFSET 0))",
-                balance.as_str()
-            ),
-            OrderList::Time => format!("orders WHERE status = '{name}'{of_terms}"),
-            OrderList::Terms => format!("orders WHERE terms > 0 AND status = '{name}'{of_terms}"),
-            OrderList::Customer => {
-                format!("orders WHERE customer_id = $5 AND status = '{name}'{of_terms}")
-            }
-            OrderList::Sku => format!("order_skus WHERE sku = $5 AND status = '{name}'"),
-            OrderList::CustomerAndSku => format!(
-                "orders WHERE customer_id = $5 AND status = '{name}'
-                 AND EXISTS (SELECT FROM order_skus AS contained WHERE contained.sku = $6
-                     AND contained.status = '{name}' AND contained.placed_at = orders.placed_at
-                     AND contained.order_id = orders.order_id OFFSET 0)"
-            ),
-        };
-        format!("(SELECT placed_at, order_id FROM {rows} AND {RANGE})")
+/// The statements of a page. `None` if no order can pass.
+pub(super) fn walked(filter: &OrderFilter, limit: usize) -> Option<Walked> {
+    let mut sql = ListSql::new(&DIALECT);
+    let keys = sql.page_keys(filter, limit.saturating_add(1))?;
+    let key_values = sql.values.len();
+    let left = sql.conditions_left(filter);
+    let limit = sql.bind_limit(limit.saturating_add(1));
+    let direction = filter.direction.as_str();
+    let conditions = if left.is_empty() { "true".to_owned() } else { left.join(" AND ") };
+    let page = format!(
+        "SELECT {SUMMARY_COLUMNS} FROM ({}) AS page JOIN orders ON order_id = page_id WHERE {conditions}
+         ORDER BY page_key {direction}, page_id {direction} LIMIT {limit}",
+        keys.sql
+    );
+    Some(Walked { page, keys, values: sql.values, key_values })
+}
+
+pub(super) async fn count(client: &Object, filter: &OrderFilter) -> Result<Count, ReadModelError> {
+    let mut counting = ListSql::new(&DIALECT);
+    let Some(sql) = counting.count(filter) else { return Ok(count_of(0, 0)) };
+    walks::count(client, &sql, &counting.values).await
+}
+
+pub(super) async fn work_counts(
+    client: &Object,
+    now: Timestamp,
+) -> Result<Vec<(OrderWork, Count)>, ReadModelError> {
+    let mut counting = ListSql::new(&DIALECT);
+    let sql = counting.work_counts(&filters_of_work(now));
+    let row = walks::one_row(client, &sql, &counting.values).await?;
+    let count = |(column, work)| {
+        let counted = cell(&row, column)?;
+        Ok((work, count_of(counted, counted)))
     };
-    let branches: Vec<String> =
-        status.map_or(PgOrderStatus::ALL.into(), |status| vec![status]).into_iter().map(branch).collect();
-    let union = branches.join(" UNION ALL ");
-    format!(
-        "SELECT {SUMMARY_COLUMNS}
-         FROM (SELECT placed_at AS page_time, order_id AS page_id FROM ({union}) AS branches
-               ORDER BY page_time DESC, page_id DESC LIMIT $4) AS page
-         JOIN orders ON order_id = page_id
-         ORDER BY page_time DESC, page_id DESC"
-    )
+    (0..).zip(OrderWork::ALL).map(count).collect()
 }

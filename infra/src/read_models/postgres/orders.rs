@@ -4,31 +4,32 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Transaction};
-use domain::{
-    OrderId, Sku,
-    order::{Order, OrderStatus},
-};
+use domain::{Amount, OrderId, Sku, Timestamp, order::OrderStatus};
 use postgres_types::{FromSql, Json, ToSql};
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
-pub(super) mod terms;
-
-use self::terms::{stored_terms, terms_code};
 use super::{
     PostgresQueries,
     audit::{Scan, Stop, key_of},
     copy::Copy,
     order_lists,
-    values::{JsonText, all, cell, json_text, one, optional_time, revision, sku_of, time},
+    values::{
+        JsonText, all, cell, coded, currency, json_text, one, optional_time, revision, sku_of, time,
+        unreadable,
+    },
 };
 use crate::{
     postgres::Timestamptz,
     read_models::{
-        OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
-        ReadModelError, RowKeys, RowPage, Rows, StoredRow,
-        encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
-        orders::{awaited_payment_due_at, never_placed, skus_of},
+        Count, OrderFilter, OrderPage, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, OrderWork,
+        Projection, ReadModelError, RowKeys, Rows, StoredRow,
+        codes::{
+            fulfilment_status_code, fulfilment_status_of, payment_status_code, payment_status_of, terms_code,
+            terms_of,
+        },
+        encoded::{EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
+        orders::{never_placed, skus_of},
     },
 };
 
@@ -46,9 +47,6 @@ pub(super) enum PgOrderStatus {
 }
 
 impl PgOrderStatus {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Placed, Self::Allocated, Self::Rejected, Self::Cancelled, Self::Expired];
-
     /// `None` for an order that was never placed, which has no row.
     pub(super) fn of(status: OrderStatus) -> Option<Self> {
         match status {
@@ -82,58 +80,56 @@ impl PgOrderStatus {
     }
 }
 
-/// Search columns besides SKUs.
-#[derive(Debug, PartialEq, Eq)]
-struct SearchColumns<'a> {
-    status: PgOrderStatus,
-    customer_id: Option<&'a str>,
-    placed_at: Timestamptz,
-    payment_due_at: Option<Timestamptz>,
-    overpaid: bool,
-    refund_due: bool,
-    terms: i16,
-    overdue_from: Option<Timestamptz>,
+/// Every column, in the order of [`cells`] and [`encoded`].
+const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, status, payment_status, fulfilment_status,
+     customer_id, reference, country, placed_at, currency, total, payment_due_at, to_ship, overpaid, refund_due,
+     terms, overdue_from, times, summary, body";
+
+/// Reads the [`COLUMNS`].
+fn encoded(row: &Row) -> Result<EncodedOrder, ReadModelError> {
+    let head = OrderHead {
+        order_id: OrderId(cell(row, 0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        status: cell::<PgOrderStatus>(row, 4)?.status(),
+        payment_status: coded(row, 5, "payment status", payment_status_of)?,
+        fulfilment_status: coded(row, 6, "fulfilment status", fulfilment_status_of)?,
+        customer_id: cell(row, 7)?,
+        reference: cell(row, 8)?,
+        country: cell(row, 9)?,
+        placed_at: time(row, 10)?,
+        currency: currency(row, 11)?,
+        total: Amount::new(cell(row, 12)?).map_err(|error| unreadable(error.to_string()))?,
+        payment_due_at: optional_time(row, 13)?,
+        to_ship: cell(row, 14)?,
+        overpaid: cell(row, 15)?,
+        refund_due: cell(row, 16)?,
+        terms: coded(row, 17, "number of terms", terms_of)?,
+        overdue_from: optional_time(row, 18)?,
+    };
+    Ok(EncodedOrder {
+        head,
+        times: json_text(row, 19)?,
+        summary: json_text(row, 20)?,
+        body: json_text(row, 21)?,
+    })
 }
 
-impl<'a> SearchColumns<'a> {
-    fn of(row: &'a OrderRow) -> Result<Self, ReadModelError> {
-        let columns = || {
-            let status = PgOrderStatus::of(row.order.status())?;
-            let placed_at = row.order.placed_at()?.into();
-            let payment_due_at = awaited_payment_due_at(&row.order).map(Timestamptz::from);
-            let customer_id = row.order.customer_id();
-            let overpaid = OrderBalance::Overpaid.is_of(&row.order);
-            let refund_due = OrderBalance::RefundDue.is_of(&row.order);
-            let terms = terms_code(row.order.terms());
-            let overdue_from = row.order.overdue_from().map(Timestamptz::from);
-            Some(Self {
-                status,
-                customer_id,
-                placed_at,
-                payment_due_at,
-                overpaid,
-                refund_due,
-                terms,
-                overdue_from,
-            })
-        };
-        columns().ok_or_else(|| never_placed(row.order_id))
-    }
-
-    fn of_all(rows: &'a [Arc<OrderRow>]) -> Result<Vec<Self>, ReadModelError> {
-        rows.iter().map(|row| Self::of(row)).collect()
-    }
+fn status_of(head: &OrderHead) -> Result<PgOrderStatus, ReadModelError> {
+    PgOrderStatus::of(head.status).ok_or_else(|| never_placed(head.order_id))
 }
 
-const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
+const ROW_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, times, body";
 
 fn order_row(row: &Row) -> Result<OrderRow, ReadModelError> {
-    let Json(order): Json<Order> = cell(row, 4)?;
+    let (Json(times), Json(order)) = (cell(row, 4)?, cell(row, 5)?);
     Ok(OrderRow {
         order_id: OrderId(cell(row, 0)?),
         revision: revision(row, 1)?,
         recorded_at: time(row, 2)?,
         updated_at: time(row, 3)?,
+        times,
         order,
     })
 }
@@ -156,7 +152,7 @@ pub(super) async fn load(client: &Object, keys: &RowKeys) -> Result<Vec<Arc<Orde
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = keys.orders.iter().map(|id| id.0).collect();
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = ANY($1)");
+    let sql = format!("SELECT {ROW_COLUMNS} FROM orders WHERE order_id = ANY($1)");
     all(client, &sql, &[&ids], |row| order_row(row).map(Arc::new)).await
 }
 
@@ -179,17 +175,21 @@ pub(super) const MOVE_SKUS: &str = "WITH changed AS MATERIALIZED (
      INSERT INTO order_skus (sku, status, placed_at, order_id)
      SELECT sku, status, placed_at, order_id FROM entry";
 const SKU_SEPARATOR: &str = "\u{1f}";
-/// customer_id, placed_at and terms of an order never change.
+/// The columns that are left out of the update never change.
 const UPSERT: &str = "INSERT INTO orders
-         (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
-          refund_due, terms, overdue_from, summary, body)
+         (order_id, revision, recorded_at, updated_at, status, payment_status, fulfilment_status,
+          customer_id, reference, country, placed_at, currency, total, payment_due_at, to_ship, overpaid,
+          refund_due, terms, overdue_from, times, summary, body)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::timestamptz[],
-         $5::order_status[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::boolean[], $10::boolean[],
-         $11::smallint[], $12::timestamptz[], $13::json[], $14::json[])
+         $5::order_status[], $6::smallint[], $7::smallint[], $8::text[], $9::text[], $10::text[],
+         $11::timestamptz[], $12::text[], $13::bigint[], $14::timestamptz[], $15::boolean[], $16::boolean[],
+         $17::boolean[], $18::smallint[], $19::timestamptz[], $20::json[], $21::json[], $22::json[])
      ON CONFLICT (order_id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at,
-         status = excluded.status, payment_due_at = excluded.payment_due_at,
-         overpaid = excluded.overpaid, refund_due = excluded.refund_due, overdue_from = excluded.overdue_from,
-         summary = excluded.summary, body = excluded.body";
+         status = excluded.status, payment_status = excluded.payment_status,
+         fulfilment_status = excluded.fulfilment_status, payment_due_at = excluded.payment_due_at,
+         to_ship = excluded.to_ship, overpaid = excluded.overpaid, refund_due = excluded.refund_due,
+         overdue_from = excluded.overdue_from, times = excluded.times, summary = excluded.summary,
+         body = excluded.body";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -216,44 +216,68 @@ impl<'t> Writer<'t> {
     }
 
     async fn skus(&self, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
-        let columns = SearchColumns::of_all(rows)?;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id.0).collect();
-        let statuses: Vec<_> = columns.iter().map(|columns| columns.status).collect();
-        let times: Vec<Timestamptz> = columns.iter().map(|columns| columns.placed_at).collect();
+        let mut statuses = Vec::with_capacity(rows.len());
+        let mut times: Vec<Timestamptz> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let unplaced = || never_placed(row.order_id);
+            statuses.push(PgOrderStatus::of(row.order.status()).ok_or_else(unplaced)?);
+            times.push(row.order.placed_at().ok_or_else(unplaced)?.into());
+        }
         let skus: Vec<String> = rows.iter().map(|row| joined_skus(row)).collect();
         self.transaction.execute(&self.move_skus, &[&ids, &statuses, &times, &skus]).await?;
         Ok(())
     }
 
     async fn orders(&self, rows: &[Arc<OrderRow>]) -> Result<(), ReadModelError> {
-        let columns = SearchColumns::of_all(rows)?;
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.order_id.0).collect();
-        let revisions: Vec<i64> = rows.iter().map(|row| row.revision.cast_signed()).collect();
-        let recorded: Vec<Timestamptz> = rows.iter().map(|row| row.recorded_at.into()).collect();
-        let updated: Vec<Timestamptz> = rows.iter().map(|row| row.updated_at.into()).collect();
-        let statuses: Vec<_> = columns.iter().map(|columns| columns.status).collect();
-        let customers: Vec<Option<&str>> = columns.iter().map(|columns| columns.customer_id).collect();
-        let placed: Vec<Timestamptz> = columns.iter().map(|columns| columns.placed_at).collect();
-        let due: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.payment_due_at).collect();
-        let bodies: Vec<_> = rows.iter().map(|row| Json(&row.order)).collect();
-        let summaries: Vec<_> = rows.iter().map(|row| Json(OrderSummary::of(&row.order))).collect();
-        let overpaid: Vec<bool> = columns.iter().map(|columns| columns.overpaid).collect();
-        let refund_due: Vec<bool> = columns.iter().map(|columns| columns.refund_due).collect();
-        let terms: Vec<i16> = columns.iter().map(|columns| columns.terms).collect();
-        let overdue: Vec<Option<Timestamptz>> = columns.iter().map(|columns| columns.overdue_from).collect();
-        let values: [&(dyn ToSql + Sync); 14] = [
+        let encoded = rows.iter().map(|row| EncodedOrder::of_row(row)).collect::<Result<Vec<_>, _>>()?;
+        let heads = || encoded.iter().map(|row| &row.head);
+        let statuses = heads().map(status_of).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<Uuid> = heads().map(|head| head.order_id.0).collect();
+        let revisions: Vec<i64> = heads().map(|head| head.revision.cast_signed()).collect();
+        let recorded: Vec<Timestamptz> = heads().map(|head| head.recorded_at.into()).collect();
+        let updated: Vec<Timestamptz> = heads().map(|head| head.updated_at.into()).collect();
+        let payment: Vec<i16> = heads().map(|head| payment_status_code(head.payment_status)).collect();
+        let fulfilment: Vec<i16> =
+            heads().map(|head| fulfilment_status_code(head.fulfilment_status)).collect();
+        let customers: Vec<Option<&str>> = heads().map(|head| head.customer_id.as_deref()).collect();
+        let references: Vec<Option<&str>> = heads().map(|head| head.reference.as_deref()).collect();
+        let countries: Vec<Option<&str>> = heads().map(|head| head.country.as_deref()).collect();
+        let placed: Vec<Timestamptz> = heads().map(|head| head.placed_at.into()).collect();
+        let currencies: Vec<&str> = heads().map(|head| head.currency.as_str()).collect();
+        let totals: Vec<i64> = heads().map(|head| head.total.minor_units()).collect();
+        let due: Vec<Option<Timestamptz>> =
+            heads().map(|head| head.payment_due_at.map(Timestamptz::from)).collect();
+        let to_ship: Vec<bool> = heads().map(|head| head.to_ship).collect();
+        let overpaid: Vec<bool> = heads().map(|head| head.overpaid).collect();
+        let refund_due: Vec<bool> = heads().map(|head| head.refund_due).collect();
+        let terms: Vec<i16> = heads().map(|head| terms_code(head.terms)).collect();
+        let overdue: Vec<Option<Timestamptz>> =
+            heads().map(|head| head.overdue_from.map(Timestamptz::from)).collect();
+        let times: Vec<_> = encoded.iter().map(|row| JsonText(&row.times)).collect();
+        let summaries: Vec<_> = encoded.iter().map(|row| JsonText(&row.summary)).collect();
+        let bodies: Vec<_> = encoded.iter().map(|row| JsonText(&row.body)).collect();
+        let values: [&(dyn ToSql + Sync); 22] = [
             &ids,
             &revisions,
             &recorded,
             &updated,
             &statuses,
+            &payment,
+            &fulfilment,
             &customers,
+            &references,
+            &countries,
             &placed,
+            &currencies,
+            &totals,
             &due,
+            &to_ship,
             &overpaid,
             &refund_due,
             &terms,
             &overdue,
+            &times,
             &summaries,
             &bodies,
         ];
@@ -268,24 +292,30 @@ fn joined_skus(row: &OrderRow) -> String {
 
 /// Adds rows of a rebuild.
 pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), ReadModelError> {
-    let order_columns = "order_id, revision, recorded_at, updated_at, status, customer_id, placed_at,
-        payment_due_at, overpaid, refund_due, terms, overdue_from, summary, body";
-    let mut orders = Copy::begin(client, "orders", order_columns).await?;
-    for Encoded { head, summary, body } in &rows.orders {
+    let mut orders = Copy::begin(client, "orders", COLUMNS).await?;
+    for EncodedOrder { head, times, summary, body } in &rows.orders {
         orders
             .row(&[
                 &head.order_id.0,
                 &head.revision.cast_signed(),
                 &Timestamptz::from(head.recorded_at),
                 &Timestamptz::from(head.updated_at),
-                &PgOrderStatus::of(head.status).ok_or_else(|| never_placed(head.order_id))?,
+                &status_of(head)?,
+                &payment_status_code(head.payment_status),
+                &fulfilment_status_code(head.fulfilment_status),
                 &head.customer_id,
+                &head.reference,
+                &head.country,
                 &Timestamptz::from(head.placed_at),
+                &head.currency.as_str(),
+                &head.total.minor_units(),
                 &head.payment_due_at.map(Timestamptz::from),
+                &head.to_ship,
                 &head.overpaid,
                 &head.refund_due,
                 &terms_code(head.terms),
                 &head.overdue_from.map(Timestamptz::from),
+                &JsonText(times),
                 &JsonText(summary),
                 &JsonText(body),
             ])
@@ -302,28 +332,8 @@ pub(super) async fn copy(client: &Client, rows: &EncodedRows) -> Result<(), Read
 
 /// Sends every order and every row of `order_skus` as it is stored.
 pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop> {
-    let sql =
-        "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             overpaid, refund_due, terms, overdue_from, summary, body
-         FROM orders";
-    let order = |row: &Row| {
-        let head = OrderHead {
-            order_id: OrderId(cell(row, 0)?),
-            revision: revision(row, 1)?,
-            recorded_at: time(row, 2)?,
-            updated_at: time(row, 3)?,
-            status: cell::<PgOrderStatus>(row, 4)?.status(),
-            customer_id: cell(row, 5)?,
-            placed_at: time(row, 6)?,
-            payment_due_at: optional_time(row, 7)?,
-            overpaid: cell(row, 8)?,
-            refund_due: cell(row, 9)?,
-            terms: stored_terms(row, 10)?,
-            overdue_from: optional_time(row, 11)?,
-        };
-        Ok(EncodedOrder { head, summary: json_text(row, 12)?, body: json_text(row, 13)? })
-    };
-    scan.each(sql, Projection::Orders, order, |row, chunk| chunk.push(EncodedRow::Order(row))).await?;
+    let sql = format!("SELECT {COLUMNS} FROM orders");
+    scan.each(&sql, Projection::Orders, encoded, |row, chunk| chunk.push(EncodedRow::Order(row))).await?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
     let entry = |row: &Row| {
         Ok(OrderSku {
@@ -337,24 +347,21 @@ pub(super) async fn scan_encoded(scan: &Scan<'_, EncodedRow>) -> Result<(), Stop
 }
 
 pub(super) async fn scan(scan: &Scan<'_, StoredRow>) -> Result<(), Stop> {
-    let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, terms,
-             overdue_from, summary
-         FROM orders"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM orders");
     let mut chunks = scan.chunks(&sql).await?;
     let mut skus_expected: usize = 0;
     while let Some(stored) = scan.next_chunk(&mut chunks).await? {
         let mut rows = Vec::with_capacity(stored.len());
         let mut entries = SkuEntries::default();
         for row in &stored {
-            match order_row(row) {
-                Ok(order) => {
-                    if !columns_fit(row, &order)? {
+            match stored_order(row) {
+                Ok((head, summary, order)) => {
+                    let columns_fit = OrderHead::of(&order).is_ok_and(|expected| expected == head);
+                    if !columns_fit || OrderSummary::of(&order.order) != summary {
                         let fault = "a search column or the summary differs from the order";
                         rows.push(broken(order.order_id.to_string(), fault));
                     }
-                    entries.add(&order, cell(row, 5)?, cell(row, 7)?);
+                    entries.add(&order, status_of(&head)?, head.placed_at.into());
                     rows.push(StoredRow::Order(Box::new(order)));
                 }
                 Err(error) => rows.push(broken(key_of(row), &error.to_string())),
@@ -380,20 +387,11 @@ fn broken(key: String, fault: &str) -> StoredRow {
     StoredRow::broken(Projection::Orders, key, fault)
 }
 
-fn columns_fit(row: &Row, order: &OrderRow) -> Result<bool, ReadModelError> {
-    let stored = SearchColumns {
-        status: cell(row, 5)?,
-        customer_id: cell(row, 6)?,
-        placed_at: cell(row, 7)?,
-        payment_due_at: cell(row, 8)?,
-        overpaid: cell(row, 9)?,
-        refund_due: cell(row, 10)?,
-        terms: cell(row, 11)?,
-        overdue_from: cell(row, 12)?,
-    };
-    let Json(summary): Json<OrderSummary> = cell(row, 13)?;
-    let columns_fit = SearchColumns::of(order).is_ok_and(|expected| expected == stored);
-    Ok(columns_fit && OrderSummary::of(&order.order) == summary)
+fn stored_order(row: &Row) -> Result<(OrderHead, OrderSummary, OrderRow), ReadModelError> {
+    let head = encoded(row)?.head;
+    let (Json(times), Json(summary), Json(order)) = (cell(row, 19)?, cell(row, 20)?, cell(row, 21)?);
+    let OrderHead { order_id, revision, recorded_at, updated_at, .. } = head;
+    Ok((head, summary, OrderRow { order_id, revision, recorded_at, updated_at, times, order }))
 }
 
 /// The entries that `order_skus` should hold for some orders.
@@ -433,7 +431,7 @@ impl SkuEntries {
 #[async_trait]
 impl OrderQueries for PostgresQueries {
     async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
-        let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = $1");
+        let sql = format!("SELECT {ROW_COLUMNS} FROM orders WHERE order_id = $1");
         self.database.run(async |client| one(client, &sql, &[&id.0], order_row).await).await
     }
 
@@ -441,12 +439,16 @@ impl OrderQueries for PostgresQueries {
         self.database.run(async |client| summary(client, id).await).await
     }
 
-    async fn orders(
-        &self,
-        filter: &OrderFilter,
-        limit: usize,
-    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-        self.database.run(async |client| order_lists::list_page(client, filter, limit).await).await
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<OrderPage, ReadModelError> {
+        self.database.run(async |client| order_lists::page(client, filter, limit).await).await
+    }
+
+    async fn order_count(&self, filter: &OrderFilter) -> Result<Count, ReadModelError> {
+        self.database.run(async |client| order_lists::count(client, filter).await).await
+    }
+
+    async fn work_counts(&self, now: Timestamp) -> Result<Vec<(OrderWork, Count)>, ReadModelError> {
+        self.database.run(async |client| order_lists::work_counts(client, now).await).await
     }
 }
 

@@ -8,10 +8,20 @@ CREATE TABLE payments (
     -- Search columns, taken from the payment.
     -- NULL: the order ended before the payment was requested.
     state                 payment_state,
+    -- NULL as the state.
+    order_id              uuid,
+    -- The provider's.
+    reference             text COLLATE "C",
+    -- The code of the failure of a failed payment; else NULL.
+    failure               text COLLATE "C",
+    -- The payment has failed and can be tried again.
+    declined              boolean       NOT NULL,
     -- updated_at while the payment waits for a request to its provider; else NULL.
     awaits_provider_since timestamptz,
     -- When an authorisation that holds money runs out, if the provider says it; else NULL.
     authorized_until      timestamptz,
+    -- RefundTimes.
+    times                 json          NOT NULL,
     -- PaymentSummary, for lists.
     summary               json          NOT NULL,
     -- domain::payment::Payment.
@@ -25,6 +35,11 @@ ALTER TABLE payments ADD PRIMARY KEY (payment_id);
 -- names.
 CREATE UNIQUE INDEX payments_by_arrival ON payments (row_no);
 CREATE INDEX payments_by_state ON payments (state, row_no);
+CREATE INDEX payments_by_failure ON payments (failure, row_no) WHERE failure IS NOT NULL;
+CREATE INDEX payments_by_reference ON payments (reference, row_no) WHERE reference IS NOT NULL;
+
+-- Holds few rows at a time.
+CREATE INDEX payments_declined ON payments (row_no) WHERE declined;
 
 -- Holds few rows at a time.
 CREATE INDEX payments_awaiting_provider ON payments (payment_id, awaits_provider_since)

@@ -14,7 +14,9 @@ use super::{
 };
 use crate::read_models::{
     OrderStockEvent, Projection, ReadModelError, ReservationRow, RowKeys, RowPage, Rows, StockFilter,
-    StockQueries, StockRow, StoredRow, encoded::EncodedRows, paging::one_more,
+    StockPage, StockPlace, StockQueries, StockRow, StoredRow,
+    encoded::EncodedRows,
+    paging::{one_more, sql_limit},
 };
 
 pub(super) const SCHEMA: &str = include_str!("stock.sql");
@@ -91,6 +93,13 @@ const UPSERT_RESERVATIONS: &str = "INSERT INTO reservations (sku, order_id, quan
      ON CONFLICT (sku, order_id) DO UPDATE SET quantity = excluded.quantity";
 const INSERT_ORDER_EVENTS: &str = "INSERT INTO order_stock_events (order_id, position, sku, revision)
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])";
+
+/// $1 and $2: available units and SKU after which the list goes on, $3: available units below, $4: how many.
+pub(super) const BY_AVAILABLE: &str = "SELECT sku, on_hand, reserved, revision FROM stock
+     WHERE (available, sku) > ($1, $2) AND available < $3 ORDER BY available, sku LIMIT $4";
+/// $1: the first SKU, $2: the one that ends the list, $3: how many.
+pub(super) const BY_SKU: &str = "SELECT sku, on_hand, reserved, revision FROM stock
+     WHERE sku >= $1 AND sku < $2 ORDER BY sku LIMIT $3";
 
 /// Writes the rows of a batch. See [`super::write`] for why statements are prepared first.
 pub(super) struct Writer<'t> {
@@ -214,22 +223,19 @@ impl StockQueries for PostgresQueries {
         self.database.run(async |client| one(client, &sql, &[&sku.as_str()], level_row).await).await
     }
 
-    async fn stock_list(
-        &self,
-        filter: &StockFilter,
-        limit: usize,
-    ) -> Result<RowPage<StockRow>, ReadModelError> {
-        let sql = format!(
-            "SELECT {LEVEL_COLUMNS} FROM stock
-             WHERE sku > $1 AND on_hand - reserved < $2 ORDER BY sku LIMIT $3"
-        );
-        let after = filter.after.as_ref().map_or("", Sku::as_str);
-        let below = filter.available_below.map_or(i64::MAX, i64::from);
-        let fetched = one_more(limit);
-        let list = async |client: &mut Object| {
-            page(client, &sql, &[&after, &below, &fetched], limit, level_row).await
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<StockPage, ReadModelError> {
+        let fetched = sql_limit(filter.rows_to_read(limit));
+        let after = filter.after.as_ref().map(|StockPlace(units, sku)| (i64::from(*units), sku.as_str()));
+        let (units, sku) = after.unwrap_or((-1, ""));
+        let [first, end] = filter.bounds();
+        let list = async |client: &mut Object| match filter.available_below {
+            Some(below) => {
+                let below = i64::try_from(below).unwrap_or(i64::MAX);
+                all(client, BY_AVAILABLE, &[&units, &sku, &below, &fetched], level_row).await
+            }
+            None => all(client, BY_SKU, &[&first, &end, &fetched], level_row).await,
         };
-        self.database.run(list).await
+        Ok(filter.page(self.database.run(list).await?, limit))
     }
 
     async fn reservations(

@@ -1,9 +1,10 @@
--- Rows are updated often: free space in each page lets an update leave the index alone.
+-- Rows are updated often: free space in each page keeps the new row beside the old one.
 CREATE TABLE stock (
     sku      text COLLATE "C" NOT NULL,
     on_hand  bigint           NOT NULL,
     reserved bigint           NOT NULL CHECK (reserved <= on_hand),
-    revision bigint           NOT NULL
+    revision bigint           NOT NULL,
+    available bigint          NOT NULL GENERATED ALWAYS AS (on_hand - reserved) STORED
 ) WITH (fillfactor = 50);
 
 -- A row exists only while units are held.
@@ -24,5 +25,6 @@ CREATE TABLE order_stock_events (
 
 -- Indexes
 ALTER TABLE stock ADD PRIMARY KEY (sku);
+CREATE INDEX stock_by_available ON stock (available, sku);
 ALTER TABLE reservations ADD PRIMARY KEY (sku, order_id);
 ALTER TABLE order_stock_events ADD PRIMARY KEY (order_id, position);

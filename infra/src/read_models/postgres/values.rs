@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use crate::{
     postgres::Timestamptz,
-    read_models::{ReadModelError, RowPage},
+    read_models::{ReadModelError, RowPage, list_sql::Bound},
 };
 
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -52,6 +52,30 @@ pub(super) fn cell<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T,
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         unreadable(format!("{error}: {cause}"))
     })
+}
+
+/// The value that a number of 16 bits stands for.
+pub(super) fn coded<T>(
+    row: &Row,
+    column: usize,
+    what: &str,
+    of_code: impl Fn(i64) -> Option<T>,
+) -> Result<T, ReadModelError> {
+    let code: i16 = cell(row, column)?;
+    of_code(code.into()).ok_or_else(|| unreadable(format!("{code} is not a {what}")))
+}
+
+/// The values of a statement, as Postgres takes them.
+pub(super) fn bound(values: &[Bound]) -> Vec<Box<dyn ToSql + Sync + Send>> {
+    let value = |value: &Bound| -> Box<dyn ToSql + Sync + Send> {
+        match value {
+            Bound::Time(microseconds) => Box::new(Timestamptz::of_microsecond(*microseconds)),
+            Bound::Number(number) => Box::new(*number),
+            Bound::Text(text) => Box::new(text.clone()),
+            Bound::Id(id) => Box::new(*id),
+        }
+    };
+    values.iter().map(value).collect()
 }
 
 pub(super) fn signed_position(position: Option<Position>) -> Option<i64> {

@@ -1,41 +1,30 @@
 //! Orders, and the index table of their SKUs.
 
 use async_trait::async_trait;
-use domain::{
-    OrderId, Timestamp,
-    order::{Order, OrderStatus},
-};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, Transaction, params};
+use domain::{Amount, OrderId, Timestamp, order::OrderStatus};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
-pub(super) mod terms;
-
-use self::terms::{stored_terms, terms_code};
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
     order_lists, stock,
-    values::{from_json, optional_time, revision, sku, time, to_json, unreadable},
+    values::{coded, currency, from_json, optional_time, revision, sku, time},
 };
 use crate::{
     external_sort::{Sorted, Sorter},
     read_models::{
-        OrderBalance, OrderFilter, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, Projection,
-        ReadModelError, RowKeys, RowPage, Rows, StoredRow,
-        encoded::{Encoded, EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
-        orders::{awaited_payment_due_at, never_placed, skus_of},
+        Count, OrderFilter, OrderPage, OrderQueries, OrderRow, OrderSummary, OrderSummaryRow, OrderWork,
+        Projection, ReadModelError, RowKeys, Rows, StoredRow,
+        codes::{
+            STATUSES, fulfilment_status_code, fulfilment_status_of, payment_status_code, payment_status_of,
+            terms_code, terms_of,
+        },
+        encoded::{EncodedOrder, EncodedRow, EncodedRows, OrderHead, OrderSku},
+        orders::skus_of,
     },
 };
 
 pub(super) const SCHEMA: &str = include_str!("orders.sql");
-
-/// The statuses that stored orders can have.
-pub(super) const STATUSES: [OrderStatus; 5] = [
-    OrderStatus::Placed,
-    OrderStatus::Allocated,
-    OrderStatus::Rejected,
-    OrderStatus::Cancelled,
-    OrderStatus::Expired,
-];
 
 /// Stored: changing a number needs a new schema version.
 pub(super) fn status_code(status: OrderStatus) -> i64 {
@@ -57,40 +46,67 @@ pub(super) fn final_codes() -> impl Iterator<Item = i64> {
     STATUSES.into_iter().filter(|status| status.is_final()).map(status_code)
 }
 
-/// Search columns besides SKUs.
-#[derive(Debug, PartialEq, Eq)]
-struct SearchColumns<'a> {
-    status: i64,
-    customer_id: Option<&'a str>,
-    placed_at: i64,
-    payment_due_at: Option<i64>,
-    overpaid: bool,
-    refund_due: bool,
-    terms: i64,
-    overdue_from: Option<i64>,
+/// Every column but `row_no`, in the order of [`with_values`] and [`encoded`].
+const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, status, payment_status, fulfilment_status,
+     customer_id, reference, country, placed_at, currency, total, payment_due_at, to_ship, overpaid, refund_due,
+     terms, overdue_from, times, summary, body";
+
+/// Calls `run` with the values of [`COLUMNS`].
+fn with_values<R>(row: &EncodedOrder, run: impl FnOnce(&[&dyn ToSql]) -> R) -> R {
+    let EncodedOrder { head, times, summary, body } = row;
+    run(params![
+        head.order_id.0,
+        head.revision.cast_signed(),
+        head.recorded_at.as_microsecond(),
+        head.updated_at.as_microsecond(),
+        status_code(head.status),
+        payment_status_code(head.payment_status),
+        fulfilment_status_code(head.fulfilment_status),
+        head.customer_id,
+        head.reference,
+        head.country,
+        head.placed_at.as_microsecond(),
+        head.currency.as_str(),
+        head.total.minor_units(),
+        head.payment_due_at.map(Timestamp::as_microsecond),
+        head.to_ship,
+        head.overpaid,
+        head.refund_due,
+        terms_code(head.terms),
+        head.overdue_from.map(Timestamp::as_microsecond),
+        times,
+        summary,
+        body,
+    ])
 }
 
-impl<'a> SearchColumns<'a> {
-    /// `None` for an order that was never placed.
-    fn of(order: &'a Order) -> Option<Self> {
-        Some(Self {
-            status: status_code(order.status()),
-            customer_id: order.customer_id(),
-            placed_at: order.placed_at()?.as_microsecond(),
-            payment_due_at: awaited_payment_due_at(order).map(Timestamp::as_microsecond),
-            overpaid: OrderBalance::Overpaid.is_of(order),
-            refund_due: OrderBalance::RefundDue.is_of(order),
-            terms: terms_code(order.terms()),
-            overdue_from: order.overdue_from().map(Timestamp::as_microsecond),
-        })
-    }
-
-    fn of_row(row: &'a OrderRow) -> Result<Self, ReadModelError> {
-        Self::of(&row.order).ok_or_else(|| never_placed(row.order_id))
-    }
+/// Reads the [`COLUMNS`].
+fn encoded(row: &Row<'_>) -> rusqlite::Result<EncodedOrder> {
+    let head = OrderHead {
+        order_id: OrderId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        status: coded(row, 4, "status", stored_status)?,
+        payment_status: coded(row, 5, "payment status", payment_status_of)?,
+        fulfilment_status: coded(row, 6, "fulfilment status", fulfilment_status_of)?,
+        customer_id: row.get(7)?,
+        reference: row.get(8)?,
+        country: row.get(9)?,
+        placed_at: time(row, 10)?,
+        currency: currency(row, 11)?,
+        total: coded(row, 12, "total", |total| Amount::new(total).ok())?,
+        payment_due_at: optional_time(row, 13)?,
+        to_ship: row.get(14)?,
+        overpaid: row.get(15)?,
+        refund_due: row.get(16)?,
+        terms: coded(row, 17, "number of terms", terms_of)?,
+        overdue_from: optional_time(row, 18)?,
+    };
+    Ok(EncodedOrder { head, times: row.get(19)?, summary: row.get(20)?, body: row.get(21)? })
 }
 
-const COLUMNS: &str = "order_id, revision, recorded_at, updated_at, body";
+const ROW_COLUMNS: &str = "order_id, revision, recorded_at, updated_at, times, body";
 
 fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
     Ok(OrderRow {
@@ -98,7 +114,8 @@ fn order_row(row: &Row<'_>) -> rusqlite::Result<OrderRow> {
         revision: revision(row, 1)?,
         recorded_at: time(row, 2)?,
         updated_at: time(row, 3)?,
-        order: from_json(row, 4)?,
+        times: from_json(row, 4)?,
+        order: from_json(row, 5)?,
     })
 }
 
@@ -114,18 +131,6 @@ pub(super) fn summary_row(row: &Row<'_>) -> rusqlite::Result<OrderSummaryRow> {
     })
 }
 
-/// The JSON columns of an order.
-struct Json {
-    summary: String,
-    body: String,
-}
-
-impl Json {
-    fn of(order: &Order) -> Result<Self, ReadModelError> {
-        Ok(Self { summary: to_json(&OrderSummary::of(order))?, body: to_json(order)? })
-    }
-}
-
 pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
     for id in &keys.orders {
         rows.orders.extend(order(connection, *id)?.map(Into::into));
@@ -134,7 +139,7 @@ pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> 
 }
 
 fn order(connection: &Connection, id: OrderId) -> Result<Option<OrderRow>, ReadModelError> {
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE order_id = ?1");
+    let sql = format!("SELECT {ROW_COLUMNS} FROM orders WHERE order_id = ?1");
     Ok(connection.prepare_cached(&sql)?.query_row([id.0], order_row).optional()?)
 }
 
@@ -152,26 +157,28 @@ struct OrderWriter<'c> {
     delete_sku: CachedStatement<'c>,
 }
 
-const INSERT: &str = "INSERT INTO orders
-     (order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at, overpaid,
-      refund_due, terms, overdue_from, summary, body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 const INSERT_SKU: &str = "INSERT INTO order_skus (sku, status, placed_at, order_id) VALUES (?1, ?2, ?3, ?4)";
+
+fn insert_sql() -> String {
+    let values: Vec<String> = (1..=COLUMNS.split(',').count()).map(|number| format!("?{number}")).collect();
+    format!("INSERT INTO orders ({COLUMNS}) VALUES ({})", values.join(", "))
+}
 
 impl<'c> OrderWriter<'c> {
     fn new(connection: &'c Connection) -> Result<Self, ReadModelError> {
-        const SELECT: &str = "SELECT row_no, status, placed_at FROM orders WHERE order_id = ?1";
-        // customer_id, placed_at and terms of an order never change.
+        const SELECT: &str = "SELECT status, placed_at FROM orders WHERE order_id = ?1";
+        // The other columns of an order never change: their indexes stay as they are. The numbers are those of COLUMNS.
         const UPDATE: &str = "UPDATE orders
-             SET revision = ?2, updated_at = ?3, status = ?4, payment_due_at = ?5, overpaid = ?6, refund_due = ?7,
-                 overdue_from = ?8, summary = ?9, body = ?10
-             WHERE row_no = ?1";
+             SET revision = ?2, updated_at = ?4, status = ?5, payment_status = ?6, fulfilment_status = ?7,
+                 payment_due_at = ?14, to_ship = ?15, overpaid = ?16, refund_due = ?17, overdue_from = ?19,
+                 times = ?20, summary = ?21, body = ?22
+             WHERE order_id = ?1";
         const DELETE_SKU: &str =
             "DELETE FROM order_skus WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4";
         Ok(Self {
             connection,
             select: connection.prepare_cached(SELECT)?,
-            insert: connection.prepare_cached(INSERT)?,
+            insert: connection.prepare_cached(&insert_sql())?,
             update: connection.prepare_cached(UPDATE)?,
             insert_sku: connection.prepare_cached(INSERT_SKU)?,
             delete_sku: connection.prepare_cached(DELETE_SKU)?,
@@ -179,37 +186,21 @@ impl<'c> OrderWriter<'c> {
     }
 
     fn write(&mut self, row: &OrderRow) -> Result<(), ReadModelError> {
-        let columns = SearchColumns::of_row(row)?;
+        let new = EncodedOrder::of_row(row)?;
         let id = row.order_id.0;
-        let json = Json::of(&row.order)?;
-        let skus = skus_of(&row.order);
-        let stored = self.select.query_row([id], |stored| {
-            Ok((stored.get::<_, i64>(0)?, stored.get::<_, i64>(1)?, stored.get::<_, i64>(2)?))
-        });
+        let (status, skus) = (status_code(new.head.status), skus_of(&row.order));
+        let stored =
+            self.select.query_row([id], |stored| Ok((stored.get::<_, i64>(0)?, stored.get::<_, i64>(1)?)));
         match stored.optional()? {
             None => {
-                insert(&mut self.insert, row, &columns, &json)?;
+                with_values(&new, |values| self.insert.execute(values))?;
+                let placed_at = new.head.placed_at.as_microsecond();
                 for sku in &skus {
-                    self.insert_sku.execute(params![sku.as_str(), columns.status, columns.placed_at, id])?;
+                    self.insert_sku.execute(params![sku.as_str(), status, placed_at, id])?;
                 }
             }
-            Some((row_no, old_status, placed_at)) => {
-                let (revision, updated_at) = (row.revision.cast_signed(), row.updated_at.as_microsecond());
-                let SearchColumns { status, payment_due_at, overpaid, refund_due, overdue_from, .. } =
-                    columns;
-                let Json { summary, body } = json;
-                self.update.execute(params![
-                    row_no,
-                    revision,
-                    updated_at,
-                    status,
-                    payment_due_at,
-                    overpaid,
-                    refund_due,
-                    overdue_from,
-                    summary,
-                    body,
-                ])?;
+            Some((old_status, placed_at)) => {
+                with_values(&new, |values| self.update.execute(values))?;
                 if old_status != status {
                     for sku in &skus {
                         self.delete_sku.execute(params![sku.as_str(), old_status, placed_at, id])?;
@@ -225,55 +216,15 @@ impl<'c> OrderWriter<'c> {
     }
 }
 
-fn insert(
-    statement: &mut Statement<'_>,
-    row: &OrderRow,
-    columns: &SearchColumns<'_>,
-    json: &Json,
-) -> Result<(), ReadModelError> {
-    statement.execute(params![
-        row.order_id.0,
-        row.revision.cast_signed(),
-        row.recorded_at.as_microsecond(),
-        row.updated_at.as_microsecond(),
-        columns.status,
-        columns.customer_id,
-        columns.placed_at,
-        columns.payment_due_at,
-        columns.overpaid,
-        columns.refund_due,
-        columns.terms,
-        columns.overdue_from,
-        json.summary,
-        json.body,
-    ])?;
-    Ok(())
-}
-
 /// Adds rows of a rebuild, and the rows of `order_skus` to `skus`.
 pub(super) fn copy(
     connection: &Connection,
     skus: &mut Sorter,
     rows: &EncodedRows,
 ) -> Result<(), ReadModelError> {
-    let mut insert = connection.prepare_cached(INSERT)?;
-    for Encoded { head, summary, body } in &rows.orders {
-        insert.execute(params![
-            head.order_id.0,
-            head.revision.cast_signed(),
-            head.recorded_at.as_microsecond(),
-            head.updated_at.as_microsecond(),
-            status_code(head.status),
-            head.customer_id,
-            head.placed_at.as_microsecond(),
-            head.payment_due_at.map(Timestamp::as_microsecond),
-            head.overpaid,
-            head.refund_due,
-            terms_code(head.terms),
-            head.overdue_from.map(Timestamp::as_microsecond),
-            summary,
-            body,
-        ])?;
+    let mut insert = connection.prepare_cached(&insert_sql())?;
+    for row in &rows.orders {
+        with_values(row, |values| insert.execute(values))?;
     }
     rows.order_skus.iter().try_for_each(|entry| Ok(skus.push(&sku_key(entry), &[])?))
 }
@@ -321,36 +272,24 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
          WHERE sku = ?1 AND status = ?2 AND placed_at = ?3 AND order_id = ?4)";
     let mut sku_listed = connection.prepare(SKU)?;
     let mut skus_expected: i64 = 0;
-    let sql = format!(
-        "SELECT {COLUMNS}, status, customer_id, placed_at, payment_due_at, overpaid, refund_due, terms,
-             overdue_from, summary
-         FROM orders ORDER BY row_no"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM orders ORDER BY row_no");
     let read = |row: &Row<'_>| {
-        let order = order_row(row)?;
-        let stored = SearchColumns {
-            status: row.get(5)?,
-            customer_id: row.get_ref(6)?.as_str_or_null()?,
-            placed_at: row.get(7)?,
-            payment_due_at: row.get(8)?,
-            overpaid: row.get(9)?,
-            refund_due: row.get(10)?,
-            terms: row.get(11)?,
-            overdue_from: row.get(12)?,
-        };
-        let summary: OrderSummary = from_json(row, 13)?;
-        let columns_fit = SearchColumns::of(&order.order).is_some_and(|expected| expected == stored)
-            && OrderSummary::of(&order.order) == summary;
-        Ok((order, stored.status, stored.placed_at, columns_fit))
+        let stored = encoded(row)?;
+        let summary: OrderSummary = from_json(row, 20)?;
+        let OrderHead { order_id, revision, recorded_at, updated_at, .. } = stored.head;
+        let (times, order) = (from_json(row, 19)?, from_json(row, 21)?);
+        Ok((stored.head, summary, OrderRow { order_id, revision, recorded_at, updated_at, times, order }))
     };
-    each(connection, sink, &sql, Projection::Orders, read, |sink, (row, status, placed_at, columns_fit)| {
+    each(connection, sink, &sql, Projection::Orders, read, |sink, (head, summary, row)| {
         let broken = |fault| StoredRow::broken(Projection::Orders, row.order_id.to_string(), fault);
-        if !columns_fit {
+        let columns_fit = OrderHead::of(&row).is_ok_and(|expected| expected == head);
+        if !columns_fit || OrderSummary::of(&row.order) != summary {
             let fault = "a search column or the summary differs from the order";
             sink.push(broken(fault.to_owned()))?;
         }
         for sku in skus_of(&row.order) {
             skus_expected += 1;
+            let (status, placed_at) = (status_code(head.status), head.placed_at.as_microsecond());
             let key = params![sku.as_str(), status, placed_at, row.order_id.0];
             if !sku_listed.query_row(key, |found| found.get::<_, bool>(0))? {
                 sink.push(broken(format!("order_skus has no entry of {sku} for it")))?;
@@ -369,40 +308,18 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
 
 /// Sends every order and every row of `order_skus` as it is stored.
 pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
-    let sql =
-        "SELECT order_id, revision, recorded_at, updated_at, status, customer_id, placed_at, payment_due_at,
-             overpaid, refund_due, terms, overdue_from, summary, body
-         FROM orders ORDER BY row_no";
-    let order = |row: &Row<'_>| {
-        let head = OrderHead {
-            order_id: OrderId(row.get(0)?),
-            revision: revision(row, 1)?,
-            recorded_at: time(row, 2)?,
-            updated_at: time(row, 3)?,
-            status: stored_status(row, 4)?,
-            customer_id: row.get(5)?,
-            placed_at: time(row, 6)?,
-            payment_due_at: optional_time(row, 7)?,
-            overpaid: row.get(8)?,
-            refund_due: row.get(9)?,
-            terms: stored_terms(row, 10)?,
-            overdue_from: optional_time(row, 11)?,
-        };
-        Ok(EncodedOrder { head, summary: row.get(12)?, body: row.get(13)? })
-    };
-    each(connection, sink, sql, Projection::Orders, order, |sink, row| sink.push(EncodedRow::Order(row)))?;
+    let sql = format!("SELECT {COLUMNS} FROM orders ORDER BY row_no");
+    each(connection, sink, &sql, Projection::Orders, encoded, |sink, row| sink.push(EncodedRow::Order(row)))?;
     let sql = "SELECT sku, status, placed_at, order_id FROM order_skus";
     let entry = |row: &Row<'_>| {
-        let (sku, status) = (sku(row, 0)?, stored_status(row, 1)?);
+        let (sku, status) = (sku(row, 0)?, coded(row, 1, "status", stored_status)?);
         Ok(OrderSku { sku, status, placed_at: time(row, 2)?, order_id: OrderId(row.get(3)?) })
     };
     each(connection, sink, sql, Projection::Orders, entry, |sink, row| sink.push(EncodedRow::OrderSku(row)))
 }
 
-fn stored_status(row: &Row<'_>, column: usize) -> rusqlite::Result<OrderStatus> {
-    let code: i64 = row.get(column)?;
-    let status = STATUSES.into_iter().find(|status| status_code(*status) == code);
-    status.ok_or_else(|| unreadable("status", &code.to_string()))
+fn stored_status(code: i64) -> Option<OrderStatus> {
+    STATUSES.into_iter().find(|status| status_code(*status) == code)
 }
 
 #[async_trait]
@@ -415,13 +332,18 @@ impl OrderQueries for SqliteQueries {
         self.run(move |connection| summary(connection, id)).await
     }
 
-    async fn orders(
-        &self,
-        filter: &OrderFilter,
-        limit: usize,
-    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<OrderPage, ReadModelError> {
         let filter = filter.clone();
-        self.run(move |connection| order_lists::list_page(connection, &filter, limit)).await
+        self.run(move |connection| order_lists::page(connection, &filter, limit)).await
+    }
+
+    async fn order_count(&self, filter: &OrderFilter) -> Result<Count, ReadModelError> {
+        let filter = filter.clone();
+        self.run(move |connection| order_lists::count(connection, &filter)).await
+    }
+
+    async fn work_counts(&self, now: Timestamp) -> Result<Vec<(OrderWork, Count)>, ReadModelError> {
+        self.run(move |connection| order_lists::work_counts(connection, now)).await
     }
 }
 

@@ -1,23 +1,23 @@
 //! Payments.
 
 use async_trait::async_trait;
-use domain::{
-    PaymentId, Timestamp,
-    payment::{Payment, PaymentState},
-};
+use domain::{OrderId, PaymentId, Timestamp, payment::PaymentState};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, Transaction, params};
+use uuid::Uuid;
 
 use super::{
     SqliteQueries,
     audit::{Sink, Stop, each},
+    order_lists::DIALECT,
     orders,
-    values::{from_json, optional_time, revision, time, to_json, unreadable},
+    values::{coded, from_json, optional_time, revision, time},
+    walks,
 };
 use crate::read_models::{
-    PaymentFilter, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow, Projection, ReadModelError,
-    RowKeys, RowPage, Rows, StoredRow,
-    encoded::{Encoded, EncodedPayment, EncodedRow, PaymentHead},
-    paging::one_more,
+    Count, PaymentFilter, PaymentPage, PaymentQueries, PaymentRow, PaymentSummary, PaymentSummaryRow,
+    Projection, ReadModelError, RowKeys, Rows, ScannedPage, StoredRow,
+    encoded::{EncodedPayment, EncodedRow, PaymentHead},
+    list_sql::{Bound, ListSql},
     payments::ids_of_order,
 };
 
@@ -47,7 +47,56 @@ fn state_code(state: PaymentState) -> i64 {
     }
 }
 
-const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, body, awaits_provider_since";
+/// The condition that a payment has this state.
+pub(super) fn has_state(state: PaymentState) -> String {
+    format!("state = {}", state_code(state))
+}
+
+/// Every column but `row_no`, in the order of [`execute`] and [`encoded`].
+const COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, state, order_id, reference, failure,
+     declined, awaits_provider_since, authorized_until, times, summary, body";
+
+/// Executes a statement with the values of [`COLUMNS`].
+fn execute(statement: &mut Statement<'_>, row: &EncodedPayment) -> Result<(), ReadModelError> {
+    let EncodedPayment { head, times, summary, body } = row;
+    statement.execute(params![
+        head.payment_id.0,
+        head.revision.cast_signed(),
+        head.recorded_at.as_microsecond(),
+        head.updated_at.as_microsecond(),
+        state_code(head.state),
+        head.order_id.map(|id| id.0),
+        head.reference,
+        head.failure,
+        head.declined,
+        head.awaits_provider_since.map(Timestamp::as_microsecond),
+        head.authorized_until.map(Timestamp::as_microsecond),
+        times,
+        summary,
+        body,
+    ])?;
+    Ok(())
+}
+
+/// Reads the [`COLUMNS`].
+fn encoded(row: &Row<'_>) -> rusqlite::Result<EncodedPayment> {
+    let head = PaymentHead {
+        payment_id: PaymentId(row.get(0)?),
+        revision: revision(row, 1)?,
+        recorded_at: time(row, 2)?,
+        updated_at: time(row, 3)?,
+        state: coded(row, 4, "state", stored_state)?,
+        order_id: row.get::<_, Option<Uuid>>(5)?.map(OrderId),
+        reference: row.get(6)?,
+        failure: row.get(7)?,
+        declined: row.get(8)?,
+        awaits_provider_since: optional_time(row, 9)?,
+        authorized_until: optional_time(row, 10)?,
+    };
+    Ok(EncodedPayment { head, times: row.get(11)?, summary: row.get(12)?, body: row.get(13)? })
+}
+
+const ROW_COLUMNS: &str = "payment_id, revision, recorded_at, updated_at, awaits_provider_since, times, body";
 
 fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
     Ok(PaymentRow {
@@ -55,8 +104,9 @@ fn payment_row(row: &Row<'_>) -> rusqlite::Result<PaymentRow> {
         revision: revision(row, 1)?,
         recorded_at: time(row, 2)?,
         updated_at: time(row, 3)?,
-        awaits_provider_since: optional_time(row, 5)?,
-        payment: from_json(row, 4)?,
+        awaits_provider_since: optional_time(row, 4)?,
+        refund_times: from_json(row, 5)?,
+        payment: from_json(row, 6)?,
     })
 }
 
@@ -72,18 +122,6 @@ fn summary_row(row: &Row<'_>) -> rusqlite::Result<PaymentSummaryRow> {
     })
 }
 
-/// The JSON columns of a payment.
-struct Json {
-    summary: String,
-    body: String,
-}
-
-impl Json {
-    fn of(payment: &Payment) -> Result<Self, ReadModelError> {
-        Ok(Self { summary: to_json(&PaymentSummary::of(payment))?, body: to_json(payment)? })
-    }
-}
-
 pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> Result<(), ReadModelError> {
     for id in &keys.payments {
         rows.payments.extend(payment(connection, *id)?.map(Into::into));
@@ -92,70 +130,51 @@ pub(super) fn load(connection: &Connection, keys: &RowKeys, rows: &mut Rows) -> 
 }
 
 fn payment(connection: &Connection, id: PaymentId) -> Result<Option<PaymentRow>, ReadModelError> {
-    let sql = format!("SELECT {COLUMNS} FROM payments WHERE payment_id = ?1");
+    let sql = format!("SELECT {ROW_COLUMNS} FROM payments WHERE payment_id = ?1");
     Ok(connection.prepare_cached(&sql)?.query_row([id.0], payment_row).optional()?)
 }
 
-const INSERT: &str = "INSERT INTO payments
-     (payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until, summary,
-      body)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+fn insert_sql() -> String {
+    let values: Vec<String> = (1..=COLUMNS.split(',').count()).map(|number| format!("?{number}")).collect();
+    format!("INSERT INTO payments ({COLUMNS}) VALUES ({})", values.join(", "))
+}
 
 pub(super) fn write(transaction: &Transaction<'_>, rows: &Rows) -> Result<(), ReadModelError> {
-    let sql = format!(
-        "{INSERT} ON CONFLICT (payment_id) DO UPDATE
-         SET revision = ?2, recorded_at = ?3, updated_at = ?4, state = ?5, awaits_provider_since = ?6,
-             authorized_until = ?7, summary = ?8, body = ?9"
-    );
+    let changes: Vec<String> =
+        COLUMNS.split(',').map(|name| format!("{0} = excluded.{0}", name.trim())).skip(1).collect();
+    let sql = format!("{} ON CONFLICT (payment_id) DO UPDATE SET {}", insert_sql(), changes.join(", "));
     let mut upsert = transaction.prepare_cached(&sql)?;
-    rows.payments.iter().try_for_each(|row| execute(&mut upsert, row, &Json::of(&row.payment)?))
+    rows.payments.iter().try_for_each(|row| execute(&mut upsert, &EncodedPayment::of_row(row)?))
 }
 
 /// Adds rows of a rebuild.
 pub(super) fn copy(connection: &Connection, rows: &[EncodedPayment]) -> Result<(), ReadModelError> {
-    let mut insert = connection.prepare_cached(INSERT)?;
-    for Encoded { head, summary, body } in rows {
-        insert.execute(params![
-            head.payment_id.0,
-            head.revision.cast_signed(),
-            head.recorded_at.as_microsecond(),
-            head.updated_at.as_microsecond(),
-            state_code(head.state),
-            head.awaits_provider_since.map(Timestamp::as_microsecond),
-            head.authorized_until.map(Timestamp::as_microsecond),
-            summary,
-            body,
-        ])?;
-    }
-    Ok(())
-}
-
-fn execute(statement: &mut Statement<'_>, row: &PaymentRow, json: &Json) -> Result<(), ReadModelError> {
-    statement.execute(params![
-        row.payment_id.0,
-        row.revision.cast_signed(),
-        row.recorded_at.as_microsecond(),
-        row.updated_at.as_microsecond(),
-        state_code(row.payment.state()),
-        row.awaits_provider_since.map(Timestamp::as_microsecond),
-        row.payment.authorized_until().map(Timestamp::as_microsecond),
-        json.summary,
-        json.body,
-    ])?;
-    Ok(())
+    let mut insert = connection.prepare_cached(&insert_sql())?;
+    rows.iter().try_for_each(|row| execute(&mut insert, row))
 }
 
 pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Result<(), Stop> {
-    let sql = format!("SELECT {COLUMNS}, state, authorized_until, summary FROM payments ORDER BY row_no");
+    let sql = format!("SELECT {COLUMNS} FROM payments ORDER BY row_no");
     let read = |row: &Row<'_>| {
-        let stored = (row.get::<_, i64>(6)?, row.get::<_, Option<i64>>(7)?, from_json(row, 8)?);
-        Ok((payment_row(row)?, stored))
+        let summary: PaymentSummary = from_json(row, 12)?;
+        let head = encoded(row)?.head;
+        let PaymentHead { payment_id, revision, recorded_at, updated_at, awaits_provider_since, .. } = head;
+        let (refund_times, payment) = (from_json(row, 11)?, from_json(row, 13)?);
+        let row = PaymentRow {
+            payment_id,
+            revision,
+            recorded_at,
+            updated_at,
+            awaits_provider_since,
+            refund_times,
+            payment,
+        };
+        Ok((head, summary, row))
     };
-    each(connection, sink, &sql, Projection::Payments, read, |sink, (row, stored)| {
-        let until = row.payment.authorized_until().map(Timestamp::as_microsecond);
-        let expected = (state_code(row.payment.state()), until, PaymentSummary::of(&row.payment));
-        if stored != expected {
-            let fault = "state, end of the authorisation or summary differs from the payment";
+    each(connection, sink, &sql, Projection::Payments, read, |sink, (head, summary, row)| {
+        let expected = PaymentSummary::of(&row.payment);
+        if summary != expected || head != PaymentHead::of(&row, &expected) {
+            let fault = "a search column or the summary differs from the payment";
             sink.push(StoredRow::broken(Projection::Payments, row.payment_id.to_string(), fault))?;
         }
         sink.push(StoredRow::Payment(Box::new(row)))
@@ -164,31 +183,14 @@ pub(super) fn scan(connection: &Connection, sink: &mut Sink<StoredRow>) -> Resul
 
 /// Sends every payment as it is stored.
 pub(super) fn scan_encoded(connection: &Connection, sink: &mut Sink<EncodedRow>) -> Result<(), Stop> {
-    let sql =
-        "SELECT payment_id, revision, recorded_at, updated_at, state, awaits_provider_since, authorized_until,
-             summary, body
-         FROM payments ORDER BY row_no";
-    let payment = |row: &Row<'_>| {
-        let head = PaymentHead {
-            payment_id: PaymentId(row.get(0)?),
-            revision: revision(row, 1)?,
-            recorded_at: time(row, 2)?,
-            updated_at: time(row, 3)?,
-            state: stored_state(row, 4)?,
-            awaits_provider_since: optional_time(row, 5)?,
-            authorized_until: optional_time(row, 6)?,
-        };
-        Ok(EncodedPayment { head, summary: row.get(7)?, body: row.get(8)? })
-    };
-    each(connection, sink, sql, Projection::Payments, payment, |sink, row| {
+    let sql = format!("SELECT {COLUMNS} FROM payments ORDER BY row_no");
+    each(connection, sink, &sql, Projection::Payments, encoded, |sink, row| {
         sink.push(EncodedRow::Payment(row))
     })
 }
 
-fn stored_state(row: &Row<'_>, column: usize) -> rusqlite::Result<PaymentState> {
-    let code: i64 = row.get(column)?;
-    let state = STATES.into_iter().find(|state| state_code(*state) == code);
-    state.ok_or_else(|| unreadable("state", &code.to_string()))
+fn stored_state(code: i64) -> Option<PaymentState> {
+    STATES.into_iter().find(|state| state_code(*state) == code)
 }
 
 #[async_trait]
@@ -197,13 +199,19 @@ impl PaymentQueries for SqliteQueries {
         self.run(move |connection| payment(connection, id)).await
     }
 
-    async fn payments(
-        &self,
-        filter: &PaymentFilter,
-        limit: usize,
-    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
+    async fn payments(&self, filter: &PaymentFilter, limit: usize) -> Result<PaymentPage, ReadModelError> {
         let filter = filter.clone();
         self.run(move |connection| page(connection, &filter, limit)).await
+    }
+
+    async fn payment_count(&self, filter: &PaymentFilter) -> Result<Count, ReadModelError> {
+        let filter = filter.clone();
+        self.run(move |connection| {
+            let mut counting = ListSql::new(&DIALECT);
+            let sql = counting.payment_count(&filter);
+            walks::count(connection, &sql, &counting.values)
+        })
+        .await
     }
 }
 
@@ -211,7 +219,7 @@ fn page(
     connection: &Connection,
     filter: &PaymentFilter,
     limit: usize,
-) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
+) -> Result<PaymentPage, ReadModelError> {
     if let Some(order_id) = filter.order_id {
         let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE payment_id = ?1");
         let mut statement = connection.prepare_cached(&sql)?;
@@ -221,23 +229,15 @@ fn page(
         }
         return Ok(filter.page_of_order(order_id, rows, limit));
     }
-    let after = match filter.after {
-        None => 0,
-        Some(id) => row_no(connection, id)?,
-    };
-    let state = filter.state.map(state_code);
-    let table = match state {
-        None => "payments WHERE ?3 IS NULL",
-        Some(_) => "payments INDEXED BY payments_by_state WHERE state = ?3",
-    };
-    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM {table} AND row_no > ?1 ORDER BY row_no LIMIT ?2");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![after, one_more(limit), state], summary_row)?;
-    Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
-}
-
-/// 0, before the first row, if there is no such payment.
-fn row_no(connection: &Connection, id: PaymentId) -> Result<i64, ReadModelError> {
-    const SELECT: &str = "SELECT row_no FROM payments WHERE payment_id = ?1";
-    Ok(connection.prepare_cached(SELECT)?.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(0))
+    let mut walked = ListSql::new(&DIALECT);
+    let keys = walked.payment_keys(filter, limit.saturating_add(1));
+    let mut look_up = ListSql::new(&DIALECT);
+    let id = look_up.bind(Bound::Id(Uuid::nil()));
+    let mut conditions = vec![format!("payment_id = {id}")];
+    conditions.extend(look_up.payment_conditions_left(filter));
+    let sql = format!("SELECT {SUMMARY_COLUMNS} FROM payments WHERE {}", conditions.join(" AND "));
+    let (rows, looked_up_to) =
+        walks::page(connection, (&keys, &walked.values), (&sql, &look_up.values), limit, summary_row)?;
+    let last = looked_up_to.map(|(_, id)| PaymentId(id));
+    Ok(ScannedPage::cut(rows, limit, |row| row.payment_id, last))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use domain::{OrderId, Position, Sku};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 
 use super::{
     SqliteQueries,
@@ -14,7 +14,9 @@ use super::{
 };
 use crate::read_models::{
     OrderStockEvent, Projection, ReadModelError, ReservationRow, RowKeys, RowPage, Rows, StockFilter,
-    StockQueries, StockRow, StoredRow, encoded::EncodedRows, paging::one_more,
+    StockPage, StockPlace, StockQueries, StockRow, StoredRow,
+    encoded::EncodedRows,
+    paging::{one_more, sql_limit},
 };
 
 pub(super) const SCHEMA: &str = include_str!("stock.sql");
@@ -203,24 +205,9 @@ impl StockQueries for SqliteQueries {
         .await
     }
 
-    async fn stock_list(
-        &self,
-        filter: &StockFilter,
-        limit: usize,
-    ) -> Result<RowPage<StockRow>, ReadModelError> {
-        let StockFilter { available_below, after } = filter.clone();
-        self.run(move |connection| {
-            let sql = format!(
-                "SELECT {LEVEL_COLUMNS} FROM stock
-                 WHERE sku > ?1 AND on_hand - reserved < ?2 ORDER BY sku LIMIT ?3"
-            );
-            let after = after.as_ref().map_or("", Sku::as_str);
-            let below = available_below.map_or(i64::MAX, i64::from);
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![after, below, one_more(limit)], level_row)?;
-            Ok(RowPage::cut(rows.collect::<rusqlite::Result<_>>()?, limit))
-        })
-        .await
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<StockPage, ReadModelError> {
+        let filter = filter.clone();
+        self.run(move |connection| list_page(connection, &filter, limit)).await
     }
 
     async fn reservations(
@@ -261,4 +248,38 @@ impl StockQueries for SqliteQueries {
         })
         .await
     }
+}
+
+/// ?1 and ?2: available units and SKU after which the list goes on, ?3: available units below, ?4: how many.
+pub(super) const BY_AVAILABLE: &str =
+    "SELECT sku, on_hand, reserved, revision FROM stock INDEXED BY stock_by_available
+     WHERE (available, sku) > (?1, ?2) AND available < ?3 ORDER BY available, sku LIMIT ?4";
+/// ?1: the first SKU, ?2: the one that ends the list, ?3: how many.
+pub(super) const BY_SKU: &str = "SELECT sku, on_hand, reserved, revision FROM stock
+     WHERE sku >= ?1 AND sku < ?2 ORDER BY sku LIMIT ?3";
+
+fn list_page(
+    connection: &Connection,
+    filter: &StockFilter,
+    limit: usize,
+) -> Result<StockPage, ReadModelError> {
+    let fetched = sql_limit(filter.rows_to_read(limit));
+    let read = |sql, values: &[&dyn ToSql]| {
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(values, level_row)?;
+        rows.collect::<rusqlite::Result<Vec<StockRow>>>()
+    };
+    let rows = match filter.available_below {
+        Some(below) => {
+            let after = filter.after.as_ref().map(|StockPlace(units, sku)| (i64::from(*units), sku.as_str()));
+            let (units, sku) = after.unwrap_or((-1, ""));
+            let below = i64::try_from(below).unwrap_or(i64::MAX);
+            read(BY_AVAILABLE, params![units, sku, below, fetched])
+        }
+        None => {
+            let [first, end] = filter.bounds();
+            read(BY_SKU, params![first, end, fetched])
+        }
+    };
+    Ok(filter.page(rows?, limit))
 }

@@ -2,7 +2,8 @@ CREATE TABLE stock (
     sku      TEXT PRIMARY KEY,
     on_hand  INTEGER NOT NULL,
     reserved INTEGER NOT NULL CHECK (reserved <= on_hand),
-    revision INTEGER NOT NULL
+    revision INTEGER NOT NULL,
+    available INTEGER NOT NULL GENERATED ALWAYS AS (on_hand - reserved) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 
 -- A row exists only while units are held.
@@ -27,4 +28,5 @@ CREATE TABLE order_stock_events (
 ) STRICT, WITHOUT ROWID;
 
 -- Indexes
+CREATE INDEX stock_by_available ON stock (available, sku);
 CREATE INDEX reservations_of_ended_orders ON reservations (order_id) WHERE order_ended = 1;

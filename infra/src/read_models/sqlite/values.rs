@@ -2,12 +2,22 @@
 
 use domain::{Currency, Position, Revision, Sku, Timestamp};
 use rusqlite::{
-    ErrorCode, Row,
-    types::{FromSqlError, Type, ValueRef},
+    ErrorCode, Row, ToSql,
+    types::{FromSqlError, ToSqlOutput, Type, ValueRef},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use crate::read_models::ReadModelError;
+use crate::read_models::{ReadModelError, list_sql::Bound};
+
+impl ToSql for Bound {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Time(number) | Self::Number(number) => number.to_sql(),
+            Self::Text(text) => text.to_sql(),
+            Self::Id(id) => id.to_sql(),
+        }
+    }
+}
 
 pub(super) fn signed_position(position: Option<Position>) -> Option<i64> {
     position.map(u64::cast_signed)
@@ -31,6 +41,17 @@ pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Op
     stored.then(|| time(row, column)).transpose()
 }
 
+/// The value that a number stands for.
+pub(super) fn coded<T>(
+    row: &Row<'_>,
+    column: usize,
+    what: &str,
+    of_code: impl Fn(i64) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let code: i64 = row.get(column)?;
+    of_code(code).ok_or_else(|| unreadable(what, &code.to_string()))
+}
+
 pub(super) fn sku(row: &Row<'_>, column: usize) -> rusqlite::Result<Sku> {
     sku_of(row.get_ref(column)?.as_str()?)
 }
@@ -47,10 +68,6 @@ pub(super) fn currency(row: &Row<'_>, column: usize) -> rusqlite::Result<Currenc
 pub(super) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|error| conversion(column, Type::Text, error))
-}
-
-pub(super) fn to_json(value: &impl Serialize) -> Result<String, ReadModelError> {
-    serde_json::to_string(value).map_err(|error| ReadModelError::Row(error.to_string().into()))
 }
 
 pub(super) fn conversion(

@@ -5,6 +5,7 @@ use domain::{
         PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentTerms, RefundReason, RefundSource,
     },
 };
+use infra::read_models::RefundTimes;
 use uuid::Uuid;
 
 use super::*;
@@ -51,6 +52,7 @@ fn waits(events: impl IntoIterator<Item = (i64, PaymentEvent)>) -> Vec<Option<i6
             recorded_at: at(0),
             updated_at: at(minute),
             awaits_provider_since: since,
+            refund_times: RefundTimes::default(),
             payment,
         });
     }

@@ -14,18 +14,18 @@ use domain::{
 use infra::{
     event_source::{Partition, Reached},
     read_models::{
-        BindError, Changes, CheckpointRow, Generation, Money, MoneyKey, MoneyQueries, MoneyQuery,
-        MoneyTotals, OrderAt, OrderFilter, OrderQueries, OrderRow, OrderStockEvent, OrderSummaryRow,
-        OverdueQueries, ParkedStream, PaymentAt, PaymentFilter, PaymentQueries, PaymentRow,
-        PaymentSummaryRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow, RowKeys,
-        RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery, SalesTotals,
-        StockFilter, StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait, WaitFilter, WaitKind,
-        WaitQueries, Waiters, group_key,
+        BindError, Changes, CheckpointRow, Count, Generation, Money, MoneyKey, MoneyQueries, MoneyQuery,
+        MoneyTotals, OrderAt, OrderFilter, OrderPage, OrderQueries, OrderRow, OrderStockEvent,
+        OrderSummaryRow, OrderWork, OverdueQueries, ParkedStream, PaymentAt, PaymentFilter, PaymentPage,
+        PaymentQueries, PaymentRow, ProjectionQueries, Queries, ReadModelError, ReadModels, ReservationRow,
+        RowKeys, RowPage, Rows, Sales, SalesDimension, SalesGroup, SalesKey, SalesQueries, SalesQuery,
+        SalesTotals, StockFilter, StockPage, StockQueries, StockRow, StreamChanges, TimeRange, Totals, Wait,
+        WaitFilter, WaitKind, WaitQueries, Waiters, group_key,
     },
 };
 use uuid::Uuid;
 
-use super::{Durable, Fate, Hazards, Operation, Tables};
+use super::{Durable, Fate, Hazards, ListedRows, Operation, Tables, lists::stock_page};
 
 /// The port for projectors and the port for queries. Clones share their tables.
 #[derive(Clone)]
@@ -158,46 +158,12 @@ fn page<T>(rows: impl Iterator<Item = T>, limit: usize) -> RowPage<T> {
     RowPage::cut(rows.take(limit.saturating_add(1)).collect(), limit)
 }
 
-fn orders(tables: &Tables, filter: &OrderFilter, limit: usize) -> RowPage<OrderSummaryRow> {
-    let place = |row: &OrderRow| (row.order.placed_at().unwrap_or(Timestamp::MIN), row.order_id);
-    let overdue = |row: &OrderRow| (row.order.overdue_from().unwrap_or(Timestamp::MAX), row.order_id);
-    let mut rows: Vec<&Arc<OrderRow>> = tables
-        .orders
-        .values()
-        .filter(|row| {
-            let order = &row.order;
-            let (placed_at, _) = place(row);
-            let customer = filter.customer_id.as_deref();
-            filter.status.is_none_or(|status| order.status() == status)
-                && customer.is_none_or(|customer| order.customer_id() == Some(customer))
-                && filter.sku.as_ref().is_none_or(|sku| order.lines().iter().any(|line| line.sku == *sku))
-                && filter.balance.is_none_or(|balance| balance.is_of(order))
-                && filter.placed_from.is_none_or(|from| placed_at >= from)
-                && filter.placed_to.is_none_or(|to| placed_at < to)
-                && filter.terms.is_none_or(|terms| order.terms() == terms)
-                && match filter.overdue_at {
-                    Some(now) => {
-                        overdue(row).0 <= now && filter.after.is_none_or(|after| overdue(row) > after)
-                    }
-                    None => filter.after.is_none_or(|after| place(row) < after),
-                }
-        })
-        .collect();
-    match filter.overdue_at {
-        Some(_) => rows.sort_unstable_by_key(|row| overdue(row)),
-        None => rows.sort_unstable_by_key(|row| std::cmp::Reverse(place(row))),
+fn listed(tables: &Tables) -> ListedRows<'_> {
+    let payments = tables.arrivals.iter().filter_map(|id| tables.payments.get(id));
+    ListedRows {
+        orders: tables.orders.values().map(AsRef::as_ref).collect(),
+        payments: payments.map(AsRef::as_ref).collect(),
     }
-    page(rows.into_iter().map(|row| row.as_ref().into()), limit)
-}
-
-fn payments(tables: &Tables, filter: &PaymentFilter, limit: usize) -> RowPage<PaymentSummaryRow> {
-    let after = filter.after.and_then(|after| tables.arrivals.iter().position(|id| *id == after));
-    let ids = tables.arrivals.iter().skip(after.map_or(0, |place| place + 1));
-    let rows = ids.filter_map(|id| tables.payments.get(id)).filter(|row| {
-        filter.order_id.is_none_or(|order| row.payment.order_id() == Some(order))
-            && filter.state.is_none_or(|state| row.payment.state() == state)
-    });
-    page(rows.map(|row| row.as_ref().into()), limit)
 }
 
 fn is_within(range: &TimeRange, quarter: i64) -> bool {
@@ -253,19 +219,8 @@ impl StockQueries for MemoryReadModels {
         self.read(|tables| tables.stock.get(sku).cloned()).await
     }
 
-    async fn stock_list(
-        &self,
-        filter: &StockFilter,
-        limit: usize,
-    ) -> Result<RowPage<StockRow>, ReadModelError> {
-        let list = |tables: &Tables| {
-            let rows = tables.stock.values().filter(|row| {
-                let available = row.on_hand - row.reserved;
-                filter.after.as_ref().is_none_or(|after| row.sku > *after)
-                    && filter.available_below.is_none_or(|below| available < below)
-            });
-            page(rows.cloned(), limit)
-        };
+    async fn stock_list(&self, filter: &StockFilter, limit: usize) -> Result<StockPage, ReadModelError> {
+        let list = |tables: &Tables| stock_page(tables.stock.values(), filter, limit);
         self.read(list).await
     }
 
@@ -308,12 +263,16 @@ impl OrderQueries for MemoryReadModels {
         self.read(|tables| tables.orders.get(&id).map(|row| row.as_ref().into())).await
     }
 
-    async fn orders(
-        &self,
-        filter: &OrderFilter,
-        limit: usize,
-    ) -> Result<RowPage<OrderSummaryRow>, ReadModelError> {
-        self.read(|tables| orders(tables, filter, limit)).await
+    async fn orders(&self, filter: &OrderFilter, limit: usize) -> Result<OrderPage, ReadModelError> {
+        self.read(|tables| listed(tables).orders(filter, limit)).await
+    }
+
+    async fn order_count(&self, filter: &OrderFilter) -> Result<Count, ReadModelError> {
+        self.read(|tables| listed(tables).order_count(filter)).await
+    }
+
+    async fn work_counts(&self, now: Timestamp) -> Result<Vec<(OrderWork, Count)>, ReadModelError> {
+        self.read(|tables| listed(tables).work_counts(now)).await
     }
 }
 
@@ -323,12 +282,12 @@ impl PaymentQueries for MemoryReadModels {
         self.read(|tables| tables.payments.get(&id).map(|row| PaymentRow::clone(row))).await
     }
 
-    async fn payments(
-        &self,
-        filter: &PaymentFilter,
-        limit: usize,
-    ) -> Result<RowPage<PaymentSummaryRow>, ReadModelError> {
-        self.read(|tables| payments(tables, filter, limit)).await
+    async fn payments(&self, filter: &PaymentFilter, limit: usize) -> Result<PaymentPage, ReadModelError> {
+        self.read(|tables| listed(tables).payments(filter, limit)).await
+    }
+
+    async fn payment_count(&self, filter: &PaymentFilter) -> Result<Count, ReadModelError> {
+        self.read(|tables| listed(tables).payment_count(filter)).await
     }
 }
 
