@@ -35,6 +35,18 @@ pub trait EventLog: Send + Sync + 'static {
     /// beginning).
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError>;
 
+    /// The last event of a stream; `None` if the stream does not exist. By default it reads the whole stream.
+    async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        let mut last: Option<RecordedEvent> = None;
+        loop {
+            let from = last.as_ref().map_or(0, |event| event.revision + 1);
+            match self.read_stream(stream, from, 1_000).await?.pop() {
+                Some(event) => last = Some(event),
+                None => return Ok(last),
+            }
+        }
+    }
+
     /// For each stream, whether it has events. Costs one round trip where the store supports that.
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
         let mut found = Vec::with_capacity(streams.len());

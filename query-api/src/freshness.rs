@@ -59,6 +59,11 @@ macro_rules! revisioned {
 revisioned!(StockRow, OrderRow, PaymentRow);
 
 impl Freshness {
+    /// True if the caller asks for a revision.
+    pub fn is_wanted(&self) -> bool {
+        self.min_revision.is_some()
+    }
+
     /// Reads the row of `stream`. Waits until the row reflects `min_revision`.
     pub async fn read<R, F>(
         &self,

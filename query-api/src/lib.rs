@@ -3,10 +3,14 @@
 //! It never writes. To [`Queries`] it adds the HTTP side: strict parameters, opaque cursors, entity tags, a
 //! bounded wait for a revision, and a limit on concurrent queries.
 
+mod as_of;
 mod error;
+mod events;
+mod feed;
 mod freshness;
 mod health;
 mod log_access;
+mod log_event;
 mod money;
 mod orders;
 mod payments;
@@ -14,6 +18,7 @@ mod projections;
 mod reports;
 mod sales;
 mod stock;
+mod stream_time;
 mod stuck;
 mod summary;
 mod timeline;
@@ -27,6 +32,8 @@ use std::{
 
 use axum::Router;
 use error::QueryError;
+use feed::Feed;
+pub use feed::FeedOptions;
 use infra::{
     auth::Scope,
     clock::Clock,
@@ -62,6 +69,8 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
         .with(Scope::Read, routes!(money::money))
         .with(Scope::Read, routes!(projections::projections))
         .with(Scope::Read, routes!(summary::summary))
+        .with(Scope::Audit, routes!(events::events))
+        .with(Scope::Read, routes!(feed::feed))
         .open(routes!(health::livez))
         .open(routes!(health::readyz))
         .open(routes!(health::version))
@@ -80,12 +89,13 @@ fn routes(gate: &Gate) -> GuardedRoutes<Arc<QueryApi>> {
         (name = "stock", description = "Levels and reservations"),
         (name = "payments", description = "Payments with their refunds and disputes, and sums of money"),
         (name = "sales", description = "Sums of sales"),
+        (name = "events", description = "Events of the log, and a feed of new ones"),
         (name = "operations", description = "Stuck orders and the progress of projections"),
         (name = "health", description = "Liveness and readiness"),
     ),
     // utoipa does not add the schemas of parameters. What is not used is left out.
     components(schemas(
-        ProblemSchema, vocabulary::OrderWorkWord, vocabulary::SkuValue, vocabulary::TextValue,
+        ProblemSchema, log_event::LogEvent, vocabulary::OrderWorkWord, vocabulary::SkuValue, vocabulary::TextValue,
         vocabulary::CurrencyValue, vocabulary::PaymentTermsWord, vocabulary::OrderSortWord,
         vocabulary::DirectionWord,
     )),
@@ -102,11 +112,13 @@ pub struct QueryApiOptions {
     pub queries_again_max: usize,
     /// Longest wait of `min_revision` for the read model.
     pub revision_wait_max: Duration,
+    pub feed: FeedOptions,
 }
 
 impl Default for QueryApiOptions {
     fn default() -> Self {
-        Self { queries_max: 256, queries_again_max: 32, revision_wait_max: Duration::from_secs(2) }
+        let (revision_wait_max, feed) = (Duration::from_secs(2), FeedOptions::default());
+        Self { queries_max: 256, queries_again_max: 32, revision_wait_max, feed }
     }
 }
 
@@ -114,7 +126,8 @@ impl Default for QueryApiOptions {
 pub struct QueryApi {
     queries: Arc<dyn Queries>,
     source: Option<Arc<dyn SourceLayout>>,
-    log: LogAccess,
+    log: Arc<LogAccess>,
+    feed: Feed,
     clock: Clock,
     permits: Semaphore,
     permits_again: Semaphore,
@@ -139,7 +152,26 @@ impl QueryApi {
         let permits_again = Semaphore::new(options.queries_again_max);
         let (revision_wait_max, health) = (options.revision_wait_max, Health::default());
         let (gate, version) = (Gate::open(), Version::default());
-        Self { queries, source, log, clock, permits, permits_again, revision_wait_max, health, version, gate }
+        let log = Arc::new(log);
+        let feed = Feed::new(Arc::clone(&log), options.feed, CancellationToken::new());
+        Self {
+            queries,
+            source,
+            log,
+            feed,
+            clock,
+            permits,
+            permits_again,
+            revision_wait_max,
+            health,
+            version,
+            gate,
+        }
+    }
+
+    /// Ends the listeners of the feed at `stop`.
+    pub fn ending_with(self, stop: CancellationToken) -> Self {
+        Self { feed: Feed::new(Arc::clone(&self.log), self.feed.options(), stop), ..self }
     }
 
     /// Answers `/readyz` with the conditions of this process.
@@ -190,6 +222,7 @@ pub fn router(api: QueryApi) -> Router {
 
 /// Serves the query API until `shutdown`.
 pub async fn run(listener: TcpListener, api: QueryApi, options: ServerOptions, shutdown: CancellationToken) {
+    let api = api.ending_with(shutdown.clone());
     infra::http::serve(listener, router(api), options, shutdown).await;
 }
 

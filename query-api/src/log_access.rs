@@ -1,10 +1,11 @@
-//! Access to the event log, from which the query API answers timelines.
+//! Access to the event log, from which the query API answers timelines, lists of events and the feed.
 
 use std::{fmt, sync::Arc};
 
+use domain::Position;
 use futures::future::BoxFuture;
 use infra::event_store::{EventLog, ReadError};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn EventLog>, ReadError>> + Send + Sync>;
 
@@ -13,6 +14,7 @@ type Open = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn EventLog>, ReadErr
 pub struct LogAccess {
     open: Open,
     opened: OnceCell<Arc<dyn EventLog>>,
+    head: Option<watch::Receiver<Option<Position>>>,
 }
 
 impl LogAccess {
@@ -20,7 +22,7 @@ impl LogAccess {
     pub fn of(log: Arc<dyn EventLog>) -> Self {
         let unused: Open =
             Box::new(|| Box::pin(async { Err(ReadError::Unavailable("the log is already open".into())) }));
-        Self { open: unused, opened: OnceCell::new_with(Some(log)) }
+        Self { open: unused, opened: OnceCell::new_with(Some(log)), head: None }
     }
 
     /// A log that `open` opens read-only.
@@ -28,7 +30,17 @@ impl LogAccess {
     where
         F: Future<Output = Result<Arc<dyn EventLog>, ReadError>> + Send + 'static,
     {
-        Self { open: Box::new(move || Box::pin(open())), opened: OnceCell::new() }
+        Self { open: Box::new(move || Box::pin(open())), opened: OnceCell::new(), head: None }
+    }
+
+    /// A log of an event store of this process, which says where it ends.
+    pub fn ending_at(self, head: watch::Receiver<Option<Position>>) -> Self {
+        Self { head: Some(head), ..self }
+    }
+
+    /// Watches the end of the log. `None` if only a read shows it.
+    pub(crate) fn head(&self) -> Option<watch::Receiver<Option<Position>>> {
+        self.head.clone()
     }
 
     pub(crate) async fn get(&self) -> Result<&dyn EventLog, ReadError> {

@@ -17,14 +17,15 @@ use infra::{
         parameters::Params,
         path::{Id, NoSuch, PathId},
     },
-    read_models::{Count, OrderRow, OrderSummaryRow, ReadModelError},
+    read_models::{Count, OrderRow, OrderSummaryRow},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     QueryApi,
-    freshness::{Freshness, IfNoneMatch, NotModified},
+    as_of::Version,
+    freshness::{IfNoneMatch, NotModified},
 };
 use infra::http::vocabulary::{
     AdjustmentKindWord, CancelReasonWord, FulfilmentStatusWord, OrderStatusWord, PaymentStatusWord,
@@ -239,7 +240,7 @@ pub struct Shortage<'a> {
     get, path = "/v1/orders/{id}", operation_id = "getOrder", tag = "orders",
     params(
         ("id" = String, Path, format = "uuid"),
-        Freshness,
+        Version,
         IfNoneMatch,
     ),
     responses(
@@ -255,17 +256,12 @@ pub async fn order(
     State(api): State<Arc<QueryApi>>,
     caller: Caller,
     Id(id): Id<OrderId>,
-    Params(freshness): Params<Freshness>,
+    Params(version): Params<Version>,
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
-    // To a customer, an order of another one is like one that does not exist, also while the request waits.
-    let (queries, caller) = (&api.queries, &caller);
-    let read = move || async move {
-        let row = queries.order(id).await?;
-        Ok::<_, ReadModelError>(row.filter(|row| caller.may_see_order_of(row.order.customer_id())))
-    };
-    let row = freshness.read(&api, id.into(), read).await?.ok_or(NoSuch(OrderId::RESOURCE))?;
-    let refunds = api.query(Refunds::read(queries.as_ref(), &row.order)).await?;
+    let is_visible = |row: &OrderRow| caller.may_see_order_of(row.order.customer_id());
+    let row = version.order(&api, id, is_visible).await?.ok_or(NoSuch(OrderId::RESOURCE))?;
+    let refunds = version.refunds(&api, &row.order).await?;
     // The revision does not tell whether a refund went on.
     let known = if refunds.may_change(&row.order) { IfNoneMatch::nothing() } else { known };
     let summary = OrderSummaryRow::from(&row);
@@ -295,7 +291,7 @@ pub async fn orders(
     };
     let (page, count) = api.query(reading).await?;
     let items = page.items.iter().map(OrderSummary::of).collect();
-    let next_cursor = wanted.paging.cursor_after(page.next);
+    let next_cursor = page.next.map(|next| wanted.paging.cursor_after(next));
     let orders = Orders { items, next_cursor, count: count.map(count_text) };
     Ok(wanted.paging.respond_with(&orders, &orders.items, orders.next_cursor.as_deref()))
 }

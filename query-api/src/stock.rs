@@ -22,7 +22,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     QueryApi,
-    freshness::{Freshness, IfNoneMatch, NotModified},
+    as_of::Version,
+    freshness::{IfNoneMatch, NotModified},
 };
 
 /// Levels of one SKU, in units.
@@ -86,7 +87,7 @@ impl FromParameters for StockParams {
     get, path = "/v1/stock/{sku}", operation_id = "getStock", tag = "stock",
     params(
         ("sku" = infra::http::vocabulary::SkuValue, Path),
-        Freshness,
+        Version,
         IfNoneMatch,
     ),
     responses(
@@ -101,11 +102,10 @@ impl FromParameters for StockParams {
 pub async fn stock(
     State(api): State<Arc<QueryApi>>,
     Id(sku): Id<Sku>,
-    Params(freshness): Params<Freshness>,
+    Params(version): Params<Version>,
     known: IfNoneMatch,
 ) -> Result<Response, Failure<ResourceProblems>> {
-    let row = freshness.read(&api, sku.clone().into(), || api.queries.stock(&sku)).await?;
-    let row = row.ok_or(NoSuch(Sku::RESOURCE))?;
+    let row = version.stock(&api, &sku).await?.ok_or(NoSuch(Sku::RESOURCE))?;
     Ok(known.answer(row.revision, || Stock::of(&row)))
 }
 
@@ -133,7 +133,7 @@ pub async fn stock_list(
     };
     let page = api.query(api.queries.stock_list(&filter, paging.limit)).await?;
     let items = page.items.iter().map(Stock::of).collect();
-    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(page.next) }))
+    Ok(paging.respond(&Listing { items, next_cursor: page.next.map(|next| paging.cursor_after(next)) }))
 }
 
 /// The open reservations of a SKU, by order

@@ -12,8 +12,8 @@ use std::{
 
 use axum::{extract::State, response::Response};
 use domain::{
-    Actor, CommandId, EventId, EventMetadata, OrderId, PaymentId, Position, RecordedEvent, Revision,
-    StreamName, Timestamp, order::Order,
+    Actor, CommandId, EventId, OrderId, PaymentId, Position, RecordedEvent, Revision, StreamName, Timestamp,
+    order::Order,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use infra::{
@@ -32,7 +32,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{QueryApi, freshness::Freshness};
+use crate::{QueryApi, freshness::Freshness, log_event::Entry};
 
 /// Events of one read.
 const EVENTS_PER_READ: u64 = 500;
@@ -90,7 +90,7 @@ pub struct TimelineActor<'a> {
 }
 
 impl<'a> TimelineActor<'a> {
-    fn of(actor: &'a Actor) -> Self {
+    pub(crate) fn of(actor: &'a Actor) -> Self {
         Self { principal: &actor.principal, person: actor.person.as_deref() }
     }
 }
@@ -273,18 +273,6 @@ impl Causes {
             revision: known.map(|(_, revision, _)| *revision),
             type_name: known.map(|(.., type_name)| type_name.as_ref()),
         }
-    }
-}
-
-/// An event and its metadata. `None` if the metadata cannot be decoded.
-struct Entry {
-    event: RecordedEvent,
-    metadata: Option<EventMetadata>,
-}
-
-impl From<RecordedEvent> for Entry {
-    fn from(event: RecordedEvent) -> Self {
-        Self { metadata: event.decode_metadata().ok(), event }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     http::{Method, Request, header},
 };
 use domain::Timestamp;
@@ -146,9 +146,7 @@ impl Platform {
         }
         let path = uri.split('?').next().unwrap().to_owned();
         let response = self.queries.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        let answer = Answer { status: head.status, headers: head.headers, body };
+        let answer = Answer::of(response).await;
         documented::QUERY_API.check(&Method::GET, &path, &answer);
         answer
     }

@@ -51,6 +51,7 @@ macro_rules! event_store_contract {
             reading::reads_respect_their_limit,
             reading::large_events_arrive_in_several_reads,
             reading::the_last_event_before_a_time_is_found,
+            reading::the_last_event_of_a_stream_is_found,
             reading::existing_and_missing_streams_are_distinguished,
             reading::a_reader_in_another_process_sees_acknowledged_events,
             reading::a_follower_reads_every_event_during_concurrent_appends,

@@ -3,7 +3,9 @@
 mod adapters;
 mod conventions;
 mod documentation;
+mod events;
 mod fake;
+mod feed;
 mod freshness;
 mod orders;
 mod payments;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     http::{Method, Request, header},
 };
 use fake::FakeQueries;
@@ -97,9 +99,7 @@ impl Api {
         // A request that hangs fails its test instead of blocking the run.
         let answering = timeout(PATIENCE, self.router.clone().oneshot(request));
         let response = answering.await.expect("an answer in time").unwrap();
-        let (head, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        let answer = Answer { status: head.status, headers: head.headers, body };
+        let answer = Answer::of(response).await;
         documented::QUERY_API.check(&method, &path, &answer);
         answer
     }

@@ -269,6 +269,12 @@ impl EventLog for SqliteEventLog {
         self.readers.run(read).await
     }
 
+    async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        let (stream, recent, unchecked) = (stream.clone(), self.recent_streams(), self.unchecked);
+        let read = move |connection: &_| readers::last_of(connection, recent.as_ref(), unchecked, &stream);
+        self.readers.run(read).await
+    }
+
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         let in_memory = self.memory.as_ref().and_then(|memory| memory.recent_events.after(after, limit));
         let unchecked = self.unchecked;

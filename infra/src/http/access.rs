@@ -198,13 +198,18 @@ fn permitted(access: Access, caller: Caller) -> Result<Caller, Problem> {
     if caller.customer().is_some() && !access.customers {
         return Err(Problem::new(Code::NotFound));
     }
-    if !caller.may(access.scope) {
-        let scope = access.scope;
+    require(&caller, access.scope)?;
+    Ok(caller)
+}
+
+/// Refuses a caller without a scope, for an endpoint that needs a further scope for a part of what it does.
+pub fn require(caller: &Caller, scope: Scope) -> Result<(), Problem> {
+    if !caller.may(scope) {
         let challenge = format!(r#"Bearer realm="orderly", error="insufficient_scope", scope="{scope}""#);
         let problem = Problem::new(Code::Forbidden).detail(format!("the caller lacks the scope {scope}"));
         return Err(challenged(problem.member("scope", scope.as_str()), &challenge));
     }
-    Ok(caller)
+    Ok(())
 }
 
 fn refused(refusal: &Refusal) -> Problem {

@@ -43,6 +43,11 @@ impl EventLog for GuardedLog {
         self.inner.read_stream(stream, from, limit).await
     }
 
+    async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        self.check()?;
+        self.inner.last_of(stream).await
+    }
+
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         self.check()?;
         self.inner.read_all(after, limit).await

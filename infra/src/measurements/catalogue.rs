@@ -50,6 +50,8 @@ catalogue! {
         "Time from the head of a request to its answer";
     Gauges HTTP_REQUESTS_UNDER_WAY "orderly_http_requests_under_way" [api]
         "Requests without an answer yet";
+    Gauges FEED_LISTENERS "orderly_feed_listeners" [subject]
+        "Listeners of `/v1/feed`, up to 512 in all: of one `stream`, of the `tiles` of a page, or of the whole `log`";
     Counters HTTP_REQUESTS_SHED "orderly_http_requests_shed_total" [kind]
         "Requests (`reads`, `writes`) that got 503 because too many others were worked on. They are not in \
          `orderly_http_requests_total` unless a part of their body was read";

@@ -6,6 +6,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc};
 use command_api::{
     Checkout, CommandApi, CommandApiOptions, ExecutorOptions, ProcessManager, WebhookAdmin, backlog::Backlog,
 };
+use domain::Position;
 use infra::{
     clock::Clock,
     event_store::EventLog,
@@ -17,6 +18,7 @@ use infra::{
 };
 use projectors::runner::{ProjectorOptions, Runner};
 use query_api::QueryApi;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
 
@@ -206,7 +208,8 @@ impl RunningRoles {
             }
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
-            self.start_query_api(config, log.as_ref(), read_side, bound);
+            let head = write_side.as_ref().map(|write_side| write_side.events.store.head());
+            self.start_query_api(config, log.as_ref(), head, read_side, bound);
         }
         Ok(())
     }
@@ -398,17 +401,23 @@ impl RunningRoles {
         &self,
         config: &ServeConfig,
         log: Option<&Arc<dyn EventLog>>,
+        head: Option<watch::Receiver<Option<Position>>>,
         read_side: ReadSide,
         bound: BoundListener,
     ) {
         let layout = parts::layout(config, log);
         let log = parts::log_access(config, log);
+        let log = match head {
+            Some(head) => log.ending_at(head),
+            None => log,
+        };
+        let stop = self.apis.stop.clone();
         let options = query_api::QueryApiOptions::default();
         let api = QueryApi::new(read_side.views.queries, layout, log, self.clock.clone(), options)
             .behind(self.gate.clone())
             .with_health(self.health.clone())
-            .with_version(VERSION);
-        let stop = self.apis.stop.clone();
+            .with_version(VERSION)
+            .ending_with(stop.clone());
         let router = query_api::router(api).merge(openapi::route());
         let serving = infra::http::serve(bound.listener, router, self.edge.of_api("query"), stop);
         self.spawn(&self.apis, Role::QueryApi, serving);

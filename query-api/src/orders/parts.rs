@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use domain::{
     Amount, PaymentId, RefundId, ReturnId, ShipmentId, Timestamp,
     order::{self, LineQuantity},
-    payment::RefundState,
+    payment::{Payment, RefundState},
 };
 use infra::{
     http::vocabulary::RefundStateWord,
-    read_models::{OrderTimes, Queries, ReadModelError},
+    read_models::{OrderTimes, Queries, ReadModelError, RefundTimes},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -101,18 +101,25 @@ pub struct Refunds(HashMap<RefundId, (RefundState, Option<Timestamp>)>);
 
 impl Refunds {
     /// Reads the payments that the refunds of an order go to.
-    pub(super) async fn read(queries: &dyn Queries, order: &order::Order) -> Result<Self, ReadModelError> {
-        let payments: BTreeSet<PaymentId> =
-            order.refunds().iter().filter_map(|refund| refund.payment_id).collect();
-        let mut refunds = HashMap::new();
-        for payment_id in payments {
+    pub(crate) async fn read(queries: &dyn Queries, order: &order::Order) -> Result<Self, ReadModelError> {
+        let mut refunds = Self::default();
+        for payment_id in Self::payments(order) {
             let Some(row) = queries.payment(payment_id).await? else { continue };
-            refunds.extend(row.payment.refunds().iter().map(|refund| {
-                let settled_at = row.refund_times.settled.get(&refund.refund_id).copied();
-                (refund.refund_id, (refund.state, settled_at))
-            }));
+            refunds.add(&row.payment, &row.refund_times);
         }
-        Ok(Self(refunds))
+        Ok(refunds)
+    }
+
+    /// The payments that the refunds of an order go to.
+    pub(crate) fn payments(order: &order::Order) -> BTreeSet<PaymentId> {
+        order.refunds().iter().filter_map(|refund| refund.payment_id).collect()
+    }
+
+    pub(crate) fn add(&mut self, payment: &Payment, times: &RefundTimes) {
+        self.0.extend(payment.refunds().iter().map(|refund| {
+            let settled_at = times.settled.get(&refund.refund_id).copied();
+            (refund.refund_id, (refund.state, settled_at))
+        }));
     }
 
     /// True if a refund of the order may still change without an event of the order.

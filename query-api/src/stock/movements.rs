@@ -155,7 +155,7 @@ pub async fn movements(
         items.push(movement);
     }
     let next = (first > 0).then_some((balance.revision, balance.on_hand, balance.reserved));
-    Ok(paging.respond(&Listing { items, next_cursor: paging.cursor_after(next) }))
+    Ok(paging.respond(&Listing { items, next_cursor: next.map(|next| paging.cursor_after(next)) }))
 }
 
 impl Movement {

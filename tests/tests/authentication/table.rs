@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{body::Body, http::Request};
+use futures::StreamExt;
 use infra::auth::Scope;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::{Keys, Platform, customer_token};
 use crate::support::{Answer, documented, eventually};
@@ -12,10 +14,12 @@ use crate::support::{Answer, documented, eventually};
 const OF_BOTH_APIS: [&str; 3] = ["GET /livez", "GET /readyz", "GET /version"];
 
 /// What a caller needs. `None`: nothing.
-const SCOPES: [(&str, Option<&str>); 50] = [
+const SCOPES: [(&str, Option<&str>); 52] = [
     ("GET /livez", None),
     ("GET /readyz", None),
     ("GET /v1/currencies", Some("read")),
+    ("GET /v1/events", Some("audit")),
+    ("GET /v1/feed", Some("read")),
     ("GET /v1/money", Some("read")),
     ("GET /v1/orders", Some("read")),
     ("GET /v1/orders/stuck", Some("read")),
@@ -112,6 +116,8 @@ impl Object<'_> {
             .replace("{delivery}", "msg_1");
         match operation {
             "GET /v1/payments" => format!("{path}?order_id={}", self.id("order_id")),
+            // Without a topic it needs another scope as well.
+            "GET /v1/feed" => format!("{path}?topic=tiles"),
             "GET /v1/sales" => format!("{path}?currency=GBP"),
             "GET /v1/money" => format!("{path}?currency=GBP&group_by=day"),
             _ => path,
@@ -265,6 +271,30 @@ async fn a_customer_reads_its_own_orders_and_payments_and_finds_nothing_else() {
         let answer = send(&platform, Some(&no_scope), operation, &Object::Own(&own).uri(operation)).await;
         assert_eq!(answer.problem(403, "forbidden")["scope"], "read");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_shows_the_content_of_events_to_the_scope_audit_only() {
+    let keys = Keys::new();
+    let (_, reader) = keys.add("reader", [Scope::Read]).await;
+    let (_, auditor) = keys.add("auditor", [Scope::Read, Scope::Audit]).await;
+    let (platform, own, _) = platform(&keys).await;
+    let refused = platform.get(Some(&reader), "/v1/feed").await.problem(403, "forbidden");
+    assert_eq!(refused["scope"], "audit");
+    assert_eq!(platform.get(Some(&auditor), "/v1/feed").await.status, 200);
+
+    let stream = format!("/v1/feed?stream=order-{}&after=0", own["order_id"].as_str().unwrap());
+    let second_frame = async |caller: &str| {
+        let request = Request::get(&stream).header("authorization", caller).body(Body::empty()).unwrap();
+        let response = platform.queries.clone().oneshot(request).await.unwrap();
+        let mut frames = response.into_body().into_data_stream();
+        frames.next().await.unwrap().unwrap();
+        let frame = frames.next().await.unwrap().unwrap();
+        String::from_utf8(frame.to_vec()).unwrap()
+    };
+    let (notice, content) = (second_frame(&reader).await, second_frame(&auditor).await);
+    assert!(notice.contains(r#""actor":null,"data":null"#), "{notice}");
+    assert!(content.contains(r#""principal":"orderly:process-manager""#), "{content}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

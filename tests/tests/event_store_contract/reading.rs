@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Position, RecordedEvent, Revision, Timestamp};
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
 use infra::event_store::{
     EventLog,
     ExpectedRevision::{self, NoStream},
@@ -76,6 +76,27 @@ pub async fn the_last_event_before_a_time_is_found(fixture: impl Fixture) {
         let earlier = log.iter().take_while(|event| event.recorded_at < time);
         let last = earlier.last().map(|event| event.position);
         assert_eq!(store.log().position_before(time).await.unwrap(), last, "{time}");
+    }
+}
+
+pub async fn the_last_event_of_a_stream_is_found(fixture: impl Fixture) {
+    let store = fixture.store();
+    let (one, other) = (given_stream(&*store, 1).await, given_stream(&*store, 1_200).await);
+    for stream in [&one, &other] {
+        let mut all = read_stream_to_end(&*store.log(), stream).await;
+        assert_eq!(store.log().last_of(stream).await.unwrap(), all.pop());
+    }
+    assert_eq!(store.log().last_of(&new_stream()).await.unwrap(), None);
+}
+
+async fn read_stream_to_end(log: &dyn EventLog, stream: &StreamName) -> Vec<RecordedEvent> {
+    let mut all: Vec<RecordedEvent> = Vec::new();
+    loop {
+        let page = log.read_stream(stream, all.len() as Revision, 500).await.unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
     }
 }
 

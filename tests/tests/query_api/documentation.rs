@@ -162,6 +162,8 @@ async fn every_documented_path_is_served_and_its_answer_matches_its_schema() {
             "/livez",
             "/readyz",
             "/v1/currencies",
+            "/v1/events",
+            "/v1/feed",
             "/v1/money",
             "/v1/orders",
             "/v1/orders/stuck",

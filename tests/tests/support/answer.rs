@@ -1,6 +1,11 @@
 //! HTTP answers, and checks of them.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    body::to_bytes,
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
+use futures::StreamExt;
 use serde_json::Value;
 
 /// An HTTP answer of an API.
@@ -12,6 +17,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer: whole, or the first part of one that does not end.
+    pub async fn of(response: Response) -> Self {
+        let (head, body) = response.into_parts();
+        let is_endless = head.headers.get(header::CONTENT_TYPE).is_some_and(|it| it == "text/event-stream");
+        let body = if is_endless {
+            body.into_data_stream().next().await.unwrap().unwrap()
+        } else {
+            to_bytes(body, usize::MAX).await.unwrap()
+        };
+        Self { status: head.status, headers: head.headers, body: body.to_vec() }
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

@@ -122,6 +122,10 @@ impl EventLog for EventStoreDbLog {
         self.server.stream(stream, from, limit).await
     }
 
+    async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        self.server.last_of(stream).await
+    }
+
     /// Reads the server: the events of an append are there together, which the window does not show.
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         if limit == 0 || after.is_some_and(|after| after >= NUMBER_MAX) {

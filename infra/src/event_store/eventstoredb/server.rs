@@ -120,6 +120,26 @@ impl Server {
         kept.into_events()
     }
 
+    /// The last event of a stream.
+    pub async fn last_of(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        let options = ReadStreamOptions::default()
+            .backwards()
+            .position(StreamPosition::End)
+            .max_count(1)
+            .requires_leader(true);
+        let name = stream.clone();
+        let read = move |client: Client| async move {
+            let mut last = None;
+            let mut answer = client.read_stream(name.to_string(), &options).await?;
+            match read_to_end(&mut answer, |event| last = Some((event, name.clone()))).await {
+                Ok(()) | Err(Error::ResourceNotFound) => Ok(last),
+                Err(error) => Err(error),
+            }
+        };
+        let last = self.call(CallKind::StreamRead, read).await?;
+        last.map(|(event, stream)| recorded_event(event, stream)).transpose()
+    }
+
     /// One page of the whole log, from the event at position `from` on: at most `limit` events of Orderly after
     /// position `after`. May have none although there are later ones.
     pub async fn forwards(

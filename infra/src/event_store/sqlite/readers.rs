@@ -20,6 +20,8 @@ const SELECT_STREAM: &str = concat!(
     event_columns!(),
     " FROM events WHERE stream_no = ?1 AND revision >= ?2 ORDER BY revision LIMIT ?3"
 );
+/// Reads the index only.
+const SELECT_LAST_OF: &str = "SELECT max(revision) FROM events WHERE stream_no = ?1";
 /// A left join, because an event whose stream is missing is damaged and must not be left out.
 const SELECT_ALL: &str = concat!(
     "SELECT ",
@@ -71,6 +73,19 @@ pub(super) fn read_stream(
         next += 1;
         Ok(event)
     })
+}
+
+pub(super) fn last_of(
+    connection: &Connection,
+    recent: Option<&RecentStreams>,
+    unchecked: UncheckedUpTo,
+    stream: &StreamName,
+) -> Result<Option<RecordedEvent>, ReadError> {
+    let Some(stream_no) = find(connection, recent, stream)? else { return Ok(None) };
+    let mut statement = connection.prepare_cached(SELECT_LAST_OF)?;
+    let last: Option<i64> = statement.query_row([stream_no], |row| row.get(0))?;
+    let Some(last) = last.map(i64::cast_unsigned) else { return Ok(None) };
+    Ok(read_stream(connection, recent, unchecked, stream, last, 1)?.pop())
 }
 
 pub(super) fn read_all(

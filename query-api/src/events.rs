@@ -1,0 +1,239 @@
+//! `/v1/events`: the events of the log, by type, stream, correlation, actor and time.
+//!
+//! The log has an index of streams and finds times by a search. Every other filter looks at each event: a request
+//! looks at a bounded number of them, and its cursor goes on from there.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use domain::{Position, RecordedEvent, Revision, StreamName, Timestamp};
+use infra::{
+    event_store::{EventLog, ReadError},
+    http::{
+        Failure,
+        answers::ListProblems,
+        paging::Paging,
+        parameters::{FromParameters, Parameters, Params, check_range, instant},
+    },
+};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    QueryApi,
+    log_event::{Entry, LogEvent},
+    stream_time,
+};
+
+/// Events of one read.
+const EVENTS_PER_READ: usize = 1_000;
+/// Events that one request looks at.
+const EVENTS_PER_REQUEST: usize = 20_000;
+/// Event types of one request.
+const TYPES_MAX: usize = 32;
+
+/// The events to list.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct EventsParams {
+    /// Only events of these types, separated by commas, such as `order.placed.v2,order.cancelled.v2`.
+    #[param(value_type = Option<String>)]
+    event_type: Vec<String>,
+    /// Only events of this stream, such as `order-UUID`, `payment-UUID` or `stock-SKU`.
+    #[param(value_type = Option<String>)]
+    stream: Option<StreamName>,
+    /// Only events of this chain of commands.
+    #[param(value_type = Option<Uuid>)]
+    correlation_id: Option<Uuid>,
+    /// Only events of commands of this principal, or for this person.
+    actor: Option<String>,
+    /// Only events recorded at this instant or later: RFC 3339, or a date, which means its midnight in UTC.
+    #[param(value_type = Option<String>)]
+    from: Option<Timestamp>,
+    /// Only events recorded before this instant.
+    #[param(value_type = Option<String>)]
+    to: Option<Timestamp>,
+    #[param(ignore)]
+    paging: Paging,
+}
+
+impl FromParameters for EventsParams {
+    fn read(parameters: &mut Parameters) -> Option<Self> {
+        let event_type = parameters.optional("event_type", event_types).unwrap_or_default();
+        let stream = parameters.optional("stream", str::parse);
+        let correlation_id = parameters.optional("correlation_id", Uuid::try_parse);
+        let actor = parameters.optional("actor", |text| Ok::<_, &str>(text.to_owned()));
+        let from = parameters.optional("from", instant);
+        let to = parameters.optional("to", instant);
+        check_range(parameters, from, ("to", to));
+        let paging = Paging::read(parameters)?;
+        Some(Self { event_type, stream, correlation_id, actor, from, to, paging })
+    }
+}
+
+fn event_types(text: &str) -> Result<Vec<String>, String> {
+    let types: Vec<String> = text.split(',').map(str::to_owned).collect();
+    if types.len() > TYPES_MAX || types.iter().any(String::is_empty) {
+        return Err(format!("is not a list of 1 to {TYPES_MAX} event types, separated by commas"));
+    }
+    Ok(types)
+}
+
+/// A part of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventPage<'a> {
+    items: Vec<LogEvent<'a>>,
+    /// Pass it as `cursor` for the events that follow. Null at the end.
+    next_cursor: Option<String>,
+    /// Up to here the log was looked at: when the last event was recorded that this answer includes or leaves out.
+    #[schema(value_type = Option<String>, format = "date-time")]
+    searched_until: Option<Timestamp>,
+}
+
+/// Events of the log, the oldest first
+///
+/// `stream`, `from` and `to` are found at once. For the other filters, a request looks at up to 20,000 events: its
+/// page can be empty and still have a `next_cursor`.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "listEvents", tag = "events",
+    params(EventsParams, Paging),
+    responses((status = 200, description = "A page.", body = EventPage), ListProblems),
+)]
+pub async fn events(
+    State(api): State<Arc<QueryApi>>,
+    Params(wanted): Params<EventsParams>,
+) -> Result<Response, Failure<ListProblems>> {
+    let after: Option<u64> = wanted.paging.after()?;
+    let searching = async { search(api.log.get().await?, &wanted, after).await };
+    let Found { events, go_on_after, searched_until } = api.query(searching).await?;
+    let entries: Vec<Entry> = events.into_iter().map(Entry::from).collect();
+    let next_cursor = go_on_after.map(|key| wanted.paging.cursor_after(key));
+    let items = entries.iter().map(LogEvent::from).collect();
+    Ok(Json(EventPage { items, next_cursor, searched_until }).into_response())
+}
+
+/// What a request has found.
+#[derive(Debug)]
+struct Found {
+    events: Vec<RecordedEvent>,
+    /// `None` at the end.
+    go_on_after: Option<u64>,
+    searched_until: Option<Timestamp>,
+}
+
+/// Where a search is: keys are revisions within a stream, else positions.
+enum Place<'a> {
+    Stream(&'a StreamName, Revision),
+    Log(Option<Position>),
+}
+
+impl<'a> Place<'a> {
+    async fn begin(
+        log: &dyn EventLog,
+        wanted: &'a EventsParams,
+        after: Option<u64>,
+    ) -> Result<Self, ReadError> {
+        Ok(match (&wanted.stream, after, wanted.from) {
+            (Some(stream), Some(after), _) => Self::Stream(stream, after + 1),
+            (Some(stream), None, Some(from)) => {
+                Self::Stream(stream, stream_time::first_since(log, stream, from).await?)
+            }
+            (Some(stream), None, None) => Self::Stream(stream, 0),
+            (None, Some(after), _) => Self::Log(Some(after)),
+            (None, None, Some(from)) => Self::Log(log.position_before(from).await?),
+            (None, None, None) => Self::Log(None),
+        })
+    }
+
+    async fn read(&self, log: &dyn EventLog, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
+        match self {
+            Self::Stream(stream, from) => log.read_stream(stream, *from, limit).await,
+            Self::Log(after) => log.read_all(*after, limit).await,
+        }
+    }
+
+    fn key_of(&self, event: &RecordedEvent) -> u64 {
+        match self {
+            Self::Stream(..) => event.revision,
+            Self::Log(_) => event.position,
+        }
+    }
+
+    fn pass(&mut self, event: &RecordedEvent) {
+        match self {
+            Self::Stream(_, from) => *from = event.revision + 1,
+            Self::Log(after) => *after = Some(event.position),
+        }
+    }
+}
+
+async fn search(log: &dyn EventLog, wanted: &EventsParams, after: Option<u64>) -> Result<Found, ReadError> {
+    let mut place = Place::begin(log, wanted, after).await?;
+    let filter = Filter::of(wanted);
+    let mut found = Found { events: Vec::new(), go_on_after: None, searched_until: None };
+    let mut left = EVENTS_PER_REQUEST;
+    loop {
+        let page = place.read(log, EVENTS_PER_READ.min(left)).await?;
+        let Some(last) = page.last() else { return Ok(Found { go_on_after: None, ..found }) };
+        place.pass(last);
+        left -= page.len();
+        for event in page {
+            if wanted.to.is_some_and(|to| event.recorded_at >= to) {
+                return Ok(Found { go_on_after: None, ..found });
+            }
+            let matches = filter.matches(&event);
+            if matches && found.events.len() == wanted.paging.limit {
+                // The page is full, and another one follows it.
+                return Ok(found);
+            }
+            found.searched_until = Some(event.recorded_at);
+            found.go_on_after = Some(place.key_of(&event));
+            if matches {
+                found.events.push(event);
+            }
+        }
+        if left == 0 {
+            return Ok(found);
+        }
+    }
+}
+
+/// The filters that look at each event.
+struct Filter<'a> {
+    wanted: &'a EventsParams,
+    /// As metadata contain it.
+    correlation: Option<String>,
+}
+
+impl<'a> Filter<'a> {
+    fn of(wanted: &'a EventsParams) -> Self {
+        Self { wanted, correlation: wanted.correlation_id.map(|id| id.to_string()) }
+    }
+
+    fn matches(&self, event: &RecordedEvent) -> bool {
+        let Self { wanted, correlation } = self;
+        let is_of_type =
+            wanted.event_type.is_empty() || wanted.event_type.iter().any(|name| **name == *event.type_name);
+        // Faster than to decode all metadata.
+        let text = || std::str::from_utf8(&event.metadata).unwrap_or_default();
+        let may_be_of_chain = |id: &String| text().contains(id.as_str());
+        if !is_of_type || !correlation.as_ref().is_none_or(may_be_of_chain) {
+            return false;
+        }
+        if wanted.correlation_id.is_none() && wanted.actor.is_none() {
+            return true;
+        }
+        let Ok(metadata) = event.decode_metadata() else { return false };
+        let is_by = |name: &String| {
+            let actor = metadata.actor.as_ref();
+            actor.is_some_and(|actor| actor.principal == **name || actor.person.as_ref() == Some(name))
+        };
+        wanted.correlation_id.is_none_or(|id| metadata.correlation_id == id)
+            && wanted.actor.as_ref().is_none_or(is_by)
+    }
+}

@@ -1,0 +1,179 @@
+//! Events of the log as answers show them.
+
+use std::{borrow::Cow, io::Write};
+
+use domain::{EventId, EventMetadata, Position, RecordedEvent, Revision, StreamName, Timestamp};
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::timeline::TimelineActor;
+
+/// An event of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogEvent<'a> {
+    /// Position in the log.
+    #[schema(value_type = u64)]
+    position: Position,
+    #[schema(value_type = String, format = "date-time")]
+    recorded_at: Timestamp,
+    #[schema(value_type = String, example = "stock-85123A")]
+    stream: &'a StreamName,
+    #[schema(value_type = u64)]
+    revision: Revision,
+    #[schema(example = "stock.reserved.v1")]
+    event_type: &'a str,
+    #[schema(value_type = String, format = "uuid")]
+    event_id: EventId,
+    /// The stored name of the command that recorded it.
+    #[schema(value_type = Option<String>)]
+    command: Option<Cow<'a, str>>,
+    /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    correlation_id: Option<Uuid>,
+    /// The event that the command reacts to. Null for a command of a caller, a timer or a provider's webhook.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    causation_id: Option<EventId>,
+    /// The key of the caller's command. Null for any other command.
+    #[schema(value_type = Option<String>)]
+    idempotency_key: Option<Cow<'a, str>>,
+    /// Who sent the command. Null if an earlier build recorded the event.
+    actor: Option<TimelineActor<'a>>,
+    /// As stored: an object, or a text if the event is damaged.
+    #[schema(value_type = Option<Value>)]
+    data: Option<Data<'a>>,
+}
+
+/// The data of an event.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Stored(&'a RawValue),
+    Rewritten(Value),
+    Text(String),
+}
+
+impl<'a> Data<'a> {
+    /// JSON on one line: a line break would end a line of a feed.
+    fn of(event: &'a RecordedEvent) -> Self {
+        if let Err(damaged) = event.check() {
+            return Self::Text(damaged.to_string());
+        }
+        let has_line_break = event.data.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+        let stored = if has_line_break {
+            serde_json::from_slice(&event.data).map(Self::Rewritten)
+        } else {
+            serde_json::from_slice(&event.data).map(Self::Stored)
+        };
+        stored.unwrap_or_else(|_| Self::Text(String::from_utf8_lossy(&event.data).into_owned()))
+    }
+}
+
+/// An event and its metadata. `None` if the metadata cannot be decoded.
+#[derive(Debug)]
+pub struct Entry {
+    pub event: RecordedEvent,
+    pub metadata: Option<EventMetadata>,
+}
+
+impl From<RecordedEvent> for Entry {
+    fn from(event: RecordedEvent) -> Self {
+        Self { metadata: event.decode_metadata().ok(), event }
+    }
+}
+
+impl<'a> From<&'a Entry> for LogEvent<'a> {
+    fn from(Entry { event, metadata }: &'a Entry) -> Self {
+        let metadata = metadata.as_ref();
+        let idempotency = metadata.and_then(|metadata| metadata.idempotency.as_ref());
+        Self {
+            position: event.position,
+            recorded_at: event.recorded_at,
+            stream: &event.stream,
+            revision: event.revision,
+            event_type: &event.type_name,
+            event_id: event.id,
+            command: metadata.map(|metadata| metadata.command.as_str().into()),
+            correlation_id: metadata.map(|metadata| metadata.correlation_id),
+            causation_id: metadata.and_then(|metadata| metadata.causation_id),
+            idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str().into()),
+            actor: metadata.and_then(|metadata| metadata.actor.as_ref()).map(TimelineActor::of),
+            data: Some(Data::of(event)),
+        }
+    }
+}
+
+impl LogEvent<'_> {
+    /// What a caller without the scope `audit` may know: neither who did it, nor what it contains.
+    pub fn without_content(self) -> Self {
+        Self { idempotency_key: None, actor: None, data: None, ..self }
+    }
+
+    /// Writes the event as a server-sent event.
+    pub fn write_to(&self, frames: &mut Vec<u8>) {
+        // Writes to memory do not fail.
+        let _ = write!(frames, "id: {}\nevent: recorded\ndata: ", self.position);
+        serde_json::to_writer(&mut *frames, self)
+            .expect("an event has string keys and no failing serializers");
+        frames.extend_from_slice(b"\n\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use domain::OrderId;
+
+    use super::*;
+
+    fn recorded(data: &str, metadata: &str) -> RecordedEvent {
+        RecordedEvent {
+            position: 7,
+            stream: OrderId(Uuid::nil()).into(),
+            revision: 0,
+            id: EventId(Uuid::nil()),
+            type_name: "order.placed.v2".into(),
+            data: data.as_bytes().into(),
+            metadata: metadata.as_bytes().into(),
+            recorded_at: Timestamp::UNIX_EPOCH,
+            damage: None,
+        }
+    }
+
+    fn frame(event: RecordedEvent) -> String {
+        let mut frames = Vec::new();
+        LogEvent::from(&Entry::from(event)).write_to(&mut frames);
+        String::from_utf8(frames).unwrap()
+    }
+
+    #[test]
+    fn a_frame_has_one_line_of_data_whatever_is_stored() {
+        for (stored, shown) in [
+            (r#"{"sku":"A"}"#, r#""data":{"sku":"A"}"#),
+            ("{\n\"sku\":\r\n\"A\"}", r#""data":{"sku":"A"}"#),
+            ("not\nJSON", r#""data":"not\nJSON""#),
+        ] {
+            let frame = frame(recorded(stored, "{}"));
+            assert_eq!(frame.lines().count(), 4, "{frame}");
+            assert!(frame.starts_with("id: 7\nevent: recorded\ndata: {\"position\":7,"), "{frame}");
+            assert!(frame.contains(shown) && frame.ends_with("}\n\n"), "{frame}");
+        }
+        let damaged = RecordedEvent { damage: Some(Arc::from("a flipped bit")), ..recorded("", "") };
+        assert!(frame(damaged).contains("a flipped bit"));
+    }
+
+    #[test]
+    fn an_event_without_content_names_no_actor_no_key_and_no_data() {
+        let metadata = r#"{"command_id":"00000000-0000-0000-0000-000000000001","command":"order.place",
+            "correlation_id":"00000000-0000-0000-0000-000000000001","actor":{"principal":"shop"},
+            "idempotency":{"key":"secret-key","fingerprint":"00","schema":1}}"#;
+        let entry = Entry::from(recorded(r#"{"secret":1}"#, metadata));
+        let whole = serde_json::to_string(&LogEvent::from(&entry)).unwrap();
+        assert!(["secret-key", "shop", r#"{"secret":1}"#].iter().all(|part| whole.contains(part)), "{whole}");
+        let notice = serde_json::to_string(&LogEvent::from(&entry).without_content()).unwrap();
+        assert!(!notice.contains("secret") && !notice.contains("shop"), "{notice}");
+        assert!(notice.contains(r#""command":"order.place""#), "{notice}");
+    }
+}
