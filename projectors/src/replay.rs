@@ -4,6 +4,8 @@
 //! Memory holds [`Workspace::memory_bytes_max`] at most, some megabytes of events and rows on their way, and the
 //! rows of one stream. It does not grow with the log.
 
+pub(crate) mod records;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -11,9 +13,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use domain::{
-    EventId, ExchangeId, OrderId, PaymentId, Position, ReceiptId, RecordedEvent, Sku, StreamName, Timestamp,
-};
+use domain::{Position, RecordedEvent, StreamName};
 use infra::{
     event_source::{Partition, layout::SourceLayout},
     event_store::{EventLog, EventMark, ReadError},
@@ -21,12 +21,12 @@ use infra::{
     read_models::{MoneyKey, ParkedStream, PartitionSums, Rows, SalesDimension, SalesKey, Totals},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use uuid::Uuid;
 
+use self::records::{EventRecords, read_event};
 use crate::{event::DecodedEvent, fold::Fold};
 
 /// More than the bytes of a read allow for events of usual size: each read begins with a search for the last event.
-const EVENTS_PER_READ: usize = 20_000;
+pub(crate) const EVENTS_PER_READ: usize = 20_000;
 const READS_AHEAD: usize = 2;
 /// Stored bytes of the events that are decoded at a time.
 const CHUNK_BYTES: usize = 512 << 10;
@@ -118,7 +118,8 @@ impl Replay {
                 for event in chunk {
                     let source = of_layout.index_of(&event.stream);
                     if until.as_ref().is_none_or(|until| Some(event.position) <= until[source]) {
-                        records.push(&mut sorter, source, &event)?;
+                        // No fold reads the metadata.
+                        records.push(&mut sorter, source, &event, &[])?;
                     }
                 }
             }
@@ -202,98 +203,6 @@ struct SortedEvent {
     event: DecodedEvent,
 }
 
-/// Bytes of a revision, which ends a key.
-const REVISION_BYTES: usize = 8;
-/// Bytes of a value before the type name: partition, position, id, time in nanoseconds, whether the event is
-/// damaged, length of the type name. The data follow, or the damage.
-const HEADER_BYTES: usize = 8 + 8 + 16 + 16 + 1 + 8;
-
-/// Turns events into records that sort by stream and then by revision, and back.
-#[derive(Default)]
-struct EventRecords {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-impl EventRecords {
-    fn push(&mut self, sorter: &mut Sorter, source: usize, event: &RecordedEvent) -> io::Result<()> {
-        let Self { key, value } = self;
-        key.clear();
-        put_stream(key, &event.stream);
-        key.extend(event.revision.to_be_bytes());
-        value.clear();
-        value.reserve(HEADER_BYTES + event.type_name.len() + event.data.len());
-        value.extend((source as u64).to_le_bytes());
-        value.extend(event.position.to_le_bytes());
-        value.extend(event.id.0.as_bytes());
-        value.extend(event.recorded_at.as_nanosecond().to_le_bytes());
-        value.push(u8::from(event.damage.is_some()));
-        value.extend((event.type_name.len() as u64).to_le_bytes());
-        value.extend(event.type_name.as_bytes());
-        value.extend_from_slice(event.damage.as_ref().map_or(&event.data[..], |damage| damage.as_bytes()));
-        sorter.push(key, value)
-    }
-}
-
-/// A byte for the kind, then the id. SKUs contain no zero byte, so a zero byte ends them.
-fn put_stream(key: &mut Vec<u8>, stream: &StreamName) {
-    let (kind, id): (u8, &[u8]) = match stream {
-        StreamName::Stock(sku) => (0, sku.as_str().as_bytes()),
-        StreamName::Order(id) => (1, id.0.as_bytes()),
-        StreamName::Payment(id) => (2, id.0.as_bytes()),
-        StreamName::Receipt(id) => (3, id.0.as_bytes()),
-        StreamName::Exchange(id) => (4, id.0.as_bytes()),
-    };
-    key.push(kind);
-    key.extend_from_slice(id);
-    if kind == 0 {
-        key.push(0);
-    }
-}
-
-/// `None` if the bytes are not those that [`put_stream`] wrote.
-fn stream_of(key: &[u8]) -> Option<StreamName> {
-    let (kind, id) = key.split_first()?;
-    let uuid = || Uuid::from_slice(id).ok();
-    Some(match kind {
-        0 => StreamName::Stock(Sku::new(std::str::from_utf8(id.strip_suffix(&[0])?).ok()?).ok()?),
-        1 => StreamName::Order(OrderId(uuid()?)),
-        2 => StreamName::Payment(PaymentId(uuid()?)),
-        3 => StreamName::Receipt(ReceiptId(uuid()?)),
-        4 => StreamName::Exchange(ExchangeId(uuid()?)),
-        _ => return None,
-    })
-}
-
-/// `None` if the bytes are not those that [`EventRecords::push`] wrote.
-fn read_event(key: &[u8], value: &[u8], no_metadata: &Arc<[u8]>) -> Option<SortedEvent> {
-    let (stream, revision) = key.split_last_chunk::<REVISION_BYTES>()?;
-    let (source, rest) = value.split_first_chunk()?;
-    let (position, rest) = rest.split_first_chunk()?;
-    let (id, rest) = rest.split_first_chunk()?;
-    let (recorded_at, rest) = rest.split_first_chunk()?;
-    let (is_damaged, rest) = rest.split_first()?;
-    let (type_length, rest) = rest.split_first_chunk()?;
-    let (type_name, data) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*type_length)).ok()?)?;
-    let damage = match is_damaged {
-        0 => None,
-        _ => Some(std::str::from_utf8(data).ok()?.into()),
-    };
-    let recorded = RecordedEvent {
-        position: u64::from_le_bytes(*position),
-        stream: stream_of(stream)?,
-        revision: u64::from_be_bytes(*revision),
-        id: EventId(Uuid::from_bytes(*id)),
-        type_name: std::str::from_utf8(type_name).ok()?.into(),
-        data: data.into(),
-        metadata: Arc::clone(no_metadata),
-        recorded_at: Timestamp::from_nanosecond(i128::from_le_bytes(*recorded_at)).ok()?,
-        damage,
-    };
-    let source = usize::try_from(u64::from_le_bytes(*source)).ok()?;
-    Some(SortedEvent { source, bytes: value.len(), event: recorded.into() })
-}
-
 /// Calls `take` with each event. Another thread reads and decodes ahead.
 fn each_event<E: From<io::Error>>(
     events: &mut Sorted,
@@ -323,7 +232,8 @@ fn send_events(
     let no_metadata: Arc<[u8]> = b"{}".as_slice().into();
     while let Some((key, value)) = reader.next()? {
         bytes += value.len();
-        chunk.push(read_event(key, value, &no_metadata).ok_or(io::ErrorKind::InvalidData)?);
+        let (source, event) = read_event(key, value, &no_metadata).ok_or(io::ErrorKind::InvalidData)?;
+        chunk.push(SortedEvent { source, bytes: value.len(), event: event.into() });
         if bytes >= CHUNK_BYTES {
             bytes = 0;
             if chunks.send(Ok(std::mem::take(&mut chunk))).is_err() {

@@ -6,6 +6,7 @@
 
 mod api_keys_contract;
 mod architecture_doc;
+mod as_of;
 mod authentication;
 mod back_office;
 mod checkout_process;
