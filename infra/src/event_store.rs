@@ -6,7 +6,7 @@ mod outage;
 mod pending;
 pub mod sqlite;
 
-use std::{fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use domain::{NewEvent, Position, RecordedEvent, Revision, StreamName, Timestamp};
@@ -43,6 +43,32 @@ pub trait EventLog: Send + Sync + 'static {
             match self.read_stream(stream, from, 1_000).await?.pop() {
                 Some(event) => last = Some(event),
                 None => return Ok(last),
+            }
+        }
+    }
+
+    /// At most `limit` events of the whole log before position `before` (`None`: before the end), the latest first. By
+    /// default it reads from the beginning.
+    async fn read_back(
+        &self,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let mut latest: VecDeque<RecordedEvent> = VecDeque::new();
+        loop {
+            let page = self.read_all(latest.back().map(|event| event.position), 1_000).await?;
+            let is_end = page.is_empty();
+            for event in page {
+                if before.is_some_and(|before| event.position >= before) {
+                    return Ok(latest.into_iter().rev().take(limit).collect());
+                }
+                latest.push_back(event);
+                if latest.len() > limit.max(1) {
+                    latest.pop_front();
+                }
+            }
+            if is_end {
+                return Ok(latest.into_iter().rev().take(limit).collect());
             }
         }
     }

@@ -17,7 +17,7 @@ use infra::{
         Failure,
         answers::ListProblems,
         paging::Paging,
-        parameters::{FromParameters, Parameters, Params, check_range, instant},
+        parameters::{FromParameters, Parameters, Params, check_range, instant, one_of},
     },
 };
 use serde::Serialize;
@@ -58,6 +58,9 @@ pub struct EventsParams {
     /// Only events recorded before this instant.
     #[param(value_type = Option<String>)]
     to: Option<Timestamp>,
+    /// `true`: the latest event first.
+    #[param(value_type = Option<bool>)]
+    latest_first: bool,
     #[param(ignore)]
     paging: Paging,
 }
@@ -71,8 +74,10 @@ impl FromParameters for EventsParams {
         let from = parameters.optional("from", instant);
         let to = parameters.optional("to", instant);
         check_range(parameters, from, ("to", to));
+        let latest_first =
+            parameters.optional("latest_first", |text| one_of(text, &[true], |_| "true")).is_some();
         let paging = Paging::read(parameters)?;
-        Some(Self { event_type, stream, correlation_id, actor, from, to, paging })
+        Some(Self { event_type, stream, correlation_id, actor, from, to, latest_first, paging })
     }
 }
 
@@ -95,7 +100,7 @@ pub struct EventPage<'a> {
     searched_until: Option<Timestamp>,
 }
 
-/// Events of the log, the oldest first
+/// Events of the log, in its order
 ///
 /// `stream`, `from` and `to` are found at once. For the other filters, a request looks at up to 20,000 events: its
 /// page can be empty and still have a `next_cursor`.
@@ -126,55 +131,109 @@ struct Found {
     searched_until: Option<Timestamp>,
 }
 
-/// Where a search is: keys are revisions within a stream, else positions.
+/// Where a search is. Keys are revisions within a stream, else positions.
 enum Place<'a> {
+    /// From this revision on.
     Stream(&'a StreamName, Revision),
+    /// Before this revision, the latest event first.
+    StreamBack(&'a StreamName, Revision),
+    /// After this position.
     Log(Option<Position>),
+    /// Before this position, the latest event first.
+    LogBack(Option<Position>),
 }
 
 impl<'a> Place<'a> {
+    /// `key`: of the last event of the page before.
     async fn begin(
         log: &dyn EventLog,
         wanted: &'a EventsParams,
-        after: Option<u64>,
+        key: Option<u64>,
     ) -> Result<Self, ReadError> {
-        Ok(match (&wanted.stream, after, wanted.from) {
-            (Some(stream), Some(after), _) => Self::Stream(stream, after + 1),
-            (Some(stream), None, Some(from)) => {
-                Self::Stream(stream, stream_time::first_since(log, stream, from).await?)
+        let end = if wanted.latest_first { wanted.to } else { wanted.from };
+        Ok(match (&wanted.stream, wanted.latest_first, key) {
+            (Some(stream), false, Some(key)) => Self::Stream(stream, key.saturating_add(1)),
+            (Some(stream), true, Some(key)) => Self::StreamBack(stream, key),
+            (Some(stream), latest_first, None) => {
+                let at_end = match (end, latest_first) {
+                    (Some(time), _) => stream_time::first_since(log, stream, time).await?,
+                    (None, true) => log.last_of(stream).await?.map_or(0, |last| last.revision + 1),
+                    (None, false) => 0,
+                };
+                if latest_first { Self::StreamBack(stream, at_end) } else { Self::Stream(stream, at_end) }
             }
-            (Some(stream), None, None) => Self::Stream(stream, 0),
-            (None, Some(after), _) => Self::Log(Some(after)),
-            (None, None, Some(from)) => Self::Log(log.position_before(from).await?),
-            (None, None, None) => Self::Log(None),
+            (None, false, Some(key)) => Self::Log(Some(key)),
+            (None, true, Some(key)) => Self::LogBack(Some(key)),
+            (None, latest_first, None) => {
+                let before = match end {
+                    Some(time) => Some(log.position_before(time).await?),
+                    None => None,
+                };
+                match (latest_first, before) {
+                    (false, before) => Self::Log(before.flatten()),
+                    (true, None) => Self::LogBack(None),
+                    (true, Some(last)) => Self::LogBack(Some(last.map_or(0, |last| last + 1))),
+                }
+            }
         })
     }
 
     async fn read(&self, log: &dyn EventLog, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         match self {
             Self::Stream(stream, from) => log.read_stream(stream, *from, limit).await,
+            Self::StreamBack(stream, before) => {
+                let from = before.saturating_sub(limit as u64);
+                let limit = usize::try_from(before - from).unwrap_or(limit);
+                stream_back(log, stream, from, limit).await
+            }
             Self::Log(after) => log.read_all(*after, limit).await,
+            Self::LogBack(before) => log.read_back(*before, limit).await,
         }
     }
 
     fn key_of(&self, event: &RecordedEvent) -> u64 {
         match self {
-            Self::Stream(..) => event.revision,
-            Self::Log(_) => event.position,
+            Self::Stream(..) | Self::StreamBack(..) => event.revision,
+            Self::Log(_) | Self::LogBack(_) => event.position,
         }
     }
 
     fn pass(&mut self, event: &RecordedEvent) {
         match self {
             Self::Stream(_, from) => *from = event.revision + 1,
+            Self::StreamBack(_, before) => *before = event.revision,
             Self::Log(after) => *after = Some(event.position),
+            Self::LogBack(before) => *before = Some(event.position),
         }
     }
 }
 
-async fn search(log: &dyn EventLog, wanted: &EventsParams, after: Option<u64>) -> Result<Found, ReadError> {
-    let mut place = Place::begin(log, wanted, after).await?;
+/// `limit` events of a stream, the latest first. A read can return fewer than it is asked for.
+async fn stream_back(
+    log: &dyn EventLog,
+    stream: &StreamName,
+    from: Revision,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut events: Vec<RecordedEvent> = Vec::new();
+    while events.len() < limit {
+        let page = log.read_stream(stream, from + events.len() as u64, limit - events.len()).await?;
+        if page.is_empty() {
+            break;
+        }
+        events.extend(page);
+    }
+    events.reverse();
+    Ok(events)
+}
+
+async fn search(log: &dyn EventLog, wanted: &EventsParams, key: Option<u64>) -> Result<Found, ReadError> {
+    let mut place = Place::begin(log, wanted, key).await?;
     let filter = Filter::of(wanted);
+    let is_beyond = |event: &RecordedEvent| match wanted.latest_first {
+        true => wanted.from.is_some_and(|from| event.recorded_at < from),
+        false => wanted.to.is_some_and(|to| event.recorded_at >= to),
+    };
     let mut found = Found { events: Vec::new(), go_on_after: None, searched_until: None };
     let mut left = EVENTS_PER_REQUEST;
     loop {
@@ -183,7 +242,7 @@ async fn search(log: &dyn EventLog, wanted: &EventsParams, after: Option<u64>) -
         place.pass(last);
         left -= page.len();
         for event in page {
-            if wanted.to.is_some_and(|to| event.recorded_at >= to) {
+            if is_beyond(&event) {
                 return Ok(Found { go_on_after: None, ..found });
             }
             let matches = filter.matches(&event);

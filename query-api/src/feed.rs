@@ -53,15 +53,18 @@ pub struct FeedOptions {
     pub update_every: Duration,
     /// A comment goes out after so long without an event, so that proxies keep the connection.
     pub heartbeat_every: Duration,
+    /// An answer ends after so long, so that the credential of its caller is checked again.
+    pub renewed_after: Duration,
 }
 
 impl Default for FeedOptions {
     fn default() -> Self {
         Self {
             listeners_max: 512,
-            window_bytes_max: 16 << 20,
+            window_bytes_max: 8 << 20,
             update_every: Duration::from_millis(250),
             heartbeat_every: Duration::from_secs(10),
+            renewed_after: Duration::from_mins(15),
         }
     }
 }

@@ -52,6 +52,7 @@ macro_rules! event_store_contract {
             reading::large_events_arrive_in_several_reads,
             reading::the_last_event_before_a_time_is_found,
             reading::the_last_event_of_a_stream_is_found,
+            reading::the_log_is_read_back_from_its_end_and_from_any_event,
             reading::existing_and_missing_streams_are_distinguished,
             reading::a_reader_in_another_process_sees_acknowledged_events,
             reading::a_follower_reads_every_event_during_concurrent_appends,

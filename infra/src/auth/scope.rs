@@ -35,7 +35,7 @@ scopes! {
     PricesWrite = "prices:write";
     /// Read every read model.
     Read = "read";
-    /// Read the events of an order: who did what, under which key.
+    /// Read events: who did what, under which key.
     Audit = "audit";
     /// Everything, webhook subscriptions and parked reactions included.
     Admin = "admin";

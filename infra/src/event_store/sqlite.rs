@@ -288,6 +288,15 @@ impl EventLog for SqliteEventLog {
         }
     }
 
+    async fn read_back(
+        &self,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let unchecked = self.unchecked;
+        self.readers.run(move |connection| readers::read_back(connection, unchecked, before, limit)).await
+    }
+
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
         let Some(memory) = &self.memory else { return self.exist_in_file(streams.to_vec()).await };
         let mut exist: Vec<bool> = streams.iter().map(|stream| !memory.known_streams.lacks(stream)).collect();

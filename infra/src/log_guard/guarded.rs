@@ -53,6 +53,15 @@ impl EventLog for GuardedLog {
         self.inner.read_all(after, limit).await
     }
 
+    async fn read_back(
+        &self,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        self.check()?;
+        self.inner.read_back(before, limit).await
+    }
+
     async fn read_after(&self, mark: &EventMark, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
         self.check()?;
         self.notice(self.inner.read_after(mark, limit).await)

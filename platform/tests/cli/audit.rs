@@ -89,7 +89,7 @@ async fn three_orders(server: &Server) -> Vec<String> {
     }
     let refund = format!("/v1/orders/{}/refunds", orders[0]);
     server.post(&refund, "refund", json!({"amount": 120})).await;
-    server.post("/v1/stock/A/adjustments", "lost", json!({"delta": -1, "reason": "broken\nin two"})).await;
+    server.post("/v1/stock/A/adjustments", "lost", json!({"delta": -1, "reason": "broken; \"in two\", =1"})).await;
     orders
 }
 

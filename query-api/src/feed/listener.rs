@@ -21,6 +21,7 @@ pub(super) struct Listener {
     /// The last event that the client has got, or after which it wants to go on.
     position: Position,
     shows_content: bool,
+    renewed_at: Instant,
     is_new: bool,
     is_over: bool,
 }
@@ -46,7 +47,8 @@ impl Listener {
             Some(updates) => Source::Newest { updates, missed, not_before: Instant::now() },
             None => Source::WholeLog(seat.hub().reached()),
         };
-        Self { seat, source, position, shows_content, is_new: true, is_over: false }
+        let renewed_at = Instant::now() + seat.hub().options.renewed_after;
+        Self { seat, source, position, shows_content, renewed_at, is_new: true, is_over: false }
     }
 
     /// The next frames. `None` at the end.
@@ -63,6 +65,7 @@ impl Listener {
             biased;
             () = hub.stop.cancelled() => "stopping",
             () = hub.went_back.cancelled() => "log_went_back",
+            () = time::sleep_until(self.renewed_at) => "renew",
             frames = self.frames() => return Some(frames),
             () = time::sleep(hub.options.heartbeat_every) => return Some(Bytes::from_static(b":\n\n")),
         };

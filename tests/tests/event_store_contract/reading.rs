@@ -89,6 +89,31 @@ pub async fn the_last_event_of_a_stream_is_found(fixture: impl Fixture) {
     assert_eq!(store.log().last_of(&new_stream()).await.unwrap(), None);
 }
 
+pub async fn the_log_is_read_back_from_its_end_and_from_any_event(fixture: impl Fixture) {
+    let store = fixture.store();
+    assert_eq!(store.log().read_back(None, 5).await.unwrap(), []);
+    for _ in 0..3 {
+        given_stream(&*store, 70).await;
+    }
+    let mut latest_first = read_to_end(&*store.log(), 1_000).await;
+    latest_first.reverse();
+    for limit in [1, 64, 100, 500] {
+        let mut read: Vec<RecordedEvent> = Vec::new();
+        loop {
+            let before = read.last().map(|event| event.position);
+            let page = store.log().read_back(before, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+        }
+        assert_eq!(read, latest_first, "{limit}");
+    }
+    assert_eq!(store.log().read_back(None, 0).await.unwrap(), []);
+    assert_eq!(store.log().read_back(Some(Position::MAX), 3).await.unwrap(), latest_first[..3]);
+}
+
 async fn read_stream_to_end(log: &dyn EventLog, stream: &StreamName) -> Vec<RecordedEvent> {
     let mut all: Vec<RecordedEvent> = Vec::new();
     loop {

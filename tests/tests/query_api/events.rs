@@ -58,6 +58,11 @@ async fn events_are_found_by_type_stream_correlation_actor_and_time() {
         assert_eq!(positions(&api, &format!("/v1/events?{filter}")).await, expected, "{filter}");
         let in_small_pages = positions(&api, &format!("/v1/events?limit=2&{filter}")).await;
         assert_eq!(in_small_pages, expected, "{filter}");
+        let latest_first: Vec<u64> = expected.into_iter().rev().collect();
+        for limit in [1, 2, 50] {
+            let uri = format!("/v1/events?limit={limit}&latest_first=true&{filter}");
+            assert_eq!(positions(&api, &uri).await, latest_first, "{uri}");
+        }
     }
 }
 
@@ -92,6 +97,8 @@ async fn a_request_looks_at_a_bounded_number_of_events_and_its_cursor_goes_on_fr
     let pages = api.pages("/v1/events?event_type=sought.v1").await;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1]);
     assert_eq!(pages[2][0]["position"], 44_000);
+    let latest_first = api.pages("/v1/events?event_type=sought.v1&latest_first=true").await;
+    assert_eq!(latest_first.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
 }
 
 #[tokio::test]

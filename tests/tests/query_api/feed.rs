@@ -221,6 +221,22 @@ async fn a_listener_learns_at_the_end_of_the_process_where_to_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_connects_again_after_a_quarter_of_an_hour() {
+    let feed = following(3, FeedOptions::default());
+    let mut listener = feed.listen("/v1/feed?topic=tiles").await;
+    let begun = Instant::now();
+    let dropped = loop {
+        let frame = listener.frame().await.unwrap();
+        if !frame.name.is_empty() {
+            break frame;
+        }
+    };
+    assert_eq!((dropped.name.as_str(), &dropped.data), ("dropped", &json!({"after": 3, "reason": "renew"})));
+    assert!((895..=905).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(listener.frame().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_feed_ends_when_the_log_goes_back() {
     let feed = following(3, FeedOptions::default());
     let mut listener = feed.listen("/v1/feed").await;

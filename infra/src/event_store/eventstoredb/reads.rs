@@ -134,6 +134,26 @@ impl EventLog for EventStoreDbLog {
         self.read_server(after, None, limit).await
     }
 
+    async fn read_back(
+        &self,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let before = before.filter(|before| *before < NUMBER_MAX);
+        let mut from = before.map_or(StreamPosition::End, begin_at);
+        loop {
+            let page = self.server.back(from, limit).await?;
+            match page.next.filter(|_| page.events.is_empty()) {
+                // A page of foreign events only.
+                Some(earlier) => from = StreamPosition::Position(earlier),
+                None => return Ok(page.events),
+            }
+        }
+    }
+
     async fn exist(&self, streams: &[StreamName]) -> Result<Vec<bool>, ReadError> {
         let look_up = async |name: &StreamName| Ok(!self.read_stream(name, 0, 1).await?.is_empty());
         stream::iter(streams).map(look_up).buffered(LOOKUPS_MAX).try_collect().await

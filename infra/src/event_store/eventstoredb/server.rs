@@ -32,7 +32,7 @@ pub(super) struct Server {
     page_events: AtomicUsize,
 }
 
-/// A page of the whole log, in order.
+/// A page of the whole log, in the order in which it was read.
 pub(super) struct Page {
     /// The event of Orderly at the position where the page begins, if that is not a later one.
     pub before: Option<RecordedEvent>,
@@ -171,6 +171,34 @@ impl Server {
         self.adapt(&kept);
         let before = before.map(|(event, stream)| recorded_event(event, stream)).transpose()?;
         Ok(Page { before, events: kept.into_events()?, next })
+    }
+
+    /// One page of the whole log before `from`, the latest event first: at most `limit` events of Orderly. May have none
+    /// although there are earlier ones.
+    pub async fn back(
+        &self,
+        from: StreamPosition<eventstore::Position>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        let limit = limit.min(self.page_events.load(Ordering::Relaxed));
+        let count = limit + FOREIGN_EVENTS;
+        let options =
+            ReadAllOptions::default().backwards().position(from).max_count(count).requires_leader(true);
+        let read = move |client: Client| async move {
+            let (mut kept, mut seen, mut last) = (Kept::new(limit), 0, None);
+            let mut answer = client.read_all(&options).await?;
+            read_to_end(&mut answer, |event| {
+                (seen, last) = (seen + 1, Some(event.position));
+                if let Ok(stream) = event.stream_id.parse::<StreamName>() {
+                    kept.offer(event, stream);
+                }
+            })
+            .await?;
+            Ok((kept, last.filter(|_| seen == count)))
+        };
+        let (kept, next) = self.call(CallKind::AllRead, read).await?;
+        self.adapt(&kept);
+        Ok(Page { before: None, events: kept.into_events()?, next })
     }
 
     /// Searches `count` events before `from` for the last event of Orderly that matches.

@@ -14,6 +14,8 @@ use crate::{event_store::ReadError, sqlite};
 
 /// A read ends with the event that reaches this number of bytes.
 const READ_BYTES_MAX: usize = 4 << 20;
+/// Events of one part of a read backwards.
+const BACK_EVENTS: usize = 64;
 
 const SELECT_STREAM: &str = concat!(
     "SELECT ",
@@ -128,6 +130,49 @@ pub(super) fn read_all(
             )?;
         Ok(stored.damaged(owner, revision, why))
     })
+}
+
+/// Reads short parts from the end on, because a read ends with the event that reaches the bound on bytes. Relies on
+/// positions without gaps.
+pub(super) fn read_back(
+    connection: &Connection,
+    unchecked: UncheckedUpTo,
+    before: Option<Position>,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let end = last_position(connection)?.unwrap_or_default();
+    let mut last = before.map_or(end, |before| before.saturating_sub(1).min(end));
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while last > 0 && events.len() < limit && bytes < READ_BYTES_MAX {
+        let count = BACK_EVENTS.min(limit - events.len());
+        let begin = last.saturating_sub(count as u64);
+        let part = match read_part(connection, unchecked, begin, last) {
+            Err(_) if !events.is_empty() => break,
+            part => part?,
+        };
+        bytes += part.iter().map(|event| event.data.len() + event.metadata.len()).sum::<usize>();
+        events.extend(part.into_iter().rev());
+        last = begin;
+    }
+    Ok(events)
+}
+
+/// The events after one position, up to another one.
+fn read_part(
+    connection: &Connection,
+    unchecked: UncheckedUpTo,
+    mut after: Position,
+    last: Position,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    let mut events = Vec::new();
+    while after < last {
+        let limit = usize::try_from(last - after).unwrap_or(usize::MAX);
+        let page = read_all(connection, unchecked, Some(after), limit)?;
+        let Some(reached) = page.last() else { break };
+        after = reached.position;
+        events.extend(page);
+    }
+    Ok(events)
 }
 
 /// The position of an event, from the index.
