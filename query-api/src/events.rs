@@ -230,9 +230,12 @@ async fn stream_back(
 async fn search(log: &dyn EventLog, wanted: &EventsParams, key: Option<u64>) -> Result<Found, ReadError> {
     let mut place = Place::begin(log, wanted, key).await?;
     let filter = Filter::of(wanted);
-    let is_beyond = |event: &RecordedEvent| match wanted.latest_first {
-        true => wanted.from.is_some_and(|from| event.recorded_at < from),
-        false => wanted.to.is_some_and(|to| event.recorded_at >= to),
+    let is_beyond = |event: &RecordedEvent| {
+        if wanted.latest_first {
+            wanted.from.is_some_and(|from| event.recorded_at < from)
+        } else {
+            wanted.to.is_some_and(|to| event.recorded_at >= to)
+        }
     };
     let mut found = Found { events: Vec::new(), go_on_after: None, searched_until: None };
     let mut left = EVENTS_PER_REQUEST;

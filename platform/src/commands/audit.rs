@@ -47,9 +47,9 @@ pub async fn run(settings: &Settings, command: AuditCommand) -> Result<(), Failu
         AuditCommand::State(options) => state::state(log().await?, options).await,
         AuditCommand::Totals(options) => {
             let workspace = stores::workspace(&settings.read_models());
-            totals::totals(log().await?, &workspace, options).await
+            totals::totals(&*log().await?, &workspace, options).await
         }
-        AuditCommand::Export(options) => export::export(log().await?, options).await,
+        AuditCommand::Export(options) => export::export(&*log().await?, options).await,
         AuditCommand::Verify => verify(settings).await,
     }
 }

@@ -88,8 +88,15 @@ async fn three_orders(server: &Server) -> Vec<String> {
         orders.push(answer["order_id"].as_str().unwrap().to_owned());
     }
     let refund = format!("/v1/orders/{}/refunds", orders[0]);
-    server.post(&refund, "refund", json!({"amount": 120})).await;
-    server.post("/v1/stock/A/adjustments", "lost", json!({"delta": -1, "reason": "broken; \"in two\", =1"})).await;
+    let refunded = &server.post(&refund, "refund", json!({"amount": 120})).await["refunds"][0];
+    let (payment, refund) =
+        (refunded["payment_id"].as_str().unwrap(), refunded["refund_id"].as_str().unwrap());
+    // Requested, authorized, captured, and then the request of the refund.
+    server.get(&format!("/v1/payments/{payment}?min_revision=3")).await;
+    server.post(&format!("/v1/payments/{payment}/refunds/{refund}/succeed"), "paid out", json!({})).await;
+    server
+        .post("/v1/stock/A/adjustments", "lost", json!({"delta": -1, "reason": "broken; \"in two\", =1"}))
+        .await;
     orders
 }
 

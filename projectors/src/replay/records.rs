@@ -96,9 +96,9 @@ pub(crate) fn read_event(
     let length = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
     let (type_name, rest) = rest.split_at_checked(length(type_length)?)?;
     let (metadata, data) = rest.split_at_checked(length(metadata_length)?)?;
-    let damage = match is_damaged {
-        0 => None,
-        _ => Some(std::str::from_utf8(data).ok()?.into()),
+    let (damage, data) = match is_damaged {
+        0 => (None, data),
+        _ => (Some(std::str::from_utf8(data).ok()?.into()), [].as_slice()),
     };
     let recorded = RecordedEvent {
         position: u64::from_le_bytes(*position),

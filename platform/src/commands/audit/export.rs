@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use domain::{RecordedEvent, Timestamp, stock::StockLevels};
+use domain::{RecordedEvent, StreamName, Timestamp, stock::StockLevels};
 use infra::event_store::EventLog;
 use projectors::{
     as_of::{Faults, FoldedStream, StreamState, Visitor, visit},
@@ -67,7 +67,7 @@ impl Format {
     }
 }
 
-pub(super) async fn export(log: Arc<dyn EventLog>, options: ExportOptions) -> Result<(), Failure> {
+pub(super) async fn export(log: &dyn EventLog, options: ExportOptions) -> Result<(), Failure> {
     let ExportOptions { directory, from, to, format } = options;
     let to = to.unwrap_or_else(Timestamp::now);
     let from = from.unwrap_or(Timestamp::MIN);
@@ -87,7 +87,7 @@ pub(super) async fn export(log: Arc<dyn EventLog>, options: ExportOptions) -> Re
             events.lock().unwrap_or_else(PoisonError::into_inner).add(event)
         }
     };
-    let mut by_stream = read(&*log, to, &workspace, take).await?;
+    let mut by_stream = read(log, to, &workspace, take).await?;
     let (position, store_id) = (by_stream.last, log.store_id());
     let period = Period { from: Some(from).filter(|from| *from > Timestamp::MIN), to };
     let writing = spawn_blocking(move || {
@@ -212,13 +212,15 @@ impl Visitor for Tables {
     type Error = io::Error;
 
     fn event(&mut self, event: &RecordedEvent, stream: &FoldedStream) -> io::Result<()> {
-        let StreamState::Stock(stock) = &stream.state else { return Ok(()) };
+        let (StreamState::Stock(stock), StreamName::Stock(sku)) = (&stream.state, &stream.name) else {
+            return Ok(());
+        };
         let before = if stream.revision == 0 { StockLevels::default() } else { self.levels };
         self.levels = stock.levels();
         if event.recorded_at < self.from {
             return Ok(());
         }
-        let movement = StockMovement::of(event, before, self.levels).map_err(io::Error::other)?;
+        let movement = StockMovement::of(sku, event, before, self.levels).map_err(io::Error::other)?;
         movement.add_to(&mut self.stock_sums);
         self.stock_ledger.row(&movement)
     }

@@ -1,7 +1,5 @@
 //! `orderly audit totals`: sums over all orders, payments and SKUs, now or at earlier times.
 
-use std::sync::Arc;
-
 use clap::Args;
 use domain::{Position, Timestamp};
 use infra::event_store::EventLog;
@@ -41,7 +39,7 @@ struct TotalsAt {
 }
 
 pub(super) async fn totals(
-    log: Arc<dyn EventLog>,
+    log: &dyn EventLog,
     workspace: &Workspace,
     TotalsOptions { at: mut instants }: TotalsOptions,
 ) -> Result<(), Failure> {
@@ -52,7 +50,7 @@ pub(super) async fn totals(
     instants.sort_unstable();
     instants.dedup();
     let last = instants[instants.len() - 1];
-    let mut events = read(&*log, after(last), workspace, |_| Ok(())).await?;
+    let mut events = read(log, after(last), workspace, |_| Ok(())).await?;
     let (count, position) = (events.events, events.last);
     let folding = spawn_blocking(move || totals_at(&mut events, &instants).map(|found| (instants, found)));
     let (instants, (totals, faults)) = folding.await??;

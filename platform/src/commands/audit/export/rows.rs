@@ -220,10 +220,12 @@ pub(super) struct StockMovement {
 }
 
 impl StockMovement {
-    pub fn of(event: &RecordedEvent, before: StockLevels, after: StockLevels) -> Result<Self, DecodeError> {
-        let StreamName::Stock(sku) = &event.stream else {
-            return Err(DecodeError::UnknownType(event.type_name.to_string()));
-        };
+    pub fn of(
+        sku: &Sku,
+        event: &RecordedEvent,
+        before: StockLevels,
+        after: StockLevels,
+    ) -> Result<Self, DecodeError> {
         let (order_id, part_id, reason) = details(event.decode_as()?);
         let metadata = event.decode_metadata().ok();
         let actor = metadata.as_ref().and_then(|metadata| metadata.actor.clone());
