@@ -57,17 +57,18 @@ impl EventLog for MemoryLog {
         from: Revision,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = self.all().into_iter();
-        Ok(events.filter(|event| event.stream == *stream && event.revision >= from).take(limit).collect())
+        let events = self.events.lock().unwrap();
+        let wanted = events.iter().filter(|event| event.stream == *stream && event.revision >= from);
+        Ok(wanted.take(limit).cloned().collect())
     }
 
     async fn read_all(&self, after: Option<Position>, limit: usize) -> Result<Vec<RecordedEvent>, ReadError> {
-        let events = self.all().into_iter();
-        Ok(events.filter(|event| Some(event.position) > after).take(limit).collect())
+        let events = self.events.lock().unwrap();
+        Ok(events.iter().filter(|event| Some(event.position) > after).take(limit).cloned().collect())
     }
 
     async fn last_event(&self) -> Result<Option<RecordedEvent>, ReadError> {
-        Ok(self.all().pop())
+        Ok(self.events.lock().unwrap().last().cloned())
     }
 
     fn store_id(&self) -> Uuid {

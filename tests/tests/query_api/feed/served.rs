@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Following, following};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// Larger than the buffers of a connection.
 const EVENTS: u64 = 20_000;
 
 /// A feed of many events over a server with short time limits.
-async fn served() -> (Following, std::net::SocketAddr, CancellationToken) {
-    let mut feed = following(1, FeedOptions::default());
+async fn served(options: FeedOptions) -> (Following, std::net::SocketAddr, CancellationToken) {
+    let mut feed = following(1, options);
     let event = feed.all[0].clone();
     feed.all = (1..=EVENTS)
         .map(|position| {
@@ -63,7 +63,7 @@ fn last_id(received: &[u8]) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_is_kept_and_one_that_does_not_read_is_closed_with_a_place_to_go_on() {
-    let (feed, address, _shutdown) = served().await;
+    let (feed, address, _shutdown) = served(FeedOptions { listeners_max: 2, ..FeedOptions::default() }).await;
     let mut reading = connect(address).await;
     let mut stuck = connect(address).await;
     let mut received = Vec::new();
@@ -73,8 +73,11 @@ async fn a_client_that_reads_is_kept_and_one_that_does_not_read_is_closed_with_a
         }
     };
     timeout(PATIENCE, reading_all).await.expect("every event in time");
-    // Longer than the time limit of an idle connection, and of an answer.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The place of the other client is free once the server has closed it: after the time limits, which count for both.
+    eventually("the server closes the client that does not read", async || {
+        (feed.api.get("/v1/feed").await.status == 200).then_some(())
+    })
+    .await;
 
     let mut left_over = Vec::new();
     let outcome = timeout(PATIENCE, stuck.read_to_end(&mut left_over)).await.expect("the server closes it");
@@ -98,7 +101,7 @@ async fn a_client_that_reads_is_kept_and_one_that_does_not_read_is_closed_with_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shutdown_does_not_wait_for_listeners() {
-    let (feed, address, shutdown) = served().await;
+    let (feed, address, shutdown) = served(FeedOptions::default()).await;
     let mut listener = connect(address).await;
     let mut received = Vec::new();
     while last_id(&received) != Some(EVENTS) {
