@@ -22,7 +22,7 @@ use infra::{
     http::{
         Code, Failure, Problem, access,
         parameters::{self, FromParameters, Parameters, Params, one_of},
-        stores,
+        slots, stores,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -200,6 +200,8 @@ pub async fn feed(
     if hub.went_back.is_cancelled() {
         return Err(Problem::new(Code::LogWentBack).into());
     }
+    // The listeners have a limit of their own.
+    slots::give_up();
     let seat = hub.join(subject).await.map_err(Problem::from)?;
     let reached = *hub.reached().borrow();
     let (position, missed) = match after {

@@ -18,7 +18,7 @@ use domain::{Position, RecordedEvent, StreamName};
 use infra::{
     event_store::{EventMark, ReadError},
     log_limit::LogLimit,
-    measurements::FEED_LISTENERS,
+    measurements::{FEED_LISTENERS, Gauge},
 };
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch},
@@ -93,6 +93,24 @@ pub(super) struct Hub {
     newest: watch::Sender<Option<Update>>,
     streams: Mutex<HashMap<StreamName, Watched>>,
     catch_ups: Semaphore,
+    listeners: Listeners,
+}
+
+/// Listeners by subject.
+struct Listeners {
+    log: Gauge,
+    stream: Gauge,
+    tiles: Gauge,
+}
+
+impl Listeners {
+    fn of(&self, subject: &Subject) -> &Gauge {
+        match subject {
+            Subject::WholeLog => &self.log,
+            Subject::Stream(_) => &self.stream,
+            Subject::Tiles => &self.tiles,
+        }
+    }
 }
 
 struct Watched {
@@ -137,6 +155,11 @@ impl Hub {
             newest: watch::Sender::new(None),
             streams: Mutex::default(),
             catch_ups: Semaphore::new(CATCH_UPS_MAX),
+            listeners: Listeners {
+                log: FEED_LISTENERS.with(["log"]),
+                stream: FEED_LISTENERS.with(["stream"]),
+                tiles: FEED_LISTENERS.with(["tiles"]),
+            },
         }
     }
 
@@ -303,7 +326,7 @@ impl Hub {
 
 impl Seat {
     fn take(hub: Arc<Hub>, subject: Subject, permit: OwnedSemaphorePermit) -> Self {
-        FEED_LISTENERS.with([subject.kind()]).increment(1.0);
+        hub.listeners.of(&subject).increment(1.0);
         match &subject {
             Subject::WholeLog => {
                 hub.readers.fetch_add(1, Ordering::Relaxed);
@@ -340,7 +363,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        FEED_LISTENERS.with([self.subject.kind()]).decrement(1.0);
+        self.hub.listeners.of(&self.subject).decrement(1.0);
         match &self.subject {
             Subject::WholeLog => {
                 self.hub.readers.fetch_sub(1, Ordering::Relaxed);
@@ -355,16 +378,6 @@ impl Drop for Seat {
                 }
             }
             Subject::Tiles => {}
-        }
-    }
-}
-
-impl Subject {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::WholeLog => "log",
-            Self::Stream(_) => "stream",
-            Self::Tiles => "tiles",
         }
     }
 }
