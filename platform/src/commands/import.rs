@@ -1,52 +1,155 @@
-//! `orderly import`: receives the stock that a sales file needs, places its orders with their original times
-//! and records their payments, all over HTTP. With `--refunds`, ships the orders that are credited later and
-//! refunds them.
+//! `orderly import`: brings the records of files into a running platform, over HTTP.
 //!
-//! Every request carries an idempotency key made from the file's content, so a second run, also after a
-//! crash, finds the earlier results and changes nothing.
+//! Every request carries an idempotency key made from the source of the file and the number of the record. So a
+//! second run, also of a longer or re-saved file or after a crash, finds the earlier results and changes nothing.
 
+mod cells;
+mod changes;
 pub(super) mod client;
+mod columns;
+mod dates;
+mod decoding;
+mod keys;
+mod numbers;
+mod orders;
 mod refunds;
 mod refunds_file;
+pub mod rejects;
 mod report;
+mod sales;
 pub mod sales_file;
+mod stock;
+mod stock_file;
+mod table;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    time::Instant,
 };
 
-use clap::Args;
-use domain::{Amount, OrderId, PaymentId, Sku, Timestamp};
-use futures::{StreamExt, stream};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use clap::{Args, Subcommand};
+use domain::Currency;
+use encoding_rs::Encoding;
+use jiff::tz::TimeZone;
 
 use self::{
-    client::{Answer, CommandClient, PostError, Refusal},
+    changes::Changes,
+    client::CommandClient,
+    columns::ColumnChoice,
+    dates::DateOrder,
+    keys::Source,
+    numbers::DecimalMark,
+    orders::OrdersOptions,
     refunds_file::RefundsFile,
-    report::{RefundsReport, SalesReport},
-    sales_file::{Sale, SaleLine, SalesFile},
+    rejects::{Rejected, Rejects},
+    report::{FileReport, RefundsReport, SalesReport},
+    sales::Import,
+    sales_file::{SalesFile, SalesFormat},
+    stock::StockOptions,
+    table::{Dialect, Separator},
 };
 use super::Failure;
-use crate::{
-    config::{CallerSettings, ClientUrl},
-    progress::ProgressDisplay,
-};
-
-/// The currency of these files.
-const CURRENCY: &str = "GBP";
-/// The command API's limit for the receipts of one request.
-const RECEIPTS_MAX: usize = 1_000;
+use crate::config::{CallerSettings, ClientUrl};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct ImportOptions {
-    /// CSV file with the Online Retail columns, plain or compressed (`.zst`).
-    file: PathBuf,
+    #[command(subcommand)]
+    other: Option<OtherImport>,
+
+    #[command(flatten)]
+    sales: SalesOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum OtherImport {
+    /// Correct the stock of each SKU of a table to its counted units.
+    Stock(StockOptions),
+    /// Place the orders of a JSON Lines file: bodies of `POST /v1/orders`, each with an `id`.
+    Orders(OrdersOptions),
+}
+
+#[derive(Debug, Args)]
+struct SalesOptions {
+    /// Table with one row per order line, plain or compressed (`.zst`). The columns of Online Retail and Online
+    /// Retail II are known; `--column` names others.
+    #[arg(required = true)]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    table: TableOptions,
+
+    /// Order of month and day in dates such as 12/1/2010, if no date of the file shows it.
+    #[arg(long, value_name = "ORDER", value_enum)]
+    date_order: Option<DateOrder>,
+
+    /// Time zone of times without an offset from UTC, such as Europe/London. [default: Europe/London for the known
+    /// columns of Online Retail, otherwise UTC]
+    #[arg(long, value_name = "ZONE", value_parser = time_zone)]
+    time_zone: Option<TimeZone>,
+
+    /// Character before decimals, if no number of the file shows it.
+    #[arg(long, value_name = "MARK", value_enum)]
+    decimal: Option<DecimalMark>,
+
+    /// Currency of all prices.
+    #[arg(long, value_name = "CODE", default_value = "GBP")]
+    currency: Currency,
 
     /// CSV file that matches the credit lines of FILE to sale lines, plain or compressed (`.zst`). These
     /// orders are shipped, and the credited units are returned and refunded.
     #[arg(long, value_name = "MATCHES")]
     refunds: Option<PathBuf>,
+
+    /// CSV file for the rows that differ from their orders. [default: the name of FILE with `.changed.csv`]
+    #[arg(long, value_name = "CHANGES")]
+    changes: Option<PathBuf>,
+
+    #[command(flatten)]
+    target: TargetOptions,
+
+    #[command(flatten)]
+    query: QuerySettings,
+}
+
+/// How a table is written.
+#[derive(Debug, Args)]
+struct TableOptions {
+    /// Character between columns, or `tab`. [default: the one that the header shows]
+    #[arg(long, value_name = "CHAR")]
+    separator: Option<Separator>,
+
+    /// Encoding of the file, such as windows-1252. [default: found out]
+    #[arg(long, value_name = "NAME", value_parser = encoding)]
+    encoding: Option<&'static Encoding>,
+
+    /// Header of a column, such as quantity="Qty". May be given several times.
+    #[arg(long = "column", value_name = "NAME=HEADER")]
+    columns: Vec<ColumnChoice>,
+}
+
+impl TableOptions {
+    fn dialect(&self) -> Dialect {
+        Dialect { separator: self.separator, encoding: self.encoding }
+    }
+}
+
+/// Where an import goes, and under which keys.
+#[derive(Debug, Args)]
+struct TargetOptions {
+    /// Name of the system that the file comes from. Records of one source with the same number are the same
+    /// record, in whatever file. [default: by the kind of the file]
+    #[arg(long, value_name = "NAME")]
+    source: Option<Source>,
+
+    /// Import the other rows if some cannot be imported.
+    #[arg(long)]
+    skip_bad_rows: bool,
+
+    /// CSV file for the rows that cannot be imported. [default: with --skip-bad-rows, the name of FILE with
+    /// `.rejected.csv`]
+    #[arg(long, value_name = "REJECTS")]
+    rejects: Option<PathBuf>,
 
     /// Requests under way at once.
     #[arg(
@@ -65,196 +168,143 @@ pub struct ImportOptions {
     caller: CallerSettings,
 }
 
-/// Imports a file. Fails if a request was refused, except for the expected refusals of refunds.
-pub async fn run(options: ImportOptions) -> Result<(), Failure> {
-    let client = CommandClient::new(&options.command_url, &options.caller, options.concurrency.into())?;
-    client.check().await?;
-    let concurrency = usize::from(options.concurrency);
-    let (file, refunds) = tokio::task::spawn_blocking(move || read(&options)).await??;
+impl TargetOptions {
+    fn client(&self) -> Result<CommandClient, Failure> {
+        Ok(CommandClient::new(&self.command_url, &self.caller, self.concurrency.into())?)
+    }
 
-    let mut report = SalesReport::new(&file);
-    let import = Import { client, key_prefix: format!("import/{}", file.id) };
-    import.receive_stock(&file, &mut report).await?;
-    let orders = import.place_orders(&file, concurrency, &mut report).await?;
+    fn rejects_path(&self, file: &Path) -> Option<PathBuf> {
+        let default = || self.skip_bad_rows.then(|| beside(file, "rejected.csv"));
+        self.rejects.clone().or_else(default)
+    }
+}
+
+#[derive(Debug, Args)]
+struct QuerySettings {
+    /// URL of the query API.
+    #[arg(long, env = "ORDERLY_QUERY_URL", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    query_url: ClientUrl,
+}
+
+impl QuerySettings {
+    fn client(&self, target: &TargetOptions) -> Result<CommandClient, Failure> {
+        Ok(CommandClient::new(&self.query_url, &target.caller, target.concurrency.into())?)
+    }
+}
+
+fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "expected a name such as Europe/London or UTC".to_owned())
+}
+
+fn encoding(name: &str) -> Result<&'static Encoding, String> {
+    let expected = || "expected a name such as utf-8, windows-1252, iso-8859-15 or utf-16le".to_owned();
+    Encoding::for_label(name.as_bytes()).ok_or_else(expected)
+}
+
+/// A file in the current directory: the name of `file` and an ending.
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or(file.as_os_str()).to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Fails if something of a file is not on the platform as it is in the file.
+fn outcome(refused: u64, changed: u64) -> Result<(), Failure> {
+    match (refused, changed) {
+        (0, 0) => Ok(()),
+        (0, changed) => {
+            Err(Failure::new(format!("{changed} orders differ from the file, and stay as they are")))
+        }
+        (refused, 0) => Err(Failure::new(format!("{refused} requests were refused"))),
+        (refused, changed) => Err(Failure::new(format!(
+            "{refused} requests were refused, and {changed} orders differ from the file and stay as they are"
+        ))),
+    }
+}
+
+/// Imports a file. Fails if a request was refused, except for the expected refusals of refunds, or if an order
+/// differs from its rows.
+pub async fn run(options: ImportOptions) -> Result<(), Failure> {
+    match options.other {
+        None => import_sales(options.sales).await,
+        Some(OtherImport::Stock(options)) => stock::run(options).await,
+        Some(OtherImport::Orders(options)) => orders::run(options).await,
+    }
+}
+
+async fn import_sales(options: SalesOptions) -> Result<(), Failure> {
+    let started = Instant::now();
+    let Some(path) = options.file.clone() else { return Err(Failure::new("no file is named")) };
+    let (client, query) = (options.target.client()?, options.query.client(&options.target)?);
+    client.check().await?;
+    let (concurrency, source) = (usize::from(options.target.concurrency), options.target.source.clone());
+    let (currency, skip_bad_rows) = (options.currency, options.target.skip_bad_rows);
+    let mut changes = Changes::new(options.changes.clone().unwrap_or_else(|| beside(&path, "changed.csv")));
+    let reading = path.clone();
+    let read = tokio::task::spawn_blocking(move || read(&reading, &options)).await??;
+    let ReadFiles { sales: file, rejected, refunds } = read;
+    if !skip_bad_rows {
+        rejected.refuse(&path, "invoices")?;
+    }
+
+    let source = source.unwrap_or_else(|| file.kind.source());
+    let import = Import::of(&file, client, source.keys(), currency).await?;
+    let named = if import.is_of_earlier_version {
+        format!("{} (an earlier version of Orderly imported this very file)", file.id)
+    } else {
+        source.to_string()
+    };
+    let read = FileReport {
+        started,
+        id: file.id.clone(),
+        source: named,
+        encoding: Some(file.encoding),
+        rows: file.rows,
+        trimmed: file.trimmed,
+        rejected,
+        held_back: file.held_back,
+    };
+    let mut report = SalesReport::new(&file, currency, read);
+    let imported = import.import(&file, concurrency, &mut report).await?;
+    for sale in changes.compare(&imported.different, &query, concurrency).await? {
+        report.imported(sale, true);
+    }
+    report.changes = changes.finish()?;
     print!("{report}");
     let mut refused = report.refused();
     if let Some(refunds) = refunds {
         let mut refunds_report = RefundsReport::new(&refunds);
-        import.refund(&refunds, &orders, concurrency, &mut refunds_report).await?;
+        import.refund(&refunds, &imported.orders, concurrency, &mut refunds_report).await?;
         print!("{refunds_report}");
         refused += refunds_report.refused_unexpectedly();
     }
-    match refused {
-        0 => Ok(()),
-        count => Err(Failure::new(format!("{count} requests were refused"))),
-    }
+    outcome(refused, report.changes.orders)
 }
 
-fn read(options: &ImportOptions) -> Result<(SalesFile, Option<RefundsFile>), Failure> {
-    let parsed = sales_file::read(&options.file);
-    let file = parsed.map_err(|error| Failure::new(format!("{}: {error}", options.file.display())))?;
+struct ReadFiles {
+    sales: SalesFile,
+    rejected: Rejected,
+    refunds: Option<RefundsFile>,
+}
+
+fn read(path: &Path, options: &SalesOptions) -> Result<ReadFiles, Failure> {
+    let format = SalesFormat {
+        dialect: options.table.dialect(),
+        columns: options.table.columns.clone(),
+        date_order: options.date_order,
+        decimal: options.decimal,
+        time_zone: options.time_zone.clone(),
+        keeps_credits: options.refunds.is_some(),
+        ..SalesFormat::new(options.currency)
+    };
+    let mut rejects = Rejects::new(options.target.rejects_path(path));
+    let parsed = sales_file::read(path, &format, &mut rejects);
+    let sales = parsed.map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
     let refunds = options.refunds.as_ref().map(|path| {
-        let parsed = refunds_file::read(path, &file);
+        let parsed = refunds_file::read(path, &sales);
         parsed.map_err(|error| Failure::new(format!("{}: {error}", path.display())))
     });
-    Ok((file, refunds.transpose()?))
-}
-
-struct Import {
-    client: CommandClient,
-    key_prefix: String,
-}
-
-#[derive(Serialize)]
-struct ReceiptsBody<'a> {
-    receipts: Vec<ReceiptBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct ReceiptBody<'a> {
-    sku: &'a Sku,
-    quantity: u64,
-    reference: &'a str,
-}
-
-#[derive(Serialize)]
-struct OrderBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer_id: Option<&'a str>,
-    currency: &'static str,
-    country: &'a str,
-    reference: &'a str,
-    placed_at: Timestamp,
-    /// Always null: an imported order never expires.
-    payment_due_at: Option<Timestamp>,
-    lines: Vec<LineBody<'a>>,
-}
-
-#[derive(Serialize)]
-struct LineBody<'a> {
-    sku: &'a Sku,
-    quantity: u32,
-    unit_price: Amount,
-}
-
-/// An empty body, `{}`: authorize, capture or ship everything.
-#[derive(Serialize)]
-struct Everything {}
-
-#[derive(Deserialize)]
-struct ReceiptsAnswer {
-    receipts: Vec<IgnoredAny>,
-    refused: Vec<RefusedReceipt>,
-}
-
-#[derive(Deserialize)]
-struct RefusedReceipt {
-    /// The SKU.
-    field: String,
-    message: String,
-}
-
-#[derive(Deserialize)]
-struct OrderAnswer {
-    order_id: OrderId,
-    payment_id: Option<PaymentId>,
-    total: Amount,
-}
-
-/// The platform's ids for an order of the file.
-struct PlacedOrder {
-    order_id: OrderId,
-    /// `None` if the order's total is 0.
-    payment_id: Option<PaymentId>,
-}
-
-impl Import {
-    /// Receives the units that all sales of the file need.
-    async fn receive_stock(&self, file: &SalesFile, report: &mut SalesReport) -> Result<(), Failure> {
-        let mut needed: BTreeMap<&Sku, u64> = BTreeMap::new();
-        for line in file.orders.iter().flat_map(|sale| &sale.lines) {
-            *needed.entry(&line.sku).or_default() += u64::from(line.quantity);
-        }
-        let reference = self.key_prefix.as_str();
-        let receipts: Vec<_> = needed.into_iter().collect();
-        for (number, part) in (1..).zip(receipts.chunks(RECEIPTS_MAX)) {
-            let receipts = part.iter().map(|&(sku, quantity)| ReceiptBody { sku, quantity, reference });
-            let body = ReceiptsBody { receipts: receipts.collect() };
-            let key = format!("{}/receipts/{number}", self.key_prefix);
-            match self.client.post("/v1/stock/receipts", &key, &body).await {
-                Ok(Answer { body: ReceiptsAnswer { receipts, refused }, replayed }) => {
-                    report.received(receipts.len(), replayed);
-                    for RefusedReceipt { field: sku, message: detail } in refused {
-                        report.refuse(&sku, &Refusal { code: "receipt_refused".to_owned(), detail });
-                    }
-                }
-                Err(PostError::Refused(refusal)) => report.refuse("stock receipts", &refusal),
-                Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Places the orders and returns the placed ones by invoice number.
-    async fn place_orders(
-        &self,
-        file: &SalesFile,
-        concurrency: usize,
-        report: &mut SalesReport,
-    ) -> Result<HashMap<String, PlacedOrder>, Failure> {
-        let mut placed = HashMap::with_capacity(file.orders.len());
-        let progress = ProgressDisplay::start("orders placed and paid", file.orders.len() as u64);
-        let imports = stream::iter(&file.orders).map(|sale| async move { (sale, self.import(sale).await) });
-        let mut outcomes = imports.buffer_unordered(concurrency);
-        while let Some((sale, outcome)) = outcomes.next().await {
-            progress.advance();
-            match outcome {
-                Ok(Answer { body: order, replayed }) => {
-                    report.imported(sale, replayed);
-                    placed.insert(sale.invoice.clone(), order);
-                }
-                Err(PostError::Refused(refusal)) => report.refuse(&sale.invoice, &refusal),
-                Err(unreachable @ PostError::Unreachable { .. }) => return Err(unreachable.into()),
-            }
-        }
-        Ok(placed)
-    }
-
-    /// Places an order, then authorizes and captures its payment.
-    async fn import(&self, sale: &Sale) -> Result<Answer<PlacedOrder>, PostError> {
-        let key = format!("{}/{}", self.key_prefix, sale.invoice);
-        let order = self.client.post::<OrderAnswer>("/v1/orders", &key, &OrderBody::of(sale)).await?;
-        let OrderAnswer { order_id, payment_id, total } = order.body;
-        if total != sale.gross() {
-            let detail =
-                format!("order {order_id} has a total of {total}, but the file has {}", sale.gross());
-            return Err(Refusal { code: "total_differs".to_owned(), detail }.into());
-        }
-        if let Some(payment_id) = payment_id {
-            for step in ["authorize", "capture"] {
-                let path = format!("/v1/payments/{payment_id}/{step}");
-                self.client.post::<IgnoredAny>(&path, &format!("{key}/{step}"), &Everything {}).await?;
-            }
-        }
-        Ok(Answer { body: PlacedOrder { order_id, payment_id }, replayed: order.replayed })
-    }
-}
-
-impl<'a> OrderBody<'a> {
-    fn of(sale: &'a Sale) -> Self {
-        let line = |line: &'a SaleLine| LineBody {
-            sku: &line.sku,
-            quantity: line.quantity,
-            unit_price: line.unit_price,
-        };
-        Self {
-            customer_id: sale.customer_id.as_deref(),
-            currency: CURRENCY,
-            country: &sale.country,
-            reference: &sale.invoice,
-            placed_at: sale.placed_at,
-            payment_due_at: None,
-            lines: sale.lines.iter().map(line).collect(),
-        }
-    }
+    let refunds = refunds.transpose()?;
+    Ok(ReadFiles { rejected: rejects.finish()?, refunds, sales })
 }

@@ -369,7 +369,7 @@ async fn attempt_placing(
         if flow.is_superseded(&**checkout.store()) {
             return Err(Attempt::Again(ExecuteError::Superseded));
         }
-        accepted(placed)?;
+        accepted(placed).map_err(|problem| naming_the_order(problem, order_id))?;
         // An earlier request recorded the order. A crash may have prevented its settlement.
         if status != OrderStatus::Placed {
             return answer_of_first_time(api, order_id, context.correlation_id, true).await;
@@ -387,6 +387,14 @@ async fn attempt_placing(
         return Ok(answer(order_id, &settled.order, settled.order_revision.unwrap_or_default(), false)?);
     }
     answer_of_first_time(api, order_id, correlation_id, !first_time).await
+}
+
+/// A caller that has used its key for another body can read the order of the first one.
+fn naming_the_order(problem: Problem, order_id: OrderId) -> Problem {
+    match problem.code {
+        Code::IdempotencyKeyReused => problem.member("order_id", order_id.to_string()),
+        _ => problem,
+    }
 }
 
 /// The answer of a retry: the order right after it was first settled. Later events do not change it.

@@ -1,10 +1,13 @@
-//! A client of the command API that repeats requests. Every request carries an idempotency key, so a repeat
-//! is safe.
+//! A client of the APIs that repeats requests. Every command carries an idempotency key, so a repeat is safe.
 
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::{StatusCode, header::AUTHORIZATION};
+use domain::{OrderId, Revision};
+use reqwest::{
+    StatusCode,
+    header::{AUTHORIZATION, IF_MATCH},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{CallerSettings, ClientUrl};
@@ -44,6 +47,24 @@ pub enum PostError {
 pub struct Refusal {
     pub code: String,
     pub detail: String,
+    /// The order that the refusal is about.
+    pub order_id: Option<OrderId>,
+}
+
+impl Refusal {
+    pub fn new(code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), detail: detail.into(), order_id: None }
+    }
+}
+
+/// What the platform knows of an idempotency key.
+#[derive(Debug)]
+pub enum Known<T> {
+    New,
+    /// An earlier request with this body has recorded the command. Its answer.
+    Same(T),
+    /// An earlier request with another body has recorded a command, perhaps that of an order.
+    Other(Option<OrderId>),
 }
 
 /// A failed attempt.
@@ -60,6 +81,7 @@ struct Problem {
     detail: Option<String>,
     #[serde(default)]
     errors: Vec<FieldError>,
+    order_id: Option<OrderId>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,7 +119,19 @@ impl CommandClient {
         key: &str,
         body: &impl Serialize,
     ) -> Result<Answer<T>, PostError> {
-        self.post_until(path, key, body, |_| true).await
+        self.repeat(|| self.attempt(path, key, body, None), |_| true).await
+    }
+
+    /// Like [`CommandClient::post`], for a command that is executed only at this revision of its resource.
+    pub async fn post_at<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+        revision: Revision,
+    ) -> Result<Answer<T>, PostError> {
+        let etag = format!("\"{revision}\"");
+        self.repeat(|| self.attempt(path, key, body, Some(&etag)), |_| true).await
     }
 
     /// Like [`CommandClient::post`], but also repeats while the answer is `not_found`: the platform may
@@ -108,22 +142,48 @@ impl CommandClient {
         key: &str,
         body: &impl Serialize,
     ) -> Result<Answer<T>, PostError> {
-        self.post_until(path, key, body, |refusal| refusal.code != "not_found").await
+        let is_final = |refusal: &Refusal| refusal.code != "not_found";
+        self.repeat(|| self.attempt(path, key, body, None), is_final).await
     }
 
-    async fn post_until<T: DeserializeOwned>(
+    /// Looks for the command of a key, and executes nothing. The platform compares the key before it compares
+    /// the revision, and no resource has the revision that this request asks for.
+    pub async fn look_up<T: DeserializeOwned>(
         &self,
         path: &str,
         key: &str,
         body: &impl Serialize,
+    ) -> Result<Known<T>, PostError> {
+        match self.post_at(path, key, body, Revision::MAX).await {
+            Ok(answer) => Ok(Known::Same(answer.body)),
+            Err(PostError::Refused(refusal)) => match refusal.code.as_str() {
+                "precondition_failed" => Ok(Known::New),
+                "idempotency_key_reused" => Ok(Known::Other(refusal.order_id)),
+                _ => Err(refusal.into()),
+            },
+            Err(unreachable @ PostError::Unreachable { .. }) => Err(unreachable),
+        }
+    }
+
+    /// Reads a resource, here of the query API.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, PostError> {
+        let get = || async {
+            let request = self.http.get(format!("{}{path}", self.base_url));
+            answer_of(request.send().await, path).await.map(|answer| answer.body)
+        };
+        self.repeat(get, |_| true).await
+    }
+
+    async fn repeat<T, F: Future<Output = Result<T, Attempt>>>(
+        &self,
+        attempt: impl FnMut() -> F,
         is_final: impl Fn(&Refusal) -> bool,
-    ) -> Result<Answer<T>, PostError> {
+    ) -> Result<T, PostError> {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(PAUSE_MIN)
             .with_max_delay(PAUSE_MAX)
             .with_max_times(REPEATS_MAX)
             .with_jitter();
-        let attempt = || self.attempt(path, key, body);
         let is_temporary = |failed: &Attempt| match failed {
             Attempt::Final(refusal) => !is_final(refusal),
             Attempt::Repeat(_) => true,
@@ -140,23 +200,35 @@ impl CommandClient {
         path: &str,
         key: &str,
         body: &impl Serialize,
+        if_match: Option<&str>,
     ) -> Result<Answer<T>, Attempt> {
         let url = format!("{}{path}", self.base_url);
         let request = self.http.post(url).header("idempotency-key", key).json(body);
-        let response = request.send().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
-        let status = response.status();
-        let replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
-        let bytes = response.bytes().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
-        if status.is_success() {
-            let body = serde_json::from_slice(&bytes).map_err(|error| {
-                let detail = format!("the answer of {path} has an unexpected form: {error}");
-                Attempt::Final(Refusal { code: status.to_string(), detail })
-            })?;
-            return Ok(Answer { body, replayed });
-        }
-        let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
-        Err(problem.into_attempt(status))
+        let request = match if_match {
+            None => request,
+            Some(etag) => request.header(IF_MATCH, etag),
+        };
+        answer_of(request.send().await, path).await
     }
+}
+
+async fn answer_of<T: DeserializeOwned>(
+    response: reqwest::Result<reqwest::Response>,
+    path: &str,
+) -> Result<Answer<T>, Attempt> {
+    let response = response.map_err(|error| Attempt::Repeat(describe(&error)))?;
+    let status = response.status();
+    let replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
+    let bytes = response.bytes().await.map_err(|error| Attempt::Repeat(describe(&error)))?;
+    if status.is_success() {
+        let body = serde_json::from_slice(&bytes).map_err(|error| {
+            let detail = format!("the answer of {path} has an unexpected form: {error}");
+            Attempt::Final(Refusal::new(status.to_string(), detail))
+        })?;
+        return Ok(Answer { body, replayed });
+    }
+    let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
+    Err(problem.into_attempt(status))
 }
 
 impl Problem {
@@ -172,7 +244,7 @@ impl Problem {
         if is_temporary {
             Attempt::Repeat(format!("{code}: {detail}"))
         } else {
-            Attempt::Final(Refusal { code, detail })
+            Attempt::Final(Refusal { code, detail, order_id: self.order_id })
         }
     }
 }

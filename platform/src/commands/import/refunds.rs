@@ -8,10 +8,11 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Everything, Import, PlacedOrder,
     client::{Answer, PostError, Refusal},
+    keys::in_key,
     refunds_file::{OrderReturns, RefundsFile, Return},
     report::{RefundsReport, ReturnsOutcome},
+    sales::{Everything, Import, PlacedOrder},
 };
 use crate::{commands::Failure, progress::ProgressDisplay};
 
@@ -45,13 +46,13 @@ impl Import {
     pub(super) async fn refund(
         &self,
         file: &RefundsFile,
-        orders: &HashMap<String, PlacedOrder>,
+        orders: &HashMap<&str, PlacedOrder>,
         concurrency: usize,
         report: &mut RefundsReport,
     ) -> Result<(), Failure> {
         let progress = ProgressDisplay::start("orders refunded", file.orders.len() as u64);
         let refunds = stream::iter(&file.orders).map(|returns| async move {
-            let outcome = match orders.get(&returns.invoice) {
+            let outcome = match orders.get(returns.invoice.as_str()) {
                 Some(order) => self.return_order(order, returns).await,
                 None => Err(order_not_placed().into()),
             };
@@ -76,13 +77,13 @@ impl Import {
         order: &PlacedOrder,
         returns: &'a OrderReturns,
     ) -> Result<ReturnsOutcome<'a>, PostError> {
-        let key = format!("{}/{}", self.key_prefix, returns.invoice);
+        let key = self.keys.record(&returns.invoice);
         let path = format!("/v1/orders/{}", order.order_id);
         self.ship(&path, &key).await?;
         let mut outcome = ReturnsOutcome::default();
         let mut to_pay_out = Vec::new();
         for part in &returns.returns {
-            let key = format!("{key}/returns/{}/{}", part.credit_row, part.sale_row);
+            let key = format!("{key}/returns/{}", self.name_of(part));
             match self
                 .client
                 .post::<ReturnAnswer>(&format!("{path}/returns"), &key, &ReturnBody::of(part))
@@ -102,6 +103,16 @@ impl Import {
             self.pay_out(order, &key, part, return_id, &mut outcome).await?;
         }
         Ok(outcome)
+    }
+
+    /// What names a return in its key: its credit line by the number in its invoice, so that another row of the
+    /// file changes nothing. Earlier versions named both lines by their rows in the file.
+    fn name_of(&self, part: &Return) -> String {
+        if self.is_of_earlier_version {
+            format!("{}/{}", part.credit_row, part.sale_row)
+        } else {
+            format!("{}/{}/{}", in_key(&part.credit_invoice), part.credit_line, part.line)
+        }
     }
 
     /// Ships the rest of the order. Accepts an order that is shipped already.
@@ -127,7 +138,7 @@ impl Import {
             return Ok(());
         };
         let path = format!("/v1/payments/{payment_id}/refunds/{return_id}/succeed");
-        let key = format!("{key}/refunds/{}/{}", part.credit_row, part.sale_row);
+        let key = format!("{key}/refunds/{}", self.name_of(part));
         let body = PaidOutBody { reference: &part.credit_invoice };
         match self.client.post_when_found::<IgnoredAny>(&path, &key, &body).await {
             Ok(_) => outcome.refunded = outcome.refunded.saturating_add(part.refund_amount),
@@ -146,8 +157,5 @@ impl<'a> ReturnBody<'a> {
 }
 
 fn order_not_placed() -> Refusal {
-    Refusal {
-        code: "order_not_placed".to_owned(),
-        detail: "the order of these credits was refused".to_owned(),
-    }
+    Refusal::new("order_not_placed", "the order of these credits was refused, or differs from the file")
 }

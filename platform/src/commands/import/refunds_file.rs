@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::{
     client::Refusal,
-    sales_file::{Sale, SalesFile, open},
+    sales_file::{Sale, SalesFile},
+    table::open,
 };
 
 /// The returns that follow from the credits of a sales file.
@@ -41,10 +42,12 @@ pub struct Return {
     pub credit_row: u64,
     pub sale_row: u64,
     pub credit_invoice: String,
+    /// Number of the credit line in its invoice; the first is 1.
+    pub credit_line: u32,
     /// Number of the line in the order; the first is 1.
     pub line: u32,
     pub quantity: u32,
-    /// Pence: units times the price of the credit line, which may differ from the price of the sale.
+    /// Minor units: units times the price of the credit line, which may differ from the price of the sale.
     pub refund_amount: Amount,
 }
 
@@ -130,13 +133,14 @@ impl<'a> Matches<'a> {
             let reason = format!("rows {} and {} are matched twice", row.cancel_row, row.sale_row);
             return Err(Misfit::Unreadable(reason));
         }
-        let unit_price = self.credit(row)?;
+        let (credit_line, unit_price) = self.credit(row)?;
         let (sale, line) = self.sale_line(row)?;
         let refund_amount = unit_price.saturating_mul(row.units);
         let part = Return {
             credit_row: row.cancel_row,
             sale_row: row.sale_row,
             credit_invoice: row.cancel_invoice.to_owned(),
+            credit_line,
             line,
             quantity: row.units,
             refund_amount,
@@ -144,8 +148,8 @@ impl<'a> Matches<'a> {
         Ok((sale, part))
     }
 
-    /// The price per unit of the credit line, in pence. Counts the row's units as credited.
-    fn credit(&mut self, row: &Row<'_>) -> Result<Amount, Misfit> {
+    /// The number of the credit line and its price per unit, in minor units. Counts the row's units as credited.
+    fn credit(&mut self, row: &Row<'_>) -> Result<(u32, Amount), Misfit> {
         let at_row = self.sales.credits.get(&row.cancel_row);
         let matching = at_row
             .filter(|credit| credit.invoice == row.cancel_invoice && credit.stock_code == row.stock_code);
@@ -156,14 +160,14 @@ impl<'a> Matches<'a> {
         let unreadable =
             |reason| Misfit::Unreadable(format!("row {} of the sales: {reason}", row.cancel_row));
         let (units, unit_price) =
-            (credit.units().map_err(unreadable)?, credit.unit_price().map_err(unreadable)?);
+            (credit.units.clone().map_err(unreadable)?, credit.unit_price.clone().map_err(unreadable)?);
         let credited = self.credited.entry(row.cancel_row).or_default();
         *credited += u64::from(row.units);
         if *credited > units {
             let detail = format!("{credited} units are matched to a credit line of {units} units");
             return Err(unfit("credit_line_exceeded", detail));
         }
-        Ok(unit_price)
+        Ok((credit.number, unit_price))
     }
 
     /// The order, and the number of its line.
@@ -184,7 +188,7 @@ impl<'a> Matches<'a> {
 }
 
 fn unfit(code: &str, detail: String) -> Misfit {
-    Misfit::Unfit(Refusal { code: code.to_owned(), detail })
+    Misfit::Unfit(Refusal::new(code, detail))
 }
 
 #[cfg(test)]

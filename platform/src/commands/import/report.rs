@@ -1,49 +1,96 @@
 //! Reports of an import, for people and scripts: one `name  value` per line.
 
-use std::{collections::BTreeMap, fmt, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    time::Instant,
+};
 
-use domain::Amount;
+use domain::{Amount, Currency, Sku};
 use indicatif::HumanCount;
 
 use super::{
+    changes::ChangesFound,
     client::Refusal,
+    decoding::TextEncoding,
     refunds_file::{OrderReturns, RefundsFile, Return},
-    sales_file::{Sale, SalesFile, Skipped},
+    rejects::Rejected,
+    sales_file::{HeldBack, Sale, SalesFile, Skipped},
 };
 
 /// Refusals listed in full; all are counted.
 const REFUSALS_LISTED_MAX: usize = 20;
 
+/// What was read from a file of any kind.
+#[derive(Debug)]
+pub struct FileReport {
+    pub started: Instant,
+    pub id: String,
+    /// Where the records come from, as it is in the keys.
+    pub source: String,
+    pub encoding: Option<TextEncoding>,
+    pub rows: u64,
+    pub trimmed: u64,
+    pub rejected: Rejected,
+    pub held_back: HeldBack,
+}
+
+impl fmt::Display for FileReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { started, id, source, encoding, rows, trimmed, rejected, held_back } = self;
+        writeln!(f, "file         {id} (in {:.1} s)", started.elapsed().as_secs_f64())?;
+        writeln!(f, "source       {source}")?;
+        match encoding {
+            Some(encoding) => writeln!(f, "rows         {} in {encoding}", HumanCount(*rows))?,
+            None => writeln!(f, "rows         {}", HumanCount(*rows))?,
+        }
+        writeln!(f, "trimmed      {} cells", HumanCount(*trimmed))?;
+        write!(f, "rejected     {} rows", HumanCount(rejected.rows))?;
+        let HeldBack { invoices, rows } = held_back;
+        if *invoices > 0 {
+            write!(
+                f,
+                "; with them {} invoices and {} other rows of these",
+                HumanCount(*invoices),
+                HumanCount(*rows)
+            )?;
+        }
+        write!(f, "\n{rejected}")
+    }
+}
+
 #[derive(Debug)]
 pub struct SalesReport {
-    file_id: String,
-    started: Instant,
-    skus: Count,
+    file: FileReport,
+    currency: Currency,
+    /// True for a SKU of which this run received nothing.
+    skus: HashMap<Sku, bool>,
     orders: Count,
     lines: u64,
     units: u64,
     gross: Amount,
     guests: u64,
     skipped: Skipped,
+    pub changes: ChangesFound,
     refusals: Refusals,
 }
 
 /// Refusals, counted by code; the first ones in full.
 #[derive(Debug, Default)]
-struct Refusals {
+pub struct Refusals {
     by_code: BTreeMap<String, u64>,
     listed: Vec<String>,
 }
 
 impl Refusals {
-    fn add(&mut self, subject: impl fmt::Display, refusal: &Refusal) {
+    pub fn add(&mut self, subject: impl fmt::Display, refusal: &Refusal) {
         if self.listed.len() < REFUSALS_LISTED_MAX {
             self.listed.push(format!("{subject}: {refusal}"));
         }
         *self.by_code.entry(refusal.code.clone()).or_default() += 1;
     }
 
-    fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.by_code.values().sum()
     }
 }
@@ -63,13 +110,13 @@ impl fmt::Display for Refusals {
 
 /// How many exist after this run, and how many of them an earlier run created.
 #[derive(Debug, Default)]
-struct Count {
-    all: u64,
+pub struct Count {
+    pub all: u64,
     before: u64,
 }
 
 impl Count {
-    fn add(&mut self, count: u64, before: bool) {
+    pub fn add(&mut self, count: u64, before: bool) {
         self.all += count;
         self.before += if before { count } else { 0 };
     }
@@ -82,29 +129,34 @@ impl fmt::Display for Count {
 }
 
 impl SalesReport {
-    pub fn new(file: &SalesFile) -> Self {
+    pub fn new(file: &SalesFile, currency: Currency, read: FileReport) -> Self {
         Self {
-            file_id: file.id.clone(),
-            started: Instant::now(),
-            skus: Count::default(),
+            file: read,
+            currency,
+            skus: HashMap::new(),
             orders: Count::default(),
             lines: 0,
             units: 0,
             gross: Amount::ZERO,
             guests: 0,
             skipped: file.skipped,
+            changes: ChangesFound::default(),
             refusals: Refusals::default(),
         }
     }
 
-    /// Counts received stock of `skus` SKUs.
-    pub fn received(&mut self, skus: usize, before: bool) {
-        self.skus.add(skus as u64, before);
+    /// Counts a SKU whose stock is there.
+    pub fn received(&mut self, sku: &Sku, before: bool) {
+        match self.skus.get_mut(sku) {
+            Some(known) => *known &= before,
+            None => drop(self.skus.insert(sku.clone(), before)),
+        }
     }
 
     /// Counts an order that is placed and paid.
     pub fn imported(&mut self, sale: &Sale, before: bool) {
         self.orders.add(1, before);
+        sale.lines.iter().for_each(|line| self.received(&line.sku, before));
         self.lines += sale.lines.len() as u64;
         self.units += sale.units();
         self.gross = self.gross.saturating_add(sale.gross());
@@ -124,12 +176,18 @@ impl SalesReport {
 impl fmt::Display for SalesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let skipped = &self.skipped;
-        writeln!(f, "file         {} (in {:.1} s)", self.file_id, self.started.elapsed().as_secs_f64())?;
-        writeln!(f, "SKUs         {}", self.skus)?;
+        write!(f, "{}", self.file)?;
+        let mut skus = Count::default();
+        self.skus.values().for_each(|before| skus.add(1, *before));
+        writeln!(f, "SKUs         {skus}")?;
         writeln!(f, "orders       {}", self.orders)?;
         writeln!(f, "lines        {}", HumanCount(self.lines))?;
         writeln!(f, "units        {}", HumanCount(self.units))?;
-        writeln!(f, "gross        {} pence", HumanCount(self.gross.minor_units().unsigned_abs()))?;
+        let gross = HumanCount(self.gross.minor_units().unsigned_abs());
+        match self.currency.as_str() {
+            "GBP" => writeln!(f, "gross        {gross} pence")?,
+            currency => writeln!(f, "gross        {gross} minor units of {currency}")?,
+        }
         writeln!(f, "guests       {}", HumanCount(self.guests))?;
         writeln!(
             f,
@@ -140,6 +198,7 @@ impl fmt::Display for SalesReport {
             HumanCount(skipped.unpriced),
             HumanCount(skipped.unknown)
         )?;
+        writeln!(f, "changed      {}", self.changes)?;
         write!(f, "refused      {}", self.refusals)
     }
 }

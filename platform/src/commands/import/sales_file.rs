@@ -1,33 +1,108 @@
-//! Reads a file of the Online Retail columns into orders: one row per order line, in CSV, plain or compressed
-//! with zstd.
+//! Reads a sales file into orders: one row per order line.
+//!
+//! The rows of an invoice may be scattered over the file, so all orders are held: about 50 bytes for each row and 300
+//! for each invoice. SKUs, customers and countries are held once each, other cells not at all.
+
+mod layout;
 
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
-    fmt::Write as _,
-    fs::File,
+    collections::{BTreeMap, HashMap, HashSet},
     io::{self, Read},
     path::Path,
+    sync::Arc,
 };
 
-use domain::{Amount, Sku, Timestamp};
-use jiff::{civil, tz::TimeZone};
+use domain::{Amount, Currency, Sku, Timestamp, text};
+use jiff::tz::TimeZone;
 use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
-/// Time zone of the times in these files, which name none.
-const SHOP_TIME_ZONE: &str = "Europe/London";
+use self::layout::{Cells, Columns};
+use super::{
+    cells,
+    columns::ColumnChoice,
+    dates::{DateOrder, Dates, Instants},
+    decoding::TextEncoding,
+    keys::Source,
+    numbers::{DecimalMark, Numbers},
+    rejects::{Rejects, RowListError},
+    table::{Dialect, Table, TableEnd, TableError, open},
+};
+
+/// Rows of one file, which bounds the memory of an import to about a gigabyte.
+const ROWS_MAX: u64 = 10_000_000;
+
+/// How to read a sales file. What is not given is found out.
+#[derive(Debug, Clone)]
+pub struct SalesFormat {
+    pub dialect: Dialect,
+    pub columns: Vec<ColumnChoice>,
+    pub date_order: Option<DateOrder>,
+    pub decimal: Option<DecimalMark>,
+    pub time_zone: Option<TimeZone>,
+    pub currency: Currency,
+    /// True to keep credit lines, which only refunds need.
+    pub keeps_credits: bool,
+}
+
+impl SalesFormat {
+    /// Finds out everything but the currency, and leaves credits out.
+    pub fn new(currency: Currency) -> Self {
+        let (dialect, columns) = (Dialect::default(), Vec::new());
+        let (date_order, decimal, time_zone) = (None, None, None);
+        Self { dialect, columns, date_order, decimal, time_zone, currency, keeps_credits: false }
+    }
+}
+
+/// Whose invoice numbers a file has. The header of the invoice column shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The Online Retail data. Six digits are a sale, `C…` is a credit, `A…` is bookkeeping.
+    OnlineRetail,
+    /// Any other file. Every invoice is a sale.
+    Other,
+}
+
+impl Kind {
+    /// The source if the operator names none.
+    pub fn source(self) -> Source {
+        Source::new(match self {
+            Self::OnlineRetail => "online-retail",
+            Self::Other => "sales",
+        })
+    }
+
+    /// The time zone of times that name none, if the operator names none.
+    fn time_zone(self) -> Result<TimeZone, io::Error> {
+        match self {
+            Self::OnlineRetail => TimeZone::get("Europe/London").map_err(io::Error::other),
+            Self::Other => Ok(TimeZone::UTC),
+        }
+    }
+}
 
 /// The content of a sales file.
 #[derive(Debug)]
 pub struct SalesFile {
-    /// Identifies the content: the first 32 hex digits of the SHA-256 of the uncompressed CSV.
+    /// Identifies the bytes: the first 32 hex digits of the SHA-256 of the uncompressed file.
     pub id: String,
-    /// Sorted by invoice number.
+    pub kind: Kind,
+    pub encoding: TextEncoding,
+    pub rows: u64,
+    /// Cells with white space at an end.
+    pub trimmed: u64,
+    /// Sorted by invoice number. Without the invoices of rejected rows.
     pub orders: Vec<Sale>,
+    /// Invoices with a rejected row, and how many of their rows are right.
+    pub held_back: HeldBack,
     /// Credit lines by row number in the file. The first row is 1.
     pub credits: HashMap<u64, CreditLine>,
     pub skipped: Skipped,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeldBack {
+    pub invoices: u64,
+    pub rows: u64,
 }
 
 /// The sale lines of one invoice, in file order.
@@ -35,8 +110,8 @@ pub struct SalesFile {
 pub struct Sale {
     pub invoice: String,
     /// `None` for a guest.
-    pub customer_id: Option<String>,
-    pub country: String,
+    pub customer_id: Option<Arc<str>>,
+    pub country: Option<Arc<str>>,
     /// The earliest time of its lines.
     pub placed_at: Timestamp,
     pub lines: Vec<SaleLine>,
@@ -44,22 +119,27 @@ pub struct Sale {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleLine {
-    /// Row number in the file; the first row is 1.
+    /// Row number in the file; the first row below the header is 1.
     pub row: u64,
+    /// Line of the file on which the row begins.
+    pub line: u64,
     pub sku: Sku,
     pub quantity: u32,
-    /// Pence.
+    /// Minor units.
     pub unit_price: Amount,
 }
 
-/// A line of an invoice `C…`. Its figures stay text: only matched lines are parsed, so a malformed line
-/// without a match does not stop the import.
+/// A line of an invoice `C…`. A malformed figure is an error only if the line is matched to a sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditLine {
     pub invoice: String,
+    /// Number of the line in its invoice; the first is 1.
+    pub number: u32,
     pub stock_code: String,
-    pub quantity: String,
-    pub unit_price: String,
+    /// The returned units, as a positive number.
+    pub units: Result<u64, String>,
+    /// Minor units per unit, rounded like the price of a sale.
+    pub unit_price: Result<Amount, String>,
 }
 
 impl Sale {
@@ -67,11 +147,20 @@ impl Sale {
         self.lines.iter().map(|line| u64::from(line.quantity)).sum()
     }
 
-    /// Pence. Saturates at the limit of [`Amount`]; the platform refuses such an order.
+    /// Minor units. Saturates at the limit of [`Amount`]; the platform refuses such an order.
     pub fn gross(&self) -> Amount {
         self.lines
             .iter()
             .fold(Amount::ZERO, |sum, line| sum.saturating_add(line.unit_price.saturating_mul(line.quantity)))
+    }
+
+    /// The units of each SKU.
+    pub fn units_by_sku(&self) -> BTreeMap<&Sku, u64> {
+        let mut units = BTreeMap::new();
+        for line in &self.lines {
+            *units.entry(&line.sku).or_default() += u64::from(line.quantity);
+        }
+        units
     }
 }
 
@@ -95,201 +184,295 @@ pub struct Skipped {
 pub enum SalesFileError {
     #[error("the file cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("the file is not a CSV file with the Online Retail columns: {0}")]
-    Csv(#[from] csv::Error),
-    #[error("line {line}: {reason}")]
-    Row { line: u64, reason: String },
-}
-
-/// A row of the file.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row<'a> {
-    invoice_no: &'a str,
-    stock_code: &'a str,
-    quantity: &'a str,
-    invoice_date: &'a str,
-    unit_price: &'a str,
-    #[serde(rename = "CustomerID")]
-    customer_id: Option<&'a str>,
-    country: &'a str,
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the file has more than {ROWS_MAX} rows: divide it")]
+    TooManyRows,
+    /// A column is missing, or dates or numbers can be read in two ways.
+    #[error("{0}")]
+    Unclear(String),
+    #[error("prices in {0} cannot be read: it has no minor unit")]
+    NoMinorUnit(Currency),
+    #[error(transparent)]
+    Rejects(#[from] RowListError),
 }
 
 /// Reads a whole file. A name that ends in `.zst` is read as compressed.
-pub fn read(path: &Path) -> Result<SalesFile, SalesFileError> {
-    parse(open(path)?)
+pub fn read(path: &Path, format: &SalesFormat, rejects: &mut Rejects) -> Result<SalesFile, SalesFileError> {
+    parse(open(path)?, format, rejects)
 }
 
-/// Opens a file and uncompresses it if needed.
-pub(super) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    let file = File::open(path)?;
-    let is_compressed = path.extension().is_some_and(|extension| extension == "zst");
-    Ok(if is_compressed { Box::new(zstd::Decoder::new(file)?) } else { Box::new(file) })
-}
-
-/// Parses CSV.
-pub fn parse(content: impl Read) -> Result<SalesFile, SalesFileError> {
-    let mut reader = csv::Reader::from_reader(Hashed { content, hash: Sha256::new() });
-    let headers = reader.headers()?.clone();
-    let mut record = csv::StringRecord::new();
-    let time_zone = shop_time_zone()?;
-    let mut invoices = Invoices { time_zone, by_number: BTreeMap::new(), credits: HashMap::new() };
-    let mut skipped = Skipped::default();
-    let mut number = 0;
-    while reader.read_record(&mut record)? {
-        number += 1;
-        let row: Row<'_> = record.deserialize(Some(&headers))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let added = invoices.add(number, &row, &mut skipped);
-        added.map_err(|reason| SalesFileError::Row { line, reason })?;
+/// Reads a table of sales. Rows that cannot be imported go to `rejects`, and their whole invoices are left out.
+pub fn parse(
+    content: impl Read,
+    format: &SalesFormat,
+    rejects: &mut Rejects,
+) -> Result<SalesFile, SalesFileError> {
+    let mut table = Table::new(content, format.dialect)?;
+    let headers = table.headers().to_vec();
+    rejects.set_headers(&headers);
+    let mut sales = Sales::new(&headers, format)?;
+    let mut rows = 0;
+    while let Some(row) = table.next_row()? {
+        if row.number > ROWS_MAX {
+            return Err(SalesFileError::TooManyRows);
+        }
+        rows += 1;
+        let cells = sales.columns.cells(&row);
+        let added = row.check_width(&headers).and_then(|()| sales.add((row.number, row.line), &cells));
+        if let Err(reason) = added {
+            sales.hold_back(cells.invoice);
+            rejects.add(row.line, &reason, row.cells())?;
+        }
     }
-    let mut id = String::new();
-    for byte in &reader.into_inner().hash.finalize()[..16] {
-        write!(id, "{byte:02x}").expect("writing to a string does not fail");
-    }
-    let Invoices { by_number, credits, .. } = invoices;
-    Ok(SalesFile { id, orders: by_number.into_values().collect(), credits, skipped })
+    sales.finish(rows, table.finish())
 }
 
-fn shop_time_zone() -> Result<TimeZone, io::Error> {
-    TimeZone::get(SHOP_TIME_ZONE).map_err(io::Error::other)
-}
-
-/// The invoices read so far. The rows of one invoice may be scattered over the file.
-struct Invoices {
-    time_zone: TimeZone,
-    by_number: BTreeMap<String, Sale>,
+/// The sales read so far.
+struct Sales {
+    kind: Kind,
+    columns: Columns,
+    dates: Dates,
+    numbers: Numbers,
+    /// Decimals of the currency.
+    decimals: u32,
+    drafts: BTreeMap<String, Draft>,
+    skus: HashMap<Box<str>, Sku>,
+    texts: HashSet<Arc<str>>,
+    keeps_credits: bool,
     credits: HashMap<u64, CreditLine>,
+    credit_lines: HashMap<String, u32>,
+    skipped: Skipped,
 }
 
-impl Invoices {
-    /// Adds a sale line, or counts a row of another kind. The error says what is malformed. `number` is the
-    /// row number.
-    fn add(&mut self, number: u64, row: &Row<'_>, skipped: &mut Skipped) -> Result<(), String> {
-        let invoice = row.invoice_no;
-        let is_sales_invoice = invoice.len() == 6 && invoice.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_sales_invoice {
+/// An invoice whose rows may not be complete yet.
+#[derive(Default)]
+struct Draft {
+    /// Customer and country, from its first row.
+    head: Option<(Option<Arc<str>>, Option<Arc<str>>)>,
+    instants: Instants,
+    lines: Vec<SaleLine>,
+    is_held_back: bool,
+}
+
+impl Sales {
+    fn new(headers: &[String], format: &SalesFormat) -> Result<Self, SalesFileError> {
+        let columns = Columns::find(headers, &format.columns)?;
+        let kind = if columns.invoice.is_known { Kind::OnlineRetail } else { Kind::Other };
+        let time_zone = format.time_zone.clone().map_or_else(|| kind.time_zone(), Ok)?;
+        let decimals = iso_currency::Currency::from_code(format.currency.as_str());
+        let decimals = decimals.and_then(iso_currency::Currency::exponent);
+        let decimals = decimals.ok_or(SalesFileError::NoMinorUnit(format.currency))?;
+        Ok(Self {
+            kind,
+            columns,
+            dates: Dates::new(time_zone, format.date_order),
+            numbers: Numbers::new(format.decimal),
+            decimals: decimals.into(),
+            drafts: BTreeMap::new(),
+            skus: HashMap::new(),
+            texts: HashSet::new(),
+            keeps_credits: format.keeps_credits,
+            credits: HashMap::new(),
+            credit_lines: HashMap::new(),
+            skipped: Skipped::default(),
+        })
+    }
+
+    /// Adds a sale line, or counts a row of another kind. The error says why the row cannot be imported.
+    fn add(&mut self, (row, line): (u64, u64), cells: &Cells<'_>) -> Result<(), String> {
+        let invoice = self.invoice(cells.invoice)?;
+        if self.kind == Kind::OnlineRetail && !is_sales_invoice(invoice) {
             match invoice.bytes().next() {
                 Some(b'C') => {
-                    skipped.credits += 1;
-                    self.credits.insert(number, CreditLine::of(row));
+                    self.skipped.credits += 1;
+                    self.add_credit((row, line), invoice, cells);
                 }
-                Some(b'A') => skipped.adjustments += 1,
-                _ => skipped.unknown += 1,
+                Some(b'A') => self.skipped.adjustments += 1,
+                _ => self.skipped.unknown += 1,
             }
             return Ok(());
         }
-        let quantity: i64 = parsed("Quantity", row.quantity)?;
-        let price = pounds(row.unit_price)?;
-        if quantity <= 0 {
-            skipped.write_offs += 1;
-            return Ok(());
+        // The price comes first, because it nearly always shows the decimal mark.
+        let price = self.price(line, cells.price)?;
+        let quantity = self.quantity(line, cells.quantity)?;
+        match self.kind {
+            Kind::OnlineRetail if quantity <= 0 => {
+                self.skipped.write_offs += 1;
+                return Ok(());
+            }
+            Kind::OnlineRetail if price <= Decimal::ZERO => {
+                self.skipped.unpriced += 1;
+                return Ok(());
+            }
+            Kind::Other if quantity <= 0 => {
+                return Err(self.columns.quantity.fault(format!("{quantity} is not above zero")));
+            }
+            Kind::Other if price < Decimal::ZERO => {
+                return Err(self.columns.price.fault(format!("{price} is below zero")));
+            }
+            Kind::OnlineRetail | Kind::Other => {}
         }
-        if price <= Decimal::ZERO {
-            skipped.unpriced += 1;
-            return Ok(());
-        }
-        let line = SaleLine {
-            row: number,
-            sku: Sku::new(row.stock_code)
-                .map_err(|error| format!("StockCode {:?}: {error}", row.stock_code))?,
-            quantity: quantity.try_into().map_err(|_| format!("Quantity {quantity} is too large"))?,
-            unit_price: pence(price)?,
+        let too_large = || self.columns.quantity.fault(format!("{quantity} is too large"));
+        let sale_line = SaleLine {
+            row,
+            line,
+            quantity: quantity.try_into().map_err(|_| too_large())?,
+            unit_price: self.minor_units(price)?,
+            sku: self.sku(cells.sku)?,
         };
-        self.add_line(row, line)
+        let invoice = invoice.to_owned();
+        self.add_line(invoice, line, cells, sale_line)
     }
 
-    fn add_line(&mut self, row: &Row<'_>, line: SaleLine) -> Result<(), String> {
-        let placed_at = self.instant(row.invoice_date)?;
-        match self.by_number.entry(row.invoice_no.to_owned()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Sale {
-                    invoice: row.invoice_no.to_owned(),
-                    customer_id: row.customer_id.map(str::to_owned),
-                    country: row.country.to_owned(),
-                    placed_at,
-                    lines: vec![line],
-                });
-            }
-            Entry::Occupied(entry) => {
-                let sale = entry.into_mut();
-                if sale.customer_id.as_deref() != row.customer_id || sale.country != row.country {
-                    return Err(format!(
-                        "invoice {} has another customer or country in an earlier row",
-                        sale.invoice
-                    ));
-                }
-                sale.placed_at = sale.placed_at.min(placed_at);
-                sale.lines.push(line);
-            }
+    fn add_line(
+        &mut self,
+        invoice: String,
+        line: u64,
+        cells: &Cells<'_>,
+        sale_line: SaleLine,
+    ) -> Result<(), String> {
+        let in_date = |reason| self.columns.date.fault(reason);
+        let instants = self.dates.read(line, cells.date).map_err(in_date)?;
+        let customer = match &self.columns.customer {
+            Some(column) => cells::code(cells.customer).map_err(|reason| column.fault(reason))?,
+            None => "",
+        };
+        let country = match &self.columns.country {
+            Some(column) => cells::undamaged(cells.country).map_err(|reason| column.fault(reason))?,
+            None => "",
+        };
+        let head = (self.text(cells::without_decimals(customer)), self.text(country));
+        let draft = self.drafts.entry(invoice).or_default();
+        if draft.head.as_ref().is_some_and(|earlier| *earlier != head) {
+            return Err("the invoice has another customer or country in an earlier row".to_owned());
         }
+        draft.head = Some(head);
+        draft.instants = draft.instants.earlier(instants);
+        draft.lines.push(sale_line);
         Ok(())
     }
 
-    /// The shop's wall-clock time as an instant. A time in the hour skipped in spring is read as winter time;
-    /// a time in the repeated hour of autumn is read as the first of the two.
-    fn instant(&self, wall_clock: &str) -> Result<Timestamp, String> {
-        let time: civil::DateTime = parsed("InvoiceDate", wall_clock)?;
-        let instant = self.time_zone.to_ambiguous_timestamp(time).compatible();
-        instant.map_err(|error| format!("InvoiceDate {wall_clock:?}: {error}"))
+    fn add_credit(&mut self, (row, line): (u64, u64), invoice: &str, cells: &Cells<'_>) {
+        if !self.keeps_credits {
+            return;
+        }
+        let unit_price = self.price(line, cells.price).and_then(|price| {
+            if price < Decimal::ZERO {
+                return Err(self.columns.price.fault(format!("{price} is negative")));
+            }
+            self.minor_units(price)
+        });
+        let units = self.quantity(line, cells.quantity).and_then(|quantity| {
+            if quantity < 0 {
+                return Ok(quantity.unsigned_abs());
+            }
+            let reason = format!("{quantity} is not negative, so the line is not a credit");
+            Err(self.columns.quantity.fault(reason))
+        });
+        let number = self.credit_lines.entry(invoice.to_owned()).or_default();
+        *number += 1;
+        let (invoice, stock_code) = (invoice.to_owned(), cells.sku.to_owned());
+        self.credits.insert(row, CreditLine { invoice, number: *number, stock_code, units, unit_price });
     }
-}
 
-impl CreditLine {
-    fn of(row: &Row<'_>) -> Self {
-        Self {
-            invoice: row.invoice_no.to_owned(),
-            stock_code: row.stock_code.to_owned(),
-            quantity: row.quantity.to_owned(),
-            unit_price: row.unit_price.to_owned(),
+    /// Leaves out the invoice of a rejected row, if it is known.
+    fn hold_back(&mut self, invoice: &str) {
+        if let Ok(invoice) = self.invoice(invoice)
+            && (self.kind == Kind::Other || is_sales_invoice(invoice))
+        {
+            self.drafts.entry(invoice.to_owned()).or_default().is_held_back = true;
         }
     }
 
-    /// The returned units, as a positive number.
-    pub fn units(&self) -> Result<u64, String> {
-        let quantity: i64 = parsed("Quantity", &self.quantity)?;
-        if quantity < 0 {
-            Ok(quantity.unsigned_abs())
-        } else {
-            Err(format!("Quantity {quantity} is not negative, so the line is not a credit"))
+    fn invoice<'a>(&self, cell: &'a str) -> Result<&'a str, String> {
+        let in_invoice = |reason| self.columns.invoice.fault(reason);
+        let invoice = cells::without_decimals(cells::code(cell).map_err(in_invoice)?);
+        text::check(invoice).map_err(|error| in_invoice(error.to_string()))?;
+        Ok(invoice)
+    }
+
+    fn sku(&mut self, cell: &str) -> Result<Sku, String> {
+        if let Some(sku) = self.skus.get(cell) {
+            return Ok(sku.clone());
         }
+        let in_sku = |reason| self.columns.sku.fault(reason);
+        let code = cells::code(cell).map_err(in_sku)?;
+        if cells::without_decimals(code) != code {
+            return Err(in_sku(format!(
+                "{code:?} has the decimals of a number: a program for tables may have changed it"
+            )));
+        }
+        let sku = Sku::new(code).map_err(|error| in_sku(format!("{code:?}: {error}")))?;
+        self.skus.insert(cell.into(), sku.clone());
+        Ok(sku)
     }
 
-    /// Pence per unit, rounded like the price of a sale.
-    pub fn unit_price(&self) -> Result<Amount, String> {
-        let price = pounds(&self.unit_price)?;
-        if price < Decimal::ZERO { Err(format!("UnitPrice {price} is negative")) } else { pence(price) }
+    /// Whole units. `6.0` is 6.
+    fn quantity(&mut self, line: u64, cell: &str) -> Result<i64, String> {
+        let read = self.numbers.read(line, cell).and_then(|number| {
+            let is_whole = number.fract().is_zero();
+            number
+                .to_i64()
+                .filter(|_| is_whole)
+                .ok_or_else(|| format!("{cell:?} is not a whole number of units"))
+        });
+        read.map_err(|reason| self.columns.quantity.fault(reason))
+    }
+
+    fn price(&mut self, line: u64, cell: &str) -> Result<Decimal, String> {
+        self.numbers.read(line, cell).map_err(|reason| self.columns.price.fault(reason))
+    }
+
+    /// A price in whole minor units, rounded half up. A price of 0.001 makes the line free.
+    fn minor_units(&self, price: Decimal) -> Result<Amount, String> {
+        let exact = price.checked_mul(Decimal::from(10_u64.pow(self.decimals)));
+        let rounded = exact
+            .map(|minor_units| minor_units.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
+        let amount = rounded.and_then(|minor_units| minor_units.to_i64());
+        let amount = amount.and_then(|minor_units| Amount::new(minor_units).ok());
+        amount.ok_or_else(|| self.columns.price.fault(format!("{price} is too large")))
+    }
+
+    /// A text that is held once. `None` if it is empty.
+    fn text(&mut self, text: &str) -> Option<Arc<str>> {
+        if text.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.texts.get(text) {
+            return Some(Arc::clone(known));
+        }
+        let new: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&new));
+        Some(new)
+    }
+
+    fn finish(self, rows: u64, end: TableEnd) -> Result<SalesFile, SalesFileError> {
+        let order = self.dates.finish().map_err(SalesFileError::Unclear)?;
+        self.numbers.finish().map_err(SalesFileError::Unclear)?;
+        let mut held_back = HeldBack::default();
+        let mut orders = Vec::new();
+        for (invoice, draft) in self.drafts {
+            let Draft { head, instants, mut lines, is_held_back } = draft;
+            let (Some((customer_id, country)), Some(placed_at), false) =
+                (head, instants.of(order), is_held_back)
+            else {
+                held_back.invoices += 1;
+                held_back.rows += lines.len() as u64;
+                continue;
+            };
+            lines.shrink_to_fit();
+            orders.push(Sale { invoice, customer_id, country, placed_at, lines });
+        }
+        let TableEnd { id, encoding } = end;
+        let (kind, credits, skipped) = (self.kind, self.credits, self.skipped);
+        let trimmed = self.columns.trimmed;
+        Ok(SalesFile { id, kind, encoding, rows, trimmed, orders, held_back, credits, skipped })
     }
 }
 
-fn pounds(price: &str) -> Result<Decimal, String> {
-    Decimal::from_str_exact(price).map_err(|error| format!("UnitPrice {price:?}: {error}"))
-}
-
-/// Pounds as whole pence, rounded half up. A price of 0.001 makes the line free.
-fn pence(price: Decimal) -> Result<Amount, String> {
-    let exact = price.checked_mul(Decimal::ONE_HUNDRED);
-    let rounded = exact.map(|pence| pence.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero));
-    let amount = rounded.and_then(|pence| pence.to_i64()).and_then(|pence| Amount::new(pence).ok());
-    amount.ok_or_else(|| format!("UnitPrice {price} is too large"))
-}
-
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(column: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|error| format!("{column} {text:?}: {error}"))
-}
-
-/// A reader that hashes the bytes it reads.
-struct Hashed<R> {
-    content: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.content.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        Ok(count)
-    }
+fn is_sales_invoice(invoice: &str) -> bool {
+    invoice.len() == 6 && invoice.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]

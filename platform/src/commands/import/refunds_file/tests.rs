@@ -1,5 +1,8 @@
 use super::*;
-use crate::commands::import::sales_file;
+use crate::commands::import::{
+    rejects::Rejects,
+    sales_file::{self, SalesFormat},
+};
 
 /// Two orders, the first with two equal lines, and the credits of three lines.
 const SALES: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
@@ -12,7 +15,8 @@ const SALES: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPr
     C536402,71053,LANTERN,one,2010-12-02T08:28:00,3.39,,France\n";
 
 fn parsed(rows: &str) -> Result<RefundsFile, String> {
-    let sales = sales_file::parse(SALES.as_bytes()).unwrap();
+    let format = SalesFormat { keeps_credits: true, ..SalesFormat::new("GBP".parse().unwrap()) };
+    let sales = sales_file::parse(SALES.as_bytes(), &format, &mut Rejects::new(None)).unwrap();
     let header = "cancel_row,cancel_invoice,sale_row,sale_invoice,stock_code,units,same_price\n";
     parse(format!("{header}{rows}").as_bytes(), &sales).map_err(|error| error.to_string())
 }
