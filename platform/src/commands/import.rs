@@ -268,6 +268,7 @@ async fn import_sales(options: SalesOptions) -> Result<(), Failure> {
     let mut report = SalesReport::new(&file, currency, read);
     let imported = import.import(&file, concurrency, &mut report).await?;
     for sale in changes.compare(&imported.different, &query, concurrency).await? {
+        report.received_for(sale, true);
         report.imported(sale, true);
     }
     report.changes = changes.finish()?;

@@ -14,6 +14,8 @@ mod examples;
 mod file_modes;
 mod health;
 mod import;
+mod imports_again;
+mod imports_of_other_files;
 mod keys;
 mod measurements;
 mod money;

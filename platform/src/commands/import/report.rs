@@ -153,10 +153,14 @@ impl SalesReport {
         }
     }
 
+    /// Counts the SKUs of an order whose stock was received for itself.
+    pub fn received_for(&mut self, sale: &Sale, before: bool) {
+        sale.lines.iter().for_each(|line| self.received(&line.sku, before));
+    }
+
     /// Counts an order that is placed and paid.
     pub fn imported(&mut self, sale: &Sale, before: bool) {
         self.orders.add(1, before);
-        sale.lines.iter().for_each(|line| self.received(&line.sku, before));
         self.lines += sale.lines.len() as u64;
         self.units += sale.units();
         self.gross = self.gross.saturating_add(sale.gross());

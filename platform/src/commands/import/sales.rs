@@ -141,6 +141,9 @@ impl Import {
             progress.advance();
             match outcome {
                 Ok(Imported::There { order, before }) => {
+                    if !self.is_of_earlier_version {
+                        report.received_for(sale, before);
+                    }
                     report.imported(sale, before);
                     imported.orders.insert(&sale.invoice, order);
                 }

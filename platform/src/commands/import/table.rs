@@ -113,6 +113,7 @@ impl<R: Read> Table<R> {
             first = line_of(&mut text)?;
             lines_before = 1;
         }
+        let ends_with_crlf = first.ends_with(b"\r\n");
         let separator = dialect.separator.map(|Separator(byte)| byte).or(hint);
         let separator = separator.unwrap_or_else(|| separator_of(&first));
         let limited =
@@ -123,8 +124,10 @@ impl<R: Read> Table<R> {
         if headers.iter().all(String::is_empty) {
             return Err(TableError::NoHeader);
         }
-        let record = StringRecord::new();
-        Ok(Self { reader, headers, record, lines_before, line: lines_before + 1, number: 0 })
+        let line = lines_before + 1;
+        // The CSV reader ends a row at the CR, and counts the LF after it as part of the next row.
+        lines_before += u64::from(ends_with_crlf);
+        Ok(Self { reader, headers, record: StringRecord::new(), lines_before, line, number: 0 })
     }
 
     pub fn headers(&self) -> &[String] {
