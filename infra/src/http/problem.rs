@@ -123,7 +123,8 @@ pub struct ProblemSchema {
     /// The SKUs with too few units, with `insufficient_stock`.
     #[schema(nullable = false)]
     shortages: Option<Vec<Shortage>>,
-    /// The order that was recorded all the same, with `insufficient_stock` and `order_status`.
+    /// The order that was recorded all the same, with `insufficient_stock` and `order_status`. With
+    /// `idempotency_key_reused`: the order that was placed under the key.
     #[schema(nullable = false)]
     order_id: Option<Uuid>,
     /// Its revision.

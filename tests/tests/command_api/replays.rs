@@ -94,7 +94,8 @@ async fn a_key_cannot_be_reused_for_another_body() {
     let shop = Shop::open().await;
     shop.receive("a", 10).await;
     let placed = shop.place("key", &[line("a", 1, 100)]).await.expect(201);
-    shop.place("key", &[line("a", 2, 100)]).await.problem(422, "idempotency_key_reused");
+    let problem = shop.place("key", &[line("a", 2, 100)]).await.problem(422, "idempotency_key_reused");
+    assert_eq!(problem["order_id"], placed["order_id"]);
     // The order of members and white space do not change the request.
     let spaced = r#"{ "lines": [{"unit_price":100, "quantity":1,"sku":"a"}], "currency":"GBP"}"#;
     let request = axum::http::Request::post("/v1/orders")

@@ -165,7 +165,7 @@ fn has_offset(cell: &str) -> bool {
 }
 
 fn not_a_date(cell: &str) -> String {
-    let is_day_number = cell.parse::<f64>().is_ok();
+    let is_day_number = cell.replace(',', ".").parse::<f64>().is_ok();
     if cell.is_empty() {
         "is empty".to_owned()
     } else if is_day_number {

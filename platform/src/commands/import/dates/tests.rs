@@ -101,6 +101,7 @@ fn what_is_not_a_date_is_refused() {
         ("yesterday", "is not a date"),
         ("12/1/10 8:26", "four digits of the year"),
         ("40513.351", "day number"),
+        ("40513,351", "day number"),
         ("2010-13-01 08:26", "is not a date"),
         ("2010-12-01T08:26:00+99:00", "offset"),
         ("2010-12-01T08:26:00 CET", "is not a date"),
