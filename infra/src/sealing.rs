@@ -113,6 +113,25 @@ impl SecretKeys {
         }
     }
 
+    /// One key that no other process has, and that ends with this one.
+    pub fn of_this_process() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; KEY_BYTES];
+        getrandom::fill(&mut bytes)?;
+        let key = SecretKey::of_bytes(&bytes).expect("the key has the length that AES-256 needs");
+        Ok(Self([key].into()))
+    }
+
+    /// Seals a text that a browser keeps for this installation. `None` without keys.
+    pub fn seal_for_browser(&self, text: &str, place: SecretPlace) -> Option<String> {
+        self.0.first().map(|key| key.seal(text, place))
+    }
+
+    /// The text that [`SecretKeys::seal_for_browser`] sealed for this place. `None` for every other text.
+    pub fn open_from_browser(&self, text: &str, place: SecretPlace) -> Option<String> {
+        let (id, encoded) = sealed(text)?;
+        self.0.iter().find(|key| key.id.0 == id)?.open(encoded, place)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -167,13 +186,17 @@ fn sealed(stored: &str) -> Option<(&str, &str)> {
 impl SecretKey {
     fn parse(line: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(line).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
-        let digest = Sha256::digest(&bytes);
+        Self::of_bytes(&bytes)
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let digest = Sha256::digest(bytes);
         let mut id = String::new();
         for byte in digest.iter().take(KEY_ID_BYTES) {
             // Writing to a string cannot fail.
             let _ = write!(id, "{byte:02x}");
         }
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).ok()?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, bytes).ok()?;
         Some(Self { id: KeyId(id), key })
     }
 

@@ -164,6 +164,11 @@ pub struct ServeOptions {
     )]
     pub query_listen: SocketAddr,
 
+    /// Command API to which the pages of the query API send what people do, for example `https://commands.shop.example`
+    /// [default: the command API of this process, unless it has a certificate]
+    #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL")]
+    pub command_url: Option<ApiUrl>,
+
     /// Address of `/metrics`, the measurements of this process in the text format of Prometheus, and of `/livez`,
     /// `/readyz` and `/version`. Port 0: any free one, printed at start [default: none]
     #[arg(long, env = "ORDERLY_ADMIN_LISTEN", value_name = "HOST:PORT", value_parser = listen_address)]
@@ -221,7 +226,8 @@ pub struct ServeOptions {
     pub webhooks_allow_private: bool,
 
     /// File with the keys that seal the secrets of webhooks in the operational state, the base64 of 32 bytes on each
-    /// line. The first key seals, and all of them open. Without it, these secrets are stored in plain text.
+    /// line. The first key seals, and all of them open. Without it, these secrets are stored in plain text. The keys also
+    /// seal the sessions of the pages; without them, a restart ends these.
     #[arg(long, env = "ORDERLY_SECRETS_KEY_FILE", value_name = "FILE")]
     pub secrets_key_file: Option<PathBuf>,
 

@@ -7,6 +7,7 @@ mod edge;
 mod followers;
 mod guard;
 mod listeners;
+mod pages;
 mod parts;
 mod progress;
 mod running_roles;
@@ -44,9 +45,9 @@ pub use self::{
 use crate::{
     commands::Failure,
     config::{
-        AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError, EventStoreUrl,
-        PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, ReplicaUrl, Role, Roles,
-        RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
+        ApiUrl, AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError,
+        EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, ReplicaUrl,
+        Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
     stores::{self, StoreError},
 };
@@ -69,10 +70,12 @@ pub struct ServeConfig {
     pub data_dir: PathBuf,
     pub command_listen: SocketAddr,
     pub query_listen: SocketAddr,
+    /// To which the pages send commands. Without one, to the command API of this process.
+    pub command_url: Option<ApiUrl>,
     /// Without one, the process serves no measurements.
     pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,
-    /// The keys of the secrets of webhooks. Set only if a role of this process uses them.
+    /// The keys of the secrets of webhooks, and of the sessions of pages. Set only if a role of this process uses them.
     pub secrets_key_file: Option<PathBuf>,
     pub allowed_hosts: AllowedHosts,
     pub edge: EdgeConfig,
@@ -122,7 +125,8 @@ impl ServeConfig {
             | PaymentProviderUrl::SandboxAt(_) => None,
         };
         let traces = options.traces.export(&roles);
-        let uses_secrets = roles.has(Role::CommandApi) || roles.has(Role::Webhooks);
+        let uses_secrets =
+            [Role::CommandApi, Role::Webhooks, Role::QueryApi].iter().any(|role| roles.has(*role));
         let sources = stores::backup_sources(&event_store, &read_models, &settings.data_dir);
         if options.backup.backup_url.is_some() && sources.is_empty() {
             return Err(ServeConfigError::NothingToBackUp(sources.elsewhere.join("; ")));
@@ -140,6 +144,7 @@ impl ServeConfig {
             data_dir: settings.data_dir.clone(),
             command_listen: options.command_listen,
             query_listen: options.query_listen,
+            command_url: options.command_url.clone(),
             admin_listen: options.admin_listen,
             webhooks_allow_private: options.webhooks_allow_private,
             secrets_key_file: options.secrets_key_file.clone().filter(|_| uses_secrets),

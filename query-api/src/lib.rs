@@ -13,6 +13,7 @@ mod log_access;
 mod log_event;
 mod money;
 mod orders;
+pub mod pages;
 mod payments;
 mod projections;
 mod reports;
@@ -30,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, middleware};
 use error::QueryError;
 use feed::Feed;
 pub use feed::FeedOptions;
@@ -46,6 +47,7 @@ use infra::{
     read_models::Queries,
 };
 pub use log_access::LogAccess;
+use pages::{Pages, PagesOptions};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -135,6 +137,7 @@ pub struct QueryApi {
     health: Health,
     version: Version,
     gate: Gate,
+    pages: Arc<Pages>,
 }
 
 impl QueryApi {
@@ -166,6 +169,7 @@ impl QueryApi {
             health,
             version,
             gate,
+            pages: Arc::new(Pages::plain()),
         }
     }
 
@@ -182,6 +186,11 @@ impl QueryApi {
     /// Answers `/version`.
     pub fn with_version(self, version: Version) -> Self {
         Self { version, ..self }
+    }
+
+    /// Shows on the pages what the platform is made of, and lets them act.
+    pub fn with_pages(self, options: PagesOptions) -> Self {
+        Self { pages: Arc::new(Pages::new(options)), ..self }
     }
 
     /// Authenticates callers.
@@ -214,10 +223,13 @@ impl fmt::Debug for QueryApi {
     }
 }
 
-/// The router of the query API.
+/// The router of the query API and its pages.
 pub fn router(api: QueryApi) -> Router {
-    let routes = routes(&api.gate).into_router();
-    site::complete("query", conditional::tagged(routes.with_state(Arc::new(api))), openapi())
+    let routes = pages::add_to(routes(&api.gate)).into_router();
+    let api = Arc::new(api);
+    let routes = conditional::tagged(routes.with_state(Arc::clone(&api)));
+    let complete = site::complete("query", routes, openapi());
+    complete.layer(middleware::from_fn_with_state(api, pages::surround))
 }
 
 /// Serves the query API until `shutdown`.

@@ -94,7 +94,7 @@ pub async fn projections(
 }
 
 /// The last position of each partition. Empty if the source cannot be read now.
-async fn ends(api: &QueryApi) -> HashMap<Partition, Option<Position>> {
+pub(crate) async fn ends(api: &QueryApi) -> HashMap<Partition, Option<Position>> {
     let Some(source) = &api.source else { return HashMap::new() };
     match tokio::time::timeout(ENDS_PATIENCE, source.last_positions()).await {
         Ok(Ok(positions)) => source.partitions().into_iter().zip(positions).collect(),

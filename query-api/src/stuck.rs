@@ -23,7 +23,7 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::QueryApi;
+use crate::{QueryApi, error::QueryError};
 use infra::http::vocabulary::{FulfilmentStatusWord, OrderStatusWord, PaymentStateWord, PaymentStatusWord};
 
 /// Seconds that an order may wait for an automatic step.
@@ -36,23 +36,23 @@ const WAITS_AT_ONCE: usize = 8;
 pub struct StuckOrder {
     /// Null if the order's events have not reached the read models yet.
     #[schema(value_type = Option<String>, format = "uuid")]
-    order_id: Option<OrderId>,
+    pub(crate) order_id: Option<OrderId>,
     /// The payment that waits for the provider, or the first of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
-    payment_id: Option<PaymentId>,
-    why: Why,
+    pub(crate) payment_id: Option<PaymentId>,
+    pub(crate) why: Why,
     #[schema(value_type = String, format = "date-time")]
-    since: Timestamp,
+    pub(crate) since: Timestamp,
     waiting_seconds: i64,
     #[schema(value_type = Option<OrderStatusWord>)]
-    status: Option<OrderStatus>,
+    pub(crate) status: Option<OrderStatus>,
     #[schema(value_type = Option<PaymentStatusWord>)]
     payment_status: Option<PaymentStatus>,
     #[schema(value_type = Option<FulfilmentStatusWord>)]
     fulfilment_status: Option<FulfilmentStatus>,
     /// State of this payment. Null without a payment.
     #[schema(value_type = Option<PaymentStateWord>)]
-    payment_state: Option<PaymentState>,
+    pub(crate) payment_state: Option<PaymentState>,
 }
 
 infra::table_row! {
@@ -117,18 +117,30 @@ pub async fn stuck_orders(
     let older_than = SignedDuration::from_secs(i64::from(wanted.older_than));
     let since_before = now.checked_sub(older_than).unwrap_or(Timestamp::MIN);
     let filter = WaitFilter { since_before, after: wanted.paging.after::<(Timestamp, Uuid, u8)>()? };
-    let limit = wanted.paging.limit;
+    let page = read(&api, &filter, wanted.paging.limit).await?;
+    let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
+    let waits = wanted.paging.listing(&page.waits, page.has_more, |_| (), key);
+    Ok(wanted.paging.respond(&Listing { items: page.stuck, next_cursor: waits.next_cursor }))
+}
+
+/// A page of waits, and the orders that still wait.
+pub(crate) struct StuckPage {
+    pub waits: Vec<Wait>,
+    pub has_more: bool,
+    pub stuck: Vec<StuckOrder>,
+}
+
+pub(crate) async fn read(api: &QueryApi, filter: &WaitFilter, limit: usize) -> Result<StuckPage, QueryError> {
+    let now = api.clock.now();
     let reading = async {
-        let page = api.queries.waits(&filter, limit).await?;
-        let rows = page.items.clone().into_iter().map(|wait| Rows::of(&api, wait));
+        let page = api.queries.waits(filter, limit).await?;
+        let rows = page.items.clone().into_iter().map(|wait| Rows::of(api, wait));
         let rows: Vec<Rows> = stream::iter(rows).buffered(WAITS_AT_ONCE).try_collect().await?;
         Ok::<_, ReadModelError>((page, rows))
     };
     let (page, rows) = api.query(reading).await?;
-    let key = |wait: &Wait| (wait.since, wait.id, wait.kind.code());
-    let waits = wanted.paging.listing(&page.items, page.has_more, |wait| *wait, key);
-    let stuck = waits.items.into_iter().zip(&rows).filter_map(|(wait, rows)| rows.stuck(wait, now));
-    Ok(wanted.paging.respond(&Listing { items: stuck.collect(), next_cursor: waits.next_cursor }))
+    let stuck = page.items.iter().zip(&rows).filter_map(|(wait, rows)| rows.stuck(*wait, now)).collect();
+    Ok(StuckPage { waits: page.items, has_more: page.has_more, stuck })
 }
 
 /// The rows of a waiting order.

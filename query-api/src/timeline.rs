@@ -25,14 +25,14 @@ use infra::{
         parameters::{FromParameters, Parameters, Params},
         path::{Id, NoSuch, PathId},
     },
-    read_models::{OrderStockEvent, RowPage},
+    read_models::{OrderRow, OrderStockEvent, RowPage},
 };
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::{QueryApi, freshness::Freshness, log_event::Entry};
+use crate::{QueryApi, error::QueryError, freshness::Freshness, log_event::Entry};
 
 /// Events of one read.
 const EVENTS_PER_READ: u64 = 500;
@@ -43,35 +43,35 @@ const STREAMS_AT_ONCE: usize = 8;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineEvent<'a> {
     #[schema(value_type = String, example = "stock-85123A")]
-    stream: &'a StreamName,
+    pub(crate) stream: &'a StreamName,
     #[schema(value_type = u64)]
-    revision: Revision,
+    pub(crate) revision: Revision,
     /// Position in the log.
     #[schema(value_type = u64)]
-    position: Position,
+    pub(crate) position: Position,
     #[serde(rename = "type")]
     #[schema(example = "stock.reserved.v1")]
-    type_name: &'a str,
+    pub(crate) type_name: &'a str,
     #[schema(value_type = String, format = "date-time")]
-    recorded_at: Timestamp,
+    pub(crate) recorded_at: Timestamp,
     #[schema(value_type = String, format = "uuid")]
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// The stored name of the command that recorded it.
-    command: Option<&'a str>,
+    pub(crate) command: Option<&'a str>,
     #[schema(value_type = Option<String>, format = "uuid")]
     command_id: Option<CommandId>,
     /// Shared by all events of a chain: the id of its first command; of an expiry, the id of the order.
     #[schema(value_type = Option<String>, format = "uuid")]
-    correlation_id: Option<Uuid>,
+    pub(crate) correlation_id: Option<Uuid>,
     /// The event that the command reacts to. Null for a command of a caller, a timer or a provider's webhook.
-    cause: Option<Cause<'a>>,
+    pub(crate) cause: Option<Cause<'a>>,
     /// The key of the caller's command. Null for any other command.
-    idempotency_key: Option<&'a str>,
+    pub(crate) idempotency_key: Option<&'a str>,
     /// Who sent the command. Null if an earlier build recorded the event.
-    actor: Option<TimelineActor<'a>>,
+    pub(crate) actor: Option<TimelineActor<'a>>,
     /// As stored: an object, or a text if the event is damaged.
     #[schema(value_type = Value)]
-    data: Value,
+    pub(crate) data: Value,
 }
 
 infra::table_row! {
@@ -84,9 +84,9 @@ infra::table_row! {
 pub struct TimelineActor<'a> {
     /// The caller, or the part of Orderly that acts by itself.
     #[schema(example = "shop")]
-    principal: &'a str,
+    pub(crate) principal: &'a str,
     /// The person behind the caller, as `Orderly-Actor` named it.
-    person: Option<&'a str>,
+    pub(crate) person: Option<&'a str>,
 }
 
 impl<'a> TimelineActor<'a> {
@@ -100,7 +100,7 @@ impl<'a> TimelineActor<'a> {
 #[schema(as = EventCause)]
 pub struct Cause<'a> {
     #[schema(value_type = String, format = "uuid")]
-    event_id: EventId,
+    pub(crate) event_id: EventId,
     /// Null, like the next two members, if the event is not one of this order.
     #[schema(value_type = Option<String>)]
     stream: Option<&'a StreamName>,
@@ -148,6 +148,32 @@ pub async fn timeline(
     let after: Option<Position> = paging.after()?;
     let order = freshness.read(&api, id.into(), || api.queries.order(id)).await?;
     let order = order.ok_or(NoSuch(OrderId::RESOURCE))?;
+    let read = read(&api, &order, after, paging.limit).await?;
+    let place = |entry: &Entry| entry.event.position;
+    Ok(paging.respond(&paging.listing(&read.entries, read.has_more, |entry| read.event(entry), place)))
+}
+
+/// A part of the timeline of an order.
+pub(crate) struct Timeline {
+    pub entries: Vec<Entry>,
+    pub has_more: bool,
+    causes: Causes,
+}
+
+impl Timeline {
+    pub fn event<'a>(&'a self, entry: &'a Entry) -> TimelineEvent<'a> {
+        TimelineEvent::of(entry, &self.causes)
+    }
+}
+
+/// At most `limit` events of an order after position `after`.
+pub(crate) async fn read(
+    api: &QueryApi,
+    order: &OrderRow,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Timeline, QueryError> {
+    let id = order.order_id;
     let mut streams: Vec<(StreamName, Revision)> = vec![(id.into(), order.revision)];
     for payment_id in payments_of(id, &order.order) {
         let payment = api.query(api.queries.payment(payment_id)).await?;
@@ -155,7 +181,7 @@ pub async fn timeline(
     }
     // Read last: if one projector writes all rows, the stock events are then at least as new as the other
     // rows, and no page skips an event.
-    let stock = api.query(api.queries.order_stock_events(id, after, paging.limit)).await?;
+    let stock = api.query(api.queries.order_stock_events(id, after, limit)).await?;
     let reading = async {
         let log = api.log.get().await?;
         let mut own = Vec::new();
@@ -163,13 +189,11 @@ pub async fn timeline(
             own.extend(read_range(log, &stream, 0, last).await?);
         }
         let causes = Causes::among(&own);
-        Ok::<_, ReadError>((causes, page(log, own, stock, after, paging.limit).await?))
+        Ok::<_, ReadError>((causes, page(log, own, stock, after, limit).await?))
     };
     let (causes, page) = api.query(reading).await?;
-    let entries: Vec<Entry> = page.items.into_iter().map(Entry::from).collect();
-    let event = |entry| TimelineEvent::of(entry, &causes);
-    let listing = paging.listing(&entries, page.has_more, event, |entry| entry.event.position);
-    Ok(paging.respond(&listing))
+    let entries = page.items.into_iter().map(Entry::from).collect();
+    Ok(Timeline { entries, has_more: page.has_more, causes })
 }
 
 /// The payments of an order. The first has events before the row of the order names it.

@@ -64,6 +64,11 @@ impl Gate {
         Self { authenticator: Some(Arc::new(authenticator)), limits: None }
     }
 
+    /// The caller of a request, whatever it may do. For pages at which callers log in.
+    pub async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
+        authenticated(self, request).await
+    }
+
     /// Limits the requests of each caller. Clones of the gate share the limits.
     pub fn with_limits(self, limits: RateLimits) -> Self {
         Self { limits: Some(Arc::new(limits)), ..self }
@@ -119,6 +124,18 @@ impl<S: Clone + Send + Sync + 'static> GuardedRoutes<S> {
     /// customer no resource of another one.
     pub fn with_customers(self, scope: Scope, routes: UtoipaMethodRouter<S>) -> Self {
         self.guarded(Access { scope, customers: true }, routes)
+    }
+
+    /// Adds a web page for callers with a scope. To a customer it does not exist. The document describes no pages.
+    pub fn page(self, scope: Scope, path: &str, methods: MethodRouter<S>) -> Self {
+        let access = Access { scope, customers: false };
+        let gate = middleware::from_fn_with_state((self.gate.clone(), access), guard);
+        self.open_page(path, methods.route_layer(gate))
+    }
+
+    /// Adds a web page, or a file of pages, that admits every caller.
+    pub fn open_page(self, path: &str, methods: MethodRouter<S>) -> Self {
+        Self { router: self.router.route(path, methods), ..self }
     }
 
     fn guarded(self, access: Access, (schemas, mut paths, methods): UtoipaMethodRouter<S>) -> Self {

@@ -17,7 +17,7 @@ use infra::{
     traces::TraceExport,
 };
 use projectors::runner::{ProjectorOptions, Runner};
-use query_api::QueryApi;
+use query_api::{QueryApi, pages::PagesOptions};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use webhooks::{DispatcherOptions, Webhooks};
@@ -29,6 +29,7 @@ use super::{
     edge::Edge,
     guard::{self, EventTimes},
     listeners::{BoundListener, Listeners},
+    pages,
     parts::{self, ReadSide, WriteSide},
     progress::ReadModelProgress,
 };
@@ -209,7 +210,8 @@ impl RunningRoles {
         }
         if let (Some(read_side), Some(bound)) = (read_side, listeners.query_api) {
             let head = write_side.as_ref().map(|write_side| write_side.events.store.head());
-            self.start_query_api(config, log.as_ref(), head, read_side, bound);
+            let pages = pages::options(config, self.command_address).await?;
+            self.start_query_api(config, log.as_ref(), head, read_side, pages, bound);
         }
         Ok(())
     }
@@ -403,6 +405,7 @@ impl RunningRoles {
         log: Option<&Arc<dyn EventLog>>,
         head: Option<watch::Receiver<Option<Position>>>,
         read_side: ReadSide,
+        pages: PagesOptions,
         bound: BoundListener,
     ) {
         let layout = parts::layout(config, log);
@@ -417,6 +420,7 @@ impl RunningRoles {
             .behind(self.gate.clone())
             .with_health(self.health.clone())
             .with_version(VERSION)
+            .with_pages(pages)
             .ending_with(stop.clone());
         let router = query_api::router(api).merge(openapi::route());
         let serving = infra::http::serve(bound.listener, router, self.edge.of_api("query"), stop);
