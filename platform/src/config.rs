@@ -167,7 +167,7 @@ pub struct ServeOptions {
     /// Command API to which the pages of the query API send what people do, for example `https://commands.shop.example`
     /// [default: the command API of this process, unless it has a certificate]
     #[arg(long, env = "ORDERLY_COMMAND_URL", value_name = "URL")]
-    pub command_url: Option<ApiUrl>,
+    pub command_url: Option<ClientUrl>,
 
     /// Address of `/metrics`, the measurements of this process in the text format of Prometheus, and of `/livez`,
     /// `/readyz` and `/version`. Port 0: any free one, printed at start [default: none]

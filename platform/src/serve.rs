@@ -45,7 +45,7 @@ pub use self::{
 use crate::{
     commands::Failure,
     config::{
-        ApiUrl, AuthConfig, AuthSettingsError, BackupSettings, BusUrl, EdgeConfig, EdgeSettingsError,
+        AuthConfig, AuthSettingsError, BackupSettings, BusUrl, ClientUrl, EdgeConfig, EdgeSettingsError,
         EventStoreUrl, PaymentDueAfter, PaymentProviderUrl, ProviderSettings, ReadModelsUrl, ReplicaUrl,
         Role, Roles, RolesError, SandboxSettings, ServeOptions, Settings, StripeSettingsError,
     },
@@ -71,7 +71,7 @@ pub struct ServeConfig {
     pub command_listen: SocketAddr,
     pub query_listen: SocketAddr,
     /// To which the pages send commands. Without one, to the command API of this process.
-    pub command_url: Option<ApiUrl>,
+    pub command_url: Option<ClientUrl>,
     /// Without one, the process serves no measurements.
     pub admin_listen: Option<SocketAddr>,
     pub webhooks_allow_private: bool,

@@ -38,27 +38,27 @@ const AUDIENCE: &str = "orderly";
 const SECRET: &str = "a secret of at least 32 bytes, for tests";
 
 /// A store of API keys.
-struct Keys {
-    store: Arc<SqliteOperations>,
+pub(crate) struct Keys {
+    pub store: Arc<SqliteOperations>,
     _directory: TempDir,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteOperations::open(&directory.path().join("operations.db")).unwrap());
         Self { store, _directory: directory }
     }
 
     /// Adds a key; returns its id and what its caller sends.
-    async fn add(&self, principal: &str, scopes: impl IntoIterator<Item = Scope>) -> (KeyId, String) {
+    pub async fn add(&self, principal: &str, scopes: impl IntoIterator<Item = Scope>) -> (KeyId, String) {
         let (secret, key) = new_key(principal, scopes);
         self.store.add(&key).await.unwrap();
         (key.id, bearer(&secret))
     }
 
     /// Accepts the keys, and tokens that [`token`] makes.
-    fn gate(&self) -> Gate {
+    pub fn gate(&self) -> Gate {
         self.gate_of(None)
     }
 

@@ -28,6 +28,7 @@ mod malformed_input;
 mod measurements_of_servers;
 mod metrics_doc;
 mod order_timeline;
+mod pages;
 mod parked_reactions_contract;
 mod payment_provider_contract;
 mod positions_contract;

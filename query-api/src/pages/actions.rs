@@ -53,7 +53,7 @@ impl OrderAction {
         match self {
             Self::Ship => "Ship",
             Self::Deliver => "Mark as delivered",
-            Self::Return => "Take back",
+            Self::Return => "Return",
             Self::Refund => "Refund",
             Self::Cancel => "Cancel",
         }

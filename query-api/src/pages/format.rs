@@ -197,8 +197,10 @@ pub(super) fn payment_status(status: PaymentStatus) -> Markup {
     chip(status.as_str(), tone)
 }
 
-pub(super) fn fulfilment_status(status: FulfilmentStatus) -> Markup {
+/// `order`: nothing of an ended order is still to be shipped.
+pub(super) fn fulfilment_status(status: FulfilmentStatus, order: OrderStatus) -> Markup {
     let tone = match status {
+        FulfilmentStatus::Unfulfilled if order.is_final() => Tone::Idle,
         FulfilmentStatus::Unfulfilled => Tone::Busy,
         FulfilmentStatus::PartiallyShipped | FulfilmentStatus::PartiallyDelivered => Tone::Warn,
         FulfilmentStatus::Shipped | FulfilmentStatus::Delivered => Tone::Good,

@@ -44,6 +44,8 @@ pub(super) struct Dot {
     pub title: String,
     /// The number of the event that caused it, from 1.
     pub cause: Option<usize>,
+    /// True if it came after the state that is shown.
+    pub is_later: bool,
 }
 
 const LEFT: usize = 84;
@@ -69,7 +71,7 @@ pub(super) fn lanes(dots: &[Dot]) -> Markup {
                 }
                 @for lane in Lane::ALL {
                     text.name x="0" y=(lane.y() + 4) { (lane.name()) }
-                    line.rail class=(lane.class()) x1=(LEFT - 14) x2=(width - 4) y1=(lane.y()) y2=(lane.y()) {}
+                    line class={ "rail " (lane.class()) } x1=(LEFT - 14) x2=(width - 4) y1=(lane.y()) y2=(lane.y()) {}
                 }
                 @for (number, dot) in (1..).zip(dots) {
                     @if let Some(from) = cause_of(dots, number, dot) {
@@ -77,9 +79,9 @@ pub(super) fn lanes(dots: &[Dot]) -> Markup {
                     }
                 }
                 @for (number, dot) in (1..).zip(dots) {
-                    a href={ "#e" (number) } aria-label={ (number) " " (dot.lane.name()) ": " (dot.title) } {
+                    a class=[dot.is_later.then_some("later")] href={ "#e" (number) } aria-label={ (number) " " (dot.lane.name()) ": " (dot.title) } {
                         title { (number) " " (dot.title) }
-                        circle.dot class=(dot.lane.class()) cx=(x(number)) cy=(dot.lane.y()) r=(RADIUS) {}
+                        circle class={ "dot " (dot.lane.class()) } cx=(x(number)) cy=(dot.lane.y()) r=(RADIUS) {}
                         text.in x=(x(number)) y=(dot.lane.y() + 4) text-anchor="middle" { (number) }
                     }
                 }
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_arrow_leads_from_each_known_cause() {
-        let dot = |lane, cause| Dot { lane, title: "<Placed>".to_owned(), cause };
+        let dot = |lane, cause| Dot { lane, title: "<Placed>".to_owned(), cause, is_later: false };
         let dots = [dot(Lane::Order, None), dot(Lane::Stock, Some(1)), dot(Lane::Order, Some(9))];
         let drawn = lanes(&dots).into_string();
         assert_eq!(drawn.matches("class=\"arrow\"").count(), 1);

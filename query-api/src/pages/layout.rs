@@ -130,17 +130,26 @@ fn top(view: &View, section: Section) -> Markup {
             }
             (account(view))
         }
-        @match view.provider {
-            Provider::Sandbox => p.banner.bad {
-                strong { "Sandbox" } " — the payment provider is a simulator: no real money moves."
-            },
-            Provider::Elsewhere | Provider::None | Provider::Stripe => {},
+        @if view.provider == Provider::Sandbox || !view.conditions.is_empty() {
+            div role="region" aria-label="Notices" { (banners(view)) }
+        }
+    }
+}
+
+/// What everybody must know who looks at a page.
+fn banners(view: &View) -> Markup {
+    html! {
+        @if view.provider == Provider::Sandbox {
+            p.banner.bad { strong { "Sandbox" } " — the payment provider is a simulator: no real money moves." }
         }
         @if let [first, others @ ..] = view.conditions.as_slice() {
             p.banner.warn role="status" {
-                strong { "Needs an operator" } " — " (first.detail)
+                strong { "Needs an operator" }
+                " — "
+                (first.detail)
                 @if !others.is_empty() { " (and " (others.len()) " more)" }
-                " " a href="/system#health" { "See all" }
+                " "
+                a href="/system#health" { "See all" }
             }
         }
     }

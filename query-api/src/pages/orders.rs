@@ -296,7 +296,7 @@ fn line(view: &View, row: &OrderSummaryRow) -> Markup {
             }
             td data-label="State" { (format::order_status(summary.status)) }
             td data-label="Payment" { (format::payment_status(summary.payment_status)) }
-            td data-label="Fulfilment" { (format::fulfilment_status(summary.fulfilment_status)) }
+            td data-label="Fulfilment" { (format::fulfilment_status(summary.fulfilment_status, summary.status)) }
             td.number data-label="Units" { (count(summary.units)) }
             td.number data-label="Total" { (money(summary.total, summary.currency)) }
             td.number data-label="Due" {

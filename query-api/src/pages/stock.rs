@@ -199,7 +199,7 @@ pub(super) async fn sku(
                                         td { (short_time(row.summary.placed_at.unwrap_or(row.recorded_at), &view)) }
                                         td { (order_link(row.order_id)) }
                                         td { (format::order_status(row.summary.status)) }
-                                        td { (format::fulfilment_status(row.summary.fulfilment_status)) }
+                                        td { (format::fulfilment_status(row.summary.fulfilment_status, row.summary.status)) }
                                     }
                                 }
                             }

@@ -7,8 +7,8 @@ use domain::{Currency, Timestamp, order::OrderStatus, payment::PaymentState};
 use infra::{
     http::parameters::{FromParameters, Parameters, Params},
     read_models::{
-        MoneyQuery, MoneyTotals, OrderBalance, OrderFilter, PaymentFilter, SalesGroup, SalesQuery,
-        SalesTotals, TimeGroup, TimeRange, WaitFilter, quarter_of,
+        MoneyQuery, MoneyTotals, OrderBalance, OrderFilter, OrderSummaryRow, PaymentFilter, SalesGroup,
+        SalesQuery, SalesTotals, TimeGroup, TimeRange, WaitFilter, quarter_of,
     },
 };
 use jiff::{SignedDuration, ToSpan, Zoned};
@@ -49,13 +49,13 @@ pub(super) async fn today(
     Params(wanted): Params<TodayParams>,
 ) -> Result<Response, Refused> {
     let currencies = api.query(api.queries.currencies()).await?;
-    let currency = wanted.currency.or(currencies.first().copied());
+    let latest = api.query(api.queries.orders(&OrderFilter::default(), LATEST)).await?;
+    let currency = wanted.currency.or_else(|| usual(&latest.items)).or(currencies.first().copied());
     let day = match currency {
         Some(currency) => Some(Day::read(&api, &view, currency).await?),
         None => None,
     };
     let work = work(&api, &view).await?;
-    let latest = api.query(api.queries.orders(&OrderFilter::default(), LATEST)).await?;
     let lag = system::lag(&api).await?;
     let main = html! {
         div.head {
@@ -88,7 +88,7 @@ pub(super) async fn today(
                                             td { (order_link(row.order_id)) }
                                             td { (format::order_status(row.summary.status)) }
                                             td { (format::payment_status(row.summary.payment_status)) }
-                                            td { (format::fulfilment_status(row.summary.fulfilment_status)) }
+                                            td { (format::fulfilment_status(row.summary.fulfilment_status, row.summary.status)) }
                                             td.number { (money(row.summary.total, row.summary.currency)) }
                                         }
                                     }
@@ -109,6 +109,12 @@ pub(super) async fn today(
         |currency| format!("/v1/sales?currency={currency}&group_by=hour"),
     );
     Ok(view.page(Content::new("Today", Section::Today, main).live("/v1/feed?topic=tiles").json(json)))
+}
+
+/// The currency of most of these orders.
+fn usual(orders: &[OrderSummaryRow]) -> Option<Currency> {
+    let currencies = || orders.iter().filter_map(|row| row.summary.currency);
+    currencies().max_by_key(|currency| currencies().filter(|other| other == currency).count())
 }
 
 fn choose(currencies: &[Currency], chosen: Option<Currency>) -> Markup {

@@ -44,7 +44,7 @@ pub(super) fn head(view: &View, shown: &Shown) -> Markup {
                 p.chips {
                     (format::order_status(order.status()))
                     (format::payment_status(order.payment_status()))
-                    (format::fulfilment_status(order.fulfilment_status()))
+                    (format::fulfilment_status(order.fulfilment_status(), order.status()))
                     @if let Some(reason) = order.cancel_reason() { span.muted { (cancelled(reason)) } }
                     @if order.overdue_from().is_some_and(|from| from <= view.now) {
                         (format::chip("overdue", format::Tone::Warn))

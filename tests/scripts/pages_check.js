@@ -1,0 +1,157 @@
+// Uses the pages in headless Chromium. pages.py starts it, once without and once with API keys.
+"use strict";
+
+const assert = require("node:assert");
+const fs = require("node:fs");
+const path = require("node:path");
+const puppeteer = require("puppeteer-core");
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const { QUERY, CHROMIUM, SCREENSHOTS, RETURNED, DECLINED, TO_SHIP, DESK, READER } = process.env;
+const SIZES = { desk: { width: 1360, height: 900 }, phone: { width: 390, height: 844, isMobile: true } };
+
+async function open(page, address) {
+  const answer = await page.goto(QUERY + address, { waitUntil: "load" });
+  return answer.status();
+}
+
+async function text(page) {
+  return page.evaluate(() => document.querySelector("main").innerText);
+}
+
+// Clicks and waits for the page that follows.
+async function click(page, selector) {
+  await Promise.all([page.waitForNavigation({ waitUntil: "load" }), page.click(selector)]);
+}
+
+const faults = [];
+
+// A page has no barrier that axe-core knows, nothing wider than the screen, and no refused style or script.
+async function look(browser, name, address) {
+  for (const theme of ["light", "dark"]) {
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      const page = await browser.newPage();
+      const refused = [];
+      page.on("console", (line) => line.type() === "error" && refused.push(line.text()));
+      page.on("pageerror", (error) => refused.push(String(error)));
+      await page.setBypassCSP(true);
+      await page.setViewport(viewport);
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
+      await open(page, address);
+      if (SCREENSHOTS) {
+        fs.mkdirSync(SCREENSHOTS, { recursive: true });
+        await page.screenshot({ path: path.join(SCREENSHOTS, `${name}-${theme}-${size}.png`), fullPage: size === "desk" });
+      }
+      const place = `${name}, ${theme}, ${size}`;
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      if (wide > 0) faults.push(`${place}: ${wide} pixels wider than the screen`);
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+      for (const one of violations) {
+        faults.push(`${place}: ${one.id}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
+      }
+      // A server without the feed answers 404, which pages bear.
+      faults.push(...refused.filter((line) => !line.includes("404")).map((line) => `${place}: ${line}`));
+      await page.close();
+    }
+  }
+}
+
+async function withoutKeys(browser) {
+  const payment = (await (await fetch(`${QUERY}/v1/orders/${DECLINED}`)).json()).payment_id;
+  const pages = {
+    today: "/", orders: "/orders", order: `/orders/${RETURNED}`, declined: `/orders/${DECLINED}`,
+    past: `/orders/${RETURNED}?revision=2`, ship: `/orders/${TO_SHIP}/ship`, refund: `/orders/${RETURNED}/refund`,
+    stock: "/stock", sku: "/stock/85123A", payments: "/payments", payment: `/payments/${payment}`, stuck: "/stuck",
+    system: "/system", login: "/login", missing: "/orders/none",
+  };
+  for (const [name, address] of Object.entries(pages)) await look(browser, name, address);
+  assert.deepStrictEqual(faults, []);
+  console.log(`ok: ${Object.keys(pages).length} pages, light and dark, at a desk and on a phone`);
+
+  const page = await browser.newPage();
+  await page.setViewport(SIZES.desk);
+  await open(page, "/");
+  await page.keyboard.press("/");
+  await page.keyboard.type(TO_SHIP);
+  await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
+  assert(page.url().includes(`/orders/${TO_SHIP}`), page.url());
+
+  await click(page, `a[href="/orders/${TO_SHIP}/ship"]`);
+  assert((await text(page)).includes("leave the shelf"));
+  await page.type("#carrier", "DPD");
+  await page.waitForFunction(() => document.querySelector("[name=body]").value.includes("DPD"));
+  await click(page, ".effects button.primary");
+  assert((await text(page)).includes("The shipment is recorded."));
+  assert((await text(page)).includes("DPD"));
+  console.log("ok: an order is found and shipped");
+
+  await click(page, `a[href="/orders/${TO_SHIP}/refund"]`);
+  await page.type("#amount", "1.00");
+  await page.waitForFunction(() => !document.querySelector(".effects button.primary").disabled);
+  assert((await text(page)).includes("goes back to the customer"));
+  await click(page, ".effects button.primary");
+  assert((await text(page)).includes("The refund is requested."));
+  console.log("ok: it is refunded");
+
+  const last = await page.$eval("#revision", (input) => Number(input.max));
+  await Promise.all([
+    page.waitForNavigation(),
+    page.$eval("#revision", (input) => {
+      input.value = "1";
+      input.dispatchEvent(new Event("change", { bubbles: true }));
+    }),
+  ]);
+  assert((await text(page)).includes(`after event 1 of ${last}`));
+  console.log("ok: its earlier state is shown");
+
+  await page.setJavaScriptEnabled(false);
+  await open(page, `/orders/${RETURNED}/refund`);
+  await page.type("#amount", "1");
+  await click(page, "button[name=preview]");
+  await click(page, ".effects button.primary");
+  assert((await text(page)).includes("The refund is requested."));
+  console.log("ok: actions work without a script");
+}
+
+async function logIn(browser, key) {
+  const context = await browser.createBrowserContext();
+  const page = await context.newPage();
+  await open(page, `/orders/${RETURNED}`);
+  assert(page.url().includes("/login"), page.url());
+  await page.type("#key", key);
+  await page.type("#person", "Ann Lee");
+  await click(page, "form.stack button");
+  assert(page.url().endsWith(`/orders/${RETURNED}`), page.url());
+  return page;
+}
+
+async function withKeys(browser) {
+  const desk = await logIn(browser, DESK);
+  const cookies = await desk.evaluate(() => document.cookie);
+  assert(!cookies.includes("session"), "a script can read the session");
+  assert((await text(desk)).includes("Timeline"));
+  assert.strictEqual(await open(desk, `/orders/${RETURNED}/refund`), 403);
+  assert((await text(desk)).includes("refunds:write"));
+  const reader = await logIn(browser, READER);
+  assert.strictEqual(await reader.$(".head .buttons"), null);
+  await click(reader, "form[action='/logout'] button");
+  await open(reader, "/orders");
+  assert(reader.url().includes("/login"), reader.url());
+  console.log("ok: log-in, scopes and log-out");
+}
+
+async function main() {
+  const flags = ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"];
+  const browser = await puppeteer.launch({ executablePath: CHROMIUM, args: flags });
+  try {
+    await (process.argv[2] === "open" ? withoutKeys(browser) : withKeys(browser));
+  } finally {
+    await browser.close();
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
