@@ -10,6 +10,7 @@ mod assets;
 mod chart;
 mod commands;
 mod errors;
+mod figures;
 mod format;
 mod lanes;
 mod layout;
@@ -40,13 +41,15 @@ use infra::{
 };
 
 use self::commands::Commands;
-pub use self::{commands::CommandApiAccess, surround::surround};
+pub use self::{commands::CommandApiAccess, figures::Measurements, surround::surround};
 use crate::QueryApi;
 
 /// What the pages show of the platform that no read model has, and how they reach the command API.
 #[derive(Debug)]
 pub struct PagesOptions {
     pub platform: Platform,
+    /// `None`: the page of the system has no figures of requests.
+    pub measurements: Option<Measurements>,
     /// The command API that carries out actions. `None`: the pages show no actions.
     pub commands: Option<CommandApiAccess>,
     /// Seal the sessions and the forms of browsers. The processes behind one name need the same keys.
@@ -81,21 +84,22 @@ pub enum Provider {
 #[derive(Debug)]
 pub(crate) struct Pages {
     platform: Platform,
+    measurements: Option<Measurements>,
     commands: Option<Commands>,
     keys: SecretKeys,
 }
 
 impl Pages {
     pub fn new(options: PagesOptions) -> Self {
-        let PagesOptions { platform, commands, keys } = options;
-        Self { platform, commands: commands.map(Commands::new), keys }
+        let PagesOptions { platform, measurements, commands, keys } = options;
+        Self { platform, measurements, commands: commands.map(Commands::new), keys }
     }
 
     /// Pages that show and do nothing beyond the read models.
     pub fn plain() -> Self {
         // Without keys no one can log in, which only a machine without random numbers shows.
         let keys = SecretKeys::of_this_process().unwrap_or_default();
-        Self { platform: Platform::default(), commands: None, keys }
+        Self { platform: Platform::default(), measurements: None, commands: None, keys }
     }
 }
 

@@ -83,7 +83,7 @@ fn api(shop: &Shop, gate: Gate, keys: SecretKeys, command_url: Option<String>) -
     let commands = command_url.map(|url| CommandApiAccess { url });
     QueryApi::new(Arc::clone(&shop.queries), None, log, Clock::system(), options)
         .behind(gate)
-        .with_pages(PagesOptions { platform: Platform::default(), commands, keys })
+        .with_pages(PagesOptions { platform: Platform::default(), measurements: None, commands, keys })
 }
 
 /// An answer to a browser.

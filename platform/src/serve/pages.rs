@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use infra::sealing::SecretKeys;
-use query_api::pages::{CommandApiAccess, PagesOptions, Platform, Provider};
+use query_api::pages::{CommandApiAccess, Measurements, PagesOptions, Platform, Provider};
 use tokio::task::spawn_blocking;
 
-use super::{ServeConfig, StartError, parts::url_to};
+use super::{ServeConfig, StartError, admin, parts::url_to};
 use crate::config::{BusUrl, EventStoreUrl, PaymentProviderUrl, ReadModelsUrl, Role};
 
 /// `command_address` is set if this process has a command API.
@@ -18,7 +18,9 @@ pub(super) async fn options(
     // With a certificate, the command API has a name that this process does not know.
     let own = command_address.filter(|_| config.edge.tls.is_none()).map(url_to);
     let commands = given.or(own).map(|url| CommandApiAccess { url });
-    Ok(PagesOptions { platform: platform(config), commands, keys: keys(config).await? })
+    let measurements = config.admin_listen.map(|_| admin::measurements());
+    let measurements = measurements.map(|handle| Measurements::given_by(move || handle.render()));
+    Ok(PagesOptions { platform: platform(config), measurements, commands, keys: keys(config).await? })
 }
 
 /// Without a file of keys, sessions end with this process.

@@ -104,7 +104,7 @@ fn drawn(counts: &ByHour) -> Result<String, DrawingAreaErrorKind<std::io::Error>
 fn rounded(highest: i64) -> f64 {
     let mut step = 4;
     while step < highest {
-        step = if step.to_string().starts_with('4') { step * 2 } else { step / 2 * 5 };
+        step = if step.to_string().starts_with('8') { step / 2 * 5 } else { step * 2 };
     }
     to_f64(step)
 }

@@ -107,7 +107,7 @@ fn levels(rows: &[StockRow]) -> Markup {
     html! {
         table {
             caption.visually-hidden { "Levels by SKU, in units" }
-            thead { tr { th { "SKU" } th.number { "On hand" } th.number { "Reserved" } th.number { "Available" } th { "" } } }
+            thead { tr { th { "SKU" } th.number { "On hand" } th.number { "Reserved" } th.number { "Available" } td {} } }
             tbody {
                 @for row in rows {
                     tr {

@@ -206,7 +206,7 @@ fn parked(view: &View, reactions: &[ParkedReaction]) -> Markup {
         div.box role="region" aria-label="Parked reactions" tabindex="0" {
             table {
                 caption.visually-hidden { "Parked reactions" }
-                thead { tr { th { "Since" } th { "Stream" } th { "Event" } th.number { "Attempts" } th { "Next attempt" } th { "" } } }
+                thead { tr { th { "Since" } th { "Stream" } th { "Event" } th.number { "Attempts" } th { "Next attempt" } td {} } }
                 tbody {
                     @for reaction in reactions {
                         tr {

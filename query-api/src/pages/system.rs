@@ -116,6 +116,9 @@ pub(super) async fn system(
             div {
                 section.panel #health { h2 { "Health" } div #conditions data-live { (conditions(&view)) } }
                 section.panel { h2 { "Read models" } div #lag data-live { (projections_table(&view, &lag)) } }
+                @if let Some(measurements) = &api.pages.measurements {
+                    section.panel { h2 { "Requests since the start" } div #requests data-live { (measurements.table()) } }
+                }
                 @if view.can(Scope::Admin) { (webhooks(&view, endpoints.as_deref())) }
             }
             section.panel { h2 { "This process" } (process(&api, &view, &lag)) }

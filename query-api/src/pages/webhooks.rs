@@ -110,7 +110,7 @@ fn table(view: &View, id: &str, deliveries: &[Delivery]) -> Markup {
         div.box role="region" aria-label="Deliveries" tabindex="0" {
             table {
                 caption.visually-hidden { "Deliveries, the newest first" }
-                thead { tr { th { "Queued" } th { "Event" } th { "Order" } th { "State" } th.number { "Attempts" } th { "Last answer" } th { "Next attempt" } th { "" } } }
+                thead { tr { th { "Queued" } th { "Event" } th { "Order" } th { "State" } th.number { "Attempts" } th { "Last answer" } th { "Next attempt" } td {} } }
                 tbody { @for delivery in deliveries { (line(view, id, delivery)) } }
             }
         }

@@ -1,7 +1,11 @@
 //! The head of an order: what it is, its three states, what can be done with it, and the way to its past.
 
-use domain::order::CancelReason;
+use domain::{
+    Decider, ShipmentId,
+    order::{CancelReason, Order, OrderCommand, OrderDecider},
+};
 use maud::{Markup, html};
+use uuid::Uuid;
 
 use super::Shown;
 use crate::pages::{
@@ -75,13 +79,20 @@ fn actions(view: &View, shown: &Shown) -> Markup {
         @if !possible.is_empty() {
             div.buttons {
                 @for action in possible {
-                    a.button.primary[action == OrderAction::Ship] href={ "/orders/" (shown.id) "/" (action.name()) } {
+                    a.button.primary[action == OrderAction::Ship && is_ready(&shown.order, view)] href={ "/orders/" (shown.id) "/" (action.name()) } {
                         (action.verb()) "…"
                     }
                 }
             }
         }
     }
+}
+
+/// True if the whole order can be shipped now.
+fn is_ready(order: &Order, view: &View) -> bool {
+    let (shipment_id, now) = (ShipmentId(Uuid::nil()), view.now);
+    let ship = OrderCommand::Ship { shipment_id, lines: None, carrier: None, tracking_number: None, now };
+    OrderDecider::decide(order, ship).is_ok()
 }
 
 /// Moves through the revisions of the order. Works without a script, by its button.
