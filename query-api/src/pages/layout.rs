@@ -194,7 +194,8 @@ fn foot(view: &View, json: Option<&str>) -> Markup {
                 }
             }
             span.spring {}
-            span #live .muted aria-live="polite" {}
+            span #live .muted {}
+            span #announce .visually-hidden aria-live="polite" {}
             @if let Some(json) = json { a href=(json) { "JSON" } }
             a href="/docs/" { "API" }
             span.muted { "Orderly " (view.version) }

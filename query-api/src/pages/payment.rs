@@ -33,9 +33,9 @@ pub(super) async fn payment(
     let row = row.ok_or(NoSuch(PaymentId::RESOURCE))?;
     let payment = &row.payment;
     let main = html! {
-        div.head {
+        div #head.head data-live {
             h1 { "Payment " span.id { (short_id(id)) } }
-            p.chips { (format::payment_state(payment.state())) }
+            p.chips data-announce { (format::payment_state(payment.state())) }
             p.total { (money(payment.amount(), payment.currency())) }
         }
         div #payment.columns data-live {

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::{
     Pages, Refused,
     layout::{Content, Section},
+    url,
     view::{Posted, View},
 };
 use crate::QueryApi;
@@ -116,15 +117,9 @@ pub(super) struct LogInParams {
 
 impl FromParameters for LogInParams {
     fn read(parameters: &mut Parameters) -> Option<Self> {
-        let next = parameters.optional("next", |text| Ok::<_, &str>(local(text)));
+        let next = parameters.optional("next", |text| Ok::<_, &str>(url::local(text)));
         Some(Self { next: next.unwrap_or_else(|| "/".to_owned()) })
     }
-}
-
-/// The path, if it is one of this server. Else the first page.
-fn local(path: &str) -> String {
-    let is_local = path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
-    if is_local { path.to_owned() } else { "/".to_owned() }
 }
 
 /// `GET /login`
@@ -158,7 +153,7 @@ fn log_in_form(view: &View, next: &str, refusal: Option<&str>) -> Markup {
 /// `POST /login`
 pub(super) async fn log_in(State(api): State<Arc<QueryApi>>, posted: Posted) -> Result<Response, Refused> {
     let Posted { view, fields, mut parts } = posted;
-    let next = local(fields.text("next").unwrap_or("/"));
+    let next = url::local(fields.text("next").unwrap_or("/"));
     let refuse = |refusal: &str, status| {
         let content = log_in_form(&view, &next, Some(refusal));
         let mut response = view.page(Content::new("Log in", Section::None, content));

@@ -76,25 +76,7 @@ pub(super) async fn today(
                 section.panel {
                     h2 { "Latest orders" }
                     div #latest.box data-live role="region" aria-label="Latest orders" tabindex="0" {
-                        @if latest.items.is_empty() { p.empty { "There is no order yet." } }
-                        @else {
-                            table {
-                                caption.visually-hidden { "The latest orders" }
-                                thead { tr { th { "Placed" } th { "Order" } th { "State" } th { "Payment" } th { "Fulfilment" } th.number { "Total" } } }
-                                tbody {
-                                    @for row in &latest.items {
-                                        tr {
-                                            td { (short_time(row.summary.placed_at.unwrap_or(row.recorded_at), &view)) }
-                                            td { (order_link(row.order_id)) }
-                                            td { (format::order_status(row.summary.status)) }
-                                            td { (format::payment_status(row.summary.payment_status)) }
-                                            td { (format::fulfilment_status(row.summary.fulfilment_status, row.summary.status)) }
-                                            td.number { (money(row.summary.total, row.summary.currency)) }
-                                        }
-                                    }
-                                }
-                            }
-                        }
+                        (latest_orders(&view, &latest.items))
                     }
                 }
             }
@@ -109,6 +91,36 @@ pub(super) async fn today(
         |currency| format!("/v1/sales?currency={currency}&group_by=hour"),
     );
     Ok(view.page(Content::new("Today", Section::Today, main).live("/v1/feed?topic=tiles").json(json)))
+}
+
+fn latest_orders(view: &View, rows: &[OrderSummaryRow]) -> Markup {
+    html! {
+        @if rows.is_empty() { p.empty { "There is no order yet." } }
+        @else {
+            table {
+                caption.visually-hidden { "The latest orders" }
+                thead {
+                    tr {
+                        th { "Placed" } th { "Order" } th { "State" } th { "Payment" } th { "Fulfilment" }
+                        th.number { "Total" }
+                    }
+                }
+                tbody {
+                    @for row in rows {
+                        @let summary = &row.summary;
+                        tr {
+                            td { (short_time(summary.placed_at.unwrap_or(row.recorded_at), view)) }
+                            td { (order_link(row.order_id)) }
+                            td { (format::order_status(summary.status)) }
+                            td { (format::payment_status(summary.payment_status)) }
+                            td { (format::fulfilment_status(summary.fulfilment_status, summary.status)) }
+                            td.number { (money(summary.total, summary.currency)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The currency of most of these orders.

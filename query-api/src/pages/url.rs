@@ -2,6 +2,13 @@
 
 use form_urlencoded::{Serializer, byte_serialize};
 
+/// The path, if it is one of this server. Else the first page: a browser takes `//name` for another host.
+pub(super) fn local(path: &str) -> String {
+    let is_local = path.starts_with('/') && !path.starts_with("//");
+    let is_plain = !path.contains(['\\', '\r', '\n', '\t']);
+    if is_local && is_plain { path.to_owned() } else { "/".to_owned() }
+}
+
 /// A value in a query string.
 pub(super) fn value(text: &str) -> String {
     byte_serialize(text.as_bytes()).collect()

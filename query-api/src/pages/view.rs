@@ -101,7 +101,7 @@ impl View {
             provider: api.pages.platform.provider,
             conditions,
             version: api.version.version,
-            path: request.uri.path().to_owned(),
+            path: url::local(request.uri.path()),
             query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             session: session.map_or(Uuid::nil(), |session| session.id),
             is_logged_in: session.is_some(),
@@ -192,7 +192,7 @@ impl Preferences {
             }
         }
         let others = rest.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        (!kept.is_empty()).then(|| Self { headers, rest: url::with_query(uri.path(), others) })
+        (!kept.is_empty()).then(|| Self { headers, rest: url::with_query(&url::local(uri.path()), others) })
     }
 }
 

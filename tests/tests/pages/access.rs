@@ -164,6 +164,9 @@ async fn errors_are_pages_for_browsers_and_problems_for_programs() {
     }
     let of_api = browser.get("/v1/orders/x").await;
     assert_eq!(of_api.headers[header::CONTENT_TYPE], "application/problem+json");
+    // A path of two slashes leads to no other host.
+    assert_eq!(browser.get("//evil.example/?tz=UTC").await.location(), "/");
+    browser.get("//evil.example/").await.expect(404).has_not("evil");
     // The log-in leads to pages of this server alone.
     let fields = browser.get("/login?next=https%3A%2F%2Fevil.example").await.expect(200).fields();
     assert!(fields.contains(&("next".to_owned(), "/".to_owned())), "{fields:?}");

@@ -1,9 +1,12 @@
 // Keeps a page fresh, and saves some clicks. Every page works without it.
 "use strict";
 
-// The least time between two refreshes of a page, in milliseconds.
+// The least time between two refreshes of a page, in milliseconds. A page that takes longer is refreshed less often, so
+// that a busy server is asked less.
 const REFRESH_EVERY = 250;
+const PAUSE_PER_TIME = 4;
 
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const live = document.getElementById("live");
 const say = (text) => {
   if (live) live.textContent = text;
@@ -11,30 +14,41 @@ const say = (text) => {
 
 // Puts the marked parts of a newer copy of the page in place of the present ones. What its reader has opened or
 // typed stays.
-function swap(html, mark) {
+function swap(html, shines) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
   for (const part of document.querySelectorAll("[data-live][id]")) {
     const newer = fresh.getElementById(part.id);
-    if (!newer || newer.isEqualNode(part)) continue;
-    if (part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea")) continue;
-    const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    if (!newer) continue;
     const open = new Set([...part.querySelectorAll("details[open][data-key]")].map((one) => one.dataset.key));
     for (const one of newer.querySelectorAll("details[data-key]")) one.open = open.has(one.dataset.key);
+    if (newer.isEqualNode(part)) continue;
+    const focus = part.contains(document.activeElement) ? document.activeElement : null;
+    if (focus?.matches("input, select, textarea")) continue;
     const copy = document.importNode(newer, true);
-    if (mark) copy.classList.add("fresh");
+    announce(part, copy);
     part.replaceWith(copy);
-    if (focused) copy.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
+    const address = focus?.getAttribute("href");
+    if (address) copy.querySelector(`[href="${CSS.escape(address)}"]`)?.focus();
+    if (shines && !calm.matches) copy.animate([{ opacity: 0.5 }, { opacity: 1 }], 400);
   }
+}
+
+// Tells those who cannot see the page that a state has changed.
+function announce(part, copy) {
+  const words = (of) => of.querySelector("[data-announce]")?.textContent.trim();
+  const now = words(copy);
+  if (now && now !== words(part)) document.getElementById("announce").textContent = now;
 }
 
 // Follows the feed of the page.
 function follow(address) {
   let timer = null;
-  let last = 0;
+  let next = 0;
   let failed = 0;
+  let missed = false;
   const refresh = async () => {
-    timer = null;
-    last = Date.now();
+    const begun = Date.now();
+    missed = false;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
       if (answer.redirected) return location.reload();
@@ -42,10 +56,14 @@ function follow(address) {
     } catch {
       // The next event asks again.
     }
+    next = Date.now() + Math.max(REFRESH_EVERY, PAUSE_PER_TIME * (Date.now() - begun));
+    timer = null;
+    if (missed) soon();
   };
   const soon = () => {
+    missed = timer !== null;
     if (timer === null && !document.hidden) {
-      timer = setTimeout(refresh, Math.max(0, last + REFRESH_EVERY - Date.now()));
+      timer = setTimeout(refresh, Math.max(0, next - Date.now()));
     }
   };
   const feed = new EventSource(address);

@@ -45,7 +45,7 @@ pub(super) fn head(view: &View, shown: &Shown) -> Markup {
                     "Order " span.id { (short_id(shown.id)) }
                     @if let Some(reference) = order.reference() { " " span.muted { (reference) } }
                 }
-                p.chips {
+                p.chips data-announce {
                     (format::order_status(order.status()))
                     (format::payment_status(order.payment_status()))
                     (format::fulfilment_status(order.fulfilment_status(), order.status()))
