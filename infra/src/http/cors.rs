@@ -127,4 +127,18 @@ mod tests {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_page_keeps_its_own_policies() {
+        let mut headers = HeaderMap::new();
+        protect(&mut headers, false);
+        assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+        // With no-referrer, browsers hide the origin of forms.
+        let mut of_page = HeaderMap::new();
+        of_page.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        of_page.insert(header::CONTENT_SECURITY_POLICY, PAGE);
+        protect(&mut of_page, false);
+        assert_eq!(of_page[header::REFERRER_POLICY], "same-origin");
+        assert_eq!(of_page[header::CONTENT_SECURITY_POLICY], PAGE);
+    }
 }

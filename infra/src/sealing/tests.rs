@@ -99,3 +99,20 @@ fn a_key_file_has_a_key_a_line_with_comments_and_its_faults_name_the_line() {
     let error = SecretKeys::read(Path::new("/nowhere/keys")).unwrap_err().to_string();
     assert!(error.starts_with("ORDERLY_SECRETS_KEY_FILE: /nowhere/keys: "), "{error}");
 }
+
+#[test]
+fn a_text_of_a_browser_opens_only_sealed_and_at_its_place() {
+    let (first, both) = (keys(&[FIRST]), keys(&[SECOND, FIRST]));
+    let sealed = first.seal_for_browser("ork_1", place(1)).unwrap();
+    assert!(!sealed.contains("ork_1"), "{sealed}");
+    assert_eq!(both.open_from_browser(&sealed, place(1)).as_deref(), Some("ork_1"));
+    assert_eq!(first.open_from_browser(&sealed, place(2)), None);
+    // A browser sends what it likes.
+    for text in ["", "ork_1", "sealed:v1:", "sealed:v1:630dcd2966c4:AAAA"] {
+        assert_eq!(first.open_from_browser(text, place(1)), None, "{text}");
+    }
+    let (one, other) = (SecretKeys::of_this_process().unwrap(), SecretKeys::of_this_process().unwrap());
+    let sealed = one.seal_for_browser("ork_1", place(1)).unwrap();
+    assert_eq!(other.open_from_browser(&sealed, place(1)), None);
+    assert_eq!(SecretKeys::default().seal_for_browser("ork_1", place(1)), None);
+}
