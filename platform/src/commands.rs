@@ -3,8 +3,10 @@
 pub mod audit;
 pub mod backup;
 pub mod bench;
+mod child;
 pub mod completions;
 pub mod config;
+pub mod demo;
 pub mod dev;
 pub mod health;
 pub mod import;

@@ -10,6 +10,7 @@ use platform::{
         bench::{self, BenchOptions},
         completions::{self, CompletionsOptions, ManOptions},
         config::{self, ConfigCommand, ConfigError},
+        demo::{self, DemoOptions},
         dev::{self, DevCommand},
         health::{self, HealthOptions},
         import::{self, ImportOptions},
@@ -50,6 +51,8 @@ enum Command {
     /// Check and show the settings of `serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Try Orderly: a throw-away platform with the orders of a made-up shop, and its pages.
+    Demo(DemoOptions),
     /// Place the orders of a sales file (CSV with the Online Retail columns) over HTTP.
     Import(ImportOptions),
     /// Inspect the event log and check the read models.
@@ -118,6 +121,7 @@ async fn main() -> ExitCode {
             Err(ConfigError::Settings(problem)) => return usage_error(&problem.to_string()),
             Err(ConfigError::Failed(failure)) => Err(failure),
         },
+        Command::Demo(options) => demo::run(options).await,
         Command::Import(options) => import::run(options).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Projections(command) => projections::run(&settings, command).await,

@@ -5,31 +5,24 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     process::Stdio,
-    time::Duration,
 };
 
 use http::HeaderValue;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::lookup_host,
-    process::{Child, Command},
-    time,
-};
+use tokio::{net::lookup_host, process::Command};
 
 use super::{
     client::{Connection, Endpoint},
     usage::Usage,
 };
 use crate::{
-    commands::Failure,
+    commands::{
+        Failure,
+        child::{ANY_PORT, ChildServer, orderly},
+    },
     config::{ApiUrl, CallerSettings},
 };
 
-/// Time limit for a server to start. A server with a large log checks all of it first.
-const START_MAX: Duration = Duration::from_mins(5);
-
-const ANY_PORT: &str = "127.0.0.1:0";
 /// A benchmark with many clients measures the server and not its limits for clients.
 const WITHOUT_LIMITS: [&str; 6] =
     ["--connections-per-address", "4096", "--concurrent-reads", "4096", "--concurrent-writes", "4096"];
@@ -95,7 +88,7 @@ fn is_loopback(ip: IpAddr) -> bool {
 
 /// A child process of this benchmark. Killed when dropped.
 pub struct Server {
-    child: Child,
+    process: ChildServer,
     target: Target,
     /// Removed when dropped.
     _directory: Option<TempDir>,
@@ -131,8 +124,8 @@ impl Server {
     }
 
     /// Kills the process and waits for its end. A graceful stop would only save data that is deleted next.
-    pub async fn stop(mut self) -> Result<(), Failure> {
-        Ok(self.child.kill().await?)
+    pub async fn stop(self) -> Result<(), Failure> {
+        self.process.kill().await
     }
 
     /// Stops the server that [`super::setup::BenchSetup::target`] has started, if it has started one.
@@ -145,50 +138,14 @@ impl Server {
 
     /// Starts a process that prints `urls` URLs: one, or those of the command API, the query API and the
     /// measurements, in this order.
-    async fn start(mut command: Command, urls: usize) -> Result<Self, Failure> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let output =
-            child.stdout.take().ok_or_else(|| Failure::new("the child process has no standard output"))?;
-        let mut lines = BufReader::new(output).lines();
-        let listening = async {
-            let mut addresses = Vec::new();
-            while addresses.len() < urls {
-                let Some(line) = lines.next_line().await? else {
-                    return Err(Failure::new("the server ended during its start; its error is above"));
-                };
-                addresses.extend(address_in(&line));
-            }
-            Ok(addresses)
-        };
-        let listening = time::timeout(START_MAX, listening).await;
-        let addresses =
-            listening.map_err(|_| Failure::new("the server did not start within 5 minutes"))??;
-        // Reads on, so the server never blocks on a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    async fn start(command: Command, urls: usize) -> Result<Self, Failure> {
+        let process = ChildServer::start(command, urls).await?;
+        let addresses = &process.addresses;
         let query = addresses.get(1).copied().unwrap_or(addresses[0]);
-        let (command, query) = (addresses[0].into(), query.into());
-        let target = Target { command, query, admin: addresses.get(2).copied() };
-        Ok(Self { child, target, _directory: None })
+        let target =
+            Target { command: addresses[0].into(), query: query.into(), admin: addresses.get(2).copied() };
+        Ok(Self { process, target, _directory: None })
     }
-}
-
-/// Runs this binary without the settings of this process, so it cannot touch the caller's own data.
-fn orderly(arguments: &[&str]) -> Result<Command, Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ORDERLY_") {
-            command.env_remove(name);
-        }
-    }
-    command.env("ORDERLY_LOG", "warn").args(arguments);
-    Ok(command)
-}
-
-/// Parses the address of the URL in a line of output.
-fn address_in(line: &str) -> Option<SocketAddr> {
-    let (_, after) = line.split_once("http://")?;
-    let end = after.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(after.len());
-    after[..end].parse().ok()
 }
 
 /// Runs a command of this binary on `data` and waits for its end.
