@@ -4,13 +4,16 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services services-down crash-test simulate mutations check lint fmt deny bench
+.PHONY: help run demo test services services-down crash-test simulate mutations check lint fmt deny bench
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Build and start the platform on its embedded stores. Ctrl-C stops it.
 	$(CARGO) run --profile quick --locked --package platform --bin orderly -- serve
+
+demo: ## Build and start a throw-away platform with the orders of a made-up shop, and open its pages.
+	$(CARGO) run --profile quick --locked --package platform --bin orderly -- demo
 
 test: ## Run every test; start Postgres, Kafka and stripe-mock for them where they can be installed.
 	CARGO="$(CARGO)" tests/scripts/run.sh

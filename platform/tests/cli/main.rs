@@ -8,6 +8,7 @@ mod backup;
 mod bench;
 mod configuration;
 mod damage;
+mod demo;
 mod dev;
 mod earlier_builds;
 mod examples;
