@@ -11,6 +11,7 @@ use domain::{
     Timestamp, stock::StockEvent,
 };
 use infra::{
+    auth::{Caller, Scope},
     event_store::ReadError,
     http::{
         Failure,
@@ -23,7 +24,7 @@ use infra::{
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{QueryApi, freshness::Freshness, timeline::read_range};
+use crate::{QueryApi, error::QueryError, freshness::Freshness, timeline::read_range};
 
 /// A change of the levels of a SKU, in units.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,7 +62,8 @@ pub struct Movement {
     cause: Option<EventId>,
     /// The stored name of the command.
     command: Option<String>,
-    /// The caller, or the part of Orderly that acts by itself. Null if an earlier build recorded the event.
+    /// The caller, or the part of Orderly that acts by itself. Null without the scope `audit`, and if an earlier build
+    /// recorded the event.
     principal: Option<String>,
     /// The person behind the caller, as `Orderly-Actor` named it.
     person: Option<String>,
@@ -126,6 +128,7 @@ impl FromParameters for MovementsParams {
 )]
 pub async fn movements(
     State(api): State<Arc<QueryApi>>,
+    caller: Caller,
     Id(sku): Id<Sku>,
     Params(wanted): Params<MovementsParams>,
 ) -> Result<Response, Failure<TimelineProblems>> {
@@ -145,10 +148,11 @@ pub async fn movements(
         read_range(log, &stream, first, revision).await
     };
     let events = api.query(reading).await?;
+    let shows_actors = caller.may(Scope::Audit);
     let mut balance = Balance { revision, on_hand, reserved };
     let mut items = Vec::with_capacity(events.len());
     for event in events.iter().rev() {
-        let movement = Movement::of(event, balance)?;
+        let movement = Movement::of(event, balance, shows_actors)?;
         balance.on_hand = balance.on_hand.saturating_sub(movement.on_hand_change);
         balance.reserved = balance.reserved.saturating_sub(movement.reserved_change);
         balance.revision = event.revision.saturating_sub(1);
@@ -160,7 +164,7 @@ pub async fn movements(
 
 impl Movement {
     /// `after`: the levels after the event.
-    fn of(event: &RecordedEvent, after: Balance) -> Result<Self, crate::error::QueryError> {
+    fn of(event: &RecordedEvent, after: Balance, shows_actor: bool) -> Result<Self, QueryError> {
         let decoded = event.decode().map_err(|error| ReadError::Corrupt(error.to_string().into()))?;
         let Event::Stock(data) = decoded else {
             let text = format!("{} has an event of another kind", event.stream);
@@ -169,6 +173,7 @@ impl Movement {
         let metadata: Option<EventMetadata> = event.decode_metadata().ok();
         let change = Change::of(data);
         let actor = metadata.as_ref().and_then(|metadata| metadata.actor.as_ref());
+        let actor = actor.filter(|_| shows_actor);
         Ok(Self {
             revision: event.revision,
             recorded_at: event.recorded_at,
