@@ -92,6 +92,8 @@ async fn refused_orders_are_listed_and_the_rest_is_imported() {
     assert_eq!(finished.figure("orders"), "1 (0 already there)");
     assert_eq!(finished.figure("refused"), "1");
     assert!(finished.stdout.contains("536366: invalid_request"), "{finished:?}");
+    let history = data.run(&["audit", "history", "stock-71053"]).await;
+    assert_eq!(history.code, Some(1), "stock was received for an order that is refused: {history:?}");
 }
 
 #[tokio::test]

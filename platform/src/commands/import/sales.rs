@@ -3,9 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{Amount, Currency, OrderId, PaymentId, Sku, Timestamp};
+use command_api::error::Refusal as _;
+use domain::{
+    Amount, Currency, Decider, OrderId, PaymentId, Sku, Timestamp,
+    order::{NewLine, Order, OrderCommand, OrderDecider, PaymentTerms, PlaceOrder},
+};
 use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use uuid::Uuid;
 
 use super::{
     client::{Answer, CommandClient, Known, PostError, Refusal},
@@ -166,6 +171,7 @@ impl Import {
             Known::Other(order_id) => return Ok(Imported::Differs(order_id)),
             Known::New => {
                 if !self.is_of_earlier_version {
+                    check(sale, self.currency)?;
                     self.receive_stock(sale, &key).await?;
                 }
                 let Answer { body: order, replayed } = self.client.post(PATH, &key, &body).await?;
@@ -238,6 +244,37 @@ impl Import {
             }
         }
     }
+}
+
+/// Decides an order by the rules of the platform, so that no stock is received for an order that it refuses.
+fn check(sale: &Sale, currency: Currency) -> Result<(), Refusal> {
+    let line = |line: &SaleLine| NewLine {
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        stocked: true,
+        adjustments: Vec::new(),
+    };
+    let place = PlaceOrder {
+        order_id: OrderId(Uuid::nil()),
+        customer_id: sale.customer_id.as_deref().map(str::to_owned),
+        currency,
+        country: sale.country.as_deref().map(str::to_owned),
+        lines: sale.lines.iter().map(line).collect(),
+        adjustments: Vec::new(),
+        prices_include_tax: false,
+        reference: Some(sale.invoice.clone()),
+        metadata: BTreeMap::new(),
+        placed_at: sale.placed_at,
+        now: Timestamp::now(),
+        payment_due_at: None,
+        terms: PaymentTerms::default(),
+        captures_in_parts: true,
+        payment: None,
+        payments: Vec::new(),
+    };
+    let decided = OrderDecider::decide(&Order::default(), OrderCommand::Place(Box::new(place)));
+    decided.map(drop).map_err(|refusal| Refusal::new(refusal.problem().code.as_str(), refusal.to_string()))
 }
 
 /// Asks for the first thing that an earlier version did: the receipt of the first part of the stock.
