@@ -9,7 +9,7 @@ use std::{
 };
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -172,9 +172,19 @@ fn encoding_of(sample: &[u8], is_whole: bool) -> TextEncoding {
     if characters > damaged {
         return TextEncoding { encoding: UTF_8, guessed: false };
     }
+    if has_signs_only(sample) {
+        return TextEncoding { encoding: WINDOWS_1252, guessed: true };
+    }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(sample, is_whole);
     TextEncoding { encoding: detector.guess(None, Utf8Detection::Deny), guessed: true }
+}
+
+/// True if Windows-1252 shows no letter outside of ASCII, only signs such as `£`. The detector knows languages by their
+/// letters, and takes a few pound signs for Polish ones.
+fn has_signs_only(sample: &[u8]) -> bool {
+    let (text, _) = WINDOWS_1252.decode_without_bom_handling(sample);
+    text.chars().filter(|char| !char.is_ascii()).all(|char| !char.is_alphabetic() && !char.is_control())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use encoding_rs::WINDOWS_1252;
+use encoding_rs::{SHIFT_JIS, WINDOWS_1250, WINDOWS_1251, WINDOWS_1252};
 
 use super::*;
 
@@ -86,4 +86,25 @@ fn damaged_bytes_of_a_text_in_utf_8_become_replacement_characters() {
 #[test]
 fn an_empty_file_is_an_empty_text() {
     assert_eq!(decoded(b"", None), (String::new(), "UTF-8".to_owned()));
+}
+
+#[test]
+fn the_letters_of_a_language_show_its_encoding_and_a_few_signs_are_taken_for_western_ones() {
+    for (encoding, text) in [
+        (WINDOWS_1252, "DOORMAT 3 FOR £20\n536365,71053,£2.55 EACH\n"),
+        (WINDOWS_1252, "Côte d’Ivoire\nRéunion\n"),
+        (WINDOWS_1252, "5 €\n"),
+        (WINDOWS_1252, "Möbel für Kinder\nÖsterreich\n"),
+        (
+            WINDOWS_1250,
+            "Świecznik biały,Łódź\nKubek żółty,Kraków\nŁyżka mała,Poznań\nTalerz głęboki,Wrocław\n",
+        ),
+        (WINDOWS_1251, "Кружка белая,Москва\nСвеча,Казань\n"),
+        (SHIFT_JIS, "白いカップ,東京都\nろうそく,大阪府\n"),
+    ] {
+        let (bytes, _, is_lossy) = encoding.encode(text);
+        assert!(!is_lossy, "{text}");
+        let expected = format!("{} (guessed)", encoding.name());
+        assert_eq!(decoded(&bytes, None), (text.to_owned(), expected));
+    }
 }
