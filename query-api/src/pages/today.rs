@@ -180,7 +180,7 @@ impl Day {
         let [today, yesterday] = &self.sales;
         let [moved, moved_before] = &self.money;
         let average = |totals: &SalesTotals| {
-            if totals.orders == 0 { 0 } else { totals.gross / i128::from(totals.orders) }
+            if totals.orders == 0 { 0 } else { sold(totals) / i128::from(totals.orders) }
         };
         let tile = |name: &str, now: i128, before: i128, is_money: bool| {
             let value = |of: i128| match is_money {
@@ -200,13 +200,18 @@ impl Day {
         html! {
             dl.tiles {
                 (tile("Orders", today.orders.into(), yesterday.orders.into(), false))
-                (tile("Sold", today.gross, yesterday.gross, true))
+                (tile("Sold", sold(today), sold(yesterday), true))
                 (tile("Captured", moved.captured, moved_before.captured, true))
                 (tile("Refunded", moved.refunded, moved_before.refunded, true))
                 (tile("Average order", average(today), average(yesterday), true))
             }
         }
     }
+}
+
+/// What the orders cost when they were placed: lines, discounts, taxes, shipping and fees.
+fn sold(totals: &SalesTotals) -> i128 {
+    totals.gross + totals.discounts + totals.tax + totals.shipping + totals.fees
 }
 
 /// "▲ 12 %": today against yesterday.
