@@ -61,15 +61,6 @@ async function look(browser, pages) {
 }
 
 async function withoutKeys(browser) {
-  const payment = (await (await fetch(`${QUERY}/v1/orders/${DECLINED}`)).json()).payment_id;
-  const pages = {
-    today: "/", orders: "/orders", order: `/orders/${RETURNED}`, declined: `/orders/${DECLINED}`,
-    past: `/orders/${RETURNED}?revision=2`, ship: `/orders/${TO_SHIP}/ship`, refund: `/orders/${RETURNED}/refund`,
-    stock: "/stock", sku: "/stock/85123A", payments: "/payments", payment: `/payments/${payment}`, stuck: "/stuck",
-    system: "/system", login: "/login", missing: "/orders/none",
-  };
-  await look(browser, pages);
-
   const page = await browser.newPage();
   await page.setViewport(SIZES.desk);
   await open(page, "/");
@@ -113,6 +104,16 @@ async function withoutKeys(browser) {
   await click(page, ".effects button.primary");
   assert((await text(page)).includes("The refund is requested."));
   console.log("ok: actions work without a script");
+  await page.close();
+
+  const payment = (await (await fetch(`${QUERY}/v1/orders/${DECLINED}`)).json()).payment_id;
+  const pages = {
+    today: "/", orders: "/orders", order: `/orders/${RETURNED}`, declined: `/orders/${DECLINED}`,
+    past: `/orders/${RETURNED}?revision=2`, ship: `/orders/${TO_SHIP}/ship`, refund: `/orders/${RETURNED}/refund`,
+    stock: "/stock", sku: "/stock/85123A", payments: "/payments", payment: `/payments/${payment}`, stuck: "/stuck",
+    system: "/system", login: "/login", missing: "/orders/none",
+  };
+  await look(browser, pages);
 }
 
 async function logIn(browser, key) {
