@@ -44,6 +44,7 @@ pub(super) static ADDRESSES: LazyLock<Addresses> = LazyLock::new(|| {
 });
 
 /// `GET /assets/{name}`
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub(super) async fn asset(Id(name): Id<String>) -> Result<Response, Problem> {
     let asset = ASSETS.iter().find(|asset| asset.name == name).ok_or_else(|| Problem::no_such("file"))?;
     let headers =

@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use infra::auth::Caller;
 use maud::{DOCTYPE, Markup, html};
 
 use super::{
@@ -79,6 +80,7 @@ impl Content {
 }
 
 pub(super) fn page(view: &View, content: Content) -> Response {
+    let Content { title, section, main, feed, json } = content;
     let theme = (view.theme != Theme::System).then_some(view.theme.as_str());
     let zone = (!view.zone_is_chosen).then_some("");
     let markup = html! {
@@ -87,16 +89,16 @@ pub(super) fn page(view: &View, content: Content) -> Response {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (content.title) " · Orderly" }
+                title { (title) " · Orderly" }
                 link rel="stylesheet" href=(ADDRESSES.style);
                 link rel="icon" type="image/svg+xml" href=(ADDRESSES.icon);
                 script src=(ADDRESSES.script) defer {}
             }
-            body data-feed=[content.feed.as_deref()] {
+            body data-feed=[feed] {
                 a.skip href="#main" { "Skip to the content" }
-                (top(view, content.section))
-                main #main tabindex="-1" { (content.main) }
-                (foot(view, content.json.as_deref()))
+                (top(view, section))
+                main #main tabindex="-1" { (main) }
+                (foot(view, json.as_deref()))
             }
         }
     };
@@ -162,7 +164,7 @@ fn account(view: &View) -> Markup {
                 span.chip.warn title="No API key exists, so this server authenticates nobody and listens on this machine, or ORDERLY_AUTH=off is set." {
                     "No keys: full access"
                 }
-            } @else if let Some(principal) = view.caller.as_ref().and_then(|caller| caller.principal()) {
+            } @else if let Some(principal) = view.caller.as_ref().and_then(Caller::principal) {
                 span.who title=(principal) {
                     (view.person.as_deref().unwrap_or(principal.as_str()))
                 }

@@ -97,9 +97,10 @@ pub(super) async fn order(
     Params(wanted): Params<OrderParams>,
 ) -> Result<Response, Refused> {
     let (row, is_behind) = current(&api, id, &wanted.freshness).await?;
-    let timeline = match view.may(Scope::Audit) {
-        true => timeline::read(&api, &row, wanted.after).await,
-        false => timeline::Part::NotAllowed,
+    let timeline = if view.may(Scope::Audit) {
+        timeline::read(&api, &row, wanted.after).await
+    } else {
+        timeline::Part::NotAllowed
     };
     let payments = payments_of(&api, &row.order).await?;
     let last = row.revision;

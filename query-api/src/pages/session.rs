@@ -123,6 +123,7 @@ impl FromParameters for LogInParams {
 }
 
 /// `GET /login`
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub(super) async fn form(view: View, Params(params): Params<LogInParams>) -> Response {
     view.page(Content::new("Log in", Section::None, log_in_form(&view, &params.next, None)))
 }
@@ -199,6 +200,7 @@ pub(super) fn authorize(request: &mut Parts, credential: &str) -> Option<()> {
 }
 
 /// `POST /logout`
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub(super) async fn log_out(posted: Posted) -> Response {
     let ended = set_cookie(COOKIE, "", 0, is_encrypted(&posted.parts.headers));
     let cookie = ended.map(|cookie| [(header::SET_COOKIE, cookie)]);

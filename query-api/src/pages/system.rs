@@ -55,7 +55,7 @@ pub(super) async fn lag(api: &QueryApi) -> Result<Lag, QueryError> {
 }
 
 /// Health, lag and provider in a few lines.
-pub(super) fn in_short(view: &View, lag: Lag) -> Markup {
+pub(super) fn in_short(view: &View, lag: &Lag) -> Markup {
     html! {
         dl.facts {
             dt { "Health" }
@@ -106,10 +106,7 @@ pub(super) async fn system(
     request: Parts,
 ) -> Result<Response, Refused> {
     let lag = lag(&api).await?;
-    let endpoints = match view.can(Scope::Admin) {
-        true => endpoints(&api, &request).await,
-        false => None,
-    };
+    let endpoints = if view.can(Scope::Admin) { endpoints(&api, &request).await } else { None };
     let main = html! {
         div.head { h1 { "System" } }
         div.columns {

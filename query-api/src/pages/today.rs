@@ -82,7 +82,7 @@ pub(super) async fn today(
             }
             div {
                 section.panel { h2 { "To do" } div #work data-live { (work) } }
-                section.panel { h2 { "Platform" } div #health data-live { (system::in_short(&view, lag)) } }
+                section.panel { h2 { "Platform" } div #health data-live { (system::in_short(&view, &lag)) } }
             }
         }
     };
@@ -183,9 +183,12 @@ impl Day {
             if totals.orders == 0 { 0 } else { sold(totals) / i128::from(totals.orders) }
         };
         let tile = |name: &str, now: i128, before: i128, is_money: bool| {
-            let value = |of: i128| match is_money {
-                true => decimal(of, Some(self.currency)),
-                false => count(u64::try_from(of).unwrap_or_default()),
+            let value = |of: i128| {
+                if is_money {
+                    decimal(of, Some(self.currency))
+                } else {
+                    count(u64::try_from(of).unwrap_or_default())
+                }
             };
             html! {
                 div.tile {

@@ -25,6 +25,7 @@ use crate::{
 };
 
 /// `GET /stuck/{id}/retry`
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub(in crate::pages) async fn retry_form(view: View, Id(id): Id<String>) -> Result<Response, Refused> {
     check_scope(&view, Scope::Admin)?;
     Ok(confirm::page(&view, &of_reaction(&id), &Fields::default()))
@@ -41,6 +42,7 @@ pub(in crate::pages) async fn retry(
 }
 
 /// `GET /system/webhooks/{id}/{delivery}/retry`
+#[allow(clippy::unused_async, reason = "axum calls async functions")]
 pub(in crate::pages) async fn resend_form(
     view: View,
     Id((id, delivery)): Id<(String, String)>,
